@@ -1,0 +1,1 @@
+//! Ordered bytes, committed atomically and durably under a fencing token.
