@@ -1,0 +1,86 @@
+//! Generates messages and services from the descriptor set that `temporalio-protos` compiled.
+//!
+//! Nothing generated is committed; the cloud API and the SDK-internal packages are filtered out.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+/// Oneof members that are much larger than their siblings; kept behind a box so that an event
+/// or command moves as a few words.
+const BOXED: &[&str] = &[
+    ".temporal.api.history.v1.HistoryEvent.attributes.workflow_execution_started_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.start_child_workflow_execution_initiated_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.workflow_execution_continued_as_new_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.activity_task_scheduled_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.workflow_task_completed_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.workflow_execution_options_updated_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.workflow_execution_update_accepted_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.workflow_execution_update_admitted_event_attributes",
+    ".temporal.api.history.v1.HistoryEvent.attributes.nexus_operation_scheduled_event_attributes",
+    ".temporal.api.command.v1.Command.attributes.start_child_workflow_execution_command_attributes",
+    ".temporal.api.command.v1.Command.attributes.continue_as_new_workflow_execution_command_attributes",
+    ".temporal.api.command.v1.Command.attributes.schedule_activity_task_command_attributes",
+];
+
+fn wanted(file: &str, package: &str) -> bool {
+    let temporal = package.starts_with("temporal.api.") && !package.starts_with("temporal.api.cloud.");
+    temporal || package == "google.protobuf" || package == "grpc.health.v1" || file == "google/rpc/status.proto"
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH");
+    let path = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")
+        .map_err(|_| "temporalio-protos did not hand over its descriptor set (DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH)")?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let mut set = FileDescriptorSet::decode(fs::read(path)?.as_slice())?;
+    set.file.retain(|f| wanted(f.name(), f.package()));
+
+    fs::write(out.join("methods.rs"), methods(&set))?;
+
+    let services = env::var_os("CARGO_FEATURE_GRPC").is_some();
+    let clients = env::var_os("CARGO_FEATURE_GRPC_CLIENT").is_some();
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]);
+    config.btree_map(["."]);
+    config.enable_type_names();
+    for path in BOXED {
+        config.boxed(path);
+    }
+    // Our own type: encoded events, passed on without decoding (src/history.rs).
+    config.extern_path(".temporal.api.history.v1.History", "crate::History");
+    config.out_dir(&out);
+    config.include_file("api.rs");
+    // Doc comments of the protos are not Rust documentation (links and code blocks do not parse).
+    config.disable_comments(["."]);
+    if services {
+        fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
+        tonic_prost_build::configure()
+            .build_server(true)
+            .build_client(clients)
+            .build_transport(false)
+            .generate_default_stubs(true)
+            .out_dir(&out)
+            .include_file("api.rs")
+            .compile_fds_with_config(set, config)?;
+    } else {
+        config.compile_fds(set)?;
+    }
+    Ok(())
+}
+
+/// A table of every method of every service: what `api-coverage` and its test walk through.
+fn methods(set: &FileDescriptorSet) -> String {
+    let mut text = String::from("/// Every method of every service of the API: (full service name, method name).\npub const METHODS: &[(&str, &str)] = &[\n");
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                text.push_str(&format!("    (\"{}.{}\", \"{}\"),\n", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    text.push_str("];\n");
+    text
+}

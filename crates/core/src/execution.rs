@@ -1,0 +1,1 @@
+//! One run's state machine: inputs in, transitions out.

@@ -1,0 +1,260 @@
+//! Everything a run can be asked to apply.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    common::{Header, Link, Payloads, WorkflowExecution},
+    failure::Failure,
+    history::HistoryEvent,
+    query::WorkflowQuery,
+    workflowservice::{
+        RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, SignalWorkflowExecutionRequest,
+    },
+};
+
+use crate::{IdSource, Limits, NamespaceId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, transition::Delivery};
+
+/// What an input is applied with: the time and everything that is not the run's own.
+pub struct Context<'a> {
+    /// Now. Never before an earlier `now` of the same run.
+    pub now: Timestamp,
+    /// Where new ids come from.
+    pub ids: &'a mut dyn IdSource,
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// Cron arithmetic.
+    pub cron: &'a dyn CronTable,
+    /// The run's namespace.
+    pub namespace: &'a NamespaceView,
+}
+
+/// What core needs to know of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespaceView {
+    /// Its id.
+    pub id: NamespaceId,
+    /// Its name.
+    pub name: String,
+    /// How long a closed run is kept.
+    pub retention: Span,
+}
+
+/// Who polled: the part of a poll request that a started task remembers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Poller {
+    /// The worker's identity.
+    pub identity: String,
+    /// Fresh id of this poll; a repeated start with the same id gets the same answer.
+    pub request_id: String,
+    /// `worker_version_capabilities` as `worker_version` of events.
+    pub worker_version: Option<sempre_api::v1::common::WorkerVersionStamp>,
+}
+
+/// Which activity attempt a worker's call means.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ActivityTarget {
+    /// By task token: run, scheduled event and attempt must match.
+    Token(TaskToken),
+    /// By id: whatever attempt is pending.
+    Id(String),
+}
+
+/// Another run as the origin of a signal or cancel request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExternalSource {
+    /// The run that asks.
+    pub run: RunKey,
+    /// Its `…Initiated` event.
+    pub initiated_event_id: i64,
+    /// Only if that run is this run's parent.
+    pub child_only: bool,
+}
+
+/// A request to cancel.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CancelRequest {
+    /// Why.
+    pub reason: String,
+    /// Who.
+    pub identity: String,
+    /// Idempotency key.
+    pub request_id: String,
+    /// When set, the run must belong to this chain.
+    pub first_run_id: String,
+    /// Links of the request.
+    pub links: Vec<Link>,
+    /// Set when a workflow asks.
+    pub source: Option<ExternalSource>,
+    /// Set when a parent's close policy asks: the run must be a child of this one.
+    pub parent: Option<RunKey>,
+}
+
+/// A request to terminate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TerminateRequest {
+    /// Why.
+    pub reason: String,
+    /// Details for the event.
+    pub details: Option<Payloads>,
+    /// Who.
+    pub identity: String,
+    /// When set, the run must belong to this chain.
+    pub first_run_id: String,
+    /// Links of the request.
+    pub links: Vec<Link>,
+    /// Set when a parent's close policy asks: the run must be a child of this one.
+    pub parent: Option<RunKey>,
+}
+
+/// A signal from a client or from another workflow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SignalRequest {
+    /// Its name.
+    pub name: String,
+    /// Its payloads.
+    pub input: Option<Payloads>,
+    /// Headers.
+    pub header: Option<Header>,
+    /// Who.
+    pub identity: String,
+    /// Idempotency key; empty disables deduplication.
+    pub request_id: String,
+    /// Links of the request.
+    pub links: Vec<Link>,
+    /// Set when a workflow signals.
+    pub source: Option<ExternalSource>,
+    /// Signal-with-start: schedules a task even while the first one is delayed (spec 01 §3.5).
+    pub with_start: bool,
+}
+
+impl From<SignalWorkflowExecutionRequest> for SignalRequest {
+    fn from(r: SignalWorkflowExecutionRequest) -> Self {
+        Self {
+            name: r.signal_name,
+            input: r.input,
+            header: r.header,
+            identity: r.identity,
+            request_id: r.request_id,
+            links: r.links,
+            source: None,
+            with_start: false,
+        }
+    }
+}
+
+/// How a child ended, told to its parent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildClosed {
+    /// The parent's Initiated event.
+    pub initiated_event_id: i64,
+    /// The run that closed.
+    pub child: WorkflowExecution,
+    /// First run of the child's chain.
+    pub first_run_id: String,
+    /// Its workflow type.
+    pub workflow_type: String,
+    /// Its close event.
+    pub close_event: Box<HistoryEvent>,
+}
+
+/// Everything a run can be asked to apply.
+#[derive(Debug)]
+pub enum Input {
+    /// Spec 04 §2.
+    Signal(Box<SignalRequest>),
+    /// Spec 01 §6.2.
+    RequestCancel(Box<CancelRequest>),
+    /// Spec 01 §6.1.
+    Terminate(Box<TerminateRequest>),
+    /// A poller takes the pending workflow task (spec 02 §1.2). `stamp` is the offer's.
+    StartWorkflowTask {
+        /// The offer's scheduled event id.
+        scheduled_event_id: i64,
+        /// The offer's stamp.
+        stamp: u32,
+        /// The offer was on the sticky queue and so was the poll.
+        sticky: bool,
+        /// Who.
+        poller: Poller,
+    },
+    /// Spec 02 §2.
+    CompleteWorkflowTask(TaskToken, Box<RespondWorkflowTaskCompletedRequest>),
+    /// Spec 02 §4.
+    FailWorkflowTask(TaskToken, Box<RespondWorkflowTaskFailedRequest>),
+    /// A poller takes an activity attempt (spec 03 §4).
+    StartActivityTask {
+        /// The offer's scheduled event id.
+        scheduled_event_id: i64,
+        /// The offer's stamp.
+        stamp: u32,
+        /// Who.
+        poller: Poller,
+    },
+    /// Spec 03 §5.
+    CompleteActivity {
+        /// Which.
+        target: ActivityTarget,
+        /// Result.
+        result: Option<Payloads>,
+        /// Who.
+        identity: String,
+    },
+    /// Spec 03 §5–6.
+    FailActivity {
+        /// Which.
+        target: ActivityTarget,
+        /// Why.
+        failure: Option<Box<Failure>>,
+        /// Recorded first, as a heartbeat.
+        last_heartbeat_details: Option<Payloads>,
+        /// Who.
+        identity: String,
+    },
+    /// Spec 03 §5, §8.
+    CancelActivity {
+        /// Which.
+        target: ActivityTarget,
+        /// Details.
+        details: Option<Payloads>,
+        /// Who.
+        identity: String,
+    },
+    /// Spec 03 §7.
+    Heartbeat {
+        /// Which.
+        target: ActivityTarget,
+        /// Details; replace the old ones.
+        details: Option<Payloads>,
+        /// Who.
+        identity: String,
+    },
+    /// ResetStickyTaskQueue, or the engine found that the sticky worker is gone: forget it.
+    ResetSticky,
+    /// A query (spec 06 of 02). `id` is the engine's; the answer comes back under it.
+    Query {
+        /// Engine's id of this query.
+        id: u64,
+        /// The query.
+        query: Box<WorkflowQuery>,
+        /// `query_reject_condition`.
+        reject_condition: i32,
+    },
+    /// The asker of a buffered query has gone.
+    DropQuery {
+        /// Engine's id of the query.
+        id: u64,
+    },
+    /// The armed deadline has passed (or may have): do whatever is due.
+    Wake,
+    /// The child's parent has recorded the start: schedule the first task (spec 04 §4.2 step 4).
+    ReleaseFirstTask,
+    /// A child has closed (spec 04 §4.3).
+    ChildClosed(Box<ChildClosed>),
+    /// What became of a message in this run's outbox.
+    Delivered {
+        /// The message.
+        outbox_id: u64,
+        /// The outcome.
+        delivery: Delivery,
+    },
+}

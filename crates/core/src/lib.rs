@@ -1,0 +1,39 @@
+//! The decisions of Sempre, pure.
+//!
+//! [`Execution`] is the state machine of one run. It is given an [`Input`], the time and a source
+//! of ids, and returns a complete [`Transition`] or a [`Refusal`] that changed nothing. What must be
+//! written, sent or answered is in the transition; nothing here reads a clock, draws a random number,
+//! touches a disk or waits.
+//!
+//! The way of a step: `input → Execution::apply → Transition → one commit by the engine → replies`.
+//! What history determines and what it does not are two structs ([`state::Derived`] and
+//! [`state::Progress`]); only [`state::Derived::apply_event`] changes the first, live and on rebuild.
+#![no_std]
+
+extern crate alloc;
+
+pub mod cron;
+pub mod describe;
+pub mod execution;
+pub mod ids;
+pub mod input;
+pub mod keys;
+pub mod limits;
+pub mod refusal;
+pub mod retry;
+pub mod start;
+pub mod state;
+pub mod time;
+pub mod token;
+pub mod transition;
+pub mod validate;
+
+pub use execution::Execution;
+pub use ids::{IdSource, NamespaceId, RunId, RunKey, SlotId, WorkflowKey};
+pub use input::{Context, Input, NamespaceView};
+pub use limits::Limits;
+pub use refusal::Refusal;
+pub use start::{StartInput, StartOutcome, start};
+pub use time::{Span, Timestamp};
+pub use token::TaskToken;
+pub use transition::{Reply, Transition};

@@ -1,0 +1,87 @@
+//! Every bound of the core, with its name, unit and default (spec 09 §2, §5).
+
+use crate::Span;
+
+/// Bounds and waits that decide about runs. One value per namespace; tests set them low.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one payload field (`limit.blobSize.error`).
+    pub blob_size_max: usize,
+    /// Bytes of a memo, merged (`limit.memoSize.error`).
+    pub memo_size_max: usize,
+    /// Bytes of a name or id (`limit.maxIDLength`).
+    pub id_length_max: usize,
+    /// Bytes of a run's history (`limit.historySize.error`).
+    pub history_size_max: usize,
+    /// Events of a run's history (`limit.historyCount.error`).
+    pub history_count_max: i64,
+    /// Bytes of history from which continue-as-new is suggested.
+    pub history_size_suggest: usize,
+    /// Events from which continue-as-new is suggested (`limit.historyCount.suggestContinueAsNew`).
+    pub history_count_suggest: i64,
+    /// Pending activities of a run.
+    pub pending_activities_max: usize,
+    /// Pending children of a run.
+    pub pending_children_max: usize,
+    /// Pending signals to other workflows.
+    pub pending_signals_max: usize,
+    /// Pending cancel requests to other workflows.
+    pub pending_cancels_max: usize,
+    /// Signals a run may receive (`history.maximumSignalsPerExecution`).
+    pub signals_max: i64,
+    /// Buffered events of a run, count (`history.maximumBufferedEventsBatch`).
+    pub buffered_events_max: usize,
+    /// Buffered events of a run, bytes.
+    pub buffered_bytes_max: usize,
+    /// Buffered queries of a run (`history.MaxBufferedQueryCount`).
+    pub buffered_queries_max: usize,
+    /// Bytes of a failure kept for a pending activity.
+    pub activity_failure_max: usize,
+    /// Default workflow task timeout (`history.defaultWorkflowTaskTimeout`).
+    pub task_timeout_default: Span,
+    /// Longest workflow task timeout.
+    pub task_timeout_max: Span,
+    /// How long local activities may keep a workflow task alive (`history.workflowTaskHeartbeatTimeout`).
+    pub task_heartbeat_max: Span,
+    /// Longest extra time given to late attempts of a failing task (`history.workflowTaskRetryMaxInterval`).
+    pub task_retry_interval_max: Span,
+    /// Shortest time between runs of a continue-as-new chain (`history.workflowIdReuseMinimalInterval`).
+    pub continue_as_new_interval_min: Span,
+    /// Eager activities allowed (`system.enableActivityEagerExecution`).
+    pub eager_activities: bool,
+    /// Eager workflow start allowed (`system.enableEagerWorkflowStart`).
+    pub eager_start: bool,
+    /// Commands may address other namespaces (`system.enableCrossNamespaceCommands`).
+    pub cross_namespace_commands: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            blob_size_max: 2 << 20,
+            memo_size_max: 2 << 20,
+            id_length_max: 1000,
+            history_size_max: 50 << 20,
+            history_count_max: 51_200,
+            history_size_suggest: 4 << 20,
+            history_count_suggest: 4096,
+            pending_activities_max: 2000,
+            pending_children_max: 2000,
+            pending_signals_max: 2000,
+            pending_cancels_max: 2000,
+            signals_max: 10_000,
+            buffered_events_max: 100,
+            buffered_bytes_max: 2 << 20,
+            buffered_queries_max: 1,
+            activity_failure_max: 4 << 10,
+            task_timeout_default: Span::seconds(10),
+            task_timeout_max: Span::seconds(120),
+            task_heartbeat_max: Span::seconds(30 * 60),
+            task_retry_interval_max: Span::seconds(10 * 60),
+            continue_as_new_interval_min: Span::seconds(1),
+            eager_activities: true,
+            eager_start: true,
+            cross_namespace_commands: false,
+        }
+    }
+}

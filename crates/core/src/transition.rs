@@ -1,0 +1,399 @@
+//! The full result of one applied input, as data: what to write, whom to tell, what to answer.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use bytes::Bytes;
+use prost::Message;
+use sempre_api::v1::{
+    common::{Header, Payloads},
+    failure::Failure,
+    history::HistoryEvent,
+    query::WorkflowQuery,
+    workflowservice::{
+        PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
+        SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+    },
+};
+
+use crate::{Execution, NamespaceId, Refusal, RunId, RunKey, Timestamp};
+
+/// The full result of one applied input. Replies and effects leave only after the commit that holds
+/// the run's rows (`Execution::take_rows`) and everything listed here.
+#[derive(Debug)]
+pub struct Transition {
+    /// The answer. An `Err` here is an answer too: the run *has* changed (for example a workflow task
+    /// failed because of its commands, and the worker is told so).
+    pub reply: Result<Reply, Refusal>,
+    /// Encoded events to append to history, in order.
+    pub history: Vec<HistoryBatch>,
+    /// New content of the current-run pointer of this workflow id.
+    pub current: Option<CurrentRecord>,
+    /// Offers to task queues to write down and hand to matching.
+    pub offers: Vec<Offer>,
+    /// Offers that are no longer wanted: their rows go.
+    pub offers_gone: Vec<OfferKey>,
+    /// Messages to other runs, to write down and deliver.
+    pub outbox: Vec<OutboxEntry>,
+    /// Messages that have been dealt with: their rows go.
+    pub outbox_gone: Vec<u64>,
+    /// Change of the run's one deadline row.
+    pub deadline: Option<DeadlineChange>,
+    /// Answers to buffered queries, by the engine's id.
+    pub query_answers: Vec<(u64, Result<Option<Payloads>, Refusal>)>,
+    /// Buffered queries that no task will carry: dispatch them directly.
+    pub queries_released: Vec<(u64, QueryRoute)>,
+    /// The next run of the chain, created in the same commit.
+    pub successor: Option<Box<(Execution, Transition)>>,
+    /// The run's retention has passed: delete its rows, history, deadline, and the current pointer if it
+    /// still names this run.
+    pub delete_run: bool,
+    /// True when something must be committed. False: the reply may leave at once (but not before
+    /// earlier transitions of this run are durable).
+    pub durable: bool,
+    /// Events were appended or the run closed: wake the watchers of history.
+    pub history_changed: bool,
+}
+
+impl Default for Transition {
+    fn default() -> Self {
+        Self::answer(Ok(Reply::Done))
+    }
+}
+
+impl Transition {
+    /// A transition that only answers.
+    pub fn answer(reply: Result<Reply, Refusal>) -> Self {
+        Self {
+            reply,
+            history: Vec::new(),
+            current: None,
+            offers: Vec::new(),
+            offers_gone: Vec::new(),
+            outbox: Vec::new(),
+            outbox_gone: Vec::new(),
+            deadline: None,
+            query_answers: Vec::new(),
+            queries_released: Vec::new(),
+            successor: None,
+            delete_run: false,
+            durable: false,
+            history_changed: false,
+        }
+    }
+}
+
+/// Events committed together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryBatch {
+    /// Id of the first event.
+    pub first_event_id: i64,
+    /// Id of the last event.
+    pub last_event_id: i64,
+    /// The events as frames of `History.events` ([`sempre_api::next_frame`]).
+    pub frames: Bytes,
+}
+
+/// Change of the run's one deadline row: `Execution` wants [`crate::Input::Wake`] at that time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlineChange {
+    /// The row to delete.
+    pub old: Option<Timestamp>,
+    /// The row to put.
+    pub new: Option<Timestamp>,
+}
+
+/// The current-run pointer of a workflow id.
+#[derive(Clone, PartialEq, Message)]
+pub struct CurrentRecord {
+    /// Run id, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub run_id: Bytes,
+    /// `WorkflowExecutionStatus`.
+    #[prost(int32, tag = "2")]
+    pub status: i32,
+    /// Request id of the start that made the run.
+    #[prost(string, tag = "3")]
+    pub start_request_id: String,
+    /// First run of its chain, textual.
+    #[prost(string, tag = "4")]
+    pub first_run_id: String,
+    /// Start time, ns.
+    #[prost(int64, tag = "5")]
+    pub start_time: i64,
+}
+
+impl CurrentRecord {
+    /// The run it names; the nil id when damaged.
+    pub fn run(&self) -> RunId {
+        RunId(crate::ids::Uuid(self.run_id.as_ref().try_into().unwrap_or_default()))
+    }
+}
+
+/// What a task queue carries.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum QueueKind {
+    /// Workflow tasks.
+    Workflow,
+    /// Activity tasks.
+    Activity,
+}
+
+/// A task queue: namespace, name, kind, and whether it is one worker's sticky queue.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct QueueName {
+    /// Namespace.
+    pub namespace: NamespaceId,
+    /// Name as the worker polls it.
+    pub name: String,
+    /// What it carries.
+    pub kind: QueueKind,
+    /// One worker's own queue (TASK_QUEUE_KIND_STICKY).
+    pub sticky: bool,
+}
+
+impl QueueName {
+    /// Fixed 64-bit hash: the queue's place in keys on disk.
+    pub fn hash64(&self) -> u64 {
+        let mut hash = crate::ids::Fnv::default();
+        hash.write(&self.namespace.0.0);
+        hash.write(self.name.as_bytes());
+        hash.write(&[matches!(self.kind, QueueKind::Activity) as u8, self.sticky as u8]);
+        hash.finish()
+    }
+}
+
+/// The place of an offer: queue, priority, age, and the task it stands for. Orders a queue's line.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OfferKey {
+    /// [`QueueName::hash64`].
+    pub queue: u64,
+    /// 1 (first) to 5 (last).
+    pub priority: u8,
+    /// When it was offered.
+    pub time: Timestamp,
+    /// The run.
+    pub run: RunId,
+    /// The Scheduled event.
+    pub scheduled_event_id: i64,
+}
+
+/// A task that waits for a poller.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Offer {
+    /// Its place.
+    pub key: OfferKey,
+    /// The queue.
+    pub queue: QueueName,
+    /// The normal queue's name when `queue` is sticky: where it goes if the worker is gone.
+    pub normal_name: String,
+    /// The run.
+    pub run: RunKey,
+    /// Tells it from earlier offers of the same task; an obsolete one is dropped silently.
+    pub stamp: u32,
+}
+
+/// A message this run owes another, durable until [`crate::Input::Delivered`] names it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OutboxEntry {
+    /// Number within the run, from 1.
+    pub id: u64,
+    /// What to deliver.
+    pub message: OutboxMessage,
+}
+
+/// What one run tells another.
+#[derive(Clone, PartialEq, Debug)]
+pub enum OutboxMessage {
+    /// Start a child (spec 04 §4.2 step 2). Answer: [`Delivery::ChildStarted`] or [`Delivery::ChildNotStarted`].
+    StartChild(Box<StartChild>),
+    /// Signal a run (spec 04 §3). Answer: [`Delivery::Ok`] or [`Delivery::Failed`].
+    Signal(Box<ExternalSignal>),
+    /// Cancel a run (spec 04 §3). Answer: as for a signal.
+    Cancel(Box<ExternalCancel>),
+    /// Let a child's first task go (spec 04 §4.2 step 4). Answer: [`Delivery::Ok`].
+    ReleaseChild {
+        /// The child's workflow id (same namespace).
+        workflow_id: String,
+        /// Its run id.
+        run_id: String,
+    },
+    /// Tell the parent that this chain closed (spec 04 §4.3). Answer: [`Delivery::Ok`], also when the parent is gone.
+    ChildClosed {
+        /// The parent.
+        parent: RunKey,
+        /// The news.
+        news: Box<crate::input::ChildClosed>,
+    },
+    /// Terminate a child by close policy (spec 01 §14). Answer: [`Delivery::Ok`], also when it is gone.
+    TerminateChild {
+        /// The child's workflow id.
+        workflow_id: String,
+        /// First run of the child's chain.
+        first_run_id: String,
+    },
+    /// Cancel a child by close policy. Answer: as for terminate.
+    CancelChild {
+        /// The child's workflow id.
+        workflow_id: String,
+        /// First run of the child's chain.
+        first_run_id: String,
+    },
+}
+
+/// A child to start.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StartChild {
+    /// The parent's Initiated event.
+    pub initiated_event_id: i64,
+    /// The start as a client would make it (conflict policy FAIL, request id `<run>:<event>:0`).
+    pub request: StartWorkflowExecutionRequest,
+    /// The parent.
+    pub parent: RunKey,
+    /// The parent's namespace name.
+    pub parent_namespace: String,
+    /// Top of the parent's tree.
+    pub root: sempre_api::v1::common::WorkflowExecution,
+}
+
+/// A signal to another run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ExternalSignal {
+    /// The sender's Initiated event.
+    pub initiated_event_id: i64,
+    /// Target workflow id.
+    pub workflow_id: String,
+    /// Target run id or empty.
+    pub run_id: String,
+    /// Only children of the sender.
+    pub child_only: bool,
+    /// Idempotency key made by the sender's side.
+    pub request_id: String,
+    /// Signal name.
+    pub name: String,
+    /// Payloads.
+    pub input: Option<Payloads>,
+    /// Headers.
+    pub header: Option<Header>,
+}
+
+/// A cancel request to another run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ExternalCancel {
+    /// The sender's Initiated event.
+    pub initiated_event_id: i64,
+    /// Target workflow id.
+    pub workflow_id: String,
+    /// Target run id or empty.
+    pub run_id: String,
+    /// Only children of the sender.
+    pub child_only: bool,
+    /// Idempotency key.
+    pub request_id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What became of an outbox message.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Delivery {
+    /// Done, or nothing left to do.
+    Ok,
+    /// The child runs.
+    ChildStarted {
+        /// Its run id, textual (the first of its chain).
+        run_id: String,
+    },
+    /// The child was refused: `StartChildWorkflowExecutionFailedCause`.
+    ChildNotStarted {
+        /// The cause.
+        cause: i32,
+    },
+    /// A signal or cancel was refused: `SignalExternal…FailedCause` / `CancelExternal…FailedCause` (same numbers).
+    Failed {
+        /// The cause.
+        cause: i32,
+    },
+}
+
+/// Which events go with a task: `from..next` of stored history, then the virtual ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HistoryWindow {
+    /// First event to send.
+    pub from: i64,
+    /// First event *not* to take from stored history.
+    pub next: i64,
+    /// Events of a transient task, which are not stored; they follow the stored ones on the last page.
+    pub virtual_events: Vec<HistoryEvent>,
+}
+
+/// Where a query that needs no workflow task goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueryRoute {
+    /// The sticky queue and how long to wait there, if a worker holds the run.
+    pub sticky: Option<(QueueName, crate::Span)>,
+    /// The normal queue.
+    pub normal: QueueName,
+    /// The query.
+    pub query: WorkflowQuery,
+    /// Poll response without history and token: run, type, queue; `previous_started_event_id` set.
+    pub task: Box<PollWorkflowTaskQueueResponse>,
+    /// Full history for a worker that does not hold the run.
+    pub window: HistoryWindow,
+}
+
+/// Answers, by kind of input.
+#[derive(Debug)]
+pub enum Reply {
+    /// Nothing to say.
+    Done,
+    /// A start or signal-with-start.
+    Started {
+        /// The answer; the eager task (if any) still lacks its history.
+        response: Box<StartWorkflowExecutionResponse>,
+        /// History of the eager task.
+        eager: Option<HistoryWindow>,
+    },
+    /// A signal.
+    Signaled(SignalWorkflowExecutionResponse),
+    /// A workflow task was started for the poller.
+    WorkflowTask {
+        /// All but history (and backlog hint).
+        response: Box<PollWorkflowTaskQueueResponse>,
+        /// Its history.
+        window: HistoryWindow,
+    },
+    /// A workflow task was completed.
+    WorkflowTaskCompleted {
+        /// The answer; the inline task (if any) still lacks its history.
+        response: Box<RespondWorkflowTaskCompletedResponse>,
+        /// History of the inline task.
+        inline: Option<HistoryWindow>,
+    },
+    /// An activity attempt was started for the poller.
+    ActivityTask(Box<PollActivityTaskQueueResponse>),
+    /// A heartbeat.
+    Heartbeat {
+        /// The workflow wants it cancelled.
+        cancel_requested: bool,
+        /// An operator paused it.
+        paused: bool,
+        /// An operator reset it.
+        reset: bool,
+    },
+    /// A failed activity was recorded; problems with what was sent.
+    ActivityFailed {
+        /// `RespondActivityTaskFailedResponse.failures`.
+        failures: Vec<Failure>,
+    },
+    /// The task is not wanted any more (closed, started by another, obsolete stamp): drop the offer, poll on.
+    Obsolete,
+    /// The query is rejected by its condition: `WorkflowExecutionStatus`.
+    QueryRejected {
+        /// The run's status.
+        status: i32,
+    },
+    /// The query waits for the next workflow task; the answer comes as `query_answers` or `queries_released`.
+    QueryBuffered,
+    /// The query goes to a worker directly.
+    QueryDirect(Box<QueryRoute>),
+}
