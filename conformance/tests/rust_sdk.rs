@@ -639,7 +639,7 @@ async fn canceled_workflow_cleans_up() -> Outcome {
         let Err(WorkflowGetResultError::Cancelled { details }) = handle.get_result(result()).await else {
             return Err("the workflow was not canceled".into());
         };
-        same("details", details.deserialize::<String>()?, Some("Hello, cleaner!".to_owned()))?;
+        same("details", details.deserialize::<String>()?, "Hello, cleaner!".to_owned())?;
         let events = case.events(&case.id("a"), None).await?;
         let causes: Vec<_> = events
             .iter()
