@@ -1,1 +1,1 @@
-//! x
+//! DescribeWorkflowExecution (spec 01 §17).

@@ -1,1 +1,134 @@
 //! One run's state machine: inputs in, transitions out.
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
+
+use bytes::Bytes;
+use sempre_api::v1::{enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
+
+use crate::{
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, query, signal,
+    state::{State, rows::LoadError, rows::RowChange},
+    step::Step,
+    task, terminate, wake,
+};
+
+/// One run.
+#[derive(Debug)]
+pub struct Execution {
+    pub(crate) key: RunKey,
+    pub(crate) state: State,
+    /// Request ids of all signals of the run (spec 04 §2): grows only, rows of its own.
+    pub(crate) signal_ids: BTreeSet<String>,
+    /// Queries that wait for a workflow task, by the engine's id. Memory only: the engine keeps a run
+    /// with waiting queries in its cache.
+    pub(crate) queries: BTreeMap<u64, Box<WorkflowQuery>>,
+}
+
+impl Execution {
+    /// Applies one input. `Err`: nothing has changed.
+    pub fn apply(&mut self, input: Input, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
+        let mut step = Step::new(self, cx);
+        let reply = match input {
+            Input::Signal(request) => signal::signal(&mut step, *request),
+            Input::RequestCancel(request) => cancel::request_cancel(&mut step, *request),
+            Input::Terminate(request) => terminate::terminate(&mut step, *request),
+            Input::StartWorkflowTask { scheduled_event_id, stamp, sticky, poller } => {
+                task::start::start(&mut step, scheduled_event_id, stamp, sticky, poller)
+            }
+            Input::CompleteWorkflowTask(token, request) => task::complete::complete(&mut step, &token, *request),
+            Input::FailWorkflowTask(token, request) => task::fail::fail(&mut step, &token, *request),
+            Input::StartActivityTask { scheduled_event_id, stamp, poller } => {
+                activity::start(&mut step, scheduled_event_id, stamp, poller)
+            }
+            Input::CompleteActivity { target, result, identity } => activity::complete(&mut step, &target, result, identity),
+            Input::FailActivity { target, failure, last_heartbeat_details, identity } => {
+                activity::fail(&mut step, &target, failure, last_heartbeat_details, identity)
+            }
+            Input::CancelActivity { target, details, identity } => activity::cancel(&mut step, &target, details, identity),
+            Input::Heartbeat { target, details, identity } => activity::heartbeat(&mut step, &target, details, identity),
+            Input::ResetSticky => task::reset_sticky(&mut step),
+            Input::Query { id, query, reject_condition } => query::query(&mut step, id, query, reject_condition),
+            Input::DropQuery { id } => query::drop_query(&mut step, id),
+            Input::Wake => wake::wake(&mut step),
+            Input::ReleaseFirstTask => task::release_first(&mut step),
+            Input::ChildClosed(news) => child::closed(&mut step, *news),
+            Input::Delivered { outbox_id, delivery } => external::delivered(&mut step, outbox_id, delivery),
+        }?;
+        Ok(step.finish(reply))
+    }
+
+    /// Takes the state rows that changed since the last call.
+    pub fn take_rows(&mut self) -> Vec<RowChange> {
+        self.state.take_rows()
+    }
+
+    /// Puts a run together from its rows.
+    pub fn load(key: RunKey, rows: Vec<(u8, u64, Bytes)>) -> Result<Self, LoadError> {
+        let (state, signal_ids) = State::load(rows)?;
+        Ok(Self { key, state, signal_ids, queries: BTreeMap::new() })
+    }
+
+    /// Which run this is.
+    pub fn key(&self) -> &RunKey {
+        &self.key
+    }
+
+    /// Has no close event yet.
+    pub fn is_open(&self) -> bool {
+        self.state.derived.is_open()
+    }
+
+    /// Status as the API has it.
+    pub fn status(&self) -> WorkflowExecutionStatus {
+        self.state.derived.status()
+    }
+
+    /// Id the next event gets: one more than the last stored event's.
+    pub fn next_event_id(&self) -> i64 {
+        self.state.derived.main.next_event_id
+    }
+
+    /// First run of the chain, textual.
+    pub fn first_run_id(&self) -> &str {
+        &self.state.derived.start.event().first_execution_run_id
+    }
+
+    /// Time of the deadline row that the store should have.
+    pub fn armed_deadline(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.state.progress.main.armed)).filter(|t| t.0 != 0)
+    }
+
+    /// Holds what is not in the store (waiting queries): the engine keeps it in memory.
+    pub fn has_memory_state(&self) -> bool {
+        !self.queries.is_empty()
+    }
+
+    /// Rough size in memory, for the cache's budget.
+    pub fn weight(&self) -> usize {
+        let state = &self.state;
+        let payloads: usize = state.derived.activities.values().map(|a| 400 + prost::Message::encoded_len(a.as_ref())).sum();
+        1500 + self.key.workflow.workflow_id.len()
+            + payloads
+            + 300 * state.progress.activities.len()
+            + 160 * state.derived.timers.len()
+            + 400 * state.derived.children.len()
+            + 300 * state.derived.externals.len()
+            + 80 * self.signal_ids.len()
+            + state.progress.buffer.bytes()
+    }
+
+    /// Events of a transient workflow task, which history does not have (spec 04 §7.2).
+    pub fn virtual_events(&self) -> Vec<HistoryEvent> {
+        task::virtual_events(&self.state)
+    }
+
+    /// The state, for tests and the simulator.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+}

@@ -12,21 +12,35 @@
 
 extern crate alloc;
 
+mod activity;
+mod cancel;
+mod child;
+mod close;
+mod command;
 pub mod cron;
+mod deadline;
 pub mod describe;
+mod event_type;
 pub mod execution;
+mod external;
 pub mod ids;
 pub mod input;
 pub mod keys;
 pub mod limits;
+mod query;
 pub mod refusal;
 pub mod retry;
+mod signal;
 pub mod start;
 pub mod state;
+mod step;
+mod task;
+mod terminate;
 pub mod time;
 pub mod token;
 pub mod transition;
 pub mod validate;
+mod wake;
 
 pub use execution::Execution;
 pub use ids::{IdSource, NamespaceId, RunId, RunKey, SlotId, WorkflowKey};

@@ -1,1 +1,27 @@
-//! x
+//! What is known of a run without reading its history, in two halves.
+//!
+//! [`Derived`] is determined by history: [`Derived::apply_event`] is the only thing that changes it,
+//! for a live event as for a rebuild. [`Progress`] is everything else: attempts between events,
+//! heartbeats, the pending task's dispatch, events that wait in the buffer.
+//!
+//! On disk each half is cut into rows so that a small change writes a small row ([`rows`]).
+
+pub mod buffer;
+pub mod derived;
+pub mod progress;
+pub mod rows;
+
+pub use buffer::Buffer;
+pub use derived::{ActivityInfo, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, StartInfo, TimerInfo};
+pub use progress::{ActivityProgress, Progress, Sticky, Task};
+
+/// Both halves and what of them has to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// What history determines.
+    pub derived: Derived,
+    /// What it does not.
+    pub progress: Progress,
+    /// Rows to write with the next commit. Set wherever a row's content changes.
+    pub dirty: rows::Dirty,
+}

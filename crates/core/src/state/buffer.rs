@@ -1,0 +1,125 @@
+//! Events that wait for the started workflow task to end before they get an id (spec 01 §2.2–2.3).
+
+use alloc::vec::Vec;
+
+use prost::Message;
+use sempre_api::v1::history::{HistoryEvent, history_event::Attributes};
+
+/// Buffered events in order of arrival; their `event_id` is 0.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Buffer {
+    /// The events.
+    pub events: Vec<HistoryEvent>,
+    /// How many of them are in the store already (rows 0..stored).
+    pub stored: usize,
+    /// Stored rows no longer match (an event was taken out): write all again.
+    pub rewritten: bool,
+}
+
+impl Buffer {
+    /// Encoded bytes of all events.
+    pub fn bytes(&self) -> usize {
+        self.events.iter().map(Message::encoded_len).sum()
+    }
+
+    /// True when nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// The activity's closing event is here, so it is no longer pending for anyone who asks.
+    pub fn closes_activity(&self, scheduled_event_id: i64) -> bool {
+        self.attributes().any(|a| match a {
+            Attributes::ActivityTaskCompletedEventAttributes(a) => a.scheduled_event_id == scheduled_event_id,
+            Attributes::ActivityTaskFailedEventAttributes(a) => a.scheduled_event_id == scheduled_event_id,
+            Attributes::ActivityTaskTimedOutEventAttributes(a) => a.scheduled_event_id == scheduled_event_id,
+            Attributes::ActivityTaskCanceledEventAttributes(a) => a.scheduled_event_id == scheduled_event_id,
+            _ => false,
+        })
+    }
+
+    /// The timer has fired, here.
+    pub fn fires_timer(&self, started_event_id: i64) -> bool {
+        self.attributes().any(
+            |a| matches!(a, Attributes::TimerFiredEventAttributes(a) if a.started_event_id == started_event_id),
+        )
+    }
+
+    /// Removes the timer's firing; true if it was here.
+    pub fn remove_timer_fired(&mut self, started_event_id: i64) -> bool {
+        let before = self.events.len();
+        self.events.retain(|e| {
+            !matches!(&e.attributes, Some(Attributes::TimerFiredEventAttributes(a)) if a.started_event_id == started_event_id)
+        });
+        let removed = self.events.len() != before;
+        self.rewritten |= removed;
+        removed
+    }
+
+    /// First run id of the child if its Started event is here.
+    pub fn child_started(&self, initiated_event_id: i64) -> Option<&str> {
+        self.attributes().find_map(|a| match a {
+            Attributes::ChildWorkflowExecutionStartedEventAttributes(a) if a.initiated_event_id == initiated_event_id => {
+                a.workflow_execution.as_ref().map(|e| e.run_id.as_str())
+            }
+            _ => None,
+        })
+    }
+
+    /// The child's end (or failed start) is here.
+    pub fn closes_child(&self, initiated_event_id: i64) -> bool {
+        self.attributes().any(|a| closed_child(a) == Some(initiated_event_id))
+    }
+
+    /// The result of the external request is here.
+    pub fn answers_external(&self, initiated_event_id: i64) -> bool {
+        self.attributes().any(|a| {
+            let id = match a {
+                Attributes::ExternalWorkflowExecutionSignaledEventAttributes(a) => a.initiated_event_id,
+                Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(a) => a.initiated_event_id,
+                Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(a) => a.initiated_event_id,
+                Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => a.initiated_event_id,
+                _ => return false,
+            };
+            id == initiated_event_id
+        })
+    }
+
+    /// A cancel request of the run itself is here.
+    pub fn cancel_requested(&self) -> bool {
+        self.attributes().any(|a| matches!(a, Attributes::WorkflowExecutionCancelRequestedEventAttributes(_)))
+    }
+
+    /// Signals waiting here.
+    pub fn signals(&self) -> usize {
+        self.attributes().filter(|a| matches!(a, Attributes::WorkflowExecutionSignaledEventAttributes(_))).count()
+    }
+
+    fn attributes(&self) -> impl Iterator<Item = &Attributes> {
+        self.events.iter().filter_map(|e| e.attributes.as_ref())
+    }
+}
+
+fn closed_child(attributes: &Attributes) -> Option<i64> {
+    Some(match attributes {
+        Attributes::StartChildWorkflowExecutionFailedEventAttributes(a) => a.initiated_event_id,
+        Attributes::ChildWorkflowExecutionCompletedEventAttributes(a) => a.initiated_event_id,
+        Attributes::ChildWorkflowExecutionFailedEventAttributes(a) => a.initiated_event_id,
+        Attributes::ChildWorkflowExecutionTimedOutEventAttributes(a) => a.initiated_event_id,
+        Attributes::ChildWorkflowExecutionCanceledEventAttributes(a) => a.initiated_event_id,
+        Attributes::ChildWorkflowExecutionTerminatedEventAttributes(a) => a.initiated_event_id,
+        _ => return None,
+    })
+}
+
+/// Closings of activities and children come last when the buffer is flushed (spec 01 §2.3).
+pub fn is_closing(attributes: &Attributes) -> bool {
+    match attributes {
+        Attributes::StartChildWorkflowExecutionFailedEventAttributes(_) => false,
+        Attributes::ActivityTaskCompletedEventAttributes(_)
+        | Attributes::ActivityTaskFailedEventAttributes(_)
+        | Attributes::ActivityTaskTimedOutEventAttributes(_)
+        | Attributes::ActivityTaskCanceledEventAttributes(_) => true,
+        other => closed_child(other).is_some(),
+    }
+}

@@ -1,0 +1,545 @@
+//! The half of the state that history determines.
+
+use alloc::{collections::BTreeMap, string::String, sync::Arc};
+
+use bytes::Bytes;
+use prost::Message;
+use sempre_api::v1::{
+    common::{Payload, WorkflowExecution},
+    enums::{ContinueAsNewInitiator, WorkflowExecutionStatus},
+    history::{
+        ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes,
+        history_event::Attributes,
+    },
+    sdk::UserMetadata,
+};
+
+use super::rows::{Dirty, Kind};
+use crate::{Span, Timestamp};
+
+/// What history determines.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Derived {
+    /// From event 1; never changes.
+    pub start: Arc<StartInfo>,
+    /// The small, often changing part.
+    pub main: Main,
+    /// Memo and search attributes as they stand now.
+    pub attributes: Arc<Fields>,
+    /// Pending activities by scheduled event id.
+    pub activities: BTreeMap<i64, Arc<ActivityInfo>>,
+    /// Scheduled event id by activity id, of the pending ones.
+    pub activity_ids: BTreeMap<String, i64>,
+    /// Pending timers by started event id.
+    pub timers: BTreeMap<i64, TimerInfo>,
+    /// Started event id by timer id, of the pending ones.
+    pub timer_ids: BTreeMap<String, i64>,
+    /// Pending children by initiated event id.
+    pub children: BTreeMap<i64, Arc<ChildInfo>>,
+    /// Pending signals and cancels to other workflows by initiated event id.
+    pub externals: BTreeMap<i64, Arc<ExternalInfo>>,
+}
+
+/// From event 1.
+#[derive(Clone, PartialEq, Message)]
+pub struct StartInfo {
+    /// The event's attributes. Input, header, failure and last result are kept only for runs with a
+    /// retry policy or a cron schedule, which need them to start their successor.
+    #[prost(message, optional, boxed, tag = "1")]
+    pub attributes: Option<alloc::boxed::Box<WorkflowExecutionStartedEventAttributes>>,
+    /// The event's time, ns.
+    #[prost(int64, tag = "2")]
+    pub start_time: i64,
+    /// `user_metadata` of the start.
+    #[prost(message, optional, tag = "3")]
+    pub user_metadata: Option<UserMetadata>,
+}
+
+/// The small, often changing part.
+#[derive(Clone, PartialEq, Message)]
+pub struct Main {
+    /// Id the next event gets.
+    #[prost(int64, tag = "1")]
+    pub next_event_id: i64,
+    /// `WorkflowExecutionStatus`.
+    #[prost(int32, tag = "2")]
+    pub status: i32,
+    /// Scheduled event of the pending workflow task that is in history; 0 = none.
+    #[prost(int64, tag = "3")]
+    pub task_scheduled_event_id: i64,
+    /// Started event of that task; 0 = not started.
+    #[prost(int64, tag = "4")]
+    pub task_started_event_id: i64,
+    /// Started event of the last completed workflow task; 0 = none.
+    #[prost(int64, tag = "5")]
+    pub previous_started_event_id: i64,
+    /// A cancel request is in history.
+    #[prost(bool, tag = "6")]
+    pub cancel_requested: bool,
+    /// Signals in history.
+    #[prost(int64, tag = "7")]
+    pub signal_count: i64,
+    /// Bytes of all events.
+    #[prost(int64, tag = "8")]
+    pub history_size: i64,
+    /// Time of the close event, ns; 0 = open.
+    #[prost(int64, tag = "9")]
+    pub close_time: i64,
+    /// `new_execution_run_id` of the close event.
+    #[prost(string, tag = "10")]
+    pub successor_run_id: String,
+    /// Completed workflow tasks.
+    #[prost(int64, tag = "11")]
+    pub completed_tasks: i64,
+    /// A workflow task was ever scheduled.
+    #[prost(bool, tag = "12")]
+    pub had_task: bool,
+}
+
+/// Memo and search attributes.
+#[derive(Clone, PartialEq, Message)]
+pub struct Fields {
+    /// Memo fields.
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub memo: BTreeMap<String, Payload>,
+    /// Search attributes.
+    #[prost(btree_map = "string, message", tag = "2")]
+    pub search: BTreeMap<String, Payload>,
+}
+
+/// A pending activity as history has it.
+#[derive(Clone, PartialEq, Message)]
+pub struct ActivityInfo {
+    /// Its Scheduled event.
+    #[prost(int64, tag = "1")]
+    pub scheduled_event_id: i64,
+    /// Time of that event, ns.
+    #[prost(int64, tag = "2")]
+    pub scheduled_time: i64,
+    /// Attributes of that event: what the worker is given.
+    #[prost(message, optional, boxed, tag = "3")]
+    pub attributes: Option<alloc::boxed::Box<ActivityTaskScheduledEventAttributes>>,
+    /// Its Started event; 0 = not in history.
+    #[prost(int64, tag = "4")]
+    pub started_event_id: i64,
+    /// Its CancelRequested event; 0 = none.
+    #[prost(int64, tag = "5")]
+    pub cancel_requested_event_id: i64,
+}
+
+impl ActivityInfo {
+    /// Attributes of the Scheduled event.
+    pub fn scheduled(&self) -> &ActivityTaskScheduledEventAttributes {
+        self.attributes.as_deref().expect("an activity is made from its Scheduled event")
+    }
+
+    /// One of its timeouts; `None` when unset.
+    pub fn timeout(&self, of: impl Fn(&ActivityTaskScheduledEventAttributes) -> &Option<sempre_api::Duration>) -> Option<Span> {
+        Span::from_api(of(self.scheduled()).as_ref()).ok().and_then(Span::some)
+    }
+}
+
+/// A pending timer.
+#[derive(Clone, PartialEq, Message)]
+pub struct TimerInfo {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub timer_id: String,
+    /// Its Started event.
+    #[prost(int64, tag = "2")]
+    pub started_event_id: i64,
+    /// When it fires, ns.
+    #[prost(int64, tag = "3")]
+    pub fire_at: i64,
+}
+
+/// A pending child.
+#[derive(Clone, PartialEq, Message)]
+pub struct ChildInfo {
+    /// Its Initiated event.
+    #[prost(int64, tag = "1")]
+    pub initiated_event_id: i64,
+    /// Its Started event; 0 = not started.
+    #[prost(int64, tag = "2")]
+    pub started_event_id: i64,
+    /// Its workflow id.
+    #[prost(string, tag = "3")]
+    pub workflow_id: String,
+    /// First run of its chain; empty = not started.
+    #[prost(string, tag = "4")]
+    pub run_id: String,
+    /// Its workflow type.
+    #[prost(string, tag = "5")]
+    pub workflow_type: String,
+    /// `ParentClosePolicy`.
+    #[prost(int32, tag = "6")]
+    pub parent_close_policy: i32,
+    /// Namespace name of the Initiated event.
+    #[prost(string, tag = "7")]
+    pub namespace: String,
+    /// Namespace id of the Initiated event.
+    #[prost(string, tag = "8")]
+    pub namespace_id: String,
+    /// Header of the Initiated event, echoed by Started.
+    #[prost(message, optional, tag = "9")]
+    pub header: Option<sempre_api::v1::common::Header>,
+}
+
+/// What a pending external request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum ExternalKind {
+    /// SignalExternalWorkflowExecution.
+    Signal = 0,
+    /// RequestCancelExternalWorkflowExecution.
+    Cancel = 1,
+}
+
+/// A pending signal or cancel to another workflow.
+#[derive(Clone, PartialEq, Message)]
+pub struct ExternalInfo {
+    /// Its Initiated event.
+    #[prost(int64, tag = "1")]
+    pub initiated_event_id: i64,
+    /// Signal or cancel.
+    #[prost(enumeration = "ExternalKind", tag = "2")]
+    pub kind: i32,
+    /// Namespace name.
+    #[prost(string, tag = "3")]
+    pub namespace: String,
+    /// Namespace id.
+    #[prost(string, tag = "4")]
+    pub namespace_id: String,
+    /// Target as the command named it.
+    #[prost(message, optional, tag = "5")]
+    pub target: Option<WorkflowExecution>,
+    /// `control` of the Initiated event, echoed by the result.
+    #[prost(string, tag = "6")]
+    pub control: String,
+}
+
+impl StartInfo {
+    /// From event 1. Drops the payloads that only a successor would need if there can be none.
+    fn new(event: &HistoryEvent, attributes: &WorkflowExecutionStartedEventAttributes) -> Self {
+        let mut kept = attributes.clone();
+        if kept.retry_policy.is_none() && kept.cron_schedule.is_empty() {
+            kept.input = None;
+            kept.header = None;
+            kept.last_completion_result = None;
+            kept.continued_failure = None;
+        }
+        kept.memo = None;
+        kept.search_attributes = None;
+        Self {
+            attributes: Some(alloc::boxed::Box::new(kept)),
+            start_time: event_time(event).0,
+            user_metadata: event.user_metadata.clone(),
+        }
+    }
+
+    /// Attributes of event 1 (see [`StartInfo::attributes`]).
+    pub fn event(&self) -> &WorkflowExecutionStartedEventAttributes {
+        self.attributes.as_deref().expect("a run is made from its Started event")
+    }
+
+    /// Start time.
+    pub fn time(&self) -> Timestamp {
+        Timestamp(self.start_time)
+    }
+
+    /// First-task back-off.
+    pub fn backoff(&self) -> Span {
+        Span::from_api(self.event().first_workflow_task_backoff.as_ref()).unwrap_or_default()
+    }
+
+    /// When the first task is (or was) due.
+    pub fn execution_time(&self) -> Timestamp {
+        self.time() + self.backoff()
+    }
+
+    /// End of the chain's time, if bounded.
+    pub fn execution_expiration(&self) -> Option<Timestamp> {
+        self.event().workflow_execution_expiration_time.as_ref().map(Timestamp::from_api).filter(|t| t.0 > 0)
+    }
+
+    /// End of the run's time, if bounded (spec 01 §3.2).
+    pub fn run_expiration(&self) -> Option<Timestamp> {
+        let run = Span::from_api(self.event().workflow_run_timeout.as_ref()).ok().and_then(Span::some);
+        let own = run.map(|run| self.execution_time() + run);
+        match (own, self.execution_expiration()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Workflow type name.
+    pub fn workflow_type(&self) -> &str {
+        self.event().workflow_type.as_ref().map_or("", |t| &t.name)
+    }
+
+    /// The normal task queue's name.
+    pub fn task_queue(&self) -> &str {
+        self.event().task_queue.as_ref().map_or("", |q| &q.name)
+    }
+
+    /// Workflow task timeout.
+    pub fn task_timeout(&self) -> Span {
+        Span::from_api(self.event().workflow_task_timeout.as_ref()).unwrap_or_default()
+    }
+}
+
+fn event_time(event: &HistoryEvent) -> Timestamp {
+    event.event_time.as_ref().map(Timestamp::from_api).unwrap_or_default()
+}
+
+impl Derived {
+    /// Status as the API has it.
+    pub fn status(&self) -> WorkflowExecutionStatus {
+        WorkflowExecutionStatus::try_from(self.main.status).unwrap_or(WorkflowExecutionStatus::Unspecified)
+    }
+
+    /// Has no close event yet.
+    pub fn is_open(&self) -> bool {
+        self.main.close_time == 0
+    }
+
+    /// Applies the next event. `bytes` is its encoded size as stored. Marks what has to be written.
+    ///
+    /// Live and rebuild both come through here; nothing else changes this half.
+    pub fn apply_event(&mut self, event: &HistoryEvent, bytes: usize, dirty: &mut Dirty) {
+        debug_assert_eq!(event.event_id, self.main.next_event_id.max(1), "event ids have no gaps");
+        self.main.next_event_id = event.event_id + 1;
+        self.main.history_size += bytes as i64;
+        dirty.main();
+        let Some(attributes) = &event.attributes else { return };
+        match attributes {
+            Attributes::WorkflowExecutionStartedEventAttributes(a) => {
+                self.start = Arc::new(StartInfo::new(event, a));
+                self.main.status = WorkflowExecutionStatus::Running as i32;
+                let memo = a.memo.clone().unwrap_or_default().fields;
+                let search = a.search_attributes.clone().unwrap_or_default().indexed_fields;
+                dirty.mark(Kind::Start, 0);
+                if !memo.is_empty() || !search.is_empty() {
+                    self.attributes = Arc::new(Fields { memo, search });
+                    dirty.mark(Kind::Attributes, 0);
+                }
+            }
+            Attributes::WorkflowTaskScheduledEventAttributes(_) => {
+                self.main.task_scheduled_event_id = event.event_id;
+                self.main.task_started_event_id = 0;
+                self.main.had_task = true;
+            }
+            Attributes::WorkflowTaskStartedEventAttributes(_) => self.main.task_started_event_id = event.event_id,
+            Attributes::WorkflowTaskCompletedEventAttributes(a) => {
+                self.main.previous_started_event_id = a.started_event_id;
+                self.main.completed_tasks += 1;
+                self.task_gone();
+            }
+            Attributes::WorkflowTaskTimedOutEventAttributes(_) | Attributes::WorkflowTaskFailedEventAttributes(_) => {
+                self.task_gone();
+            }
+            Attributes::ActivityTaskScheduledEventAttributes(a) => {
+                self.activity_ids.insert(a.activity_id.clone(), event.event_id);
+                let info = ActivityInfo {
+                    scheduled_event_id: event.event_id,
+                    scheduled_time: event_time(event).0,
+                    attributes: Some(a.clone()),
+                    started_event_id: 0,
+                    cancel_requested_event_id: 0,
+                };
+                self.activities.insert(event.event_id, Arc::new(info));
+                dirty.mark(Kind::Activity, event.event_id);
+            }
+            Attributes::ActivityTaskStartedEventAttributes(a) => {
+                if let Some(info) = self.activities.get_mut(&a.scheduled_event_id) {
+                    Arc::make_mut(info).started_event_id = event.event_id;
+                    dirty.mark(Kind::Activity, a.scheduled_event_id);
+                }
+            }
+            Attributes::ActivityTaskCancelRequestedEventAttributes(a) => {
+                if let Some(info) = self.activities.get_mut(&a.scheduled_event_id) {
+                    Arc::make_mut(info).cancel_requested_event_id = event.event_id;
+                    dirty.mark(Kind::Activity, a.scheduled_event_id);
+                }
+            }
+            Attributes::ActivityTaskCompletedEventAttributes(a) => self.activity_gone(a.scheduled_event_id, dirty),
+            Attributes::ActivityTaskFailedEventAttributes(a) => self.activity_gone(a.scheduled_event_id, dirty),
+            Attributes::ActivityTaskTimedOutEventAttributes(a) => self.activity_gone(a.scheduled_event_id, dirty),
+            Attributes::ActivityTaskCanceledEventAttributes(a) => self.activity_gone(a.scheduled_event_id, dirty),
+            Attributes::TimerStartedEventAttributes(a) => {
+                let span = Span::from_api(a.start_to_fire_timeout.as_ref()).unwrap_or_default();
+                let timer = TimerInfo {
+                    timer_id: a.timer_id.clone(),
+                    started_event_id: event.event_id,
+                    fire_at: (event_time(event) + span).0,
+                };
+                self.timers.insert(event.event_id, timer);
+                self.timer_ids.insert(a.timer_id.clone(), event.event_id);
+                dirty.mark(Kind::Timer, event.event_id);
+            }
+            Attributes::TimerFiredEventAttributes(a) => self.timer_gone(&a.timer_id, a.started_event_id, dirty),
+            Attributes::TimerCanceledEventAttributes(a) => self.timer_gone(&a.timer_id, a.started_event_id, dirty),
+            Attributes::WorkflowExecutionSignaledEventAttributes(_) => self.main.signal_count += 1,
+            Attributes::WorkflowExecutionCancelRequestedEventAttributes(_) => self.main.cancel_requested = true,
+            Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(a) => {
+                let child = ChildInfo {
+                    initiated_event_id: event.event_id,
+                    started_event_id: 0,
+                    workflow_id: a.workflow_id.clone(),
+                    run_id: String::new(),
+                    workflow_type: a.workflow_type.as_ref().map_or_else(String::new, |t| t.name.clone()),
+                    parent_close_policy: a.parent_close_policy,
+                    namespace: a.namespace.clone(),
+                    namespace_id: a.namespace_id.clone(),
+                    header: a.header.clone(),
+                };
+                self.children.insert(event.event_id, Arc::new(child));
+                dirty.mark(Kind::Child, event.event_id);
+            }
+            Attributes::ChildWorkflowExecutionStartedEventAttributes(a) => {
+                if let Some(child) = self.children.get_mut(&a.initiated_event_id) {
+                    let child = Arc::make_mut(child);
+                    child.started_event_id = event.event_id;
+                    child.run_id = a.workflow_execution.as_ref().map_or_else(String::new, |e| e.run_id.clone());
+                    dirty.mark(Kind::Child, a.initiated_event_id);
+                }
+            }
+            Attributes::StartChildWorkflowExecutionFailedEventAttributes(a) => self.child_gone(a.initiated_event_id, dirty),
+            Attributes::ChildWorkflowExecutionCompletedEventAttributes(a) => self.child_gone(a.initiated_event_id, dirty),
+            Attributes::ChildWorkflowExecutionFailedEventAttributes(a) => self.child_gone(a.initiated_event_id, dirty),
+            Attributes::ChildWorkflowExecutionTimedOutEventAttributes(a) => self.child_gone(a.initiated_event_id, dirty),
+            Attributes::ChildWorkflowExecutionCanceledEventAttributes(a) => self.child_gone(a.initiated_event_id, dirty),
+            Attributes::ChildWorkflowExecutionTerminatedEventAttributes(a) => self.child_gone(a.initiated_event_id, dirty),
+            Attributes::SignalExternalWorkflowExecutionInitiatedEventAttributes(a) => {
+                let info = ExternalInfo {
+                    initiated_event_id: event.event_id,
+                    kind: ExternalKind::Signal as i32,
+                    namespace: a.namespace.clone(),
+                    namespace_id: a.namespace_id.clone(),
+                    target: a.workflow_execution.clone(),
+                    control: a.control.clone(),
+                };
+                self.externals.insert(event.event_id, Arc::new(info));
+                dirty.mark(Kind::External, event.event_id);
+            }
+            Attributes::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a) => {
+                let info = ExternalInfo {
+                    initiated_event_id: event.event_id,
+                    kind: ExternalKind::Cancel as i32,
+                    namespace: a.namespace.clone(),
+                    namespace_id: a.namespace_id.clone(),
+                    target: a.workflow_execution.clone(),
+                    control: a.control.clone(),
+                };
+                self.externals.insert(event.event_id, Arc::new(info));
+                dirty.mark(Kind::External, event.event_id);
+            }
+            Attributes::ExternalWorkflowExecutionSignaledEventAttributes(a) => self.external_gone(a.initiated_event_id, dirty),
+            Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(a) => {
+                self.external_gone(a.initiated_event_id, dirty);
+            }
+            Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(a) => {
+                self.external_gone(a.initiated_event_id, dirty);
+            }
+            Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
+                self.external_gone(a.initiated_event_id, dirty);
+            }
+            Attributes::UpsertWorkflowSearchAttributesEventAttributes(a) => {
+                if let Some(changes) = &a.search_attributes {
+                    merge_fields(&mut Arc::make_mut(&mut self.attributes).search, &changes.indexed_fields);
+                    dirty.mark(Kind::Attributes, 0);
+                }
+            }
+            Attributes::WorkflowPropertiesModifiedEventAttributes(a) => {
+                if let Some(changes) = &a.upserted_memo {
+                    merge_fields(&mut Arc::make_mut(&mut self.attributes).memo, &changes.fields);
+                    dirty.mark(Kind::Attributes, 0);
+                }
+            }
+            Attributes::WorkflowExecutionCompletedEventAttributes(a) => {
+                self.close(event, WorkflowExecutionStatus::Completed, &a.new_execution_run_id);
+            }
+            Attributes::WorkflowExecutionFailedEventAttributes(a) => {
+                self.close(event, WorkflowExecutionStatus::Failed, &a.new_execution_run_id);
+            }
+            Attributes::WorkflowExecutionTimedOutEventAttributes(a) => {
+                self.close(event, WorkflowExecutionStatus::TimedOut, &a.new_execution_run_id);
+            }
+            Attributes::WorkflowExecutionCanceledEventAttributes(_) => {
+                self.close(event, WorkflowExecutionStatus::Canceled, "");
+            }
+            Attributes::WorkflowExecutionTerminatedEventAttributes(_) => {
+                self.close(event, WorkflowExecutionStatus::Terminated, "");
+            }
+            Attributes::WorkflowExecutionContinuedAsNewEventAttributes(a) => {
+                self.close(event, WorkflowExecutionStatus::ContinuedAsNew, &a.new_execution_run_id);
+            }
+            // Markers change nothing; events of features that are not built are never written.
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, event: &HistoryEvent, status: WorkflowExecutionStatus, successor: &str) {
+        self.main.status = status as i32;
+        self.main.close_time = event_time(event).0;
+        self.main.successor_run_id = successor.into();
+        self.task_gone();
+    }
+
+    fn task_gone(&mut self) {
+        self.main.task_scheduled_event_id = 0;
+        self.main.task_started_event_id = 0;
+    }
+
+    fn activity_gone(&mut self, scheduled_event_id: i64, dirty: &mut Dirty) {
+        if let Some(info) = self.activities.remove(&scheduled_event_id) {
+            let id = &info.scheduled().activity_id;
+            if self.activity_ids.get(id) == Some(&scheduled_event_id) {
+                self.activity_ids.remove(id);
+            }
+            dirty.mark(Kind::Activity, scheduled_event_id);
+        }
+    }
+
+    fn timer_gone(&mut self, timer_id: &str, started_event_id: i64, dirty: &mut Dirty) {
+        self.timers.remove(&started_event_id);
+        if self.timer_ids.get(timer_id) == Some(&started_event_id) {
+            self.timer_ids.remove(timer_id);
+        }
+        dirty.mark(Kind::Timer, started_event_id);
+    }
+
+    fn child_gone(&mut self, initiated_event_id: i64, dirty: &mut Dirty) {
+        self.children.remove(&initiated_event_id);
+        dirty.mark(Kind::Child, initiated_event_id);
+    }
+
+    fn external_gone(&mut self, initiated_event_id: i64, dirty: &mut Dirty) {
+        self.externals.remove(&initiated_event_id);
+        dirty.mark(Kind::External, initiated_event_id);
+    }
+}
+
+/// Merges upserted fields: a nil or null payload removes the key (spec 04 §5).
+pub fn merge_fields(into: &mut BTreeMap<String, Payload>, changes: &BTreeMap<String, Payload>) {
+    for (name, payload) in changes {
+        if is_nil(payload) {
+            into.remove(name);
+        } else {
+            into.insert(name.clone(), payload.clone());
+        }
+    }
+}
+
+/// A payload that stands for "no value": empty, JSON null or an empty list, or encoding `binary/null`.
+pub fn is_nil(payload: &Payload) -> bool {
+    let encoding = payload.metadata.get("encoding").map(Bytes::as_ref);
+    encoding == Some(b"binary/null")
+        || payload.data.is_empty() && encoding != Some(b"binary/plain") && encoding != Some(b"binary/protobuf")
+        || encoding == Some(b"json/plain") && matches!(payload.data.as_ref(), b"null" | b"[]")
+}
+
+/// Why a run continues: shown in its Started event.
+pub fn initiator(attributes: &WorkflowExecutionStartedEventAttributes) -> ContinueAsNewInitiator {
+    attributes.initiator()
+}

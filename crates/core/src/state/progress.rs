@@ -1,0 +1,219 @@
+//! The half of the state that history does not determine.
+
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+
+use prost::Message;
+use sempre_api::v1::{
+    common::{Payloads, WorkerVersionStamp},
+    failure::Failure,
+};
+
+use super::Buffer;
+use crate::{Span, Timestamp};
+
+/// What history does not determine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// The small part, one row with the derived half's main record.
+    pub main: ProgressMain,
+    /// Attempts of the pending activities, by scheduled event id.
+    pub activities: BTreeMap<i64, Arc<ActivityProgress>>,
+    /// Events that wait for the started workflow task to end.
+    pub buffer: Buffer,
+}
+
+/// The small part.
+#[derive(Clone, PartialEq, Message)]
+pub struct ProgressMain {
+    /// The pending workflow task, in history or not.
+    #[prost(message, optional, boxed, tag = "1")]
+    pub task: Option<Box<Task>>,
+    /// Attempt the next workflow task has; 0 counts as 1.
+    #[prost(int32, tag = "2")]
+    pub attempt: i32,
+    /// The worker that holds the run.
+    #[prost(message, optional, tag = "3")]
+    pub sticky: Option<Sticky>,
+    /// Last stamp given to an offer.
+    #[prost(uint32, tag = "4")]
+    pub stamp: u32,
+    /// Last number given to an outbox message.
+    #[prost(uint64, tag = "5")]
+    pub outbox: u64,
+    /// Committed transitions.
+    #[prost(int64, tag = "6")]
+    pub transitions: i64,
+    /// Time of the deadline row in the store, ns; 0 = none.
+    #[prost(int64, tag = "7")]
+    pub armed: i64,
+    /// When the first workflow task is due (start delay, cron, retry back-off), ns; 0 = not waiting.
+    #[prost(int64, tag = "8")]
+    pub first_task_at: i64,
+    /// The first task waits until the parent has recorded the start.
+    #[prost(bool, tag = "9")]
+    pub held: bool,
+    /// Request id of the start that made the run.
+    #[prost(string, tag = "10")]
+    pub start_request_id: String,
+    /// A close command was refused because of buffered events; no new signals until the next try.
+    #[prost(bool, tag = "11")]
+    pub closing: bool,
+    /// Request id of the cancel request.
+    #[prost(string, tag = "12")]
+    pub cancel_request_id: String,
+    /// When the run is to be deleted, ns; 0 = open.
+    #[prost(int64, tag = "13")]
+    pub delete_at: i64,
+    /// Consecutive failures and timeouts of workflow tasks.
+    #[prost(int32, tag = "14")]
+    pub task_problems: i32,
+    /// Number of the next signal request id row.
+    #[prost(uint64, tag = "15")]
+    pub signal_rows: u64,
+}
+
+/// The worker that holds the run in its cache.
+#[derive(Clone, PartialEq, Message)]
+pub struct Sticky {
+    /// Its queue.
+    #[prost(string, tag = "1")]
+    pub queue: String,
+    /// How long a task may wait there, ns.
+    #[prost(int64, tag = "2")]
+    pub schedule_to_start: i64,
+}
+
+/// The pending workflow task.
+#[derive(Clone, PartialEq, Message)]
+pub struct Task {
+    /// Its events are not in history (a retry): ids are the next free ones, until it completes.
+    #[prost(bool, tag = "1")]
+    pub transient: bool,
+    /// Scheduled event id, real or virtual.
+    #[prost(int64, tag = "2")]
+    pub scheduled_event_id: i64,
+    /// Started event id, real or virtual; 0 = not started.
+    #[prost(int64, tag = "3")]
+    pub started_event_id: i64,
+    /// Attempt, from 1.
+    #[prost(int32, tag = "4")]
+    pub attempt: i32,
+    /// When scheduled, ns.
+    #[prost(int64, tag = "5")]
+    pub scheduled_time: i64,
+    /// When the first task of a heartbeat chain was scheduled, ns.
+    #[prost(int64, tag = "6")]
+    pub original_scheduled_time: i64,
+    /// When started, ns; 0 = not started.
+    #[prost(int64, tag = "7")]
+    pub started_time: i64,
+    /// Start-to-close timeout, ns.
+    #[prost(int64, tag = "8")]
+    pub timeout: i64,
+    /// Stamp of its offer.
+    #[prost(uint32, tag = "9")]
+    pub stamp: u32,
+    /// Queue it was scheduled on.
+    #[prost(string, tag = "10")]
+    pub queue: String,
+    /// That queue is sticky; its schedule-to-start timeout in ns (0 = normal queue).
+    #[prost(int64, tag = "11")]
+    pub sticky_timeout: i64,
+    /// When its offer was made, ns; 0 = no offer row.
+    #[prost(int64, tag = "12")]
+    pub offered_at: i64,
+    /// The poll that took it.
+    #[prost(string, tag = "13")]
+    pub request_id: String,
+    /// Who took it.
+    #[prost(string, tag = "14")]
+    pub identity: String,
+    /// Bytes of history when it was started.
+    #[prost(int64, tag = "15")]
+    pub history_size: i64,
+    /// Continue-as-new was suggested.
+    #[prost(bool, tag = "16")]
+    pub suggest_continue_as_new: bool,
+    /// `worker_version` of the poller.
+    #[prost(message, optional, tag = "17")]
+    pub worker_version: Option<WorkerVersionStamp>,
+    /// Reasons of the suggestion.
+    #[prost(int32, repeated, tag = "18")]
+    pub suggest_reasons: alloc::vec::Vec<i32>,
+}
+
+impl Task {
+    /// A worker has it.
+    pub fn is_started(&self) -> bool {
+        self.started_event_id != 0
+    }
+
+    /// Its sticky schedule-to-start timeout, if on a sticky queue.
+    pub fn sticky(&self) -> Option<Span> {
+        Span(self.sticky_timeout).some()
+    }
+}
+
+/// A pending activity's attempts.
+#[derive(Clone, PartialEq, Message)]
+pub struct ActivityProgress {
+    /// Current attempt, from 1.
+    #[prost(int32, tag = "1")]
+    pub attempt: i32,
+    /// Stamp of its offer.
+    #[prost(uint32, tag = "2")]
+    pub stamp: u32,
+    /// When the current attempt is (was) due, ns.
+    #[prost(int64, tag = "3")]
+    pub scheduled_time: i64,
+    /// When the current attempt was started, ns; 0 = not.
+    #[prost(int64, tag = "4")]
+    pub started_time: i64,
+    /// Who has it.
+    #[prost(string, tag = "5")]
+    pub identity: String,
+    /// The poll that took it.
+    #[prost(string, tag = "6")]
+    pub request_id: String,
+    /// Failure of the last attempt.
+    #[prost(message, optional, boxed, tag = "7")]
+    pub last_failure: Option<Box<Failure>>,
+    /// Who had the last attempt.
+    #[prost(string, tag = "8")]
+    pub last_identity: String,
+    /// Details of the last heartbeat of any attempt.
+    #[prost(message, optional, tag = "9")]
+    pub heartbeat_details: Option<Payloads>,
+    /// When it came, ns; 0 = never.
+    #[prost(int64, tag = "10")]
+    pub heartbeat_time: i64,
+    /// When the last attempt ended, ns; 0 = none ended.
+    #[prost(int64, tag = "11")]
+    pub last_attempt_complete_time: i64,
+    /// When its offer was made, ns; 0 = no offer row.
+    #[prost(int64, tag = "12")]
+    pub offered_at: i64,
+    /// When the latest start of any attempt was, ns.
+    #[prost(int64, tag = "13")]
+    pub last_started_time: i64,
+    /// `worker_version` of the poller.
+    #[prost(message, optional, tag = "14")]
+    pub worker_version: Option<WorkerVersionStamp>,
+}
+
+impl ActivityProgress {
+    /// A worker has the current attempt.
+    pub fn is_started(&self) -> bool {
+        self.started_time != 0
+    }
+
+    /// Waits for the back-off of a retry to pass.
+    pub fn waits_for_retry(&self) -> bool {
+        !self.is_started() && self.offered_at == 0
+    }
+
+    /// When the current attempt is (was) due.
+    pub fn due(&self) -> Timestamp {
+        Timestamp(self.scheduled_time)
+    }
+}

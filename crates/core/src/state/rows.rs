@@ -1,0 +1,217 @@
+//! The rows a run's state is kept in (table State): a small change writes a small row.
+//!
+//! | kind | number | value |
+//! |---|---|---|
+//! | 1 Start | 0 | [`StartInfo`], written once |
+//! | 2 Main | 0 | [`MainRow`]: the small parts of both halves |
+//! | 3 Activity | scheduled event id | [`ActivityInfo`], written at scheduling and on a cancel request |
+//! | 4 Attempt | scheduled event id | [`ActivityProgress`] |
+//! | 5 Timer | started event id | [`TimerInfo`] |
+//! | 6 Child | initiated event id | [`ChildInfo`] |
+//! | 7 External | initiated event id | [`ExternalInfo`] |
+//! | 8 SignalId | count | a request id, UTF-8 |
+//! | 9 Buffered | place in the buffer | a `HistoryEvent` without id |
+//! | 10 Attributes | 0 | [`Fields`] |
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
+use core::fmt;
+
+use bytes::Bytes;
+use prost::Message;
+use sempre_api::v1::history::HistoryEvent;
+
+use super::{
+    ActivityInfo, ActivityProgress, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo,
+    derived::Fields, progress::ProgressMain,
+};
+
+/// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Start = 1,
+    Main = 2,
+    Activity = 3,
+    Attempt = 4,
+    Timer = 5,
+    Child = 6,
+    External = 7,
+    SignalId = 8,
+    Buffered = 9,
+    Attributes = 10,
+}
+
+/// Rows that have to be written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dirty {
+    main: bool,
+    rows: BTreeSet<(Kind, i64)>,
+    /// Signal request ids to add, with their numbers.
+    pub(crate) signal_ids: Vec<(u64, String)>,
+}
+
+impl Dirty {
+    /// The main row has changed.
+    pub fn main(&mut self) {
+        self.main = true;
+    }
+
+    /// That row has changed or is gone.
+    pub fn mark(&mut self, kind: Kind, number: i64) {
+        self.rows.insert((kind, number));
+    }
+
+    /// Nothing to write.
+    pub fn is_clean(&self) -> bool {
+        !self.main && self.rows.is_empty() && self.signal_ids.is_empty()
+    }
+}
+
+/// A row to put, or to delete when `value` is `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RowChange {
+    /// See [`Kind`].
+    pub kind: u8,
+    /// Number within the kind.
+    pub number: u64,
+    /// New value.
+    pub value: Option<Bytes>,
+}
+
+/// The small parts of both halves.
+#[derive(Clone, PartialEq, Message)]
+pub struct MainRow {
+    /// Derived half.
+    #[prost(message, optional, tag = "1")]
+    pub derived: Option<Main>,
+    /// Progress half.
+    #[prost(message, optional, tag = "2")]
+    pub progress: Option<ProgressMain>,
+}
+
+fn encoded(message: &impl Message) -> Option<Bytes> {
+    Some(message.encode_to_vec().into())
+}
+
+impl State {
+    /// Takes the rows that changed since the last call.
+    pub fn take_rows(&mut self) -> Vec<RowChange> {
+        let mut out = Vec::new();
+        let dirty = core::mem::take(&mut self.dirty);
+        if dirty.main {
+            let row = MainRow { derived: Some(self.derived.main.clone()), progress: Some(self.progress.main.clone()) };
+            out.push(RowChange { kind: Kind::Main as u8, number: 0, value: encoded(&row) });
+        }
+        for (kind, number) in dirty.rows {
+            let (d, p) = (&self.derived, &self.progress);
+            let value = match kind {
+                Kind::Start => encoded(d.start.as_ref()),
+                Kind::Attributes => encoded(d.attributes.as_ref()),
+                Kind::Activity => d.activities.get(&number).and_then(|a| encoded(a.as_ref())),
+                Kind::Attempt => p.activities.get(&number).and_then(|a| encoded(a.as_ref())),
+                Kind::Timer => d.timers.get(&number).and_then(encoded),
+                Kind::Child => d.children.get(&number).and_then(|c| encoded(c.as_ref())),
+                Kind::External => d.externals.get(&number).and_then(|e| encoded(e.as_ref())),
+                Kind::Buffered | Kind::SignalId | Kind::Main => continue,
+            };
+            out.push(RowChange { kind: kind as u8, number: number as u64, value });
+        }
+        for (number, id) in dirty.signal_ids {
+            out.push(RowChange { kind: Kind::SignalId as u8, number, value: Some(id.into_bytes().into()) });
+        }
+        self.buffer_rows(&mut out);
+        out
+    }
+
+    /// The buffer only grows at its end or is replaced as a whole: rows beyond `stored` are new.
+    fn buffer_rows(&mut self, out: &mut Vec<RowChange>) {
+        let buffer = &mut self.progress.buffer;
+        let kept = if buffer.rewritten { 0 } else { buffer.stored };
+        for (at, event) in buffer.events.iter().enumerate().skip(kept) {
+            out.push(RowChange { kind: Kind::Buffered as u8, number: at as u64, value: encoded(event) });
+        }
+        for at in buffer.events.len()..buffer.stored {
+            out.push(RowChange { kind: Kind::Buffered as u8, number: at as u64, value: None });
+        }
+        buffer.stored = buffer.events.len();
+        buffer.rewritten = false;
+    }
+
+    /// Puts a state together from its rows. Returns it and the signal request ids.
+    pub fn load(rows: Vec<(u8, u64, Bytes)>) -> Result<(Self, BTreeSet<String>), LoadError> {
+        let mut derived = Derived::default();
+        let mut progress = Progress::default();
+        let mut buffered = BTreeMap::new();
+        let mut signal_ids = BTreeSet::new();
+        let mut has_main = false;
+        for (kind, number, value) in rows {
+            let damaged = |_| LoadError { kind, number };
+            let id = number as i64;
+            match kind {
+                1 => derived.start = Arc::new(StartInfo::decode(value).map_err(damaged)?),
+                2 => {
+                    let row = MainRow::decode(value).map_err(damaged)?;
+                    derived.main = row.derived.unwrap_or_default();
+                    progress.main = row.progress.unwrap_or_default();
+                    has_main = true;
+                }
+                3 => {
+                    let info = ActivityInfo::decode(value).map_err(damaged)?;
+                    let attributes = info.attributes.as_ref().ok_or(LoadError { kind, number })?;
+                    derived.activity_ids.insert(attributes.activity_id.clone(), id);
+                    derived.activities.insert(id, Arc::new(info));
+                }
+                4 => {
+                    progress.activities.insert(id, Arc::new(ActivityProgress::decode(value).map_err(damaged)?));
+                }
+                5 => {
+                    let timer = TimerInfo::decode(value).map_err(damaged)?;
+                    derived.timer_ids.insert(timer.timer_id.clone(), id);
+                    derived.timers.insert(id, timer);
+                }
+                6 => {
+                    derived.children.insert(id, Arc::new(ChildInfo::decode(value).map_err(damaged)?));
+                }
+                7 => {
+                    derived.externals.insert(id, Arc::new(ExternalInfo::decode(value).map_err(damaged)?));
+                }
+                8 => {
+                    let text = String::from_utf8(value.to_vec()).map_err(|_| LoadError { kind, number })?;
+                    signal_ids.insert(text);
+                }
+                9 => {
+                    buffered.insert(number, HistoryEvent::decode(value).map_err(damaged)?);
+                }
+                10 => derived.attributes = Arc::new(Fields::decode(value).map_err(damaged)?),
+                _ => return Err(LoadError { kind, number }),
+            }
+        }
+        if !has_main || derived.start.attributes.is_none() {
+            return Err(LoadError { kind: Kind::Main as u8, number: 0 });
+        }
+        let events: Vec<_> = buffered.into_values().collect();
+        progress.buffer = Buffer { stored: events.len(), events, rewritten: false };
+        Ok((Self { derived, progress, dirty: Dirty::default() }, signal_ids))
+    }
+}
+
+/// A row that does not decode, or a state without its main or start row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LoadError {
+    /// Kind of the row.
+    pub kind: u8,
+    /// Its number.
+    pub number: u64,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state row of kind {} number {} is missing or damaged", self.kind, self.number)
+    }
+}

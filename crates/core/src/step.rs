@@ -1,0 +1,324 @@
+//! A transition in the making: what handlers write events, offers and messages through.
+//!
+//! Handlers first check, then change: a handler that returns a refusal must not have called anything
+//! here that changes the run (completion of a workflow task, which can fail half-way, works on a copy).
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use bytes::BytesMut;
+use sempre_api::v1::{
+    common::Priority,
+    enums::EventType,
+    history::{HistoryEvent, history_event::Attributes},
+};
+
+use crate::{
+    Context, Execution, Refusal, Reply, Timestamp, Transition,
+    deadline, event_type,
+    state::{buffer::is_closing, rows::Kind},
+    task,
+    transition::{
+        CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName,
+    },
+};
+
+/// Priority of work that asked for none.
+pub(crate) const PRIORITY_DEFAULT: u8 = 3;
+
+/// A transition in the making.
+pub(crate) struct Step<'r, 'c> {
+    /// The run.
+    pub(crate) run: &'r mut Execution,
+    /// Time, ids, limits.
+    pub(crate) cx: &'r mut Context<'c>,
+    /// What has been decided so far.
+    pub(crate) out: Transition,
+    frames: BytesMut,
+    first_event_id: i64,
+    changed: bool,
+    lazy_deadline: bool,
+}
+
+impl<'r, 'c> Step<'r, 'c> {
+    pub(crate) fn new(run: &'r mut Execution, cx: &'r mut Context<'c>) -> Self {
+        let first_event_id = run.next_event_id().max(1);
+        Self { run, cx, out: Transition::default(), frames: BytesMut::new(), first_event_id, changed: false, lazy_deadline: false }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.cx.now
+    }
+
+    /// The state has changed in a way that must be committed, even if no event is written.
+    pub(crate) fn touch(&mut self) {
+        self.changed = true;
+        self.run.state.dirty.main();
+    }
+
+    /// A later deadline need not replace the armed row: an early wake-up is harmless (heartbeats).
+    pub(crate) fn lazy_deadline(&mut self) {
+        self.lazy_deadline = true;
+    }
+
+    /// Refuses when the run is closed.
+    pub(crate) fn require_open(&self) -> Result<(), Refusal> {
+        if self.run.is_open() { Ok(()) } else { Err(Refusal::closed()) }
+    }
+
+    /// Writes an event now. Returns its id.
+    pub(crate) fn event(&mut self, attributes: Attributes) -> i64 {
+        let now = self.now();
+        self.write(HistoryEvent { event_time: Some(now.to_api()), attributes: Some(attributes), ..Default::default() })
+    }
+
+    /// Writes a prepared event (its time, links, metadata set) now. Returns its id.
+    pub(crate) fn write(&mut self, mut event: HistoryEvent) -> i64 {
+        let id = self.run.state.derived.main.next_event_id.max(1);
+        event.event_id = id;
+        event.task_id = id;
+        if let Some(attributes) = &event.attributes {
+            event.event_type = event_type::of(attributes) as i32;
+        }
+        debug_assert_ne!(event.event_type, EventType::Unspecified as i32);
+        let before = self.frames.len();
+        sempre_api::encode_event(&event, &mut self.frames);
+        let state = &mut self.run.state;
+        state.derived.apply_event(&event, self.frames.len() - before, &mut state.dirty);
+        self.changed = true;
+        id
+    }
+
+    /// An event that waits while a workflow task is started (spec 01 §2.2); written at the end of the
+    /// transition otherwise.
+    pub(crate) fn buffer(&mut self, attributes: Attributes) {
+        let now = self.now();
+        self.buffer_event(HistoryEvent { event_time: Some(now.to_api()), attributes: Some(attributes), ..Default::default() });
+    }
+
+    /// As [`Step::buffer`], with time, links or metadata already set.
+    pub(crate) fn buffer_event(&mut self, mut event: HistoryEvent) {
+        if let Some(attributes) = &event.attributes {
+            event.event_type = event_type::of(attributes) as i32;
+        }
+        self.run.state.progress.buffer.events.push(event);
+        self.touch();
+    }
+
+    /// A workflow task is in a worker's hands.
+    pub(crate) fn task_started(&self) -> bool {
+        self.run.state.progress.main.task.as_ref().is_some_and(|t| t.is_started())
+    }
+
+    /// Gives the buffered events their ids: closings last, started ids patched (spec 01 §2.3).
+    pub(crate) fn flush(&mut self) {
+        let buffer = &mut self.run.state.progress.buffer;
+        if buffer.events.is_empty() {
+            return;
+        }
+        let events = core::mem::take(&mut buffer.events);
+        let (closings, others): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
+        for event in others {
+            self.write(event);
+        }
+        for mut event in closings {
+            self.patch_started_id(&mut event);
+            let activity = closed_activity(&event);
+            self.write(event);
+            if let Some(id) = activity {
+                self.forget_activity(id);
+            }
+        }
+        self.touch();
+    }
+
+    /// Drops an activity's progress (its closing event has been written or the run is closed).
+    pub(crate) fn forget_activity(&mut self, scheduled_event_id: i64) {
+        if self.run.state.progress.activities.remove(&scheduled_event_id).is_some() {
+            self.run.state.dirty.mark(Kind::Attempt, scheduled_event_id);
+        }
+    }
+
+    fn patch_started_id(&self, event: &mut HistoryEvent) {
+        let derived = &self.run.state.derived;
+        let activity = |id: i64| derived.activities.get(&id).map_or(0, |a| a.started_event_id);
+        let child = |id: i64| derived.children.get(&id).map_or(0, |c| c.started_event_id);
+        match &mut event.attributes {
+            Some(Attributes::ActivityTaskCompletedEventAttributes(a)) => a.started_event_id = activity(a.scheduled_event_id),
+            Some(Attributes::ActivityTaskFailedEventAttributes(a)) => a.started_event_id = activity(a.scheduled_event_id),
+            Some(Attributes::ActivityTaskTimedOutEventAttributes(a)) => a.started_event_id = activity(a.scheduled_event_id),
+            Some(Attributes::ActivityTaskCanceledEventAttributes(a)) => a.started_event_id = activity(a.scheduled_event_id),
+            Some(Attributes::ChildWorkflowExecutionCompletedEventAttributes(a)) => a.started_event_id = child(a.initiated_event_id),
+            Some(Attributes::ChildWorkflowExecutionFailedEventAttributes(a)) => a.started_event_id = child(a.initiated_event_id),
+            Some(Attributes::ChildWorkflowExecutionTimedOutEventAttributes(a)) => a.started_event_id = child(a.initiated_event_id),
+            Some(Attributes::ChildWorkflowExecutionCanceledEventAttributes(a)) => a.started_event_id = child(a.initiated_event_id),
+            Some(Attributes::ChildWorkflowExecutionTerminatedEventAttributes(a)) => a.started_event_id = child(a.initiated_event_id),
+            _ => {}
+        }
+    }
+
+    /// A fresh stamp: offers and started attempts made before it are obsolete.
+    pub(crate) fn next_stamp(&mut self) -> u32 {
+        let main = &mut self.run.state.progress.main;
+        main.stamp = main.stamp.wrapping_add(1).max(1);
+        main.stamp
+    }
+
+    /// A message to another run, delivered after the commit.
+    pub(crate) fn message(&mut self, message: OutboxMessage) {
+        let main = &mut self.run.state.progress.main;
+        main.outbox += 1;
+        self.out.outbox.push(OutboxEntry { id: main.outbox, message });
+        self.touch();
+    }
+
+    /// Offers a task to a queue: the row is written, and matching gets it after the commit.
+    pub(crate) fn offer(&mut self, queue: QueueName, normal_name: String, scheduled_event_id: i64, stamp: u32, priority: u8) {
+        let key = OfferKey {
+            queue: queue.hash64(),
+            priority,
+            time: self.now(),
+            run: self.run.key.run,
+            scheduled_event_id,
+        };
+        self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp });
+        self.touch();
+    }
+
+    /// Takes an offer back: its row goes. An offer made in this same transition just disappears.
+    pub(crate) fn withdraw(&mut self, queue: &QueueName, priority: u8, offered_at: i64, scheduled_event_id: i64) {
+        let key = OfferKey {
+            queue: queue.hash64(),
+            priority,
+            time: Timestamp(offered_at),
+            run: self.run.key.run,
+            scheduled_event_id,
+        };
+        let before = self.out.offers.len();
+        self.out.offers.retain(|o| o.key != key);
+        if self.out.offers.len() == before {
+            self.out.offers_gone.push(key);
+        }
+        self.touch();
+    }
+
+    /// A queue of this run's namespace.
+    pub(crate) fn queue(&self, name: &str, kind: QueueKind, sticky: bool) -> QueueName {
+        QueueName { namespace: self.run.key.workflow.namespace, name: name.into(), kind, sticky }
+    }
+
+    /// The workflow's priority in offers: 1 to 5.
+    pub(crate) fn workflow_priority(&self) -> u8 {
+        offer_priority(self.run.state.derived.start.event().priority.as_ref(), None)
+    }
+
+    /// The pointer record of this run as it stands.
+    pub(crate) fn current_record(&self) -> CurrentRecord {
+        let (derived, progress) = (&self.run.state.derived, &self.run.state.progress);
+        CurrentRecord {
+            run_id: bytes::Bytes::copy_from_slice(&self.run.key.run.0.0),
+            status: derived.main.status,
+            start_request_id: progress.main.start_request_id.clone(),
+            first_run_id: derived.start.event().first_execution_run_id.clone(),
+            start_time: derived.start.start_time,
+        }
+    }
+
+    /// Ends the transition: flushes what may be flushed, enforces buffer limits, arms the deadline.
+    pub(crate) fn finish(mut self, reply: Result<Reply, Refusal>) -> Transition {
+        if self.run.is_open() {
+            task::enforce_buffer_limits(&mut self);
+            if !self.task_started() {
+                self.flush();
+            }
+        }
+        self.out.reply = reply;
+        if self.changed {
+            self.run.state.progress.main.transitions += 1;
+            self.arm();
+        }
+        if !self.frames.is_empty() {
+            self.out.history.push(HistoryBatch {
+                first_event_id: self.first_event_id,
+                last_event_id: self.run.next_event_id() - 1,
+                frames: self.frames.split().freeze(),
+            });
+            self.out.history_changed = true;
+        }
+        self.out.durable = self.changed
+            || !self.run.state.dirty.is_clean()
+            || !self.out.outbox_gone.is_empty()
+            || self.out.delete_run
+            || self.out.successor.is_some();
+        self.out
+    }
+
+    fn arm(&mut self) {
+        if self.out.delete_run {
+            return;
+        }
+        let armed = self.run.armed_deadline();
+        let next = deadline::next(&self.run.state);
+        let keep = match (armed, next) {
+            (Some(armed), Some(next)) => armed == next || self.lazy_deadline && armed <= next && armed > self.cx.now,
+            (None, None) => true,
+            _ => false,
+        };
+        if !keep {
+            self.run.state.progress.main.armed = next.map_or(0, |t| t.0);
+            self.run.state.dirty.main();
+            self.out.deadline = Some(DeadlineChange { old: armed, new: next });
+        }
+    }
+
+    /// What a copy needs to undo events written after it (see [`Step::restore`]).
+    pub(crate) fn save(&self) -> Box<Saved> {
+        Box::new(Saved {
+            state: self.run.state.clone(),
+            frames: self.frames.len(),
+            offers: self.out.offers.len(),
+            offers_gone: self.out.offers_gone.len(),
+            outbox: self.out.outbox.len(),
+            changed: self.changed,
+        })
+    }
+
+    /// Undoes everything since `saved`: events, offers, messages, state.
+    pub(crate) fn restore(&mut self, saved: Saved) {
+        self.run.state = saved.state;
+        self.frames.truncate(saved.frames);
+        self.out.offers.truncate(saved.offers);
+        self.out.offers_gone.truncate(saved.offers_gone);
+        self.out.outbox.truncate(saved.outbox);
+        self.out.current = None;
+        self.out.successor = None;
+        self.changed = saved.changed;
+    }
+}
+
+/// A point to go back to.
+pub(crate) struct Saved {
+    pub(crate) state: crate::state::State,
+    frames: usize,
+    offers: usize,
+    offers_gone: usize,
+    outbox: usize,
+    changed: bool,
+}
+
+/// Priority of an offer: the activity's key over the workflow's; 1 to 5, default 3 (spec 05 §5).
+pub(crate) fn offer_priority(workflow: Option<&Priority>, own: Option<&Priority>) -> u8 {
+    let key = own.map_or(0, |p| p.priority_key);
+    let key = if key > 0 { key } else { workflow.map_or(0, |p| p.priority_key) };
+    if key > 0 { key.min(5) as u8 } else { PRIORITY_DEFAULT }
+}
+
+fn closed_activity(event: &HistoryEvent) -> Option<i64> {
+    match event.attributes.as_ref()? {
+        Attributes::ActivityTaskCompletedEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskFailedEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskTimedOutEventAttributes(a) => Some(a.scheduled_event_id),
+        Attributes::ActivityTaskCanceledEventAttributes(a) => Some(a.scheduled_event_id),
+        _ => None,
+    }
+}
