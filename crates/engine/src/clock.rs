@@ -1,0 +1,19 @@
+//! Time and tasks, given by hand so that tests and the simulator run the code that ships.
+
+use futures::future::BoxFuture;
+use sempre_core::Timestamp;
+
+/// The only source of time of the engine.
+pub trait Clock: Send + Sync + 'static {
+    /// Now; never earlier than an answer given before.
+    fn now(&self) -> Timestamp;
+
+    /// Resolves when [`Clock::now`] has reached `at`; at once when it already has.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+}
+
+/// Starts the engine's few long-lived tasks: one per shard and short background ones, never one per call.
+pub trait Spawner: Send + Sync + 'static {
+    /// Runs `task` until it ends. `name` says what it is, for logs.
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
+}

@@ -1,0 +1,45 @@
+//! What an operator may tune, with defaults. Numbers nobody will tune are constants beside their use.
+
+use sempre_core::{Limits, Span};
+
+/// Settings of an engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Shard runners; one per core is right.
+    pub shards: u32,
+    /// Messages that wait for one shard; one more is answered with RESOURCE_EXHAUSTED.
+    pub inbox_max: usize,
+    /// Bytes of executions kept in memory, over all shards.
+    pub cache_bytes_max: usize,
+    /// Offers of one task queue kept in memory; more stay in the store and are paged in.
+    pub queue_window_max: usize,
+    /// How long a poll waits for a task (`matching.longPollExpirationInterval`).
+    pub poll_wait: Span,
+    /// How long a history read waits for new events (`history.longPollExpirationInterval`).
+    pub history_wait: Span,
+    /// Inputs of one commit.
+    pub batch_inputs_max: usize,
+    /// Bytes after which a commit takes no more inputs.
+    pub batch_bytes_max: usize,
+    /// Commits of one shard under way at once.
+    pub commits_in_flight_max: usize,
+    /// Bounds that decide about runs.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shards: 1,
+            inbox_max: 4096,
+            cache_bytes_max: 32 << 20,
+            queue_window_max: 20_000,
+            poll_wait: Span::seconds(60),
+            history_wait: Span::seconds(20),
+            batch_inputs_max: 256,
+            batch_bytes_max: 1 << 20,
+            commits_in_flight_max: 4,
+            limits: Limits::default(),
+        }
+    }
+}

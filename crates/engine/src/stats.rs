@@ -1,0 +1,59 @@
+//! Counters for metrics and tests; written with relaxed order, read at any time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that only the engine changes.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Its value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+}
+
+/// What the engine has done since it was opened.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Inputs that changed something.
+    pub transitions: Counter,
+    /// Inputs that were refused.
+    pub refusals: Counter,
+    /// Commits acknowledged.
+    pub commits: Counter,
+    /// Inputs in acknowledged commits; divided by `commits`: the mean batch.
+    pub commit_inputs: Counter,
+    /// Bytes of acknowledged commits.
+    pub commit_bytes: Counter,
+    /// Commits that failed.
+    pub commit_failures: Counter,
+    /// Tasks handed to a waiting poller in the transition that made them.
+    pub sync_matches: Counter,
+    /// Tasks handed out from a backlog.
+    pub backlog_matches: Counter,
+    /// Offers in memory now.
+    pub backlog: Counter,
+    /// Polls that wait now.
+    pub pollers: Counter,
+    /// Inputs that found their run in memory.
+    pub cache_hits: Counter,
+    /// Inputs whose run was read from the store.
+    pub cache_misses: Counter,
+    /// Runs evicted from memory.
+    pub cache_evictions: Counter,
+    /// Messages refused because an inbox was full.
+    pub overloads: Counter,
+    /// Messages delivered from outboxes.
+    pub deliveries: Counter,
+    /// Deadlines that fired.
+    pub deadlines: Counter,
+}
