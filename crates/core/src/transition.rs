@@ -206,7 +206,7 @@ pub struct OutboxEntry {
 pub enum OutboxMessage {
     /// Start a child (spec 04 §4.2 step 2). Answer: [`Delivery::ChildStarted`] or [`Delivery::ChildNotStarted`].
     StartChild(Box<StartChild>),
-    /// Signal a run (spec 04 §3). Answer: [`Delivery::Ok`] or [`Delivery::Failed`].
+    /// Signal a run (spec 04 §3). Answer: [`Delivery::Done`] or [`Delivery::Failed`].
     Signal(Box<ExternalSignal>),
     /// Cancel a run (spec 04 §3). Answer: as for a signal.
     Cancel(Box<ExternalCancel>),
@@ -293,24 +293,35 @@ pub struct ExternalCancel {
     pub reason: String,
 }
 
-/// What became of an outbox message.
+/// What became of an outbox message. `initiated_event_id` is the message's.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Delivery {
-    /// Done, or nothing left to do.
+    /// Nothing more to do (close policies, releases, news to a parent).
     Ok,
     /// The child runs.
     ChildStarted {
+        /// The Initiated event.
+        initiated_event_id: i64,
         /// Its run id, textual (the first of its chain).
         run_id: String,
     },
-    /// The child was refused: `StartChildWorkflowExecutionFailedCause`.
+    /// The child was refused.
     ChildNotStarted {
-        /// The cause.
+        /// The Initiated event.
+        initiated_event_id: i64,
+        /// `StartChildWorkflowExecutionFailedCause`.
         cause: i32,
     },
-    /// A signal or cancel was refused: `SignalExternal…FailedCause` / `CancelExternal…FailedCause` (same numbers).
+    /// The signal or cancel request reached its target.
+    Done {
+        /// The Initiated event.
+        initiated_event_id: i64,
+    },
+    /// The signal or cancel request was refused.
     Failed {
-        /// The cause.
+        /// The Initiated event.
+        initiated_event_id: i64,
+        /// `SignalExternal…FailedCause` / `CancelExternal…FailedCause` (same numbers).
         cause: i32,
     },
 }
