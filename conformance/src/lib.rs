@@ -46,7 +46,11 @@ impl Case {
         let server = Server::shared()?;
         let client = connect(server.address()).await?;
         let name = format!("{name}-{}", unique());
-        Ok(Self { client, name, _server: server })
+        Ok(Self {
+            client,
+            name,
+            _server: server,
+        })
     }
 
     /// Worker options for the task queue of this test.
@@ -73,7 +77,12 @@ impl Case {
         let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
         let mut worker = Worker::new(&runtime, self.client.clone(), options)?;
         let stop = worker.shutdown_handle();
-        let work = async { worker.run().await.expect("the worker runs until it is stopped") };
+        let work = async {
+            worker
+                .run()
+                .await
+                .expect("the worker runs until it is stopped")
+        };
         let body = async {
             let outcome = body.await;
             stop();
@@ -86,9 +95,15 @@ impl Case {
     }
 
     /// The events of the current run of the workflow, or of run `run_id`.
-    pub async fn events(&self, workflow_id: &str, run_id: Option<&str>) -> Outcome<Vec<HistoryEvent>> {
+    pub async fn events(
+        &self,
+        workflow_id: &str,
+        run_id: Option<&str>,
+    ) -> Outcome<Vec<HistoryEvent>> {
         let handle = match run_id {
-            None => self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id),
+            None => self
+                .client
+                .get_workflow_handle::<UntypedWorkflow>(workflow_id),
             Some(run_id) => temporalio_client::WorkflowHandle::new(
                 self.client.clone(),
                 temporalio_client::WorkflowExecutionInfo::builder()
@@ -98,22 +113,34 @@ impl Case {
                     .build(),
             ),
         };
-        Ok(handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await?)
+        Ok(handle
+            .fetch_history(WorkflowFetchHistoryOptions::default())
+            .into_events()
+            .await?)
     }
 
     /// The names of those events, one word per event: `WorkflowExecutionStarted`.
     pub async fn event_names(&self, workflow_id: &str) -> Outcome<Vec<String>> {
-        Ok(self.events(workflow_id, None).await?.iter().map(event_name).collect())
+        Ok(self
+            .events(workflow_id, None)
+            .await?
+            .iter()
+            .map(event_name)
+            .collect())
     }
 }
 
 /// Connects a client of the default namespace.
 pub async fn connect(address: &str) -> Outcome<Client> {
-    let options = ConnectionOptions::new(format!("http://{address}").parse::<temporalio_client::Url>()?)
-        .identity("conformance")
-        .build();
+    let options =
+        ConnectionOptions::new(format!("http://{address}").parse::<temporalio_client::Url>()?)
+            .identity("conformance")
+            .build();
     let connection = Connection::connect(options).await?;
-    Ok(Client::new(connection, ClientOptions::new("default").build())?)
+    Ok(Client::new(
+        connection,
+        ClientOptions::new("default").build(),
+    )?)
 }
 
 /// `EVENT_TYPE_TIMER_FIRED` as `TimerFired`.
@@ -153,7 +180,11 @@ pub fn same<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> Outcome {
 
 /// Fails unless `holds`.
 pub fn check(what: &str, holds: bool) -> Outcome {
-    if holds { Ok(()) } else { Err(format!("does not hold: {what}").into()) }
+    if holds {
+        Ok(())
+    } else {
+        Err(format!("does not hold: {what}").into())
+    }
 }
 
 fn unique() -> String {

@@ -22,12 +22,17 @@ static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 impl Server {
     /// The server all tests of this process use.
     pub fn shared() -> Outcome<Arc<Self>> {
-        let mut shared = SHARED.lock().map_err(|_| "the server did not start for another test")?;
+        let mut shared = SHARED
+            .lock()
+            .map_err(|_| "the server did not start for another test")?;
         if let Some(server) = shared.upgrade() {
             return Ok(server);
         }
         let server = Arc::new(match std::env::var("SEMPRE_ADDRESS") {
-            Ok(address) => Self { address, child: None },
+            Ok(address) => Self {
+                address,
+                child: None,
+            },
             Err(_) => Self::start()?,
         });
         *shared = Arc::downgrade(&server);
@@ -43,7 +48,15 @@ impl Server {
         let binary = binary()?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut child = Command::new(&binary)
-            .args(["server", "start-dev", "--ip", "127.0.0.1", "--headless", "--log-level", "error"])
+            .args([
+                "server",
+                "start-dev",
+                "--ip",
+                "127.0.0.1",
+                "--headless",
+                "--log-level",
+                "error",
+            ])
             .args(["--port", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -61,7 +74,10 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(Self { address: address.to_string(), child: Some(child) })
+        Ok(Self {
+            address: address.to_string(),
+            child: Some(child),
+        })
     }
 }
 
@@ -82,7 +98,9 @@ fn binary() -> Outcome<PathBuf> {
     }
     let test = std::env::current_exe()?;
     let folders = test.ancestors().skip(1).take(2);
-    let found = folders.map(|folder| folder.join("sempre")).find(|path| path.is_file());
+    let found = folders
+        .map(|folder| folder.join("sempre"))
+        .find(|path| path.is_file());
     found.ok_or_else(|| {
         "no server to test: build it with `cargo build -p sempre`, or set SEMPRE_BIN to a binary \
          or SEMPRE_ADDRESS to host:port"
