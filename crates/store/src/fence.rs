@@ -40,6 +40,11 @@ impl Fences {
         shard.epoch = shard.epoch.max(fence.epoch);
     }
 
+    /// The newest epoch of every shard.
+    pub(crate) fn epochs(&self) -> Vec<Fence> {
+        self.shards.iter().map(|(&shard, state)| Fence { shard, epoch: state.epoch }).collect()
+    }
+
     /// Whether a batch may be enqueued. A refusal for its size breaks the epoch.
     pub(crate) fn admit(&mut self, batch: &CommitBatch, bytes_max: usize) -> Result<(), CommitError> {
         let fence = batch.fence();

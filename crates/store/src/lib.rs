@@ -49,6 +49,7 @@
 mod batch;
 mod error;
 mod fence;
+pub mod embedded;
 pub mod memory;
 
 pub use batch::{BATCH_BYTES_MAX, CommitBatch, Fence, KEY_BYTES_MAX, OpRef};

@@ -1,0 +1,285 @@
+//! The cold store: SQLite, written by checkpoints only (`docs/storage-format.md`, "Cold store").
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use crate::{Fence, StoreError, Table};
+
+use super::{
+    limits::{FORMAT, PREFIXES_MAX, READERS_MAX},
+    record::Position,
+};
+
+pub(crate) const FILE_NAME: &str = "cold.sqlite";
+const APPLICATION_ID: u32 = 0x5345_4D50;
+const PAGE_BYTES: u32 = 8192;
+/// Pages of SQLite's own log before it is written back; 32 MiB.
+const WAL_PAGES: u32 = 4000;
+const READER_CACHE_KIB: usize = 2048;
+
+/// The texts that are needed for every row.
+struct Sql {
+    name: &'static str,
+    put: &'static str,
+    delete: &'static str,
+    get: &'static str,
+    page: &'static str,
+}
+
+macro_rules! sql {
+    ($name:literal) => {
+        Sql {
+            name: $name,
+            put: concat!("INSERT INTO ", $name, " VALUES(?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v"),
+            delete: concat!("DELETE FROM ", $name, " WHERE k=?"),
+            get: concat!("SELECT v FROM ", $name, " WHERE k=?"),
+            page: concat!("SELECT k, v FROM ", $name, " WHERE k>=? AND k<? ORDER BY k LIMIT ?"),
+        }
+    };
+}
+
+fn sql(table: Table) -> &'static Sql {
+    match table {
+        Table::Meta => &sql!("meta"),
+        Table::Current => &sql!("current"),
+        Table::State => &sql!("state"),
+        Table::History => &sql!("history"),
+        Table::Offer => &sql!("offer"),
+        Table::Outbox => &sql!("outbox"),
+        Table::Deadline => &sql!("deadline"),
+        Table::Namespace => &sql!("namespace"),
+    }
+}
+
+fn cold_error(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| StoreError::Cold { action, reason: error.to_string() }
+}
+
+/// What the cold store knows about itself.
+#[derive(Debug)]
+pub(crate) struct Info {
+    pub(crate) store_id: u64,
+    pub(crate) checkpoint: Position,
+    pub(crate) epochs: Vec<Fence>,
+}
+
+/// The one connection that writes.
+#[derive(Debug)]
+pub(crate) struct ColdWriter {
+    connection: Connection,
+}
+
+/// One change of a slice.
+#[derive(Debug)]
+pub(crate) enum Change<'a> {
+    Put { table: Table, key: &'a [u8], value: &'a [u8] },
+    Delete { table: Table, key: &'a [u8] },
+    /// A put of merged history rows, which first removes the keys behind the first up to the last.
+    Chunk { first: &'a [u8], last: &'a [u8], value: Vec<u8> },
+}
+
+impl ColdWriter {
+    /// Makes the tables in an empty file.
+    pub(crate) fn create(path: &Path, store_id: u64) -> Result<(), StoreError> {
+        let error = cold_error("create its tables");
+        let connection = Connection::open(path).map_err(&error)?;
+        connection.pragma_update(None, "page_size", PAGE_BYTES).map_err(&error)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(&error)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(&error)?;
+        let mut script = String::from(
+            "BEGIN; CREATE TABLE store_info(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+             CREATE TABLE store_shard(id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);",
+        );
+        for table in Table::ALL {
+            let suffix = if matches!(table, Table::State | Table::History) { "" } else { " WITHOUT ROWID" };
+            script += &format!("CREATE TABLE {}(k BLOB PRIMARY KEY, v BLOB NOT NULL){suffix};", sql(table).name);
+        }
+        script += &format!(
+            "INSERT INTO store_info VALUES('id','{store_id:016x}'),('log_seq',0),('log_segment',0),('log_offset',0);
+             PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT}; COMMIT;"
+        );
+        connection.execute_batch(&script).map_err(&error)
+    }
+
+    /// Opens what [`ColdWriter::create`] made.
+    pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<(ColdWriter, Info), StoreError> {
+        let error = cold_error("open");
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(&error)?;
+        let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
+        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+        let application = pragma("application_id").map_err(|error| damaged(error.to_string()))?;
+        let version = pragma("user_version").map_err(&error)?;
+        if (application, version) != (APPLICATION_ID, FORMAT) {
+            return Err(damaged(format!("it is not a cold store of format {FORMAT} (application {application:#x}, version {version})")));
+        }
+        connection.pragma_update(None, "synchronous", "FULL").map_err(&error)?;
+        connection.pragma_update(None, "cache_size", cache_kib(cache_bytes / 1024)).map_err(&error)?;
+        connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(&error)?;
+        connection.pragma_update(None, "journal_size_limit", 2 * WAL_PAGES * PAGE_BYTES).map_err(&error)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        let writer = ColdWriter { connection };
+        let info = writer.info().map_err(|error| damaged(format!("its own tables cannot be read: {error}")))?;
+        Ok((writer, info))
+    }
+
+    fn info(&self) -> rusqlite::Result<Info> {
+        let number = |name: &str| self.connection.query_row("SELECT value FROM store_info WHERE name=?", [name], |row| row.get::<_, i64>(0));
+        let id: String = self.connection.query_row("SELECT value FROM store_info WHERE name='id'", [], |row| row.get(0))?;
+        let mut statement = self.connection.prepare("SELECT id, epoch FROM store_shard")?;
+        let epochs = statement.query_map([], |row| Ok(Fence { shard: row.get(0)?, epoch: row.get::<_, i64>(1)?.cast_unsigned() }))?;
+        let checkpoint = Position {
+            seq: number("log_seq")?.cast_unsigned(),
+            segment: u32::try_from(number("log_segment")?).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, 0))?,
+            offset: number("log_offset")?.cast_unsigned(),
+        };
+        let store_id = u64::from_str_radix(&id, 16).map_err(|_| rusqlite::Error::InvalidQuery)?;
+        Ok(Info { store_id, checkpoint, epochs: epochs.collect::<rusqlite::Result<_>>()? })
+    }
+
+    /// Writes changes in one transaction.
+    pub(crate) fn apply(&mut self, changes: &[Change<'_>]) -> Result<(), StoreError> {
+        let error = cold_error("write a slice of a checkpoint");
+        let transaction = self.connection.transaction().map_err(&error)?;
+        for change in changes {
+            apply_one(&transaction, change).map_err(&error)?;
+        }
+        transaction.commit().map_err(&error)
+    }
+
+    /// The end of a checkpoint: everything up to the position is here.
+    pub(crate) fn finish(&mut self, position: Position, epochs: &[Fence]) -> Result<(), StoreError> {
+        let error = cold_error("finish a checkpoint");
+        let transaction = self.connection.transaction().map_err(&error)?;
+        for fence in epochs {
+            let row = params![fence.shard, fence.epoch.cast_signed()];
+            transaction.prepare_cached("REPLACE INTO store_shard VALUES(?,?)").and_then(|mut sql| sql.execute(row)).map_err(&error)?;
+        }
+        let numbers =
+            [("log_seq", position.seq.cast_signed()), ("log_segment", position.segment.into()), ("log_offset", position.offset.cast_signed())];
+        for (name, value) in numbers {
+            transaction.execute("UPDATE store_info SET value=? WHERE name=?", params![value, name]).map_err(&error)?;
+        }
+        transaction.commit().map_err(&error)
+    }
+
+    /// The two-byte prefixes of keys of a table; `None` if there are too many to know.
+    pub(crate) fn prefixes(&self, table: Table) -> Result<Option<Vec<u16>>, StoreError> {
+        let error = cold_error("look up prefixes");
+        let sql = format!("SELECT k FROM {} WHERE k >= ? ORDER BY k LIMIT 1", sql(table).name);
+        let mut statement = self.connection.prepare(&sql).map_err(&error)?;
+        let mut prefixes = Vec::new();
+        let mut from = vec![];
+        while let Some(key) = statement.query_row([&from], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(&error)? {
+            let prefix = u16::try_from(super::overlay::prefix(&key)).unwrap_or(u16::MAX);
+            if prefixes.len() == PREFIXES_MAX {
+                return Ok(None);
+            }
+            prefixes.push(prefix);
+            let Some(next) = prefix.checked_add(1) else { break };
+            from = next.to_be_bytes().to_vec();
+        }
+        Ok(Some(prefixes))
+    }
+}
+
+fn apply_one(connection: &Connection, change: &Change<'_>) -> rusqlite::Result<()> {
+    match change {
+        Change::Put { table, key, value } => {
+            connection.prepare_cached(sql(*table).put)?.execute(params![key, value])?;
+        }
+        Change::Delete { table, key } => {
+            connection.prepare_cached(sql(*table).delete)?.execute([key])?;
+        }
+        Change::Chunk { first, last, value } => {
+            let covered = params![first, last, key_len(first)];
+            connection.prepare_cached("DELETE FROM history WHERE k>? AND k<=? AND length(k)=?")?.execute(covered)?;
+            connection.prepare_cached(sql(Table::History).put)?.execute(params![first, value])?;
+        }
+    }
+    Ok(())
+}
+
+fn blob(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Bytes> {
+    Ok(Bytes::copy_from_slice(row.get_ref(index)?.as_blob()?))
+}
+
+fn key_len(key: &[u8]) -> i64 {
+    i64::try_from(key.len()).unwrap_or(i64::MAX)
+}
+
+/// SQLite takes a cache size in KiB as a negative number.
+fn cache_kib(kib: usize) -> i64 {
+    -i64::try_from(kib).unwrap_or(i64::MAX)
+}
+
+/// Connections that read.
+#[derive(Debug)]
+pub(crate) struct ColdReader {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl ColdReader {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        ColdReader { path, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Closes what is idle.
+    pub(crate) fn close(&self) {
+        self.idle().clear();
+    }
+
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.with("read a row", |connection| {
+            let mut statement = connection.prepare_cached(sql(table).get)?;
+            statement.query_row([key], |row| blob(row, 0)).optional()
+        })
+    }
+
+    /// At most `limit` rows with `from <= key < to` in key order.
+    pub(crate) fn page(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<crate::Rows, StoreError> {
+        self.with("read rows", |connection| {
+            let mut statement = connection.prepare_cached(sql(table).page)?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            statement.query_map(params![from, to, limit], |row| Ok((blob(row, 0)?, blob(row, 1)?)))?.collect()
+        })
+    }
+
+    /// The greatest history key with `from <= key <= to` that is as long as `from`.
+    pub(crate) fn history_floor(&self, from: &[u8], to: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.with("find a row", |connection| {
+            let sql = "SELECT k FROM history WHERE k>=? AND k<=? AND length(k)=? ORDER BY k DESC LIMIT 1";
+            let mut statement = connection.prepare_cached(sql)?;
+            let row = params![from, to, key_len(from)];
+            statement.query_row(row, |row| blob(row, 0)).optional()
+        })
+    }
+
+    fn with<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| self.connect(), Ok).map_err(cold_error("open for reading"))?;
+        let result = read(&connection).map_err(cold_error(action));
+        let mut idle = self.idle();
+        if idle.len() < READERS_MAX {
+            idle.push(connection);
+        }
+        result
+    }
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.pragma_update(None, "cache_size", cache_kib(READER_CACHE_KIB))?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

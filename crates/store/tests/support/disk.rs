@@ -1,0 +1,214 @@
+//! A log on a disk with faults: what was written but not synced may be lost, in whole blocks and in any mixture.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use sempre_store::embedded::files::{LogFile, LogFiles};
+
+use super::Random;
+
+const BLOCK: usize = 4096;
+
+/// What goes wrong at a write or sync; operations are counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing of the operation happens and nothing works any more.
+    Crash,
+    /// A write stops in the middle, then nothing works any more.
+    ShortWrite,
+    /// The operation answers EIO and does half of its work; later ones work.
+    Eio,
+    /// The operation answers that the disk is full, and so do all later extensions until [`Disk::heal`].
+    Full,
+}
+
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<u32, FileState>,
+    ops: u64,
+    fault: Option<(u64, Fault)>,
+    dead: bool,
+    full: bool,
+    syncs: u64,
+}
+
+#[derive(Clone, Default)]
+struct FileState {
+    durable: Vec<u8>,
+    current: Vec<u8>,
+}
+
+impl Disk {
+    pub fn new() -> Self {
+        Disk::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn ops(&self) -> u64 {
+        self.state().ops
+    }
+
+    pub fn fail_at(&self, op: u64, fault: Fault) {
+        self.state().fault = Some((op, fault));
+    }
+
+    pub fn set_full(&self, full: bool) {
+        self.state().full = full;
+    }
+
+    /// What is on the disk after a power loss: each block that was not synced is there or not, by chance.
+    pub fn after_power_loss(&self, random: &mut Random) -> Disk {
+        self.survivor(|| random.below(2) == 0)
+    }
+
+    /// What is on the disk after only the process died.
+    pub fn after_kill(&self) -> Disk {
+        self.survivor(|| true)
+    }
+
+    fn survivor(&self, mut keeps: impl FnMut() -> bool) -> Disk {
+        let mut files = BTreeMap::new();
+        for (&number, file) in &self.state().files {
+            let mut bytes = file.durable.clone();
+            if keeps() {
+                bytes.resize(file.current.len(), 0);
+            }
+            for start in (0..bytes.len()).step_by(BLOCK) {
+                let end = (start + BLOCK).min(bytes.len()).min(file.current.len());
+                if start < end && file.current[start..end] != bytes[start..end] && keeps() {
+                    bytes[start..end].copy_from_slice(&file.current[start..end]);
+                }
+            }
+            files.insert(number, FileState { durable: bytes.clone(), current: bytes });
+        }
+        Disk(Arc::new(Mutex::new(State { files, ..State::default() })))
+    }
+
+    /// The bytes of every segment.
+    pub fn images(&self) -> BTreeMap<u32, Vec<u8>> {
+        self.state().files.iter().map(|(&number, file)| (number, file.current.clone())).collect()
+    }
+
+    pub fn from_images(images: BTreeMap<u32, Vec<u8>>) -> Disk {
+        let files = images.into_iter().map(|(number, bytes)| (number, FileState { durable: bytes.clone(), current: bytes }));
+        Disk(Arc::new(Mutex::new(State { files: files.collect(), ..State::default() })))
+    }
+}
+
+impl State {
+    /// Counts an operation and says what happens to it.
+    fn step(&mut self) -> io::Result<Option<Fault>> {
+        if self.dead {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        let op = self.ops;
+        self.ops += 1;
+        let fault = self.fault.filter(|(at, _)| *at == op).map(|(_, fault)| fault);
+        match fault {
+            Some(Fault::Crash) => {
+                self.dead = true;
+                Err(io::Error::other("crash"))
+            }
+            Some(Fault::Full) => {
+                self.full = true;
+                Ok(None)
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+impl LogFiles for Disk {
+    fn list(&self) -> io::Result<Vec<u32>> {
+        Ok(self.state().files.keys().copied().collect())
+    }
+
+    fn open(&self, segment: u32) -> io::Result<Box<dyn LogFile>> {
+        Ok(Box::new(Handle { disk: self.clone(), segment }))
+    }
+
+    fn create(&self, segment: u32) -> io::Result<Box<dyn LogFile>> {
+        self.state().step()?;
+        if self.state().full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.state().files.insert(segment, FileState::default());
+        self.open(segment)
+    }
+
+    fn path(&self, segment: u32) -> PathBuf {
+        PathBuf::from(format!("{segment:08}.seg"))
+    }
+}
+
+struct Handle {
+    disk: Disk,
+    segment: u32,
+}
+
+impl LogFile for Handle {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.state().files[&self.segment].current.len() as u64)
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.step()?;
+        state.files.get_mut(&self.segment).unwrap().current.resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let state = self.disk.state();
+        let bytes = &state.files[&self.segment].current;
+        let start = usize::try_from(offset).unwrap().min(bytes.len());
+        let count = buffer.len().min(bytes.len() - start);
+        buffer[..count].copy_from_slice(&bytes[start..start + count]);
+        Ok(count)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let fault = state.step()?;
+        let full = state.full;
+        let file = state.files.get_mut(&self.segment).unwrap();
+        let start = usize::try_from(offset).unwrap();
+        let count = if fault.is_some() { bytes.len() / 2 + 100 } else { bytes.len() }.min(bytes.len());
+        if full && start + count > file.current.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if file.current.len() < start + count {
+            file.current.resize(start + count, 0);
+        }
+        file.current[start..start + count].copy_from_slice(&bytes[..count]);
+        match fault {
+            None => Ok(()),
+            Some(Fault::ShortWrite) => {
+                state.dead = true;
+                Err(io::Error::other("crash in a write"))
+            }
+            Some(_) => Err(io::Error::from_raw_os_error(5)),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        if state.step()?.is_some() {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        state.syncs += 1;
+        let file = state.files.get_mut(&self.segment).unwrap();
+        file.durable = file.current.clone();
+        Ok(())
+    }
+}
