@@ -1,11 +1,228 @@
 //! Children as their parent sees them (spec 04 §4).
+//!
+//! | child of the parent | news | next |
+//! |---|---|---|
+//! | initiated | started | started: Started event, the child's first task is released |
+//! | initiated | refused | gone: StartFailed event |
+//! | initiated | closed | gone: Started and closing event |
+//! | started | closed | gone: closing event |
+//! | any | the parent closes | the close policy is applied to started children |
+//! | initiated | started, after the parent closed | the close policy is applied then |
 
-use crate::{Refusal, Reply, input::ChildClosed, step::Step};
+use alloc::{string::String, vec::Vec};
 
-/// A child's chain has ended.
-pub(crate) fn closed(_step: &mut Step<'_, '_>, _news: ChildClosed) -> Result<Result<Reply, Refusal>, Refusal> {
+use sempre_api::v1::{
+    common::{WorkflowExecution, WorkflowType},
+    enums::ParentClosePolicy,
+    history::{
+        ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes,
+        ChildWorkflowExecutionFailedEventAttributes, ChildWorkflowExecutionStartedEventAttributes,
+        ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes, HistoryEvent,
+        StartChildWorkflowExecutionFailedEventAttributes, history_event::Attributes,
+    },
+};
+
+use crate::{
+    Refusal, Reply,
+    input::ChildClosed,
+    state::{ChildInfo, State},
+    step::Step,
+    task,
+    transition::OutboxMessage,
+};
+
+/// The parent does not wait for this child (any more).
+const NOT_PENDING: &str = "Pending child execution not found.";
+
+/// A child's chain has ended. Its Started event is written first if the parent has not heard of the start yet.
+pub(crate) fn closed(step: &mut Step<'_, '_>, news: ChildClosed) -> Result<Result<Reply, Refusal>, Refusal> {
+    step.require_open()?;
+    let unknown = || Refusal::not_found(NOT_PENDING);
+    let child = pending(&step.run.state, news.initiated_event_id).ok_or_else(unknown)?.clone();
+    if child.workflow_id != news.child.workflow_id {
+        return Err(unknown());
+    }
+    let started = started_run(&step.run.state, &child).map(String::from);
+    if started.as_ref().is_some_and(|run| *run != news.first_run_id) {
+        return Err(unknown());
+    }
+    let closing = closing_event(&child, news.child, *news.close_event)
+        .ok_or_else(|| Refusal::invalid("the child's last event does not close a chain"))?;
+    if started.is_none() {
+        record_start(step, &child, news.first_run_id);
+    }
+    step.buffer(closing);
+    task::schedule_if_needed(step);
     Ok(Ok(Reply::Done))
 }
 
+/// The child runs: tells the workflow, then lets the child's first task go. A start that is known already
+/// (delivered twice, or learnt from the child's end) changes nothing.
+pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: String) {
+    let Some(child) = pending(&step.run.state, initiated_event_id).cloned() else { return };
+    if started_run(&step.run.state, &child).is_some() {
+        return;
+    }
+    if !step.run.is_open() {
+        // The parent closed before it could record the start: the policy is applied to the child as it stands.
+        apply_policy(step, &child, &run_id);
+        if policy(&child) == ParentClosePolicy::Abandon {
+            step.message(OutboxMessage::ReleaseChild { workflow_id: child.workflow_id.clone(), run_id });
+        }
+        return;
+    }
+    record_start(step, &child, run_id.clone());
+    step.message(OutboxMessage::ReleaseChild { workflow_id: child.workflow_id.clone(), run_id });
+    task::schedule_if_needed(step);
+}
+
+/// The child was refused.
+#[allow(deprecated)] // `control` is old, but part of the event.
+pub(crate) fn not_started(step: &mut Step<'_, '_>, initiated_event_id: i64, cause: i32) {
+    if !step.run.is_open() {
+        return;
+    }
+    let Some(child) = pending(&step.run.state, initiated_event_id).cloned() else { return };
+    if started_run(&step.run.state, &child).is_some() {
+        return;
+    }
+    step.buffer(Attributes::StartChildWorkflowExecutionFailedEventAttributes(
+        StartChildWorkflowExecutionFailedEventAttributes {
+            namespace: child.namespace.clone(),
+            namespace_id: child.namespace_id.clone(),
+            workflow_id: child.workflow_id.clone(),
+            workflow_type: Some(WorkflowType { name: child.workflow_type.clone() }),
+            cause,
+            initiated_event_id,
+            ..Default::default()
+        },
+    ));
+    task::schedule_if_needed(step);
+}
+
 /// The run has closed: applies the parent close policies of the pending children (spec 01 §14).
-pub(crate) fn apply_close_policies(_step: &mut Step<'_, '_>) {}
+///
+/// Call it before the buffer is dropped, which may hold starts. Children whose start is not known yet are seen
+/// to when it is delivered ([`started`]). Children, signals and cancels asked for in the very transition that
+/// closes the run are not delivered at all (spec 04 §3.2, §4.2 step 5).
+pub(crate) fn apply_close_policies(step: &mut Step<'_, '_>) {
+    step.out.outbox.retain(|entry| {
+        !matches!(entry.message, OutboxMessage::StartChild(_) | OutboxMessage::Signal(_) | OutboxMessage::Cancel(_))
+    });
+    let state = &step.run.state;
+    let started: Vec<(ChildInfo, String)> = state
+        .derived
+        .children
+        .values()
+        .filter(|child| !state.progress.buffer.closes_child(child.initiated_event_id))
+        .filter_map(|child| Some((child.as_ref().clone(), started_run(state, child)?.into())))
+        .collect();
+    for (child, first_run_id) in started {
+        apply_policy(step, &child, &first_run_id);
+    }
+}
+
+fn apply_policy(step: &mut Step<'_, '_>, child: &ChildInfo, first_run_id: &str) {
+    let (workflow_id, first_run_id) = (child.workflow_id.clone(), first_run_id.into());
+    match policy(child) {
+        ParentClosePolicy::Abandon => {}
+        ParentClosePolicy::RequestCancel => step.message(OutboxMessage::CancelChild { workflow_id, first_run_id }),
+        ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => {
+            step.message(OutboxMessage::TerminateChild { workflow_id, first_run_id });
+        }
+    }
+}
+
+fn policy(child: &ChildInfo) -> ParentClosePolicy {
+    ParentClosePolicy::try_from(child.parent_close_policy).unwrap_or(ParentClosePolicy::Terminate)
+}
+
+/// The child if its end is neither in history nor in the buffer.
+fn pending(state: &State, initiated_event_id: i64) -> Option<&ChildInfo> {
+    let child = state.derived.children.get(&initiated_event_id)?;
+    (!state.progress.buffer.closes_child(initiated_event_id)).then_some(child.as_ref())
+}
+
+/// First run of the child's chain, if its start is in history or in the buffer.
+fn started_run<'s>(state: &'s State, child: &'s ChildInfo) -> Option<&'s str> {
+    if child.run_id.is_empty() { state.progress.buffer.child_started(child.initiated_event_id) } else { Some(&child.run_id) }
+}
+
+fn record_start(step: &mut Step<'_, '_>, child: &ChildInfo, run_id: String) {
+    step.buffer(Attributes::ChildWorkflowExecutionStartedEventAttributes(ChildWorkflowExecutionStartedEventAttributes {
+        namespace: child.namespace.clone(),
+        namespace_id: child.namespace_id.clone(),
+        initiated_event_id: child.initiated_event_id,
+        workflow_execution: Some(WorkflowExecution { workflow_id: child.workflow_id.clone(), run_id }),
+        workflow_type: Some(WorkflowType { name: child.workflow_type.clone() }),
+        header: child.header.clone(),
+    }));
+}
+
+/// The child's close event as its parent records it; `None` for an event that ends no chain.
+fn closing_event(child: &ChildInfo, execution: WorkflowExecution, close: HistoryEvent) -> Option<Attributes> {
+    let namespace = child.namespace.clone();
+    let namespace_id = child.namespace_id.clone();
+    let workflow_execution = Some(execution);
+    let workflow_type = Some(WorkflowType { name: child.workflow_type.clone() });
+    let initiated_event_id = child.initiated_event_id;
+    let started_event_id = child.started_event_id;
+    Some(match close.attributes? {
+        Attributes::WorkflowExecutionCompletedEventAttributes(a) => {
+            Attributes::ChildWorkflowExecutionCompletedEventAttributes(ChildWorkflowExecutionCompletedEventAttributes {
+                result: a.result,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        Attributes::WorkflowExecutionFailedEventAttributes(a) => {
+            Attributes::ChildWorkflowExecutionFailedEventAttributes(ChildWorkflowExecutionFailedEventAttributes {
+                failure: a.failure,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+                retry_state: a.retry_state,
+            })
+        }
+        Attributes::WorkflowExecutionTimedOutEventAttributes(a) => {
+            Attributes::ChildWorkflowExecutionTimedOutEventAttributes(ChildWorkflowExecutionTimedOutEventAttributes {
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+                retry_state: a.retry_state,
+            })
+        }
+        Attributes::WorkflowExecutionCanceledEventAttributes(a) => {
+            Attributes::ChildWorkflowExecutionCanceledEventAttributes(ChildWorkflowExecutionCanceledEventAttributes {
+                details: a.details,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        Attributes::WorkflowExecutionTerminatedEventAttributes(_) => {
+            Attributes::ChildWorkflowExecutionTerminatedEventAttributes(ChildWorkflowExecutionTerminatedEventAttributes {
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        _ => return None,
+    })
+}

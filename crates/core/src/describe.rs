@@ -1,1 +1,190 @@
-//! DescribeWorkflowExecution (spec 01 §17).
+//! DescribeWorkflowExecution (spec 01 §17, 03 §11).
+//!
+//! Search attributes are given by their stored names: the caller translates them to aliases.
+
+use alloc::vec::Vec;
+
+use sempre_api::v1::{
+    activity::ActivityOptions,
+    common::{Memo, SearchAttributes, WorkflowType},
+    enums::{PendingActivityState, PendingWorkflowTaskState, TaskQueueKind},
+    taskqueue::TaskQueue,
+    workflow::{
+        PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig,
+        WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+    },
+    workflowservice::DescribeWorkflowExecutionResponse,
+};
+
+use crate::{
+    Execution, Timestamp,
+    state::{ActivityInfo, ActivityProgress},
+};
+
+impl Execution {
+    /// All that DescribeWorkflowExecution tells about the run.
+    pub fn describe(&self, now: Timestamp) -> DescribeWorkflowExecutionResponse {
+        DescribeWorkflowExecutionResponse {
+            execution_config: Some(self.config()),
+            workflow_execution_info: Some(self.info()),
+            pending_activities: self.pending_activities(now),
+            pending_children: self.pending_children(),
+            pending_workflow_task: self.pending_workflow_task(),
+            workflow_extended_info: Some(self.extended_info()),
+            ..Default::default()
+        }
+    }
+
+    fn config(&self) -> WorkflowExecutionConfig {
+        let start = &self.state.derived.start;
+        let event = start.event();
+        WorkflowExecutionConfig {
+            task_queue: Some(TaskQueue {
+                name: start.task_queue().into(),
+                kind: TaskQueueKind::Normal as i32,
+                ..Default::default()
+            }),
+            workflow_execution_timeout: event.workflow_execution_timeout,
+            workflow_run_timeout: event.workflow_run_timeout,
+            default_workflow_task_timeout: event.workflow_task_timeout,
+            user_metadata: start.user_metadata.clone(),
+        }
+    }
+
+    fn info(&self) -> WorkflowExecutionInfo {
+        let derived = &self.state.derived;
+        let (start, main, fields) = (&derived.start, &derived.main, &derived.attributes);
+        let event = start.event();
+        let execution_time = start.execution_time();
+        let close_time = (main.close_time != 0).then_some(Timestamp(main.close_time));
+        WorkflowExecutionInfo {
+            execution: Some(self.key.to_api()),
+            r#type: Some(WorkflowType { name: start.workflow_type().into() }),
+            start_time: Some(start.time().to_api()),
+            close_time: close_time.map(Timestamp::to_api),
+            status: main.status,
+            history_length: main.next_event_id - 1,
+            parent_namespace_id: event.parent_workflow_namespace_id.clone(),
+            parent_execution: event.parent_workflow_execution.clone(),
+            execution_time: Some(execution_time.to_api()),
+            memo: Some(Memo { fields: fields.memo.clone() }),
+            search_attributes: Some(SearchAttributes { indexed_fields: fields.search.clone() }),
+            task_queue: start.task_queue().into(),
+            state_transition_count: self.state.progress.main.transitions,
+            history_size_bytes: main.history_size,
+            execution_duration: close_time.map(|close| close.since(execution_time).to_api()),
+            root_execution: Some(event.root_workflow_execution.clone().unwrap_or_else(|| self.key.to_api())),
+            first_run_id: event.first_execution_run_id.clone(),
+            priority: event.priority.clone(),
+            ..Default::default()
+        }
+    }
+
+    fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
+        let derived = &self.state.derived;
+        let start = &derived.start;
+        WorkflowExecutionExtendedInfo {
+            execution_expiration_time: start.execution_expiration().map(Timestamp::to_api),
+            run_expiration_time: start.run_expiration().map(Timestamp::to_api),
+            cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
+            original_start_time: Some(start.time().to_api()),
+            ..Default::default()
+        }
+    }
+
+    fn pending_activities(&self, now: Timestamp) -> Vec<PendingActivityInfo> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        let (derived, progress) = (&self.state.derived, &self.state.progress);
+        derived
+            .activities
+            .iter()
+            .filter(|(id, _)| !progress.buffer.closes_activity(**id))
+            .filter_map(|(id, info)| Some(pending_activity(info, progress.activities.get(id)?, now)))
+            .collect()
+    }
+
+    fn pending_children(&self) -> Vec<PendingChildExecutionInfo> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        let buffer = &self.state.progress.buffer;
+        let children = self.state.derived.children.values();
+        children
+            .filter(|child| !buffer.closes_child(child.initiated_event_id))
+            .map(|child| PendingChildExecutionInfo {
+                workflow_id: child.workflow_id.clone(),
+                run_id: match buffer.child_started(child.initiated_event_id) {
+                    Some(run_id) if child.run_id.is_empty() => run_id.into(),
+                    _ => child.run_id.clone(),
+                },
+                workflow_type_name: child.workflow_type.clone(),
+                initiated_id: child.initiated_event_id,
+                parent_close_policy: child.parent_close_policy,
+            })
+            .collect()
+    }
+
+    fn pending_workflow_task(&self) -> Option<PendingWorkflowTaskInfo> {
+        let task = self.state.progress.main.task.as_ref().filter(|_| self.is_open())?;
+        let state =
+            if task.is_started() { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
+        Some(PendingWorkflowTaskInfo {
+            state: state as i32,
+            scheduled_time: time(task.scheduled_time),
+            original_scheduled_time: time(task.original_scheduled_time),
+            started_time: time(task.started_time),
+            attempt: task.attempt,
+        })
+    }
+}
+
+#[allow(deprecated)] // `last_worker_version_stamp` is old, but old workers send it.
+fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Timestamp) -> PendingActivityInfo {
+    let scheduled = info.scheduled();
+    let state = match (info.cancel_requested_event_id != 0, progress.is_started()) {
+        (true, _) => PendingActivityState::CancelRequested,
+        (false, true) => PendingActivityState::Started,
+        (false, false) => PendingActivityState::Scheduled,
+    };
+    let expiration = info.timeout(|a| &a.schedule_to_close_timeout).map(|t| Timestamp(info.scheduled_time) + t);
+    let waits = !progress.is_started() && progress.due() > now;
+    let interval = progress.due().since(Timestamp(progress.last_attempt_complete_time));
+    let last_identity = if progress.identity.is_empty() { &progress.last_identity } else { &progress.identity };
+    PendingActivityInfo {
+        activity_id: scheduled.activity_id.clone(),
+        activity_type: scheduled.activity_type.clone(),
+        state: state as i32,
+        heartbeat_details: progress.heartbeat_details.clone(),
+        last_heartbeat_time: time(progress.heartbeat_time),
+        last_started_time: time(progress.last_started_time),
+        attempt: progress.attempt.max(1),
+        maximum_attempts: scheduled.retry_policy.as_ref().map_or(0, |policy| policy.maximum_attempts),
+        scheduled_time: time(progress.scheduled_time),
+        expiration_time: expiration.map(Timestamp::to_api),
+        last_failure: progress.last_failure.as_deref().cloned(),
+        last_worker_identity: last_identity.clone(),
+        last_worker_version_stamp: progress.worker_version.clone(),
+        current_retry_interval: waits.then(|| interval.to_api()),
+        last_attempt_complete_time: time(progress.last_attempt_complete_time),
+        next_attempt_schedule_time: waits.then(|| progress.due().to_api()),
+        priority: scheduled.priority.clone(),
+        activity_options: Some(ActivityOptions {
+            task_queue: scheduled.task_queue.clone(),
+            schedule_to_close_timeout: scheduled.schedule_to_close_timeout,
+            schedule_to_start_timeout: scheduled.schedule_to_start_timeout,
+            start_to_close_timeout: scheduled.start_to_close_timeout,
+            heartbeat_timeout: scheduled.heartbeat_timeout,
+            retry_policy: scheduled.retry_policy.clone(),
+            priority: scheduled.priority.clone(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// A stored time; `None` for 0 = never.
+fn time(nanos: i64) -> Option<sempre_api::Timestamp> {
+    (nanos != 0).then(|| Timestamp(nanos).to_api())
+}

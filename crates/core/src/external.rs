@@ -1,8 +1,94 @@
 //! What became of the messages in this run's outbox (spec 04 §3–4).
+//!
+//! A delivery may be told twice, and after the run has closed: what is not pending any more is left alone.
 
-use crate::{Refusal, Reply, step::Step, transition::Delivery};
+use crate::{
+    Refusal, Reply, child,
+    state::{ExternalInfo, ExternalKind},
+    step::Step,
+    task,
+    transition::Delivery,
+};
+use sempre_api::v1::history::{
+    ExternalWorkflowExecutionCancelRequestedEventAttributes, ExternalWorkflowExecutionSignaledEventAttributes,
+    RequestCancelExternalWorkflowExecutionFailedEventAttributes, SignalExternalWorkflowExecutionFailedEventAttributes,
+    history_event::Attributes,
+};
 
 /// The message has been dealt with: removes its row; a start of a child, a signal or a cancel gets its result event.
-pub(crate) fn delivered(_step: &mut Step<'_, '_>, _outbox_id: u64, _delivery: Delivery) -> Result<Result<Reply, Refusal>, Refusal> {
+pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Delivery) -> Result<Result<Reply, Refusal>, Refusal> {
+    step.out.outbox_gone.push(outbox_id);
+    step.touch();
+    match delivery {
+        Delivery::Ok => {}
+        Delivery::ChildStarted { initiated_event_id, run_id } => child::started(step, initiated_event_id, run_id),
+        Delivery::ChildNotStarted { initiated_event_id, cause } => child::not_started(step, initiated_event_id, cause),
+        Delivery::Done { initiated_event_id } => answered(step, initiated_event_id, succeeded),
+        Delivery::Failed { initiated_event_id, cause } => answered(step, initiated_event_id, |info| failed(info, cause)),
+    }
     Ok(Ok(Reply::Done))
+}
+
+/// Writes the result of a pending signal or cancel request. A closed sender does not learn it.
+fn answered(step: &mut Step<'_, '_>, initiated_event_id: i64, result: impl FnOnce(&ExternalInfo) -> Attributes) {
+    let state = &step.run.state;
+    if !step.run.is_open() || state.progress.buffer.answers_external(initiated_event_id) {
+        return;
+    }
+    let Some(info) = state.derived.externals.get(&initiated_event_id) else { return };
+    let attributes = result(info);
+    step.buffer(attributes);
+    task::schedule_if_needed(step);
+}
+
+#[allow(deprecated)] // `control` is old, but part of the events.
+fn succeeded(info: &ExternalInfo) -> Attributes {
+    match info.kind() {
+        ExternalKind::Signal => {
+            Attributes::ExternalWorkflowExecutionSignaledEventAttributes(ExternalWorkflowExecutionSignaledEventAttributes {
+                initiated_event_id: info.initiated_event_id,
+                namespace: info.namespace.clone(),
+                namespace_id: info.namespace_id.clone(),
+                workflow_execution: info.target.clone(),
+                control: info.control.clone(),
+            })
+        }
+        ExternalKind::Cancel => Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(
+            ExternalWorkflowExecutionCancelRequestedEventAttributes {
+                initiated_event_id: info.initiated_event_id,
+                namespace: info.namespace.clone(),
+                namespace_id: info.namespace_id.clone(),
+                workflow_execution: info.target.clone(),
+            },
+        ),
+    }
+}
+
+/// `workflow_task_completed_event_id` of these events is 0 (spec 01 §16).
+#[allow(deprecated)] // `control` is old, but part of the events.
+fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
+    match info.kind() {
+        ExternalKind::Signal => Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(
+            SignalExternalWorkflowExecutionFailedEventAttributes {
+                cause,
+                workflow_task_completed_event_id: 0,
+                namespace: info.namespace.clone(),
+                namespace_id: info.namespace_id.clone(),
+                workflow_execution: info.target.clone(),
+                initiated_event_id: info.initiated_event_id,
+                control: info.control.clone(),
+            },
+        ),
+        ExternalKind::Cancel => Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(
+            RequestCancelExternalWorkflowExecutionFailedEventAttributes {
+                cause,
+                workflow_task_completed_event_id: 0,
+                namespace: info.namespace.clone(),
+                namespace_id: info.namespace_id.clone(),
+                workflow_execution: info.target.clone(),
+                initiated_event_id: info.initiated_event_id,
+                control: info.control.clone(),
+            },
+        ),
+    }
 }

@@ -1,0 +1,165 @@
+//! From scheduling to a worker's hands: offers, starts, the poll response (spec 03 §4, §10).
+
+use alloc::{boxed::Box, string::String, sync::Arc};
+
+use bytes::Bytes;
+use sempre_api::v1::{
+    common::{Priority, WorkflowType},
+    workflowservice::PollActivityTaskQueueResponse,
+};
+
+use super::{Answer, change, pending};
+use crate::{
+    Reply, TaskToken, Timestamp,
+    input::Poller,
+    state::{ActivityInfo, ActivityProgress, rows::Kind},
+    step::{Step, offer_priority},
+    transition::{QueueKind, QueueName},
+};
+
+/// After ActivityTaskScheduled was written: makes its progress and offers the first attempt (unless eager).
+///
+/// An eager attempt is not offered: [`start_eager`] takes it in the same transition. Should nobody do so, it
+/// is due now and the next wake-up offers it.
+pub(crate) fn schedule(step: &mut Step<'_, '_>, scheduled_event_id: i64, eager: bool) {
+    let stamp = step.next_stamp();
+    let progress = ActivityProgress { attempt: 1, stamp, scheduled_time: step.now().0, ..Default::default() };
+    step.run.state.progress.activities.insert(scheduled_event_id, Arc::new(progress));
+    step.run.state.dirty.mark(Kind::Attempt, scheduled_event_id);
+    step.touch();
+    if !eager {
+        offer(step, scheduled_event_id);
+    }
+}
+
+/// Offers the current attempt to its queue.
+pub(super) fn offer(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
+    let Some((queue, priority)) = place(step, scheduled_event_id) else { return };
+    let now = step.now();
+    change(step, scheduled_event_id, |p| p.offered_at = now.0);
+    let stamp = step.run.state.progress.activities.get(&scheduled_event_id).map_or(0, |p| p.stamp);
+    step.offer(queue, String::new(), scheduled_event_id, stamp, priority);
+}
+
+/// Takes the current attempt's offer back, if there is one.
+pub(super) fn withdraw(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
+    let offered_at = step.run.state.progress.activities.get(&scheduled_event_id).map_or(0, |p| p.offered_at);
+    if offered_at == 0 {
+        return;
+    }
+    if let Some((queue, priority)) = place(step, scheduled_event_id) {
+        step.withdraw(&queue, priority, offered_at, scheduled_event_id);
+    }
+    change(step, scheduled_event_id, |p| p.offered_at = 0);
+}
+
+/// Queue and priority of the activity's offers.
+fn place(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<(QueueName, u8)> {
+    let derived = &step.run.state.derived;
+    let scheduled = derived.activities.get(&scheduled_event_id)?.scheduled();
+    let own = scheduled.task_queue.as_ref().map(|q| q.name.as_str()).filter(|name| !name.is_empty());
+    let queue = step.queue(own.unwrap_or_else(|| derived.start.task_queue()), QueueKind::Activity, false);
+    let priority = offer_priority(derived.start.event().priority.as_ref(), scheduled.priority.as_ref());
+    Some((queue, priority))
+}
+
+/// A poller takes the attempt that was offered with `stamp`.
+pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32, poller: Poller) -> Answer {
+    let Some((_, progress)) = pending(&step.run.state, scheduled_event_id).filter(|_| step.run.is_open()) else {
+        return Ok(Ok(Reply::Obsolete));
+    };
+    if progress.stamp != stamp {
+        return Ok(Ok(Reply::Obsolete));
+    }
+    if progress.is_started() {
+        let repeated = progress.request_id == poller.request_id && !poller.request_id.is_empty();
+        let task = repeated.then(|| task(step, scheduled_event_id)).flatten();
+        return Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)));
+    }
+    begin(step, scheduled_event_id, poller);
+    let task = task(step, scheduled_event_id);
+    Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)))
+}
+
+/// Starts an eager attempt in the completing worker's hands (spec 03 §10). Call after all commands.
+pub(crate) fn start_eager(
+    step: &mut Step<'_, '_>,
+    scheduled_event_id: i64,
+    identity: &str,
+) -> Option<PollActivityTaskQueueResponse> {
+    let (_, progress) = pending(&step.run.state, scheduled_event_id)?;
+    if progress.is_started() {
+        return None;
+    }
+    let request_id = step.cx.ids.uuid();
+    begin(step, scheduled_event_id, Poller { identity: identity.into(), request_id, worker_version: None });
+    task(step, scheduled_event_id).map(|task| *task)
+}
+
+/// The attempt is in a worker's hands now. No event: history learns of it when the activity closes.
+fn begin(step: &mut Step<'_, '_>, scheduled_event_id: i64, poller: Poller) {
+    withdraw(step, scheduled_event_id);
+    let now = step.now();
+    change(step, scheduled_event_id, |p| {
+        p.started_time = now.0;
+        p.last_started_time = now.0;
+        p.identity = poller.identity;
+        p.request_id = poller.request_id;
+        p.worker_version = poller.worker_version;
+    });
+}
+
+/// What the worker is given.
+fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivityTaskQueueResponse>> {
+    let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
+    let (scheduled, start) = (info.scheduled(), &step.run.state.derived.start);
+    let key = &step.run.key;
+    let token = TaskToken {
+        namespace_id: Bytes::copy_from_slice(&key.workflow.namespace.0.0),
+        workflow_id: key.workflow.workflow_id.clone(),
+        run_id: Bytes::copy_from_slice(&key.run.0.0),
+        scheduled_event_id,
+        started_event_id: 0,
+        attempt: progress.attempt,
+        started_time: progress.started_time,
+        activity_id: scheduled.activity_id.clone(),
+    };
+    Some(Box::new(PollActivityTaskQueueResponse {
+        task_token: token.to_bytes(),
+        workflow_namespace: step.cx.namespace.name.clone(),
+        workflow_type: Some(WorkflowType { name: start.workflow_type().into() }),
+        workflow_execution: Some(key.to_api()),
+        activity_type: scheduled.activity_type.clone(),
+        activity_id: scheduled.activity_id.clone(),
+        header: scheduled.header.clone(),
+        input: scheduled.input.clone(),
+        heartbeat_details: progress.heartbeat_details.clone(),
+        scheduled_time: Some(Timestamp(info.scheduled_time).to_api()),
+        current_attempt_scheduled_time: Some(progress.due().to_api()),
+        started_time: Some(Timestamp(progress.started_time).to_api()),
+        attempt: progress.attempt,
+        schedule_to_close_timeout: scheduled.schedule_to_close_timeout,
+        start_to_close_timeout: scheduled.start_to_close_timeout,
+        heartbeat_timeout: scheduled.heartbeat_timeout,
+        retry_policy: scheduled.retry_policy.clone(),
+        priority: merged_priority(start.event().priority.as_ref(), info),
+        ..Default::default()
+    }))
+}
+
+/// The activity's priority over the workflow's, field by field.
+fn merged_priority(workflow: Option<&Priority>, info: &ActivityInfo) -> Option<Priority> {
+    let own = info.scheduled().priority.as_ref();
+    let (Some(workflow), Some(own)) = (workflow, own) else { return own.or(workflow).cloned() };
+    let mut merged = workflow.clone();
+    if own.priority_key != 0 {
+        merged.priority_key = own.priority_key;
+    }
+    if !own.fairness_key.is_empty() {
+        merged.fairness_key.clone_from(&own.fairness_key);
+    }
+    if own.fairness_weight != 0.0 {
+        merged.fairness_weight = own.fairness_weight;
+    }
+    Some(merged)
+}

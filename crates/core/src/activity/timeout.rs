@@ -1,0 +1,90 @@
+//! Deadlines of activities: the four timeouts and the dispatch of retries (spec 03 §3).
+
+use alloc::vec::Vec;
+
+use sempre_api::v1::{enums::TimeoutType, history::ActivityTaskScheduledEventAttributes as Scheduled};
+
+use super::{close, dispatch, pending};
+use crate::{
+    Timestamp,
+    state::{ActivityInfo, ActivityProgress, State},
+    step::Step,
+    task,
+};
+
+/// What can be due. At equal times in this order (the numbers of `TimeoutType`, after the dispatch of a retry).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Dispatch,
+    StartToClose,
+    ScheduleToStart,
+    ScheduleToClose,
+    Heartbeat,
+}
+
+/// The deadlines of an activity as it stands: those of a gone attempt are not among them.
+fn deadlines(info: &ActivityInfo, progress: &ActivityProgress) -> [Option<(Timestamp, Due)>; 5] {
+    let after = |from: i64, due: Due, timeout: fn(&Scheduled) -> &Option<sempre_api::Duration>| {
+        info.timeout(timeout).map(|span| (Timestamp(from) + span, due))
+    };
+    let started = progress.is_started();
+    let beat = progress.started_time.max(progress.heartbeat_time);
+    [
+        progress.waits_for_retry().then(|| (progress.due(), Due::Dispatch)),
+        after(progress.started_time, Due::StartToClose, |a| &a.start_to_close_timeout).filter(|_| started),
+        after(progress.scheduled_time, Due::ScheduleToStart, |a| &a.schedule_to_start_timeout).filter(|_| !started),
+        after(info.scheduled_time, Due::ScheduleToClose, |a| &a.schedule_to_close_timeout),
+        after(beat, Due::Heartbeat, |a| &a.heartbeat_timeout).filter(|_| started),
+    ]
+}
+
+/// The earliest time at which [`wake`] has something to do.
+pub(crate) fn next_deadline(state: &State) -> Option<Timestamp> {
+    let ids = state.progress.activities.keys();
+    ids.filter_map(|id| pending(state, *id))
+        .flat_map(|(info, progress)| deadlines(info, progress))
+        .flatten()
+        .map(|(time, _)| time)
+        .min()
+}
+
+/// Does what is due now: retries to dispatch, timeouts, ordered by (time, scheduled event id, timeout type).
+pub(crate) fn wake(step: &mut Step<'_, '_>) {
+    let now = step.now();
+    let mut closed = false;
+    for (time, id, due) in due_items(&step.run.state, now) {
+        // An earlier item may have closed the activity or begun another attempt.
+        let holds = pending(&step.run.state, id)
+            .is_some_and(|(info, progress)| deadlines(info, progress).contains(&Some((time, due))));
+        if !holds {
+            continue;
+        }
+        let kind = match due {
+            Due::Dispatch => {
+                dispatch::offer(step, id);
+                continue;
+            }
+            Due::StartToClose => TimeoutType::StartToClose,
+            Due::ScheduleToStart => TimeoutType::ScheduleToStart,
+            Due::ScheduleToClose => TimeoutType::ScheduleToClose,
+            Due::Heartbeat => TimeoutType::Heartbeat,
+        };
+        closed |= close::timed_out(step, id, kind);
+    }
+    if closed {
+        task::schedule_if_needed(step);
+    }
+}
+
+fn due_items(state: &State, now: Timestamp) -> Vec<(Timestamp, i64, Due)> {
+    let mut items: Vec<_> = state
+        .progress
+        .activities
+        .keys()
+        .filter_map(|id| pending(state, *id).map(|(info, progress)| (*id, deadlines(info, progress))))
+        .flat_map(|(id, all)| all.into_iter().flatten().map(move |(time, due)| (time, id, due)))
+        .filter(|(time, ..)| *time <= now)
+        .collect();
+    items.sort_unstable();
+    items
+}
