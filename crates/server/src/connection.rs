@@ -1,0 +1,151 @@
+//! One HTTP/2 connection, from its first byte to its last (spec 09 §4.2).
+//!
+//! Pings a silent peer, says goodbye to idle and old connections, and lets calls finish before it
+//! closes. Knows nothing of gRPC.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    net::TcpStream,
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
+
+use crate::router::Router;
+
+/// Calls of one connection under way at once; a worker holds some dozens, a load generator hundreds.
+const CALLS_MAX: u32 = 10_000;
+/// What a peer may send on one stream, and on all of them, before it is read. A message has at most 4 MiB.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Larger than the protocol's 16 KiB: fewer frames for large payloads.
+const FRAME_BYTES_MAX: u32 = 64 << 10;
+/// Answers that wait to be sent, per stream.
+const SEND_BUFFER_BYTES: usize = 1 << 20;
+/// Tokens of authorization can be long.
+const HEADER_BYTES_MAX: u32 = 64 << 10;
+/// Calls given up before they were begun: a worker that stops gives up all its polls at once.
+const EARLY_RESETS_MAX: usize = 1000;
+
+/// How long a connection lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSettings {
+    /// A connection without calls for so long (and up to twice as long) is closed.
+    pub idle_max: Duration,
+    /// A connection of this age is told to go; new calls use a new one.
+    pub age_max: Duration,
+    /// What a connection that was told to go still has to finish its calls.
+    pub grace: Duration,
+    /// A peer that was silent for so long is asked whether it is there.
+    pub ping_after: Duration,
+    /// It has so long to answer.
+    pub ping_timeout: Duration,
+}
+
+impl Default for ConnectionSettings {
+    fn default() -> Self {
+        Self {
+            idle_max: Duration::from_secs(120),
+            age_max: Duration::from_secs(300),
+            grace: Duration::from_secs(70),
+            ping_after: Duration::from_secs(60),
+            ping_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves a connection until it ends. `draining` turns true when the server shuts down.
+pub(crate) async fn run(stream: TcpStream, router: Router, settings: Arc<ConnectionSettings>, mut draining: watch::Receiver<bool>) {
+    let calls = Arc::new(Calls::default());
+    let service = service_fn({
+        let calls = Arc::clone(&calls);
+        move |request| {
+            let (router, call) = (router.clone(), Call::begin(&calls));
+            async move {
+                let response = router.call(request).await;
+                drop(call);
+                Ok::<_, Infallible>(response)
+            }
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(settings.ping_after)
+        .keep_alive_timeout(settings.ping_timeout)
+        .max_concurrent_streams(CALLS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_pending_accept_reset_streams(EARLY_RESETS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+
+    let mut idle = interval_at(Instant::now() + settings.idle_max, settings.idle_max);
+    idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut begun_before = 0;
+    let age = sleep(settings.age_max);
+    tokio::pin!(age);
+    loop {
+        let reason = tokio::select! {
+            ended = &mut connection => return log_end(ended),
+            () = &mut age => "age",
+            _ = draining.wait_for(|draining| *draining) => "shutdown",
+            _ = idle.tick() => {
+                let begun = calls.begun.load(Ordering::Relaxed);
+                if calls.open.load(Ordering::Relaxed) > 0 || begun != begun_before {
+                    begun_before = begun;
+                    continue;
+                }
+                "idle"
+            }
+        };
+        tracing::debug!(reason, "closing a connection");
+        break;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = &mut connection => log_end(ended),
+        () = sleep(settings.grace) => tracing::debug!("a connection did not finish its calls in time"),
+    }
+}
+
+fn log_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// The calls of a connection.
+#[derive(Default)]
+struct Calls {
+    open: AtomicUsize,
+    begun: AtomicU64,
+}
+
+/// One call under way; ends when dropped.
+struct Call(Arc<Calls>);
+
+impl Call {
+    fn begin(calls: &Arc<Calls>) -> Self {
+        calls.open.fetch_add(1, Ordering::Relaxed);
+        calls.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(calls))
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}

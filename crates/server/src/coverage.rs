@@ -1,0 +1,82 @@
+//! Which methods of the API are built: one table, for `sempre api-coverage` and for the test that calls every method.
+
+/// The built methods, by service.
+pub const BUILT: &[(&str, &[&str])] = &[
+    (
+        "temporal.api.workflowservice.v1.WorkflowService",
+        &[
+            "DeleteWorkflowExecution",
+            "DeprecateNamespace",
+            "DescribeNamespace",
+            "DescribeTaskQueue",
+            "DescribeWorkflowExecution",
+            "GetClusterInfo",
+            "GetSystemInfo",
+            "GetWorkflowExecutionHistory",
+            "GetWorkflowExecutionHistoryReverse",
+            "ListNamespaces",
+            "PollActivityTaskQueue",
+            "PollWorkflowTaskQueue",
+            "QueryWorkflow",
+            "RecordActivityTaskHeartbeat",
+            "RecordActivityTaskHeartbeatById",
+            "RegisterNamespace",
+            "RequestCancelWorkflowExecution",
+            "ResetStickyTaskQueue",
+            "RespondActivityTaskCanceled",
+            "RespondActivityTaskCanceledById",
+            "RespondActivityTaskCompleted",
+            "RespondActivityTaskCompletedById",
+            "RespondActivityTaskFailed",
+            "RespondActivityTaskFailedById",
+            "RespondQueryTaskCompleted",
+            "RespondWorkflowTaskCompleted",
+            "RespondWorkflowTaskFailed",
+            "ShutdownWorker",
+            "SignalWithStartWorkflowExecution",
+            "SignalWorkflowExecution",
+            "StartWorkflowExecution",
+            "TerminateWorkflowExecution",
+            "UpdateNamespace",
+        ],
+    ),
+    (
+        "temporal.api.operatorservice.v1.OperatorService",
+        &["AddSearchAttributes", "DeleteNamespace", "ListSearchAttributes", "RemoveSearchAttributes"],
+    ),
+    ("grpc.health.v1.Health", &["Check", "Watch"]),
+];
+
+/// One method of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// Full name of its service.
+    pub service: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// False when it answers UNIMPLEMENTED.
+    pub built: bool,
+}
+
+/// Every method of the API, in the order of the API's files.
+pub fn methods() -> impl Iterator<Item = Method> {
+    sempre_api::METHODS.iter().map(|&(service, name)| Method { service, name, built: is_built(service, name) })
+}
+
+fn is_built(service: &str, method: &str) -> bool {
+    BUILT.iter().any(|(name, methods)| *name == service && methods.contains(&method))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_only_methods_that_exist() {
+        for (service, methods) in BUILT {
+            for method in *methods {
+                assert!(sempre_api::METHODS.contains(&(service, method)), "{service}/{method}");
+            }
+        }
+    }
+}

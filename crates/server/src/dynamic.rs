@@ -1,0 +1,293 @@
+//! Dynamic configuration: `KEY=JSON`, as given on the command line (spec 09 §5).
+//!
+//! A key that this server does not know, or knows but need not obey, is never an error: test suites
+//! pass keys that only some versions have. A known key with a value of the wrong kind is one.
+
+use std::collections::BTreeMap;
+
+use sempre_core::{Limits, Span};
+use serde_json::Value;
+
+/// Keys and values; keys are lower case. The last value of a key wins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DynamicConfig {
+    values: BTreeMap<String, Value>,
+}
+
+/// Why an assignment cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DynamicError {
+    /// There is no `=`, or nothing before it.
+    #[error("dynamic configuration must look like KEY=JSON, but `{0}` does not")]
+    NotAnAssignment(String),
+    /// What follows the `=` is not JSON.
+    #[error("the value of dynamic configuration `{key}` is not JSON (texts need quotes): {value}")]
+    NotJson {
+        /// The key.
+        key: String,
+        /// What was given.
+        value: String,
+    },
+    /// A known key with a value of the wrong kind.
+    #[error("dynamic configuration `{key}` needs {wanted}, not {value}")]
+    WrongKind {
+        /// The key.
+        key: String,
+        /// What would fit.
+        wanted: &'static str,
+        /// What was given.
+        value: String,
+    },
+}
+
+/// What of the configuration is the server's own, and not the core's or the engine's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// Longest wait of a history read (`history.longPollExpirationInterval`).
+    pub history_wait_max: Span,
+    /// Longest wait of a task poll (`matching.longPollExpirationInterval`).
+    pub poll_wait_max: Span,
+    /// Polls of a worker that shuts down are answered at once, and workers may rely on it
+    /// (`frontend.enableCancelWorkerPollsOnShutdown`).
+    pub polls_complete_on_shutdown: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self { history_wait_max: Span::seconds(20), poll_wait_max: Span::seconds(60), polls_complete_on_shutdown: true }
+    }
+}
+
+impl DynamicConfig {
+    /// Parses assignments such as `limit.blobSize.error=1024`.
+    pub fn parse<'a>(assignments: impl IntoIterator<Item = &'a str>) -> Result<Self, DynamicError> {
+        let mut config = Self::default();
+        for assignment in assignments {
+            let (key, value) = assignment
+                .split_once('=')
+                .map(|(key, value)| (key.trim(), value.trim()))
+                .filter(|(key, _)| !key.is_empty())
+                .ok_or_else(|| DynamicError::NotAnAssignment(assignment.to_owned()))?;
+            let parsed = serde_json::from_str(value).map_err(|_| DynamicError::NotJson { key: key.to_owned(), value: value.to_owned() })?;
+            config.values.insert(key.to_ascii_lowercase(), parsed);
+        }
+        Ok(config)
+    }
+
+    /// Writes the known values into `limits` and `behaviour`; returns the keys that nothing obeys.
+    pub fn apply(&self, limits: &mut Limits, behaviour: &mut Behaviour) -> Result<Vec<String>, DynamicError> {
+        let mut unknown = Vec::new();
+        for (key, value) in &self.values {
+            let entry = Entry { key, value };
+            if !entry.apply_to_limits(limits)? && !entry.apply_to_behaviour(behaviour)? {
+                unknown.push(key.clone());
+            }
+        }
+        Ok(unknown)
+    }
+}
+
+struct Entry<'a> {
+    key: &'a str,
+    value: &'a Value,
+}
+
+impl Entry<'_> {
+    /// True when the key is one of the limits.
+    fn apply_to_limits(&self, limits: &mut Limits) -> Result<bool, DynamicError> {
+        match self.key {
+            "limit.blobsize.error" => limits.blob_size_max = self.count()?,
+            "limit.memosize.error" => limits.memo_size_max = self.count()?,
+            "limit.maxidlength" => limits.id_length_max = self.count()?,
+            "limit.historysize.error" => limits.history_size_max = self.count()?,
+            "limit.historysize.suggestcontinueasnew" => limits.history_size_suggest = self.count()?,
+            "limit.historycount.error" => limits.history_count_max = self.number()?,
+            "limit.historycount.suggestcontinueasnew" => limits.history_count_suggest = self.number()?,
+            "limit.numpendingactivities.error" => limits.pending_activities_max = self.count()?,
+            "limit.numpendingchildexecutions.error" => limits.pending_children_max = self.count()?,
+            "limit.numpendingsignals.error" => limits.pending_signals_max = self.count()?,
+            "limit.numpendingcancelrequests.error" => limits.pending_cancels_max = self.count()?,
+            "limit.mutablestateactivityfailuresize.error" => limits.activity_failure_max = self.count()?,
+            "history.maximumsignalsperexecution" => limits.signals_max = self.number()?,
+            "history.maximumbufferedeventsbatch" => limits.buffered_events_max = self.count()?,
+            "history.maximumbufferedeventssizeinbytes" => limits.buffered_bytes_max = self.count()?,
+            "history.maxbufferedquerycount" => limits.buffered_queries_max = self.count()?,
+            "history.defaultworkflowtasktimeout" => limits.task_timeout_default = self.span()?,
+            "history.workflowtaskheartbeattimeout" => limits.task_heartbeat_max = self.span()?,
+            "history.workflowtaskretrymaxinterval" => limits.task_retry_interval_max = self.span()?,
+            "history.workflowidreuseminimalinterval" => limits.continue_as_new_interval_min = self.span()?,
+            "system.enableactivityeagerexecution" => limits.eager_activities = self.switch()?,
+            "system.enableeagerworkflowstart" => limits.eager_start = self.switch()?,
+            "system.enablecrossnamespacecommands" => limits.cross_namespace_commands = self.switch()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// True when the key is one of the server's own.
+    fn apply_to_behaviour(&self, behaviour: &mut Behaviour) -> Result<bool, DynamicError> {
+        match self.key {
+            "history.longpollexpirationinterval" => behaviour.history_wait_max = self.span()?,
+            "matching.longpollexpirationinterval" => behaviour.poll_wait_max = self.span()?,
+            "frontend.enablecancelworkerpollsonshutdown" => behaviour.polls_complete_on_shutdown = self.switch()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn wrong(&self, wanted: &'static str) -> DynamicError {
+        DynamicError::WrongKind { key: self.key.to_owned(), wanted, value: self.value.to_string() }
+    }
+
+    fn number(&self) -> Result<i64, DynamicError> {
+        self.value.as_i64().filter(|n| *n >= 0).ok_or_else(|| self.wrong("a whole number that is not negative"))
+    }
+
+    fn count(&self) -> Result<usize, DynamicError> {
+        self.number().and_then(|n| usize::try_from(n).map_err(|_| self.wrong("a smaller number")))
+    }
+
+    fn switch(&self) -> Result<bool, DynamicError> {
+        self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
+    }
+
+    /// A text such as `"1m30s"`, or a number of seconds.
+    fn span(&self) -> Result<Span, DynamicError> {
+        let span = match self.value {
+            Value::String(text) => parse_span(text),
+            Value::Number(number) => number.as_f64().filter(|s| (0.0..1e10).contains(s)).map(|s| Span((s * 1e9).round() as i64)),
+            _ => None,
+        };
+        span.map(|span| span.min(Span::MAX)).ok_or_else(|| self.wrong("a duration such as \"1s\" or a number of seconds"))
+    }
+}
+
+/// Durations as Go writes them: `1h30m`, `1.5s`, `300ms`, `0`; also `2d`.
+fn parse_span(text: &str) -> Option<Span> {
+    let mut rest = text.trim();
+    if rest == "0" {
+        return Some(Span::ZERO);
+    }
+    let mut nanos = 0_f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let value: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        nanos += value
+            * match &rest[..end] {
+                "ns" => 1.0,
+                "us" | "µs" => 1e3,
+                "ms" => 1e6,
+                "s" => 1e9,
+                "m" => 60e9,
+                "h" => 3600e9,
+                "d" => 86_400e9,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    (nanos > 0.0 || text.contains('0')).then(|| Span(nanos.round().min(Span::MAX.0 as f64) as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(assignments: &[&str]) -> Result<(Limits, Behaviour, Vec<String>), DynamicError> {
+        let (mut limits, mut behaviour) = (Limits::default(), Behaviour::default());
+        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut limits, &mut behaviour)?;
+        Ok((limits, behaviour, unknown))
+    }
+
+    #[test]
+    fn known_keys_act_whatever_their_case() {
+        let (limits, behaviour, unknown) = apply(&[
+            "limit.blobSize.error=1024",
+            "LIMIT.historycount.SuggestContinueAsNew=50",
+            "history.MaxBufferedQueryCount=10000",
+            "history.workflowIdReuseMinimalInterval=\"0s\"",
+            "system.enableActivityEagerExecution=false",
+            "matching.longPollExpirationInterval=\"1s\"",
+            "history.longPollExpirationInterval = 3",
+            "frontend.enableCancelWorkerPollsOnShutdown=false",
+        ])
+        .expect("all good");
+        assert_eq!(unknown, Vec::<String>::new());
+        let expected = Limits {
+            blob_size_max: 1024,
+            history_count_suggest: 50,
+            buffered_queries_max: 10_000,
+            continue_as_new_interval_min: Span::ZERO,
+            eager_activities: false,
+            ..Limits::default()
+        };
+        assert_eq!(limits, expected);
+        let expected = Behaviour { history_wait_max: Span::seconds(3), poll_wait_max: Span::seconds(1), polls_complete_on_shutdown: false };
+        assert_eq!(behaviour, expected);
+    }
+
+    #[test]
+    fn nothing_given_changes_nothing() {
+        assert_eq!(apply(&[]), Ok((Limits::default(), Behaviour::default(), vec![])));
+    }
+
+    #[test]
+    fn unknown_keys_are_accepted_and_named() {
+        let keys = [
+            "frontend.enableServerVersionCheck=false",
+            "callback.allowedAddresses=[{\"Pattern\":\"*\",\"AllowInsecure\":true}]",
+            "component.nexusoperations.callback.endpoint.template=\"http://localhost:7243/namespaces/{{.NamespaceName}}/nexus/callback\"",
+            "a.key.of.tomorrow={\"deep\":[1,2]}",
+        ];
+        let (limits, behaviour, unknown) = apply(&keys).expect("accepted");
+        assert_eq!((limits, behaviour), (Limits::default(), Behaviour::default()));
+        assert_eq!(unknown.len(), keys.len());
+    }
+
+    #[test]
+    fn the_last_value_wins() {
+        let (limits, ..) = apply(&["limit.blobsize.error=1", "limit.blobSize.error=2"]).expect("all good");
+        assert_eq!(limits.blob_size_max, 2);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_in_one_sentence() {
+        let text = |assignment: &str| apply(&[assignment]).expect_err("refused").to_string();
+        assert_eq!(text("nonsense"), "dynamic configuration must look like KEY=JSON, but `nonsense` does not");
+        assert_eq!(text("=1"), "dynamic configuration must look like KEY=JSON, but `=1` does not");
+        assert_eq!(
+            text("history.longPollExpirationInterval=1s"),
+            "the value of dynamic configuration `history.longPollExpirationInterval` is not JSON (texts need quotes): 1s"
+        );
+        assert_eq!(
+            text("limit.blobSize.error=\"big\""),
+            "dynamic configuration `limit.blobsize.error` needs a whole number that is not negative, not \"big\""
+        );
+        assert!(text("system.enableEagerWorkflowStart=1").ends_with("needs true or false, not 1"));
+        assert!(text("matching.longPollExpirationInterval=\"soon\"").contains("needs a duration"));
+    }
+
+    #[test]
+    fn durations() {
+        let cases = [
+            ("1s", Some(Span::seconds(1))),
+            ("1m30s", Some(Span::seconds(90))),
+            ("1.5s", Some(Span::millis(1500))),
+            ("300ms", Some(Span::millis(300))),
+            ("2h", Some(Span::seconds(7200))),
+            ("0", Some(Span::ZERO)),
+            ("0s", Some(Span::ZERO)),
+            ("10us", Some(Span(10_000))),
+            ("1e9s", None),
+            ("", None),
+            ("s", None),
+            ("5", None),
+            ("-1s", None),
+            ("1.2.3s", None),
+        ];
+        for (text, span) in cases {
+            assert_eq!(parse_span(text), span, "{text}");
+        }
+    }
+}

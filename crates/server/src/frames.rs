@@ -1,0 +1,243 @@
+//! The messages of a request body: bounded, and gzip undone, before anything decodes them (spec 09 §1.2, §4.2).
+//!
+//! A message longer than the limit is refused as soon as its length is known, a compressed one as soon
+//! as it has grown beyond the limit, with the texts that clients know not to retry. Nothing is reserved
+//! on the word of a length field. What passes is uncompressed.
+
+use std::{
+    io::Read,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use flate2::bufread::GzDecoder;
+use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
+
+use crate::status;
+
+/// Longest message that is taken, before and after decompression.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// A length-prefixed message starts with one byte of flags and four of length.
+const PREFIX_BYTES: usize = 5;
+
+/// A request body that yields whole, bounded, uncompressed messages.
+pub struct BoundedMessages<B> {
+    inner: B,
+    buffer: BytesMut,
+    gzip: bool,
+    finished: bool,
+    /// Trailers that wait for the rest of the buffer to leave.
+    trailers: Option<Frame<Bytes>>,
+}
+
+impl<B> BoundedMessages<B> {
+    /// Reads `inner`; takes the encoding header away when it is gzip, since what comes out is plain.
+    pub fn new(request: http::Request<B>) -> http::Request<Self> {
+        let (mut parts, inner) = request.into_parts();
+        let gzip = parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding == "gzip");
+        if gzip {
+            parts.headers.remove("grpc-encoding");
+        }
+        let body = Self { inner, buffer: BytesMut::new(), gzip, finished: false, trailers: None };
+        http::Request::from_parts(parts, body)
+    }
+
+    /// The next whole message of the buffer, with its prefix; `None` when more bytes are needed.
+    fn next_message(&mut self) -> Result<Option<Bytes>, Status> {
+        let Some((flags, length)) = prefix(&self.buffer) else { return Ok(None) };
+        if length > MESSAGE_BYTES_MAX {
+            return Err(status::message_too_large(length as u64, MESSAGE_BYTES_MAX));
+        }
+        if self.buffer.len() < PREFIX_BYTES + length {
+            return Ok(None);
+        }
+        let message = self.buffer.split_to(PREFIX_BYTES + length).freeze();
+        match flags {
+            1 if self.gzip => inflate(&message[PREFIX_BYTES..]).map(Some),
+            // Other flags, and compression without a known encoding, are the codec's to refuse.
+            _ => Ok(Some(message)),
+        }
+    }
+}
+
+/// Flags and length of the message that `bytes` begin with.
+fn prefix(bytes: &[u8]) -> Option<(u8, usize)> {
+    let (&[flags, a, b, c, d], _) = bytes.split_first_chunk::<PREFIX_BYTES>()?;
+    Some((flags, u32::from_be_bytes([a, b, c, d]) as usize))
+}
+
+/// The message of gzip `bytes`, with a prefix.
+fn inflate(bytes: &[u8]) -> Result<Bytes, Status> {
+    let guess = (bytes.len() * 4).clamp(256, MESSAGE_BYTES_MAX + 1);
+    let mut plain = Vec::with_capacity(PREFIX_BYTES + guess);
+    plain.put_bytes(0, PREFIX_BYTES);
+    let mut decoder = GzDecoder::new(bytes).take(MESSAGE_BYTES_MAX as u64 + 1);
+    let length = decoder
+        .read_to_end(&mut plain)
+        .map_err(|error| Status::internal(format!("grpc: failed to decompress the received message: {error}")))?;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(status::decompressed_too_large(MESSAGE_BYTES_MAX));
+    }
+    plain[1..PREFIX_BYTES].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(plain.into())
+}
+
+impl<B> Body for BoundedMessages<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        loop {
+            match this.next_message() {
+                Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+                Ok(None) => {}
+                Err(status) => {
+                    this.finished = true;
+                    this.buffer.clear();
+                    return Poll::Ready(Some(Err(status)));
+                }
+            }
+            if this.finished {
+                // An unfinished message goes on as it is; the codec says what it thinks of it.
+                if !this.buffer.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.buffer).freeze()))));
+                }
+                return Poll::Ready(this.trailers.take().map(Ok));
+            }
+            match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if this.buffer.is_empty() && is_one_plain_message(&data) => {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
+                    Ok(data) => this.buffer.extend_from_slice(&data),
+                    Err(trailers) => {
+                        this.trailers = Some(trailers);
+                        this.finished = true;
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(Status::from_error(error.into())))),
+                None => this.finished = true,
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.buffer.is_empty() && self.trailers.is_none() && (self.finished || self.inner.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// True for the usual case that needs no copy: one chunk that is one bounded, uncompressed message.
+fn is_one_plain_message(data: &Bytes) -> bool {
+    prefix(data).is_some_and(|(flags, length)| flags == 0 && length <= MESSAGE_BYTES_MAX && data.len() == PREFIX_BYTES + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, io::Write};
+
+    use flate2::{Compression, write::GzEncoder};
+    use futures::executor::block_on;
+    use tonic::Code;
+
+    use super::*;
+
+    struct Chunks(VecDeque<Bytes>);
+
+    impl Body for Chunks {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.get_mut().0.pop_front().map(|chunk| Ok(Frame::data(chunk))))
+        }
+    }
+
+    fn message(flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![flags];
+        bytes.put_u32(payload.len() as u32);
+        bytes.put_slice(payload);
+        bytes
+    }
+
+    fn gzip(payload: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(payload).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    /// Everything the body yields when its input comes in chunks of `step` bytes.
+    fn read(bytes: &[u8], step: usize, encoding: &str) -> Result<Vec<u8>, Status> {
+        let chunks = bytes.chunks(step).map(Bytes::copy_from_slice).collect();
+        let request = http::Request::builder().header("grpc-encoding", encoding).body(Chunks(chunks)).expect("a request");
+        let request = BoundedMessages::new(request);
+        assert_eq!(request.headers().contains_key("grpc-encoding"), encoding != "gzip");
+        let mut body = request.into_body();
+        let mut out = Vec::new();
+        while let Some(frame) = block_on(futures::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))) {
+            out.extend_from_slice(&frame?.into_data().expect("data"));
+        }
+        assert!(body.is_end_stream());
+        Ok(out)
+    }
+
+    #[test]
+    fn plain_messages_pass_unchanged_however_they_are_cut() {
+        let bytes = [message(0, b"one"), message(0, b""), message(0, &[7; 1000])].concat();
+        for step in [1, 2, 5, 8, 100, bytes.len()] {
+            assert_eq!(read(&bytes, step, "identity").expect("passes"), bytes);
+        }
+    }
+
+    #[test]
+    fn gzip_is_undone() {
+        let bytes = [message(1, &gzip(b"one")), message(0, b"two"), message(1, &gzip(&[7; 100_000]))].concat();
+        let plain = [message(0, b"one"), message(0, b"two"), message(0, &[7; 100_000])].concat();
+        for step in [1, 7, bytes.len()] {
+            assert_eq!(read(&bytes, step, "gzip").expect("passes"), plain);
+        }
+    }
+
+    #[test]
+    fn the_limit_itself_passes_and_one_more_does_not() {
+        let largest = vec![1; MESSAGE_BYTES_MAX];
+        assert_eq!(read(&message(0, &largest), 16384, "identity").expect("passes").len(), MESSAGE_BYTES_MAX + 5);
+        assert_eq!(read(&message(1, &gzip(&largest)), 16384, "gzip").expect("passes").len(), MESSAGE_BYTES_MAX + 5);
+
+        let status = read(&message(0, &[1; MESSAGE_BYTES_MAX + 1])[..5], 5, "identity").expect_err("too long");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "grpc: received message larger than max (4194305 vs. 4194304)");
+
+        let status = read(&message(1, &gzip(&[1; MESSAGE_BYTES_MAX + 1])), 16384, "gzip").expect_err("too long");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "grpc: received message after decompression larger than max 4194304");
+    }
+
+    #[test]
+    fn a_length_alone_reserves_nothing() {
+        let mut request = BoundedMessages::new(http::Request::new(Chunks(VecDeque::new())));
+        let body = request.body_mut();
+        body.buffer.extend_from_slice(&message(0, &[0; MESSAGE_BYTES_MAX])[..5]);
+        assert!(body.next_message().expect("not too long").is_none());
+        assert!(body.buffer.capacity() < 1024);
+    }
+
+    #[test]
+    fn damaged_gzip_and_broken_ends_are_told() {
+        let status = read(&message(1, b"not gzip at all"), 16384, "gzip").expect_err("damaged");
+        assert_eq!(status.code(), Code::Internal);
+        let bytes = &message(0, b"cut off")[..8];
+        assert_eq!(read(bytes, 3, "identity").expect("passes on"), bytes);
+    }
+}

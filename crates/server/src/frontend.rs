@@ -1,0 +1,203 @@
+//! What every handler shares: the engine, and the checks that come before a request's body (spec 09 §4.4).
+
+use bytes::Bytes;
+use http::HeaderMap;
+use sempre_api::v1::{
+    operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
+    workflowservice::{
+        DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
+        DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
+        PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
+        RecordActivityTaskHeartbeatRequest, RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest,
+        RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest,
+        RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest,
+        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
+        SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+        TerminateWorkflowExecutionRequest, UpdateNamespaceRequest,
+    },
+};
+use sempre_core::{Refusal, Span, Timestamp};
+use sempre_engine::{Engine, HistoryReader};
+use tonic::{Request, Response, Status};
+
+use crate::{client_version, deadline, server::ServerSettings, status, system::SystemFacts};
+
+/// What a handler gives back.
+pub(crate) type Answer<T> = Result<Response<T>, Status>;
+
+/// The handlers' shared state.
+#[derive(Clone)]
+pub(crate) struct Frontend {
+    pub(crate) engine: Engine,
+    pub(crate) facts: SystemFacts,
+    id_length_max: usize,
+}
+
+/// A request that passed the checks before its body.
+pub(crate) struct Admitted<R> {
+    pub(crate) body: R,
+    headers: HeaderMap,
+    now: Timestamp,
+}
+
+impl Frontend {
+    pub(crate) fn new(engine: Engine, settings: &ServerSettings) -> Self {
+        let limits = settings.engine.limits.clone();
+        let id_length_max = limits.id_length_max;
+        let facts = SystemFacts::new(limits, settings.behaviour.clone(), settings.store_name);
+        Self { engine, facts, id_length_max }
+    }
+
+    /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.
+    pub(crate) async fn admit<R: InNamespace>(&self, request: Request<R>) -> Result<Admitted<R>, Status> {
+        let (metadata, _, body) = request.into_parts();
+        let namespace = body.namespace();
+        if namespace.len() > self.id_length_max {
+            return Err(status::from_refusal(Refusal::invalid("Namespace length exceeds limit.")));
+        }
+        if namespace.is_empty() && body.namespace_required() {
+            return Err(status::from_refusal(Refusal::invalid("Namespace not set on request.")));
+        }
+        let headers = metadata.into_headers();
+        if let Err(refused) = client_version::check(&headers) {
+            return Err(self.unknown_namespace(namespace).await.unwrap_or(refused));
+        }
+        Ok(Admitted { body, headers, now: self.engine.now() })
+    }
+
+    /// As [`Frontend::admit`], and the deadline by which a poll must be answered.
+    pub(crate) async fn admit_poll<R: InNamespace>(&self, request: Request<R>) -> Result<(R, Timestamp), Status> {
+        let call = self.admit(request).await?;
+        match deadline::poll_timeout(&call.headers) {
+            Ok(span) => Ok((call.body, call.now + span)),
+            Err(refusal) => {
+                let unknown = self.unknown_namespace(call.body.namespace()).await;
+                Err(unknown.unwrap_or_else(|| status::from_refusal(refusal)))
+            }
+        }
+    }
+
+    /// An unknown namespace is told before anything else that is wrong. Only asked when something is.
+    async fn unknown_namespace(&self, namespace: &str) -> Option<Status> {
+        let request = DescribeNamespaceRequest { namespace: namespace.to_owned(), ..DescribeNamespaceRequest::default() };
+        match self.engine.describe_namespace(request).await {
+            Err(refusal @ Refusal::NamespaceNotFound(_)) => Some(status::from_refusal(refusal)),
+            _ => None,
+        }
+    }
+}
+
+impl<R> Admitted<R> {
+    /// When the caller stops waiting, if it said so.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        deadline::timeout(&self.headers).map(|span: Span| self.now + span)
+    }
+
+    /// Who reads history, as far as it changes the answer.
+    pub(crate) fn history_reader(&self) -> HistoryReader {
+        let header = |name| self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        HistoryReader {
+            stored_events_only: matches!(header("client-name"), "temporal-cli" | "temporal-ui"),
+            follows_next_run_id: header("supported-features").split(',').any(|f| f.trim() == "follows-next-run-id"),
+        }
+    }
+}
+
+/// The engine's answer as a handler's.
+pub(crate) fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {
+    result.map(Response::new).map_err(status::from_refusal)
+}
+
+/// A request about one namespace.
+pub(crate) trait InNamespace: Send + Sync {
+    /// Its name.
+    fn namespace(&self) -> &str;
+
+    /// False when something else may say which namespace is meant.
+    fn namespace_required(&self) -> bool {
+        true
+    }
+}
+
+macro_rules! in_namespace {
+    ($($request:ty),+ $(,)?) => { $(
+        impl InNamespace for $request {
+            fn namespace(&self) -> &str {
+                &self.namespace
+            }
+        }
+    )+ };
+}
+
+/// Calls with a task token take the namespace from the token when they name none.
+macro_rules! in_namespace_of_token {
+    ($($request:ty),+ $(,)?) => { $(
+        impl InNamespace for $request {
+            fn namespace(&self) -> &str {
+                &self.namespace
+            }
+
+            fn namespace_required(&self) -> bool {
+                Bytes::is_empty(&self.task_token)
+            }
+        }
+    )+ };
+}
+
+in_namespace![
+    AddSearchAttributesRequest,
+    DeleteWorkflowExecutionRequest,
+    DeprecateNamespaceRequest,
+    DescribeTaskQueueRequest,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+    ListSearchAttributesRequest,
+    PollActivityTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    QueryWorkflowRequest,
+    RecordActivityTaskHeartbeatByIdRequest,
+    RegisterNamespaceRequest,
+    RemoveSearchAttributesRequest,
+    RequestCancelWorkflowExecutionRequest,
+    ResetStickyTaskQueueRequest,
+    RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskFailedByIdRequest,
+    ShutdownWorkerRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+    UpdateNamespaceRequest,
+];
+
+in_namespace_of_token![
+    RecordActivityTaskHeartbeatRequest,
+    RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+    RespondQueryTaskCompletedRequest,
+    RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest,
+];
+
+impl InNamespace for DescribeNamespaceRequest {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn namespace_required(&self) -> bool {
+        self.id.is_empty()
+    }
+}
+
+impl InNamespace for DeleteNamespaceRequest {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn namespace_required(&self) -> bool {
+        self.namespace_id.is_empty()
+    }
+}

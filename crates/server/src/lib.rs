@@ -1,0 +1,31 @@
+//! The wire side of Sempre: gRPC in, engine calls out, refusals as statuses.
+//!
+//! ```text
+//! TCP ─► connection ─► router ─► frames ─► generated codec ─► frontend (checks before the body) ─► engine
+//!                         ◄───────────────────── status (Refusal → code, detail, headers) ◄──┘
+//! ```
+//! The server translates; it decides nothing about workflows. Methods that are not built answer
+//! UNIMPLEMENTED by the generated default, are listed in [`coverage`], and are tested to do so.
+
+mod client_version;
+mod connection;
+pub mod coverage;
+mod deadline;
+pub mod dynamic;
+pub mod frames;
+mod frontend;
+mod health;
+mod operator_service;
+mod reflection;
+mod router;
+pub mod server;
+pub mod status;
+mod system;
+mod test_service;
+mod workflow_service;
+
+pub use connection::ConnectionSettings;
+pub use server::{Server, ServerError, ServerSettings};
+
+/// The version of Temporal's server that clients may take this one for; they compare it with ranges.
+pub const SERVER_VERSION: &str = "1.32.0";

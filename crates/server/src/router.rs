@@ -1,0 +1,103 @@
+//! From an HTTP request to the service it names; what holds for every call is done here.
+//!
+//! Bounds the message (`frames`), keeps to the caller's deadline, and turns a panic into a masked
+//! INTERNAL instead of a broken connection. Knows no method.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http_body::Body;
+use sempre_api::{
+    grpc::health::v1::health_server::HealthServer,
+    v1::{
+        operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
+        workflowservice::workflow_service_server::WorkflowServiceServer,
+    },
+};
+use sempre_core::Refusal;
+use tonic::{Status, codegen::Service};
+
+use crate::{
+    deadline,
+    frames::{BoundedMessages, MESSAGE_BYTES_MAX},
+    frontend::Frontend,
+    health::HealthService,
+    reflection::{self, Reflection},
+    status,
+    test_service::NoTimeSkipping,
+};
+
+type Response = http::Response<tonic::body::Body>;
+
+/// All services of one server; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Router {
+    workflow: WorkflowServiceServer<Frontend>,
+    operator: OperatorServiceServer<Frontend>,
+    test: TestServiceServer<NoTimeSkipping>,
+    health: HealthServer<HealthService>,
+    reflection: Arc<Reflection>,
+}
+
+impl Router {
+    pub(crate) fn new(frontend: Frontend) -> Self {
+        let frontend = Arc::new(frontend);
+        // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
+        let decode_max = MESSAGE_BYTES_MAX + 1;
+        Self {
+            workflow: WorkflowServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            operator: OperatorServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
+            test: TestServiceServer::new(NoTimeSkipping),
+            health: HealthServer::new(HealthService),
+            reflection: Arc::default(),
+        }
+    }
+
+    /// Answers one call. Dropping the future gives the call up.
+    pub(crate) async fn call<B>(&self, request: http::Request<B>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let path = request.uri().path().to_owned();
+        let timeout = deadline::timeout(request.headers());
+        let answer = AssertUnwindSafe(self.dispatch(BoundedMessages::new(request))).catch_unwind();
+        let answer = match timeout {
+            None => answer.await,
+            Some(span) => match tokio::time::timeout(Duration::from_nanos(span.0.unsigned_abs()), answer).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    let refusal = Refusal::DeadlineExceeded("context deadline exceeded".into());
+                    return status::from_refusal(refusal).into_http();
+                }
+            },
+        };
+        answer.unwrap_or_else(|panic| status::masked(&path, panic_text(panic.as_ref())).into_http())
+    }
+
+    async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let path = request.uri().path();
+        let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
+        // The generated services keep their settings in themselves; a clone is a few words.
+        let answer = match service {
+            "temporal.api.workflowservice.v1.WorkflowService" => self.workflow.clone().call(request).await,
+            "temporal.api.operatorservice.v1.OperatorService" => self.operator.clone().call(request).await,
+            "temporal.api.testservice.v1.TestService" => self.test.clone().call(request).await,
+            "grpc.health.v1.Health" => self.health.clone().call(request).await,
+            reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
+            reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,
+            _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
+        };
+        answer.unwrap_or_else(|never| match never {})
+    }
+}
+
+fn panic_text<'a>(panic: &'a (dyn std::any::Any + Send)) -> &'a str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without text")
+}

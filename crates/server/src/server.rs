@@ -1,0 +1,230 @@
+//! A server: an engine over a store, behind a listening socket, until it is told to stop.
+//!
+//! Two servers can live in one process; nothing here is process-wide.
+
+use std::{
+    future::Future,
+    hash::{BuildHasher, RandomState},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use sempre_api::v1::{
+    enums::IndexedValueType,
+    operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest},
+};
+use sempre_core::{Refusal, Span};
+use sempre_engine::{
+    Engine, OpenError,
+    real::{SystemClock, TokioSpawner},
+};
+use sempre_store::Store;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    connection::{self, ConnectionSettings},
+    dynamic::Behaviour,
+    frontend::Frontend,
+    router::Router,
+};
+
+/// Connections at once; more are closed as they come.
+const CONNECTIONS_MAX: usize = 16_384;
+/// How long calls in flight may take to finish when the server stops.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Pause after a failed accept: the usual reason is a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Namespaces that must exist.
+    pub namespaces: Vec<String>,
+    /// Retention of those that are made.
+    pub retention: Span,
+    /// Search attributes that each of these namespaces must have.
+    pub search_attributes: Vec<(String, IndexedValueType)>,
+    /// The engine's settings, limits included.
+    pub engine: sempre_engine::Settings,
+    /// What else dynamic configuration can change.
+    pub behaviour: Behaviour,
+    /// How long connections live.
+    pub connections: ConnectionSettings,
+    /// What the store is, for GetClusterInfo.
+    pub store_name: &'static str,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from(([127, 0, 0, 1], 7233)),
+            namespaces: vec!["default".into()],
+            retention: Span::seconds(24 * 3600),
+            search_attributes: Vec::new(),
+            engine: sempre_engine::Settings::default(),
+            behaviour: Behaviour::default(),
+            connections: ConnectionSettings::default(),
+            store_name: "memory",
+        }
+    }
+}
+
+/// Why a server did not start or stopped by itself. The texts are for an operator.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {}", listen_advice(.source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's refusal.
+        source: io::Error,
+    },
+    /// The engine could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A namespace or search attribute of the settings was refused.
+    #[error("cannot prepare {what}: {reason}")]
+    Prepare {
+        /// What was to be made.
+        what: String,
+        /// Why it was not.
+        reason: String,
+    },
+    /// The engine cannot go on.
+    #[error("the server had to stop: {0}")]
+    Failed(String),
+}
+
+fn listen_advice(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "the port is in use. Stop what uses it, or give another one with --port.".into(),
+        io::ErrorKind::PermissionDenied => "this user may not use that port. Give one above 1023 with --port.".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address. Give another one with --ip.".into(),
+        _ => format!("{source}."),
+    }
+}
+
+/// A server that listens but does not answer yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    engine: Engine,
+    store: Arc<dyn Store>,
+    router: Router,
+    connections: Arc<ConnectionSettings>,
+}
+
+impl Server {
+    /// Listens, opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
+    pub async fn bind(settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        // First the socket: whoever finds the port taken should not have touched the data.
+        let address = settings.address;
+        let listen = |source| ServerError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        // The hasher's keys are the one source of chance in the standard library.
+        let seed = RandomState::new().hash_one(address);
+        let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
+        let engine = Engine::open(Arc::clone(&store), clock, spawner, seed, settings.engine.clone()).await?;
+        prepare(&engine, &settings).await?;
+        let frontend = Frontend::new(engine.clone(), &settings);
+        let connections = Arc::new(settings.connections);
+        Ok(Self { listener, address, engine, store, router: Router::new(frontend), connections })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The engine, for callers in the same process.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
+    /// Fails when the engine could not go on.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let Self { listener, engine, store, router, connections, .. } = self;
+        let (drain, draining) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tokio::pin!(shutdown);
+        let fatal = engine.fatal();
+        tokio::pin!(fatal);
+        let failure = loop {
+            tokio::select! {
+                () = &mut shutdown => break None,
+                reason = &mut fatal => break Some(reason),
+                accepted = listener.accept() => match accepted {
+                    Ok(_) if tasks.len() >= CONNECTIONS_MAX => tracing::warn!("too many connections, one was closed"),
+                    Ok((stream, _)) => {
+                        configure(&stream);
+                        tasks.spawn(connection::run(stream, router.clone(), Arc::clone(&connections), draining.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+            }
+        };
+        drop(listener);
+        // Connections learn first: no new calls while the engine answers the polls that wait.
+        drain.send_replace(true);
+        let finished = timeout(DRAIN_MAX, async {
+            engine.shutdown().await;
+            while tasks.join_next().await.is_some() {}
+        });
+        if finished.await.is_err() {
+            tracing::warn!(connections = tasks.len(), "calls did not finish in time and were broken off");
+            tasks.shutdown().await;
+        }
+        if let Err(error) = store.close().await {
+            tracing::error!(%error, "the store did not close cleanly");
+        }
+        failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
+    }
+}
+
+fn configure(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+}
+
+/// Makes sure that the namespaces and search attributes of the settings exist.
+async fn prepare(engine: &Engine, settings: &ServerSettings) -> Result<(), ServerError> {
+    for namespace in &settings.namespaces {
+        let refused = |what: String| move |refusal: Refusal| ServerError::Prepare { what, reason: reason(refusal) };
+        let made = engine.ensure_namespace(namespace, settings.retention).await;
+        made.map_err(refused(format!("namespace `{namespace}`")))?;
+        if settings.search_attributes.is_empty() {
+            continue;
+        }
+        let request = ListSearchAttributesRequest { namespace: namespace.clone() };
+        let what = || format!("search attributes of namespace `{namespace}`");
+        let known = engine.list_search_attributes(request).await.map_err(refused(what()))?.custom_attributes;
+        let missing = settings.search_attributes.iter().filter(|(name, kind)| known.get(name) != Some(&i32::from(*kind)));
+        let search_attributes: std::collections::BTreeMap<_, _> = missing.map(|(name, kind)| (name.clone(), i32::from(*kind))).collect();
+        if !search_attributes.is_empty() {
+            let request = AddSearchAttributesRequest { search_attributes, namespace: namespace.clone() };
+            engine.add_search_attributes(request).await.map_err(refused(what()))?;
+        }
+    }
+    Ok(())
+}
+
+fn reason(refusal: Refusal) -> String {
+    crate::status::from_refusal(refusal).message().to_owned()
+}

@@ -1,0 +1,90 @@
+//! What this server says about itself: version, capabilities, limits (spec 08 §1.3, §2).
+//!
+//! SDKs change their behaviour by these flags, so they are true only for what works here today.
+
+use sempre_api::v1::{
+    namespace::{NamespaceInfo, namespace_info},
+    version::{ReleaseInfo, VersionInfo},
+    workflowservice::{GetClusterInfoResponse, GetSystemInfoResponse, get_system_info_response},
+};
+use sempre_core::Limits;
+
+use crate::{SERVER_VERSION, dynamic::Behaviour, frames::MESSAGE_BYTES_MAX};
+
+/// Answers that do not depend on the request.
+#[derive(Clone, Debug)]
+pub(crate) struct SystemFacts {
+    limits: Limits,
+    behaviour: Behaviour,
+    store_name: &'static str,
+}
+
+impl SystemFacts {
+    pub(crate) fn new(limits: Limits, behaviour: Behaviour, store_name: &'static str) -> Self {
+        Self { limits, behaviour, store_name }
+    }
+
+    pub(crate) fn system_info(&self) -> GetSystemInfoResponse {
+        GetSystemInfoResponse {
+            server_version: SERVER_VERSION.into(),
+            capabilities: Some(get_system_info_response::Capabilities {
+                signal_and_query_header: true,
+                internal_error_differentiation: true,
+                activity_failure_include_heartbeat: true,
+                supports_schedules: false,
+                encoded_failure_attributes: true,
+                build_id_based_versioning: false,
+                upsert_memo: true,
+                eager_workflow_start: self.limits.eager_start,
+                sdk_metadata: true,
+                count_group_by_execution_status: false,
+                nexus: false,
+                server_scaled_deployments: false,
+                server_scaled_provider_cloud_run: false,
+            }),
+        }
+    }
+
+    pub(crate) fn cluster_info(&self) -> GetClusterInfoResponse {
+        let clients = crate::client_version::SUPPORTED_CLIENTS.iter();
+        GetClusterInfoResponse {
+            supported_clients: clients.map(|(name, range)| ((*name).to_owned(), (*range).to_owned())).collect(),
+            server_version: SERVER_VERSION.into(),
+            cluster_id: String::new(),
+            version_info: Some(VersionInfo {
+                current: Some(ReleaseInfo {
+                    version: SERVER_VERSION.into(),
+                    release_time: None,
+                    notes: format!("Sempre {}", env!("CARGO_PKG_VERSION")),
+                }),
+                ..VersionInfo::default()
+            }),
+            cluster_name: "active".into(),
+            history_shard_count: i32::from(sempre_core::ids::SLOT_COUNT),
+            persistence_store: self.store_name.into(),
+            // No list or count yet.
+            visibility_store: String::new(),
+            initial_failover_version: 1,
+            failover_version_increment: 10,
+        }
+    }
+
+    /// Fills in what holds for every namespace of this server.
+    pub(crate) fn complete(&self, info: &mut NamespaceInfo) {
+        info.capabilities = Some(namespace_info::Capabilities {
+            eager_workflow_start: self.limits.eager_start,
+            worker_poll_complete_on_shutdown: self.behaviour.polls_complete_on_shutdown,
+            ..namespace_info::Capabilities::default()
+        });
+        info.limits = Some(namespace_info::Limits {
+            blob_size_limit_error: as_i64(self.limits.blob_size_max),
+            memo_size_limit_error: as_i64(self.limits.memo_size_max),
+            workflow_task_completion_size_limit_error: as_i64(MESSAGE_BYTES_MAX),
+        });
+        info.supports_schedules = false;
+    }
+}
+
+fn as_i64(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

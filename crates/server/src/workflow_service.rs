@@ -1,0 +1,263 @@
+//! WorkflowService: each method admits the request and asks the engine.
+//!
+//! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
+
+use sempre_api::v1::workflowservice::{
+    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse,
+    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
+    DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, GetClusterInfoRequest, GetClusterInfoResponse,
+    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
+    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+    QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
+    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse,
+    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest,
+    ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
+    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
+    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
+    UpdateNamespaceRequest, UpdateNamespaceResponse, workflow_service_server::WorkflowService,
+};
+use tonic::{Request, Response};
+
+use crate::{
+    client_version,
+    frontend::{Answer, Frontend, answer},
+};
+
+#[tonic::async_trait]
+impl WorkflowService for Frontend {
+    async fn start_workflow_execution(&self, request: Request<StartWorkflowExecutionRequest>) -> Answer<StartWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.start_workflow(call.body).await)
+    }
+
+    async fn signal_with_start_workflow_execution(
+        &self,
+        request: Request<SignalWithStartWorkflowExecutionRequest>,
+    ) -> Answer<SignalWithStartWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.signal_with_start(call.body).await)
+    }
+
+    async fn signal_workflow_execution(&self, request: Request<SignalWorkflowExecutionRequest>) -> Answer<SignalWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.signal_workflow(call.body).await)
+    }
+
+    async fn request_cancel_workflow_execution(
+        &self,
+        request: Request<RequestCancelWorkflowExecutionRequest>,
+    ) -> Answer<RequestCancelWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.request_cancel(call.body).await)
+    }
+
+    async fn terminate_workflow_execution(
+        &self,
+        request: Request<TerminateWorkflowExecutionRequest>,
+    ) -> Answer<TerminateWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.terminate(call.body).await)
+    }
+
+    async fn delete_workflow_execution(&self, request: Request<DeleteWorkflowExecutionRequest>) -> Answer<DeleteWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_workflow(call.body).await)
+    }
+
+    async fn describe_workflow_execution(
+        &self,
+        request: Request<DescribeWorkflowExecutionRequest>,
+    ) -> Answer<DescribeWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_workflow(call.body).await)
+    }
+
+    async fn get_workflow_execution_history(
+        &self,
+        request: Request<GetWorkflowExecutionHistoryRequest>,
+    ) -> Answer<GetWorkflowExecutionHistoryResponse> {
+        let call = self.admit(request).await?;
+        let (reader, deadline) = (call.history_reader(), call.deadline());
+        answer(self.engine.get_history(call.body, reader, deadline).await)
+    }
+
+    async fn get_workflow_execution_history_reverse(
+        &self,
+        request: Request<GetWorkflowExecutionHistoryReverseRequest>,
+    ) -> Answer<GetWorkflowExecutionHistoryReverseResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.get_history_reverse(call.body).await)
+    }
+
+    async fn query_workflow(&self, request: Request<QueryWorkflowRequest>) -> Answer<QueryWorkflowResponse> {
+        let call = self.admit(request).await?;
+        let deadline = call.deadline();
+        answer(self.engine.query_workflow(call.body, deadline).await)
+    }
+
+    async fn poll_workflow_task_queue(&self, request: Request<PollWorkflowTaskQueueRequest>) -> Answer<PollWorkflowTaskQueueResponse> {
+        let (body, deadline) = self.admit_poll(request).await?;
+        answer(self.engine.poll_workflow_task(body, Some(deadline)).await)
+    }
+
+    async fn respond_workflow_task_completed(
+        &self,
+        request: Request<RespondWorkflowTaskCompletedRequest>,
+    ) -> Answer<RespondWorkflowTaskCompletedResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_workflow_task_completed(call.body).await)
+    }
+
+    async fn respond_workflow_task_failed(
+        &self,
+        request: Request<RespondWorkflowTaskFailedRequest>,
+    ) -> Answer<RespondWorkflowTaskFailedResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_workflow_task_failed(call.body).await)
+    }
+
+    async fn respond_query_task_completed(
+        &self,
+        request: Request<RespondQueryTaskCompletedRequest>,
+    ) -> Answer<RespondQueryTaskCompletedResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_query_task_completed(call.body).await)
+    }
+
+    async fn reset_sticky_task_queue(&self, request: Request<ResetStickyTaskQueueRequest>) -> Answer<ResetStickyTaskQueueResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.reset_sticky(call.body).await)
+    }
+
+    async fn poll_activity_task_queue(&self, request: Request<PollActivityTaskQueueRequest>) -> Answer<PollActivityTaskQueueResponse> {
+        let (body, deadline) = self.admit_poll(request).await?;
+        answer(self.engine.poll_activity_task(body, Some(deadline)).await)
+    }
+
+    async fn record_activity_task_heartbeat(
+        &self,
+        request: Request<RecordActivityTaskHeartbeatRequest>,
+    ) -> Answer<RecordActivityTaskHeartbeatResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.record_activity_heartbeat(call.body).await)
+    }
+
+    async fn record_activity_task_heartbeat_by_id(
+        &self,
+        request: Request<RecordActivityTaskHeartbeatByIdRequest>,
+    ) -> Answer<RecordActivityTaskHeartbeatByIdResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.record_activity_heartbeat_by_id(call.body).await)
+    }
+
+    async fn respond_activity_task_completed(
+        &self,
+        request: Request<RespondActivityTaskCompletedRequest>,
+    ) -> Answer<RespondActivityTaskCompletedResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_activity_task_completed(call.body).await)
+    }
+
+    async fn respond_activity_task_completed_by_id(
+        &self,
+        request: Request<RespondActivityTaskCompletedByIdRequest>,
+    ) -> Answer<RespondActivityTaskCompletedByIdResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_activity_task_completed_by_id(call.body).await)
+    }
+
+    async fn respond_activity_task_failed(
+        &self,
+        request: Request<RespondActivityTaskFailedRequest>,
+    ) -> Answer<RespondActivityTaskFailedResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_activity_task_failed(call.body).await)
+    }
+
+    async fn respond_activity_task_failed_by_id(
+        &self,
+        request: Request<RespondActivityTaskFailedByIdRequest>,
+    ) -> Answer<RespondActivityTaskFailedByIdResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_activity_task_failed_by_id(call.body).await)
+    }
+
+    async fn respond_activity_task_canceled(
+        &self,
+        request: Request<RespondActivityTaskCanceledRequest>,
+    ) -> Answer<RespondActivityTaskCanceledResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_activity_task_canceled(call.body).await)
+    }
+
+    async fn respond_activity_task_canceled_by_id(
+        &self,
+        request: Request<RespondActivityTaskCanceledByIdRequest>,
+    ) -> Answer<RespondActivityTaskCanceledByIdResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.respond_activity_task_canceled_by_id(call.body).await)
+    }
+
+    async fn shutdown_worker(&self, request: Request<ShutdownWorkerRequest>) -> Answer<ShutdownWorkerResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.shutdown_worker(call.body).await)
+    }
+
+    async fn describe_task_queue(&self, request: Request<DescribeTaskQueueRequest>) -> Answer<DescribeTaskQueueResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_task_queue(call.body).await)
+    }
+
+    async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.register_namespace(call.body).await)
+    }
+
+    async fn describe_namespace(&self, request: Request<DescribeNamespaceRequest>) -> Answer<DescribeNamespaceResponse> {
+        let call = self.admit(request).await?;
+        let mut described = self.engine.describe_namespace(call.body).await;
+        if let Ok(info) = described.as_mut().map(|response| response.namespace_info.as_mut()) {
+            info.into_iter().for_each(|info| self.facts.complete(info));
+        }
+        answer(described)
+    }
+
+    async fn list_namespaces(&self, request: Request<ListNamespacesRequest>) -> Answer<ListNamespacesResponse> {
+        let mut listed = self.engine.list_namespaces(request.into_inner()).await;
+        for namespace in listed.iter_mut().flat_map(|response| &mut response.namespaces) {
+            namespace.namespace_info.iter_mut().for_each(|info| self.facts.complete(info));
+        }
+        answer(listed)
+    }
+
+    async fn update_namespace(&self, request: Request<UpdateNamespaceRequest>) -> Answer<UpdateNamespaceResponse> {
+        let call = self.admit(request).await?;
+        let mut described = self.engine.update_namespace(call.body).await;
+        if let Ok(info) = described.as_mut().map(|response| response.namespace_info.as_mut()) {
+            info.into_iter().for_each(|info| self.facts.complete(info));
+        }
+        answer(described)
+    }
+
+    async fn deprecate_namespace(&self, request: Request<DeprecateNamespaceRequest>) -> Answer<DeprecateNamespaceResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.deprecate_namespace(call.body).await)
+    }
+
+    async fn get_system_info(&self, request: Request<GetSystemInfoRequest>) -> Answer<GetSystemInfoResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        Ok(Response::new(self.facts.system_info()))
+    }
+
+    async fn get_cluster_info(&self, request: Request<GetClusterInfoRequest>) -> Answer<GetClusterInfoResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        Ok(Response::new(self.facts.cluster_info()))
+    }
+}
