@@ -1,13 +1,33 @@
 //! Starting a run: id policies, request-id deduplication, the first events (spec 01 §3–4).
 
-use alloc::boxed::Box;
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
-use sempre_api::v1::workflowservice::StartWorkflowExecutionRequest;
+use bytes::Bytes;
+use sempre_api::v1::{
+    common::{Link, Payload, Payloads, link},
+    enums::{
+        ContinueAsNewInitiator, EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
+    },
+    history::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+    sdk::UserMetadata,
+    workflowservice::{PollWorkflowTaskQueueResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse},
+};
 
 use crate::{
-    Context, Execution, Refusal, WorkflowKey,
-    input::SignalRequest,
-    transition::{CurrentRecord, Reply, StartChild, Transition},
+    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey, close,
+    input::{Poller, SignalRequest, TerminateRequest},
+    signal,
+    state::{State, derived::is_nil},
+    step::Step,
+    task,
+    transition::{CurrentRecord, HistoryWindow, Reply, StartChild, Transition},
+    validate,
 };
 
 /// A start, from a client or from a parent.
@@ -30,4 +50,334 @@ pub struct StartOutcome {
     pub existing: Option<Transition>,
     /// The new run; its transition's own reply is not used.
     pub created: Option<Box<(Execution, Transition)>>,
+}
+
+/// A run about to be made.
+pub(crate) struct NewRun {
+    /// Its key.
+    pub(crate) key: RunKey,
+    /// Request id it is remembered by.
+    pub(crate) request_id: String,
+    /// Event 1.
+    pub(crate) attributes: WorkflowExecutionStartedEventAttributes,
+    /// Links of event 1.
+    pub(crate) links: Vec<Link>,
+    /// `user_metadata` of event 1.
+    pub(crate) user_metadata: Option<UserMetadata>,
+    /// No task until the parent has recorded the start.
+    pub(crate) held: bool,
+    /// Signal-with-start.
+    pub(crate) signal: Option<Box<SignalRequest>>,
+    /// Start the first task at once, for this poller.
+    pub(crate) eager: Option<Poller>,
+}
+
+type EagerTask = (PollWorkflowTaskQueueResponse, HistoryWindow);
+
+/// Makes a run: event 1, the signal if any, the first task or its delay.
+pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transition, Option<EagerTask>) {
+    let mut execution = Execution {
+        key: new.key,
+        state: State { derived: Default::default(), progress: Default::default(), dirty: Default::default() },
+        signal_ids: BTreeSet::new(),
+        queries: BTreeMap::new(),
+    };
+    let mut step = Step::new(&mut execution, cx);
+    let now = step.now();
+    let main = &mut step.run.state.progress.main;
+    main.attempt = 1;
+    main.start_request_id = new.request_id;
+    main.held = new.held;
+    step.write(HistoryEvent {
+        event_time: Some(now.to_api()),
+        links: new.links,
+        user_metadata: new.user_metadata,
+        attributes: Some(Attributes::WorkflowExecutionStartedEventAttributes(Box::new(new.attributes))),
+        ..Default::default()
+    });
+    // The first task is held back until the signal (if any) is in history before it.
+    let start = &step.run.state.derived.start;
+    if !start.backoff().is_zero() {
+        step.run.state.progress.main.first_task_at = start.execution_time().0;
+    }
+    if let Some(signal) = new.signal {
+        signal::record(&mut step, SignalRequest { with_start: false, ..*signal });
+        step.flush();
+    }
+    let mut eager = None;
+    if !step.run.state.progress.main.held && step.run.state.progress.main.task.is_none() {
+        match new.eager {
+            Some(poller) if step.run.state.progress.main.first_task_at == 0 => {
+                task::schedule(&mut step, task::ScheduleHow::Kept);
+                task::start::begin(&mut step, poller);
+                eager = Some(task::start::response(&step, false));
+            }
+            _ => task::schedule_if_needed(&mut step),
+        }
+    }
+    step.out.current = Some(step.current_record());
+    let transition = step.finish(Ok(Reply::Done));
+    (execution, transition, eager)
+}
+
+/// Starts a run, or says why not. `current` is the workflow id's current-run record, `open` that run if it is open.
+pub fn start(
+    current: Option<&CurrentRecord>,
+    open: Option<&mut Execution>,
+    key: &WorkflowKey,
+    input: StartInput,
+    cx: &mut Context<'_>,
+) -> Result<StartOutcome, Refusal> {
+    let StartInput { mut request, mut signal, child_of } = input;
+    if let Some(child) = &child_of {
+        *request = child.request.clone();
+    }
+    validate::start(&mut request, cx)?;
+    let mut existing = None;
+    if let Some(current) = current {
+        if !request.request_id.is_empty() && current.start_request_id == request.request_id {
+            return Ok(already_started_by_this_request(current, key, cx, signal.is_some()));
+        }
+        if let Some(run) = open {
+            if request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::TerminateExisting
+                && let Some(signal) = signal.take()
+            {
+                return signal_existing(run, current, *signal, cx);
+            }
+            match request.workflow_id_conflict_policy() {
+                WorkflowIdConflictPolicy::UseExisting => return use_existing(run, current, &request, cx),
+                WorkflowIdConflictPolicy::TerminateExisting => {}
+                _ => return Err(already_running(current, key)),
+            }
+            existing = Some(run);
+        } else {
+            check_reuse(current, key, request.workflow_id_reuse_policy())?;
+        }
+    }
+    let run = cx.ids.run_id(cx.now);
+    let terminated = match existing {
+        Some(run_in_the_way) => Some(terminate_existing(run_in_the_way, run, cx)?),
+        None => None,
+    };
+    let new = new_run(run, key, *request, signal, child_of, cx);
+    let eager_asked = new.eager.is_some();
+    let (execution, transition, eager) = create(new, cx);
+    debug_assert!(!eager_asked || eager.is_some() || execution.state.progress.main.first_task_at != 0);
+    let first_run_id = execution.first_run_id().into();
+    let (eager_workflow_task, window) = eager.unzip();
+    let response = StartWorkflowExecutionResponse {
+        run_id: run.to_string(),
+        first_execution_run_id: first_run_id,
+        started: true,
+        status: WorkflowExecutionStatus::Running as i32,
+        eager_workflow_task,
+        link: Some(started_link(key, &run.to_string(), cx)),
+    };
+    Ok(StartOutcome {
+        reply: Ok(Reply::Started { response: Box::new(response), eager: window }),
+        existing: terminated,
+        created: Some(Box::new((execution, transition))),
+    })
+}
+
+fn new_run(
+    run: RunId,
+    key: &WorkflowKey,
+    request: StartWorkflowExecutionRequest,
+    signal: Option<Box<SignalRequest>>,
+    child_of: Option<Box<StartChild>>,
+    cx: &mut Context<'_>,
+) -> NewRun {
+    let run_id = run.to_string();
+    let backoff = first_backoff(&request, cx);
+    let execution_timeout = Span::from_api(request.workflow_execution_timeout.as_ref()).unwrap_or_default();
+    // Rounded up to whole milliseconds.
+    let expiration = execution_timeout
+        .some()
+        .map(|timeout| Timestamp::from_millis(((cx.now + timeout).0 + 999_999).div_euclid(1_000_000)));
+    let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none()).then(|| {
+        Poller { identity: request.identity.clone(), request_id: request.request_id.clone(), worker_version: None }
+    });
+    let initiator =
+        if request.cron_schedule.is_empty() { ContinueAsNewInitiator::Unspecified } else { ContinueAsNewInitiator::CronSchedule };
+    let mut attributes = WorkflowExecutionStartedEventAttributes {
+        workflow_type: request.workflow_type,
+        task_queue: request.task_queue,
+        input: request.input,
+        workflow_execution_timeout: request.workflow_execution_timeout,
+        workflow_run_timeout: request.workflow_run_timeout,
+        workflow_task_timeout: request.workflow_task_timeout,
+        initiator: initiator as i32,
+        continued_failure: request.continued_failure,
+        last_completion_result: request.last_completion_result,
+        original_execution_run_id: run_id.clone(),
+        identity: request.identity,
+        first_execution_run_id: run_id,
+        retry_policy: request.retry_policy,
+        attempt: 1,
+        workflow_execution_expiration_time: expiration.map(Timestamp::to_api),
+        cron_schedule: request.cron_schedule,
+        first_workflow_task_backoff: backoff.to_api_option(),
+        memo: request.memo.map(|mut memo| {
+            memo.fields.retain(|_, payload| !is_nil(payload));
+            memo
+        }),
+        search_attributes: request.search_attributes.map(|mut search| {
+            search.indexed_fields.retain(|_, payload| !is_nil(payload));
+            search
+        }),
+        header: request.header,
+        workflow_id: key.workflow_id.clone(),
+        priority: request.priority,
+        eager_execution_accepted: eager.is_some(),
+        ..Default::default()
+    };
+    let held = child_of.is_some();
+    if let Some(child) = child_of {
+        attributes.parent_workflow_namespace = child.parent_namespace;
+        attributes.parent_workflow_namespace_id = child.parent.workflow.namespace.to_string();
+        attributes.parent_workflow_execution = Some(child.parent.to_api());
+        attributes.parent_initiated_event_id = child.initiated_event_id;
+        attributes.root_workflow_execution = Some(child.root);
+    }
+    NewRun {
+        key: RunKey { workflow: key.clone(), run },
+        request_id: request.request_id,
+        attributes,
+        links: request.links,
+        user_metadata: request.user_metadata,
+        held,
+        signal,
+        eager,
+    }
+}
+
+/// Start delay, or the time to the first cron tick (spec 01 §3.2, §9).
+fn first_backoff(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> Span {
+    if request.cron_schedule.is_empty() {
+        return Span::from_api(request.workflow_start_delay.as_ref()).unwrap_or_default();
+    }
+    close::next_cron(cx.cron, &request.cron_schedule, cx.now, cx.now).unwrap_or_default()
+}
+
+fn already_started_by_this_request(current: &CurrentRecord, key: &WorkflowKey, cx: &Context<'_>, signaled: bool) -> StartOutcome {
+    let response = StartWorkflowExecutionResponse {
+        run_id: current.run().to_string(),
+        first_execution_run_id: current.first_run_id.clone(),
+        started: !signaled,
+        status: current.status,
+        eager_workflow_task: None,
+        link: Some(started_link(key, &current.run().to_string(), cx)),
+    };
+    StartOutcome { reply: Ok(Reply::Started { response: Box::new(response), eager: None }), existing: None, created: None }
+}
+
+fn existing_response(current: &CurrentRecord, key: &WorkflowKey, cx: &Context<'_>) -> Reply {
+    let response = StartWorkflowExecutionResponse {
+        run_id: current.run().to_string(),
+        first_execution_run_id: current.first_run_id.clone(),
+        started: false,
+        status: WorkflowExecutionStatus::Running as i32,
+        eager_workflow_task: None,
+        link: Some(started_link(key, &current.run().to_string(), cx)),
+    };
+    Reply::Started { response: Box::new(response), eager: None }
+}
+
+fn signal_existing(
+    run: &mut Execution,
+    current: &CurrentRecord,
+    signal: SignalRequest,
+    cx: &mut Context<'_>,
+) -> Result<StartOutcome, Refusal> {
+    let key = run.key.workflow.clone();
+    let transition = run.apply(Input::Signal(Box::new(SignalRequest { with_start: true, ..signal })), cx)?;
+    Ok(StartOutcome { reply: Ok(existing_response(current, &key, cx)), existing: Some(transition), created: None })
+}
+
+fn use_existing(
+    run: &Execution,
+    current: &CurrentRecord,
+    request: &StartWorkflowExecutionRequest,
+    cx: &Context<'_>,
+) -> Result<StartOutcome, Refusal> {
+    let attaches = request
+        .on_conflict_options
+        .as_ref()
+        .is_some_and(|o| o.attach_request_id || o.attach_completion_callbacks || o.attach_links);
+    if attaches {
+        return Err(Refusal::Unimplemented("on_conflict_options is not built yet".into()));
+    }
+    let reply = existing_response(current, &run.key.workflow, cx);
+    Ok(StartOutcome { reply: Ok(reply), existing: None, created: None })
+}
+
+fn terminate_existing(run: &mut Execution, new: RunId, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
+    let details = Payload {
+        metadata: [("encoding".to_string(), Bytes::from_static(b"json/plain"))].into_iter().collect(),
+        data: format!("\"terminated by new runID: {new}\"").into_bytes().into(),
+        ..Default::default()
+    };
+    let request = TerminateRequest {
+        reason: "TerminateIfRunning WorkflowIdReusePolicy".into(),
+        details: Some(Payloads { payloads: alloc::vec![details] }),
+        identity: task::SERVER_IDENTITY.into(),
+        ..Default::default()
+    };
+    run.apply(Input::Terminate(Box::new(request)), cx)
+}
+
+fn already_running(current: &CurrentRecord, key: &WorkflowKey) -> Refusal {
+    already_started(
+        current,
+        format!("Workflow execution is already running. WorkflowId: {}, RunId: {}.", key.workflow_id, current.run()),
+    )
+}
+
+fn check_reuse(current: &CurrentRecord, key: &WorkflowKey, policy: WorkflowIdReusePolicy) -> Result<(), Refusal> {
+    use WorkflowExecutionStatus as Status;
+    let status = Status::try_from(current.status).unwrap_or(Status::Unspecified);
+    let (id, run) = (&key.workflow_id, current.run());
+    match policy {
+        WorkflowIdReusePolicy::AllowDuplicateFailedOnly
+            if !matches!(status, Status::Failed | Status::Canceled | Status::Terminated | Status::TimedOut) =>
+        {
+            Err(already_started(
+                current,
+                format!(
+                    "Workflow execution already finished successfully. WorkflowId: {id}, RunId: {run}. Workflow Id reuse policy: allow duplicate workflow Id if last run failed."
+                ),
+            ))
+        }
+        WorkflowIdReusePolicy::RejectDuplicate => Err(already_started(
+            current,
+            format!(
+                "Workflow execution already finished. WorkflowId: {id}, RunId: {run}. Workflow Id reuse policy: reject duplicate workflow Id."
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn already_started(current: &CurrentRecord, message: String) -> Refusal {
+    Refusal::AlreadyStarted {
+        message,
+        start_request_id: current.start_request_id.clone(),
+        run_id: current.run().to_string(),
+        first_run_id: current.first_run_id.clone(),
+    }
+}
+
+fn started_link(key: &WorkflowKey, run_id: &str, cx: &Context<'_>) -> Link {
+    Link {
+        variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent {
+            namespace: cx.namespace.name.clone(),
+            workflow_id: key.workflow_id.clone(),
+            run_id: run_id.into(),
+            reference: Some(link::workflow_event::Reference::EventRef(link::workflow_event::EventReference {
+                event_id: 1,
+                event_type: EventType::WorkflowExecutionStarted as i32,
+            })),
+        })),
+    }
 }

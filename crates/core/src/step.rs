@@ -88,6 +88,19 @@ impl<'r, 'c> Step<'r, 'c> {
         id
     }
 
+    /// Writes the event that closes the run, and returns it as written (for the parent).
+    pub(crate) fn closing_event(&mut self, attributes: Attributes) -> HistoryEvent {
+        let now = self.now();
+        self.write_closing(HistoryEvent { event_time: Some(now.to_api()), attributes: Some(attributes), ..Default::default() })
+    }
+
+    /// As [`Step::closing_event`], with links already set.
+    pub(crate) fn write_closing(&mut self, event: HistoryEvent) -> HistoryEvent {
+        let copy = event.clone();
+        let id = self.write(event);
+        HistoryEvent { event_id: id, task_id: id, ..copy }
+    }
+
     /// An event that waits while a workflow task is started (spec 01 §2.2); written at the end of the
     /// transition otherwise.
     pub(crate) fn buffer(&mut self, attributes: Attributes) {
@@ -231,6 +244,7 @@ impl<'r, 'c> Step<'r, 'c> {
             if !self.task_started() {
                 self.flush();
             }
+            self.enforce_history_limits();
         }
         self.out.reply = reply;
         if self.changed {
@@ -251,6 +265,20 @@ impl<'r, 'c> Step<'r, 'c> {
             || self.out.delete_run
             || self.out.successor.is_some();
         self.out
+    }
+
+    /// A history over its limit ends the run, with the reason in its last event (spec 01 §2.5).
+    fn enforce_history_limits(&mut self) {
+        let (main, limits) = (&self.run.state.derived.main, self.cx.limits);
+        let reason = if main.history_size > limits.history_size_max as i64 {
+            "Workflow history size exceeds limit."
+        } else if main.next_event_id - 1 > limits.history_count_max {
+            "Workflow history count exceeds limit."
+        } else {
+            return;
+        };
+        task::force_close(self);
+        crate::close::terminate(self, reason.into(), None, task::SERVER_IDENTITY.into(), Vec::new());
     }
 
     fn arm(&mut self) {

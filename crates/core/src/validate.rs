@@ -1,1 +1,395 @@
-//! Checks of requests that need no state (spec 01 §3.1, 03 §2, 09).
+//! Checks of requests and commands that need no state, and their normal form (spec 01 §3.1, 03 §2, 09).
+//!
+//! Texts are part of the API. Functions that serve requests and commands alike return the text only; the
+//! caller makes a refusal or a failed workflow task of it.
+
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+};
+
+use prost::Message;
+use sempre_api::{
+    Duration,
+    v1::{
+        command::ScheduleActivityTaskCommandAttributes,
+        common::{Link, Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes},
+        enums::{TaskQueueKind, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
+        sdk::UserMetadata,
+        taskqueue::TaskQueue,
+        workflowservice::StartWorkflowExecutionRequest,
+    },
+};
+
+use crate::{
+    Context, Limits, Refusal, Span, Timestamp,
+    cron::CronTable,
+    refusal::text::BLOB_TOO_LARGE,
+    retry,
+    time::InvalidSpan,
+};
+
+/// Bytes of a fairness key (spec 05 §5).
+pub const FAIRNESS_KEY_MAX: usize = 64;
+/// Links of one request (`frontend.maxlinksPerRequest`).
+pub const LINKS_MAX: usize = 10;
+/// Bytes of one link.
+pub const LINK_BYTES_MAX: usize = 4000;
+/// Bytes of `user_metadata.summary` (`limit.userMetadataSummarySize`).
+pub const SUMMARY_BYTES_MAX: usize = 400;
+/// Bytes of `user_metadata.details` (`limit.userMetadataDetailsSize`).
+pub const DETAILS_BYTES_MAX: usize = 20_000;
+/// Search attributes of a run (`frontend.searchAttributesNumberOfKeysLimit`).
+pub const SEARCH_ATTRIBUTES_MAX: usize = 100;
+/// Bytes of one search attribute's value (`frontend.searchAttributesSizeOfValueLimit`).
+pub const SEARCH_ATTRIBUTE_BYTES_MAX: usize = 2 << 10;
+/// Bytes of all search attributes (`frontend.searchAttributesTotalSizeLimit`).
+pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 << 10;
+/// Queue names of the server itself begin so.
+pub const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
+
+/// A memo over the limit.
+pub const MEMO_TOO_LARGE: &str = "Memo size exceeds limit.";
+/// A cron schedule that does not parse or never fires.
+pub const INVALID_CRON: &str = "invalid CronSchedule.";
+/// Any request with a time-skipping configuration.
+pub const TIME_SKIPPING_DISABLED: &str = "The Time-Skipping feature is not enabled for namespace.";
+
+/// Checks a start and brings it to its normal form: policies, retry policy, queue kind, timeouts and request
+/// id are as the run will have them (spec 01 §3.1, in its order).
+#[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
+pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
+    let limits = cx.limits;
+    if request.workflow_id_conflict_policy() == WorkflowIdConflictPolicy::Unspecified {
+        let terminate = request.workflow_id_reuse_policy() == WorkflowIdReusePolicy::TerminateIfRunning;
+        if terminate {
+            request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
+            request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
+        } else {
+            request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::Fail);
+        }
+    }
+    if request.workflow_id_reuse_policy() == WorkflowIdReusePolicy::Unspecified {
+        request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
+    }
+    workflow_id(&request.workflow_id, limits)?;
+    if let Some(policy) = &mut request.retry_policy {
+        retry_policy(policy).map_err(Refusal::InvalidArgument)?;
+    }
+    start_delay(request)?;
+    cron(&request.cron_schedule, cx.now, cx.cron).map_err(Refusal::invalid)?;
+    let workflow_type = request.workflow_type.as_ref().map_or("", |t| &t.name);
+    required(workflow_type, "WorkflowType is not set on request.")?;
+    at_most(workflow_type, "WorkflowType length exceeds limit.", limits)?;
+    task_queue(&mut request.task_queue, None, limits).map_err(Refusal::InvalidArgument)?;
+    workflow_timeouts(
+        &request.workflow_execution_timeout,
+        &mut request.workflow_run_timeout,
+        &mut request.workflow_task_timeout,
+        limits,
+    )
+    .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))?;
+    if request.request_id.is_empty() {
+        request.request_id = cx.ids.uuid();
+    }
+    at_most(&request.request_id, "RequestId length exceeds limit.", limits)?;
+    at_most(&request.identity, "Identity length exceeds limit.", limits)?;
+    id_policies(request)?;
+    if request.on_conflict_options.as_ref().is_some_and(|o| o.attach_completion_callbacks && !o.attach_request_id) {
+        return Err(Refusal::invalid("attaching request ID is required for attaching completion callbacks"));
+    }
+    search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
+    priority(request.priority.as_ref()).map_err(Refusal::InvalidArgument)?;
+    if !request.completion_callbacks.is_empty() {
+        return Err(Refusal::Unimplemented("completion callbacks are not supported".into()));
+    }
+    links(&request.links)?;
+    if request.time_skipping_config.is_some() {
+        return Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into()));
+    }
+    if request.versioning_override.is_some() {
+        return Err(Refusal::Unimplemented("versioning overrides are not supported".into()));
+    }
+    user_metadata(request.user_metadata.as_ref()).map_err(Refusal::InvalidArgument)?;
+    blob(request.input.as_ref(), limits)?;
+    memo(request.memo.as_ref(), limits).map_err(Refusal::invalid)
+}
+
+/// Checks the parts of a signal (spec 04 §2.1, 01 §4).
+pub fn signal(name: &str, request_id: &str, identity: &str, input: Option<&Payloads>, limits: &Limits) -> Result<(), Refusal> {
+    required(name, "SignalName is not set on request.")?;
+    at_most(name, "SignalName length exceeds limit.", limits)?;
+    at_most(request_id, "RequestId length exceeds limit.", limits)?;
+    at_most(identity, "Identity length exceeds limit.", limits)?;
+    blob(input, limits)
+}
+
+/// A workflow id as a request names it.
+pub fn workflow_id(id: &str, limits: &Limits) -> Result<(), Refusal> {
+    required(id, "WorkflowId is not set on request.")?;
+    if id.len() > limits.id_length_max {
+        let text = format!("WorkflowId exceeds maximum allowed length ({}/{})", id.len(), limits.id_length_max);
+        return Err(Refusal::InvalidArgument(text));
+    }
+    Ok(())
+}
+
+/// A field that must be there.
+pub fn required(value: &str, text: &'static str) -> Result<(), Refusal> {
+    if value.is_empty() { Err(Refusal::invalid(text)) } else { Ok(()) }
+}
+
+/// A name or id within the length limit.
+pub fn at_most(value: &str, text: &'static str, limits: &Limits) -> Result<(), Refusal> {
+    if value.len() > limits.id_length_max { Err(Refusal::invalid(text)) } else { Ok(()) }
+}
+
+/// Payloads of a request within the limit.
+pub fn blob(payloads: Option<&Payloads>, limits: &Limits) -> Result<(), Refusal> {
+    if payloads.is_some_and(|p| p.encoded_len() > limits.blob_size_max) { Err(Refusal::invalid(BLOB_TOO_LARGE)) } else { Ok(()) }
+}
+
+/// Memo within the limit.
+pub fn memo(memo: Option<&Memo>, limits: &Limits) -> Result<(), &'static str> {
+    if memo.is_some_and(|m| m.encoded_len() > limits.memo_size_max) { Err(MEMO_TOO_LARGE) } else { Ok(()) }
+}
+
+/// Links of a request: number and sizes.
+pub fn links(links: &[Link]) -> Result<(), Refusal> {
+    if links.len() > LINKS_MAX {
+        let text = format!("cannot attach more than {LINKS_MAX} links per request, got {}", links.len());
+        return Err(Refusal::InvalidArgument(text));
+    }
+    for link in links {
+        let bytes = link.encoded_len();
+        if bytes > LINK_BYTES_MAX {
+            return Err(Refusal::InvalidArgument(format!("link exceeds allowed size of {LINK_BYTES_MAX}, got {bytes}")));
+        }
+    }
+    Ok(())
+}
+
+/// Fills the policy's defaults, then checks it.
+pub fn retry_policy(policy: &mut RetryPolicy) -> Result<(), String> {
+    retry::fill_defaults(policy);
+    retry::validate(policy)
+}
+
+/// Priority and fairness within their ranges.
+pub fn priority(priority: Option<&Priority>) -> Result<(), String> {
+    let Some(priority) = priority else { return Ok(()) };
+    if priority.priority_key < 0 {
+        return Err(format!("priority key can't be negative: {}", priority.priority_key));
+    }
+    if priority.fairness_key.len() > FAIRNESS_KEY_MAX {
+        return Err(format!("fairness key length exceeds limit: {}", priority.fairness_key.len()));
+    }
+    // Not `< 0`: a weight that is no number is refused too.
+    if !(priority.fairness_weight >= 0.0) {
+        return Err(format!("fairness weight can't be negative: {}", priority.fairness_weight));
+    }
+    Ok(())
+}
+
+/// Summary and details within their sizes.
+pub fn user_metadata(metadata: Option<&UserMetadata>) -> Result<(), String> {
+    let Some(metadata) = metadata else { return Ok(()) };
+    let fields = [
+        ("summary", &metadata.summary, SUMMARY_BYTES_MAX),
+        ("details", &metadata.details, DETAILS_BYTES_MAX),
+    ];
+    for (name, payload, limit) in fields {
+        let bytes = payload.as_ref().map_or(0, Message::encoded_len);
+        if bytes > limit {
+            return Err(format!("user_metadata.{name} exceeds size limit. Length={bytes} Limit={limit}"));
+        }
+    }
+    Ok(())
+}
+
+/// Number and sizes of search attributes; names and types are the visibility store's.
+pub fn search_attributes(attributes: Option<&SearchAttributes>) -> Result<(), String> {
+    attributes.map_or(Ok(()), |a| search_fields(&a.indexed_fields))
+}
+
+/// As [`search_attributes`], of the bare fields (texts of spec 06).
+pub fn search_fields(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
+    if fields.len() > SEARCH_ATTRIBUTES_MAX {
+        return Err(format!("number of search attributes {} exceeds limit {SEARCH_ATTRIBUTES_MAX}", fields.len()));
+    }
+    let mut total = 0;
+    for (name, payload) in fields {
+        let bytes = payload.data.len();
+        if bytes > SEARCH_ATTRIBUTE_BYTES_MAX {
+            return Err(format!(
+                "search attribute {name} value size {bytes} exceeds size limit {SEARCH_ATTRIBUTE_BYTES_MAX}"
+            ));
+        }
+        total += name.len() + payload.encoded_len();
+    }
+    if total > SEARCH_ATTRIBUTES_BYTES_MAX {
+        return Err(format!("total size of search attributes {total} exceeds size limit {SEARCH_ATTRIBUTES_BYTES_MAX}"));
+    }
+    Ok(())
+}
+
+/// Checks a queue and fills what is open: an empty name becomes `default`, the kind NORMAL.
+pub fn task_queue(queue: &mut Option<TaskQueue>, default: Option<&str>, limits: &Limits) -> Result<(), String> {
+    let queue = queue.get_or_insert_default();
+    if queue.name.is_empty() {
+        queue.name = default.filter(|d| !d.is_empty()).ok_or("taskQueue is not set")?.to_string();
+    }
+    task_queue_name(&queue.name, limits)?;
+    if queue.kind == TaskQueueKind::Unspecified as i32 {
+        queue.kind = TaskQueueKind::Normal as i32;
+    }
+    Ok(())
+}
+
+/// A queue's name: set, not too long, not the server's own.
+pub fn task_queue_name(name: &str, limits: &Limits) -> Result<(), &'static str> {
+    if name.is_empty() {
+        Err("taskQueue is not set")
+    } else if name.len() > limits.id_length_max {
+        Err("taskQueue length exceeds limit")
+    } else if name.starts_with(RESERVED_QUEUE_PREFIX) {
+        Err("task queue name cannot start with reserved prefix /_sys/")
+    } else {
+        Ok(())
+    }
+}
+
+/// A cron schedule (or none): it must parse and fire at least once more.
+pub fn cron(spec: &str, now: Timestamp, table: &dyn CronTable) -> Result<(), &'static str> {
+    if spec.is_empty() || matches!(table.next(spec, now), Ok(Some(_))) { Ok(()) } else { Err(INVALID_CRON) }
+}
+
+/// A duration field that is not one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidTimeout {
+    /// Its name in the API, in camel case.
+    pub field: &'static str,
+    /// What is wrong.
+    pub why: InvalidSpan,
+}
+
+/// Brings a workflow's three timeouts to their normal form: the run at most as long as the execution, the
+/// task by default 10 s and at most 120 s and the run (spec 01 §3.1). Zero stays what it was.
+pub fn workflow_timeouts(
+    execution: &Option<Duration>,
+    run: &mut Option<Duration>,
+    task: &mut Option<Duration>,
+    limits: &Limits,
+) -> Result<(), InvalidTimeout> {
+    let read = |field, value: &Option<Duration>| Span::from_api(value.as_ref()).map_err(|why| InvalidTimeout { field, why });
+    let execution = read("WorkflowExecutionTimeout", execution)?;
+    let run_span = read("WorkflowRunTimeout", run)?;
+    let task_span = read("WorkflowTaskTimeout", task)?;
+    let run_span = min_set(run_span, execution);
+    if !run_span.is_zero() {
+        *run = Some(run_span.to_api());
+    }
+    let task_span = task_span.some().unwrap_or(limits.task_timeout_default).min(limits.task_timeout_max);
+    *task = Some(min_set(task_span, run_span).to_api());
+    Ok(())
+}
+
+/// The shorter of two timeouts, of which either may be unset (zero).
+fn min_set(a: Span, b: Span) -> Span {
+    match (a.some(), b.some()) {
+        (Some(a), Some(b)) => a.min(b),
+        (a, b) => a.or(b).unwrap_or_default(),
+    }
+}
+
+/// Checks an activity to be scheduled and brings it to the form its Scheduled event shows (spec 03 §2).
+///
+/// `default_queue` is the workflow's; `run_timeout` zero means none.
+pub fn activity(
+    a: &mut ScheduleActivityTaskCommandAttributes,
+    default_queue: &str,
+    run_timeout: Span,
+    limits: &Limits,
+) -> Result<(), String> {
+    task_queue(&mut a.task_queue, Some(default_queue), limits)?;
+    let id = a.activity_id.as_str();
+    let activity_type = a.activity_type.as_ref().map_or("", |t| &t.name);
+    if id.is_empty() {
+        return Err("activityId is not set".into());
+    }
+    if activity_type.is_empty() {
+        return Err("activityType is not set".into());
+    }
+    retry_policy(a.retry_policy.get_or_insert_default())?;
+    let limit = limits.id_length_max;
+    for (name, value) in [("activityId", id), ("activityType", activity_type)] {
+        if value.len() > limit {
+            return Err(format!("{name} exceeds length limit. Length={} Limit={limit}", value.len()));
+        }
+    }
+    priority(a.priority.as_ref()).map_err(|e| format!("invalid priorities: {e}"))?;
+
+    let read = |name: &str, value: &Option<Duration>| {
+        Span::from_api(value.as_ref()).map_err(|e| format!("invalid {name}: {e}"))
+    };
+    let mut schedule_to_close = read("ScheduleToCloseTimeout", &a.schedule_to_close_timeout)?;
+    let mut schedule_to_start = read("ScheduleToStartTimeout", &a.schedule_to_start_timeout)?;
+    let mut start_to_close = read("StartToCloseTimeout", &a.start_to_close_timeout)?;
+    let mut heartbeat = read("HeartbeatTimeout", &a.heartbeat_timeout)?;
+    if !schedule_to_close.is_zero() {
+        schedule_to_start = min_set(schedule_to_start, schedule_to_close);
+        start_to_close = min_set(start_to_close, schedule_to_close);
+    } else if !start_to_close.is_zero() {
+        schedule_to_close = run_timeout;
+        schedule_to_start = schedule_to_start.some().unwrap_or(run_timeout);
+    } else {
+        return Err(format!(
+            "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. ActivityId={id} ActivityType={activity_type}"
+        ));
+    }
+    if !run_timeout.is_zero() {
+        for timeout in [&mut schedule_to_close, &mut schedule_to_start, &mut start_to_close, &mut heartbeat] {
+            *timeout = (*timeout).min(run_timeout);
+        }
+    }
+    heartbeat = heartbeat.min(start_to_close);
+    a.schedule_to_close_timeout = Some(schedule_to_close.to_api());
+    a.schedule_to_start_timeout = Some(schedule_to_start.to_api());
+    a.start_to_close_timeout = Some(start_to_close.to_api());
+    a.heartbeat_timeout = Some(heartbeat.to_api());
+    Ok(())
+}
+
+/// Priority of a child: each unset field is the parent's (spec 05 §5).
+pub fn merge_priority(parent: Option<&Priority>, own: Option<&Priority>) -> Option<Priority> {
+    let (Some(parent), Some(own)) = (parent, own) else { return own.or(parent).cloned() };
+    Some(Priority {
+        priority_key: if own.priority_key != 0 { own.priority_key } else { parent.priority_key },
+        fairness_key: if own.fairness_key.is_empty() { parent.fairness_key.clone() } else { own.fairness_key.clone() },
+        fairness_weight: if own.fairness_weight != 0.0 { own.fairness_weight } else { parent.fairness_weight },
+    })
+}
+
+fn start_delay(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
+    let delay = &request.workflow_start_delay;
+    if delay.as_ref().is_some_and(|d| d.seconds != 0 || d.nanos != 0) && !request.cron_schedule.is_empty() {
+        return Err(Refusal::invalid("CronSchedule and WorkflowStartDelay may not be used together."));
+    }
+    Span::from_api(delay.as_ref())
+        .map(|_| ())
+        .map_err(|e| Refusal::InvalidArgument(format!("An invalid WorkflowStartDelaySeconds is set on request. cause: {e}")))
+}
+
+#[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
+fn id_policies(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
+    match (request.workflow_id_reuse_policy(), request.workflow_id_conflict_policy()) {
+        (WorkflowIdReusePolicy::TerminateIfRunning, _) => Err(Refusal::invalid(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy.",
+        )),
+        (WorkflowIdReusePolicy::RejectDuplicate, WorkflowIdConflictPolicy::TerminateExisting) => Err(Refusal::invalid(
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING",
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,10 +1,42 @@
 //! Commands of a completed workflow task, one file each (spec 02 §2.3–2.7).
+//!
+//! Each file: check, bring to normal form, write the event, do what follows from it. A failed command
+//! fails the task; what earlier commands of the completion did is undone by the caller.
 
-use alloc::{string::String, vec::Vec};
+mod cancel_activity;
+mod cancel_external;
+mod cancel_timer;
+mod cancel_workflow;
+mod complete_workflow;
+mod continue_as_new;
+mod fail_workflow;
+mod failure;
+mod modify_properties;
+mod record_marker;
+mod schedule_activity;
+mod sequence;
+mod signal_external;
+mod start_child;
+mod start_timer;
+mod target;
+mod upsert_search_attributes;
 
-use sempre_api::v1::{command::Command, enums::WorkflowTaskFailedCause};
+#[cfg(test)]
+mod tests;
 
-use crate::step::Step;
+use alloc::{format, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    command::{Command, command::Attributes},
+    enums::{CommandType, WorkflowTaskFailedCause as Cause},
+    history::{HistoryEvent, history_event::Attributes as EventAttributes},
+    sdk::{EventGroupMarker, UserMetadata},
+};
+
+pub(crate) use failure::CommandFailure;
+pub(crate) use sequence::check_sequence;
+
+use crate::{step::Step, validate};
 
 /// What the commands of one completion share.
 #[derive(Debug)]
@@ -17,24 +49,137 @@ pub(crate) struct Completion {
     pub(crate) had_buffered: bool,
     /// Scheduled event ids of activities to be started eagerly.
     pub(crate) eager: Vec<i64>,
-    /// An unstarted activity was cancelled: a new workflow task is needed.
+    /// An unstarted activity was cancelled, or an external request failed at once: a new workflow task is needed.
     pub(crate) force_task: bool,
     /// Workflow ids of children started by this completion.
     pub(crate) children_started: Vec<String>,
 }
 
-/// Why the workflow task fails because of a command (spec 02 §2.3).
-#[derive(Debug, PartialEq)]
-pub(crate) struct CommandFailure {
-    /// The cause.
-    pub(crate) cause: WorkflowTaskFailedCause,
-    /// Detail after `<Cause>: `; empty for a plain cause.
-    pub(crate) message: String,
-    /// The run is terminated too.
-    pub(crate) terminate: bool,
+/// What the SDK notes on a command for people: goes to the event as it is.
+#[derive(Debug, Default)]
+struct Notes {
+    user_metadata: Option<UserMetadata>,
+    event_group_markers: Vec<EventGroupMarker>,
 }
 
 /// Carries out one command. The run may have closed by it; later close commands are ignored by the caller.
-pub(crate) fn apply(_step: &mut Step<'_, '_>, _completion: &mut Completion, _command: Command) -> Result<(), CommandFailure> {
+pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, command: Command) -> Result<(), CommandFailure> {
+    let asked = command.command_type();
+    let notes = Notes { user_metadata: command.user_metadata, event_group_markers: command.event_group_markers };
+    let attributes = match command.attributes {
+        Some(attributes) if type_of(&attributes) == asked => attributes,
+        _ => return Err(not_set(asked)),
+    };
+    validate::user_metadata(notes.user_metadata.as_ref()).map_err(|text| CommandFailure::new(cause_of(asked), text))?;
+    match attributes {
+        Attributes::ScheduleActivityTaskCommandAttributes(a) => schedule_activity::apply(step, completion, *a, notes),
+        Attributes::RequestCancelActivityTaskCommandAttributes(a) => cancel_activity::apply(step, completion, a, notes),
+        Attributes::StartTimerCommandAttributes(a) => start_timer::apply(step, completion, a, notes),
+        Attributes::CancelTimerCommandAttributes(a) => cancel_timer::apply(step, completion, a, notes),
+        Attributes::RecordMarkerCommandAttributes(a) => record_marker::apply(step, completion, a, notes),
+        Attributes::StartChildWorkflowExecutionCommandAttributes(a) => start_child::apply(step, completion, *a, notes),
+        Attributes::SignalExternalWorkflowExecutionCommandAttributes(a) => {
+            signal_external::apply(step, completion, a, notes)
+        }
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => {
+            cancel_external::apply(step, completion, a, notes)
+        }
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => {
+            upsert_search_attributes::apply(step, completion, a, notes)
+        }
+        Attributes::ModifyWorkflowPropertiesCommandAttributes(a) => modify_properties::apply(step, completion, a, notes),
+        Attributes::CompleteWorkflowExecutionCommandAttributes(a) => complete_workflow::apply(step, completion, a),
+        Attributes::FailWorkflowExecutionCommandAttributes(a) => fail_workflow::apply(step, completion, a),
+        Attributes::CancelWorkflowExecutionCommandAttributes(a) => cancel_workflow::apply(step, completion, a),
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::apply(step, completion, *a),
+        Attributes::ProtocolMessageCommandAttributes(_) => Err(CommandFailure::new(
+            Cause::BadUpdateWorkflowExecutionMessage,
+            "workflow updates are not supported by this server",
+        )),
+        Attributes::ScheduleNexusOperationCommandAttributes(_)
+        | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
+            Err(CommandFailure::new(Cause::FeatureDisabled, "Nexus operations are not supported by this server"))
+        }
+    }
+}
+
+/// Writes a command's event with its notes. Returns its id.
+fn write(step: &mut Step<'_, '_>, attributes: EventAttributes, notes: Notes) -> i64 {
+    let now = step.now();
+    step.write(HistoryEvent {
+        event_time: Some(now.to_api()),
+        user_metadata: notes.user_metadata,
+        event_group_markers: notes.event_group_markers,
+        attributes: Some(attributes),
+        ..Default::default()
+    })
+}
+
+/// Close commands are refused while events wait that the workflow has not seen (spec 02 §2.5).
+fn refuse_close_over_buffer(step: &Step<'_, '_>, completion: &Completion) -> Result<(), CommandFailure> {
+    if completion.had_buffered || !step.run.state.progress.buffer.is_empty() {
+        return Err(CommandFailure::new(Cause::UnhandledCommand, ""));
+    }
     Ok(())
+}
+
+/// The texts of pending limits.
+fn within_limit(cause: Cause, what: &str, pending: usize, limit: usize) -> Result<(), CommandFailure> {
+    if pending < limit {
+        return Ok(());
+    }
+    let text = format!("the number of {what}, {pending}, has reached the per-workflow limit of {limit}");
+    Err(CommandFailure::new(cause, text))
+}
+
+fn not_set(command: CommandType) -> CommandFailure {
+    let name = sequence::name(command);
+    CommandFailure::new(cause_of(command), format!("{name}CommandAttributes is not set on {name}Command."))
+}
+
+fn cause_of(command: CommandType) -> Cause {
+    match command {
+        CommandType::ScheduleActivityTask => Cause::BadScheduleActivityAttributes,
+        CommandType::RequestCancelActivityTask => Cause::BadRequestCancelActivityAttributes,
+        CommandType::StartTimer => Cause::BadStartTimerAttributes,
+        CommandType::CancelTimer => Cause::BadCancelTimerAttributes,
+        CommandType::RecordMarker => Cause::BadRecordMarkerAttributes,
+        CommandType::StartChildWorkflowExecution => Cause::BadStartChildExecutionAttributes,
+        CommandType::SignalExternalWorkflowExecution => Cause::BadSignalWorkflowExecutionAttributes,
+        CommandType::RequestCancelExternalWorkflowExecution => Cause::BadRequestCancelExternalWorkflowExecutionAttributes,
+        CommandType::UpsertWorkflowSearchAttributes => Cause::BadSearchAttributes,
+        CommandType::ModifyWorkflowProperties => Cause::BadModifyWorkflowPropertiesAttributes,
+        CommandType::CompleteWorkflowExecution => Cause::BadCompleteWorkflowExecutionAttributes,
+        CommandType::FailWorkflowExecution => Cause::BadFailWorkflowExecutionAttributes,
+        CommandType::CancelWorkflowExecution => Cause::BadCancelWorkflowExecutionAttributes,
+        CommandType::ContinueAsNewWorkflowExecution => Cause::BadContinueAsNewAttributes,
+        CommandType::ProtocolMessage => Cause::BadUpdateWorkflowExecutionMessage,
+        CommandType::ScheduleNexusOperation => Cause::BadScheduleNexusOperationAttributes,
+        CommandType::RequestCancelNexusOperation => Cause::BadRequestCancelNexusOperationAttributes,
+        CommandType::Unspecified => Cause::Unspecified,
+    }
+}
+
+fn type_of(attributes: &Attributes) -> CommandType {
+    match attributes {
+        Attributes::ScheduleActivityTaskCommandAttributes(_) => CommandType::ScheduleActivityTask,
+        Attributes::StartTimerCommandAttributes(_) => CommandType::StartTimer,
+        Attributes::CompleteWorkflowExecutionCommandAttributes(_) => CommandType::CompleteWorkflowExecution,
+        Attributes::FailWorkflowExecutionCommandAttributes(_) => CommandType::FailWorkflowExecution,
+        Attributes::RequestCancelActivityTaskCommandAttributes(_) => CommandType::RequestCancelActivityTask,
+        Attributes::CancelTimerCommandAttributes(_) => CommandType::CancelTimer,
+        Attributes::CancelWorkflowExecutionCommandAttributes(_) => CommandType::CancelWorkflowExecution,
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
+            CommandType::RequestCancelExternalWorkflowExecution
+        }
+        Attributes::RecordMarkerCommandAttributes(_) => CommandType::RecordMarker,
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(_) => CommandType::ContinueAsNewWorkflowExecution,
+        Attributes::StartChildWorkflowExecutionCommandAttributes(_) => CommandType::StartChildWorkflowExecution,
+        Attributes::SignalExternalWorkflowExecutionCommandAttributes(_) => CommandType::SignalExternalWorkflowExecution,
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(_) => CommandType::UpsertWorkflowSearchAttributes,
+        Attributes::ProtocolMessageCommandAttributes(_) => CommandType::ProtocolMessage,
+        Attributes::ModifyWorkflowPropertiesCommandAttributes(_) => CommandType::ModifyWorkflowProperties,
+        Attributes::ScheduleNexusOperationCommandAttributes(_) => CommandType::ScheduleNexusOperation,
+        Attributes::RequestCancelNexusOperationCommandAttributes(_) => CommandType::RequestCancelNexusOperation,
+    }
 }

@@ -43,8 +43,8 @@ pub struct Derived {
 /// From event 1.
 #[derive(Clone, PartialEq, Message)]
 pub struct StartInfo {
-    /// The event's attributes. Input, header, failure and last result are kept only for runs with a
-    /// retry policy or a cron schedule, which need them to start their successor.
+    /// The event's attributes. Input, header, memo, search attributes, failure and last result are kept
+    /// only for runs with a retry policy or a cron schedule, which need them to start their successor.
     #[prost(message, optional, boxed, tag = "1")]
     pub attributes: Option<alloc::boxed::Box<WorkflowExecutionStartedEventAttributes>>,
     /// The event's time, ns.
@@ -227,9 +227,9 @@ impl StartInfo {
             kept.header = None;
             kept.last_completion_result = None;
             kept.continued_failure = None;
+            kept.memo = None;
+            kept.search_attributes = None;
         }
-        kept.memo = None;
-        kept.search_attributes = None;
         Self {
             attributes: Some(alloc::boxed::Box::new(kept)),
             start_time: event_time(event).0,

@@ -1,0 +1,313 @@
+//! The end of a run: close events, successors, and what every end has in common (spec 01 §6.4–10).
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    command::ContinueAsNewWorkflowExecutionCommandAttributes,
+    common::{Link, Payloads},
+    enums::{ContinueAsNewInitiator, RetryState, TimeoutType},
+    failure::{Failure, TimeoutFailureInfo, failure::FailureInfo},
+    history::{
+        HistoryEvent, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
+        WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
+        WorkflowExecutionStartedEventAttributes, WorkflowExecutionTerminatedEventAttributes,
+        WorkflowExecutionTimedOutEventAttributes, history_event::Attributes,
+    },
+};
+
+use crate::{
+    NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey, activity, child,
+    cron::CronTable,
+    ids::Uuid,
+    input::ChildClosed,
+    query,
+    retry::{self, Decision},
+    start::{NewRun, create},
+    step::Step,
+    task,
+    transition::OutboxMessage,
+};
+
+/// Ticks that a `@every` schedule may be behind before it starts counting from now.
+const CRON_CATCH_UP_MAX: u32 = 10_000;
+
+/// CompleteWorkflowExecution: closes the run, or lets cron go on.
+pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, result: Option<Payloads>) {
+    let next = cron_delay(step).map(|backoff| {
+        let mut attributes = successor_attributes(step, ContinueAsNewInitiator::CronSchedule);
+        attributes.last_completion_result = result.clone();
+        attributes.continued_failure = None;
+        attributes.first_workflow_task_backoff = Some(backoff.to_api());
+        attributes
+    });
+    let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
+    let event = step.closing_event(Attributes::WorkflowExecutionCompletedEventAttributes(
+        WorkflowExecutionCompletedEventAttributes {
+            result,
+            workflow_task_completed_event_id: completed_event_id,
+            new_execution_run_id: new_execution_run_id.clone(),
+        },
+    ));
+    closed(step, event, !new_execution_run_id.is_empty());
+}
+
+/// FailWorkflowExecution: closes the run, retries it, or lets cron go on.
+pub(crate) fn fail_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, failure: Failure) {
+    let (retry_state, next) = after_failure(step, &failure, false);
+    let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
+    let event = step.closing_event(Attributes::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
+        failure: Some(failure),
+        retry_state: retry_state as i32,
+        workflow_task_completed_event_id: completed_event_id,
+        new_execution_run_id: new_execution_run_id.clone(),
+    }));
+    closed(step, event, !new_execution_run_id.is_empty());
+}
+
+/// CancelWorkflowExecution.
+pub(crate) fn cancel_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, details: Option<Payloads>) {
+    let event = step.closing_event(Attributes::WorkflowExecutionCanceledEventAttributes(
+        WorkflowExecutionCanceledEventAttributes { workflow_task_completed_event_id: completed_event_id, details },
+    ));
+    closed(step, event, false);
+}
+
+/// ContinueAsNewWorkflowExecution (spec 01 §10).
+#[allow(deprecated)]
+pub(crate) fn continue_as_new(
+    step: &mut Step<'_, '_>,
+    completed_event_id: i64,
+    command: ContinueAsNewWorkflowExecutionCommandAttributes,
+) {
+    let initiator = match command.initiator() {
+        ContinueAsNewInitiator::Unspecified => ContinueAsNewInitiator::Workflow,
+        other => other,
+    };
+    let own = step.run.state.derived.start.event().clone();
+    let asked = Span::from_api(command.backoff_start_interval.as_ref()).unwrap_or_default();
+    let lived = step.now().since(step.run.state.derived.start.time());
+    let backoff = asked.max(Span(step.cx.limits.continue_as_new_interval_min.0 - lived.0));
+    let mut attributes = successor_attributes(step, initiator);
+    attributes.attempt = if initiator == ContinueAsNewInitiator::Retry { own.attempt + 1 } else { 1 };
+    attributes.workflow_type = command.workflow_type.filter(|t| !t.name.is_empty()).or(own.workflow_type);
+    attributes.task_queue = command.task_queue.filter(|q| !q.name.is_empty()).or(own.task_queue);
+    attributes.workflow_run_timeout =
+        command.workflow_run_timeout.filter(|d| *d != Default::default()).or(own.workflow_run_timeout);
+    attributes.workflow_task_timeout =
+        command.workflow_task_timeout.filter(|d| *d != Default::default()).or(own.workflow_task_timeout);
+    attributes.input = command.input;
+    attributes.header = command.header;
+    attributes.memo = command.memo;
+    attributes.search_attributes = command.search_attributes;
+    attributes.retry_policy = command.retry_policy;
+    attributes.cron_schedule = command.cron_schedule;
+    attributes.continued_failure = command.failure;
+    attributes.last_completion_result = command.last_completion_result;
+    attributes.first_workflow_task_backoff = backoff.to_api_option();
+    let mut event = WorkflowExecutionContinuedAsNewEventAttributes {
+        workflow_type: attributes.workflow_type.clone(),
+        task_queue: attributes.task_queue.clone(),
+        input: attributes.input.clone(),
+        workflow_run_timeout: attributes.workflow_run_timeout,
+        workflow_task_timeout: attributes.workflow_task_timeout,
+        workflow_task_completed_event_id: completed_event_id,
+        backoff_start_interval: attributes.first_workflow_task_backoff,
+        initiator: initiator as i32,
+        failure: attributes.continued_failure.clone(),
+        last_completion_result: attributes.last_completion_result.clone(),
+        header: attributes.header.clone(),
+        memo: attributes.memo.clone(),
+        search_attributes: attributes.search_attributes.clone(),
+        inherit_build_id: command.inherit_build_id,
+        ..Default::default()
+    };
+    event.new_execution_run_id = successor(step, attributes);
+    let event = step.closing_event(Attributes::WorkflowExecutionContinuedAsNewEventAttributes(Box::new(event)));
+    closed(step, event, true);
+}
+
+/// Writes Terminated. The caller has dealt with a started workflow task.
+pub(crate) fn terminate(
+    step: &mut Step<'_, '_>,
+    reason: String,
+    details: Option<Payloads>,
+    identity: String,
+    links: Vec<Link>,
+) {
+    let now = step.now();
+    let event = step.write_closing(HistoryEvent {
+        event_time: Some(now.to_api()),
+        links,
+        attributes: Some(Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes {
+            reason,
+            details,
+            identity,
+        })),
+        ..Default::default()
+    });
+    closed(step, event, false);
+}
+
+/// The run's own time is up: retry, cron or the end (spec 01 §7).
+pub(crate) fn run_timed_out(step: &mut Step<'_, '_>) {
+    let over = step.run.state.derived.start.execution_expiration().is_some_and(|end| end <= step.now());
+    let (retry_state, next) =
+        if over { (RetryState::Timeout, None) } else { after_failure(step, &workflow_timeout(), true) };
+    let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
+    task::force_close(step);
+    step.flush();
+    let event = step.closing_event(Attributes::WorkflowExecutionTimedOutEventAttributes(
+        WorkflowExecutionTimedOutEventAttributes {
+            retry_state: retry_state as i32,
+            new_execution_run_id: new_execution_run_id.clone(),
+        },
+    ));
+    closed(step, event, !new_execution_run_id.is_empty());
+}
+
+/// The failure that a run's timeout counts as.
+pub(crate) fn workflow_timeout() -> Failure {
+    Failure {
+        message: "workflow timeout".into(),
+        source: "Server".into(),
+        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
+            timeout_type: TimeoutType::StartToClose as i32,
+            last_heartbeat_details: None,
+        })),
+        ..Default::default()
+    }
+}
+
+/// Retry, else cron, else nothing; with the retry state for the close event.
+fn after_failure(
+    step: &Step<'_, '_>,
+    failure: &Failure,
+    timed_out: bool,
+) -> (RetryState, Option<WorkflowExecutionStartedEventAttributes>) {
+    let own = step.run.state.derived.start.event();
+    let decision = retry::decide(
+        own.retry_policy.as_ref(),
+        own.attempt,
+        step.now(),
+        step.run.state.derived.start.execution_expiration(),
+        Some(failure),
+        false,
+        retry::Kind::Workflow,
+    );
+    let state = match decision {
+        Decision::Retry { after } => {
+            let mut attributes = successor_attributes(step, ContinueAsNewInitiator::Retry);
+            attributes.attempt = own.attempt + 1;
+            attributes.continued_failure = Some(failure.clone());
+            attributes.first_workflow_task_backoff = Some(after.to_api());
+            if !timed_out {
+                attributes.last_completion_result = None;
+            }
+            return (RetryState::InProgress, Some(attributes));
+        }
+        Decision::Stop(state) => state,
+    };
+    let next = cron_delay(step).map(|backoff| {
+        let mut attributes = successor_attributes(step, ContinueAsNewInitiator::CronSchedule);
+        attributes.continued_failure = Some(failure.clone());
+        attributes.first_workflow_task_backoff = Some(backoff.to_api());
+        attributes
+    });
+    (state, next)
+}
+
+/// Time until the next cron run, whole seconds (spec 01 §9). `None` without a schedule or a next tick.
+fn cron_delay(step: &Step<'_, '_>) -> Option<Span> {
+    let start = &step.run.state.derived.start;
+    let spec = start.event().cron_schedule.as_str();
+    if spec.is_empty() {
+        return None;
+    }
+    next_cron(step.cx.cron, spec, start.execution_time(), step.now())
+}
+
+/// From a run's execution time to the first tick that is not before `now`, as a delay from `now`.
+pub(crate) fn next_cron(cron: &dyn CronTable, spec: &str, from: Timestamp, now: Timestamp) -> Option<Span> {
+    let mut tick = cron.next(spec, from).ok()??;
+    let mut steps = 0;
+    while tick < now {
+        let after = if steps < CRON_CATCH_UP_MAX { tick } else { Timestamp(now.0 - 1) };
+        tick = cron.next(spec, after).ok()??;
+        steps += 1;
+    }
+    const SECOND: i64 = 1_000_000_000;
+    Some(Span((tick.since(now).0 + SECOND - 1) / SECOND * SECOND))
+}
+
+/// Started attributes of the next run of the chain, as this run's were; the caller changes the rest.
+fn successor_attributes(step: &Step<'_, '_>, initiator: ContinueAsNewInitiator) -> WorkflowExecutionStartedEventAttributes {
+    let mut attributes = step.run.state.derived.start.event().clone();
+    attributes.continued_execution_run_id = alloc::format!("{}", step.run.key.run);
+    attributes.initiator = initiator as i32;
+    attributes.attempt = 1;
+    attributes.identity = String::new();
+    attributes.first_workflow_task_backoff = None;
+    attributes.eager_execution_accepted = false;
+    attributes
+}
+
+/// Creates the next run in the same transition. Returns its run id.
+fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEventAttributes) -> String {
+    let run = step.cx.ids.run_id(step.cx.now);
+    let run_id = alloc::format!("{run}");
+    attributes.original_execution_run_id = run_id.clone();
+    let new = NewRun {
+        key: RunKey { workflow: step.run.key.workflow.clone(), run },
+        request_id: step.cx.ids.uuid(),
+        attributes,
+        links: Vec::new(),
+        user_metadata: step.run.state.derived.start.user_metadata.clone(),
+        held: false,
+        signal: None,
+        eager: None,
+    };
+    let (execution, transition, _) = create(new, step.cx);
+    step.out.successor = Some(Box::new((execution, transition)));
+    run_id
+}
+
+/// What every end has in common (spec 01 §6.4).
+fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
+    task::clear(step);
+    activity::drop_all(step);
+    let retention = step.cx.namespace.retention;
+    let now = step.now();
+    let progress = &mut step.run.state.progress;
+    progress.buffer.events.clear();
+    progress.main.sticky = None;
+    progress.main.first_task_at = 0;
+    progress.main.held = false;
+    progress.main.delete_at = (now + retention).0;
+    query::release_all(step);
+    child::apply_close_policies(step);
+    if !continues {
+        report_to_parent(step, event);
+    }
+    step.out.current = Some(step.current_record());
+    step.touch();
+}
+
+fn report_to_parent(step: &mut Step<'_, '_>, event: HistoryEvent) {
+    let start = step.run.state.derived.start.event();
+    let Some(parent) = &start.parent_workflow_execution else { return };
+    let (Some(namespace), Some(run)) = (Uuid::parse(&start.parent_workflow_namespace_id), RunId::parse(&parent.run_id)) else {
+        return;
+    };
+    let parent = RunKey {
+        workflow: WorkflowKey { namespace: NamespaceId(namespace), workflow_id: parent.workflow_id.clone() },
+        run,
+    };
+    let news = ChildClosed {
+        initiated_event_id: start.parent_initiated_event_id,
+        child: step.run.key.to_api(),
+        first_run_id: start.first_execution_run_id.clone(),
+        workflow_type: step.run.state.derived.start.workflow_type().into(),
+        close_event: Box::new(event),
+    };
+    step.message(OutboxMessage::ChildClosed { parent, news: Box::new(news) });
+}

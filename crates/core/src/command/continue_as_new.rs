@@ -1,0 +1,83 @@
+//! ContinueAsNewWorkflowExecution (spec 01 §10): what the command leaves open comes from the old run.
+
+use alloc::{format, string::String};
+
+use prost::Message;
+use sempre_api::v1::{
+    command::ContinueAsNewWorkflowExecutionCommandAttributes,
+    enums::{ContinueAsNewInitiator, WorkflowTaskFailedCause as Cause},
+};
+
+use super::{CommandFailure, Completion, refuse_close_over_buffer};
+use crate::{Span, close, step::Step, validate};
+
+const CAUSE: Cause = Cause::BadContinueAsNewAttributes;
+const COMMAND: &str = "ContinueAsNewWorkflowExecutionCommand";
+
+pub(super) fn apply(
+    step: &mut Step<'_, '_>,
+    completion: &Completion,
+    mut a: ContinueAsNewWorkflowExecutionCommandAttributes,
+) -> Result<(), CommandFailure> {
+    refuse_close_over_buffer(step, completion)?;
+    normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
+    check_sizes(step, &a)?;
+    close::continue_as_new(step, completion.completed_event_id, a);
+    Ok(())
+}
+
+fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandAttributes) -> Result<(), String> {
+    let limits = step.cx.limits;
+    let start = &step.run.state.derived.start;
+    let old = start.event();
+    if a.workflow_type.as_ref().is_none_or(|t| t.name.is_empty()) {
+        a.workflow_type = old.workflow_type.clone();
+    }
+    let workflow_type = a.workflow_type.as_ref().map_or("", |t| &t.name);
+    let limit = limits.id_length_max;
+    if workflow_type.len() > limit {
+        let length = workflow_type.len();
+        return Err(format!(
+            "WorkflowType on {COMMAND} exceeds length limit. WorkflowType={workflow_type} Length={length} Limit={limit}"
+        ));
+    }
+    validate::task_queue(&mut a.task_queue, Some(start.task_queue()), limits)?;
+    let unset = |d: &Option<sempre_api::Duration>| d.as_ref().is_none_or(|d| d.seconds == 0 && d.nanos == 0);
+    if unset(&a.workflow_run_timeout) {
+        a.workflow_run_timeout = old.workflow_run_timeout;
+    }
+    if unset(&a.workflow_task_timeout) {
+        a.workflow_task_timeout = old.workflow_task_timeout;
+    }
+    validate::workflow_timeouts(
+        &old.workflow_execution_timeout,
+        &mut a.workflow_run_timeout,
+        &mut a.workflow_task_timeout,
+        limits,
+    )
+    .map_err(|e| format!("Invalid {} on {COMMAND}: {}. WorkflowType={workflow_type}", e.field, e.why))?;
+    Span::from_api(a.backoff_start_interval.as_ref())
+        .map_err(|e| format!("Invalid BackoffStartInterval on {COMMAND}: {e}. WorkflowType={workflow_type}"))?;
+    if let Some(policy) = &mut a.retry_policy {
+        validate::retry_policy(policy)?;
+    }
+    validate::cron(&a.cron_schedule, step.now(), step.cx.cron)?;
+    if a.initiator() == ContinueAsNewInitiator::Unspecified {
+        a.set_initiator(ContinueAsNewInitiator::Workflow);
+    }
+    Ok(())
+}
+
+fn check_sizes(step: &Step<'_, '_>, a: &ContinueAsNewWorkflowExecutionCommandAttributes) -> Result<(), CommandFailure> {
+    let limits = step.cx.limits;
+    if a.input.as_ref().is_some_and(|p| p.encoded_len() > limits.blob_size_max) {
+        let text = "ContinueAsNewWorkflowExecutionCommandAttributes. Input exceeds size limit.";
+        return Err(CommandFailure::too_large(CAUSE, text));
+    }
+    if validate::memo(a.memo.as_ref(), limits).is_err() {
+        let text = "ContinueAsNewWorkflowExecutionCommandAttributes. Memo exceeds size limit.";
+        return Err(CommandFailure::too_large(CAUSE, text));
+    }
+    validate::search_attributes(a.search_attributes.as_ref())
+        .map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
+}

@@ -1,0 +1,196 @@
+//! StartChildWorkflowExecution (spec 04 §4).
+
+use alloc::{boxed::Box, format, string::String};
+
+use prost::Message;
+use sempre_api::v1::{
+    command::StartChildWorkflowExecutionCommandAttributes,
+    enums::{ParentClosePolicy, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowTaskFailedCause as Cause},
+    history::{StartChildWorkflowExecutionInitiatedEventAttributes, history_event::Attributes},
+    workflowservice::StartWorkflowExecutionRequest,
+};
+
+use super::{CommandFailure, Completion, Notes, target, within_limit, write};
+use crate::{
+    state::derived::is_nil,
+    step::Step,
+    transition::{OutboxMessage, StartChild},
+    validate,
+};
+
+const CAUSE: Cause = Cause::BadStartChildExecutionAttributes;
+
+pub(super) fn apply(
+    step: &mut Step<'_, '_>,
+    completion: &mut Completion,
+    mut a: StartChildWorkflowExecutionCommandAttributes,
+    notes: Notes,
+) -> Result<(), CommandFailure> {
+    normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
+    check_sizes(step, &a)?;
+    let limit = step.cx.limits.pending_children_max;
+    let what = "pending child workflow executions";
+    within_limit(Cause::PendingChildWorkflowsLimitExceeded, what, pending(step, limit), limit)?;
+
+    let mut request = request(step, &a);
+    request.user_metadata = notes.user_metadata.clone();
+    completion.children_started.push(a.workflow_id.clone());
+    let event = initiated(step, completion, a);
+    let id = write(step, Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(Box::new(event)), notes);
+    request.request_id = format!("{}:{id}:0", step.run.key.run);
+
+    let parent = step.run.key.clone();
+    let root = step.run.state.derived.start.event().root_workflow_execution.clone();
+    step.message(OutboxMessage::StartChild(Box::new(StartChild {
+        initiated_event_id: id,
+        request,
+        root: root.unwrap_or_else(|| parent.to_api()),
+        parent,
+        parent_namespace: step.cx.namespace.name.clone(),
+    })));
+    Ok(())
+}
+
+#[expect(deprecated, reason = "the namespace is refused unless it is the run's own")]
+fn normalize(step: &Step<'_, '_>, a: &mut StartChildWorkflowExecutionCommandAttributes) -> Result<(), String> {
+    const COMMAND: &str = "StartChildWorkflowExecutionCommand";
+    target::own_namespace(step, &a.namespace)?;
+    let limits = step.cx.limits;
+    let limit = limits.id_length_max;
+    let namespace = &step.cx.namespace.name;
+    let id = &a.workflow_id;
+    let workflow_type = a.workflow_type.as_ref().map_or("", |t| &t.name);
+    if id.is_empty() {
+        return Err(format!(
+            "Required field WorkflowId is not set on {COMMAND}. WorkflowType={workflow_type} Namespace={namespace}"
+        ));
+    }
+    if workflow_type.is_empty() {
+        return Err(format!("Required field WorkflowType is not set on {COMMAND}. WorkflowId={id} Namespace={namespace}"));
+    }
+    for (field, value) in [("WorkflowId", id.as_str()), ("WorkflowType", workflow_type)] {
+        if value.len() > limit {
+            let length = value.len();
+            return Err(format!(
+                "{field} on {COMMAND} exceeds length limit. WorkflowId={id} WorkflowType={workflow_type} Namespace={namespace} Length={length} Limit={limit}"
+            ));
+        }
+    }
+    validate::workflow_timeouts(
+        &a.workflow_execution_timeout,
+        &mut a.workflow_run_timeout,
+        &mut a.workflow_task_timeout,
+        limits,
+    )
+    .map_err(|e| {
+        let (field, why) = (e.field, e.why);
+        format!("Invalid {field} on {COMMAND}: {why}. WorkflowId={id} WorkflowType={workflow_type} Namespace={namespace}")
+    })?;
+    if let Some(policy) = &mut a.retry_policy {
+        validate::retry_policy(policy)?;
+    }
+    validate::cron(&a.cron_schedule, step.now(), step.cx.cron)?;
+    validate::task_queue(&mut a.task_queue, Some(step.run.state.derived.start.task_queue()), limits)?;
+    validate::priority(a.priority.as_ref()).map_err(|e| format!("invalid priorities: {e}"))?;
+    if a.versioning_override.is_some() {
+        return Err("versioning overrides are not supported by this server".into());
+    }
+    if a.parent_close_policy() == ParentClosePolicy::Unspecified {
+        a.set_parent_close_policy(ParentClosePolicy::Terminate);
+    }
+    if a.workflow_id_reuse_policy() == WorkflowIdReusePolicy::Unspecified {
+        a.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
+    }
+    Ok(())
+}
+
+fn check_sizes(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes) -> Result<(), CommandFailure> {
+    let limits = step.cx.limits;
+    if a.input.as_ref().is_some_and(|p| p.encoded_len() > limits.blob_size_max) {
+        let text = "StartChildWorkflowExecutionCommandAttributes. Input exceeds size limit.";
+        return Err(CommandFailure::too_large(CAUSE, text));
+    }
+    if validate::memo(a.memo.as_ref(), limits).is_err() {
+        let text = "StartChildWorkflowExecutionCommandAttributes.Memo exceeds size limit.";
+        return Err(CommandFailure::too_large(CAUSE, text));
+    }
+    validate::search_attributes(a.search_attributes.as_ref())
+        .map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
+}
+
+/// Pending children without those whose end waits in the buffer (looked at only near the limit).
+fn pending(step: &Step<'_, '_>, limit: usize) -> usize {
+    let state = &step.run.state;
+    if state.derived.children.len() < limit {
+        return state.derived.children.len();
+    }
+    state.derived.children.keys().filter(|id| !state.progress.buffer.closes_child(**id)).count()
+}
+
+fn initiated(
+    step: &Step<'_, '_>,
+    completion: &Completion,
+    a: StartChildWorkflowExecutionCommandAttributes,
+) -> StartChildWorkflowExecutionInitiatedEventAttributes {
+    let (namespace, namespace_id) = target::namespace(step);
+    StartChildWorkflowExecutionInitiatedEventAttributes {
+        namespace,
+        namespace_id,
+        workflow_id: a.workflow_id,
+        workflow_type: a.workflow_type,
+        task_queue: a.task_queue,
+        input: a.input,
+        workflow_execution_timeout: a.workflow_execution_timeout,
+        workflow_run_timeout: a.workflow_run_timeout,
+        workflow_task_timeout: a.workflow_task_timeout,
+        parent_close_policy: a.parent_close_policy,
+        workflow_task_completed_event_id: completion.completed_event_id,
+        workflow_id_reuse_policy: a.workflow_id_reuse_policy,
+        retry_policy: a.retry_policy,
+        cron_schedule: a.cron_schedule,
+        header: a.header,
+        memo: a.memo,
+        search_attributes: a.search_attributes,
+        priority: a.priority,
+        ..Default::default()
+    }
+}
+
+/// The start as a client would make it. Its request id follows when the event has its id.
+#[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
+fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes) -> StartWorkflowExecutionRequest {
+    let parent = step.run.state.derived.start.event();
+    let (reuse, conflict) = match a.workflow_id_reuse_policy() {
+        WorkflowIdReusePolicy::TerminateIfRunning => {
+            (WorkflowIdReusePolicy::AllowDuplicate, WorkflowIdConflictPolicy::TerminateExisting)
+        }
+        reuse => (reuse, WorkflowIdConflictPolicy::Fail),
+    };
+    let mut request = StartWorkflowExecutionRequest {
+        namespace: step.cx.namespace.name.clone(),
+        workflow_id: a.workflow_id.clone(),
+        workflow_type: a.workflow_type.clone(),
+        task_queue: a.task_queue.clone(),
+        input: a.input.clone(),
+        workflow_execution_timeout: a.workflow_execution_timeout,
+        workflow_run_timeout: a.workflow_run_timeout,
+        workflow_task_timeout: a.workflow_task_timeout,
+        workflow_id_reuse_policy: reuse as i32,
+        workflow_id_conflict_policy: conflict as i32,
+        retry_policy: a.retry_policy.clone(),
+        cron_schedule: a.cron_schedule.clone(),
+        memo: a.memo.clone(),
+        search_attributes: a.search_attributes.clone(),
+        header: a.header.clone(),
+        priority: validate::merge_priority(parent.priority.as_ref(), a.priority.as_ref()),
+        ..Default::default()
+    };
+    // In an upsert these remove a field; in a start they mean nothing.
+    if let Some(memo) = &mut request.memo {
+        memo.fields.retain(|_, payload| !is_nil(payload));
+    }
+    if let Some(search) = &mut request.search_attributes {
+        search.indexed_fields.retain(|_, payload| !is_nil(payload));
+    }
+    request
+}

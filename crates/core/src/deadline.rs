@@ -1,0 +1,57 @@
+//! The one time at which a run wants to be woken: the earliest of everything that waits for the clock.
+
+use crate::{Span, Timestamp, activity, state::State};
+
+/// The earliest time at which [`crate::wake::wake`] has something to do; `None` if never.
+pub(crate) fn next(state: &State) -> Option<Timestamp> {
+    let progress = &state.progress.main;
+    if !state.derived.is_open() {
+        return at(progress.delete_at);
+    }
+    let mut next = Earliest(None);
+    next.add(state.derived.start.run_expiration());
+    next.add(state.derived.start.execution_expiration());
+    next.add(at(progress.first_task_at));
+    next.add(task(state).map(|(time, _)| time));
+    for timer in state.derived.timers.values() {
+        if !state.progress.buffer.fires_timer(timer.started_event_id) {
+            next.add(Some(Timestamp(timer.fire_at)));
+        }
+    }
+    next.add(activity::next_deadline(state));
+    next.0
+}
+
+/// Which timeout of the pending workflow task comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TaskTimeout {
+    /// Nobody took it from the sticky queue.
+    ScheduleToStart,
+    /// The worker did not answer.
+    StartToClose,
+}
+
+/// When the pending workflow task times out, if ever.
+pub(crate) fn task(state: &State) -> Option<(Timestamp, TaskTimeout)> {
+    let task = state.progress.main.task.as_ref()?;
+    if task.is_started() {
+        return Some((Timestamp(task.started_time) + Span(task.timeout), TaskTimeout::StartToClose));
+    }
+    let wait = task.sticky()?;
+    Some((Timestamp(task.scheduled_time) + wait, TaskTimeout::ScheduleToStart))
+}
+
+fn at(nanos: i64) -> Option<Timestamp> {
+    (nanos != 0).then_some(Timestamp(nanos))
+}
+
+struct Earliest(Option<Timestamp>);
+
+impl Earliest {
+    fn add(&mut self, time: Option<Timestamp>) {
+        self.0 = match (self.0, time) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}

@@ -1,0 +1,141 @@
+//! Queries: rejected, carried by a workflow task, or sent to a worker directly (spec 02 §6).
+
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    common::WorkflowType,
+    enums::{QueryRejectCondition, QueryResultType, TaskQueueKind, WorkflowExecutionStatus},
+    query::{WorkflowQuery, WorkflowQueryResult},
+    taskqueue::TaskQueue,
+    workflowservice::PollWorkflowTaskQueueResponse,
+};
+
+use crate::{
+    Refusal, Reply, Span,
+    step::Step,
+    transition::{HistoryWindow, QueryRoute, QueueKind},
+};
+
+/// Attempt of the pending task from which queries are refused: the workflow is failing.
+const FAILING_ATTEMPT: i32 = 3;
+
+/// Decides what happens to a query.
+pub(crate) fn query(
+    step: &mut Step<'_, '_>,
+    id: u64,
+    query: Box<WorkflowQuery>,
+    reject_condition: i32,
+) -> Result<Result<Reply, Refusal>, Refusal> {
+    let status = step.run.status();
+    let open = step.run.is_open();
+    let rejected = match QueryRejectCondition::try_from(reject_condition).unwrap_or_default() {
+        QueryRejectCondition::NotOpen => !open,
+        QueryRejectCondition::NotCompletedCleanly => !open && status != WorkflowExecutionStatus::Completed,
+        _ => false,
+    };
+    if rejected {
+        return Ok(Ok(Reply::QueryRejected { status: status as i32 }));
+    }
+    let (derived, progress) = (&step.run.state.derived.main, &step.run.state.progress.main);
+    let completed_tasks = derived.completed_tasks > 0;
+    if !open && !completed_tasks {
+        return Err(Refusal::WorkflowNotReady("Workflow execution closed before WorkflowTaskStarted event".into()));
+    }
+    if open && !derived.had_task && progress.task.is_none() {
+        return Err(Refusal::WorkflowNotReady("Workflow task is not scheduled yet.".into()));
+    }
+    if progress.task.as_ref().is_some_and(|t| t.attempt >= FAILING_ATTEMPT) {
+        return Err(Refusal::WorkflowNotReady("Unable to query workflow due to Workflow Task in failed state.".into()));
+    }
+    if completed_tasks && (!open || progress.task.is_none()) {
+        let route = route(step, *query);
+        return Ok(Ok(Reply::QueryDirect(Box::new(route))));
+    }
+    if step.run.queries.len() >= step.cx.limits.buffered_queries_max {
+        return Err(Refusal::busy(
+            "consistent query buffer is full, this may be caused by too many queries and workflow not able to process query fast enough",
+        ));
+    }
+    step.run.queries.insert(id, query);
+    Ok(Ok(Reply::QueryBuffered))
+}
+
+/// The asker has gone.
+pub(crate) fn drop_query(step: &mut Step<'_, '_>, id: u64) -> Result<Result<Reply, Refusal>, Refusal> {
+    step.run.queries.remove(&id);
+    Ok(Ok(Reply::Done))
+}
+
+/// Hands the results of a completed task to those who asked.
+pub(crate) fn answer(step: &mut Step<'_, '_>, results: BTreeMap<String, WorkflowQueryResult>) {
+    let limit = step.cx.limits.blob_size_max;
+    for (key, result) in results {
+        let Ok(id) = key.parse::<u64>() else { continue };
+        if step.run.queries.remove(&id).is_none() {
+            continue;
+        }
+        let too_large = result.answer.as_ref().is_some_and(|a| prost::Message::encoded_len(a) > limit);
+        let answer = if too_large {
+            Err(Refusal::QueryFailed { message: crate::refusal::text::BLOB_TOO_LARGE.into(), failure: None })
+        } else if result.result_type() == QueryResultType::Answered {
+            Ok(result.answer)
+        } else {
+            Err(Refusal::QueryFailed { message: result.error_message, failure: result.failure.map(Box::new) })
+        };
+        step.out.query_answers.push((id, answer));
+    }
+}
+
+/// No task will carry the waiting queries: they go to a worker directly, or are refused if the run
+/// closed before any task was completed.
+pub(crate) fn release_all(step: &mut Step<'_, '_>) {
+    for (id, query) in core::mem::take(&mut step.run.queries) {
+        if step.run.state.derived.main.completed_tasks > 0 {
+            let route = route(step, *query);
+            step.out.queries_released.push((id, route));
+        } else {
+            let refusal = Refusal::WorkflowNotReady("Workflow execution closed before WorkflowTaskStarted event".into());
+            step.out.query_answers.push((id, Err(refusal)));
+        }
+    }
+}
+
+/// The task that carried the queries has failed: they wait for the next one, unless the workflow keeps failing.
+pub(crate) fn task_lost(step: &mut Step<'_, '_>) {
+    if step.run.state.progress.main.attempt < FAILING_ATTEMPT {
+        return;
+    }
+    for (id, _) in core::mem::take(&mut step.run.queries) {
+        let refusal = Refusal::WorkflowNotReady("Unable to query workflow due to Workflow Task in failed state.".into());
+        step.out.query_answers.push((id, Err(refusal)));
+    }
+}
+
+fn route(step: &Step<'_, '_>, query: WorkflowQuery) -> QueryRoute {
+    let state = &step.run.state;
+    let normal = state.derived.start.task_queue();
+    let sticky = state.progress.main.sticky.as_ref().filter(|_| step.run.is_open()).map(|sticky| {
+        (step.queue(&sticky.queue, QueueKind::Workflow, true), Span(sticky.schedule_to_start))
+    });
+    let task = PollWorkflowTaskQueueResponse {
+        workflow_execution: Some(step.run.key.to_api()),
+        workflow_type: Some(WorkflowType { name: state.derived.start.workflow_type().into() }),
+        previous_started_event_id: state.derived.main.previous_started_event_id,
+        started_event_id: 0,
+        attempt: 1,
+        query: Some(query.clone()),
+        workflow_execution_task_queue: Some(TaskQueue {
+            name: normal.into(),
+            kind: TaskQueueKind::Normal as i32,
+            normal_name: String::new(),
+        }),
+        ..Default::default()
+    };
+    QueryRoute {
+        sticky,
+        normal: step.queue(normal, QueueKind::Workflow, false),
+        query,
+        task: Box::new(task),
+        window: HistoryWindow { from: 1, next: state.derived.main.next_event_id, virtual_events: Vec::new() },
+    }
+}

@@ -1,0 +1,93 @@
+//! Signals into a run (spec 04 §2).
+
+use alloc::string::ToString;
+
+use prost::Message;
+use sempre_api::v1::{
+    common::{
+        Link,
+        link::{self, WorkflowEvent, workflow_event},
+    },
+    enums::EventType,
+    history::{HistoryEvent, WorkflowExecutionSignaledEventAttributes, history_event::Attributes},
+    workflowservice::SignalWorkflowExecutionResponse,
+};
+
+use crate::{Refusal, Reply, input::SignalRequest, refusal::text, step::Step, task};
+
+/// Applies a signal, once per request id.
+pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<Result<Reply, Refusal>, Refusal> {
+    let link = request_link(step, &request.request_id, EventType::WorkflowExecutionSignaled);
+    let done = Ok(Ok(Reply::Signaled(SignalWorkflowExecutionResponse { link: Some(link) })));
+    if !request.request_id.is_empty() && step.run.signal_ids.contains(&request.request_id) {
+        return done;
+    }
+    step.require_open()?;
+    if let Some(source) = &request.source {
+        crate::cancel::check_source(step, source)?;
+    }
+    let received = step.run.state.derived.main.signal_count + step.run.state.progress.buffer.signals() as i64;
+    if received >= step.cx.limits.signals_max {
+        return Err(Refusal::invalid("exceeded workflow execution limit for signal events"));
+    }
+    if step.run.state.progress.main.closing && step.task_started() {
+        return Err(Refusal::busy(text::CLOSING));
+    }
+    if request.input.as_ref().is_some_and(|i| i.encoded_len() > step.cx.limits.blob_size_max) {
+        return Err(Refusal::invalid(text::BLOB_TOO_LARGE));
+    }
+    record(step, request);
+    Ok(done?)
+}
+
+/// Writes (or buffers) the Signaled event and schedules a task for it.
+pub(crate) fn record(step: &mut Step<'_, '_>, request: SignalRequest) {
+    if !request.request_id.is_empty() && step.run.signal_ids.insert(request.request_id.clone()) {
+        let main = &mut step.run.state.progress.main;
+        main.signal_rows += 1;
+        step.run.state.dirty.signal_ids.push((main.signal_rows, request.request_id.clone()));
+    }
+    let now = step.now();
+    step.buffer_event(HistoryEvent {
+        event_time: Some(now.to_api()),
+        links: request.links,
+        attributes: Some(Attributes::WorkflowExecutionSignaledEventAttributes(WorkflowExecutionSignaledEventAttributes {
+            signal_name: request.name,
+            input: request.input,
+            identity: request.identity,
+            header: request.header,
+            external_workflow_execution: request.source.map(|s| s.run.to_api()),
+            request_id: request.request_id,
+            ..Default::default()
+        })),
+        ..Default::default()
+    });
+    if request.with_start && step.run.state.progress.main.first_task_at != 0 {
+        step.run.state.progress.main.first_task_at = 0;
+    }
+    task::schedule_if_needed(step);
+}
+
+/// A link to the event that a request id stands for.
+pub(crate) fn request_link(step: &Step<'_, '_>, request_id: &str, event_type: EventType) -> Link {
+    event_link(
+        step,
+        workflow_event::Reference::RequestIdRef(workflow_event::RequestIdReference {
+            request_id: request_id.to_string(),
+            event_type: event_type as i32,
+        }),
+    )
+}
+
+/// A link to one of this run's events.
+pub(crate) fn event_link(step: &Step<'_, '_>, reference: workflow_event::Reference) -> Link {
+    let key = &step.run.key;
+    Link {
+        variant: Some(link::Variant::WorkflowEvent(WorkflowEvent {
+            namespace: step.cx.namespace.name.clone(),
+            workflow_id: key.workflow.workflow_id.clone(),
+            run_id: key.run.to_string(),
+            reference: Some(reference),
+        })),
+    }
+}

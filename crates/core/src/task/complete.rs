@@ -1,0 +1,243 @@
+//! RespondWorkflowTaskCompleted (spec 02 §2).
+
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    enums::{TimeoutType, WorkflowTaskFailedCause},
+    failure::{Failure, ServerFailureInfo, failure::FailureInfo},
+    history::{
+        HistoryEvent, WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes,
+        WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
+    },
+    workflowservice::{RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse},
+};
+
+use super::{
+    SERVER_IDENTITY, ScheduleHow, count_failure, fail_started, named_by, schedule, scheduled_attributes,
+    start::{begin, response},
+    started_attributes,
+};
+use crate::{
+    Refusal, Reply, Span, TaskToken, Timestamp, activity, close,
+    command::{self, CommandFailure, Completion},
+    input::Poller,
+    query,
+    state::{Sticky, Task},
+    step::{Saved, Step},
+};
+
+/// Poll request id of tasks that are started in the reply to a completion.
+const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
+/// Sticky schedule-to-start timeout when the worker names none.
+const STICKY_TIMEOUT_DEFAULT: Span = Span::seconds(10);
+
+/// Carries out a completion.
+pub(crate) fn complete(
+    step: &mut Step<'_, '_>,
+    token: &TaskToken,
+    mut request: RespondWorkflowTaskCompletedRequest,
+) -> Result<Result<Reply, Refusal>, Refusal> {
+    let task = named_by(step, token)?.clone();
+    command::check_sequence(&request.commands)?;
+    if !request.messages.is_empty() {
+        return Err(Refusal::Unimplemented("workflow updates are not built yet: a completion may not carry messages".into()));
+    }
+    let heartbeat = request.force_create_new_workflow_task && request.commands.is_empty();
+    if heartbeat && step.now() > Timestamp(task.original_scheduled_time) + step.cx.limits.task_heartbeat_max {
+        return Ok(heartbeat_timed_out(step, &task));
+    }
+    // Commands may fail half-way; everything they did is then undone.
+    let saved = (!request.commands.is_empty()).then(|| step.save());
+    let mut completion = Completion {
+        completed_event_id: 0,
+        identity: request.identity.clone(),
+        had_buffered: !step.run.state.progress.buffer.is_empty(),
+        eager: Vec::new(),
+        force_task: false,
+        children_started: Vec::new(),
+    };
+    completion.completed_event_id = write_completed(step, &task, &request);
+    step.run.state.progress.main.sticky = sticky(&request);
+    for command in core::mem::take(&mut request.commands) {
+        if !step.run.is_open() {
+            break;
+        }
+        if let Err(failure) = command::apply(step, &mut completion, command) {
+            return match saved {
+                Some(saved) => commands_failed(step, *saved, &task, &request, failure),
+                None => Err(Refusal::invalid(failure_text(&failure))),
+            };
+        }
+    }
+    let activity_tasks = if step.run.is_open() {
+        let identity = request.identity.clone();
+        completion.eager.iter().filter_map(|id| activity::start_eager(step, *id, &identity)).collect()
+    } else {
+        Vec::new()
+    };
+    query::answer(step, core::mem::take(&mut request.query_results));
+    let inline = next_task(step, &task, &request, &completion, heartbeat);
+    let mut answer = RespondWorkflowTaskCompletedResponse { activity_tasks, ..Default::default() };
+    let window = inline.map(|(task, window)| {
+        answer.workflow_task = Some(task);
+        window
+    });
+    Ok(Ok(Reply::WorkflowTaskCompleted { response: Box::new(answer), inline: window }))
+}
+
+/// Writes WorkflowTaskCompleted, before it the Scheduled and Started of a transient task; ends the task.
+#[allow(deprecated)]
+fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkflowTaskCompletedRequest) -> i64 {
+    materialize(step, task);
+    let id = step.event(Attributes::WorkflowTaskCompletedEventAttributes(Box::new(WorkflowTaskCompletedEventAttributes {
+        scheduled_event_id: task.scheduled_event_id,
+        started_event_id: task.started_event_id,
+        identity: request.identity.clone(),
+        binary_checksum: request.binary_checksum.clone(),
+        worker_version: request.worker_version_stamp.clone(),
+        sdk_metadata: request.sdk_metadata.clone(),
+        metering_metadata: request.metering_metadata.clone(),
+        deployment: request.deployment.clone(),
+        versioning_behavior: request.versioning_behavior,
+        worker_deployment_name: request
+            .deployment_options
+            .as_ref()
+            .map_or_else(String::new, |options| options.deployment_name.clone()),
+        ..Default::default()
+    })));
+    let main = &mut step.run.state.progress.main;
+    main.task = None;
+    main.attempt = 1;
+    main.task_problems = 0;
+    main.closing = false;
+    id
+}
+
+/// Writes the events of a transient task, with the times at which they happened.
+fn materialize(step: &mut Step<'_, '_>, task: &Task) {
+    if !task.transient {
+        return;
+    }
+    let normal: String = step.run.state.derived.start.task_queue().into();
+    for (time, attributes) in
+        [(task.scheduled_time, scheduled_attributes(task, &normal)), (task.started_time, started_attributes(task))]
+    {
+        let event =
+            HistoryEvent { event_time: Some(Timestamp(time).to_api()), attributes: Some(attributes), ..Default::default() };
+        step.write(event);
+    }
+}
+
+fn sticky(request: &RespondWorkflowTaskCompletedRequest) -> Option<Sticky> {
+    let attributes = request.sticky_attributes.as_ref()?;
+    let queue = attributes.worker_task_queue.as_ref().map(|q| q.name.clone()).filter(|name| !name.is_empty())?;
+    let wait = Span::from_api(attributes.schedule_to_start_timeout.as_ref()).ok().and_then(Span::some);
+    Some(Sticky { queue, schedule_to_start: wait.unwrap_or(STICKY_TIMEOUT_DEFAULT).0 })
+}
+
+/// Schedules the next task if one is needed; starts it at once if the worker takes it with the answer.
+fn next_task(
+    step: &mut Step<'_, '_>,
+    task: &Task,
+    request: &RespondWorkflowTaskCompletedRequest,
+    completion: &Completion,
+    heartbeat: bool,
+) -> Option<(sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse, crate::transition::HistoryWindow)> {
+    if !step.run.is_open() {
+        query::release_all(step);
+        return None;
+    }
+    let needed = request.force_create_new_workflow_task
+        || completion.had_buffered
+        || completion.force_task
+        || !step.run.state.progress.buffer.is_empty();
+    if !needed {
+        query::release_all(step);
+        return None;
+    }
+    let inline = request.return_new_workflow_task;
+    schedule(step, if inline { ScheduleHow::Kept } else { ScheduleHow::Offered });
+    if heartbeat && let Some(next) = step.run.state.progress.main.task.as_mut() {
+        next.original_scheduled_time = task.original_scheduled_time;
+    }
+    if !inline {
+        return None;
+    }
+    let poller = Poller {
+        identity: request.identity.clone(),
+        request_id: INLINE_REQUEST_ID.into(),
+        worker_version: request.worker_version_stamp.as_ref().cloned(),
+    };
+    begin(step, poller);
+    let stays_sticky = step.run.state.progress.main.sticky.is_some();
+    Some(response(step, stays_sticky))
+}
+
+/// The worker kept a task alive with heartbeats for too long (spec 02 §2.2 step 1).
+fn heartbeat_timed_out(step: &mut Step<'_, '_>, task: &Task) -> Result<Reply, Refusal> {
+    materialize(step, task);
+    step.event(Attributes::WorkflowTaskTimedOutEventAttributes(WorkflowTaskTimedOutEventAttributes {
+        scheduled_event_id: task.scheduled_event_id,
+        started_event_id: task.started_event_id,
+        timeout_type: TimeoutType::StartToClose as i32,
+    }));
+    let main = &mut step.run.state.progress.main;
+    main.task = None;
+    main.sticky = None;
+    main.attempt = 1;
+    query::task_lost(step);
+    schedule(step, ScheduleHow::Offered);
+    Err(Refusal::not_found("workflow task heartbeat timeout"))
+}
+
+fn failure_text(failure: &CommandFailure) -> String {
+    if failure.message.is_empty() {
+        format!("{:?}", failure.cause)
+    } else {
+        format!("{:?}: {}", failure.cause, failure.message)
+    }
+}
+
+/// A command was refused: undo, write WorkflowTaskFailed, schedule the next task (spec 02 §2.3).
+#[allow(deprecated)]
+fn commands_failed(
+    step: &mut Step<'_, '_>,
+    saved: Saved,
+    task: &Task,
+    request: &RespondWorkflowTaskCompletedRequest,
+    failure: CommandFailure,
+) -> Result<Result<Reply, Refusal>, Refusal> {
+    step.restore(saved);
+    let message = failure_text(&failure);
+    let refusal = Refusal::invalid(message.clone());
+    let unhandled = failure.cause == WorkflowTaskFailedCause::UnhandledCommand;
+    if task.transient && !unhandled && !failure.terminate {
+        return Err(refusal);
+    }
+    fail_started(
+        step,
+        WorkflowTaskFailedEventAttributes {
+            cause: failure.cause as i32,
+            failure: Some(Failure {
+                message: message.clone(),
+                source: "Server".into(),
+                failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: false })),
+                ..Default::default()
+            }),
+            identity: request.identity.clone(),
+            binary_checksum: request.binary_checksum.clone(),
+            worker_version: request.worker_version_stamp.clone(),
+            ..Default::default()
+        },
+    );
+    if failure.terminate {
+        step.flush();
+        close::terminate(step, message, None, SERVER_IDENTITY.into(), Vec::new());
+        return Ok(Err(refusal));
+    }
+    count_failure(step);
+    step.run.state.progress.main.closing = unhandled;
+    query::task_lost(step);
+    schedule(step, ScheduleHow::Offered);
+    Ok(Err(refusal))
+}

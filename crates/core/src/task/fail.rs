@@ -1,0 +1,52 @@
+//! RespondWorkflowTaskFailed (spec 02 §4).
+
+use alloc::format;
+
+use sempre_api::v1::{
+    enums::WorkflowTaskFailedCause, failure::Failure, history::WorkflowTaskFailedEventAttributes,
+    workflowservice::RespondWorkflowTaskFailedRequest,
+};
+
+use super::{ScheduleHow, count_failure, fail_started, named_by, schedule};
+use crate::{Refusal, Reply, TaskToken, close, query, retry, step::Step};
+
+/// The worker could not process the task.
+#[allow(deprecated)]
+pub(crate) fn fail(
+    step: &mut Step<'_, '_>,
+    token: &TaskToken,
+    request: RespondWorkflowTaskFailedRequest,
+) -> Result<Result<Reply, Refusal>, Refusal> {
+    step.require_open()?;
+    named_by(step, token)?;
+    let cause = request.cause();
+    let failure = request.failure.map(|f| limited(f, step.cx.limits.blob_size_max));
+    fail_started(
+        step,
+        WorkflowTaskFailedEventAttributes {
+            cause: cause as i32,
+            failure,
+            identity: request.identity,
+            binary_checksum: request.binary_checksum,
+            worker_version: request.worker_version,
+            ..Default::default()
+        },
+    );
+    count_failure(step);
+    query::task_lost(step);
+    if cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
+        close::terminate(step, format!("{cause:?}"), None, super::SERVER_IDENTITY.into(), alloc::vec::Vec::new());
+    } else {
+        schedule(step, ScheduleHow::Offered);
+    }
+    Ok(Ok(Reply::Done))
+}
+
+/// A failure over the limit is replaced by one that says so (spec 02 §4).
+fn limited(failure: Failure, bytes_max: usize) -> Failure {
+    if prost::Message::encoded_len(&failure) <= bytes_max {
+        return failure;
+    }
+    let cause = retry::truncate_failure(failure, bytes_max / 2);
+    retry::too_large_failure("Failure exceeds size limit.", Some(cause))
+}
