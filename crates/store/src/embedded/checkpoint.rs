@@ -15,7 +15,7 @@ use crate::{Fence, StoreError, Table, split_stream_key};
 use super::{
     Shared,
     cold::{Change, ColdWriter},
-    limits::{CHUNK_BYTES_MAX, RETRY_DELAYS, SLICE_BYTES, SLICE_ROWS},
+    limits::{CHUNK_BYTES_MAX, RETRY_DELAYS, SLICE_BYTES},
     overlay::{ColdPrefixes, Overlay, Rows},
     record::Position,
 };
@@ -167,7 +167,7 @@ fn write(shared: &Shared, cold: &mut ColdWriter, job: &Job) -> Result<(), StoreE
         let mut slice = Vec::new();
         let mut bytes = 0;
         let mut rows = 0;
-        while slice.len() < SLICE_ROWS
+        while slice.len() < shared.options.slice_rows
             && bytes < SLICE_BYTES
             && let Some((change, merged)) = changes.next()
         {

@@ -20,9 +20,6 @@ pub(crate) const GROUP_BYTES_MAX: usize = 8 << 20;
 /// How much may wait for the log.
 pub(crate) const QUEUE_BYTES_MAX: usize = 64 << 20;
 
-/// Rows that a checkpoint writes in one transaction.
-pub(crate) const SLICE_ROWS: usize = 4000;
-
 /// Bytes that a checkpoint writes in one transaction, whatever the number of rows.
 pub(crate) const SLICE_BYTES: usize = 4 << 20;
 

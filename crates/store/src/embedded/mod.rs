@@ -66,6 +66,8 @@ pub struct EmbeddedOptions {
     pub log_bytes: u64,
     /// How long after the last commit a checkpoint begins.
     pub idle_checkpoint: Duration,
+    /// Rows that a checkpoint writes in one transaction; fewer disturb others less and take longer.
+    pub slice_rows: usize,
     /// SQLite's cache for checkpoints.
     pub cold_cache_bytes: usize,
 }
@@ -77,6 +79,7 @@ impl Default for EmbeddedOptions {
             overlay_bytes: 32 << 20,
             log_bytes: 64 << 20,
             idle_checkpoint: Duration::from_secs(30),
+            slice_rows: 4000,
             cold_cache_bytes: 16 << 20,
         }
     }
@@ -216,8 +219,8 @@ impl EmbeddedStore {
 
     fn open_folder(folder: Folder, mut options: EmbeddedOptions, files: Arc<dyn LogFiles>) -> Result<EmbeddedStore, StoreError> {
         options.segment_bytes = options.segment_bytes.next_multiple_of(BLOCK_BYTES);
-        if options.segment_bytes < SEGMENT_BYTES_MIN || options.overlay_bytes == 0 || options.log_bytes == 0 {
-            let what = format!("segment_bytes is at least {SEGMENT_BYTES_MIN}, overlay_bytes and log_bytes are more than 0");
+        if options.segment_bytes < SEGMENT_BYTES_MIN || options.overlay_bytes == 0 || options.log_bytes == 0 || options.slice_rows == 0 {
+            let what = format!("segment_bytes is at least {SEGMENT_BYTES_MIN}, overlay_bytes, log_bytes and slice_rows are more than 0");
             return Err(StoreError::Options { what });
         }
         let (cold, info) = ColdWriter::open(&folder.cold(), options.cold_cache_bytes)?;

@@ -22,7 +22,7 @@ pub enum Fault {
     ShortWrite,
     /// The operation answers EIO and does half of its work; later ones work.
     Eio,
-    /// The operation answers that the disk is full, and so do all later extensions until [`Disk::heal`].
+    /// The operation answers that the disk is full, and so do all later extensions; see also [`Disk::set_full`].
     Full,
 }
 
@@ -64,6 +64,10 @@ impl Disk {
 
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.state().full
     }
 
     /// What is on the disk after a power loss: each block that was not synced is there or not, by chance.
@@ -128,6 +132,19 @@ impl State {
     }
 }
 
+impl State {
+    /// Like [`State::step`] for what cannot be half done.
+    fn step_whole(&mut self) -> io::Result<()> {
+        match self.step()? {
+            None => Ok(()),
+            Some(fault) => {
+                self.dead |= fault == Fault::ShortWrite;
+                Err(io::Error::from_raw_os_error(5))
+            }
+        }
+    }
+}
+
 impl LogFiles for Disk {
     fn list(&self) -> io::Result<Vec<u32>> {
         Ok(self.state().files.keys().copied().collect())
@@ -138,7 +155,7 @@ impl LogFiles for Disk {
     }
 
     fn create(&self, segment: u32) -> io::Result<Box<dyn LogFile>> {
-        self.state().step()?;
+        self.state().step_whole()?;
         if self.state().full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -163,7 +180,7 @@ impl LogFile for Handle {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step()?;
+        state.step_whole()?;
         state.files.get_mut(&self.segment).unwrap().current.resize(usize::try_from(len).unwrap(), 0);
         Ok(())
     }
@@ -203,9 +220,7 @@ impl LogFile for Handle {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.state();
-        if state.step()?.is_some() {
-            return Err(io::Error::from_raw_os_error(5));
-        }
+        state.step_whole()?;
         state.syncs += 1;
         let file = state.files.get_mut(&self.segment).unwrap();
         file.durable = file.current.clone();

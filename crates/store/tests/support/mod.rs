@@ -75,6 +75,7 @@ pub fn small_options() -> EmbeddedOptions {
         overlay_bytes: 64 << 10,
         log_bytes: 256 << 10,
         idle_checkpoint: Duration::from_secs(3600),
+        slice_rows: 5,
         cold_cache_bytes: 1 << 20,
     }
 }
