@@ -1,11 +1,8 @@
 //! What commands about other workflows have in common.
 
-use alloc::string::String;
+use alloc::{format, string::String};
 
-use crate::{
-    state::ExternalKind,
-    step::Step,
-};
+use crate::{RunId, state::ExternalKind, step::Step};
 
 /// The text for a namespace that is not the run's own; an empty one is.
 pub(super) fn own_namespace(step: &Step<'_, '_>, namespace: &str) -> Result<(), &'static str> {
@@ -19,9 +16,9 @@ pub(super) fn own_namespace(step: &Step<'_, '_>, namespace: &str) -> Result<(), 
     }
 }
 
-/// A workflow id that is set and not too long, as (what is wrong, its place in the text).
+/// Empty (the current run) or a UUID.
 pub(super) fn is_run_id(run_id: &str) -> bool {
-    run_id.is_empty() || crate::RunId::parse(run_id).is_some()
+    run_id.is_empty() || RunId::parse(run_id).is_some()
 }
 
 /// Pending requests of a kind without those whose answer waits in the buffer.
@@ -36,5 +33,5 @@ pub(super) fn pending(step: &Step<'_, '_>, kind: ExternalKind) -> usize {
 
 /// Name and id of the run's namespace, for events.
 pub(super) fn namespace(step: &Step<'_, '_>) -> (String, String) {
-    (step.cx.namespace.name.clone(), alloc::format!("{}", step.cx.namespace.id))
+    (step.cx.namespace.name.clone(), format!("{}", step.cx.namespace.id))
 }
