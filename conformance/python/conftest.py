@@ -77,6 +77,13 @@ async def eventually(what: str, ask: Callable[[], Awaitable[T | None]]) -> T:
     raise AssertionError(f"never happened: {what}")
 
 
+async def connected(address: str) -> Client | None:
+    try:
+        return await Client.connect(address)
+    except RuntimeError:
+        return None
+
+
 @pytest.fixture
 def address() -> str:
     return os.environ["SEMPRE_ADDRESS"]
@@ -84,5 +91,6 @@ def address() -> str:
 
 @pytest.fixture
 async def case(request: pytest.FixtureRequest, address: str) -> Case:
-    client = await Client.connect(address)
+    # A server may listen before it is able to answer.
+    client = await eventually("the server answers", lambda: connected(address))
     return Case(client, request.node.name.removeprefix("test_"))

@@ -16,8 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, UntypedWorkflow,
-    WorkflowFetchHistoryOptions, WorkflowStartOptions,
+    Client, ClientOptions, Connection, ConnectionOptions, UntypedWorkflow, WorkflowFetchHistoryOptions, WorkflowStartOptions,
 };
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_sdk::runtime::RuntimeOptions;
@@ -44,13 +43,10 @@ impl Case {
     /// Connects to the server; `name` is made unique.
     pub async fn new(name: &str) -> Outcome<Self> {
         let server = Server::shared()?;
-        let client = connect(server.address()).await?;
+        // A server may listen before it is able to answer.
+        let client = eventually("the server answers", async || Ok(connect(server.address()).await.ok())).await?;
         let name = format!("{name}-{}", unique());
-        Ok(Self {
-            client,
-            name,
-            _server: server,
-        })
+        Ok(Self { client, name, _server: server })
     }
 
     /// Worker options for the task queue of this test.
@@ -69,78 +65,43 @@ impl Case {
     }
 
     /// Runs a worker while `body` runs, then shuts it down in order.
-    pub async fn run<T>(
-        &self,
-        options: WorkerOptions,
-        body: impl Future<Output = Outcome<T>>,
-    ) -> Outcome<T> {
+    pub async fn run<T>(&self, options: WorkerOptions, body: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
         let mut worker = Worker::new(&runtime, self.client.clone(), options)?;
         let stop = worker.shutdown_handle();
-        let work = async {
-            worker
-                .run()
-                .await
-                .expect("the worker runs until it is stopped")
-        };
+        let work = async { worker.run().await.expect("the worker runs until it is stopped") };
         let body = async {
             let outcome = body.await;
             stop();
             outcome
         };
         let both = async { tokio::join!(work, body).1 };
-        tokio::time::timeout(CASE_DURATION_MAX, both)
-            .await
-            .map_err(|_| format!("{}: not done after {CASE_DURATION_MAX:?}", self.name))?
+        tokio::time::timeout(CASE_DURATION_MAX, both).await.map_err(|_| format!("{}: not done after {CASE_DURATION_MAX:?}", self.name))?
     }
 
     /// The events of the current run of the workflow, or of run `run_id`.
-    pub async fn events(
-        &self,
-        workflow_id: &str,
-        run_id: Option<&str>,
-    ) -> Outcome<Vec<HistoryEvent>> {
+    pub async fn events(&self, workflow_id: &str, run_id: Option<&str>) -> Outcome<Vec<HistoryEvent>> {
         let handle = match run_id {
-            None => self
-                .client
-                .get_workflow_handle::<UntypedWorkflow>(workflow_id),
+            None => self.client.get_workflow_handle::<UntypedWorkflow>(workflow_id),
             Some(run_id) => temporalio_client::WorkflowHandle::new(
                 self.client.clone(),
-                temporalio_client::WorkflowExecutionInfo::builder()
-                    .namespace("default")
-                    .workflow_id(workflow_id)
-                    .run_id(run_id)
-                    .build(),
+                temporalio_client::WorkflowExecutionInfo::builder().namespace("default").workflow_id(workflow_id).run_id(run_id).build(),
             ),
         };
-        Ok(handle
-            .fetch_history(WorkflowFetchHistoryOptions::default())
-            .into_events()
-            .await?)
+        Ok(handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await?)
     }
 
     /// The names of those events, one word per event: `WorkflowExecutionStarted`.
     pub async fn event_names(&self, workflow_id: &str) -> Outcome<Vec<String>> {
-        Ok(self
-            .events(workflow_id, None)
-            .await?
-            .iter()
-            .map(event_name)
-            .collect())
+        Ok(self.events(workflow_id, None).await?.iter().map(event_name).collect())
     }
 }
 
 /// Connects a client of the default namespace.
 pub async fn connect(address: &str) -> Outcome<Client> {
-    let options =
-        ConnectionOptions::new(format!("http://{address}").parse::<temporalio_client::Url>()?)
-            .identity("conformance")
-            .build();
+    let options = ConnectionOptions::new(format!("http://{address}").parse::<temporalio_client::Url>()?).identity("conformance").build();
     let connection = Connection::connect(options).await?;
-    Ok(Client::new(
-        connection,
-        ClientOptions::new("default").build(),
-    )?)
+    Ok(Client::new(connection, ClientOptions::new("default").build())?)
 }
 
 /// `EVENT_TYPE_TIMER_FIRED` as `TimerFired`.
@@ -156,10 +117,7 @@ pub fn event_name(event: &HistoryEvent) -> String {
 }
 
 /// Asks until the answer is there. For what the protocol lets become visible later, as lists may.
-pub async fn eventually<T, F: Future<Output = Outcome<Option<T>>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> Outcome<T> {
+pub async fn eventually<T, F: Future<Output = Outcome<Option<T>>>>(what: &str, mut ask: impl FnMut() -> F) -> Outcome<T> {
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(20) {
         if let Some(answer) = ask().await? {
@@ -180,16 +138,10 @@ pub fn same<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> Outcome {
 
 /// Fails unless `holds`.
 pub fn check(what: &str, holds: bool) -> Outcome {
-    if holds {
-        Ok(())
-    } else {
-        Err(format!("does not hold: {what}").into())
-    }
+    if holds { Ok(()) } else { Err(format!("does not hold: {what}").into()) }
 }
 
 fn unique() -> String {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .expect("the clock is past 1970");
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is past 1970");
     format!("{:x}-{:x}", std::process::id(), since.as_nanos())
 }

@@ -22,17 +22,12 @@ static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 impl Server {
     /// The server all tests of this process use.
     pub fn shared() -> Outcome<Arc<Self>> {
-        let mut shared = SHARED
-            .lock()
-            .map_err(|_| "the server did not start for another test")?;
+        let mut shared = SHARED.lock().map_err(|_| "the server did not start for another test")?;
         if let Some(server) = shared.upgrade() {
             return Ok(server);
         }
         let server = Arc::new(match std::env::var("SEMPRE_ADDRESS") {
-            Ok(address) => Self {
-                address,
-                child: None,
-            },
+            Ok(address) => Self { address, child: None },
             Err(_) => Self::start()?,
         });
         *shared = Arc::downgrade(&server);
@@ -46,17 +41,9 @@ impl Server {
 
     fn start() -> Outcome<Self> {
         let binary = binary()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut child = Command::new(&binary)
-            .args([
-                "server",
-                "start-dev",
-                "--ip",
-                "127.0.0.1",
-                "--headless",
-                "--log-level",
-                "error",
-            ])
+            .args(["server", "start-dev", "--ip", "127.0.0.1", "--headless", "--log-level", "error"])
             .args(["--port", &port.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -74,10 +61,7 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(Self {
-            address: address.to_string(),
-            child: Some(child),
-        })
+        Ok(Self { address: address.to_string(), child: Some(child) })
     }
 }
 
@@ -91,6 +75,16 @@ impl Drop for Server {
     }
 }
 
+/// A port nobody listens on, below those the system hands out: between this probe and the start of the server no
+/// connection can take it.
+fn free_port() -> Outcome<u16> {
+    let seed = std::process::id() as u16 % 10_000;
+    (0..10_000)
+        .map(|step| 20_000 + (seed + step) % 10_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .ok_or_else(|| "no free port from 20000 to 29999".into())
+}
+
 /// `SEMPRE_BIN`, or the `sempre` built beside this test.
 fn binary() -> Outcome<PathBuf> {
     if let Some(path) = std::env::var_os("SEMPRE_BIN") {
@@ -98,9 +92,7 @@ fn binary() -> Outcome<PathBuf> {
     }
     let test = std::env::current_exe()?;
     let folders = test.ancestors().skip(1).take(2);
-    let found = folders
-        .map(|folder| folder.join("sempre"))
-        .find(|path| path.is_file());
+    let found = folders.map(|folder| folder.join("sempre")).find(|path| path.is_file());
     found.ok_or_else(|| {
         "no server to test: build it with `cargo build -p sempre`, or set SEMPRE_BIN to a binary \
          or SEMPRE_ADDRESS to host:port"

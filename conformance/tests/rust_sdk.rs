@@ -1,10 +1,7 @@
 //! The official Rust SDK against the server, one behaviour per test.
 //!
 //! Each test has its own task queue and worker. Where a history cannot vary, the whole of it is asserted.
-#![allow(
-    missing_docs,
-    reason = "the macros of the SDK make public items for each workflow and activity"
-)]
+#![allow(missing_docs, reason = "the macros of the SDK make public items for each workflow and activity")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,14 +9,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use sempre_conformance::{Case, Outcome, check, event_name, eventually, same};
-use temporalio_client::errors::{
-    WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError, WorkflowStartError,
-};
+use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError, WorkflowQueryError, WorkflowStartError};
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::{
-    QueryRejectCondition, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecutionStatus,
-    WorkflowGetResultOptions, WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions,
-    WorkflowQueryOptions, WorkflowSignalOptions, WorkflowTerminateOptions, tonic,
+    QueryRejectCondition, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowListOptions, WorkflowQueryOptions, WorkflowSignalOptions,
+    WorkflowTerminateOptions, tonic,
 };
 use temporalio_common::error::IncomingError;
 use temporalio_common::protos::temporal::api::common::v1::WorkflowType;
@@ -33,11 +28,9 @@ use temporalio_common::{MemoValue, MemoValues, RetryPolicy};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
 use temporalio_sdk::{
-    ActivityCancellationType, ActivityExecutionError, ActivityOptions, ApplicationFailure,
-    CancellableFuture, ChildWorkflowOptions, ContinueAsNewOptions, LocalActivityOptions,
-    ParentClosePolicy, SignalWorkflowOptions, SyncWorkflowContext, TimerResult,
-    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult,
-    WorkflowTermination,
+    ActivityCancellationType, ActivityExecutionError, ActivityOptions, ApplicationFailure, CancellableFuture, ChildWorkflowOptions,
+    ContinueAsNewOptions, LocalActivityOptions, ParentClosePolicy, SignalWorkflowOptions, SyncWorkflowContext, TimerResult,
+    WorkflowCancellationToken, WorkflowContext, WorkflowContextView, WorkflowResult, WorkflowTermination,
 };
 use tokio::sync::Notify;
 
@@ -47,11 +40,7 @@ const SOON: Duration = Duration::from_millis(100);
 const ATTEMPT: Duration = Duration::from_secs(30);
 
 fn quick_retry(attempts: u32) -> RetryPolicy {
-    RetryPolicy::builder()
-        .initial_interval(Duration::from_millis(50))
-        .backoff_coefficient(1.0)
-        .maximum_attempts(attempts)
-        .build()
+    RetryPolicy::builder().initial_interval(Duration::from_millis(50)).backoff_coefficient(1.0).maximum_attempts(attempts).build()
 }
 
 fn activity() -> ActivityOptions {
@@ -76,59 +65,36 @@ struct Steps {
 #[activities]
 impl Steps {
     #[activity]
-    async fn greet(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        name: String,
-    ) -> Result<String, ActivityError> {
+    async fn greet(self: Arc<Self>, _ctx: ActivityContext, name: String) -> Result<String, ActivityError> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         Ok(format!("Hello, {name}!"))
     }
 
     #[activity]
-    async fn fail_times(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        times: u32,
-    ) -> Result<u32, ActivityError> {
+    async fn fail_times(self: Arc<Self>, ctx: ActivityContext, times: u32) -> Result<u32, ActivityError> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         if ctx.info().attempt <= times {
-            return Err(ActivityError::application(ApplicationFailure::new(
-                "not yet",
-            )));
+            return Err(ActivityError::application(ApplicationFailure::new("not yet")));
         }
         Ok(ctx.info().attempt)
     }
 
     #[activity]
-    async fn decline(
-        self: Arc<Self>,
-        _ctx: ActivityContext,
-        card: String,
-    ) -> Result<(), ActivityError> {
+    async fn decline(self: Arc<Self>, _ctx: ActivityContext, card: String) -> Result<(), ActivityError> {
         self.attempts.fetch_add(1, Ordering::Relaxed);
         Err(ActivityError::application(
-            ApplicationFailure::builder(format!("card {card} declined"))
-                .type_name("Declined".to_owned())
-                .non_retryable(true)
-                .build(),
+            ApplicationFailure::builder(format!("card {card} declined")).type_name("Declined".to_owned()).non_retryable(true).build(),
         ))
     }
 
     /// Counts to `goal`, fails in the middle, and goes on from what the heartbeat kept.
     #[activity]
-    async fn count(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        goal: u32,
-    ) -> Result<(u32, u32), ActivityError> {
+    async fn count(self: Arc<Self>, ctx: ActivityContext, goal: u32) -> Result<(u32, u32), ActivityError> {
         let kept: u32 = ctx.heartbeat_details().deserialize()?.unwrap_or(0);
         for step in kept + 1..=goal {
             ctx.record_heartbeat(step).await?;
             if ctx.info().attempt == 1 && step == goal / 2 {
-                return Err(ActivityError::application(ApplicationFailure::new(
-                    "half way",
-                )));
+                return Err(ActivityError::application(ApplicationFailure::new("half way")));
             }
         }
         Ok((kept, ctx.info().attempt))
@@ -163,20 +129,10 @@ impl Hello {
 #[tokio::test]
 async fn hello() -> Outcome {
     let case = Case::new("hello").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Hello>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Hello>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Hello::run, "Sempre".to_owned(), case.start("a"))
-            .await?;
-        same(
-            "result",
-            handle.get_result(result()).await?,
-            "Hello, Sempre!".to_owned(),
-        )?;
+        let handle = case.client.start_workflow(Hello::run, "Sempre".to_owned(), case.start("a")).await?;
+        same("result", handle.get_result(result()).await?, "Hello, Sempre!".to_owned())?;
         same(
             "history",
             case.event_names(&case.id("a")).await?,
@@ -199,10 +155,7 @@ async fn hello() -> Outcome {
         same("history length", about.history_length(), 11)?;
         same("type", about.workflow_type(), "Hello")?;
         same("queue", about.task_queue(), &case.name)?;
-        check(
-            "close after start",
-            about.close_time() >= about.start_time(),
-        )
+        check("close after start", about.close_time() >= about.start_time())
     })
     .await
 }
@@ -215,31 +168,18 @@ struct Retried;
 impl Retried {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>, times: u32) -> WorkflowResult<u32> {
-        let options =
-            ActivityOptions::with_start_to_close_timeout(ATTEMPT).retry_policy(quick_retry(5));
-        Ok(ctx
-            .execute_activity(Steps::fail_times, times, options.build())
-            .await?)
+        let options = ActivityOptions::with_start_to_close_timeout(ATTEMPT).retry_policy(quick_retry(5));
+        Ok(ctx.execute_activity(Steps::fail_times, times, options.build()).await?)
     }
 }
 
 #[tokio::test]
 async fn activity_is_retried_until_it_succeeds() -> Outcome {
     let case = Case::new("retry").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Retried>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Retried>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Retried::run, 2, case.start("a"))
-            .await?;
-        same(
-            "attempt that succeeded",
-            handle.get_result(result()).await?,
-            3,
-        )?;
+        let handle = case.client.start_workflow(Retried::run, 2, case.start("a")).await?;
+        same("attempt that succeeded", handle.get_result(result()).await?, 3)?;
         let events = case.events(&case.id("a"), None).await?;
         let started: Vec<_> = events
             .iter()
@@ -250,10 +190,7 @@ async fn activity_is_retried_until_it_succeeds() -> Outcome {
             .collect();
         same("started events", started.len(), 1)?;
         same("attempt in history", started[0].attempt, 3)?;
-        let last = started[0]
-            .last_failure
-            .as_ref()
-            .map(|failure| failure.message.clone());
+        let last = started[0].last_failure.as_ref().map(|failure| failure.message.clone());
         same("last failure in history", last, Some("not yet".to_owned()))
     })
     .await
@@ -262,15 +199,9 @@ async fn activity_is_retried_until_it_succeeds() -> Outcome {
 #[tokio::test]
 async fn activity_fails_after_its_last_attempt() -> Outcome {
     let case = Case::new("retry-end").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Retried>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Retried>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Retried::run, 9, case.start("a"))
-            .await?;
+        let handle = case.client.start_workflow(Retried::run, 9, case.start("a")).await?;
         let Err(WorkflowGetResultError::Failed(error)) = handle.get_result(result()).await else {
             return Err("the workflow did not fail".into());
         };
@@ -278,15 +209,8 @@ async fn activity_fails_after_its_last_attempt() -> Outcome {
             return Err(format!("not an activity failure: {error:?}").into());
         };
         let state = format!("{:?}", activity.retry_state());
-        check(
-            &format!("retry state {state}"),
-            state.contains("MaximumAttemptsReached"),
-        )?;
-        same(
-            "activity type",
-            activity.activity_type(),
-            Some("Steps::fail_times"),
-        )
+        check(&format!("retry state {state}"), state.contains("MaximumAttemptsReached"))?;
+        same("activity type", activity.activity_type(), Some("Steps::fail_times"))
     })
     .await
 }
@@ -299,26 +223,17 @@ struct Declined;
 impl Declined {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
-        let options =
-            ActivityOptions::with_start_to_close_timeout(ATTEMPT).retry_policy(quick_retry(5));
-        Ok(ctx
-            .execute_activity(Steps::decline, "4711".to_owned(), options.build())
-            .await?)
+        let options = ActivityOptions::with_start_to_close_timeout(ATTEMPT).retry_policy(quick_retry(5));
+        Ok(ctx.execute_activity(Steps::decline, "4711".to_owned(), options.build()).await?)
     }
 }
 
 #[tokio::test]
 async fn non_retryable_failure_ends_activity_and_workflow() -> Outcome {
     let case = Case::new("declined").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Declined>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Declined>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Declined::run, (), case.start("a"))
-            .await?;
+        let handle = case.client.start_workflow(Declined::run, (), case.start("a")).await?;
         let Err(WorkflowGetResultError::Failed(error)) = handle.get_result(result()).await else {
             return Err("the workflow did not fail".into());
         };
@@ -326,10 +241,7 @@ async fn non_retryable_failure_ends_activity_and_workflow() -> Outcome {
             return Err(format!("not an activity failure: {error:?}").into());
         };
         let state = format!("{:?}", activity.retry_state());
-        check(
-            &format!("retry state {state}"),
-            state.contains("NonRetryableFailure"),
-        )?;
+        check(&format!("retry state {state}"), state.contains("NonRetryableFailure"))?;
         let Some(IncomingError::Application(cause)) = activity.cause() else {
             return Err(format!("no application failure: {error:?}").into());
         };
@@ -337,19 +249,8 @@ async fn non_retryable_failure_ends_activity_and_workflow() -> Outcome {
         check("non-retryable", cause.is_non_retryable())?;
         check("message", cause.to_string().contains("card 4711 declined"))?;
         let names = case.event_names(&case.id("a")).await?;
-        same(
-            "failed once",
-            names
-                .iter()
-                .filter(|name| *name == "ActivityTaskFailed")
-                .count(),
-            1,
-        )?;
-        same(
-            "last event",
-            names.last().map(String::as_str),
-            Some("WorkflowExecutionFailed"),
-        )
+        same("failed once", names.iter().filter(|name| *name == "ActivityTaskFailed").count(), 1)?;
+        same("last event", names.last().map(String::as_str), Some("WorkflowExecutionFailed"))
     })
     .await
 }
@@ -362,32 +263,19 @@ struct Counting;
 impl Counting {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>, goal: u32) -> WorkflowResult<(u32, u32)> {
-        let options = ActivityOptions::with_start_to_close_timeout(ATTEMPT)
-            .heartbeat_timeout(Duration::from_secs(10))
-            .retry_policy(quick_retry(3));
-        Ok(ctx
-            .execute_activity(Steps::count, goal, options.build())
-            .await?)
+        let options =
+            ActivityOptions::with_start_to_close_timeout(ATTEMPT).heartbeat_timeout(Duration::from_secs(10)).retry_policy(quick_retry(3));
+        Ok(ctx.execute_activity(Steps::count, goal, options.build()).await?)
     }
 }
 
 #[tokio::test]
 async fn heartbeat_details_reach_the_next_attempt() -> Outcome {
     let case = Case::new("heartbeat").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Counting>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Counting>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Counting::run, 10, case.start("a"))
-            .await?;
-        same(
-            "kept details and attempt",
-            handle.get_result(result()).await?,
-            (5, 2),
-        )
+        let handle = case.client.start_workflow(Counting::run, 10, case.start("a")).await?;
+        same("kept details and attempt", handle.get_result(result()).await?, (5, 2))
     })
     .await
 }
@@ -411,38 +299,28 @@ impl Timers {
 #[tokio::test]
 async fn timer_fires_and_timer_is_canceled() -> Outcome {
     let case = Case::new("timer").await?;
-    case.run(
-        case.worker().register_workflow::<Timers>()?.build(),
-        async {
-            let handle = case
-                .client
-                .start_workflow(Timers::run, (), case.start("a"))
-                .await?;
-            same(
-                "fired, canceled",
-                handle.get_result(result()).await?,
-                (true, true),
-            )?;
-            same(
-                "history",
-                case.event_names(&case.id("a")).await?,
-                words(&[
-                    "WorkflowExecutionStarted",
-                    "WorkflowTaskScheduled",
-                    "WorkflowTaskStarted",
-                    "WorkflowTaskCompleted",
-                    "TimerStarted",
-                    "TimerStarted",
-                    "TimerFired",
-                    "WorkflowTaskScheduled",
-                    "WorkflowTaskStarted",
-                    "WorkflowTaskCompleted",
-                    "TimerCanceled",
-                    "WorkflowExecutionCompleted",
-                ]),
-            )
-        },
-    )
+    case.run(case.worker().register_workflow::<Timers>()?.build(), async {
+        let handle = case.client.start_workflow(Timers::run, (), case.start("a")).await?;
+        same("fired, canceled", handle.get_result(result()).await?, (true, true))?;
+        same(
+            "history",
+            case.event_names(&case.id("a")).await?,
+            words(&[
+                "WorkflowExecutionStarted",
+                "WorkflowTaskScheduled",
+                "WorkflowTaskStarted",
+                "WorkflowTaskCompleted",
+                "TimerStarted",
+                "TimerStarted",
+                "TimerFired",
+                "WorkflowTaskScheduled",
+                "WorkflowTaskStarted",
+                "WorkflowTaskCompleted",
+                "TimerCanceled",
+                "WorkflowExecutionCompleted",
+            ]),
+        )
+    })
     .await
 }
 
@@ -482,32 +360,18 @@ impl Adder {
 async fn signals_arrive_in_order_and_once() -> Outcome {
     let case = Case::new("signal").await?;
     case.run(case.worker().register_workflow::<Adder>()?.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Adder::run, (), case.start("a"))
-            .await?;
+        let handle = case.client.start_workflow(Adder::run, (), case.start("a")).await?;
         for amount in [1, 20, 300] {
-            handle
-                .signal(Adder::add, amount, WorkflowSignalOptions::default())
-                .await?;
+            handle.signal(Adder::add, amount, WorkflowSignalOptions::default()).await?;
         }
         for _ in 0..2 {
             let same_request = WorkflowSignalOptions::builder().request_id("once".to_owned());
-            handle
-                .signal(Adder::add, 4000, same_request.build())
-                .await?;
+            handle.signal(Adder::add, 4000, same_request.build()).await?;
         }
-        handle
-            .signal(Adder::finish, (), WorkflowSignalOptions::default())
-            .await?;
+        handle.signal(Adder::finish, (), WorkflowSignalOptions::default()).await?;
         same("sum", handle.get_result(result()).await?, 4321)?;
-        let late = handle
-            .signal(Adder::add, 1, WorkflowSignalOptions::default())
-            .await;
-        check(
-            &format!("a signal to a closed workflow is refused: {late:?}"),
-            matches!(late, Err(WorkflowInteractionError::NotFound(_))),
-        )
+        let late = handle.signal(Adder::add, 1, WorkflowSignalOptions::default()).await;
+        check(&format!("a signal to a closed workflow is refused: {late:?}"), matches!(late, Err(WorkflowInteractionError::NotFound(_))))
     })
     .await
 }
@@ -516,55 +380,20 @@ async fn signals_arrive_in_order_and_once() -> Outcome {
 async fn query_sees_open_and_closed_workflows() -> Outcome {
     let case = Case::new("query").await?;
     case.run(case.worker().register_workflow::<Adder>()?.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Adder::run, (), case.start("a"))
-            .await?;
-        handle
-            .signal(Adder::add, 7, WorkflowSignalOptions::default())
-            .await?;
-        same(
-            "open",
-            handle
-                .query(Adder::sum, (), WorkflowQueryOptions::default())
-                .await?,
-            7,
-        )?;
+        let handle = case.client.start_workflow(Adder::run, (), case.start("a")).await?;
+        handle.signal(Adder::add, 7, WorkflowSignalOptions::default()).await?;
+        same("open", handle.query(Adder::sum, (), WorkflowQueryOptions::default()).await?, 7)?;
         let before = case.event_names(&case.id("a")).await?;
-        same(
-            "again",
-            handle
-                .query(Adder::sum, (), WorkflowQueryOptions::default())
-                .await?,
-            7,
-        )?;
-        same(
-            "a query writes no event",
-            case.event_names(&case.id("a")).await?,
-            before,
-        )?;
-        handle
-            .signal(Adder::finish, (), WorkflowSignalOptions::default())
-            .await?;
+        same("again", handle.query(Adder::sum, (), WorkflowQueryOptions::default()).await?, 7)?;
+        same("a query writes no event", case.event_names(&case.id("a")).await?, before)?;
+        handle.signal(Adder::finish, (), WorkflowSignalOptions::default()).await?;
         handle.get_result(result()).await?;
-        same(
-            "closed",
-            handle
-                .query(Adder::sum, (), WorkflowQueryOptions::default())
-                .await?,
-            7,
-        )?;
-        let only_open =
-            WorkflowQueryOptions::builder().reject_condition(QueryRejectCondition::NotOpen);
+        same("closed", handle.query(Adder::sum, (), WorkflowQueryOptions::default()).await?, 7)?;
+        let only_open = WorkflowQueryOptions::builder().reject_condition(QueryRejectCondition::NotOpen);
         let refused = handle.query(Adder::sum, (), only_open.build()).await;
         check(
             &format!("rejected when not open: {refused:?}"),
-            matches!(
-                refused,
-                Err(WorkflowQueryError::Rejected {
-                    status: Some(WorkflowExecutionStatus::Completed)
-                })
-            ),
+            matches!(refused, Err(WorkflowQueryError::Rejected { status: Some(WorkflowExecutionStatus::Completed) })),
         )
     })
     .await
@@ -575,20 +404,10 @@ async fn signal_with_start_starts_once() -> Outcome {
     let case = Case::new("signal-start").await?;
     case.run(case.worker().register_workflow::<Adder>()?.build(), async {
         let client = &case.client;
-        let first = client
-            .signal_with_start_workflow(Adder::run, (), Adder::add, 1, case.start("a"))
-            .await?;
-        let second = client
-            .signal_with_start_workflow(Adder::run, (), Adder::add, 2, case.start("a"))
-            .await?;
-        same(
-            "run",
-            second.run_id().map(str::to_owned),
-            first.run_id().map(str::to_owned),
-        )?;
-        second
-            .signal(Adder::finish, (), WorkflowSignalOptions::default())
-            .await?;
+        let first = client.signal_with_start_workflow(Adder::run, (), Adder::add, 1, case.start("a")).await?;
+        let second = client.signal_with_start_workflow(Adder::run, (), Adder::add, 2, case.start("a")).await?;
+        same("run", second.run_id().map(str::to_owned), first.run_id().map(str::to_owned))?;
+        second.signal(Adder::finish, (), WorkflowSignalOptions::default()).await?;
         same("sum", first.get_result(result()).await?, 3)?;
         let names = case.event_names(&case.id("a")).await?;
         same(
@@ -608,17 +427,9 @@ struct Parent;
 impl Parent {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>, child: String) -> WorkflowResult<i64> {
-        let started = ctx
-            .start_child_workflow(Adder::run, (), ChildWorkflowOptions::workflow_id(child))
-            .await?;
-        started
-            .signal(Adder::add, 42, SignalWorkflowOptions::default())
-            .await
-            .map_err(failed)?;
-        started
-            .signal(Adder::finish, (), SignalWorkflowOptions::default())
-            .await
-            .map_err(failed)?;
+        let started = ctx.start_child_workflow(Adder::run, (), ChildWorkflowOptions::workflow_id(child)).await?;
+        started.signal(Adder::add, 42, SignalWorkflowOptions::default()).await.map_err(failed)?;
+        started.signal(Adder::finish, (), SignalWorkflowOptions::default()).await.map_err(failed)?;
         Ok(started.result().await?)
     }
 }
@@ -630,27 +441,13 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> WorkflowTerm
 #[tokio::test]
 async fn child_workflow_is_signaled_and_returns() -> Outcome {
     let case = Case::new("child").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Parent>()?
-        .register_workflow::<Adder>()?;
+    let options = case.worker().register_workflow::<Parent>()?.register_workflow::<Adder>()?;
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Parent::run, case.id("child"), case.start("a"))
-            .await?;
-        same(
-            "result of the child",
-            handle.get_result(result()).await?,
-            42,
-        )?;
+        let handle = case.client.start_workflow(Parent::run, case.id("child"), case.start("a")).await?;
+        same("result of the child", handle.get_result(result()).await?, 42)?;
         let child = case.client.get_workflow_handle::<Adder>(case.id("child"));
         let about = child.describe(WorkflowDescribeOptions::default()).await?;
-        same(
-            "parent",
-            about.parent_id().map(str::to_owned),
-            Some(case.id("a")),
-        )?;
+        same("parent", about.parent_id().map(str::to_owned), Some(case.id("a")))?;
         let names = case.event_names(&case.id("a")).await?;
         for name in [
             "StartChildWorkflowExecutionInitiated",
@@ -680,11 +477,8 @@ impl Leaver {
             ("canceled", ParentClosePolicy::RequestCancel),
             ("abandoned", ParentClosePolicy::Abandon),
         ] {
-            let options = ChildWorkflowOptions::builder()
-                .workflow_id(format!("{child}-{name}"))
-                .parent_close_policy(policy);
-            ctx.start_child_workflow(Adder::run, (), options.build())
-                .await?;
+            let options = ChildWorkflowOptions::builder().workflow_id(format!("{child}-{name}")).parent_close_policy(policy);
+            ctx.start_child_workflow(Adder::run, (), options.build()).await?;
         }
         Ok(())
     }
@@ -693,34 +487,17 @@ impl Leaver {
 #[tokio::test]
 async fn parent_close_policy_reaches_the_children() -> Outcome {
     let case = Case::new("close-policy").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Leaver>()?
-        .register_workflow::<Adder>()?;
+    let options = case.worker().register_workflow::<Leaver>()?.register_workflow::<Adder>()?;
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Leaver::run, case.id("child"), case.start("a"))
-            .await?;
+        let handle = case.client.start_workflow(Leaver::run, case.id("child"), case.start("a")).await?;
         handle.get_result(result()).await?;
-        let child = |name: &str| {
-            case.client
-                .get_workflow_handle::<Adder>(case.id(&format!("child-{name}")))
-        };
+        let child = |name: &str| case.client.get_workflow_handle::<Adder>(case.id(&format!("child-{name}")));
         let terminated = child("terminated").get_result(result()).await;
-        check(
-            &format!("terminated: {terminated:?}"),
-            matches!(terminated, Err(WorkflowGetResultError::Terminated { .. })),
-        )?;
+        check(&format!("terminated: {terminated:?}"), matches!(terminated, Err(WorkflowGetResultError::Terminated { .. })))?;
         let canceled = child("canceled").get_result(result()).await;
-        check(
-            &format!("canceled: {canceled:?}"),
-            matches!(canceled, Err(WorkflowGetResultError::Cancelled { .. })),
-        )?;
+        check(&format!("canceled: {canceled:?}"), matches!(canceled, Err(WorkflowGetResultError::Cancelled { .. })))?;
         let abandoned = child("abandoned");
-        abandoned
-            .signal(Adder::finish, (), WorkflowSignalOptions::default())
-            .await?;
+        abandoned.signal(Adder::finish, (), WorkflowSignalOptions::default()).await?;
         same("abandoned", abandoned.get_result(result()).await?, 0)
     })
     .await
@@ -734,64 +511,31 @@ struct Neighbour;
 #[workflow_methods]
 impl Neighbour {
     #[run]
-    async fn run(
-        ctx: &mut WorkflowContext<Self>,
-        targets: (String, String),
-    ) -> WorkflowResult<String> {
+    async fn run(ctx: &mut WorkflowContext<Self>, targets: (String, String)) -> WorkflowResult<String> {
         let (signaled, canceled) = targets;
         let other = ctx.external_workflow(signaled.clone(), None);
-        other
-            .signal(Adder::add, 5, SignalWorkflowOptions::default())
-            .await
-            .map_err(failed)?;
-        ctx.external_workflow(canceled, None)
-            .cancel(Some("no longer needed".to_owned()))
-            .await
-            .map_err(failed)?;
+        other.signal(Adder::add, 5, SignalWorkflowOptions::default()).await.map_err(failed)?;
+        ctx.external_workflow(canceled, None).cancel(Some("no longer needed".to_owned())).await.map_err(failed)?;
         let nobody = ctx.external_workflow(format!("{signaled}-nobody"), None);
-        let refused = nobody
-            .signal(Adder::add, 5, SignalWorkflowOptions::default())
-            .await;
-        Ok(if refused.is_err() {
-            "nobody refused".to_owned()
-        } else {
-            "nobody signaled".to_owned()
-        })
+        let refused = nobody.signal(Adder::add, 5, SignalWorkflowOptions::default()).await;
+        Ok(if refused.is_err() { "nobody refused".to_owned() } else { "nobody signaled".to_owned() })
     }
 }
 
 #[tokio::test]
 async fn workflow_signals_and_cancels_others() -> Outcome {
     let case = Case::new("external").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Neighbour>()?
-        .register_workflow::<Adder>()?;
+    let options = case.worker().register_workflow::<Neighbour>()?.register_workflow::<Adder>()?;
     case.run(options.build(), async {
         let client = &case.client;
-        let signaled = client
-            .start_workflow(Adder::run, (), case.start("signaled"))
-            .await?;
-        let canceled = client
-            .start_workflow(Adder::run, (), case.start("canceled"))
-            .await?;
+        let signaled = client.start_workflow(Adder::run, (), case.start("signaled")).await?;
+        let canceled = client.start_workflow(Adder::run, (), case.start("canceled")).await?;
         let targets = (case.id("signaled"), case.id("canceled"));
-        let handle = client
-            .start_workflow(Neighbour::run, targets, case.start("a"))
-            .await?;
-        same(
-            "result",
-            handle.get_result(result()).await?,
-            "nobody refused".to_owned(),
-        )?;
+        let handle = client.start_workflow(Neighbour::run, targets, case.start("a")).await?;
+        same("result", handle.get_result(result()).await?, "nobody refused".to_owned())?;
         let end = canceled.get_result(result()).await;
-        check(
-            &format!("canceled: {end:?}"),
-            matches!(end, Err(WorkflowGetResultError::Cancelled { .. })),
-        )?;
-        signaled
-            .signal(Adder::finish, (), WorkflowSignalOptions::default())
-            .await?;
+        check(&format!("canceled: {end:?}"), matches!(end, Err(WorkflowGetResultError::Cancelled { .. })))?;
+        signaled.signal(Adder::finish, (), WorkflowSignalOptions::default()).await?;
         same("sum", signaled.get_result(result()).await?, 5)
     })
     .await
@@ -817,38 +561,18 @@ impl Laps {
 async fn continue_as_new_makes_a_chain() -> Outcome {
     let case = Case::new("continue").await?;
     case.run(case.worker().register_workflow::<Laps>()?.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Laps::run, (1, 3), case.start("a"))
-            .await?;
+        let handle = case.client.start_workflow(Laps::run, (1, 3), case.start("a")).await?;
         same("last lap", handle.get_result(result()).await?, 3)?;
-        let first_only = WorkflowGetResultOptions::builder()
-            .follow_runs(false)
-            .build();
+        let first_only = WorkflowGetResultOptions::builder().follow_runs(false).build();
         let first = handle.get_result(first_only).await;
-        check(
-            &format!("first run: {first:?}"),
-            matches!(first, Err(WorkflowGetResultError::ContinuedAsNew)),
-        )?;
-        let first_run = handle
-            .run_id()
-            .ok_or("the start returned no run id")?
-            .to_owned();
+        check(&format!("first run: {first:?}"), matches!(first, Err(WorkflowGetResultError::ContinuedAsNew)))?;
+        let first_run = handle.run_id().ok_or("the start returned no run id")?.to_owned();
         let last = case.events(&case.id("a"), None).await?;
-        let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) =
-            &last[0].attributes
-        else {
+        let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = &last[0].attributes else {
             return Err("no started event".into());
         };
-        same(
-            "first run of the chain",
-            &started.first_execution_run_id,
-            &first_run,
-        )?;
-        check(
-            "continued from another run",
-            started.continued_execution_run_id != first_run,
-        )
+        same("first run of the chain", &started.first_execution_run_id, &first_run)?;
+        check("continued from another run", started.continued_execution_run_id != first_run)
     })
     .await
 }
@@ -865,12 +589,8 @@ impl Cleaner {
         if ctx.timer(NEVER).await == TimerResult::Fired {
             return Ok(());
         }
-        let detached = ActivityOptions::with_start_to_close_timeout(ATTEMPT)
-            .cancellation_token(WorkflowCancellationToken::new())
-            .build();
-        let cleaned = ctx
-            .execute_activity(Steps::greet, "cleaner".to_owned(), detached)
-            .await?;
+        let detached = ActivityOptions::with_start_to_close_timeout(ATTEMPT).cancellation_token(WorkflowCancellationToken::new()).build();
+        let cleaned = ctx.execute_activity(Steps::greet, "cleaner".to_owned(), detached).await?;
         Err(WorkflowTermination::cancelled_with_details(cleaned))
     }
 }
@@ -878,44 +598,25 @@ impl Cleaner {
 #[tokio::test]
 async fn canceled_workflow_cleans_up() -> Outcome {
     let case = Case::new("cancel").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Cleaner>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Cleaner>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Cleaner::run, (), case.start("a"))
-            .await?;
-        let reason = WorkflowCancelOptions::builder()
-            .reason("changed my mind")
-            .build();
+        let handle = case.client.start_workflow(Cleaner::run, (), case.start("a")).await?;
+        let reason = WorkflowCancelOptions::builder().reason("changed my mind").build();
         handle.cancel(reason).await?;
-        let Err(WorkflowGetResultError::Cancelled { details }) = handle.get_result(result()).await
-        else {
+        let Err(WorkflowGetResultError::Cancelled { details }) = handle.get_result(result()).await else {
             return Err("the workflow was not canceled".into());
         };
-        same(
-            "details",
-            details.deserialize::<String>()?,
-            "Hello, cleaner!".to_owned(),
-        )?;
+        same("details", details.deserialize::<String>()?, "Hello, cleaner!".to_owned())?;
         let events = case.events(&case.id("a"), None).await?;
         let causes: Vec<_> = events
             .iter()
             .filter_map(|event| match &event.attributes {
-                Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(it)) => {
-                    Some(it.cause.as_str())
-                }
+                Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(it)) => Some(it.cause.as_str()),
                 _ => None,
             })
             .collect();
         same("cancel requests", causes, vec!["changed my mind"])?;
-        same(
-            "end",
-            events.last().map(event_name).as_deref(),
-            Some("WorkflowExecutionCanceled"),
-        )
+        same("end", events.last().map(event_name).as_deref(), Some("WorkflowExecutionCanceled"))
     })
     .await
 }
@@ -943,37 +644,19 @@ impl Stopper {
 async fn heartbeat_tells_the_activity_to_stop() -> Outcome {
     let case = Case::new("activity-cancel").await?;
     let steps = Arc::new(Steps::default());
-    let options = case
-        .worker()
-        .max_heartbeat_throttle_interval(SOON)
-        .register_workflow::<Stopper>()?
-        .register_activity::<steps::Work>(steps.clone());
+    let options =
+        case.worker().max_heartbeat_throttle_interval(SOON).register_workflow::<Stopper>()?.register_activity::<steps::Work>(steps.clone());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Stopper::run, (), case.start("a"))
-            .await?;
+        let handle = case.client.start_workflow(Stopper::run, (), case.start("a")).await?;
         steps.started.notified().await;
         handle.cancel(WorkflowCancelOptions::default()).await?;
-        same(
-            "result",
-            handle.get_result(result()).await?,
-            "stopped".to_owned(),
-        )?;
+        same("result", handle.get_result(result()).await?, "stopped".to_owned())?;
         let names = case.event_names(&case.id("a")).await?;
-        let of_activity: Vec<_> = names
-            .into_iter()
-            .filter(|name| name.starts_with("ActivityTask"))
-            .collect();
+        let of_activity: Vec<_> = names.into_iter().filter(|name| name.starts_with("ActivityTask")).collect();
         same(
             "events of the activity",
             of_activity,
-            words(&[
-                "ActivityTaskScheduled",
-                "ActivityTaskCancelRequested",
-                "ActivityTaskStarted",
-                "ActivityTaskCanceled",
-            ]),
+            words(&["ActivityTaskScheduled", "ActivityTaskCancelRequested", "ActivityTaskStarted", "ActivityTaskCanceled"]),
         )
     })
     .await
@@ -987,32 +670,18 @@ struct Local;
 impl Local {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>, name: String) -> WorkflowResult<String> {
-        let options = LocalActivityOptions::builder()
-            .start_to_close_timeout(ATTEMPT)
-            .build();
-        Ok(ctx
-            .execute_local_activity(Steps::greet, name, options)
-            .await?)
+        let options = LocalActivityOptions::builder().start_to_close_timeout(ATTEMPT).build();
+        Ok(ctx.execute_local_activity(Steps::greet, name, options).await?)
     }
 }
 
 #[tokio::test]
 async fn local_activity_leaves_a_marker() -> Outcome {
     let case = Case::new("local").await?;
-    let options = case
-        .worker()
-        .register_workflow::<Local>()?
-        .register_activities(Steps::default());
+    let options = case.worker().register_workflow::<Local>()?.register_activities(Steps::default());
     case.run(options.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Local::run, "here".to_owned(), case.start("a"))
-            .await?;
-        same(
-            "result",
-            handle.get_result(result()).await?,
-            "Hello, here!".to_owned(),
-        )?;
+        let handle = case.client.start_workflow(Local::run, "here".to_owned(), case.start("a")).await?;
+        same("result", handle.get_result(result()).await?, "Hello, here!".to_owned())?;
         same(
             "history",
             case.event_names(&case.id("a")).await?,
@@ -1033,39 +702,21 @@ async fn local_activity_leaves_a_marker() -> Outcome {
 async fn terminated_workflow_is_closed_at_once() -> Outcome {
     let case = Case::new("terminate").await?;
     case.run(case.worker().register_workflow::<Adder>()?.build(), async {
-        let handle = case
-            .client
-            .start_workflow(Adder::run, (), case.start("a"))
-            .await?;
-        let reason = || {
-            WorkflowTerminateOptions::builder()
-                .reason("out of budget")
-                .build()
-        };
+        let handle = case.client.start_workflow(Adder::run, (), case.start("a")).await?;
+        let reason = || WorkflowTerminateOptions::builder().reason("out of budget").build();
         handle.terminate(reason()).await?;
         let end = handle.get_result(result()).await;
-        check(
-            &format!("{end:?}"),
-            matches!(end, Err(WorkflowGetResultError::Terminated { .. })),
-        )?;
+        check(&format!("{end:?}"), matches!(end, Err(WorkflowGetResultError::Terminated { .. })))?;
         let about = handle.describe(WorkflowDescribeOptions::default()).await?;
-        same(
-            "status",
-            about.status(),
-            WorkflowExecutionStatus::Terminated,
-        )?;
+        same("status", about.status(), WorkflowExecutionStatus::Terminated)?;
         let events = case.events(&case.id("a"), None).await?;
-        let Some(Attributes::WorkflowExecutionTerminatedEventAttributes(last)) =
-            events.last().and_then(|event| event.attributes.as_ref())
+        let Some(Attributes::WorkflowExecutionTerminatedEventAttributes(last)) = events.last().and_then(|event| event.attributes.as_ref())
         else {
             return Err("the last event is another one".into());
         };
         same("reason", last.reason.as_str(), "out of budget")?;
         let again = handle.terminate(reason()).await;
-        check(
-            &format!("again: {again:?}"),
-            matches!(again, Err(WorkflowInteractionError::NotFound(_))),
-        )
+        check(&format!("again: {again:?}"), matches!(again, Err(WorkflowInteractionError::NotFound(_))))
     })
     .await
 }
@@ -1075,16 +726,12 @@ async fn start_obeys_conflict_and_reuse_policies() -> Outcome {
     let case = Case::new("start").await?;
     case.run(case.worker().register_workflow::<Adder>()?.build(), async {
         let client = &case.client;
-        let first = client
-            .start_workflow(Adder::run, (), case.start("a"))
-            .await?;
+        let first = client.start_workflow(Adder::run, (), case.start("a")).await?;
         let first_run = first.run_id().map(str::to_owned);
 
         let mut options = case.start("a");
         options.id_conflict_policy = WorkflowIdConflictPolicy::Fail;
-        let Err(WorkflowStartError::AlreadyStarted { run_id, .. }) =
-            client.start_workflow(Adder::run, (), options).await
-        else {
+        let Err(WorkflowStartError::AlreadyStarted { run_id, .. }) = client.start_workflow(Adder::run, (), options).await else {
             return Err("FAIL did not fail".into());
         };
         same("run named by the failure", run_id, first_run.clone())?;
@@ -1092,57 +739,29 @@ async fn start_obeys_conflict_and_reuse_policies() -> Outcome {
         let mut options = case.start("a");
         options.id_conflict_policy = WorkflowIdConflictPolicy::UseExisting;
         let existing = client.start_workflow(Adder::run, (), options).await?;
-        same(
-            "USE_EXISTING",
-            existing.run_id().map(str::to_owned),
-            first_run.clone(),
-        )?;
+        same("USE_EXISTING", existing.run_id().map(str::to_owned), first_run.clone())?;
 
         let mut options = case.start("a");
         options.id_conflict_policy = WorkflowIdConflictPolicy::TerminateExisting;
         let second = client.start_workflow(Adder::run, (), options).await?;
-        check(
-            "TERMINATE_EXISTING starts a new run",
-            second.run_id().map(str::to_owned) != first_run,
-        )?;
-        let end = first
-            .get_result(
-                WorkflowGetResultOptions::builder()
-                    .follow_runs(false)
-                    .build(),
-            )
-            .await;
-        check(
-            &format!("first run: {end:?}"),
-            matches!(end, Err(WorkflowGetResultError::Terminated { .. })),
-        )?;
+        check("TERMINATE_EXISTING starts a new run", second.run_id().map(str::to_owned) != first_run)?;
+        let end = first.get_result(WorkflowGetResultOptions::builder().follow_runs(false).build()).await;
+        check(&format!("first run: {end:?}"), matches!(end, Err(WorkflowGetResultError::Terminated { .. })))?;
 
-        second
-            .signal(Adder::finish, (), WorkflowSignalOptions::default())
-            .await?;
+        second.signal(Adder::finish, (), WorkflowSignalOptions::default()).await?;
         second.get_result(result()).await?;
-        for policy in [
-            WorkflowIdReusePolicy::RejectDuplicate,
-            WorkflowIdReusePolicy::AllowDuplicateFailedOnly,
-        ] {
+        for policy in [WorkflowIdReusePolicy::RejectDuplicate, WorkflowIdReusePolicy::AllowDuplicateFailedOnly] {
             let mut options = case.start("a");
             options.id_reuse_policy = policy;
             let again = client.start_workflow(Adder::run, (), options).await;
-            check(
-                &format!("{policy:?} after a success"),
-                matches!(again, Err(WorkflowStartError::AlreadyStarted { .. })),
-            )?;
+            check(&format!("{policy:?} after a success"), matches!(again, Err(WorkflowStartError::AlreadyStarted { .. })))?;
         }
-        let third = client
-            .start_workflow(Adder::run, (), case.start("a"))
-            .await?;
+        let third = client.start_workflow(Adder::run, (), case.start("a")).await?;
         third.terminate(WorkflowTerminateOptions::default()).await?;
         let mut options = case.start("a");
         options.id_reuse_policy = WorkflowIdReusePolicy::AllowDuplicateFailedOnly;
         let fourth = client.start_workflow(Adder::run, (), options).await?;
-        Ok(fourth
-            .terminate(WorkflowTerminateOptions::default())
-            .await?)
+        Ok(fourth.terminate(WorkflowTerminateOptions::default()).await?)
     })
     .await
 }
@@ -1154,41 +773,20 @@ async fn repeated_start_request_has_one_effect() -> Outcome {
     let request = StartWorkflowExecutionRequest {
         namespace: "default".to_owned(),
         workflow_id: case.id("a"),
-        workflow_type: Some(WorkflowType {
-            name: "Adder".to_owned(),
-        }),
-        task_queue: Some(TaskQueue {
-            name: case.name.clone(),
-            ..Default::default()
-        }),
+        workflow_type: Some(WorkflowType { name: "Adder".to_owned() }),
+        task_queue: Some(TaskQueue { name: case.name.clone(), ..Default::default() }),
         identity: "conformance".to_owned(),
         request_id: "the same".to_owned(),
         ..Default::default()
     };
     let mut client = case.client.clone();
-    let first = client
-        .start_workflow_execution(tonic::Request::new(request.clone()))
-        .await?
-        .into_inner();
-    let second = client
-        .start_workflow_execution(tonic::Request::new(request))
-        .await?
-        .into_inner();
+    let first = client.start_workflow_execution(tonic::Request::new(request.clone())).await?.into_inner();
+    let second = client.start_workflow_execution(tonic::Request::new(request)).await?.into_inner();
     check("the first call starts", first.started)?;
     same("run", &second.run_id, &first.run_id)?;
     let handle = case.client.get_workflow_handle::<Adder>(case.id("a"));
-    handle
-        .terminate(WorkflowTerminateOptions::default())
-        .await?;
-    same(
-        "starts",
-        case.event_names(&case.id("a"))
-            .await?
-            .iter()
-            .filter(|name| *name == "WorkflowExecutionStarted")
-            .count(),
-        1,
-    )
+    handle.terminate(WorkflowTerminateOptions::default()).await?;
+    same("starts", case.event_names(&case.id("a")).await?.iter().filter(|name| *name == "WorkflowExecutionStarted").count(), 1)
 }
 
 #[workflow]
@@ -1210,43 +808,26 @@ impl Stubborn {
 #[tokio::test]
 async fn failed_workflow_is_retried_as_a_new_run() -> Outcome {
     let case = Case::new("workflow-retry").await?;
-    case.run(
-        case.worker().register_workflow::<Stubborn>()?.build(),
-        async {
-            let mut options = case.start("a");
-            options.retry_policy = Some(quick_retry(3));
-            let handle = case
-                .client
-                .start_workflow(Stubborn::run, 2, options)
-                .await?;
-            same("attempt", handle.get_result(result()).await?, 3)?;
-            let first = case.events(&case.id("a"), handle.run_id()).await?;
-            let Some(Attributes::WorkflowExecutionFailedEventAttributes(failed)) =
-                first.last().and_then(|event| event.attributes.as_ref())
-            else {
-                return Err("the first run did not fail".into());
-            };
-            check(
-                "the failure names the next run",
-                !failed.new_execution_run_id.is_empty(),
-            )?;
+    case.run(case.worker().register_workflow::<Stubborn>()?.build(), async {
+        let mut options = case.start("a");
+        options.retry_policy = Some(quick_retry(3));
+        let handle = case.client.start_workflow(Stubborn::run, 2, options).await?;
+        same("attempt", handle.get_result(result()).await?, 3)?;
+        let first = case.events(&case.id("a"), handle.run_id()).await?;
+        let Some(Attributes::WorkflowExecutionFailedEventAttributes(failed)) = first.last().and_then(|event| event.attributes.as_ref())
+        else {
+            return Err("the first run did not fail".into());
+        };
+        check("the failure names the next run", !failed.new_execution_run_id.is_empty())?;
 
-            let mut options = case.start("b");
-            options.retry_policy = Some(quick_retry(2));
-            let handle = case
-                .client
-                .start_workflow(Stubborn::run, 9, options)
-                .await?;
-            let Err(WorkflowGetResultError::Failed(error)) = handle.get_result(result()).await
-            else {
-                return Err("the workflow did not fail".into());
-            };
-            check(
-                &format!("last attempt: {error}"),
-                error.to_string().contains("attempt 2"),
-            )
-        },
-    )
+        let mut options = case.start("b");
+        options.retry_policy = Some(quick_retry(2));
+        let handle = case.client.start_workflow(Stubborn::run, 9, options).await?;
+        let Err(WorkflowGetResultError::Failed(error)) = handle.get_result(result()).await else {
+            return Err("the workflow did not fail".into());
+        };
+        check(&format!("last attempt: {error}"), error.to_string().contains("attempt 2"))
+    })
     .await
 }
 
@@ -1283,22 +864,13 @@ async fn memo_and_search_attributes_are_changed_and_found() -> Outcome {
     let request = AddSearchAttributesRequest {
         namespace: "default".to_owned(),
         search_attributes: [
-            (
-                "ConformanceStage".to_owned(),
-                IndexedValueType::Keyword as i32,
-            ),
-            (
-                "ConformanceParcels".to_owned(),
-                IndexedValueType::Int as i32,
-            ),
+            ("ConformanceStage".to_owned(), IndexedValueType::Keyword as i32),
+            ("ConformanceParcels".to_owned(), IndexedValueType::Int as i32),
         ]
         .into(),
     };
     let mut operator = case.client.connection().operator_service();
-    match operator
-        .add_search_attributes(tonic::Request::new(request))
-        .await
-    {
+    match operator.add_search_attributes(tonic::Request::new(request)).await {
         Ok(_) => {}
         Err(status) if status.code() == tonic::Code::AlreadyExists => {}
         Err(status) => return Err(status.into()),
@@ -1355,24 +927,11 @@ impl Patched {
 #[tokio::test]
 async fn patch_is_remembered_by_a_marker() -> Outcome {
     let case = Case::new("patch").await?;
-    case.run(
-        case.worker().register_workflow::<Patched>()?.build(),
-        async {
-            let handle = case
-                .client
-                .start_workflow(Patched::run, (), case.start("a"))
-                .await?;
-            same("new way", handle.get_result(result()).await?, true)?;
-            let names = case.event_names(&case.id("a")).await?;
-            same(
-                "markers",
-                names
-                    .iter()
-                    .filter(|name| *name == "MarkerRecorded")
-                    .count(),
-                1,
-            )
-        },
-    )
+    case.run(case.worker().register_workflow::<Patched>()?.build(), async {
+        let handle = case.client.start_workflow(Patched::run, (), case.start("a")).await?;
+        same("new way", handle.get_result(result()).await?, true)?;
+        let names = case.event_names(&case.id("a")).await?;
+        same("markers", names.iter().filter(|name| *name == "MarkerRecorded").count(), 1)
+    })
     .await
 }

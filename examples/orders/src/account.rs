@@ -22,24 +22,14 @@ struct Step {
 pub(crate) fn print_history(title: &str, events: &[HistoryEvent]) {
     println!("\n   {title}");
     for event in events {
-        let line = format!(
-            "{:>4}  {:<26} {}",
-            event.event_id,
-            name(event),
-            about(event)
-        );
+        let line = format!("{:>4}  {:<26} {}", event.event_id, name(event), about(event));
         println!("   {}", line.trim_end());
     }
 }
 
 /// Checks the ledger against the history: the steps of `wanted` in this order, no more attempts than the history
 /// tells, each effect exactly once.
-pub(crate) fn check_steps(
-    order: &str,
-    wanted: &[&str],
-    events: &[HistoryEvent],
-    ledger: &Ledger,
-) -> Outcome {
+pub(crate) fn check_steps(order: &str, wanted: &[&str], events: &[HistoryEvent], ledger: &Ledger) -> Outcome {
     let steps = steps(events);
     let names: Vec<_> = steps.iter().map(|step| step.name.as_str()).collect();
     if names != wanted {
@@ -52,11 +42,7 @@ pub(crate) fn check_steps(
             "   {:<18}  attempt {}, {:<9}  begun {}, done {}",
             step.name,
             step.attempt,
-            if step.failed > 0 {
-                "failed"
-            } else {
-                "completed"
-            },
+            if step.failed > 0 { "failed" } else { "completed" },
             found.begun,
             found.done,
         );
@@ -75,18 +61,8 @@ fn steps(events: &[HistoryEvent]) -> Vec<Step> {
     for event in events {
         match &event.attributes {
             Some(Attributes::ActivityTaskScheduledEventAttributes(it)) => {
-                let name = it
-                    .activity_type
-                    .as_ref()
-                    .map(|kind| kind.name.clone())
-                    .unwrap_or_default();
-                steps.push(Step {
-                    scheduled_id: event.event_id,
-                    name,
-                    attempt: 0,
-                    completed: 0,
-                    failed: 0,
-                });
+                let name = it.activity_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default();
+                steps.push(Step { scheduled_id: event.event_id, name, attempt: 0, completed: 0, failed: 0 });
             }
             Some(Attributes::ActivityTaskStartedEventAttributes(it)) => {
                 if let Some(step) = step_of(&mut steps, it.scheduled_event_id) {
@@ -110,9 +86,7 @@ fn steps(events: &[HistoryEvent]) -> Vec<Step> {
 }
 
 fn step_of(steps: &mut [Step], scheduled_id: i64) -> Option<&mut Step> {
-    steps
-        .iter_mut()
-        .find(|step| step.scheduled_id == scheduled_id)
+    steps.iter_mut().find(|step| step.scheduled_id == scheduled_id)
 }
 
 /// Prints the files below `folder` with their sizes.
@@ -154,16 +128,12 @@ pub(crate) fn name(event: &HistoryEvent) -> String {
 
 fn about(event: &HistoryEvent) -> String {
     match &event.attributes {
-        Some(Attributes::WorkflowExecutionStartedEventAttributes(it)) => it
-            .workflow_type
-            .as_ref()
-            .map(|kind| kind.name.clone())
-            .unwrap_or_default(),
-        Some(Attributes::ActivityTaskScheduledEventAttributes(it)) => it
-            .activity_type
-            .as_ref()
-            .map(|kind| kind.name.clone())
-            .unwrap_or_default(),
+        Some(Attributes::WorkflowExecutionStartedEventAttributes(it)) => {
+            it.workflow_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default()
+        }
+        Some(Attributes::ActivityTaskScheduledEventAttributes(it)) => {
+            it.activity_type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default()
+        }
         Some(Attributes::ActivityTaskStartedEventAttributes(it)) => {
             format!("of {}, attempt {}", it.scheduled_event_id, it.attempt)
         }
@@ -171,27 +141,17 @@ fn about(event: &HistoryEvent) -> String {
             format!("of {}", it.scheduled_event_id)
         }
         Some(Attributes::ActivityTaskFailedEventAttributes(it)) => {
-            let message = it
-                .failure
-                .as_ref()
-                .map(|failure| failure.message.as_str())
-                .unwrap_or_default();
+            let message = it.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
             format!("of {}: {message}", it.scheduled_event_id)
         }
         Some(Attributes::TimerStartedEventAttributes(it)) => {
-            let seconds = it
-                .start_to_fire_timeout
-                .as_ref()
-                .map(|time| time.seconds)
-                .unwrap_or_default();
+            let seconds = it.start_to_fire_timeout.as_ref().map(|time| time.seconds).unwrap_or_default();
             format!("{seconds} s")
         }
         Some(Attributes::TimerFiredEventAttributes(it)) => format!("of {}", it.started_event_id),
-        Some(Attributes::WorkflowExecutionFailedEventAttributes(it)) => it
-            .failure
-            .as_ref()
-            .map(|failure| failure.message.clone())
-            .unwrap_or_default(),
+        Some(Attributes::WorkflowExecutionFailedEventAttributes(it)) => {
+            it.failure.as_ref().map(|failure| failure.message.clone()).unwrap_or_default()
+        }
         _ => String::new(),
     }
 }

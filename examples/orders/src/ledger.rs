@@ -24,10 +24,7 @@ pub(crate) struct Counts {
 impl Ledger {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
-        Ok(Self {
-            path: path.into(),
-            file: Mutex::new(file),
-        })
+        Ok(Self { path: path.into(), file: Mutex::new(file) })
     }
 
     /// Notes that an attempt at `step` begins; false when the step is done already.

@@ -46,16 +46,11 @@ struct Options {
 
 fn parse(mut args: impl Iterator<Item = String>) -> Outcome<Options> {
     let default_dir = format!("sempre-data/orders-demo-{}", std::process::id());
-    let mut options = Options {
-        data_dir: default_dir.into(),
-        keep: false,
-    };
+    let mut options = Options { data_dir: default_dir.into(), keep: false };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--keep" => options.keep = true,
-            "--data-dir" => {
-                options.data_dir = args.next().ok_or("--data-dir needs a folder")?.into()
-            }
+            "--data-dir" => options.data_dir = args.next().ok_or("--data-dir needs a folder")?.into(),
             other => return Err(format!("no such option: {other}\n\n{USAGE}").into()),
         }
     }
@@ -68,13 +63,10 @@ fn run(options: Options) -> Outcome {
         return Err(format!("{} is not empty", options.data_dir.display()).into());
     }
     let data_dir = options.data_dir.canonicalize()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         let demo = tokio::time::timeout(DEMO_DURATION_MAX, shop::demo(&data_dir));
-        demo.await
-            .unwrap_or_else(|_| Err(format!("still not done after {DEMO_DURATION_MAX:?}").into()))
+        demo.await.unwrap_or_else(|_| Err(format!("still not done after {DEMO_DURATION_MAX:?}").into()))
     });
     // Whatever is still in flight belongs to a server that is gone.
     runtime.shutdown_background();
@@ -93,10 +85,7 @@ fn leave(data_dir: &Path, keep: bool, good: bool) {
         Err(error) => println!("\nCould not remove {}: {error}", data_dir.display()),
     }
     // The parent goes only if this was the last run in it; otherwise it is not empty and stays.
-    if let Some(parent) = data_dir
-        .parent()
-        .filter(|parent| parent.ends_with("sempre-data"))
-    {
+    if let Some(parent) = data_dir.parent().filter(|parent| parent.ends_with("sempre-data")) {
         let _ = std::fs::remove_dir(parent);
     }
 }

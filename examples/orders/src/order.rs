@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::activities::{ActivityContext, ActivityError};
-use temporalio_sdk::{
-    ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowResult, workflows,
-};
+use temporalio_sdk::{ActivityOptions, ApplicationFailure, WorkflowContext, WorkflowResult, workflows};
 use tokio::sync::watch;
 
 use crate::ledger::Ledger;
@@ -40,26 +38,15 @@ enum Undo {
 #[workflow_methods]
 impl OrderSaga {
     #[run]
-    pub(crate) async fn run(
-        ctx: &mut WorkflowContext<Self>,
-        order: Order,
-    ) -> WorkflowResult<String> {
+    pub(crate) async fn run(ctx: &mut WorkflowContext<Self>, order: Order) -> WorkflowResult<String> {
         let mut undo = Vec::new();
         let outcome = Self::fulfil(ctx, &order, &mut undo).await;
         if outcome.is_err() {
             for step in undo.into_iter().rev() {
                 match step {
-                    Undo::RefundPayment => {
-                        ctx.execute_activity(Shop::refund_payment, order.clone(), step_options())
-                            .await?
-                    }
+                    Undo::RefundPayment => ctx.execute_activity(Shop::refund_payment, order.clone(), step_options()).await?,
                     Undo::ReleaseInventory => {
-                        ctx.execute_activity(
-                            Shop::release_inventory,
-                            order.clone(),
-                            step_options(),
-                        )
-                        .await?;
+                        ctx.execute_activity(Shop::release_inventory, order.clone(), step_options()).await?;
                     }
                 }
             }
@@ -68,35 +55,23 @@ impl OrderSaga {
     }
 
     /// Goes forward; each step that worked leaves in `undo` how to take it back.
-    async fn fulfil(
-        ctx: &WorkflowContext<Self>,
-        order: &Order,
-        undo: &mut Vec<Undo>,
-    ) -> WorkflowResult<String> {
-        ctx.execute_activity(Shop::reserve_inventory, order.clone(), step_options())
-            .await?;
+    async fn fulfil(ctx: &WorkflowContext<Self>, order: &Order, undo: &mut Vec<Undo>) -> WorkflowResult<String> {
+        ctx.execute_activity(Shop::reserve_inventory, order.clone(), step_options()).await?;
         undo.push(Undo::ReleaseInventory);
-        ctx.execute_activity(Shop::charge_payment, order.clone(), step_options())
-            .await?;
+        ctx.execute_activity(Shop::charge_payment, order.clone(), step_options()).await?;
         undo.push(Undo::RefundPayment);
         if order.gift_wrap {
             let wrap = ctx.execute_activity(Shop::wrap_gift, order.clone(), step_options());
             let (wrapped, _) = workflows::join!(wrap, ctx.timer(order.grace));
             wrapped?;
         }
-        Ok(ctx
-            .execute_activity(Shop::ship, order.clone(), step_options())
-            .await?)
+        Ok(ctx.execute_activity(Shop::ship, order.clone(), step_options()).await?)
     }
 }
 
 fn step_options() -> ActivityOptions {
-    let retry = RetryPolicy::builder()
-        .initial_interval(Duration::from_millis(200))
-        .maximum_attempts(10);
-    ActivityOptions::with_start_to_close_timeout(Duration::from_secs(60))
-        .retry_policy(retry.build())
-        .build()
+    let retry = RetryPolicy::builder().initial_interval(Duration::from_millis(200)).maximum_attempts(10);
+    ActivityOptions::with_start_to_close_timeout(Duration::from_secs(60)).retry_policy(retry.build()).build()
 }
 
 /// The steps of an order, each with a side effect in the ledger.
@@ -119,38 +94,18 @@ const WRAPPING_DURATION: Duration = Duration::from_millis(800);
 #[activities]
 impl Shop {
     #[activity(name = "reserve-inventory")]
-    pub(crate) async fn reserve_inventory(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        order: Order,
-    ) -> Result<(), ActivityError> {
+    pub(crate) async fn reserve_inventory(self: Arc<Self>, ctx: ActivityContext, order: Order) -> Result<(), ActivityError> {
         self.step(&ctx, &order, &format!("{} is set aside", order.item))
     }
 
     #[activity(name = "charge-payment")]
-    pub(crate) async fn charge_payment(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        order: Order,
-    ) -> Result<(), ActivityError> {
-        self.step(
-            &ctx,
-            &order,
-            &format!(
-                "{}.{:02} euros are charged",
-                order.cents / 100,
-                order.cents % 100
-            ),
-        )
+    pub(crate) async fn charge_payment(self: Arc<Self>, ctx: ActivityContext, order: Order) -> Result<(), ActivityError> {
+        self.step(&ctx, &order, &format!("{}.{:02} euros are charged", order.cents / 100, order.cents % 100))
     }
 
     /// The slow step: it is under way when the server dies.
     #[activity(name = "wrap-gift")]
-    pub(crate) async fn wrap_gift(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        order: Order,
-    ) -> Result<(), ActivityError> {
+    pub(crate) async fn wrap_gift(self: Arc<Self>, ctx: ActivityContext, order: Order) -> Result<(), ActivityError> {
         if self.begin(&ctx, &order)? {
             self.progress.send_replace(Progress::Wrapping);
             tokio::time::sleep(WRAPPING_DURATION).await;
@@ -161,49 +116,25 @@ impl Shop {
     }
 
     #[activity(name = "ship")]
-    pub(crate) async fn ship(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        order: Order,
-    ) -> Result<String, ActivityError> {
+    pub(crate) async fn ship(self: Arc<Self>, ctx: ActivityContext, order: Order) -> Result<String, ActivityError> {
         if order.destination == "Atlantis" {
-            let refusal = ApplicationFailure::builder("the carrier does not go to Atlantis")
-                .type_name("NoSuchPlace".to_owned())
-                .non_retryable(true);
-            println!(
-                "     ship               {}: refused, the carrier does not go to Atlantis",
-                order.id
-            );
+            let refusal =
+                ApplicationFailure::builder("the carrier does not go to Atlantis").type_name("NoSuchPlace".to_owned()).non_retryable(true);
+            println!("     ship               {}: refused, the carrier does not go to Atlantis", order.id);
             return Err(ActivityError::application(refusal.build()));
         }
-        self.step(
-            &ctx,
-            &order,
-            &format!("{} is on its way to {}", order.item, order.destination),
-        )?;
+        self.step(&ctx, &order, &format!("{} is on its way to {}", order.item, order.destination))?;
         Ok(format!("parcel-of-{}", order.id))
     }
 
     #[activity(name = "refund-payment")]
-    pub(crate) async fn refund_payment(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        order: Order,
-    ) -> Result<(), ActivityError> {
+    pub(crate) async fn refund_payment(self: Arc<Self>, ctx: ActivityContext, order: Order) -> Result<(), ActivityError> {
         self.step(&ctx, &order, "the money is given back")
     }
 
     #[activity(name = "release-inventory")]
-    pub(crate) async fn release_inventory(
-        self: Arc<Self>,
-        ctx: ActivityContext,
-        order: Order,
-    ) -> Result<(), ActivityError> {
-        self.step(
-            &ctx,
-            &order,
-            &format!("{} is back on the shelf", order.item),
-        )
+    pub(crate) async fn release_inventory(self: Arc<Self>, ctx: ActivityContext, order: Order) -> Result<(), ActivityError> {
+        self.step(&ctx, &order, &format!("{} is back on the shelf", order.item))
     }
 }
 
@@ -217,9 +148,7 @@ impl Shop {
 
     fn begin(&self, ctx: &ActivityContext, order: &Order) -> Result<bool, ActivityError> {
         let info = ctx.info();
-        Ok(self
-            .ledger
-            .begin(&order.id, &info.activity_type, info.attempt)?)
+        Ok(self.ledger.begin(&order.id, &info.activity_type, info.attempt)?)
     }
 
     fn done(&self, ctx: &ActivityContext, order: &Order, told: &str) -> Result<(), ActivityError> {

@@ -26,14 +26,9 @@ impl Server {
     /// Starts a server on a free port of this machine with its data in `data_dir`.
     pub(crate) async fn start(data_dir: &Path, log: &Path) -> Outcome<Self> {
         std::fs::create_dir_all(data_dir)?;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let address = free_address()?;
         let child = spawn(data_dir, log, address)?;
-        let mut server = Self {
-            data_dir: data_dir.into(),
-            log: log.into(),
-            address,
-            child,
-        };
+        let mut server = Self { data_dir: data_dir.into(), log: log.into(), address, child };
         server.wait_until_it_listens().await?;
         Ok(server)
     }
@@ -84,13 +79,19 @@ impl Drop for Server {
     }
 }
 
+/// A port nobody listens on, below those the system hands out: it stays free between death and restart.
+fn free_address() -> Outcome<SocketAddr> {
+    let seed = std::process::id() as u16 % 10_000;
+    (0..10_000)
+        .map(|step| SocketAddr::from((Ipv4Addr::LOCALHOST, 20_000 + (seed + step) % 10_000)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .ok_or_else(|| "no free port from 20000 to 29999".into())
+}
+
 fn spawn(data_dir: &Path, log: &Path, address: SocketAddr) -> Outcome<Child> {
     let log = File::options().create(true).append(true).open(log)?;
     let mut command = command(data_dir, address.port())?;
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     Ok(command.spawn()?)
 }
 
@@ -99,21 +100,12 @@ fn command(data_dir: &Path, port: u16) -> Outcome<Command> {
     let port = port.to_string();
     if let Some(binary) = std::env::var_os("ORDERS_SERVER_BIN") {
         let mut command = Command::new(binary);
-        command.args([
-            "server",
-            "start-dev",
-            "--headless",
-            "--port",
-            &port,
-            "--db-filename",
-        ]);
+        command.args(["server", "start-dev", "--headless", "--port", &port, "--db-filename"]);
         command.arg(data_dir.join("server.db"));
         return Ok(command);
     }
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .args([SUBCOMMAND, "server", "start", "--port", &port, "--data-dir"])
-        .arg(data_dir);
+    command.args([SUBCOMMAND, "server", "start", "--port", &port, "--data-dir"]).arg(data_dir);
     Ok(command)
 }
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use temporalio_client::errors::WorkflowGetResultError;
 use temporalio_client::{
-    Client, ClientOptions, Connection, ConnectionOptions, RetryOptions, Url,
-    WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions,
+    Client, ClientOptions, Connection, ConnectionOptions, RetryOptions, Url, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
+    WorkflowHandle, WorkflowStartOptions,
 };
 use temporalio_common::HasWorkflowDefinition;
 use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
@@ -28,15 +28,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) async fn demo(data_dir: &Path) -> Outcome {
     println!("An order saga that outlives the death of its server.\n");
     let mut server = Server::start(&data_dir.join("server"), &data_dir.join("server.log")).await?;
-    println!(
-        "   shop and worker   process {} (official Temporal Rust SDK, unmodified)",
-        std::process::id()
-    );
-    println!(
-        "   server            process {}, gRPC on {}",
-        server.pid(),
-        server.address()
-    );
+    println!("   shop and worker   process {} (official Temporal Rust SDK, unmodified)", std::process::id());
+    println!("   server            process {}, gRPC on {}", server.pid(), server.address());
     println!("   data              {}", data_dir.display());
 
     let client = connect(&server).await?;
@@ -44,10 +37,7 @@ pub(crate) async fn demo(data_dir: &Path) -> Outcome {
     let (progress, seen) = watch::channel(Progress::NotYet);
     let options = WorkerOptions::new(TASK_QUEUE)
         .register_workflow::<OrderSaga>()?
-        .register_activities(Shop {
-            ledger: ledger.clone(),
-            progress,
-        })
+        .register_activities(Shop { ledger: ledger.clone(), progress })
         .build();
     let runtime = Runtime::from_current_tokio(RuntimeOptions::default())?;
     let mut worker = Worker::new(&runtime, client.clone(), options)?;
@@ -63,13 +53,7 @@ pub(crate) async fn demo(data_dir: &Path) -> Outcome {
     Ok(())
 }
 
-async fn plot(
-    client: &Client,
-    server: &mut Server,
-    ledger: &Ledger,
-    seen: watch::Receiver<Progress>,
-    data_dir: &Path,
-) -> Outcome {
+async fn plot(client: &Client, server: &mut Server, ledger: &Ledger, seen: watch::Receiver<Progress>, data_dir: &Path) -> Outcome {
     let before = order_that_is_taken_back(client, ledger).await?;
     order_that_outlives_the_server(client, server, ledger, seen, data_dir).await?;
 
@@ -92,29 +76,18 @@ async fn order_that_is_taken_back(client: &Client, ledger: &Ledger) -> Outcome<V
         grace: Duration::ZERO,
         gift_wrap: false,
     };
-    let handle = client
-        .start_workflow(OrderSaga::run, order, options("order-1"))
-        .await?;
+    let handle = client.start_workflow(OrderSaga::run, order, options("order-1")).await?;
     match handle.get_result(WorkflowGetResultOptions::default()).await {
         Err(WorkflowGetResultError::Failed(error)) => {
             let cause = error.cause().map(|cause| cause.failure().message.clone());
-            println!(
-                "\n   The order failed ({}),",
-                cause.unwrap_or_else(|| error.to_string())
-            );
+            println!("\n   The order failed ({}),", cause.unwrap_or_else(|| error.to_string()));
             println!("   and what had been done was taken back in reverse order.");
         }
         other => return Err(format!("order-1 should have failed: {other:?}").into()),
     }
     let events = history(&handle).await?;
     print_history("history of order-1", &events);
-    let steps = [
-        "reserve-inventory",
-        "charge-payment",
-        "ship",
-        "refund-payment",
-        "release-inventory",
-    ];
+    let steps = ["reserve-inventory", "charge-payment", "ship", "refund-payment", "release-inventory"];
     check_steps("order-1", &steps, &events, ledger)?;
     Ok(events)
 }
@@ -126,9 +99,7 @@ async fn order_that_outlives_the_server(
     mut seen: watch::Receiver<Progress>,
     data_dir: &Path,
 ) -> Outcome {
-    println!(
-        "\n2. order-2: a gift to Lisbon. The server will die while the gift is being wrapped.\n"
-    );
+    println!("\n2. order-2: a gift to Lisbon. The server will die while the gift is being wrapped.\n");
     let order = Order {
         id: "order-2".to_owned(),
         item: "music box".to_owned(),
@@ -137,51 +108,31 @@ async fn order_that_outlives_the_server(
         grace: GRACE,
         gift_wrap: true,
     };
-    let handle = client
-        .start_workflow(OrderSaga::run, order, options("order-2"))
-        .await?;
-    seen.wait_for(|progress| *progress >= Progress::Wrapping)
-        .await?;
+    let handle = client.start_workflow(OrderSaga::run, order, options("order-2")).await?;
+    seen.wait_for(|progress| *progress >= Progress::Wrapping).await?;
     let written = history(&handle).await?;
 
-    println!(
-        "\n     kill -9 {}   (wrapping is under way, a timer of {} s is running)",
-        server.pid(),
-        GRACE.as_secs()
-    );
+    println!("\n     kill -9 {}   (wrapping is under way, a timer of {} s is running)", server.pid(), GRACE.as_secs());
     server.kill()?;
     let still_wrapping = *seen.borrow() == Progress::Wrapping;
     println!("     what it leaves behind in {}:", data_dir.display());
     print_files(data_dir)?;
-    seen.wait_for(|progress| *progress == Progress::Wrapped)
-        .await?;
+    seen.wait_for(|progress| *progress == Progress::Wrapped).await?;
     if still_wrapping {
         println!("     There is no server now; the worker holds the result until there is one.");
     }
 
     let begin = Instant::now();
     server.restart().await?;
-    println!(
-        "\n     server            process {}, same folder, listening after {} ms\n",
-        server.pid(),
-        begin.elapsed().as_millis()
-    );
-    let parcel = handle
-        .get_result(WorkflowGetResultOptions::default())
-        .await?;
-    println!(
-        "\n   The order is done: {parcel}, {} ms after the restart.",
-        begin.elapsed().as_millis()
-    );
+    println!("\n     server            process {}, same folder, listening after {} ms\n", server.pid(), begin.elapsed().as_millis());
+    let parcel = handle.get_result(WorkflowGetResultOptions::default()).await?;
+    println!("\n   The order is done: {parcel}, {} ms after the restart.", begin.elapsed().as_millis());
 
     let events = history(&handle).await?;
     if !events.starts_with(&written) {
         return Err("the history does not go on from where it was".into());
     }
-    let title = format!(
-        "history of order-2 (the first {} events were written by the killed process)",
-        written.len()
-    );
+    let title = format!("history of order-2 (the first {} events were written by the killed process)", written.len());
     print_history(&title, &events);
     let steps = ["reserve-inventory", "charge-payment", "wrap-gift", "ship"];
     check_steps("order-2", &steps, &events, ledger)?;
@@ -195,13 +146,8 @@ fn options(id: &str) -> WorkflowStartOptions {
     WorkflowStartOptions::new(TASK_QUEUE, id).build()
 }
 
-async fn history<W: HasWorkflowDefinition>(
-    handle: &WorkflowHandle<Client, W>,
-) -> Outcome<Vec<HistoryEvent>> {
-    Ok(handle
-        .fetch_history(WorkflowFetchHistoryOptions::default())
-        .into_events()
-        .await?)
+async fn history<W: HasWorkflowDefinition>(handle: &WorkflowHandle<Client, W>) -> Outcome<Vec<HistoryEvent>> {
+    Ok(handle.fetch_history(WorkflowFetchHistoryOptions::default()).into_events().await?)
 }
 
 /// Calls made while the server is away are repeated until it is back.
@@ -215,9 +161,15 @@ async fn connect(server: &Server) -> Outcome<Client> {
         .identity(format!("shop-{}", std::process::id()))
         .retry_options(patient)
         .build();
-    let connection = Connection::connect(options).await?;
-    Ok(Client::new(
-        connection,
-        ClientOptions::new("default").build(),
-    )?)
+    // A server may listen before it is able to answer.
+    let mut tries = 0;
+    let connection = loop {
+        match Connection::connect(options.clone()).await {
+            Ok(connection) => break connection,
+            Err(error) if tries == 200 => return Err(error.into()),
+            Err(_) => tries += 1,
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    Ok(Client::new(connection, ClientOptions::new("default").build())?)
 }
