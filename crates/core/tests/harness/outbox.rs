@@ -1,0 +1,132 @@
+//! Delivery of messages between runs, as an engine does it.
+
+use sempre_core::{
+    Input, Refusal, RunId, StartInput,
+    input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
+    transition::{Delivery, OutboxEntry, OutboxMessage},
+};
+
+use super::World;
+
+/// EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND.
+const NOT_FOUND: i32 = 1;
+/// SIGNAL_COUNT_LIMIT_EXCEEDED.
+const SIGNAL_LIMIT: i32 = 3;
+/// WORKFLOW_ALREADY_EXISTS.
+const ALREADY_EXISTS: i32 = 1;
+
+impl World {
+    /// Delivers messages, oldest first, until there are none.
+    pub fn deliver(&mut self) {
+        while !self.outbox.is_empty() {
+            self.deliver_one();
+        }
+    }
+
+    /// Delivers the oldest message.
+    pub fn deliver_one(&mut self) {
+        let (from, entry) = self.outbox.first().cloned().expect("a message");
+        let delivery = self.carry(from.run, &entry);
+        let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery });
+        reply.expect("a delivery is never refused");
+    }
+
+    /// Does what the oldest message asks, but the answer gets lost.
+    pub fn deliver_one_unheard(&mut self) {
+        let (from, entry) = self.outbox.first().cloned().expect("a message");
+        self.carry(from.run, &entry);
+    }
+
+    fn carry(&mut self, from: RunId, entry: &OutboxEntry) -> Delivery {
+        let sender = self.runs[&from].execution.key().clone();
+        match entry.message.clone() {
+            OutboxMessage::StartChild(child) => {
+                let initiated_event_id = child.initiated_event_id;
+                let input = StartInput { request: Box::default(), signal: None, child_of: Some(child) };
+                match self.start_input(input) {
+                    Ok((response, _)) => Delivery::ChildStarted { initiated_event_id, run_id: response.run_id },
+                    Err(Refusal::AlreadyStarted { .. }) => {
+                        Delivery::ChildNotStarted { initiated_event_id, cause: ALREADY_EXISTS }
+                    }
+                    Err(other) => panic!("a child's start is refused: {other:?}"),
+                }
+            }
+            OutboxMessage::Signal(signal) => {
+                let initiated_event_id = signal.initiated_event_id;
+                let input = Input::Signal(Box::new(SignalRequest {
+                    name: signal.name,
+                    input: signal.input,
+                    header: signal.header,
+                    identity: "history-service".into(),
+                    request_id: signal.request_id,
+                    source: Some(ExternalSource { run: sender.clone(), initiated_event_id, child_only: signal.child_only }),
+                    ..Default::default()
+                }));
+                let own = signal.workflow_id == sender.workflow.workflow_id;
+                self.tell_external(own, &signal.workflow_id, &signal.run_id, initiated_event_id, input)
+            }
+            OutboxMessage::Cancel(cancel) => {
+                let initiated_event_id = cancel.initiated_event_id;
+                let input = Input::RequestCancel(Box::new(CancelRequest {
+                    reason: cancel.reason,
+                    identity: "history-service".into(),
+                    request_id: cancel.request_id,
+                    source: Some(ExternalSource { run: sender.clone(), initiated_event_id, child_only: cancel.child_only }),
+                    ..Default::default()
+                }));
+                let own = cancel.workflow_id == sender.workflow.workflow_id;
+                self.tell_external(own, &cancel.workflow_id, &cancel.run_id, initiated_event_id, input)
+            }
+            OutboxMessage::ReleaseChild { run_id, .. } => {
+                let run = RunId::parse(&run_id).expect("a run id");
+                gone_is_fine(self.apply_to(run, Input::ReleaseFirstTask));
+                Delivery::Ok
+            }
+            OutboxMessage::ChildClosed { parent, news } => {
+                gone_is_fine(self.apply_to(parent.run, Input::ChildClosed(news)));
+                Delivery::Ok
+            }
+            OutboxMessage::TerminateChild { workflow_id, first_run_id } => {
+                let request = TerminateRequest {
+                    reason: "by parent close policy".into(),
+                    identity: "history-service".into(),
+                    first_run_id,
+                    parent: Some(sender),
+                    ..Default::default()
+                };
+                gone_is_fine(self.apply(&workflow_id, Input::Terminate(Box::new(request))));
+                Delivery::Ok
+            }
+            OutboxMessage::CancelChild { workflow_id, first_run_id } => {
+                let request = CancelRequest {
+                    identity: "history-service".into(),
+                    first_run_id,
+                    parent: Some(sender),
+                    ..Default::default()
+                };
+                gone_is_fine(self.apply(&workflow_id, Input::RequestCancel(Box::new(request))));
+                Delivery::Ok
+            }
+        }
+    }
+
+    fn tell_external(&mut self, own: bool, workflow_id: &str, run_id: &str, initiated_event_id: i64, input: Input) -> Delivery {
+        let run = if run_id.is_empty() { self.current.get(workflow_id).map(|r| r.run()) } else { RunId::parse(run_id) };
+        let Some(run) = run.filter(|run| !own && self.runs.contains_key(run)) else {
+            return Delivery::Failed { initiated_event_id, cause: NOT_FOUND };
+        };
+        match self.apply_to(run, input) {
+            Ok(_) => Delivery::Done { initiated_event_id },
+            Err(Refusal::NotFound(_)) => Delivery::Failed { initiated_event_id, cause: NOT_FOUND },
+            Err(Refusal::InvalidArgument(_)) => Delivery::Failed { initiated_event_id, cause: SIGNAL_LIMIT },
+            Err(other) => panic!("an external request is refused: {other:?}"),
+        }
+    }
+}
+
+fn gone_is_fine(answer: Result<sempre_core::Reply, Refusal>) {
+    match answer {
+        Ok(_) | Err(Refusal::NotFound(_)) => {}
+        Err(other) => panic!("a message is refused: {other:?}"),
+    }
+}
