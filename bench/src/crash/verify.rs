@@ -1,0 +1,97 @@
+//! The ledger held against the histories.
+
+use std::collections::BTreeMap;
+
+use sempre_api::v1::history::{HistoryEvent, history_event::Attributes};
+use sempre_bench::api::{self, Client};
+
+use crate::{
+    Failure,
+    ledger::{Known, Ledger, workflow_id},
+    work::{SIGNALS, activity_result, outcome},
+};
+
+/// Everything that was acknowledged for these workflows is in their histories, once.
+pub(crate) async fn acknowledged(client: &Client, ledger: &Ledger, workflows: &[u64]) -> Result<(), Failure> {
+    for &workflow in workflows {
+        // What is known before the history is read must be in it.
+        let known = ledger.known(workflow);
+        let Some(run_id) = known.run_id.clone() else { continue };
+        let id = workflow_id(workflow);
+        let events = api::history(&mut client.clone(), &id, &run_id)
+            .await
+            .map_err(|status| format!("{id}: the acknowledged run {run_id} cannot be read: {status}"))?;
+        check(&known, &events).map_err(|problem| format!("{id} run {run_id}: {problem}\n{}", listing(&events)))?;
+    }
+    Ok(())
+}
+
+/// Every one of these workflows has completed with the right result.
+pub(crate) async fn ended(client: &Client, ledger: &Ledger, workflows: &[u64]) -> Result<(), Failure> {
+    for &workflow in workflows {
+        let id = workflow_id(workflow);
+        let run_id = ledger.known(workflow).run_id.ok_or_else(|| format!("{id}: its start was never acknowledged"))?;
+        let events = api::history(&mut client.clone(), &id, &run_id).await.map_err(|status| format!("{id}: {status}"))?;
+        let result = match events.last().and_then(|e| e.attributes.as_ref()) {
+            Some(Attributes::WorkflowExecutionCompletedEventAttributes(a)) => api::text(a.result.as_ref()),
+            _ => return Err(format!("{id}: not completed\n{}", listing(&events)).into()),
+        };
+        if result != outcome(SIGNALS, &activity_result(workflow)) {
+            return Err(format!("{id}: wrong result {result}\n{}", listing(&events)).into());
+        }
+    }
+    Ok(())
+}
+
+fn check(known: &Known, events: &[HistoryEvent]) -> Result<(), String> {
+    let mut signals: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut closings: BTreeMap<i64, u32> = BTreeMap::new();
+    let mut starts: BTreeMap<i64, u32> = BTreeMap::new();
+    let mut tasks = Vec::new();
+    let mut completed = false;
+    let mut closed_at = None;
+    for (at, event) in events.iter().enumerate() {
+        if event.event_id != at as i64 + 1 {
+            return Err(format!("event id {} stands at place {}", event.event_id, at + 1));
+        }
+        match &event.attributes {
+            Some(Attributes::WorkflowExecutionSignaledEventAttributes(a)) => *signals.entry(&a.request_id).or_default() += 1,
+            Some(Attributes::WorkflowTaskCompletedEventAttributes(a)) => tasks.push(a.started_event_id),
+            Some(Attributes::ActivityTaskStartedEventAttributes(a)) => *starts.entry(a.scheduled_event_id).or_default() += 1,
+            Some(Attributes::ActivityTaskCompletedEventAttributes(a)) => {
+                completed = true;
+                *closings.entry(a.scheduled_event_id).or_default() += 1;
+            }
+            Some(Attributes::ActivityTaskFailedEventAttributes(a)) => *closings.entry(a.scheduled_event_id).or_default() += 1,
+            Some(Attributes::ActivityTaskTimedOutEventAttributes(a)) => *closings.entry(a.scheduled_event_id).or_default() += 1,
+            Some(Attributes::WorkflowExecutionCompletedEventAttributes(_)) => closed_at = Some(at + 1),
+            _ => {}
+        }
+    }
+    if let Some(id) = known.signals.iter().find(|id| !signals.contains_key(id.as_str())) {
+        return Err(format!("the acknowledged signal {id} is missing"));
+    }
+    if let Some((id, count)) = signals.iter().find(|(_, count)| **count != 1) {
+        return Err(format!("the signal {id} is there {count} times"));
+    }
+    if let Some(id) = known.completed_tasks.iter().find(|id| !tasks.contains(id)) {
+        return Err(format!("the acknowledged completion of the workflow task started by event {id} is missing"));
+    }
+    if known.activity_completed && !completed {
+        return Err("the acknowledged completion of the activity is missing".into());
+    }
+    if let Some((id, count)) = closings.iter().chain(&starts).find(|(_, count)| **count != 1) {
+        return Err(format!("the activity scheduled by event {id} has {count} started or closing events"));
+    }
+    if known.closed && closed_at.is_none() {
+        return Err("the acknowledged end is missing".into());
+    }
+    match closed_at {
+        Some(at) if at != events.len() => Err(format!("event {at} closes the run, but is not the last")),
+        _ => Ok(()),
+    }
+}
+
+fn listing(events: &[HistoryEvent]) -> String {
+    events.iter().map(|e| format!("{:>4} {}\n", e.event_id, e.event_type().as_str_name())).collect()
+}

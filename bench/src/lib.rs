@@ -1,0 +1,4 @@
+//! What the load generator and the crash test share: a server process, and the API by hand.
+
+pub mod api;
+pub mod process;

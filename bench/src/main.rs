@@ -1,0 +1,284 @@
+//! Workload A: short workflows with one activity, N in flight, against a durable server.
+//!
+//! The generator makes the seven calls of such a workflow by hand (start; poll and complete a workflow
+//! task, an activity, a workflow task), so that the server is measured and not an SDK.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use sempre_api::v1::workflowservice::{RespondActivityTaskCompletedRequest, RespondWorkflowTaskCompletedRequest};
+use sempre_bench::{
+    api::{self, Client, NAMESPACE},
+    process::{Launch, Server, Usage, find_binary, free_port},
+};
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+/// Short workflows with one activity, N in flight, against a durable server.
+#[derive(Parser)]
+struct Arguments {
+    /// Workflows in flight, one measurement each.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64,256")]
+    in_flight: Vec<usize>,
+    /// Seconds a measurement lasts, after one second of warming up.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Times each measurement is repeated, in rounds.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The `sempre` executable (default: SEMPRE_BIN, or the one beside this).
+    #[arg(long)]
+    server: Option<PathBuf>,
+    /// Measure a server that runs already, at HOST:PORT, instead of starting one.
+    #[arg(long)]
+    address: Option<String>,
+    /// Process id of that server, for its CPU, memory and disk figures.
+    #[arg(long, requires = "address")]
+    pid: Option<u32>,
+    /// Where the data folder is made (default: the system's temporary folder).
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// A program to run the server under, such as `strace -f -o trace.txt`.
+    #[arg(long, default_value = "")]
+    wrapper: String,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, Serialize)]
+struct Figures {
+    in_flight: usize,
+    workflows: u64,
+    per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    server_cpu_ms_per_workflow: f64,
+    disk_bytes_per_workflow: f64,
+    rss_mib: f64,
+    rss_peak_mib: f64,
+}
+
+/// State of one measurement, shared by starters and workers.
+struct Load {
+    queue: String,
+    /// Who waits for the end of which workflow.
+    waiting: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    latencies_us: Mutex<Vec<u64>>,
+    counting: AtomicBool,
+    stop: AtomicBool,
+    started: AtomicU64,
+}
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    let arguments = Arguments::parse();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments))
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    for round in 0..arguments.rounds {
+        for &in_flight in &arguments.in_flight {
+            let figures = measure(&arguments, in_flight).await?;
+            if !arguments.json {
+                println!(
+                    "round {} in flight {:>4}: {:>7.0} workflows/s  p50 {:>7.2} ms  p99 {:>7.2} ms  server CPU {:.3} ms/workflow  disk {:.0} B/workflow  RSS {:.0} MiB (peak {:.0})",
+                    round + 1,
+                    in_flight,
+                    figures.per_second,
+                    figures.p50_ms,
+                    figures.p99_ms,
+                    figures.server_cpu_ms_per_workflow,
+                    figures.disk_bytes_per_workflow,
+                    figures.rss_mib,
+                    figures.rss_peak_mib
+                );
+            }
+            all.push(figures);
+        }
+    }
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
+    } else {
+        summary(&arguments, &all);
+    }
+    Ok(())
+}
+
+/// Median and range over the rounds, as a Markdown table.
+fn summary(arguments: &Arguments, all: &[Figures]) {
+    println!("\n| in flight | workflows/s | p50 ms | p99 ms | server CPU ms/workflow | disk B/workflow | RSS MiB |");
+    println!("|---|---|---|---|---|---|---|");
+    for &in_flight in &arguments.in_flight {
+        let of: Vec<&Figures> = all.iter().filter(|f| f.in_flight == in_flight).collect();
+        let cell = |figure: fn(&Figures) -> f64, digits: usize| {
+            let mut values: Vec<f64> = of.iter().map(|f| figure(f)).collect();
+            values.sort_by(f64::total_cmp);
+            let at = |index: usize| values.get(index).copied().unwrap_or_default();
+            format!("{:.digits$} ({:.digits$}–{:.digits$})", at(values.len() / 2), at(0), at(values.len().saturating_sub(1)))
+        };
+        println!(
+            "| {in_flight} | {} | {} | {} | {} | {} | {} |",
+            cell(|f| f.per_second, 0),
+            cell(|f| f.p50_ms, 2),
+            cell(|f| f.p99_ms, 2),
+            cell(|f| f.server_cpu_ms_per_workflow, 3),
+            cell(|f| f.disk_bytes_per_workflow, 0),
+            cell(|f| f.rss_mib, 0),
+        );
+    }
+}
+
+async fn measure(arguments: &Arguments, in_flight: usize) -> Result<Figures, Failure> {
+    let folder = match &arguments.folder {
+        Some(folder) => tempfile::tempdir_in(folder)?,
+        None => tempfile::tempdir()?,
+    };
+    let server = match &arguments.address {
+        Some(_) => None,
+        None => Some(Server::start(Launch {
+            binary: find_binary(arguments.server.as_deref())?,
+            data_dir: folder.path().join("data"),
+            port: free_port()?,
+            wrapper: arguments.wrapper.split_whitespace().map(str::to_string).collect(),
+        })?),
+    };
+    let address = match (&arguments.address, &server) {
+        (Some(address), _) => address.clone(),
+        (None, Some(server)) => format!("127.0.0.1:{}", server.launch.port),
+        (None, None) => return Err("no server".into()),
+    };
+    let pid = arguments.pid.or(server.as_ref().map(Server::pid));
+    let load = Arc::new(Load {
+        queue: format!("bench-{in_flight}-{}", fastrand::u64(..)),
+        waiting: Mutex::default(),
+        latencies_us: Mutex::default(),
+        counting: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+        started: AtomicU64::new(0),
+    });
+    let client = api::client(&address)?;
+    let workers = in_flight.clamp(2, 64);
+    let mut tasks = Vec::new();
+    for _ in 0..workers {
+        tasks.push(tokio::spawn(workflow_worker(load.clone(), client.clone())));
+        tasks.push(tokio::spawn(activity_worker(load.clone(), client.clone())));
+    }
+    for _ in 0..in_flight {
+        tasks.push(tokio::spawn(starter(load.clone(), client.clone())));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let usage = |pid: Option<u32>| pid.map_or(Ok(Usage::default()), Usage::of);
+    let before = usage(pid)?;
+    load.counting.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
+    load.counting.store(false, Ordering::Relaxed);
+    let elapsed = begun.elapsed().as_secs_f64();
+    let after = usage(pid)?;
+    load.stop.store(true, Ordering::Relaxed);
+    for task in &tasks {
+        task.abort();
+    }
+    let mut latencies = std::mem::take(&mut *load.latencies_us.lock().map_err(|_| "a starter panicked")?);
+    latencies.sort_unstable();
+    let workflows = latencies.len() as u64;
+    if workflows == 0 {
+        return Err("no workflow was completed".into());
+    }
+    let quantile = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize] as f64 / 1000.0;
+    let each = |total: f64| total / workflows as f64;
+    Ok(Figures {
+        in_flight,
+        workflows,
+        per_second: workflows as f64 / elapsed,
+        p50_ms: quantile(0.5),
+        p99_ms: quantile(0.99),
+        server_cpu_ms_per_workflow: each((after.cpu_seconds - before.cpu_seconds) * 1000.0),
+        disk_bytes_per_workflow: each((after.disk_bytes - before.disk_bytes) as f64),
+        rss_mib: after.rss_kib as f64 / 1024.0,
+        rss_peak_mib: after.rss_peak_kib as f64 / 1024.0,
+    })
+}
+
+/// Starts a workflow, waits for its end, and again.
+async fn starter(load: Arc<Load>, mut client: Client) -> Result<(), Failure> {
+    while !load.stop.load(Ordering::Relaxed) {
+        let id = format!("wf-{}", load.started.fetch_add(1, Ordering::Relaxed));
+        let (done, end) = oneshot::channel();
+        load.waiting.lock().map_err(|_| "a worker panicked")?.insert(id.clone(), done);
+        let begun = Instant::now();
+        let request = api::start_request(&id, &load.queue, &format!("r-{id}"), Duration::from_secs(10));
+        client.start_workflow_execution(request).await?;
+        end.await?;
+        if load.counting.load(Ordering::Relaxed) {
+            let latency = begun.elapsed().as_micros() as u64;
+            load.latencies_us.lock().map_err(|_| "a starter panicked")?.push(latency);
+        }
+    }
+    Ok(())
+}
+
+/// First task: schedule the activity. Second: complete the workflow.
+async fn workflow_worker(load: Arc<Load>, mut client: Client) -> Result<(), Failure> {
+    while !load.stop.load(Ordering::Relaxed) {
+        let task = client.poll_workflow_task_queue(api::poll_workflow(&load.queue)).await?.into_inner();
+        if task.task_token.is_empty() {
+            continue;
+        }
+        let first = task.previous_started_event_id == 0;
+        let command = if first {
+            api::schedule_activity("1", Duration::from_secs(10), None)
+        } else {
+            api::complete_workflow("\"done\"")
+        };
+        client
+            .respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest {
+                namespace: NAMESPACE.into(),
+                task_token: task.task_token,
+                commands: vec![command],
+                identity: "bench-worker".into(),
+                ..Default::default()
+            })
+            .await?;
+        if !first && let Some(execution) = task.workflow_execution {
+            let waiting = load.waiting.lock().map_err(|_| "a starter panicked")?.remove(&execution.workflow_id);
+            if let Some(waiting) = waiting {
+                // The starter may have been stopped meanwhile.
+                let _ = waiting.send(());
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn activity_worker(load: Arc<Load>, mut client: Client) -> Result<(), Failure> {
+    while !load.stop.load(Ordering::Relaxed) {
+        let task = client.poll_activity_task_queue(api::poll_activity(&load.queue)).await?.into_inner();
+        if task.task_token.is_empty() {
+            continue;
+        }
+        client
+            .respond_activity_task_completed(RespondActivityTaskCompletedRequest {
+                namespace: NAMESPACE.into(),
+                task_token: task.task_token,
+                result: Some(api::payloads("\"done\"")),
+                identity: "bench-worker".into(),
+                ..Default::default()
+            })
+            .await?;
+    }
+    Ok(())
+}

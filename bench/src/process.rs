@@ -1,0 +1,158 @@
+//! A server process under test: started, killed, measured.
+
+use std::{
+    fs, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Ticks of `/proc/<pid>/stat` a second: 100 on every Linux that Rust supports.
+const CLOCK_TICKS: f64 = 100.0;
+/// How long a start may take before it counts as failed.
+const START_MAX: Duration = Duration::from_secs(20);
+
+/// How to start the server.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The `sempre` executable.
+    pub binary: PathBuf,
+    /// Its data folder.
+    pub data_dir: PathBuf,
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// A program to run it under (`strace …`), in front of the command line.
+    pub wrapper: Vec<String>,
+}
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// How it was started.
+    pub launch: Launch,
+    /// From the start of the process to the first accepted connection.
+    pub started_in: Duration,
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The `sempre` executable: `--server` or `SEMPRE_BIN`, else the one beside this executable.
+pub fn find_binary(given: Option<&Path>) -> io::Result<PathBuf> {
+    if let Some(path) = given {
+        return Ok(path.to_path_buf());
+    }
+    if let Some(path) = std::env::var_os("SEMPRE_BIN") {
+        return Ok(path.into());
+    }
+    let own = std::env::current_exe()?;
+    let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join("sempre")).find(|path| path.is_file());
+    beside.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            "no `sempre` executable beside this one: build it (cargo build -p sempre, same profile), or name it by --server or SEMPRE_BIN",
+        )
+    })
+}
+
+impl Server {
+    /// Starts the durable single node and waits until it accepts connections.
+    pub fn start(launch: Launch) -> io::Result<Self> {
+        let mut words = launch.wrapper.iter();
+        let mut command = match words.next() {
+            Some(program) => {
+                let mut command = Command::new(program);
+                command.args(words).arg(&launch.binary);
+                command
+            }
+            None => Command::new(&launch.binary),
+        };
+        command
+            .args(["server", "start", "--ip", "127.0.0.1", "--log-level", "warn", "--port"])
+            .arg(launch.port.to_string())
+            .arg("--data-dir")
+            .arg(&launch.data_dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit());
+        let begun = Instant::now();
+        let mut child = command.spawn()?;
+        loop {
+            if std::net::TcpStream::connect(("127.0.0.1", launch.port)).is_ok() {
+                return Ok(Self { child, launch, started_in: begun.elapsed() });
+            }
+            if let Some(status) = child.try_wait()? {
+                return Err(io::Error::other(format!("the server ended at once: {status}")));
+            }
+            if begun.elapsed() > START_MAX {
+                child.kill()?;
+                child.wait()?;
+                return Err(io::Error::other("the server did not listen within 20 s"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(mut self) -> io::Result<Launch> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(self.launch.clone())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already ended is fine; there is nobody to tell about anything else.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// User and system CPU, seconds.
+    pub cpu_seconds: f64,
+    /// Bytes handed to the disk (`write_bytes`).
+    pub disk_bytes: u64,
+    /// Resident memory, KiB.
+    pub rss_kib: u64,
+    /// Largest resident memory, KiB.
+    pub rss_peak_kib: u64,
+}
+
+impl Usage {
+    /// Reads it from `/proc`.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+        let io_text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        Ok(Self {
+            cpu_seconds: (ticks(11) + ticks(12)) / CLOCK_TICKS,
+            disk_bytes: number_after(&io_text, "write_bytes:"),
+            rss_kib: number_after(&status, "VmRSS:"),
+            rss_peak_kib: number_after(&status, "VmHWM:"),
+        })
+    }
+}
+
+fn number_after(text: &str, label: &str) -> u64 {
+    text.lines()
+        .find_map(|line| line.strip_prefix(label))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
