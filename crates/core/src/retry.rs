@@ -83,8 +83,7 @@ pub fn validate(policy: &RetryPolicy) -> Result<(), String> {
     }
     let initial = Span::from_api(policy.initial_interval.as_ref())
         .map_err(|e| format!("invalid InitialInterval set on retry policy: {e}"))?;
-    // Not `< 1`: a coefficient that is no number is refused too.
-    if !(policy.backoff_coefficient >= 1.0) {
+    if policy.backoff_coefficient.is_nan() || policy.backoff_coefficient < 1.0 {
         return Err("BackoffCoefficient cannot be less than 1 on retry policy.".into());
     }
     let maximum = Span::from_api(policy.maximum_interval.as_ref())

@@ -185,8 +185,7 @@ pub fn priority(priority: Option<&Priority>) -> Result<(), String> {
     if priority.fairness_key.len() > FAIRNESS_KEY_MAX {
         return Err(format!("fairness key length exceeds limit: {}", priority.fairness_key.len()));
     }
-    // Not `< 0`: a weight that is no number is refused too.
-    if !(priority.fairness_weight >= 0.0) {
+    if priority.fairness_weight.is_nan() || priority.fairness_weight < 0.0 {
         return Err(format!("fairness weight can't be negative: {}", priority.fairness_weight));
     }
     Ok(())
@@ -391,5 +390,321 @@ fn id_policies(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING",
         )),
         _ => Ok(()),
+    }
+}
+
+/// What tests of checks and commands apply things with.
+#[cfg(test)]
+pub(crate) mod fakes {
+    use crate::{IdSource, Span, Timestamp, cron::{CronTable, InvalidCron}};
+
+    /// Ids that count up.
+    pub(crate) struct Ids(pub(crate) u8);
+
+    impl IdSource for Ids {
+        fn random(&mut self) -> [u8; 16] {
+            self.0 += 1;
+            [self.0; 16]
+        }
+    }
+
+    /// `hourly` fires every hour, `never` parses and does not fire, nothing else parses.
+    pub(crate) struct Cron;
+
+    impl CronTable for Cron {
+        fn next(&self, spec: &str, after: Timestamp) -> Result<Option<Timestamp>, InvalidCron> {
+            match spec {
+                "hourly" => Ok(Some(after + Span::seconds(3600))),
+                "never" => Ok(None),
+                _ => Err(InvalidCron),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use sempre_api::v1::{
+        common::{ActivityType, Callback, WorkflowType, link},
+        workflow::{OnConflictOptions, VersioningOverride},
+    };
+
+    use super::*;
+    use crate::{NamespaceId, input::NamespaceView};
+
+    const NEGATIVE: Duration = Duration { seconds: -1, nanos: 0 };
+
+    fn request() -> StartWorkflowExecutionRequest {
+        StartWorkflowExecutionRequest {
+            workflow_id: "w".into(),
+            workflow_type: Some(WorkflowType { name: "T".into() }),
+            task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
+            request_id: "r".into(),
+            ..Default::default()
+        }
+    }
+
+    fn checked(mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionRequest, Refusal> {
+        let namespace = NamespaceView { id: NamespaceId::default(), name: "default".into(), retention: Span::seconds(1) };
+        let limits = Limits::default();
+        let mut ids = fakes::Ids(0);
+        let mut cx =
+            Context { now: Timestamp(0), ids: &mut ids, limits: &limits, cron: &fakes::Cron, namespace: &namespace };
+        start(&mut request, &mut cx).map(|()| request)
+    }
+
+    fn text(change: impl FnOnce(&mut StartWorkflowExecutionRequest)) -> String {
+        let mut request = request();
+        change(&mut request);
+        match checked(request) {
+            Ok(_) => String::new(),
+            Err(Refusal::InvalidArgument(text)) => text,
+            Err(other) => format!("{other:?}"),
+        }
+    }
+
+    fn seconds(s: i64) -> Option<Duration> {
+        Some(Span::seconds(s).to_api())
+    }
+
+    #[test]
+    fn a_plain_start_gets_its_defaults() {
+        let mut plain = request();
+        plain.request_id = String::new();
+        let got = checked(plain).expect("valid");
+        assert_eq!(got.workflow_id_conflict_policy(), WorkflowIdConflictPolicy::Fail);
+        assert_eq!(got.workflow_id_reuse_policy(), WorkflowIdReusePolicy::AllowDuplicate);
+        assert_eq!(got.task_queue.expect("queue").kind, TaskQueueKind::Normal as i32);
+        assert_eq!(got.request_id.len(), 36);
+        assert_eq!(got.workflow_task_timeout, seconds(10));
+        assert_eq!((got.workflow_run_timeout, got.workflow_execution_timeout, got.retry_policy), (None, None, None));
+    }
+
+    #[test]
+    #[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
+    fn id_policies_are_combined() {
+        let old = WorkflowIdReusePolicy::TerminateIfRunning;
+        let got = checked(StartWorkflowExecutionRequest { workflow_id_reuse_policy: old as i32, ..request() }).expect("valid");
+        assert_eq!(got.workflow_id_conflict_policy(), WorkflowIdConflictPolicy::TerminateExisting);
+        assert_eq!(got.workflow_id_reuse_policy(), WorkflowIdReusePolicy::AllowDuplicate);
+        let both = text(|r| {
+            r.set_workflow_id_reuse_policy(old);
+            r.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::UseExisting);
+        });
+        assert!(both.contains("TERMINATE_IF_RUNNING cannot be used together"), "{both}");
+        let reject = text(|r| {
+            r.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate);
+            r.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
+        });
+        assert!(reject.contains("REJECT_DUPLICATE cannot be used together"), "{reject}");
+    }
+
+    #[test]
+    fn texts_of_refused_starts() {
+        let long = "x".repeat(1001);
+        assert_eq!(text(|_| ()), "");
+        assert_eq!(text(|r| r.workflow_id.clear()), "WorkflowId is not set on request.");
+        assert_eq!(text(|r| r.workflow_id = long.clone()), "WorkflowId exceeds maximum allowed length (1001/1000)");
+        assert_eq!(
+            text(|r| r.retry_policy = Some(RetryPolicy { backoff_coefficient: 0.5, ..Default::default() })),
+            "BackoffCoefficient cannot be less than 1 on retry policy."
+        );
+        assert_eq!(
+            text(|r| {
+                r.workflow_start_delay = seconds(1);
+                r.cron_schedule = "hourly".into();
+            }),
+            "CronSchedule and WorkflowStartDelay may not be used together."
+        );
+        assert!(text(|r| r.workflow_start_delay = Some(NEGATIVE)).ends_with("cause: negative duration"));
+        assert_eq!(text(|r| r.cron_schedule = "hourly".into()), "");
+        assert_eq!(text(|r| r.cron_schedule = "x".into()), "invalid CronSchedule.");
+        assert_eq!(text(|r| r.cron_schedule = "never".into()), "invalid CronSchedule.");
+        assert_eq!(text(|r| r.workflow_type = None), "WorkflowType is not set on request.");
+        assert_eq!(
+            text(|r| r.workflow_type = Some(WorkflowType { name: long.clone() })),
+            "WorkflowType length exceeds limit."
+        );
+        assert_eq!(text(|r| r.task_queue = None), "taskQueue is not set");
+        let queue = |name: &str| Some(TaskQueue { name: name.into(), ..Default::default() });
+        assert_eq!(text(|r| r.task_queue = queue(&long)), "taskQueue length exceeds limit");
+        assert_eq!(
+            text(|r| r.task_queue = queue("/_sys/q/1")),
+            "task queue name cannot start with reserved prefix /_sys/"
+        );
+        assert!(text(|r| r.workflow_run_timeout = Some(NEGATIVE)).contains("WorkflowRunTimeout"));
+        assert_eq!(text(|r| r.request_id = long.clone()), "RequestId length exceeds limit.");
+        assert_eq!(text(|r| r.identity = long.clone()), "Identity length exceeds limit.");
+        let options = OnConflictOptions { attach_completion_callbacks: true, ..Default::default() };
+        assert!(text(|r| r.on_conflict_options = Some(options)).starts_with("attaching request ID is required"));
+        let payload = |bytes: usize| Payload { data: vec![b'x'; bytes].into(), ..Default::default() };
+        let payloads = |bytes: usize| Some(Payloads { payloads: vec![payload(bytes)] });
+        assert_eq!(text(|r| r.input = payloads(2 << 20)), "Blob data size exceeds limit.");
+        assert_eq!(text(|r| r.input = payloads((2 << 20) - 100)), "");
+        let fields: BTreeMap<_, _> = [("k".to_string(), payload(2 << 20))].into();
+        assert_eq!(text(|r| r.memo = Some(Memo { fields })), "Memo size exceeds limit.");
+        let indexed_fields: BTreeMap<_, _> = (0..101).map(|n| (n.to_string(), payload(1))).collect();
+        assert_eq!(
+            text(|r| r.search_attributes = Some(SearchAttributes { indexed_fields })),
+            "number of search attributes 101 exceeds limit 100"
+        );
+        let indexed_fields: BTreeMap<_, _> = [("k".to_string(), payload(2049))].into();
+        assert_eq!(
+            text(|r| r.search_attributes = Some(SearchAttributes { indexed_fields })),
+            "search attribute k value size 2049 exceeds size limit 2048"
+        );
+        let indexed_fields: BTreeMap<_, _> = (0..30).map(|n| (n.to_string(), payload(2000))).collect();
+        assert!(
+            text(|r| r.search_attributes = Some(SearchAttributes { indexed_fields }))
+                .starts_with("total size of search attributes")
+        );
+        let metadata = |bytes| Some(UserMetadata { summary: Some(payload(bytes)), details: None });
+        assert_eq!(text(|r| r.user_metadata = metadata(500)), "user_metadata.summary exceeds size limit. Length=503 Limit=400");
+        let key = |priority_key| Some(Priority { priority_key, ..Default::default() });
+        assert!(text(|r| r.priority = key(-1)).starts_with("priority key"));
+        let fairness = |fairness_key: &str| Some(Priority { fairness_key: fairness_key.into(), ..Default::default() });
+        assert!(text(|r| r.priority = fairness(&long)).starts_with("fairness key"));
+        assert_eq!(text(|r| r.links = vec![Link::default(); 11]), "cannot attach more than 10 links per request, got 11");
+        let link = Link {
+            variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent { namespace: "n".repeat(4000), ..Default::default() })),
+        };
+        assert!(text(|r| r.links = vec![link]).starts_with("link exceeds allowed size of 4000, got 40"));
+    }
+
+    #[test]
+    fn what_is_not_built_is_unimplemented() {
+        let cases: [fn(&mut StartWorkflowExecutionRequest); 3] = [
+            |r| r.completion_callbacks = vec![Callback::default()],
+            |r| r.versioning_override = Some(VersioningOverride::default()),
+            |r| r.time_skipping_config = Some(Default::default()),
+        ];
+        for change in cases {
+            let mut request = request();
+            change(&mut request);
+            assert!(matches!(checked(request), Err(Refusal::Unimplemented(_))));
+        }
+        let mut skipping = request();
+        skipping.time_skipping_config = Some(Default::default());
+        assert_eq!(checked(skipping), Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into())));
+    }
+
+    #[test]
+    fn timeouts_of_a_workflow() {
+        // (execution, run, task) → (run, task); 0 = unset.
+        let cases = [
+            ((0, 0, 0), (0, 10)),
+            ((60, 0, 0), (60, 10)),
+            ((60, 90, 0), (60, 10)),
+            ((90, 60, 0), (60, 10)),
+            ((0, 5, 0), (5, 5)),
+            ((3, 5, 4), (3, 3)),
+            ((0, 0, 500), (0, 120)),
+            ((0, 0, 7), (0, 7)),
+        ];
+        for ((execution, run, task), expected) in cases {
+            let span = |s: i64| (s != 0).then(|| Span::seconds(s).to_api());
+            let (mut r, mut t) = (span(run), span(task));
+            workflow_timeouts(&span(execution), &mut r, &mut t, &Limits::default()).expect("valid");
+            assert_eq!((r, t), (span(expected.0), span(expected.1)), "{execution} {run} {task}");
+        }
+        let got = workflow_timeouts(&None, &mut None, &mut Some(NEGATIVE), &Limits::default());
+        assert_eq!(got, Err(InvalidTimeout { field: "WorkflowTaskTimeout", why: InvalidSpan::Negative }));
+    }
+
+    fn an_activity(s2c: i64, s2s: i64, stc: i64, heartbeat: i64) -> ScheduleActivityTaskCommandAttributes {
+        ScheduleActivityTaskCommandAttributes {
+            activity_id: "a".into(),
+            activity_type: Some(ActivityType { name: "A".into() }),
+            schedule_to_close_timeout: seconds(s2c),
+            schedule_to_start_timeout: seconds(s2s),
+            start_to_close_timeout: seconds(stc),
+            heartbeat_timeout: seconds(heartbeat),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn timeouts_of_an_activity() {
+        // run, (schedule-to-close, schedule-to-start, start-to-close, heartbeat) → the same four.
+        let cases = [
+            (0, (9, 0, 0, 0), (9, 9, 9, 0)),
+            (0, (9, 3, 12, 10), (9, 3, 9, 9)),
+            (0, (9, 20, 4, 5), (9, 9, 4, 4)),
+            (0, (0, 0, 4, 0), (0, 0, 4, 0)),
+            (30, (0, 0, 4, 1), (30, 30, 4, 1)),
+            (30, (0, 50, 40, 35), (30, 30, 30, 30)),
+            (30, (100, 0, 0, 0), (30, 30, 30, 0)),
+        ];
+        for (run, given, expected) in cases {
+            let mut a = an_activity(given.0, given.1, given.2, given.3);
+            activity(&mut a, "q", Span::seconds(run), &Limits::default()).expect("valid");
+            let e = an_activity(expected.0, expected.1, expected.2, expected.3);
+            assert_eq!(a.schedule_to_close_timeout, e.schedule_to_close_timeout, "{run} {given:?}");
+            assert_eq!(a.schedule_to_start_timeout, e.schedule_to_start_timeout, "{run} {given:?}");
+            assert_eq!(a.start_to_close_timeout, e.start_to_close_timeout, "{run} {given:?}");
+            assert_eq!(a.heartbeat_timeout, e.heartbeat_timeout, "{run} {given:?}");
+            assert_eq!(a.task_queue.expect("queue").name, "q");
+            assert_eq!(a.retry_policy.expect("policy").maximum_interval, seconds(100));
+        }
+    }
+
+    #[test]
+    fn texts_of_refused_activities() {
+        type Change = fn(&mut ScheduleActivityTaskCommandAttributes);
+        let cases: [(Change, &str); 12] = [
+            (|a| a.task_queue = Some(TaskQueue { name: "x".repeat(1001), ..Default::default() }), "taskQueue length exceeds limit"),
+            (|a| a.activity_id.clear(), "activityId is not set"),
+            (|a| a.activity_type = None, "activityType is not set"),
+            (
+                |a| a.retry_policy = Some(RetryPolicy { maximum_attempts: -1, ..Default::default() }),
+                "MaximumAttempts cannot be negative on retry policy.",
+            ),
+            (|a| a.activity_id = "x".repeat(1001), "activityId exceeds length limit. Length=1001 Limit=1000"),
+            (
+                |a| a.activity_type = Some(ActivityType { name: "x".repeat(1001) }),
+                "activityType exceeds length limit. Length=1001 Limit=1000",
+            ),
+            (
+                |a| a.priority = Some(Priority { priority_key: -1, ..Default::default() }),
+                "invalid priorities: priority key can't be negative: -1",
+            ),
+            (|a| a.schedule_to_close_timeout = Some(NEGATIVE), "invalid ScheduleToCloseTimeout: negative duration"),
+            (|a| a.schedule_to_start_timeout = Some(NEGATIVE), "invalid ScheduleToStartTimeout: negative duration"),
+            (|a| a.start_to_close_timeout = Some(NEGATIVE), "invalid StartToCloseTimeout: negative duration"),
+            (|a| a.heartbeat_timeout = Some(NEGATIVE), "invalid HeartbeatTimeout: negative duration"),
+            (
+                |a| a.start_to_close_timeout = None,
+                "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. ActivityId=a ActivityType=A",
+            ),
+        ];
+        for (change, text) in cases {
+            let mut a = an_activity(0, 0, 5, 0);
+            change(&mut a);
+            assert_eq!(activity(&mut a, "q", Span::ZERO, &Limits::default()).err().as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn texts_of_refused_signals() {
+        let limits = Limits::default();
+        let long = "x".repeat(1001);
+        let text = |name: &str, request: &str, identity: &str| signal(name, request, identity, None, &limits).err();
+        assert_eq!(text("s", "", ""), None);
+        assert_eq!(text("", "", ""), Some(Refusal::invalid("SignalName is not set on request.")));
+        assert_eq!(text(&long, "", ""), Some(Refusal::invalid("SignalName length exceeds limit.")));
+        assert_eq!(text("s", &long, ""), Some(Refusal::invalid("RequestId length exceeds limit.")));
+        assert_eq!(text("s", "", &long), Some(Refusal::invalid("Identity length exceeds limit.")));
+    }
+
+    #[test]
+    fn priorities_merge_field_by_field() {
+        let p = |priority_key, key: &str, fairness_weight| Priority { priority_key, fairness_key: key.into(), fairness_weight };
+        assert_eq!(merge_priority(None, None), None);
+        assert_eq!(merge_priority(Some(&p(1, "a", 2.0)), None), Some(p(1, "a", 2.0)));
+        assert_eq!(merge_priority(None, Some(&p(1, "a", 2.0))), Some(p(1, "a", 2.0)));
+        assert_eq!(merge_priority(Some(&p(1, "a", 2.0)), Some(&p(0, "b", 0.0))), Some(p(1, "b", 2.0)));
+        assert_eq!(merge_priority(Some(&p(1, "a", 2.0)), Some(&p(4, "", 3.0))), Some(p(4, "a", 3.0)));
     }
 }

@@ -8,7 +8,7 @@ use sempre_api::v1::{
     history::{TimerCanceledEventAttributes, history_event::Attributes},
 };
 
-use super::{CommandFailure, Completion, Notes, write};
+use super::{CommandFailure, Completion, Notes, unseen, write};
 use crate::step::Step;
 
 const CAUSE: Cause = Cause::BadCancelTimerAttributes;
@@ -29,15 +29,12 @@ pub(super) fn apply(
         let text = format!("TimerId on CancelTimerCommand exceeds length limit. TimerId={id} Length={length} Limit={limit}");
         return Err(CommandFailure::new(CAUSE, text));
     }
-    let state = &mut step.run.state;
-    let Some(&started_event_id) = state.derived.timer_ids.get(id) else {
+    let Some(&started_event_id) = step.run.state.derived.timer_ids.get(id) else {
         return Err(CommandFailure::new(CAUSE, format!("TimerID: {id}")));
     };
     // The workflow must not see a timer fire after it has cancelled it.
-    if state.progress.buffer.remove_timer_fired(started_event_id) {
-        if state.progress.buffer.is_empty() {
-            completion.had_buffered = false;
-        }
+    if step.run.state.progress.buffer.remove_timer_fired(started_event_id) {
+        completion.had_buffered = unseen(step, completion);
         step.touch();
     }
     let attributes = TimerCanceledEventAttributes {

@@ -117,10 +117,26 @@ fn write(step: &mut Step<'_, '_>, attributes: EventAttributes, notes: Notes) -> 
 
 /// Close commands are refused while events wait that the workflow has not seen (spec 02 §2.5).
 fn refuse_close_over_buffer(step: &Step<'_, '_>, completion: &Completion) -> Result<(), CommandFailure> {
-    if completion.had_buffered || !step.run.state.progress.buffer.is_empty() {
+    if completion.had_buffered || unseen(step, completion) {
         return Err(CommandFailure::new(Cause::UnhandledCommand, ""));
     }
     Ok(())
+}
+
+/// Events wait that are not this completion's own making (a request to itself fails at once, but would be
+/// answered after the commit if it went the usual way, and so does not hold up a close).
+fn unseen(step: &Step<'_, '_>, completion: &Completion) -> bool {
+    let own = |attributes: &EventAttributes| {
+        let completed_event_id = match attributes {
+            EventAttributes::SignalExternalWorkflowExecutionFailedEventAttributes(a) => a.workflow_task_completed_event_id,
+            EventAttributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
+                a.workflow_task_completed_event_id
+            }
+            _ => return false,
+        };
+        completed_event_id == completion.completed_event_id
+    };
+    !step.run.state.progress.buffer.events.iter().all(|e| e.attributes.as_ref().is_some_and(own))
 }
 
 /// The texts of pending limits.
