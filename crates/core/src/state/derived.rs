@@ -213,9 +213,6 @@ pub struct ExternalInfo {
     /// Target as the command named it.
     #[prost(message, optional, tag = "5")]
     pub target: Option<WorkflowExecution>,
-    /// `control` of the Initiated event, echoed by the result.
-    #[prost(string, tag = "6")]
-    pub control: String,
 }
 
 impl StartInfo {
@@ -417,7 +414,6 @@ impl Derived {
                     namespace: a.namespace.clone(),
                     namespace_id: a.namespace_id.clone(),
                     target: a.workflow_execution.clone(),
-                    control: a.control.clone(),
                 };
                 self.externals.insert(event.event_id, Arc::new(info));
                 dirty.mark(Kind::External, event.event_id);
@@ -429,7 +425,6 @@ impl Derived {
                     namespace: a.namespace.clone(),
                     namespace_id: a.namespace_id.clone(),
                     target: a.workflow_execution.clone(),
-                    control: a.control.clone(),
                 };
                 self.externals.insert(event.event_id, Arc::new(info));
                 dirty.mark(Kind::External, event.event_id);

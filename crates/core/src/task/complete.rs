@@ -9,7 +9,7 @@ use sempre_api::v1::{
         HistoryEvent, WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes,
         WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
     },
-    workflowservice::{RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse},
+    workflowservice::{PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse},
 };
 
 use super::{
@@ -24,6 +24,7 @@ use crate::{
     query,
     state::{Sticky, Task},
     step::{Saved, Step},
+    transition::HistoryWindow,
 };
 
 /// Poll request id of tasks that are started in the reply to a completion.
@@ -136,13 +137,14 @@ fn sticky(request: &RespondWorkflowTaskCompletedRequest) -> Option<Sticky> {
 }
 
 /// Schedules the next task if one is needed; starts it at once if the worker takes it with the answer.
+#[allow(deprecated)] // worker_version_stamp: what unversioned workers still send
 fn next_task(
     step: &mut Step<'_, '_>,
     task: &Task,
     request: &RespondWorkflowTaskCompletedRequest,
     completion: &Completion,
     heartbeat: bool,
-) -> Option<(sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse, crate::transition::HistoryWindow)> {
+) -> Option<(PollWorkflowTaskQueueResponse, HistoryWindow)> {
     if !step.run.is_open() {
         query::release_all(step);
         return None;
@@ -166,7 +168,7 @@ fn next_task(
     let poller = Poller {
         identity: request.identity.clone(),
         request_id: INLINE_REQUEST_ID.into(),
-        worker_version: request.worker_version_stamp.as_ref().cloned(),
+        worker_version: request.worker_version_stamp.clone(),
     };
     begin(step, poller);
     let stays_sticky = step.run.state.progress.main.sticky.is_some();

@@ -16,7 +16,6 @@ pub(crate) mod start;
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use sempre_api::v1::{
-    common::WorkflowExecution,
     enums::{TaskQueueKind, TimeoutType, WorkflowTaskFailedCause},
     history::{
         HistoryEvent, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes,
@@ -342,9 +341,4 @@ pub(crate) fn delay_or_schedule_first(step: &mut Step<'_, '_>) {
         step.run.state.progress.main.first_task_at = start.execution_time().0;
         step.touch();
     }
-}
-
-/// This run as events name it.
-pub(crate) fn own_execution(step: &Step<'_, '_>) -> WorkflowExecution {
-    step.run.key.to_api()
 }
