@@ -50,7 +50,6 @@ fn succeeded(info: &ExternalInfo) -> Attributes {
                 namespace: info.namespace.clone(),
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
-                control: info.control.clone(),
             })
         }
         ExternalKind::Cancel => Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(
@@ -76,7 +75,6 @@ fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
                 initiated_event_id: info.initiated_event_id,
-                control: info.control.clone(),
             },
         ),
         ExternalKind::Cancel => Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(
@@ -87,7 +85,6 @@ fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
                 initiated_event_id: info.initiated_event_id,
-                control: info.control.clone(),
             },
         ),
     }
