@@ -41,7 +41,6 @@ fn answered(step: &mut Step<'_, '_>, initiated_event_id: i64, result: impl FnOnc
     task::schedule_if_needed(step);
 }
 
-#[allow(deprecated)] // `control` is old, but part of the events.
 fn succeeded(info: &ExternalInfo) -> Attributes {
     match info.kind() {
         ExternalKind::Signal => {
@@ -50,6 +49,7 @@ fn succeeded(info: &ExternalInfo) -> Attributes {
                 namespace: info.namespace.clone(),
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
+                ..Default::default()
             })
         }
         ExternalKind::Cancel => Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(
@@ -58,13 +58,13 @@ fn succeeded(info: &ExternalInfo) -> Attributes {
                 namespace: info.namespace.clone(),
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
+                ..Default::default()
             },
         ),
     }
 }
 
 /// `workflow_task_completed_event_id` of these events is 0 (spec 01 §16).
-#[allow(deprecated)] // `control` is old, but part of the events.
 fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
     match info.kind() {
         ExternalKind::Signal => Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(
@@ -75,6 +75,7 @@ fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
                 initiated_event_id: info.initiated_event_id,
+                ..Default::default()
             },
         ),
         ExternalKind::Cancel => Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(
@@ -85,6 +86,7 @@ fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
                 initiated_event_id: info.initiated_event_id,
+                ..Default::default()
             },
         ),
     }
