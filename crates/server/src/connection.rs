@@ -41,8 +41,9 @@ const EARLY_RESETS_MAX: usize = 1000;
 pub struct ConnectionSettings {
     /// A connection without calls for so long (and up to twice as long) is closed.
     pub idle_max: Duration,
-    /// A connection of this age is told to go; new calls use a new one.
-    pub age_max: Duration,
+    /// A connection of this age is told to go; new calls use a new one. `None`: it may stay. Moving on
+    /// only helps where there is another server to move to, and some clients lose a call by it.
+    pub age_max: Option<Duration>,
     /// What a connection that was told to go still has to finish its calls.
     pub grace: Duration,
     /// A peer that was silent for so long is asked whether it is there.
@@ -55,7 +56,7 @@ impl Default for ConnectionSettings {
     fn default() -> Self {
         Self {
             idle_max: Duration::from_secs(120),
-            age_max: Duration::from_secs(300),
+            age_max: None,
             grace: Duration::from_secs(70),
             ping_after: Duration::from_secs(60),
             ping_timeout: Duration::from_secs(10),
@@ -94,7 +95,12 @@ pub(crate) async fn run(stream: TcpStream, router: Router, settings: Arc<Connect
     let mut idle = interval_at(Instant::now() + settings.idle_max, settings.idle_max);
     idle.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut begun_before = 0;
-    let age = sleep(settings.age_max);
+    let age = async {
+        match settings.age_max {
+            Some(age_max) => sleep(age_max).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::pin!(age);
     loop {
         let reason = tokio::select! {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use sempre_core::{Limits, Span};
+use sempre_engine::Settings;
 use serde_json::Value;
 
 /// Keys and values; keys are lower case. The last value of a key wins.
@@ -43,10 +44,6 @@ pub enum DynamicError {
 /// What of the configuration is the server's own, and not the core's or the engine's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behaviour {
-    /// Longest wait of a history read (`history.longPollExpirationInterval`).
-    pub history_wait_max: Span,
-    /// Longest wait of a task poll (`matching.longPollExpirationInterval`).
-    pub poll_wait_max: Span,
     /// Polls of a worker that shuts down are answered at once, and workers may rely on it
     /// (`frontend.enableCancelWorkerPollsOnShutdown`).
     pub polls_complete_on_shutdown: bool,
@@ -54,7 +51,7 @@ pub struct Behaviour {
 
 impl Default for Behaviour {
     fn default() -> Self {
-        Self { history_wait_max: Span::seconds(20), poll_wait_max: Span::seconds(60), polls_complete_on_shutdown: true }
+        Self { polls_complete_on_shutdown: true }
     }
 }
 
@@ -74,12 +71,12 @@ impl DynamicConfig {
         Ok(config)
     }
 
-    /// Writes the known values into `limits` and `behaviour`; returns the keys that nothing obeys.
-    pub fn apply(&self, limits: &mut Limits, behaviour: &mut Behaviour) -> Result<Vec<String>, DynamicError> {
+    /// Writes the known values into `engine` and `behaviour`; returns the keys that nothing obeys.
+    pub fn apply(&self, engine: &mut Settings, behaviour: &mut Behaviour) -> Result<Vec<String>, DynamicError> {
         let mut unknown = Vec::new();
         for (key, value) in &self.values {
             let entry = Entry { key, value };
-            if !entry.apply_to_limits(limits)? && !entry.apply_to_behaviour(behaviour)? {
+            if !entry.apply_to_limits(&mut engine.limits)? && !entry.apply_to_rest(engine, behaviour)? {
                 unknown.push(key.clone());
             }
         }
@@ -124,11 +121,11 @@ impl Entry<'_> {
         Ok(true)
     }
 
-    /// True when the key is one of the server's own.
-    fn apply_to_behaviour(&self, behaviour: &mut Behaviour) -> Result<bool, DynamicError> {
+    /// True when the key is another setting of the engine, or one of the server's own.
+    fn apply_to_rest(&self, engine: &mut Settings, behaviour: &mut Behaviour) -> Result<bool, DynamicError> {
         match self.key {
-            "history.longpollexpirationinterval" => behaviour.history_wait_max = self.span()?,
-            "matching.longpollexpirationinterval" => behaviour.poll_wait_max = self.span()?,
+            "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
+            "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
             "frontend.enablecancelworkerpollsonshutdown" => behaviour.polls_complete_on_shutdown = self.switch()?,
             _ => return Ok(false),
         }
@@ -194,15 +191,15 @@ fn parse_span(text: &str) -> Option<Span> {
 mod tests {
     use super::*;
 
-    fn apply(assignments: &[&str]) -> Result<(Limits, Behaviour, Vec<String>), DynamicError> {
-        let (mut limits, mut behaviour) = (Limits::default(), Behaviour::default());
-        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut limits, &mut behaviour)?;
-        Ok((limits, behaviour, unknown))
+    fn apply(assignments: &[&str]) -> Result<(Settings, Behaviour, Vec<String>), DynamicError> {
+        let (mut engine, mut behaviour) = (Settings::default(), Behaviour::default());
+        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut engine, &mut behaviour)?;
+        Ok((engine, behaviour, unknown))
     }
 
     #[test]
     fn known_keys_act_whatever_their_case() {
-        let (limits, behaviour, unknown) = apply(&[
+        let (engine, behaviour, unknown) = apply(&[
             "limit.blobSize.error=1024",
             "LIMIT.historycount.SuggestContinueAsNew=50",
             "history.MaxBufferedQueryCount=10000",
@@ -222,14 +219,9 @@ mod tests {
             eager_activities: false,
             ..Limits::default()
         };
-        assert_eq!(limits, expected);
-        let expected = Behaviour { history_wait_max: Span::seconds(3), poll_wait_max: Span::seconds(1), polls_complete_on_shutdown: false };
-        assert_eq!(behaviour, expected);
-    }
-
-    #[test]
-    fn nothing_given_changes_nothing() {
-        assert_eq!(apply(&[]), Ok((Limits::default(), Behaviour::default(), vec![])));
+        assert_eq!(engine.limits, expected);
+        assert_eq!((engine.history_wait, engine.poll_wait), (Span::seconds(3), Span::seconds(1)));
+        assert_eq!(behaviour, Behaviour { polls_complete_on_shutdown: false });
     }
 
     #[test]
@@ -240,15 +232,15 @@ mod tests {
             "component.nexusoperations.callback.endpoint.template=\"http://localhost:7243/namespaces/{{.NamespaceName}}/nexus/callback\"",
             "a.key.of.tomorrow={\"deep\":[1,2]}",
         ];
-        let (limits, behaviour, unknown) = apply(&keys).expect("accepted");
-        assert_eq!((limits, behaviour), (Limits::default(), Behaviour::default()));
+        let (engine, behaviour, unknown) = apply(&keys).expect("accepted");
+        assert_eq!((engine.limits, behaviour), (Limits::default(), Behaviour::default()));
         assert_eq!(unknown.len(), keys.len());
     }
 
     #[test]
     fn the_last_value_wins() {
-        let (limits, ..) = apply(&["limit.blobsize.error=1", "limit.blobSize.error=2"]).expect("all good");
-        assert_eq!(limits.blob_size_max, 2);
+        let (engine, ..) = apply(&["limit.blobsize.error=1", "limit.blobSize.error=2"]).expect("all good");
+        assert_eq!(engine.limits.blob_size_max, 2);
     }
 
     #[test]

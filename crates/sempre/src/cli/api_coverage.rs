@@ -1,0 +1,50 @@
+//! `sempre api-coverage`: which calls of the API are built. The table is tested against the server.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use sempre_server::coverage::{self, Method};
+use serde_json::json;
+
+use super::Failure;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "all commands have the same shape")]
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let mut services: BTreeMap<&str, Vec<Method>> = BTreeMap::new();
+    for method in coverage::methods() {
+        services.entry(method.service).or_default().push(method);
+    }
+    print!("{}", if options.json { as_json(&services) } else { as_text(&services) });
+    Ok(())
+}
+
+fn as_text(services: &BTreeMap<&str, Vec<Method>>) -> String {
+    let mut text = String::new();
+    for (service, methods) in services {
+        let (built, absent): (Vec<Method>, Vec<Method>) = methods.iter().partition(|method| method.built);
+        text += &format!("{service}: {} of {} built\n", built.len(), methods.len());
+        for (title, methods) in [("built", built), ("not built", absent)] {
+            for method in methods {
+                text += &format!("  {title:<10} {}\n", method.name);
+            }
+        }
+    }
+    text
+}
+
+fn as_json(services: &BTreeMap<&str, Vec<Method>>) -> String {
+    let names =
+        |methods: &[Method], built| -> Vec<_> { methods.iter().filter(|method| method.built == built).map(|method| method.name).collect() };
+    let services: Vec<_> = services
+        .iter()
+        .map(|(service, methods)| json!({ "service": service, "built": names(methods, true), "not_built": names(methods, false) }))
+        .collect();
+    format!("{:#}\n", json!({ "services": services }))
+}

@@ -1,0 +1,46 @@
+//! Addresses to listen on, and whether they are safe to.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::Failure;
+
+/// Parses an address; `localhost` is the loopback.
+pub(crate) fn parse_ip(text: &str) -> Result<IpAddr, String> {
+    if text.eq_ignore_ascii_case("localhost") {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    text.trim_matches(['[', ']']).parse().map_err(|_| "it is not an IP address such as 127.0.0.1 or ::1".into())
+}
+
+/// Refuses addresses that others can reach: there is neither encryption nor a check of who calls.
+pub(crate) fn refuse_open(address: SocketAddr, insecure: bool) -> Result<(), Failure> {
+    if insecure || address.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(Failure::new(format_args!(
+        "refusing to listen on {}: others can reach it, and this version has neither TLS nor authentication. \
+         Use a loopback address, or give --insecure if the network is yours alone.",
+        address.ip()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(parse_ip("localhost"), Ok(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(parse_ip("0.0.0.0"), Ok(IpAddr::from([0, 0, 0, 0])));
+        assert_eq!(parse_ip("[::1]"), parse_ip("::1"));
+        assert!(parse_ip("example.org").is_err());
+    }
+
+    #[test]
+    fn only_loopback_is_safe() {
+        let open = |ip: &str, insecure| refuse_open((parse_ip(ip).expect("an address"), 7233).into(), insecure).is_ok();
+        assert!(open("127.0.0.1", false) && open("127.9.9.9", false) && open("::1", false));
+        assert!(!open("0.0.0.0", false) && !open("192.168.1.1", false) && !open("::", false));
+        assert!(open("0.0.0.0", true));
+    }
+}

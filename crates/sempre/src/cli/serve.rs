@@ -1,0 +1,145 @@
+//! Runs a server until a signal: what `server start` and `server start-dev` share.
+
+use std::{fmt::Write, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use sempre_server::{Server, ServerSettings, dynamic::DynamicConfig};
+use sempre_store::{
+    Store,
+    embedded::{EmbeddedOptions, EmbeddedStore},
+    memory::MemoryStore,
+};
+
+use super::{Failure, version};
+
+/// What background work may still take once the server has stopped.
+const RUNTIME_STOP_MAX: Duration = Duration::from_secs(1);
+
+/// Dynamic configuration by flags.
+#[derive(Args, Clone)]
+pub(crate) struct DynamicOptions {
+    /// Dynamic configuration: a key and a JSON value; unknown keys are ignored with a warning
+    #[arg(long = "dynamic-config-value", value_name = "KEY=JSON")]
+    values: Vec<String>,
+}
+
+impl DynamicOptions {
+    /// Writes the values into `settings`.
+    pub(crate) fn apply(&self, settings: &mut ServerSettings) -> Result<(), Failure> {
+        let config = DynamicConfig::parse(self.values.iter().map(String::as_str)).map_err(Failure::new)?;
+        let unknown = config.apply(&mut settings.engine, &mut settings.behaviour).map_err(Failure::new)?;
+        for key in unknown {
+            tracing::warn!(key, "nothing obeys this dynamic configuration here; it is ignored");
+        }
+        Ok(())
+    }
+}
+
+/// Where the data lies.
+pub(crate) enum Data {
+    /// Nowhere: gone with the process.
+    Memory,
+    /// In a folder of the embedded store.
+    Folder(PathBuf),
+}
+
+impl Data {
+    fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+        Ok(match self {
+            Data::Memory => Arc::new(MemoryStore::new()),
+            Data::Folder(path) => Arc::new(EmbeddedStore::open(path, EmbeddedOptions::default()).map_err(Failure::new)?),
+        })
+    }
+
+    fn store_name(&self) -> &'static str {
+        match self {
+            Data::Memory => "memory",
+            Data::Folder(_) => "embedded",
+        }
+    }
+}
+
+/// Serves until SIGINT or SIGTERM; a second signal ends the process at once.
+pub(crate) fn run(mut settings: ServerSettings, data: &Data) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?;
+    settings.engine.shards = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    settings.store_name = data.store_name();
+    let result = runtime.block_on(async {
+        let shutdown = signals()?;
+        let namespaces = settings.namespaces.join(", ");
+        let server = Server::bind(settings, data.open()?).await.map_err(Failure::new)?;
+        print!("{}", banner(&server, &namespaces, data));
+        server.serve(shutdown).await.map_err(Failure::new)
+    });
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    result
+}
+
+fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
+    let mut text = String::new();
+    let place = match data {
+        Data::Memory => "in memory, gone when the server stops".to_owned(),
+        Data::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+    };
+    let lines = [("Server:", server.local_addr().to_string()), ("Namespace:", namespaces.to_owned()), ("Data:", place)];
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{}", version::line());
+    for (name, value) in lines {
+        let _ = writeln!(text, "{name:<11} {value}");
+    }
+    text
+}
+
+/// Resolves at the first signal to stop. From then on a second one ends the process.
+fn signals() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error| Failure::new(format_args!("cannot wait for signals: {error}"));
+    let mut stops = Stops::new().map_err(failed)?;
+    Ok(async move {
+        stops.next().await;
+        tracing::info!("stopping; a second signal stops at once");
+        tokio::spawn(async move {
+            stops.next().await;
+            std::process::exit(1);
+        });
+    })
+}
+
+/// The signals that mean stop.
+#[cfg(unix)]
+struct Stops {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The signals that mean stop.
+#[cfg(not(unix))]
+struct Stops;
+
+#[cfg(not(unix))]
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

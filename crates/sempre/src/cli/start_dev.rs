@@ -1,0 +1,211 @@
+//! `sempre server start-dev`: takes the command line of Temporal's development server unchanged, so
+//! that SDKs that start one can start this one (spec 08 §8).
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{ArgAction, Args};
+use sempre_api::v1::enums::IndexedValueType;
+use sempre_server::ServerSettings;
+
+use super::{
+    Failure,
+    logging::LogOptions,
+    network,
+    serve::{self, Data, DynamicOptions},
+};
+
+const DEFAULT_NAMESPACE: &str = "default";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Port for gRPC; 0 takes a free one
+    #[arg(short, long, default_value_t = 7233)]
+    port: u16,
+    /// Namespace to make besides `default`; may be given several times
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Vec<String>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = network::parse_ip)]
+    ip: IpAddr,
+    /// Keep the data in a folder of this name; without it everything is gone when the server stops
+    #[arg(short = 'f', long, value_name = "FOLDER")]
+    db_filename: Option<PathBuf>,
+    /// Search attribute that every namespace has (types: Text, Keyword, Int, Double, Bool, Datetime,
+    /// KeywordList); may be given several times
+    #[arg(long, value_name = "NAME=TYPE", value_parser = parse_search_attribute)]
+    search_attribute: Vec<(String, IndexedValueType)>,
+    #[command(flatten)]
+    dynamic: DynamicOptions,
+    #[command(flatten)]
+    log: LogOptions,
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+/// Flags of Temporal's development server for parts that this version does not have.
+#[derive(Args)]
+#[command(next_help_heading = "Accepted, without effect yet")]
+struct Ignored {
+    /// Without the web UI
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set, default_value_t = false)]
+    headless: bool,
+    /// Address of the web UI
+    #[arg(long, value_name = "ADDRESS")]
+    ui_ip: Option<String>,
+    /// Port of the web UI
+    #[arg(long, value_name = "PORT")]
+    ui_port: Option<u16>,
+    /// Path of the web UI
+    #[arg(long, value_name = "PATH")]
+    ui_public_path: Option<String>,
+    /// Folder of the web UI's files
+    #[arg(long, value_name = "FOLDER")]
+    ui_asset_path: Option<PathBuf>,
+    /// Codec server of the web UI
+    #[arg(long, value_name = "URL")]
+    ui_codec_endpoint: Option<String>,
+    /// Port of the HTTP API
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
+    /// Port of the metrics
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// Setting of SQLite
+    #[arg(long, value_name = "KEY=VALUE")]
+    sqlite_pragma: Vec<String>,
+    /// Print the server's configuration
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set, default_value_t = false)]
+    log_config: bool,
+}
+
+pub(crate) fn run(options: Options) -> Result<(), Failure> {
+    options.log.install();
+    let mut settings = ServerSettings {
+        address: (options.ip, options.port).into(),
+        namespaces: namespaces(options.namespace),
+        search_attributes: options.search_attribute,
+        ..ServerSettings::default()
+    };
+    options.dynamic.apply(&mut settings)?;
+    if !options.ip.is_loopback() {
+        tracing::warn!(ip = %options.ip, "others can reach this server, and it has neither TLS nor authentication");
+    }
+    let absent = options.ignored.absent();
+    if !absent.is_empty() {
+        tracing::warn!(flags = absent.join(" "), "this version has no web UI, no HTTP API and no metrics yet; these flags have no effect");
+    }
+    let data = match options.db_filename {
+        None => Data::Memory,
+        Some(path) if path.is_file() => {
+            return Err(Failure::new(format_args!(
+                "{} is a file, but data is kept in a folder of that name. Nothing was changed. \
+                 Give --db-filename a name that is not taken, or move the file away.",
+                path.display()
+            )));
+        }
+        Some(path) => Data::Folder(path),
+    };
+    serve::run(settings, &data)
+}
+
+/// `default` and what was given, each once.
+fn namespaces(given: Vec<String>) -> Vec<String> {
+    let mut namespaces = vec![DEFAULT_NAMESPACE.to_owned()];
+    for name in given {
+        if !namespaces.contains(&name) {
+            namespaces.push(name);
+        }
+    }
+    namespaces
+}
+
+fn parse_search_attribute(text: &str) -> Result<(String, IndexedValueType), String> {
+    let (name, kind) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("it must look like NAME=TYPE")?;
+    let wanted = kind.replace('_', "");
+    let kinds = (1..=7).filter_map(|number| IndexedValueType::try_from(number).ok());
+    let found = kinds.into_iter().find(|kind| {
+        let known = kind.as_str_name().trim_start_matches("INDEXED_VALUE_TYPE_").replace('_', "");
+        known.eq_ignore_ascii_case(&wanted)
+    });
+    let kind = found.ok_or_else(|| format!("there is no type `{kind}`; use Text, Keyword, Int, Double, Bool, Datetime or KeywordList"))?;
+    Ok((name.to_owned(), kind))
+}
+
+impl Ignored {
+    /// The flags that were given and ask for something that is not there.
+    fn absent(&self) -> Vec<&'static str> {
+        let given = [
+            ("--ui-ip", self.ui_ip.is_some()),
+            ("--ui-port", self.ui_port.is_some()),
+            ("--ui-public-path", self.ui_public_path.is_some()),
+            ("--ui-asset-path", self.ui_asset_path.is_some()),
+            ("--ui-codec-endpoint", self.ui_codec_endpoint.is_some()),
+            ("--http-port", self.http_port.is_some()),
+            ("--metrics-port", self.metrics_port.is_some()),
+            ("--sqlite-pragma", !self.sqlite_pragma.is_empty()),
+            ("--log-config", self.log_config),
+        ];
+        given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Options {
+        match Line::try_parse_from(["start-dev"].into_iter().chain(line.split_whitespace())) {
+            Ok(line) => line.options,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_lines_that_sdks_run() {
+        let core = "--port 40123 --namespace default --ip 127.0.0.1 --log-format pretty --log-level warn \
+            --dynamic-config-value frontend.enableServerVersionCheck=false \
+            --dynamic-config-value frontend.enableUpdateWorkflowExecution=true --headless \
+            --search-attribute CustomTextField=Text --search-attribute CustomIntField=Int";
+        let options = parse(core);
+        assert_eq!((options.port, options.ip.to_string()), (40123, "127.0.0.1".into()));
+        assert_eq!(namespaces(options.namespace), ["default"]);
+        assert!(options.ignored.headless);
+        assert_eq!(options.search_attribute.len(), 2);
+
+        let everything = "--port 1 --namespace a -n b --ip localhost --ui-ip 0.0.0.0 --ui-port 2 --ui-public-path /x \
+            --ui-asset-path /y --ui-codec-endpoint http://z --http-port 3 --metrics-port 4 --db-filename F --log-format json \
+            --log-level never --log-config --sqlite-pragma journal_mode=wal --headless=false";
+        let options = parse(everything);
+        assert_eq!(namespaces(options.namespace), ["default", "a", "b"]);
+        assert_eq!(options.ignored.absent().len(), 9);
+        assert_eq!(options.db_filename, Some("F".into()));
+    }
+
+    #[test]
+    fn search_attribute_types() {
+        use IndexedValueType as T;
+        let cases = [
+            ("A=Text", T::Text),
+            ("A=keyword", T::Keyword),
+            ("A=Int", T::Int),
+            ("A=Double", T::Double),
+            ("A=Bool", T::Bool),
+            ("A=Datetime", T::Datetime),
+            ("A=KeywordList", T::KeywordList),
+        ];
+        for (text, kind) in cases {
+            assert_eq!(parse_search_attribute(text), Ok(("A".into(), kind)), "{text}");
+        }
+        for text in ["A", "=Text", "A=", "A=Unspecified"] {
+            assert!(parse_search_attribute(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The `sempre` command.
+
+fn main() -> std::process::ExitCode {
+    sempre::cli::run(std::env::args_os())
+}

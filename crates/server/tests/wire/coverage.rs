@@ -1,0 +1,29 @@
+//! Exactly the listed methods are built.
+
+use sempre_server::coverage;
+use tonic::Code;
+
+use crate::support::{TestServer, raw_call};
+
+#[tokio::test]
+async fn exactly_the_listed_methods_do_not_answer_unimplemented() {
+    let server = TestServer::start().await;
+    let mut wrong = Vec::new();
+    for method in coverage::methods() {
+        let answer = raw_call(&server.channel, &format!("/{}/{}", method.service, method.name), b"", false).await;
+        let built = !matches!(&answer, Err(status) if status.code() == Code::Unimplemented);
+        if built != method.built {
+            wrong.push((method, answer));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn unknown_services_and_methods_answer_unimplemented() {
+    let server = TestServer::start().await;
+    for path in ["/no.such.Service/Method", "/temporal.api.workflowservice.v1.WorkflowService/NoSuchMethod", "/x"] {
+        let status = raw_call(&server.channel, path, b"", false).await.expect_err("unknown");
+        assert_eq!(status.code(), Code::Unimplemented, "{path}");
+    }
+}

@@ -1,0 +1,53 @@
+//! Deadlines of polls.
+
+use std::time::Duration;
+
+use sempre_api::v1::{
+    taskqueue::TaskQueue,
+    workflowservice::{PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse},
+};
+use sempre_core::Span;
+use sempre_server::ServerSettings;
+use tonic::{Code, Request};
+
+use crate::support::TestServer;
+
+pub(crate) fn poll(timeout: Option<Duration>) -> Request<PollWorkflowTaskQueueRequest> {
+    let mut request = Request::new(PollWorkflowTaskQueueRequest {
+        namespace: "default".into(),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        identity: "worker".into(),
+        ..PollWorkflowTaskQueueRequest::default()
+    });
+    timeout.into_iter().for_each(|timeout| request.set_timeout(timeout));
+    request
+}
+
+#[tokio::test]
+async fn a_poll_needs_a_deadline_that_is_long_enough() {
+    let server = TestServer::start().await;
+    let status = server.workflow().poll_workflow_task_queue(poll(None)).await.expect_err("no deadline");
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "Context timeout is not set."));
+    let short = poll(Some(Duration::from_millis(1500)));
+    let status = server.workflow().poll_workflow_task_queue(short).await.expect_err("too short");
+    assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, "Context timeout is too short."));
+    let request = PollActivityTaskQueueRequest { namespace: "default".into(), ..Default::default() };
+    let status = server.workflow().poll_activity_task_queue(request).await.expect_err("no deadline");
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "Context timeout is not set."));
+}
+
+#[tokio::test]
+async fn an_empty_poll_answers_ok_before_its_deadline() {
+    let server = TestServer::start().await;
+    let answer = server.workflow().poll_workflow_task_queue(poll(Some(Duration::from_millis(2500)))).await;
+    assert_eq!(answer.expect("in time").into_inner(), PollWorkflowTaskQueueResponse::default());
+}
+
+#[tokio::test]
+async fn the_longest_wait_of_a_poll_is_a_setting() {
+    let mut settings = ServerSettings::default();
+    settings.engine.poll_wait = Span::millis(50);
+    let server = TestServer::start_with(settings).await;
+    let answer = server.workflow().poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await;
+    assert_eq!(answer.expect("in time").into_inner(), PollWorkflowTaskQueueResponse::default());
+}
