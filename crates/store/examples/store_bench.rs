@@ -1,4 +1,4 @@
-//! Measures the embedded store: `cargo run --release -p sempre-store --example store_bench [transitions] [batch] [writers] [folder]`.
+//! Measures the embedded store: `cargo run --release -p sempre-store --example store_bench [transitions] [batch] [writers] [overlay MiB] [folder]`.
 //!
 //! One transition puts a history row (26-byte key, 300 to 500 bytes) and a state row (18-byte key, 800 to 1200 bytes), and on
 //! average 0.83 offers and 0.5 deadlines (40-byte keys, 20 bytes) that a later transition deletes. A run closes after six
@@ -126,11 +126,11 @@ fn generator_cost(transitions: u64) -> f64 {
     (cpu() - begin) / transitions.min(300_000) as f64
 }
 
-fn measure(folder: &std::path::Path, transitions: u64, size: u64, writers: u32) {
+fn measure(folder: &std::path::Path, options: &EmbeddedOptions, transitions: u64, size: u64, writers: u32) {
     // A folder of an earlier measurement.
     let _ = std::fs::remove_dir_all(folder);
     let generator = generator_cost(transitions);
-    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(folder, EmbeddedOptions::default()).expect("the folder can be opened"));
+    let store: Arc<dyn Store> = Arc::new(EmbeddedStore::open(folder, options.clone()).expect("the folder can be opened"));
     let (begin, cpu_begin) = (Instant::now(), cpu());
     let mut latencies: Vec<Duration> = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=writers)
@@ -165,7 +165,7 @@ fn measure(folder: &std::path::Path, transitions: u64, size: u64, writers: u32) 
     );
     drop(store);
     let begin = Instant::now();
-    let store = EmbeddedStore::open(folder, EmbeddedOptions::default()).expect("the folder opens again");
+    let store = EmbeddedStore::open(folder, options.clone()).expect("the folder opens again");
     println!("             reopened in {:?}", begin.elapsed());
     drop(store);
     let _ = std::fs::remove_dir_all(folder);
@@ -174,16 +174,21 @@ fn measure(folder: &std::path::Path, transitions: u64, size: u64, writers: u32) 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let mut number = || arguments.next().and_then(|argument| argument.parse::<u64>().ok());
-    let (transitions, size, writers) = (number(), number(), number());
-    let folder = std::env::args().nth(4).map_or_else(|| std::env::temp_dir().join("sempre-store-bench"), PathBuf::from);
+    let (transitions, size, writers, overlay) = (number(), number(), number(), number());
+    let mut options = EmbeddedOptions::default();
+    if let Some(overlay) = overlay {
+        options.overlay_bytes = (overlay as usize) << 20;
+        options.log_bytes = overlay << 21;
+    }
+    let folder = std::env::args().nth(5).map_or_else(|| std::env::temp_dir().join("sempre-store-bench"), PathBuf::from);
     match (transitions, size) {
-        (Some(transitions), Some(size)) => measure(&folder, transitions, size, writers.unwrap_or(1) as u32),
+        (Some(transitions), Some(size)) => measure(&folder, &options, transitions, size, writers.unwrap_or(1) as u32),
         _ => {
             for (size, transitions) in [(1, 20_000), (64, 300_000), (256, 600_000)] {
-                measure(&folder, transitions, size, 1);
+                measure(&folder, &options, transitions, size, 1);
             }
-            measure(&folder, 60_000, 1, 4);
-            measure(&folder, 400_000, 64, 4);
+            measure(&folder, &options, 60_000, 1, 4);
+            measure(&folder, &options, 400_000, 64, 4);
         }
     }
 }

@@ -15,8 +15,9 @@ use crate::{Fence, StoreError, Table, split_stream_key};
 use super::{
     Shared,
     cold::{Change, ColdWriter},
+    filter::{Filter, FilterKeeper},
     limits::{CHUNK_BYTES_MAX, RETRY_DELAYS, SLICE_BYTES},
-    overlay::{ColdPrefixes, Overlay, Rows},
+    overlay::{Overlay, Rows},
     record::Position,
 };
 
@@ -84,6 +85,8 @@ impl Checkpoints {
 
 /// The body of the checkpoint thread.
 pub(crate) fn run(shared: &Shared, mut cold: ColdWriter) {
+    let mut keeper = FilterKeeper::new(&shared.cold_keys);
+    rebuild(&mut keeper, &cold);
     while let Some(job) = next_job(&shared.checkpoints) {
         let mut attempts = 0;
         while let Err(error) = write(shared, &mut cold, &job) {
@@ -93,7 +96,16 @@ pub(crate) fn run(shared: &Shared, mut cold: ColdWriter) {
             }
             attempts += 1;
         }
-        finish(shared, &cold, &job);
+        finish(shared, &mut keeper, &job);
+        if keeper.is_full() {
+            rebuild(&mut keeper, &cold);
+        }
+    }
+}
+
+fn rebuild(keeper: &mut FilterKeeper<'_>, cold: &ColdWriter) {
+    if let Err(error) = keeper.rebuild(cold) {
+        tracing::warn!(%error, "the keys of the cold store cannot be looked up, more will be written than needed");
     }
 }
 
@@ -133,10 +145,11 @@ fn give_up_or_wait(shared: &Shared, error: &StoreError, attempts: usize) -> bool
     false
 }
 
-fn finish(shared: &Shared, cold: &ColdWriter, job: &Job) {
-    for table in ColdPrefixes::TABLES {
-        let prefixes = cold.prefixes(table).unwrap_or_default();
-        shared.prefixes.replace(table, prefixes.as_deref());
+fn finish(shared: &Shared, keeper: &mut FilterKeeper<'_>, job: &Job) {
+    let filter = shared.cold_keys.filter();
+    for table in Filter::TABLES {
+        let rows = job.overlay.table(table);
+        rows.iter().filter(|(_, entry)| entry.value.is_some()).for_each(|(key, _)| keeper.add(&filter, table, key));
     }
     shared.overlays.write().unwrap_or_else(PoisonError::into_inner).swapped = None;
     shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::{Fence, StoreError, Table};
 
 use super::{
-    limits::{FORMAT, PREFIXES_MAX, READERS_MAX},
+    limits::{FORMAT, READERS_MAX},
     record::Position,
 };
 
@@ -168,23 +168,18 @@ impl ColdWriter {
         transaction.commit().map_err(&error)
     }
 
-    /// The two-byte prefixes of keys of a table; `None` if there are too many to know.
-    pub(crate) fn prefixes(&self, table: Table) -> Result<Option<Vec<u16>>, StoreError> {
-        let error = cold_error("look up prefixes");
-        let sql = format!("SELECT k FROM {} WHERE k >= ? ORDER BY k LIMIT 1", sql(table).name);
-        let mut statement = self.connection.prepare(&sql).map_err(&error)?;
-        let mut prefixes = Vec::new();
-        let mut from = vec![];
-        while let Some(key) = statement.query_row([&from], |row| row.get::<_, Vec<u8>>(0)).optional().map_err(&error)? {
-            let prefix = u16::try_from(super::overlay::prefix(&key)).unwrap_or(u16::MAX);
-            if prefixes.len() == PREFIXES_MAX {
-                return Ok(None);
+    /// Shows the keys of a table until told to stop.
+    pub(crate) fn visit_keys(&self, table: Table, mut show: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+        let error = cold_error("look up keys");
+        let mut statement = self.connection.prepare(&format!("SELECT k FROM {}", sql(table).name)).map_err(&error)?;
+        let mut rows = statement.query([]).map_err(&error)?;
+        while let Some(row) = rows.next().map_err(&error)? {
+            let key = row.get_ref(0).map_err(&error)?;
+            if !show(key.as_blob().unwrap_or_default()) {
+                break;
             }
-            prefixes.push(prefix);
-            let Some(next) = prefix.checked_add(1) else { break };
-            from = next.to_be_bytes().to_vec();
         }
-        Ok(Some(prefixes))
+        Ok(())
     }
 }
 

@@ -241,8 +241,9 @@ impl<'a> Committer<'a> {
     /// Makes what is durable visible.
     fn publish(&self, group: &[Entry]) {
         let Overlays { active, swapped } = self.shared.overlays();
+        let filter = self.shared.cold_keys.filter();
         let absent_below = |table: Table, key: &[u8]| {
-            self.shared.prefixes.is_absent(table, key) && !swapped.as_ref().is_some_and(|overlay| overlay.table(table).contains_key(key))
+            filter.is_absent(table, key) && !swapped.as_ref().is_some_and(|overlay| overlay.table(table).contains_key(key))
         };
         for entry in group {
             for op in Ops::new(&entry.encoded[HEADER_LEN..]) {

@@ -42,8 +42,11 @@ pub(crate) const RETRY_DELAYS: [Duration; 4] =
 /// Idle connections for reads that are kept.
 pub(crate) const READERS_MAX: usize = 4;
 
-/// Two-byte prefixes of keys that are looked up per table to know what is surely not in the cold store.
-pub(crate) const PREFIXES_MAX: usize = 64;
+/// Keys of the cold store that are remembered (in 4 bytes each) to know what is surely not there; with more nothing is known.
+pub(crate) const FILTER_KEYS_MAX: usize = 1 << 20;
+
+/// The smallest filter, in bits.
+pub(crate) const FILTER_BITS_MIN: usize = 1 << 20;
 
 /// What a row in memory costs beside its key and value.
 pub(crate) const ENTRY_BYTES: usize = 128;

@@ -13,6 +13,7 @@ mod checkpoint;
 mod cold;
 mod committer;
 pub mod files;
+mod filter;
 mod folder;
 mod limits;
 mod log;
@@ -49,10 +50,11 @@ use checkpoint::Checkpoints;
 use cold::{ColdReader, ColdWriter};
 use committer::{Committer, Entry, Item, Phase, Queue, Reply};
 use files::{DiskFiles, LogFiles};
+use filter::ColdKeys;
 use folder::Folder;
 use limits::{BLOCK_BYTES, QUEUE_BYTES_MAX, SEGMENT_BYTES_MIN};
 use log::Log;
-use overlay::{ColdPrefixes, Overlay};
+use overlay::Overlay;
 use read::View;
 
 /// What may be set; the defaults are for a server.
@@ -106,7 +108,7 @@ pub(crate) struct Shared {
     queue: Mutex<Queue>,
     queue_changed: Condvar,
     overlays: RwLock<Overlays>,
-    prefixes: ColdPrefixes,
+    cold_keys: ColdKeys,
     reader: ColdReader,
     checkpoints: Checkpoints,
     /// Why the store takes no more commits.
@@ -228,15 +230,11 @@ impl EmbeddedStore {
             let what = "its id differs from the one in FORMAT: the files are of two different folders".into();
             return Err(StoreError::Damaged { path: folder.cold(), what });
         }
-        let prefixes = ColdPrefixes::new();
-        for table in ColdPrefixes::TABLES {
-            prefixes.replace(table, cold.prefixes(table)?.as_deref());
-        }
         let mut fences = Fences::default();
         info.epochs.iter().for_each(|&fence| fences.restore(fence));
         let overlay = Overlay::default();
         let recovered = recovery::recover(files.clone(), info.store_id, info.checkpoint, |payload, batches| {
-            replay(payload, batches, &overlay, &prefixes, &mut fences)
+            replay(payload, batches, &overlay, &mut fences)
         })?;
         let log = Log::new(files, info.store_id, options.segment_bytes, recovered.chain);
         let batch_bytes_max = usize::try_from(options.segment_bytes - BLOCK_BYTES).unwrap_or(usize::MAX).min(BATCH_BYTES_MAX);
@@ -246,7 +244,7 @@ impl EmbeddedStore {
             queue: Mutex::new(Queue { fences, ..Queue::default() }),
             queue_changed: Condvar::new(),
             overlays: RwLock::new(Overlays { active: Arc::new(overlay), swapped: None }),
-            prefixes,
+            cold_keys: ColdKeys::new(),
             reader: ColdReader::new(folder.cold()),
             checkpoints: Checkpoints::default(),
             failed: OnceLock::new(),
@@ -281,14 +279,14 @@ impl EmbeddedStore {
 }
 
 /// Applies one record found at the opening.
-fn replay(payload: &[u8], batches: u32, overlay: &Overlay, prefixes: &ColdPrefixes, fences: &mut Fences) -> Result<(), &'static str> {
+fn replay(payload: &[u8], batches: u32, overlay: &Overlay, fences: &mut Fences) -> Result<(), &'static str> {
     const MALFORMED: &str = "its batches are not what this program writes";
     let mut rest = payload;
     for _ in 0..batches {
         let (fence, ops, behind) = batch::split_encoded(rest).map_err(|_| MALFORMED)?;
         fences.restore(fence);
         for op in Ops::new(ops) {
-            overlay.apply(op.map_err(|_| MALFORMED)?, |table, key| prefixes.is_absent(table, key));
+            overlay.apply(op.map_err(|_| MALFORMED)?, |_, _| false);
         }
         rest = behind;
     }

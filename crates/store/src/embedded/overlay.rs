@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
@@ -97,52 +97,6 @@ impl Overlay {
     }
 }
 
-/// One bit per two-byte prefix and table: clear means that the cold store has no key with it.
-///
-/// Kept for tables whose rows are mostly gone before a checkpoint; for others every key may be there.
-/// Written by the checkpoint while the overlay it has written is still in place.
-#[derive(Debug)]
-pub(crate) struct ColdPrefixes {
-    tables: Vec<Option<Box<[AtomicU64; PREFIX_WORDS]>>>,
-}
-
-const PREFIX_WORDS: usize = (1 << 16) / 64;
-
-impl ColdPrefixes {
-    pub(crate) const TABLES: [Table; 3] = [Table::Offer, Table::Outbox, Table::Deadline];
-
-    /// Everything may be there.
-    pub(crate) fn new() -> Self {
-        let bits = |table: &Table| ColdPrefixes::TABLES.contains(table).then(|| Box::new([const { AtomicU64::new(u64::MAX) }; PREFIX_WORDS]));
-        ColdPrefixes { tables: Table::ALL.iter().map(bits).collect() }
-    }
-
-    pub(crate) fn is_absent(&self, table: Table, key: &[u8]) -> bool {
-        let Some(bits) = &self.tables[usize::from(table.id())] else { return false };
-        let prefix = prefix(key);
-        bits[prefix / 64].load(Ordering::Acquire) & (1 << (prefix % 64)) == 0
-    }
-
-    /// Sets what is there; `None` if it is too much to know.
-    pub(crate) fn replace(&self, table: Table, prefixes: Option<&[u16]>) {
-        let Some(bits) = &self.tables[usize::from(table.id())] else { return };
-        let mut words = vec![if prefixes.is_some() { 0u64 } else { u64::MAX }; PREFIX_WORDS];
-        for &prefix in prefixes.unwrap_or_default() {
-            words[usize::from(prefix) / 64] |= 1 << (prefix % 64);
-        }
-        for (bit, word) in bits.iter().zip(words) {
-            bit.store(word, Ordering::Release);
-        }
-    }
-}
-
-/// The first two bytes of a key; missing ones count as zero.
-pub(crate) fn prefix(key: &[u8]) -> usize {
-    let byte = |index| usize::from(key.get(index).copied().unwrap_or(0));
-    byte(0) << 8 | byte(1)
-}
-
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,16 +129,5 @@ mod tests {
         delete(&overlay, b"b", true);
         assert_eq!(overlay.rows(), 2);
         assert!(overlay.table(Table::Offer).values().all(|entry| entry.value.is_none()));
-    }
-
-    #[test]
-    fn prefixes_know_what_is_absent() {
-        let prefixes = ColdPrefixes::new();
-        assert!(!prefixes.is_absent(Table::Offer, b"ab"), "nothing is known at first");
-        prefixes.replace(Table::Offer, Some(&[0x6162]));
-        assert!(!prefixes.is_absent(Table::Offer, b"abc") && prefixes.is_absent(Table::Offer, b"ac"));
-        prefixes.replace(Table::Offer, None);
-        assert!(!prefixes.is_absent(Table::Offer, b"zz"));
-        assert!(!prefixes.is_absent(Table::State, b"zz"), "not kept for this table");
     }
 }

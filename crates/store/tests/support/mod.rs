@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test binary uses a part; tests may unwrap")]
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -102,17 +103,14 @@ pub fn scan_all(store: &dyn Store, table: Table) -> Rows {
     block_on(store.scan(table, &[], &[0xff; 64], usize::MAX)).unwrap()
 }
 
-/// All history rows joined by stream, so that merging does not show: prefix (8 bytes before the ordinal cut off) and bytes.
+/// All history rows joined by stream, so that merging does not show: prefix and bytes. Rows of a stream need not be neighbours in
+/// a scan, as a longer prefix may lie between.
 pub fn streams(store: &dyn Store) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut streams: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut streams: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for (key, value) in scan_all(store, Table::History) {
-        let prefix = key[..key.len() - 8].to_vec();
-        match streams.last_mut() {
-            Some((last, bytes)) if *last == prefix => bytes.extend_from_slice(&value),
-            _ => streams.push((prefix, value.to_vec())),
-        }
+        streams.entry(key[..key.len() - 8].to_vec()).or_default().extend_from_slice(&value);
     }
-    streams
+    streams.into_iter().collect()
 }
 
 /// Everything in a store in a form that is equal for all stores with the same contents.
