@@ -123,14 +123,18 @@ fn refuse_close_over_buffer(step: &Step<'_, '_>, completion: &Completion) -> Res
     Ok(())
 }
 
-/// Events wait that are not this completion's own making (a request to itself fails at once, but would be
-/// answered after the commit if it went the usual way, and so does not hold up a close).
+/// Events wait that are not this completion's own making: the end of an activity that it cancelled, the failure of
+/// a request to itself (answered after the commit if it went the usual way) do not hold up a close.
 fn unseen(step: &Step<'_, '_>, completion: &Completion) -> bool {
     let own = |attributes: &EventAttributes| {
         let completed_event_id = match attributes {
             EventAttributes::SignalExternalWorkflowExecutionFailedEventAttributes(a) => a.workflow_task_completed_event_id,
             EventAttributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
                 a.workflow_task_completed_event_id
+            }
+            // Cancelled by this completion before it was started.
+            EventAttributes::ActivityTaskCanceledEventAttributes(a) => {
+                return a.latest_cancel_requested_event_id > completion.completed_event_id;
             }
             _ => return false,
         };

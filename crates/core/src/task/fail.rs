@@ -47,6 +47,5 @@ fn limited(failure: Failure, bytes_max: usize) -> Failure {
     if prost::Message::encoded_len(&failure) <= bytes_max {
         return failure;
     }
-    let cause = retry::truncate_failure(failure, bytes_max / 2);
-    retry::too_large_failure("Failure exceeds size limit.", Some(cause))
+    retry::too_large_failure(retry::FAILURE_TOO_LARGE, Some(failure))
 }
