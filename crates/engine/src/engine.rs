@@ -1,76 +1,185 @@
-//! The facade: stands until the parts behind it do.
-#![allow(unused_variables, missing_docs)]
-use std::sync::Arc;
-use sempre_core::{Refusal, Timestamp, Span};
-use sempre_store::Store;
-use crate::{Clock, Settings, Spawner, Stats};
+//! Opens, holds and closes an engine.
 
-/// See the crate.
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures::FutureExt;
+use sempre_core::{IdSource, SlotId, Timestamp, ids::SLOT_COUNT};
+use sempre_store::{Store, StoreError};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    Clock, Settings, Spawner, Stats,
+    cron::Cron,
+    ids::SeededIds,
+    matching::{Matching, queries::Queries},
+    namespaces::Namespaces,
+    recovery,
+    shard::{message::Message, runner::Runner},
+    shared::Shared,
+};
+
+/// Streams of ids, by consumer; shards have their own (see the runner).
+const POLL_STREAM: u64 = 1;
+const NAMESPACE_STREAM: u64 = 2;
+const PROCESS_STREAM: u64 = 3;
+
+/// A running engine. Clones are the same engine; it stops when [`Engine::shutdown`] is called or the last clone is dropped.
 #[derive(Clone)]
-pub struct Engine { stats: Arc<Stats> }
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    owner: Arc<Owner>,
+}
+
+/// What only the facade has; its end is the end of the engine.
+struct Owner {
+    shared: Arc<Shared>,
+    polls: std::sync::Mutex<SeededIds>,
+    namespaces: std::sync::Mutex<SeededIds>,
+    /// Tells this process's query tokens from those of others.
+    process: u64,
+    /// Ends of the shard runners.
+    ended: tokio::sync::Mutex<Vec<watch::Receiver<bool>>>,
+}
 
 /// Why an engine could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The store refused.
     #[error(transparent)]
-    Store(#[from] sempre_store::StoreError),
-}
-
-/// Who reads history, as far as it changes the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HistoryReader {
-    /// Client is `temporal-cli` or `temporal-ui`: no events of a transient task.
-    pub stored_events_only: bool,
-    /// Header `supported-features` names `follows-next-run-id`: close events are shown as they are.
-    pub follows_next_run_id: bool,
+    Store(#[from] StoreError),
+    /// The settings contradict each other.
+    #[error("the engine cannot be opened with these settings: {0}")]
+    Settings(&'static str),
 }
 
 impl Engine {
+    /// Takes ownership of the store's shards and serves. Reading what the last process left goes on beside.
+    ///
+    /// `seed` must differ from process to process, except in simulations.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, seed: u64, settings: Settings) -> Result<Engine, OpenError> {
-        Ok(Engine { stats: Arc::default() })
+        if settings.shards == 0 || settings.shards > u32::from(SLOT_COUNT) {
+            return Err(OpenError::Settings("there must be 1 to 1024 shards"));
+        }
+        if settings.inbox_max == 0 || settings.batch_inputs_max == 0 || settings.commits_in_flight_max == 0 {
+            return Err(OpenError::Settings("inbox, batch and commits in flight must not be zero"));
+        }
+        let stats: Arc<Stats> = Arc::default();
+        let namespaces = Namespaces::open(store.clone()).await?;
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
+        let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
+        let shared = Arc::new(Shared {
+            matching: Matching::new(clock.clone(), stats.clone(), settings.queue_window_max),
+            queries: Queries::default(),
+            cron: Cron,
+            inboxes,
+            stopping: AtomicBool::new(false),
+            fatal: watch::Sender::new(None),
+            store,
+            clock,
+            spawner,
+            settings,
+            seed,
+            stats,
+            namespaces,
+        });
+        let mut runners = Vec::new();
+        for (shard, inbox) in (0..).zip(receivers) {
+            let epoch = shared.store.acquire(shard).await?;
+            runners.push(Runner::new(shared.clone(), shard, epoch, inbox));
+        }
+        let mut ended = Vec::new();
+        for runner in runners {
+            let (end, wait) = watch::channel(false);
+            ended.push(wait);
+            let run = async move {
+                runner.run().await;
+                let _ = end.send(true);
+            };
+            shared.spawner.spawn("sempre shard", run.boxed());
+        }
+        let all = vec![(0, SLOT_COUNT)];
+        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
+        let owner = Owner {
+            polls: std::sync::Mutex::new(SeededIds::new(seed, POLL_STREAM)),
+            namespaces: std::sync::Mutex::new(SeededIds::new(seed, NAMESPACE_STREAM)),
+            process,
+            ended: tokio::sync::Mutex::new(ended),
+            shared: shared.clone(),
+        };
+        Ok(Engine { shared, owner: Arc::new(owner) })
     }
-    pub async fn shutdown(&self) {}
-    /// Resolves with the reason when the engine cannot go on; the process should exit.
-    pub async fn fatal(&self) -> String { std::future::pending().await }
-    pub fn stats(&self) -> &Stats { &self.stats }
-    pub fn now(&self) -> Timestamp { Timestamp(0) }
-    /// Makes sure that a namespace exists (dev-server flags).
-    pub async fn ensure_namespace(&self, name: &str, retention: Span) -> Result<(), Refusal> { Ok(()) }
-    pub async fn get_history(&self, request: sempre_api::v1::workflowservice::GetWorkflowExecutionHistoryRequest, reader: HistoryReader, deadline: Option<Timestamp>) -> Result<sempre_api::v1::workflowservice::GetWorkflowExecutionHistoryResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
 
-    pub async fn start_workflow(&self, request: sempre_api::v1::workflowservice::StartWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::StartWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn signal_with_start(&self, request: sempre_api::v1::workflowservice::SignalWithStartWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::SignalWithStartWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn signal_workflow(&self, request: sempre_api::v1::workflowservice::SignalWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::SignalWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn request_cancel(&self, request: sempre_api::v1::workflowservice::RequestCancelWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::RequestCancelWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn terminate(&self, request: sempre_api::v1::workflowservice::TerminateWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::TerminateWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn describe_workflow(&self, request: sempre_api::v1::workflowservice::DescribeWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::DescribeWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn delete_workflow(&self, request: sempre_api::v1::workflowservice::DeleteWorkflowExecutionRequest) -> Result<sempre_api::v1::workflowservice::DeleteWorkflowExecutionResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn get_history_reverse(&self, request: sempre_api::v1::workflowservice::GetWorkflowExecutionHistoryReverseRequest) -> Result<sempre_api::v1::workflowservice::GetWorkflowExecutionHistoryReverseResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn poll_workflow_task(&self, request: sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest, deadline: Option<Timestamp>) -> Result<sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn poll_activity_task(&self, request: sempre_api::v1::workflowservice::PollActivityTaskQueueRequest, deadline: Option<Timestamp>) -> Result<sempre_api::v1::workflowservice::PollActivityTaskQueueResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_workflow_task_completed(&self, request: sempre_api::v1::workflowservice::RespondWorkflowTaskCompletedRequest) -> Result<sempre_api::v1::workflowservice::RespondWorkflowTaskCompletedResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_workflow_task_failed(&self, request: sempre_api::v1::workflowservice::RespondWorkflowTaskFailedRequest) -> Result<sempre_api::v1::workflowservice::RespondWorkflowTaskFailedResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_activity_task_completed(&self, request: sempre_api::v1::workflowservice::RespondActivityTaskCompletedRequest) -> Result<sempre_api::v1::workflowservice::RespondActivityTaskCompletedResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_activity_task_completed_by_id(&self, request: sempre_api::v1::workflowservice::RespondActivityTaskCompletedByIdRequest) -> Result<sempre_api::v1::workflowservice::RespondActivityTaskCompletedByIdResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_activity_task_failed(&self, request: sempre_api::v1::workflowservice::RespondActivityTaskFailedRequest) -> Result<sempre_api::v1::workflowservice::RespondActivityTaskFailedResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_activity_task_failed_by_id(&self, request: sempre_api::v1::workflowservice::RespondActivityTaskFailedByIdRequest) -> Result<sempre_api::v1::workflowservice::RespondActivityTaskFailedByIdResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_activity_task_canceled(&self, request: sempre_api::v1::workflowservice::RespondActivityTaskCanceledRequest) -> Result<sempre_api::v1::workflowservice::RespondActivityTaskCanceledResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_activity_task_canceled_by_id(&self, request: sempre_api::v1::workflowservice::RespondActivityTaskCanceledByIdRequest) -> Result<sempre_api::v1::workflowservice::RespondActivityTaskCanceledByIdResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn record_activity_heartbeat(&self, request: sempre_api::v1::workflowservice::RecordActivityTaskHeartbeatRequest) -> Result<sempre_api::v1::workflowservice::RecordActivityTaskHeartbeatResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn record_activity_heartbeat_by_id(&self, request: sempre_api::v1::workflowservice::RecordActivityTaskHeartbeatByIdRequest) -> Result<sempre_api::v1::workflowservice::RecordActivityTaskHeartbeatByIdResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn query_workflow(&self, request: sempre_api::v1::workflowservice::QueryWorkflowRequest, deadline: Option<Timestamp>) -> Result<sempre_api::v1::workflowservice::QueryWorkflowResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn respond_query_task_completed(&self, request: sempre_api::v1::workflowservice::RespondQueryTaskCompletedRequest) -> Result<sempre_api::v1::workflowservice::RespondQueryTaskCompletedResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn reset_sticky(&self, request: sempre_api::v1::workflowservice::ResetStickyTaskQueueRequest) -> Result<sempre_api::v1::workflowservice::ResetStickyTaskQueueResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn shutdown_worker(&self, request: sempre_api::v1::workflowservice::ShutdownWorkerRequest) -> Result<sempre_api::v1::workflowservice::ShutdownWorkerResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn describe_task_queue(&self, request: sempre_api::v1::workflowservice::DescribeTaskQueueRequest) -> Result<sempre_api::v1::workflowservice::DescribeTaskQueueResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn register_namespace(&self, request: sempre_api::v1::workflowservice::RegisterNamespaceRequest) -> Result<sempre_api::v1::workflowservice::RegisterNamespaceResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn describe_namespace(&self, request: sempre_api::v1::workflowservice::DescribeNamespaceRequest) -> Result<sempre_api::v1::workflowservice::DescribeNamespaceResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn list_namespaces(&self, request: sempre_api::v1::workflowservice::ListNamespacesRequest) -> Result<sempre_api::v1::workflowservice::ListNamespacesResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn update_namespace(&self, request: sempre_api::v1::workflowservice::UpdateNamespaceRequest) -> Result<sempre_api::v1::workflowservice::UpdateNamespaceResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn deprecate_namespace(&self, request: sempre_api::v1::workflowservice::DeprecateNamespaceRequest) -> Result<sempre_api::v1::workflowservice::DeprecateNamespaceResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn add_search_attributes(&self, request: sempre_api::v1::operatorservice::AddSearchAttributesRequest) -> Result<sempre_api::v1::operatorservice::AddSearchAttributesResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn remove_search_attributes(&self, request: sempre_api::v1::operatorservice::RemoveSearchAttributesRequest) -> Result<sempre_api::v1::operatorservice::RemoveSearchAttributesResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn list_search_attributes(&self, request: sempre_api::v1::operatorservice::ListSearchAttributesRequest) -> Result<sempre_api::v1::operatorservice::ListSearchAttributesResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
-    pub async fn delete_namespace(&self, request: sempre_api::v1::operatorservice::DeleteNamespaceRequest) -> Result<sempre_api::v1::operatorservice::DeleteNamespaceResponse, Refusal> { Err(Refusal::Unimplemented(String::new())) }
+    /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
+    pub async fn shutdown(&self) {
+        let shared = &self.shared;
+        shared.stopping.store(true, Ordering::Release);
+        shared.matching.close();
+        for inbox in &shared.inboxes {
+            // A closed inbox belongs to a runner that has ended.
+            let _ = inbox.send(Message::Stop).await;
+        }
+        for ended in self.owner.ended.lock().await.iter_mut() {
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+        if let Err(error) = shared.store.close().await {
+            tracing::error!(%error, "the store could not be closed");
+        }
+    }
+
+    /// Resolves with the reason when the engine cannot go on; the process should exit.
+    pub async fn fatal(&self) -> String {
+        let mut fatal = self.shared.fatal.subscribe();
+        let reason = fatal.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.shared.stats
+    }
+
+    /// The engine's time.
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
+    }
+
+    /// The store's own numbers.
+    pub fn store_stats(&self) -> sempre_store::StoreStats {
+        self.shared.store.stats()
+    }
+
+    /// The shard of a slot, for logs.
+    pub fn shard_of(&self, slot: SlotId) -> usize {
+        self.shared.shard_of(slot)
+    }
+
+    pub(crate) fn poll_id(&self) -> String {
+        self.owner.polls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).uuid()
+    }
+
+    pub(crate) fn namespace_id(&self) -> sempre_core::ids::Uuid {
+        let mut ids = self.owner.namespaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        sempre_core::ids::Uuid::parse(&ids.uuid()).unwrap_or_default()
+    }
+
+    pub(crate) fn process(&self) -> u64 {
+        self.owner.process
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.matching.close();
+        for inbox in &self.shared.inboxes {
+            // A full inbox: the runner ends with the runtime.
+            let _ = inbox.try_send(Message::Stop);
+        }
+    }
 }

@@ -1,14 +1,35 @@
 //! Drives the decisions of `sempre-core` over a store and a clock.
+//!
+//! [`Engine`] is the facade: one method per call of the API, all of them callable at once. Behind it:
+//!
+//! - **shards** own the runs of their slots, apply inputs, gather many transitions into one commit and release
+//!   replies and effects in order once it is durable (`shard`);
+//! - **matching** brings offers and pollers together, in the same transition where it can (`matching`);
+//! - **history** reads cut pages out of stored frames and wait for new events (`history`);
+//! - **namespaces** are few, durable and all in memory (`namespaces`);
+//! - **recovery** reads what the last process owed.
+//!
+//! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
+//! no status code in here: refusals are core's, `server` translates them.
 
+mod calls;
 mod clock;
+pub mod cron;
 mod engine;
+mod history;
 mod ids;
+mod matching;
+mod namespaces;
 #[cfg(feature = "real")]
 pub mod real;
+mod recovery;
 mod settings;
+mod shard;
+mod shared;
 mod stats;
 
 pub use clock::{Clock, Spawner};
-pub use engine::{Engine, HistoryReader, OpenError};
+pub use engine::{Engine, OpenError};
+pub use history::read::HistoryReader;
 pub use settings::Settings;
 pub use stats::{Counter, Stats};

@@ -1,0 +1,71 @@
+//! The facade: one method per call of the API. Finds the namespace and the run, asks the shard, shapes the answer.
+
+mod activities;
+mod namespace;
+mod polls;
+mod query;
+mod queues;
+mod search_attributes;
+mod tasks;
+mod workflows;
+
+use bytes::Bytes;
+use sempre_api::v1::common::WorkflowExecution;
+use sempre_core::{NamespaceId, Refusal, RunId, RunKey, TaskToken, WorkflowKey};
+
+use crate::{Engine, namespaces::Namespace};
+
+/// Longest identity of a worker or client.
+const IDENTITY_MAX: usize = 1000;
+
+/// The workflow, and the run if one is named.
+pub(crate) fn workflow_of(namespace: NamespaceId, execution: Option<WorkflowExecution>) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
+    let execution = execution.ok_or_else(|| Refusal::invalid("Execution is not set on request."))?;
+    by_ids(namespace, execution.workflow_id, &execution.run_id)
+}
+
+fn by_ids(namespace: NamespaceId, workflow_id: String, run_id: &str) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
+    if workflow_id.is_empty() {
+        return Err(Refusal::invalid("WorkflowId is not set on request."));
+    }
+    let run = match run_id {
+        "" => None,
+        text => Some(RunId::parse(text).ok_or_else(|| Refusal::invalid("Invalid RunId."))?),
+    };
+    Ok((WorkflowKey { namespace, workflow_id }, run))
+}
+
+fn check_identity(identity: &str) -> Result<(), Refusal> {
+    if identity.len() > IDENTITY_MAX {
+        return Err(Refusal::invalid("Identity length exceeds limit."));
+    }
+    Ok(())
+}
+
+impl Engine {
+    fn namespace(&self, name: &str) -> Result<std::sync::Arc<Namespace>, Refusal> {
+        self.shared.namespaces.usable(name)
+    }
+
+    /// The token of a worker's call, checked against the namespace of the request (empty: the token's).
+    fn task_token(&self, bytes: &Bytes, namespace: &str) -> Result<(TaskToken, RunKey), Refusal> {
+        if bytes.is_empty() {
+            return Err(Refusal::invalid("Task token not set on request."));
+        }
+        let parsed = TaskToken::parse(bytes).and_then(|token| token.run_key().map(|run| (token, run)));
+        let (token, run) = parsed.ok_or_else(|| Refusal::invalid("Error deserializing task token."))?;
+        self.check_token_namespace(run.workflow.namespace, namespace)?;
+        Ok((token, run))
+    }
+
+    fn check_token_namespace(&self, token: NamespaceId, namespace: &str) -> Result<(), Refusal> {
+        if namespace.is_empty() {
+            let found = self.shared.namespaces.by_id(token).ok_or_else(|| Refusal::NamespaceNotFound(format!("{token}")))?;
+            return self.namespace(&found.view.name).map(drop);
+        }
+        if self.namespace(namespace)?.id() != token {
+            return Err(Refusal::invalid("Operation requested with a token from a different namespace."));
+        }
+        Ok(())
+    }
+}

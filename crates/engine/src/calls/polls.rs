@@ -1,0 +1,188 @@
+//! Long polls for tasks (spec 05 §2, §12).
+
+use bytes::Bytes;
+use sempre_api::{
+    History,
+    v1::{
+        common::{WorkerVersionCapabilities, WorkerVersionStamp},
+        enums::TaskQueueKind,
+        taskqueue::TaskQueue,
+        workflowservice::{PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse},
+    },
+};
+use sempre_core::{
+    Refusal, Reply, Timestamp,
+    input::Poller,
+    transition::{QueueKind, QueueName},
+};
+
+use super::check_identity;
+use crate::{
+    Engine,
+    matching::{
+        Handed, Polled,
+        held::{HeldOffer, HeldQuery},
+        queries::QueryToken,
+    },
+    namespaces::Namespace,
+    shard::message::{Ask, Started},
+    shared::internal,
+};
+
+/// Longest name of a task queue.
+const QUEUE_NAME_MAX: usize = 1000;
+
+/// What a poll came to.
+enum Task {
+    Started(Started),
+    Query(HeldQuery<Started>),
+}
+
+/// The queue a poll means.
+pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
+    let queue = queue.filter(|q| !q.name.is_empty()).ok_or_else(|| Refusal::invalid("taskQueue is not set"))?;
+    if queue.name.len() > QUEUE_NAME_MAX {
+        return Err(Refusal::invalid("taskQueue length exceeds limit"));
+    }
+    if queue.name.starts_with("/_sys/") {
+        return Err(Refusal::invalid("task queue name cannot start with reserved prefix /_sys/"));
+    }
+    let sticky = kind == QueueKind::Workflow && queue.kind == TaskQueueKind::Sticky as i32;
+    Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky })
+}
+
+fn version(capabilities: Option<WorkerVersionCapabilities>, binary_checksum: String) -> Option<WorkerVersionStamp> {
+    let from_checksum = (!binary_checksum.is_empty()).then_some(WorkerVersionStamp { build_id: binary_checksum, use_versioning: false });
+    capabilities.map(|c| WorkerVersionStamp { build_id: c.build_id, use_versioning: c.use_versioning }).or(from_checksum)
+}
+
+impl Engine {
+    /// `PollWorkflowTaskQueue`. Empty (no token) when no task came in time.
+    #[allow(deprecated, reason = "the old version fields are what workers still send")]
+    pub async fn poll_workflow_task(&self, request: PollWorkflowTaskQueueRequest, deadline: Option<Timestamp>) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        check_identity(&request.identity)?;
+        let queue = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
+        let poller = Poller {
+            identity: request.identity,
+            request_id: self.poll_id(),
+            worker_version: version(request.worker_version_capabilities, request.binary_checksum),
+        };
+        let started = match self.next_task(&queue, poller, deadline).await? {
+            None => return Ok(PollWorkflowTaskQueueResponse::default()),
+            Some(Task::Query(held)) => return self.query_task(held).await,
+            Some(Task::Started(started)) => started,
+        };
+        let Reply::WorkflowTask { mut response, window } = started.reply else { return Err(internal("a workflow task")) };
+        let (history, next_page_token) = self.shared.task_history(&started.run, window, started.page).await?;
+        response.history = Some(history);
+        response.next_page_token = next_page_token;
+        response.backlog_count_hint = self.shared.matching.backlog(&queue) as i64;
+        Ok(*response)
+    }
+
+    /// `PollActivityTaskQueue`. Empty (no token) when no task came in time.
+    #[allow(deprecated, reason = "the old version fields are what workers still send")]
+    pub async fn poll_activity_task(&self, request: PollActivityTaskQueueRequest, deadline: Option<Timestamp>) -> Result<PollActivityTaskQueueResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        check_identity(&request.identity)?;
+        let queue = queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
+        let poller = Poller {
+            identity: request.identity,
+            request_id: self.poll_id(),
+            worker_version: version(request.worker_version_capabilities, String::new()),
+        };
+        match self.next_task(&queue, poller, deadline).await? {
+            None | Some(Task::Query(_)) => Ok(PollActivityTaskQueueResponse::default()),
+            Some(Task::Started(Started { reply: Reply::ActivityTask(response), .. })) => Ok(*response),
+            Some(Task::Started(_)) => Err(internal("an activity task")),
+        }
+    }
+
+    /// Waits for a task that was started for this poll.
+    async fn next_task(&self, queue: &QueueName, poller: Poller, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
+        let shared = &self.shared;
+        let until = shared.wait_until(shared.settings.poll_wait, deadline);
+        let mut timer = shared.clock.sleep_until(until);
+        while shared.now() < until {
+            let polled = shared.matching.poll(queue, poller.clone());
+            self.page_in(queue);
+            let handed = match polled {
+                Polled::Handed(handed) => handed,
+                Polled::Wait(mut waiting) => {
+                    let handed = tokio::select! {
+                        biased;
+                        handed = waiting.handed() => handed,
+                        () = &mut timer => {
+                            if waiting.leave() {
+                                return Ok(None);
+                            }
+                            // A task is being started for this poll: it comes, or the commit fails.
+                            waiting.handed().await
+                        }
+                    };
+                    match handed {
+                        Some(handed) => handed,
+                        None => continue,
+                    }
+                }
+            };
+            match handed {
+                Handed::Closed => return Ok(None),
+                Handed::Started(started) => return Ok(Some(Task::Started(started))),
+                Handed::Query(held) => return Ok(Some(Task::Query(held))),
+                Handed::Offer(held) => {
+                    if let Some(started) = self.start_task(held, poller.clone()).await? {
+                        return Ok(Some(Task::Started(started)));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks the run for the task of an offer. `None`: it was not wanted any more.
+    async fn start_task(&self, held: HeldOffer<Started>, poller: Poller) -> Result<Option<Started>, Refusal> {
+        let run = held.queued().offer.run.clone();
+        let (_, reply, page) = self.shared.ask_reply(run.workflow.clone(), Some(run.run), Ask::StartOffer(held, poller)).await?;
+        Ok(match reply {
+            Reply::Obsolete => None,
+            reply => Some(Started { run, reply, page }),
+        })
+    }
+
+    /// Starts reading more of a long line, if it runs low.
+    fn page_in(&self, queue: &QueueName) {
+        let hash = queue.hash64();
+        if self.shared.matching.claim_page(hash) {
+            let shared = self.shared.clone();
+            let read = async move { shared.matching.page(&*shared.store, hash).await };
+            self.shared.spawner.spawn("sempre task queue page", Box::pin(read));
+        }
+    }
+
+    /// A poll's answer that asks a query.
+    async fn query_task(&self, held: HeldQuery<Started>) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
+        let task = held.task();
+        let (history, next_page_token) = if task.sticky {
+            (History::default(), Bytes::new())
+        } else {
+            match self.shared.task_history(&task.run, task.route.window.clone(), None).await {
+                Ok(page) => page,
+                Err(refusal) => {
+                    // The asker is told; this poll comes back empty.
+                    self.shared.queries.resolve(task.id, crate::matching::queries::Outcome::Answer(Err(refusal)));
+                    held.told();
+                    return Ok(PollWorkflowTaskQueueResponse::default());
+                }
+            }
+        };
+        let mut response = (*task.route.task).clone();
+        response.task_token = QueryToken::new(task.run.workflow.namespace, task.id, self.process()).to_bytes();
+        response.query = Some(task.route.query.clone());
+        response.history = Some(history);
+        response.next_page_token = next_page_token;
+        held.told();
+        Ok(response)
+    }
+}

@@ -1,0 +1,177 @@
+//! Queries: rejected, carried by a workflow task, or asked of a worker directly (spec 02 §6).
+
+use std::sync::Arc;
+
+use sempre_api::v1::{
+    enums::QueryResultType,
+    query::QueryRejected,
+    workflowservice::{QueryWorkflowRequest, QueryWorkflowResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse},
+};
+use sempre_core::{
+    Input, Refusal, Reply, RunKey, Timestamp,
+    refusal::text,
+    transition::{QueryRoute, QueueName},
+};
+
+use super::workflow_of;
+use crate::{
+    Engine,
+    matching::{
+        QUERY_POLLER_WINDOW,
+        queries::{Asker, Outcome, QueryToken},
+    },
+    shared::internal,
+};
+
+/// How long a query waits when the caller sets no deadline.
+const WAIT_DEFAULT: sempre_core::Span = sempre_core::Span::seconds(10);
+
+fn timed_out() -> Refusal {
+    Refusal::DeadlineExceeded("query timed out before a worker could process it".into())
+}
+
+/// How a wait for a worker ended.
+enum Waited {
+    Outcome(Outcome),
+    TimedOut,
+}
+
+impl Engine {
+    /// `QueryWorkflow`; `deadline` is when the caller gives up.
+    pub async fn query_workflow(&self, request: QueryWorkflowRequest, deadline: Option<Timestamp>) -> Result<QueryWorkflowResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
+        let query = request.query.ok_or_else(|| Refusal::invalid("WorkflowQuery is not set on request."))?;
+        if query.query_type.is_empty() {
+            return Err(Refusal::invalid("QueryType is not set on request."));
+        }
+        let args = query.query_args.as_ref().map_or(0, prost::Message::encoded_len);
+        if args > self.shared.settings.limits.blob_size_max {
+            return Err(Refusal::invalid(text::BLOB_TOO_LARGE));
+        }
+        let until = deadline.unwrap_or(self.now() + WAIT_DEFAULT);
+        let mut asker = self.shared.queries.ask();
+        let input = Input::Query { id: asker.id, query: Box::new(query), reject_condition: request.query_reject_condition };
+        let (run, reply, _) = self.shared.apply(workflow.clone(), run, input).await?;
+        let key = RunKey { workflow, run };
+        let result = match reply {
+            Reply::QueryRejected { status } => {
+                return Ok(QueryWorkflowResponse { query_rejected: Some(QueryRejected { status }), ..Default::default() });
+            }
+            Reply::QueryDirect(route) => self.ask_worker(&mut asker, key, *route, until).await?,
+            Reply::QueryBuffered => {
+                let buffered = Buffered { engine: self, key: &key, id: asker.id, armed: true };
+                let waited = self.wait_for(&mut asker, until).await;
+                match waited {
+                    Waited::TimedOut => return Err(timed_out()),
+                    Waited::Outcome(outcome) => {
+                        buffered.disarm();
+                        match outcome {
+                            Outcome::Answer(answer) => answer?,
+                            Outcome::Direct(route) => {
+                                asker.listen_again();
+                                self.ask_worker(&mut asker, key, *route, until).await?
+                            }
+                        }
+                    }
+                }
+            }
+            _ => return Err(internal("a query")),
+        };
+        Ok(QueryWorkflowResponse { query_result: result, ..Default::default() })
+    }
+
+    async fn wait_for(&self, asker: &mut Asker, until: Timestamp) -> Waited {
+        tokio::select! {
+            biased;
+            outcome = asker.outcome() => Waited::Outcome(outcome),
+            () = self.shared.clock.sleep_until(until) => Waited::TimedOut,
+        }
+    }
+
+    /// Asks the worker that holds the run, then anyone on the normal queue.
+    async fn ask_worker(&self, asker: &mut Asker, key: RunKey, route: QueryRoute, until: Timestamp) -> Result<Option<sempre_api::v1::common::Payloads>, Refusal> {
+        let route = Arc::new(route);
+        if let Some((queue, wait)) = &route.sticky {
+            if self.shared.matching.sticky_available(queue) {
+                self.shared.matching.query(queue, asker.task(key.clone(), route.clone(), true));
+                match self.wait_for(asker, until.min(self.now() + *wait)).await {
+                    Waited::Outcome(Outcome::Answer(answer)) => return answer,
+                    Waited::Outcome(Outcome::Direct(_)) => return Err(internal("an answer")),
+                    Waited::TimedOut => {}
+                }
+                if self.now() >= until {
+                    return Err(timed_out());
+                }
+                // A worker that takes it now would answer a question that is asked again elsewhere.
+                asker.listen_again();
+            }
+            if let Err(refusal) = self.shared.apply_to(key.clone(), Input::ResetSticky).await {
+                tracing::debug!(?refusal, "stickiness of a queried run could not be reset");
+            }
+        }
+        self.shared.matching.query(&route.normal, asker.task(key, route.clone(), false));
+        let patience = self.poller_window_end(&route.normal);
+        match self.wait_for(asker, until.min(patience)).await {
+            Waited::Outcome(Outcome::Answer(answer)) => answer,
+            Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
+            Waited::TimedOut if self.now() >= until || self.poller_window_end(&route.normal) > self.now() => {
+                // A poller came in the meantime: the caller's deadline alone counts.
+                match self.wait_for(asker, until).await {
+                    Waited::Outcome(Outcome::Answer(answer)) => answer,
+                    Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
+                    Waited::TimedOut => Err(timed_out()),
+                }
+            }
+            Waited::TimedOut => Err(Refusal::FailedPrecondition("no poller seen for task queue recently, worker may be down".into())),
+        }
+    }
+
+    /// Until when a queue counts as polled.
+    fn poller_window_end(&self, queue: &QueueName) -> Timestamp {
+        self.shared.matching.poller_seen(queue).map_or(Timestamp(0), |seen| seen + QUERY_POLLER_WINDOW)
+    }
+
+    /// `RespondQueryTaskCompleted`.
+    pub async fn respond_query_task_completed(&self, request: RespondQueryTaskCompletedRequest) -> Result<RespondQueryTaskCompletedResponse, Refusal> {
+        if request.task_token.is_empty() {
+            return Err(Refusal::invalid("Task token not set on request."));
+        }
+        let token = QueryToken::parse(&request.task_token).ok_or_else(|| Refusal::invalid("Error deserializing task token."))?;
+        self.check_token_namespace(token.namespace(), &request.namespace)?;
+        let too_large = request.query_result.as_ref().map_or(0, prost::Message::encoded_len) > self.shared.settings.limits.blob_size_max;
+        let answer = if too_large {
+            Err(Refusal::QueryFailed { message: text::BLOB_TOO_LARGE.into(), failure: None })
+        } else if request.completed_type == QueryResultType::Answered as i32 {
+            Ok(request.query_result)
+        } else {
+            Err(Refusal::QueryFailed { message: request.error_message, failure: request.failure.map(Box::new) })
+        };
+        if token.process == self.process() && self.shared.queries.resolve(token.query, Outcome::Answer(answer)) {
+            return Ok(RespondQueryTaskCompletedResponse::default());
+        }
+        Err(Refusal::not_found("query task not found, or already expired"))
+    }
+}
+
+/// Takes a buffered query back from its run when its asker leaves.
+struct Buffered<'a> {
+    engine: &'a Engine,
+    key: &'a RunKey,
+    id: u64,
+    armed: bool,
+}
+
+impl Buffered<'_> {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Buffered<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.engine.shared.order(self.key.clone(), Input::DropQuery { id: self.id });
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What workers answer to workflow tasks.
+
+use sempre_api::v1::workflowservice::{
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
+};
+use sempre_core::{Input, Refusal, Reply};
+
+use crate::{Engine, shared::internal};
+
+impl Engine {
+    /// `RespondWorkflowTaskCompleted`.
+    pub async fn respond_workflow_task_completed(&self, request: RespondWorkflowTaskCompletedRequest) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
+        let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
+        let (_, reply, page) = self.shared.apply_to(key.clone(), Input::CompleteWorkflowTask(token, Box::new(request))).await?;
+        let Reply::WorkflowTaskCompleted { mut response, inline } = reply else { return Err(internal("a completed task")) };
+        if let (Some(window), Some(task)) = (inline, &mut response.workflow_task) {
+            let (history, next_page_token) = self.shared.task_history(&key, window, page).await?;
+            task.history = Some(history);
+            task.next_page_token = next_page_token;
+        }
+        Ok(*response)
+    }
+
+    /// `RespondWorkflowTaskFailed`.
+    pub async fn respond_workflow_task_failed(&self, request: RespondWorkflowTaskFailedRequest) -> Result<RespondWorkflowTaskFailedResponse, Refusal> {
+        let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
+        self.shared.apply_to(key, Input::FailWorkflowTask(token, Box::new(request))).await?;
+        Ok(RespondWorkflowTaskFailedResponse::default())
+    }
+}

@@ -1,0 +1,381 @@
+//! Task queues: offers wait for pollers, pollers wait for offers, both in order.
+//!
+//! All of it is memory. What is offered is already durable as a row of the Offer table, or is handed
+//! over in the transition that makes it (sync match) and then never becomes a row. A queue keeps a
+//! bounded window of its line; what is behind it stays in the store and is paged in ([`paging`]).
+//!
+//! No offer is lost to a poller that has gone: an offer travels as [`HeldOffer`], which goes back to its
+//! queue when it is dropped before the run has decided about it.
+
+pub(crate) mod held;
+pub(crate) mod paging;
+pub(crate) mod queries;
+pub(crate) mod queue;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use sempre_core::{
+    Span, Timestamp,
+    input::Poller,
+    transition::{Offer, OfferKey, QueueName},
+};
+use tokio::sync::oneshot;
+
+use crate::{Clock, Stats};
+use held::{HeldOffer, HeldQuery, Queued};
+use queue::{Place, Queue, Waiter};
+
+/// Locks that queues are spread over.
+const STRIPES: usize = 16;
+/// A queue without offers and polls is forgotten after this time.
+const IDLE_MAX: Span = Span::seconds(300);
+/// How often idle queues are looked for.
+const SWEEP_INTERVAL: Span = Span::seconds(30);
+/// A sticky queue without a poller for this long has lost its worker.
+pub(crate) const STICKY_POLLER_WINDOW: Span = Span::seconds(10);
+/// A query fails when no poller came for this long.
+pub(crate) const QUERY_POLLER_WINDOW: Span = Span::seconds(20);
+
+/// What a poll is answered with.
+#[derive(Debug)]
+pub(crate) enum Handed<S: Send + 'static> {
+    /// An offer; the run has not decided yet.
+    Offer(HeldOffer<S>),
+    /// A task that was started for this poll in the transition that made it.
+    Started(S),
+    /// A query to answer without a workflow task.
+    Query(HeldQuery<S>),
+    /// The server stops, or the queue was unloaded: answer empty.
+    Closed,
+}
+
+/// What a poll finds.
+pub(crate) enum Polled<S: Send + 'static> {
+    Handed(Handed<S>),
+    Wait(Waiting<S>),
+}
+
+/// A poller taken out of its line for a task that is about to be started.
+#[derive(Debug)]
+pub(crate) struct Reserved<S: Send + 'static> {
+    queue: u64,
+    waiter: Waiter<S>,
+}
+
+impl<S: Send + 'static> Reserved<S> {
+    pub(crate) fn poller(&self) -> &Poller {
+        &self.waiter.poller
+    }
+
+    /// Hands over the started task. A client that left in the meantime has lost it; its timeout brings it back.
+    pub(crate) fn hand(self, started: S) {
+        let _ = self.waiter.sender.send(Handed::Started(started));
+    }
+}
+
+/// What a queue shows of itself.
+#[derive(Debug, Default)]
+pub(crate) struct QueueView {
+    pub(crate) pollers: Vec<(String, Timestamp)>,
+    pub(crate) backlog: usize,
+    pub(crate) oldest: Option<Timestamp>,
+}
+
+/// All task queues of the process. `S` is what a started task is.
+pub(crate) struct Matching<S: Send + 'static> {
+    stripes: Box<[Mutex<HashMap<u64, Queue<S>>>]>,
+    clock: Arc<dyn Clock>,
+    stats: Arc<Stats>,
+    window_max: usize,
+    /// The backlog of the last process has been read: offers may be handed out in order.
+    loaded: AtomicBool,
+    closed: AtomicBool,
+    next_id: AtomicU64,
+    swept: AtomicI64,
+}
+
+impl<S: Send + 'static> Matching<S> {
+    pub(crate) fn new(clock: Arc<dyn Clock>, stats: Arc<Stats>, window_max: usize) -> Arc<Self> {
+        let swept = AtomicI64::new(clock.now().0);
+        Arc::new(Self {
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            clock,
+            stats,
+            window_max: window_max.max(1),
+            loaded: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            next_id: AtomicU64::new(1),
+            swept,
+        })
+    }
+
+    fn stripe(&self, hash: u64) -> MutexGuard<'_, HashMap<u64, Queue<S>>> {
+        self.stripes[hash as usize % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A poll: takes what is there, or joins the line.
+    pub(crate) fn poll(self: &Arc<Self>, name: &QueueName, poller: Poller) -> Polled<S> {
+        if self.closed.load(Ordering::Acquire) {
+            return Polled::Handed(Handed::Closed);
+        }
+        let now = self.clock.now();
+        self.sweep(now);
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+        queue.saw_poller(&poller.identity, now);
+        while let Some(query) = queue.queries.pop_front() {
+            if query.is_wanted() {
+                return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone(), hash)));
+            }
+        }
+        if self.loaded.load(Ordering::Acquire)
+            && let Some(queued) = queue.pop()
+        {
+            self.stats.backlog.sub(1);
+            self.stats.backlog_matches.add(1);
+            return Polled::Handed(Handed::Offer(HeldOffer::new(queued, self.clone())));
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (sender, receiver) = oneshot::channel();
+        queue.waiters.push_back(Waiter { id, poller, sender });
+        self.stats.pollers.add(1);
+        Polled::Wait(Waiting { receiver, matching: self.clone(), queue: hash, id })
+    }
+
+    /// Takes the poller that has waited longest, if the queue has no older offers.
+    pub(crate) fn reserve(&self, name: &QueueName) -> Option<Reserved<S>> {
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = stripe.get_mut(&hash)?;
+        if queue.has_backlog() {
+            return None;
+        }
+        let waiter = queue.next_waiter()?;
+        queue.used = self.clock.now();
+        Some(Reserved { queue: hash, waiter })
+    }
+
+    /// Puts a poller back that got nothing: the first in line again.
+    pub(crate) fn unreserve(self: &Arc<Self>, reserved: Reserved<S>) {
+        let mut stripe = self.stripe(reserved.queue);
+        if let Some(queue) = stripe.get_mut(&reserved.queue) {
+            queue.waiters.push_front(reserved.waiter);
+            self.pump(queue);
+        }
+    }
+
+    /// A durable offer. One for a sticky queue that is not loaded goes to the normal queue.
+    pub(crate) fn offer(self: &Arc<Self>, offer: Offer) {
+        let row = offer.key.clone();
+        self.enqueue(Queued { offer, row });
+    }
+
+    /// An offer that comes back, or a recovered one.
+    pub(crate) fn enqueue(self: &Arc<Self>, mut queued: Queued) {
+        let now = self.clock.now();
+        if queued.offer.queue.sticky {
+            let hash = queued.offer.queue.hash64();
+            let mut stripe = self.stripe(hash);
+            match stripe.get_mut(&hash) {
+                Some(queue) => return self.add(queue, queued),
+                None if !self.loaded.load(Ordering::Acquire) => {
+                    // Recovered: its worker has had no chance to poll yet. Core's timeout moves it on if none comes.
+                    let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+                    return self.add(queue, queued);
+                }
+                None => {}
+            }
+            drop(stripe);
+            queued.make_normal();
+        }
+        let hash = queued.offer.queue.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+        self.add(queue, queued);
+    }
+
+    fn add(self: &Arc<Self>, queue: &mut Queue<S>, queued: Queued) {
+        queue.used = self.clock.now();
+        let before = queue.len();
+        queue.insert(queued, self.window_max);
+        self.stats.backlog.add((queue.len().saturating_sub(before)) as u64);
+        self.pump(queue);
+    }
+
+    /// Hands offers to waiting pollers while there are both.
+    fn pump(self: &Arc<Self>, queue: &mut Queue<S>) {
+        if !self.loaded.load(Ordering::Acquire) {
+            return;
+        }
+        while queue.len() > 0 {
+            let Some(waiter) = queue.next_waiter() else { return };
+            let Some(queued) = queue.pop() else { return };
+            match waiter.sender.send(Handed::Offer(HeldOffer::new(queued, self.clone()))) {
+                Ok(()) => {
+                    self.stats.backlog.sub(1);
+                    self.stats.backlog_matches.add(1);
+                }
+                // Gone between the look and the send: the offer stays first in line.
+                Err(Handed::Offer(held)) => queue.insert(held.into_queued(), self.window_max),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Forgets an offer whose row is gone.
+    pub(crate) fn withdraw(&self, row: &OfferKey) {
+        if let Some(queue) = self.stripe(row.queue).get_mut(&row.queue)
+            && queue.remove(&Place::of(row))
+        {
+            self.stats.backlog.sub(1);
+        }
+    }
+
+    /// A direct query. Only handed to pollers, never stored.
+    pub(crate) fn query(self: &Arc<Self>, name: &QueueName, task: queries::QueryTask) {
+        let hash = name.hash64();
+        let now = self.clock.now();
+        let mut stripe = self.stripe(hash);
+        let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+        self.give_query(queue, hash, task);
+    }
+
+    /// A query whose poller has gone before it could be told.
+    pub(crate) fn requeue_query(self: &Arc<Self>, hash: u64, task: queries::QueryTask) {
+        if let Some(queue) = self.stripe(hash).get_mut(&hash) {
+            self.give_query(queue, hash, task);
+        }
+    }
+
+    fn give_query(self: &Arc<Self>, queue: &mut Queue<S>, hash: u64, mut task: queries::QueryTask) {
+        while let Some(waiter) = queue.next_waiter() {
+            match waiter.sender.send(Handed::Query(HeldQuery::new(task, self.clone(), hash))) {
+                Ok(()) => return,
+                Err(Handed::Query(held)) => task = held.into_task(),
+                Err(_) => return,
+            }
+        }
+        queue.queries.retain(queries::QueryTask::is_wanted);
+        queue.queries.push_back(task);
+    }
+
+    /// When a poller was last seen on the queue; now, if one waits. `None` when never.
+    pub(crate) fn poller_seen(&self, name: &QueueName) -> Option<Timestamp> {
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = stripe.get_mut(&hash)?;
+        queue.drop_gone_waiters();
+        if queue.waiters.is_empty() { queue.last_poll } else { Some(self.clock.now()) }
+    }
+
+    /// Whether a sticky queue's worker seems to be there.
+    pub(crate) fn sticky_available(&self, name: &QueueName) -> bool {
+        self.poller_seen(name).is_some_and(|seen| self.clock.now().since(seen) < STICKY_POLLER_WINDOW)
+    }
+
+    /// A worker has said goodbye: its offers go to the normal queues, its polls end.
+    pub(crate) fn unload_sticky(self: &Arc<Self>, name: &QueueName) {
+        let hash = name.hash64();
+        let Some(queue) = self.stripe(hash).remove(&hash) else { return };
+        for waiter in queue.waiters {
+            let _ = waiter.sender.send(Handed::Closed);
+        }
+        self.stats.backlog.sub(queue.offers.len() as u64);
+        for mut queued in queue.offers.into_values() {
+            queued.make_normal();
+            self.enqueue(queued);
+        }
+    }
+
+    pub(crate) fn view(&self, name: &QueueName) -> QueueView {
+        let hash = name.hash64();
+        let now = self.clock.now();
+        let mut stripe = self.stripe(hash);
+        let Some(queue) = stripe.get_mut(&hash) else { return QueueView::default() };
+        queue.refresh_pollers(now);
+        QueueView {
+            pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), *seen)).collect(),
+            backlog: queue.len(),
+            oldest: queue.offers.keys().map(|place| place.time).min(),
+        }
+    }
+
+    /// Offers that wait in the queue.
+    pub(crate) fn backlog(&self, name: &QueueName) -> usize {
+        let hash = name.hash64();
+        self.stripe(hash).get(&hash).map_or(0, Queue::len)
+    }
+
+    /// The backlog of the last process is in the windows: start handing it out.
+    pub(crate) fn finish_loading(self: &Arc<Self>) {
+        self.loaded.store(true, Ordering::Release);
+        for stripe in &self.stripes {
+            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+                self.pump(queue);
+            }
+        }
+    }
+
+    /// Answers all polls with nothing, now and from now on.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for stripe in &self.stripes {
+            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+                for waiter in queue.waiters.drain(..) {
+                    let _ = waiter.sender.send(Handed::Closed);
+                }
+            }
+        }
+    }
+
+    /// Forgets idle queues, now and then, in the course of polls.
+    fn sweep(&self, now: Timestamp) {
+        let swept = self.swept.load(Ordering::Relaxed);
+        if now.0 - swept < SWEEP_INTERVAL.0 || self.swept.compare_exchange(swept, now.0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        for stripe in &self.stripes {
+            stripe.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, queue| !queue.is_idle(now, IDLE_MAX));
+        }
+    }
+}
+
+/// A poll in the line. Leaves it when dropped.
+pub(crate) struct Waiting<S: Send + 'static> {
+    receiver: oneshot::Receiver<Handed<S>>,
+    matching: Arc<Matching<S>>,
+    queue: u64,
+    id: u64,
+}
+
+impl<S: Send + 'static> Waiting<S> {
+    /// What came. `None`: whoever held this poll has dropped it (a commit failed); poll again.
+    pub(crate) async fn handed(&mut self) -> Option<Handed<S>> {
+        (&mut self.receiver).await.ok()
+    }
+
+    /// Leaves the line. False when somebody has already taken this poll: the answer is on its way.
+    pub(crate) fn leave(&mut self) -> bool {
+        let now = self.matching.clock.now();
+        let mut stripe = self.matching.stripe(self.queue);
+        let Some(queue) = stripe.get_mut(&self.queue) else { return false };
+        queue.leave(self.id, now)
+    }
+}
+
+impl<S: Send + 'static> Drop for Waiting<S> {
+    fn drop(&mut self) {
+        self.leave();
+        self.matching.stats.pollers.sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

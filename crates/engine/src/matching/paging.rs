@@ -1,0 +1,115 @@
+//! Offers that are in the store but not in memory: the backlog of the last process, and long lines.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use prost::Message;
+use sempre_core::{
+    ids::SLOT_COUNT,
+    keys::{self, OfferRecord},
+    transition::{Offer, OfferKey},
+};
+use sempre_store::{Store, StoreError, Table};
+
+use super::{Matching, held::Queued, queue::Place};
+
+/// Rows read at once while the backlog of the last process is loaded.
+const LOAD_ROWS: usize = 1000;
+
+/// The offer of a stored row. `None` when damaged.
+fn offer_of(key: &[u8], value: bytes::Bytes) -> Option<Offer> {
+    let key: OfferKey = keys::parse_offer(key)?;
+    OfferRecord::decode(value).ok()?.offer(key)
+}
+
+/// The key right after `key`.
+fn after(mut key: Vec<u8>) -> Vec<u8> {
+    key.push(0);
+    key
+}
+
+impl<S: Send + 'static> Matching<S> {
+    /// Reads all offers of `slots` (from, to) into the windows. Offers that are there already stay as they are.
+    pub(crate) async fn load(self: &Arc<Self>, store: &dyn Store, slots: (u16, u16)) -> Result<(), StoreError> {
+        let mut from = keys::slot(slots.0);
+        let to = keys::slot(slots.1);
+        loop {
+            let rows = store.scan(Table::Offer, &from, &to, LOAD_ROWS).await?;
+            let last = rows.last().map(|(key, _)| after(key.to_vec()));
+            let more = rows.len() == LOAD_ROWS;
+            for (key, value) in rows {
+                match offer_of(&key, value) {
+                    Some(offer) => self.offer(offer),
+                    None => tracing::error!(key = ?key, "an offer row is damaged"),
+                }
+            }
+            match last {
+                Some(next) if more => from = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Whether a queue's window runs low while the store has more; marks it as being paged.
+    pub(crate) fn claim_page(&self, hash: u64) -> bool {
+        let mut stripe = self.stripe(hash);
+        let Some(queue) = stripe.get_mut(&hash) else { return false };
+        let low = queue.len() < (self.window_max / 4).max(1);
+        let claim = low && queue.loaded_to.is_some() && !queue.paging && self.loaded.load(Ordering::Acquire);
+        queue.paging |= claim;
+        claim
+    }
+
+    /// Fills a window from the store: merges the next rows of every slot, as far as all slots have been read.
+    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, hash: u64) {
+        let result = self.read_page(store, hash).await;
+        let mut stripe = self.stripe(hash);
+        let Some(queue) = stripe.get_mut(&hash) else { return };
+        queue.paging = false;
+        let late = std::mem::take(&mut queue.late);
+        match result {
+            Ok((offers, read_to)) => {
+                let before = queue.len();
+                queue.loaded_to = read_to;
+                for offer in offers {
+                    let row = offer.key.clone();
+                    queue.insert(Queued { offer, row }, self.window_max);
+                }
+                for queued in late {
+                    queue.insert(queued, self.window_max);
+                }
+                self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
+                self.pump(queue);
+            }
+            // The window stays low: the next poll tries again.
+            Err(error) => tracing::warn!(%error, "a page of a task queue could not be read"),
+        }
+    }
+
+    /// The next offers after the window, and how far they reach (`None`: to the end).
+    async fn read_page(&self, store: &dyn Store, hash: u64) -> Result<(Vec<Offer>, Option<Place>), StoreError> {
+        let Some(start) = self.stripe(hash).get(&hash).and_then(|q| q.loaded_to) else { return Ok((Vec::new(), None)) };
+        let per_slot = (self.window_max / usize::from(SLOT_COUNT)).max(16) * 2;
+        let mut read_to: Option<Place> = None;
+        let mut offers = Vec::new();
+        for slot in 0..SLOT_COUNT {
+            let key = OfferKey { queue: hash, priority: start.priority, time: start.time, run: start.run, scheduled_event_id: start.scheduled_event_id };
+            let from = after(keys::offer(sempre_core::SlotId(slot), &key));
+            let to = match hash.checked_add(1) {
+                Some(next) => keys::offer_queue(slot, next),
+                None => keys::slot(slot + 1),
+            };
+            let rows = store.scan(Table::Offer, &from, &to, per_slot).await?;
+            if rows.len() == per_slot
+                && let Some(last) = rows.last().and_then(|(key, _)| keys::parse_offer(key))
+            {
+                let last = Place::of(&last);
+                read_to = Some(read_to.map_or(last, |to| to.min(last)));
+            }
+            offers.extend(rows.into_iter().filter_map(|(key, value)| offer_of(&key, value)));
+        }
+        if let Some(to) = read_to {
+            offers.retain(|offer| Place::of(&offer.key) <= to);
+        }
+        Ok((offers, read_to))
+    }
+}

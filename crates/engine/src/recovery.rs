@@ -1,0 +1,89 @@
+//! Reads from the store what is owed: offers to task queues, messages between runs.
+//!
+//! Runs beside serving: after the start for all slots, after a failed commit for those of one shard.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use sempre_core::{
+    RunKey, SlotId, Span,
+    keys::{self, OutboxRecord},
+    transition::OutboxEntry,
+};
+use sempre_store::{StoreError, Table};
+
+use crate::{
+    shard::message::Message,
+    shared::Shared,
+};
+
+/// Rows read at once.
+const ROWS: usize = 500;
+const RETRY: Span = Span::seconds(1);
+/// Tries before the engine gives up: without its offers, work would stand still in silence.
+const TRIES_MAX: usize = 30;
+
+/// Reads ranges of slots (from, to): messages, and with `offers` the offers as well.
+pub(crate) async fn read(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
+    for tries in 1.. {
+        match read_all(&shared, &slots, offers).await {
+            Ok(()) => break,
+            Err(StoreError::Closed) => return,
+            Err(error) if tries >= TRIES_MAX => return shared.fail(format!("what is owed could not be read: {error}")),
+            Err(error) => {
+                tracing::warn!(%error, tries, "what is owed could not be read");
+                shared.clock.sleep_until(shared.now() + RETRY).await;
+            }
+        }
+    }
+    if offers {
+        shared.matching.finish_loading();
+    }
+}
+
+async fn read_all(shared: &Arc<Shared>, slots: &[(u16, u16)], offers: bool) -> Result<(), StoreError> {
+    if offers {
+        for range in slots {
+            shared.matching.load(&*shared.store, *range).await?;
+        }
+        shared.matching.finish_loading();
+    }
+    for range in slots {
+        messages(shared, *range).await?;
+    }
+    Ok(())
+}
+
+async fn messages(shared: &Shared, (from, to): (u16, u16)) -> Result<(), StoreError> {
+    let mut from = keys::slot(from);
+    let to = keys::slot(to);
+    loop {
+        let rows = shared.store.scan(Table::Outbox, &from, &to, ROWS).await?;
+        let more = rows.len() == ROWS;
+        if let Some((last, _)) = rows.last() {
+            from = last.to_vec();
+            from.push(0);
+        }
+        for (key, value) in rows {
+            let Some((slot, sender, entry)) = message_of(&key, value) else {
+                tracing::error!(key = ?key, "an outbox row is damaged");
+                continue;
+            };
+            let inbox = &shared.inboxes[shared.shard_of(slot)];
+            if inbox.send(Message::Redeliver(sender, entry)).await.is_err() {
+                return Err(StoreError::Closed);
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn message_of(key: &[u8], value: bytes::Bytes) -> Option<(SlotId, RunKey, OutboxEntry)> {
+    let (run, id) = keys::parse_outbox(key)?;
+    let record = OutboxRecord::decode(value).ok()?;
+    let workflow = record.sender.as_ref()?.workflow()?;
+    let slot = workflow.slot();
+    Some((slot, RunKey { workflow, run }, OutboxEntry { id, message: record.message()? }))
+}

@@ -1,0 +1,78 @@
+//! The batch that is being filled, and what leaves when it is durable.
+
+use std::collections::BTreeMap;
+
+use sempre_api::v1::common::Payloads;
+use sempre_core::{
+    Refusal, RunKey,
+    transition::{Offer, OfferKey, OutboxEntry, QueryRoute},
+};
+use sempre_store::{CommitBatch, Fence};
+use tokio::sync::oneshot;
+
+use super::message::{Answer, ReplyTo, RunMessage, Started};
+use crate::matching::Reserved;
+
+/// Something that leaves the shard after a commit. Carries all it needs.
+pub(crate) enum Output {
+    Answer(ReplyTo, Result<Answer, Refusal>),
+    /// A task for a poller that was taken out of its line.
+    Hand(Reserved<Started>, Started),
+    /// A durable offer.
+    Offer(Offer),
+    /// An offer whose row is gone.
+    Withdraw(OfferKey),
+    /// A message to another run.
+    Deliver(RunKey, OutboxEntry),
+    QueryAnswer(u64, Result<Option<Payloads>, Refusal>),
+    QueryDirect(u64, Box<QueryRoute>),
+    /// A watcher of history.
+    Notify(oneshot::Sender<()>),
+    /// A message of the shard to itself.
+    Again(Box<RunMessage>),
+}
+
+/// The batch being filled.
+pub(crate) struct OpenBatch {
+    pub(crate) commit: CommitBatch,
+    pub(crate) outputs: Vec<Output>,
+    /// Offers made in this batch, by the key core knows; the offer itself may have moved to the normal queue.
+    pub(crate) offers: BTreeMap<OfferKey, Offer>,
+    /// Runs whose state rows are to be written: place in the cache, run.
+    pub(crate) runs: Vec<(usize, sempre_core::RunId)>,
+    /// Workflows whose current pointer is to be written.
+    pub(crate) currents: Vec<usize>,
+    /// Runs with a changed deadline.
+    pub(crate) deadlines: Vec<(usize, sempre_core::RunId)>,
+    /// Workflows with rows in this batch.
+    pub(crate) workflows: Vec<usize>,
+    pub(crate) inputs: u64,
+}
+
+impl OpenBatch {
+    pub(crate) fn new(fence: Fence) -> Self {
+        Self {
+            commit: CommitBatch::new(fence),
+            outputs: Vec::new(),
+            offers: BTreeMap::new(),
+            runs: Vec::new(),
+            currents: Vec::new(),
+            deadlines: Vec::new(),
+            workflows: Vec::new(),
+            inputs: 0,
+        }
+    }
+
+    /// Nothing to write and nothing to say.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.commit.is_empty() && self.outputs.is_empty() && self.workflows.is_empty()
+    }
+}
+
+/// A batch on its way to the disk.
+pub(crate) struct InFlight {
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) workflows: Vec<usize>,
+    pub(crate) inputs: u64,
+    pub(crate) bytes: u64,
+}

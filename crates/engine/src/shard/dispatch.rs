@@ -1,0 +1,206 @@
+//! What each kind of message does, once its run is in memory.
+
+use sempre_api::v1::enums::WorkflowExecutionStatus;
+use sempre_core::{
+    Execution, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp,
+    input::{Context, Poller, TerminateRequest},
+    keys,
+    refusal::text,
+    transition::Delivery,
+};
+use sempre_store::Table;
+
+use super::{
+    batch::Output,
+    cache::Current,
+    deadlines,
+    message::{Answer, Ask, Body, ReplyTo, RunMessage, Started, View, ViewRequest},
+    runner::{Runner, is_open},
+    settle::start_input,
+};
+use crate::{
+    history::{read, slice::PageLimit},
+    matching::held::HeldOffer,
+};
+
+impl Runner {
+    /// Carries out a message. Everything it needs is in memory.
+    pub(crate) fn dispatch(&mut self, place: usize, message: Box<RunMessage>) {
+        let RunMessage { workflow, run, ask, reply } = *message;
+        let run = match (run, &ask, &self.cache.at(place).current) {
+            (Some(run), ..) => run,
+            (None, Ask::Start(_), _) => RunId::default(),
+            (None, _, Current::Is(record)) => record.run(),
+            (None, ..) => {
+                let refusal = Refusal::not_found(format!("workflow not found for ID: {}", workflow.workflow_id));
+                return self.reply(reply, Err(refusal));
+            }
+        };
+        let answer = match ask {
+            Ask::Start(input) => self.start(place, *input),
+            Ask::Apply(input) => self.apply_message(place, run, input),
+            Ask::StartOffer(held, poller) => match self.start_offer(place, held, poller, reply.as_ref()) {
+                Some(answer) => answer,
+                None => return,
+            },
+            Ask::View(request) => self.view(place, run, request),
+            Ask::Describe => self.describe(place, run),
+            Ask::Delete => self.delete(place, run),
+            Ask::Purge => return self.purge(place, run),
+            Ask::Delivered(id, delivery) => self.delivered(place, run, id, delivery),
+            Ask::Wake(at) => return self.wake(place, run, at),
+        };
+        self.reply(reply, answer);
+    }
+
+    fn reply(&mut self, reply: Option<ReplyTo>, answer: Result<Answer, Refusal>) {
+        if let Some(reply) = reply {
+            self.open.outputs.push(Output::Answer(reply, answer));
+        }
+    }
+
+    fn execution(&mut self, place: usize, run: RunId) -> Option<&mut Execution> {
+        self.cache.at(place).run(run)?.execution.as_deref_mut()
+    }
+
+    fn apply_message(&mut self, place: usize, run: RunId, input: Input) -> Result<Answer, Refusal> {
+        let query = match &input {
+            Input::Query { id, .. } => Some(*id),
+            _ => None,
+        };
+        let reply = self.apply_input(place, run, input)?;
+        if let (Reply::QueryBuffered, Some(id)) = (&reply, query) {
+            self.buffered_queries.insert(id);
+        }
+        Ok(self.answer(place, run, reply))
+    }
+
+    fn start(&mut self, place: usize, input: StartInput) -> Result<Answer, Refusal> {
+        let now = self.now();
+        let workflow = self.cache.at(place);
+        let key = workflow.key.clone();
+        let current = match &workflow.current {
+            Current::Is(record) => Some(record.clone()),
+            Current::None | Current::Unknown => None,
+        };
+        let namespace = self.shared.namespaces.view(key.namespace);
+        let open = current.as_ref().filter(|record| is_open(record.status)).map(|record| record.run());
+        let execution = open.and_then(|run| self.cache.at(place).run(run)).and_then(|run| run.execution.as_deref_mut());
+        let shared = self.shared.clone();
+        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        self.open.inputs += 1;
+        let outcome = match sempre_core::start(current.as_ref(), execution, &key, input, &mut cx) {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                self.shared.stats.refusals.add(1);
+                return Err(refusal);
+            }
+        };
+        let mut run = current.map(|record| record.run()).unwrap_or_default();
+        if let Some(transition) = outcome.existing {
+            // The answer is the outcome's; the transition's own says nothing more.
+            let _ = self.settle(place, run, transition);
+        }
+        if let Some(created) = outcome.created {
+            let (execution, transition) = *created;
+            run = self.adopt(place, execution, transition);
+        }
+        let reply = outcome.reply?;
+        Ok(self.answer(place, run, reply))
+    }
+
+    /// `None`: the offer went back, nobody waits for an answer.
+    fn start_offer(&mut self, place: usize, held: HeldOffer<Started>, poller: Poller, reply: Option<&ReplyTo>) -> Option<Result<Answer, Refusal>> {
+        if reply.is_none_or(ReplyTo::is_closed) {
+            // Dropping it puts the offer back: the poller has gone before anything was started.
+            return None;
+        }
+        let run = held.queued().offer.run.run;
+        let input = start_input(&held.queued().offer, poller);
+        let said = self.open.outputs.len();
+        let result = self.apply_input(place, run, input);
+        let started = matches!(result, Ok(Reply::WorkflowTask { .. } | Reply::ActivityTask(_)));
+        let unwanted = matches!(result, Ok(_) | Err(Refusal::NotFound(_)));
+        if !started && !unwanted {
+            return Some(result.map(|reply| self.answer(place, run, reply)));
+        }
+        let row = held.decided().row;
+        // Core takes away the row it knows of. One that was written under the normal queue's name, or that was left over, goes here.
+        if !self.open.outputs[said..].iter().any(|output| matches!(output, Output::Withdraw(gone) if *gone == row)) {
+            let slot = self.cache.at(place).key.slot();
+            self.pin(place);
+            self.open.commit.delete(Table::Offer, &keys::offer(slot, &row));
+        }
+        let reply = if started { result } else { Ok(Reply::Obsolete) };
+        Some(reply.map(|reply| self.answer(place, run, reply)))
+    }
+
+    fn view(&mut self, place: usize, run: RunId, request: ViewRequest) -> Result<Answer, Refusal> {
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let Some(cached) = self.cache.at(place).run(run) else { return Err(Refusal::not_found(text::EXECUTION_NOT_FOUND)) };
+        let Some(execution) = &cached.execution else { return Err(Refusal::not_found(text::EXECUTION_NOT_FOUND)) };
+        let (next_event_id, open) = (execution.next_event_id(), execution.is_open());
+        let limit = PageLimit { events: request.events_max, bytes: read::PAGE_BYTES };
+        let page = (request.events_max > 0 && request.from < next_event_id).then(|| cached.tail.page(request.from, next_event_id, limit)).flatten();
+        let virtual_events = if open { execution.virtual_events() } else { Vec::new() };
+        let waits = open && (request.until_closed || request.from >= next_event_id);
+        if let Some(watcher) = request.watch.filter(|_| waits) {
+            self.watch(key, watcher);
+        }
+        Ok(Answer { run, body: Body::View(View { next_event_id, open, virtual_events, page }) })
+    }
+
+    fn describe(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
+        let now = self.now();
+        let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
+        let description = Box::new(execution.describe(now));
+        Ok(Answer { run, body: Body::Description(description) })
+    }
+
+    fn delete(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
+        let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
+        if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
+            let request = TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };
+            self.apply_input(place, run, Input::Terminate(Box::new(request)))?;
+        }
+        let workflow = self.cache.at(place).key.clone();
+        let purge = RunMessage { workflow, run: Some(run), ask: Ask::Purge, reply: None };
+        self.open.outputs.push(Output::Again(Box::new(purge)));
+        Ok(Answer { run, body: Body::Reply(Reply::Done, None) })
+    }
+
+    fn delivered(&mut self, place: usize, run: RunId, outbox_id: u64, delivery: Delivery) -> Result<Answer, Refusal> {
+        if self.execution(place, run).is_none() {
+            // The sender is gone; only its row is left.
+            let slot = self.cache.at(place).key.slot();
+            self.pin(place);
+            self.open.commit.delete(Table::Outbox, &keys::outbox(slot, run, outbox_id));
+            return Ok(Answer { run, body: Body::Reply(Reply::Done, None) });
+        }
+        self.apply_message(place, run, Input::Delivered { outbox_id, delivery })
+    }
+
+    fn wake(&mut self, place: usize, run: RunId, at: Timestamp) {
+        let key = self.cache.at(place).key.clone();
+        let armed = self.execution(place, run).and_then(|execution| execution.armed_deadline());
+        // A deadline that was put off by a failed read comes back later than its row's time.
+        let due = armed.is_some_and(|armed| armed <= self.now());
+        if armed != Some(at) {
+            self.pin(place);
+            self.open.commit.delete(Table::Deadline, &deadlines::row_key(&key, at, run));
+        }
+        if !due {
+            return;
+        }
+        self.shared.stats.deadlines.add(1);
+        if let Err(refusal) = self.apply_input(place, run, Input::Wake) {
+            tracing::warn!(?refusal, %run, "a deadline was refused");
+        }
+        let armed_after = self.execution(place, run).and_then(|execution| execution.armed_deadline());
+        if armed_after.is_some() && armed_after == armed {
+            // Nothing came of it; looking at once again would be a busy loop.
+            let again = self.now() + sempre_core::Span::seconds(1);
+            self.deadlines.retry(&key, run, again);
+        }
+    }
+}

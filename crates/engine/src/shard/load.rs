@@ -1,0 +1,98 @@
+//! Reads of the store on behalf of a shard. None of them blocks its loop: what is not ready at once is
+//! waited for beside the loop, while messages for that workflow queue up.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message as _;
+use sempre_core::{
+    Execution, RunId, RunKey, WorkflowKey, keys,
+    transition::CurrentRecord,
+};
+use sempre_store::{Store, StoreError, Table};
+
+/// Rows of one table read at once while a run is deleted.
+const PURGE_ROWS: usize = 1000;
+
+/// What was read.
+pub(crate) enum Loaded {
+    Current(Option<CurrentRecord>),
+    Run(RunId, Option<Box<Execution>>),
+    /// Keys of all rows of a run, by table.
+    Rows(RunId, Vec<(Table, Bytes)>),
+    Failed(String),
+}
+
+/// The end of the range of keys that begin with `prefix`.
+pub(crate) fn prefix_end(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            break;
+        }
+    }
+    end
+}
+
+pub(crate) async fn current(store: Arc<dyn Store>, workflow: WorkflowKey) -> Loaded {
+    match store.get(Table::Current, &keys::current(&workflow)).await {
+        Ok(None) => Loaded::Current(None),
+        Ok(Some(row)) => match CurrentRecord::decode(row) {
+            Ok(record) => Loaded::Current(Some(record)),
+            Err(error) => Loaded::Failed(error.to_string()),
+        },
+        Err(error) => Loaded::Failed(error.to_string()),
+    }
+}
+
+pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
+    let prefix = keys::run(key.workflow.slot(), key.run);
+    let rows = match store.scan(Table::State, &prefix, &prefix_end(&prefix), usize::MAX).await {
+        Ok(rows) => rows,
+        Err(error) => return Loaded::Failed(error.to_string()),
+    };
+    let id = key.run;
+    if rows.is_empty() {
+        return Loaded::Run(id, None);
+    }
+    let mut parsed = Vec::with_capacity(rows.len());
+    for (key, value) in rows {
+        let Some((kind, number)) = keys::parse_state(&key) else { return Loaded::Failed(format!("run {id}: a state row has a damaged key")) };
+        parsed.push((kind, number, value));
+    }
+    match Execution::load(key, parsed) {
+        Ok(execution) => Loaded::Run(id, Some(Box::new(execution))),
+        Err(error) => Loaded::Failed(format!("run {id}: {error:?}")),
+    }
+}
+
+/// Every row of a run, for deletion.
+pub(crate) async fn rows(store: Arc<dyn Store>, key: RunKey) -> Loaded {
+    let prefix = keys::run(key.workflow.slot(), key.run);
+    match all_keys(&*store, &prefix).await {
+        Ok(rows) => Loaded::Rows(key.run, rows),
+        Err(error) => Loaded::Failed(error.to_string()),
+    }
+}
+
+async fn all_keys(store: &dyn Store, prefix: &[u8]) -> Result<Vec<(Table, Bytes)>, StoreError> {
+    let end = prefix_end(prefix);
+    let mut keys = Vec::new();
+    for table in [Table::State, Table::History, Table::Outbox] {
+        let mut from = prefix.to_vec();
+        loop {
+            let rows = store.scan(table, &from, &end, PURGE_ROWS).await?;
+            let more = rows.len() == PURGE_ROWS;
+            if let Some((last, _)) = rows.last() {
+                from = last.to_vec();
+                from.push(0);
+            }
+            keys.extend(rows.into_iter().map(|(key, _)| (table, key)));
+            if !more {
+                break;
+            }
+        }
+    }
+    Ok(keys)
+}

@@ -1,0 +1,114 @@
+//! What a shard is asked, and what it answers.
+
+use sempre_api::v1::{history::HistoryEvent, workflowservice::DescribeWorkflowExecutionResponse};
+use sempre_core::{
+    Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
+    input::Poller,
+    transition::{Delivery, HistoryWindow, OutboxEntry},
+};
+use tokio::sync::oneshot;
+
+use crate::{history::slice::Page, matching::held::HeldOffer};
+
+/// Where an answer goes. A closed one means that nobody waits any more.
+pub(crate) type ReplyTo = oneshot::Sender<Result<Answer, Refusal>>;
+
+/// A message to a shard's inbox.
+pub(crate) enum Message {
+    /// About one workflow.
+    Run(Box<RunMessage>),
+    /// An outbox row found in the store: deliver it, if that is not under way.
+    Redeliver(RunKey, OutboxEntry),
+    /// Finish what is in flight, then end.
+    Stop,
+}
+
+/// A question or order for one run.
+pub(crate) struct RunMessage {
+    pub(crate) workflow: WorkflowKey,
+    /// `None`: the current run.
+    pub(crate) run: Option<RunId>,
+    pub(crate) ask: Ask,
+    /// `None` for the shard's own messages.
+    pub(crate) reply: Option<ReplyTo>,
+}
+
+/// What is asked.
+pub(crate) enum Ask {
+    /// Apply an input.
+    Apply(Input),
+    /// Start a run of the workflow.
+    Start(Box<StartInput>),
+    /// A poller wants the task of an offer.
+    StartOffer(HeldOffer<Started>, Poller),
+    /// Look at history.
+    View(ViewRequest),
+    /// Describe the run.
+    Describe,
+    /// Terminate the run if it is open, then delete it.
+    Delete,
+    /// Delete the rows of a run whose last commit is durable.
+    Purge,
+    /// A message from the run's outbox has been dealt with.
+    Delivered(u64, Delivery),
+    /// A deadline has passed.
+    Wake(Timestamp),
+}
+
+/// A look at history.
+#[derive(Debug, Default)]
+pub(crate) struct ViewRequest {
+    /// First event wanted.
+    pub(crate) from: i64,
+    /// Events wanted at most.
+    pub(crate) events_max: usize,
+    /// Tell this sender when the run changes, unless it has the events or (with `until_closed`) is closed already.
+    pub(crate) watch: Option<oneshot::Sender<()>>,
+    /// Watch for the close, not for the next event.
+    pub(crate) until_closed: bool,
+}
+
+/// History as it stands.
+#[derive(Debug)]
+pub(crate) struct View {
+    /// Last stored event + 1.
+    pub(crate) next_event_id: i64,
+    pub(crate) open: bool,
+    pub(crate) virtual_events: Vec<HistoryEvent>,
+    /// The page asked for, when it is in memory.
+    pub(crate) page: Option<Page>,
+}
+
+/// A shard's answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The run it is about.
+    pub(crate) run: RunId,
+    pub(crate) body: Body,
+}
+
+/// Answers, by kind of question.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Reply(Reply, Option<Page>),
+    View(View),
+    Description(Box<DescribeWorkflowExecutionResponse>),
+}
+
+/// A task that was started for a poll: the reply and as much of its history as was in memory.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) run: RunKey,
+    pub(crate) reply: Reply,
+    pub(crate) page: Option<Page>,
+}
+
+/// The history that goes with a reply.
+pub(crate) fn window(reply: &Reply) -> Option<&HistoryWindow> {
+    match reply {
+        Reply::WorkflowTask { window, .. } => Some(window),
+        Reply::Started { eager, .. } => eager.as_ref(),
+        Reply::WorkflowTaskCompleted { inline, .. } => inline.as_ref(),
+        _ => None,
+    }
+}

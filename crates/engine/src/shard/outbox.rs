@@ -1,0 +1,248 @@
+//! Delivers outbox messages to their targets, at least once, and tells the sender what became of them.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use sempre_api::v1::enums::{SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause};
+use sempre_core::{
+    Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
+    input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
+    refusal::text,
+    transition::{Delivery, OutboxEntry, OutboxMessage},
+};
+
+use super::message::Ask;
+use crate::shared::Shared;
+
+/// Deliveries of one shard under way at once.
+const ACTIVE_MAX: usize = 64;
+/// Messages of one shard kept in memory; more are read again from the store when these are done.
+const QUEUED_MAX: usize = 10_000;
+const BACKOFF_FIRST: Span = Span::millis(50);
+const BACKOFF_MAX: Span = Span::seconds(10);
+/// Who asks, on behalf of another run.
+const IDENTITY: &str = "history-service";
+const CLOSE_POLICY_REASON: &str = "by parent close policy";
+
+type Delivered = (RunKey, u64);
+
+/// The messages a shard has to deliver.
+pub(crate) struct Outbox {
+    queued: VecDeque<(RunKey, OutboxEntry)>,
+    /// Queued or under way.
+    known: HashSet<(RunId, u64)>,
+    active: FuturesUnordered<BoxFuture<'static, Delivered>>,
+    /// Messages were left in the store because too many were queued.
+    pub(crate) left_over: bool,
+}
+
+impl Outbox {
+    pub(crate) fn new() -> Self {
+        Self { queued: VecDeque::new(), known: HashSet::new(), active: FuturesUnordered::new(), left_over: false }
+    }
+
+    /// Takes a durable message.
+    pub(crate) fn push(&mut self, sender: RunKey, entry: OutboxEntry) {
+        if self.queued.len() >= QUEUED_MAX {
+            self.left_over = true;
+        } else if self.known.insert((sender.run, entry.id)) {
+            self.queued.push_back((sender, entry));
+        }
+    }
+
+    /// The sender has dealt with a message: one that is still queued is not sent.
+    pub(crate) fn forget(&mut self, sender: &RunKey, id: u64) {
+        if self.known.contains(&(sender.run, id)) && self.queued.iter().any(|(s, e)| s.run == sender.run && e.id == id) {
+            self.queued.retain(|(s, e)| s.run != sender.run || e.id != id);
+            self.known.remove(&(sender.run, id));
+        }
+    }
+
+    /// Starts as many deliveries as may be under way.
+    pub(crate) fn start(&mut self, shared: &Arc<Shared>) {
+        while self.active.len() < ACTIVE_MAX
+            && let Some((sender, entry)) = self.queued.pop_front()
+        {
+            self.active.push(deliver(shared.clone(), sender, entry).boxed());
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// True when everything taken has been delivered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active.is_empty() && self.queued.is_empty()
+    }
+
+    /// Waits for one delivery to end.
+    pub(crate) async fn next(&mut self) {
+        if let Some((sender, id)) = self.active.next().await {
+            self.known.remove(&(sender.run, id));
+        }
+    }
+
+    /// Forgets everything; the store still has it.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+}
+
+async fn deliver(shared: Arc<Shared>, sender: RunKey, entry: OutboxEntry) -> Delivered {
+    let OutboxEntry { id, message } = entry;
+    let mut backoff = BACKOFF_FIRST;
+    let delivery = loop {
+        match attempt(&shared, &sender, &message).await {
+            Ok(delivery) => break delivery,
+            Err(refusal) => {
+                tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
+                pause(&shared, &mut backoff).await;
+            }
+        }
+    };
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let told = shared.ask(sender.workflow.clone(), Some(sender.run), Ask::Delivered(id, delivery.clone())).await;
+        match told {
+            Err(refusal) if is_transient(&refusal) => pause(&shared, &mut backoff).await,
+            Err(refusal) => {
+                tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
+                break;
+            }
+            Ok(_) => break,
+        }
+    }
+    shared.stats.deliveries.add(1);
+    (sender, id)
+}
+
+async fn pause(shared: &Shared, backoff: &mut Span) {
+    shared.clock.sleep_until(shared.now() + *backoff).await;
+    *backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
+}
+
+fn is_transient(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::DeadlineExceeded(_))
+}
+
+/// One try. `Err` is tried again.
+async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> Result<Delivery, Refusal> {
+    let neighbour = |workflow_id: &str| WorkflowKey { namespace: sender.workflow.namespace, workflow_id: workflow_id.to_owned() };
+    match message {
+        OutboxMessage::StartChild(child) => {
+            let initiated_event_id = child.initiated_event_id;
+            let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else {
+                return Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 });
+            };
+            let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
+            let input = StartInput { request: Box::default(), signal: None, child_of: Some(child.clone()) };
+            match shared.ask_reply(workflow, None, Ask::Start(Box::new(input))).await {
+                Ok((_, Reply::Started { response, .. }, _)) => Ok(Delivery::ChildStarted { initiated_event_id, run_id: response.run_id }),
+                Ok(_) => Err(crate::shared::internal("a started child")),
+                Err(Refusal::AlreadyStarted { .. }) => Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::WorkflowAlreadyExists as i32 }),
+                Err(Refusal::NamespaceNotFound(_)) => Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 }),
+                Err(refusal) => {
+                    if !is_transient(&refusal) {
+                        tracing::warn!(?refusal, run = %sender.run, "a child could not be started");
+                    }
+                    Err(refusal)
+                }
+            }
+        }
+        OutboxMessage::Signal(signal) => {
+            let request = SignalRequest {
+                name: signal.name.clone(),
+                input: signal.input.clone(),
+                header: signal.header.clone(),
+                identity: IDENTITY.into(),
+                request_id: signal.request_id.clone(),
+                links: Vec::new(),
+                source: Some(ExternalSource { run: sender.clone(), initiated_event_id: signal.initiated_event_id, child_only: signal.child_only }),
+                with_start: false,
+            };
+            let told = tell(shared, neighbour(&signal.workflow_id), &signal.run_id, Input::Signal(Box::new(request))).await;
+            external(signal.initiated_event_id, told, false)
+        }
+        OutboxMessage::Cancel(cancel) => {
+            let request = CancelRequest {
+                reason: cancel.reason.clone(),
+                identity: IDENTITY.into(),
+                request_id: cancel.request_id.clone(),
+                source: Some(ExternalSource { run: sender.clone(), initiated_event_id: cancel.initiated_event_id, child_only: cancel.child_only }),
+                ..CancelRequest::default()
+            };
+            let told = tell(shared, neighbour(&cancel.workflow_id), &cancel.run_id, Input::RequestCancel(Box::new(request))).await;
+            external(cancel.initiated_event_id, told, true)
+        }
+        OutboxMessage::ReleaseChild { workflow_id, run_id } => {
+            quiet(tell(shared, neighbour(workflow_id), run_id, Input::ReleaseFirstTask).await)
+        }
+        OutboxMessage::ChildClosed { parent, news } => {
+            quiet(shared.apply_to(parent.clone(), Input::ChildClosed(news.clone())).await.map(drop))
+        }
+        OutboxMessage::TerminateChild { workflow_id, first_run_id } => {
+            let request = TerminateRequest {
+                reason: CLOSE_POLICY_REASON.into(),
+                identity: IDENTITY.into(),
+                first_run_id: first_run_id.clone(),
+                parent: Some(sender.clone()),
+                ..TerminateRequest::default()
+            };
+            quiet(tell(shared, neighbour(workflow_id), "", Input::Terminate(Box::new(request))).await)
+        }
+        OutboxMessage::CancelChild { workflow_id, first_run_id } => {
+            let request = CancelRequest {
+                reason: CLOSE_POLICY_REASON.into(),
+                identity: IDENTITY.into(),
+                // The same for every try, so that a repeated one has no second effect.
+                request_id: format!("{}:close-policy", sender.run),
+                first_run_id: first_run_id.clone(),
+                parent: Some(sender.clone()),
+                ..CancelRequest::default()
+            };
+            quiet(tell(shared, neighbour(workflow_id), "", Input::RequestCancel(Box::new(request))).await)
+        }
+    }
+}
+
+async fn tell(shared: &Shared, workflow: WorkflowKey, run_id: &str, input: Input) -> Result<(), Refusal> {
+    let run = match run_id {
+        "" => None,
+        text => Some(RunId::parse(text).ok_or_else(|| Refusal::not_found(sempre_core::refusal::text::EXECUTION_NOT_FOUND))?),
+    };
+    shared.apply(workflow, run, input).await.map(drop)
+}
+
+/// The outcome of a signal or a cancel request (causes of both have the same numbers).
+fn external(initiated_event_id: i64, told: Result<(), Refusal>, cancel: bool) -> Result<Delivery, Refusal> {
+    let cause = match told {
+        Ok(()) => return Ok(Delivery::Done { initiated_event_id }),
+        Err(refusal) if is_transient(&refusal) => return Err(refusal),
+        // Cancelling what is closed already has succeeded.
+        Err(Refusal::NotFound(message)) if cancel && message == text::ALREADY_COMPLETED => return Ok(Delivery::Done { initiated_event_id }),
+        Err(Refusal::NamespaceNotFound(_)) => SignalCause::NamespaceNotFound,
+        Err(Refusal::InvalidArgument(_)) if !cancel => SignalCause::SignalCountLimitExceeded,
+        Err(_) => SignalCause::ExternalWorkflowExecutionNotFound,
+    };
+    Ok(Delivery::Failed { initiated_event_id, cause: cause as i32 })
+}
+
+/// The outcome of a message whose target may be gone.
+fn quiet(told: Result<(), Refusal>) -> Result<Delivery, Refusal> {
+    match told {
+        Err(refusal) if is_transient(&refusal) => Err(refusal),
+        Err(refusal @ (Refusal::NotFound(_) | Refusal::FailedPrecondition(_))) => {
+            tracing::debug!(?refusal, "the target of a message is gone");
+            Ok(Delivery::Ok)
+        }
+        Err(refusal) => {
+            tracing::warn!(?refusal, "the target refused a message");
+            Ok(Delivery::Ok)
+        }
+        Ok(()) => Ok(Delivery::Ok),
+    }
+}

@@ -1,0 +1,576 @@
+//! The loop of one shard.
+//!
+//! | state | what happens |
+//! |---|---|
+//! | owning | takes messages, applies them, closes a batch per round, keeps a few commits in flight |
+//! | commit failed | everybody waiting is told Unavailable, everything cached is dropped, the shard is acquired anew and its offers, messages and deadlines are read again |
+//! | acquire failed | the engine has failed: the process should exit |
+//! | stopping | takes no new messages, answers what is in the inbox, waits for the commits in flight, ends |
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{FuturesOrdered, FuturesUnordered},
+};
+use prost::Message as _;
+use sempre_core::{Refusal, RunId, RunKey, SlotId, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys};
+use sempre_store::{CommitError, Fence, StoreError, Table};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    batch::{InFlight, OpenBatch, Output},
+    cache::{Cache, Current, Run},
+    deadlines::{self, Deadlines, SlotRows},
+    load::{self, Loaded},
+    message::{Ask, Message, RunMessage},
+    outbox::Outbox,
+};
+use crate::{
+    ids::SeededIds,
+    recovery,
+    shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
+};
+
+/// Deadlines fired in one round: a backlog of them must not starve the inbox.
+const DEADLINES_A_ROUND: usize = 64;
+/// Messages that may wait for one workflow to be read.
+const WAITING_MAX: usize = 4096;
+/// Watchers of one run's history.
+const WATCHERS_MAX: usize = 1000;
+
+type DeadlineRead = (Vec<(u16, Timestamp)>, Result<Vec<SlotRows>, StoreError>);
+
+/// Loads that are under way for the shard, with the workflow each is for.
+type Loads = FuturesUnordered<BoxFuture<'static, (WorkflowKey, Loaded)>>;
+
+/// See the module. The parts are changed by the shard's own task only.
+pub(crate) struct Runner {
+    pub(crate) shared: Arc<Shared>,
+    shard: u32,
+    fence: Fence,
+    inbox: mpsc::Receiver<Message>,
+    pub(crate) cache: Cache,
+    pub(crate) open: OpenBatch,
+    /// Number of the open batch.
+    pub(crate) batch_number: u64,
+    in_flight: VecDeque<InFlight>,
+    commits: FuturesOrdered<BoxFuture<'static, Result<(), CommitError>>>,
+    loads: Loads,
+    pub(crate) deadlines: Deadlines,
+    deadline_reads: FuturesUnordered<BoxFuture<'static, DeadlineRead>>,
+    pub(crate) outbox: Outbox,
+    pub(crate) watchers: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
+    pub(crate) buffered_queries: HashSet<u64>,
+    /// Messages of the shard to itself.
+    again: VecDeque<Box<RunMessage>>,
+    pub(crate) ids: SeededIds,
+    stopping: bool,
+}
+
+/// What woke the loop.
+enum Event {
+    Committed(Result<(), CommitError>),
+    Loaded(WorkflowKey, Loaded),
+    Deadlines(DeadlineRead),
+    Delivered,
+    Messages,
+    Timer,
+}
+
+impl Runner {
+    /// A runner for a shard that was just acquired.
+    pub(crate) fn new(shared: Arc<Shared>, shard: u32, epoch: u64, inbox: mpsc::Receiver<Message>) -> Self {
+        let fence = Fence { shard, epoch };
+        let shards = shared.inboxes.len().max(1);
+        let cache = Cache::new(shared.settings.cache_bytes_max / shards);
+        // The epoch is part of the stream: ids of a restarted process differ from those of the one before.
+        let ids = SeededIds::new(shared.seed, 1 << 40 | epoch << 16 | u64::from(shard));
+        Self {
+            shard,
+            fence,
+            inbox,
+            cache,
+            open: OpenBatch::new(fence),
+            batch_number: 1,
+            in_flight: VecDeque::new(),
+            commits: FuturesOrdered::new(),
+            loads: FuturesUnordered::new(),
+            deadlines: Deadlines::new(slots(shard, shards)),
+            deadline_reads: FuturesUnordered::new(),
+            outbox: Outbox::new(),
+            watchers: HashMap::new(),
+            buffered_queries: HashSet::new(),
+            again: VecDeque::new(),
+            ids,
+            stopping: false,
+            shared,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Runs until told to stop, or until the shard cannot be owned any more.
+    pub(crate) async fn run(mut self) {
+        let mut messages = Vec::new();
+        let mut timer: Option<(Timestamp, BoxFuture<'static, ()>)> = None;
+        loop {
+            self.read_deadlines();
+            let wake_at = self.deadlines.next();
+            if timer.as_ref().map(|(at, _)| *at) != wake_at {
+                timer = wake_at.map(|at| (at, self.shared.clock.sleep_until(at)));
+            }
+            let room = self.in_flight.len() < self.shared.settings.commits_in_flight_max;
+            let batch_max = self.shared.settings.batch_inputs_max;
+            let busy = !self.again.is_empty() || self.stopping && !self.inbox.is_empty();
+            let listening = !busy && !self.stopping;
+            let event = {
+                let Self { commits, loads, deadline_reads, outbox, inbox, .. } = &mut self;
+                tokio::select! {
+                    biased;
+                    Some(result) = commits.next(), if !commits.is_empty() => Event::Committed(result),
+                    Some((workflow, loaded)) = loads.next(), if !loads.is_empty() => Event::Loaded(workflow, loaded),
+                    Some(read) = deadline_reads.next(), if !deadline_reads.is_empty() => Event::Deadlines(read),
+                    () = outbox.next(), if outbox.is_active() => Event::Delivered,
+                    () = expire(&mut timer), if room && timer.is_some() => Event::Timer,
+                    _ = inbox.recv_many(&mut messages, batch_max), if room && listening => Event::Messages,
+                    () = std::future::ready(()), if busy && room => Event::Messages,
+                }
+            };
+            match event {
+                Event::Committed(Ok(())) => self.committed(),
+                Event::Committed(Err(error)) => {
+                    if let Err(reason) = self.recover(error).await {
+                        return self.shared.fail(reason);
+                    }
+                    timer = None;
+                }
+                Event::Loaded(workflow, loaded) => self.loaded(&workflow, loaded),
+                Event::Deadlines((slots, rows)) => self.deadlines.take(&slots, rows),
+                Event::Delivered | Event::Messages => {}
+                Event::Timer => timer = None,
+            }
+            self.fire_deadlines();
+            for message in std::mem::take(&mut self.again) {
+                self.handle(message);
+            }
+            // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
+            let room = self.in_flight.len() < self.shared.settings.commits_in_flight_max;
+            while room && messages.len() < batch_max {
+                let Ok(message) = self.inbox.try_recv() else { break };
+                messages.push(message);
+            }
+            self.take_messages(&mut messages);
+            self.close_batch();
+            self.outbox.start(&self.shared);
+            if self.stopping && self.is_quiet() {
+                return;
+            }
+        }
+    }
+
+    /// Applies the messages at hand, in several batches if they are large.
+    fn take_messages(&mut self, messages: &mut Vec<Message>) {
+        for message in messages.drain(..) {
+            match message {
+                Message::Run(message) => self.handle(message),
+                Message::Redeliver(sender, entry) => self.outbox.push(sender, entry),
+                Message::Stop => {
+                    self.stopping = true;
+                    self.inbox.close();
+                }
+            }
+            if self.open.commit.bytes() >= self.shared.settings.batch_bytes_max {
+                self.close_batch();
+            }
+        }
+    }
+
+    /// Nothing is under way that somebody waits for.
+    fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty() && self.open.is_idle() && self.loads.is_empty() && self.again.is_empty() && self.inbox.is_empty()
+    }
+
+    fn fire_deadlines(&mut self) {
+        if self.stopping {
+            return;
+        }
+        let now = self.now();
+        for _ in 0..DEADLINES_A_ROUND {
+            let Some((at, run, workflow)) = self.deadlines.pop_due(now) else { return };
+            self.handle(Box::new(RunMessage { workflow, run: Some(run), ask: Ask::Wake(at), reply: None }));
+        }
+    }
+
+    fn read_deadlines(&mut self) {
+        if !self.stopping
+            && let Some((slots, to)) = self.deadlines.claim(self.now())
+        {
+            self.deadline_reads.push(deadlines::read(self.shared.store.clone(), slots, to).boxed());
+        }
+    }
+
+    /// Finds out what a message needs that is not in memory. `Ok`: nothing; the place of the workflow.
+    pub(crate) fn handle(&mut self, message: Box<RunMessage>) {
+        let place = self.cache.place(&message.workflow);
+        if let Some(waiting) = &mut self.cache.at(place).waiting {
+            if waiting.len() < WAITING_MAX || message.reply.is_none() {
+                waiting.push_back(message);
+            } else if let Some(reply) = message.reply {
+                let _ = reply.send(Err(Refusal::Overloaded("too many requests wait for this workflow")));
+            }
+            return;
+        }
+        let mut hit = true;
+        while let Some(read) = self.missing(place, &message) {
+            hit = false;
+            let key = message.workflow.clone();
+            let mut read = read.map(move |loaded| (key, loaded)).boxed();
+            match (&mut read).now_or_never() {
+                Some((_, Loaded::Failed(reason))) => {
+                    tracing::error!(reason, workflow = message.workflow.workflow_id, "a run could not be read");
+                    return self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+                }
+                Some((_, loaded)) => self.take_loaded(place, loaded),
+                None => {
+                    self.cache.at(place).waiting = Some(VecDeque::from([message]));
+                    self.loads.push(read);
+                    return;
+                }
+            }
+        }
+        if hit { self.shared.stats.cache_hits.add(1) } else { self.shared.stats.cache_misses.add(1) }
+        self.dispatch(place, message);
+    }
+
+    /// The next read that a message needs.
+    fn missing(&mut self, place: usize, message: &RunMessage) -> Option<BoxFuture<'static, Loaded>> {
+        let store = self.shared.store.clone();
+        let workflow = self.cache.at(place);
+        let starts = matches!(message.ask, Ask::Start(_));
+        let run = match message.run {
+            Some(run) => run,
+            None => match &workflow.current {
+                Current::Unknown => return Some(load::current(store, message.workflow.clone()).boxed()),
+                Current::None => return None,
+                // A closed run in the way of a start is judged by the pointer alone.
+                Current::Is(record) if starts && !is_open(record.status) => return None,
+                Current::Is(record) => record.run(),
+            },
+        };
+        if workflow.run(run).is_none() {
+            let key = RunKey { workflow: message.workflow.clone(), run };
+            return Some(load::run(store, key).boxed());
+        }
+        // Deleting a run must know whether the pointer names it.
+        if matches!(message.ask, Ask::Purge) && workflow.current == Current::Unknown {
+            return Some(load::current(store, message.workflow.clone()).boxed());
+        }
+        None
+    }
+
+    fn take_loaded(&mut self, place: usize, loaded: Loaded) {
+        let workflow = self.cache.at(place);
+        match loaded {
+            Loaded::Current(None) => workflow.current = Current::None,
+            Loaded::Current(Some(record)) => workflow.current = Current::Is(record),
+            Loaded::Run(id, execution) => {
+                if workflow.run(id).is_none() {
+                    workflow.runs.insert(0, Run::new(id, execution));
+                }
+            }
+            Loaded::Rows(run, rows) => self.delete_rows(place, run, rows),
+            Loaded::Failed(_) => {}
+        }
+        self.cache.reweigh(place);
+    }
+
+    /// A read beside the loop has ended: go on with what waited for it.
+    fn loaded(&mut self, key: &WorkflowKey, loaded: Loaded) {
+        let Some(place) = self.cache.find(key) else { return };
+        let waiting = self.cache.at(place).waiting.take().unwrap_or_default();
+        if let Loaded::Failed(reason) = &loaded {
+            tracing::error!(reason, workflow = key.workflow_id, "a run could not be read");
+            for message in waiting {
+                self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+            }
+            return;
+        }
+        self.take_loaded(place, loaded);
+        for message in waiting {
+            self.handle(message);
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, message: Box<RunMessage>, refusal: Refusal) {
+        if let Some(reply) = message.reply {
+            self.open.outputs.push(Output::Answer(reply, Err(refusal)));
+        } else if let Ask::Wake(at) = message.ask
+            && let Some(run) = message.run
+        {
+            // It must not be lost: look again in a second.
+            let again = self.now().max(at) + sempre_core::Span::seconds(1);
+            self.deadlines.retry(&message.workflow, run, again);
+        }
+    }
+
+    /// Waits for the rows of a run that is to be deleted.
+    pub(crate) fn purge(&mut self, place: usize, run: RunId) {
+        let workflow = self.cache.at(place);
+        if workflow.in_flight > 0 {
+            // Rows that are on their way would be missed.
+            if !workflow.purge.contains(&run) {
+                workflow.purge.push(run);
+            }
+            return;
+        }
+        let key = RunKey { workflow: workflow.key.clone(), run };
+        let name = workflow.key.clone();
+        let mut read = load::rows(self.shared.store.clone(), key).map(move |loaded| (name, loaded)).boxed();
+        match (&mut read).now_or_never() {
+            Some((_, loaded)) => self.take_loaded(place, loaded),
+            None => {
+                self.cache.at(place).waiting = Some(VecDeque::new());
+                self.loads.push(read);
+            }
+        }
+    }
+
+    fn delete_rows(&mut self, place: usize, run: RunId, rows: Vec<(Table, bytes::Bytes)>) {
+        let workflow = self.cache.at(place);
+        let key = workflow.key.clone();
+        let current = matches!(&workflow.current, Current::Is(record) if record.run() == run);
+        let deadline = workflow.run(run).and_then(|r| r.execution.as_ref()).and_then(|e| e.armed_deadline());
+        self.pin(place);
+        for (table, row) in &rows {
+            self.open.commit.delete(*table, row);
+        }
+        if let Some(at) = deadline {
+            self.open.commit.delete(Table::Deadline, &deadlines::row_key(&key, at, run));
+            self.deadlines.change(&key, run, Some(at), None);
+        }
+        if current {
+            self.set_current(place, Current::None);
+        }
+        if let Some(run) = self.cache.at(place).run(run) {
+            run.execution = None;
+            run.tail = Default::default();
+            run.deadline = None;
+        }
+    }
+
+    /// Sends the open batch to the store, with its outputs behind it.
+    pub(crate) fn close_batch(&mut self) {
+        if self.open.is_idle() {
+            return;
+        }
+        let mut open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
+        self.batch_number += 1;
+        self.write_rows(&mut open);
+        for (_, offer) in std::mem::take(&mut open.offers) {
+            let slot = offer.run.workflow.slot();
+            open.commit.put(Table::Offer, &keys::offer(slot, &offer.key), &keys::OfferRecord::new(&offer).encode_to_vec());
+            open.outputs.push(Output::Offer(offer));
+        }
+        for place in &open.workflows {
+            self.cache.reweigh(*place);
+        }
+        if open.commit.is_empty() {
+            // Nothing to write: what was said still waits for the commits before it.
+            self.release_workflows(&open.workflows);
+            match self.in_flight.back_mut() {
+                Some(last) => last.outputs.append(&mut open.outputs),
+                None => self.release(open.outputs),
+            }
+        } else {
+            let bytes = open.commit.bytes() as u64;
+            self.commits.push_back(self.shared.store.commit(open.commit));
+            self.in_flight.push_back(InFlight { outputs: open.outputs, workflows: open.workflows, inputs: open.inputs, bytes });
+        }
+        self.shared.stats.cache_evictions.add(self.cache.evict());
+    }
+
+    /// State rows, pointers and deadlines of everything the batch has touched.
+    fn write_rows(&mut self, open: &mut OpenBatch) {
+        for (place, id) in open.runs.drain(..) {
+            let workflow = self.cache.at(place);
+            let slot = workflow.key.slot();
+            let Some(execution) = workflow.run(id).and_then(|r| r.execution.as_mut()) else { continue };
+            for row in execution.take_rows() {
+                let key = keys::state(slot, id, row.kind, row.number);
+                match &row.value {
+                    Some(value) => open.commit.put(Table::State, &key, value),
+                    None => open.commit.delete(Table::State, &key),
+                }
+            }
+        }
+        for place in open.currents.drain(..) {
+            let workflow = self.cache.at(place);
+            let key = keys::current(&workflow.key);
+            match &workflow.current {
+                Current::Is(record) => open.commit.put(Table::Current, &key, &record.encode_to_vec()),
+                Current::None => open.commit.delete(Table::Current, &key),
+                Current::Unknown => {}
+            }
+        }
+        for (place, id) in open.deadlines.drain(..) {
+            let workflow = self.cache.at(place);
+            let key = workflow.key.clone();
+            let Some((old, new)) = workflow.run(id).and_then(|r| r.deadline.take()) else { continue };
+            if old == new {
+                continue;
+            }
+            if let Some(old) = old {
+                open.commit.delete(Table::Deadline, &deadlines::row_key(&key, old, id));
+            }
+            if let Some(new) = new {
+                open.commit.put(Table::Deadline, &deadlines::row_key(&key, new, id), &keys::RunRecord::new(&key).encode_to_vec());
+            }
+        }
+    }
+
+    /// The oldest commit in flight is durable.
+    fn committed(&mut self) {
+        let Some(done) = self.in_flight.pop_front() else { return };
+        self.shared.stats.commits.add(1);
+        self.shared.stats.commit_inputs.add(done.inputs);
+        self.shared.stats.commit_bytes.add(done.bytes);
+        self.release_workflows(&done.workflows);
+        self.release(done.outputs);
+    }
+
+    fn release_workflows(&mut self, places: &[usize]) {
+        for place in places {
+            let workflow = self.cache.at(*place);
+            workflow.in_flight -= 1;
+            if workflow.in_flight > 0 {
+                continue;
+            }
+            let purge = std::mem::take(&mut workflow.purge);
+            workflow.forget_old_runs();
+            let key = workflow.key.clone();
+            self.again.extend(purge.into_iter().map(|run| Box::new(RunMessage { workflow: key.clone(), run: Some(run), ask: Ask::Purge, reply: None })));
+        }
+    }
+
+    /// Lets outputs go.
+    fn release(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Answer(reply, answer) => {
+                    // The caller may have gone; what was done stays done.
+                    let _ = reply.send(answer);
+                }
+                Output::Hand(reserved, started) => reserved.hand(started),
+                Output::Offer(offer) => self.shared.matching.offer(offer),
+                Output::Withdraw(row) => self.shared.matching.withdraw(&row),
+                Output::Deliver(sender, entry) => self.outbox.push(sender, entry),
+                Output::QueryAnswer(id, answer) => {
+                    self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(answer));
+                }
+                Output::QueryDirect(id, route) => {
+                    self.shared.queries.resolve(id, crate::matching::queries::Outcome::Direct(route));
+                }
+                Output::Notify(watcher) => {
+                    let _ = watcher.send(());
+                }
+                Output::Again(message) => self.again.push_back(message),
+            }
+        }
+        if self.outbox.left_over && self.outbox.is_empty() {
+            self.outbox.left_over = false;
+            self.reread(false);
+        }
+    }
+
+    /// Registers a watcher of a run's history.
+    pub(crate) fn watch(&mut self, key: RunKey, watcher: oneshot::Sender<()>) {
+        let watchers = self.watchers.entry(key).or_default();
+        watchers.retain(|w| !w.is_closed());
+        // Beyond the bound the watcher is dropped: its caller looks again, at the end of its wait at the latest.
+        if watchers.len() < WATCHERS_MAX {
+            watchers.push(watcher);
+        }
+        if self.watchers.len() > 1024 && self.watchers.len().is_power_of_two() {
+            self.watchers.retain(|_, watchers| {
+                watchers.retain(|w| !w.is_closed());
+                !watchers.is_empty()
+            });
+        }
+    }
+
+    /// A commit failed: forget everything that rested on it and begin again under a new epoch.
+    async fn recover(&mut self, error: CommitError) -> Result<(), String> {
+        tracing::warn!(%error, shard = self.shard, "a commit failed; the shard starts over");
+        self.shared.stats.commit_failures.add(1);
+        let refusal = Refusal::Unavailable(if self.stopping { STOPPING } else { SHARD_UNAVAILABLE }.into());
+        let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
+        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
+        for output in lost {
+            if let Output::Answer(reply, _) = output {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+        }
+        let waiting = self.cache.clear();
+        for message in waiting {
+            if let Some(reply) = message.reply {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+        }
+        for id in self.buffered_queries.drain() {
+            let cleared = Refusal::Unavailable("buffered query cleared, please retry".into());
+            self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(Err(cleared)));
+        }
+        // Dropped watchers look again.
+        self.watchers.clear();
+        self.commits = FuturesOrdered::new();
+        self.loads = FuturesUnordered::new();
+        self.deadline_reads = FuturesUnordered::new();
+        self.outbox.clear();
+        self.again.clear();
+        if let CommitError::Failed { reason } = error {
+            return Err(format!("the store has failed: {reason}"));
+        }
+        let epoch = self.shared.store.acquire(self.shard).await.map_err(|error| format!("shard {} could not be acquired again: {error}", self.shard))?;
+        self.fence = Fence { shard: self.shard, epoch };
+        self.open = OpenBatch::new(self.fence);
+        self.batch_number += 1;
+        self.deadlines = Deadlines::new(slots(self.shard, self.shared.inboxes.len()));
+        self.reread(true);
+        Ok(())
+    }
+
+    /// Reads offers (`all`) and messages of the shard's slots again, beside the loop.
+    fn reread(&self, all: bool) {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        let shared = self.shared.clone();
+        self.shared.spawner.spawn("sempre recovery of a shard", recovery::read(shared, slots, all).boxed());
+    }
+}
+
+/// The slots of a shard.
+pub(crate) fn slots(shard: u32, shards: usize) -> impl Iterator<Item = u16> {
+    (0..SLOT_COUNT).filter(move |slot| usize::from(*slot) % shards == shard as usize).map(|slot| SlotId(slot).0)
+}
+
+pub(crate) fn is_open(status: i32) -> bool {
+    use sempre_api::v1::enums::WorkflowExecutionStatus::{Paused, Running};
+    status == Running as i32 || status == Paused as i32
+}
+
+fn expire<'a>(timer: &'a mut Option<(Timestamp, BoxFuture<'static, ()>)>) -> impl Future<Output = ()> + 'a {
+    futures::future::poll_fn(|cx| match timer {
+        Some((_, sleep)) => sleep.poll_unpin(cx),
+        None => std::task::Poll::Pending,
+    })
+}

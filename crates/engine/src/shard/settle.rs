@@ -1,0 +1,244 @@
+//! Puts a transition into the open batch: rows, offers (with sync match), messages, successors.
+
+use prost::Message as _;
+use sempre_core::{
+    Execution, Input, NamespaceView, Refusal, Reply, RunId, RunKey, Timestamp, Transition,
+    input::Context,
+    keys,
+    transition::{Offer, OfferKey, QueueKind},
+};
+use sempre_store::Table;
+
+use super::{
+    batch::Output,
+    cache::{Current, Run},
+    message::{Answer, Ask, Body, RunMessage, Started, window},
+    runner::Runner,
+};
+use crate::{
+    history::{read::TASK_PAGE, slice::Page},
+    ids::SeededIds,
+    matching::{Reserved, held::make_normal},
+    shared::Shared,
+};
+
+/// Applies one input to one execution.
+pub(crate) fn apply(
+    execution: &mut Execution,
+    input: Input,
+    shared: &Shared,
+    ids: &mut SeededIds,
+    now: Timestamp,
+    namespace: &NamespaceView,
+) -> Result<Transition, Refusal> {
+    let mut cx = Context { now, ids, limits: &shared.settings.limits, cron: &shared.cron, namespace };
+    execution.apply(input, &mut cx)
+}
+
+impl Runner {
+    /// Takes over everything that a transition of `run` says, except its reply, which is returned.
+    pub(crate) fn settle(&mut self, place: usize, run: RunId, mut t: Transition) -> Result<Reply, Refusal> {
+        let workflow = self.cache.at(place);
+        let key = RunKey { workflow: workflow.key.clone(), run };
+        let slot = key.workflow.slot();
+        if t.durable {
+            self.shared.stats.transitions.add(1);
+            self.touch(place, run);
+        }
+        for batch in t.history.drain(..) {
+            self.open.commit.put(Table::History, &keys::history(slot, run, batch.first_event_id), &batch.frames);
+            if let Some(run) = self.cache.at(place).run(run) {
+                run.tail.push(batch);
+            }
+        }
+        if let Some(record) = t.current.take() {
+            self.set_current(place, Current::Is(record));
+        }
+        // A run that is to be deleted keeps its deadline row until its rows are gone: a crash in between must not leave them behind.
+        if let Some(change) = t.deadline.filter(|_| !t.delete_run) {
+            self.change_deadline(place, run, change.old, change.new);
+        }
+        for gone in t.offers_gone.drain(..) {
+            self.remove_offer(&key, &gone);
+        }
+        for entry in t.outbox.drain(..) {
+            let record = keys::OutboxRecord::new(&key, &entry);
+            self.open.commit.put(Table::Outbox, &keys::outbox(slot, run, entry.id), &record.encode_to_vec());
+            self.open.outputs.push(Output::Deliver(key.clone(), entry));
+        }
+        for id in t.outbox_gone.drain(..) {
+            self.open.commit.delete(Table::Outbox, &keys::outbox(slot, run, id));
+            self.outbox.forget(&key, id);
+        }
+        for (id, answer) in t.query_answers.drain(..) {
+            self.buffered_queries.remove(&id);
+            self.open.outputs.push(Output::QueryAnswer(id, answer));
+        }
+        for (id, route) in t.queries_released.drain(..) {
+            self.buffered_queries.remove(&id);
+            self.open.outputs.push(Output::QueryDirect(id, Box::new(route)));
+        }
+        if t.history_changed
+            && let Some(watchers) = self.watchers.remove(&key)
+        {
+            self.open.outputs.extend(watchers.into_iter().map(Output::Notify));
+        }
+        if let Some(successor) = t.successor.take() {
+            let (execution, transition) = *successor;
+            self.adopt(place, execution, transition);
+        }
+        for offer in t.offers.drain(..) {
+            self.place_offer(place, offer);
+        }
+        if t.delete_run {
+            let purge = RunMessage { workflow: key.workflow, run: Some(run), ask: Ask::Purge, reply: None };
+            self.open.outputs.push(Output::Again(Box::new(purge)));
+        }
+        t.reply
+    }
+
+    /// Takes in a new run with the transition that made it.
+    pub(crate) fn adopt(&mut self, place: usize, execution: Execution, transition: Transition) -> RunId {
+        let id = execution.key().run;
+        let workflow = self.cache.at(place);
+        workflow.runs.retain(|r| r.id != id);
+        workflow.runs.push(Run::new(id, Some(Box::new(execution))));
+        // The new run's transition has no reply of its own.
+        let _ = self.settle(place, id, transition);
+        id
+    }
+
+    /// Puts a run's rows on the list of the open batch.
+    fn touch(&mut self, place: usize, run: RunId) {
+        let number = self.batch_number;
+        self.pin(place);
+        if let Some(run) = self.cache.at(place).run(run)
+            && run.batch != number
+        {
+            run.batch = number;
+            self.open.runs.push((place, run.id));
+        }
+    }
+
+    /// Counts the open batch as one that has rows of this workflow.
+    pub(crate) fn pin(&mut self, place: usize) {
+        let number = self.batch_number;
+        let workflow = self.cache.at(place);
+        if workflow.batch != number {
+            workflow.batch = number;
+            workflow.in_flight += 1;
+            self.open.workflows.push(place);
+        }
+    }
+
+    pub(crate) fn set_current(&mut self, place: usize, current: Current) {
+        let number = self.batch_number;
+        self.pin(place);
+        let workflow = self.cache.at(place);
+        workflow.current = current;
+        if workflow.current_batch != number {
+            workflow.current_batch = number;
+            self.open.currents.push(place);
+        }
+    }
+
+    pub(crate) fn change_deadline(&mut self, place: usize, run: RunId, old: Option<Timestamp>, new: Option<Timestamp>) {
+        self.pin(place);
+        let workflow = self.cache.at(place);
+        let key = workflow.key.clone();
+        if let Some(run) = workflow.run(run) {
+            match &mut run.deadline {
+                Some((_, last)) => *last = new,
+                None => {
+                    run.deadline = Some((old, new));
+                    self.open.deadlines.push((place, run.id));
+                }
+            }
+        }
+        self.deadlines.change(&key, run, old, new);
+    }
+
+    /// An offer is not wanted any more. One that was made in this batch never becomes a row.
+    fn remove_offer(&mut self, run: &RunKey, gone: &OfferKey) {
+        if self.open.offers.remove(gone).is_none() {
+            self.open.commit.delete(Table::Offer, &keys::offer(run.workflow.slot(), gone));
+            self.open.outputs.push(Output::Withdraw(gone.clone()));
+        }
+    }
+
+    /// A new offer: to a waiting poller in this very batch, or on the list of rows to write.
+    fn place_offer(&mut self, place: usize, offer: Offer) {
+        let core_key = offer.key.clone();
+        let mut offer = offer;
+        let mut reserved = self.shared.matching.reserve(&offer.queue);
+        if reserved.is_none() && offer.queue.sticky && !self.shared.matching.sticky_available(&offer.queue) {
+            make_normal(&mut offer);
+            reserved = self.shared.matching.reserve(&offer.queue);
+        }
+        // On the list first, so that starting it takes it off again.
+        self.open.offers.insert(core_key.clone(), offer.clone());
+        let Some(reserved) = reserved else { return };
+        self.start_at_once(place, offer, core_key, reserved);
+    }
+
+    fn start_at_once(&mut self, place: usize, offer: Offer, core_key: OfferKey, reserved: Reserved<Started>) {
+        let input = start_input(&offer, reserved.poller().clone());
+        let run = offer.run.run;
+        match self.apply_input(place, run, input) {
+            Ok(reply @ (Reply::WorkflowTask { .. } | Reply::ActivityTask(_))) => {
+                self.open.offers.remove(&core_key);
+                self.shared.stats.sync_matches.add(1);
+                let page = self.page_of(place, run, &reply);
+                self.open.outputs.push(Output::Hand(reserved, Started { run: offer.run, reply, page }));
+            }
+            Ok(_) => {
+                self.open.offers.remove(&core_key);
+                self.shared.matching.unreserve(reserved);
+            }
+            Err(refusal) => {
+                // The offer stays on the list and is decided when somebody polls for it.
+                tracing::debug!(?refusal, "a task could not be started at once");
+                self.shared.matching.unreserve(reserved);
+            }
+        }
+    }
+
+    /// Applies an input to a loaded run and settles the transition.
+    pub(crate) fn apply_input(&mut self, place: usize, run: RunId, input: Input) -> Result<Reply, Refusal> {
+        let now = self.now();
+        let workflow = self.cache.at(place);
+        let namespace = self.shared.namespaces.view(workflow.key.namespace);
+        let Some(execution) = workflow.run(run).and_then(|r| r.execution.as_mut()) else {
+            return Err(Refusal::not_found(sempre_core::refusal::text::EXECUTION_NOT_FOUND));
+        };
+        self.open.inputs += 1;
+        match apply(execution, input, &self.shared, &mut self.ids, now, &namespace) {
+            Ok(transition) => self.settle(place, run, transition),
+            Err(refusal) => {
+                self.shared.stats.refusals.add(1);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The history of a reply, as far as it is in memory.
+    pub(crate) fn page_of(&mut self, place: usize, run: RunId, reply: &Reply) -> Option<Page> {
+        let window = window(reply)?;
+        self.cache.at(place).run(run)?.tail.page(window.from, window.next, TASK_PAGE)
+    }
+
+    /// An answer with its history.
+    pub(crate) fn answer(&mut self, place: usize, run: RunId, reply: Reply) -> Answer {
+        let page = self.page_of(place, run, &reply);
+        Answer { run, body: Body::Reply(reply, page) }
+    }
+}
+
+/// What a poller's start of an offer is to core.
+pub(crate) fn start_input(offer: &Offer, poller: sempre_core::input::Poller) -> Input {
+    let (scheduled_event_id, stamp) = (offer.key.scheduled_event_id, offer.stamp);
+    match offer.queue.kind {
+        QueueKind::Workflow => Input::StartWorkflowTask { scheduled_event_id, stamp, sticky: offer.queue.sticky, poller },
+        QueueKind::Activity => Input::StartActivityTask { scheduled_event_id, stamp, poller },
+    }
+}

@@ -1,0 +1,125 @@
+//! What all parts of one engine share. No part of it is process-wide.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey};
+use sempre_store::Store;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Clock, Settings, Spawner, Stats,
+    cron::Cron,
+    history::slice::Page,
+    matching::{Matching, queries::Queries},
+    namespaces::Namespaces,
+    shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
+};
+
+/// Refusal while the engine stops or after it has failed.
+pub(crate) const STOPPING: &str = "server is shutting down";
+/// Refusal when a shard could not commit.
+pub(crate) const SHARD_UNAVAILABLE: &str = "shard unavailable, please backoff and retry";
+
+/// See the module.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) settings: Settings,
+    pub(crate) seed: u64,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) matching: Arc<Matching<Started>>,
+    pub(crate) queries: Queries,
+    pub(crate) cron: Cron,
+    pub(crate) inboxes: Vec<mpsc::Sender<Message>>,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) fatal: watch::Sender<Option<String>>,
+}
+
+impl Shared {
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The shard that owns a slot.
+    pub(crate) fn shard_of(&self, slot: SlotId) -> usize {
+        usize::from(slot.0) % self.inboxes.len()
+    }
+
+    /// The engine cannot go on.
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(reason, "the engine has failed");
+        self.stopping.store(true, Ordering::Release);
+        self.matching.close();
+        self.fatal.send_if_modified(|fatal| {
+            let first = fatal.is_none();
+            if first {
+                *fatal = Some(reason);
+            }
+            first
+        });
+    }
+
+    /// Asks a run's shard. `run` of `None` is the current run.
+    pub(crate) async fn ask(&self, workflow: WorkflowKey, run: Option<RunId>, ask: Ask) -> Result<Answer, Refusal> {
+        if self.stopping.load(Ordering::Acquire) {
+            return Err(Refusal::Unavailable(STOPPING.into()));
+        }
+        let (sender, receiver) = oneshot::channel();
+        let inbox = &self.inboxes[self.shard_of(workflow.slot())];
+        let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));
+        match inbox.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.stats.overloads.add(1);
+                return Err(Refusal::Overloaded("too many requests wait for this shard"));
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Refusal::Unavailable(STOPPING.into())),
+        }
+        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable(SHARD_UNAVAILABLE.into())))
+    }
+
+    /// Asks and expects a reply of core.
+    pub(crate) async fn ask_reply(&self, workflow: WorkflowKey, run: Option<RunId>, ask: Ask) -> Result<(RunId, Reply, Option<Page>), Refusal> {
+        let answer = self.ask(workflow, run, ask).await?;
+        match answer.body {
+            Body::Reply(reply, page) => Ok((answer.run, reply, page)),
+            Body::View(_) | Body::Description(_) => Err(internal("a reply")),
+        }
+    }
+
+    /// Applies an input.
+    pub(crate) async fn apply(&self, workflow: WorkflowKey, run: Option<RunId>, input: Input) -> Result<(RunId, Reply, Option<Page>), Refusal> {
+        self.ask_reply(workflow, run, Ask::Apply(input)).await
+    }
+
+    /// Applies an input to one run.
+    pub(crate) async fn apply_to(&self, key: RunKey, input: Input) -> Result<(RunId, Reply, Option<Page>), Refusal> {
+        self.apply(key.workflow, Some(key.run), input).await
+    }
+
+    /// Applies an input whose answer nobody waits for. Lost when the inbox is full.
+    pub(crate) fn order(&self, key: RunKey, input: Input) {
+        let inbox = &self.inboxes[self.shard_of(key.workflow.slot())];
+        let message = RunMessage { workflow: key.workflow, run: Some(key.run), ask: Ask::Apply(input), reply: None };
+        if inbox.try_send(Message::Run(Box::new(message))).is_err() {
+            self.stats.overloads.add(1);
+        }
+    }
+
+    /// The end of a wait of `longest`, which must leave the caller a second to take the answer.
+    pub(crate) fn wait_until(&self, longest: sempre_core::Span, deadline: Option<Timestamp>) -> Timestamp {
+        let full = self.now() + longest;
+        deadline.map_or(full, |d| full.min(d - sempre_core::Span::seconds(1)))
+    }
+}
+
+/// A part of the engine answered with something that does not fit the question: a bug of ours.
+pub(crate) fn internal(expected: &str) -> Refusal {
+    tracing::error!(expected, "an answer does not fit its question");
+    Refusal::Unavailable(SHARD_UNAVAILABLE.into())
+}
