@@ -48,7 +48,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print the version
-    #[arg(short = 'v', long, action = ArgAction::Version, global = true)]
+    #[arg(short = 'v', long, action = ArgAction::Version, global = true, display_order = 1000)]
     version: Option<bool>,
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Options {
 #[command(next_help_heading = "Accepted, without effect yet")]
 struct Ignored {
     /// Without the web UI
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set, default_value_t = false)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     headless: bool,
     /// Address of the web UI
     #[arg(long, value_name = "ADDRESS")]
@@ -74,7 +74,7 @@ struct Ignored {
     #[arg(long, value_name = "KEY=VALUE")]
     sqlite_pragma: Vec<String>,
     /// Print the server's configuration
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = ArgAction::Set, default_value_t = false)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     log_config: bool,
 }
 

@@ -1,0 +1,6 @@
+//! The binary as its users meet it: started, stopped, and told what it cannot do.
+
+mod commands;
+mod failures;
+mod lifecycle;
+mod support;
