@@ -58,7 +58,6 @@ fn succeeded(info: &ExternalInfo) -> Attributes {
                 namespace: info.namespace.clone(),
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
-                ..Default::default()
             },
         ),
     }

@@ -1,5 +1,7 @@
 //! Chains of runs: continue-as-new, retry, cron, run and execution timeouts, retention (spec 01 §7–10).
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, history::*, *};

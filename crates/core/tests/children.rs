@@ -1,5 +1,7 @@
 //! Children: spec 04 §4, its checks 4–5 of §9, and close policies (01 §14).
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, history::*, *};

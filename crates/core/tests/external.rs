@@ -1,5 +1,7 @@
 //! Signals and cancels to other workflows: spec 04 §3, check 6 of §9.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, history::*, *};

@@ -1,5 +1,7 @@
 //! Queries: spec 02 §6.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, *};

@@ -1,5 +1,7 @@
 //! Signals and cancel requests from clients: spec 04 §2, 01 §3.5, §4.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, history::*, *};

@@ -1,5 +1,7 @@
 //! Starting over an existing run: spec 01 §3.3.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, history::*, *};

@@ -1,5 +1,7 @@
 //! The workflow task: the worked histories of spec 02 §10 and the checks of §11.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod harness;
 
 use harness::{commands::*, history::*, *};
