@@ -4,6 +4,8 @@
 //! average 0.83 offers and 0.5 deadlines (40-byte keys, 20 bytes) that a later transition deletes. A run closes after six
 //! transitions and leaves one deadline. Every writer has 8192 open runs and waits for each commit before the next.
 
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
 use std::{
     path::PathBuf,
     sync::Arc,
@@ -31,7 +33,8 @@ struct Writer {
 
 impl Writer {
     fn new(fence: Fence) -> Self {
-        let mut writer = Writer { fence, runs: Vec::new(), next_run: 0, cursor: 0, chance: 88 + u64::from(fence.shard), bytes: vec![b'{'; 4096] };
+        let mut writer =
+            Writer { fence, runs: Vec::new(), next_run: 0, cursor: 0, chance: 88 + u64::from(fence.shard), bytes: vec![b'{'; 4096] };
         for at in 0..2048 {
             writer.bytes[at * 2] = writer.random() as u8;
         }

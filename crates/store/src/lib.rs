@@ -47,9 +47,9 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+pub mod embedded;
 mod error;
 mod fence;
-pub mod embedded;
 pub mod memory;
 
 pub use batch::{BATCH_BYTES_MAX, CommitBatch, Fence, KEY_BYTES_MAX, OpRef};
@@ -90,16 +90,8 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the numbers.
-    pub const ALL: [Table; 8] = [
-        Table::Meta,
-        Table::Current,
-        Table::State,
-        Table::History,
-        Table::Offer,
-        Table::Outbox,
-        Table::Deadline,
-        Table::Namespace,
-    ];
+    pub const ALL: [Table; 8] =
+        [Table::Meta, Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline, Table::Namespace];
 
     /// The table of an on-disk number.
     #[must_use]

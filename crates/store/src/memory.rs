@@ -75,7 +75,8 @@ impl Inner {
         let (low, high) = (stream_key(prefix, 0), stream_key(prefix, u64::MAX));
         let wanted = stream_key(prefix, from);
         let of_stream = |key: &Bytes| key.len() == prefix.len() + 8;
-        let floor = table.range::<[u8], _>((Included(&low[..]), Included(&wanted[..]))).rev().map(|(key, _)| key).find(|key| of_stream(key));
+        let floor =
+            table.range::<[u8], _>((Included(&low[..]), Included(&wanted[..]))).rev().map(|(key, _)| key).find(|key| of_stream(key));
         let start = floor.map_or(&low[..], |key| &key[..]);
         let mut rows = Vec::new();
         let mut bytes = 0;

@@ -284,7 +284,8 @@ fn c13_streams_are_read_from_any_ordinal(subject: Subject) {
 
 fn c14_deleting_the_keys_of_a_scan_deletes_the_stream(subject: Subject) {
     let fence = acquire(&*subject.store, 1);
-    let append = |prefix: &[u8], ordinal: u64| put(&*subject.store, fence, Table::History, &stream_key(prefix, ordinal), &[ordinal as u8]).unwrap();
+    let append =
+        |prefix: &[u8], ordinal: u64| put(&*subject.store, fence, Table::History, &stream_key(prefix, ordinal), &[ordinal as u8]).unwrap();
     let keys = |prefix: &[u8]| -> Vec<Bytes> {
         let rows = block_on(subject.store.scan(Table::History, &stream_key(prefix, 0), &stream_key(prefix, u64::MAX), usize::MAX)).unwrap();
         rows.into_iter().map(|(key, _)| key).collect()

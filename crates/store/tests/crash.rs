@@ -43,7 +43,7 @@ fn last(store: &dyn Store) -> u64 {
 }
 
 /// What a store holds after batches 1 to `last`.
-fn expected(last: u64) -> Vec<(Table, Vec<(Vec<u8>, Vec<u8>)>)> {
+fn expected(last: u64) -> support::Contents {
     let store = MemoryStore::new();
     let fence = acquire(&store, 1);
     (1..=last).for_each(|number| block_on(store.commit(batch(fence, number))).unwrap());

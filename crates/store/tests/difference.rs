@@ -53,7 +53,7 @@ impl World {
             let ordinal = self.ordinals.entry(stream).or_default();
             *ordinal += 1 + self.random.below(3);
             let key = stream_key(&Self::prefix(stream), *ordinal);
-            let len = self.random.below(if *ordinal % 7 == 0 { 40_000 } else { 60 }) as usize;
+            let len = self.random.below(if ordinal.is_multiple_of(7) { 40_000 } else { 60 }) as usize;
             let value = self.random.bytes(len);
             batch.put(table, &key, &value);
             other.put(table, &key, &value);

@@ -1,6 +1,6 @@
 //! Which folders are opened and which are refused, with the words an operator reads; what is refused is not touched.
 
-#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may unwrap and measure")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! `kill -9` of a process in mid-write: every key it was told about is there, each batch is there wholly or not at all.
 
-#![allow(clippy::unwrap_used, reason = "tests may unwrap")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests may unwrap and measure")]
 
 mod support;
 

@@ -1,5 +1,7 @@
 //! Writes an overlay that was put aside to the cold store, in the background (`docs/storage-format.md`, "Checkpoint").
 
+#![expect(clippy::disallowed_methods, reason = "paces the disk by elapsed time; no decision about data depends on it")]
+
 use std::{
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLockReadGuard,
@@ -237,7 +239,9 @@ mod tests {
 
     use super::*;
 
-    fn history(rows: &[(&[u8], u64, Option<&[u8]>)]) -> Overlay {
+    type HistoryRow<'a> = (&'a [u8], u64, Option<&'a [u8]>);
+
+    fn history(rows: &[HistoryRow<'_>]) -> Overlay {
         let overlay = Overlay::default();
         for (prefix, ordinal, value) in rows {
             let key = stream_key(prefix, *ordinal);
@@ -264,7 +268,8 @@ mod tests {
 
     #[test]
     fn rows_of_one_stream_are_merged() {
-        let overlay = history(&[(b"a", 1, Some(b"xx")), (b"a", 4, Some(b"y")), (b"b", 1, Some(b"z")), (b"b", 2, None), (b"b", 3, Some(b"z"))]);
+        let overlay =
+            history(&[(b"a", 1, Some(b"xx")), (b"a", 4, Some(b"y")), (b"b", 1, Some(b"z")), (b"b", 2, None), (b"b", 3, Some(b"z"))]);
         assert_eq!(shown(&overlay), ["2 rows 1..4 3b", "put 1 1b", "delete 2", "put 3 1b"]);
     }
 

@@ -77,10 +77,21 @@ pub(crate) struct ColdWriter {
 /// One change of a slice.
 #[derive(Debug)]
 pub(crate) enum Change<'a> {
-    Put { table: Table, key: &'a [u8], value: &'a [u8] },
-    Delete { table: Table, key: &'a [u8] },
+    Put {
+        table: Table,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    Delete {
+        table: Table,
+        key: &'a [u8],
+    },
     /// A put of merged history rows, which first removes the keys behind the first up to the last.
-    Chunk { first: &'a [u8], last: &'a [u8], value: Vec<u8> },
+    Chunk {
+        first: &'a [u8],
+        last: &'a [u8],
+        value: Vec<u8>,
+    },
 }
 
 impl ColdWriter {
@@ -129,7 +140,8 @@ impl ColdWriter {
     }
 
     fn info(&self) -> rusqlite::Result<Info> {
-        let number = |name: &str| self.connection.query_row("SELECT value FROM store_info WHERE name=?", [name], |row| row.get::<_, i64>(0));
+        let number =
+            |name: &str| self.connection.query_row("SELECT value FROM store_info WHERE name=?", [name], |row| row.get::<_, i64>(0));
         let id: String = self.connection.query_row("SELECT value FROM store_info WHERE name='id'", [], |row| row.get(0))?;
         let mut statement = self.connection.prepare("SELECT id, epoch FROM store_shard")?;
         let epochs = statement.query_map([], |row| Ok(Fence { shard: row.get(0)?, epoch: row.get::<_, i64>(1)?.cast_unsigned() }))?;
@@ -160,8 +172,11 @@ impl ColdWriter {
             let row = params![fence.shard, fence.epoch.cast_signed()];
             transaction.prepare_cached("REPLACE INTO store_shard VALUES(?,?)").and_then(|mut sql| sql.execute(row)).map_err(&error)?;
         }
-        let numbers =
-            [("log_seq", position.seq.cast_signed()), ("log_segment", position.segment.into()), ("log_offset", position.offset.cast_signed())];
+        let numbers = [
+            ("log_seq", position.seq.cast_signed()),
+            ("log_segment", position.segment.into()),
+            ("log_offset", position.offset.cast_signed()),
+        ];
         for (name, value) in numbers {
             transaction.execute("UPDATE store_info SET value=? WHERE name=?", params![value, name]).map_err(&error)?;
         }

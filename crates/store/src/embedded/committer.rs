@@ -2,6 +2,8 @@
 //!
 //! It alone decides when the overlay is put aside, so that this happens between two records.
 
+#![expect(clippy::disallowed_methods, reason = "paces the disk by elapsed time; no decision about data depends on it")]
+
 use std::{
     collections::VecDeque,
     sync::{PoisonError, atomic::Ordering},
@@ -126,7 +128,8 @@ impl<'a> Committer<'a> {
             self.shared.checkpoints.stop();
         }
         let joined = checkpoints.join();
-        let closed = closed.map(|result| if joined.is_err() { Err(StoreError::Failed { reason: CHECKPOINT_PANIC.into() }) } else { result });
+        let closed =
+            closed.map(|result| if joined.is_err() { Err(StoreError::Failed { reason: CHECKPOINT_PANIC.into() }) } else { result });
         drop(self.log);
         let folder = self.shared.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(folder) = folder {
@@ -375,8 +378,12 @@ impl<'a> Committer<'a> {
         loop {
             match (&state.job, &state.error) {
                 (None, _) => return Ok(()),
-                (Some(_), Some(error)) => return Err(StoreError::Rejected { reason: format!("the last checkpoint failed, the log has it all: {error}") }),
-                (Some(_), None) if self.shared.check_failed().is_err() => return Err(StoreError::Failed { reason: CHECKPOINT_PANIC.into() }),
+                (Some(_), Some(error)) => {
+                    return Err(StoreError::Rejected { reason: format!("the last checkpoint failed, the log has it all: {error}") });
+                }
+                (Some(_), None) if self.shared.check_failed().is_err() => {
+                    return Err(StoreError::Failed { reason: CHECKPOINT_PANIC.into() });
+                }
                 (Some(_), None) => {
                     state = checkpoints.changed.wait_timeout(state, DELAY_MAX).unwrap_or_else(PoisonError::into_inner).0;
                 }

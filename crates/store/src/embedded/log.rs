@@ -111,9 +111,10 @@ impl Log {
             return Ok(Segment { number, file, filled: floor_block(filled), end: 0 });
         }
         let number = self.chain.number_max + 1;
-        let file = self.files.create(number).map_err(|error| {
-            if is_full(&error) { AppendError::Full(error) } else { AppendError::Broken(error) }
-        })?;
+        let file = self
+            .files
+            .create(number)
+            .map_err(|error| if is_full(&error) { AppendError::Full(error) } else { AppendError::Broken(error) })?;
         self.chain.number_max = number;
         Ok(Segment { number, file, filled: 0, end: 0 })
     }

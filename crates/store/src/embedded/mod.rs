@@ -254,8 +254,11 @@ impl EmbeddedStore {
         });
         let path = folder.path.clone();
         *shared.folder.lock().unwrap_or_else(PoisonError::into_inner) = Some(folder);
-        let committer = start(&shared, cold, log, info.checkpoint, recovered.bytes)
-            .map_err(|source| StoreError::Io { action: "start the threads for", path, source })?;
+        let committer = start(&shared, cold, log, info.checkpoint, recovered.bytes).map_err(|source| StoreError::Io {
+            action: "start the threads for",
+            path,
+            source,
+        })?;
         Ok(EmbeddedStore { shared, committer: Some(committer) })
     }
 
@@ -294,7 +297,13 @@ fn replay(payload: &[u8], batches: u32, overlay: &Overlay, fences: &mut Fences) 
 }
 
 /// Starts the two threads; the committer ends the other.
-fn start(shared: &Arc<Shared>, cold: ColdWriter, log: Log, checkpoint: record::Position, log_bytes: u64) -> std::io::Result<JoinHandle<()>> {
+fn start(
+    shared: &Arc<Shared>,
+    cold: ColdWriter,
+    log: Log,
+    checkpoint: record::Position,
+    log_bytes: u64,
+) -> std::io::Result<JoinHandle<()>> {
     let for_checkpoints = shared.clone();
     let checkpoints = thread::Builder::new().name("store-checkpoint".into()).spawn(move || {
         let shared = for_checkpoints;

@@ -126,7 +126,9 @@ impl Recovery {
             };
             if let Some((offset, seq)) = self.later_record(index, from, missing)? {
                 let number = self.segments[index].number;
-                let what = format!("record {missing} is missing or broken, but record {seq} at offset {offset} is intact: commits that were acknowledged are lost");
+                let what = format!(
+                    "record {missing} is missing or broken, but record {seq} at offset {offset} is intact: commits that were acknowledged are lost"
+                );
                 return Err(self.damaged(number, what));
             }
         }

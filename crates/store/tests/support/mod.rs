@@ -113,8 +113,11 @@ pub fn streams(store: &dyn Store) -> Vec<(Vec<u8>, Vec<u8>)> {
     streams.into_iter().collect()
 }
 
+/// Rows by table.
+pub type Contents = Vec<(Table, Vec<(Vec<u8>, Vec<u8>)>)>;
+
 /// Everything in a store in a form that is equal for all stores with the same contents.
-pub fn contents(store: &dyn Store) -> Vec<(Table, Vec<(Vec<u8>, Vec<u8>)>)> {
+pub fn contents(store: &dyn Store) -> Contents {
     let rows = |table| match table {
         Table::History => streams(store),
         _ => scan_all(store, table).into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect(),
