@@ -2,6 +2,7 @@
 //!
 //! Pings a silent peer, says goodbye to idle and old connections, and lets calls finish before it
 //! closes. Knows nothing of gRPC.
+#![expect(clippy::disallowed_methods, reason = "lives of connections are counted by the wall clock")]
 
 use std::{
     convert::Infallible,

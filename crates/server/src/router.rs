@@ -2,6 +2,7 @@
 //!
 //! Bounds the message (`frames`), keeps to the caller's deadline, and turns a panic into a masked
 //! INTERNAL instead of a broken connection. Knows no method.
+#![expect(clippy::disallowed_methods, reason = "a caller's deadline is counted by the wall clock")]
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 

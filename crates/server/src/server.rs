@@ -1,6 +1,7 @@
 //! A server: an engine over a store, behind a listening socket, until it is told to stop.
 //!
 //! Two servers can live in one process; nothing here is process-wide.
+#![expect(clippy::disallowed_methods, reason = "a stop is bounded by the wall clock")]
 
 use std::{
     future::Future,

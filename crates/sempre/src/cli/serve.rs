@@ -1,4 +1,5 @@
 //! Runs a server until a signal: what `server start` and `server start-dev` share.
+#![expect(clippy::disallowed_methods, reason = "the second signal must end the process whatever else hangs")]
 
 use std::{fmt::Write, path::PathBuf, sync::Arc, time::Duration};
 

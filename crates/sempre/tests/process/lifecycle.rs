@@ -1,4 +1,5 @@
 //! Start, serve, stop.
+#![expect(clippy::disallowed_methods, reason = "a test that hangs is ended by the wall clock")]
 
 use std::{
     path::Path,

@@ -1,4 +1,5 @@
 //! A server in this process, and raw calls to it.
+#![expect(clippy::disallowed_methods, reason = "the server under test runs beside the test")]
 
 use std::sync::Arc;
 
