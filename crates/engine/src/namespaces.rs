@@ -219,7 +219,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::executor::block_on;
+    use futures::FutureExt;
     use sempre_store::memory::MemoryStore;
 
     fn record(n: u8, name: &str) -> NamespaceRecord {
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn register_find_rename_and_reopen() {
-        block_on(async {
+        let all = async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let namespaces = Namespaces::open(store.clone()).await.unwrap();
             namespaces.register(record(1, "a")).await.unwrap();
@@ -251,6 +251,7 @@ mod tests {
             assert_eq!(reopened.find("b").unwrap().id(), id);
             assert!(reopened.list("", 10, false).is_empty());
             assert_eq!(reopened.list("", 10, true).len(), 1);
-        });
+        };
+        all.now_or_never().expect("the memory store never waits");
     }
 }

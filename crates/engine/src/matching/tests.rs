@@ -1,1 +1,300 @@
-//! Tests of matching.
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use prost::Message as _;
+use sempre_core::{
+    NamespaceId, RunId, RunKey, Timestamp, WorkflowKey,
+    ids::Uuid,
+    input::Poller,
+    keys::{self, OfferRecord},
+    transition::{Offer, OfferKey, QueueKind, QueueName},
+};
+use sempre_store::{CommitBatch, Fence, Store, Table, memory::MemoryStore};
+
+use super::*;
+
+#[derive(Default)]
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+
+    fn sleep_until(&self, _: Timestamp) -> BoxFuture<'static, ()> {
+        futures::future::pending().boxed()
+    }
+}
+
+type Started = u32;
+
+struct World {
+    clock: Arc<Hand>,
+    matching: Arc<Matching<Started>>,
+}
+
+fn world(window: usize) -> World {
+    let clock = Arc::new(Hand::default());
+    let matching = Matching::new(clock.clone(), Arc::default(), window);
+    matching.finish_loading();
+    World { clock, matching }
+}
+
+fn queue(name: &str, sticky: bool) -> QueueName {
+    QueueName { namespace: NamespaceId(Uuid([1; 16])), name: name.into(), kind: QueueKind::Workflow, sticky }
+}
+
+fn offer(queue: &QueueName, n: u32, priority: u8, time: i64) -> Offer {
+    let mut run = [0; 16];
+    run[12..].copy_from_slice(&n.to_be_bytes());
+    let run = RunKey { workflow: WorkflowKey { namespace: queue.namespace, workflow_id: format!("w{n}") }, run: RunId(Uuid(run)) };
+    let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(time), run: run.run, scheduled_event_id: 2 };
+    Offer { key, queue: queue.clone(), normal_name: "normal".into(), run, stamp: 1 }
+}
+
+fn poller(identity: &str) -> Poller {
+    Poller { identity: identity.into(), ..Poller::default() }
+}
+
+impl World {
+    /// A poll that finds an offer; its workflow id.
+    fn take(&self, queue: &QueueName) -> Option<String> {
+        match self.matching.poll(queue, poller("p")) {
+            Polled::Handed(Handed::Offer(held)) => Some(held.decided().offer.run.workflow.workflow_id),
+            _ => None,
+        }
+    }
+
+    fn wait(&self, queue: &QueueName) -> Waiting<Started> {
+        match self.matching.poll(queue, poller("p")) {
+            Polled::Wait(waiting) => waiting,
+            Polled::Handed(handed) => panic!("handed {handed:?}"),
+        }
+    }
+
+    fn advance(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds * 1_000_000_000, Ordering::Relaxed);
+    }
+}
+
+fn handed(waiting: &mut Waiting<Started>) -> Option<String> {
+    match waiting.handed().now_or_never()?? {
+        Handed::Offer(held) => Some(held.decided().offer.run.workflow.workflow_id),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn offers_leave_by_priority_then_age() {
+    let w = world(100);
+    let q = queue("q", false);
+    for (n, priority, time) in [(1, 3, 10), (2, 5, 1), (3, 1, 30), (4, 3, 5), (5, 1, 20)] {
+        w.matching.offer(offer(&q, n, priority, time));
+    }
+    let order: Vec<_> = std::iter::from_fn(|| w.take(&q)).collect();
+    assert_eq!(order, ["w5", "w3", "w4", "w1", "w2"]);
+}
+
+#[test]
+fn pollers_are_served_in_order_and_gone_ones_are_skipped() {
+    let w = world(100);
+    let q = queue("q", false);
+    let gone = w.wait(&q);
+    let mut first = w.wait(&q);
+    let mut second = w.wait(&q);
+    drop(gone);
+    w.matching.offer(offer(&q, 1, 3, 1));
+    w.matching.offer(offer(&q, 2, 3, 2));
+    assert_eq!(handed(&mut first).as_deref(), Some("w1"));
+    assert_eq!(handed(&mut second).as_deref(), Some("w2"));
+}
+
+#[test]
+fn an_offer_on_its_way_to_a_poller_that_leaves_comes_back() {
+    let w = world(100);
+    let q = queue("q", false);
+    let leaving = w.wait(&q);
+    w.matching.offer(offer(&q, 1, 3, 1));
+    assert_eq!(w.matching.backlog(&q), 0, "it is in the channel of the poll");
+    drop(leaving);
+    assert_eq!(w.take(&q).as_deref(), Some("w1"));
+
+    // The same for one that a poll has taken and not decided about.
+    w.matching.offer(offer(&q, 2, 3, 1));
+    let Polled::Handed(Handed::Offer(held)) = w.matching.poll(&q, poller("p")) else { panic!("an offer waits") };
+    let mut next = w.wait(&q);
+    drop(held);
+    assert_eq!(handed(&mut next).as_deref(), Some("w2"));
+}
+
+#[test]
+fn a_reserved_poller_gets_the_started_task_or_its_place_back() {
+    let w = world(100);
+    let q = queue("q", false);
+    assert!(w.matching.reserve(&q).is_none());
+    let mut first = w.wait(&q);
+    let mut second = w.wait(&q);
+    let reserved = w.matching.reserve(&q).unwrap();
+    assert!(!first.leave(), "somebody holds this poll");
+    w.matching.unreserve(reserved);
+    w.matching.reserve(&q).unwrap().hand(7);
+    assert!(matches!(first.handed().now_or_never(), Some(Some(Handed::Started(7)))));
+    // A failed commit drops the reservation: the poll learns that it must ask again.
+    drop(w.matching.reserve(&q).unwrap());
+    assert!(matches!(second.handed().now_or_never(), Some(None)));
+}
+
+#[test]
+fn no_new_task_overtakes_a_backlog() {
+    let w = world(100);
+    let q = queue("q", false);
+    w.matching.offer(offer(&q, 1, 3, 1));
+    assert!(w.matching.reserve(&q).is_none());
+    assert_eq!(w.take(&q).as_deref(), Some("w1"));
+}
+
+#[test]
+fn a_withdrawn_offer_is_not_handed_out() {
+    let w = world(100);
+    let q = queue("q", false);
+    let o = offer(&q, 1, 3, 1);
+    w.matching.offer(o.clone());
+    w.matching.withdraw(&o.key);
+    assert_eq!(w.take(&q), None);
+}
+
+#[test]
+fn sticky_queues_without_worker_are_not_used() {
+    let w = world(100);
+    let (sticky, normal) = (queue("sticky", true), queue("normal", false));
+    assert!(!w.matching.sticky_available(&sticky));
+    // Not loaded: the offer goes to the normal queue.
+    w.matching.offer(offer(&sticky, 1, 3, 1));
+    assert_eq!(w.take(&normal).as_deref(), Some("w1"));
+    // A poller was there and left.
+    drop(w.wait(&sticky));
+    assert!(w.matching.sticky_available(&sticky));
+    w.advance(9);
+    assert!(w.matching.sticky_available(&sticky));
+    w.advance(2);
+    assert!(!w.matching.sticky_available(&sticky));
+    // One that waits is there, however long.
+    let waiting = w.wait(&sticky);
+    w.advance(50);
+    assert!(w.matching.sticky_available(&sticky));
+    drop(waiting);
+    // The worker says goodbye: what waits for it moves on, under its old row.
+    w.matching.offer(offer(&sticky, 2, 3, 1));
+    w.matching.unload_sticky(&sticky);
+    assert!(!w.matching.sticky_available(&sticky));
+    let Polled::Handed(Handed::Offer(held)) = w.matching.poll(&normal, poller("p")) else { panic!("it moved") };
+    let queued = held.decided();
+    assert_eq!((queued.row.queue, queued.offer.queue.sticky), (sticky.hash64(), false));
+}
+
+#[test]
+fn pollers_are_shown_for_five_minutes_and_idle_queues_are_forgotten() {
+    let w = world(100);
+    let q = queue("q", false);
+    let waiting = w.wait(&q);
+    w.advance(400);
+    assert_eq!(w.matching.view(&q).pollers, [("p".to_owned(), w.clock.now())]);
+    drop(waiting);
+    w.advance(299);
+    assert_eq!(w.matching.view(&q).pollers.len(), 1);
+    w.advance(2);
+    assert!(w.matching.view(&q).pollers.is_empty());
+    w.advance(31);
+    drop(w.wait(&queue("other", false)));
+    assert_eq!(w.matching.poller_seen(&q), None, "the sweep forgot it");
+}
+
+#[test]
+fn close_answers_waiting_polls_and_new_ones() {
+    let w = world(100);
+    let q = queue("q", false);
+    let mut waiting = w.wait(&q);
+    w.matching.close();
+    assert!(matches!(waiting.handed().now_or_never(), Some(Some(Handed::Closed))));
+    assert!(matches!(w.matching.poll(&q, poller("p")), Polled::Handed(Handed::Closed)));
+}
+
+/// A store with `count` offers of one queue, made in an order that has nothing to do with their slots.
+fn backlog(q: &QueueName, count: u32) -> MemoryStore {
+    let store = MemoryStore::new();
+    let epoch = store.acquire(0).now_or_never().unwrap().unwrap();
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
+    for n in 0..count {
+        put(&mut batch, &offer(q, n, 3, i64::from(n)));
+    }
+    // Another queue's offers lie between.
+    put(&mut batch, &offer(&queue("other", false), count, 3, 0));
+    store.commit(batch).now_or_never().unwrap().unwrap();
+    store
+}
+
+fn put(batch: &mut CommitBatch, o: &Offer) {
+    batch.put(Table::Offer, &keys::offer(o.run.workflow.slot(), &o.key), &OfferRecord::new(o).encode_to_vec());
+}
+
+#[test]
+fn ten_thousand_offers_come_back_in_order_through_a_small_window() {
+    let q = queue("q", false);
+    let store = backlog(&q, 10_000);
+    let matching = Matching::<Started>::new(Arc::new(Hand::default()), Arc::default(), 500);
+    let w = World { clock: Arc::default(), matching };
+    let mut early = w.wait(&q);
+    block_on(w.matching.load(&store, (0, 1024))).unwrap();
+    assert!(handed(&mut early).is_none(), "nothing is handed out before all is read: the order would be wrong");
+    drop(early);
+    w.matching.finish_loading();
+    assert!(w.matching.backlog(&q) <= 500);
+    let mut taken = Vec::new();
+    loop {
+        while let Some(id) = w.take(&q) {
+            taken.push(id);
+            if w.matching.claim_page(q.hash64()) {
+                block_on(w.matching.page(&store, q.hash64()));
+            }
+        }
+        if !w.matching.claim_page(q.hash64()) {
+            break;
+        }
+        block_on(w.matching.page(&store, q.hash64()));
+    }
+    let expected: Vec<_> = (0..10_000).map(|n| format!("w{n}")).collect();
+    assert_eq!(taken.len(), expected.len());
+    assert!(taken == expected, "first difference at {:?}", taken.iter().zip(&expected).position(|(a, b)| a != b));
+}
+
+#[test]
+fn offers_that_come_while_a_page_is_read_are_not_missed() {
+    let q = queue("q", false);
+    let store = backlog(&q, 50);
+    let w = world(40);
+    block_on(w.matching.load(&store, (0, 1024))).unwrap();
+    while w.matching.backlog(&q) > 5 {
+        w.take(&q);
+    }
+    assert!(w.matching.claim_page(q.hash64()));
+    // Committed and offered after the read began, behind everything in memory.
+    w.matching.offer(offer(&q, 1000, 3, 1_000_000));
+    block_on(w.matching.page(&store, q.hash64()));
+    let mut last = None;
+    loop {
+        match w.take(&q) {
+            Some(id) => last = Some(id),
+            None if w.matching.claim_page(q.hash64()) => block_on(w.matching.page(&store, q.hash64())),
+            None => break,
+        }
+    }
+    assert_eq!(last.as_deref(), Some("w1000"));
+}
+
+/// The memory store's futures are ready at once.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    future.now_or_never().expect("nothing here waits")
+}

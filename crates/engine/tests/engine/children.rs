@@ -1,0 +1,96 @@
+use sempre_api::v1::{
+    command::{
+        Command, SignalExternalWorkflowExecutionCommandAttributes, StartChildWorkflowExecutionCommandAttributes, command::Attributes,
+    },
+    common::WorkflowType,
+    enums::{CommandType, WorkflowExecutionStatus},
+    workflowservice::PollWorkflowTaskQueueResponse,
+};
+
+use crate::support::*;
+
+fn child(id: &str) -> Command {
+    let attributes = StartChildWorkflowExecutionCommandAttributes {
+        workflow_id: id.into(),
+        workflow_type: Some(WorkflowType { name: "Child".into() }),
+        task_queue: Some(queue()),
+        ..Default::default()
+    };
+    command(CommandType::StartChildWorkflowExecution, Attributes::StartChildWorkflowExecutionCommandAttributes(Box::new(attributes)))
+}
+
+fn signal_to(id: &str) -> Command {
+    let attributes =
+        SignalExternalWorkflowExecutionCommandAttributes { execution: Some(execution(id, "")), signal_name: "hello".into(), ..Default::default() };
+    command(CommandType::SignalExternalWorkflowExecution, Attributes::SignalExternalWorkflowExecutionCommandAttributes(attributes))
+}
+
+fn id(task: &PollWorkflowTaskQueueResponse) -> &str {
+    &task.workflow_execution.as_ref().unwrap().workflow_id
+}
+
+/// Starts a parent with a child; the parent's task after the child's start, and the child's first task.
+async fn parent_and_child(w: &World) -> (PollWorkflowTaskQueueResponse, PollWorkflowTaskQueueResponse) {
+    w.start("parent").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![child("child")]).await;
+    let (first, second) = (w.poll().await, w.poll().await);
+    if id(&first) == "parent" { (first, second) } else { (second, first) }
+}
+
+#[tokio::test]
+async fn a_child_starts_ends_and_its_parent_hears_of_both() {
+    let w = world().await;
+    let (parent, child) = parent_and_child(&w).await;
+    assert_eq!((id(&parent), id(&child)), ("parent", "child"));
+    assert!(names(&parent.history.unwrap().events().unwrap()).contains(&"CHILD_WORKFLOW_EXECUTION_STARTED"));
+    w.complete(&parent.task_token, vec![]).await;
+    w.complete(&child.task_token, done()).await;
+    let parent = w.poll().await;
+    assert!(names(&parent.history.unwrap().events().unwrap()).contains(&"CHILD_WORKFLOW_EXECUTION_COMPLETED"));
+    w.complete(&parent.task_token, done()).await;
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Outbox).is_empty());
+}
+
+#[tokio::test]
+async fn a_child_whose_id_is_taken_is_not_started() {
+    let w = world().await;
+    w.start("child").await;
+    let taken = w.poll().await;
+    assert_eq!(id(&taken), "child");
+    w.start("parent").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![child("child")]).await;
+    let parent = w.poll().await;
+    assert!(names(&parent.history.unwrap().events().unwrap()).contains(&"START_CHILD_WORKFLOW_EXECUTION_FAILED"));
+}
+
+#[tokio::test]
+async fn a_closing_parent_terminates_its_child() {
+    let w = world().await;
+    let (parent, _child) = parent_and_child(&w).await;
+    w.complete(&parent.task_token, done()).await;
+    w.settle().await;
+    let info = w.describe("child").await.unwrap().workflow_execution_info.unwrap();
+    assert_eq!(info.status, WorkflowExecutionStatus::Terminated as i32);
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Outbox).is_empty());
+}
+
+#[tokio::test]
+async fn signals_go_from_run_to_run() {
+    let w = world().await;
+    w.start("target").await;
+    let target = w.poll().await;
+    w.complete(&target.task_token, vec![]).await;
+    w.start("sender").await;
+    let sender = w.poll().await;
+    w.complete(&sender.task_token, vec![signal_to("target"), signal_to("nobody")]).await;
+    w.settle().await;
+    assert!(w.names("target").await.contains(&"WORKFLOW_EXECUTION_SIGNALED"));
+    let sender = w.names("sender").await;
+    assert!(sender.contains(&"EXTERNAL_WORKFLOW_EXECUTION_SIGNALED"), "{sender:?}");
+    assert!(sender.contains(&"SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED"), "{sender:?}");
+    assert!(w.store.rows(sempre_store::Table::Outbox).is_empty());
+}

@@ -1,0 +1,80 @@
+use std::sync::atomic::Ordering::SeqCst;
+
+use sempre_core::{Refusal, Span};
+
+use crate::support::*;
+
+fn unavailable<T: std::fmt::Debug>(result: Result<T, Refusal>) {
+    assert!(matches!(result, Err(Refusal::Unavailable(_))), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_refused_commit_changes_nothing_and_the_shard_goes_on() {
+    let w = world().await;
+    w.start("a").await;
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("a", "lost").await);
+    assert_eq!(w.engine.stats().commit_failures.get(), 1);
+    assert_eq!(w.names("a").await.len(), 2, "what failed is not to be seen");
+    w.signal("a", "kept").await.unwrap();
+    let task = w.poll().await;
+    assert_eq!(task.history.unwrap().events().unwrap().len(), 4);
+    w.complete(&task.task_token, done()).await;
+}
+
+#[tokio::test]
+async fn a_commit_in_doubt_is_read_again() {
+    let w = world().await;
+    w.store.doubt.store(1, SeqCst);
+    unavailable(w.try_start(start_request("a")).await);
+    // It was committed: its task must not be forgotten, and the repeated call finds it.
+    let task = w.poll().await;
+    assert_eq!(w.start("a").await, task.workflow_execution.unwrap().run_id);
+    w.complete(&task.task_token, done()).await;
+}
+
+#[tokio::test]
+async fn a_poll_whose_task_failed_to_commit_waits_on() {
+    let w = world().await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.try_start(start_request("a")).await);
+    w.settle().await;
+    assert!(!poll.is_finished());
+    w.start("a").await;
+    assert_eq!(soon(poll).await.unwrap().started_event_id, 3);
+}
+
+#[tokio::test]
+async fn timers_and_messages_survive_a_failed_commit() {
+    let w = world().await;
+    w.start("a").await;
+    w.start("b").await;
+    for _ in 0..2 {
+        let task = w.poll().await;
+        w.complete(&task.task_token, vec![timer("t", Span::seconds(5))]).await;
+    }
+    // Both shards fail once.
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("a", "x").await);
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("b", "x").await);
+    w.advance(Span::seconds(5)).await;
+    for _ in 0..2 {
+        let task = w.poll().await;
+        assert!(names(&task.history.unwrap().events().unwrap()).contains(&"TIMER_FIRED"));
+        w.complete(&task.task_token, done()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_broken_store_ends_the_engine() {
+    let w = world().await;
+    w.start("a").await;
+    w.store.broken.store(true, SeqCst);
+    unavailable(w.signal("a", "x").await);
+    assert!(soon(w.engine.fatal()).await.contains("broken"));
+    unavailable(w.signal("a", "x").await);
+    assert!(w.poll().await.task_token.is_empty());
+}

@@ -1,0 +1,148 @@
+use sempre_api::v1::{enums::TaskQueueType, workflowservice::*};
+use sempre_core::{Refusal, Span};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn an_idle_poll_comes_back_empty_in_time() {
+    let w = world().await;
+    let poll = w.poll_beside();
+    w.advance(Span::seconds(59)).await;
+    assert!(!poll.is_finished());
+    w.advance(Span::seconds(1)).await;
+    assert!(soon(poll).await.unwrap().task_token.is_empty());
+    // With a deadline, a second before it.
+    let engine = w.engine.clone();
+    let deadline = w.engine.now() + Span::seconds(10);
+    let poll = tokio::spawn(async move { engine.poll_workflow_task(poll_request(), Some(deadline)).await.unwrap() });
+    w.advance(Span::seconds(9)).await;
+    assert!(soon(poll).await.unwrap().task_token.is_empty());
+    // Without time to wait, at once.
+    let now = w.engine.now();
+    assert!(soon(w.engine.poll_workflow_task(poll_request(), Some(now))).await.unwrap().task_token.is_empty());
+}
+
+#[tokio::test]
+async fn a_poll_that_was_dropped_takes_no_task_with_it() {
+    let w = world().await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    poll.abort();
+    w.settle().await;
+    w.start("a").await;
+    assert_eq!(w.poll().await.workflow_execution.unwrap().workflow_id, "a");
+}
+
+#[tokio::test]
+async fn shutdown_answers_open_polls_and_refuses_new_calls() {
+    let w = world().await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    soon(w.engine.shutdown()).await;
+    assert!(soon(poll).await.unwrap().task_token.is_empty());
+    assert!(matches!(w.try_start(start_request("a")).await, Err(Refusal::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_sticky_worker_gets_the_next_task_with_only_what_is_new() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    let sticky = w.poll_sticky_beside();
+    w.settle().await;
+    w.complete_sticky(&task.task_token, vec![timer("t", Span::seconds(1))]).await;
+    w.advance(Span::seconds(1)).await;
+    let task = soon(sticky).await.unwrap();
+    let events = task.history.unwrap().events().unwrap();
+    assert_eq!(events[0].event_id, 4);
+    assert_eq!(names(&events), ["WORKFLOW_TASK_COMPLETED", "TIMER_STARTED", "TIMER_FIRED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]);
+    w.complete(&task.task_token, done()).await;
+}
+
+#[tokio::test]
+async fn a_sticky_worker_that_is_gone_loses_the_task_to_the_normal_queue_at_once() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![timer("t", Span::seconds(20))]).await;
+    // Nobody has polled the sticky queue.
+    let normal = w.poll_beside();
+    w.advance(Span::seconds(20)).await;
+    let task = soon(normal).await.unwrap();
+    assert_eq!(task.history.unwrap().events().unwrap()[0].event_id, 1, "full history");
+    w.complete(&task.task_token, done()).await;
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+}
+
+#[tokio::test]
+async fn an_offer_moved_before_it_was_written_leaves_no_row() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![timer("t", Span::seconds(20))]).await;
+    // No poller anywhere: the offer is written, under the normal queue.
+    w.advance(Span::seconds(20)).await;
+    assert_eq!(w.store.rows(sempre_store::Table::Offer).len(), 1);
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_says_goodbye_gives_its_tasks_back() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![timer("t", Span::seconds(1))]).await;
+    let sticky = w.poll_sticky_beside();
+    w.settle().await;
+    sticky.abort();
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(w.engine.stats().backlog.get(), 1, "it waits for the sticky worker");
+    let request = ShutdownWorkerRequest { namespace: NAMESPACE.into(), sticky_task_queue: "sticky-1".into(), ..Default::default() };
+    soon(w.engine.shutdown_worker(request)).await.unwrap();
+    let task = w.poll().await;
+    assert_eq!(task.history.unwrap().events().unwrap()[0].event_id, 1);
+    w.complete(&task.task_token, done()).await;
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+}
+
+#[tokio::test]
+async fn describe_task_queue_shows_pollers_and_backlog() {
+    let w = world().await;
+    w.start("a").await;
+    let request = DescribeTaskQueueRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: Some(queue()),
+        task_queue_type: TaskQueueType::Workflow as i32,
+        report_stats: true,
+        ..Default::default()
+    };
+    let description = soon(w.engine.describe_task_queue(request.clone())).await.unwrap();
+    assert_eq!(description.stats.unwrap().approximate_backlog_count, 1);
+    assert!(description.pollers.is_empty());
+    w.poll().await;
+    let description = soon(w.engine.describe_task_queue(request)).await.unwrap();
+    assert_eq!(description.stats.unwrap().approximate_backlog_count, 0);
+    assert_eq!(description.pollers[0].identity, "worker");
+}
+
+#[tokio::test]
+async fn tokens_are_checked() {
+    let w = world().await;
+    let complete = |task_token: &'static [u8]| RespondWorkflowTaskCompletedRequest { task_token: task_token.into(), namespace: NAMESPACE.into(), ..Default::default() };
+    let refusal = |r: Result<_, Refusal>| r.map(drop).unwrap_err();
+    assert_eq!(refusal(w.engine.respond_workflow_task_completed(complete(b"")).await), Refusal::invalid("Task token not set on request."));
+    assert_eq!(refusal(w.engine.respond_workflow_task_completed(complete(b"x")).await), Refusal::invalid("Error deserializing task token."));
+    w.engine.ensure_namespace("other", Span::seconds(3600)).await.unwrap();
+    w.start("a").await;
+    let task = w.poll().await;
+    let other = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, namespace: "other".into(), ..Default::default() };
+    assert_eq!(
+        refusal(w.engine.respond_workflow_task_completed(other).await),
+        Refusal::invalid("Operation requested with a token from a different namespace.")
+    );
+}
