@@ -41,20 +41,6 @@ pub enum DynamicError {
     },
 }
 
-/// What of the configuration is the server's own, and not the core's or the engine's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Behaviour {
-    /// Polls of a worker that shuts down are answered at once, and workers may rely on it
-    /// (`frontend.enableCancelWorkerPollsOnShutdown`).
-    pub polls_complete_on_shutdown: bool,
-}
-
-impl Default for Behaviour {
-    fn default() -> Self {
-        Self { polls_complete_on_shutdown: true }
-    }
-}
-
 impl DynamicConfig {
     /// Parses assignments such as `limit.blobSize.error=1024`.
     pub fn parse<'a>(assignments: impl IntoIterator<Item = &'a str>) -> Result<Self, DynamicError> {
@@ -71,12 +57,12 @@ impl DynamicConfig {
         Ok(config)
     }
 
-    /// Writes the known values into `engine` and `behaviour`; returns the keys that nothing obeys.
-    pub fn apply(&self, engine: &mut Settings, behaviour: &mut Behaviour) -> Result<Vec<String>, DynamicError> {
+    /// Writes the known values into `engine`; returns the keys that nothing obeys.
+    pub fn apply(&self, engine: &mut Settings) -> Result<Vec<String>, DynamicError> {
         let mut unknown = Vec::new();
         for (key, value) in &self.values {
             let entry = Entry { key, value };
-            if !entry.apply_to_limits(&mut engine.limits)? && !entry.apply_to_rest(engine, behaviour)? {
+            if !entry.apply_to_limits(&mut engine.limits)? && !entry.apply_to_waits(engine)? {
                 unknown.push(key.clone());
             }
         }
@@ -121,12 +107,11 @@ impl Entry<'_> {
         Ok(true)
     }
 
-    /// True when the key is another setting of the engine, or one of the server's own.
-    fn apply_to_rest(&self, engine: &mut Settings, behaviour: &mut Behaviour) -> Result<bool, DynamicError> {
+    /// True when the key is one of the waits.
+    fn apply_to_waits(&self, engine: &mut Settings) -> Result<bool, DynamicError> {
         match self.key {
             "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
             "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
-            "frontend.enablecancelworkerpollsonshutdown" => behaviour.polls_complete_on_shutdown = self.switch()?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -191,15 +176,15 @@ fn parse_span(text: &str) -> Option<Span> {
 mod tests {
     use super::*;
 
-    fn apply(assignments: &[&str]) -> Result<(Settings, Behaviour, Vec<String>), DynamicError> {
-        let (mut engine, mut behaviour) = (Settings::default(), Behaviour::default());
-        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut engine, &mut behaviour)?;
-        Ok((engine, behaviour, unknown))
+    fn apply(assignments: &[&str]) -> Result<(Settings, Vec<String>), DynamicError> {
+        let mut engine = Settings::default();
+        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut engine)?;
+        Ok((engine, unknown))
     }
 
     #[test]
     fn known_keys_act_whatever_their_case() {
-        let (engine, behaviour, unknown) = apply(&[
+        let (engine, unknown) = apply(&[
             "limit.blobSize.error=1024",
             "LIMIT.historycount.SuggestContinueAsNew=50",
             "history.MaxBufferedQueryCount=10000",
@@ -207,7 +192,6 @@ mod tests {
             "system.enableActivityEagerExecution=false",
             "matching.longPollExpirationInterval=\"1s\"",
             "history.longPollExpirationInterval = 3",
-            "frontend.enableCancelWorkerPollsOnShutdown=false",
         ])
         .expect("all good");
         assert_eq!(unknown, Vec::<String>::new());
@@ -221,7 +205,6 @@ mod tests {
         };
         assert_eq!(engine.limits, expected);
         assert_eq!((engine.history_wait, engine.poll_wait), (Span::seconds(3), Span::seconds(1)));
-        assert_eq!(behaviour, Behaviour { polls_complete_on_shutdown: false });
     }
 
     #[test]
@@ -232,8 +215,8 @@ mod tests {
             "component.nexusoperations.callback.endpoint.template=\"http://localhost:7243/namespaces/{{.NamespaceName}}/nexus/callback\"",
             "a.key.of.tomorrow={\"deep\":[1,2]}",
         ];
-        let (engine, behaviour, unknown) = apply(&keys).expect("accepted");
-        assert_eq!((engine.limits, behaviour), (Limits::default(), Behaviour::default()));
+        let (engine, unknown) = apply(&keys).expect("accepted");
+        assert_eq!(engine.limits, Limits::default());
         assert_eq!(unknown.len(), keys.len());
     }
 

@@ -44,7 +44,7 @@ impl Frontend {
     pub(crate) fn new(engine: Engine, settings: &ServerSettings) -> Self {
         let limits = settings.engine.limits.clone();
         let id_length_max = limits.id_length_max;
-        let facts = SystemFacts::new(limits, settings.behaviour.clone(), settings.store_name);
+        let facts = SystemFacts::new(limits, settings.store_name);
         Self { engine, facts, id_length_max }
     }
 

@@ -31,7 +31,6 @@ use tokio::{
 
 use crate::{
     connection::{self, ConnectionSettings},
-    dynamic::Behaviour,
     frontend::Frontend,
     router::Router,
 };
@@ -56,8 +55,6 @@ pub struct ServerSettings {
     pub search_attributes: Vec<(String, IndexedValueType)>,
     /// The engine's settings, limits included.
     pub engine: sempre_engine::Settings,
-    /// What else dynamic configuration can change.
-    pub behaviour: Behaviour,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
@@ -72,7 +69,6 @@ impl Default for ServerSettings {
             retention: Span::seconds(24 * 3600),
             search_attributes: Vec::new(),
             engine: sempre_engine::Settings::default(),
-            behaviour: Behaviour::default(),
             connections: ConnectionSettings::default(),
             store_name: "memory",
         }

@@ -9,19 +9,18 @@ use sempre_api::v1::{
 };
 use sempre_core::Limits;
 
-use crate::{SERVER_VERSION, dynamic::Behaviour, frames::MESSAGE_BYTES_MAX};
+use crate::{SERVER_VERSION, client_version, frames::MESSAGE_BYTES_MAX};
 
 /// Answers that do not depend on the request.
 #[derive(Clone, Debug)]
 pub(crate) struct SystemFacts {
     limits: Limits,
-    behaviour: Behaviour,
     store_name: &'static str,
 }
 
 impl SystemFacts {
-    pub(crate) fn new(limits: Limits, behaviour: Behaviour, store_name: &'static str) -> Self {
-        Self { limits, behaviour, store_name }
+    pub(crate) fn new(limits: Limits, store_name: &'static str) -> Self {
+        Self { limits, store_name }
     }
 
     pub(crate) fn system_info(&self) -> GetSystemInfoResponse {
@@ -46,7 +45,7 @@ impl SystemFacts {
     }
 
     pub(crate) fn cluster_info(&self) -> GetClusterInfoResponse {
-        let clients = crate::client_version::SUPPORTED_CLIENTS.iter();
+        let clients = client_version::SUPPORTED_CLIENTS.iter();
         GetClusterInfoResponse {
             supported_clients: clients.map(|(name, range)| ((*name).to_owned(), (*range).to_owned())).collect(),
             server_version: SERVER_VERSION.into(),
@@ -71,11 +70,8 @@ impl SystemFacts {
 
     /// Fills in what holds for every namespace of this server.
     pub(crate) fn complete(&self, info: &mut NamespaceInfo) {
-        info.capabilities = Some(namespace_info::Capabilities {
-            eager_workflow_start: self.limits.eager_start,
-            worker_poll_complete_on_shutdown: self.behaviour.polls_complete_on_shutdown,
-            ..namespace_info::Capabilities::default()
-        });
+        info.capabilities =
+            Some(namespace_info::Capabilities { eager_workflow_start: self.limits.eager_start, ..namespace_info::Capabilities::default() });
         info.limits = Some(namespace_info::Limits {
             blob_size_limit_error: as_i64(self.limits.blob_size_max),
             memo_size_limit_error: as_i64(self.limits.memo_size_max),

@@ -28,7 +28,7 @@ impl DynamicOptions {
     /// Writes the values into `settings`.
     pub(crate) fn apply(&self, settings: &mut ServerSettings) -> Result<(), Failure> {
         let config = DynamicConfig::parse(self.values.iter().map(String::as_str)).map_err(Failure::new)?;
-        let unknown = config.apply(&mut settings.engine, &mut settings.behaviour).map_err(Failure::new)?;
+        let unknown = config.apply(&mut settings.engine).map_err(Failure::new)?;
         for key in unknown {
             tracing::warn!(key, "nothing obeys this dynamic configuration here; it is ignored");
         }

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use sempre_api::v1::{
     taskqueue::TaskQueue,
-    workflowservice::{PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse},
+    workflowservice::{
+        PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+        workflow_service_client::WorkflowServiceClient,
+    },
 };
 use sempre_core::Span;
 use sempre_server::ServerSettings;
-use tonic::{Code, Request};
+use tonic::{Code, Request, transport::Endpoint};
 
-use crate::support::TestServer;
+use crate::support::{TestServer, until};
 
 pub(crate) fn poll(timeout: Option<Duration>) -> Request<PollWorkflowTaskQueueRequest> {
     let mut request = Request::new(PollWorkflowTaskQueueRequest {
@@ -50,4 +53,27 @@ async fn the_longest_wait_of_a_poll_is_a_setting() {
     let server = TestServer::start_with(settings).await;
     let answer = server.workflow().poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await;
     assert_eq!(answer.expect("in time").into_inner(), PollWorkflowTaskQueueResponse::default());
+}
+
+#[tokio::test]
+async fn a_poll_ends_when_its_caller_gives_it_up_or_is_gone() {
+    let server = TestServer::start().await;
+    let pollers = || server.engine.stats().pollers.get();
+
+    let mut client = server.workflow();
+    let given_up = tokio::spawn(async move { client.poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await });
+    until(|| pollers() == 1).await;
+    given_up.abort();
+    until(|| pollers() == 0).await;
+
+    // A connection of its own, broken off without a word: the task owns all that holds it.
+    let url = server.url.clone();
+    let gone = tokio::spawn(async move {
+        let channel = Endpoint::new(url).expect("a URL").connect().await.expect("connects");
+        let mut client = WorkflowServiceClient::new(channel);
+        client.poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await
+    });
+    until(|| pollers() == 1).await;
+    gone.abort();
+    until(|| pollers() == 0).await;
 }

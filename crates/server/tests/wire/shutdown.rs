@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{polls::poll, support::TestServer};
+use crate::{
+    polls::poll,
+    support::{TestServer, until},
+};
 
 /// Long enough for a slow machine; a bug would wait for the poll's minute.
 const SOON: Duration = Duration::from_secs(8);
@@ -21,8 +24,7 @@ async fn a_waiting_poll_is_answered_empty_and_the_server_stops() {
     let server = TestServer::start().await;
     let mut client = server.workflow();
     let waiting = tokio::spawn(async move { client.poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await });
-    // The poll shares the connection with this call, which is answered: the poll has been sent.
-    server.workflow().get_system_info(GetSystemInfoRequest {}).await.expect("answers");
+    until(|| server.engine.stats().pollers.get() == 1).await;
     let channel = server.channel.clone();
     let stopped = server.stop();
     let answer = timeout(SOON, waiting).await.expect("soon").expect("no panic").expect("an answer, not a broken connection");

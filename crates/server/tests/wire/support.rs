@@ -11,6 +11,7 @@ use sempre_api::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,
     },
 };
+use sempre_engine::Engine;
 use sempre_server::{Server, ServerError, ServerSettings};
 use sempre_store::memory::MemoryStore;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -24,6 +25,7 @@ use tonic::{
 
 /// A running server; stops when told to or dropped.
 pub(crate) struct TestServer {
+    pub(crate) engine: Engine,
     pub(crate) channel: Channel,
     pub(crate) url: String,
     stop: oneshot::Sender<()>,
@@ -38,6 +40,7 @@ impl TestServer {
     pub(crate) async fn start_with(mut settings: ServerSettings) -> Self {
         settings.address.set_port(0);
         let server = Server::bind(settings, Arc::new(MemoryStore::new())).await.expect("the server starts");
+        let engine = server.engine().clone();
         let url = format!("http://{}", server.local_addr());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(async {
@@ -45,7 +48,7 @@ impl TestServer {
             let _ = stopped.await;
         }));
         let channel = Endpoint::new(url.clone()).expect("a URL").connect().await.expect("the server answers");
-        Self { channel, url, stop, served }
+        Self { engine, channel, url, stop, served }
     }
 
     pub(crate) fn workflow(&self) -> WorkflowServiceClient<Channel> {
@@ -60,6 +63,13 @@ impl TestServer {
     pub(crate) fn stop(self) -> JoinHandle<Result<(), ServerError>> {
         self.stop.send(()).expect("the server runs");
         self.served
+    }
+}
+
+/// Waits until `condition` holds; a bug waits for ever, and the test runner ends it.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
     }
 }
 
