@@ -275,6 +275,7 @@ fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEv
 fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
     task::clear(step);
     activity::drop_all(step);
+    child::apply_close_policies(step);
     let retention = step.cx.namespace.retention;
     let now = step.now();
     let progress = &mut step.run.state.progress;
@@ -284,7 +285,6 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
     progress.main.held = false;
     progress.main.delete_at = (now + retention).0;
     query::release_all(step);
-    child::apply_close_policies(step);
     if !continues {
         report_to_parent(step, event);
     }

@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
 use sempre_api::v1::{
-    common::WorkflowType,
+    common::{Payloads, WorkflowType},
     enums::{QueryRejectCondition, QueryResultType, TaskQueueKind, WorkflowExecutionStatus},
     query::{WorkflowQuery, WorkflowQueryResult},
     taskqueue::TaskQueue,
@@ -66,14 +66,20 @@ pub(crate) fn drop_query(step: &mut Step<'_, '_>, id: u64) -> Result<Result<Repl
     Ok(Ok(Reply::Done))
 }
 
-/// Hands the results of a completed task to those who asked.
-pub(crate) fn answer(step: &mut Step<'_, '_>, results: BTreeMap<String, WorkflowQueryResult>) {
+/// A query that a completed task has answered.
+pub(crate) struct Answered {
+    id: u64,
+    query: Box<WorkflowQuery>,
+    answer: Result<Option<Payloads>, Refusal>,
+}
+
+/// Takes the queries that a completion answers out of those that wait.
+pub(crate) fn take_answered(step: &mut Step<'_, '_>, results: BTreeMap<String, WorkflowQueryResult>) -> Vec<Answered> {
     let limit = step.cx.limits.blob_size_max;
+    let mut answered = Vec::new();
     for (key, result) in results {
         let Ok(id) = key.parse::<u64>() else { continue };
-        if step.run.queries.remove(&id).is_none() {
-            continue;
-        }
+        let Some(query) = step.run.queries.remove(&id) else { continue };
         let too_large = result.answer.as_ref().is_some_and(|a| prost::Message::encoded_len(a) > limit);
         let answer = if too_large {
             Err(Refusal::QueryFailed { message: crate::refusal::text::BLOB_TOO_LARGE.into(), failure: None })
@@ -82,8 +88,19 @@ pub(crate) fn answer(step: &mut Step<'_, '_>, results: BTreeMap<String, Workflow
         } else {
             Err(Refusal::QueryFailed { message: result.error_message, failure: result.failure.map(Box::new) })
         };
-        step.out.query_answers.push((id, answer));
+        answered.push(Answered { id, query, answer });
     }
+    answered
+}
+
+/// Hands the answers to those who asked.
+pub(crate) fn answer(step: &mut Step<'_, '_>, answered: Vec<Answered>) {
+    step.out.query_answers.extend(answered.into_iter().map(|a| (a.id, a.answer)));
+}
+
+/// The completion was refused: its answers do not count, the queries wait on.
+pub(crate) fn put_back(step: &mut Step<'_, '_>, answered: Vec<Answered>) {
+    step.run.queries.extend(answered.into_iter().map(|a| (a.id, a.query)));
 }
 
 /// No task will carry the waiting queries: they go to a worker directly, or are refused if the run

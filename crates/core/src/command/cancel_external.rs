@@ -50,7 +50,7 @@ pub(super) fn apply(
         step.buffer(Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(
             RequestCancelExternalWorkflowExecutionFailedEventAttributes {
                 cause: CancelExternalWorkflowExecutionFailedCause::ExternalWorkflowExecutionNotFound as i32,
-                workflow_task_completed_event_id: completion.completed_event_id,
+                workflow_task_completed_event_id: 0,
                 namespace,
                 namespace_id,
                 workflow_execution: Some(execution),

@@ -127,18 +127,13 @@ fn refuse_close_over_buffer(step: &Step<'_, '_>, completion: &Completion) -> Res
 /// a request to itself (answered after the commit if it went the usual way) do not hold up a close.
 fn unseen(step: &Step<'_, '_>, completion: &Completion) -> bool {
     let own = |attributes: &EventAttributes| {
-        let completed_event_id = match attributes {
-            EventAttributes::SignalExternalWorkflowExecutionFailedEventAttributes(a) => a.workflow_task_completed_event_id,
-            EventAttributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
-                a.workflow_task_completed_event_id
-            }
-            // Cancelled by this completion before it was started.
-            EventAttributes::ActivityTaskCanceledEventAttributes(a) => {
-                return a.latest_cancel_requested_event_id > completion.completed_event_id;
-            }
+        let made_by = match attributes {
+            EventAttributes::SignalExternalWorkflowExecutionFailedEventAttributes(a) => a.initiated_event_id,
+            EventAttributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => a.initiated_event_id,
+            EventAttributes::ActivityTaskCanceledEventAttributes(a) => a.latest_cancel_requested_event_id,
             _ => return false,
         };
-        completed_event_id == completion.completed_event_id
+        made_by > completion.completed_event_id
     };
     !step.run.state.progress.buffer.events.iter().all(|e| e.attributes.as_ref().is_some_and(own))
 }

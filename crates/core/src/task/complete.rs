@@ -59,11 +59,14 @@ pub(crate) fn complete(
     };
     completion.completed_event_id = write_completed(step, &task, &request);
     step.run.state.progress.main.sticky = sticky(&request);
+    // Before the commands: a run that closes releases the queries that nobody has answered.
+    let answered = query::take_answered(step, core::mem::take(&mut request.query_results));
     for command in core::mem::take(&mut request.commands) {
         if !step.run.is_open() {
             break;
         }
         if let Err(failure) = command::apply(step, &mut completion, command) {
+            query::put_back(step, answered);
             return match saved {
                 Some(saved) => commands_failed(step, *saved, &task, &request, failure),
                 None => Err(Refusal::invalid(failure_text(&failure))),
@@ -76,7 +79,7 @@ pub(crate) fn complete(
     } else {
         Vec::new()
     };
-    query::answer(step, core::mem::take(&mut request.query_results));
+    query::answer(step, answered);
     let inline = next_task(step, &task, &request, &completion, heartbeat);
     let mut answer = RespondWorkflowTaskCompletedResponse { activity_tasks, ..Default::default() };
     let window = inline.map(|(task, window)| {

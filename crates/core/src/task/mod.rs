@@ -316,6 +316,21 @@ pub(crate) fn reset_sticky(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refu
     if step.run.state.progress.main.sticky.take().is_some() {
         step.touch();
     }
+    let waits = step.run.state.progress.main.task.as_ref().is_some_and(|t| !t.is_started() && t.sticky().is_some());
+    if waits {
+        withdraw_offer(step);
+        let (now, stamp) = (step.now(), step.next_stamp());
+        let normal: String = step.run.state.derived.start.task_queue().into();
+        if let Some(task) = step.run.state.progress.main.task.as_mut() {
+            task.sticky_timeout = 0;
+            task.queue = normal.clone();
+            task.stamp = stamp;
+            task.offered_at = now.0;
+            let id = task.scheduled_event_id;
+            let (queue, priority) = (step.queue(&normal, QueueKind::Workflow, false), step.workflow_priority());
+            step.offer(queue, String::new(), id, stamp, priority);
+        }
+    }
     Ok(Ok(Reply::Done))
 }
 
