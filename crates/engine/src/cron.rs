@@ -230,7 +230,23 @@ mod tests {
 
     #[test]
     fn invalid() {
-        for spec in ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 7", "5-1 * * * *", "*/0 * * * *", "@never", "@every", "@every x", "CRON_TZ=Mars/Base 0 * * * *", "a * * * *"] {
+        for spec in [
+            "",
+            "* * * *",
+            "* * * * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "* * * 13 *",
+            "* * * * 7",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "@never",
+            "@every",
+            "@every x",
+            "CRON_TZ=Mars/Base 0 * * * *",
+            "a * * * *",
+        ] {
             assert_eq!(Cron.next(spec, Timestamp(0)), Err(InvalidCron), "{spec}");
         }
     }

@@ -59,7 +59,13 @@ impl Engine {
     /// Takes ownership of the store's shards and serves. Reading what the last process left goes on beside.
     ///
     /// `seed` must differ from process to process, except in simulations.
-    pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, seed: u64, settings: Settings) -> Result<Engine, OpenError> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+        seed: u64,
+        settings: Settings,
+    ) -> Result<Engine, OpenError> {
         if settings.shards == 0 || settings.shards > u32::from(SLOT_COUNT) {
             return Err(OpenError::Settings("there must be 1 to 1024 shards"));
         }

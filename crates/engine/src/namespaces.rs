@@ -176,7 +176,11 @@ impl Namespaces {
     }
 
     /// Changes a namespace; `change` sees the newest record.
-    pub(crate) async fn update(&self, id: NamespaceId, change: impl FnOnce(&mut NamespaceRecord) -> Result<(), Refusal>) -> Result<Arc<Namespace>, Refusal> {
+    pub(crate) async fn update(
+        &self,
+        id: NamespaceId,
+        change: impl FnOnce(&mut NamespaceRecord) -> Result<(), Refusal>,
+    ) -> Result<Arc<Namespace>, Refusal> {
         let mut fence = self.writer.lock().await;
         let gone = || Refusal::NamespaceNotFound(format!("{}", id));
         let mut record = self.by_id(id).ok_or_else(gone)?.record.clone();
@@ -223,7 +227,13 @@ mod tests {
     use sempre_store::memory::MemoryStore;
 
     fn record(n: u8, name: &str) -> NamespaceRecord {
-        NamespaceRecord { id: Bytes::copy_from_slice(&[n; 16]), name: name.into(), state: REGISTERED, retention: RETENTION_MIN.0, ..Default::default() }
+        NamespaceRecord {
+            id: Bytes::copy_from_slice(&[n; 16]),
+            name: name.into(),
+            state: REGISTERED,
+            retention: RETENTION_MIN.0,
+            ..Default::default()
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The wall clock and tokio's spawner.
+#![expect(clippy::disallowed_methods, reason = "this is where the engine's time and tasks come from")]
 
 use std::{
     sync::atomic::{AtomicI64, Ordering},

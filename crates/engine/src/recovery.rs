@@ -12,10 +12,7 @@ use sempre_core::{
 };
 use sempre_store::{StoreError, Table};
 
-use crate::{
-    shard::message::Message,
-    shared::Shared,
-};
+use crate::{shard::message::Message, shared::Shared};
 
 /// Rows read at once.
 const ROWS: usize = 500;

@@ -84,7 +84,12 @@ impl Shared {
     }
 
     /// Asks and expects a reply of core.
-    pub(crate) async fn ask_reply(&self, workflow: WorkflowKey, run: Option<RunId>, ask: Ask) -> Result<(RunId, Reply, Option<Page>), Refusal> {
+    pub(crate) async fn ask_reply(
+        &self,
+        workflow: WorkflowKey,
+        run: Option<RunId>,
+        ask: Ask,
+    ) -> Result<(RunId, Reply, Option<Page>), Refusal> {
         let answer = self.ask(workflow, run, ask).await?;
         match answer.body {
             Body::Reply(reply, page) => Ok((answer.run, reply, page)),
@@ -93,7 +98,12 @@ impl Shared {
     }
 
     /// Applies an input.
-    pub(crate) async fn apply(&self, workflow: WorkflowKey, run: Option<RunId>, input: Input) -> Result<(RunId, Reply, Option<Page>), Refusal> {
+    pub(crate) async fn apply(
+        &self,
+        workflow: WorkflowKey,
+        run: Option<RunId>,
+        input: Input,
+    ) -> Result<(RunId, Reply, Option<Page>), Refusal> {
         self.ask_reply(workflow, run, Ask::Apply(input)).await
     }
 

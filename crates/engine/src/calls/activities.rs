@@ -1,5 +1,6 @@
 //! What workers and clients answer to activity tasks, by token or by id.
 
+use sempre_api::v1::failure::Failure;
 use sempre_api::v1::{
     failure::failure::FailureInfo,
     workflowservice::{
@@ -11,7 +12,6 @@ use sempre_api::v1::{
         RespondActivityTaskFailedResponse,
     },
 };
-use sempre_api::v1::failure::Failure;
 use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget};
 
 use super::{by_ids, check_identity};
@@ -46,7 +46,10 @@ impl Engine {
     }
 
     /// `RespondActivityTaskCompleted`.
-    pub async fn respond_activity_task_completed(&self, request: RespondActivityTaskCompletedRequest) -> Result<RespondActivityTaskCompletedResponse, Refusal> {
+    pub async fn respond_activity_task_completed(
+        &self,
+        request: RespondActivityTaskCompletedRequest,
+    ) -> Result<RespondActivityTaskCompletedResponse, Refusal> {
         let (workflow, run, target) = self.by_token(&request.task_token, &request.namespace, &request.identity)?;
         let input = Input::CompleteActivity { target, result: request.result, identity: request.identity };
         self.shared.apply(workflow, run, input).await?;
@@ -58,13 +61,20 @@ impl Engine {
         &self,
         request: RespondActivityTaskCompletedByIdRequest,
     ) -> Result<RespondActivityTaskCompletedByIdResponse, Refusal> {
-        let (workflow, run, target) = self.by_id(&request.namespace, request.workflow_id, &request.run_id, request.activity_id, &request.identity)?;
+        let (workflow, run, target) =
+            self.by_id(&request.namespace, request.workflow_id, &request.run_id, request.activity_id, &request.identity)?;
         let input = Input::CompleteActivity { target, result: request.result, identity: request.identity };
         self.shared.apply(workflow, run, input).await?;
         Ok(RespondActivityTaskCompletedByIdResponse::default())
     }
 
-    async fn fail(&self, (workflow, run, target): Target, failure: Option<Failure>, last_heartbeat_details: Option<sempre_api::v1::common::Payloads>, identity: String) -> Result<Vec<Failure>, Refusal> {
+    async fn fail(
+        &self,
+        (workflow, run, target): Target,
+        failure: Option<Failure>,
+        last_heartbeat_details: Option<sempre_api::v1::common::Payloads>,
+        identity: String,
+    ) -> Result<Vec<Failure>, Refusal> {
         check_failure(failure.as_ref())?;
         let input = Input::FailActivity { target, failure: failure.map(Box::new), last_heartbeat_details, identity };
         match self.shared.apply(workflow, run, input).await?.1 {
@@ -75,21 +85,30 @@ impl Engine {
     }
 
     /// `RespondActivityTaskFailed`.
-    pub async fn respond_activity_task_failed(&self, request: RespondActivityTaskFailedRequest) -> Result<RespondActivityTaskFailedResponse, Refusal> {
+    pub async fn respond_activity_task_failed(
+        &self,
+        request: RespondActivityTaskFailedRequest,
+    ) -> Result<RespondActivityTaskFailedResponse, Refusal> {
         let target = self.by_token(&request.task_token, &request.namespace, &request.identity)?;
         let failures = self.fail(target, request.failure, request.last_heartbeat_details, request.identity).await?;
         Ok(RespondActivityTaskFailedResponse { failures })
     }
 
     /// `RespondActivityTaskFailedById`.
-    pub async fn respond_activity_task_failed_by_id(&self, request: RespondActivityTaskFailedByIdRequest) -> Result<RespondActivityTaskFailedByIdResponse, Refusal> {
+    pub async fn respond_activity_task_failed_by_id(
+        &self,
+        request: RespondActivityTaskFailedByIdRequest,
+    ) -> Result<RespondActivityTaskFailedByIdResponse, Refusal> {
         let target = self.by_id(&request.namespace, request.workflow_id, &request.run_id, request.activity_id, &request.identity)?;
         let failures = self.fail(target, request.failure, request.last_heartbeat_details, request.identity).await?;
         Ok(RespondActivityTaskFailedByIdResponse { failures })
     }
 
     /// `RespondActivityTaskCanceled`.
-    pub async fn respond_activity_task_canceled(&self, request: RespondActivityTaskCanceledRequest) -> Result<RespondActivityTaskCanceledResponse, Refusal> {
+    pub async fn respond_activity_task_canceled(
+        &self,
+        request: RespondActivityTaskCanceledRequest,
+    ) -> Result<RespondActivityTaskCanceledResponse, Refusal> {
         let (workflow, run, target) = self.by_token(&request.task_token, &request.namespace, &request.identity)?;
         let input = Input::CancelActivity { target, details: request.details, identity: request.identity };
         self.shared.apply(workflow, run, input).await?;
@@ -101,13 +120,19 @@ impl Engine {
         &self,
         request: RespondActivityTaskCanceledByIdRequest,
     ) -> Result<RespondActivityTaskCanceledByIdResponse, Refusal> {
-        let (workflow, run, target) = self.by_id(&request.namespace, request.workflow_id, &request.run_id, request.activity_id, &request.identity)?;
+        let (workflow, run, target) =
+            self.by_id(&request.namespace, request.workflow_id, &request.run_id, request.activity_id, &request.identity)?;
         let input = Input::CancelActivity { target, details: request.details, identity: request.identity };
         self.shared.apply(workflow, run, input).await?;
         Ok(RespondActivityTaskCanceledByIdResponse::default())
     }
 
-    async fn heartbeat(&self, (workflow, run, target): Target, details: Option<sempre_api::v1::common::Payloads>, identity: String) -> Result<(bool, bool, bool), Refusal> {
+    async fn heartbeat(
+        &self,
+        (workflow, run, target): Target,
+        details: Option<sempre_api::v1::common::Payloads>,
+        identity: String,
+    ) -> Result<(bool, bool, bool), Refusal> {
         match self.shared.apply(workflow, run, Input::Heartbeat { target, details, identity }).await?.1 {
             Reply::Heartbeat { cancel_requested, paused, reset } => Ok((cancel_requested, paused, reset)),
             _ => Err(internal("a heartbeat")),
@@ -115,14 +140,20 @@ impl Engine {
     }
 
     /// `RecordActivityTaskHeartbeat`.
-    pub async fn record_activity_heartbeat(&self, request: RecordActivityTaskHeartbeatRequest) -> Result<RecordActivityTaskHeartbeatResponse, Refusal> {
+    pub async fn record_activity_heartbeat(
+        &self,
+        request: RecordActivityTaskHeartbeatRequest,
+    ) -> Result<RecordActivityTaskHeartbeatResponse, Refusal> {
         let target = self.by_token(&request.task_token, &request.namespace, &request.identity)?;
         let (cancel_requested, activity_paused, activity_reset) = self.heartbeat(target, request.details, request.identity).await?;
         Ok(RecordActivityTaskHeartbeatResponse { cancel_requested, activity_paused, activity_reset })
     }
 
     /// `RecordActivityTaskHeartbeatById`.
-    pub async fn record_activity_heartbeat_by_id(&self, request: RecordActivityTaskHeartbeatByIdRequest) -> Result<RecordActivityTaskHeartbeatByIdResponse, Refusal> {
+    pub async fn record_activity_heartbeat_by_id(
+        &self,
+        request: RecordActivityTaskHeartbeatByIdRequest,
+    ) -> Result<RecordActivityTaskHeartbeatByIdResponse, Refusal> {
         let target = self.by_id(&request.namespace, request.workflow_id, &request.run_id, request.activity_id, &request.identity)?;
         let (cancel_requested, activity_paused, activity_reset) = self.heartbeat(target, request.details, request.identity).await?;
         Ok(RecordActivityTaskHeartbeatByIdResponse { cancel_requested, activity_paused, activity_reset })

@@ -1,5 +1,7 @@
 //! Long polls for tasks (spec 05 §2, §12).
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use sempre_api::{
     History,
@@ -7,7 +9,9 @@ use sempre_api::{
         common::{WorkerVersionCapabilities, WorkerVersionStamp},
         enums::TaskQueueKind,
         taskqueue::TaskQueue,
-        workflowservice::{PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse},
+        workflowservice::{
+            PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+        },
     },
 };
 use sempre_core::{
@@ -59,7 +63,11 @@ fn version(capabilities: Option<WorkerVersionCapabilities>, binary_checksum: Str
 impl Engine {
     /// `PollWorkflowTaskQueue`. Empty (no token) when no task came in time.
     #[allow(deprecated, reason = "the old version fields are what workers still send")]
-    pub async fn poll_workflow_task(&self, request: PollWorkflowTaskQueueRequest, deadline: Option<Timestamp>) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
+    pub async fn poll_workflow_task(
+        &self,
+        request: PollWorkflowTaskQueueRequest,
+        deadline: Option<Timestamp>,
+    ) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
@@ -83,7 +91,11 @@ impl Engine {
 
     /// `PollActivityTaskQueue`. Empty (no token) when no task came in time.
     #[allow(deprecated, reason = "the old version fields are what workers still send")]
-    pub async fn poll_activity_task(&self, request: PollActivityTaskQueueRequest, deadline: Option<Timestamp>) -> Result<PollActivityTaskQueueResponse, Refusal> {
+    pub async fn poll_activity_task(
+        &self,
+        request: PollActivityTaskQueueRequest,
+        deadline: Option<Timestamp>,
+    ) -> Result<PollActivityTaskQueueResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
@@ -132,8 +144,12 @@ impl Engine {
                 Handed::Started(started) => return Ok(Some(Task::Started(started))),
                 Handed::Query(held) => return Ok(Some(Task::Query(held))),
                 Handed::Offer(held) => {
-                    if let Some(started) = self.start_task(held, poller.clone()).await? {
-                        return Ok(Some(Task::Started(started)));
+                    match self.start_task(held, poller.clone()).await {
+                        Ok(Some(started)) => return Ok(Some(Task::Started(started))),
+                        Ok(None) => {}
+                        // The offer is in its queue again; a worker need not hear why.
+                        Err(_) if shared.stopping.load(Ordering::Acquire) => return Ok(None),
+                        Err(refusal) => return Err(refusal),
                     }
                 }
             }

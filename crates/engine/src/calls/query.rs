@@ -38,7 +38,11 @@ enum Waited {
 
 impl Engine {
     /// `QueryWorkflow`; `deadline` is when the caller gives up.
-    pub async fn query_workflow(&self, request: QueryWorkflowRequest, deadline: Option<Timestamp>) -> Result<QueryWorkflowResponse, Refusal> {
+    pub async fn query_workflow(
+        &self,
+        request: QueryWorkflowRequest,
+        deadline: Option<Timestamp>,
+    ) -> Result<QueryWorkflowResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
         let query = request.query.ok_or_else(|| Refusal::invalid("WorkflowQuery is not set on request."))?;
@@ -90,7 +94,13 @@ impl Engine {
     }
 
     /// Asks the worker that holds the run, then anyone on the normal queue.
-    async fn ask_worker(&self, asker: &mut Asker, key: RunKey, route: QueryRoute, until: Timestamp) -> Result<Option<sempre_api::v1::common::Payloads>, Refusal> {
+    async fn ask_worker(
+        &self,
+        asker: &mut Asker,
+        key: RunKey,
+        route: QueryRoute,
+        until: Timestamp,
+    ) -> Result<Option<sempre_api::v1::common::Payloads>, Refusal> {
         let route = Arc::new(route);
         if let Some((queue, wait)) = &route.sticky {
             if self.shared.matching.sticky_available(queue) {
@@ -103,8 +113,7 @@ impl Engine {
                 if self.now() >= until {
                     return Err(timed_out());
                 }
-                // A worker that takes it now would answer a question that is asked again elsewhere.
-                asker.listen_again();
+                // Should the first worker answer after all, its answer is as good as another's.
             }
             if let Err(refusal) = self.shared.apply_to(key.clone(), Input::ResetSticky).await {
                 tracing::debug!(?refusal, "stickiness of a queried run could not be reset");
@@ -133,7 +142,10 @@ impl Engine {
     }
 
     /// `RespondQueryTaskCompleted`.
-    pub async fn respond_query_task_completed(&self, request: RespondQueryTaskCompletedRequest) -> Result<RespondQueryTaskCompletedResponse, Refusal> {
+    pub async fn respond_query_task_completed(
+        &self,
+        request: RespondQueryTaskCompletedRequest,
+    ) -> Result<RespondQueryTaskCompletedResponse, Refusal> {
         if request.task_token.is_empty() {
             return Err(Refusal::invalid("Task token not set on request."));
         }

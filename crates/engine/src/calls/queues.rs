@@ -37,14 +37,20 @@ impl Engine {
         pollers.sort_by_key(|(_, seen)| std::cmp::Reverse(*seen));
         let pollers = pollers
             .into_iter()
-            .map(|(identity, seen)| PollerInfo { identity, last_access_time: Some(seen.to_api()), rate_per_second: 100_000.0, ..Default::default() })
+            .map(|(identity, seen)| PollerInfo {
+                identity,
+                last_access_time: Some(seen.to_api()),
+                rate_per_second: 100_000.0,
+                ..Default::default()
+            })
             .collect();
         let stats = request.report_stats.then(|| TaskQueueStats {
             approximate_backlog_count: backlog,
             approximate_backlog_age: Some(view.oldest.map_or(sempre_core::Span::ZERO, |t| now.since(t)).to_api()),
             ..Default::default()
         });
-        let task_queue_status = request.include_task_queue_status.then(|| TaskQueueStatus { backlog_count_hint: backlog, ..Default::default() });
+        let task_queue_status =
+            request.include_task_queue_status.then(|| TaskQueueStatus { backlog_count_hint: backlog, ..Default::default() });
         Ok(DescribeTaskQueueResponse { pollers, stats, task_queue_status, ..Default::default() })
     }
 }

@@ -84,7 +84,10 @@ impl Engine {
     }
 
     /// `OperatorService.RemoveSearchAttributes`.
-    pub async fn remove_search_attributes(&self, request: RemoveSearchAttributesRequest) -> Result<RemoveSearchAttributesResponse, Refusal> {
+    pub async fn remove_search_attributes(
+        &self,
+        request: RemoveSearchAttributesRequest,
+    ) -> Result<RemoveSearchAttributesResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         if request.search_attributes.is_empty() {
             return Err(not_set());

@@ -1,7 +1,8 @@
 //! What workers answer to workflow tasks.
 
 use sempre_api::v1::workflowservice::{
-    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse,
 };
 use sempre_core::{Input, Refusal, Reply};
 
@@ -9,7 +10,10 @@ use crate::{Engine, shared::internal};
 
 impl Engine {
     /// `RespondWorkflowTaskCompleted`.
-    pub async fn respond_workflow_task_completed(&self, request: RespondWorkflowTaskCompletedRequest) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
+    pub async fn respond_workflow_task_completed(
+        &self,
+        request: RespondWorkflowTaskCompletedRequest,
+    ) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
         let (_, reply, page) = self.shared.apply_to(key.clone(), Input::CompleteWorkflowTask(token, Box::new(request))).await?;
         let Reply::WorkflowTaskCompleted { mut response, inline } = reply else { return Err(internal("a completed task")) };
@@ -22,7 +26,10 @@ impl Engine {
     }
 
     /// `RespondWorkflowTaskFailed`.
-    pub async fn respond_workflow_task_failed(&self, request: RespondWorkflowTaskFailedRequest) -> Result<RespondWorkflowTaskFailedResponse, Refusal> {
+    pub async fn respond_workflow_task_failed(
+        &self,
+        request: RespondWorkflowTaskFailedRequest,
+    ) -> Result<RespondWorkflowTaskFailedResponse, Refusal> {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
         self.shared.apply_to(key, Input::FailWorkflowTask(token, Box::new(request))).await?;
         Ok(RespondWorkflowTaskFailedResponse::default())

@@ -43,7 +43,10 @@ impl Engine {
     }
 
     /// `SignalWithStartWorkflowExecution`.
-    pub async fn signal_with_start(&self, request: SignalWithStartWorkflowExecutionRequest) -> Result<SignalWithStartWorkflowExecutionResponse, Refusal> {
+    pub async fn signal_with_start(
+        &self,
+        request: SignalWithStartWorkflowExecutionRequest,
+    ) -> Result<SignalWithStartWorkflowExecutionResponse, Refusal> {
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
         let signal = SignalRequest {
@@ -86,7 +89,12 @@ impl Engine {
         };
         let input = StartInput { request: Box::new(start), signal: Some(Box::new(signal)), child_of: None };
         let response = self.start(workflow, input).await?;
-        Ok(SignalWithStartWorkflowExecutionResponse { run_id: response.run_id, started: response.started, signal_link: response.link, first_execution_run_id: response.first_execution_run_id })
+        Ok(SignalWithStartWorkflowExecutionResponse {
+            run_id: response.run_id,
+            started: response.started,
+            signal_link: response.link,
+            first_execution_run_id: response.first_execution_run_id,
+        })
     }
 
     /// `SignalWorkflowExecution`.
@@ -105,7 +113,10 @@ impl Engine {
     }
 
     /// `RequestCancelWorkflowExecution`.
-    pub async fn request_cancel(&self, request: RequestCancelWorkflowExecutionRequest) -> Result<RequestCancelWorkflowExecutionResponse, Refusal> {
+    pub async fn request_cancel(
+        &self,
+        request: RequestCancelWorkflowExecutionRequest,
+    ) -> Result<RequestCancelWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution)?;
         let cancel = CancelRequest {
@@ -175,7 +186,10 @@ impl Engine {
     }
 
     /// `GetWorkflowExecutionHistoryReverse`.
-    pub async fn get_history_reverse(&self, request: GetWorkflowExecutionHistoryReverseRequest) -> Result<GetWorkflowExecutionHistoryReverseResponse, Refusal> {
+    pub async fn get_history_reverse(
+        &self,
+        request: GetWorkflowExecutionHistoryReverseRequest,
+    ) -> Result<GetWorkflowExecutionHistoryReverseResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?.id();
         self.shared.get_history_reverse(namespace, request).await
     }

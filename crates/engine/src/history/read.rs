@@ -151,7 +151,13 @@ impl Shared {
         let next = page.next;
         let mut chunks = page.chunks;
         let more = !last || view.open && request.wait_new_event;
-        if last && view.open && !request.wait_new_event && !reader.stored_events_only && !chunks.is_empty() && !view.virtual_events.is_empty() {
+        if last
+            && view.open
+            && !request.wait_new_event
+            && !reader.stored_events_only
+            && !chunks.is_empty()
+            && !view.virtual_events.is_empty()
+        {
             chunks.push(frames(&view.virtual_events));
         }
         Ok(GetWorkflowExecutionHistoryResponse {
@@ -193,7 +199,14 @@ impl Shared {
         Ok(GetWorkflowExecutionHistoryResponse { history: Some(History { chunks }), next_page_token, ..Default::default() })
     }
 
-    async fn close_event(&self, workflow: WorkflowKey, run: Option<RunId>, wait: bool, reader: HistoryReader, until: Timestamp) -> Result<GetWorkflowExecutionHistoryResponse, Refusal> {
+    async fn close_event(
+        &self,
+        workflow: WorkflowKey,
+        run: Option<RunId>,
+        wait: bool,
+        reader: HistoryReader,
+        until: Timestamp,
+    ) -> Result<GetWorkflowExecutionHistoryResponse, Refusal> {
         let mut run = run;
         let view = loop {
             let (watch, changed) = oneshot::channel();
@@ -270,25 +283,34 @@ fn follow(history: History) -> Result<History, Refusal> {
     let body = sempre_api::frame_body(chunk.clone()).map_err(|_| missing())?;
     let mut event = HistoryEvent::decode(body).map_err(|_| missing())?;
     let continued = match &mut event.attributes {
-        Some(Attributes::WorkflowExecutionCompletedEventAttributes(a)) if !a.new_execution_run_id.is_empty() => WorkflowExecutionContinuedAsNewEventAttributes {
-            new_execution_run_id: std::mem::take(&mut a.new_execution_run_id),
-            last_completion_result: a.result.take(),
-            ..Default::default()
-        },
-        Some(Attributes::WorkflowExecutionFailedEventAttributes(a)) if !a.new_execution_run_id.is_empty() => WorkflowExecutionContinuedAsNewEventAttributes {
-            new_execution_run_id: std::mem::take(&mut a.new_execution_run_id),
-            failure: a.failure.take(),
-            ..Default::default()
-        },
-        Some(Attributes::WorkflowExecutionTimedOutEventAttributes(a)) if !a.new_execution_run_id.is_empty() => WorkflowExecutionContinuedAsNewEventAttributes {
-            new_execution_run_id: std::mem::take(&mut a.new_execution_run_id),
-            failure: Some(Failure {
-                message: "workflow timeout".into(),
-                failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo { timeout_type: TimeoutType::StartToClose as i32, ..Default::default() })),
+        Some(Attributes::WorkflowExecutionCompletedEventAttributes(a)) if !a.new_execution_run_id.is_empty() => {
+            WorkflowExecutionContinuedAsNewEventAttributes {
+                new_execution_run_id: std::mem::take(&mut a.new_execution_run_id),
+                last_completion_result: a.result.take(),
                 ..Default::default()
-            }),
-            ..Default::default()
-        },
+            }
+        }
+        Some(Attributes::WorkflowExecutionFailedEventAttributes(a)) if !a.new_execution_run_id.is_empty() => {
+            WorkflowExecutionContinuedAsNewEventAttributes {
+                new_execution_run_id: std::mem::take(&mut a.new_execution_run_id),
+                failure: a.failure.take(),
+                ..Default::default()
+            }
+        }
+        Some(Attributes::WorkflowExecutionTimedOutEventAttributes(a)) if !a.new_execution_run_id.is_empty() => {
+            WorkflowExecutionContinuedAsNewEventAttributes {
+                new_execution_run_id: std::mem::take(&mut a.new_execution_run_id),
+                failure: Some(Failure {
+                    message: "workflow timeout".into(),
+                    failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
+                        timeout_type: TimeoutType::StartToClose as i32,
+                        ..Default::default()
+                    })),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }
+        }
         _ => return Ok(history),
     };
     event.event_type = EventType::WorkflowExecutionContinuedAsNew as i32;

@@ -56,6 +56,7 @@ pub(crate) enum Handed<S: Send + 'static> {
 }
 
 /// What a poll finds.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would be one more allocation for every task")]
 pub(crate) enum Polled<S: Send + 'static> {
     Handed(Handed<S>),
     Wait(Waiting<S>),
@@ -87,9 +88,12 @@ pub(crate) struct QueueView {
     pub(crate) oldest: Option<Timestamp>,
 }
 
+/// Some of the queues, by their hash.
+type Stripe<S> = Mutex<HashMap<u64, Queue<S>>>;
+
 /// All task queues of the process. `S` is what a started task is.
 pub(crate) struct Matching<S: Send + 'static> {
-    stripes: Box<[Mutex<HashMap<u64, Queue<S>>>]>,
+    stripes: Box<[Stripe<S>]>,
     clock: Arc<dyn Clock>,
     stats: Arc<Stats>,
     window_max: usize,

@@ -92,7 +92,13 @@ impl<S: Send + 'static> Matching<S> {
         let mut read_to: Option<Place> = None;
         let mut offers = Vec::new();
         for slot in 0..SLOT_COUNT {
-            let key = OfferKey { queue: hash, priority: start.priority, time: start.time, run: start.run, scheduled_event_id: start.scheduled_event_id };
+            let key = OfferKey {
+                queue: hash,
+                priority: start.priority,
+                time: start.time,
+                run: start.run,
+                scheduled_event_id: start.scheduled_event_id,
+            };
             let from = after(keys::offer(sempre_core::SlotId(slot), &key));
             let to = match hash.checked_add(1) {
                 Some(next) => keys::offer_queue(slot, next),

@@ -2,11 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sempre_core::{
-    RunId, Span, Timestamp,
-    input::Poller,
-    transition::OfferKey,
-};
+use sempre_core::{RunId, Span, Timestamp, input::Poller, transition::OfferKey};
 use tokio::sync::oneshot;
 
 use super::{Handed, held::Queued, queries::QueryTask};

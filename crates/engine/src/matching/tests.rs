@@ -1,3 +1,5 @@
+#![allow(clippy::unwrap_used, reason = "tests fail by unwrap")]
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},

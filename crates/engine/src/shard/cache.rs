@@ -180,6 +180,7 @@ impl Cache {
         evicted
     }
 
+    #[allow(clippy::vec_box, reason = "they are boxed already; moving them out would copy")]
     /// Forgets everything; gives the messages that waited for loads.
     pub(crate) fn clear(&mut self) -> Vec<Box<RunMessage>> {
         let bytes_max = self.bytes_max;

@@ -11,7 +11,7 @@ use sempre_core::{
     RunId, SlotId, Span, Timestamp, WorkflowKey,
     keys::{self, RunRecord},
 };
-use sempre_store::{Store, StoreError, Table};
+use sempre_store::{CommitError, Pending, Store, StoreError, Table};
 
 /// How far ahead rows are kept in memory.
 const WINDOW: Span = Span::seconds(300);
@@ -49,13 +49,26 @@ pub(crate) struct Deadlines {
     due: BTreeMap<(Timestamp, RunId), WorkflowKey>,
     /// Cover of each slot of the shard.
     covered: BTreeMap<u16, Cover>,
+    /// When the first slot is to be read further; kept because every round of the shard asks.
+    read_at: Option<Timestamp>,
     reading: bool,
 }
 
 impl Deadlines {
     /// Nothing covered yet.
     pub(crate) fn new(slots: impl Iterator<Item = u16>) -> Self {
-        Self { due: BTreeMap::new(), covered: slots.map(|s| (s, Cover { to: Timestamp(-1), crowded: false })).collect(), reading: false }
+        let mut deadlines = Self {
+            read_at: None,
+            due: BTreeMap::new(),
+            covered: slots.map(|s| (s, Cover { to: Timestamp(-1), crowded: false })).collect(),
+            reading: false,
+        };
+        deadlines.plan();
+        deadlines
+    }
+
+    fn plan(&mut self) {
+        self.read_at = self.covered.values().map(|cover| cover.read_at()).min();
     }
 
     /// A row was (or will be, with the open batch) changed.
@@ -63,10 +76,10 @@ impl Deadlines {
         if let Some(old) = old {
             self.due.remove(&(old, run));
         }
-        if let Some(new) = new {
-            if self.covered.get(&workflow.slot().0).is_some_and(|cover| new <= cover.to) {
-                self.due.insert((new, run), workflow.clone());
-            }
+        if let Some(new) = new
+            && self.covered.get(&workflow.slot().0).is_some_and(|cover| new <= cover.to)
+        {
+            self.due.insert((new, run), workflow.clone());
         }
     }
 
@@ -85,13 +98,13 @@ impl Deadlines {
     /// When the shard must look here again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let row = self.due.first_key_value().map(|((at, _), _)| *at);
-        let read = if self.reading { None } else { self.covered.values().map(|cover| cover.read_at()).min() };
+        let read = if self.reading { None } else { self.read_at };
         row.into_iter().chain(read).min()
     }
 
     /// The slots to read next, with where to begin, and the time up to which; marks the read as under way.
     pub(crate) fn claim(&mut self, now: Timestamp) -> Option<(Vec<(u16, Timestamp)>, Timestamp)> {
-        if self.reading {
+        if self.reading || self.read_at.is_none_or(|at| at > now) {
             return None;
         }
         let slots: Vec<_> = self.covered.iter().filter(|(_, c)| c.read_at() <= now).take(SLOTS_A_STEP).map(|(s, c)| (*s, c.to)).collect();
@@ -104,6 +117,7 @@ impl Deadlines {
             self.covered.insert(*slot, Cover { to, crowded: false });
         }
         self.reading = true;
+        self.plan();
         Some((slots, to))
     }
 
@@ -126,11 +140,22 @@ impl Deadlines {
                 }
             }
         }
+        self.plan();
     }
 }
 
-/// Reads the rows of `slots` up to `to`.
-pub(crate) async fn read(store: Arc<dyn Store>, slots: Vec<(u16, Timestamp)>, to: Timestamp) -> (Vec<(u16, Timestamp)>, Result<Vec<SlotRows>, StoreError>) {
+/// Reads the rows of `slots` up to `to`, after `barrier`: rows that are on their way to the store must be seen.
+pub(crate) async fn read(
+    store: Arc<dyn Store>,
+    barrier: Option<Pending<Result<(), CommitError>>>,
+    slots: Vec<(u16, Timestamp)>,
+    to: Timestamp,
+) -> (Vec<(u16, Timestamp)>, Result<Vec<SlotRows>, StoreError>) {
+    if let Some(barrier) = barrier
+        && let Err(error) = barrier.await
+    {
+        return (slots, Err(error.into()));
+    }
     let mut read = Vec::with_capacity(slots.len());
     for (slot, covered) in &slots {
         match read_slot(&*store, *slot, *covered, to).await {
@@ -197,7 +222,7 @@ mod tests {
 
     fn fill(deadlines: &mut Deadlines, store: &Arc<dyn Store>, now: Timestamp) {
         while let Some((slots, to)) = deadlines.claim(now) {
-            let (slots, rows) = read(store.clone(), slots, to).now_or_never().unwrap();
+            let (slots, rows) = read(store.clone(), None, slots, to).now_or_never().unwrap();
             deadlines.take(&slots, rows);
         }
     }
@@ -237,7 +262,7 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..50 {
             if let Some((slots, to)) = deadlines.claim(now) {
-                let (slots, rows) = read(store.clone(), slots, to).now_or_never().unwrap();
+                let (slots, rows) = read(store.clone(), None, slots, to).now_or_never().unwrap();
                 deadlines.take(&slots, rows);
             }
             while let Some((_, r, _)) = deadlines.pop_due(now) {

@@ -110,7 +110,13 @@ impl Runner {
     }
 
     /// `None`: the offer went back, nobody waits for an answer.
-    fn start_offer(&mut self, place: usize, held: HeldOffer<Started>, poller: Poller, reply: Option<&ReplyTo>) -> Option<Result<Answer, Refusal>> {
+    fn start_offer(
+        &mut self,
+        place: usize,
+        held: HeldOffer<Started>,
+        poller: Poller,
+        reply: Option<&ReplyTo>,
+    ) -> Option<Result<Answer, Refusal>> {
         if reply.is_none_or(ReplyTo::is_closed) {
             // Dropping it puts the offer back: the poller has gone before anything was started.
             return None;
@@ -141,7 +147,9 @@ impl Runner {
         let Some(execution) = &cached.execution else { return Err(Refusal::not_found(text::EXECUTION_NOT_FOUND)) };
         let (next_event_id, open) = (execution.next_event_id(), execution.is_open());
         let limit = PageLimit { events: request.events_max, bytes: read::PAGE_BYTES };
-        let page = (request.events_max > 0 && request.from < next_event_id).then(|| cached.tail.page(request.from, next_event_id, limit)).flatten();
+        let page = (request.events_max > 0 && request.from < next_event_id)
+            .then(|| cached.tail.page(request.from, next_event_id, limit))
+            .flatten();
         let virtual_events = if open { execution.virtual_events() } else { Vec::new() };
         let waits = open && (request.until_closed || request.from >= next_event_id);
         if let Some(watcher) = request.watch.filter(|_| waits) {
@@ -160,7 +168,8 @@ impl Runner {
     fn delete(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
         let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
         if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
-            let request = TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };
+            let request =
+                TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };
             self.apply_input(place, run, Input::Terminate(Box::new(request)))?;
         }
         let workflow = self.cache.at(place).key.clone();
@@ -193,11 +202,13 @@ impl Runner {
             return;
         }
         self.shared.stats.deadlines.add(1);
+        let said = self.open.outputs.len();
         if let Err(refusal) = self.apply_input(place, run, Input::Wake) {
             tracing::warn!(?refusal, %run, "a deadline was refused");
         }
         let armed_after = self.execution(place, run).and_then(|execution| execution.armed_deadline());
-        if armed_after.is_some() && armed_after == armed {
+        let deleted = self.open.outputs[said..].iter().any(|output| matches!(output, Output::Again(_)));
+        if armed_after.is_some() && armed_after == armed && !deleted {
             // Nothing came of it; looking at once again would be a busy loop.
             let again = self.now() + sempre_core::Span::seconds(1);
             self.deadlines.retry(&key, run, again);

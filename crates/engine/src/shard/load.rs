@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use sempre_core::{
-    Execution, RunId, RunKey, WorkflowKey, keys,
-    transition::CurrentRecord,
-};
+use sempre_core::{Execution, RunId, RunKey, WorkflowKey, keys, transition::CurrentRecord};
 use sempre_store::{Store, StoreError, Table};
 
 /// Rows of one table read at once while a run is deleted.
@@ -58,7 +55,9 @@ pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
     }
     let mut parsed = Vec::with_capacity(rows.len());
     for (key, value) in rows {
-        let Some((kind, number)) = keys::parse_state(&key) else { return Loaded::Failed(format!("run {id}: a state row has a damaged key")) };
+        let Some((kind, number)) = keys::parse_state(&key) else {
+            return Loaded::Failed(format!("run {id}: a state row has a damaged key"));
+        };
         parsed.push((kind, number, value));
     }
     match Execution::load(key, parsed) {

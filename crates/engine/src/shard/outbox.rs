@@ -2,11 +2,16 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use sempre_api::v1::enums::{SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause};
+use sempre_api::v1::enums::{
+    SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause,
+};
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
     input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
@@ -17,7 +22,7 @@ use sempre_core::{
 use super::message::Ask;
 use crate::shared::Shared;
 
-/// Deliveries of one shard under way at once.
+/// Deliveries of one shard under way at once, not counting those that wait for their next try.
 const ACTIVE_MAX: usize = 64;
 /// Messages of one shard kept in memory; more are read again from the store when these are done.
 const QUEUED_MAX: usize = 10_000;
@@ -35,13 +40,15 @@ pub(crate) struct Outbox {
     /// Queued or under way.
     known: HashSet<(RunId, u64)>,
     active: FuturesUnordered<BoxFuture<'static, Delivered>>,
+    /// Of those, the ones that wait for their next try: they must not hold up the others.
+    pausing: Arc<AtomicUsize>,
     /// Messages were left in the store because too many were queued.
     pub(crate) left_over: bool,
 }
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { queued: VecDeque::new(), known: HashSet::new(), active: FuturesUnordered::new(), left_over: false }
+        Self { queued: VecDeque::new(), known: HashSet::new(), active: FuturesUnordered::new(), pausing: Arc::default(), left_over: false }
     }
 
     /// Takes a durable message.
@@ -63,10 +70,10 @@ impl Outbox {
 
     /// Starts as many deliveries as may be under way.
     pub(crate) fn start(&mut self, shared: &Arc<Shared>) {
-        while self.active.len() < ACTIVE_MAX
+        while self.active.len() < ACTIVE_MAX + self.pausing.load(Ordering::Relaxed).min(QUEUED_MAX)
             && let Some((sender, entry)) = self.queued.pop_front()
         {
-            self.active.push(deliver(shared.clone(), sender, entry).boxed());
+            self.active.push(deliver(shared.clone(), self.pausing.clone(), sender, entry).boxed());
         }
     }
 
@@ -92,7 +99,7 @@ impl Outbox {
     }
 }
 
-async fn deliver(shared: Arc<Shared>, sender: RunKey, entry: OutboxEntry) -> Delivered {
+async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey, entry: OutboxEntry) -> Delivered {
     let OutboxEntry { id, message } = entry;
     let mut backoff = BACKOFF_FIRST;
     let delivery = loop {
@@ -100,7 +107,7 @@ async fn deliver(shared: Arc<Shared>, sender: RunKey, entry: OutboxEntry) -> Del
             Ok(delivery) => break delivery,
             Err(refusal) => {
                 tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
-                pause(&shared, &mut backoff).await;
+                pause(&shared, &pausing, &mut backoff).await;
             }
         }
     };
@@ -108,7 +115,7 @@ async fn deliver(shared: Arc<Shared>, sender: RunKey, entry: OutboxEntry) -> Del
     loop {
         let told = shared.ask(sender.workflow.clone(), Some(sender.run), Ask::Delivered(id, delivery.clone())).await;
         match told {
-            Err(refusal) if is_transient(&refusal) => pause(&shared, &mut backoff).await,
+            Err(refusal) if is_transient(&refusal) => pause(&shared, &pausing, &mut backoff).await,
             Err(refusal) => {
                 tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
                 break;
@@ -120,8 +127,10 @@ async fn deliver(shared: Arc<Shared>, sender: RunKey, entry: OutboxEntry) -> Del
     (sender, id)
 }
 
-async fn pause(shared: &Shared, backoff: &mut Span) {
+async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
+    pausing.fetch_add(1, Ordering::Relaxed);
     shared.clock.sleep_until(shared.now() + *backoff).await;
+    pausing.fetch_sub(1, Ordering::Relaxed);
     *backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
 }
 
@@ -143,8 +152,12 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
             match shared.ask_reply(workflow, None, Ask::Start(Box::new(input))).await {
                 Ok((_, Reply::Started { response, .. }, _)) => Ok(Delivery::ChildStarted { initiated_event_id, run_id: response.run_id }),
                 Ok(_) => Err(crate::shared::internal("a started child")),
-                Err(Refusal::AlreadyStarted { .. }) => Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::WorkflowAlreadyExists as i32 }),
-                Err(Refusal::NamespaceNotFound(_)) => Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 }),
+                Err(Refusal::AlreadyStarted { .. }) => {
+                    Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::WorkflowAlreadyExists as i32 })
+                }
+                Err(Refusal::NamespaceNotFound(_)) => {
+                    Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 })
+                }
                 Err(refusal) => {
                     if !is_transient(&refusal) {
                         tracing::warn!(?refusal, run = %sender.run, "a child could not be started");
@@ -161,7 +174,11 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                 identity: IDENTITY.into(),
                 request_id: signal.request_id.clone(),
                 links: Vec::new(),
-                source: Some(ExternalSource { run: sender.clone(), initiated_event_id: signal.initiated_event_id, child_only: signal.child_only }),
+                source: Some(ExternalSource {
+                    run: sender.clone(),
+                    initiated_event_id: signal.initiated_event_id,
+                    child_only: signal.child_only,
+                }),
                 with_start: false,
             };
             let told = tell(shared, neighbour(&signal.workflow_id), &signal.run_id, Input::Signal(Box::new(request))).await;
@@ -172,7 +189,11 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                 reason: cancel.reason.clone(),
                 identity: IDENTITY.into(),
                 request_id: cancel.request_id.clone(),
-                source: Some(ExternalSource { run: sender.clone(), initiated_event_id: cancel.initiated_event_id, child_only: cancel.child_only }),
+                source: Some(ExternalSource {
+                    run: sender.clone(),
+                    initiated_event_id: cancel.initiated_event_id,
+                    child_only: cancel.child_only,
+                }),
                 ..CancelRequest::default()
             };
             let told = tell(shared, neighbour(&cancel.workflow_id), &cancel.run_id, Input::RequestCancel(Box::new(request))).await;
@@ -223,7 +244,9 @@ fn external(initiated_event_id: i64, told: Result<(), Refusal>, cancel: bool) ->
         Ok(()) => return Ok(Delivery::Done { initiated_event_id }),
         Err(refusal) if is_transient(&refusal) => return Err(refusal),
         // Cancelling what is closed already has succeeded.
-        Err(Refusal::NotFound(message)) if cancel && message == text::ALREADY_COMPLETED => return Ok(Delivery::Done { initiated_event_id }),
+        Err(Refusal::NotFound(message)) if cancel && message == text::ALREADY_COMPLETED => {
+            return Ok(Delivery::Done { initiated_event_id });
+        }
         Err(Refusal::NamespaceNotFound(_)) => SignalCause::NamespaceNotFound,
         Err(Refusal::InvalidArgument(_)) if !cancel => SignalCause::SignalCountLimitExceeded,
         Err(_) => SignalCause::ExternalWorkflowExecutionNotFound,

@@ -20,7 +20,7 @@ use futures::{
 };
 use prost::Message as _;
 use sempre_core::{Refusal, RunId, RunKey, SlotId, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys};
-use sempre_store::{CommitError, Fence, StoreError, Table};
+use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
@@ -130,7 +130,8 @@ impl Runner {
             let room = self.in_flight.len() < self.shared.settings.commits_in_flight_max;
             let batch_max = self.shared.settings.batch_inputs_max;
             let busy = !self.again.is_empty() || self.stopping && !self.inbox.is_empty();
-            let listening = !busy && !self.stopping;
+            let stopping = self.stopping;
+            let listening = !busy && !stopping;
             let event = {
                 let Self { commits, loads, deadline_reads, outbox, inbox, .. } = &mut self;
                 tokio::select! {
@@ -139,7 +140,7 @@ impl Runner {
                     Some((workflow, loaded)) = loads.next(), if !loads.is_empty() => Event::Loaded(workflow, loaded),
                     Some(read) = deadline_reads.next(), if !deadline_reads.is_empty() => Event::Deadlines(read),
                     () = outbox.next(), if outbox.is_active() => Event::Delivered,
-                    () = expire(&mut timer), if room && timer.is_some() => Event::Timer,
+                    () = expire(&mut timer), if room && timer.is_some() && !stopping => Event::Timer,
                     _ = inbox.recv_many(&mut messages, batch_max), if room && listening => Event::Messages,
                     () = std::future::ready(()), if busy && room => Event::Messages,
                 }
@@ -157,12 +158,14 @@ impl Runner {
                 Event::Delivered | Event::Messages => {}
                 Event::Timer => timer = None,
             }
-            self.fire_deadlines();
-            for message in std::mem::take(&mut self.again) {
-                self.handle(message);
-            }
             // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
             let room = self.in_flight.len() < self.shared.settings.commits_in_flight_max;
+            if room {
+                self.fire_deadlines();
+                for message in std::mem::take(&mut self.again) {
+                    self.handle(message);
+                }
+            }
             while room && messages.len() < batch_max {
                 let Ok(message) = self.inbox.try_recv() else { break };
                 messages.push(message);
@@ -213,7 +216,9 @@ impl Runner {
         if !self.stopping
             && let Some((slots, to)) = self.deadlines.claim(self.now())
         {
-            self.deadline_reads.push(deadlines::read(self.shared.store.clone(), slots, to).boxed());
+            // Rows beyond the old cover may be in flight and nowhere else. The open batch is empty here.
+            let barrier = (!self.in_flight.is_empty()).then(|| self.shared.store.commit(CommitBatch::new(self.fence)));
+            self.deadline_reads.push(deadlines::read(self.shared.store.clone(), barrier, slots, to).boxed());
         }
     }
 
@@ -246,7 +251,11 @@ impl Runner {
                 }
             }
         }
-        if hit { self.shared.stats.cache_hits.add(1) } else { self.shared.stats.cache_misses.add(1) }
+        if hit {
+            self.shared.stats.cache_hits.add(1)
+        } else {
+            self.shared.stats.cache_misses.add(1)
+        }
         self.dispatch(place, message);
     }
 
@@ -456,7 +465,9 @@ impl Runner {
             let purge = std::mem::take(&mut workflow.purge);
             workflow.forget_old_runs();
             let key = workflow.key.clone();
-            self.again.extend(purge.into_iter().map(|run| Box::new(RunMessage { workflow: key.clone(), run: Some(run), ask: Ask::Purge, reply: None })));
+            self.again.extend(
+                purge.into_iter().map(|run| Box::new(RunMessage { workflow: key.clone(), run: Some(run), ask: Ask::Purge, reply: None })),
+            );
         }
     }
 
@@ -538,7 +549,12 @@ impl Runner {
         if let CommitError::Failed { reason } = error {
             return Err(format!("the store has failed: {reason}"));
         }
-        let epoch = self.shared.store.acquire(self.shard).await.map_err(|error| format!("shard {} could not be acquired again: {error}", self.shard))?;
+        let epoch = self
+            .shared
+            .store
+            .acquire(self.shard)
+            .await
+            .map_err(|error| format!("shard {} could not be acquired again: {error}", self.shard))?;
         self.fence = Fence { shard: self.shard, epoch };
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;

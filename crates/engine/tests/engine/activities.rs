@@ -16,14 +16,22 @@ fn activity() -> sempre_api::v1::command::Command {
         task_queue: Some(queue()),
         start_to_close_timeout: Some(Span::seconds(30).to_api()),
         heartbeat_timeout: Some(Span::seconds(20).to_api()),
-        retry_policy: Some(RetryPolicy { initial_interval: Some(Span::seconds(1).to_api()), backoff_coefficient: 2.0, ..Default::default() }),
+        retry_policy: Some(RetryPolicy {
+            initial_interval: Some(Span::seconds(1).to_api()),
+            backoff_coefficient: 2.0,
+            ..Default::default()
+        }),
         ..Default::default()
     };
     command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(Box::new(attributes)))
 }
 
 fn failure() -> Failure {
-    Failure { message: "no".into(), failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default())), ..Default::default() }
+    Failure {
+        message: "no".into(),
+        failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default())),
+        ..Default::default()
+    }
 }
 
 async fn scheduled() -> World {
@@ -47,7 +55,8 @@ async fn fails_is_retried_and_completes() {
     assert_eq!(second.attempt, 2);
     let poll = w.poll_beside();
     w.settle().await;
-    let completed = RespondActivityTaskCompletedRequest { task_token: second.task_token, result: Some(payloads("yes")), ..Default::default() };
+    let completed =
+        RespondActivityTaskCompletedRequest { task_token: second.task_token, result: Some(payloads("yes")), ..Default::default() };
     soon(w.engine.respond_activity_task_completed(completed)).await.unwrap();
     let task = soon(poll).await.unwrap();
     let events = names(&task.history.unwrap().events().unwrap());
@@ -60,7 +69,8 @@ async fn heartbeats_keep_it_alive_and_their_details_reach_the_next_attempt() {
     let w = scheduled().await;
     let first = w.poll_activity().await;
     w.advance(Span::seconds(15)).await;
-    let beat = RecordActivityTaskHeartbeatRequest { task_token: first.task_token.clone(), details: Some(payloads("half")), ..Default::default() };
+    let beat =
+        RecordActivityTaskHeartbeatRequest { task_token: first.task_token.clone(), details: Some(payloads("half")), ..Default::default() };
     let answer = soon(w.engine.record_activity_heartbeat(beat.clone())).await.unwrap();
     assert!(!answer.cancel_requested);
     w.advance(Span::seconds(14)).await;
@@ -85,7 +95,10 @@ async fn can_be_completed_by_id() {
         ..Default::default()
     };
     let empty = RespondActivityTaskCompletedByIdRequest { activity_id: String::new(), ..request.clone() };
-    assert_eq!(soon(w.engine.respond_activity_task_completed_by_id(empty)).await.unwrap_err(), Refusal::invalid("ActivityId is not set on request."));
+    assert_eq!(
+        soon(w.engine.respond_activity_task_completed_by_id(empty)).await.unwrap_err(),
+        Refusal::invalid("ActivityId is not set on request.")
+    );
     soon(w.engine.respond_activity_task_completed_by_id(request)).await.unwrap();
     let task = w.poll().await;
     assert!(names(&task.history.unwrap().events().unwrap()).contains(&"ACTIVITY_TASK_COMPLETED"));

@@ -20,8 +20,11 @@ fn child(id: &str) -> Command {
 }
 
 fn signal_to(id: &str) -> Command {
-    let attributes =
-        SignalExternalWorkflowExecutionCommandAttributes { execution: Some(execution(id, "")), signal_name: "hello".into(), ..Default::default() };
+    let attributes = SignalExternalWorkflowExecutionCommandAttributes {
+        execution: Some(execution(id, "")),
+        signal_name: "hello".into(),
+        ..Default::default()
+    };
     command(CommandType::SignalExternalWorkflowExecution, Attributes::SignalExternalWorkflowExecutionCommandAttributes(attributes))
 }
 

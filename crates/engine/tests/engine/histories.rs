@@ -104,7 +104,8 @@ async fn a_long_poll_gives_new_events_once_and_ends_with_the_run() {
 async fn the_close_event_can_be_waited_for() {
     let w = world().await;
     w.start("a").await;
-    let close = GetWorkflowExecutionHistoryRequest { history_event_filter_type: HistoryEventFilterType::CloseEvent as i32, ..history_request("a") };
+    let close =
+        GetWorkflowExecutionHistoryRequest { history_event_filter_type: HistoryEventFilterType::CloseEvent as i32, ..history_request("a") };
     let now = read(&w, close.clone()).await;
     assert!(now.history.unwrap().is_empty() && now.next_page_token.is_empty());
     let wait = GetWorkflowExecutionHistoryRequest { wait_new_event: true, ..close.clone() };

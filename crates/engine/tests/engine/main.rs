@@ -1,4 +1,5 @@
 //! The engine over the memory store, with a clock that only tests move.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests spawn, wait by the wall clock against hangs, and fail by unwrap")]
 
 mod support;
 

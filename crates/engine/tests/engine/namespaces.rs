@@ -8,7 +8,11 @@ use sempre_core::{Refusal, Span};
 use crate::support::*;
 
 fn register(name: &str, retention: i64) -> RegisterNamespaceRequest {
-    RegisterNamespaceRequest { namespace: name.into(), workflow_execution_retention_period: Some(Span::seconds(retention).to_api()), ..Default::default() }
+    RegisterNamespaceRequest {
+        namespace: name.into(),
+        workflow_execution_retention_period: Some(Span::seconds(retention).to_api()),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]
@@ -47,7 +51,10 @@ async fn register_describe_update_list_deprecate_delete() {
 #[tokio::test]
 async fn search_attributes_are_registered_per_namespace() {
     let w = world().await;
-    let add = |name: &str, kind: i32| AddSearchAttributesRequest { search_attributes: [(name.to_owned(), kind)].into(), namespace: NAMESPACE.into() };
+    let add = |name: &str, kind: i32| AddSearchAttributesRequest {
+        search_attributes: [(name.to_owned(), kind)].into(),
+        namespace: NAMESPACE.into(),
+    };
     let keyword = IndexedValueType::Keyword as i32;
     w.engine.add_search_attributes(add("Color", keyword)).await.unwrap();
     w.engine.add_search_attributes(add("Color", IndexedValueType::Int as i32)).await.unwrap();
@@ -59,7 +66,10 @@ async fn search_attributes_are_registered_per_namespace() {
     assert_eq!(known.custom_attributes, [("Color".to_owned(), keyword)].into());
     assert!(known.system_attributes.contains_key("StartTime"));
     let remove = |name: &str| RemoveSearchAttributesRequest { search_attributes: vec![name.into()], namespace: NAMESPACE.into() };
-    assert_eq!(w.engine.remove_search_attributes(remove("Nope")).await.unwrap_err(), Refusal::not_found("Search attribute Nope doesn't exist."));
+    assert_eq!(
+        w.engine.remove_search_attributes(remove("Nope")).await.unwrap_err(),
+        Refusal::not_found("Search attribute Nope doesn't exist.")
+    );
     w.engine.remove_search_attributes(remove("Color")).await.unwrap();
     assert!(w.engine.list_search_attributes(list()).await.unwrap().custom_attributes.is_empty());
 }

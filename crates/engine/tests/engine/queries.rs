@@ -104,7 +104,8 @@ async fn a_query_rides_on_the_pending_task() {
     assert_eq!((task.query.is_some(), task.queries.len()), (false, 1));
     let id = task.queries.keys().next().unwrap().clone();
     let result = WorkflowQueryResult { result_type: QueryResultType::Answered as i32, answer: Some(payloads("42")), ..Default::default() };
-    let request = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, query_results: [(id, result)].into(), ..Default::default() };
+    let request =
+        RespondWorkflowTaskCompletedRequest { task_token: task.task_token, query_results: [(id, result)].into(), ..Default::default() };
     soon(w.engine.respond_workflow_task_completed(request)).await.unwrap();
     assert_eq!(soon(asked).await.unwrap().unwrap().query_result, Some(payloads("42")));
 }

@@ -23,9 +23,11 @@ use sempre_engine::{Clock, Engine, HistoryReader, Settings, Spawner};
 use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
 use tokio::sync::oneshot;
 
+type Sleeper = (Timestamp, oneshot::Sender<()>);
+
 /// A clock that stands still until it is advanced.
-pub struct HandClock {
-    state: Mutex<(Timestamp, Vec<(Timestamp, oneshot::Sender<()>)>)>,
+pub(crate) struct HandClock {
+    state: Mutex<(Timestamp, Vec<Sleeper>)>,
 }
 
 impl Clock for HandClock {
@@ -58,7 +60,7 @@ impl HandClock {
     }
 }
 
-pub struct Tasks;
+pub(crate) struct Tasks;
 
 impl Spawner for Tasks {
     fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
@@ -68,16 +70,16 @@ impl Spawner for Tasks {
 
 /// A memory store that outlives its engine, and can be told to fail.
 #[derive(Default)]
-pub struct TestStore {
+pub(crate) struct TestStore {
     inner: MemoryStore,
     /// Commits to refuse.
-    pub refuse: AtomicUsize,
+    pub(crate) refuse: AtomicUsize,
     /// Commits to carry out and then call unknown.
-    pub doubt: AtomicUsize,
+    pub(crate) doubt: AtomicUsize,
     /// Refuse everything from now on, for good.
-    pub broken: AtomicBool,
+    pub(crate) broken: AtomicBool,
     /// Reads take a turn of the scheduler.
-    pub slow: AtomicBool,
+    pub(crate) slow: AtomicBool,
 }
 
 fn take(counter: &AtomicUsize) -> bool {
@@ -92,7 +94,7 @@ impl TestStore {
         }
     }
 
-    pub fn rows(&self, table: Table) -> Rows {
+    pub(crate) fn rows(&self, table: Table) -> Rows {
         self.inner.scan(table, &[], &[0xff; 40], usize::MAX).now_or_never().unwrap().unwrap()
     }
 }
@@ -156,32 +158,32 @@ impl Store for TestStore {
     }
 }
 
-pub struct World {
-    pub engine: Engine,
-    pub clock: Arc<HandClock>,
-    pub store: Arc<TestStore>,
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) store: Arc<TestStore>,
     settings: Settings,
 }
 
-pub const NAMESPACE: &str = "default";
-pub const QUEUE: &str = "queue";
+pub(crate) const NAMESPACE: &str = "default";
+pub(crate) const QUEUE: &str = "queue";
 /// Beyond this something hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { shards: 2, ..Settings::default() }
 }
 
 /// Fails the test instead of hanging it.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("this should not take long")
 }
 
-pub async fn world() -> World {
+pub(crate) async fn world() -> World {
     world_with(settings()).await
 }
 
-pub async fn world_with(settings: Settings) -> World {
+pub(crate) async fn world_with(settings: Settings) -> World {
     let clock = Arc::new(HandClock { state: Mutex::new((Timestamp::from_millis(1_700_000_000_000), Vec::new())) });
     let store = Arc::new(TestStore::default());
     let engine = Engine::open(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone()).await.unwrap();
@@ -191,31 +193,31 @@ pub async fn world_with(settings: Settings) -> World {
 
 impl World {
     /// Moves the clock, then lets the engine settle.
-    pub async fn advance(&self, span: Span) {
+    pub(crate) async fn advance(&self, span: Span) {
         self.settle().await;
         self.clock.advance(span);
         self.settle().await;
     }
 
     /// Moves the clock by a millisecond without waiting for anything.
-    pub fn clock_tick(&self) {
+    pub(crate) fn clock_tick(&self) {
         self.clock.advance(Span::millis(1));
     }
 
     /// Gives every task of the engine turns until nothing moves.
-    pub async fn settle(&self) {
+    pub(crate) async fn settle(&self) {
         for _ in 0..300 {
             tokio::task::yield_now().await;
         }
     }
 
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         soon(self.engine.shutdown()).await;
         self.engine = Engine::open(self.store.clone(), self.clock.clone(), Arc::new(Tasks), 2, self.settings.clone()).await.unwrap();
     }
 
     /// Waits until `done` says so.
-    pub async fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
         for _ in 0..10_000 {
             if done() {
                 return;
@@ -225,55 +227,70 @@ impl World {
         panic!("never: {what}");
     }
 
-    pub async fn start(&self, workflow_id: &str) -> String {
+    pub(crate) async fn start(&self, workflow_id: &str) -> String {
         self.try_start(start_request(workflow_id)).await.unwrap().run_id
     }
 
-    pub async fn try_start(&self, request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
+    pub(crate) async fn try_start(&self, request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
         soon(self.engine.start_workflow(request)).await
     }
 
-    pub async fn poll(&self) -> PollWorkflowTaskQueueResponse {
+    pub(crate) async fn poll(&self) -> PollWorkflowTaskQueueResponse {
         soon(self.engine.poll_workflow_task(poll_request(), None)).await.unwrap()
     }
 
     /// A poll that runs beside the test.
-    pub fn poll_beside(&self) -> tokio::task::JoinHandle<PollWorkflowTaskQueueResponse> {
+    pub(crate) fn poll_beside(&self) -> tokio::task::JoinHandle<PollWorkflowTaskQueueResponse> {
         let engine = self.engine.clone();
         tokio::spawn(async move { engine.poll_workflow_task(poll_request(), None).await.unwrap() })
     }
 
-    pub fn poll_sticky_beside(&self) -> tokio::task::JoinHandle<PollWorkflowTaskQueueResponse> {
+    pub(crate) fn poll_sticky_beside(&self) -> tokio::task::JoinHandle<PollWorkflowTaskQueueResponse> {
         let engine = self.engine.clone();
         tokio::spawn(async move { engine.poll_workflow_task(poll_sticky_request(), None).await.unwrap() })
     }
 
-    pub async fn poll_activity(&self) -> PollActivityTaskQueueResponse {
-        let request = PollActivityTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: Some(queue()), identity: "worker".into(), ..Default::default() };
+    pub(crate) async fn poll_activity(&self) -> PollActivityTaskQueueResponse {
+        let request = PollActivityTaskQueueRequest {
+            namespace: NAMESPACE.into(),
+            task_queue: Some(queue()),
+            identity: "worker".into(),
+            ..Default::default()
+        };
         soon(self.engine.poll_activity_task(request, None)).await.unwrap()
     }
 
-    pub async fn complete(&self, token: &Bytes, commands: Vec<Command>) -> RespondWorkflowTaskCompletedResponse {
+    pub(crate) async fn complete(&self, token: &Bytes, commands: Vec<Command>) -> RespondWorkflowTaskCompletedResponse {
         self.try_complete(token, commands).await.unwrap()
     }
 
-    pub async fn try_complete(&self, token: &Bytes, commands: Vec<Command>) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
-        let request = RespondWorkflowTaskCompletedRequest { task_token: token.clone(), commands, identity: "worker".into(), ..Default::default() };
+    pub(crate) async fn try_complete(
+        &self,
+        token: &Bytes,
+        commands: Vec<Command>,
+    ) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
+        let request =
+            RespondWorkflowTaskCompletedRequest { task_token: token.clone(), commands, identity: "worker".into(), ..Default::default() };
         soon(self.engine.respond_workflow_task_completed(request)).await
     }
 
     /// Completes and keeps the run on the worker.
-    pub async fn complete_sticky(&self, token: &Bytes, commands: Vec<Command>) {
+    pub(crate) async fn complete_sticky(&self, token: &Bytes, commands: Vec<Command>) {
         let sticky_attributes = Some(StickyExecutionAttributes {
             worker_task_queue: Some(sticky_queue()),
             schedule_to_start_timeout: Some(Span::seconds(10).to_api()),
         });
-        let request =
-            RespondWorkflowTaskCompletedRequest { task_token: token.clone(), commands, identity: "worker".into(), sticky_attributes, ..Default::default() };
+        let request = RespondWorkflowTaskCompletedRequest {
+            task_token: token.clone(),
+            commands,
+            identity: "worker".into(),
+            sticky_attributes,
+            ..Default::default()
+        };
         soon(self.engine.respond_workflow_task_completed(request)).await.unwrap();
     }
 
-    pub async fn signal(&self, workflow_id: &str, name: &str) -> Result<(), Refusal> {
+    pub(crate) async fn signal(&self, workflow_id: &str, name: &str) -> Result<(), Refusal> {
         let request = SignalWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             workflow_execution: Some(execution(workflow_id, "")),
@@ -284,12 +301,12 @@ impl World {
         soon(self.engine.signal_workflow(request)).await.map(drop)
     }
 
-    pub async fn describe(&self, workflow_id: &str) -> Result<DescribeWorkflowExecutionResponse, Refusal> {
+    pub(crate) async fn describe(&self, workflow_id: &str) -> Result<DescribeWorkflowExecutionResponse, Refusal> {
         let request = DescribeWorkflowExecutionRequest { namespace: NAMESPACE.into(), execution: Some(execution(workflow_id, "")) };
         soon(self.engine.describe_workflow(request)).await
     }
 
-    pub async fn history(&self, workflow_id: &str) -> Vec<HistoryEvent> {
+    pub(crate) async fn history(&self, workflow_id: &str) -> Vec<HistoryEvent> {
         let request = history_request(workflow_id);
         let response = soon(self.engine.get_history(request, HistoryReader::default(), None)).await.unwrap();
         assert!(response.next_page_token.is_empty());
@@ -297,12 +314,12 @@ impl World {
     }
 
     /// The names of a run's events, one a line.
-    pub async fn names(&self, workflow_id: &str) -> Vec<&'static str> {
+    pub(crate) async fn names(&self, workflow_id: &str) -> Vec<&'static str> {
         names(&self.history(workflow_id).await)
     }
 }
 
-pub fn names(events: &[HistoryEvent]) -> Vec<&'static str> {
+pub(crate) fn names(events: &[HistoryEvent]) -> Vec<&'static str> {
     for (n, event) in events.iter().enumerate().skip(1) {
         assert_eq!(event.event_id, events[n - 1].event_id + 1);
     }
@@ -310,31 +327,31 @@ pub fn names(events: &[HistoryEvent]) -> Vec<&'static str> {
     events.iter().map(|e| name(e).trim_start_matches("EVENT_TYPE_")).collect()
 }
 
-pub fn history_request(workflow_id: &str) -> GetWorkflowExecutionHistoryRequest {
+pub(crate) fn history_request(workflow_id: &str) -> GetWorkflowExecutionHistoryRequest {
     GetWorkflowExecutionHistoryRequest { namespace: NAMESPACE.into(), execution: Some(execution(workflow_id, "")), ..Default::default() }
 }
 
-pub fn execution(workflow_id: &str, run_id: &str) -> WorkflowExecution {
+pub(crate) fn execution(workflow_id: &str, run_id: &str) -> WorkflowExecution {
     WorkflowExecution { workflow_id: workflow_id.into(), run_id: run_id.into() }
 }
 
-pub fn queue() -> TaskQueue {
+pub(crate) fn queue() -> TaskQueue {
     TaskQueue { name: QUEUE.into(), kind: TaskQueueKind::Normal as i32, ..Default::default() }
 }
 
-pub fn sticky_queue() -> TaskQueue {
+pub(crate) fn sticky_queue() -> TaskQueue {
     TaskQueue { name: "sticky-1".into(), kind: TaskQueueKind::Sticky as i32, normal_name: QUEUE.into() }
 }
 
-pub fn poll_request() -> PollWorkflowTaskQueueRequest {
+pub(crate) fn poll_request() -> PollWorkflowTaskQueueRequest {
     PollWorkflowTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: Some(queue()), identity: "worker".into(), ..Default::default() }
 }
 
-pub fn poll_sticky_request() -> PollWorkflowTaskQueueRequest {
+pub(crate) fn poll_sticky_request() -> PollWorkflowTaskQueueRequest {
     PollWorkflowTaskQueueRequest { task_queue: Some(sticky_queue()), ..poll_request() }
 }
 
-pub fn start_request(workflow_id: &str) -> StartWorkflowExecutionRequest {
+pub(crate) fn start_request(workflow_id: &str) -> StartWorkflowExecutionRequest {
     StartWorkflowExecutionRequest {
         namespace: NAMESPACE.into(),
         workflow_id: workflow_id.into(),
@@ -346,20 +363,21 @@ pub fn start_request(workflow_id: &str) -> StartWorkflowExecutionRequest {
     }
 }
 
-pub fn payloads(text: &str) -> Payloads {
+pub(crate) fn payloads(text: &str) -> Payloads {
     Payloads { payloads: vec![Payload { data: Bytes::copy_from_slice(text.as_bytes()), ..Default::default() }] }
 }
 
-pub fn command(kind: CommandType, attributes: Attributes) -> Command {
+pub(crate) fn command(kind: CommandType, attributes: Attributes) -> Command {
     Command { command_type: kind as i32, attributes: Some(attributes), ..Default::default() }
 }
 
-pub fn done() -> Vec<Command> {
+pub(crate) fn done() -> Vec<Command> {
     let attributes = CompleteWorkflowExecutionCommandAttributes { result: Some(payloads("done")) };
     vec![command(CommandType::CompleteWorkflowExecution, Attributes::CompleteWorkflowExecutionCommandAttributes(attributes))]
 }
 
-pub fn timer(id: &str, span: Span) -> Command {
-    let attributes = sempre_api::v1::command::StartTimerCommandAttributes { timer_id: id.into(), start_to_fire_timeout: Some(span.to_api()) };
+pub(crate) fn timer(id: &str, span: Span) -> Command {
+    let attributes =
+        sempre_api::v1::command::StartTimerCommandAttributes { timer_id: id.into(), start_to_fire_timeout: Some(span.to_api()) };
     command(CommandType::StartTimer, Attributes::StartTimerCommandAttributes(attributes))
 }

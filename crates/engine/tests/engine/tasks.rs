@@ -55,7 +55,10 @@ async fn a_sticky_worker_gets_the_next_task_with_only_what_is_new() {
     let task = soon(sticky).await.unwrap();
     let events = task.history.unwrap().events().unwrap();
     assert_eq!(events[0].event_id, 4);
-    assert_eq!(names(&events), ["WORKFLOW_TASK_COMPLETED", "TIMER_STARTED", "TIMER_FIRED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]);
+    assert_eq!(
+        names(&events),
+        ["WORKFLOW_TASK_COMPLETED", "TIMER_STARTED", "TIMER_FIRED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]
+    );
     w.complete(&task.task_token, done()).await;
 }
 
@@ -133,10 +136,17 @@ async fn describe_task_queue_shows_pollers_and_backlog() {
 #[tokio::test]
 async fn tokens_are_checked() {
     let w = world().await;
-    let complete = |task_token: &'static [u8]| RespondWorkflowTaskCompletedRequest { task_token: task_token.into(), namespace: NAMESPACE.into(), ..Default::default() };
+    let complete = |task_token: &'static [u8]| RespondWorkflowTaskCompletedRequest {
+        task_token: task_token.into(),
+        namespace: NAMESPACE.into(),
+        ..Default::default()
+    };
     let refusal = |r: Result<_, Refusal>| r.map(drop).unwrap_err();
     assert_eq!(refusal(w.engine.respond_workflow_task_completed(complete(b"")).await), Refusal::invalid("Task token not set on request."));
-    assert_eq!(refusal(w.engine.respond_workflow_task_completed(complete(b"x")).await), Refusal::invalid("Error deserializing task token."));
+    assert_eq!(
+        refusal(w.engine.respond_workflow_task_completed(complete(b"x")).await),
+        Refusal::invalid("Error deserializing task token.")
+    );
     w.engine.ensure_namespace("other", Span::seconds(3600)).await.unwrap();
     w.start("a").await;
     let task = w.poll().await;

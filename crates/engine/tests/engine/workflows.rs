@@ -21,7 +21,13 @@ async fn start_poll_complete() {
     w.complete(&task.task_token, done()).await;
     assert_eq!(
         w.names("a").await,
-        ["WORKFLOW_EXECUTION_STARTED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_COMPLETED"]
+        [
+            "WORKFLOW_EXECUTION_STARTED",
+            "WORKFLOW_TASK_SCHEDULED",
+            "WORKFLOW_TASK_STARTED",
+            "WORKFLOW_TASK_COMPLETED",
+            "WORKFLOW_EXECUTION_COMPLETED"
+        ]
     );
     let info = w.describe("a").await.unwrap().workflow_execution_info.unwrap();
     assert_eq!(info.status, WorkflowExecutionStatus::Completed as i32);
@@ -60,7 +66,8 @@ async fn a_repeated_start_has_one_effect_and_another_one_is_refused() {
     let other = StartWorkflowExecutionRequest { request_id: "other".into(), ..start_request("a") };
     let refusal = w.try_start(other.clone()).await.unwrap_err();
     assert!(matches!(refusal, Refusal::AlreadyStarted { run_id, .. } if run_id == run));
-    let instead = StartWorkflowExecutionRequest { workflow_id_conflict_policy: WorkflowIdConflictPolicy::TerminateExisting as i32, ..other };
+    let instead =
+        StartWorkflowExecutionRequest { workflow_id_conflict_policy: WorkflowIdConflictPolicy::TerminateExisting as i32, ..other };
     let second = w.try_start(instead).await.unwrap().run_id;
     assert_ne!(second, run);
     let request = DescribeWorkflowExecutionRequest { namespace: NAMESPACE.into(), execution: Some(execution("a", &run)) };
@@ -152,7 +159,10 @@ async fn continue_as_new_makes_the_next_run_in_the_same_commit() {
     let poll = w.poll_beside();
     w.complete(
         &task.task_token,
-        vec![command(CommandType::ContinueAsNewWorkflowExecution, Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(Box::new(attributes)))],
+        vec![command(
+            CommandType::ContinueAsNewWorkflowExecution,
+            Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(Box::new(attributes)),
+        )],
     )
     .await;
     // Runs of one chain are at least a second apart.
@@ -189,7 +199,9 @@ async fn a_closed_run_is_deleted_after_its_retention() {
     // Up to half an hour of spread may follow.
     w.advance(Span::seconds(24 * 3600 + 1801)).await;
     w.until("every row of the run is gone", || {
-        [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline].iter().all(|t| w.store.rows(*t).is_empty())
+        [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline]
+            .iter()
+            .all(|t| w.store.rows(*t).is_empty())
     })
     .await;
     assert!(matches!(w.describe("a").await.unwrap_err(), Refusal::NotFound(_)));
@@ -203,7 +215,9 @@ async fn delete_terminates_and_removes() {
     let request = DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(execution("a", "")) };
     soon(w.engine.delete_workflow(request)).await.unwrap();
     w.until("every row of the run is gone", || {
-        [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline].iter().all(|t| w.store.rows(*t).is_empty())
+        [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline]
+            .iter()
+            .all(|t| w.store.rows(*t).is_empty())
     })
     .await;
     assert!(matches!(w.describe("a").await.unwrap_err(), Refusal::NotFound(_)));
