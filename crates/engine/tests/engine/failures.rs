@@ -78,3 +78,59 @@ async fn a_broken_store_ends_the_engine() {
     unavailable(w.signal("a", "x").await);
     assert!(w.poll().await.task_token.is_empty());
 }
+
+#[tokio::test]
+async fn nothing_leaves_before_its_commit_is_acknowledged() {
+    let mut settings = settings();
+    settings.shards = 1;
+    let w = world_with(settings).await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    w.store.held.store(true, SeqCst);
+    let call = |id: &'static str| {
+        let engine = w.engine.clone();
+        tokio::spawn(async move { engine.start_workflow(start_request(id)).await })
+    };
+    let first = call("a");
+    w.settle().await;
+    // Reads of what is not durable yet wait too.
+    let engine = w.engine.clone();
+    let read = tokio::spawn(async move { engine.get_history(history_request("a"), Default::default(), None).await });
+    let second = call("b");
+    w.settle().await;
+    assert!(!first.is_finished() && !poll.is_finished() && !read.is_finished() && !second.is_finished());
+    w.store.permits.add_permits(1);
+    w.settle().await;
+    assert!(first.is_finished() && poll.is_finished() && !second.is_finished(), "one batch after the other");
+    w.store.permits.add_permits(100);
+    soon(second).await.unwrap().unwrap();
+    assert_eq!(soon(read).await.unwrap().unwrap().history.unwrap().events().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_full_inbox_is_answered_at_once() {
+    let mut settings = settings();
+    settings.shards = 1;
+    settings.inbox_max = 8;
+    let w = world_with(settings).await;
+    w.store.held.store(true, SeqCst);
+    let calls: Vec<_> = (0..100)
+        .map(|n| {
+            let engine = w.engine.clone();
+            tokio::spawn(async move { engine.start_workflow(start_request(&format!("w{n}"))).await })
+        })
+        .collect();
+    w.settle().await;
+    let refused = calls.iter().filter(|c| c.is_finished()).count();
+    assert!(refused > 0 && refused < 100, "{refused} of 100");
+    w.store.permits.add_permits(1000);
+    let mut overloaded = 0;
+    for call in calls {
+        match soon(call).await.unwrap() {
+            Ok(_) => {}
+            Err(Refusal::Overloaded(_)) => overloaded += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(overloaded, refused);
+}

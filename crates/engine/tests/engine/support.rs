@@ -69,7 +69,6 @@ impl Spawner for Tasks {
 }
 
 /// A memory store that outlives its engine, and can be told to fail.
-#[derive(Default)]
 pub(crate) struct TestStore {
     inner: MemoryStore,
     /// Commits to refuse.
@@ -78,8 +77,25 @@ pub(crate) struct TestStore {
     pub(crate) doubt: AtomicUsize,
     /// Refuse everything from now on, for good.
     pub(crate) broken: AtomicBool,
+    /// Acknowledgements wait for a permit each.
+    pub(crate) held: AtomicBool,
+    pub(crate) permits: Arc<tokio::sync::Semaphore>,
     /// Reads take a turn of the scheduler.
     pub(crate) slow: AtomicBool,
+}
+
+impl Default for TestStore {
+    fn default() -> Self {
+        Self {
+            inner: MemoryStore::default(),
+            refuse: AtomicUsize::default(),
+            doubt: AtomicUsize::default(),
+            broken: AtomicBool::default(),
+            held: AtomicBool::default(),
+            permits: Arc::new(tokio::sync::Semaphore::new(0)),
+            slow: AtomicBool::default(),
+        }
+    }
 }
 
 fn take(counter: &AtomicUsize) -> bool {
@@ -115,6 +131,14 @@ impl Store for TestStore {
             return futures::future::ready(Err(CommitError::Rejected { reason: "test".into() })).boxed();
         }
         let done = self.inner.commit(batch);
+        if self.held.load(Ordering::SeqCst) {
+            let permits = self.permits.clone();
+            return async move {
+                permits.acquire().await.expect("never closed").forget();
+                done.await
+            }
+            .boxed();
+        }
         if take(&self.doubt) {
             return done.map(|_| Err(CommitError::Unknown { reason: "test".into() })).boxed();
         }
