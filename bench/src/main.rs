@@ -18,7 +18,7 @@ use clap::Parser;
 use sempre_api::v1::workflowservice::{RespondActivityTaskCompletedRequest, RespondWorkflowTaskCompletedRequest};
 use sempre_bench::{
     api::{self, Client, NAMESPACE},
-    process::{Launch, Server, Usage, find_binary, free_port},
+    process::{Launch, Server, Usage, disk_bytes_written, find_binary, free_port},
 };
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -182,12 +182,14 @@ async fn measure(arguments: &Arguments, in_flight: usize) -> Result<Figures, Fai
     tokio::time::sleep(Duration::from_secs(1)).await;
     let usage = |pid: Option<u32>| pid.map_or(Ok(Usage::default()), Usage::of);
     let before = usage(pid)?;
+    let disk_before = disk_bytes_written(folder.path()).unwrap_or(0);
     load.counting.store(true, Ordering::Relaxed);
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
     load.counting.store(false, Ordering::Relaxed);
     let elapsed = begun.elapsed().as_secs_f64();
     let after = usage(pid)?;
+    let disk_after = disk_bytes_written(folder.path()).unwrap_or(0);
     load.stop.store(true, Ordering::Relaxed);
     for task in &tasks {
         task.abort();
@@ -207,7 +209,7 @@ async fn measure(arguments: &Arguments, in_flight: usize) -> Result<Figures, Fai
         p50_ms: quantile(0.5),
         p99_ms: quantile(0.99),
         server_cpu_ms_per_workflow: each((after.cpu_seconds - before.cpu_seconds) * 1000.0),
-        disk_bytes_per_workflow: each((after.disk_bytes - before.disk_bytes) as f64),
+        disk_bytes_per_workflow: each((disk_after - disk_before) as f64),
         rss_mib: after.rss_kib as f64 / 1024.0,
         rss_peak_mib: after.rss_peak_kib as f64 / 1024.0,
     })

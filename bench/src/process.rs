@@ -104,6 +104,14 @@ impl Server {
         Ok(self.launch.clone())
     }
 
+    /// SIGTERM, and waits for the end.
+    pub fn stop(mut self) -> io::Result<Launch> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait()?;
+        Ok(self.launch.clone())
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -123,8 +131,6 @@ impl Drop for Server {
 pub struct Usage {
     /// User and system CPU, seconds.
     pub cpu_seconds: f64,
-    /// Bytes handed to the disk (`write_bytes`).
-    pub disk_bytes: u64,
     /// Resident memory, KiB.
     pub rss_kib: u64,
     /// Largest resident memory, KiB.
@@ -138,15 +144,22 @@ impl Usage {
         let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let fields: Vec<&str> = after_name.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-        let io_text = fs::read_to_string(format!("/proc/{pid}/io"))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         Ok(Self {
             cpu_seconds: (ticks(11) + ticks(12)) / CLOCK_TICKS,
-            disk_bytes: number_after(&io_text, "write_bytes:"),
             rss_kib: number_after(&status, "VmRSS:"),
             rss_peak_kib: number_after(&status, "VmHWM:"),
         })
     }
+}
+
+/// Bytes written so far to the disk that holds `folder`, by everybody: the kernel's per-process count is of no use here,
+/// because it counts a whole large folio for each small write into one. `None` where it cannot be known (tmpfs).
+pub fn disk_bytes_written(folder: &Path) -> Option<u64> {
+    let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(folder).ok()?);
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
+    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+    Some(stat.split_whitespace().nth(6)?.parse::<u64>().ok()? * 512)
 }
 
 fn number_after(text: &str, label: &str) -> u64 {
