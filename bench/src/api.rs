@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sempre_api::v1::{
-    command::{
-        Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes, command::Attributes,
-    },
+    command::{Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes, command::Attributes},
     common::{ActivityType, Payload, Payloads, WorkflowExecution, WorkflowType},
     enums::CommandType,
     history::HistoryEvent,
     taskqueue::TaskQueue,
     workflowservice::{
-        GetWorkflowExecutionHistoryRequest, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest,
-        StartWorkflowExecutionRequest, workflow_service_client::WorkflowServiceClient,
+        GetWorkflowExecutionHistoryRequest, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, StartWorkflowExecutionRequest,
+        workflow_service_client::WorkflowServiceClient,
     },
 };
 use tonic::{

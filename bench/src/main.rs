@@ -3,6 +3,8 @@
 //! The generator makes the seven calls of such a workflow by hand (start; poll and complete a workflow
 //! task, an activity, a workflow task), so that the server is measured and not an SDK.
 
+#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
+
 use std::{
     collections::HashMap,
     error::Error,
@@ -241,11 +243,7 @@ async fn workflow_worker(load: Arc<Load>, mut client: Client) -> Result<(), Fail
             continue;
         }
         let first = task.previous_started_event_id == 0;
-        let command = if first {
-            api::schedule_activity("1", Duration::from_secs(10), None)
-        } else {
-            api::complete_workflow("\"done\"")
-        };
+        let command = if first { api::schedule_activity("1", Duration::from_secs(10), None) } else { api::complete_workflow("\"done\"") };
         client
             .respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest {
                 namespace: NAMESPACE.into(),

@@ -1,5 +1,7 @@
 //! A server process under test: started, killed, measured.
 
+#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
+
 use std::{
     fs, io,
     net::TcpListener,

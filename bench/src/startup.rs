@@ -3,6 +3,8 @@
 //! Makes the workflows through the API (half of them wait on a timer of a day after their first task, half have
 //! their first task still in the backlog), stops the server, starts it again, and measures.
 
+#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
+
 use std::{
     error::Error,
     path::PathBuf,

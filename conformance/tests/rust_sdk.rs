@@ -12,8 +12,7 @@ use temporalio_client::errors::{WorkflowGetResultError, WorkflowInteractionError
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::{
     QueryRejectCondition, WorkflowCancelOptions, WorkflowDescribeOptions, WorkflowExecutionStatus, WorkflowGetResultOptions,
-    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowSignalOptions,
-    WorkflowTerminateOptions, tonic,
+    WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowTerminateOptions, tonic,
 };
 use temporalio_common::error::IncomingError;
 use temporalio_common::protos::temporal::api::common::v1::WorkflowType;

@@ -73,7 +73,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// A table of every method of every service: what `api-coverage` and its test walk through.
 fn methods(set: &FileDescriptorSet) -> String {
-    let mut text = String::from("/// Every method of every service of the API: (full service name, method name).\npub const METHODS: &[(&str, &str)] = &[\n");
+    let mut text = String::from(
+        "/// Every method of every service of the API: (full service name, method name).\npub const METHODS: &[(&str, &str)] = &[\n",
+    );
     for file in &set.file {
         for service in &file.service {
             for method in &service.method {

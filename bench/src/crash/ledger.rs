@@ -89,10 +89,9 @@ impl Ledger {
         let mut inner = self.lock();
         let fresh = inner.workflows.entry(workflow).or_default().tasks.insert((started_event_id, attempt));
         if !fresh {
-            inner.violations.push(format!(
-                "{}: workflow task {started_event_id} attempt {attempt} was handed out twice",
-                workflow_id(workflow)
-            ));
+            inner
+                .violations
+                .push(format!("{}: workflow task {started_event_id} attempt {attempt} was handed out twice", workflow_id(workflow)));
         }
     }
 

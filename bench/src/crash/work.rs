@@ -51,9 +51,7 @@ impl Load {
     pub(crate) fn begin(ledger: Arc<Ledger>, client: Client, in_flight: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let next = Arc::new(AtomicU64::new(0));
-        let starters = (0..in_flight)
-            .map(|_| tokio::spawn(starter(ledger.clone(), client.clone(), stop.clone(), next.clone())))
-            .collect();
+        let starters = (0..in_flight).map(|_| tokio::spawn(starter(ledger.clone(), client.clone(), stop.clone(), next.clone()))).collect();
         let workers = (0..8)
             .flat_map(|_| {
                 let (l, c) = (ledger.clone(), client.clone());
@@ -148,9 +146,7 @@ async fn wait_for_end(ledger: &Ledger, client: &Client, id: &str) -> Result<(), 
         })
         .await
         .map_err(|status| format!("history of {id}: {status}"))?;
-        let ended = events
-            .last()
-            .is_some_and(|e| matches!(e.attributes, Some(Attributes::WorkflowExecutionCompletedEventAttributes(_))));
+        let ended = events.last().is_some_and(|e| matches!(e.attributes, Some(Attributes::WorkflowExecutionCompletedEventAttributes(_))));
         if ended {
             return Ok(());
         }
@@ -178,9 +174,7 @@ async fn workflow_task(ledger: &Ledger, client: &Client, task: PollWorkflowTaskQ
     ledger.workflow_task(workflow, task.started_event_id, task.attempt);
     let events = task.history.as_ref().and_then(|h| h.events().ok()).unwrap_or_default();
     let commands = decide(&events);
-    let closes = commands.iter().any(|c| {
-        c.command_type == sempre_api::v1::enums::CommandType::CompleteWorkflowExecution as i32
-    });
+    let closes = commands.iter().any(|c| c.command_type == sempre_api::v1::enums::CommandType::CompleteWorkflowExecution as i32);
     let request = RespondWorkflowTaskCompletedRequest {
         namespace: NAMESPACE.into(),
         task_token: task.task_token,

@@ -1,8 +1,6 @@
 //! Requests to cancel a run (spec 01 §6.2, 04 §3).
 
-use sempre_api::v1::history::{
-    HistoryEvent, WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes,
-};
+use sempre_api::v1::history::{HistoryEvent, WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes};
 
 use crate::{
     Refusal, Reply, RunKey,
@@ -30,15 +28,12 @@ pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) ->
     step.buffer_event(HistoryEvent {
         event_time: Some(now.to_api()),
         links: request.links,
-        attributes: Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(
-            WorkflowExecutionCancelRequestedEventAttributes {
-                cause: request.reason,
-                identity: request.identity,
-                external_initiated_event_id: source.as_ref().map_or(0, |s| s.initiated_event_id),
-                external_workflow_execution: source.map(|s| s.run.to_api()),
-                ..Default::default()
-            },
-        )),
+        attributes: Some(Attributes::WorkflowExecutionCancelRequestedEventAttributes(WorkflowExecutionCancelRequestedEventAttributes {
+            cause: request.reason,
+            identity: request.identity,
+            external_initiated_event_id: source.as_ref().map_or(0, |s| s.initiated_event_id),
+            external_workflow_execution: source.map(|s| s.run.to_api()),
+        })),
         ..Default::default()
     });
     let main = &mut step.run.state.progress.main;

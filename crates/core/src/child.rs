@@ -86,17 +86,15 @@ pub(crate) fn not_started(step: &mut Step<'_, '_>, initiated_event_id: i64, caus
     if started_run(&step.run.state, &child).is_some() {
         return;
     }
-    step.buffer(Attributes::StartChildWorkflowExecutionFailedEventAttributes(
-        StartChildWorkflowExecutionFailedEventAttributes {
-            namespace: child.namespace.clone(),
-            namespace_id: child.namespace_id.clone(),
-            workflow_id: child.workflow_id.clone(),
-            workflow_type: Some(WorkflowType { name: child.workflow_type.clone() }),
-            cause,
-            initiated_event_id,
-            ..Default::default()
-        },
-    ));
+    step.buffer(Attributes::StartChildWorkflowExecutionFailedEventAttributes(StartChildWorkflowExecutionFailedEventAttributes {
+        namespace: child.namespace.clone(),
+        namespace_id: child.namespace_id.clone(),
+        workflow_id: child.workflow_id.clone(),
+        workflow_type: Some(WorkflowType { name: child.workflow_type.clone() }),
+        cause,
+        initiated_event_id,
+        ..Default::default()
+    }));
     task::schedule_if_needed(step);
 }
 
@@ -106,9 +104,9 @@ pub(crate) fn not_started(step: &mut Step<'_, '_>, initiated_event_id: i64, caus
 /// to when it is delivered ([`started`]). Children, signals and cancels asked for in the very transition that
 /// closes the run are not delivered at all (spec 04 §3.2, §4.2 step 5).
 pub(crate) fn apply_close_policies(step: &mut Step<'_, '_>) {
-    step.out.outbox.retain(|entry| {
-        !matches!(entry.message, OutboxMessage::StartChild(_) | OutboxMessage::Signal(_) | OutboxMessage::Cancel(_))
-    });
+    step.out
+        .outbox
+        .retain(|entry| !matches!(entry.message, OutboxMessage::StartChild(_) | OutboxMessage::Signal(_) | OutboxMessage::Cancel(_)));
     let state = &step.run.state;
     let started: Vec<(ChildInfo, String)> = state
         .derived

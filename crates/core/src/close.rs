@@ -9,9 +9,8 @@ use sempre_api::v1::{
     failure::{Failure, TimeoutFailureInfo, failure::FailureInfo},
     history::{
         HistoryEvent, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
-        WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes,
-        WorkflowExecutionStartedEventAttributes, WorkflowExecutionTerminatedEventAttributes,
-        WorkflowExecutionTimedOutEventAttributes, history_event::Attributes,
+        WorkflowExecutionContinuedAsNewEventAttributes, WorkflowExecutionFailedEventAttributes, WorkflowExecutionStartedEventAttributes,
+        WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes, history_event::Attributes,
     },
 };
 
@@ -41,13 +40,11 @@ pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64
         attributes
     });
     let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
-    let event = step.closing_event(Attributes::WorkflowExecutionCompletedEventAttributes(
-        WorkflowExecutionCompletedEventAttributes {
-            result,
-            workflow_task_completed_event_id: completed_event_id,
-            new_execution_run_id: new_execution_run_id.clone(),
-        },
-    ));
+    let event = step.closing_event(Attributes::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
+        result,
+        workflow_task_completed_event_id: completed_event_id,
+        new_execution_run_id: new_execution_run_id.clone(),
+    }));
     closed(step, event, !new_execution_run_id.is_empty());
 }
 
@@ -66,19 +63,16 @@ pub(crate) fn fail_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, fa
 
 /// CancelWorkflowExecution.
 pub(crate) fn cancel_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, details: Option<Payloads>) {
-    let event = step.closing_event(Attributes::WorkflowExecutionCanceledEventAttributes(
-        WorkflowExecutionCanceledEventAttributes { workflow_task_completed_event_id: completed_event_id, details },
-    ));
+    let event = step.closing_event(Attributes::WorkflowExecutionCanceledEventAttributes(WorkflowExecutionCanceledEventAttributes {
+        workflow_task_completed_event_id: completed_event_id,
+        details,
+    }));
     closed(step, event, false);
 }
 
 /// ContinueAsNewWorkflowExecution (spec 01 §10).
 #[allow(deprecated)]
-pub(crate) fn continue_as_new(
-    step: &mut Step<'_, '_>,
-    completed_event_id: i64,
-    command: ContinueAsNewWorkflowExecutionCommandAttributes,
-) {
+pub(crate) fn continue_as_new(step: &mut Step<'_, '_>, completed_event_id: i64, command: ContinueAsNewWorkflowExecutionCommandAttributes) {
     let initiator = match command.initiator() {
         ContinueAsNewInitiator::Unspecified => ContinueAsNewInitiator::Workflow,
         other => other,
@@ -91,10 +85,8 @@ pub(crate) fn continue_as_new(
     attributes.attempt = if initiator == ContinueAsNewInitiator::Retry { own.attempt + 1 } else { 1 };
     attributes.workflow_type = command.workflow_type.filter(|t| !t.name.is_empty()).or(own.workflow_type);
     attributes.task_queue = command.task_queue.filter(|q| !q.name.is_empty()).or(own.task_queue);
-    attributes.workflow_run_timeout =
-        command.workflow_run_timeout.filter(|d| *d != Default::default()).or(own.workflow_run_timeout);
-    attributes.workflow_task_timeout =
-        command.workflow_task_timeout.filter(|d| *d != Default::default()).or(own.workflow_task_timeout);
+    attributes.workflow_run_timeout = command.workflow_run_timeout.filter(|d| *d != Default::default()).or(own.workflow_run_timeout);
+    attributes.workflow_task_timeout = command.workflow_task_timeout.filter(|d| *d != Default::default()).or(own.workflow_task_timeout);
     attributes.input = command.input;
     attributes.header = command.header;
     attributes.memo = command.memo;
@@ -127,13 +119,7 @@ pub(crate) fn continue_as_new(
 }
 
 /// Writes Terminated. The caller has dealt with a started workflow task.
-pub(crate) fn terminate(
-    step: &mut Step<'_, '_>,
-    reason: String,
-    details: Option<Payloads>,
-    identity: String,
-    links: Vec<Link>,
-) {
+pub(crate) fn terminate(step: &mut Step<'_, '_>, reason: String, details: Option<Payloads>, identity: String, links: Vec<Link>) {
     let now = step.now();
     let event = step.write_closing(HistoryEvent {
         event_time: Some(now.to_api()),
@@ -151,17 +137,14 @@ pub(crate) fn terminate(
 /// The run's own time is up: retry, cron or the end (spec 01 §7).
 pub(crate) fn run_timed_out(step: &mut Step<'_, '_>) {
     let over = step.run.state.derived.start.execution_expiration().is_some_and(|end| end <= step.now());
-    let (retry_state, next) =
-        if over { (RetryState::Timeout, None) } else { after_failure(step, &workflow_timeout(), true) };
+    let (retry_state, next) = if over { (RetryState::Timeout, None) } else { after_failure(step, &workflow_timeout(), true) };
     let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
     task::force_close(step);
     step.flush();
-    let event = step.closing_event(Attributes::WorkflowExecutionTimedOutEventAttributes(
-        WorkflowExecutionTimedOutEventAttributes {
-            retry_state: retry_state as i32,
-            new_execution_run_id: new_execution_run_id.clone(),
-        },
-    ));
+    let event = step.closing_event(Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
+        retry_state: retry_state as i32,
+        new_execution_run_id: new_execution_run_id.clone(),
+    }));
     closed(step, event, !new_execution_run_id.is_empty());
 }
 
@@ -179,11 +162,7 @@ pub(crate) fn workflow_timeout() -> Failure {
 }
 
 /// Retry, else cron, else nothing; with the retry state for the close event.
-fn after_failure(
-    step: &Step<'_, '_>,
-    failure: &Failure,
-    timed_out: bool,
-) -> (RetryState, Option<WorkflowExecutionStartedEventAttributes>) {
+fn after_failure(step: &Step<'_, '_>, failure: &Failure, timed_out: bool) -> (RetryState, Option<WorkflowExecutionStartedEventAttributes>) {
     let own = step.run.state.derived.start.event();
     let decision = retry::decide(
         own.retry_policy.as_ref(),
@@ -298,10 +277,7 @@ fn report_to_parent(step: &mut Step<'_, '_>, event: HistoryEvent) {
     let (Some(namespace), Some(run)) = (Uuid::parse(&start.parent_workflow_namespace_id), RunId::parse(&parent.run_id)) else {
         return;
     };
-    let parent = RunKey {
-        workflow: WorkflowKey { namespace: NamespaceId(namespace), workflow_id: parent.workflow_id.clone() },
-        run,
-    };
+    let parent = RunKey { workflow: WorkflowKey { namespace: NamespaceId(namespace), workflow_id: parent.workflow_id.clone() }, run };
     let news = ChildClosed {
         initiated_event_id: start.parent_initiated_event_id,
         child: step.run.key.to_api(),

@@ -10,8 +10,8 @@ use sempre_api::v1::{
     enums::{PendingActivityState, PendingWorkflowTaskState, TaskQueueKind},
     taskqueue::TaskQueue,
     workflow::{
-        PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig,
-        WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+        PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo,
+        WorkflowExecutionInfo,
     },
     workflowservice::DescribeWorkflowExecutionResponse,
 };
@@ -39,11 +39,7 @@ impl Execution {
         let start = &self.state.derived.start;
         let event = start.event();
         WorkflowExecutionConfig {
-            task_queue: Some(TaskQueue {
-                name: start.task_queue().into(),
-                kind: TaskQueueKind::Normal as i32,
-                ..Default::default()
-            }),
+            task_queue: Some(TaskQueue { name: start.task_queue().into(), kind: TaskQueueKind::Normal as i32, ..Default::default() }),
             workflow_execution_timeout: event.workflow_execution_timeout,
             workflow_run_timeout: event.workflow_run_timeout,
             default_workflow_task_timeout: event.workflow_task_timeout,
@@ -128,8 +124,7 @@ impl Execution {
 
     fn pending_workflow_task(&self) -> Option<PendingWorkflowTaskInfo> {
         let task = self.state.progress.main.task.as_ref().filter(|_| self.is_open())?;
-        let state =
-            if task.is_started() { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
+        let state = if task.is_started() { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
         Some(PendingWorkflowTaskInfo {
             state: state as i32,
             scheduled_time: time(task.scheduled_time),

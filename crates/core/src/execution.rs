@@ -42,9 +42,7 @@ impl Execution {
             }
             Input::CompleteWorkflowTask(token, request) => task::complete::complete(&mut step, &token, *request),
             Input::FailWorkflowTask(token, request) => task::fail::fail(&mut step, &token, *request),
-            Input::StartActivityTask { scheduled_event_id, stamp, poller } => {
-                activity::start(&mut step, scheduled_event_id, stamp, poller)
-            }
+            Input::StartActivityTask { scheduled_event_id, stamp, poller } => activity::start(&mut step, scheduled_event_id, stamp, poller),
             Input::CompleteActivity { target, result, identity } => activity::complete(&mut step, &target, result, identity),
             Input::FailActivity { target, failure, last_heartbeat_details, identity } => {
                 activity::fail(&mut step, &target, failure, last_heartbeat_details, identity)

@@ -52,22 +52,22 @@ fn succeeded(info: &ExternalInfo) -> Attributes {
                 ..Default::default()
             })
         }
-        ExternalKind::Cancel => Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(
-            ExternalWorkflowExecutionCancelRequestedEventAttributes {
+        ExternalKind::Cancel => {
+            Attributes::ExternalWorkflowExecutionCancelRequestedEventAttributes(ExternalWorkflowExecutionCancelRequestedEventAttributes {
                 initiated_event_id: info.initiated_event_id,
                 namespace: info.namespace.clone(),
                 namespace_id: info.namespace_id.clone(),
                 workflow_execution: info.target.clone(),
-            },
-        ),
+            })
+        }
     }
 }
 
 /// `workflow_task_completed_event_id` of these events is 0 (spec 01 §16).
 fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
     match info.kind() {
-        ExternalKind::Signal => Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(
-            SignalExternalWorkflowExecutionFailedEventAttributes {
+        ExternalKind::Signal => {
+            Attributes::SignalExternalWorkflowExecutionFailedEventAttributes(SignalExternalWorkflowExecutionFailedEventAttributes {
                 cause,
                 workflow_task_completed_event_id: 0,
                 namespace: info.namespace.clone(),
@@ -75,8 +75,8 @@ fn failed(info: &ExternalInfo, cause: i32) -> Attributes {
                 workflow_execution: info.target.clone(),
                 initiated_event_id: info.initiated_event_id,
                 ..Default::default()
-            },
-        ),
+            })
+        }
         ExternalKind::Cancel => Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(
             RequestCancelExternalWorkflowExecutionFailedEventAttributes {
                 cause,

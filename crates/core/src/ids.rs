@@ -124,10 +124,7 @@ pub struct RunKey {
 impl RunKey {
     /// As the API writes it.
     pub fn to_api(&self) -> sempre_api::v1::common::WorkflowExecution {
-        sempre_api::v1::common::WorkflowExecution {
-            workflow_id: self.workflow.workflow_id.clone(),
-            run_id: format!("{}", self.run),
-        }
+        sempre_api::v1::common::WorkflowExecution { workflow_id: self.workflow.workflow_id.clone(), run_id: format!("{}", self.run) }
     }
 }
 

@@ -7,9 +7,7 @@ use sempre_api::v1::{
     failure::Failure,
     history::HistoryEvent,
     query::WorkflowQuery,
-    workflowservice::{
-        RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, SignalWorkflowExecutionRequest,
-    },
+    workflowservice::{RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, SignalWorkflowExecutionRequest},
 };
 
 use crate::{IdSource, Limits, NamespaceId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, transition::Delivery};

@@ -131,9 +131,13 @@ pub(crate) fn task_lost(step: &mut Step<'_, '_>) {
 fn route(step: &Step<'_, '_>, query: WorkflowQuery) -> QueryRoute {
     let state = &step.run.state;
     let normal = state.derived.start.task_queue();
-    let sticky = state.progress.main.sticky.as_ref().filter(|_| step.run.is_open()).map(|sticky| {
-        (step.queue(&sticky.queue, QueueKind::Workflow, true), Span(sticky.schedule_to_start))
-    });
+    let sticky = state
+        .progress
+        .main
+        .sticky
+        .as_ref()
+        .filter(|_| step.run.is_open())
+        .map(|sticky| (step.queue(&sticky.queue, QueueKind::Workflow, true), Span(sticky.schedule_to_start)));
     let task = PollWorkflowTaskQueueResponse {
         workflow_execution: Some(step.run.key.to_api()),
         workflow_type: Some(WorkflowType { name: state.derived.start.workflow_type().into() }),

@@ -79,8 +79,7 @@ pub mod text {
     /// A workflow task that is gone.
     pub const WORKFLOW_TASK_NOT_FOUND: &str = "Workflow task not found.";
     /// An activity that is gone.
-    pub const ACTIVITY_NOT_FOUND: &str =
-        "invalid activityID or activity already timed out or invoking workflow is completed";
+    pub const ACTIVITY_NOT_FOUND: &str = "invalid activityID or activity already timed out or invoking workflow is completed";
     /// A payload over the limit.
     pub const BLOB_TOO_LARGE: &str = "Blob data size exceeds limit.";
     /// Close refused because of buffered events; clients compare the whole text.

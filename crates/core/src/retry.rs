@@ -81,13 +81,13 @@ pub fn validate(policy: &RetryPolicy) -> Result<(), String> {
         // One attempt is no retry at all: the rest is never looked at.
         return Ok(());
     }
-    let initial = Span::from_api(policy.initial_interval.as_ref())
-        .map_err(|e| format!("invalid InitialInterval set on retry policy: {e}"))?;
+    let initial =
+        Span::from_api(policy.initial_interval.as_ref()).map_err(|e| format!("invalid InitialInterval set on retry policy: {e}"))?;
     if policy.backoff_coefficient.is_nan() || policy.backoff_coefficient < 1.0 {
         return Err("BackoffCoefficient cannot be less than 1 on retry policy.".into());
     }
-    let maximum = Span::from_api(policy.maximum_interval.as_ref())
-        .map_err(|e| format!("invalid MaximumInterval set on retry policy: {e}"))?;
+    let maximum =
+        Span::from_api(policy.maximum_interval.as_ref()).map_err(|e| format!("invalid MaximumInterval set on retry policy: {e}"))?;
     if !maximum.is_zero() && maximum < initial {
         return Err("MaximumInterval cannot be less than InitialInterval on retry policy.".into());
     }
@@ -116,8 +116,7 @@ pub fn timeout_name(timeout: TimeoutType) -> &'static str {
 }
 
 fn is_timeout_type(name: &str) -> bool {
-    TimeoutType::from_str_name(name).is_some()
-        || (0..=4).filter_map(|n| TimeoutType::try_from(n).ok()).any(|t| timeout_name(t) == name)
+    TimeoutType::from_str_name(name).is_some() || (0..=4).filter_map(|n| TimeoutType::try_from(n).ok()).any(|t| timeout_name(t) == name)
 }
 
 /// Whether to try again after `attempt` (from 1) ended with `failure`.
@@ -207,9 +206,9 @@ fn is_retryable(policy: &RetryPolicy, failure: &Failure) -> bool {
             let timeout = info.timeout_type();
             matches!(timeout, TimeoutType::StartToClose | TimeoutType::Heartbeat)
                 && !policy.non_retryable_error_types.iter().any(|entry| {
-                    entry.strip_prefix(TIMEOUT_PREFIX).is_some_and(|name| {
-                        name == timeout_name(timeout) || TimeoutType::from_str_name(name) == Some(timeout)
-                    })
+                    entry
+                        .strip_prefix(TIMEOUT_PREFIX)
+                        .is_some_and(|name| name == timeout_name(timeout) || TimeoutType::from_str_name(name) == Some(timeout))
                 })
         }
         Some(FailureInfo::ServerFailureInfo(info)) => !info.non_retryable,

@@ -37,7 +37,7 @@ pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<
         return Err(Refusal::invalid(text::BLOB_TOO_LARGE));
     }
     record(step, request);
-    Ok(done?)
+    done
 }
 
 /// Writes (or buffers) the Signaled event and schedules a task for it.

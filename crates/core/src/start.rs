@@ -11,9 +11,7 @@ use alloc::{
 use bytes::Bytes;
 use sempre_api::v1::{
     common::{Link, Payload, Payloads, link},
-    enums::{
-        ContinueAsNewInitiator, EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
-    },
+    enums::{ContinueAsNewInitiator, EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
     history::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     sdk::UserMetadata,
     workflowservice::{PollWorkflowTaskQueueResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse},
@@ -192,11 +190,11 @@ fn new_run(
     let backoff = first_backoff(&request, cx);
     let execution_timeout = Span::from_api(request.workflow_execution_timeout.as_ref()).unwrap_or_default();
     // Rounded up to whole milliseconds.
-    let expiration = execution_timeout
-        .some()
-        .map(|timeout| Timestamp::from_millis(((cx.now + timeout).0 + 999_999).div_euclid(1_000_000)));
-    let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none()).then(|| {
-        Poller { identity: request.identity.clone(), request_id: request.request_id.clone(), worker_version: None }
+    let expiration = execution_timeout.some().map(|timeout| Timestamp::from_millis(((cx.now + timeout).0 + 999_999).div_euclid(1_000_000)));
+    let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none()).then(|| Poller {
+        identity: request.identity.clone(),
+        request_id: request.request_id.clone(),
+        worker_version: None,
     });
     let initiator =
         if request.cron_schedule.is_empty() { ContinueAsNewInitiator::Unspecified } else { ContinueAsNewInitiator::CronSchedule };
@@ -301,10 +299,8 @@ fn use_existing(
     request: &StartWorkflowExecutionRequest,
     cx: &Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
-    let attaches = request
-        .on_conflict_options
-        .as_ref()
-        .is_some_and(|o| o.attach_request_id || o.attach_completion_callbacks || o.attach_links);
+    let attaches =
+        request.on_conflict_options.as_ref().is_some_and(|o| o.attach_request_id || o.attach_completion_callbacks || o.attach_links);
     if attaches {
         return Err(Refusal::Unimplemented("on_conflict_options is not built yet".into()));
     }
@@ -328,10 +324,7 @@ fn terminate_existing(run: &mut Execution, new: RunId, cx: &mut Context<'_>) -> 
 }
 
 fn already_running(current: &CurrentRecord, key: &WorkflowKey) -> Refusal {
-    already_started(
-        current,
-        format!("Workflow execution is already running. WorkflowId: {}, RunId: {}.", key.workflow_id, current.run()),
-    )
+    already_started(current, format!("Workflow execution is already running. WorkflowId: {}, RunId: {}.", key.workflow_id, current.run()))
 }
 
 fn check_reuse(current: &CurrentRecord, key: &WorkflowKey, policy: WorkflowIdReusePolicy) -> Result<(), Refusal> {

@@ -13,13 +13,10 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Timestamp, Transition,
-    deadline, event_type,
+    Context, Execution, Refusal, Reply, Timestamp, Transition, deadline, event_type,
     state::{buffer::is_closing, rows::Kind},
     task,
-    transition::{
-        CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName,
-    },
+    transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
 };
 
 /// Priority of work that asked for none.
@@ -129,8 +126,7 @@ impl<'r, 'c> Step<'r, 'c> {
             return;
         }
         let events = core::mem::take(&mut buffer.events);
-        let (closings, others): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
+        let (closings, others): (Vec<_>, Vec<_>) = events.into_iter().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
         for event in others {
             self.write(event);
         }
@@ -187,26 +183,14 @@ impl<'r, 'c> Step<'r, 'c> {
 
     /// Offers a task to a queue: the row is written, and matching gets it after the commit.
     pub(crate) fn offer(&mut self, queue: QueueName, normal_name: String, scheduled_event_id: i64, stamp: u32, priority: u8) {
-        let key = OfferKey {
-            queue: queue.hash64(),
-            priority,
-            time: self.now(),
-            run: self.run.key.run,
-            scheduled_event_id,
-        };
+        let key = OfferKey { queue: queue.hash64(), priority, time: self.now(), run: self.run.key.run, scheduled_event_id };
         self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp });
         self.touch();
     }
 
     /// Takes an offer back: its row goes. An offer made in this same transition just disappears.
     pub(crate) fn withdraw(&mut self, queue: &QueueName, priority: u8, offered_at: i64, scheduled_event_id: i64) {
-        let key = OfferKey {
-            queue: queue.hash64(),
-            priority,
-            time: Timestamp(offered_at),
-            run: self.run.key.run,
-            scheduled_event_id,
-        };
+        let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(offered_at), run: self.run.key.run, scheduled_event_id };
         let before = self.out.offers.len();
         self.out.offers.retain(|o| o.key != key);
         if self.out.offers.len() == before {

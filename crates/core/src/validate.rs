@@ -22,13 +22,7 @@ use sempre_api::{
     },
 };
 
-use crate::{
-    Context, Limits, Refusal, Span, Timestamp,
-    cron::CronTable,
-    refusal::text::BLOB_TOO_LARGE,
-    retry,
-    time::InvalidSpan,
-};
+use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan};
 
 /// Bytes of a fairness key (spec 05 §5).
 pub const FAIRNESS_KEY_MAX: usize = 64;
@@ -83,13 +77,8 @@ pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) 
     required(workflow_type, "WorkflowType is not set on request.")?;
     at_most(workflow_type, "WorkflowType length exceeds limit.", limits)?;
     task_queue(&mut request.task_queue, None, limits).map_err(Refusal::InvalidArgument)?;
-    workflow_timeouts(
-        &request.workflow_execution_timeout,
-        &mut request.workflow_run_timeout,
-        &mut request.workflow_task_timeout,
-        limits,
-    )
-    .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))?;
+    workflow_timeouts(&request.workflow_execution_timeout, &mut request.workflow_run_timeout, &mut request.workflow_task_timeout, limits)
+        .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))?;
     if request.request_id.is_empty() {
         request.request_id = cx.ids.uuid();
     }
@@ -194,10 +183,7 @@ pub fn priority(priority: Option<&Priority>) -> Result<(), String> {
 /// Summary and details within their sizes.
 pub fn user_metadata(metadata: Option<&UserMetadata>) -> Result<(), String> {
     let Some(metadata) = metadata else { return Ok(()) };
-    let fields = [
-        ("summary", &metadata.summary, SUMMARY_BYTES_MAX),
-        ("details", &metadata.details, DETAILS_BYTES_MAX),
-    ];
+    let fields = [("summary", &metadata.summary, SUMMARY_BYTES_MAX), ("details", &metadata.details, DETAILS_BYTES_MAX)];
     for (name, payload, limit) in fields {
         let bytes = payload.as_ref().map_or(0, Message::encoded_len);
         if bytes > limit {
@@ -221,9 +207,7 @@ pub fn search_fields(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
     for (name, payload) in fields {
         let bytes = payload.data.len();
         if bytes > SEARCH_ATTRIBUTE_BYTES_MAX {
-            return Err(format!(
-                "search attribute {name} value size {bytes} exceeds size limit {SEARCH_ATTRIBUTE_BYTES_MAX}"
-            ));
+            return Err(format!("search attribute {name} value size {bytes} exceeds size limit {SEARCH_ATTRIBUTE_BYTES_MAX}"));
         }
         total += name.len() + payload.encoded_len();
     }
@@ -329,9 +313,7 @@ pub fn activity(
     }
     priority(a.priority.as_ref()).map_err(|e| format!("invalid priorities: {e}"))?;
 
-    let read = |name: &str, value: &Option<Duration>| {
-        Span::from_api(value.as_ref()).map_err(|e| format!("invalid {name}: {e}"))
-    };
+    let read = |name: &str, value: &Option<Duration>| Span::from_api(value.as_ref()).map_err(|e| format!("invalid {name}: {e}"));
     let mut schedule_to_close = read("ScheduleToCloseTimeout", &a.schedule_to_close_timeout)?;
     let mut schedule_to_start = read("ScheduleToStartTimeout", &a.schedule_to_start_timeout)?;
     let mut start_to_close = read("StartToCloseTimeout", &a.start_to_close_timeout)?;
@@ -396,7 +378,10 @@ fn id_policies(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
 /// What tests of checks and commands apply things with.
 #[cfg(test)]
 pub(crate) mod fakes {
-    use crate::{IdSource, Span, Timestamp, cron::{CronTable, InvalidCron}};
+    use crate::{
+        IdSource, Span, Timestamp,
+        cron::{CronTable, InvalidCron},
+    };
 
     /// Ids that count up.
     pub(crate) struct Ids(pub(crate) u8);
@@ -450,8 +435,7 @@ mod tests {
         let namespace = NamespaceView { id: NamespaceId::default(), name: "default".into(), retention: Span::seconds(1) };
         let limits = Limits::default();
         let mut ids = fakes::Ids(0);
-        let mut cx =
-            Context { now: Timestamp(0), ids: &mut ids, limits: &limits, cron: &fakes::Cron, namespace: &namespace };
+        let mut cx = Context { now: Timestamp(0), ids: &mut ids, limits: &limits, cron: &fakes::Cron, namespace: &namespace };
         start(&mut request, &mut cx).map(|()| request)
     }
 
@@ -523,17 +507,11 @@ mod tests {
         assert_eq!(text(|r| r.cron_schedule = "x".into()), "invalid CronSchedule.");
         assert_eq!(text(|r| r.cron_schedule = "never".into()), "invalid CronSchedule.");
         assert_eq!(text(|r| r.workflow_type = None), "WorkflowType is not set on request.");
-        assert_eq!(
-            text(|r| r.workflow_type = Some(WorkflowType { name: long.clone() })),
-            "WorkflowType length exceeds limit."
-        );
+        assert_eq!(text(|r| r.workflow_type = Some(WorkflowType { name: long.clone() })), "WorkflowType length exceeds limit.");
         assert_eq!(text(|r| r.task_queue = None), "taskQueue is not set");
         let queue = |name: &str| Some(TaskQueue { name: name.into(), ..Default::default() });
         assert_eq!(text(|r| r.task_queue = queue(&long)), "taskQueue length exceeds limit");
-        assert_eq!(
-            text(|r| r.task_queue = queue("/_sys/q/1")),
-            "task queue name cannot start with reserved prefix /_sys/"
-        );
+        assert_eq!(text(|r| r.task_queue = queue("/_sys/q/1")), "task queue name cannot start with reserved prefix /_sys/");
         assert!(text(|r| r.workflow_run_timeout = Some(NEGATIVE)).contains("WorkflowRunTimeout"));
         assert_eq!(text(|r| r.request_id = long.clone()), "RequestId length exceeds limit.");
         assert_eq!(text(|r| r.identity = long.clone()), "Identity length exceeds limit.");
@@ -556,10 +534,7 @@ mod tests {
             "search attribute k value size 2049 exceeds size limit 2048"
         );
         let indexed_fields: BTreeMap<_, _> = (0..30).map(|n| (n.to_string(), payload(2000))).collect();
-        assert!(
-            text(|r| r.search_attributes = Some(SearchAttributes { indexed_fields }))
-                .starts_with("total size of search attributes")
-        );
+        assert!(text(|r| r.search_attributes = Some(SearchAttributes { indexed_fields })).starts_with("total size of search attributes"));
         let metadata = |bytes| Some(UserMetadata { summary: Some(payload(bytes)), details: None });
         assert_eq!(text(|r| r.user_metadata = metadata(500)), "user_metadata.summary exceeds size limit. Length=503 Limit=400");
         let key = |priority_key| Some(Priority { priority_key, ..Default::default() });
@@ -567,9 +542,8 @@ mod tests {
         let fairness = |fairness_key: &str| Some(Priority { fairness_key: fairness_key.into(), ..Default::default() });
         assert!(text(|r| r.priority = fairness(&long)).starts_with("fairness key"));
         assert_eq!(text(|r| r.links = vec![Link::default(); 11]), "cannot attach more than 10 links per request, got 11");
-        let link = Link {
-            variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent { namespace: "n".repeat(4000), ..Default::default() })),
-        };
+        let link =
+            Link { variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent { namespace: "n".repeat(4000), ..Default::default() })) };
         assert!(text(|r| r.links = vec![link]).starts_with("link exceeds allowed size of 4000, got 40"));
     }
 

@@ -52,11 +52,14 @@ fn success_writes_started_and_completed_together() {
     assert_eq!(task.response.workflow_namespace, "default");
     world.advance(secs(3));
     world.complete_activity(&task, "yes").unwrap();
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         7 ActivityTaskCompleted {scheduled 5, started 6, result yes}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
     assert_eq!(world.run("wf").events()[5].event_time, Some(started.to_api()), "Started has its real time");
     gone(world.complete_activity(&task, "twice"));
 }
@@ -77,11 +80,14 @@ fn attempts_that_fail_leave_no_events() {
     assert_eq!(world.run("wf").events().len(), 5);
     let task = world.poll_activity().unwrap();
     world.complete_activity(&task, "yes").unwrap();
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 3, by worker, last failure 'no 2'}
         7 ActivityTaskCompleted {scheduled 5, started 6, result yes}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §15
@@ -94,11 +100,14 @@ fn the_last_attempt_that_fails_closes() {
         world.fail_activity(&task, failure(&format!("no {attempt}"))).unwrap();
         world.advance(secs(1));
     }
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 2, by worker, last failure 'no 1'}
         7 ActivityTaskFailed {scheduled 5, started 6, failure 'no 2', MaximumAttemptsReached}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §15
@@ -108,10 +117,13 @@ fn an_activity_that_nobody_takes_times_out_without_a_start() {
     world.begin("wf", [with(activity("a"), |a| a.schedule_to_start_timeout = duration(3)).command()]);
     world.advance(secs(3));
     assert!(world.poll_activity().is_none());
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskTimedOut {scheduled 5, started 0, failure 'activity ScheduleToStart timeout', Timeout}
         7 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §15, §3
@@ -146,7 +158,9 @@ fn cancelling_before_a_start_closes_at_once() {
     world.signal("wf", "go").unwrap();
     world.work([cancel_activity(5)]);
     assert!(world.poll_activity().is_none());
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 WorkflowExecutionSignaled {name go}
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted {scheduled 7}
@@ -154,7 +168,8 @@ fn cancelling_before_a_start_closes_at_once() {
         10 ActivityTaskCancelRequested {scheduled 5, wtc 9}
         11 ActivityTaskCanceled {scheduled 5, started 0, requested 10, details \"ACTIVITY_ID_NOT_STARTED\"}
         12 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// The workflow does not wait for the cancelled activity: both commands in one completion.
@@ -164,14 +179,17 @@ fn a_run_may_close_in_the_completion_that_cancels_an_unstarted_activity() {
     world.begin("wf", [activity("a").command()]);
     world.request_cancel("wf", "enough").unwrap();
     world.work([cancel_activity(5), cancel()]);
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 WorkflowExecutionCancelRequested {cause enough}
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted {scheduled 7}
         9 WorkflowTaskCompleted {scheduled 7, started 8}
         10 ActivityTaskCancelRequested {scheduled 5, wtc 9}
         11 WorkflowExecutionCanceled {wtc 9}
-    ");
+    ",
+    );
 }
 
 /// 03 §15, §17.6
@@ -190,7 +208,9 @@ fn a_running_activity_learns_of_the_cancel_by_heartbeat() {
     assert!(world.heartbeat(&task, "3").unwrap());
     assert_eq!(pending(&world).state(), PendingActivityState::CancelRequested);
     world.cancel_activity(&task, "cleaned up").unwrap();
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 WorkflowExecutionSignaled {name go}
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted {scheduled 7}
@@ -199,7 +219,8 @@ fn a_running_activity_learns_of_the_cancel_by_heartbeat() {
         11 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         12 ActivityTaskCanceled {scheduled 5, started 11, requested 10, details cleaned up}
         13 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §6.2
@@ -211,7 +232,9 @@ fn a_failure_after_a_cancel_request_is_not_retried() {
     world.signal("wf", "go").unwrap();
     world.work([cancel_activity(5)]);
     world.fail_activity(&task, failure("no")).unwrap();
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 WorkflowExecutionSignaled {name go}
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted {scheduled 7}
@@ -220,7 +243,8 @@ fn a_failure_after_a_cancel_request_is_not_retried() {
         11 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         12 ActivityTaskFailed {scheduled 5, started 11, failure 'no', CancelRequested}
         13 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §15
@@ -234,7 +258,9 @@ fn cancelling_while_it_waits_for_a_retry_is_as_before_a_start() {
     world.work([cancel_activity(5)]);
     world.advance(secs(60));
     assert!(world.poll_activity().is_none(), "no retry");
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 WorkflowExecutionSignaled {name go}
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted {scheduled 7}
@@ -242,7 +268,8 @@ fn cancelling_while_it_waits_for_a_retry_is_as_before_a_start() {
         10 ActivityTaskCancelRequested {scheduled 5, wtc 9}
         11 ActivityTaskCanceled {scheduled 5, started 0, requested 10, details \"ACTIVITY_ID_NOT_STARTED\"}
         12 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §15, 01 §2.3
@@ -259,7 +286,10 @@ fn closings_come_last_out_of_the_buffer() {
     assert!(world.run("wf").execution.describe(world.now).pending_activities.is_empty(), "closed for everyone");
     gone(world.heartbeat(&a, "late"));
     world.complete(&task, [marker("m")]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -277,7 +307,8 @@ fn closings_come_last_out_of_the_buffer() {
         15 ActivityTaskCompleted {scheduled 5, started 12, result A}
         16 ActivityTaskCompleted {scheduled 6, started 14, result B}
         17 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 02 §2.5: the finish is only buffered
@@ -290,7 +321,9 @@ fn cancelling_an_activity_whose_end_is_buffered_still_writes_the_request() {
     let task = world.poll_workflow(QUEUE).unwrap();
     world.complete_activity(&running, "yes").unwrap();
     world.complete(&task, [cancel_activity(5)]);
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 WorkflowExecutionSignaled {name go}
         7 WorkflowTaskScheduled
         8 WorkflowTaskStarted {scheduled 7}
@@ -299,7 +332,8 @@ fn cancelling_an_activity_whose_end_is_buffered_still_writes_the_request() {
         11 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         12 ActivityTaskCompleted {scheduled 5, started 11, result yes}
         13 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 fn by_id(id: &str) -> ActivityTarget {
@@ -314,11 +348,14 @@ fn a_completion_by_id_makes_up_the_start() {
     let input = Input::CompleteActivity { target: by_id("a"), result: payloads("yes"), identity: "client".into() };
     world.apply("wf", input).unwrap();
     assert!(world.poll_activity().is_none());
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by client}
         7 ActivityTaskCompleted {scheduled 5, started 6, result yes}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §5, §16
@@ -358,7 +395,8 @@ fn closing_the_run_drops_its_activities() {
 #[test]
 fn waits_grow_to_the_maximum_without_jitter() {
     let mut world = World::new();
-    let policy = RetryPolicy { maximum_interval: duration(3), initial_interval: duration(1), backoff_coefficient: 2.0, ..Default::default() };
+    let policy =
+        RetryPolicy { maximum_interval: duration(3), initial_interval: duration(1), backoff_coefficient: 2.0, ..Default::default() };
     world.begin("wf", [with(activity("a"), |a| a.retry_policy = Some(policy)).command()]);
     let mut waits = Vec::new();
     for _ in 0..5 {
@@ -397,11 +435,14 @@ fn a_failure_whose_retry_would_come_too_late_closes() {
     world.begin("wf", [command.command()]);
     let task = world.poll_activity().unwrap();
     world.fail_activity(&task, failure("no")).unwrap();
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         7 ActivityTaskFailed {scheduled 5, started 6, failure 'no', Timeout}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §17.4
@@ -416,11 +457,16 @@ fn some_failures_are_not_retried() {
         let task = world.poll_activity().unwrap();
         let message = sent.message.clone();
         world.fail_activity(&task, sent).unwrap();
-        assert_tail(&world, &format!("
+        assert_tail(
+            &world,
+            &format!(
+                "
             6 ActivityTaskStarted {{scheduled 5, attempt 1, by worker}}
             7 ActivityTaskFailed {{scheduled 5, started 6, failure '{message}', NonRetryableFailure}}
             8 WorkflowTaskScheduled
-        "));
+        "
+            ),
+        );
     }
 }
 
@@ -459,11 +505,14 @@ fn heartbeats_keep_an_activity_alive() {
         world.heartbeat(&task, &format!("{n}")).unwrap();
     }
     world.advance(secs(4));
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         7 ActivityTaskTimedOut {scheduled 5, started 6, failure 'activity Heartbeat timeout', heartbeat 4, MaximumAttemptsReached}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §3
@@ -536,11 +585,14 @@ fn at_the_same_instant_start_to_close_comes_first() {
     world.begin("wf", [command.command()]);
     world.poll_activity().unwrap();
     world.advance(secs(5));
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         7 ActivityTaskTimedOut {scheduled 5, started 6, failure 'activity StartToClose timeout', MaximumAttemptsReached}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §3: order of (time, scheduled id) over activities, one task after all
@@ -551,7 +603,10 @@ fn timeouts_of_several_activities_come_in_order() {
     world.begin("wf", [wait("a", 3), wait("b", 2), wait("c", 3)]);
     world.sleep(secs(10));
     world.advance(secs(0));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -563,7 +618,8 @@ fn timeouts_of_several_activities_come_in_order() {
         9 ActivityTaskTimedOut {scheduled 5, started 0, failure 'activity ScheduleToStart timeout', Timeout}
         10 ActivityTaskTimedOut {scheduled 7, started 0, failure 'activity ScheduleToStart timeout', Timeout}
         11 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §17.9, §10
@@ -576,11 +632,14 @@ fn an_eager_activity_comes_with_the_completion() {
     assert!(world.poll_activity().is_none(), "it is not offered");
     assert_eq!(answer.activities.len(), 1);
     world.complete_activity(&answer.activities[0], "yes").unwrap();
-    assert_tail(&world, "
+    assert_tail(
+        &world,
+        "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
         7 ActivityTaskCompleted {scheduled 5, started 6, result yes}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §10: the answer got lost
@@ -637,7 +696,10 @@ fn calls_by_id_after_continue_as_new_mean_the_new_run() {
     let input = Input::CompleteActivity { target: old.target(), result: payloads("no"), identity: WORKER.into() };
     let run = old.token.run_key().unwrap().run;
     assert_eq!(world.apply_to(run, input).unwrap_err(), Refusal::closed());
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {Workflow}
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -646,7 +708,8 @@ fn calls_by_id_after_continue_as_new_mean_the_new_run() {
         6 ActivityTaskStarted {scheduled 5, attempt 1, by client}
         7 ActivityTaskCompleted {scheduled 5, started 6, result yes}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 03 §5, 09 §2.1
@@ -673,11 +736,16 @@ fn what_is_too_large_fails_the_activity() {
         let task = world.poll_activity().unwrap();
         let reply = world.apply("wf", call(&task, &huge)).unwrap();
         assert!(!matches!(reply, Reply::Heartbeat { cancel_requested: false, .. }));
-        assert_tail(&world, &format!("
+        assert_tail(
+            &world,
+            &format!(
+                "
             6 ActivityTaskStarted {{scheduled 5, attempt 1, by worker}}
             7 ActivityTaskFailed {{scheduled 5, started 6, failure '{text}', NonRetryableFailure}}
             8 WorkflowTaskScheduled
-        "));
+        "
+            ),
+        );
     }
 }
 

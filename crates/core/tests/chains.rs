@@ -21,17 +21,26 @@ fn retried(maximum_attempts: i32) -> StartWorkflowExecutionRequest {
 fn continue_as_new_makes_the_next_run_in_one_step() {
     let mut world = World::new();
     world.begin("wf", [continue_as_new().command()]);
-    assert_history_of(&world, "wf", 1, "
+    assert_history_of(
+        &world,
+        "wf",
+        1,
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskCompleted {scheduled 2, started 3}
         5 WorkflowExecutionContinuedAsNew {wtc 4, next wf/2}
-    ");
-    assert_history(&world, "wf", "
+    ",
+    );
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {Workflow}
         2 WorkflowTaskScheduled
-    ");
+    ",
+    );
     let first = world.chains["wf"][0];
     assert_eq!(world.runs[&first].execution.status(), WorkflowExecutionStatus::ContinuedAsNew);
     let info = world.run("wf").execution.describe(world.now).workflow_execution_info.unwrap();
@@ -57,12 +66,14 @@ fn rapid_continue_as_new_is_slowed_down() {
 #[test]
 fn what_continue_as_new_leaves_out_comes_from_the_old_run() {
     let mut world = World::new();
-    world.start_with(with(start_request("wf"), |r| {
-        r.workflow_run_timeout = duration(50);
-        r.workflow_execution_timeout = duration(100);
-        r.memo = Some(sempre_api::v1::common::Memo { fields: [("m".into(), payload("1"))].into() });
-        r.retry_policy = Some(RetryPolicy::default());
-    })).unwrap();
+    world
+        .start_with(with(start_request("wf"), |r| {
+            r.workflow_run_timeout = duration(50);
+            r.workflow_execution_timeout = duration(100);
+            r.memo = Some(sempre_api::v1::common::Memo { fields: [("m".into(), payload("1"))].into() });
+            r.retry_policy = Some(RetryPolicy::default());
+        }))
+        .unwrap();
     world.work([continue_as_new().command()]);
     let described = world.run("wf").execution.describe(world.now);
     let config = described.execution_config.unwrap();
@@ -81,24 +92,33 @@ fn a_failed_run_is_retried_with_a_wait() {
     let mut world = World::new();
     world.start_with(retried(3)).unwrap();
     world.work([fail("no 1")]);
-    assert_history_of(&world, "wf", 1, "
+    assert_history_of(
+        &world,
+        "wf",
+        1,
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskCompleted {scheduled 2, started 3}
         5 WorkflowExecutionFailed {wtc 4, failure 'no 1', InProgress, next wf/2}
-    ");
+    ",
+    );
     world.advance(secs(1));
     world.work([fail("no 2")]);
     world.advance(secs(2));
     world.work([fail("no 3")]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {Retry, attempt 3, backoff 2.0s, continued failure 'no 2'}
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskCompleted {scheduled 2, started 3}
         5 WorkflowExecutionFailed {wtc 4, failure 'no 3', MaximumAttemptsReached}
-    ");
+    ",
+    );
 }
 
 /// 01 §8
@@ -118,10 +138,12 @@ fn a_failure_marked_so_is_not_retried() {
 #[test]
 fn a_retry_beyond_the_chains_time_is_not_made() {
     let mut world = World::new();
-    world.start_with(with(retried(0), |r| {
-        r.workflow_execution_timeout = duration(5);
-        r.retry_policy = Some(RetryPolicy { initial_interval: duration(10), ..Default::default() });
-    })).unwrap();
+    world
+        .start_with(with(retried(0), |r| {
+            r.workflow_execution_timeout = duration(5);
+            r.retry_policy = Some(RetryPolicy { initial_interval: duration(10), ..Default::default() });
+        }))
+        .unwrap();
     world.work([fail("no")]);
     let events = world.run("wf").events();
     assert_eq!(line(&world, &events[4]), "WorkflowExecutionFailed {wtc 4, failure 'no', Timeout}");
@@ -133,19 +155,28 @@ fn a_run_that_times_out_is_retried() {
     let mut world = World::new();
     world.start_with(with(retried(2), |r| r.workflow_run_timeout = duration(5))).unwrap();
     world.advance(secs(5));
-    assert_history_of(&world, "wf", 1, "
+    assert_history_of(
+        &world,
+        "wf",
+        1,
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowExecutionTimedOut {InProgress, next wf/2}
-    ");
+    ",
+    );
     world.advance(secs(1));
     // The back-off does not count against the run's time.
     world.advance(secs(5));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {Retry, attempt 2, backoff 1.0s, continued failure 'workflow timeout'}
         2 WorkflowTaskScheduled
         3 WorkflowExecutionTimedOut {MaximumAttemptsReached}
-    ");
+    ",
+    );
     assert!(world.offers.is_empty());
 }
 
@@ -153,16 +184,22 @@ fn a_run_that_times_out_is_retried() {
 #[test]
 fn the_execution_timeout_spans_the_chain() {
     let mut world = World::new();
-    world.start_with(with(retried(0), |r| {
-        r.workflow_execution_timeout = duration(12);
-        r.workflow_run_timeout = duration(5);
-    })).unwrap();
+    world
+        .start_with(with(retried(0), |r| {
+            r.workflow_execution_timeout = duration(12);
+            r.workflow_run_timeout = duration(5);
+        }))
+        .unwrap();
     world.advance(secs(12));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {Retry, attempt 2, backoff 1.0s, continued failure 'workflow timeout'}
         2 WorkflowTaskScheduled
         3 WorkflowExecutionTimedOut {Timeout}
-    ");
+    ",
+    );
 }
 
 /// 01 §9
@@ -174,19 +211,28 @@ fn cron_runs_follow_each_other() {
     assert!(world.poll_workflow(QUEUE).is_none());
     world.advance(secs(50));
     world.work([complete()]);
-    assert_history_of(&world, "wf", 1, "
+    assert_history_of(
+        &world,
+        "wf",
+        1,
+        "
         1 WorkflowExecutionStarted {CronSchedule, backoff 50.0s}
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskCompleted {scheduled 2, started 3}
         5 WorkflowExecutionCompleted {wtc 4, next wf/2}
-    ");
+    ",
+    );
     assert_history(&world, "wf", "1 WorkflowExecutionStarted {CronSchedule, backoff 60.0s, last result done}");
     world.advance(secs(60));
     world.work([fail("no")]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {CronSchedule, backoff 60.0s, continued failure 'no', last result done}
-    ");
+    ",
+    );
 }
 
 /// 01 §9
@@ -224,9 +270,8 @@ fn terminate_and_cancel_end_a_cron_chain() {
 fn a_chain_can_be_addressed_by_its_first_run() {
     let mut world = World::new();
     world.begin("wf", [continue_as_new().command()]);
-    let terminate = |first_run_id: String| {
-        Input::Terminate(Box::new(sempre_core::input::TerminateRequest { first_run_id, ..Default::default() }))
-    };
+    let terminate =
+        |first_run_id: String| Input::Terminate(Box::new(sempre_core::input::TerminateRequest { first_run_id, ..Default::default() }));
     let second = world.chains["wf"][1].to_string();
     let refusal = world.apply("wf", terminate(second)).unwrap_err();
     assert_eq!(refusal, Refusal::NotFound("workflow execution not found".into()));
@@ -242,7 +287,10 @@ fn a_history_over_its_limit_ends_the_run() {
     world.begin("wf", []);
     world.signal("wf", "go").unwrap();
     world.signal("wf", "go").unwrap();
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -251,7 +299,8 @@ fn a_history_over_its_limit_ends_the_run() {
         6 WorkflowTaskScheduled
         7 WorkflowExecutionSignaled {name go}
         8 WorkflowExecutionTerminated {reason Workflow history count exceeds limit.}
-    ");
+    ",
+    );
 }
 
 /// 04 §7.5
@@ -270,10 +319,12 @@ fn a_closed_run_is_deleted_after_its_retention() {
 fn describe_tells_of_times() {
     let mut world = World::new();
     let begun = world.now;
-    world.start_with(with(start_request("wf"), |r| {
-        r.workflow_start_delay = duration(5);
-        r.workflow_run_timeout = duration(60);
-    })).unwrap();
+    world
+        .start_with(with(start_request("wf"), |r| {
+            r.workflow_start_delay = duration(5);
+            r.workflow_run_timeout = duration(60);
+        }))
+        .unwrap();
     world.advance(secs(5));
     world.advance(secs(2));
     world.work([complete()]);

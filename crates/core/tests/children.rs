@@ -26,14 +26,21 @@ fn the_parent_learns_of_start_and_end() {
     world.deliver();
     world.work([complete()]);
     world.deliver();
-    assert_history(&world, "kid", "
+    assert_history(
+        &world,
+        "kid",
+        "
         1 WorkflowExecutionStarted {parent parent/1}
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskCompleted {scheduled 2, started 3}
         5 WorkflowExecutionCompleted {wtc 4}
-    ");
-    assert_history(&world, "parent", "
+    ",
+    );
+    assert_history(
+        &world,
+        "parent",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -45,7 +52,8 @@ fn the_parent_learns_of_start_and_end() {
         9 WorkflowTaskCompleted {scheduled 7, started 8}
         10 ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/1, result done}
         11 WorkflowTaskScheduled
-    ");
+    ",
+    );
     assert!(world.outbox.is_empty());
 }
 
@@ -57,7 +65,10 @@ fn a_start_delivered_twice_is_one_child() {
     world.deliver_one_unheard();
     world.deliver();
     assert_eq!(world.chains["kid"].len(), 1);
-    assert_history(&world, "parent", "
+    assert_history(
+        &world,
+        "parent",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -65,7 +76,8 @@ fn a_start_delivered_twice_is_one_child() {
         5 StartChildWorkflowExecutionInitiated {id kid, wtc 4}
         6 ChildWorkflowExecutionStarted {initiated 5, run kid/1}
         7 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 04 §9.4: the child is terminated before its parent has recorded the start
@@ -78,7 +90,10 @@ fn an_end_known_before_the_start_writes_both() {
     let news = world.outbox.pop().unwrap();
     world.outbox.insert(0, news);
     world.deliver();
-    assert_history(&world, "parent", "
+    assert_history(
+        &world,
+        "parent",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -87,7 +102,8 @@ fn an_end_known_before_the_start_writes_both() {
         6 ChildWorkflowExecutionStarted {initiated 5, run kid/1}
         7 ChildWorkflowExecutionTerminated {initiated 5, started 6, run kid/1}
         8 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// As before, while the parent's task runs: both wait in the buffer, and get each other's ids.
@@ -102,7 +118,10 @@ fn start_and_end_of_a_child_wait_for_the_running_task() {
     world.deliver();
     assert!(world.run("parent").execution.describe(world.now).pending_children.is_empty());
     world.complete(&task, []);
-    assert_history(&world, "parent", "
+    assert_history(
+        &world,
+        "parent",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -115,7 +134,8 @@ fn start_and_end_of_a_child_wait_for_the_running_task() {
         10 ChildWorkflowExecutionStarted {initiated 5, run kid/1}
         11 ChildWorkflowExecutionFailed {initiated 5, started 10, run kid/1, failure 'no', RetryPolicyNotSet}
         12 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 04 §9.5
@@ -132,7 +152,10 @@ fn a_chain_of_runs_is_one_child() {
     }
     world.work([complete()]);
     world.deliver();
-    assert_history(&world, "parent", "
+    assert_history(
+        &world,
+        "parent",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -144,7 +167,8 @@ fn a_chain_of_runs_is_one_child() {
         9 WorkflowTaskCompleted {scheduled 7, started 8}
         10 ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/3, result done}
         11 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 04 §4.2
@@ -155,7 +179,10 @@ fn a_taken_workflow_id_fails_the_start() {
     world.poll_workflow(QUEUE).unwrap();
     parent_of(&mut world, ParentClosePolicy::Terminate);
     world.deliver();
-    assert_history(&world, "parent", "
+    assert_history(
+        &world,
+        "parent",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -163,7 +190,8 @@ fn a_taken_workflow_id_fails_the_start() {
         5 StartChildWorkflowExecutionInitiated {id kid, wtc 4}
         6 StartChildWorkflowExecutionFailed {initiated 5, WorkflowAlreadyExists}
         7 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 01 §14
@@ -175,11 +203,15 @@ fn children_are_terminated_with_their_parent() {
     let task = world.poll_workflow(QUEUE).unwrap();
     world.complete(&task, [complete()]);
     world.deliver();
-    assert_history(&world, "kid", "
+    assert_history(
+        &world,
+        "kid",
+        "
         1 WorkflowExecutionStarted {parent parent/1}
         2 WorkflowTaskScheduled
         3 WorkflowExecutionTerminated {reason by parent close policy}
-    ");
+    ",
+    );
     assert!(world.outbox.is_empty());
 }
 
@@ -191,11 +223,15 @@ fn children_are_asked_to_cancel_if_the_policy_says_so() {
     world.deliver();
     world.terminate("parent", "enough").unwrap();
     world.deliver();
-    assert_history(&world, "kid", "
+    assert_history(
+        &world,
+        "kid",
+        "
         1 WorkflowExecutionStarted {parent parent/1}
         2 WorkflowTaskScheduled
         3 WorkflowExecutionCancelRequested
-    ");
+    ",
+    );
 }
 
 /// 01 §14
@@ -223,11 +259,15 @@ fn the_policy_reaches_the_childs_current_run() {
     world.work([continue_as_new().command()]);
     world.terminate("parent", "enough").unwrap();
     world.deliver();
-    assert_history(&world, "kid", "
+    assert_history(
+        &world,
+        "kid",
+        "
         1 WorkflowExecutionStarted {Workflow, parent parent/1}
         2 WorkflowTaskScheduled
         3 WorkflowExecutionTerminated {reason by parent close policy}
-    ");
+    ",
+    );
 }
 
 /// 01 §14: a workflow of that id which is no child of the parent is left alone

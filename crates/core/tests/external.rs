@@ -5,8 +5,8 @@
 mod harness;
 
 use harness::{commands::*, history::*, *};
-use sempre_core::transition::{Delivery, OutboxMessage};
 use sempre_core::Input;
+use sempre_core::transition::{Delivery, OutboxMessage};
 
 const HEAD: &str = "
     1 WorkflowExecutionStarted
@@ -21,15 +21,27 @@ fn a_signal_reaches_its_target_and_the_sender_knows() {
     world.begin("target", []);
     world.begin("wf", [signal_external("target", "hello").command()]);
     world.deliver();
-    assert_history(&world, "wf", &format!("{HEAD}
+    assert_history(
+        &world,
+        "wf",
+        &format!(
+            "{HEAD}
         5 SignalExternalWorkflowExecutionInitiated {{to target, name hello, wtc 4}}
         6 ExternalWorkflowExecutionSignaled {{initiated 5, to target}}
         7 WorkflowTaskScheduled
-    "));
-    assert_history(&world, "target", &format!("{HEAD}
+    "
+        ),
+    );
+    assert_history(
+        &world,
+        "target",
+        &format!(
+            "{HEAD}
         5 WorkflowExecutionSignaled {{name hello, from wf/1}}
         6 WorkflowTaskScheduled
-    "));
+    "
+        ),
+    );
 }
 
 #[test]
@@ -50,11 +62,17 @@ fn nobody_there_fails_the_signal() {
     for target in ["nobody", "closed"] {
         world.begin(&format!("to-{target}"), [signal_external(target, "hello").command()]);
         world.deliver();
-        assert_history(&world, &format!("to-{target}"), &format!("{HEAD}
+        assert_history(
+            &world,
+            &format!("to-{target}"),
+            &format!(
+                "{HEAD}
             5 SignalExternalWorkflowExecutionInitiated {{to {target}, name hello, wtc 4}}
             6 SignalExternalWorkflowExecutionFailed {{initiated 5, ExternalWorkflowExecutionNotFound, wtc 0, to {target}}}
             7 WorkflowTaskScheduled
-        "));
+        "
+            ),
+        );
         world.terminate(&format!("to-{target}"), "enough").unwrap();
     }
 }
@@ -65,11 +83,17 @@ fn a_workflow_cannot_signal_itself() {
     let mut world = World::new();
     world.begin("wf", [signal_external("wf", "hello").command()]);
     world.deliver();
-    assert_history(&world, "wf", &format!("{HEAD}
+    assert_history(
+        &world,
+        "wf",
+        &format!(
+            "{HEAD}
         5 SignalExternalWorkflowExecutionInitiated {{to wf, name hello, wtc 4}}
         6 SignalExternalWorkflowExecutionFailed {{initiated 5, ExternalWorkflowExecutionNotFound, wtc 0, to wf}}
         7 WorkflowTaskScheduled
-    "));
+    "
+        ),
+    );
 }
 
 #[test]
@@ -78,15 +102,27 @@ fn a_cancel_request_reaches_its_target() {
     world.begin("target", []);
     world.begin("wf", [cancel_external("target").command()]);
     world.deliver();
-    assert_history(&world, "wf", &format!("{HEAD}
+    assert_history(
+        &world,
+        "wf",
+        &format!(
+            "{HEAD}
         5 RequestCancelExternalWorkflowExecutionInitiated {{to target, wtc 4}}
         6 ExternalWorkflowExecutionCancelRequested {{initiated 5, to target}}
         7 WorkflowTaskScheduled
-    "));
-    assert_history(&world, "target", &format!("{HEAD}
+    "
+        ),
+    );
+    assert_history(
+        &world,
+        "target",
+        &format!(
+            "{HEAD}
         5 WorkflowExecutionCancelRequested {{cause enough, from wf/1}}
         6 WorkflowTaskScheduled
-    "));
+    "
+        ),
+    );
 }
 
 #[test]
@@ -95,13 +131,19 @@ fn cancelling_a_closed_workflow_succeeds_and_an_unknown_one_fails() {
     world.begin("closed", [complete()]);
     world.begin("wf", [cancel_external("closed").command(), cancel_external("nobody").command()]);
     world.deliver();
-    assert_history(&world, "wf", &format!("{HEAD}
+    assert_history(
+        &world,
+        "wf",
+        &format!(
+            "{HEAD}
         5 RequestCancelExternalWorkflowExecutionInitiated {{to closed, wtc 4}}
         6 RequestCancelExternalWorkflowExecutionInitiated {{to nobody, wtc 4}}
         7 ExternalWorkflowExecutionCancelRequested {{initiated 5, to closed}}
         8 WorkflowTaskScheduled
         9 RequestCancelExternalWorkflowExecutionFailed {{initiated 6, ExternalWorkflowExecutionNotFound, wtc 0, to nobody}}
-    "));
+    "
+        ),
+    );
 }
 
 #[test]
@@ -111,11 +153,17 @@ fn only_children_can_be_asked_for() {
     world.begin("wf", [with(signal_external("target", "hello"), |s| s.child_workflow_only = true).command()]);
     world.deliver();
     assert_eq!(world.run("target").events().len(), 4);
-    assert_history(&world, "wf", &format!("{HEAD}
+    assert_history(
+        &world,
+        "wf",
+        &format!(
+            "{HEAD}
         5 SignalExternalWorkflowExecutionInitiated {{to target, name hello, wtc 4}}
         6 SignalExternalWorkflowExecutionFailed {{initiated 5, ExternalWorkflowExecutionNotFound, wtc 0, to target}}
         7 WorkflowTaskScheduled
-    "));
+    "
+        ),
+    );
 }
 
 #[test]
@@ -125,11 +173,17 @@ fn a_target_full_of_signals_has_a_cause_of_its_own() {
     world.begin("target", []);
     world.begin("wf", [signal_external("target", "hello").command()]);
     world.deliver();
-    assert_history(&world, "wf", &format!("{HEAD}
+    assert_history(
+        &world,
+        "wf",
+        &format!(
+            "{HEAD}
         5 SignalExternalWorkflowExecutionInitiated {{to target, name hello, wtc 4}}
         6 SignalExternalWorkflowExecutionFailed {{initiated 5, SignalCountLimitExceeded, wtc 0, to target}}
         7 WorkflowTaskScheduled
-    "));
+    "
+        ),
+    );
 }
 
 #[test]

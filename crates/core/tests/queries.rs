@@ -64,11 +64,8 @@ fn a_failed_query_says_why() {
     world.start("wf");
     ask(&mut world, 1).unwrap();
     let task = world.poll_workflow(QUEUE).unwrap();
-    let failed = WorkflowQueryResult {
-        result_type: QueryResultType::Failed as i32,
-        error_message: "no such query".into(),
-        ..Default::default()
-    };
+    let failed =
+        WorkflowQueryResult { result_type: QueryResultType::Failed as i32, error_message: "no such query".into(), ..Default::default() };
     world.complete_with(&task, [], |r| r.query_results = [("1".into(), failed)].into()).unwrap();
     assert_eq!(world.query_answers, [(1, Err(Refusal::QueryFailed { message: "no such query".into(), failure: None }))]);
 }

@@ -21,7 +21,10 @@ fn a_signal_is_taken_once_even_after_the_end() {
     world.work([complete()]);
     assert!(matches!(world.signal_with("wf", named("go", "same")), Ok(Reply::Signaled(_))));
     assert_eq!(world.signal_with("wf", named("go", "other")).unwrap_err(), Refusal::closed());
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -31,7 +34,8 @@ fn a_signal_is_taken_once_even_after_the_end() {
         7 WorkflowTaskStarted {scheduled 6}
         8 WorkflowTaskCompleted {scheduled 6, started 7}
         9 WorkflowExecutionCompleted {wtc 8}
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -74,11 +78,15 @@ fn a_signal_does_not_shorten_a_start_delay() {
     world.signal("wf", "go").unwrap();
     assert!(world.poll_workflow(QUEUE).is_none());
     world.advance(secs(60));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {backoff 60.0s}
         2 WorkflowExecutionSignaled {name go}
         3 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 01 §3.5
@@ -90,12 +98,16 @@ fn a_signal_with_start_does() {
     assert!(!response.started);
     assert!(world.poll_workflow(QUEUE).is_some());
     world.advance(secs(5));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {backoff 60.0s}
         2 WorkflowExecutionSignaled {name go}
         3 WorkflowTaskScheduled
         4 WorkflowTaskStarted {scheduled 3}
-    ");
+    ",
+    );
 }
 
 /// 01 §3.5
@@ -106,14 +118,18 @@ fn a_cancel_request_does_too() {
     world.request_cancel("wf", "enough").unwrap();
     world.work([cancel()]);
     world.advance(secs(60));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted {backoff 60.0s}
         2 WorkflowExecutionCancelRequested {cause enough}
         3 WorkflowTaskScheduled
         4 WorkflowTaskStarted {scheduled 3}
         5 WorkflowTaskCompleted {scheduled 3, started 4}
         6 WorkflowExecutionCanceled {wtc 5}
-    ");
+    ",
+    );
 }
 
 /// 01 §4
@@ -122,11 +138,15 @@ fn signal_with_start_of_nothing_starts() {
     let mut world = World::new();
     let response = world.signal_with_start(start_request("wf"), named("go", "1")).unwrap();
     assert!(response.started);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowExecutionSignaled {name go}
         3 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 01 §4
@@ -136,9 +156,13 @@ fn signal_with_start_of_a_closed_run_starts_again() {
     world.begin("wf", [complete()]);
     assert!(world.signal_with_start(start_request("wf"), named("go", "1")).unwrap().started);
     assert_eq!(world.chains["wf"].len(), 2);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowExecutionSignaled {name go}
         3 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }

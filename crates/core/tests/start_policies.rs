@@ -76,17 +76,26 @@ fn terminate_existing_closes_one_and_starts_another() {
     world.start("wf");
     world.poll_workflow(QUEUE).unwrap();
     assert!(world.start_with(on_conflict(WorkflowIdConflictPolicy::TerminateExisting)).unwrap().started);
-    assert_history_of(&world, "wf", 1, "
+    assert_history_of(
+        &world,
+        "wf",
+        1,
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskFailed {scheduled 2, started 3, ForceCloseCommand}
         5 WorkflowExecutionTerminated {reason TerminateIfRunning WorkflowIdReusePolicy}
-    ");
-    assert_history(&world, "wf", "
+    ",
+    );
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 01 §3.1.1
@@ -171,11 +180,13 @@ fn starts_are_checked() {
 #[test]
 fn timeouts_are_capped_by_the_larger_ones() {
     let mut world = World::new();
-    world.start_with(with(start_request("wf"), |r| {
-        r.workflow_execution_timeout = duration(30);
-        r.workflow_run_timeout = duration(60);
-        r.workflow_task_timeout = duration(500);
-    })).unwrap();
+    world
+        .start_with(with(start_request("wf"), |r| {
+            r.workflow_execution_timeout = duration(30);
+            r.workflow_run_timeout = duration(60);
+            r.workflow_task_timeout = duration(500);
+        }))
+        .unwrap();
     let config = world.run("wf").execution.describe(world.now).execution_config.unwrap();
     assert_eq!(config.workflow_run_timeout, duration(30));
     assert_eq!(config.default_workflow_task_timeout, duration(30));

@@ -14,7 +14,10 @@ fn a_timer_fires_at_its_time_and_not_before() {
     world.advance(Span(secs(60).0 - 1));
     assert_eq!(world.run("wf").events().len(), 5);
     world.advance(Span(1));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -22,7 +25,8 @@ fn a_timer_fires_at_its_time_and_not_before() {
         5 TimerStarted {id t, wtc 4}
         6 TimerFired {id t, started 5}
         7 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 04 §9.1
@@ -32,7 +36,10 @@ fn timers_due_together_bring_one_task() {
     world.begin("wf", [timer("later", secs(3)), timer("b", secs(2)), timer("a", secs(2))]);
     world.sleep(secs(10));
     world.advance(Span::ZERO);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -44,7 +51,8 @@ fn timers_due_together_bring_one_task() {
         9 TimerFired {id a, started 7}
         10 TimerFired {id later, started 5}
         11 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 04 §9.2
@@ -56,7 +64,10 @@ fn cancelling_a_timer_that_fired_unseen_takes_the_firing_back() {
     let task = world.poll_workflow(QUEUE).unwrap();
     world.advance(secs(3));
     world.complete(&task, [cancel_timer("t"), complete()]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -68,7 +79,8 @@ fn cancelling_a_timer_that_fired_unseen_takes_the_firing_back() {
         9 WorkflowTaskCompleted {scheduled 7, started 8}
         10 TimerCanceled {id t, started 5, wtc 9}
         11 WorkflowExecutionCompleted {wtc 9}
-    ");
+    ",
+    );
 }
 
 /// 04 §1.2
@@ -80,7 +92,10 @@ fn a_fired_timer_waits_for_the_running_task() {
     let task = world.poll_workflow(QUEUE).unwrap();
     world.advance(secs(3));
     world.complete(&task, [timer("next", secs(5))]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -93,7 +108,8 @@ fn a_fired_timer_waits_for_the_running_task() {
         10 TimerStarted {id next, wtc 9}
         11 TimerFired {id t, started 5}
         12 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -101,7 +117,10 @@ fn a_cancelled_timer_never_fires_and_frees_its_id() {
     let mut world = World::new();
     world.begin("wf", [timer("t", secs(5)), cancel_timer("t"), timer("t", secs(60))]);
     world.advance(secs(30));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -109,7 +128,8 @@ fn a_cancelled_timer_never_fires_and_frees_its_id() {
         5 TimerStarted {id t, wtc 4}
         6 TimerCanceled {id t, started 5, wtc 4}
         7 TimerStarted {id t, wtc 4}
-    ");
+    ",
+    );
 }
 
 #[test]

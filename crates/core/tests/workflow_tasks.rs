@@ -23,13 +23,17 @@ fn not_found<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
 fn a_minimal_run_has_five_events() {
     let mut world = World::new();
     world.begin("wf", [complete()]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskCompleted {scheduled 2, started 3}
         5 WorkflowExecutionCompleted {wtc 4}
-    ");
+    ",
+    );
     assert!(world.offers.is_empty());
 }
 
@@ -40,7 +44,10 @@ fn a_signal_to_an_idle_run_brings_a_task() {
     world.begin("wf", []);
     world.signal("wf", "go").unwrap();
     world.work([complete()]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -50,7 +57,8 @@ fn a_signal_to_an_idle_run_brings_a_task() {
         7 WorkflowTaskStarted {scheduled 6}
         8 WorkflowTaskCompleted {scheduled 6, started 7}
         9 WorkflowExecutionCompleted {wtc 8}
-    ");
+    ",
+    );
 }
 
 /// 02 §10.3
@@ -62,7 +70,10 @@ fn a_signal_while_a_task_runs_waits_for_its_end() {
     world.signal("wf", "go").unwrap();
     assert_eq!(world.run("wf").events().len(), 3, "the signal has no id yet");
     world.complete(&task, [timer("t", secs(60))]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -70,7 +81,8 @@ fn a_signal_while_a_task_runs_waits_for_its_end() {
         5 TimerStarted {id t, wtc 4}
         6 WorkflowExecutionSignaled {name go}
         7 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 02 §10.4
@@ -82,14 +94,18 @@ fn a_close_is_refused_while_a_signal_waits() {
     world.signal("wf", "go").unwrap();
     let refusal = world.complete_with(&task, [complete()], |_| {}).unwrap_err();
     assert_eq!(refusal, Refusal::InvalidArgument("UnhandledCommand".into()));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskFailed {scheduled 2, started 3, UnhandledCommand, failure 'UnhandledCommand'}
         5 WorkflowExecutionSignaled {name go}
         6 WorkflowTaskScheduled
-    ");
+    ",
+    );
     // While the refused close is outstanding no new signal may come between.
     let task = world.poll_workflow(QUEUE).unwrap();
     assert!(matches!(world.signal("wf", "again"), Err(Refusal::ResourceExhausted { .. })));
@@ -111,7 +127,10 @@ fn failing_attempts_leave_no_trace_until_one_succeeds() {
     let task = world.poll_workflow(QUEUE).unwrap();
     assert_eq!(task.response.started_event_id, 6);
     world.complete(&task, [complete()]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -120,7 +139,8 @@ fn failing_attempts_leave_no_trace_until_one_succeeds() {
         6 WorkflowTaskStarted {scheduled 5}
         7 WorkflowTaskCompleted {scheduled 5, started 6}
         8 WorkflowExecutionCompleted {wtc 7}
-    ");
+    ",
+    );
 }
 
 /// 02 §11: a signal during a transient attempt
@@ -133,7 +153,10 @@ fn news_during_a_transient_attempt_end_the_series() {
         world.signal("wf", "go").ok();
         world.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).unwrap();
     }
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -144,7 +167,8 @@ fn news_during_a_transient_attempt_end_the_series() {
         8 WorkflowTaskFailed {scheduled 6, started 7, WorkflowWorkerUnhandledFailure, failure 'task failed'}
         9 WorkflowExecutionSignaled {name go}
         10 WorkflowTaskScheduled
-    ");
+    ",
+    );
 }
 
 /// 02 §1.2: events came between the scheduling and the start of a transient task
@@ -158,7 +182,10 @@ fn a_transient_task_becomes_real_when_something_was_written_before_its_start() {
     let task = world.poll_workflow(QUEUE).unwrap();
     assert_eq!(task.response.attempt, 1);
     world.complete(&task, []);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -167,7 +194,8 @@ fn a_transient_task_becomes_real_when_something_was_written_before_its_start() {
         6 WorkflowTaskScheduled
         7 WorkflowTaskStarted {scheduled 6}
         8 WorkflowTaskCompleted {scheduled 6, started 7}
-    ");
+    ",
+    );
 }
 
 /// 02 §10.6
@@ -182,7 +210,10 @@ fn a_task_that_a_sticky_worker_does_not_take_goes_to_the_normal_queue() {
     world.advance(secs(5));
     let task = world.poll_workflow(QUEUE).unwrap();
     assert_eq!(task.events.len(), 9, "a normal task brings all of history");
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -192,7 +223,8 @@ fn a_task_that_a_sticky_worker_does_not_take_goes_to_the_normal_queue() {
         7 WorkflowTaskTimedOut {scheduled 6, started 0, ScheduleToStart}
         8 WorkflowTaskScheduled
         9 WorkflowTaskStarted {scheduled 8}
-    ");
+    ",
+    );
 }
 
 /// 02 §10.6, second half
@@ -207,7 +239,10 @@ fn a_sticky_worker_that_dies_at_work_costs_no_attempt() {
     assert_eq!(task.events.first().map(|e| e.event_id), Some(4), "a sticky task brings what is new");
     assert_eq!(task.response.previous_started_event_id, 3);
     world.advance(secs(10));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -217,7 +252,8 @@ fn a_sticky_worker_that_dies_at_work_costs_no_attempt() {
         7 WorkflowTaskStarted {scheduled 6}
         8 WorkflowTaskTimedOut {scheduled 6, started 7, StartToClose}
         9 WorkflowTaskScheduled
-    ");
+    ",
+    );
     not_found(world.complete_with(&task, [complete()], |_| {}));
 }
 
@@ -237,7 +273,10 @@ fn a_heartbeat_brings_the_next_task_with_its_answer() {
     let task = answer.inline.expect("an inline task");
     assert_eq!(task.events.first().map(|e| e.event_id), Some(4), "an inline task is partial");
     world.complete(&task, [marker("local"), complete()]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -247,7 +286,8 @@ fn a_heartbeat_brings_the_next_task_with_its_answer() {
         7 WorkflowTaskCompleted {scheduled 5, started 6}
         8 MarkerRecorded {name local, wtc 7}
         9 WorkflowExecutionCompleted {wtc 7}
-    ");
+    ",
+    );
 }
 
 /// 02 §2.2 step 1, §11: the limit counts from the first task of the chain
@@ -280,13 +320,17 @@ fn terminating_fails_a_running_task_first() {
     world.start("wf");
     let task = world.poll_workflow(QUEUE).unwrap();
     world.terminate("wf", "enough").unwrap();
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskFailed {scheduled 2, started 3, ForceCloseCommand}
         5 WorkflowExecutionTerminated {reason enough}
-    ");
+    ",
+    );
     not_found(world.complete_with(&task, [complete()], |_| {}));
     assert_eq!(world.terminate("wf", "again").unwrap_err(), Refusal::closed());
 }
@@ -297,11 +341,15 @@ fn terminating_before_the_task_is_started_leaves_one_event() {
     let mut world = World::new();
     world.start("wf");
     world.terminate("wf", "enough").unwrap();
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowExecutionTerminated {reason enough}
-    ");
+    ",
+    );
     assert!(world.offers.is_empty(), "nothing is left to poll");
 }
 
@@ -309,23 +357,29 @@ fn terminating_before_the_task_is_started_leaves_one_event() {
 #[test]
 fn a_run_timeout_fails_a_running_task_first() {
     let mut world = World::new();
-    world.start_with(with(start_request("wf"), |r| {
-        r.workflow_run_timeout = duration(5);
-        r.workflow_task_timeout = duration(10);
-    })).unwrap();
+    world
+        .start_with(with(start_request("wf"), |r| {
+            r.workflow_run_timeout = duration(5);
+            r.workflow_task_timeout = duration(10);
+        }))
+        .unwrap();
     world.poll_workflow(QUEUE).unwrap();
     // The task timeout is capped at the run's, so let the signal be what the closing run flushes.
     world.sleep(secs(5));
     world.signal("wf", "late").unwrap();
     world.advance(secs(0));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskFailed {scheduled 2, started 3, ForceCloseCommand}
         5 WorkflowExecutionSignaled {name late}
         6 WorkflowExecutionTimedOut {RetryPolicyNotSet}
-    ");
+    ",
+    );
 }
 
 /// 02 §10.13
@@ -337,12 +391,16 @@ fn nondeterminism_is_told_once() {
         let task = world.poll_workflow(QUEUE).unwrap();
         world.fail_task(&task, WorkflowTaskFailedCause::NonDeterministicError).unwrap();
     }
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskFailed {scheduled 2, started 3, NonDeterministicError, failure 'task failed'}
-    ");
+    ",
+    );
     assert!(world.run("wf").execution.is_open());
     assert_eq!(world.run("wf").execution.describe(world.now).pending_workflow_task.unwrap().attempt, 5);
 }
@@ -355,7 +413,10 @@ fn cancelling_twice_is_one_event() {
     world.request_cancel("wf", "first").unwrap();
     world.request_cancel("wf", "second").unwrap();
     world.work([cancel()]);
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -365,7 +426,8 @@ fn cancelling_twice_is_one_event() {
         7 WorkflowTaskStarted {scheduled 6}
         8 WorkflowTaskCompleted {scheduled 6, started 7}
         9 WorkflowExecutionCanceled {wtc 8}
-    ");
+    ",
+    );
     world.request_cancel("wf", "closed runs take it without effect").unwrap();
 }
 
@@ -387,12 +449,16 @@ fn a_task_that_timed_out_cannot_be_completed() {
     let task = world.poll_workflow(QUEUE).unwrap();
     world.advance(secs(10));
     not_found(world.complete_with(&task, [complete()], |_| {}));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskTimedOut {scheduled 2, started 3, StartToClose}
-    ");
+    ",
+    );
     assert_eq!(world.poll_workflow(QUEUE).unwrap().response.attempt, 2);
 }
 
@@ -419,12 +485,16 @@ fn a_bad_command_fails_the_task_and_undoes_the_others() {
     let commands = [activity("a").command(), timer("t", secs(5)), timer("t", secs(6))];
     let refusal = world.complete_with(&task, commands, |_| {}).unwrap_err();
     assert_eq!(refusal, Refusal::InvalidArgument("StartTimerDuplicateId: TimerID: t".into()));
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
         4 WorkflowTaskFailed {scheduled 2, started 3, StartTimerDuplicateId, failure 'StartTimerDuplicateId: TimerID: t'}
-    ");
+    ",
+    );
     assert!(world.poll_activity().is_none(), "the undone activity is not offered");
     // A bad command of a later attempt changes nothing: the task runs into its timeout.
     let task = world.poll_workflow(QUEUE).unwrap();
@@ -473,7 +543,10 @@ fn too_many_buffered_events_fail_the_running_task() {
     for _ in 0..4 {
         world.signal("wf", "go").unwrap();
     }
-    assert_history(&world, "wf", "
+    assert_history(
+        &world,
+        "wf",
+        "
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
@@ -483,7 +556,8 @@ fn too_many_buffered_events_fail_the_running_task() {
         7 WorkflowExecutionSignaled {name go}
         8 WorkflowExecutionSignaled {name go}
         9 WorkflowTaskScheduled
-    ");
+    ",
+    );
     not_found(world.complete_with(&task, [], |_| {}));
 }
 

@@ -140,17 +140,11 @@ pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
 }
 
 /// Decides about another attempt. `None`: it is scheduled; `Some`: there is none, and why.
-fn retry_or_stop(
-    step: &mut Step<'_, '_>,
-    scheduled_event_id: i64,
-    failure: Option<&Failure>,
-    identity: &str,
-) -> Option<RetryState> {
+fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Option<&Failure>, identity: &str) -> Option<RetryState> {
     let now = step.now();
     let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
     let scheduled = info.scheduled();
-    let expiration =
-        info.timeout(|a| &a.schedule_to_close_timeout).map(|timeout| Timestamp(info.scheduled_time) + timeout);
+    let expiration = info.timeout(|a| &a.schedule_to_close_timeout).map(|timeout| Timestamp(info.scheduled_time) + timeout);
     let decision = retry::decide(
         scheduled.retry_policy.as_ref(),
         progress.attempt,

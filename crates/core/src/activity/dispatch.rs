@@ -82,11 +82,7 @@ pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32
 }
 
 /// Starts an eager attempt in the completing worker's hands (spec 03 §10). Call after all commands.
-pub(crate) fn start_eager(
-    step: &mut Step<'_, '_>,
-    scheduled_event_id: i64,
-    identity: &str,
-) -> Option<PollActivityTaskQueueResponse> {
+pub(crate) fn start_eager(step: &mut Step<'_, '_>, scheduled_event_id: i64, identity: &str) -> Option<PollActivityTaskQueueResponse> {
     let (_, progress) = pending(&step.run.state, scheduled_event_id)?;
     if progress.is_started() {
         return None;

@@ -20,8 +20,7 @@ pub(super) const CANCEL_DETAILS_TOO_LARGE: &str = "Cancel details exceed size li
 /// Heartbeat details are over the limit.
 pub(super) const HEARTBEAT_TOO_LARGE: &str = "Heartbeat details exceed size limit.";
 /// A retry would begin after the schedule-to-close deadline.
-const NO_TIME_TO_RETRY: &str =
-    "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
+const NO_TIME_TO_RETRY: &str = "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
 
 /// The failure of a timeout.
 pub(super) fn timeout(kind: TimeoutType) -> Failure {
@@ -47,10 +46,7 @@ fn timed_out(message: String, kind: TimeoutType) -> Failure {
     Failure {
         message,
         source: SOURCE.into(),
-        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo {
-            timeout_type: kind as i32,
-            last_heartbeat_details: None,
-        })),
+        failure_info: Some(FailureInfo::TimeoutFailureInfo(TimeoutFailureInfo { timeout_type: kind as i32, last_heartbeat_details: None })),
         ..Default::default()
     }
 }

@@ -13,8 +13,7 @@ use crate::{Refusal, Reply, Span, TaskToken, input::ActivityTarget, refusal::tex
 /// A worker's failure without ApplicationFailureInfo.
 const NOT_AN_APPLICATION_FAILURE: &str = "Failure must have ApplicationFailureInfo.";
 /// RespondActivityTaskCanceled without a cancel request.
-const CANCEL_NOT_REQUESTED: &str =
-    "unable to mark activity as canceled without activity being request canceled first";
+const CANCEL_NOT_REQUESTED: &str = "unable to mark activity as canceled without activity being request canceled first";
 
 /// Whether the call needs an attempt in a worker's hands.
 #[derive(Clone, Copy, PartialEq)]
@@ -78,12 +77,7 @@ pub(crate) fn cancel(step: &mut Step<'_, '_>, target: &ActivityTarget, details: 
 }
 
 /// RecordActivityTaskHeartbeat.
-pub(crate) fn heartbeat(
-    step: &mut Step<'_, '_>,
-    target: &ActivityTarget,
-    details: Option<Payloads>,
-    identity: String,
-) -> Answer {
+pub(crate) fn heartbeat(step: &mut Step<'_, '_>, target: &ActivityTarget, details: Option<Payloads>, identity: String) -> Answer {
     let id = find(step, target, Needs::Started)?;
     if failure::too_large(details.as_ref(), step.cx.limits.blob_size_max) {
         close::attempt_failed(step, id, Some(retry::too_large_failure(failure::HEARTBEAT_TOO_LARGE, None)), identity);

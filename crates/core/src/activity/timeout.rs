@@ -41,11 +41,7 @@ fn deadlines(info: &ActivityInfo, progress: &ActivityProgress) -> [Option<(Times
 /// The earliest time at which [`wake`] has something to do.
 pub(crate) fn next_deadline(state: &State) -> Option<Timestamp> {
     let ids = state.progress.activities.keys();
-    ids.filter_map(|id| pending(state, *id))
-        .flat_map(|(info, progress)| deadlines(info, progress))
-        .flatten()
-        .map(|(time, _)| time)
-        .min()
+    ids.filter_map(|id| pending(state, *id)).flat_map(|(info, progress)| deadlines(info, progress)).flatten().map(|(time, _)| time).min()
 }
 
 /// Does what is due now: retries to dispatch, timeouts, ordered by (time, scheduled event id, timeout type).
@@ -54,8 +50,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
     let mut closed = false;
     for (time, id, due) in due_items(&step.run.state, now) {
         // An earlier item may have closed the activity or begun another attempt.
-        let holds = pending(&step.run.state, id)
-            .is_some_and(|(info, progress)| deadlines(info, progress).contains(&Some((time, due))));
+        let holds = pending(&step.run.state, id).is_some_and(|(info, progress)| deadlines(info, progress).contains(&Some((time, due))));
         if !holds {
             continue;
         }

@@ -7,8 +7,8 @@ use sempre_api::v1::{
     common::WorkflowExecution,
     enums::{CancelExternalWorkflowExecutionFailedCause, WorkflowTaskFailedCause as Cause},
     history::{
-        RequestCancelExternalWorkflowExecutionFailedEventAttributes,
-        RequestCancelExternalWorkflowExecutionInitiatedEventAttributes, history_event::Attributes,
+        RequestCancelExternalWorkflowExecutionFailedEventAttributes, RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+        history_event::Attributes,
     },
 };
 

@@ -37,9 +37,7 @@ fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandA
     let limit = limits.id_length_max;
     if workflow_type.len() > limit {
         let length = workflow_type.len();
-        return Err(format!(
-            "WorkflowType on {COMMAND} exceeds length limit. WorkflowType={workflow_type} Length={length} Limit={limit}"
-        ));
+        return Err(format!("WorkflowType on {COMMAND} exceeds length limit. WorkflowType={workflow_type} Length={length} Limit={limit}"));
     }
     validate::task_queue(&mut a.task_queue, Some(start.task_queue()), limits)?;
     let unset = |d: &Option<sempre_api::Duration>| d.as_ref().is_none_or(|d| d.seconds == 0 && d.nanos == 0);
@@ -49,13 +47,8 @@ fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandA
     if unset(&a.workflow_task_timeout) {
         a.workflow_task_timeout = old.workflow_task_timeout;
     }
-    validate::workflow_timeouts(
-        &old.workflow_execution_timeout,
-        &mut a.workflow_run_timeout,
-        &mut a.workflow_task_timeout,
-        limits,
-    )
-    .map_err(|e| format!("Invalid {} on {COMMAND}: {}. WorkflowType={workflow_type}", e.field, e.why))?;
+    validate::workflow_timeouts(&old.workflow_execution_timeout, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits)
+        .map_err(|e| format!("Invalid {} on {COMMAND}: {}. WorkflowType={workflow_type}", e.field, e.why))?;
     Span::from_api(a.backoff_start_interval.as_ref())
         .map_err(|e| format!("Invalid BackoffStartInterval on {COMMAND}: {e}. WorkflowType={workflow_type}"))?;
     if let Some(policy) = &mut a.retry_policy {
@@ -78,6 +71,5 @@ fn check_sizes(step: &Step<'_, '_>, a: &ContinueAsNewWorkflowExecutionCommandAtt
         let text = "ContinueAsNewWorkflowExecutionCommandAttributes. Memo exceeds size limit.";
         return Err(CommandFailure::too_large(CAUSE, text));
     }
-    validate::search_attributes(a.search_attributes.as_ref())
-        .map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
+    validate::search_attributes(a.search_attributes.as_ref()).map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
 }

@@ -78,26 +78,18 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, comman
         Attributes::CancelTimerCommandAttributes(a) => cancel_timer::apply(step, completion, a, notes),
         Attributes::RecordMarkerCommandAttributes(a) => record_marker::apply(step, completion, a, notes),
         Attributes::StartChildWorkflowExecutionCommandAttributes(a) => start_child::apply(step, completion, *a, notes),
-        Attributes::SignalExternalWorkflowExecutionCommandAttributes(a) => {
-            signal_external::apply(step, completion, a, notes)
-        }
-        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => {
-            cancel_external::apply(step, completion, a, notes)
-        }
-        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => {
-            upsert_search_attributes::apply(step, completion, a, notes)
-        }
+        Attributes::SignalExternalWorkflowExecutionCommandAttributes(a) => signal_external::apply(step, completion, a, notes),
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => cancel_external::apply(step, completion, a, notes),
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => upsert_search_attributes::apply(step, completion, a, notes),
         Attributes::ModifyWorkflowPropertiesCommandAttributes(a) => modify_properties::apply(step, completion, a, notes),
         Attributes::CompleteWorkflowExecutionCommandAttributes(a) => complete_workflow::apply(step, completion, a),
         Attributes::FailWorkflowExecutionCommandAttributes(a) => fail_workflow::apply(step, completion, a),
         Attributes::CancelWorkflowExecutionCommandAttributes(a) => cancel_workflow::apply(step, completion, a),
         Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::apply(step, completion, *a),
-        Attributes::ProtocolMessageCommandAttributes(_) => Err(CommandFailure::new(
-            Cause::BadUpdateWorkflowExecutionMessage,
-            "workflow updates are not supported by this server",
-        )),
-        Attributes::ScheduleNexusOperationCommandAttributes(_)
-        | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
+        Attributes::ProtocolMessageCommandAttributes(_) => {
+            Err(CommandFailure::new(Cause::BadUpdateWorkflowExecutionMessage, "workflow updates are not supported by this server"))
+        }
+        Attributes::ScheduleNexusOperationCommandAttributes(_) | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
             Err(CommandFailure::new(Cause::FeatureDisabled, "Nexus operations are not supported by this server"))
         }
     }
@@ -184,9 +176,7 @@ fn type_of(attributes: &Attributes) -> CommandType {
         Attributes::RequestCancelActivityTaskCommandAttributes(_) => CommandType::RequestCancelActivityTask,
         Attributes::CancelTimerCommandAttributes(_) => CommandType::CancelTimer,
         Attributes::CancelWorkflowExecutionCommandAttributes(_) => CommandType::CancelWorkflowExecution,
-        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => {
-            CommandType::RequestCancelExternalWorkflowExecution
-        }
+        Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(_) => CommandType::RequestCancelExternalWorkflowExecution,
         Attributes::RecordMarkerCommandAttributes(_) => CommandType::RecordMarker,
         Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(_) => CommandType::ContinueAsNewWorkflowExecution,
         Attributes::StartChildWorkflowExecutionCommandAttributes(_) => CommandType::StartChildWorkflowExecution,

@@ -27,8 +27,7 @@ pub(super) fn apply(
     let limit = step.cx.limits.id_length_max;
     if name.len() > limit {
         let length = name.len();
-        let text =
-            format!("MarkerName on RecordMarkerCommand exceeds length limit. MarkerName={name} Length={length} Limit={limit}");
+        let text = format!("MarkerName on RecordMarkerCommand exceeds length limit. MarkerName={name} Length={length} Limit={limit}");
         return Err(CommandFailure::new(CAUSE, text));
     }
     let bytes: usize = a.details.iter().map(|(key, payloads)| key.len() + payloads.encoded_len()).sum();

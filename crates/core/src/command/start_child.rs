@@ -61,9 +61,7 @@ fn normalize(step: &Step<'_, '_>, a: &mut StartChildWorkflowExecutionCommandAttr
     let id = &a.workflow_id;
     let workflow_type = a.workflow_type.as_ref().map_or("", |t| &t.name);
     if id.is_empty() {
-        return Err(format!(
-            "Required field WorkflowId is not set on {COMMAND}. WorkflowType={workflow_type} Namespace={namespace}"
-        ));
+        return Err(format!("Required field WorkflowId is not set on {COMMAND}. WorkflowType={workflow_type} Namespace={namespace}"));
     }
     if workflow_type.is_empty() {
         return Err(format!("Required field WorkflowType is not set on {COMMAND}. WorkflowId={id} Namespace={namespace}"));
@@ -76,16 +74,12 @@ fn normalize(step: &Step<'_, '_>, a: &mut StartChildWorkflowExecutionCommandAttr
             ));
         }
     }
-    validate::workflow_timeouts(
-        &a.workflow_execution_timeout,
-        &mut a.workflow_run_timeout,
-        &mut a.workflow_task_timeout,
-        limits,
-    )
-    .map_err(|e| {
-        let (field, why) = (e.field, e.why);
-        format!("Invalid {field} on {COMMAND}: {why}. WorkflowId={id} WorkflowType={workflow_type} Namespace={namespace}")
-    })?;
+    validate::workflow_timeouts(&a.workflow_execution_timeout, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits).map_err(
+        |e| {
+            let (field, why) = (e.field, e.why);
+            format!("Invalid {field} on {COMMAND}: {why}. WorkflowId={id} WorkflowType={workflow_type} Namespace={namespace}")
+        },
+    )?;
     if let Some(policy) = &mut a.retry_policy {
         validate::retry_policy(policy)?;
     }
@@ -114,8 +108,7 @@ fn check_sizes(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttrib
         let text = "StartChildWorkflowExecutionCommandAttributes.Memo exceeds size limit.";
         return Err(CommandFailure::too_large(CAUSE, text));
     }
-    validate::search_attributes(a.search_attributes.as_ref())
-        .map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
+    validate::search_attributes(a.search_attributes.as_ref()).map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
 }
 
 /// Pending children without those whose end waits in the buffer (looked at only near the limit).
@@ -161,9 +154,7 @@ fn initiated(
 fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes) -> StartWorkflowExecutionRequest {
     let parent = step.run.state.derived.start.event();
     let (reuse, conflict) = match a.workflow_id_reuse_policy() {
-        WorkflowIdReusePolicy::TerminateIfRunning => {
-            (WorkflowIdReusePolicy::AllowDuplicate, WorkflowIdConflictPolicy::TerminateExisting)
-        }
+        WorkflowIdReusePolicy::TerminateIfRunning => (WorkflowIdReusePolicy::AllowDuplicate, WorkflowIdConflictPolicy::TerminateExisting),
         reuse => (reuse, WorkflowIdConflictPolicy::Fail),
     };
     let mut request = StartWorkflowExecutionRequest {

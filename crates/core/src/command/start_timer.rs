@@ -29,9 +29,8 @@ pub(super) fn apply(
         let text = format!("TimerId on StartTimerCommand exceeds length limit. TimerId={id} Length={length} Limit={limit}");
         return Err(CommandFailure::new(CAUSE, text));
     }
-    let timeout = Span::from_api(a.start_to_fire_timeout.as_ref()).map_err(|e| {
-        CommandFailure::new(CAUSE, format!("An invalid StartToFireTimeout is set on StartTimerCommand: {e}. TimerId={id}"))
-    })?;
+    let timeout = Span::from_api(a.start_to_fire_timeout.as_ref())
+        .map_err(|e| CommandFailure::new(CAUSE, format!("An invalid StartToFireTimeout is set on StartTimerCommand: {e}. TimerId={id}")))?;
     let state = &step.run.state;
     if state.derived.timer_ids.get(id).is_some_and(|started| !state.progress.buffer.fires_timer(*started)) {
         return Err(CommandFailure::new(Cause::StartTimerDuplicateId, format!("TimerID: {id}")));

@@ -24,12 +24,8 @@ use sempre_api::{
 
 use super::*;
 use crate::{
-    Context, Execution, Limits, NamespaceId, Refusal, Reply, RunId, RunKey, Span, Timestamp, Transition, WorkflowKey,
-    ids::Uuid,
-    input::NamespaceView,
-    state::State,
-    transition::OutboxMessage,
-    validate::fakes,
+    Context, Execution, Limits, NamespaceId, Refusal, Reply, RunId, RunKey, Span, Timestamp, Transition, WorkflowKey, ids::Uuid,
+    input::NamespaceView, state::State, transition::OutboxMessage, validate::fakes,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
@@ -50,10 +46,8 @@ struct Outcome {
 
 impl World {
     fn new() -> Self {
-        let key = RunKey {
-            workflow: WorkflowKey { namespace: NamespaceId::default(), workflow_id: "w".into() },
-            run: RunId(Uuid([7; 16])),
-        };
+        let key =
+            RunKey { workflow: WorkflowKey { namespace: NamespaceId::default(), workflow_id: "w".into() }, run: RunId(Uuid([7; 16])) };
         let state = State { derived: Default::default(), progress: Default::default(), dirty: Default::default() };
         let run = Execution { key, state, signal_ids: BTreeSet::new(), queries: BTreeMap::new() };
         let namespace = NamespaceView { id: NamespaceId::default(), name: "default".into(), retention: Span::seconds(60) };
@@ -72,13 +66,7 @@ impl World {
     }
 
     fn step<R>(&mut self, act: impl FnOnce(&mut Step<'_, '_>) -> R) -> (R, Transition) {
-        let mut cx = Context {
-            now: NOW,
-            ids: &mut self.ids,
-            limits: &self.limits,
-            cron: &fakes::Cron,
-            namespace: &self.namespace,
-        };
+        let mut cx = Context { now: NOW, ids: &mut self.ids, limits: &self.limits, cron: &fakes::Cron, namespace: &self.namespace };
         let mut step = Step::new(&mut self.run, &mut cx);
         let out = act(&mut step);
         (out, step.finish(Ok(Reply::Done)))
@@ -98,8 +86,7 @@ impl World {
             before(step);
             completion.had_buffered = !step.run.state.progress.buffer.is_empty();
             let done = WorkflowTaskCompletedEventAttributes::default();
-            completion.completed_event_id =
-                step.event(EventAttributes::WorkflowTaskCompletedEventAttributes(Box::new(done)));
+            completion.completed_event_id = step.event(EventAttributes::WorkflowTaskCompletedEventAttributes(Box::new(done)));
             commands.into_iter().try_for_each(|attributes| apply(step, &mut completion, command(attributes)))
         });
         let frames = transition.history.iter().map(|b| b.frames.clone()).collect();
@@ -194,9 +181,10 @@ fn signal_external(a: SignalExternalWorkflowExecutionCommandAttributes) -> Attri
 }
 
 fn cancel_external(workflow_id: &str) -> Attributes {
-    Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(
-        RequestCancelExternalWorkflowExecutionCommandAttributes { workflow_id: workflow_id.into(), ..Default::default() },
-    )
+    Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(RequestCancelExternalWorkflowExecutionCommandAttributes {
+        workflow_id: workflow_id.into(),
+        ..Default::default()
+    })
 }
 
 fn complete_workflow() -> Attributes {
@@ -325,19 +313,12 @@ fn cancelling_an_unstarted_activity_ends_it() {
 fn timers_start_and_end() {
     let mut world = World::new();
     let got = world.complete(vec![timer("t"), cancel_timer("t"), timer("t")]).ok();
-    let expected = [
-        EventType::WorkflowTaskCompleted,
-        EventType::TimerStarted,
-        EventType::TimerCanceled,
-        EventType::TimerStarted,
-    ];
+    let expected = [EventType::WorkflowTaskCompleted, EventType::TimerStarted, EventType::TimerCanceled, EventType::TimerStarted];
     assert_eq!(got.types(), expected);
     assert_eq!(world.failure(timer("t")), (Cause::StartTimerDuplicateId, "TimerID: t".into(), false));
     assert_eq!(world.failure(timer("")).1, "TimerId is not set on StartTimerCommand.");
-    let negative = StartTimerCommandAttributes {
-        timer_id: "u".into(),
-        start_to_fire_timeout: Some(sempre_api::Duration { seconds: -1, nanos: 0 }),
-    };
+    let negative =
+        StartTimerCommandAttributes { timer_id: "u".into(), start_to_fire_timeout: Some(sempre_api::Duration { seconds: -1, nanos: 0 }) };
     assert_eq!(
         world.failure(Attributes::StartTimerCommandAttributes(negative)).1,
         "An invalid StartToFireTimeout is set on StartTimerCommand: negative duration. TimerId=u"
@@ -358,8 +339,7 @@ fn cancelling_a_buffered_timer_lifts_the_block_of_a_close() {
     let mut world = World::new();
     world.complete(vec![timer("t")]).ok();
     let got = world.complete_after(|s| fired(s, "t", 3), vec![cancel_timer("t"), complete_workflow()]).ok();
-    let expected =
-        [EventType::WorkflowTaskCompleted, EventType::TimerCanceled, EventType::WorkflowExecutionCompleted];
+    let expected = [EventType::WorkflowTaskCompleted, EventType::TimerCanceled, EventType::WorkflowExecutionCompleted];
     assert_eq!(got.types(), expected);
 
     let mut world = World::new();
@@ -405,9 +385,7 @@ fn a_child_is_asked_for_as_a_client_would() {
     let null = Payload { metadata: [("encoding".into(), "binary/null".into())].into(), ..Default::default() };
     asked.memo = Some(Memo { fields: [("a".into(), payload(1)), ("b".into(), null)].into() });
     let got = world.complete(vec![start_child(asked)]).ok();
-    let EventAttributes::StartChildWorkflowExecutionInitiatedEventAttributes(a) = got.written() else {
-        panic!("{:?}", got.written())
-    };
+    let EventAttributes::StartChildWorkflowExecutionInitiatedEventAttributes(a) = got.written() else { panic!("{:?}", got.written()) };
     assert_eq!((a.namespace.as_str(), a.parent_close_policy()), ("default", ParentClosePolicy::Terminate));
     assert_eq!(a.workflow_task_timeout, Some(Span::seconds(10).to_api()));
     assert_eq!(a.task_queue.as_ref().map(|q| q.name.as_str()), Some("q"));
@@ -533,9 +511,8 @@ fn search_attributes_and_memo() {
 #[test]
 fn closing() {
     let cancel = Attributes::CancelWorkflowExecutionCommandAttributes(CancelWorkflowExecutionCommandAttributes::default());
-    let fail = Attributes::FailWorkflowExecutionCommandAttributes(FailWorkflowExecutionCommandAttributes {
-        failure: Some(Failure::default()),
-    });
+    let fail =
+        Attributes::FailWorkflowExecutionCommandAttributes(FailWorkflowExecutionCommandAttributes { failure: Some(Failure::default()) });
     let again = Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(Box::default());
     let cases = [
         (complete_workflow(), EventType::WorkflowExecutionCompleted),

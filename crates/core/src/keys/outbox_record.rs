@@ -41,8 +41,8 @@ pub enum MessageRecord {
     Cancel(CancelRecord),
     #[prost(message, tag = "5")]
     ReleaseChild(ChildRecord),
-    #[prost(message, tag = "6")]
-    ChildClosed(ChildClosedRecord),
+    #[prost(message, boxed, tag = "6")]
+    ChildClosed(Box<ChildClosedRecord>),
     #[prost(message, tag = "7")]
     TerminateChild(ChildRecord),
     #[prost(message, tag = "8")]
@@ -169,7 +169,7 @@ impl OutboxRecord {
                 MessageRecord::Cancel(CancelRecord { initiated_event_id, workflow_id, run_id, child_only, request_id, reason })
             }
             OutboxMessage::ReleaseChild { workflow_id, run_id } => MessageRecord::ReleaseChild(ChildRecord { workflow_id, run_id }),
-            OutboxMessage::ChildClosed { parent, news } => MessageRecord::ChildClosed(ChildClosedRecord {
+            OutboxMessage::ChildClosed { parent, news } => MessageRecord::ChildClosed(Box::new(ChildClosedRecord {
                 parent: Some(RunRecord::new(&parent.workflow)),
                 parent_run: run_bytes(parent.run),
                 initiated_event_id: news.initiated_event_id,
@@ -177,7 +177,7 @@ impl OutboxRecord {
                 first_run_id: news.first_run_id,
                 workflow_type: news.workflow_type,
                 close_event: Some(*news.close_event),
-            }),
+            })),
             OutboxMessage::TerminateChild { workflow_id, first_run_id } => {
                 MessageRecord::TerminateChild(ChildRecord { workflow_id, run_id: first_run_id })
             }

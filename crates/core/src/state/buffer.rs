@@ -40,17 +40,14 @@ impl Buffer {
 
     /// The timer has fired, here.
     pub fn fires_timer(&self, started_event_id: i64) -> bool {
-        self.attributes().any(
-            |a| matches!(a, Attributes::TimerFiredEventAttributes(a) if a.started_event_id == started_event_id),
-        )
+        self.attributes().any(|a| matches!(a, Attributes::TimerFiredEventAttributes(a) if a.started_event_id == started_event_id))
     }
 
     /// Removes the timer's firing; true if it was here.
     pub fn remove_timer_fired(&mut self, started_event_id: i64) -> bool {
         let before = self.events.len();
-        self.events.retain(|e| {
-            !matches!(&e.attributes, Some(Attributes::TimerFiredEventAttributes(a)) if a.started_event_id == started_event_id)
-        });
+        self.events
+            .retain(|e| !matches!(&e.attributes, Some(Attributes::TimerFiredEventAttributes(a)) if a.started_event_id == started_event_id));
         let removed = self.events.len() != before;
         self.rewritten |= removed;
         removed

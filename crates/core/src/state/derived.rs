@@ -7,10 +7,7 @@ use prost::Message;
 use sempre_api::v1::{
     common::{Payload, WorkflowExecution},
     enums::{ContinueAsNewInitiator, WorkflowExecutionStatus},
-    history::{
-        ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes,
-        history_event::Attributes,
-    },
+    history::{ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     sdk::UserMetadata,
 };
 
@@ -227,11 +224,7 @@ impl StartInfo {
             kept.memo = None;
             kept.search_attributes = None;
         }
-        Self {
-            attributes: Some(alloc::boxed::Box::new(kept)),
-            start_time: event_time(event).0,
-            user_metadata: event.user_metadata.clone(),
-        }
+        Self { attributes: Some(alloc::boxed::Box::new(kept)), start_time: event_time(event).0, user_metadata: event.user_metadata.clone() }
     }
 
     /// Attributes of event 1 (see [`StartInfo::attributes`]).
@@ -365,11 +358,8 @@ impl Derived {
             Attributes::ActivityTaskCanceledEventAttributes(a) => self.activity_gone(a.scheduled_event_id, dirty),
             Attributes::TimerStartedEventAttributes(a) => {
                 let span = Span::from_api(a.start_to_fire_timeout.as_ref()).unwrap_or_default();
-                let timer = TimerInfo {
-                    timer_id: a.timer_id.clone(),
-                    started_event_id: event.event_id,
-                    fire_at: (event_time(event) + span).0,
-                };
+                let timer =
+                    TimerInfo { timer_id: a.timer_id.clone(), started_event_id: event.event_id, fire_at: (event_time(event) + span).0 };
                 self.timers.insert(event.event_id, timer);
                 self.timer_ids.insert(a.timer_id.clone(), event.event_id);
                 dirty.mark(Kind::Timer, event.event_id);

@@ -26,8 +26,8 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo,
-    derived::Fields, progress::ProgressMain,
+    ActivityInfo, ActivityProgress, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo, derived::Fields,
+    progress::ProgressMain,
 };
 
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.

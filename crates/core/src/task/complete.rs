@@ -6,8 +6,8 @@ use sempre_api::v1::{
     enums::{TimeoutType, WorkflowTaskFailedCause},
     failure::{Failure, ServerFailureInfo, failure::FailureInfo},
     history::{
-        HistoryEvent, WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes,
-        WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
+        HistoryEvent, WorkflowTaskCompletedEventAttributes, WorkflowTaskFailedEventAttributes, WorkflowTaskTimedOutEventAttributes,
+        history_event::Attributes,
     },
     workflowservice::{PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse},
 };
@@ -100,13 +100,10 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
         binary_checksum: request.binary_checksum.clone(),
         worker_version: request.worker_version_stamp.clone(),
         sdk_metadata: request.sdk_metadata.clone(),
-        metering_metadata: request.metering_metadata.clone(),
+        metering_metadata: request.metering_metadata,
         deployment: request.deployment.clone(),
         versioning_behavior: request.versioning_behavior,
-        worker_deployment_name: request
-            .deployment_options
-            .as_ref()
-            .map_or_else(String::new, |options| options.deployment_name.clone()),
+        worker_deployment_name: request.deployment_options.as_ref().map_or_else(String::new, |options| options.deployment_name.clone()),
         ..Default::default()
     })));
     let main = &mut step.run.state.progress.main;
@@ -123,11 +120,8 @@ fn materialize(step: &mut Step<'_, '_>, task: &Task) {
         return;
     }
     let normal: String = step.run.state.derived.start.task_queue().into();
-    for (time, attributes) in
-        [(task.scheduled_time, scheduled_attributes(task, &normal)), (task.started_time, started_attributes(task))]
-    {
-        let event =
-            HistoryEvent { event_time: Some(Timestamp(time).to_api()), attributes: Some(attributes), ..Default::default() };
+    for (time, attributes) in [(task.scheduled_time, scheduled_attributes(task, &normal)), (task.started_time, started_attributes(task))] {
+        let event = HistoryEvent { event_time: Some(Timestamp(time).to_api()), attributes: Some(attributes), ..Default::default() };
         step.write(event);
     }
 }
@@ -196,11 +190,7 @@ fn heartbeat_timed_out(step: &mut Step<'_, '_>, task: &Task) -> Result<Reply, Re
 }
 
 fn failure_text(failure: &CommandFailure) -> String {
-    if failure.message.is_empty() {
-        format!("{:?}", failure.cause)
-    } else {
-        format!("{:?}: {}", failure.cause, failure.message)
-    }
+    if failure.message.is_empty() { format!("{:?}", failure.cause) } else { format!("{:?}: {}", failure.cause, failure.message) }
 }
 
 /// A command was refused: undo, write WorkflowTaskFailed, schedule the next task (spec 02 §2.3).

@@ -18,8 +18,8 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use sempre_api::v1::{
     enums::{TaskQueueKind, TimeoutType, WorkflowTaskFailedCause},
     history::{
-        HistoryEvent, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes,
-        WorkflowTaskStartedEventAttributes, WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
+        HistoryEvent, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes,
+        WorkflowTaskTimedOutEventAttributes, history_event::Attributes,
     },
     taskqueue::TaskQueue,
 };
@@ -164,8 +164,7 @@ pub(crate) fn virtual_events(state: &State) -> Vec<HistoryEvent> {
         return Vec::new();
     }
     let normal = state.derived.start.task_queue();
-    let mut events =
-        alloc::vec![virtual_event(task.scheduled_event_id, task.scheduled_time, scheduled_attributes(task, normal))];
+    let mut events = alloc::vec![virtual_event(task.scheduled_event_id, task.scheduled_time, scheduled_attributes(task, normal))];
     if task.is_started() {
         events.push(virtual_event(task.started_event_id, task.started_time, started_attributes(task)));
     }

@@ -66,8 +66,7 @@ pub(crate) fn begin(step: &mut Step<'_, '_>, poller: Poller) {
         let scheduled = scheduled_attributes(&task, step.run.state.derived.start.task_queue());
         task.scheduled_event_id = step.event(scheduled);
     }
-    task.started_event_id =
-        if task.transient { task.scheduled_event_id + 1 } else { step.event(started_attributes(&task)) };
+    task.started_event_id = if task.transient { task.scheduled_event_id + 1 } else { step.event(started_attributes(&task)) };
     step.run.state.progress.main.task = Some(task);
     step.touch();
 }

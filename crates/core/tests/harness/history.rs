@@ -3,8 +3,8 @@
 use sempre_api::v1::{
     common::{Payloads, WorkflowExecution},
     enums::{
-        ContinueAsNewInitiator, EventType, RetryState, SignalExternalWorkflowExecutionFailedCause,
-        StartChildWorkflowExecutionFailedCause, TaskQueueKind, TimeoutType, WorkflowTaskFailedCause,
+        ContinueAsNewInitiator, EventType, RetryState, SignalExternalWorkflowExecutionFailedCause, StartChildWorkflowExecutionFailedCause,
+        TaskQueueKind, TimeoutType, WorkflowTaskFailedCause,
     },
     failure::{Failure, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes},

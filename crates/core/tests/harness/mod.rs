@@ -26,8 +26,8 @@ use sempre_api::v1::{
     },
 };
 use sempre_core::{
-    Context, Execution, IdSource, Input, Limits, NamespaceId, NamespaceView, Refusal, RunId, RunKey, Span, StartInput,
-    TaskToken, Timestamp, Transition, WorkflowKey,
+    Context, Execution, IdSource, Input, Limits, NamespaceId, NamespaceView, Refusal, RunId, RunKey, Span, StartInput, TaskToken,
+    Timestamp, Transition, WorkflowKey,
     cron::{CronTable, InvalidCron},
     ids::Uuid,
     input::{ActivityTarget, CancelRequest, Poller, SignalRequest, TerminateRequest},
@@ -199,13 +199,7 @@ impl Default for World {
 
 macro_rules! context {
     ($world:expr) => {
-        &mut Context {
-            now: $world.now,
-            ids: &mut $world.ids,
-            limits: &$world.limits,
-            cron: &EveryMinute,
-            namespace: &$world.namespace,
-        }
+        &mut Context { now: $world.now, ids: &mut $world.ids, limits: &$world.limits, cron: &EveryMinute, namespace: &$world.namespace }
     };
 }
 
@@ -262,10 +256,7 @@ impl World {
     }
 
     /// Starts; the eager task, if any, comes with its history.
-    pub fn start_input(
-        &mut self,
-        mut input: StartInput,
-    ) -> Result<(StartWorkflowExecutionResponse, Option<WorkflowTask>), Refusal> {
+    pub fn start_input(&mut self, mut input: StartInput) -> Result<(StartWorkflowExecutionResponse, Option<WorkflowTask>), Refusal> {
         if input.request.request_id.is_empty() {
             self.polls += 1;
             input.request.request_id = format!("start-{}", self.polls);
@@ -296,9 +287,10 @@ impl World {
         });
         match outcome.reply? {
             Reply::Started { mut response, eager } => {
-                let task = response.eager_workflow_task.take().map(|task| {
-                    self.workflow_task(made.expect("an eager task is of a new run"), task, eager.expect("its window"))
-                });
+                let task = response
+                    .eager_workflow_task
+                    .take()
+                    .map(|task| self.workflow_task(made.expect("an eager task is of a new run"), task, eager.expect("its window")));
                 Ok((*response, task))
             }
             other => panic!("not an answer to a start: {other:?}"),
@@ -541,8 +533,7 @@ impl World {
 
     /// A poller takes the offer; `None` when it is obsolete.
     pub fn start_activity_task(&mut self, offer: &Offer, poller: Poller) -> Option<ActivityTask> {
-        let input =
-            Input::StartActivityTask { scheduled_event_id: offer.key.scheduled_event_id, stamp: offer.stamp, poller };
+        let input = Input::StartActivityTask { scheduled_event_id: offer.key.scheduled_event_id, stamp: offer.stamp, poller };
         match self.apply_to(offer.run.run, input).expect("starting is not refused") {
             Reply::ActivityTask(response) => Some(activity_task(&offer.run.workflow.workflow_id, *response)),
             Reply::Obsolete => None,
@@ -551,8 +542,7 @@ impl World {
     }
 
     pub fn complete_activity(&mut self, task: &ActivityTask, result: &str) -> Result<Reply, Refusal> {
-        let input =
-            Input::CompleteActivity { target: task.target(), result: payloads(result), identity: WORKER.into() };
+        let input = Input::CompleteActivity { target: task.target(), result: payloads(result), identity: WORKER.into() };
         self.apply(&task.workflow_id, input)
     }
 
@@ -612,11 +602,7 @@ pub fn sticky(queue: &str) -> Option<StickyExecutionAttributes> {
 }
 
 fn activity_task(workflow_id: &str, response: PollActivityTaskQueueResponse) -> ActivityTask {
-    ActivityTask {
-        workflow_id: workflow_id.into(),
-        token: TaskToken::parse(&response.task_token).expect("a token of ours"),
-        response,
-    }
+    ActivityTask { workflow_id: workflow_id.into(), token: TaskToken::parse(&response.task_token).expect("a token of ours"), response }
 }
 
 impl Run {

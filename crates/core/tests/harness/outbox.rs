@@ -45,9 +45,7 @@ impl World {
                 let input = StartInput { request: Box::default(), signal: None, child_of: Some(child) };
                 match self.start_input(input) {
                     Ok((response, _)) => Delivery::ChildStarted { initiated_event_id, run_id: response.run_id },
-                    Err(Refusal::AlreadyStarted { .. }) => {
-                        Delivery::ChildNotStarted { initiated_event_id, cause: ALREADY_EXISTS }
-                    }
+                    Err(Refusal::AlreadyStarted { .. }) => Delivery::ChildNotStarted { initiated_event_id, cause: ALREADY_EXISTS },
                     Err(other) => panic!("a child's start is refused: {other:?}"),
                 }
             }
@@ -98,12 +96,8 @@ impl World {
                 Delivery::Ok
             }
             OutboxMessage::CancelChild { workflow_id, first_run_id } => {
-                let request = CancelRequest {
-                    identity: "history-service".into(),
-                    first_run_id,
-                    parent: Some(sender),
-                    ..Default::default()
-                };
+                let request =
+                    CancelRequest { identity: "history-service".into(), first_run_id, parent: Some(sender), ..Default::default() };
                 gone_is_fine(self.apply(&workflow_id, Input::RequestCancel(Box::new(request))));
                 Delivery::Ok
             }

@@ -1,5 +1,7 @@
 //! What a client sees on the wire: real gRPC over TCP against a server in memory.
 
+#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
+
 mod coverage;
 mod messages;
 mod namespaces;
