@@ -7,12 +7,18 @@ use crate::{
     input::{CancelRequest, ExternalSource},
     refusal::text,
     step::Step,
-    task,
+    task, validate,
 };
 
 /// Records a cancel request: once; a closed run takes it without effect.
 pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) -> Result<Result<Reply, Refusal>, Refusal> {
     check_chain(step, &request.first_run_id)?;
+    if request.source.is_none() && request.parent.is_none() {
+        validate::at_most(&request.request_id, "RequestId length exceeds limit.", step.cx.limits)?;
+        validate::at_most(&request.identity, "Identity length exceeds limit.", step.cx.limits)?;
+        validate::at_most(&request.reason, "Reason length exceeds limit.", step.cx.limits)?;
+        validate::links(&request.links)?;
+    }
     if let Some(parent) = &request.parent {
         check_parent(step, parent)?;
     }

@@ -66,7 +66,8 @@ pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: 
     if !step.run.is_open() {
         // The parent closed before it could record the start: the policy is applied to the child as it stands.
         apply_policy(step, &child, &run_id);
-        if policy(&child) == ParentClosePolicy::Abandon {
+        // A terminated child needs no task; any other one must not be held back for ever.
+        if policy(&child) != ParentClosePolicy::Terminate {
             step.message(OutboxMessage::ReleaseChild { workflow_id: child.workflow_id.clone(), run_id });
         }
         return;

@@ -27,9 +27,6 @@ use crate::{
     transition::OutboxMessage,
 };
 
-/// Ticks that a `@every` schedule may be behind before it starts counting from now.
-const CRON_CATCH_UP_MAX: u32 = 10_000;
-
 /// CompleteWorkflowExecution: closes the run, or lets cron go on.
 pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, result: Option<Payloads>) {
     let next = cron_delay(step).map(|backoff| {
@@ -208,11 +205,15 @@ fn cron_delay(step: &Step<'_, '_>) -> Option<Span> {
 /// From a run's execution time to the first tick that is not before `now`, as a delay from `now`.
 pub(crate) fn next_cron(cron: &dyn CronTable, spec: &str, from: Timestamp, now: Timestamp) -> Option<Span> {
     let mut tick = cron.next(spec, from).ok()??;
-    let mut steps = 0;
-    while tick < now {
-        let after = if steps < CRON_CATCH_UP_MAX { tick } else { Timestamp(now.0 - 1) };
-        tick = cron.next(spec, after).ok()??;
-        steps += 1;
+    if tick < now {
+        tick = if spec.contains("@every") {
+            // Counted from tick to tick: as many whole periods further as are missing.
+            let period = cron.next(spec, tick).ok()??.since(tick).0.max(1);
+            let missing = (now.since(tick).0 + period - 1) / period;
+            tick + Span(missing.saturating_mul(period))
+        } else {
+            cron.next(spec, Timestamp(now.0 - 1)).ok()??
+        };
     }
     const SECOND: i64 = 1_000_000_000;
     Some(Span((tick.since(now).0 + SECOND - 1) / SECOND * SECOND))
@@ -258,7 +259,7 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
     let retention = step.cx.namespace.retention;
     let now = step.now();
     let progress = &mut step.run.state.progress;
-    progress.buffer.events.clear();
+    progress.buffer.take();
     progress.main.sticky = None;
     progress.main.first_task_at = 0;
     progress.main.held = false;

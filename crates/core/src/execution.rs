@@ -8,10 +8,10 @@ use alloc::{
 };
 
 use bytes::Bytes;
-use sempre_api::v1::{enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
+use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, query, signal,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, query, retry, signal,
     state::{State, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate, wake,
@@ -31,7 +31,8 @@ pub struct Execution {
 
 impl Execution {
     /// Applies one input. `Err`: nothing has changed.
-    pub fn apply(&mut self, input: Input, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
+    pub fn apply(&mut self, mut input: Input, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
+        cut_failures(&mut input);
         let mut step = Step::new(self, cx);
         let reply = match input {
             Input::Signal(request) => signal::signal(&mut step, *request),
@@ -65,9 +66,13 @@ impl Execution {
         self.state.take_rows()
     }
 
-    /// Puts a run together from its rows.
+    /// Puts a run together from its rows. They must be of the workflow that `key` names.
     pub fn load(key: RunKey, rows: Vec<(u8, u64, Bytes)>) -> Result<Self, LoadError> {
         let (state, signal_ids) = State::load(rows)?;
+        let own_namespace = state.progress.main.namespace_id == key.workflow.namespace.0.0[..];
+        if !own_namespace || state.derived.start.event().workflow_id != key.workflow.workflow_id {
+            return Err(LoadError::OtherWorkflow);
+        }
         Ok(Self { key, state, signal_ids, queries: BTreeMap::new() })
     }
 
@@ -128,5 +133,25 @@ impl Execution {
     /// The state, for tests and the simulator.
     pub fn state(&self) -> &State {
         &self.state
+    }
+}
+
+/// Cuts chains of causes that could not be read back ([`retry::CAUSES_MAX`]) in every failure that becomes an event.
+fn cut_failures(input: &mut Input) {
+    match input {
+        Input::FailActivity { failure: Some(failure), .. } => retry::cut_causes(failure),
+        Input::FailWorkflowTask(_, request) => request.failure.iter_mut().for_each(retry::cut_causes),
+        Input::CompleteWorkflowTask(_, request) => {
+            for command in &mut request.commands {
+                let failure = match &mut command.attributes {
+                    Some(Attributes::FailWorkflowExecutionCommandAttributes(a)) => a.failure.as_mut(),
+                    Some(Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a)) => a.failure.as_mut(),
+                    Some(Attributes::RecordMarkerCommandAttributes(a)) => a.failure.as_mut(),
+                    _ => None,
+                };
+                failure.into_iter().for_each(retry::cut_causes);
+            }
+        }
+        _ => {}
     }
 }

@@ -217,6 +217,29 @@ fn is_retryable(policy: &RetryPolicy, failure: &Failure) -> bool {
     }
 }
 
+/// Causes that a failure may have below each other. Deeper ones could be decoded on arrival but not read back from
+/// inside an event, which nests them further (the decoder's bound is 100 levels).
+pub const CAUSES_MAX: usize = 50;
+
+/// Cuts a chain of causes that is longer than [`CAUSES_MAX`], and says so in its place.
+pub fn cut_causes(failure: &mut Failure) {
+    let mut at = failure;
+    for _ in 1..CAUSES_MAX {
+        match &mut at.cause {
+            Some(cause) => at = cause.as_mut(),
+            None => return,
+        }
+    }
+    if at.cause.is_some() {
+        at.cause = Some(alloc::boxed::Box::new(Failure {
+            message: alloc::format!("further causes are cut off: more than {CAUSES_MAX} below each other"),
+            source: "Server".into(),
+            failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: false })),
+            ..Default::default()
+        }));
+    }
+}
+
 /// A failure as a pending activity keeps it: as it is, or cut and wrapped when over `max_bytes`
 /// (spec 03 §6.9, 09 §2.1).
 pub fn truncate_failure(failure: Failure, max_bytes: usize) -> Failure {

@@ -13,10 +13,15 @@ use sempre_api::v1::{
     workflowservice::SignalWorkflowExecutionResponse,
 };
 
-use crate::{Refusal, Reply, input::SignalRequest, refusal::text, step::Step, task};
+use crate::{Refusal, Reply, input::SignalRequest, refusal::text, step::Step, task, validate};
 
 /// Applies a signal, once per request id.
 pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<Result<Reply, Refusal>, Refusal> {
+    if request.source.is_none() {
+        let limits = step.cx.limits;
+        validate::signal(&request.name, &request.request_id, &request.identity, request.input.as_ref(), limits)?;
+        validate::links(&request.links)?;
+    }
     let link = request_link(step, &request.request_id, EventType::WorkflowExecutionSignaled);
     let done = Ok(Ok(Reply::Signaled(SignalWorkflowExecutionResponse { link: Some(link) })));
     if !request.request_id.is_empty() && step.run.signal_ids.contains(&request.request_id) {

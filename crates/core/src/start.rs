@@ -20,7 +20,7 @@ use sempre_api::v1::{
 use crate::{
     Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey, close,
     input::{Poller, SignalRequest, TerminateRequest},
-    signal,
+    retry, signal,
     state::{State, derived::is_nil},
     step::Step,
     task,
@@ -85,6 +85,7 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
     let main = &mut step.run.state.progress.main;
     main.attempt = 1;
     main.start_request_id = new.request_id;
+    main.namespace_id = Bytes::copy_from_slice(&step.run.key.workflow.namespace.0.0);
     main.held = new.held;
     step.write(HistoryEvent {
         event_time: Some(now.to_api()),
@@ -130,6 +131,7 @@ pub fn start(
     if let Some(child) = &child_of {
         *request = child.request.clone();
     }
+    request.continued_failure.iter_mut().for_each(retry::cut_causes);
     validate::start(&mut request, cx)?;
     let mut existing = None;
     if let Some(current) = current {

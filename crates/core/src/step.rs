@@ -125,7 +125,7 @@ impl<'r, 'c> Step<'r, 'c> {
         if buffer.events.is_empty() {
             return;
         }
-        let events = core::mem::take(&mut buffer.events);
+        let events = buffer.take();
         let (closings, others): (Vec<_>, Vec<_>) = events.into_iter().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
         for event in others {
             self.write(event);

@@ -17,6 +17,12 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// Takes all events out; the stored rows no longer match.
+    pub fn take(&mut self) -> Vec<HistoryEvent> {
+        self.rewritten = true;
+        core::mem::take(&mut self.events)
+    }
+
     /// Encoded bytes of all events.
     pub fn bytes(&self) -> usize {
         self.events.iter().map(Message::encoded_len).sum()

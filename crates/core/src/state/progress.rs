@@ -2,6 +2,7 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
 
+use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
     common::{Payloads, WorkerVersionStamp},
@@ -70,6 +71,9 @@ pub struct ProgressMain {
     /// Number of the next signal request id row.
     #[prost(uint64, tag = "15")]
     pub signal_rows: u64,
+    /// Namespace id, 16 bytes: rows are found by run id, so a run knows whose it is.
+    #[prost(bytes = "bytes", tag = "16")]
+    pub namespace_id: Bytes,
 }
 
 /// The worker that holds the run in its cache.

@@ -151,7 +151,7 @@ impl State {
         let mut signal_ids = BTreeSet::new();
         let mut has_main = false;
         for (kind, number, value) in rows {
-            let damaged = |_| LoadError { kind, number };
+            let damaged = |_| LoadError::Damaged { kind, number };
             let id = number as i64;
             match kind {
                 1 => derived.start = Arc::new(StartInfo::decode(value).map_err(damaged)?),
@@ -163,7 +163,7 @@ impl State {
                 }
                 3 => {
                     let info = ActivityInfo::decode(value).map_err(damaged)?;
-                    let attributes = info.attributes.as_ref().ok_or(LoadError { kind, number })?;
+                    let attributes = info.attributes.as_ref().ok_or(LoadError::Damaged { kind, number })?;
                     derived.activity_ids.insert(attributes.activity_id.clone(), id);
                     derived.activities.insert(id, Arc::new(info));
                 }
@@ -182,18 +182,18 @@ impl State {
                     derived.externals.insert(id, Arc::new(ExternalInfo::decode(value).map_err(damaged)?));
                 }
                 8 => {
-                    let text = String::from_utf8(value.to_vec()).map_err(|_| LoadError { kind, number })?;
+                    let text = String::from_utf8(value.to_vec()).map_err(|_| LoadError::Damaged { kind, number })?;
                     signal_ids.insert(text);
                 }
                 9 => {
                     buffered.insert(number, HistoryEvent::decode(value).map_err(damaged)?);
                 }
                 10 => derived.attributes = Arc::new(Fields::decode(value).map_err(damaged)?),
-                _ => return Err(LoadError { kind, number }),
+                _ => return Err(LoadError::Damaged { kind, number }),
             }
         }
         if !has_main || derived.start.attributes.is_none() {
-            return Err(LoadError { kind: Kind::Main as u8, number: 0 });
+            return Err(LoadError::Damaged { kind: Kind::Main as u8, number: 0 });
         }
         let events: Vec<_> = buffered.into_values().collect();
         progress.buffer = Buffer { stored: events.len(), events, rewritten: false };
@@ -201,17 +201,68 @@ impl State {
     }
 }
 
-/// A row that does not decode, or a state without its main or start row.
+/// Why a run cannot be put together from the rows found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LoadError {
-    /// Kind of the row.
-    pub kind: u8,
-    /// Its number.
-    pub number: u64,
+pub enum LoadError {
+    /// A row does not decode, or the main or start row is missing.
+    Damaged {
+        /// Kind of the row.
+        kind: u8,
+        /// Its number.
+        number: u64,
+    },
+    /// The rows are of a run of another workflow id or namespace: for who asked, there is no such run.
+    OtherWorkflow,
 }
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "state row of kind {} number {} is missing or damaged", self.kind, self.number)
+        match self {
+            Self::Damaged { kind, number } => write!(f, "state row of kind {kind} number {number} is missing or damaged"),
+            Self::OtherWorkflow => f.write_str("the run belongs to another workflow"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(time: i64) -> HistoryEvent {
+        HistoryEvent { event_time: Some(crate::Timestamp(time).to_api()), ..Default::default() }
+    }
+
+    /// Applies row changes to what a store would hold.
+    fn write(rows: &mut BTreeMap<(u8, u64), Bytes>, changes: Vec<RowChange>) {
+        for change in changes {
+            match change.value {
+                Some(value) => rows.insert((change.kind, change.number), value),
+                None => rows.remove(&(change.kind, change.number)),
+            };
+        }
+    }
+
+    fn state() -> State {
+        let mut derived = Derived::default();
+        let attributes = sempre_api::v1::history::WorkflowExecutionStartedEventAttributes::default();
+        derived.start = Arc::new(StartInfo { attributes: Some(alloc::boxed::Box::new(attributes)), ..Default::default() });
+        let mut dirty = Dirty::default();
+        dirty.main();
+        dirty.mark(Kind::Start, 0);
+        State { derived, progress: Progress::default(), dirty }
+    }
+
+    #[test]
+    fn a_buffer_that_was_flushed_and_filled_again_between_two_commits_reads_back_as_it_is() {
+        let (mut state, mut rows) = (state(), BTreeMap::new());
+        state.progress.buffer.events.extend([event(1), event(2)]);
+        write(&mut rows, state.take_rows());
+        assert_eq!(state.progress.buffer.take().len(), 2);
+        state.progress.buffer.events.push(event(3));
+        write(&mut rows, state.take_rows());
+        let rows = rows.into_iter().map(|((kind, number), value)| (kind, number, value)).collect();
+        let (loaded, _) = State::load(rows).unwrap();
+        assert_eq!(loaded.progress.buffer.events, [event(3)]);
+        assert_eq!(loaded.progress, state.progress);
     }
 }
