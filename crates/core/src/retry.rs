@@ -505,4 +505,27 @@ mod tests {
         assert!(matches!(f.failure_info, Some(FailureInfo::ServerFailureInfo(i)) if i.non_retryable));
         assert_eq!(too_large_failure("x", Some(small.clone())).cause.as_deref(), Some(&small));
     }
+
+    #[test]
+    fn causes_are_cut_where_they_could_not_be_read_back() {
+        let chain = |length: usize| {
+            (0..length).fold(None, |cause: Option<alloc::boxed::Box<Failure>>, _| {
+                Some(alloc::boxed::Box::new(Failure { message: "deep".into(), cause, ..Default::default() }))
+            })
+        };
+        let length = |failure: &Failure| {
+            let (mut at, mut length) = (failure, 1);
+            while let Some(cause) = &at.cause {
+                (at, length) = (cause, length + 1);
+            }
+            (length, at.message.clone())
+        };
+        for (given, kept, last) in [(1, 1, "deep"), (50, 50, "deep"), (51, 51, "further causes"), (99, 51, "further causes")] {
+            let mut failure = *chain(given).unwrap();
+            cut_causes(&mut failure);
+            let (length, message) = length(&failure);
+            assert_eq!(length, kept);
+            assert!(message.starts_with(last), "{given}: {message}");
+        }
+    }
 }

@@ -290,6 +290,8 @@ fn the_policy_is_applied_when_the_start_is_learnt_after_the_end() {
     for (policy, expected) in [
         (ParentClosePolicy::Abandon, "2 WorkflowTaskScheduled"),
         (ParentClosePolicy::Terminate, "2 WorkflowExecutionTerminated {reason by parent close policy}"),
+        // It must get a task to hear of the cancel request.
+        (ParentClosePolicy::RequestCancel, "2 WorkflowExecutionCancelRequested\n3 WorkflowTaskScheduled"),
     ] {
         let mut world = World::new();
         parent_of(&mut world, policy);
