@@ -236,9 +236,14 @@ fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEv
     let run = step.cx.ids.run_id(step.cx.now);
     let run_id = alloc::format!("{run}");
     attributes.original_execution_run_id = run_id.clone();
+    // A parent whose answer got lost asks for its child again: any run of the chain is that child.
+    let request_id = match attributes.parent_workflow_execution {
+        Some(_) => step.run.state.progress.main.start_request_id.clone(),
+        None => step.cx.ids.uuid(),
+    };
     let new = NewRun {
         key: RunKey { workflow: step.run.key.workflow.clone(), run },
-        request_id: step.cx.ids.uuid(),
+        request_id,
         attributes,
         links: Vec::new(),
         user_metadata: step.run.state.derived.start.user_metadata.clone(),

@@ -136,7 +136,12 @@ pub fn start(
     let mut existing = None;
     if let Some(current) = current {
         if !request.request_id.is_empty() && current.start_request_id == request.request_id {
-            return Ok(already_started_by_this_request(current, key, cx, signal.is_some()));
+            let mut outcome = already_started_by_this_request(current, key, cx, signal.is_some());
+            if let (Some(_), Ok(Reply::Started { response, .. })) = (&child_of, &mut outcome.reply) {
+                // A parent knows its child by the first run of the chain.
+                response.run_id.clone_from(&current.first_run_id);
+            }
+            return Ok(outcome);
         }
         if let Some(run) = open {
             if request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::TerminateExisting

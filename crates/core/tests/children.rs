@@ -358,3 +358,31 @@ fn a_child_is_started_as_its_parent_says() {
     assert_eq!(info.root_execution, Some(world.run("parent").execution.key().to_api()));
     assert_eq!(info.parent_execution, Some(world.run("parent").execution.key().to_api()));
 }
+
+/// 04 §4.2: the answer to the start was lost, and the child's chain has gone on by the time the start is repeated
+#[test]
+fn a_start_repeated_after_the_child_went_on_is_the_same_child() {
+    let mut world = World::new();
+    let kid = with(child("kid", ParentClosePolicy::Terminate), |c| {
+        c.workflow_run_timeout = duration(10);
+        c.retry_policy = retry(0);
+    });
+    world.begin("parent", [kid.command()]);
+    world.deliver_one_unheard();
+    world.advance(secs(10));
+    world.deliver();
+    assert_eq!(world.chains["kid"].len(), 2);
+    assert_history(
+        &world,
+        "parent",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskCompleted {scheduled 2, started 3}
+        5 StartChildWorkflowExecutionInitiated {id kid, wtc 4}
+        6 ChildWorkflowExecutionStarted {initiated 5, run kid/1}
+        7 WorkflowTaskScheduled
+    ",
+    );
+}

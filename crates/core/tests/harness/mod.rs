@@ -122,6 +122,17 @@ pub struct Run {
 }
 
 impl Run {
+    /// What the store holds of it: state rows, and the frames of its history.
+    pub fn stored(&self) -> (&BTreeMap<(u8, u64), Bytes>, &[Bytes]) {
+        (&self.rows, &self.frames)
+    }
+
+    /// Forgets what is in memory only.
+    fn restart(&mut self) {
+        let rows = self.rows.iter().map(|((kind, number), value)| (*kind, *number, value.clone())).collect();
+        self.execution = Execution::load(self.execution.key().clone(), rows).expect("rows load");
+    }
+
     pub fn events(&self) -> Vec<HistoryEvent> {
         let body = |frame: &Bytes| sempre_api::frame_body(frame.clone()).expect("a frame");
         self.frames.iter().map(|f| HistoryEvent::decode(body(f)).expect("an event")).collect()
@@ -416,9 +427,15 @@ impl World {
         self.now = self.now + span;
     }
 
+    /// The process dies and comes back: every run is read again.
+    pub fn restart(&mut self) {
+        self.runs.values_mut().for_each(Run::restart);
+    }
+
     // --- workers ---
 
-    fn poller(&mut self) -> Poller {
+    /// A poll of its own.
+    pub fn poller(&mut self) -> Poller {
         self.polls += 1;
         Poller { identity: WORKER.into(), request_id: format!("poll-{}", self.polls), worker_version: None }
     }

@@ -1,7 +1,7 @@
 //! Delivery of messages between runs, as an engine does it.
 
 use sempre_core::{
-    Input, Refusal, RunId, StartInput,
+    Input, Refusal, RunId, RunKey, StartInput,
     input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
     transition::{Delivery, OutboxEntry, OutboxMessage},
 };
@@ -25,21 +25,46 @@ impl World {
 
     /// Delivers the oldest message.
     pub fn deliver_one(&mut self) {
-        let (from, entry) = self.outbox.first().cloned().expect("a message");
-        let delivery = self.carry(from.run, &entry);
-        let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery });
-        reply.expect("a delivery is never refused");
+        assert!(self.deliver_nth(0), "the target is busy");
+    }
+
+    /// Delivers the `n`th of the messages (from 0, oldest first); false when its target is busy: it stays.
+    pub fn deliver_nth(&mut self, n: usize) -> bool {
+        let (from, entry) = self.outbox[n].clone();
+        let Some(delivery) = self.carry(from.run, &entry) else { return false };
+        self.report(&from, &entry, delivery);
+        true
+    }
+
+    /// Delivers the `n`th message, and its sender is told of it twice.
+    pub fn deliver_nth_told_twice(&mut self, n: usize) {
+        let (from, entry) = self.outbox[n].clone();
+        let Some(delivery) = self.carry(from.run, &entry) else { return };
+        self.report(&from, &entry, delivery.clone());
+        self.outbox.push((from.clone(), entry.clone()));
+        self.report(&from, &entry, delivery);
     }
 
     /// Does what the oldest message asks, but the answer gets lost.
     pub fn deliver_one_unheard(&mut self) {
-        let (from, entry) = self.outbox.first().cloned().expect("a message");
+        self.deliver_nth_unheard(0);
+    }
+
+    /// Does what the `n`th message asks, but the answer gets lost.
+    pub fn deliver_nth_unheard(&mut self, n: usize) {
+        let (from, entry) = self.outbox[n].clone();
         self.carry(from.run, &entry);
     }
 
-    fn carry(&mut self, from: RunId, entry: &OutboxEntry) -> Delivery {
+    fn report(&mut self, from: &RunKey, entry: &OutboxEntry, delivery: Delivery) {
+        let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery });
+        reply.expect("a delivery is never refused");
+    }
+
+    /// Does what a message asks; `None` when its target is busy.
+    fn carry(&mut self, from: RunId, entry: &OutboxEntry) -> Option<Delivery> {
         let sender = self.runs[&from].execution.key().clone();
-        match entry.message.clone() {
+        Some(match entry.message.clone() {
             OutboxMessage::StartChild(child) => {
                 let initiated_event_id = child.initiated_event_id;
                 let input = StartInput { request: Box::default(), signal: None, child_of: Some(child) };
@@ -61,7 +86,7 @@ impl World {
                     ..Default::default()
                 }));
                 let own = signal.workflow_id == sender.workflow.workflow_id;
-                self.tell_external(own, &signal.workflow_id, &signal.run_id, initiated_event_id, input)
+                self.tell_external(own, &signal.workflow_id, &signal.run_id, initiated_event_id, input)?
             }
             OutboxMessage::Cancel(cancel) => {
                 let initiated_event_id = cancel.initiated_event_id;
@@ -73,7 +98,7 @@ impl World {
                     ..Default::default()
                 }));
                 let own = cancel.workflow_id == sender.workflow.workflow_id;
-                self.tell_external(own, &cancel.workflow_id, &cancel.run_id, initiated_event_id, input)
+                self.tell_external(own, &cancel.workflow_id, &cancel.run_id, initiated_event_id, input)?
             }
             OutboxMessage::ReleaseChild { run_id, .. } => {
                 let run = RunId::parse(&run_id).expect("a run id");
@@ -101,18 +126,19 @@ impl World {
                 gone_is_fine(self.apply(&workflow_id, Input::RequestCancel(Box::new(request))));
                 Delivery::Ok
             }
-        }
+        })
     }
 
-    fn tell_external(&mut self, own: bool, workflow_id: &str, run_id: &str, initiated_event_id: i64, input: Input) -> Delivery {
+    fn tell_external(&mut self, own: bool, workflow_id: &str, run_id: &str, initiated_event_id: i64, input: Input) -> Option<Delivery> {
         let run = if run_id.is_empty() { self.current.get(workflow_id).map(|r| r.run()) } else { RunId::parse(run_id) };
         let Some(run) = run.filter(|run| !own && self.runs.contains_key(run)) else {
-            return Delivery::Failed { initiated_event_id, cause: NOT_FOUND };
+            return Some(Delivery::Failed { initiated_event_id, cause: NOT_FOUND });
         };
         match self.apply_to(run, input) {
-            Ok(_) => Delivery::Done { initiated_event_id },
-            Err(Refusal::NotFound(_)) => Delivery::Failed { initiated_event_id, cause: NOT_FOUND },
-            Err(Refusal::InvalidArgument(_)) => Delivery::Failed { initiated_event_id, cause: SIGNAL_LIMIT },
+            Ok(_) => Some(Delivery::Done { initiated_event_id }),
+            Err(Refusal::NotFound(_)) => Some(Delivery::Failed { initiated_event_id, cause: NOT_FOUND }),
+            Err(Refusal::InvalidArgument(_)) => Some(Delivery::Failed { initiated_event_id, cause: SIGNAL_LIMIT }),
+            Err(Refusal::ResourceExhausted { .. }) => None,
             Err(other) => panic!("an external request is refused: {other:?}"),
         }
     }
