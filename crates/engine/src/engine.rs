@@ -1,8 +1,11 @@
 //! Opens, holds and closes an engine.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use futures::FutureExt;
@@ -97,11 +100,15 @@ impl Engine {
             runners.push(Runner::new(shared.clone(), shard, epoch, inbox));
         }
         let mut ended = Vec::new();
-        for runner in runners {
+        for (shard, runner) in runners.into_iter().enumerate() {
             let (end, wait) = watch::channel(false);
             ended.push(wait);
+            let failed = shared.clone();
             let run = async move {
-                runner.run().await;
+                // A shard that is gone would refuse for ever: better that the process ends and is started again.
+                if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
+                    failed.fail(format!("shard {shard} has stopped by a panic"));
+                }
                 let _ = end.send(true);
             };
             shared.spawner.spawn("sempre shard", run.boxed());

@@ -2,8 +2,9 @@
 //!
 //! Runs beside serving: after the start for all slots, after a failed commit for those of one shard.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
+use futures::FutureExt;
 use prost::Message as _;
 use sempre_core::{
     RunKey, SlotId, Span,
@@ -22,6 +23,12 @@ const TRIES_MAX: usize = 30;
 
 /// Reads ranges of slots (from, to): messages, and with `offers` the offers as well.
 pub(crate) async fn read(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
+    if AssertUnwindSafe(read_on(shared.clone(), slots, offers)).catch_unwind().await.is_err() {
+        shared.fail("the read of what is owed has stopped by a panic".into());
+    }
+}
+
+async fn read_on(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
     for tries in 1.. {
         match read_all(&shared, &slots, offers).await {
             Ok(()) => break,
