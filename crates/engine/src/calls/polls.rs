@@ -29,12 +29,18 @@ use crate::{
         queries::QueryToken,
     },
     namespaces::Namespace,
-    shard::message::{Ask, Started},
+    shard::{
+        message::{Ask, Started},
+        taken::TakenOffer,
+    },
     shared::internal,
 };
 
 /// Longest name of a task queue.
 const QUEUE_NAME_MAX: usize = 1000;
+
+/// Offers whose runs cannot be asked that one poll passes over.
+const PASSED_MAX: usize = 16;
 
 /// What a poll came to.
 enum Task {
@@ -116,6 +122,7 @@ impl Engine {
         let shared = &self.shared;
         let until = shared.wait_until(shared.settings.poll_wait, deadline);
         let mut timer = shared.clock.sleep_until(until);
+        let mut passed = 0;
         while shared.now() < until {
             let polled = shared.matching.poll(queue, poller.clone());
             self.page_in(queue);
@@ -149,6 +156,8 @@ impl Engine {
                         Ok(None) => {}
                         // The offer is in its queue again; a worker need not hear why.
                         Err(_) if shared.stopping.load(Ordering::Acquire) => return Ok(None),
+                        // It comes back to the line later; others must not wait behind it.
+                        Err(Refusal::Unavailable(_) | Refusal::Overloaded(_)) if passed < PASSED_MAX => passed += 1,
                         Err(refusal) => return Err(refusal),
                     }
                 }
@@ -160,6 +169,7 @@ impl Engine {
     /// Asks the run for the task of an offer. `None`: it was not wanted any more.
     async fn start_task(&self, held: HeldOffer<Started>, poller: Poller) -> Result<Option<Started>, Refusal> {
         let run = held.queued().offer.run.clone();
+        let held = TakenOffer::new(held, self.shared.clone());
         let (_, reply, page) = self.shared.ask_reply(run.workflow.clone(), Some(run.run), Ask::StartOffer(held, poller)).await?;
         Ok(match reply {
             Reply::Obsolete => None,

@@ -47,6 +47,8 @@ pub(crate) struct OpenBatch {
     /// Workflows with rows in this batch.
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,
+    /// Bytes expected of the rows that are added when the batch is closed.
+    pub(crate) expected: usize,
 }
 
 impl OpenBatch {
@@ -60,7 +62,13 @@ impl OpenBatch {
             deadlines: Vec::new(),
             workflows: Vec::new(),
             inputs: 0,
+            expected: 0,
         }
+    }
+
+    /// Bytes as far as they are known before the batch is closed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.commit.bytes() + self.expected
     }
 
     /// Nothing to write and nothing to say.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use sempre_core::{Execution, RunId, Timestamp, WorkflowKey, transition::CurrentRecord};
 
-use super::message::RunMessage;
+use super::message::{ReplyTo, RunMessage};
 use crate::history::tail::Tail;
 
 /// What an entry weighs beside its executions.
@@ -20,6 +20,8 @@ pub(crate) struct Run {
     /// `None`: the store has no such run.
     pub(crate) execution: Option<Box<Execution>>,
     pub(crate) tail: Tail,
+    /// Bytes of state rows that a change of the run is likely to write: those of the last time.
+    pub(crate) row_bytes: usize,
     /// Number of the batch that has the run on its list.
     pub(crate) batch: u64,
     /// The deadline row as it was before the open batch, and as it shall be.
@@ -27,8 +29,8 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn new(id: RunId, execution: Option<Box<Execution>>) -> Self {
-        Self { id, execution, tail: Tail::default(), batch: 0, deadline: None }
+    pub(crate) fn new(id: RunId, execution: Option<Box<Execution>>, row_bytes: usize) -> Self {
+        Self { id, execution, tail: Tail::default(), row_bytes, batch: 0, deadline: None }
     }
 }
 
@@ -53,8 +55,8 @@ pub(crate) struct Workflow {
     pub(crate) in_flight: u32,
     /// Number of the batch that counts as in flight for this workflow.
     pub(crate) batch: u64,
-    /// Runs to delete once nothing is in flight.
-    pub(crate) purge: Vec<RunId>,
+    /// Runs to delete once nothing is in flight, and who waits for that.
+    pub(crate) purge: Vec<(RunId, Option<ReplyTo>)>,
     used: bool,
     weight: usize,
 }

@@ -17,6 +17,8 @@ use sempre_store::{CommitError, Pending, Store, StoreError, Table};
 const WINDOW: Span = Span::seconds(300);
 /// Rows of one slot read at once.
 const ROWS: usize = 128;
+/// Pause after a read that failed.
+const RETRY: Span = Span::seconds(1);
 /// Slots read in one step.
 pub(crate) const SLOTS_A_STEP: usize = 16;
 
@@ -52,6 +54,8 @@ pub(crate) struct Deadlines {
     /// When the first slot is to be read further; kept because every round of the shard asks.
     read_at: Option<Timestamp>,
     reading: bool,
+    /// The last read failed: not again before this time.
+    retry_at: Option<Timestamp>,
 }
 
 impl Deadlines {
@@ -62,6 +66,7 @@ impl Deadlines {
             due: BTreeMap::new(),
             covered: slots.map(|s| (s, Cover { to: Timestamp(-1), crowded: false })).collect(),
             reading: false,
+            retry_at: None,
         };
         deadlines.plan();
         deadlines
@@ -98,13 +103,13 @@ impl Deadlines {
     /// When the shard must look here again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let row = self.due.first_key_value().map(|((at, _), _)| *at);
-        let read = if self.reading { None } else { self.read_at };
+        let read = if self.reading { None } else { self.read_at.max(self.read_at.and(self.retry_at)) };
         row.into_iter().chain(read).min()
     }
 
     /// The slots to read next, with where to begin, and the time up to which; marks the read as under way.
     pub(crate) fn claim(&mut self, now: Timestamp) -> Option<(Vec<(u16, Timestamp)>, Timestamp)> {
-        if self.reading || self.read_at.is_none_or(|at| at > now) {
+        if self.reading || self.retry_at.is_some_and(|at| at > now) || self.read_at.is_none_or(|at| at > now) {
             return None;
         }
         let slots: Vec<_> = self.covered.iter().filter(|(_, c)| c.read_at() <= now).take(SLOTS_A_STEP).map(|(s, c)| (*s, c.to)).collect();
@@ -121,9 +126,10 @@ impl Deadlines {
         Some((slots, to))
     }
 
-    /// Takes what was read. `Err`: the slots are read again.
-    pub(crate) fn take(&mut self, slots: &[(u16, Timestamp)], read: Result<Vec<SlotRows>, StoreError>) {
+    /// Takes what was read. `Err`: the slots are read again, a little later.
+    pub(crate) fn take(&mut self, slots: &[(u16, Timestamp)], read: Result<Vec<SlotRows>, StoreError>, now: Timestamp) {
         self.reading = false;
+        self.retry_at = read.is_err().then(|| now + RETRY);
         match read {
             Ok(read) => {
                 for slot in read {
@@ -223,8 +229,24 @@ mod tests {
     fn fill(deadlines: &mut Deadlines, store: &Arc<dyn Store>, now: Timestamp) {
         while let Some((slots, to)) = deadlines.claim(now) {
             let (slots, rows) = read(store.clone(), None, slots, to).now_or_never().unwrap();
-            deadlines.take(&slots, rows);
+            deadlines.take(&slots, rows, now);
         }
+    }
+
+    #[test]
+    fn a_failed_read_is_repeated_after_a_pause() {
+        let store = store_with(&[(1, 1)]);
+        let mut deadlines = Deadlines::new(0..1);
+        let now = Timestamp::from_millis(10_000);
+        let (slots, _) = deadlines.claim(now).unwrap();
+        deadlines.take(&slots, Err(StoreError::Closed), now);
+        assert!(deadlines.claim(now).is_none());
+        assert_eq!(deadlines.next(), Some(now + RETRY));
+        let mut deadlines = Deadlines::new(0..1024);
+        let (slots, _) = deadlines.claim(now).unwrap();
+        deadlines.take(&slots, Err(StoreError::Closed), now);
+        fill(&mut deadlines, &store, now + RETRY);
+        assert!(deadlines.pop_due(now + RETRY).is_some());
     }
 
     #[test]
@@ -263,7 +285,7 @@ mod tests {
         for _ in 0..50 {
             if let Some((slots, to)) = deadlines.claim(now) {
                 let (slots, rows) = read(store.clone(), None, slots, to).now_or_never().unwrap();
-                deadlines.take(&slots, rows);
+                deadlines.take(&slots, rows, now);
             }
             while let Some((_, r, _)) = deadlines.pop_due(now) {
                 seen.insert(r);

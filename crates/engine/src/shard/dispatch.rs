@@ -14,14 +14,13 @@ use super::{
     batch::Output,
     cache::Current,
     deadlines,
-    message::{Answer, Ask, Body, ReplyTo, RunMessage, Started, View, ViewRequest},
+    message::{Answer, Ask, Body, ReplyTo, RunMessage, View, ViewRequest},
     runner::{Runner, is_open},
     settle::start_input,
+    size,
+    taken::TakenOffer,
 };
-use crate::{
-    history::{read, slice::PageLimit},
-    matching::held::HeldOffer,
-};
+use crate::history::{read, slice::PageLimit};
 
 impl Runner {
     /// Carries out a message. Everything it needs is in memory.
@@ -45,8 +44,11 @@ impl Runner {
             },
             Ask::View(request) => self.view(place, run, request),
             Ask::Describe => self.describe(place, run),
-            Ask::Delete => self.delete(place, run),
-            Ask::Purge => return self.purge(place, run),
+            Ask::Delete => match self.delete(place, run) {
+                Ok(()) => return self.purge_later(place, run, reply),
+                Err(refusal) => Err(refusal),
+            },
+            Ask::Purge => return self.purge(place, run, reply),
             Ask::Delivered(id, delivery) => self.delivered(place, run, id, delivery),
             Ask::Wake(at) => return self.wake(place, run, at),
         };
@@ -66,6 +68,10 @@ impl Runner {
     fn apply_message(&mut self, place: usize, run: RunId, input: Input) -> Result<Answer, Refusal> {
         let query = match &input {
             Input::Query { id, .. } => Some(*id),
+            Input::DropQuery { id } => {
+                self.buffered_queries.remove(id);
+                None
+            }
             _ => None,
         };
         let reply = self.apply_input(place, run, input)?;
@@ -89,6 +95,7 @@ impl Runner {
         let shared = self.shared.clone();
         let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
         self.open.inputs += 1;
+        self.open.expected += size::start_bytes(&input);
         let outcome = match sempre_core::start(current.as_ref(), execution, &key, input, &mut cx) {
             Ok(outcome) => outcome,
             Err(refusal) => {
@@ -110,15 +117,10 @@ impl Runner {
     }
 
     /// `None`: the offer went back, nobody waits for an answer.
-    fn start_offer(
-        &mut self,
-        place: usize,
-        held: HeldOffer<Started>,
-        poller: Poller,
-        reply: Option<&ReplyTo>,
-    ) -> Option<Result<Answer, Refusal>> {
+    fn start_offer(&mut self, place: usize, held: TakenOffer, poller: Poller, reply: Option<&ReplyTo>) -> Option<Result<Answer, Refusal>> {
         if reply.is_none_or(ReplyTo::is_closed) {
-            // Dropping it puts the offer back: the poller has gone before anything was started.
+            // The poller has gone before anything was started.
+            held.give_back();
             return None;
         }
         let run = held.queued().offer.run.run;
@@ -165,22 +167,31 @@ impl Runner {
         Ok(Answer { run, body: Body::Description(description) })
     }
 
-    fn delete(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
+    /// Closes a run that is to be deleted.
+    fn delete(&mut self, place: usize, run: RunId) -> Result<(), Refusal> {
         let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
         if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
             let request =
                 TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };
             self.apply_input(place, run, Input::Terminate(Box::new(request)))?;
         }
+        Ok(())
+    }
+
+    /// Deletes the run when what was said of it so far is durable. The caller hears of it when its rows are gone.
+    fn purge_later(&mut self, place: usize, run: RunId, reply: Option<ReplyTo>) {
         let workflow = self.cache.at(place).key.clone();
-        let purge = RunMessage { workflow, run: Some(run), ask: Ask::Purge, reply: None };
+        let purge = RunMessage { workflow, run: Some(run), ask: Ask::Purge, reply };
         self.open.outputs.push(Output::Again(Box::new(purge)));
-        Ok(Answer { run, body: Body::Reply(Reply::Done, None) })
     }
 
     fn delivered(&mut self, place: usize, run: RunId, outbox_id: u64, delivery: Delivery) -> Result<Answer, Refusal> {
         if self.execution(place, run).is_none() {
             // The sender is gone; only its row is left.
+            if matches!(delivery, Delivery::ChildStarted { .. }) {
+                // It stays until the child, which nobody will let go, is gone too.
+                return Ok(Answer { run, body: Body::Reply(Reply::Obsolete, None) });
+            }
             let slot = self.cache.at(place).key.slot();
             self.pin(place);
             self.open.commit.delete(Table::Outbox, &keys::outbox(slot, run, outbox_id));

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use sempre_core::{Execution, RunId, RunKey, WorkflowKey, keys, transition::CurrentRecord};
+use sempre_core::{Execution, RunId, RunKey, WorkflowKey, keys, state::rows::LoadError, transition::CurrentRecord};
 use sempre_store::{Store, StoreError, Table};
+
+use super::message::ReplyTo;
 
 /// Rows of one table read at once while a run is deleted.
 const PURGE_ROWS: usize = 1000;
@@ -14,9 +16,10 @@ const PURGE_ROWS: usize = 1000;
 /// What was read.
 pub(crate) enum Loaded {
     Current(Option<CurrentRecord>),
-    Run(RunId, Option<Box<Execution>>),
-    /// Keys of all rows of a run, by table.
-    Rows(RunId, Vec<(Table, Bytes)>),
+    /// A run, and the bytes of its rows.
+    Run(RunId, Option<Box<Execution>>, usize),
+    /// Keys of all rows of a run, by table, and who waits for their deletion.
+    Rows(RunId, Vec<(Table, Bytes)>, Option<ReplyTo>),
     Failed(String),
 }
 
@@ -51,8 +54,9 @@ pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
     };
     let id = key.run;
     if rows.is_empty() {
-        return Loaded::Run(id, None);
+        return Loaded::Run(id, None, 0);
     }
+    let bytes = rows.iter().map(|(_, value)| value.len()).sum();
     let mut parsed = Vec::with_capacity(rows.len());
     for (key, value) in rows {
         let Some((kind, number)) = keys::parse_state(&key) else {
@@ -61,16 +65,18 @@ pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
         parsed.push((kind, number, value));
     }
     match Execution::load(key, parsed) {
-        Ok(execution) => Loaded::Run(id, Some(Box::new(execution))),
+        Ok(execution) => Loaded::Run(id, Some(Box::new(execution)), bytes),
+        // Rows are found by slot and run id alone; under this name there is no such run.
+        Err(LoadError::OtherWorkflow) => Loaded::Run(id, None, 0),
         Err(error) => Loaded::Failed(format!("run {id}: {error:?}")),
     }
 }
 
-/// Every row of a run, for deletion.
-pub(crate) async fn rows(store: Arc<dyn Store>, key: RunKey) -> Loaded {
+/// Every row of a run, for deletion. What it still owes to others stays: those rows go when they are delivered.
+pub(crate) async fn rows(store: Arc<dyn Store>, key: RunKey, reply: Option<ReplyTo>) -> Loaded {
     let prefix = keys::run(key.workflow.slot(), key.run);
     match all_keys(&*store, &prefix).await {
-        Ok(rows) => Loaded::Rows(key.run, rows),
+        Ok(rows) => Loaded::Rows(key.run, rows, reply),
         Err(error) => Loaded::Failed(error.to_string()),
     }
 }
@@ -78,7 +84,7 @@ pub(crate) async fn rows(store: Arc<dyn Store>, key: RunKey) -> Loaded {
 async fn all_keys(store: &dyn Store, prefix: &[u8]) -> Result<Vec<(Table, Bytes)>, StoreError> {
     let end = prefix_end(prefix);
     let mut keys = Vec::new();
-    for table in [Table::State, Table::History, Table::Outbox] {
+    for table in [Table::State, Table::History] {
         let mut from = prefix.to_vec();
         loop {
             let rows = store.scan(table, &from, &end, PURGE_ROWS).await?;

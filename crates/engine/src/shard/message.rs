@@ -8,7 +8,8 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{history::slice::Page, matching::held::HeldOffer};
+use super::taken::TakenOffer;
+use crate::history::slice::Page;
 
 /// Where an answer goes. A closed one means that nobody waits any more.
 pub(crate) type ReplyTo = oneshot::Sender<Result<Answer, Refusal>>;
@@ -19,6 +20,8 @@ pub(crate) enum Message {
     Run(Box<RunMessage>),
     /// An outbox row found in the store: deliver it, if that is not under way.
     Redeliver(RunKey, OutboxEntry),
+    /// A read of the shard's own outbox rows has ended.
+    Reread,
     /// Finish what is in flight, then end.
     Stop,
 }
@@ -40,7 +43,7 @@ pub(crate) enum Ask {
     /// Start a run of the workflow.
     Start(Box<StartInput>),
     /// A poller wants the task of an offer.
-    StartOffer(HeldOffer<Started>, Poller),
+    StartOffer(TakenOffer, Poller),
     /// Look at history.
     View(ViewRequest),
     /// Describe the run.

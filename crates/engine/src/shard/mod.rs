@@ -13,3 +13,5 @@ pub(crate) mod message;
 pub(crate) mod outbox;
 pub(crate) mod runner;
 pub(crate) mod settle;
+pub(crate) mod size;
+pub(crate) mod taken;

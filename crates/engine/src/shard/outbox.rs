@@ -68,6 +68,11 @@ impl Outbox {
         }
     }
 
+    /// It is time to read what was left in the store.
+    pub(crate) fn runs_low(&self) -> bool {
+        self.left_over && self.queued.len() < QUEUED_MAX / 2
+    }
+
     /// Starts as many deliveries as may be under way.
     pub(crate) fn start(&mut self, shared: &Arc<Shared>) {
         while self.active.len() < ACTIVE_MAX + self.pausing.load(Ordering::Relaxed).min(QUEUED_MAX)
@@ -79,11 +84,6 @@ impl Outbox {
 
     pub(crate) fn is_active(&self) -> bool {
         !self.active.is_empty()
-    }
-
-    /// True when everything taken has been delivered.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.active.is_empty() && self.queued.is_empty()
     }
 
     /// Waits for one delivery to end.
@@ -102,7 +102,7 @@ impl Outbox {
 async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey, entry: OutboxEntry) -> Delivered {
     let OutboxEntry { id, message } = entry;
     let mut backoff = BACKOFF_FIRST;
-    let delivery = loop {
+    let mut delivery = loop {
         match attempt(&shared, &sender, &message).await {
             Ok(delivery) => break delivery,
             Err(refusal) => {
@@ -113,8 +113,12 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
     };
     let mut backoff = BACKOFF_FIRST;
     loop {
-        let told = shared.ask(sender.workflow.clone(), Some(sender.run), Ask::Delivered(id, delivery.clone())).await;
+        let told = shared.ask_reply(sender.workflow.clone(), Some(sender.run), Ask::Delivered(id, delivery.clone())).await;
         match told {
+            Ok((_, Reply::Obsolete, _)) => {
+                abandoned(&shared, &pausing, &sender, &message, &delivery).await;
+                delivery = Delivery::Ok;
+            }
             Err(refusal) if is_transient(&refusal) => pause(&shared, &pausing, &mut backoff).await,
             Err(refusal) => {
                 tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
@@ -125,6 +129,26 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
     }
     shared.stats.deliveries.add(1);
     (sender, id)
+}
+
+/// A child whose parent was deleted before it heard of the start: nobody would ever let its first task go.
+async fn abandoned(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, message: &OutboxMessage, delivery: &Delivery) {
+    let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (message, delivery) else { return };
+    let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return };
+    let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let request = TerminateRequest {
+            reason: CLOSE_POLICY_REASON.into(),
+            identity: IDENTITY.into(),
+            parent: Some(sender.clone()),
+            ..TerminateRequest::default()
+        };
+        if quiet(tell(shared, workflow.clone(), run_id, Input::Terminate(Box::new(request))).await).is_ok() {
+            return;
+        }
+        pause(shared, pausing, &mut backoff).await;
+    }
 }
 
 async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
@@ -267,5 +291,25 @@ fn quiet(told: Result<(), Refusal>) -> Result<Delivery, Refusal> {
             Ok(Delivery::Ok)
         }
         Ok(()) => Ok(Delivery::Ok),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_over_is_read_when_half_is_delivered() {
+        let mut outbox = Outbox::new();
+        let message = OutboxMessage::ReleaseChild { workflow_id: "w".into(), run_id: String::new() };
+        let sender = RunKey { workflow: WorkflowKey::default(), run: RunId::default() };
+        for id in 0..=QUEUED_MAX as u64 {
+            outbox.push(sender.clone(), OutboxEntry { id, message: message.clone() });
+        }
+        assert!(outbox.left_over && !outbox.runs_low());
+        outbox.queued.truncate(QUEUED_MAX / 2);
+        assert!(!outbox.runs_low());
+        outbox.queued.pop_front();
+        assert!(outbox.runs_low());
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | owning | takes messages, applies them, closes a batch per round, keeps a few commits in flight |
 //! | commit failed | everybody waiting is told Unavailable, everything cached is dropped, the shard is acquired anew and its offers, messages and deadlines are read again |
+//! | acquire refused (the disk is full) | everybody is told Unavailable until it succeeds |
 //! | acquire failed | the engine has failed: the process should exit |
 //! | stopping | takes no new messages, answers what is in the inbox, waits for the commits in flight, ends |
 
@@ -19,7 +20,7 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use prost::Message as _;
-use sempre_core::{Refusal, RunId, RunKey, SlotId, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys};
+use sempre_core::{Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys};
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,7 +29,7 @@ use super::{
     cache::{Cache, Current, Run},
     deadlines::{self, Deadlines, SlotRows},
     load::{self, Loaded},
-    message::{Ask, Message, RunMessage},
+    message::{Answer, Ask, Body, Message, ReplyTo, RunMessage},
     outbox::Outbox,
 };
 use crate::{
@@ -39,6 +40,12 @@ use crate::{
 
 /// Deadlines fired in one round: a backlog of them must not starve the inbox.
 const DEADLINES_A_ROUND: usize = 64;
+/// Bytes of commits under way after which nothing more is taken on.
+const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
+/// First and longest pause between tries to own the shard again.
+const ACQUIRE_FIRST: Span = Span::millis(50);
+const ACQUIRE_MAX: Span = Span::seconds(5);
+const DISK_FULL: &str = "the disk of the server is full, nothing can be written until there is room";
 /// Messages that may wait for one workflow to be read.
 const WAITING_MAX: usize = 4096;
 /// Watchers of one run's history.
@@ -67,8 +74,14 @@ pub(crate) struct Runner {
     pub(crate) outbox: Outbox,
     pub(crate) watchers: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(crate) buffered_queries: HashSet<u64>,
-    /// Messages of the shard to itself.
+    /// Messages of the shard to itself, and those that have waited for a read: older than what is pending.
     again: VecDeque<Box<RunMessage>>,
+    /// Messages out of the inbox.
+    pending: VecDeque<Message>,
+    /// Reads of the shard's outbox rows under way.
+    rereads: usize,
+    /// Failed commits since the last one that succeeded.
+    failures: u32,
     pub(crate) ids: SeededIds,
     stopping: bool,
 }
@@ -107,6 +120,9 @@ impl Runner {
             watchers: HashMap::new(),
             buffered_queries: HashSet::new(),
             again: VecDeque::new(),
+            pending: VecDeque::new(),
+            rereads: 0,
+            failures: 0,
             ids,
             stopping: false,
             shared,
@@ -119,7 +135,7 @@ impl Runner {
 
     /// Runs until told to stop, or until the shard cannot be owned any more.
     pub(crate) async fn run(mut self) {
-        let mut messages = Vec::new();
+        let mut received = Vec::new();
         let mut timer: Option<(Timestamp, BoxFuture<'static, ()>)> = None;
         loop {
             self.read_deadlines();
@@ -127,9 +143,9 @@ impl Runner {
             if timer.as_ref().map(|(at, _)| *at) != wake_at {
                 timer = wake_at.map(|at| (at, self.shared.clock.sleep_until(at)));
             }
-            let room = self.in_flight.len() < self.shared.settings.commits_in_flight_max;
+            let room = self.has_room();
             let batch_max = self.shared.settings.batch_inputs_max;
-            let busy = !self.again.is_empty() || self.stopping && !self.inbox.is_empty();
+            let busy = !self.again.is_empty() || !self.pending.is_empty() || self.stopping && !self.inbox.is_empty();
             let stopping = self.stopping;
             let listening = !busy && !stopping;
             let event = {
@@ -141,7 +157,7 @@ impl Runner {
                     Some(read) = deadline_reads.next(), if !deadline_reads.is_empty() => Event::Deadlines(read),
                     () = outbox.next(), if outbox.is_active() => Event::Delivered,
                     () = expire(&mut timer), if room && timer.is_some() && !stopping => Event::Timer,
-                    _ = inbox.recv_many(&mut messages, batch_max), if room && listening => Event::Messages,
+                    _ = inbox.recv_many(&mut received, batch_max), if room && listening => Event::Messages,
                     () = std::future::ready(()), if busy && room => Event::Messages,
                 }
             };
@@ -154,51 +170,83 @@ impl Runner {
                     timer = None;
                 }
                 Event::Loaded(workflow, loaded) => self.loaded(&workflow, loaded),
-                Event::Deadlines((slots, rows)) => self.deadlines.take(&slots, rows),
+                Event::Deadlines((slots, rows)) => {
+                    let now = self.now();
+                    self.deadlines.take(&slots, rows, now);
+                }
                 Event::Delivered | Event::Messages => {}
                 Event::Timer => timer = None,
             }
             // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
-            let room = self.in_flight.len() < self.shared.settings.commits_in_flight_max;
-            if room {
-                self.fire_deadlines();
-                for message in std::mem::take(&mut self.again) {
-                    self.handle(message);
-                }
-            }
-            while room && messages.len() < batch_max {
+            self.pending.extend(received.drain(..));
+            while self.has_room() && self.pending.len() < batch_max {
                 let Ok(message) = self.inbox.try_recv() else { break };
-                messages.push(message);
+                self.pending.push_back(message);
             }
-            self.take_messages(&mut messages);
+            self.fire_deadlines();
+            self.take_messages();
             self.close_batch();
             self.outbox.start(&self.shared);
+            if self.outbox.runs_low() && self.rereads == 0 {
+                self.outbox.left_over = false;
+                self.reread(false);
+            }
             if self.stopping && self.is_quiet() {
                 return;
             }
         }
     }
 
-    /// Applies the messages at hand, in several batches if they are large.
-    fn take_messages(&mut self, messages: &mut Vec<Message>) {
-        for message in messages.drain(..) {
+    /// Another commit may be sent.
+    fn has_room(&self) -> bool {
+        let bytes: u64 = self.in_flight.iter().map(|batch| batch.bytes).sum();
+        self.in_flight.len() < self.shared.settings.commits_in_flight_max && bytes < IN_FLIGHT_BYTES_MAX
+    }
+
+    /// A batch that is large enough goes at once, so that it stays below what the store takes.
+    fn close_if_full(&mut self) {
+        if self.open.bytes() >= self.shared.settings.batch_bytes_max {
+            self.close_batch();
+        }
+    }
+
+    /// Applies the messages at hand, in several batches if they are large. What there is no room for stays.
+    fn take_messages(&mut self) {
+        let own = self.again.len();
+        for turn in 0..own {
+            if turn >= self.shared.settings.batch_inputs_max || !self.has_room() {
+                return;
+            }
+            let Some(message) = self.again.pop_front() else { break };
+            self.handle(message);
+            self.close_if_full();
+        }
+        while self.has_room()
+            && let Some(message) = self.pending.pop_front()
+        {
             match message {
                 Message::Run(message) => self.handle(message),
                 Message::Redeliver(sender, entry) => self.outbox.push(sender, entry),
-                Message::Stop => {
-                    self.stopping = true;
-                    self.inbox.close();
-                }
+                Message::Reread => self.rereads = self.rereads.saturating_sub(1),
+                Message::Stop => self.stop(),
             }
-            if self.open.commit.bytes() >= self.shared.settings.batch_bytes_max {
-                self.close_batch();
-            }
+            self.close_if_full();
         }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        self.inbox.close();
     }
 
     /// Nothing is under way that somebody waits for.
     fn is_quiet(&self) -> bool {
-        self.in_flight.is_empty() && self.open.is_idle() && self.loads.is_empty() && self.again.is_empty() && self.inbox.is_empty()
+        self.in_flight.is_empty()
+            && self.open.is_idle()
+            && self.loads.is_empty()
+            && self.again.is_empty()
+            && self.pending.is_empty()
+            && self.inbox.is_empty()
     }
 
     fn fire_deadlines(&mut self) {
@@ -207,8 +255,12 @@ impl Runner {
         }
         let now = self.now();
         for _ in 0..DEADLINES_A_ROUND {
+            if !self.has_room() {
+                return;
+            }
             let Some((at, run, workflow)) = self.deadlines.pop_due(now) else { return };
             self.handle(Box::new(RunMessage { workflow, run: Some(run), ask: Ask::Wake(at), reply: None }));
+            self.close_if_full();
         }
     }
 
@@ -290,12 +342,12 @@ impl Runner {
         match loaded {
             Loaded::Current(None) => workflow.current = Current::None,
             Loaded::Current(Some(record)) => workflow.current = Current::Is(record),
-            Loaded::Run(id, execution) => {
+            Loaded::Run(id, execution, row_bytes) => {
                 if workflow.run(id).is_none() {
-                    workflow.runs.insert(0, Run::new(id, execution));
+                    workflow.runs.insert(0, Run::new(id, execution, row_bytes));
                 }
             }
-            Loaded::Rows(run, rows) => self.delete_rows(place, run, rows),
+            Loaded::Rows(run, rows, reply) => self.delete_rows(place, run, rows, reply),
             Loaded::Failed(_) => {}
         }
         self.cache.reweigh(place);
@@ -313,8 +365,9 @@ impl Runner {
             return;
         }
         self.take_loaded(place, loaded);
-        for message in waiting {
-            self.handle(message);
+        // In their order, before what came later.
+        for message in waiting.into_iter().rev() {
+            self.again.push_front(message);
         }
     }
 
@@ -331,18 +384,18 @@ impl Runner {
     }
 
     /// Waits for the rows of a run that is to be deleted.
-    pub(crate) fn purge(&mut self, place: usize, run: RunId) {
+    pub(crate) fn purge(&mut self, place: usize, run: RunId, reply: Option<ReplyTo>) {
         let workflow = self.cache.at(place);
         if workflow.in_flight > 0 {
             // Rows that are on their way would be missed.
-            if !workflow.purge.contains(&run) {
-                workflow.purge.push(run);
+            if reply.is_some() || !workflow.purge.iter().any(|(waiting, _)| *waiting == run) {
+                workflow.purge.push((run, reply));
             }
             return;
         }
         let key = RunKey { workflow: workflow.key.clone(), run };
         let name = workflow.key.clone();
-        let mut read = load::rows(self.shared.store.clone(), key).map(move |loaded| (name, loaded)).boxed();
+        let mut read = load::rows(self.shared.store.clone(), key, reply).map(move |loaded| (name, loaded)).boxed();
         match (&mut read).now_or_never() {
             Some((_, loaded)) => self.take_loaded(place, loaded),
             None => {
@@ -352,7 +405,7 @@ impl Runner {
         }
     }
 
-    fn delete_rows(&mut self, place: usize, run: RunId, rows: Vec<(Table, bytes::Bytes)>) {
+    fn delete_rows(&mut self, place: usize, run: RunId, rows: Vec<(Table, bytes::Bytes)>, reply: Option<ReplyTo>) {
         let workflow = self.cache.at(place);
         let key = workflow.key.clone();
         let current = matches!(&workflow.current, Current::Is(record) if record.run() == run);
@@ -367,6 +420,9 @@ impl Runner {
         }
         if current {
             self.set_current(place, Current::None);
+        }
+        if let Some(reply) = reply {
+            self.open.outputs.push(Output::Answer(reply, Ok(Answer { run, body: Body::Reply(Reply::Done, None) })));
         }
         if let Some(run) = self.cache.at(place).run(run) {
             run.execution = None;
@@ -411,8 +467,11 @@ impl Runner {
         for (place, id) in open.runs.drain(..) {
             let workflow = self.cache.at(place);
             let slot = workflow.key.slot();
-            let Some(execution) = workflow.run(id).and_then(|r| r.execution.as_mut()) else { continue };
+            let Some(run) = workflow.run(id) else { continue };
+            let Some(execution) = &mut run.execution else { continue };
+            run.row_bytes = 0;
             for row in execution.take_rows() {
+                run.row_bytes += row.value.as_ref().map_or(0, |value| value.len());
                 let key = keys::state(slot, id, row.kind, row.number);
                 match &row.value {
                     Some(value) => open.commit.put(Table::State, &key, value),
@@ -448,6 +507,7 @@ impl Runner {
     /// The oldest commit in flight is durable.
     fn committed(&mut self) {
         let Some(done) = self.in_flight.pop_front() else { return };
+        self.failures = 0;
         self.shared.stats.commits.add(1);
         self.shared.stats.commit_inputs.add(done.inputs);
         self.shared.stats.commit_bytes.add(done.bytes);
@@ -466,7 +526,9 @@ impl Runner {
             workflow.forget_old_runs();
             let key = workflow.key.clone();
             self.again.extend(
-                purge.into_iter().map(|run| Box::new(RunMessage { workflow: key.clone(), run: Some(run), ask: Ask::Purge, reply: None })),
+                purge
+                    .into_iter()
+                    .map(|(run, reply)| Box::new(RunMessage { workflow: key.clone(), run: Some(run), ask: Ask::Purge, reply })),
             );
         }
     }
@@ -495,10 +557,6 @@ impl Runner {
                 Output::Again(message) => self.again.push_back(message),
             }
         }
-        if self.outbox.left_over && self.outbox.is_empty() {
-            self.outbox.left_over = false;
-            self.reread(false);
-        }
     }
 
     /// Registers a watcher of a run's history.
@@ -521,7 +579,7 @@ impl Runner {
     async fn recover(&mut self, error: CommitError) -> Result<(), String> {
         tracing::warn!(%error, shard = self.shard, "a commit failed; the shard starts over");
         self.shared.stats.commit_failures.add(1);
-        let refusal = Refusal::Unavailable(if self.stopping { STOPPING } else { SHARD_UNAVAILABLE }.into());
+        let refusal = self.refusal(&error.to_string());
         let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
         let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
         for output in lost {
@@ -545,16 +603,15 @@ impl Runner {
         self.loads = FuturesUnordered::new();
         self.deadline_reads = FuturesUnordered::new();
         self.outbox.clear();
-        self.again.clear();
+        for message in std::mem::take(&mut self.again) {
+            if let Some(reply) = message.reply {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+        }
         if let CommitError::Failed { reason } = error {
             return Err(format!("the store has failed: {reason}"));
         }
-        let epoch = self
-            .shared
-            .store
-            .acquire(self.shard)
-            .await
-            .map_err(|error| format!("shard {} could not be acquired again: {error}", self.shard))?;
+        let Some(epoch) = self.acquire(refusal).await? else { return Ok(()) };
         self.fence = Fence { shard: self.shard, epoch };
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
@@ -563,14 +620,89 @@ impl Runner {
         Ok(())
     }
 
+    /// What callers are told while the shard cannot commit.
+    fn refusal(&self, reason: &str) -> Refusal {
+        let text = match reason {
+            _ if self.stopping => STOPPING,
+            reason if reason.contains("disk full") => DISK_FULL,
+            _ => SHARD_UNAVAILABLE,
+        };
+        Refusal::Unavailable(text.into())
+    }
+
+    /// Owns the shard again: tries for as long as the store only refuses. `None`: told to stop in the meantime.
+    async fn acquire(&mut self, mut refusal: Refusal) -> Result<Option<u64>, String> {
+        let mut pause = ACQUIRE_FIRST;
+        // One failure after the other: no hurry.
+        for _ in 0..self.failures.min(10) {
+            pause = Span((pause.0 * 2).min(ACQUIRE_MAX.0));
+        }
+        let mut waits = self.failures > 0;
+        self.failures += 1;
+        loop {
+            if waits {
+                if !self.wait_refusing(pause, &refusal).await {
+                    return Ok(None);
+                }
+                pause = Span((pause.0 * 2).min(ACQUIRE_MAX.0));
+            }
+            match self.shared.store.acquire(self.shard).await {
+                Ok(epoch) => return Ok(Some(epoch)),
+                Err(StoreError::Rejected { reason }) => {
+                    tracing::warn!(reason, shard = self.shard, "the shard cannot be acquired again yet");
+                    refusal = self.refusal(&reason);
+                }
+                Err(error) => return Err(format!("shard {} could not be acquired again: {error}", self.shard)),
+            }
+            waits = true;
+        }
+    }
+
+    /// Refuses what comes, for a while. False: told to stop, and nothing is left to answer.
+    async fn wait_refusing(&mut self, pause: Span, refusal: &Refusal) -> bool {
+        let mut sleep = self.shared.clock.sleep_until(self.now() + pause);
+        loop {
+            let message = match self.pending.pop_front() {
+                Some(message) => Some(message),
+                None if self.stopping => match self.inbox.try_recv() {
+                    Ok(message) => Some(message),
+                    Err(_) => return false,
+                },
+                None => tokio::select! {
+                    biased;
+                    message = self.inbox.recv() => message,
+                    () = &mut sleep => return true,
+                },
+            };
+            match message {
+                Some(Message::Run(message)) => {
+                    if let Some(reply) = message.reply {
+                        let _ = reply.send(Err(refusal.clone()));
+                    }
+                }
+                // The rows are read again when the shard is owned.
+                Some(Message::Redeliver(..)) => {}
+                Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
+                Some(Message::Stop) | None => self.stop(),
+            }
+        }
+    }
+
     /// Reads offers (`all`) and messages of the shard's slots again, beside the loop.
-    fn reread(&self, all: bool) {
+    fn reread(&mut self, all: bool) {
         if self.shared.stopping.load(Ordering::Acquire) {
             return;
         }
         let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        self.rereads += 1;
         let shared = self.shared.clone();
-        self.shared.spawner.spawn("sempre recovery of a shard", recovery::read(shared, slots, all).boxed());
+        let shard = self.shard as usize;
+        let read = async move {
+            recovery::read(shared.clone(), slots, all).await;
+            // A closed inbox belongs to a shard that has ended.
+            let _ = shared.inboxes[shard].send(Message::Reread).await;
+        };
+        self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }
 }
 

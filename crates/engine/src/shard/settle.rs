@@ -14,6 +14,7 @@ use super::{
     cache::{Current, Run},
     message::{Answer, Ask, Body, RunMessage, Started, window},
     runner::Runner,
+    size,
 };
 use crate::{
     history::{read::TASK_PAGE, slice::Page},
@@ -102,7 +103,7 @@ impl Runner {
         let id = execution.key().run;
         let workflow = self.cache.at(place);
         workflow.runs.retain(|r| r.id != id);
-        workflow.runs.push(Run::new(id, Some(Box::new(execution))));
+        workflow.runs.push(Run::new(id, Some(Box::new(execution)), 0));
         // The new run's transition has no reply of its own.
         let _ = self.settle(place, id, transition);
         id
@@ -116,6 +117,7 @@ impl Runner {
             && run.batch != number
         {
             run.batch = number;
+            self.open.expected += run.row_bytes;
             self.open.runs.push((place, run.id));
         }
     }
@@ -212,6 +214,7 @@ impl Runner {
             return Err(Refusal::not_found(sempre_core::refusal::text::EXECUTION_NOT_FOUND));
         };
         self.open.inputs += 1;
+        self.open.expected += size::input_bytes(&input);
         match apply(execution, input, &self.shared, &mut self.ids, now, &namespace) {
             Ok(transition) => self.settle(place, run, transition),
             Err(refusal) => {

@@ -97,3 +97,39 @@ async fn signals_go_from_run_to_run() {
     assert!(sender.contains(&"SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED"), "{sender:?}");
     assert!(w.store.rows(sempre_store::Table::Outbox).is_empty());
 }
+
+#[tokio::test]
+async fn a_deleted_sender_leaves_neither_messages_nor_held_children() {
+    let mut settings = settings();
+    settings.shards = 1;
+    let w = world_with(settings).await;
+    w.start("parent").await;
+    let task = w.poll().await;
+    w.store.held.store(true, std::sync::atomic::Ordering::SeqCst);
+    let engine = w.engine.clone();
+    let completion = sempre_api::v1::workflowservice::RespondWorkflowTaskCompletedRequest {
+        task_token: task.task_token,
+        commands: vec![child("child")],
+        ..Default::default()
+    };
+    let completed = tokio::spawn(async move { engine.respond_workflow_task_completed(completion).await });
+    w.settle().await;
+    let engine = w.engine.clone();
+    let deletion = sempre_api::v1::workflowservice::DeleteWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("parent", "")),
+    };
+    let deleted = tokio::spawn(async move { engine.delete_workflow(deletion).await });
+    w.settle().await;
+    // One commit after the other.
+    for _ in 0..20 {
+        w.store.permits.add_permits(1);
+        w.settle().await;
+    }
+    soon(completed).await.unwrap().unwrap();
+    soon(deleted).await.unwrap().unwrap();
+    if let Ok(found) = w.describe("child").await {
+        assert_eq!(found.workflow_execution_info.unwrap().status, WorkflowExecutionStatus::Terminated as i32);
+    }
+    assert!(w.store.rows(sempre_store::Table::Outbox).is_empty());
+}

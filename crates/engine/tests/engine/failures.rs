@@ -134,3 +134,134 @@ async fn a_full_inbox_is_answered_at_once() {
     }
     assert_eq!(overloaded, refused);
 }
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for() {
+    let w = world().await;
+    w.start("a").await;
+    w.store.full.store(4, SeqCst);
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("a", "lost").await);
+    for _ in 0..3 {
+        let told = w.signal("a", "refused").await;
+        assert!(matches!(&told, Err(Refusal::Unavailable(text)) if text.contains("full")), "{told:?}");
+        w.advance(Span::millis(10)).await;
+    }
+    for _ in 0..10 {
+        w.advance(Span::seconds(1)).await;
+    }
+    w.signal("a", "kept").await.unwrap();
+    let task = w.poll().await;
+    assert_eq!(task.history.unwrap().events().unwrap().len(), 4);
+    w.complete(&task.task_token, done()).await;
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_room_on_the_disk() {
+    let w = world().await;
+    w.start("a").await;
+    w.store.full.store(usize::MAX, SeqCst);
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("a", "lost").await);
+    soon(w.engine.shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_panic_of_a_shard_ends_the_engine() {
+    let w = world().await;
+    w.store.panics.store(true, SeqCst);
+    unavailable(w.try_start(start_request("a")).await);
+    assert!(soon(w.engine.fatal()).await.contains("panic"));
+}
+
+#[tokio::test]
+async fn many_large_inputs_at_once_fit_the_store() {
+    let mut settings = settings();
+    settings.shards = 1;
+    let w = world_with(settings).await;
+    for n in 0..120 {
+        w.start(&format!("w{n}")).await;
+        // Signals of a run whose task is under way are kept in its state rows.
+        w.poll().await;
+    }
+    w.store.held.store(true, SeqCst);
+    let text = "x".repeat(400_000);
+    let calls: Vec<_> = (0..120)
+        .map(|n| {
+            let engine = w.engine.clone();
+            let request = sempre_api::v1::workflowservice::SignalWorkflowExecutionRequest {
+                namespace: NAMESPACE.into(),
+                workflow_execution: Some(execution(&format!("w{n}"), "")),
+                signal_name: "large".into(),
+                input: Some(payloads(&text)),
+                ..Default::default()
+            };
+            tokio::spawn(async move { engine.signal_workflow(request).await })
+        })
+        .collect();
+    w.settle().await;
+    w.store.permits.add_permits(100_000);
+    for call in calls {
+        soon(call).await.unwrap().unwrap();
+    }
+    assert_eq!(w.engine.stats().commit_failures.get(), 0);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_does_not_hold_up_its_queue() {
+    let mut w = world().await;
+    let bad = w.start("a").await;
+    w.advance(Span::seconds(1)).await;
+    w.start("b").await;
+    *w.store.unreadable.lock().unwrap() = sempre_core::RunId::parse(&bad);
+    w.reopen().await;
+    assert_eq!(w.poll().await.workflow_execution.unwrap().workflow_id, "b");
+    let poll = w.poll_beside();
+    w.settle().await;
+    assert!(!poll.is_finished());
+    *w.store.unreadable.lock().unwrap() = None;
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(soon(poll).await.unwrap().workflow_execution.unwrap().workflow_id, "a");
+}
+
+#[tokio::test]
+async fn a_deletion_is_acknowledged_when_it_is_durable() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    w.settle().await;
+    w.store.held.store(true, SeqCst);
+    let engine = w.engine.clone();
+    let request = sempre_api::v1::workflowservice::DeleteWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+    };
+    let call = tokio::spawn(async move { engine.delete_workflow(request).await });
+    w.settle().await;
+    assert!(!call.is_finished());
+    w.store.permits.add_permits(100);
+    soon(call).await.unwrap().unwrap();
+    assert!(w.store.rows(sempre_store::Table::State).is_empty());
+    assert!(matches!(w.describe("a").await, Err(Refusal::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_run_is_found_under_its_own_workflow_id_only() {
+    let mut w = world().await;
+    let run = w.start("a").await;
+    let request = sempre_api::v1::workflowservice::DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    let id = w.engine.describe_namespace(request).await.unwrap().namespace_info.unwrap().id;
+    let namespace = sempre_core::NamespaceId(sempre_core::ids::Uuid::parse(&id).unwrap());
+    let slot = |workflow_id: &str| sempre_core::WorkflowKey { namespace, workflow_id: workflow_id.into() }.slot();
+    let other = (0..).map(|n| format!("other-{n}")).find(|id| slot(id) == slot("a")).unwrap();
+    w.reopen().await;
+    let request = |id: &str| sempre_api::v1::workflowservice::TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution(id, &run)),
+        ..Default::default()
+    };
+    let told = soon(w.engine.terminate(request(&other))).await;
+    assert!(matches!(told, Err(Refusal::NotFound(_))), "{told:?}");
+    soon(w.engine.terminate(request("a"))).await.unwrap();
+}

@@ -18,7 +18,7 @@ use sempre_api::v1::{
     taskqueue::{StickyExecutionAttributes, TaskQueue},
     workflowservice::*,
 };
-use sempre_core::{Refusal, Span, Timestamp};
+use sempre_core::{Refusal, RunId, Span, Timestamp};
 use sempre_engine::{Clock, Engine, HistoryReader, Settings, Spawner};
 use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
 use tokio::sync::oneshot;
@@ -73,6 +73,12 @@ pub(crate) struct TestStore {
     inner: MemoryStore,
     /// Commits to refuse.
     pub(crate) refuse: AtomicUsize,
+    /// Acquisitions to refuse, because the disk is full.
+    pub(crate) full: AtomicUsize,
+    /// Commits panic.
+    pub(crate) panics: AtomicBool,
+    /// State of this run cannot be read.
+    pub(crate) unreadable: Mutex<Option<RunId>>,
     /// Commits to carry out and then call unknown.
     pub(crate) doubt: AtomicUsize,
     /// Refuse everything from now on, for good.
@@ -89,6 +95,9 @@ impl Default for TestStore {
         Self {
             inner: MemoryStore::default(),
             refuse: AtomicUsize::default(),
+            full: AtomicUsize::default(),
+            panics: AtomicBool::default(),
+            unreadable: Mutex::default(),
             doubt: AtomicUsize::default(),
             broken: AtomicBool::default(),
             held: AtomicBool::default(),
@@ -120,6 +129,9 @@ impl Store for TestStore {
         if self.broken.load(Ordering::SeqCst) {
             return futures::future::ready(Err(StoreError::Failed { reason: "broken".into() })).boxed();
         }
+        if take(&self.full) {
+            return futures::future::ready(Err(StoreError::Rejected { reason: "disk full: test".into() })).boxed();
+        }
         self.inner.acquire(shard)
     }
 
@@ -127,6 +139,7 @@ impl Store for TestStore {
         if self.broken.load(Ordering::SeqCst) {
             return futures::future::ready(Err(CommitError::Failed { reason: "broken".into() })).boxed();
         }
+        assert!(!self.panics.load(Ordering::SeqCst), "a panic that the test wants");
         if take(&self.refuse) {
             return futures::future::ready(Err(CommitError::Rejected { reason: "test".into() })).boxed();
         }
@@ -158,6 +171,10 @@ impl Store for TestStore {
         let (from, to) = (from.to_vec(), to.to_vec());
         async move {
             self.turn().await;
+            let unreadable = *self.unreadable.lock().unwrap();
+            if table == Table::State && unreadable.is_some_and(|run| from.windows(16).any(|w| w == run.0.0)) {
+                return Err(StoreError::Rejected { reason: "test".into() });
+            }
             self.inner.scan(table, &from, &to, limit).await
         }
         .boxed()

@@ -1,0 +1,42 @@
+//! How much an input weighs: a bound for what it can add to the rows of its run.
+
+use prost::Message;
+use sempre_core::{Input, StartInput, input::SignalRequest};
+
+fn of<M: Message>(message: Option<&M>) -> usize {
+    message.map_or(0, Message::encoded_len)
+}
+
+fn signal(request: &SignalRequest) -> usize {
+    request.name.len() + of(request.input.as_ref()) + of(request.header.as_ref())
+}
+
+/// Bytes of payloads that an input brings. What is always small counts as nothing.
+pub(crate) fn input_bytes(input: &Input) -> usize {
+    match input {
+        Input::Signal(request) => signal(request),
+        Input::Terminate(request) => request.reason.len() + of(request.details.as_ref()),
+        Input::RequestCancel(request) => request.reason.len(),
+        Input::CompleteWorkflowTask(_, request) => request.encoded_len(),
+        Input::FailWorkflowTask(_, request) => request.encoded_len(),
+        Input::CompleteActivity { result: details, .. } | Input::CancelActivity { details, .. } | Input::Heartbeat { details, .. } => {
+            of(details.as_ref())
+        }
+        Input::FailActivity { failure, last_heartbeat_details, .. } => of(failure.as_deref()) + of(last_heartbeat_details.as_ref()),
+        Input::Query { query, .. } => query.encoded_len(),
+        Input::ChildClosed(news) => news.close_event.encoded_len(),
+        Input::StartWorkflowTask { .. }
+        | Input::StartActivityTask { .. }
+        | Input::ResetSticky
+        | Input::DropQuery { .. }
+        | Input::Wake
+        | Input::ReleaseFirstTask
+        | Input::Delivered { .. } => 0,
+    }
+}
+
+/// Bytes of payloads that a start brings.
+pub(crate) fn start_bytes(input: &StartInput) -> usize {
+    let child = input.child_of.as_ref().map_or(0, |child| child.request.encoded_len());
+    input.request.encoded_len() + child + input.signal.as_deref().map_or(0, signal)
+}

@@ -1,0 +1,64 @@
+//! An offer on its way from a poll to the shard that decides about it.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures::FutureExt;
+use sempre_core::Span;
+
+use super::message::Started;
+use crate::{
+    matching::held::{HeldOffer, Queued},
+    shared::Shared,
+};
+
+/// How long an offer whose run could not be asked stays out of its line.
+const POSTPONED: Span = Span::seconds(1);
+
+/// See the module. Dropped undecided, it goes back to its queue after a while: at once it would be first in
+/// line again, and all polls would run into the same run.
+pub(crate) struct TakenOffer {
+    held: Option<HeldOffer<Started>>,
+    shared: Arc<Shared>,
+}
+
+impl TakenOffer {
+    pub(crate) fn new(held: HeldOffer<Started>, shared: Arc<Shared>) -> Self {
+        Self { held: Some(held), shared }
+    }
+
+    pub(crate) fn queued(&self) -> &Queued {
+        self.held.as_ref().expect("only the consuming methods take it").queued()
+    }
+
+    /// The run has decided: started or not wanted. The offer is done with.
+    pub(crate) fn decided(mut self) -> Queued {
+        self.held.take().expect("only the consuming methods take it").decided()
+    }
+
+    /// Nothing was wrong with it: it goes back to its place at once.
+    pub(crate) fn give_back(mut self) {
+        drop(self.held.take());
+    }
+}
+
+impl Drop for TakenOffer {
+    fn drop(&mut self) {
+        let Some(queued) = self.held.take().map(HeldOffer::decided) else { return };
+        if self.shared.stopping.load(Ordering::Acquire) {
+            // Its row is there for the next process.
+            return;
+        }
+        let matching = self.shared.matching.clone();
+        let sleep = self.shared.clock.sleep_until(self.shared.now() + POSTPONED);
+        self.shared.spawner.spawn("sempre postponed offer", sleep.map(move |()| matching.enqueue(queued)).boxed());
+    }
+}
+
+impl fmt::Debug for TakenOffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TakenOffer").field(&self.held).finish()
+    }
+}
