@@ -24,7 +24,8 @@ pub(crate) fn start(
     let task = step.run.state.progress.main.task.as_deref();
     let wanted = task.is_some_and(|task| {
         step.run.is_open()
-            && task.scheduled_event_id == scheduled_event_id
+            // A retry that became a task of its own when it was started has another id than its offer.
+            && (task.scheduled_event_id == scheduled_event_id || task.is_started())
             && task.stamp == stamp
             && (!task.is_started() || task.request_id == poller.request_id)
             && (!sticky || task.sticky().is_some())
