@@ -20,6 +20,8 @@ pub(crate) enum Loaded {
     Run(RunId, Option<Box<Execution>>, usize),
     /// Keys of all rows of a run, by table, and who waits for their deletion.
     Rows(RunId, Vec<(Table, Bytes)>, Option<ReplyTo>),
+    /// The rows of a run that is to be deleted could not be read.
+    Unpurged(RunId, StoreError),
     Failed(String),
 }
 
@@ -77,7 +79,7 @@ pub(crate) async fn rows(store: Arc<dyn Store>, key: RunKey, reply: Option<Reply
     let prefix = keys::run(key.workflow.slot(), key.run);
     match all_keys(&*store, &prefix).await {
         Ok(rows) => Loaded::Rows(key.run, rows, reply),
-        Err(error) => Loaded::Failed(error.to_string()),
+        Err(error) => Loaded::Unpurged(key.run, error),
     }
 }
 

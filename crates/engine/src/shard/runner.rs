@@ -348,6 +348,11 @@ impl Runner {
                 }
             }
             Loaded::Rows(run, rows, reply) => self.delete_rows(place, run, rows, reply),
+            Loaded::Unpurged(run, error) => {
+                tracing::error!(%error, %run, "a run could not be deleted yet");
+                let key = workflow.key.clone();
+                self.look_again(&key, run, self.now());
+            }
             Loaded::Failed(_) => {}
         }
         self.cache.reweigh(place);
@@ -374,13 +379,19 @@ impl Runner {
     pub(crate) fn refuse(&mut self, message: Box<RunMessage>, refusal: Refusal) {
         if let Some(reply) = message.reply {
             self.open.outputs.push(Output::Answer(reply, Err(refusal)));
-        } else if let Ask::Wake(at) = message.ask
-            && let Some(run) = message.run
-        {
-            // It must not be lost: look again in a second.
-            let again = self.now().max(at) + sempre_core::Span::seconds(1);
-            self.deadlines.retry(&message.workflow, run, again);
+        } else if let Some(run) = message.run {
+            match message.ask {
+                Ask::Wake(at) => self.look_again(&message.workflow, run, at),
+                Ask::Purge => self.look_again(&message.workflow, run, self.now()),
+                _ => {}
+            }
         }
+    }
+
+    /// What a run's deadline asked for could not be done and must not be lost: a second later.
+    fn look_again(&mut self, workflow: &WorkflowKey, run: RunId, at: Timestamp) {
+        let again = self.now().max(at) + Span::seconds(1);
+        self.deadlines.retry(workflow, run, again);
     }
 
     /// Waits for the rows of a run that is to be deleted.

@@ -265,3 +265,22 @@ async fn a_run_is_found_under_its_own_workflow_id_only() {
     assert!(matches!(told, Err(Refusal::NotFound(_))), "{told:?}");
     soon(w.engine.terminate(request("a"))).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_deletion_that_failed_is_repeated() {
+    let w = world().await;
+    let run = w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    *w.store.unreadable.lock().unwrap() = sempre_core::RunId::parse(&run);
+    for _ in 0..4 {
+        w.advance(Span::seconds(12 * 3600)).await;
+    }
+    assert!(!w.store.rows(sempre_store::Table::State).is_empty());
+    *w.store.unreadable.lock().unwrap() = None;
+    for _ in 0..3 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert!(w.store.rows(sempre_store::Table::State).is_empty());
+    assert!(w.store.rows(sempre_store::Table::Deadline).is_empty());
+}
