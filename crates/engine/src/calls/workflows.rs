@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// `DeleteWorkflowExecution`: terminates an open run first. Its rows go shortly after the answer.
+    /// `DeleteWorkflowExecution`: terminates an open run first. Answered when its rows are gone.
     pub async fn delete_workflow(&self, request: DeleteWorkflowExecutionRequest) -> Result<DeleteWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution)?;
