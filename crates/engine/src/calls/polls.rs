@@ -179,10 +179,9 @@ impl Engine {
 
     /// Starts reading more of a long line, if it runs low.
     fn page_in(&self, queue: &QueueName) {
-        let hash = queue.hash64();
-        if self.shared.matching.claim_page(hash) {
-            let shared = self.shared.clone();
-            let read = async move { shared.matching.page(&*shared.store, hash).await };
+        if self.shared.matching.claim_page(queue) {
+            let (shared, queue) = (self.shared.clone(), queue.clone());
+            let read = async move { shared.matching.page(&*shared.store, &queue).await };
             self.shared.spawner.spawn("sempre task queue page", Box::pin(read));
         }
     }

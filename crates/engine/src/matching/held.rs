@@ -72,12 +72,11 @@ impl<S: Send + 'static> fmt::Debug for HeldOffer<S> {
 pub(crate) struct HeldQuery<S: Send + 'static> {
     task: Option<QueryTask>,
     matching: Arc<Matching<S>>,
-    queue: u64,
 }
 
 impl<S: Send + 'static> HeldQuery<S> {
-    pub(crate) fn new(task: QueryTask, matching: Arc<Matching<S>>, queue: u64) -> Self {
-        Self { task: Some(task), matching, queue }
+    pub(crate) fn new(task: QueryTask, matching: Arc<Matching<S>>) -> Self {
+        Self { task: Some(task), matching }
     }
 
     pub(crate) fn task(&self) -> &QueryTask {
@@ -97,7 +96,7 @@ impl<S: Send + 'static> HeldQuery<S> {
 impl<S: Send + 'static> Drop for HeldQuery<S> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take().filter(QueryTask::is_wanted) {
-            self.matching.requeue_query(self.queue, task);
+            self.matching.requeue_query(task);
         }
     }
 }

@@ -12,12 +12,9 @@ pub(crate) mod paging;
 pub(crate) mod queries;
 pub(crate) mod queue;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use sempre_core::{
@@ -29,7 +26,7 @@ use tokio::sync::oneshot;
 
 use crate::{Clock, Stats};
 use held::{HeldOffer, HeldQuery, Queued};
-use queue::{Place, Queue, Waiter};
+use queue::{Place, Queue, Queues, Waiter};
 
 /// Locks that queues are spread over.
 const STRIPES: usize = 16;
@@ -65,7 +62,7 @@ pub(crate) enum Polled<S: Send + 'static> {
 /// A poller taken out of its line for a task that is about to be started.
 #[derive(Debug)]
 pub(crate) struct Reserved<S: Send + 'static> {
-    queue: u64,
+    queue: Arc<QueueName>,
     waiter: Waiter<S>,
 }
 
@@ -88,12 +85,9 @@ pub(crate) struct QueueView {
     pub(crate) oldest: Option<Timestamp>,
 }
 
-/// Some of the queues, by their hash.
-type Stripe<S> = Mutex<HashMap<u64, Queue<S>>>;
-
 /// All task queues of the process. `S` is what a started task is.
 pub(crate) struct Matching<S: Send + 'static> {
-    stripes: Box<[Stripe<S>]>,
+    stripes: Box<[Mutex<Queues<S>>]>,
     clock: Arc<dyn Clock>,
     stats: Arc<Stats>,
     window_max: usize,
@@ -108,7 +102,7 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn new(clock: Arc<dyn Clock>, stats: Arc<Stats>, window_max: usize) -> Arc<Self> {
         let swept = AtomicI64::new(clock.now().0);
         Arc::new(Self {
-            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            stripes: (0..STRIPES).map(|_| Mutex::new(Queues::new())).collect(),
             clock,
             stats,
             window_max: window_max.max(1),
@@ -119,7 +113,7 @@ impl<S: Send + 'static> Matching<S> {
         })
     }
 
-    fn stripe(&self, hash: u64) -> MutexGuard<'_, HashMap<u64, Queue<S>>> {
+    fn stripe(&self, hash: u64) -> MutexGuard<'_, Queues<S>> {
         self.stripes[hash as usize % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,11 +126,15 @@ impl<S: Send + 'static> Matching<S> {
         self.sweep(now);
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+        // Again: once the stripe has been drained, nobody would answer this poll.
+        if self.closed.load(Ordering::Acquire) {
+            return Polled::Handed(Handed::Closed);
+        }
+        let queue = stripe.open(hash, name, now);
         queue.saw_poller(&poller.identity, now);
         while let Some(query) = queue.queries.pop_front() {
             if query.is_wanted() {
-                return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone(), hash)));
+                return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone())));
             }
         }
         if self.loaded.load(Ordering::Acquire)
@@ -150,26 +148,27 @@ impl<S: Send + 'static> Matching<S> {
         let (sender, receiver) = oneshot::channel();
         queue.waiters.push_back(Waiter { id, poller, sender });
         self.stats.pollers.add(1);
-        Polled::Wait(Waiting { receiver, matching: self.clone(), queue: hash, id })
+        Polled::Wait(Waiting { receiver, matching: self.clone(), queue: queue.name.clone(), id })
     }
 
     /// Takes the poller that has waited longest, if the queue has no older offers.
     pub(crate) fn reserve(&self, name: &QueueName) -> Option<Reserved<S>> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.get_mut(&hash)?;
+        let queue = stripe.get(hash, name)?;
         if queue.has_backlog() {
             return None;
         }
         let waiter = queue.next_waiter()?;
         queue.used = self.clock.now();
-        Some(Reserved { queue: hash, waiter })
+        Some(Reserved { queue: queue.name.clone(), waiter })
     }
 
     /// Puts a poller back that got nothing: the first in line again.
     pub(crate) fn unreserve(self: &Arc<Self>, reserved: Reserved<S>) {
-        let mut stripe = self.stripe(reserved.queue);
-        if let Some(queue) = stripe.get_mut(&reserved.queue) {
+        let hash = reserved.queue.hash64();
+        let mut stripe = self.stripe(hash);
+        if let Some(queue) = stripe.get(hash, &reserved.queue) {
             queue.waiters.push_front(reserved.waiter);
             self.pump(queue);
         }
@@ -187,11 +186,11 @@ impl<S: Send + 'static> Matching<S> {
         if queued.offer.queue.sticky {
             let hash = queued.offer.queue.hash64();
             let mut stripe = self.stripe(hash);
-            match stripe.get_mut(&hash) {
+            match stripe.get(hash, &queued.offer.queue) {
                 Some(queue) => return self.add(queue, queued),
                 None if !self.loaded.load(Ordering::Acquire) => {
                     // Recovered: its worker has had no chance to poll yet. Core's timeout moves it on if none comes.
-                    let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+                    let queue = stripe.open(hash, &queued.offer.queue, now);
                     return self.add(queue, queued);
                 }
                 None => {}
@@ -201,7 +200,7 @@ impl<S: Send + 'static> Matching<S> {
         }
         let hash = queued.offer.queue.hash64();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
+        let queue = stripe.open(hash, &queued.offer.queue, now);
         self.add(queue, queued);
     }
 
@@ -235,9 +234,9 @@ impl<S: Send + 'static> Matching<S> {
 
     /// Forgets an offer whose row is gone.
     pub(crate) fn withdraw(&self, row: &OfferKey) {
-        if let Some(queue) = self.stripe(row.queue).get_mut(&row.queue)
-            && queue.remove(&Place::of(row))
-        {
+        // The place names the task: at most one queue has it.
+        let place = Place::of(row);
+        if self.stripe(row.queue).with_hash(row.queue).any(|queue| queue.remove(&place)) {
             self.stats.backlog.sub(1);
         }
     }
@@ -247,20 +246,21 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let now = self.clock.now();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.entry(hash).or_insert_with(|| Queue::new(now));
-        self.give_query(queue, hash, task);
+        let queue = stripe.open(hash, name, now);
+        self.give_query(queue, task);
     }
 
     /// A query whose poller has gone before it could be told.
-    pub(crate) fn requeue_query(self: &Arc<Self>, hash: u64, task: queries::QueryTask) {
-        if let Some(queue) = self.stripe(hash).get_mut(&hash) {
-            self.give_query(queue, hash, task);
+    pub(crate) fn requeue_query(self: &Arc<Self>, task: queries::QueryTask) {
+        let hash = task.queue().hash64();
+        if let Some(queue) = self.stripe(hash).get(hash, task.queue()) {
+            self.give_query(queue, task);
         }
     }
 
-    fn give_query(self: &Arc<Self>, queue: &mut Queue<S>, hash: u64, mut task: queries::QueryTask) {
+    fn give_query(self: &Arc<Self>, queue: &mut Queue<S>, mut task: queries::QueryTask) {
         while let Some(waiter) = queue.next_waiter() {
-            match waiter.sender.send(Handed::Query(HeldQuery::new(task, self.clone(), hash))) {
+            match waiter.sender.send(Handed::Query(HeldQuery::new(task, self.clone()))) {
                 Ok(()) => return,
                 Err(Handed::Query(held)) => task = held.into_task(),
                 Err(_) => return,
@@ -274,7 +274,7 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn poller_seen(&self, name: &QueueName) -> Option<Timestamp> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.get_mut(&hash)?;
+        let queue = stripe.get(hash, name)?;
         queue.drop_gone_waiters();
         if queue.waiters.is_empty() { queue.last_poll } else { Some(self.clock.now()) }
     }
@@ -287,7 +287,7 @@ impl<S: Send + 'static> Matching<S> {
     /// A worker has said goodbye: its offers go to the normal queues, its polls end.
     pub(crate) fn unload_sticky(self: &Arc<Self>, name: &QueueName) {
         let hash = name.hash64();
-        let Some(queue) = self.stripe(hash).remove(&hash) else { return };
+        let Some(queue) = self.stripe(hash).remove(hash, name) else { return };
         for waiter in queue.waiters {
             let _ = waiter.sender.send(Handed::Closed);
         }
@@ -302,7 +302,7 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let now = self.clock.now();
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get_mut(&hash) else { return QueueView::default() };
+        let Some(queue) = stripe.get(hash, name) else { return QueueView::default() };
         queue.refresh_pollers(now);
         QueueView {
             pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), *seen)).collect(),
@@ -314,14 +314,14 @@ impl<S: Send + 'static> Matching<S> {
     /// Offers that wait in the queue.
     pub(crate) fn backlog(&self, name: &QueueName) -> usize {
         let hash = name.hash64();
-        self.stripe(hash).get(&hash).map_or(0, Queue::len)
+        self.stripe(hash).get(hash, name).map_or(0, |queue| queue.len())
     }
 
     /// The backlog of the last process is in the windows: start handing it out.
     pub(crate) fn finish_loading(self: &Arc<Self>) {
         self.loaded.store(true, Ordering::Release);
         for stripe in &self.stripes {
-            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
                 self.pump(queue);
             }
         }
@@ -331,7 +331,7 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         for stripe in &self.stripes {
-            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).values_mut() {
+            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
                 for waiter in queue.waiters.drain(..) {
                     let _ = waiter.sender.send(Handed::Closed);
                 }
@@ -346,7 +346,7 @@ impl<S: Send + 'static> Matching<S> {
             return;
         }
         for stripe in &self.stripes {
-            stripe.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, queue| !queue.is_idle(now, IDLE_MAX));
+            stripe.lock().unwrap_or_else(PoisonError::into_inner).retain(|queue| !queue.is_idle(now, IDLE_MAX));
         }
     }
 }
@@ -355,7 +355,7 @@ impl<S: Send + 'static> Matching<S> {
 pub(crate) struct Waiting<S: Send + 'static> {
     receiver: oneshot::Receiver<Handed<S>>,
     matching: Arc<Matching<S>>,
-    queue: u64,
+    queue: Arc<QueueName>,
     id: u64,
 }
 
@@ -368,8 +368,9 @@ impl<S: Send + 'static> Waiting<S> {
     /// Leaves the line. False when somebody has already taken this poll: the answer is on its way.
     pub(crate) fn leave(&mut self) -> bool {
         let now = self.matching.clock.now();
-        let mut stripe = self.matching.stripe(self.queue);
-        let Some(queue) = stripe.get_mut(&self.queue) else { return false };
+        let hash = self.queue.hash64();
+        let mut stripe = self.matching.stripe(hash);
+        let Some(queue) = stripe.get(hash, &self.queue) else { return false };
         queue.leave(self.id, now)
     }
 }

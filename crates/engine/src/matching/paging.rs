@@ -6,7 +6,7 @@ use prost::Message;
 use sempre_core::{
     ids::SLOT_COUNT,
     keys::{self, OfferRecord},
-    transition::{Offer, OfferKey},
+    transition::{Offer, OfferKey, QueueName},
 };
 use sempre_store::{Store, StoreError, Table};
 
@@ -50,9 +50,10 @@ impl<S: Send + 'static> Matching<S> {
     }
 
     /// Whether a queue's window runs low while the store has more; marks it as being paged.
-    pub(crate) fn claim_page(&self, hash: u64) -> bool {
+    pub(crate) fn claim_page(&self, name: &QueueName) -> bool {
+        let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get_mut(&hash) else { return false };
+        let Some(queue) = stripe.get(hash, name) else { return false };
         let low = queue.len() < (self.window_max / 4).max(1);
         let claim = low && queue.loaded_to.is_some() && !queue.paging && self.loaded.load(Ordering::Acquire);
         queue.paging |= claim;
@@ -60,13 +61,21 @@ impl<S: Send + 'static> Matching<S> {
     }
 
     /// Fills a window from the store: merges the next rows of every slot, as far as all slots have been read.
-    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, hash: u64) {
-        let result = self.read_page(store, hash).await;
+    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, name: &QueueName) {
+        let hash = name.hash64();
+        let start = self.stripe(hash).get(hash, name).and_then(|queue| queue.loaded_to);
+        let result = match start {
+            Some(start) => read_page(store, name, start, self.window_max).await,
+            None => Ok((Vec::new(), None)),
+        };
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get_mut(&hash) else { return };
+        let Some(queue) = stripe.get(hash, name) else { return };
         queue.paging = false;
         let late = std::mem::take(&mut queue.late);
         match result {
+            // The window has lost its end while this was read: what lies between is in the store only. The next poll
+            // reads from the new end.
+            Ok(_) if queue.loaded_to != start => {}
             Ok((offers, read_to)) => {
                 let before = queue.len();
                 queue.loaded_to = read_to;
@@ -84,38 +93,44 @@ impl<S: Send + 'static> Matching<S> {
             Err(error) => tracing::warn!(%error, "a page of a task queue could not be read"),
         }
     }
+}
 
-    /// The next offers after the window, and how far they reach (`None`: to the end).
-    async fn read_page(&self, store: &dyn Store, hash: u64) -> Result<(Vec<Offer>, Option<Place>), StoreError> {
-        let Some(start) = self.stripe(hash).get(&hash).and_then(|q| q.loaded_to) else { return Ok((Vec::new(), None)) };
-        let per_slot = (self.window_max / usize::from(SLOT_COUNT)).max(16) * 2;
-        let mut read_to: Option<Place> = None;
-        let mut offers = Vec::new();
-        for slot in 0..SLOT_COUNT {
-            let key = OfferKey {
-                queue: hash,
-                priority: start.priority,
-                time: start.time,
-                run: start.run,
-                scheduled_event_id: start.scheduled_event_id,
-            };
-            let from = after(keys::offer(sempre_core::SlotId(slot), &key));
-            let to = match hash.checked_add(1) {
-                Some(next) => keys::offer_queue(slot, next),
-                None => keys::slot(slot + 1),
-            };
-            let rows = store.scan(Table::Offer, &from, &to, per_slot).await?;
-            if rows.len() == per_slot
-                && let Some(last) = rows.last().and_then(|(key, _)| keys::parse_offer(key))
-            {
-                let last = Place::of(&last);
-                read_to = Some(read_to.map_or(last, |to| to.min(last)));
-            }
-            offers.extend(rows.into_iter().filter_map(|(key, value)| offer_of(&key, value)));
+/// The offers of a queue after `start`, and how far they reach (`None`: to the end).
+async fn read_page(
+    store: &dyn Store,
+    name: &QueueName,
+    start: Place,
+    window_max: usize,
+) -> Result<(Vec<Offer>, Option<Place>), StoreError> {
+    let hash = name.hash64();
+    let per_slot = (window_max / usize::from(SLOT_COUNT)).max(16) * 2;
+    let mut read_to: Option<Place> = None;
+    let mut offers = Vec::new();
+    for slot in 0..SLOT_COUNT {
+        let key = OfferKey {
+            queue: hash,
+            priority: start.priority,
+            time: start.time,
+            run: start.run,
+            scheduled_event_id: start.scheduled_event_id,
+        };
+        let from = after(keys::offer(sempre_core::SlotId(slot), &key));
+        let to = match hash.checked_add(1) {
+            Some(next) => keys::offer_queue(slot, next),
+            None => keys::slot(slot + 1),
+        };
+        let rows = store.scan(Table::Offer, &from, &to, per_slot).await?;
+        if rows.len() == per_slot
+            && let Some(last) = rows.last().and_then(|(key, _)| keys::parse_offer(key))
+        {
+            let last = Place::of(&last);
+            read_to = Some(read_to.map_or(last, |to| to.min(last)));
         }
-        if let Some(to) = read_to {
-            offers.retain(|offer| Place::of(&offer.key) <= to);
-        }
-        Ok((offers, read_to))
+        // Another queue's name may have the same hash.
+        offers.extend(rows.into_iter().filter_map(|(key, value)| offer_of(&key, value)).filter(|offer| offer.queue == *name));
     }
+    if let Some(to) = read_to {
+        offers.retain(|offer| Place::of(&offer.key) <= to);
+    }
+    Ok((offers, read_to))
 }

@@ -11,7 +11,11 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::common::Payloads;
-use sempre_core::{NamespaceId, Refusal, RunKey, ids::Uuid, transition::QueryRoute};
+use sempre_core::{
+    NamespaceId, Refusal, RunKey,
+    ids::Uuid,
+    transition::{QueryRoute, QueueName},
+};
 use tokio::sync::oneshot;
 
 /// What a query came to.
@@ -101,6 +105,14 @@ pub(crate) struct QueryTask {
 }
 
 impl QueryTask {
+    /// The queue it is offered on.
+    pub(crate) fn queue(&self) -> &QueueName {
+        match &self.route.sticky {
+            Some((queue, _)) if self.sticky => queue,
+            _ => &self.route.normal,
+        }
+    }
+
     /// The asker still waits.
     pub(crate) fn is_wanted(&self) -> bool {
         lock(&self.askers).get(&self.id).is_some_and(|asker| !asker.is_closed())

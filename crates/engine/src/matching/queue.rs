@@ -1,8 +1,15 @@
 //! One task queue: a bounded window of its line of offers, and the line of pollers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
-use sempre_core::{RunId, Span, Timestamp, input::Poller, transition::OfferKey};
+use sempre_core::{
+    RunId, Span, Timestamp,
+    input::Poller,
+    transition::{OfferKey, QueueName},
+};
 use tokio::sync::oneshot;
 
 use super::{Handed, held::Queued, queries::QueryTask};
@@ -39,6 +46,7 @@ pub(crate) struct Waiter<S: Send + 'static> {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Queue<S: Send + 'static> {
+    pub(crate) name: Arc<QueueName>,
     pub(crate) offers: BTreeMap<Place, Queued>,
     /// Set when the store holds offers that are not in memory: all of them come after this place.
     pub(crate) loaded_to: Option<Place>,
@@ -54,8 +62,9 @@ pub(crate) struct Queue<S: Send + 'static> {
 }
 
 impl<S: Send + 'static> Queue<S> {
-    pub(crate) fn new(now: Timestamp) -> Self {
+    fn new(name: QueueName, now: Timestamp) -> Self {
         Self {
+            name: Arc::new(name),
             offers: BTreeMap::new(),
             loaded_to: None,
             paging: false,
@@ -154,5 +163,57 @@ impl<S: Send + 'static> Queue<S> {
         self.drop_gone_waiters();
         self.queries.retain(QueryTask::is_wanted);
         !self.has_backlog() && !self.paging && self.waiters.is_empty() && self.queries.is_empty() && now.since(self.used) >= idle_max
+    }
+}
+
+/// Queues by the hash of their name. Names that share a hash share nothing else: the hash is no secret and can be
+/// made to collide.
+#[derive(Debug)]
+pub(crate) struct Queues<S: Send + 'static> {
+    by_hash: HashMap<u64, Vec<Queue<S>>>,
+}
+
+impl<S: Send + 'static> Queues<S> {
+    pub(crate) fn new() -> Self {
+        Self { by_hash: HashMap::new() }
+    }
+
+    pub(crate) fn get(&mut self, hash: u64, name: &QueueName) -> Option<&mut Queue<S>> {
+        self.with_hash(hash).find(|queue| *queue.name == *name)
+    }
+
+    /// The queue; a new one if there is none yet.
+    pub(crate) fn open(&mut self, hash: u64, name: &QueueName, now: Timestamp) -> &mut Queue<S> {
+        let queues = self.by_hash.entry(hash).or_default();
+        let at = queues.iter().position(|queue| *queue.name == *name).unwrap_or_else(|| {
+            queues.push(Queue::new(name.clone(), now));
+            queues.len() - 1
+        });
+        &mut queues[at]
+    }
+
+    pub(crate) fn remove(&mut self, hash: u64, name: &QueueName) -> Option<Queue<S>> {
+        let queues = self.by_hash.get_mut(&hash)?;
+        let at = queues.iter().position(|queue| *queue.name == *name)?;
+        let queue = queues.swap_remove(at);
+        if queues.is_empty() {
+            self.by_hash.remove(&hash);
+        }
+        Some(queue)
+    }
+
+    pub(crate) fn with_hash(&mut self, hash: u64) -> impl Iterator<Item = &mut Queue<S>> {
+        self.by_hash.get_mut(&hash).into_iter().flatten()
+    }
+
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut Queue<S>> {
+        self.by_hash.values_mut().flatten()
+    }
+
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Queue<S>) -> bool) {
+        self.by_hash.retain(|_, queues| {
+            queues.retain_mut(&mut keep);
+            !queues.is_empty()
+        });
     }
 }

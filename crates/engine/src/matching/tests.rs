@@ -1,10 +1,14 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by unwrap")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    task::Poll,
 };
 
+use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use prost::Message as _;
 use sempre_core::{
@@ -14,7 +18,7 @@ use sempre_core::{
     keys::{self, OfferRecord},
     transition::{Offer, OfferKey, QueueKind, QueueName},
 };
-use sempre_store::{CommitBatch, Fence, Store, Table, memory::MemoryStore};
+use sempre_store::{CommitBatch, CommitError, Fence, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
 
 use super::*;
 
@@ -258,14 +262,14 @@ fn ten_thousand_offers_come_back_in_order_through_a_small_window() {
     loop {
         while let Some(id) = w.take(&q) {
             taken.push(id);
-            if w.matching.claim_page(q.hash64()) {
-                block_on(w.matching.page(&store, q.hash64()));
+            if w.matching.claim_page(&q) {
+                block_on(w.matching.page(&store, &q));
             }
         }
-        if !w.matching.claim_page(q.hash64()) {
+        if !w.matching.claim_page(&q) {
             break;
         }
-        block_on(w.matching.page(&store, q.hash64()));
+        block_on(w.matching.page(&store, &q));
     }
     let expected: Vec<_> = (0..10_000).map(|n| format!("w{n}")).collect();
     assert_eq!(taken.len(), expected.len());
@@ -281,19 +285,134 @@ fn offers_that_come_while_a_page_is_read_are_not_missed() {
     while w.matching.backlog(&q) > 5 {
         w.take(&q);
     }
-    assert!(w.matching.claim_page(q.hash64()));
+    assert!(w.matching.claim_page(&q));
     // Committed and offered after the read began, behind everything in memory.
     w.matching.offer(offer(&q, 1000, 3, 1_000_000));
-    block_on(w.matching.page(&store, q.hash64()));
+    block_on(w.matching.page(&store, &q));
     let mut last = None;
     loop {
         match w.take(&q) {
             Some(id) => last = Some(id),
-            None if w.matching.claim_page(q.hash64()) => block_on(w.matching.page(&store, q.hash64())),
+            None if w.matching.claim_page(&q) => block_on(w.matching.page(&store, &q)),
             None => break,
         }
     }
     assert_eq!(last.as_deref(), Some("w1000"));
+}
+
+#[test]
+fn a_page_whose_bound_has_moved_meanwhile_is_read_again() {
+    let q = queue("q", false);
+    let store = Arc::new(backlog(&q, 50));
+    let w = world(40);
+    block_on(w.matching.load(&*store, (0, 1024))).unwrap();
+    while w.matching.backlog(&q) > 5 {
+        w.take(&q);
+    }
+    assert!(w.matching.claim_page(&q));
+    let slow = Slow(store.clone(), AtomicBool::new(false));
+    let mut page = std::pin::pin!(w.matching.page(&slow, &q));
+    assert!(page.as_mut().now_or_never().is_none(), "the read has begun");
+    // Before all others: they push the window's end forward in the line, and those pushed out are in no window.
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+    for n in 100..140 {
+        let urgent = offer(&q, n, 1, i64::from(n));
+        put(&mut batch, &urgent);
+        w.matching.offer(urgent);
+    }
+    block_on(store.commit(batch)).unwrap();
+    slow.1.store(true, Ordering::Relaxed);
+    block_on(page);
+    let mut taken = Vec::new();
+    loop {
+        match w.take(&q) {
+            Some(id) => taken.push(id),
+            None if w.matching.claim_page(&q) => block_on(w.matching.page(&*store, &q)),
+            None => break,
+        }
+    }
+    // Nobody has decided about those taken first: their rows are still there.
+    let expected: Vec<_> = (100..140).chain(0..50).map(|n| format!("w{n}")).collect();
+    assert_eq!(taken, expected);
+}
+
+/// A store whose scans wait until it is told.
+struct Slow(Arc<MemoryStore>, AtomicBool);
+
+impl Store for Slow {
+    fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>> {
+        self.0.acquire(shard)
+    }
+
+    fn commit(&self, batch: CommitBatch) -> Pending<Result<(), CommitError>> {
+        self.0.commit(batch)
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        self.0.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {
+        let (from, to) = (from.to_vec(), to.to_vec());
+        async move {
+            std::future::poll_fn(|_| if self.1.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }).await;
+            self.0.scan(table, &from, &to, limit).await
+        }
+        .boxed()
+    }
+
+    fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
+        self.0.stream(prefix, from, max_bytes)
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.0.stats()
+    }
+
+    fn close(&self) -> Pending<Result<(), StoreError>> {
+        self.0.close()
+    }
+}
+
+#[test]
+fn rows_of_a_queue_with_the_same_hash_stay_out_of_a_page() {
+    let q = queue("q", false);
+    let store = backlog(&q, 50);
+    let w = world(40);
+    block_on(w.matching.load(&store, (0, 1024))).unwrap();
+    let mut foreign = offer(&queue("other", false), 1000, 3, 1_000_000);
+    foreign.key.queue = q.hash64();
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+    put(&mut batch, &foreign);
+    block_on(store.commit(batch)).unwrap();
+    let mut taken = 0;
+    loop {
+        match w.take(&q) {
+            Some(id) => {
+                assert_ne!(id, "w1000");
+                taken += 1;
+            }
+            None if w.matching.claim_page(&q) => block_on(w.matching.page(&store, &q)),
+            None => break,
+        }
+    }
+    assert_eq!(taken, 50);
+}
+
+#[test]
+fn queues_that_share_a_hash_share_nothing_else() {
+    let mut queues = queue::Queues::<Started>::new();
+    let (a, b) = (queue("a", false), queue("b", false));
+    let o = offer(&a, 1, 3, 1);
+    let row = o.key.clone();
+    queues.open(7, &a, Timestamp(0)).insert(Queued { offer: o, row }, 10);
+    assert!(queues.get(7, &b).is_none());
+    assert_eq!(queues.open(7, &b, Timestamp(0)).len(), 0);
+    assert_eq!(queues.get(7, &a).unwrap().len(), 1);
+    assert_eq!(queues.remove(7, &b).unwrap().name.name, "b");
+    assert!(queues.remove(7, &b).is_none());
+    queues.retain(|queue| queue.len() > 0);
+    assert_eq!(queues.with_hash(7).count(), 1);
 }
 
 /// The memory store's futures are ready at once.
