@@ -198,11 +198,8 @@ fn new_run(
     let execution_timeout = Span::from_api(request.workflow_execution_timeout.as_ref()).unwrap_or_default();
     // Rounded up to whole milliseconds.
     let expiration = execution_timeout.some().map(|timeout| Timestamp::from_millis(((cx.now + timeout).0 + 999_999).div_euclid(1_000_000)));
-    let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none() && signal.is_none()).then(|| Poller {
-        identity: request.identity.clone(),
-        request_id: request.request_id.clone(),
-        worker_version: None,
-    });
+    let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none() && signal.is_none())
+        .then(|| Poller { identity: request.identity.clone(), request_id: request.request_id.clone(), worker_version: None });
     let initiator =
         if request.cron_schedule.is_empty() { ContinueAsNewInitiator::Unspecified } else { ContinueAsNewInitiator::CronSchedule };
     let mut attributes = WorkflowExecutionStartedEventAttributes {

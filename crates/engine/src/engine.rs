@@ -28,6 +28,7 @@ use crate::{
 const POLL_STREAM: u64 = 1;
 const NAMESPACE_STREAM: u64 = 2;
 const PROCESS_STREAM: u64 = 3;
+const QUERY_STREAM: u64 = 4;
 
 /// A running engine. Clones are the same engine; it stops when [`Engine::shutdown`] is called or the last clone is dropped.
 #[derive(Clone)]
@@ -76,12 +77,12 @@ impl Engine {
             return Err(OpenError::Settings("inbox, batch and commits in flight must not be zero"));
         }
         let stats: Arc<Stats> = Arc::default();
-        let namespaces = Namespaces::open(store.clone()).await?;
+        let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let shared = Arc::new(Shared {
             matching: Matching::new(clock.clone(), stats.clone(), settings.queue_window_max),
-            queries: Queries::default(),
+            queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             inboxes,
             stopping: AtomicBool::new(false),

@@ -2,14 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use bytes::Bytes;
 use prost::Message;
 use sempre_core::{NamespaceId, NamespaceView, Refusal, Span, ids::Uuid};
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+
+use crate::Spawner;
 
 /// The number under which namespaces are committed; far from those of shards.
 const OWNER: u32 = u32::MAX;
@@ -43,6 +45,9 @@ pub(crate) struct NamespaceRecord {
     /// Name to `IndexedValueType`.
     #[prost(btree_map = "string, int32", tag = "8")]
     pub(crate) search_attributes: BTreeMap<String, i32>,
+    /// Counts registrations: tells which of two is older.
+    #[prost(uint64, tag = "9")]
+    pub(crate) number: u64,
 }
 
 impl NamespaceRecord {
@@ -78,31 +83,77 @@ struct Inner {
 /// See the module.
 pub(crate) struct Namespaces {
     store: Arc<dyn Store>,
-    inner: RwLock<Inner>,
+    spawner: Arc<dyn Spawner>,
+    inner: Arc<RwLock<Inner>>,
     /// One change at a time; holds the right to commit.
-    writer: Mutex<Fence>,
+    writer: Arc<Mutex<Writer>>,
+}
+
+struct Writer {
+    fence: Fence,
+    /// A commit has not been acknowledged: memory may lack what the store has.
+    doubt: bool,
+}
+
+async fn load(store: &dyn Store) -> Result<Inner, StoreError> {
+    let mut records = Vec::new();
+    for (key, row) in store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await? {
+        match NamespaceRecord::decode(row) {
+            Ok(record) => records.push(record),
+            Err(error) => tracing::error!(%error, key = ?key, "a namespace record is damaged"),
+        }
+    }
+    records.sort_by_key(|record| record.number);
+    let mut inner = Inner::default();
+    records.into_iter().for_each(|record| inner.put(record));
+    Ok(inner)
+}
+
+/// Writes a record, then shows it.
+async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, record: NamespaceRecord) -> Result<(), Refusal> {
+    let failed = || Refusal::Unavailable("the namespace could not be written".into());
+    let mut batch = CommitBatch::new(writer.fence);
+    batch.put(Table::Namespace, &record.id, &record.encode_to_vec());
+    if let Err(error) = store.commit(batch).await {
+        tracing::warn!(%error, "a namespace could not be written");
+        writer.doubt = true;
+        settle(store, inner, writer).await?;
+        let inner = inner.read().unwrap_or_else(PoisonError::into_inner);
+        return inner.by_id.get(&record.namespace_id()).filter(|n| n.record == record).map(drop).ok_or_else(failed);
+    }
+    inner.write().unwrap_or_else(PoisonError::into_inner).put(record);
+    Ok(())
+}
+
+/// After a commit in doubt: begins a new epoch and reads what the store has.
+async fn settle(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer) -> Result<(), Refusal> {
+    if !writer.doubt {
+        return Ok(());
+    }
+    let reload = async {
+        let epoch = store.acquire(OWNER).await?;
+        Ok::<_, StoreError>((epoch, load(store).await?))
+    };
+    let (epoch, loaded) = reload.await.map_err(|error| {
+        tracing::warn!(%error, "namespaces could not be read again");
+        Refusal::Unavailable("the namespace could not be written".into())
+    })?;
+    *inner.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
+    Ok(())
 }
 
 impl Namespaces {
     /// Reads all namespaces.
-    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    pub(crate) async fn open(store: Arc<dyn Store>, spawner: Arc<dyn Spawner>) -> Result<Self, StoreError> {
         let epoch = store.acquire(OWNER).await?;
-        let mut inner = Inner::default();
-        for (key, row) in store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await? {
-            match NamespaceRecord::decode(row) {
-                Ok(record) => inner.put(record),
-                Err(error) => tracing::error!(%error, key = ?key, "a namespace record is damaged"),
-            }
-        }
-        Ok(Self { store, inner: RwLock::new(inner), writer: Mutex::new(Fence { shard: OWNER, epoch }) })
+        let inner = Arc::new(RwLock::new(load(&*store).await?));
+        let writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
+        Ok(Self { store, spawner, inner, writer: Arc::new(Mutex::new(writer)) })
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// By name, whatever its state.
@@ -167,12 +218,13 @@ impl Namespaces {
     }
 
     /// Adds a namespace.
-    pub(crate) async fn register(&self, record: NamespaceRecord) -> Result<(), Refusal> {
-        let mut fence = self.writer.lock().await;
+    pub(crate) async fn register(&self, mut record: NamespaceRecord) -> Result<(), Refusal> {
+        let writer = self.begin().await?;
         if self.read().by_name.contains_key(&record.name) {
             return Err(Refusal::NamespaceAlreadyExists(format!("Namespace \"{}\" already exists", record.name)));
         }
-        self.save(&mut fence, record).await
+        record.number = self.read().by_id.values().map(|n| n.record.number).max().unwrap_or_default() + 1;
+        self.save(writer, record).await
     }
 
     /// Changes a namespace; `change` sees the newest record.
@@ -181,42 +233,55 @@ impl Namespaces {
         id: NamespaceId,
         change: impl FnOnce(&mut NamespaceRecord) -> Result<(), Refusal>,
     ) -> Result<Arc<Namespace>, Refusal> {
-        let mut fence = self.writer.lock().await;
+        let writer = self.begin().await?;
         let gone = || Refusal::NamespaceNotFound(format!("{}", id));
         let mut record = self.by_id(id).ok_or_else(gone)?.record.clone();
         let before = record.clone();
         change(&mut record)?;
         if record != before {
-            self.save(&mut fence, record).await?;
+            self.save(writer, record).await?;
         }
         self.by_id(id).ok_or_else(gone)
     }
 
-    async fn save(&self, fence: &mut Fence, record: NamespaceRecord) -> Result<(), Refusal> {
-        let mut batch = CommitBatch::new(*fence);
-        batch.put(Table::Namespace, &record.id, &record.encode_to_vec());
-        if let Err(error) = self.store.commit(batch).await {
-            tracing::warn!(%error, "a namespace could not be written");
-            // The epoch is spent; the next change begins under a new one.
-            if let Ok(epoch) = self.store.acquire(OWNER).await {
-                fence.epoch = epoch;
-            }
-            return Err(Refusal::Unavailable("the namespace could not be written".into()));
-        }
-        self.write().put(record);
-        Ok(())
+    async fn begin(&self) -> Result<OwnedMutexGuard<Writer>, Refusal> {
+        let mut writer = self.writer.clone().lock_owned().await;
+        settle(&*self.store, &self.inner, &mut writer).await?;
+        Ok(writer)
+    }
+
+    /// Goes on when the caller leaves: between the commit and its effect in memory nothing may stop.
+    async fn save(&self, mut writer: OwnedMutexGuard<Writer>, record: NamespaceRecord) -> Result<(), Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let (store, inner) = (self.store.clone(), self.inner.clone());
+        let task = async move {
+            let result = write(&*store, &inner, &mut writer, record).await;
+            drop(writer);
+            // The caller may have left.
+            let _ = sender.send(result);
+        };
+        self.spawner.spawn("sempre namespace", Box::pin(task));
+        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable("the namespace could not be written".into())))
     }
 }
 
 impl Inner {
+    /// Two of one name: the first put keeps it; the other is known by its id only.
     fn put(&mut self, record: NamespaceRecord) {
         let namespace = Namespace::new(record);
-        if let Some(old) = self.by_id.insert(namespace.id(), namespace.clone())
-            && old.record.name != namespace.record.name
+        let (id, name) = (namespace.id(), &namespace.record.name);
+        if let Some(old) = self.by_id.insert(id, namespace.clone())
+            && old.record.name != *name
+            && self.by_name.get(&old.record.name).is_some_and(|n| n.id() == id)
         {
             self.by_name.remove(&old.record.name);
         }
-        self.by_name.insert(namespace.record.name.clone(), namespace);
+        match self.by_name.get(name) {
+            Some(first) if first.id() != id => {
+                tracing::warn!(name, kept = %first.id(), ignored = %id, "two namespaces have the same name");
+            }
+            _ => drop(self.by_name.insert(name.clone(), namespace)),
+        }
     }
 }
 
@@ -236,11 +301,70 @@ mod tests {
         }
     }
 
+    /// Runs tasks where they are spawned: the memory store never waits.
+    struct AtOnce;
+
+    impl Spawner for AtOnce {
+        fn spawn(&self, _: &'static str, task: futures::future::BoxFuture<'static, ()>) {
+            task.now_or_never().expect("the memory store never waits");
+        }
+    }
+
+    /// Keeps tasks until they are asked for.
+    #[derive(Default)]
+    struct Later(std::sync::Mutex<Vec<futures::future::BoxFuture<'static, ()>>>);
+
+    impl Spawner for Later {
+        fn spawn(&self, _: &'static str, task: futures::future::BoxFuture<'static, ()>) {
+            self.0.lock().unwrap().push(task);
+        }
+    }
+
+    #[test]
+    fn a_change_whose_caller_leaves_is_carried_out_before_the_next() {
+        let later = Arc::new(Later::default());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let namespaces = Namespaces::open(store, later.clone()).now_or_never().unwrap().unwrap();
+        assert!(namespaces.register(record(1, "a")).now_or_never().is_none());
+        let mut again = std::pin::pin!(namespaces.register(record(2, "a")));
+        assert!(again.as_mut().now_or_never().is_none(), "the first is not done yet");
+        let task = later.0.lock().unwrap().pop().unwrap();
+        task.now_or_never().unwrap();
+        assert!(matches!(again.now_or_never(), Some(Err(Refusal::NamespaceAlreadyExists(_)))));
+        assert_eq!(namespaces.find("a").unwrap().id(), record(1, "a").namespace_id());
+    }
+
+    #[test]
+    fn of_two_with_one_name_the_older_keeps_it() {
+        let all = async {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let mut batch = CommitBatch::new(Fence { shard: 0, epoch: store.acquire(0).await.unwrap() });
+            for (id, number) in [(1, 8), (2, 7), (3, 9)] {
+                let record = NamespaceRecord { number, ..record(id, "a") };
+                batch.put(Table::Namespace, &record.id, &record.encode_to_vec());
+            }
+            store.commit(batch).await.unwrap();
+            let namespaces = Namespaces::open(store, Arc::new(AtOnce)).await.unwrap();
+            let id = |n| record(n, "a").namespace_id();
+            assert_eq!(namespaces.find("a").unwrap().id(), id(2));
+            namespaces
+                .update(id(3), |r| {
+                    r.name = "b".into();
+                    Ok(())
+                })
+                .await
+                .unwrap();
+            assert_eq!((namespaces.find("a").unwrap().id(), namespaces.find("b").unwrap().id()), (id(2), id(3)));
+            assert_eq!(namespaces.by_id(id(1)).unwrap().id(), id(1), "its runs go on");
+        };
+        all.now_or_never().expect("the memory store never waits");
+    }
+
     #[test]
     fn register_find_rename_and_reopen() {
         let all = async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let namespaces = Namespaces::open(store.clone()).await.unwrap();
+            let namespaces = Namespaces::open(store.clone(), Arc::new(AtOnce)).await.unwrap();
             namespaces.register(record(1, "a")).await.unwrap();
             let again = namespaces.register(record(2, "a")).await;
             assert_eq!(again, Err(Refusal::NamespaceAlreadyExists("Namespace \"a\" already exists".into())));
@@ -257,7 +381,7 @@ mod tests {
             assert!(matches!(namespaces.usable("b"), Err(Refusal::NamespaceInvalidState { state: "Deleted", .. })));
             assert_eq!(namespaces.find("").unwrap_err(), Refusal::invalid("Namespace not set on request."));
             drop(namespaces);
-            let reopened = Namespaces::open(store).await.unwrap();
+            let reopened = Namespaces::open(store, Arc::new(AtOnce)).await.unwrap();
             assert_eq!(reopened.find("b").unwrap().id(), id);
             assert!(reopened.list("", 10, false).is_empty());
             assert_eq!(reopened.list("", 10, true).len(), 1);

@@ -54,7 +54,7 @@ impl Engine {
             return Err(Refusal::invalid(text::BLOB_TOO_LARGE));
         }
         let until = deadline.unwrap_or(self.now() + WAIT_DEFAULT);
-        let mut asker = self.shared.queries.ask();
+        let mut asker = self.shared.queries.ask(namespace.id());
         let input = Input::Query { id: asker.id, query: Box::new(query), reject_condition: request.query_reject_condition };
         let (run, reply, _) = self.shared.apply(workflow.clone(), run, input).await?;
         let key = RunKey { workflow, run };
@@ -159,7 +159,7 @@ impl Engine {
         } else {
             Err(Refusal::QueryFailed { message: request.error_message, failure: request.failure.map(Box::new) })
         };
-        if token.process == self.process() && self.shared.queries.resolve(token.query, Outcome::Answer(answer)) {
+        if token.process == self.process() && self.shared.queries.answer(token.query, token.namespace(), answer) {
             return Ok(RespondQueryTaskCompletedResponse::default());
         }
         Err(Refusal::not_found("query task not found, or already expired"))

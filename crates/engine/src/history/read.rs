@@ -188,6 +188,11 @@ impl Shared {
 
     /// A later page of a task's history.
     async fn task_page(&self, run: RunKey, token: &HistoryToken, limit: PageLimit) -> Result<GetWorkflowExecutionHistoryResponse, Refusal> {
+        // The shard knows the run by its whole key; rows in the store are found without the workflow's.
+        let (_, view) = self.view(&run.workflow, Some(run.run), ViewRequest::default()).await?;
+        if token.next > token.task_end || token.task_end > view.next_event_id {
+            return Err(Refusal::invalid("Invalid NextPageToken."));
+        }
         let page = self.read_page(&run, token.next, token.task_end, limit).await?;
         let complete = page.is_complete();
         let next = page.next;

@@ -52,7 +52,7 @@ impl HistoryToken {
         if bytes.is_empty() {
             return Ok(None);
         }
-        let token = Self::decode(bytes.clone()).ok().filter(|t| t.magic == MAGIC && t.run_id.len() == 16 && t.next >= 0);
+        let token = Self::decode(bytes.clone()).ok().filter(|t| t.magic == MAGIC && t.run_id.len() == 16 && t.next >= 1);
         token.map(Some).ok_or_else(|| Refusal::invalid("Invalid NextPageToken."))
     }
 }
@@ -68,5 +68,8 @@ mod tests {
         assert_eq!(HistoryToken::parse(&Bytes::new()), Ok(None));
         assert_eq!(HistoryToken::parse(&Bytes::from_static(b"junk")), Err(Refusal::invalid("Invalid NextPageToken.")));
         assert!(HistoryToken::parse(&Bytes::from_static(b"\x18\x03")).is_err());
+        for next in [i64::MIN, -1, 0] {
+            assert!(HistoryToken::parse(&HistoryToken::new(RunId(Uuid([7; 16])), next).to_bytes()).is_err());
+        }
     }
 }

@@ -1,11 +1,8 @@
 //! Queries that wait for an answer: who asked, and what a worker is given.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -18,6 +15,8 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
+use crate::ids::SeededIds;
+
 /// What a query came to.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -27,36 +26,60 @@ pub(crate) enum Outcome {
     Direct(Box<QueryRoute>),
 }
 
-type Askers = Arc<Mutex<HashMap<u64, oneshot::Sender<Outcome>>>>;
+/// Who waits, and in which namespace.
+#[derive(Debug)]
+struct Listener {
+    namespace: NamespaceId,
+    sender: oneshot::Sender<Outcome>,
+}
 
-fn lock(askers: &Askers) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Outcome>>> {
+type Askers = Arc<Mutex<HashMap<u64, Listener>>>;
+
+fn lock(askers: &Askers) -> MutexGuard<'_, HashMap<u64, Listener>> {
     askers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The queries of this process that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queries {
     askers: Askers,
-    last_id: AtomicU64,
+    ids: Mutex<SeededIds>,
 }
 
 impl Queries {
-    /// A new question; forgotten when the guard is dropped.
-    pub(crate) fn ask(&self) -> Asker {
-        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        Asker { id, receiver: self.listen(id), askers: self.askers.clone() }
+    pub(crate) fn new(ids: SeededIds) -> Self {
+        Self { askers: Askers::default(), ids: Mutex::new(ids) }
     }
 
-    fn listen(&self, id: u64) -> oneshot::Receiver<Outcome> {
+    /// A new question in a namespace; forgotten when the guard is dropped.
+    pub(crate) fn ask(&self, namespace: NamespaceId) -> Asker {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.askers).insert(id, sender);
-        receiver
+        let mut askers = lock(&self.askers);
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        // No counter: what one worker is given says nothing about what others are given.
+        let id = loop {
+            let id = ids.next_u64();
+            if !askers.contains_key(&id) {
+                break id;
+            }
+        };
+        askers.insert(id, Listener { namespace, sender });
+        Asker { id, namespace, receiver, askers: self.askers.clone() }
     }
 
     /// Tells the asker. False when nobody waits any more.
     pub(crate) fn resolve(&self, id: u64, outcome: Outcome) -> bool {
         let asker = lock(&self.askers).remove(&id);
-        asker.is_some_and(|asker| asker.send(outcome).is_ok())
+        asker.is_some_and(|asker| asker.sender.send(outcome).is_ok())
+    }
+
+    /// A worker's answer. False when nobody in its namespace waits for it.
+    pub(crate) fn answer(&self, id: u64, namespace: NamespaceId, answer: Result<Option<Payloads>, Refusal>) -> bool {
+        let asker = match lock(&self.askers).entry(id) {
+            Entry::Occupied(asker) if asker.get().namespace == namespace => asker.remove(),
+            _ => return false,
+        };
+        asker.sender.send(Outcome::Answer(answer)).is_ok()
     }
 }
 
@@ -64,6 +87,7 @@ impl Queries {
 #[derive(Debug)]
 pub(crate) struct Asker {
     pub(crate) id: u64,
+    namespace: NamespaceId,
     receiver: oneshot::Receiver<Outcome>,
     askers: Askers,
 }
@@ -77,7 +101,7 @@ impl Asker {
     /// Waits anew under the same id, after an outcome that was not the last.
     pub(crate) fn listen_again(&mut self) {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.askers).insert(self.id, sender);
+        lock(&self.askers).insert(self.id, Listener { namespace: self.namespace, sender });
         self.receiver = receiver;
     }
 
@@ -115,7 +139,7 @@ impl QueryTask {
 
     /// The asker still waits.
     pub(crate) fn is_wanted(&self) -> bool {
-        lock(&self.askers).get(&self.id).is_some_and(|asker| !asker.is_closed())
+        lock(&self.askers).get(&self.id).is_some_and(|asker| !asker.sender.is_closed())
     }
 }
 
@@ -151,5 +175,24 @@ impl QueryToken {
 
     pub(crate) fn to_bytes(&self) -> Bytes {
         self.encode_to_vec().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_namespace_that_asked_can_answer() {
+        let queries = Queries::new(SeededIds::new(1, 1));
+        let (own, other) = (NamespaceId(Uuid([1; 16])), NamespaceId(Uuid([2; 16])));
+        let (asker, next) = (queries.ask(own), queries.ask(own));
+        assert!(asker.id.abs_diff(next.id) > 1);
+        assert!(!queries.answer(asker.id, other, Ok(None)));
+        assert!(queries.answer(asker.id, own, Ok(None)));
+        assert!(!queries.answer(asker.id, own, Ok(None)), "once");
+        let id = next.id;
+        drop(next);
+        assert!(!queries.answer(id, own, Ok(None)));
     }
 }
