@@ -114,14 +114,16 @@ async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, re
     let failed = || Refusal::Unavailable("the namespace could not be written".into());
     let mut batch = CommitBatch::new(writer.fence);
     batch.put(Table::Namespace, &record.id, &record.encode_to_vec());
+    // Until memory has it too, should this task end half-way.
+    writer.doubt = true;
     if let Err(error) = store.commit(batch).await {
         tracing::warn!(%error, "a namespace could not be written");
-        writer.doubt = true;
         settle(store, inner, writer).await?;
         let inner = inner.read().unwrap_or_else(PoisonError::into_inner);
         return inner.by_id.get(&record.namespace_id()).filter(|n| n.record == record).map(drop).ok_or_else(failed);
     }
     inner.write().unwrap_or_else(PoisonError::into_inner).put(record);
+    writer.doubt = false;
     Ok(())
 }
 

@@ -23,6 +23,20 @@ async fn a_refused_commit_changes_nothing_and_the_shard_goes_on() {
 }
 
 #[tokio::test]
+async fn a_namespace_whose_commit_is_in_doubt_is_read_again() {
+    let mut w = world().await;
+    w.store.doubt.store(1, SeqCst);
+    w.engine.ensure_namespace("other", sempre_core::Span::seconds(24 * 3600)).await.unwrap();
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.engine.ensure_namespace("third", sempre_core::Span::seconds(24 * 3600)).await);
+    w.engine.ensure_namespace("third", sempre_core::Span::seconds(24 * 3600)).await.unwrap();
+    assert_eq!(w.store.rows(sempre_store::Table::Namespace).len(), 3);
+    w.reopen().await;
+    w.engine.ensure_namespace("other", sempre_core::Span::seconds(24 * 3600)).await.unwrap();
+    assert_eq!(w.store.rows(sempre_store::Table::Namespace).len(), 3);
+}
+
+#[tokio::test]
 async fn a_commit_in_doubt_is_read_again() {
     let w = world().await;
     w.store.doubt.store(1, SeqCst);

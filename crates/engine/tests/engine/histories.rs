@@ -2,7 +2,7 @@ use sempre_api::{
     History,
     v1::{enums::HistoryEventFilterType, history::HistoryEvent, workflowservice::*},
 };
-use sempre_core::{Refusal, Span};
+use sempre_core::{NamespaceId, Refusal, Span, WorkflowKey, ids::Uuid};
 use sempre_engine::HistoryReader;
 
 use crate::support::*;
@@ -32,6 +32,16 @@ async fn pages_follow_each_other_and_a_task_token_is_good_for_them_too() {
     let mut all = events(task.history);
     assert_eq!(all.len(), 256);
     let mut token = task.next_page_token;
+    // Rows are found by slot and run id: another workflow of the same slot must not lead to them.
+    let described = DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    let namespace = soon(w.engine.describe_namespace(described)).await.unwrap().namespace_info.unwrap().id;
+    let namespace = NamespaceId(Uuid::parse(&namespace).unwrap());
+    let key = |workflow_id: String| WorkflowKey { namespace, workflow_id };
+    let neighbour = (0..).map(|n| key(format!("b{n}"))).find(|b| b.slot() == key("a".into()).slot()).unwrap().workflow_id;
+    w.start(&neighbour).await;
+    let foreign = GetWorkflowExecutionHistoryRequest { next_page_token: token.clone(), ..history_request(&neighbour) };
+    let refused = soon(w.engine.get_history(foreign, HistoryReader::default(), None)).await.unwrap_err();
+    assert_eq!(refused, Refusal::not_found("workflow execution not found"));
     while !token.is_empty() {
         let page = read(&w, GetWorkflowExecutionHistoryRequest { next_page_token: token, ..history_request("a") }).await;
         all.extend(events(page.history));
