@@ -102,7 +102,8 @@ impl Fields {
 
     fn next(&self, zone: &TimeZone, after: Timestamp) -> Result<Option<Timestamp>, InvalidCron> {
         let from = jiff::Timestamp::from_second(after.0.div_euclid(NANOS)).map_err(|_| InvalidCron)?;
-        let mut date = zone.to_datetime(from).date();
+        let from = zone.to_datetime(from);
+        let mut date = from.date();
         let last_year = date.year().saturating_add(YEARS_MAX);
         while date.year() <= last_year {
             if self.months & 1 << date.month() == 0 {
@@ -110,8 +111,10 @@ impl Fields {
                 date = first;
                 continue;
             }
+            // Clocks are put back by two hours at most: what is earlier by more has passed.
+            let first_hour = if date == from.date() { (from.hour() - 2).max(0) } else { 0 };
             if self.day_matches(date)
-                && let Some(at) = self.first_of_day(zone, date, after)
+                && let Some(at) = self.first_of_day(zone, date, first_hour, after)
             {
                 return Ok(Some(at));
             }
@@ -121,10 +124,10 @@ impl Fields {
         Ok(None)
     }
 
-    /// The earliest instant of this local day that matches and is after `after`.
-    fn first_of_day(&self, zone: &TimeZone, date: Date, after: Timestamp) -> Option<Timestamp> {
+    /// The earliest instant of this local day, from an hour on, that matches and is after `after`.
+    fn first_of_day(&self, zone: &TimeZone, date: Date, first_hour: i8, after: Timestamp) -> Option<Timestamp> {
         let mut best: Option<(Timestamp, i8)> = None;
-        for hour in (0..24i8).filter(|h| self.hours & 1 << h != 0) {
+        for hour in (first_hour..24).filter(|h| self.hours & 1 << h != 0) {
             // Clocks are put back by two hours at most: what comes later than that cannot be earlier.
             if best.is_some_and(|(_, found)| hour > found + 2) {
                 break;
