@@ -81,6 +81,10 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
+        if !launch.wrapper.is_empty() {
+            // A group of their own, so that the server ends with its wrapper.
+            std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        }
         let begun = Instant::now();
         let mut child = command.spawn()?;
         loop {
@@ -122,6 +126,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if !self.launch.wrapper.is_empty() {
+            let group = rustix::process::Pid::from_child(&self.child);
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
         // Already ended is fine; there is nobody to tell about anything else.
         let _ = self.child.kill();
         let _ = self.child.wait();
