@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sempre_api::v1::history::{HistoryEvent, history_event::Attributes};
+use sempre_api::v1::{
+    common::WorkflowExecution,
+    history::{HistoryEvent, history_event::Attributes},
+    workflowservice::DescribeWorkflowExecutionRequest,
+};
 use sempre_bench::api::{self, Client};
 
 use crate::{
@@ -21,7 +25,27 @@ pub(crate) async fn acknowledged(client: &Client, ledger: &Ledger, workflows: &[
         let events = api::history(&mut client.clone(), &id, &run_id)
             .await
             .map_err(|status| format!("{id}: the acknowledged run {run_id} cannot be read: {status}"))?;
+        heartbeat_kept(client, &known, &id, &run_id).await?;
         check(&known, &events).map_err(|problem| format!("{id} run {run_id}: {problem}\n{}", listing(&events)))?;
+    }
+    Ok(())
+}
+
+/// A pending activity still has the last acknowledged heartbeat, or a later one.
+async fn heartbeat_kept(client: &Client, known: &Known, id: &str, run_id: &str) -> Result<(), Failure> {
+    if known.heartbeat == 0 {
+        return Ok(());
+    }
+    let request = DescribeWorkflowExecutionRequest {
+        namespace: api::NAMESPACE.into(),
+        execution: Some(WorkflowExecution { workflow_id: id.into(), run_id: run_id.into() }),
+    };
+    let described = client.clone().describe_workflow_execution(request).await?.into_inner();
+    for activity in described.pending_activities {
+        let kept: u64 = api::text(activity.heartbeat_details.as_ref()).parse().unwrap_or(0);
+        if kept < known.heartbeat {
+            return Err(format!("{id}: heartbeat {} was acknowledged, {kept} is kept", known.heartbeat).into());
+        }
     }
     Ok(())
 }
