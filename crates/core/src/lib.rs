@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod activity;
+pub mod audit;
 mod cancel;
 mod child;
 mod close;

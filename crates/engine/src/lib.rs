@@ -7,12 +7,14 @@
 //! - **matching** brings offers and pollers together, in the same transition where it can (`matching`);
 //! - **history** reads cut pages out of stored frames and wait for new events (`history`);
 //! - **namespaces** are few, durable and all in memory (`namespaces`);
-//! - **recovery** reads what the last process owed.
+//! - **recovery** reads what the last process owed;
+//! - **check** holds a store at rest against itself: rows against histories.
 //!
 //! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
 //! no status code in here: refusals are core's, `server` translates them.
 
 mod calls;
+pub mod check;
 mod clock;
 pub mod cron;
 mod engine;

@@ -4,6 +4,7 @@
 mod support;
 
 mod activities;
+mod checks;
 mod children;
 mod failures;
 mod histories;

@@ -19,7 +19,10 @@ use sempre_api::v1::{
     workflowservice::*,
 };
 use sempre_core::{Refusal, RunId, Span, Timestamp};
-use sempre_engine::{Clock, Engine, HistoryReader, Settings, Spawner};
+use sempre_engine::{
+    Clock, Engine, HistoryReader, Settings, Spawner,
+    check::{self, Counts, News},
+};
 use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
 use tokio::sync::oneshot;
 
@@ -70,7 +73,7 @@ impl Spawner for Tasks {
 
 /// A memory store that outlives its engine, and can be told to fail.
 pub(crate) struct TestStore {
-    inner: MemoryStore,
+    pub(crate) inner: MemoryStore,
     /// Commits to refuse.
     pub(crate) refuse: AtomicUsize,
     /// Acquisitions to refuse, because the disk is full.
@@ -230,6 +233,27 @@ pub(crate) async fn world_with(settings: Settings) -> World {
     let engine = Engine::open(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone()).await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
     World { engine, clock, store, settings }
+}
+
+impl Drop for World {
+    /// At any moment the store holds what one commit left: what no test looks at must be right too.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(problems(&self.store.inner).1, [""; 0], "the store does not hold together");
+        }
+    }
+}
+
+/// What a check of the store counts and finds.
+pub(crate) fn problems(store: &MemoryStore) -> (Counts, Vec<String>) {
+    let mut found = Vec::new();
+    let mut tell = |news: News<'_>| {
+        if let News::Problem(problem) = news {
+            found.push(problem.to_string());
+        }
+    };
+    let counts = check::check(store, &mut tell).now_or_never().unwrap().unwrap();
+    (counts, found)
 }
 
 impl World {

@@ -6,6 +6,7 @@ mod network;
 mod serve;
 mod start;
 mod start_dev;
+mod store;
 mod version;
 
 use std::{ffi::OsString, fmt, process::ExitCode};
@@ -26,6 +27,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     let result = match cli.command {
         Command::Server { command: ServerCommand::StartDev(options) } => start_dev::run(*options),
         Command::Server { command: ServerCommand::Start(options) } => start::run(options),
+        Command::Store { command } => store::run(command),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -59,6 +61,12 @@ enum Command {
     Server {
         #[command(subcommand)]
         command: ServerCommand,
+    },
+    /// Look at the data of a server that is not running
+    #[command(arg_required_else_help = true)]
+    Store {
+        #[command(subcommand)]
+        command: store::StoreCommand,
     },
     /// List which calls of the Temporal API are built and which are not
     ApiCoverage(api_coverage::Options),

@@ -32,7 +32,13 @@ fn coverage_as_text_and_json() {
 
 #[test]
 fn every_command_has_help() {
-    for args in [&["--help"][..], &["server", "--help"], &["server", "start", "--help"], &["server", "start-dev", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["server", "--help"],
+        &["store", "check", "--help"],
+        &["server", "start", "--help"],
+        &["server", "start-dev", "--help"],
+    ] {
         assert!(printed(args).contains("Usage: sempre"), "{args:?}");
     }
 }

@@ -3,4 +3,5 @@
 mod commands;
 mod failures;
 mod lifecycle;
+mod store_check;
 mod support;

@@ -1,0 +1,156 @@
+//! The check of a store at rest. Every other test of the engine ends with it, too ([`World`]'s drop).
+
+use bytes::Bytes;
+use prost::Message;
+use sempre_api::v1::command::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes};
+use sempre_api::v1::{common::ActivityType, enums::CommandType};
+use sempre_core::{Span, keys, state::rows::MainRow, transition::CurrentRecord};
+use sempre_store::{CommitBatch, Fence, Store, Table, memory::MemoryStore};
+
+use crate::support::*;
+
+fn activity(id: &str) -> Command {
+    let attributes = ScheduleActivityTaskCommandAttributes {
+        activity_id: id.into(),
+        activity_type: Some(ActivityType { name: "Act".into() }),
+        task_queue: Some(queue()),
+        start_to_close_timeout: Some(Span::seconds(10).to_api()),
+        ..Default::default()
+    };
+    command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(Box::new(attributes)))
+}
+
+/// A copy of a world's store with one closed run and one that waits for a worker, an activity and a timer; the copy may
+/// be damaged.
+async fn copy() -> MemoryStore {
+    let w = world().await;
+    w.start("closed").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    w.start("open").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![activity("a"), timer("t", Span::seconds(60))]).await;
+    w.signal("open", "hello").await.unwrap();
+    w.settle().await;
+    let copy = MemoryStore::new();
+    for table in Table::ALL {
+        for (key, value) in w.store.rows(table) {
+            put(&copy, table, &key, Some(&value)).await;
+        }
+    }
+    copy
+}
+
+async fn put(store: &MemoryStore, table: Table, key: &[u8], value: Option<&[u8]>) {
+    let epoch = store.acquire(0).await.unwrap();
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
+    match value {
+        Some(value) => batch.put(table, key, value),
+        None => batch.delete(table, key),
+    }
+    store.commit(batch).await.unwrap();
+}
+
+async fn rows(store: &MemoryStore, table: Table) -> Vec<(Bytes, Bytes)> {
+    store.scan(table, &[], &[0xff; 40], usize::MAX).await.unwrap()
+}
+
+/// Changes the main rows of all runs.
+async fn change_main(store: &MemoryStore, change: impl Fn(&mut MainRow)) {
+    for (key, value) in rows(store, Table::State).await {
+        if keys::parse_state(&key).unwrap().0 == 2 {
+            let mut row = MainRow::decode(value).unwrap();
+            change(&mut row);
+            put(store, Table::State, &key, Some(&row.encode_to_vec())).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_healthy_store_has_no_problem_and_all_of_it_is_looked_at() {
+    let store = copy().await;
+    let (counts, found) = problems(&store);
+    assert_eq!(found, [""; 0]);
+    assert_eq!((counts.slots, counts.runs, counts.open), (1024, 2, 1));
+    // 5 of the closed run; 2 + 4 + signal and task of the open one.
+    assert_eq!((counts.events, counts.pointers, counts.offers, counts.deadlines), (5 + 8, 2, 2, 2));
+}
+
+#[tokio::test]
+async fn a_state_that_history_does_not_give_is_told_by_field() {
+    let store = copy().await;
+    change_main(&store, |row| row.derived.as_mut().unwrap().signal_count += 7).await;
+    let (counts, found) = problems(&store);
+    assert_eq!(counts.problems, 2);
+    assert!(
+        found.iter().any(|f| f.starts_with("run ") && f.ends_with("of \"open\": main.signal_count: stored 8, by history 1")),
+        "{found:?}"
+    );
+    assert!(found.iter().any(|f| f.ends_with("of \"closed\": main.signal_count: stored 7, by history 0")), "{found:?}");
+}
+
+#[tokio::test]
+async fn rows_that_are_missing_or_too_many_are_found() {
+    let store = copy().await;
+    for (key, _) in rows(&store, Table::Offer).await {
+        put(&store, Table::Offer, &key, None).await;
+    }
+    let (_, found) = problems(&store);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|f| f.contains(": offer: ") && f.ends_with("waits for a worker with 0 offer rows of its own and 0 others")));
+
+    let store = copy().await;
+    for (key, _) in rows(&store, Table::Deadline).await {
+        put(&store, Table::Deadline, &key, None).await;
+    }
+    let (_, found) = problems(&store);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|f| f.contains(": deadline: wants to be woken at ")));
+
+    // Without their state rows, what is left of the runs belongs to nobody.
+    let store = copy().await;
+    for (key, _) in rows(&store, Table::State).await {
+        put(&store, Table::State, &key, None).await;
+    }
+    let (counts, found) = problems(&store);
+    assert_eq!(counts.runs, 0);
+    for (what, times) in [
+        (": events: history without a run", 2),
+        ("is offered in 1 rows", 2),
+        ("to wake it, but no such run", 2),
+        ("is the current run, but", 2),
+    ] {
+        assert_eq!(found.iter().filter(|f| f.contains(what)).count(), times, "{what}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_pointer_that_says_something_else_is_found() {
+    let store = copy().await;
+    for (key, value) in rows(&store, Table::Current).await {
+        let mut record = CurrentRecord::decode(value).unwrap();
+        record.status = 6;
+        put(&store, Table::Current, &key, Some(&record.encode_to_vec())).await;
+    }
+    let (_, found) = problems(&store);
+    assert_eq!(found.iter().filter(|f| f.contains(": current: the pointer says (6, ")).count(), 2, "{found:?}");
+}
+
+#[tokio::test]
+async fn damaged_history_is_found_and_nothing_is_concluded_from_it() {
+    let store = copy().await;
+    let history = rows(&store, Table::History).await;
+    let (key, value) = history.iter().max_by_key(|(_, value)| value.len()).unwrap();
+    put(&store, Table::History, key, Some(&value[..value.len() - 3])).await;
+    let (_, found) = problems(&store);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(": events: history behind event "), "{found:?}");
+
+    // A row in the middle is gone.
+    let store = copy().await;
+    let (key, _) = rows(&store, Table::History).await.into_iter().find(|(key, _)| key.ends_with(&[0, 0, 0, 4])).unwrap();
+    put(&store, Table::History, &key, None).await;
+    let (_, found) = problems(&store);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains(": events: event 4 is missing"), "{found:?}");
+}

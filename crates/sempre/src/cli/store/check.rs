@@ -1,0 +1,120 @@
+//! `sempre store check`: holds a data folder against itself, run by run.
+//!
+//! Nothing in the folder changes, except that reading it takes its lock, as a server does.
+#![expect(clippy::disallowed_methods, reason = "progress is told by the wall clock; nothing is decided by it")]
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use sempre_engine::check::{self, Counts, News};
+use sempre_store::embedded::{EmbeddedOptions, EmbeddedStore};
+use serde_json::json;
+
+use crate::cli::Failure;
+
+/// Between two lines of progress: on a terminal, and elsewhere.
+const PROGRESS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Folder of the data; no server may be using it
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// Print JSON: one object per problem and one with the counts, a line each
+    #[arg(long)]
+    json: bool,
+    /// Print at most this many problems; all are counted
+    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    problems_max: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let folder = options.folder.display();
+    if !options.folder.join("FORMAT").is_file() {
+        return Err(Failure::new(format_args!("{folder} is not a data folder. Nothing was changed")));
+    }
+    // Dropped, not closed: what a close would write is left to the next server.
+    let store = EmbeddedStore::open(&options.folder, EmbeddedOptions::default()).map_err(Failure::new)?;
+    let mut teller = Teller::new(options);
+    let counts = futures::executor::block_on(check::check(&store, &mut |news| teller.tell(&news))).map_err(Failure::new)?;
+    teller.end(&counts);
+    match counts.problems {
+        0 => Ok(()),
+        1 => Err(Failure::new(format_args!("{folder} has 1 problem"))),
+        problems => Err(Failure::new(format_args!("{folder} has {problems} problems"))),
+    }
+}
+
+struct Teller<'a> {
+    options: &'a Options,
+    began: Instant,
+    told: Instant,
+    every: Duration,
+    /// Looking at the clock for each run would cost more than the run.
+    runs: u64,
+    problems: u64,
+}
+
+impl<'a> Teller<'a> {
+    fn new(options: &'a Options) -> Self {
+        let every = PROGRESS[usize::from(!std::io::stderr().is_terminal())];
+        let now = Instant::now();
+        Self { options, began: now, told: now, every, runs: 0, problems: 0 }
+    }
+
+    fn tell(&mut self, news: &News<'_>) {
+        match news {
+            News::Problem(problem) => {
+                self.problems += 1;
+                if self.problems > self.options.problems_max {
+                    return;
+                }
+                if self.options.json {
+                    let run = problem.run.map(|run| run.to_string());
+                    let (what, detail) = (&problem.finding.what, &problem.finding.detail);
+                    println!(
+                        "{}",
+                        json!({ "slot": problem.slot, "workflow_id": problem.workflow_id, "run_id": run, "what": what, "detail": detail })
+                    );
+                } else {
+                    println!("{problem}");
+                }
+            }
+            News::Run(counts) => {
+                self.runs += 1;
+                if self.runs.is_multiple_of(256) && self.told.elapsed() >= self.every {
+                    self.told = Instant::now();
+                    // Progress that cannot be told harms nobody.
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "slot {} of {}: {} runs, {} events, {} problems",
+                        counts.slots,
+                        sempre_core::ids::SLOT_COUNT,
+                        counts.runs,
+                        counts.events,
+                        counts.problems
+                    );
+                }
+            }
+        }
+    }
+
+    fn end(&self, counts: &Counts) {
+        let Counts { runs, open, events, bytes, pointers, offers, deadlines, messages, problems, .. } = counts;
+        if self.options.json {
+            let counts = json!({
+                "runs": runs, "open": open, "events": events, "history_bytes": bytes, "pointers": pointers, "offers": offers,
+                "deadlines": deadlines, "messages": messages, "problems": problems,
+            });
+            println!("{counts}");
+            return;
+        }
+        println!("{runs} runs ({open} open), {events} events of {bytes} bytes rebuilt and compared");
+        println!("{pointers} current-run pointers, {offers} offers, {deadlines} deadlines, {messages} messages");
+        println!("{problems} problems, {:.1} s", self.began.elapsed().as_secs_f64());
+    }
+}

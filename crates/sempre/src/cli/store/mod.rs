@@ -1,0 +1,19 @@
+//! `sempre store …`: commands on the data folder of a server that is not running.
+
+mod check;
+
+use clap::Subcommand;
+
+use super::Failure;
+
+#[derive(Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Prove that everything stored of each workflow run follows from its history
+    Check(check::Options),
+}
+
+pub(crate) fn run(command: StoreCommand) -> Result<(), Failure> {
+    match command {
+        StoreCommand::Check(options) => check::run(&options),
+    }
+}
