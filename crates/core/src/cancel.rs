@@ -14,9 +14,7 @@ use crate::{
 pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) -> Result<Result<Reply, Refusal>, Refusal> {
     check_chain(step, &request.first_run_id)?;
     if request.source.is_none() && request.parent.is_none() {
-        validate::at_most(&request.request_id, "RequestId length exceeds limit.", step.cx.limits)?;
-        validate::at_most(&request.identity, "Identity length exceeds limit.", step.cx.limits)?;
-        validate::at_most(&request.reason, "Reason length exceeds limit.", step.cx.limits)?;
+        // As long as they like: the reason is what a person has to say.
         validate::links(&request.links)?;
     }
     if let Some(parent) = &request.parent {

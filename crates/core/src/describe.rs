@@ -2,16 +2,16 @@
 //!
 //! Search attributes are given by their stored names: the caller translates them to aliases.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use sempre_api::v1::{
     activity::ActivityOptions,
-    common::{Memo, SearchAttributes, WorkflowType},
-    enums::{PendingActivityState, PendingWorkflowTaskState, TaskQueueKind},
+    common::{Memo, Payload, SearchAttributes, WorkflowType},
+    enums::{EventType, PendingActivityState, PendingWorkflowTaskState, TaskQueueKind},
     taskqueue::TaskQueue,
     workflow::{
-        PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionConfig, WorkflowExecutionExtendedInfo,
-        WorkflowExecutionInfo,
+        PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
+        WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
     },
     workflowservice::DescribeWorkflowExecutionResponse,
 };
@@ -19,6 +19,7 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     state::{ActivityInfo, ActivityProgress},
+    task::problems,
 };
 
 impl Execution {
@@ -64,7 +65,7 @@ impl Execution {
             parent_execution: event.parent_workflow_execution.clone(),
             execution_time: Some(execution_time.to_api()),
             memo: Some(Memo { fields: fields.memo.clone() }),
-            search_attributes: Some(SearchAttributes { indexed_fields: fields.search.clone() }),
+            search_attributes: Some(SearchAttributes { indexed_fields: self.search_attributes() }),
             task_queue: start.task_queue().into(),
             state_transition_count: self.state.progress.main.transitions,
             history_size_bytes: main.history_size,
@@ -76,6 +77,15 @@ impl Execution {
         }
     }
 
+    /// The user's search attributes and those that the server sets beside history.
+    fn search_attributes(&self) -> BTreeMap<String, Payload> {
+        let mut fields = self.state.derived.attributes.search.clone();
+        if let Some(problem) = &self.state.progress.main.problem {
+            fields.insert(problems::SEARCH_ATTRIBUTE.into(), problems::payload(problem));
+        }
+        fields
+    }
+
     fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
         let derived = &self.state.derived;
         let start = &derived.start;
@@ -84,8 +94,21 @@ impl Execution {
             run_expiration_time: start.run_expiration().map(Timestamp::to_api),
             cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
             original_start_time: Some(start.time().to_api()),
+            request_id_infos: self.request_id_infos(),
             ..Default::default()
         }
+    }
+
+    /// The request ids that name this run, with the events that carry them.
+    fn request_id_infos(&self) -> BTreeMap<String, RequestIdInfo> {
+        let progress = &self.state.progress;
+        let info = |event_type, event_id, buffered| RequestIdInfo { event_type, event_id, buffered };
+        let started = (progress.main.start_request_id.clone(), info(EventType::WorkflowExecutionStarted as i32, 1, false));
+        let attached = self.state.derived.request_ids.iter();
+        let attached = attached.map(|(event_id, id)| (id.request_id.clone(), info(id.event_type, *event_id, false)));
+        let updated = EventType::WorkflowExecutionOptionsUpdated as i32;
+        let buffered = progress.buffer.attached_request_ids().map(|id| (id.into(), info(updated, 0, true)));
+        core::iter::once(started).chain(attached).chain(buffered).collect()
     }
 
     fn pending_activities(&self, now: Timestamp) -> Vec<PendingActivityInfo> {

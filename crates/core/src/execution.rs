@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, query, retry, signal,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, query, retry, signal, size,
     state::{State, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate, wake,
@@ -34,6 +34,7 @@ impl Execution {
     pub fn apply(&mut self, mut input: Input, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
         cut_failures(&mut input);
         let mut step = Step::new(self, cx);
+        step.begin = size::Begin::new(&step, &input);
         let reply = match input {
             Input::Signal(request) => signal::signal(&mut step, *request),
             Input::RequestCancel(request) => cancel::request_cancel(&mut step, *request),

@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod activity;
+mod attach;
 pub mod audit;
 mod cancel;
 mod child;
@@ -32,6 +33,7 @@ mod query;
 pub mod refusal;
 pub mod retry;
 mod signal;
+mod size;
 pub mod start;
 pub mod state;
 mod step;

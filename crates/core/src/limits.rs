@@ -2,6 +2,9 @@
 
 use crate::Span;
 
+/// Request ids of later calls that a run remembers beside its own; the oldest is forgotten first (spec 09 §2.3).
+pub const ATTACHED_REQUEST_IDS_MAX: usize = 25;
+
 /// Bounds and waits that decide about runs. One value per namespace; tests set them low.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -15,6 +18,10 @@ pub struct Limits {
     pub history_size_max: usize,
     /// Events of a run's history (`limit.historyCount.error`).
     pub history_count_max: i64,
+    /// Bytes of a run's state (`limit.mutableStateSize.error`).
+    pub state_size_max: usize,
+    /// Bytes of history that one completed workflow task may write (`system.transactionSizeLimit`).
+    pub transaction_size_max: usize,
     /// Bytes of history from which continue-as-new is suggested.
     pub history_size_suggest: usize,
     /// Events from which continue-as-new is suggested (`limit.historyCount.suggestContinueAsNew`).
@@ -45,6 +52,9 @@ pub struct Limits {
     pub task_heartbeat_max: Span,
     /// Longest extra time given to late attempts of a failing task (`history.workflowTaskRetryMaxInterval`).
     pub task_retry_interval_max: Span,
+    /// Failures and timeouts of workflow tasks in a row from which they are reported; 0 = never
+    /// (`system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute`).
+    pub task_problems_reported: i32,
     /// Shortest time between runs of a continue-as-new chain (`history.workflowIdReuseMinimalInterval`).
     pub continue_as_new_interval_min: Span,
     /// Eager activities allowed (`system.enableActivityEagerExecution`).
@@ -63,6 +73,8 @@ impl Default for Limits {
             id_length_max: 1000,
             history_size_max: 50 << 20,
             history_count_max: 51_200,
+            state_size_max: 8 << 20,
+            transaction_size_max: 4 << 20,
             history_size_suggest: 4 << 20,
             history_count_suggest: 4096,
             pending_activities_max: 2000,
@@ -78,6 +90,7 @@ impl Default for Limits {
             task_timeout_max: Span::seconds(120),
             task_heartbeat_max: Span::seconds(30 * 60),
             task_retry_interval_max: Span::seconds(10 * 60),
+            task_problems_reported: 5,
             continue_as_new_interval_min: Span::seconds(1),
             eager_activities: true,
             eager_start: true,

@@ -4,16 +4,12 @@ use alloc::string::ToString;
 
 use prost::Message;
 use sempre_api::v1::{
-    common::{
-        Link,
-        link::{self, WorkflowEvent, workflow_event},
-    },
     enums::EventType,
     history::{HistoryEvent, WorkflowExecutionSignaledEventAttributes, history_event::Attributes},
     workflowservice::SignalWorkflowExecutionResponse,
 };
 
-use crate::{Refusal, Reply, input::SignalRequest, refusal::text, step::Step, task, validate};
+use crate::{Refusal, Reply, input::SignalRequest, refusal::text, start::request_link, step::Step, task, validate};
 
 /// Applies a signal, once per request id.
 pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<Result<Reply, Refusal>, Refusal> {
@@ -22,7 +18,8 @@ pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<
         validate::signal(&request.name, &request.request_id, &request.identity, request.input.as_ref(), limits)?;
         validate::links(&request.links)?;
     }
-    let link = request_link(step, &request.request_id, EventType::WorkflowExecutionSignaled);
+    let (key, run_id) = (&step.run.key.workflow, step.run.key.run.to_string());
+    let link = request_link(key, &run_id, &request.request_id, EventType::WorkflowExecutionSignaled, step.cx);
     let done = Ok(Ok(Reply::Signaled(SignalWorkflowExecutionResponse { link: Some(link) })));
     if !request.request_id.is_empty() && step.run.signal_ids.contains(&request.request_id) {
         return done;
@@ -71,28 +68,4 @@ pub(crate) fn record(step: &mut Step<'_, '_>, request: SignalRequest) {
         step.run.state.progress.main.first_task_at = 0;
     }
     task::schedule_if_needed(step);
-}
-
-/// A link to the event that a request id stands for.
-pub(crate) fn request_link(step: &Step<'_, '_>, request_id: &str, event_type: EventType) -> Link {
-    event_link(
-        step,
-        workflow_event::Reference::RequestIdRef(workflow_event::RequestIdReference {
-            request_id: request_id.to_string(),
-            event_type: event_type as i32,
-        }),
-    )
-}
-
-/// A link to one of this run's events.
-pub(crate) fn event_link(step: &Step<'_, '_>, reference: workflow_event::Reference) -> Link {
-    let key = &step.run.key;
-    Link {
-        variant: Some(link::Variant::WorkflowEvent(WorkflowEvent {
-            namespace: step.cx.namespace.name.clone(),
-            workflow_id: key.workflow.workflow_id.clone(),
-            run_id: key.run.to_string(),
-            reference: Some(reference),
-        })),
-    }
 }

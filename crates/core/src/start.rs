@@ -10,7 +10,7 @@ use alloc::{
 
 use bytes::Bytes;
 use sempre_api::v1::{
-    common::{Link, Payload, Payloads, link},
+    common::{Link, Payload, Payloads, link, link::workflow_event},
     enums::{ContinueAsNewInitiator, EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
     history::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     sdk::UserMetadata,
@@ -18,7 +18,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey, close,
+    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey, attach, close,
     input::{Poller, SignalRequest, TerminateRequest},
     retry, signal,
     state::{State, derived::is_nil},
@@ -50,6 +50,13 @@ pub struct StartOutcome {
     pub created: Option<Box<(Execution, Transition)>>,
 }
 
+impl StartOutcome {
+    /// An answer that made no run.
+    fn answer(response: StartWorkflowExecutionResponse, eager: Option<HistoryWindow>) -> Self {
+        Self { reply: Ok(Reply::Started { response: Box::new(response), eager }), existing: None, created: None }
+    }
+}
+
 /// A run about to be made.
 pub(crate) struct NewRun {
     /// Its key.
@@ -71,6 +78,9 @@ pub(crate) struct NewRun {
 }
 
 type EagerTask = (PollWorkflowTaskQueueResponse, HistoryWindow);
+
+/// Started event of a run's first task when nothing came between: Started, TaskScheduled, TaskStarted.
+const FIRST_TASK_STARTED_EVENT_ID: i64 = 3;
 
 /// Makes a run: event 1, the signal if any, the first task or its delay.
 pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transition, Option<EagerTask>) {
@@ -132,25 +142,36 @@ pub fn start(
         *request = child.request.clone();
     }
     request.continued_failure.iter_mut().for_each(retry::cut_causes);
-    validate::start(&mut request, cx)?;
+    match &mut signal {
+        Some(signal) => validate::signal_with_start(&mut request, signal, cx)?,
+        None => validate::start(&mut request, cx)?,
+    }
     let mut existing = None;
     if let Some(current) = current {
-        if !request.request_id.is_empty() && current.start_request_id == request.request_id {
-            let mut outcome = already_started_by_this_request(current, key, cx, signal.is_some());
+        let mut open = open;
+        if request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::TerminateExisting
+            && let Some(run) = open.as_deref_mut()
+            && let Some(signal) = signal.take()
+        {
+            return signal_existing(run, current, *signal, cx);
+        }
+        if current.start_request_id == request.request_id {
+            let eager = open.filter(|_| wants_eager(&request, cx)).and_then(|run| first_task_again(run, cx));
+            let mut outcome = already_started_by_this_request(current, key, cx, signal.as_deref(), eager);
             if let (Some(_), Ok(Reply::Started { response, .. })) = (&child_of, &mut outcome.reply) {
                 // A parent knows its child by the first run of the chain.
                 response.run_id.clone_from(&current.first_run_id);
             }
             return Ok(outcome);
         }
+        if current.attached_request_ids.contains(&request.request_id) {
+            let link = attach::link(key, &current.run().to_string(), &request.request_id, cx);
+            let response = StartWorkflowExecutionResponse { status: current.status, ..existing_response(current, link) };
+            return Ok(StartOutcome::answer(response, None));
+        }
         if let Some(run) = open {
-            if request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::TerminateExisting
-                && let Some(signal) = signal.take()
-            {
-                return signal_existing(run, current, *signal, cx);
-            }
             match request.workflow_id_conflict_policy() {
-                WorkflowIdConflictPolicy::UseExisting => return use_existing(run, current, &request, cx),
+                WorkflowIdConflictPolicy::UseExisting => return use_existing(run, current, *request, cx),
                 WorkflowIdConflictPolicy::TerminateExisting => {}
                 _ => return Err(already_running(current, key)),
             }
@@ -164,19 +185,24 @@ pub fn start(
         Some(run_in_the_way) => Some(terminate_existing(run_in_the_way, run, cx)?),
         None => None,
     };
+    let signal_request_id = signal.as_ref().map(|signal| signal.request_id.clone());
     let new = new_run(run, key, *request, signal, child_of, cx);
     let eager_asked = new.eager.is_some();
     let (execution, transition, eager) = create(new, cx);
     debug_assert!(!eager_asked || eager.is_some() || execution.state.progress.main.first_task_at != 0);
     let first_run_id = execution.first_run_id().into();
     let (eager_workflow_task, window) = eager.unzip();
+    let link = signal_request_id.map_or_else(
+        || started_link(key, &run.to_string(), cx),
+        |id| request_link(key, &run.to_string(), &id, EventType::WorkflowExecutionSignaled, cx),
+    );
     let response = StartWorkflowExecutionResponse {
         run_id: run.to_string(),
         first_execution_run_id: first_run_id,
         started: true,
         status: WorkflowExecutionStatus::Running as i32,
         eager_workflow_task,
-        link: Some(started_link(key, &run.to_string(), cx)),
+        link: Some(link),
     };
     Ok(StartOutcome {
         reply: Ok(Reply::Started { response: Box::new(response), eager: window }),
@@ -262,28 +288,52 @@ fn first_backoff(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> S
     close::next_cron(cx.cron, &request.cron_schedule, cx.now, cx.now).unwrap_or_default()
 }
 
-fn already_started_by_this_request(current: &CurrentRecord, key: &WorkflowKey, cx: &Context<'_>, signaled: bool) -> StartOutcome {
-    let response = StartWorkflowExecutionResponse {
-        run_id: current.run().to_string(),
-        first_execution_run_id: current.first_run_id.clone(),
-        started: !signaled,
-        status: current.status,
-        eager_workflow_task: None,
-        link: Some(started_link(key, &current.run().to_string(), cx)),
-    };
-    StartOutcome { reply: Ok(Reply::Started { response: Box::new(response), eager: None }), existing: None, created: None }
+/// The start may be answered with the first task at once (spec 01 §3.4).
+fn wants_eager(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> bool {
+    request.request_eager_execution && cx.limits.eager_start && first_backoff(request, cx).is_zero()
 }
 
-fn existing_response(current: &CurrentRecord, key: &WorkflowKey, cx: &Context<'_>) -> Reply {
+/// The first task, for a caller who asks again: only while it still is that task (spec 01 §3.3.1).
+fn first_task_again(run: &mut Execution, cx: &mut Context<'_>) -> Option<EagerTask> {
+    let task = run.state.progress.main.task.as_deref()?;
+    let first = task.started_event_id == FIRST_TASK_STARTED_EVENT_ID && task.attempt <= 1;
+    first.then(|| task::start::response(&Step::new(run, cx), false))
+}
+
+fn already_started_by_this_request(
+    current: &CurrentRecord,
+    key: &WorkflowKey,
+    cx: &Context<'_>,
+    signal: Option<&SignalRequest>,
+    eager: Option<EagerTask>,
+) -> StartOutcome {
+    let run_id = current.run().to_string();
+    let (eager_workflow_task, window) = eager.unzip();
+    let link = match signal {
+        Some(signal) => request_link(key, &run_id, &signal.request_id, EventType::WorkflowExecutionSignaled, cx),
+        None => started_link(key, &run_id, cx),
+    };
     let response = StartWorkflowExecutionResponse {
+        run_id,
+        first_execution_run_id: current.first_run_id.clone(),
+        started: signal.is_none(),
+        status: current.status,
+        eager_workflow_task,
+        link: Some(link),
+    };
+    StartOutcome::answer(response, window)
+}
+
+/// The answer to a call that found the run open and left it so.
+fn existing_response(current: &CurrentRecord, link: Link) -> StartWorkflowExecutionResponse {
+    StartWorkflowExecutionResponse {
         run_id: current.run().to_string(),
         first_execution_run_id: current.first_run_id.clone(),
         started: false,
         status: WorkflowExecutionStatus::Running as i32,
         eager_workflow_task: None,
-        link: Some(started_link(key, &current.run().to_string(), cx)),
-    };
-    Reply::Started { response: Box::new(response), eager: None }
+        link: Some(link),
+    }
 }
 
 fn signal_existing(
@@ -292,24 +342,27 @@ fn signal_existing(
     signal: SignalRequest,
     cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
-    let key = run.key.workflow.clone();
+    let (key, run_id) = (run.key.workflow.clone(), run.key.run.to_string());
+    let link = request_link(&key, &run_id, &signal.request_id, EventType::WorkflowExecutionSignaled, cx);
     let transition = run.apply(Input::Signal(Box::new(SignalRequest { with_start: true, ..signal })), cx)?;
-    Ok(StartOutcome { reply: Ok(existing_response(current, &key, cx)), existing: Some(transition), created: None })
+    Ok(StartOutcome { existing: Some(transition), ..StartOutcome::answer(existing_response(current, link), None) })
 }
 
 fn use_existing(
-    run: &Execution,
+    run: &mut Execution,
     current: &CurrentRecord,
-    request: &StartWorkflowExecutionRequest,
-    cx: &Context<'_>,
+    request: StartWorkflowExecutionRequest,
+    cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
-    let attaches =
-        request.on_conflict_options.as_ref().is_some_and(|o| o.attach_request_id || o.attach_completion_callbacks || o.attach_links);
-    if attaches {
-        return Err(Refusal::Unimplemented("on_conflict_options is not built yet".into()));
-    }
-    let reply = existing_response(current, &run.key.workflow, cx);
-    Ok(StartOutcome { reply: Ok(reply), existing: None, created: None })
+    let (key, run_id) = (run.key.workflow.clone(), run.key.run.to_string());
+    let Some(options) = request.on_conflict_options else {
+        let link = started_link(&key, &run_id, cx);
+        return Ok(StartOutcome::answer(existing_response(current, link), None));
+    };
+    let link =
+        if options.attach_request_id { attach::link(&key, &run_id, &request.request_id, cx) } else { started_link(&key, &run_id, cx) };
+    let transition = attach::attach(run, attach::Attached::new(request, options), cx)?;
+    Ok(StartOutcome { existing: Some(transition), ..StartOutcome::answer(existing_response(current, link), None) })
 }
 
 fn terminate_existing(run: &mut Execution, new: RunId, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
@@ -366,15 +419,23 @@ fn already_started(current: &CurrentRecord, message: String) -> Refusal {
 }
 
 fn started_link(key: &WorkflowKey, run_id: &str, cx: &Context<'_>) -> Link {
+    let started = workflow_event::EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted as i32 };
+    event_link(key, run_id, workflow_event::Reference::EventRef(started), cx)
+}
+
+/// A link to the event that a request id stands for (it may not have its event id yet).
+pub(crate) fn request_link(key: &WorkflowKey, run_id: &str, request_id: &str, event_type: EventType, cx: &Context<'_>) -> Link {
+    let reference = workflow_event::RequestIdReference { request_id: request_id.into(), event_type: event_type as i32 };
+    event_link(key, run_id, workflow_event::Reference::RequestIdRef(reference), cx)
+}
+
+fn event_link(key: &WorkflowKey, run_id: &str, reference: workflow_event::Reference, cx: &Context<'_>) -> Link {
     Link {
         variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent {
             namespace: cx.namespace.name.clone(),
             workflow_id: key.workflow_id.clone(),
             run_id: run_id.into(),
-            reference: Some(link::workflow_event::Reference::EventRef(link::workflow_event::EventReference {
-                event_id: 1,
-                event_type: EventType::WorkflowExecutionStarted as i32,
-            })),
+            reference: Some(reference),
         })),
     }
 }

@@ -13,7 +13,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Timestamp, Transition, deadline, event_type,
+    Context, Execution, Refusal, Reply, Timestamp, Transition, attach, deadline, event_type, size,
     state::{buffer::is_closing, rows::Kind},
     task,
     transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
@@ -34,12 +34,23 @@ pub(crate) struct Step<'r, 'c> {
     first_event_id: i64,
     changed: bool,
     lazy_deadline: bool,
+    /// Where it began, for [`size`].
+    pub(crate) begin: size::Begin,
 }
 
 impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn new(run: &'r mut Execution, cx: &'r mut Context<'c>) -> Self {
         let first_event_id = run.next_event_id().max(1);
-        Self { run, cx, out: Transition::default(), frames: BytesMut::new(), first_event_id, changed: false, lazy_deadline: false }
+        Self {
+            run,
+            cx,
+            out: Transition::default(),
+            frames: BytesMut::new(),
+            first_event_id,
+            changed: false,
+            lazy_deadline: false,
+            begin: size::Begin::default(),
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -218,17 +229,20 @@ impl<'r, 'c> Step<'r, 'c> {
             start_request_id: progress.main.start_request_id.clone(),
             first_run_id: derived.start.event().first_execution_run_id.clone(),
             start_time: derived.start.start_time,
+            attached_request_ids: attach::request_ids(&self.run.state),
         }
     }
 
     /// Ends the transition: flushes what may be flushed, enforces buffer limits, arms the deadline.
-    pub(crate) fn finish(mut self, reply: Result<Reply, Refusal>) -> Transition {
+    pub(crate) fn finish(mut self, mut reply: Result<Reply, Refusal>) -> Transition {
         if self.run.is_open() {
             task::enforce_buffer_limits(&mut self);
             if !self.task_started() {
                 self.flush();
             }
-            self.enforce_history_limits();
+            if let Some(refusal) = size::enforce(&mut self) {
+                reply = Err(refusal);
+            }
         }
         self.out.reply = reply;
         if self.changed {
@@ -249,20 +263,6 @@ impl<'r, 'c> Step<'r, 'c> {
             || self.out.delete_run
             || self.out.successor.is_some();
         self.out
-    }
-
-    /// A history over its limit ends the run, with the reason in its last event (spec 01 §2.5).
-    fn enforce_history_limits(&mut self) {
-        let (main, limits) = (&self.run.state.derived.main, self.cx.limits);
-        let reason = if main.history_size > limits.history_size_max as i64 {
-            "Workflow history size exceeds limit."
-        } else if main.next_event_id - 1 > limits.history_count_max {
-            "Workflow history count exceeds limit."
-        } else {
-            return;
-        };
-        task::force_close(self);
-        crate::close::terminate(self, reason.into(), None, task::SERVER_IDENTITY.into(), Vec::new());
     }
 
     fn arm(&mut self) {
@@ -295,8 +295,16 @@ impl<'r, 'c> Step<'r, 'c> {
         })
     }
 
+    /// Bytes of history written since.
+    pub(crate) fn written_since(&self, saved: &Saved) -> usize {
+        self.frames.len() - saved.frames
+    }
+
     /// Undoes everything since `saved`: events, offers, messages, state.
     pub(crate) fn restore(&mut self, saved: Saved) {
+        for (_, id) in self.run.state.dirty.signal_ids.iter().skip(saved.state.dirty.signal_ids.len()) {
+            self.run.signal_ids.remove(id);
+        }
         self.run.state = saved.state;
         self.frames.truncate(saved.frames);
         self.out.offers.truncate(saved.offers);

@@ -120,6 +120,9 @@ pub struct CurrentRecord {
     /// Start time, ns.
     #[prost(int64, tag = "5")]
     pub start_time: i64,
+    /// Request ids of starts that were answered with this run and attached to it (the newest of them).
+    #[prost(string, repeated, tag = "50")]
+    pub attached_request_ids: Vec<String>,
 }
 
 impl CurrentRecord {

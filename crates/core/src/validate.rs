@@ -14,7 +14,7 @@ use sempre_api::{
     Duration,
     v1::{
         command::ScheduleActivityTaskCommandAttributes,
-        common::{Link, Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes},
+        common::{Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes},
         enums::{TaskQueueKind, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
         sdk::UserMetadata,
         taskqueue::TaskQueue,
@@ -22,14 +22,16 @@ use sempre_api::{
     },
 };
 
+mod links;
+mod signal_with_start;
+
+pub use links::{LINK_BYTES_MAX, LINKS_MAX, links};
+pub use signal_with_start::signal_with_start;
+
 use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan};
 
 /// Bytes of a fairness key (spec 05 §5).
 pub const FAIRNESS_KEY_MAX: usize = 64;
-/// Links of one request (`frontend.maxlinksPerRequest`).
-pub const LINKS_MAX: usize = 10;
-/// Bytes of one link.
-pub const LINK_BYTES_MAX: usize = 4000;
 /// Bytes of `user_metadata.summary` (`limit.userMetadataSummarySize`).
 pub const SUMMARY_BYTES_MAX: usize = 400;
 /// Bytes of `user_metadata.details` (`limit.userMetadataDetailsSize`).
@@ -43,42 +45,36 @@ pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 << 10;
 /// Queue names of the server itself begin so.
 pub const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 
+/// A request that names no workflow id.
+pub const WORKFLOW_ID_NOT_SET: &str = "WorkflowId is not set on request.";
+/// A start without a workflow type.
+pub const WORKFLOW_TYPE_NOT_SET: &str = "WorkflowType is not set on request.";
 /// A memo over the limit.
 pub const MEMO_TOO_LARGE: &str = "Memo size exceeds limit.";
-/// A cron schedule that does not parse or never fires.
+/// A cron schedule that does not parse.
 pub const INVALID_CRON: &str = "invalid CronSchedule.";
+/// A cron schedule that never fires.
+pub const CRON_WITHOUT_TICK: &str = "invalid CronSchedule, no time can be found to satisfy the schedule";
 /// Any request with a time-skipping configuration.
 pub const TIME_SKIPPING_DISABLED: &str = "The Time-Skipping feature is not enabled for namespace.";
 
 /// Checks a start and brings it to its normal form: policies, retry policy, queue kind, timeouts and request
 /// id are as the run will have them (spec 01 §3.1, in its order).
-#[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
 pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
     let limits = cx.limits;
-    if request.workflow_id_conflict_policy() == WorkflowIdConflictPolicy::Unspecified {
-        let terminate = request.workflow_id_reuse_policy() == WorkflowIdReusePolicy::TerminateIfRunning;
-        if terminate {
-            request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
-            request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
-        } else {
-            request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::Fail);
-        }
-    }
-    if request.workflow_id_reuse_policy() == WorkflowIdReusePolicy::Unspecified {
-        request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
-    }
-    workflow_id(&request.workflow_id, limits)?;
+    default_policies(request, WorkflowIdConflictPolicy::Fail);
+    required(&request.workflow_id, WORKFLOW_ID_NOT_SET)?;
+    at_most(&request.workflow_id, "WorkflowId length exceeds limit.", limits)?;
     if let Some(policy) = &mut request.retry_policy {
         retry_policy(policy).map_err(Refusal::InvalidArgument)?;
     }
     start_delay(request)?;
     cron(&request.cron_schedule, cx.now, cx.cron).map_err(Refusal::invalid)?;
     let workflow_type = request.workflow_type.as_ref().map_or("", |t| &t.name);
-    required(workflow_type, "WorkflowType is not set on request.")?;
+    required(workflow_type, WORKFLOW_TYPE_NOT_SET)?;
     at_most(workflow_type, "WorkflowType length exceeds limit.", limits)?;
     task_queue(&mut request.task_queue, None, limits).map_err(Refusal::InvalidArgument)?;
-    workflow_timeouts(&request.workflow_execution_timeout, &mut request.workflow_run_timeout, &mut request.workflow_task_timeout, limits)
-        .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))?;
+    start_timeouts(request, limits)?;
     if request.request_id.is_empty() {
         request.request_id = cx.ids.uuid();
     }
@@ -94,6 +90,11 @@ pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) 
         return Err(Refusal::Unimplemented("completion callbacks are not supported".into()));
     }
     links(&request.links)?;
+    start_payloads(request, limits)
+}
+
+/// What is not built, and the sizes of what the user sends: the last checks of a start.
+fn start_payloads(request: &StartWorkflowExecutionRequest, limits: &Limits) -> Result<(), Refusal> {
     if request.time_skipping_config.is_some() {
         return Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into()));
     }
@@ -105,6 +106,22 @@ pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) 
     memo(request.memo.as_ref(), limits).map_err(Refusal::invalid)
 }
 
+/// Id policies that are left open (spec 01 §3.1.1); `conflict` is what the call does by default.
+#[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
+fn default_policies(request: &mut StartWorkflowExecutionRequest, conflict: WorkflowIdConflictPolicy) {
+    if request.workflow_id_conflict_policy() == WorkflowIdConflictPolicy::Unspecified {
+        if request.workflow_id_reuse_policy() == WorkflowIdReusePolicy::TerminateIfRunning {
+            request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
+            request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
+        } else {
+            request.set_workflow_id_conflict_policy(conflict);
+        }
+    }
+    if request.workflow_id_reuse_policy() == WorkflowIdReusePolicy::Unspecified {
+        request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
+    }
+}
+
 /// Checks the parts of a signal (spec 04 §2.1, 01 §4).
 pub fn signal(name: &str, request_id: &str, identity: &str, input: Option<&Payloads>, limits: &Limits) -> Result<(), Refusal> {
     required(name, "SignalName is not set on request.")?;
@@ -112,16 +129,6 @@ pub fn signal(name: &str, request_id: &str, identity: &str, input: Option<&Paylo
     at_most(request_id, "RequestId length exceeds limit.", limits)?;
     at_most(identity, "Identity length exceeds limit.", limits)?;
     blob(input, limits)
-}
-
-/// A workflow id as a request names it.
-pub fn workflow_id(id: &str, limits: &Limits) -> Result<(), Refusal> {
-    required(id, "WorkflowId is not set on request.")?;
-    if id.len() > limits.id_length_max {
-        let text = format!("WorkflowId exceeds maximum allowed length ({}/{})", id.len(), limits.id_length_max);
-        return Err(Refusal::InvalidArgument(text));
-    }
-    Ok(())
 }
 
 /// A field that must be there.
@@ -144,21 +151,6 @@ pub fn memo(memo: Option<&Memo>, limits: &Limits) -> Result<(), &'static str> {
     if memo.is_some_and(|m| m.encoded_len() > limits.memo_size_max) { Err(MEMO_TOO_LARGE) } else { Ok(()) }
 }
 
-/// Links of a request: number and sizes.
-pub fn links(links: &[Link]) -> Result<(), Refusal> {
-    if links.len() > LINKS_MAX {
-        let text = format!("cannot attach more than {LINKS_MAX} links per request, got {}", links.len());
-        return Err(Refusal::InvalidArgument(text));
-    }
-    for link in links {
-        let bytes = link.encoded_len();
-        if bytes > LINK_BYTES_MAX {
-            return Err(Refusal::InvalidArgument(format!("link exceeds allowed size of {LINK_BYTES_MAX}, got {bytes}")));
-        }
-    }
-    Ok(())
-}
-
 /// Fills the policy's defaults, then checks it.
 pub fn retry_policy(policy: &mut RetryPolicy) -> Result<(), String> {
     retry::fill_defaults(policy);
@@ -169,13 +161,13 @@ pub fn retry_policy(policy: &mut RetryPolicy) -> Result<(), String> {
 pub fn priority(priority: Option<&Priority>) -> Result<(), String> {
     let Some(priority) = priority else { return Ok(()) };
     if priority.priority_key < 0 {
-        return Err(format!("priority key can't be negative: {}", priority.priority_key));
+        return Err("priority key can't be negative".into());
     }
     if priority.fairness_key.len() > FAIRNESS_KEY_MAX {
-        return Err(format!("fairness key length exceeds limit: {}", priority.fairness_key.len()));
+        return Err("fairness key length exceeds limit".into());
     }
     if priority.fairness_weight.is_nan() || priority.fairness_weight < 0.0 {
-        return Err(format!("fairness weight can't be negative: {}", priority.fairness_weight));
+        return Err("must be greater than zero".into());
     }
     Ok(())
 }
@@ -219,9 +211,10 @@ pub fn search_fields(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
 
 /// Checks a queue and fills what is open: an empty name becomes `default`, the kind NORMAL.
 pub fn task_queue(queue: &mut Option<TaskQueue>, default: Option<&str>, limits: &Limits) -> Result<(), String> {
+    let unset = if queue.is_some() { "missing task queue name" } else { "taskQueue is not set" };
     let queue = queue.get_or_insert_default();
     if queue.name.is_empty() {
-        queue.name = default.filter(|d| !d.is_empty()).ok_or("taskQueue is not set")?.to_string();
+        queue.name = default.filter(|d| !d.is_empty()).ok_or(unset)?.to_string();
     }
     task_queue_name(&queue.name, limits)?;
     if queue.kind == TaskQueueKind::Unspecified as i32 {
@@ -245,7 +238,14 @@ pub fn task_queue_name(name: &str, limits: &Limits) -> Result<(), &'static str> 
 
 /// A cron schedule (or none): it must parse and fire at least once more.
 pub fn cron(spec: &str, now: Timestamp, table: &dyn CronTable) -> Result<(), &'static str> {
-    if spec.is_empty() || matches!(table.next(spec, now), Ok(Some(_))) { Ok(()) } else { Err(INVALID_CRON) }
+    if spec.is_empty() {
+        return Ok(());
+    }
+    match table.next(spec, now) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(CRON_WITHOUT_TICK),
+        Err(_) => Err(INVALID_CRON),
+    }
 }
 
 /// A duration field that is not one.
@@ -352,9 +352,15 @@ pub fn merge_priority(parent: Option<&Priority>, own: Option<&Priority>) -> Opti
     })
 }
 
+/// Brings the three timeouts of a start to their normal form.
+fn start_timeouts(request: &mut StartWorkflowExecutionRequest, limits: &Limits) -> Result<(), Refusal> {
+    workflow_timeouts(&request.workflow_execution_timeout, &mut request.workflow_run_timeout, &mut request.workflow_task_timeout, limits)
+        .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))
+}
+
 fn start_delay(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
     let delay = &request.workflow_start_delay;
-    if delay.as_ref().is_some_and(|d| d.seconds != 0 || d.nanos != 0) && !request.cron_schedule.is_empty() {
+    if delay.is_some() && !request.cron_schedule.is_empty() {
         return Err(Refusal::invalid("CronSchedule and WorkflowStartDelay may not be used together."));
     }
     Span::from_api(delay.as_ref())
@@ -366,7 +372,7 @@ fn start_delay(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
 fn id_policies(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
     match (request.workflow_id_reuse_policy(), request.workflow_id_conflict_policy()) {
         (WorkflowIdReusePolicy::TerminateIfRunning, _) => Err(Refusal::invalid(
-            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy.",
+            "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING cannot be used together with a WorkflowIDConflictPolicy",
         )),
         (WorkflowIdReusePolicy::RejectDuplicate, WorkflowIdConflictPolicy::TerminateExisting) => Err(Refusal::invalid(
             "Invalid WorkflowIDReusePolicy: WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE cannot be used together with WorkflowIdConflictPolicy WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING",
@@ -412,7 +418,7 @@ mod tests {
     use alloc::vec;
 
     use sempre_api::v1::{
-        common::{ActivityType, Callback, WorkflowType, link},
+        common::{ActivityType, Callback, Link, WorkflowType, link},
         workflow::{OnConflictOptions, VersioningOverride},
     };
 
@@ -490,7 +496,7 @@ mod tests {
         let long = "x".repeat(1001);
         assert_eq!(text(|_| ()), "");
         assert_eq!(text(|r| r.workflow_id.clear()), "WorkflowId is not set on request.");
-        assert_eq!(text(|r| r.workflow_id = long.clone()), "WorkflowId exceeds maximum allowed length (1001/1000)");
+        assert_eq!(text(|r| r.workflow_id = long.clone()), "WorkflowId length exceeds limit.");
         assert_eq!(
             text(|r| r.retry_policy = Some(RetryPolicy { backoff_coefficient: 0.5, ..Default::default() })),
             "BackoffCoefficient cannot be less than 1 on retry policy."
@@ -505,11 +511,12 @@ mod tests {
         assert!(text(|r| r.workflow_start_delay = Some(NEGATIVE)).ends_with("cause: negative duration"));
         assert_eq!(text(|r| r.cron_schedule = "hourly".into()), "");
         assert_eq!(text(|r| r.cron_schedule = "x".into()), "invalid CronSchedule.");
-        assert_eq!(text(|r| r.cron_schedule = "never".into()), "invalid CronSchedule.");
+        assert_eq!(text(|r| r.cron_schedule = "never".into()), "invalid CronSchedule, no time can be found to satisfy the schedule");
         assert_eq!(text(|r| r.workflow_type = None), "WorkflowType is not set on request.");
         assert_eq!(text(|r| r.workflow_type = Some(WorkflowType { name: long.clone() })), "WorkflowType length exceeds limit.");
         assert_eq!(text(|r| r.task_queue = None), "taskQueue is not set");
         let queue = |name: &str| Some(TaskQueue { name: name.into(), ..Default::default() });
+        assert_eq!(text(|r| r.task_queue = queue("")), "missing task queue name");
         assert_eq!(text(|r| r.task_queue = queue(&long)), "taskQueue length exceeds limit");
         assert_eq!(text(|r| r.task_queue = queue("/_sys/q/1")), "task queue name cannot start with reserved prefix /_sys/");
         assert!(text(|r| r.workflow_run_timeout = Some(NEGATIVE)).contains("WorkflowRunTimeout"));
@@ -538,9 +545,11 @@ mod tests {
         let metadata = |bytes| Some(UserMetadata { summary: Some(payload(bytes)), details: None });
         assert_eq!(text(|r| r.user_metadata = metadata(500)), "user_metadata.summary exceeds size limit. Length=503 Limit=400");
         let key = |priority_key| Some(Priority { priority_key, ..Default::default() });
-        assert!(text(|r| r.priority = key(-1)).starts_with("priority key"));
+        assert_eq!(text(|r| r.priority = key(-1)), "priority key can't be negative");
         let fairness = |fairness_key: &str| Some(Priority { fairness_key: fairness_key.into(), ..Default::default() });
-        assert!(text(|r| r.priority = fairness(&long)).starts_with("fairness key"));
+        assert_eq!(text(|r| r.priority = fairness(&long)), "fairness key length exceeds limit");
+        let weight = Some(Priority { fairness_weight: -1.0, ..Default::default() });
+        assert_eq!(text(|r| r.priority = weight), "must be greater than zero");
         assert_eq!(text(|r| r.links = vec![Link::default(); 11]), "cannot attach more than 10 links per request, got 11");
         let link =
             Link { variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent { namespace: "n".repeat(4000), ..Default::default() })) };
@@ -642,7 +651,7 @@ mod tests {
             ),
             (
                 |a| a.priority = Some(Priority { priority_key: -1, ..Default::default() }),
-                "invalid priorities: priority key can't be negative: -1",
+                "invalid priorities: priority key can't be negative",
             ),
             (|a| a.schedule_to_close_timeout = Some(NEGATIVE), "invalid ScheduleToCloseTimeout: negative duration"),
             (|a| a.schedule_to_start_timeout = Some(NEGATIVE), "invalid ScheduleToStartTimeout: negative duration"),

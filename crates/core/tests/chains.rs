@@ -279,30 +279,6 @@ fn a_chain_can_be_addressed_by_its_first_run() {
     world.apply("wf", terminate(first)).unwrap();
 }
 
-/// 01 §2.5
-#[test]
-fn a_history_over_its_limit_ends_the_run() {
-    let mut world = World::new();
-    world.limits.history_count_max = 6;
-    world.begin("wf", []);
-    world.signal("wf", "go").unwrap();
-    world.signal("wf", "go").unwrap();
-    assert_history(
-        &world,
-        "wf",
-        "
-        1 WorkflowExecutionStarted
-        2 WorkflowTaskScheduled
-        3 WorkflowTaskStarted {scheduled 2}
-        4 WorkflowTaskCompleted {scheduled 2, started 3}
-        5 WorkflowExecutionSignaled {name go}
-        6 WorkflowTaskScheduled
-        7 WorkflowExecutionSignaled {name go}
-        8 WorkflowExecutionTerminated {reason Workflow history count exceeds limit.}
-    ",
-    );
-}
-
 /// 04 §7.5
 #[test]
 fn a_closed_run_is_deleted_after_its_retention() {

@@ -83,6 +83,11 @@ impl Entry<'_> {
             "limit.memosize.error" => limits.memo_size_max = self.count()?,
             "limit.maxidlength" => limits.id_length_max = self.count()?,
             "limit.historysize.error" => limits.history_size_max = self.count()?,
+            "limit.mutablestatesize.error" => limits.state_size_max = self.count()?,
+            "system.transactionsizelimit" => limits.transaction_size_max = self.count()?,
+            "system.numconsecutiveworkflowtaskproblemstotriggersearchattribute" => {
+                limits.task_problems_reported = self.number()?.try_into().unwrap_or(i32::MAX);
+            }
             "limit.historysize.suggestcontinueasnew" => limits.history_size_suggest = self.count()?,
             "limit.historycount.error" => limits.history_count_max = self.number()?,
             "limit.historycount.suggestcontinueasnew" => limits.history_count_suggest = self.number()?,

@@ -93,6 +93,16 @@ impl Buffer {
         self.attributes().any(|a| matches!(a, Attributes::WorkflowExecutionCancelRequestedEventAttributes(_)))
     }
 
+    /// Request ids that the events here attach to the run.
+    pub fn attached_request_ids(&self) -> impl Iterator<Item = &str> {
+        self.attributes().filter_map(|a| match a {
+            Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) if !a.attached_request_id.is_empty() => {
+                Some(a.attached_request_id.as_str())
+            }
+            _ => None,
+        })
+    }
+
     /// Signals waiting here.
     pub fn signals(&self) -> usize {
         self.attributes().filter(|a| matches!(a, Attributes::WorkflowExecutionSignaledEventAttributes(_))).count()

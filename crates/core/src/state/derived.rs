@@ -7,12 +7,15 @@ use prost::Message;
 use sempre_api::v1::{
     common::{Payload, WorkflowExecution},
     enums::{ContinueAsNewInitiator, WorkflowExecutionStatus},
-    history::{ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+    history::{
+        ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes,
+        WorkflowExecutionStartedEventAttributes, history_event::Attributes,
+    },
     sdk::UserMetadata,
 };
 
 use super::rows::{Dirty, Kind};
-use crate::{Span, Timestamp};
+use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX};
 
 /// What history determines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,6 +38,8 @@ pub struct Derived {
     pub children: BTreeMap<i64, Arc<ChildInfo>>,
     /// Pending signals and cancels to other workflows by initiated event id.
     pub externals: BTreeMap<i64, Arc<ExternalInfo>>,
+    /// Request ids that later calls attached, by the event that says so; the newest of them.
+    pub request_ids: BTreeMap<i64, Arc<AttachedId>>,
 }
 
 /// From event 1.
@@ -210,6 +215,17 @@ pub struct ExternalInfo {
     /// Target as the command named it.
     #[prost(message, optional, tag = "5")]
     pub target: Option<WorkflowExecution>,
+}
+
+/// A request id that a later call attached to the run (spec 01 §3.3).
+#[derive(Clone, PartialEq, Message)]
+pub struct AttachedId {
+    /// The request id.
+    #[prost(string, tag = "1")]
+    pub request_id: String,
+    /// Type of the event that carries it.
+    #[prost(int32, tag = "2")]
+    pub event_type: i32,
 }
 
 impl StartInfo {
@@ -459,8 +475,21 @@ impl Derived {
             Attributes::WorkflowExecutionContinuedAsNewEventAttributes(a) => {
                 self.close(event, WorkflowExecutionStatus::ContinuedAsNew, &a.new_execution_run_id);
             }
+            Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => self.options_updated(event, a, dirty),
             // Markers change nothing; events of features that are not built are never written.
             _ => {}
+        }
+    }
+
+    fn options_updated(&mut self, event: &HistoryEvent, a: &WorkflowExecutionOptionsUpdatedEventAttributes, dirty: &mut Dirty) {
+        if !a.attached_request_id.is_empty() {
+            let attached = AttachedId { request_id: a.attached_request_id.clone(), event_type: event.event_type };
+            self.request_ids.insert(event.event_id, Arc::new(attached));
+            dirty.mark(Kind::RequestId, event.event_id);
+            while self.request_ids.len() > ATTACHED_REQUEST_IDS_MAX {
+                let Some((oldest, _)) = self.request_ids.pop_first() else { break };
+                dirty.mark(Kind::RequestId, oldest);
+            }
         }
     }
 

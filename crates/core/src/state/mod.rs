@@ -12,7 +12,7 @@ pub mod progress;
 pub mod rows;
 
 pub use buffer::Buffer;
-pub use derived::{ActivityInfo, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, StartInfo, TimerInfo};
+pub use derived::{ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, StartInfo, TimerInfo};
 pub use progress::{ActivityProgress, Progress, Sticky, Task};
 
 /// Both halves and what of them has to be written.

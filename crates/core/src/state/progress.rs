@@ -74,6 +74,20 @@ pub struct ProgressMain {
     /// Namespace id, 16 bytes: rows are found by run id, so a run knows whose it is.
     #[prost(bytes = "bytes", tag = "16")]
     pub namespace_id: Bytes,
+    /// Why workflow tasks have failed so often in a row that it is told.
+    #[prost(message, optional, tag = "50")]
+    pub problem: Option<TaskProblem>,
+}
+
+/// Why the last workflow task came to nothing.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub struct TaskProblem {
+    /// It timed out; else it failed.
+    #[prost(bool, tag = "1")]
+    pub timed_out: bool,
+    /// `TimeoutType`, or `WorkflowTaskFailedCause`.
+    #[prost(int32, tag = "2")]
+    pub kind: i32,
 }
 
 /// The worker that holds the run in its cache.

@@ -12,6 +12,7 @@
 //! | 8 SignalId | count | a request id, UTF-8 |
 //! | 9 Buffered | place in the buffer | a `HistoryEvent` without id |
 //! | 10 Attributes | 0 | [`Fields`] |
+//! | 14 RequestId | event id | [`AttachedId`] |
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -26,8 +27,8 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo, derived::Fields,
-    progress::ProgressMain,
+    ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo,
+    derived::Fields, progress::ProgressMain,
 };
 
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
@@ -45,6 +46,7 @@ pub enum Kind {
     SignalId = 8,
     Buffered = 9,
     Attributes = 10,
+    RequestId = 14,
 }
 
 /// Rows that have to be written.
@@ -118,6 +120,7 @@ impl State {
                 Kind::Timer => d.timers.get(&number).and_then(encoded),
                 Kind::Child => d.children.get(&number).and_then(|c| encoded(c.as_ref())),
                 Kind::External => d.externals.get(&number).and_then(|e| encoded(e.as_ref())),
+                Kind::RequestId => d.request_ids.get(&number).and_then(|r| encoded(r.as_ref())),
                 Kind::Buffered | Kind::SignalId | Kind::Main => continue,
             };
             out.push(RowChange { kind: kind as u8, number: number as u64, value });
@@ -141,6 +144,21 @@ impl State {
         }
         buffer.stored = buffer.events.len();
         buffer.rewritten = false;
+    }
+
+    /// Bytes of all rows, without those of signal request ids.
+    pub fn size(&self) -> usize {
+        let (d, p) = (&self.derived, &self.progress);
+        d.start.encoded_len()
+            + d.attributes.encoded_len()
+            + d.main.encoded_len()
+            + p.main.encoded_len()
+            + p.buffer.bytes()
+            + d.activities.values().map(|row| row.encoded_len()).sum::<usize>()
+            + p.activities.values().map(|row| row.encoded_len()).sum::<usize>()
+            + d.timers.values().map(Message::encoded_len).sum::<usize>()
+            + d.children.values().map(|row| row.encoded_len()).sum::<usize>()
+            + d.externals.values().map(|row| row.encoded_len()).sum::<usize>()
     }
 
     /// Puts a state together from its rows. Returns it and the signal request ids.
@@ -189,6 +207,9 @@ impl State {
                     buffered.insert(number, HistoryEvent::decode(value).map_err(damaged)?);
                 }
                 10 => derived.attributes = Arc::new(Fields::decode(value).map_err(damaged)?),
+                14 => {
+                    derived.request_ids.insert(id, Arc::new(AttachedId::decode(value).map_err(damaged)?));
+                }
                 _ => return Err(LoadError::Damaged { kind, number }),
             }
         }

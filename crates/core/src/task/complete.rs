@@ -13,7 +13,7 @@ use sempre_api::v1::{
 };
 
 use super::{
-    SERVER_IDENTITY, ScheduleHow, count_failure, fail_started, named_by, schedule, scheduled_attributes,
+    SERVER_IDENTITY, ScheduleHow, count_failure, fail_started, named_by, problems, schedule, scheduled_attributes,
     start::{begin, response},
     started_attributes,
 };
@@ -21,7 +21,7 @@ use crate::{
     Refusal, Reply, Span, TaskToken, Timestamp, activity, close,
     command::{self, CommandFailure, Completion},
     input::Poller,
-    query,
+    query, size,
     state::{Sticky, Task},
     step::{Saved, Step},
     transition::HistoryWindow,
@@ -73,6 +73,13 @@ pub(crate) fn complete(
             };
         }
     }
+    if let Some(saved) = saved
+        && let Err(refusal) = size::enforce_transaction(step, saved)
+    {
+        query::put_back(step, answered);
+        query::release_all(step);
+        return Ok(Err(refusal));
+    }
     let activity_tasks = if step.run.is_open() {
         let identity = request.identity.clone();
         completion.eager.iter().filter_map(|id| activity::start_eager(step, *id, &identity)).collect()
@@ -110,6 +117,7 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
     main.task = None;
     main.attempt = 1;
     main.task_problems = 0;
+    main.problem = None;
     main.closing = false;
     id
 }
@@ -231,6 +239,7 @@ fn commands_failed(
         return Ok(Err(refusal));
     }
     count_failure(step);
+    problems::failed(step, failure.cause);
     step.run.state.progress.main.closing = unhandled;
     query::task_lost(step);
     schedule(step, ScheduleHow::Offered);

@@ -7,7 +7,7 @@ use sempre_api::v1::{
     workflowservice::RespondWorkflowTaskFailedRequest,
 };
 
-use super::{ScheduleHow, count_failure, fail_started, named_by, schedule};
+use super::{ScheduleHow, count_failure, fail_started, named_by, problems, schedule};
 use crate::{Refusal, Reply, TaskToken, close, query, retry, step::Step};
 
 /// The worker could not process the task.
@@ -33,6 +33,7 @@ pub(crate) fn fail(
         },
     );
     count_failure(step);
+    problems::failed(step, cause);
     query::task_lost(step);
     if cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
         close::terminate(step, format!("{cause:?}"), None, super::SERVER_IDENTITY.into(), alloc::vec::Vec::new());

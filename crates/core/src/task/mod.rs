@@ -11,6 +11,7 @@
 
 pub(crate) mod complete;
 pub(crate) mod fail;
+pub(crate) mod problems;
 pub(crate) mod start;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -222,11 +223,11 @@ pub(crate) fn token(step: &Step<'_, '_>, task: &Task) -> TaskToken {
 /// Counts a failure or timeout for the next attempt; a sticky run starts over at 1 (spec 02 §1.4).
 pub(crate) fn count_failure(step: &mut Step<'_, '_>) {
     let main = &mut step.run.state.progress.main;
-    main.task_problems += 1;
     if main.sticky.take().is_some() {
         main.attempt = 1;
     } else {
         main.attempt = main.attempt.max(1) + 1;
+        main.task_problems += 1;
     }
     step.touch();
 }
@@ -303,7 +304,10 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
             main.attempt = 1;
             step.touch();
         }
-        TaskTimeout::StartToClose => count_failure(step),
+        TaskTimeout::StartToClose => {
+            count_failure(step);
+            problems::timed_out(step, timeout_type);
+        }
     }
     crate::query::task_lost(step);
     schedule(step, ScheduleHow::Offered);

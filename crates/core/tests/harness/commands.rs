@@ -39,6 +39,7 @@ into_command! {
     RecordMarkerCommandAttributes RecordMarkerCommandAttributes RecordMarker std::convert::identity;
     ContinueAsNewWorkflowExecutionCommandAttributes ContinueAsNewWorkflowExecutionCommandAttributes ContinueAsNewWorkflowExecution Box::new;
     StartChildWorkflowExecutionCommandAttributes StartChildWorkflowExecutionCommandAttributes StartChildWorkflowExecution Box::new;
+    ModifyWorkflowPropertiesCommandAttributes ModifyWorkflowPropertiesCommandAttributes ModifyWorkflowProperties std::convert::identity;
 }
 
 /// An activity with a start-to-close timeout of 10 s.

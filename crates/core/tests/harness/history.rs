@@ -205,6 +205,12 @@ impl Facts<'_> {
                 self.text("cause", &a.cause);
                 self.execution("from", &a.external_workflow_execution);
             }
+            Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
+                self.text("attached", &a.attached_request_id);
+                if !a.attached_completion_callbacks.is_empty() {
+                    self.list.push(format!("callbacks {}", a.attached_completion_callbacks.len()));
+                }
+            }
             other => self.of_children_and_ends(other),
         }
     }

@@ -301,7 +301,7 @@ impl World {
                 let task = response
                     .eager_workflow_task
                     .take()
-                    .map(|task| self.workflow_task(made.expect("an eager task is of a new run"), task, eager.expect("its window")));
+                    .map(|task| self.workflow_task(made.unwrap_or_else(|| self.current_run(&id)), task, eager.expect("its window")));
                 Ok((*response, task))
             }
             other => panic!("not an answer to a start: {other:?}"),

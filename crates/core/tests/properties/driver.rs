@@ -12,6 +12,7 @@ use sempre_api::v1::{
     enums::{CommandType, ParentClosePolicy, QueryResultType, WorkflowTaskFailedCause},
     query::{WorkflowQuery, WorkflowQueryResult},
     taskqueue::TaskQueue,
+    workflow::OnConflictOptions,
     workflowservice::StartWorkflowExecutionRequest,
 };
 use sempre_core::{
@@ -127,6 +128,8 @@ impl Driver {
                 let request = with(self.start_request(*id, *flavor, *request), |r| {
                     r.workflow_id_reuse_policy = i32::from(*reuse);
                     r.workflow_id_conflict_policy = i32::from(*conflict);
+                    let attach_request_id = request.is_some();
+                    r.on_conflict_options = Some(OnConflictOptions { attach_request_id, ..Default::default() });
                 });
                 self.start(request, None);
             }
@@ -236,7 +239,7 @@ impl Driver {
                 Flavor::Cron => r.cron_schedule = "* * * * *".into(),
                 Flavor::Retry => r.retry_policy = retry(3),
                 Flavor::Delay => r.workflow_start_delay = duration(15),
-                Flavor::RunTimeout => r.workflow_run_timeout = duration(20),
+                Flavor::RunTimeout => r.workflow_run_timeout = duration(10),
                 Flavor::ExecutionTimeout => {
                     r.workflow_execution_timeout = duration(60);
                     r.cron_schedule = "* * * * *".into();

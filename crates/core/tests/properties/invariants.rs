@@ -58,6 +58,7 @@ pub(crate) const ALL_EVENTS: &[EventType] = &[
     EventType::MarkerRecorded,
     EventType::UpsertWorkflowSearchAttributes,
     EventType::WorkflowPropertiesModified,
+    EventType::WorkflowExecutionOptionsUpdated,
 ];
 
 /// Looks at a world again and again; a run that has not changed is not read twice.

@@ -59,9 +59,6 @@ impl Engine {
             source: None,
             with_start: true,
         };
-        if signal.name.is_empty() {
-            return Err(Refusal::invalid("SignalName is not set on request."));
-        }
         let start = StartWorkflowExecutionRequest {
             namespace: request.namespace,
             workflow_id: request.workflow_id,

@@ -2,6 +2,7 @@ use sempre_api::v1::{
     command::{ContinueAsNewWorkflowExecutionCommandAttributes, command::Attributes},
     common::WorkflowType,
     enums::{CommandType, WorkflowExecutionStatus, WorkflowIdConflictPolicy},
+    workflow::OnConflictOptions,
     workflowservice::*,
 };
 use sempre_core::{Refusal, Span};
@@ -54,8 +55,38 @@ async fn eager_start_answers_with_the_first_task() {
     let w = world().await;
     let response = w.try_start(StartWorkflowExecutionRequest { request_eager_execution: true, ..start_request("a") }).await.unwrap();
     let task = response.eager_workflow_task.unwrap();
-    assert_eq!(names(&task.history.unwrap().events().unwrap()).len(), 3);
+    assert_eq!(names(&task.history.clone().unwrap().events().unwrap()).len(), 3);
+    // The answer got lost: the same request brings the same task, as long as nobody has answered it.
+    let again = w.try_start(StartWorkflowExecutionRequest { request_eager_execution: true, ..start_request("a") }).await.unwrap();
+    let same = again.eager_workflow_task.unwrap();
+    assert_eq!((again.run_id, &same.task_token), (response.run_id, &task.task_token));
+    assert_eq!(same.history.unwrap().events().unwrap(), task.history.unwrap().events().unwrap());
     w.complete(&task.task_token, done()).await;
+    let late = w.try_start(StartWorkflowExecutionRequest { request_eager_execution: true, ..start_request("a") }).await.unwrap();
+    assert!(late.started && late.eager_workflow_task.is_none());
+}
+
+/// 01 §3.3.1–2: the pointer remembers attached request ids, also across a restart and after the run's end.
+#[tokio::test]
+async fn an_attached_request_id_outlives_the_process_and_the_run() {
+    let mut w = world().await;
+    let run = w.start("a").await;
+    let attach = StartWorkflowExecutionRequest {
+        request_id: "other".into(),
+        workflow_id_conflict_policy: WorkflowIdConflictPolicy::UseExisting as i32,
+        on_conflict_options: Some(OnConflictOptions { attach_request_id: true, ..Default::default() }),
+        ..start_request("a")
+    };
+    let first = w.try_start(attach.clone()).await.unwrap();
+    assert_eq!((first.run_id.as_str(), first.started), (run.as_str(), false));
+    w.reopen().await;
+    assert_eq!(w.try_start(attach.clone()).await.unwrap(), first);
+    let infos = w.describe("a").await.unwrap().workflow_extended_info.unwrap().request_id_infos;
+    assert_eq!(infos["other"].event_id, 3);
+    w.complete(&w.poll().await.task_token, done()).await;
+    w.reopen().await;
+    let closed = w.try_start(attach).await.unwrap();
+    assert_eq!((closed.run_id.clone(), closed.status()), (run, WorkflowExecutionStatus::Completed));
 }
 
 #[tokio::test]

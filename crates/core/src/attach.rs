@@ -1,0 +1,74 @@
+//! What a start attaches to the run it finds open: request id, completion callbacks, links (spec 01 §3.3.2).
+//!
+//! It becomes one `WorkflowExecutionOptionsUpdated` event, buffered while a workflow task is started. The workflow
+//! need not hear of it: no task follows.
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    common::{Callback, Link},
+    enums::EventType,
+    history::{HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes, history_event::Attributes},
+    workflow::OnConflictOptions,
+    workflowservice::StartWorkflowExecutionRequest,
+};
+
+use crate::{
+    Context, Execution, Refusal, Reply, Transition, WorkflowKey, limits::ATTACHED_REQUEST_IDS_MAX, start::request_link, state::State,
+    step::Step,
+};
+
+/// What is attached; empty parts are not.
+#[derive(Debug, Default)]
+pub(crate) struct Attached {
+    request_id: String,
+    callbacks: Vec<Callback>,
+    links: Vec<Link>,
+}
+
+impl Attached {
+    /// The parts of the request that its options select.
+    pub(crate) fn new(request: StartWorkflowExecutionRequest, options: OnConflictOptions) -> Self {
+        Self {
+            request_id: if options.attach_request_id { request.request_id } else { String::new() },
+            callbacks: if options.attach_completion_callbacks { request.completion_callbacks } else { Vec::new() },
+            links: if options.attach_links { request.links } else { Vec::new() },
+        }
+    }
+}
+
+/// Attaches to an open run.
+pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
+    let mut step = Step::new(run, cx);
+    step.require_open()?;
+    let now = step.now();
+    step.buffer_event(HistoryEvent {
+        event_time: Some(now.to_api()),
+        links: attached.links,
+        worker_may_ignore: true,
+        attributes: Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(Box::new(
+            WorkflowExecutionOptionsUpdatedEventAttributes {
+                attached_request_id: attached.request_id,
+                attached_completion_callbacks: attached.callbacks,
+                ..Default::default()
+            },
+        ))),
+        ..Default::default()
+    });
+    step.out.current = Some(step.current_record());
+    Ok(step.finish(Ok(Reply::Done)))
+}
+
+/// Request ids attached to the run, oldest first, those of buffered events last.
+pub(crate) fn request_ids(state: &State) -> Vec<String> {
+    let mut ids: Vec<String> = state.derived.request_ids.values().map(|attached| attached.request_id.clone()).collect();
+    ids.extend(state.progress.buffer.attached_request_ids().map(String::from));
+    let forgotten = ids.len().saturating_sub(ATTACHED_REQUEST_IDS_MAX);
+    ids.drain(..forgotten);
+    ids
+}
+
+/// A link to the event that attached this request id.
+pub(crate) fn link(key: &WorkflowKey, run_id: &str, request_id: &str, cx: &Context<'_>) -> Link {
+    request_link(key, run_id, request_id, EventType::WorkflowExecutionOptionsUpdated, cx)
+}
