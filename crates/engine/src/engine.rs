@@ -15,9 +15,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{
     Clock, Settings, Spawner, Stats,
+    calls::queue_config::rate_of,
     cron::Cron,
     ids::SeededIds,
     matching::{Matching, queries::Queries},
+    meta::Meta,
     namespaces::Namespaces,
     recovery,
     shard::{message::Message, runner::Runner},
@@ -29,6 +31,7 @@ const POLL_STREAM: u64 = 1;
 const NAMESPACE_STREAM: u64 = 2;
 const PROCESS_STREAM: u64 = 3;
 const QUERY_STREAM: u64 = 4;
+const META_STREAM: u64 = 5;
 
 /// A running engine. Clones are the same engine; it stops when [`Engine::shutdown`] is called or the last clone is dropped.
 #[derive(Clone)]
@@ -78,10 +81,11 @@ impl Engine {
         }
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
+        let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let shared = Arc::new(Shared {
-            matching: Matching::new(clock.clone(), stats.clone(), settings.queue_window_max),
+            matching: Matching::new(clock.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             inboxes,
@@ -94,7 +98,11 @@ impl Engine {
             seed,
             stats,
             namespaces,
+            meta,
         });
+        for (queue, config) in shared.meta.configs() {
+            shared.matching.set_rate(&queue, rate_of(&config));
+        }
         let mut runners = Vec::new();
         for (shard, inbox) in (0..).zip(receivers) {
             let epoch = shared.store.acquire(shard).await?;
@@ -151,6 +159,11 @@ impl Engine {
             Some(reason) => reason,
             None => std::future::pending().await,
         }
+    }
+
+    /// Names the data, for as long as it exists.
+    pub fn cluster_id(&self) -> &str {
+        self.shared.meta.cluster_id()
     }
 
     /// Counters.

@@ -7,6 +7,7 @@
 //! - **matching** brings offers and pollers together, in the same transition where it can (`matching`);
 //! - **history** reads cut pages out of stored frames and wait for new events (`history`);
 //! - **namespaces** are few, durable and all in memory (`namespaces`);
+//! - **meta** keeps what belongs to the server as a whole: its id, settings of task queues (`meta`);
 //! - **recovery** reads what the last process owed;
 //! - **check** holds a store at rest against itself: rows against histories.
 //!
@@ -21,6 +22,7 @@ mod engine;
 mod history;
 mod ids;
 mod matching;
+mod meta;
 mod namespaces;
 #[cfg(feature = "real")]
 pub mod real;

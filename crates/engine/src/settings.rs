@@ -23,6 +23,8 @@ pub struct Settings {
     pub batch_bytes_max: usize,
     /// Commits of one shard under way at once.
     pub commits_in_flight_max: usize,
+    /// ShutdownWorker ends the polls of its worker (`frontend.enableCancelWorkerPollsOnShutdown`).
+    pub end_polls_on_shutdown: bool,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -39,6 +41,7 @@ impl Default for Settings {
             batch_inputs_max: 256,
             batch_bytes_max: 1 << 20,
             commits_in_flight_max: 4,
+            end_polls_on_shutdown: true,
             limits: Limits::default(),
         }
     }

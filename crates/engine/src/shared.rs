@@ -14,6 +14,7 @@ use crate::{
     cron::Cron,
     history::slice::Page,
     matching::{Matching, queries::Queries},
+    meta::Meta,
     namespaces::Namespaces,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
 };
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
     pub(crate) seed: u64,
     pub(crate) stats: Arc<Stats>,
     pub(crate) namespaces: Namespaces,
+    pub(crate) meta: Meta,
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,

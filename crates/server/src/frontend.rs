@@ -1,5 +1,7 @@
 //! What every handler shares: the engine, and the checks that come before a request's body (spec 09 §4.4).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use sempre_api::v1::{
@@ -7,13 +9,14 @@ use sempre_api::v1::{
     workflowservice::{
         DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
         DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
-        PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
-        RecordActivityTaskHeartbeatRequest, RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest,
-        RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest,
-        RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest,
-        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
+        ListTaskQueuePartitionsRequest, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest,
+        RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RegisterNamespaceRequest,
+        RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest, RespondActivityTaskCanceledByIdRequest,
+        RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest,
+        RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest,
+        RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
         SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
-        TerminateWorkflowExecutionRequest, UpdateNamespaceRequest,
+        TerminateWorkflowExecutionRequest, UpdateNamespaceRequest, UpdateTaskQueueConfigRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};
@@ -30,6 +33,8 @@ pub(crate) type Answer<T> = Result<Response<T>, Status>;
 pub(crate) struct Frontend {
     pub(crate) engine: Engine,
     pub(crate) facts: SystemFacts,
+    /// The address of this server.
+    pub(crate) host: Arc<str>,
     id_length_max: usize,
 }
 
@@ -42,10 +47,9 @@ pub(crate) struct Admitted<R> {
 
 impl Frontend {
     pub(crate) fn new(engine: Engine, settings: &ServerSettings) -> Self {
-        let limits = settings.engine.limits.clone();
-        let id_length_max = limits.id_length_max;
-        let facts = SystemFacts::new(limits, settings.store_name);
-        Self { engine, facts, id_length_max }
+        let facts = SystemFacts::new(settings, engine.cluster_id().to_owned());
+        let host = settings.address.to_string().into();
+        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.
@@ -153,6 +157,7 @@ in_namespace![
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
     ListSearchAttributesRequest,
+    ListTaskQueuePartitionsRequest,
     PollActivityTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
     QueryWorkflowRequest,
@@ -170,6 +175,7 @@ in_namespace![
     StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest,
     UpdateNamespaceRequest,
+    UpdateTaskQueueConfigRequest,
 ];
 
 in_namespace_of_token![

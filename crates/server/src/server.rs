@@ -134,6 +134,7 @@ impl Server {
         let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
         let engine = Engine::open(Arc::clone(&store), clock, spawner, seed, settings.engine.clone()).await?;
         prepare(&engine, &settings).await?;
+        let settings = ServerSettings { address, ..settings };
         let frontend = Frontend::new(engine.clone(), &settings);
         let connections = Arc::new(settings.connections);
         Ok(Self { listener, address, engine, store, router: Router::new(frontend), connections })

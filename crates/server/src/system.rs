@@ -9,18 +9,25 @@ use sempre_api::v1::{
 };
 use sempre_core::Limits;
 
-use crate::{SERVER_VERSION, client_version, frames::MESSAGE_BYTES_MAX};
+use crate::{SERVER_VERSION, client_version, frames::MESSAGE_BYTES_MAX, server::ServerSettings};
 
 /// Answers that do not depend on the request.
 #[derive(Clone, Debug)]
 pub(crate) struct SystemFacts {
     limits: Limits,
+    end_polls_on_shutdown: bool,
     store_name: &'static str,
+    cluster_id: String,
 }
 
 impl SystemFacts {
-    pub(crate) fn new(limits: Limits, store_name: &'static str) -> Self {
-        Self { limits, store_name }
+    pub(crate) fn new(settings: &ServerSettings, cluster_id: String) -> Self {
+        Self {
+            limits: settings.engine.limits.clone(),
+            end_polls_on_shutdown: settings.engine.end_polls_on_shutdown,
+            store_name: settings.store_name,
+            cluster_id,
+        }
     }
 
     pub(crate) fn system_info(&self) -> GetSystemInfoResponse {
@@ -49,7 +56,7 @@ impl SystemFacts {
         GetClusterInfoResponse {
             supported_clients: clients.map(|(name, range)| ((*name).to_owned(), (*range).to_owned())).collect(),
             server_version: SERVER_VERSION.into(),
-            cluster_id: String::new(),
+            cluster_id: self.cluster_id.clone(),
             version_info: Some(VersionInfo {
                 current: Some(ReleaseInfo {
                     version: SERVER_VERSION.into(),
@@ -70,8 +77,12 @@ impl SystemFacts {
 
     /// Fills in what holds for every namespace of this server.
     pub(crate) fn complete(&self, info: &mut NamespaceInfo) {
-        info.capabilities =
-            Some(namespace_info::Capabilities { eager_workflow_start: self.limits.eager_start, ..namespace_info::Capabilities::default() });
+        info.capabilities = Some(namespace_info::Capabilities {
+            eager_workflow_start: self.limits.eager_start,
+            worker_poll_complete_on_shutdown: self.end_polls_on_shutdown,
+            poller_autoscaling: true,
+            ..namespace_info::Capabilities::default()
+        });
         info.limits = Some(namespace_info::Limits {
             blob_size_limit_error: as_i64(self.limits.blob_size_max),
             memo_size_limit_error: as_i64(self.limits.memo_size_max),

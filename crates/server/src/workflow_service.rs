@@ -8,20 +8,21 @@ use sempre_api::v1::workflowservice::{
     DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, GetClusterInfoRequest, GetClusterInfoResponse,
     GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
     GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
-    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-    QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
-    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse,
-    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest,
-    ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
-    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
-    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
-    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
-    RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
-    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-    RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
-    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
-    UpdateNamespaceRequest, UpdateNamespaceResponse, workflow_service_server::WorkflowService,
+    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
+    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse,
+    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse,
+    RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
+    RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest,
+    ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
+    UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
 
@@ -213,6 +214,19 @@ impl WorkflowService for Frontend {
     async fn describe_task_queue(&self, request: Request<DescribeTaskQueueRequest>) -> Answer<DescribeTaskQueueResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.describe_task_queue(call.body).await)
+    }
+
+    async fn list_task_queue_partitions(
+        &self,
+        request: Request<ListTaskQueuePartitionsRequest>,
+    ) -> Answer<ListTaskQueuePartitionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_task_queue_partitions(call.body, &self.host).await)
+    }
+
+    async fn update_task_queue_config(&self, request: Request<UpdateTaskQueueConfigRequest>) -> Answer<UpdateTaskQueueConfigResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.update_task_queue_config(call.body).await)
     }
 
     async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {

@@ -1,12 +1,14 @@
 //! The facade: one method per call of the API. Finds the namespace and the run, asks the shard, shapes the answer.
 
 mod activities;
+mod describe_queue;
 mod namespace;
 mod polls;
 mod query;
-mod queues;
+pub(crate) mod queue_config;
 mod search_attributes;
 mod tasks;
+mod workers;
 mod workflows;
 
 use bytes::Bytes;

@@ -8,7 +8,7 @@ use sempre_api::{
     v1::{
         common::{WorkerVersionCapabilities, WorkerVersionStamp},
         enums::TaskQueueKind,
-        taskqueue::TaskQueue,
+        taskqueue::{PollerScalingDecision, TaskQueue},
         workflowservice::{
             PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
         },
@@ -25,8 +25,10 @@ use crate::{
     Engine,
     matching::{
         Handed, Polled,
+        caller::{Caller, Instance},
         held::{HeldOffer, HeldQuery},
         queries::QueryToken,
+        scaling::Advice,
     },
     namespaces::Namespace,
     shard::{
@@ -42,6 +44,15 @@ const QUEUE_NAME_MAX: usize = 1000;
 /// Offers whose runs cannot be asked that one poll passes over.
 const PASSED_MAX: usize = 16;
 
+/// What a poll asks for.
+struct Poll {
+    queue: QueueName,
+    poller: Poller,
+    caller: Caller,
+    /// When it came.
+    since: Timestamp,
+}
+
 /// What a poll came to.
 enum Task {
     Started(Started),
@@ -50,7 +61,10 @@ enum Task {
 
 /// The queue a poll means.
 pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
-    let queue = queue.filter(|q| !q.name.is_empty()).ok_or_else(|| Refusal::invalid("taskQueue is not set"))?;
+    let queue = queue.ok_or_else(|| Refusal::invalid("taskQueue is not set"))?;
+    if queue.name.is_empty() {
+        return Err(Refusal::invalid("missing task queue name"));
+    }
     if queue.name.len() > QUEUE_NAME_MAX {
         return Err(Refusal::invalid("taskQueue length exceeds limit"));
     }
@@ -61,9 +75,14 @@ pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: Qu
     Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky })
 }
 
-fn version(capabilities: Option<WorkerVersionCapabilities>, binary_checksum: String) -> Option<WorkerVersionStamp> {
+fn version(capabilities: Option<&WorkerVersionCapabilities>, binary_checksum: String) -> Option<WorkerVersionStamp> {
     let from_checksum = (!binary_checksum.is_empty()).then_some(WorkerVersionStamp { build_id: binary_checksum, use_versioning: false });
-    capabilities.map(|c| WorkerVersionStamp { build_id: c.build_id, use_versioning: c.use_versioning }).or(from_checksum)
+    let stamp = |c: &WorkerVersionCapabilities| WorkerVersionStamp { build_id: c.build_id.clone(), use_versioning: c.use_versioning };
+    capabilities.map(stamp).or(from_checksum)
+}
+
+fn decision(advice: Advice) -> Option<PollerScalingDecision> {
+    advice.polls.map(|poll_request_delta_suggestion| PollerScalingDecision { poll_request_delta_suggestion })
 }
 
 impl Engine {
@@ -77,21 +96,39 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
-        let poller = Poller {
-            identity: request.identity,
-            request_id: self.poll_id(),
-            worker_version: version(request.worker_version_capabilities, request.binary_checksum),
+        let poll = Poll {
+            since: self.now(),
+            poller: Poller {
+                identity: request.identity,
+                request_id: self.poll_id(),
+                worker_version: version(request.worker_version_capabilities.as_ref(), request.binary_checksum),
+            },
+            caller: Caller {
+                instance: Instance::new(queue.namespace, &request.worker_instance_key),
+                rate: None,
+                capabilities: request.worker_version_capabilities,
+                deployment: request.deployment_options,
+            },
+            queue,
         };
-        let started = match self.next_task(&queue, poller, deadline).await? {
+        let started = match self.next_task(&poll, deadline).await? {
             None => return Ok(PollWorkflowTaskQueueResponse::default()),
-            Some(Task::Query(held)) => return self.query_task(held).await,
+            Some(Task::Query(held)) => {
+                let mut response = self.query_task(held).await?;
+                if !response.task_token.is_empty() {
+                    response.poller_scaling_decision = decision(self.shared.matching.advise(&poll.queue, poll.since));
+                }
+                return Ok(response);
+            }
             Some(Task::Started(started)) => started,
         };
         let Reply::WorkflowTask { mut response, window } = started.reply else { return Err(internal("a workflow task")) };
         let (history, next_page_token) = self.shared.task_history(&started.run, window, started.page).await?;
         response.history = Some(history);
         response.next_page_token = next_page_token;
-        response.backlog_count_hint = self.shared.matching.backlog(&queue) as i64;
+        let advice = self.shared.matching.advise(&poll.queue, poll.since);
+        response.backlog_count_hint = i64::try_from(advice.backlog).unwrap_or(i64::MAX);
+        response.poller_scaling_decision = decision(advice);
         Ok(*response)
     }
 
@@ -105,26 +142,40 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
-        let poller = Poller {
-            identity: request.identity,
-            request_id: self.poll_id(),
-            worker_version: version(request.worker_version_capabilities, String::new()),
+        let poll = Poll {
+            since: self.now(),
+            poller: Poller {
+                identity: request.identity,
+                request_id: self.poll_id(),
+                worker_version: version(request.worker_version_capabilities.as_ref(), String::new()),
+            },
+            caller: Caller {
+                instance: Instance::new(queue.namespace, &request.worker_instance_key),
+                rate: request.task_queue_metadata.and_then(|metadata| metadata.max_tasks_per_second),
+                capabilities: request.worker_version_capabilities,
+                deployment: request.deployment_options,
+            },
+            queue,
         };
-        match self.next_task(&queue, poller, deadline).await? {
+        match self.next_task(&poll, deadline).await? {
             None | Some(Task::Query(_)) => Ok(PollActivityTaskQueueResponse::default()),
-            Some(Task::Started(Started { reply: Reply::ActivityTask(response), .. })) => Ok(*response),
+            Some(Task::Started(Started { reply: Reply::ActivityTask(mut response), .. })) => {
+                response.poller_scaling_decision = decision(self.shared.matching.advise(&poll.queue, poll.since));
+                Ok(*response)
+            }
             Some(Task::Started(_)) => Err(internal("an activity task")),
         }
     }
 
     /// Waits for a task that was started for this poll.
-    async fn next_task(&self, queue: &QueueName, poller: Poller, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
+    async fn next_task(&self, poll: &Poll, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
+        let Poll { queue, poller, caller, .. } = poll;
         let shared = &self.shared;
         let until = shared.wait_until(shared.settings.poll_wait, deadline);
         let mut timer = shared.clock.sleep_until(until);
         let mut passed = 0;
         while shared.now() < until {
-            let polled = shared.matching.poll(queue, poller.clone());
+            let polled = shared.matching.poll(queue, poller.clone(), caller);
             self.page_in(queue);
             let handed = match polled {
                 Polled::Handed(handed) => handed,

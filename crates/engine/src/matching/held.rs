@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use sempre_core::transition::{Offer, OfferKey};
 
-use super::{Matching, queries::QueryTask};
+use super::{Arrival, Matching, queries::QueryTask};
 
 /// An offer in a queue, and the row it has in the store (which keeps the key it was written under).
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +57,7 @@ impl<S: Send + 'static> HeldOffer<S> {
 impl<S: Send + 'static> Drop for HeldOffer<S> {
     fn drop(&mut self) {
         if let Some(queued) = self.queued.take() {
-            self.matching.enqueue(queued);
+            self.matching.enqueue(queued, Arrival::Back);
         }
     }
 }

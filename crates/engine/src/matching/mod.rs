@@ -7,10 +7,17 @@
 //! No offer is lost to a poller that has gone: an offer travels as [`HeldOffer`], which goes back to its
 //! queue when it is dropped before the run has decided about it.
 
+pub(crate) mod caller;
+mod goodbye;
 pub(crate) mod held;
+pub(crate) mod levels;
+pub(crate) mod limiter;
 pub(crate) mod paging;
+pub(crate) mod pollers;
 pub(crate) mod queries;
 pub(crate) mod queue;
+mod rates;
+pub(crate) mod scaling;
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -20,13 +27,19 @@ use std::sync::{
 use sempre_core::{
     Span, Timestamp,
     input::Poller,
-    transition::{Offer, OfferKey, QueueName},
+    transition::{Offer, OfferKey, QueueKind, QueueName},
 };
 use tokio::sync::oneshot;
 
-use crate::{Clock, Stats};
+use crate::{Clock, Spawner, Stats};
+use caller::Caller;
+use goodbye::Goodbyes;
 use held::{HeldOffer, HeldQuery, Queued};
+use levels::LevelView;
+use limiter::RateSource;
+use pollers::SeenPoller;
 use queue::{Place, Queue, Queues, Waiter};
+use rates::Rates;
 
 /// Locks that queues are spread over.
 const STRIPES: usize = 16;
@@ -64,6 +77,7 @@ pub(crate) enum Polled<S: Send + 'static> {
 pub(crate) struct Reserved<S: Send + 'static> {
     queue: Arc<QueueName>,
     waiter: Waiter<S>,
+    priority: u8,
 }
 
 impl<S: Send + 'static> Reserved<S> {
@@ -77,20 +91,38 @@ impl<S: Send + 'static> Reserved<S> {
     }
 }
 
+/// How an offer comes to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// For the first time.
+    New,
+    /// From a poller that did not take it.
+    Back,
+    /// From the store or from another queue.
+    Known,
+}
+
 /// What a queue shows of itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct QueueView {
-    pub(crate) pollers: Vec<(String, Timestamp)>,
-    pub(crate) backlog: usize,
-    pub(crate) oldest: Option<Timestamp>,
+    /// By identity.
+    pub(crate) pollers: Vec<(String, SeenPoller)>,
+    pub(crate) levels: Vec<LevelView>,
+    /// Tasks per second in force, and who set it.
+    pub(crate) rate: (f64, RateSource),
+    /// Offers wait because of that rate.
+    pub(crate) limited: bool,
 }
 
 /// All task queues of the process. `S` is what a started task is.
 pub(crate) struct Matching<S: Send + 'static> {
     stripes: Box<[Mutex<Queues<S>>]>,
     clock: Arc<dyn Clock>,
+    spawner: Arc<dyn Spawner>,
     stats: Arc<Stats>,
     window_max: usize,
+    goodbyes: Goodbyes,
+    rates: Rates,
     /// The backlog of the last process has been read: offers may be handed out in order.
     loaded: AtomicBool,
     closed: AtomicBool,
@@ -99,13 +131,16 @@ pub(crate) struct Matching<S: Send + 'static> {
 }
 
 impl<S: Send + 'static> Matching<S> {
-    pub(crate) fn new(clock: Arc<dyn Clock>, stats: Arc<Stats>, window_max: usize) -> Arc<Self> {
+    pub(crate) fn new(clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, stats: Arc<Stats>, window_max: usize) -> Arc<Self> {
         let swept = AtomicI64::new(clock.now().0);
         Arc::new(Self {
             stripes: (0..STRIPES).map(|_| Mutex::new(Queues::new())).collect(),
             clock,
+            spawner,
             stats,
             window_max: window_max.max(1),
+            goodbyes: Goodbyes::default(),
+            rates: Rates::default(),
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
@@ -117,8 +152,17 @@ impl<S: Send + 'static> Matching<S> {
         self.stripes[hash as usize % STRIPES].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The queue; a new one, with the rate that was set for it, if there is none yet.
+    fn open<'a>(&self, stripe: &'a mut Queues<S>, hash: u64, name: &QueueName, now: Timestamp) -> &'a mut Queue<S> {
+        let (queue, new) = stripe.open(hash, name, now);
+        if new {
+            queue.limiter.set_api(self.rates.get(name), now);
+        }
+        queue
+    }
+
     /// A poll: takes what is there, or joins the line.
-    pub(crate) fn poll(self: &Arc<Self>, name: &QueueName, poller: Poller) -> Polled<S> {
+    pub(crate) fn poll(self: &Arc<Self>, name: &QueueName, poller: Poller, caller: &Caller) -> Polled<S> {
         if self.closed.load(Ordering::Acquire) {
             return Polled::Handed(Handed::Closed);
         }
@@ -127,49 +171,81 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         // Again: once the stripe has been drained, nobody would answer this poll.
-        if self.closed.load(Ordering::Acquire) {
+        if self.closed.load(Ordering::Acquire) || self.goodbyes.has(caller.instance, now) {
             return Polled::Handed(Handed::Closed);
         }
-        let queue = stripe.open(hash, name, now);
-        queue.saw_poller(&poller.identity, now);
+        let queue = self.open(&mut stripe, hash, name, now);
+        queue.saw_poller(&poller.identity, caller, now);
+        let faster = name.kind == QueueKind::Activity && queue.limiter.set_worker(caller.rate, now);
         while let Some(query) = queue.queries.pop_front() {
             if query.is_wanted() {
                 return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone())));
             }
         }
+        // Those who wait while there are offers wait for the queue's rate, and come first.
         if self.loaded.load(Ordering::Acquire)
-            && let Some(queued) = queue.pop()
+            && queue.len() > 0
+            && queue.waiters.is_empty()
+            && queue.limiter.take(now)
+            && let Some(queued) = self.take(queue, now)
         {
-            self.stats.backlog.sub(1);
-            self.stats.backlog_matches.add(1);
             return Polled::Handed(Handed::Offer(HeldOffer::new(queued, self.clone())));
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        queue.waiters.push_back(Waiter { id, poller, sender });
+        queue.waiters.push_back(Waiter { id, poller, instance: caller.instance, sender });
         self.stats.pollers.add(1);
+        if faster || queue.len() > 0 {
+            self.pump(queue);
+        }
         Polled::Wait(Waiting { receiver, matching: self.clone(), queue: queue.name.clone(), id })
     }
 
-    /// Takes the poller that has waited longest, if the queue has no older offers.
-    pub(crate) fn reserve(&self, name: &QueueName) -> Option<Reserved<S>> {
+    /// The first offer in line, which goes to a poller.
+    fn take(&self, queue: &mut Queue<S>, now: Timestamp) -> Option<Queued> {
+        let queued = queue.pop()?;
+        queue.levels.dispatched(queued.row.priority, now);
+        self.stats.backlog.sub(1);
+        self.stats.backlog_matches.add(1);
+        Some(queued)
+    }
+
+    /// Takes the poller that has waited longest for a new task of this priority, if the queue has no older offers and
+    /// may give out one more.
+    pub(crate) fn reserve(&self, name: &QueueName, priority: u8) -> Option<Reserved<S>> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let queue = stripe.get(hash, name)?;
         if queue.has_backlog() {
             return None;
         }
-        let waiter = queue.next_waiter()?;
-        queue.used = self.clock.now();
-        Some(Reserved { queue: queue.name.clone(), waiter })
+        let now = self.clock.now();
+        let waiter = queue.next_waiter(now)?;
+        if !queue.limiter.take(now) {
+            queue.waiters.push_front(waiter);
+            return None;
+        }
+        queue.used = now;
+        queue.levels.added(priority, now);
+        queue.levels.dispatched(priority, now);
+        Some(Reserved { queue: queue.name.clone(), waiter, priority })
     }
 
     /// Puts a poller back that got nothing: the first in line again.
     pub(crate) fn unreserve(self: &Arc<Self>, reserved: Reserved<S>) {
+        let now = self.clock.now();
         let hash = reserved.queue.hash64();
         let mut stripe = self.stripe(hash);
         if let Some(queue) = stripe.get(hash, &reserved.queue) {
-            queue.waiters.push_front(reserved.waiter);
+            queue.limiter.give_back();
+            queue.levels.not_dispatched(reserved.priority);
+            queue.levels.not_added(reserved.priority);
+            if self.goodbyes.has(reserved.waiter.instance, now) {
+                // Its worker has left meanwhile.
+                let _ = reserved.waiter.sender.send(Handed::Closed);
+            } else {
+                queue.waiters.push_front(reserved.waiter);
+            }
             self.pump(queue);
         }
     }
@@ -177,21 +253,21 @@ impl<S: Send + 'static> Matching<S> {
     /// A durable offer. One for a sticky queue that is not loaded goes to the normal queue.
     pub(crate) fn offer(self: &Arc<Self>, offer: Offer) {
         let row = offer.key.clone();
-        self.enqueue(Queued { offer, row });
+        self.enqueue(Queued { offer, row }, Arrival::New);
     }
 
-    /// An offer that comes back, or a recovered one.
-    pub(crate) fn enqueue(self: &Arc<Self>, mut queued: Queued) {
+    /// An offer, wherever it comes from.
+    pub(crate) fn enqueue(self: &Arc<Self>, mut queued: Queued, arrival: Arrival) {
         let now = self.clock.now();
         if queued.offer.queue.sticky {
             let hash = queued.offer.queue.hash64();
             let mut stripe = self.stripe(hash);
             match stripe.get(hash, &queued.offer.queue) {
-                Some(queue) => return self.add(queue, queued),
+                Some(queue) => return self.add(queue, queued, arrival),
                 None if !self.loaded.load(Ordering::Acquire) => {
                     // Recovered: its worker has had no chance to poll yet. Core's timeout moves it on if none comes.
-                    let queue = stripe.open(hash, &queued.offer.queue, now);
-                    return self.add(queue, queued);
+                    let queue = self.open(&mut stripe, hash, &queued.offer.queue, now);
+                    return self.add(queue, queued, arrival);
                 }
                 None => {}
             }
@@ -200,33 +276,48 @@ impl<S: Send + 'static> Matching<S> {
         }
         let hash = queued.offer.queue.hash64();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.open(hash, &queued.offer.queue, now);
-        self.add(queue, queued);
+        let queue = self.open(&mut stripe, hash, &queued.offer.queue, now);
+        self.add(queue, queued, arrival);
     }
 
-    fn add(self: &Arc<Self>, queue: &mut Queue<S>, queued: Queued) {
-        queue.used = self.clock.now();
+    fn add(self: &Arc<Self>, queue: &mut Queue<S>, queued: Queued, arrival: Arrival) {
+        let now = self.clock.now();
+        queue.used = now;
+        match arrival {
+            Arrival::New => queue.levels.added(queued.row.priority, now),
+            Arrival::Back => queue.levels.not_dispatched(queued.row.priority),
+            Arrival::Known => {}
+        }
         let before = queue.len();
-        queue.insert(queued, self.window_max);
+        queue.insert(queued, self.window_max, now);
         self.stats.backlog.add((queue.len().saturating_sub(before)) as u64);
         self.pump(queue);
     }
 
-    /// Hands offers to waiting pollers while there are both.
+    /// Hands offers to waiting pollers while there are both, as fast as the queue may.
     fn pump(self: &Arc<Self>, queue: &mut Queue<S>) {
         if !self.loaded.load(Ordering::Acquire) {
             return;
         }
+        let now = self.clock.now();
         while queue.len() > 0 {
-            let Some(waiter) = queue.next_waiter() else { return };
-            let Some(queued) = queue.pop() else { return };
+            let Some(waiter) = queue.next_waiter(now) else { return };
+            if !queue.limiter.take(now) {
+                queue.waiters.push_front(waiter);
+                return self.set_alarm(queue);
+            }
+            let Some(queued) = self.take(queue, now) else { return };
             match waiter.sender.send(Handed::Offer(HeldOffer::new(queued, self.clone()))) {
-                Ok(()) => {
-                    self.stats.backlog.sub(1);
-                    self.stats.backlog_matches.add(1);
-                }
+                Ok(()) => {}
                 // Gone between the look and the send: the offer stays first in line.
-                Err(Handed::Offer(held)) => queue.insert(held.into_queued(), self.window_max),
+                Err(Handed::Offer(held)) => {
+                    let queued = held.into_queued();
+                    queue.limiter.give_back();
+                    queue.levels.not_dispatched(queued.row.priority);
+                    queue.insert(queued, self.window_max, now);
+                    self.stats.backlog.add(1);
+                    self.stats.backlog_matches.sub(1);
+                }
                 Err(_) => {}
             }
         }
@@ -246,7 +337,7 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let now = self.clock.now();
         let mut stripe = self.stripe(hash);
-        let queue = stripe.open(hash, name, now);
+        let queue = self.open(&mut stripe, hash, name, now);
         self.give_query(queue, task);
     }
 
@@ -259,7 +350,8 @@ impl<S: Send + 'static> Matching<S> {
     }
 
     fn give_query(self: &Arc<Self>, queue: &mut Queue<S>, mut task: queries::QueryTask) {
-        while let Some(waiter) = queue.next_waiter() {
+        let now = self.clock.now();
+        while let Some(waiter) = queue.next_waiter(now) {
             match waiter.sender.send(Handed::Query(HeldQuery::new(task, self.clone()))) {
                 Ok(()) => return,
                 Err(Handed::Query(held)) => task = held.into_task(),
@@ -294,24 +386,27 @@ impl<S: Send + 'static> Matching<S> {
         self.stats.backlog.sub(queue.offers.len() as u64);
         for mut queued in queue.offers.into_values() {
             queued.make_normal();
-            self.enqueue(queued);
+            self.enqueue(queued, Arrival::Known);
         }
     }
 
-    pub(crate) fn view(&self, name: &QueueName) -> QueueView {
+    /// What is known of a queue; `None` when it is not in use.
+    pub(crate) fn view(&self, name: &QueueName) -> Option<QueueView> {
         let hash = name.hash64();
         let now = self.clock.now();
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get(hash, name) else { return QueueView::default() };
+        let queue = stripe.get(hash, name)?;
         queue.refresh_pollers(now);
-        QueueView {
-            pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), *seen)).collect(),
-            backlog: queue.len(),
-            oldest: queue.offers.keys().map(|place| place.time).min(),
-        }
+        Some(QueueView {
+            pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), seen.clone())).collect(),
+            levels: queue.levels.view(now, |priority| queue::oldest(&queue.offers, priority)),
+            rate: queue.limiter.rate(),
+            limited: queue.has_backlog() && queue.limiter.is_waiting(now),
+        })
     }
 
-    /// Offers that wait in the queue.
+    /// Offers that wait in the queue's window.
+    #[cfg(test)]
     pub(crate) fn backlog(&self, name: &QueueName) -> usize {
         let hash = name.hash64();
         self.stripe(hash).get(hash, name).map_or(0, |queue| queue.len())

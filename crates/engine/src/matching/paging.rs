@@ -10,7 +10,7 @@ use sempre_core::{
 };
 use sempre_store::{Store, StoreError, Table};
 
-use super::{Matching, held::Queued, queue::Place};
+use super::{Arrival, Matching, held::Queued, queue::Place};
 
 /// Rows read at once while the backlog of the last process is loaded.
 const LOAD_ROWS: usize = 1000;
@@ -38,7 +38,10 @@ impl<S: Send + 'static> Matching<S> {
             let more = rows.len() == LOAD_ROWS;
             for (key, value) in rows {
                 match offer_of(&key, value) {
-                    Some(offer) => self.offer(offer),
+                    Some(offer) => {
+                        let row = offer.key.clone();
+                        self.enqueue(Queued { offer, row }, Arrival::Known);
+                    }
                     None => tracing::error!(key = ?key, "an offer row is damaged"),
                 }
             }
@@ -71,26 +74,22 @@ impl<S: Send + 'static> Matching<S> {
         let mut stripe = self.stripe(hash);
         let Some(queue) = stripe.get(hash, name) else { return };
         queue.paging = false;
-        let late = std::mem::take(&mut queue.late);
         match result {
             // The window has lost its end while this was read: what lies between is in the store only. The next poll
             // reads from the new end.
-            Ok(_) if queue.loaded_to != start => {}
+            Ok(_) if queue.loaded_to != start => queue.late.clear(),
             Ok((offers, read_to)) => {
                 let before = queue.len();
-                queue.loaded_to = read_to;
-                for offer in offers {
-                    let row = offer.key.clone();
-                    queue.insert(Queued { offer, row }, self.window_max);
-                }
-                for queued in late {
-                    queue.insert(queued, self.window_max);
-                }
+                let page = offers.into_iter().map(|offer| Queued { row: offer.key.clone(), offer });
+                queue.take_page(page, read_to, self.window_max, self.clock.now());
                 self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
                 self.pump(queue);
             }
             // The window stays low: the next poll tries again.
-            Err(error) => tracing::warn!(%error, "a page of a task queue could not be read"),
+            Err(error) => {
+                queue.late.clear();
+                tracing::warn!(%error, "a page of a task queue could not be read");
+            }
         }
     }
 }

@@ -12,12 +12,16 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use super::{Handed, held::Queued, queries::QueryTask};
-
-/// Pollers remembered per queue; the longest unseen is forgotten first.
-const POLLERS_MAX: usize = 1000;
-/// How long a poller is shown after its last poll.
-const POLLER_SHOWN: Span = Span::seconds(300);
+use super::{
+    Handed,
+    caller::{Caller, Instance},
+    held::Queued,
+    levels::Levels,
+    limiter::Limiter,
+    pollers::Pollers,
+    queries::QueryTask,
+    scaling::AdviceGate,
+};
 
 /// An offer's place in the line: priority, then age. Independent of the queue, so that an offer keeps its place
 /// when it moves from a sticky to a normal queue.
@@ -40,6 +44,7 @@ impl Place {
 pub(crate) struct Waiter<S: Send + 'static> {
     pub(crate) id: u64,
     pub(crate) poller: Poller,
+    pub(crate) instance: Option<Instance>,
     pub(crate) sender: oneshot::Sender<Handed<S>>,
 }
 
@@ -56,7 +61,12 @@ pub(crate) struct Queue<S: Send + 'static> {
     pub(crate) late: Vec<Queued>,
     pub(crate) waiters: VecDeque<Waiter<S>>,
     pub(crate) queries: VecDeque<QueryTask>,
-    pub(crate) pollers: BTreeMap<String, Timestamp>,
+    pub(crate) pollers: Pollers,
+    pub(crate) levels: Levels,
+    pub(crate) limiter: Limiter,
+    pub(crate) advice: AdviceGate,
+    /// The one timer that counts, and when it rings: somebody may be given an offer then.
+    pub(crate) alarm: Option<(u64, Timestamp)>,
     pub(crate) last_poll: Option<Timestamp>,
     pub(crate) used: Timestamp,
 }
@@ -71,7 +81,11 @@ impl<S: Send + 'static> Queue<S> {
             late: Vec::new(),
             waiters: VecDeque::new(),
             queries: VecDeque::new(),
-            pollers: BTreeMap::new(),
+            pollers: Pollers::default(),
+            levels: Levels::default(),
+            limiter: Limiter::default(),
+            advice: AdviceGate::default(),
+            alarm: None,
             last_poll: None,
             used: now,
         }
@@ -86,38 +100,81 @@ impl<S: Send + 'static> Queue<S> {
         !self.offers.is_empty() || self.loaded_to.is_some()
     }
 
+    /// Offers that wait, in memory and in the store.
+    pub(crate) fn backlog(&self) -> u64 {
+        self.levels.backlog()
+    }
+
     /// Adds an offer in its place. One behind the window stays in the store only; the window may push its last out.
-    pub(crate) fn insert(&mut self, queued: Queued, window_max: usize) {
+    pub(crate) fn insert(&mut self, queued: Queued, window_max: usize, now: Timestamp) {
         let place = Place::of(&queued.row);
         if self.loaded_to.is_some_and(|to| place > to) {
+            self.levels.store(place.priority, place.time, now);
             if self.paging {
                 self.late.push(queued);
             }
             return;
         }
-        self.offers.insert(place, queued);
+        if self.offers.insert(place, queued).is_none() {
+            self.levels.enter(place.priority, now);
+        }
         while self.offers.len() > window_max {
-            self.offers.pop_last();
+            if let Some((last, _)) = self.offers.pop_last() {
+                self.levels.leave(last.priority);
+                self.levels.store(last.priority, last.time, now);
+            }
             self.loaded_to = self.offers.keys().next_back().copied();
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Queued> {
-        self.offers.pop_first().map(|(_, queued)| queued)
+    /// Takes in what was read from the store, which reaches to `read_to` (`None`: to the end).
+    pub(crate) fn take_page(&mut self, page: impl Iterator<Item = Queued>, read_to: Option<Place>, window_max: usize, now: Timestamp) {
+        self.loaded_to = read_to;
+        let late = std::mem::take(&mut self.late);
+        for queued in page.chain(late) {
+            let place = Place::of(&queued.row);
+            if !self.offers.contains_key(&place) {
+                self.levels.unstore(place.priority);
+            }
+            self.insert(queued, window_max, now);
+        }
+        if self.loaded_to.is_none() {
+            self.levels.all_in_memory();
+        }
     }
 
+    pub(crate) fn pop(&mut self) -> Option<Queued> {
+        let (place, queued) = self.offers.pop_first()?;
+        self.levels.leave(place.priority);
+        Some(queued)
+    }
+
+    /// Forgets an offer. True when it was in memory.
     pub(crate) fn remove(&mut self, place: &Place) -> bool {
-        self.offers.remove(place).is_some()
+        if self.offers.remove(place).is_some() {
+            self.levels.leave(place.priority);
+            return true;
+        }
+        if self.loaded_to.is_some_and(|to| *place > to) {
+            self.levels.unstore(place.priority);
+        }
+        false
     }
 
     /// The longest waiting poll whose client is still there.
-    pub(crate) fn next_waiter(&mut self) -> Option<Waiter<S>> {
+    pub(crate) fn next_waiter(&mut self, now: Timestamp) -> Option<Waiter<S>> {
         loop {
             let waiter = self.waiters.pop_front()?;
             if !waiter.sender.is_closed() {
+                self.still_there(&waiter.poller.identity, now);
                 return Some(waiter);
             }
         }
+    }
+
+    fn still_there(&mut self, identity: &str, now: Timestamp) {
+        self.last_poll = Some(now);
+        self.pollers.still_there(identity, now);
     }
 
     pub(crate) fn drop_gone_waiters(&mut self) {
@@ -126,37 +183,27 @@ impl<S: Send + 'static> Queue<S> {
 
     /// Takes a poll out of the line. False when it was not in it.
     pub(crate) fn leave(&mut self, id: u64, now: Timestamp) -> bool {
-        self.last_poll = self.last_poll.max(Some(now));
         self.used = now;
         let Some(at) = self.waiters.iter().position(|w| w.id == id) else { return false };
-        self.waiters.remove(at);
+        if let Some(waiter) = self.waiters.remove(at) {
+            self.still_there(&waiter.poller.identity, now);
+        }
         true
     }
 
-    pub(crate) fn saw_poller(&mut self, identity: &str, now: Timestamp) {
+    pub(crate) fn saw_poller(&mut self, identity: &str, caller: &Caller, now: Timestamp) {
         self.last_poll = Some(now);
         self.used = now;
-        match self.pollers.get_mut(identity) {
-            Some(seen) => *seen = now,
-            None => {
-                if self.pollers.len() >= POLLERS_MAX {
-                    let oldest = self.pollers.iter().min_by_key(|(_, seen)| **seen).map(|(identity, _)| identity.clone());
-                    oldest.and_then(|identity| self.pollers.remove(&identity));
-                }
-                self.pollers.insert(identity.to_owned(), now);
-            }
-        }
+        self.pollers.saw(identity, caller, now);
     }
 
     /// Counts waiting polls as seen now, and forgets pollers that are long gone.
     pub(crate) fn refresh_pollers(&mut self, now: Timestamp) {
         self.drop_gone_waiters();
         for waiter in &self.waiters {
-            if let Some(seen) = self.pollers.get_mut(&waiter.poller.identity) {
-                *seen = now;
-            }
+            self.pollers.still_there(&waiter.poller.identity, now);
         }
-        self.pollers.retain(|_, seen| now.since(*seen) < POLLER_SHOWN);
+        self.pollers.expire(now);
     }
 
     pub(crate) fn is_idle(&mut self, now: Timestamp, idle_max: Span) -> bool {
@@ -164,6 +211,13 @@ impl<S: Send + 'static> Queue<S> {
         self.queries.retain(QueryTask::is_wanted);
         !self.has_backlog() && !self.paging && self.waiters.is_empty() && self.queries.is_empty() && now.since(self.used) >= idle_max
     }
+}
+
+/// When the first offer of a priority was offered.
+pub(crate) fn oldest(offers: &BTreeMap<Place, Queued>, priority: u8) -> Option<Timestamp> {
+    let first = Place { priority, time: Timestamp(i64::MIN), run: RunId::default(), scheduled_event_id: i64::MIN };
+    let (place, _) = offers.range(first..).next()?;
+    (place.priority == priority).then_some(place.time)
 }
 
 /// Queues by the hash of their name. Names that share a hash share nothing else: the hash is no secret and can be
@@ -182,14 +236,15 @@ impl<S: Send + 'static> Queues<S> {
         self.with_hash(hash).find(|queue| *queue.name == *name)
     }
 
-    /// The queue; a new one if there is none yet.
-    pub(crate) fn open(&mut self, hash: u64, name: &QueueName, now: Timestamp) -> &mut Queue<S> {
+    /// The queue, and whether it is a new one because there was none yet.
+    pub(crate) fn open(&mut self, hash: u64, name: &QueueName, now: Timestamp) -> (&mut Queue<S>, bool) {
         let queues = self.by_hash.entry(hash).or_default();
-        let at = queues.iter().position(|queue| *queue.name == *name).unwrap_or_else(|| {
+        let known = queues.iter().position(|queue| *queue.name == *name);
+        let at = known.unwrap_or_else(|| {
             queues.push(Queue::new(name.clone(), now));
             queues.len() - 1
         });
-        &mut queues[at]
+        (&mut queues[at], known.is_none())
     }
 
     pub(crate) fn remove(&mut self, hash: u64, name: &QueueName) -> Option<Queue<S>> {

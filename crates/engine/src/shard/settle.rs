@@ -172,10 +172,10 @@ impl Runner {
     fn place_offer(&mut self, place: usize, offer: Offer) {
         let core_key = offer.key.clone();
         let mut offer = offer;
-        let mut reserved = self.shared.matching.reserve(&offer.queue);
+        let mut reserved = self.shared.matching.reserve(&offer.queue, offer.key.priority);
         if reserved.is_none() && offer.queue.sticky && !self.shared.matching.sticky_available(&offer.queue) {
             make_normal(&mut offer);
-            reserved = self.shared.matching.reserve(&offer.queue);
+            reserved = self.shared.matching.reserve(&offer.queue, offer.key.priority);
         }
         // On the list first, so that starting it takes it off again.
         self.open.offers.insert(core_key.clone(), offer.clone());

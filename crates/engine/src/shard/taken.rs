@@ -10,7 +10,10 @@ use sempre_core::Span;
 
 use super::message::Started;
 use crate::{
-    matching::held::{HeldOffer, Queued},
+    matching::{
+        Arrival,
+        held::{HeldOffer, Queued},
+    },
     shared::Shared,
 };
 
@@ -53,7 +56,7 @@ impl Drop for TakenOffer {
         }
         let matching = self.shared.matching.clone();
         let sleep = self.shared.clock.sleep_until(self.shared.now() + POSTPONED);
-        self.shared.spawner.spawn("sempre postponed offer", sleep.map(move |()| matching.enqueue(queued)).boxed());
+        self.shared.spawner.spawn("sempre postponed offer", sleep.map(move |()| matching.enqueue(queued, Arrival::Back)).boxed());
     }
 }
 

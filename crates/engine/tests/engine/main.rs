@@ -11,5 +11,6 @@ mod histories;
 mod namespaces;
 mod queries;
 mod restarts;
+mod task_queues;
 mod tasks;
 mod workflows;

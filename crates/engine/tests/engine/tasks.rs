@@ -1,4 +1,4 @@
-use sempre_api::v1::{enums::TaskQueueType, workflowservice::*};
+use sempre_api::v1::workflowservice::*;
 use sempre_core::{Refusal, Span};
 
 use crate::support::*;
@@ -111,26 +111,6 @@ async fn a_worker_that_says_goodbye_gives_its_tasks_back() {
     w.complete(&task.task_token, done()).await;
     w.settle().await;
     assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
-}
-
-#[tokio::test]
-async fn describe_task_queue_shows_pollers_and_backlog() {
-    let w = world().await;
-    w.start("a").await;
-    let request = DescribeTaskQueueRequest {
-        namespace: NAMESPACE.into(),
-        task_queue: Some(queue()),
-        task_queue_type: TaskQueueType::Workflow as i32,
-        report_stats: true,
-        ..Default::default()
-    };
-    let description = soon(w.engine.describe_task_queue(request.clone())).await.unwrap();
-    assert_eq!(description.stats.unwrap().approximate_backlog_count, 1);
-    assert!(description.pollers.is_empty());
-    w.poll().await;
-    let description = soon(w.engine.describe_task_queue(request)).await.unwrap();
-    assert_eq!(description.stats.unwrap().approximate_backlog_count, 0);
-    assert_eq!(description.pollers[0].identity, "worker");
 }
 
 #[tokio::test]

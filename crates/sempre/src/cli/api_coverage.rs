@@ -30,9 +30,13 @@ fn as_text(services: &BTreeMap<&str, Vec<Method>>) -> String {
     for (service, methods) in services {
         let (built, absent): (Vec<Method>, Vec<Method>) = methods.iter().partition(|method| method.built);
         text += &format!("{service}: {} of {} built\n", built.len(), methods.len());
-        for (title, methods) in [("built", built), ("not built", absent)] {
-            for method in methods {
-                text += &format!("  {title:<10} {}\n", method.name);
+        for method in built {
+            text += &format!("  built      {}\n", method.name);
+        }
+        for method in absent {
+            match method.lacks {
+                Some(lacks) => text += &format!("  partly     {} (lacks {lacks})\n", method.name),
+                None => text += &format!("  not built  {}\n", method.name),
             }
         }
     }
@@ -42,9 +46,13 @@ fn as_text(services: &BTreeMap<&str, Vec<Method>>) -> String {
 fn as_json(services: &BTreeMap<&str, Vec<Method>>) -> String {
     let names =
         |methods: &[Method], built| -> Vec<_> { methods.iter().filter(|method| method.built == built).map(|method| method.name).collect() };
+    let partly = |methods: &[Method]| -> BTreeMap<_, _> { methods.iter().filter_map(|m| Some((m.name, m.lacks?))).collect() };
     let services: Vec<_> = services
         .iter()
-        .map(|(service, methods)| json!({ "service": service, "built": names(methods, true), "not_built": names(methods, false) }))
+        .map(|(service, methods)| {
+            // Those built in part are among those not built.
+            json!({ "service": service, "built": names(methods, true), "not_built": names(methods, false), "lacking": partly(methods) })
+        })
         .collect();
     format!("{:#}\n", json!({ "services": services }))
 }

@@ -9,3 +9,4 @@ mod polls;
 mod services;
 mod shutdown;
 mod support;
+mod workers;

@@ -1,5 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by unwrap")]
 
+mod goodbyes;
+mod limits;
+
 use std::{
     sync::{
         Arc,
@@ -23,15 +26,26 @@ use sempre_store::{CommitBatch, CommitError, Fence, Pending, Rows, Store, StoreE
 use super::*;
 
 #[derive(Default)]
-struct Hand(AtomicI64);
+struct Hand(Arc<AtomicI64>);
 
 impl Clock for Hand {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::Relaxed))
     }
 
-    fn sleep_until(&self, _: Timestamp) -> BoxFuture<'static, ()> {
-        futures::future::pending().boxed()
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        let now = self.0.clone();
+        std::future::poll_fn(move |_| if now.load(Ordering::Relaxed) >= at.0 { Poll::Ready(()) } else { Poll::Pending }).boxed()
+    }
+}
+
+/// Keeps tasks until they are run by hand.
+#[derive(Default)]
+struct Tasks(Mutex<Vec<BoxFuture<'static, ()>>>);
+
+impl Spawner for Tasks {
+    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
+        self.0.lock().unwrap().push(task);
     }
 }
 
@@ -39,14 +53,21 @@ type Started = u32;
 
 struct World {
     clock: Arc<Hand>,
+    tasks: Arc<Tasks>,
     matching: Arc<Matching<Started>>,
 }
 
+/// A world that has not read its backlog.
+fn new_world(window: usize) -> World {
+    let (clock, tasks) = (Arc::new(Hand::default()), Arc::new(Tasks::default()));
+    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), window);
+    World { clock, tasks, matching }
+}
+
 fn world(window: usize) -> World {
-    let clock = Arc::new(Hand::default());
-    let matching = Matching::new(clock.clone(), Arc::default(), window);
-    matching.finish_loading();
-    World { clock, matching }
+    let world = new_world(window);
+    world.matching.finish_loading();
+    world
 }
 
 fn queue(name: &str, sticky: bool) -> QueueName {
@@ -66,23 +87,42 @@ fn poller(identity: &str) -> Poller {
 }
 
 impl World {
+    fn poll(&self, queue: &QueueName) -> Polled<Started> {
+        self.matching.poll(queue, poller("p"), &Caller::default())
+    }
+
     /// A poll that finds an offer; its workflow id.
     fn take(&self, queue: &QueueName) -> Option<String> {
-        match self.matching.poll(queue, poller("p")) {
+        match self.poll(queue) {
             Polled::Handed(Handed::Offer(held)) => Some(held.decided().offer.run.workflow.workflow_id),
             _ => None,
         }
     }
 
     fn wait(&self, queue: &QueueName) -> Waiting<Started> {
-        match self.matching.poll(queue, poller("p")) {
+        match self.poll(queue) {
             Polled::Wait(waiting) => waiting,
             Polled::Handed(handed) => panic!("handed {handed:?}"),
         }
     }
 
     fn advance(&self, seconds: i64) {
-        self.clock.0.fetch_add(seconds * 1_000_000_000, Ordering::Relaxed);
+        self.advance_by(Span::seconds(seconds));
+    }
+
+    fn advance_by(&self, span: Span) {
+        self.clock.0.fetch_add(span.0, Ordering::Relaxed);
+        let tasks = std::mem::take(&mut *self.tasks.0.lock().unwrap());
+        for mut task in tasks {
+            if task.as_mut().now_or_never().is_none() {
+                self.tasks.0.lock().unwrap().push(task);
+            }
+        }
+    }
+
+    /// Waiting and stored offers, as they are shown.
+    fn counted(&self, queue: &QueueName) -> u64 {
+        self.matching.view(queue).map_or(0, |view| view.levels.iter().map(|level| level.backlog).sum())
     }
 }
 
@@ -130,7 +170,7 @@ fn an_offer_on_its_way_to_a_poller_that_leaves_comes_back() {
 
     // The same for one that a poll has taken and not decided about.
     w.matching.offer(offer(&q, 2, 3, 1));
-    let Polled::Handed(Handed::Offer(held)) = w.matching.poll(&q, poller("p")) else { panic!("an offer waits") };
+    let Polled::Handed(Handed::Offer(held)) = w.poll(&q) else { panic!("an offer waits") };
     let mut next = w.wait(&q);
     drop(held);
     assert_eq!(handed(&mut next).as_deref(), Some("w2"));
@@ -140,16 +180,16 @@ fn an_offer_on_its_way_to_a_poller_that_leaves_comes_back() {
 fn a_reserved_poller_gets_the_started_task_or_its_place_back() {
     let w = world(100);
     let q = queue("q", false);
-    assert!(w.matching.reserve(&q).is_none());
+    assert!(w.matching.reserve(&q, 3).is_none());
     let mut first = w.wait(&q);
     let mut second = w.wait(&q);
-    let reserved = w.matching.reserve(&q).unwrap();
+    let reserved = w.matching.reserve(&q, 3).unwrap();
     assert!(!first.leave(), "somebody holds this poll");
     w.matching.unreserve(reserved);
-    w.matching.reserve(&q).unwrap().hand(7);
+    w.matching.reserve(&q, 3).unwrap().hand(7);
     assert!(matches!(first.handed().now_or_never(), Some(Some(Handed::Started(7)))));
     // A failed commit drops the reservation: the poll learns that it must ask again.
-    drop(w.matching.reserve(&q).unwrap());
+    drop(w.matching.reserve(&q, 3).unwrap());
     assert!(matches!(second.handed().now_or_never(), Some(None)));
 }
 
@@ -158,7 +198,7 @@ fn no_new_task_overtakes_a_backlog() {
     let w = world(100);
     let q = queue("q", false);
     w.matching.offer(offer(&q, 1, 3, 1));
-    assert!(w.matching.reserve(&q).is_none());
+    assert!(w.matching.reserve(&q, 3).is_none());
     assert_eq!(w.take(&q).as_deref(), Some("w1"));
 }
 
@@ -196,7 +236,7 @@ fn sticky_queues_without_worker_are_not_used() {
     w.matching.offer(offer(&sticky, 2, 3, 1));
     w.matching.unload_sticky(&sticky);
     assert!(!w.matching.sticky_available(&sticky));
-    let Polled::Handed(Handed::Offer(held)) = w.matching.poll(&normal, poller("p")) else { panic!("it moved") };
+    let Polled::Handed(Handed::Offer(held)) = w.poll(&normal) else { panic!("it moved") };
     let queued = held.decided();
     assert_eq!((queued.row.queue, queued.offer.queue.sticky), (sticky.hash64(), false));
 }
@@ -207,12 +247,13 @@ fn pollers_are_shown_for_five_minutes_and_idle_queues_are_forgotten() {
     let q = queue("q", false);
     let waiting = w.wait(&q);
     w.advance(400);
-    assert_eq!(w.matching.view(&q).pollers, [("p".to_owned(), w.clock.now())]);
+    let shown = w.matching.view(&q).unwrap().pollers;
+    assert_eq!(shown.iter().map(|(identity, p)| (identity.as_str(), p.seen)).collect::<Vec<_>>(), [("p", w.clock.now())]);
     drop(waiting);
     w.advance(299);
-    assert_eq!(w.matching.view(&q).pollers.len(), 1);
+    assert_eq!(w.matching.view(&q).unwrap().pollers.len(), 1);
     w.advance(2);
-    assert!(w.matching.view(&q).pollers.is_empty());
+    assert!(w.matching.view(&q).unwrap().pollers.is_empty());
     w.advance(31);
     drop(w.wait(&queue("other", false)));
     assert_eq!(w.matching.poller_seen(&q), None, "the sweep forgot it");
@@ -225,7 +266,7 @@ fn close_answers_waiting_polls_and_new_ones() {
     let mut waiting = w.wait(&q);
     w.matching.close();
     assert!(matches!(waiting.handed().now_or_never(), Some(Some(Handed::Closed))));
-    assert!(matches!(w.matching.poll(&q, poller("p")), Polled::Handed(Handed::Closed)));
+    assert!(matches!(w.poll(&q), Polled::Handed(Handed::Closed)));
 }
 
 /// A store with `count` offers of one queue, made in an order that has nothing to do with their slots.
@@ -250,20 +291,22 @@ fn put(batch: &mut CommitBatch, o: &Offer) {
 fn ten_thousand_offers_come_back_in_order_through_a_small_window() {
     let q = queue("q", false);
     let store = backlog(&q, 10_000);
-    let matching = Matching::<Started>::new(Arc::new(Hand::default()), Arc::default(), 500);
-    let w = World { clock: Arc::default(), matching };
+    let w = new_world(500);
     let mut early = w.wait(&q);
     block_on(w.matching.load(&store, (0, 1024))).unwrap();
     assert!(handed(&mut early).is_none(), "nothing is handed out before all is read: the order would be wrong");
     drop(early);
     w.matching.finish_loading();
     assert!(w.matching.backlog(&q) <= 500);
+    assert_eq!(w.counted(&q), 10_000);
     let mut taken = Vec::new();
     loop {
         while let Some(id) = w.take(&q) {
             taken.push(id);
+            assert_eq!(w.counted(&q), 10_000 - taken.len() as u64);
             if w.matching.claim_page(&q) {
                 block_on(w.matching.page(&store, &q));
+                assert_eq!(w.counted(&q), 10_000 - taken.len() as u64, "paging moves, it does not add");
             }
         }
         if !w.matching.claim_page(&q) {
@@ -405,9 +448,11 @@ fn queues_that_share_a_hash_share_nothing_else() {
     let (a, b) = (queue("a", false), queue("b", false));
     let o = offer(&a, 1, 3, 1);
     let row = o.key.clone();
-    queues.open(7, &a, Timestamp(0)).insert(Queued { offer: o, row }, 10);
+    let (queue, new) = queues.open(7, &a, Timestamp(0));
+    assert!(new);
+    queue.insert(Queued { offer: o, row }, 10, Timestamp(0));
     assert!(queues.get(7, &b).is_none());
-    assert_eq!(queues.open(7, &b, Timestamp(0)).len(), 0);
+    assert_eq!(queues.open(7, &b, Timestamp(0)).0.len(), 0);
     assert_eq!(queues.get(7, &a).unwrap().len(), 1);
     assert_eq!(queues.remove(7, &b).unwrap().name.name, "b");
     assert!(queues.remove(7, &b).is_none());

@@ -1,0 +1,150 @@
+//! Settings of task queues made by hand (spec 05 §4).
+
+use sempre_api::v1::{
+    enums::TaskQueueType,
+    taskqueue::{ConfigMetadata, RateLimitConfig, TaskQueueConfig},
+    workflowservice::{UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, update_task_queue_config_request::RateLimitUpdate},
+};
+use sempre_core::{
+    Refusal, Timestamp,
+    transition::{QueueKind, QueueName},
+};
+
+use super::{IDENTITY_MAX, describe_queue::kind_of};
+use crate::Engine;
+
+/// Longest name of a task queue.
+const NAME_MAX: usize = 1000;
+const REASON_MAX: usize = 1000;
+const WEIGHTS_MAX: usize = 1000;
+const FAIRNESS_KEY_MAX: usize = 64;
+
+/// Texts that clients see.
+mod text {
+    pub(super) const WORKFLOW_RATE: &str = "Setting rate limit on workflow task queues is not allowed.";
+    pub(super) const WORKFLOW_KEY_RATE: &str = "Setting fairness key rate limit on workflow task queues is not allowed.";
+    pub(super) const KEY_EMPTY: &str = "fairness weight override key must not be empty";
+    pub(super) const KEY_TOO_LONG: &str = "fairness key length exceeds limit";
+    pub(super) const TYPE: &str = "TaskQueueType must be workflow or activity.";
+    pub(super) const FAIRNESS: &str = "Task queue fairness is not built yet: its weights and rate limits cannot be set.";
+    pub(super) const NEXUS: &str = "Nexus task queues are not built yet.";
+}
+
+fn check_length(field: &str, value: &str, max: usize) -> Result<(), Refusal> {
+    if value.len() > max {
+        return Err(Refusal::invalid(format!("{field} field too long (max {max} characters).")));
+    }
+    Ok(())
+}
+
+fn check_rate(update: Option<&RateLimitUpdate>, label: &str) -> Result<(), Refusal> {
+    let Some(update) = update else { return Ok(()) };
+    let Some(rate) = &update.rate_limit else { return Ok(()) };
+    if rate.requests_per_second < 0.0 || rate.requests_per_second.is_nan() {
+        return Err(Refusal::invalid(format!("RequestsPerSecond for {label} rate limit must be non-negative.")));
+    }
+    check_length(&format!("{label}.Reason"), &update.reason, REASON_MAX)
+}
+
+fn check_fairness_key(key: &str) -> Result<(), Refusal> {
+    if key.is_empty() {
+        return Err(Refusal::invalid(text::KEY_EMPTY));
+    }
+    if key.len() > FAIRNESS_KEY_MAX {
+        return Err(Refusal::invalid(text::KEY_TOO_LONG));
+    }
+    Ok(())
+}
+
+fn check_weights(request: &UpdateTaskQueueConfigRequest) -> Result<(), Refusal> {
+    let (set, unset) = (&request.set_fairness_weight_overrides, &request.unset_fairness_weight_overrides);
+    let total = set.len() + unset.len();
+    if total > WEIGHTS_MAX {
+        return Err(Refusal::invalid(format!("too many fairness weight overrides in request: got {total}, maximum {WEIGHTS_MAX}")));
+    }
+    for (key, weight) in set {
+        check_fairness_key(key)?;
+        if *weight <= 0.0 || weight.is_nan() {
+            return Err(Refusal::invalid(format!("invalid fairness weight weight for key {key:?}: must be greater than zero")));
+        }
+    }
+    unset.iter().try_for_each(|key| check_fairness_key(key))?;
+    match unset.iter().find(|key| set.contains_key(*key)) {
+        Some(key) => Err(Refusal::invalid(format!("fairness weight override key {key:?} present in both set and unset lists"))),
+        None => Ok(()),
+    }
+}
+
+fn check(request: &UpdateTaskQueueConfigRequest) -> Result<(), Refusal> {
+    let sets = |update: &Option<RateLimitUpdate>| update.as_ref().is_some_and(|update| update.rate_limit.is_some());
+    let workflow = request.task_queue_type == TaskQueueType::Workflow as i32;
+    if workflow && sets(&request.update_queue_rate_limit) {
+        return Err(Refusal::invalid(text::WORKFLOW_RATE));
+    }
+    check_rate(request.update_queue_rate_limit.as_ref(), "UpdateQueueRateLimit")?;
+    if workflow && sets(&request.update_fairness_key_rate_limit_default) {
+        return Err(Refusal::invalid(text::WORKFLOW_KEY_RATE));
+    }
+    check_rate(request.update_fairness_key_rate_limit_default.as_ref(), "UpdateFairnessKeyRateLimitDefault")?;
+    check_length("Identity", &request.identity, IDENTITY_MAX)?;
+    check_weights(request)?;
+    // What would not be obeyed is not accepted. Taking back what was never set is.
+    if sets(&request.update_fairness_key_rate_limit_default) || !request.set_fairness_weight_overrides.is_empty() {
+        return Err(Refusal::Unimplemented(text::FAIRNESS.into()));
+    }
+    Ok(())
+}
+
+fn kind(task_type: i32) -> Result<QueueKind, Refusal> {
+    if task_type == TaskQueueType::Nexus as i32 {
+        return Err(Refusal::Unimplemented(text::NEXUS.into()));
+    }
+    kind_of(task_type).ok_or_else(|| Refusal::invalid(text::TYPE))
+}
+
+fn limit(update: RateLimitUpdate, identity: &str, now: Timestamp) -> RateLimitConfig {
+    let metadata = ConfigMetadata { reason: update.reason, update_identity: identity.to_owned(), update_time: Some(now.to_api()) };
+    RateLimitConfig { rate_limit: update.rate_limit, metadata: Some(metadata) }
+}
+
+/// The rate that the settings demand.
+pub(crate) fn rate_of(config: &TaskQueueConfig) -> Option<f64> {
+    let limit = config.queue_rate_limit.as_ref()?.rate_limit.as_ref()?;
+    Some(f64::from(limit.requests_per_second))
+}
+
+impl Engine {
+    /// `UpdateTaskQueueConfig`: the rate limit of an activity queue, durable. Fairness is refused with UNIMPLEMENTED.
+    pub async fn update_task_queue_config(&self, request: UpdateTaskQueueConfigRequest) -> Result<UpdateTaskQueueConfigResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        check(&request)?;
+        let name = request.task_queue;
+        if name.is_empty() {
+            return Err(Refusal::invalid("missing task queue name"));
+        }
+        if name.len() > NAME_MAX {
+            return Err(Refusal::invalid("taskQueue length exceeds limit"));
+        }
+        if name.starts_with("/_sys/") {
+            return Err(Refusal::invalid(format!("task queue family name cannot have prefix /_sys/ {name}")));
+        }
+        let queue = QueueName { namespace: namespace.id(), name, kind: kind(request.task_queue_type)?, sticky: false };
+        if request.update_queue_rate_limit.is_none() && request.update_fairness_key_rate_limit_default.is_none() {
+            let config = self.shared.meta.config(&queue).as_deref().cloned().unwrap_or_default();
+            return Ok(UpdateTaskQueueConfigResponse { config: Some(config) });
+        }
+        let (now, identity) = (self.now(), request.identity);
+        let change = |config: &mut TaskQueueConfig| {
+            if let Some(update) = request.update_queue_rate_limit {
+                config.queue_rate_limit = Some(limit(update, &identity, now));
+            }
+            if let Some(update) = request.update_fairness_key_rate_limit_default {
+                config.fairness_keys_rate_limit_default = Some(limit(update, &identity, now));
+            }
+        };
+        let (matching, limited) = (self.shared.matching.clone(), queue.clone());
+        let done = move |config: &TaskQueueConfig| matching.set_rate(&limited, rate_of(config));
+        let config = self.shared.meta.update_config(queue, change, done).await?;
+        Ok(UpdateTaskQueueConfigResponse { config: Some((*config).clone()) })
+    }
+}

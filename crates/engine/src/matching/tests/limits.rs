@@ -1,0 +1,216 @@
+//! Queues that give out tasks at a rate, and what queues count.
+
+use super::*;
+use crate::matching::limiter::{RateSource, SYSTEM_RATE};
+
+fn activities(name: &str) -> QueueName {
+    QueueName { kind: QueueKind::Activity, ..queue(name, false) }
+}
+
+impl World {
+    fn poll_at(&self, queue: &QueueName, rate: Option<f64>) -> Polled<Started> {
+        self.matching.poll(queue, poller("p"), &Caller { rate, ..Caller::default() })
+    }
+
+    fn wait_at(&self, queue: &QueueName, rate: Option<f64>) -> Waiting<Started> {
+        match self.poll_at(queue, rate) {
+            Polled::Wait(waiting) => waiting,
+            Polled::Handed(handed) => panic!("handed {handed:?}"),
+        }
+    }
+
+    fn rate(&self, queue: &QueueName) -> (f64, RateSource) {
+        self.matching.view(queue).unwrap().rate
+    }
+}
+
+#[test]
+fn one_a_second_takes_nine_seconds_for_ten() {
+    let w = world(100);
+    let q = activities("q");
+    for n in 0..10 {
+        w.matching.offer(offer(&q, n, 3, i64::from(n)));
+    }
+    let mut polls: Vec<_> = Vec::new();
+    let mut taken = Vec::new();
+    for second in 0..=9 {
+        // Two polls wait at any time: one too many.
+        while polls.len() < 2 {
+            match w.poll_at(&q, Some(1.0)) {
+                Polled::Wait(waiting) => polls.push(waiting),
+                Polled::Handed(Handed::Offer(held)) => taken.push(held.decided().offer.run.workflow.workflow_id),
+                Polled::Handed(other) => panic!("{other:?}"),
+            }
+        }
+        taken.extend(polls.iter_mut().filter_map(handed));
+        assert_eq!(taken.len(), second + 1, "after {second} seconds");
+        polls.clear();
+        let limited = w.matching.view(&q).unwrap().limited;
+        assert_eq!(limited, second < 9);
+        w.advance(1);
+    }
+    let expected: Vec<_> = (0..10).map(|n| format!("w{n}")).collect();
+    assert_eq!(taken, expected);
+}
+
+#[test]
+fn polls_that_wait_are_served_in_order_when_the_rate_allows() {
+    let w = world(100);
+    let (slow, free) = (activities("slow"), activities("free"));
+    let mut polls: Vec<_> = (0..4).map(|_| w.wait_at(&slow, Some(2.0))).collect();
+    for n in 0..4 {
+        w.matching.offer(offer(&slow, n, 3, i64::from(n)));
+        w.matching.offer(offer(&free, 10 + n, 3, i64::from(n)));
+    }
+    let got = |polls: &mut Vec<Waiting<Started>>| polls.iter_mut().map(handed).collect::<Vec<_>>();
+    assert_eq!(got(&mut polls)[..2], [Some("w0".into()), Some("w1".into())]);
+    // Others are not held up.
+    assert_eq!((0..4).filter_map(|_| w.take(&free)).count(), 4);
+    // Neither a new task nor a new poll goes before those that wait.
+    assert!(w.matching.reserve(&slow, 3).is_none());
+    let mut late = w.wait_at(&slow, Some(2.0));
+    w.advance_by(Span::millis(500));
+    assert_eq!(polls.iter_mut().skip(2).filter_map(handed).collect::<Vec<_>>(), ["w2"]);
+    w.advance_by(Span::millis(500));
+    assert_eq!(handed(&mut polls[3]).as_deref(), Some("w3"));
+    assert!(handed(&mut late).is_none());
+    // With nothing in line, a new task waits for the rate as well.
+    assert!(w.matching.reserve(&slow, 3).is_none());
+    w.advance_by(Span::millis(500));
+    let reserved = w.matching.reserve(&slow, 3).unwrap();
+    w.matching.unreserve(reserved);
+    assert!(w.matching.reserve(&slow, 3).is_some(), "one that was not used is not lost");
+}
+
+#[test]
+fn zero_stops_until_the_next_poll_says_otherwise() {
+    let w = world(100);
+    let q = activities("q");
+    w.matching.offer(offer(&q, 1, 3, 1));
+    let mut first = w.wait_at(&q, Some(0.0));
+    w.advance(1000);
+    assert!(handed(&mut first).is_none());
+    assert_eq!(w.rate(&q), (0.0, RateSource::Worker));
+    // The last poll's word holds; the one that waits is served first.
+    let mut second = w.wait_at(&q, None);
+    assert_eq!(handed(&mut first).as_deref(), Some("w1"));
+    assert!(handed(&mut second).is_none());
+    assert_eq!(w.rate(&q), (SYSTEM_RATE, RateSource::System));
+}
+
+#[test]
+fn a_rate_set_by_hand_goes_before_the_workers_and_holds_for_queues_opened_later() {
+    let w = world(100);
+    let q = activities("q");
+    w.matching.set_rate(&q, Some(0.0));
+    assert_eq!(w.matching.rate_of_unused(&q), (0.0, RateSource::Api));
+    w.matching.offer(offer(&q, 1, 3, 1));
+    let mut poll = w.wait_at(&q, Some(5.0));
+    assert_eq!(w.rate(&q), (0.0, RateSource::Api));
+    assert!(handed(&mut poll).is_none());
+    w.matching.set_rate(&q, Some(3.0));
+    assert_eq!(handed(&mut poll).as_deref(), Some("w1"));
+    w.matching.set_rate(&q, None);
+    assert_eq!(w.rate(&q), (5.0, RateSource::Worker));
+}
+
+#[test]
+fn a_limited_backlog_is_paged_in_and_comes_in_order() {
+    let q = activities("q");
+    let store = backlog(&q, 300);
+    let w = new_world(20);
+    w.matching.set_rate(&q, Some(10.0));
+    block_on(w.matching.load(&store, (0, 1024))).unwrap();
+    w.matching.finish_loading();
+    let mut taken = Vec::new();
+    let mut polls = Vec::new();
+    let mut tenths = 0;
+    while taken.len() < 300 {
+        while polls.len() < 3 {
+            match w.poll_at(&q, None) {
+                Polled::Wait(waiting) => polls.push(waiting),
+                Polled::Handed(Handed::Offer(held)) => taken.push(held.decided().offer.run.workflow.workflow_id),
+                Polled::Handed(other) => panic!("{other:?}"),
+            }
+            if w.matching.claim_page(&q) {
+                block_on(w.matching.page(&store, &q));
+            }
+        }
+        polls.retain_mut(|poll| match handed(poll) {
+            Some(id) => {
+                taken.push(id);
+                false
+            }
+            None => true,
+        });
+        w.advance_by(Span::millis(100));
+        tenths += 1;
+        assert!(tenths < 1000, "{} taken", taken.len());
+    }
+    let expected: Vec<_> = (0..300).map(|n| format!("w{n}")).collect();
+    assert!(taken == expected);
+    assert!(tenths >= 290, "{tenths}");
+    assert_eq!(w.counted(&q), 0);
+}
+
+#[test]
+fn a_queue_counts_what_comes_what_goes_and_what_waits() {
+    let w = world(2);
+    let q = queue("q", false);
+    w.advance(100);
+    let now = w.clock.now().0;
+    // The window holds two; the rest is in the store only.
+    for (n, priority) in [(1, 3), (2, 3), (3, 3), (4, 5), (5, 1)] {
+        w.matching.offer(offer(&q, n, priority, now + i64::from(n)));
+    }
+    w.advance(10);
+    let levels = |w: &World| w.matching.view(&q).unwrap().levels;
+    let shown: Vec<_> = levels(&w).iter().map(|l| (l.priority, l.backlog, l.oldest.map(|t| t.0 - now))).collect();
+    assert_eq!(shown, [(1, 1, Some(5)), (3, 3, Some(1)), (5, 1, Some(4))]);
+    assert_eq!(levels(&w).iter().map(|l| (l.add_rate * 10.0).round() as i64).collect::<Vec<_>>(), [1, 3, 1]);
+    // One that lies in the store is withdrawn.
+    w.matching.withdraw(&offer(&q, 4, 5, now + 4).key);
+    assert_eq!(w.counted(&q), 4);
+    assert_eq!(w.take(&q).as_deref(), Some("w5"));
+    assert_eq!(w.counted(&q), 3);
+    assert!(levels(&w)[0].dispatch_rate > 0.0);
+    w.advance(40);
+    assert!(levels(&w).iter().all(|l| l.add_rate == 0.0 && l.dispatch_rate == 0.0));
+
+    // A task that a waiting poll takes at once has come and gone.
+    let q = queue("sync", false);
+    drop(w.wait(&q));
+    let _poll = w.wait(&q);
+    w.advance(1);
+    w.matching.reserve(&q, 3).unwrap().hand(1);
+    w.advance(1);
+    let level = w.matching.view(&q).unwrap().levels.remove(0);
+    assert!(level.add_rate > 0.0 && level.dispatch_rate > 0.0 && level.backlog == 0);
+}
+
+#[test]
+fn advice_follows_waits_and_backlogs() {
+    let w = world(100);
+    let q = queue("q", false);
+    let since = w.clock.now();
+    drop(w.wait(&q));
+    assert_eq!(w.matching.advise(&q, since).polls, None, "nothing to say");
+    w.advance(1);
+    assert_eq!(w.matching.advise(&q, since).polls, Some(-1), "it waited in vain");
+    let since = w.clock.now();
+    w.matching.offer(offer(&q, 1, 3, since.0));
+    w.matching.offer(offer(&q, 2, 3, since.0));
+    w.advance_by(Span::millis(100));
+    assert_eq!(w.matching.advise(&q, since).polls, Some(1), "more comes than goes");
+    w.take(&q);
+    w.take(&q);
+    w.advance(60);
+    let since = w.clock.now();
+    assert_eq!(w.matching.advise(&q, since), scaling::Advice::default());
+    let sticky = queue("sticky", true);
+    drop(w.wait(&sticky));
+    w.matching.offer(offer(&sticky, 3, 3, since.0));
+    assert_eq!(w.matching.advise(&sticky, since), scaling::Advice { backlog: 1, polls: None }, "too fresh");
+    w.advance_by(Span::millis(201));
+    assert_eq!(w.matching.advise(&sticky, w.clock.now()).polls, Some(1));
+}

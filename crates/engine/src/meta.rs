@@ -1,0 +1,274 @@
+//! What is kept for the server as a whole, in table Meta: who it is, and the settings of its task queues.
+//!
+//! Few records, all of them in memory. Changes are visible as soon as their call returned.
+//!
+//! | key | value |
+//! |---|---|
+//! | `cluster-id` | the id's text |
+//! | `q`, namespace id (16), type of the queue (1, as in the API), its name | [`ConfigRecord`] |
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use prost::Message;
+use sempre_api::v1::{
+    enums::{ResourceExhaustedCause, TaskQueueType},
+    taskqueue::TaskQueueConfig,
+};
+use sempre_core::{
+    IdSource, NamespaceId, Refusal,
+    ids::Uuid,
+    transition::{QueueKind, QueueName},
+};
+use sempre_store::{CommitBatch, CommitError, Fence, Store, StoreError, Table};
+use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
+
+use crate::{Spawner, ids::SeededIds};
+
+/// The number under which these records are committed; far from those of shards, and not that of namespaces.
+const OWNER: u32 = u32::MAX - 1;
+const CLUSTER_ID: &[u8] = b"cluster-id";
+const CONFIG: u8 = b'q';
+/// Task queues that can have settings.
+const CONFIGS_MAX: usize = 100_000;
+
+/// Settings of a task queue, as stored.
+#[derive(Clone, PartialEq, Message)]
+struct ConfigRecord {
+    #[prost(message, optional, tag = "1")]
+    config: Option<TaskQueueConfig>,
+}
+
+/// The key of a queue's settings. Sticky queues have none.
+fn config_key(queue: &QueueName) -> Vec<u8> {
+    let kind = match queue.kind {
+        QueueKind::Workflow => TaskQueueType::Workflow,
+        QueueKind::Activity => TaskQueueType::Activity,
+    };
+    let mut key = vec![CONFIG];
+    key.extend_from_slice(&queue.namespace.0.0);
+    key.push(kind as u8);
+    key.extend_from_slice(queue.name.as_bytes());
+    key
+}
+
+fn parse_config_key(key: &[u8]) -> Option<QueueName> {
+    let rest = key.strip_prefix(&[CONFIG])?;
+    let (namespace, rest) = rest.split_first_chunk::<16>()?;
+    let (kind, name) = rest.split_first()?;
+    let kind = match TaskQueueType::try_from(i32::from(*kind)).ok()? {
+        TaskQueueType::Workflow => QueueKind::Workflow,
+        TaskQueueType::Activity => QueueKind::Activity,
+        TaskQueueType::Unspecified | TaskQueueType::Nexus => return None,
+    };
+    Some(QueueName { namespace: NamespaceId(Uuid(*namespace)), name: String::from_utf8(name.to_vec()).ok()?, kind, sticky: false })
+}
+
+type Configs = BTreeMap<QueueName, Arc<TaskQueueConfig>>;
+
+/// See the module.
+pub(crate) struct Meta {
+    store: Arc<dyn Store>,
+    spawner: Arc<dyn Spawner>,
+    cluster_id: String,
+    configs: Arc<RwLock<Configs>>,
+    /// One change at a time; holds the right to commit.
+    writer: Arc<Mutex<Writer>>,
+}
+
+struct Writer {
+    fence: Fence,
+    /// A commit has not been acknowledged: memory may lack what the store has.
+    doubt: bool,
+}
+
+async fn load(store: &dyn Store) -> Result<Configs, StoreError> {
+    let mut configs = Configs::new();
+    for (key, row) in store.scan(Table::Meta, &[CONFIG], &[CONFIG + 1], usize::MAX).await? {
+        match (parse_config_key(&key), ConfigRecord::decode(row)) {
+            (Some(queue), Ok(record)) => drop(configs.insert(queue, Arc::new(record.config.unwrap_or_default()))),
+            _ => tracing::error!(key = ?key, "the settings of a task queue are damaged"),
+        }
+    }
+    Ok(configs)
+}
+
+/// The id of the data, made when it is new.
+async fn cluster_id(store: &dyn Store, fence: Fence, ids: &mut SeededIds) -> Result<String, StoreError> {
+    if let Some(id) = store.get(Table::Meta, CLUSTER_ID).await? {
+        return String::from_utf8(id.to_vec()).map_err(|_| StoreError::Failed { reason: "the cluster id is damaged".into() });
+    }
+    let id = ids.uuid();
+    let mut batch = CommitBatch::new(fence);
+    batch.put(Table::Meta, CLUSTER_ID, id.as_bytes());
+    store.commit(batch).await.map_err(|error| match error {
+        CommitError::Rejected { reason } => StoreError::Rejected { reason },
+        other => StoreError::Failed { reason: other.to_string() },
+    })?;
+    Ok(id)
+}
+
+/// Writes a record, then shows it.
+async fn write(
+    store: &dyn Store,
+    configs: &RwLock<Configs>,
+    writer: &mut Writer,
+    queue: QueueName,
+    config: TaskQueueConfig,
+) -> Result<Arc<TaskQueueConfig>, Refusal> {
+    let mut batch = CommitBatch::new(writer.fence);
+    batch.put(Table::Meta, &config_key(&queue), &ConfigRecord { config: Some(config.clone()) }.encode_to_vec());
+    // Until memory has it too, should this task end half-way.
+    writer.doubt = true;
+    if let Err(error) = store.commit(batch).await {
+        tracing::warn!(%error, "the settings of a task queue could not be written");
+        settle(store, configs, writer).await?;
+        let configs = configs.read().unwrap_or_else(PoisonError::into_inner);
+        return configs.get(&queue).filter(|known| ***known == config).cloned().ok_or_else(failed);
+    }
+    let config = Arc::new(config);
+    configs.write().unwrap_or_else(PoisonError::into_inner).insert(queue, config.clone());
+    writer.doubt = false;
+    Ok(config)
+}
+
+fn failed() -> Refusal {
+    Refusal::Unavailable("the settings of the task queue could not be written".into())
+}
+
+/// After a commit in doubt: begins a new epoch and reads what the store has.
+async fn settle(store: &dyn Store, configs: &RwLock<Configs>, writer: &mut Writer) -> Result<(), Refusal> {
+    if !writer.doubt {
+        return Ok(());
+    }
+    let reload = async {
+        let epoch = store.acquire(OWNER).await?;
+        Ok::<_, StoreError>((epoch, load(store).await?))
+    };
+    let (epoch, loaded) = reload.await.map_err(|error| {
+        tracing::warn!(%error, "the settings of task queues could not be read again");
+        failed()
+    })?;
+    *configs.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
+    Ok(())
+}
+
+impl Meta {
+    /// Reads the records; gives new data an id out of `ids`.
+    pub(crate) async fn open(store: Arc<dyn Store>, spawner: Arc<dyn Spawner>, mut ids: SeededIds) -> Result<Self, StoreError> {
+        let fence = Fence { shard: OWNER, epoch: store.acquire(OWNER).await? };
+        let cluster_id = cluster_id(&*store, fence, &mut ids).await?;
+        let configs = Arc::new(RwLock::new(load(&*store).await?));
+        Ok(Self { store, spawner, cluster_id, configs, writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
+    }
+
+    /// Names the data, for ever.
+    pub(crate) fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// The settings of a queue, if any were made.
+    pub(crate) fn config(&self, queue: &QueueName) -> Option<Arc<TaskQueueConfig>> {
+        self.configs.read().unwrap_or_else(PoisonError::into_inner).get(queue).cloned()
+    }
+
+    /// All settings.
+    pub(crate) fn configs(&self) -> Vec<(QueueName, Arc<TaskQueueConfig>)> {
+        let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
+        configs.iter().map(|(queue, config)| (queue.clone(), config.clone())).collect()
+    }
+
+    /// Changes the settings of a queue; `change` sees the newest, `done` what has become durable.
+    pub(crate) async fn update_config(
+        &self,
+        queue: QueueName,
+        change: impl FnOnce(&mut TaskQueueConfig),
+        done: impl FnOnce(&TaskQueueConfig) + Send + 'static,
+    ) -> Result<Arc<TaskQueueConfig>, Refusal> {
+        let mut writer: OwnedMutexGuard<Writer> = self.writer.clone().lock_owned().await;
+        settle(&*self.store, &self.configs, &mut writer).await?;
+        let known = self.config(&queue);
+        if known.is_none() && self.configs.read().unwrap_or_else(PoisonError::into_inner).len() >= CONFIGS_MAX {
+            let message = format!("more than {CONFIGS_MAX} task queues with settings");
+            return Err(Refusal::ResourceExhausted { cause: ResourceExhaustedCause::PersistenceStorageLimit, message });
+        }
+        let mut config = known.as_deref().cloned().unwrap_or_default();
+        change(&mut config);
+        // Goes on when the caller leaves: between the commit and its effect nothing may stop.
+        let (sender, receiver) = oneshot::channel();
+        let (store, configs) = (self.store.clone(), self.configs.clone());
+        let task = async move {
+            let result = write(&*store, &configs, &mut writer, queue, config).await;
+            if let Ok(config) = &result {
+                done(config);
+            }
+            drop(writer);
+            // The caller may have left.
+            let _ = sender.send(result);
+        };
+        self.spawner.spawn("sempre task queue settings", Box::pin(task));
+        receiver.await.unwrap_or_else(|_| Err(failed()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use sempre_store::memory::MemoryStore;
+
+    /// Runs tasks where they are spawned: the memory store never waits.
+    struct AtOnce;
+
+    impl Spawner for AtOnce {
+        fn spawn(&self, _: &'static str, task: futures::future::BoxFuture<'static, ()>) {
+            task.now_or_never().expect("the memory store never waits");
+        }
+    }
+
+    fn queue(name: &str, kind: QueueKind) -> QueueName {
+        QueueName { namespace: NamespaceId(Uuid([9; 16])), name: name.into(), kind, sticky: false }
+    }
+
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        for queue in [queue("q", QueueKind::Workflow), queue("", QueueKind::Activity), queue("ü/x", QueueKind::Activity)] {
+            assert_eq!(parse_config_key(&config_key(&queue)), Some(queue));
+        }
+        assert_eq!(parse_config_key(CLUSTER_ID), None);
+        assert_eq!(parse_config_key(&[CONFIG; 17]), None);
+    }
+
+    #[test]
+    fn the_id_and_the_settings_outlive_the_process() {
+        let all = async {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let open = |seed| Meta::open(store.clone(), Arc::new(AtOnce), SeededIds::new(seed, 0));
+            let meta = open(1).await.unwrap();
+            let q = queue("q", QueueKind::Activity);
+            assert!(meta.config(&q).is_none());
+            let told = Arc::new(std::sync::Mutex::new(0));
+            for n in 1..=2_u8 {
+                let told = told.clone();
+                let change = |config: &mut TaskQueueConfig| {
+                    config.fairness_weight_overrides.insert(format!("{n}"), f32::from(n));
+                };
+                let config = meta
+                    .update_config(q.clone(), change, move |config| *told.lock().unwrap() = config.fairness_weight_overrides.len())
+                    .await;
+                assert_eq!(config.unwrap().fairness_weight_overrides.len(), usize::from(n));
+            }
+            assert_eq!(*told.lock().unwrap(), 2);
+            let again = open(2).await.unwrap();
+            assert_eq!(again.cluster_id(), meta.cluster_id());
+            assert_eq!(again.config(&q), meta.config(&q));
+            assert_eq!(again.configs().len(), 1);
+            // The first has lost the right to write, takes it back, and sees what there is.
+            assert!(meta.update_config(q.clone(), |_| {}, |_| {}).await.is_ok());
+        };
+        all.now_or_never().expect("the memory store never waits");
+    }
+}
