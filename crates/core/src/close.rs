@@ -16,6 +16,7 @@ use sempre_api::v1::{
 
 use crate::{
     NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey, activity, child,
+    command::Notes,
     cron::CronTable,
     ids::Uuid,
     input::ChildClosed,
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// CompleteWorkflowExecution: closes the run, or lets cron go on.
-pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, result: Option<Payloads>) {
+pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, result: Option<Payloads>, notes: Notes) {
     let next = cron_delay(step).map(|backoff| {
         let mut attributes = successor_attributes(step, ContinueAsNewInitiator::CronSchedule);
         attributes.last_completion_result = result.clone();
@@ -37,39 +38,47 @@ pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64
         attributes
     });
     let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
-    let event = step.closing_event(Attributes::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
+    let event = Attributes::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
         result,
         workflow_task_completed_event_id: completed_event_id,
         new_execution_run_id: new_execution_run_id.clone(),
-    }));
+    });
+    let event = write(step, event, notes);
     closed(step, event, !new_execution_run_id.is_empty());
 }
 
 /// FailWorkflowExecution: closes the run, retries it, or lets cron go on.
-pub(crate) fn fail_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, failure: Failure) {
+pub(crate) fn fail_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, failure: Failure, notes: Notes) {
     let (retry_state, next) = after_failure(step, &failure, false);
     let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
-    let event = step.closing_event(Attributes::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
+    let event = Attributes::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
         failure: Some(failure),
         retry_state: retry_state as i32,
         workflow_task_completed_event_id: completed_event_id,
         new_execution_run_id: new_execution_run_id.clone(),
-    }));
+    });
+    let event = write(step, event, notes);
     closed(step, event, !new_execution_run_id.is_empty());
 }
 
 /// CancelWorkflowExecution.
-pub(crate) fn cancel_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, details: Option<Payloads>) {
-    let event = step.closing_event(Attributes::WorkflowExecutionCanceledEventAttributes(WorkflowExecutionCanceledEventAttributes {
+pub(crate) fn cancel_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, details: Option<Payloads>, notes: Notes) {
+    let event = Attributes::WorkflowExecutionCanceledEventAttributes(WorkflowExecutionCanceledEventAttributes {
         workflow_task_completed_event_id: completed_event_id,
         details,
-    }));
+    });
+    let event = write(step, event, notes);
     closed(step, event, false);
 }
 
 /// ContinueAsNewWorkflowExecution (spec 01 §10).
 #[allow(deprecated)]
-pub(crate) fn continue_as_new(step: &mut Step<'_, '_>, completed_event_id: i64, command: ContinueAsNewWorkflowExecutionCommandAttributes) {
+pub(crate) fn continue_as_new(
+    step: &mut Step<'_, '_>,
+    completed_event_id: i64,
+    command: ContinueAsNewWorkflowExecutionCommandAttributes,
+    notes: Notes,
+) {
     let initiator = match command.initiator() {
         ContinueAsNewInitiator::Unspecified => ContinueAsNewInitiator::Workflow,
         other => other,
@@ -111,8 +120,20 @@ pub(crate) fn continue_as_new(step: &mut Step<'_, '_>, completed_event_id: i64, 
         ..Default::default()
     };
     event.new_execution_run_id = successor(step, attributes);
-    let event = step.closing_event(Attributes::WorkflowExecutionContinuedAsNewEventAttributes(Box::new(event)));
+    let event = write(step, Attributes::WorkflowExecutionContinuedAsNewEventAttributes(Box::new(event)), notes);
     closed(step, event, true);
+}
+
+/// Writes the close event that a command made, with the command's notes.
+fn write(step: &mut Step<'_, '_>, attributes: Attributes, notes: Notes) -> HistoryEvent {
+    let now = step.now();
+    step.write_closing(HistoryEvent {
+        event_time: Some(now.to_api()),
+        user_metadata: notes.user_metadata,
+        event_group_markers: notes.event_group_markers,
+        attributes: Some(attributes),
+        ..Default::default()
+    })
 }
 
 /// Writes Terminated. The caller has dealt with a started workflow task.

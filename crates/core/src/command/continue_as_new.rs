@@ -8,7 +8,7 @@ use sempre_api::v1::{
     enums::{ContinueAsNewInitiator, WorkflowTaskFailedCause as Cause},
 };
 
-use super::{CommandFailure, Completion, refuse_close_over_buffer};
+use super::{CommandFailure, Completion, Notes, refuse_close_over_buffer};
 use crate::{Span, close, step::Step, validate};
 
 const CAUSE: Cause = Cause::BadContinueAsNewAttributes;
@@ -18,11 +18,12 @@ pub(super) fn apply(
     step: &mut Step<'_, '_>,
     completion: &Completion,
     mut a: ContinueAsNewWorkflowExecutionCommandAttributes,
+    notes: Notes,
 ) -> Result<(), CommandFailure> {
     refuse_close_over_buffer(step, completion)?;
     normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
     check_sizes(step, &a)?;
-    close::continue_as_new(step, completion.completed_event_id, a);
+    close::continue_as_new(step, completion.completed_event_id, a, notes);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use prost::Message;
 use sempre_api::v1::{command::FailWorkflowExecutionCommandAttributes, enums::WorkflowTaskFailedCause as Cause};
 
-use super::{CommandFailure, Completion, refuse_close_over_buffer};
+use super::{CommandFailure, Completion, Notes, refuse_close_over_buffer};
 use crate::{close, step::Step};
 
 const CAUSE: Cause = Cause::BadFailWorkflowExecutionAttributes;
@@ -12,6 +12,7 @@ pub(super) fn apply(
     step: &mut Step<'_, '_>,
     completion: &Completion,
     a: FailWorkflowExecutionCommandAttributes,
+    notes: Notes,
 ) -> Result<(), CommandFailure> {
     refuse_close_over_buffer(step, completion)?;
     let Some(failure) = a.failure else {
@@ -20,6 +21,6 @@ pub(super) fn apply(
     if failure.encoded_len() > step.cx.limits.blob_size_max {
         return Err(CommandFailure::too_large(CAUSE, "FailWorkflowExecutionCommandAttributes.Failure exceeds size limit."));
     }
-    close::fail_workflow(step, completion.completed_event_id, failure);
+    close::fail_workflow(step, completion.completed_event_id, failure, notes);
     Ok(())
 }

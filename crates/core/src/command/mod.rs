@@ -57,9 +57,9 @@ pub(crate) struct Completion {
 
 /// What the SDK notes on a command for people: goes to the event as it is.
 #[derive(Debug, Default)]
-struct Notes {
-    user_metadata: Option<UserMetadata>,
-    event_group_markers: Vec<EventGroupMarker>,
+pub(crate) struct Notes {
+    pub(crate) user_metadata: Option<UserMetadata>,
+    pub(crate) event_group_markers: Vec<EventGroupMarker>,
 }
 
 /// Carries out one command. The run may have closed by it; later close commands are ignored by the caller.
@@ -82,10 +82,10 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, comman
         Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(a) => cancel_external::apply(step, completion, a, notes),
         Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => upsert_search_attributes::apply(step, completion, a, notes),
         Attributes::ModifyWorkflowPropertiesCommandAttributes(a) => modify_properties::apply(step, completion, a, notes),
-        Attributes::CompleteWorkflowExecutionCommandAttributes(a) => complete_workflow::apply(step, completion, a),
-        Attributes::FailWorkflowExecutionCommandAttributes(a) => fail_workflow::apply(step, completion, a),
-        Attributes::CancelWorkflowExecutionCommandAttributes(a) => cancel_workflow::apply(step, completion, a),
-        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::apply(step, completion, *a),
+        Attributes::CompleteWorkflowExecutionCommandAttributes(a) => complete_workflow::apply(step, completion, a, notes),
+        Attributes::FailWorkflowExecutionCommandAttributes(a) => fail_workflow::apply(step, completion, a, notes),
+        Attributes::CancelWorkflowExecutionCommandAttributes(a) => cancel_workflow::apply(step, completion, a, notes),
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::apply(step, completion, *a, notes),
         Attributes::ProtocolMessageCommandAttributes(_) => {
             Err(CommandFailure::new(Cause::BadUpdateWorkflowExecutionMessage, "workflow updates are not supported by this server"))
         }

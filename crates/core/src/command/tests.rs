@@ -125,8 +125,8 @@ fn command(attributes: Attributes) -> Command {
     Command {
         command_type: type_of(&attributes) as i32,
         user_metadata: Some(UserMetadata { summary: Some(summary), details: None }),
+        event_group_markers: vec![EventGroupMarker::default()],
         attributes: Some(attributes),
-        ..Default::default()
     }
 }
 
@@ -213,6 +213,24 @@ fn events_carry_the_notes_and_the_completion() {
     let EventAttributes::TimerStartedEventAttributes(a) = got.written() else { panic!("{:?}", got.written()) };
     assert_eq!(a.workflow_task_completed_event_id, 2);
     assert!(got.transition.deadline.is_some());
+}
+
+#[test]
+fn close_events_carry_the_notes_too() {
+    let failed = FailWorkflowExecutionCommandAttributes { failure: Some(Failure::default()) };
+    let closes = [
+        complete_workflow(),
+        Attributes::FailWorkflowExecutionCommandAttributes(failed),
+        Attributes::CancelWorkflowExecutionCommandAttributes(Default::default()),
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(Box::default()),
+    ];
+    for close in closes {
+        let got = World::new().complete(vec![close]).ok();
+        let event = &got.events[1];
+        let summary = event.user_metadata.as_ref().and_then(|m| m.summary.as_ref());
+        assert_eq!(summary.map(|s| s.data.as_ref()), Some(b"note".as_ref()), "{:?}", event.event_type());
+        assert_eq!(event.event_group_markers.len(), 1, "{:?}", event.event_type());
+    }
 }
 
 #[test]
