@@ -1,0 +1,1 @@
+"""Official suites, unchanged, against a server: what each file is for stands at its head."""

@@ -1,0 +1,48 @@
+"""D4: the features repository by its Python harness, one process per feature."""
+
+import concurrent.futures
+import hashlib
+import os
+import uuid
+
+from . import cache, process
+from .outcome import Outcome, feature
+from .run import Run, Suite, dynamic
+
+SECONDS_MAX = 90
+# The features do not pin an SDK; this is the release the list was made with.
+PYTHON_SDK_VERSION = "1.31.0"
+
+
+def run(run: Run) -> list[Outcome]:
+    assert run.checkout
+    checkout = run.checkout
+    lock = hashlib.sha256((checkout / "uv.lock").read_bytes()).hexdigest()[:8]
+    python = cache.python(f"features-{PYTHON_SDK_VERSION}-{lock}", checkout, ["--no-dev"], [f"temporalio=={PYTHON_SDK_VERSION}"])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(run.temporary([f"temporal-sdk-python-{PYTHON_SDK_VERSION}"]))}
+    root = checkout / "features"
+    names = sorted(path.parent.relative_to(root).as_posix() for path in root.glob("**/feature.py"))
+
+    def one(name: str) -> Outcome:
+        line = [python, "-m", "harness.python.main", "--server", run.address, "--namespace", "default", "--log-level", "INFO"]
+        ended = process.run([*line, f"{name}:{name}-{uuid.uuid4()}"], environment, checkout, run.log(name), SECONDS_MAX)
+        return feature(name, ended.code, ended.seconds, ended.output)
+
+    with concurrent.futures.ThreadPoolExecutor(run.jobs) as pool:
+        return list(pool.map(one, filter(run.wants, names)))
+
+
+SUITE = Suite(
+    title="features repository, Python harness",
+    server_arguments=dynamic(
+        "system.forceSearchAttributesCacheRefreshOnRead=true",
+        "system.enableEagerWorkflowStart=true",
+        "frontend.enableUpdateWorkflowExecution=true",
+        "frontend.enableUpdateWorkflowExecutionAsyncAccepted=true",
+    ),
+    subjects=[("nexus", "nexus"), ("schedule/", "schedules"), ("versioning", "deployments"), ("http_proxy", "outside")],
+    run=run,
+    needs_checkout="a checkout of github.com/temporalio/features",
+    jobs=3,
+)

@@ -1,0 +1,112 @@
+"""Tests of what reads output and compares with lists: `python3 -m unittest discover -s conformance`."""
+
+import unittest
+
+from . import expected
+from .expected import Expectation, Subjects
+from .outcome import FAILED, FLAKY, PASSED, SKIPPED, Outcome, feature, junit, libtest_names, libtest_reason, one_line, python_reason, table
+
+
+def outcome(test: str, state: str, reason: str = "") -> Outcome:
+    return Outcome(test, state, 0.0, reason)
+
+
+class Reading(unittest.TestCase):
+    def test_a_listing_of_libtest(self):
+        self.assertEqual(libtest_names("a::b: test\na::c::case_1: test\nd: benchmark\n\n2 tests, 1 benchmark\n"), ["a::b", "a::c::case_1"])
+
+    def test_the_first_panic_is_the_reason(self):
+        output = (
+            "running 1 test\n\nthread 'a' (7) panicked at tests/x.rs:1:2:\nassertion failed\n  left: 1\nnote: run with\n"
+            "thread 'b' panicked at y.rs:3:4:\nsecond\n\nfailures:\n"
+        )
+        self.assertEqual(libtest_reason(output), "assertion failed left: 1 (tests/x.rs:1:2)")
+        self.assertEqual(libtest_reason("x\nError: Rpc(Status { code: Unimplemented })\n"), "Error: Rpc(Status { code: Unimplemented })")
+        self.assertEqual(libtest_reason("killed"), "ended without a panic message")
+
+    def test_a_junit_report(self):
+        report = """<testsuites><testsuite>
+            <testcase classname="tests.a" name="passes[x-1]" time="0.5"/>
+            <testcase classname="tests.a" name="fails" time="1"><failure message="E\tx\ny">long</failure></testcase>
+            <testcase classname="tests.a" name="skips" time="0"><skipped type="pytest.skip" message="no server"/></testcase>
+            <testcase classname="tests.a" name="fails" time="1"><error message="teardown"/></testcase>
+            <testcase classname="tests.a" name="breaks at its end" time="1"/>
+            <testcase classname="tests.a" name="breaks at its end" time="1"><error message="teardown"/></testcase>
+        </testsuite></testsuites>"""
+        self.assertEqual(
+            junit(report),
+            [
+                Outcome("tests.a::passes[x-1]", PASSED, 0.5, ""),
+                Outcome("tests.a::fails", FAILED, 1.0, "E x y"),
+                Outcome("tests.a::skips", SKIPPED, 0.0, "no server"),
+                Outcome("tests.a::breaks at its end", FAILED, 1.0, "teardown"),
+            ],
+        )
+
+    def test_a_feature(self):
+        self.assertEqual(feature("a/b", 0, 1, "INFO:All features passed").state, PASSED)
+        skipped = feature("a/b", 0, 1, "INFO:harness.python.feature:Skipping feature a/b because Server too old\nINFO:All")
+        self.assertEqual((skipped.state, skipped.reason), (SKIPPED, "Server too old"))
+        failed = feature("a/b", 1, 1, "Traceback:\n  File\ntemporalio.service.RPCError: not found\n\nRuntimeError: 1 feature(s) failed")
+        self.assertEqual((failed.state, failed.reason), (FAILED, "temporalio.service.RPCError: not found"))
+        self.assertEqual(feature("a/b", None, 90, "").reason, "did not end within 90 s")
+        self.assertEqual(python_reason("something\nlast"), "last")
+
+    def test_a_reason_is_one_bounded_field(self):
+        self.assertEqual(one_line("a\tb\n \x1b[31mc\x1b[0m"), "a b c")
+        self.assertEqual(len(one_line("x" * 10_000)), 240)
+
+    def test_a_table_is_sorted_and_has_a_head(self):
+        rows = table("d1", [outcome("b", FAILED, "why"), outcome("a", PASSED)], lambda test: "s").splitlines()
+        self.assertEqual(rows[1:], ["d1\ta\tpassed\ts\t0.0\t", "d1\tb\tfailed\ts\t0.0\twhy"])
+        self.assertEqual(rows[0].count("\t"), rows[1].count("\t"))
+
+
+class Comparing(unittest.TestCase):
+    listed = {
+        "fails": Expectation(FAILED, "nexus", "not built"),
+        "skips": Expectation(SKIPPED, "workflows", "declared non-goal"),
+        "either": Expectation(FLAKY, "workflows", "a race of its own"),
+    }
+    as_listed = [outcome("fails", FAILED), outcome("skips", SKIPPED), outcome("either", PASSED), outcome("passes", PASSED)]
+
+    def test_a_list_as_text(self):
+        text = expected.write(self.listed, "# head\n")
+        self.assertEqual(expected.read(text), self.listed)
+        self.assertEqual(expected.comments(text), "# head\n")
+        for wrong in ("a\tfailed\tnexus", "a\tfailed\tnexus\t ", "a\tpassed\tx\ty", "a\tfailed\tx\ty\na\tfailed\tx\ty"):
+            with self.assertRaises(ValueError):
+                expected.read(wrong)
+
+    def test_a_run_as_listed_says_nothing(self):
+        self.assertEqual(expected.differences(self.listed, self.as_listed, whole=True), [])
+        self.assertEqual(expected.differences(self.listed, [outcome("either", FAILED)], whole=False), [])
+
+    def test_whatever_begins_to_pass_fail_skip_come_or_go_is_a_difference(self):
+        found = [outcome("fails", PASSED), outcome("skips", FAILED, "x"), outcome("either", SKIPPED), outcome("new", FAILED, "y")]
+        self.assertEqual(len(expected.differences(self.listed, found, whole=True)), 4)
+        self.assertIn("new failed, expected passed: y", expected.differences(self.listed, found, whole=True))
+        self.assertIn("either is listed, but the suite does not have it", expected.differences(self.listed, [outcome("fails", FAILED)], whole=True))
+        self.assertEqual(expected.differences(self.listed, [outcome("fails", FAILED)], whole=False), [])
+
+    def test_a_list_brought_to_a_run_keeps_reasons_and_marks_what_is_new(self):
+        found = [outcome("fails", FAILED, "other"), outcome("skips", PASSED), outcome("either", PASSED), outcome("new", FAILED, "y")]
+        updated = expected.update(self.listed, found, lambda test: "workflows")
+        self.assertEqual(set(updated), {"fails", "either", "new"})
+        self.assertEqual(updated["fails"], self.listed["fails"])
+        self.assertEqual(expected.differences(updated, found, whole=True), ["new is listed without a true reason"])
+
+    def test_a_score_counts_skips_and_flakes_as_not_passed(self):
+        subjects = Subjects([("pass", "workflows"), ("floor", "nexus")], self.listed, {"floor"})
+        rows = expected.score([*self.as_listed, outcome("floor", PASSED)], self.listed, subjects)
+        self.assertEqual(rows, [("workflows", 3, 1, 1, 1), ("nexus", 1, 0, 1, 0), ("without server", 1, 1, 0, 0)])
+        self.assertEqual(expected.summary("d1", rows).splitlines()[-1], "d1\tall that counts\t4\t1\t2\t1\t25.0")
+
+    def test_the_checked_in_lists_are_whole(self):
+        for path in expected.FOLDER.glob("*.tsv"):
+            with self.subTest(path.name):
+                self.assertFalse([test for test, e in expected.read(path.read_text()).items() if e.reason.startswith(expected.UNEXAMINED)])
+
+
+if __name__ == "__main__":
+    unittest.main()
