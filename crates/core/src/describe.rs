@@ -5,19 +5,24 @@
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use sempre_api::v1::{
-    activity::ActivityOptions,
     common::{Memo, Payload, SearchAttributes, WorkflowType},
     enums::{EventType, PendingActivityState, PendingWorkflowTaskState, TaskQueueKind},
     taskqueue::TaskQueue,
     workflow::{
         PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
         WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+        pending_activity_info::{
+            PauseInfo,
+            pause_info::{Manual, PausedBy},
+        },
     },
     workflowservice::DescribeWorkflowExecutionResponse,
 };
 
 use crate::{
     Execution, Timestamp,
+    activity::options::Options,
+    pause,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
 };
@@ -59,7 +64,7 @@ impl Execution {
             r#type: Some(WorkflowType { name: start.workflow_type().into() }),
             start_time: Some(start.time().to_api()),
             close_time: close_time.map(Timestamp::to_api),
-            status: main.status,
+            status: self.status() as i32,
             history_length: main.next_event_id - 1,
             parent_namespace_id: event.parent_workflow_namespace_id.clone(),
             parent_execution: event.parent_workflow_execution.clone(),
@@ -83,6 +88,9 @@ impl Execution {
         if let Some(problem) = &self.state.progress.main.problem {
             fields.insert(problems::SEARCH_ATTRIBUTE.into(), problems::payload(problem));
         }
+        if let Some(paused) = pause::search_attribute(&self.key.workflow.workflow_id, &self.state) {
+            fields.insert(pause::SEARCH_ATTRIBUTE.into(), paused);
+        }
         fields
     }
 
@@ -95,6 +103,7 @@ impl Execution {
             cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
             original_start_time: Some(start.time().to_api()),
             request_id_infos: self.request_id_infos(),
+            pause_info: pause::described(&self.state),
             ..Default::default()
         }
     }
@@ -161,13 +170,15 @@ impl Execution {
 #[allow(deprecated)] // `last_worker_version_stamp` is old, but old workers send it.
 fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Timestamp) -> PendingActivityInfo {
     let scheduled = info.scheduled();
-    let state = match (info.cancel_requested_event_id != 0, progress.is_started()) {
-        (true, _) => PendingActivityState::CancelRequested,
-        (false, true) => PendingActivityState::Started,
-        (false, false) => PendingActivityState::Scheduled,
+    let options = Options::of(info, progress);
+    let state = match (info.cancel_requested_event_id != 0, progress.is_started(), progress.pause.is_some()) {
+        (true, ..) => PendingActivityState::CancelRequested,
+        (false, true, false) => PendingActivityState::Started,
+        (false, true, true) => PendingActivityState::PauseRequested,
+        (false, false, false) => PendingActivityState::Scheduled,
+        (false, false, true) => PendingActivityState::Paused,
     };
-    let expiration = info.timeout(|a| &a.schedule_to_close_timeout).map(|t| Timestamp(info.scheduled_time) + t);
-    let waits = !progress.is_started() && progress.due() > now;
+    let waits = !progress.is_started() && progress.pause.is_none() && progress.due() > now;
     let interval = progress.due().since(Timestamp(progress.last_attempt_complete_time));
     let last_identity = if progress.identity.is_empty() { &progress.last_identity } else { &progress.identity };
     PendingActivityInfo {
@@ -178,26 +189,22 @@ fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Times
         last_heartbeat_time: time(progress.heartbeat_time),
         last_started_time: time(progress.last_started_time),
         attempt: progress.attempt.max(1),
-        maximum_attempts: scheduled.retry_policy.as_ref().map_or(0, |policy| policy.maximum_attempts),
+        maximum_attempts: options.retry_policy().map_or(0, |policy| policy.maximum_attempts),
         scheduled_time: time(progress.scheduled_time),
-        expiration_time: expiration.map(Timestamp::to_api),
+        expiration_time: options.expiration().map(Timestamp::to_api),
         last_failure: progress.last_failure.as_deref().cloned(),
         last_worker_identity: last_identity.clone(),
         last_worker_version_stamp: progress.worker_version.clone(),
         current_retry_interval: waits.then(|| interval.to_api()),
         last_attempt_complete_time: time(progress.last_attempt_complete_time),
         next_attempt_schedule_time: waits.then(|| progress.due().to_api()),
-        priority: scheduled.priority.clone(),
-        activity_options: Some(ActivityOptions {
-            task_queue: scheduled.task_queue.clone(),
-            schedule_to_close_timeout: scheduled.schedule_to_close_timeout,
-            schedule_to_start_timeout: scheduled.schedule_to_start_timeout,
-            start_to_close_timeout: scheduled.start_to_close_timeout,
-            heartbeat_timeout: scheduled.heartbeat_timeout,
-            retry_policy: scheduled.retry_policy.clone(),
-            priority: scheduled.priority.clone(),
-            ..Default::default()
+        priority: options.priority().cloned(),
+        paused: progress.pause.is_some(),
+        pause_info: progress.pause.as_deref().map(|pause| PauseInfo {
+            pause_time: time(pause.time),
+            paused_by: Some(PausedBy::Manual(Manual { identity: pause.identity.clone(), reason: pause.reason.clone() })),
         }),
+        activity_options: Some(options.to_api()),
         ..Default::default()
     }
 }

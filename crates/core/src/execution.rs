@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, query, retry, signal, size,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, pause, query, retry, signal, size,
     state::{State, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate, wake,
@@ -51,6 +51,12 @@ impl Execution {
             }
             Input::CancelActivity { target, details, identity } => activity::cancel(&mut step, &target, details, identity),
             Input::Heartbeat { target, details, identity } => activity::heartbeat(&mut step, &target, details, identity),
+            Input::Pause(request) => pause::pause(&mut step, *request),
+            Input::Unpause(request) => pause::unpause(&mut step, *request),
+            Input::PauseActivity(which, request) => activity::operate::pause(&mut step, &which, &request),
+            Input::UnpauseActivity(which, request) => activity::operate::unpause(&mut step, &which, &request),
+            Input::ResetActivity(which, request) => activity::operate::reset(&mut step, &which, &request),
+            Input::UpdateActivityOptions(which, request) => activity::options::update(&mut step, &which, *request),
             Input::ResetSticky => task::reset_sticky(&mut step),
             Input::Query { id, query, reject_condition } => query::query(&mut step, id, query, reject_condition),
             Input::DropQuery { id } => query::drop_query(&mut step, id),
@@ -89,7 +95,16 @@ impl Execution {
 
     /// Status as the API has it.
     pub fn status(&self) -> WorkflowExecutionStatus {
-        self.state.derived.status()
+        match self.state.derived.status() {
+            WorkflowExecutionStatus::Running if self.is_paused() => WorkflowExecutionStatus::Paused,
+            WorkflowExecutionStatus::Paused if !self.is_paused() => WorkflowExecutionStatus::Running,
+            status => status,
+        }
+    }
+
+    /// Is open and paused: no workflow task is scheduled, no activity offered, no update admitted (spec 01 §15).
+    pub fn is_paused(&self) -> bool {
+        self.is_open() && pause::is_paused(&self.state)
     }
 
     /// Id the next event gets: one more than the last stored event's.

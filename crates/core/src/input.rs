@@ -10,6 +10,7 @@ use sempre_api::v1::{
     workflowservice::{RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, SignalWorkflowExecutionRequest},
 };
 
+pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
 use crate::{IdSource, Limits, NamespaceId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, transition::Delivery};
 
 /// What an input is applied with: the time and everything that is not the run's own.
@@ -140,6 +141,17 @@ impl From<SignalWorkflowExecutionRequest> for SignalRequest {
     }
 }
 
+/// A request to pause or unpause, a run or activities of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PauseRequest {
+    /// Who.
+    pub identity: String,
+    /// Why.
+    pub reason: String,
+    /// Idempotency key; empty disables deduplication.
+    pub request_id: String,
+}
+
 /// How a child ended, told to its parent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChildClosed {
@@ -226,6 +238,18 @@ pub enum Input {
         /// Who.
         identity: String,
     },
+    /// PauseWorkflowExecution (spec 01 §15).
+    Pause(Box<PauseRequest>),
+    /// UnpauseWorkflowExecution (spec 01 §15).
+    Unpause(Box<PauseRequest>),
+    /// PauseActivity (spec 03 §9).
+    PauseActivity(ActivitySelector, Box<PauseRequest>),
+    /// UnpauseActivity (spec 03 §9).
+    UnpauseActivity(ActivitySelector, Box<UnpauseActivity>),
+    /// ResetActivity (spec 03 §9).
+    ResetActivity(ActivitySelector, Box<ResetActivity>),
+    /// UpdateActivityOptions (spec 03 §9).
+    UpdateActivityOptions(ActivitySelector, Box<OptionsUpdate>),
     /// ResetStickyTaskQueue, or the engine found that the sticky worker is gone: forget it.
     ResetSticky,
     /// A query (spec 06 of 02). `id` is the engine's; the answer comes back under it.

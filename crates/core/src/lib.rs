@@ -29,6 +29,7 @@ pub mod ids;
 pub mod input;
 pub mod keys;
 pub mod limits;
+pub mod pause;
 mod query;
 pub mod refusal;
 pub mod retry;

@@ -61,6 +61,8 @@ pub struct Limits {
     pub eager_activities: bool,
     /// Eager workflow start allowed (`system.enableEagerWorkflowStart`).
     pub eager_start: bool,
+    /// Runs may be paused (`frontend.WorkflowPauseEnabled`).
+    pub workflow_pause: bool,
     /// Commands may address other namespaces (`system.enableCrossNamespaceCommands`).
     pub cross_namespace_commands: bool,
 }
@@ -94,6 +96,7 @@ impl Default for Limits {
             continue_as_new_interval_min: Span::seconds(1),
             eager_activities: true,
             eager_start: true,
+            workflow_pause: true,
             cross_namespace_commands: false,
         }
     }

@@ -36,6 +36,9 @@ pub(crate) fn query(
     if rejected {
         return Ok(Ok(Reply::QueryRejected { status: status as i32 }));
     }
+    if step.run.is_paused() {
+        return Ok(Ok(Reply::QueryRejected { status: WorkflowExecutionStatus::Paused as i32 }));
+    }
     let (derived, progress) = (&step.run.state.derived.main, &step.run.state.progress.main);
     let completed_tasks = derived.completed_tasks > 0;
     if !open && !completed_tasks {
@@ -114,6 +117,13 @@ pub(crate) fn release_all(step: &mut Step<'_, '_>) {
             let refusal = Refusal::WorkflowNotReady("Workflow execution closed before WorkflowTaskStarted event".into());
             step.out.query_answers.push((id, Err(refusal)));
         }
+    }
+}
+
+/// No task will carry the waiting queries for now: they are refused.
+pub(crate) fn refuse_waiting(step: &mut Step<'_, '_>, why: &str) {
+    for (id, _) in core::mem::take(&mut step.run.queries) {
+        step.out.query_answers.push((id, Err(Refusal::WorkflowNotReady(why.into()))));
     }
 }
 

@@ -330,7 +330,7 @@ fn existing_response(current: &CurrentRecord, link: Link) -> StartWorkflowExecut
         run_id: current.run().to_string(),
         first_execution_run_id: current.first_run_id.clone(),
         started: false,
-        status: WorkflowExecutionStatus::Running as i32,
+        status: current.status,
         eager_workflow_task: None,
         link: Some(link),
     }

@@ -225,7 +225,7 @@ impl<'r, 'c> Step<'r, 'c> {
         let (derived, progress) = (&self.run.state.derived, &self.run.state.progress);
         CurrentRecord {
             run_id: bytes::Bytes::copy_from_slice(&self.run.key.run.0.0),
-            status: derived.main.status,
+            status: self.run.status() as i32,
             start_request_id: progress.main.start_request_id.clone(),
             first_run_id: derived.start.event().first_execution_run_id.clone(),
             start_time: derived.start.start_time,

@@ -394,6 +394,8 @@ pub enum Reply {
         /// An operator reset it.
         reset: bool,
     },
+    /// The options that now hold for the activity (the last one of several).
+    ActivityOptions(Box<sempre_api::v1::activity::ActivityOptions>),
     /// A failed activity was recorded; problems with what was sent.
     ActivityFailed {
         /// `RespondActivityTaskFailedResponse.failures`.

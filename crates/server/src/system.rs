@@ -81,6 +81,7 @@ impl SystemFacts {
             eager_workflow_start: self.limits.eager_start,
             worker_poll_complete_on_shutdown: self.end_polls_on_shutdown,
             poller_autoscaling: true,
+            workflow_pause: self.limits.workflow_pause,
             ..namespace_info::Capabilities::default()
         });
         info.limits = Some(namespace_info::Limits {

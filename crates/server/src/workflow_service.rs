@@ -8,20 +8,23 @@ use sempre_api::v1::workflowservice::{
     DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, GetClusterInfoRequest, GetClusterInfoResponse,
     GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
     GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
+    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, PauseActivityRequest, PauseActivityResponse,
+    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
     PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
     RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
     RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest,
-    RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse,
-    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest,
-    RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse,
-    RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest,
-    RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
-    RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
-    RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest,
-    ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
-    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
-    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
+    RequestCancelWorkflowExecutionResponse, ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest,
+    ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
+    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
+    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
+    UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse,
+    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
     UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
@@ -65,6 +68,19 @@ impl WorkflowService for Frontend {
     ) -> Answer<TerminateWorkflowExecutionResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.terminate(call.body).await)
+    }
+
+    async fn pause_workflow_execution(&self, request: Request<PauseWorkflowExecutionRequest>) -> Answer<PauseWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.pause_workflow(call.body).await)
+    }
+
+    async fn unpause_workflow_execution(
+        &self,
+        request: Request<UnpauseWorkflowExecutionRequest>,
+    ) -> Answer<UnpauseWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.unpause_workflow(call.body).await)
     }
 
     async fn delete_workflow_execution(&self, request: Request<DeleteWorkflowExecutionRequest>) -> Answer<DeleteWorkflowExecutionResponse> {
@@ -204,6 +220,26 @@ impl WorkflowService for Frontend {
     ) -> Answer<RespondActivityTaskCanceledByIdResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.respond_activity_task_canceled_by_id(call.body).await)
+    }
+
+    async fn pause_activity(&self, request: Request<PauseActivityRequest>) -> Answer<PauseActivityResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.pause_activity(call.body).await)
+    }
+
+    async fn unpause_activity(&self, request: Request<UnpauseActivityRequest>) -> Answer<UnpauseActivityResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.unpause_activity(call.body).await)
+    }
+
+    async fn reset_activity(&self, request: Request<ResetActivityRequest>) -> Answer<ResetActivityResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.reset_activity(call.body).await)
+    }
+
+    async fn update_activity_options(&self, request: Request<UpdateActivityOptionsRequest>) -> Answer<UpdateActivityOptionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.update_activity_options(call.body).await)
     }
 
     async fn shutdown_worker(&self, request: Request<ShutdownWorkerRequest>) -> Answer<ShutdownWorkerResponse> {

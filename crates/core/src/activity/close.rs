@@ -12,9 +12,9 @@ use sempre_api::v1::{
     },
 };
 
-use super::{change, dispatch::withdraw, failure, pending};
+use super::{change, dispatch::withdraw, failure, operate, options::Options, pending};
 use crate::{
-    Timestamp,
+    Span, Timestamp,
     retry::{self, Decision},
     step::Step,
     task,
@@ -143,19 +143,21 @@ pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
 fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Option<&Failure>, identity: &str) -> Option<RetryState> {
     let now = step.now();
     let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
-    let scheduled = info.scheduled();
-    let expiration = info.timeout(|a| &a.schedule_to_close_timeout).map(|timeout| Timestamp(info.scheduled_time) + timeout);
+    let options = Options::of(info, progress);
+    let paused = progress.pause.is_some();
     let decision = retry::decide(
-        scheduled.retry_policy.as_ref(),
+        options.retry_policy(),
         progress.attempt,
         now,
-        expiration,
+        options.expiration(),
         failure,
         info.cancel_requested_event_id != 0,
         retry::Kind::Activity,
     );
     let after = match decision {
         Decision::Retry { after } => after,
+        // A paused activity has no timeouts and no last attempt: it waits for whoever paused it (spec 03 §6.5).
+        Decision::Stop(RetryState::MaximumAttemptsReached | RetryState::Timeout) if paused => Span::ZERO,
         Decision::Stop(retry_state) => return Some(retry_state),
     };
     withdraw(step, scheduled_event_id);
@@ -169,6 +171,11 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
         p.identity = String::new();
         p.request_id = String::new();
         p.worker_version = None;
+        p.reset = false;
+        p.token_attempt = 0;
+        if core::mem::take(&mut p.reset_heartbeat) {
+            operate::forget_heartbeat(p);
+        }
         p.last_failure = failure.map(|f| Box::new(retry::truncate_failure(f.clone(), limit)));
         p.last_identity = identity.into();
         p.last_attempt_complete_time = now.0;

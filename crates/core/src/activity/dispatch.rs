@@ -1,18 +1,19 @@
 //! From scheduling to a worker's hands: offers, starts, the poll response (spec 03 §4, §10).
 
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use sempre_api::v1::{
     common::{Priority, WorkflowType},
+    enums::TimeoutType,
     workflowservice::PollActivityTaskQueueResponse,
 };
 
-use super::{Answer, change, pending};
+use super::{Answer, change, options::Options, pending};
 use crate::{
     Reply, TaskToken, Timestamp,
     input::Poller,
-    state::{ActivityInfo, ActivityProgress, rows::Kind},
+    state::{ActivityProgress, rows::Kind},
     step::{Step, offer_priority},
     transition::{QueueKind, QueueName},
 };
@@ -27,7 +28,7 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, scheduled_event_id: i64, eager: 
     step.run.state.progress.activities.insert(scheduled_event_id, Arc::new(progress));
     step.run.state.dirty.mark(Kind::Attempt, scheduled_event_id);
     step.touch();
-    if !eager {
+    if !eager && !step.run.is_paused() {
         offer(step, scheduled_event_id);
     }
 }
@@ -53,13 +54,58 @@ pub(super) fn withdraw(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
     change(step, scheduled_event_id, |p| p.offered_at = 0);
 }
 
+/// The run is paused: what no worker has is no longer on offer.
+pub(crate) fn hold_all(step: &mut Step<'_, '_>) {
+    for id in waiting(step) {
+        withdraw(step, id);
+        let stamp = step.next_stamp();
+        change(step, id, |p| p.stamp = stamp);
+    }
+}
+
+/// The run is no longer paused: what is due is offered; what waits for a retry goes on waiting.
+pub(crate) fn release_all(step: &mut Step<'_, '_>) {
+    let now = step.now();
+    for id in waiting(step) {
+        let due = pending(&step.run.state, id).is_some_and(|(_, p)| p.waits_for_retry() && p.pause.is_none() && p.due() <= now);
+        if due {
+            let stamp = step.next_stamp();
+            change(step, id, |p| p.stamp = stamp);
+            offer(step, id);
+        }
+    }
+}
+
+/// The current attempt, which no worker has, becomes due at `due`: at once, or when its time comes. What was
+/// offered before is obsolete. While it or the run is paused nothing is offered.
+pub(super) fn reschedule(step: &mut Step<'_, '_>, scheduled_event_id: i64, due: Timestamp) {
+    withdraw(step, scheduled_event_id);
+    let stamp = step.next_stamp();
+    change(step, scheduled_event_id, |p| {
+        p.stamp = stamp;
+        p.scheduled_time = due.0;
+    });
+    let paused = step.run.is_paused() || pending(&step.run.state, scheduled_event_id).is_none_or(|(_, p)| p.pause.is_some());
+    if !paused && due <= step.now() {
+        offer(step, scheduled_event_id);
+    }
+}
+
+/// Pending activities that no worker has.
+fn waiting(step: &Step<'_, '_>) -> Vec<i64> {
+    let state = &step.run.state;
+    let ids = state.progress.activities.keys().copied();
+    ids.filter(|id| pending(state, *id).is_some_and(|(_, progress)| !progress.is_started())).collect()
+}
+
 /// Queue and priority of the activity's offers.
 fn place(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<(QueueName, u8)> {
     let derived = &step.run.state.derived;
-    let scheduled = derived.activities.get(&scheduled_event_id)?.scheduled();
-    let own = scheduled.task_queue.as_ref().map(|q| q.name.as_str()).filter(|name| !name.is_empty());
+    let progress = step.run.state.progress.activities.get(&scheduled_event_id)?;
+    let options = Options::of(derived.activities.get(&scheduled_event_id)?, progress);
+    let own = Some(options.task_queue()).filter(|name| !name.is_empty());
     let queue = step.queue(own.unwrap_or_else(|| derived.start.task_queue()), QueueKind::Activity, false);
-    let priority = offer_priority(derived.start.event().priority.as_ref(), scheduled.priority.as_ref());
+    let priority = offer_priority(derived.start.event().priority.as_ref(), options.priority());
     Some((queue, priority))
 }
 
@@ -101,6 +147,8 @@ fn begin(step: &mut Step<'_, '_>, scheduled_event_id: i64, poller: Poller) {
         p.last_started_time = now.0;
         p.identity = poller.identity;
         p.request_id = poller.request_id;
+        p.reset = false;
+        p.token_attempt = 0;
         p.worker_version = poller.worker_version;
     });
 }
@@ -109,6 +157,7 @@ fn begin(step: &mut Step<'_, '_>, scheduled_event_id: i64, poller: Poller) {
 fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivityTaskQueueResponse>> {
     let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
     let (scheduled, start) = (info.scheduled(), &step.run.state.derived.start);
+    let options = Options::of(info, progress);
     let key = &step.run.key;
     let token = TaskToken {
         namespace_id: Bytes::copy_from_slice(&key.workflow.namespace.0.0),
@@ -116,7 +165,7 @@ fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivity
         run_id: Bytes::copy_from_slice(&key.run.0.0),
         scheduled_event_id,
         started_event_id: 0,
-        attempt: progress.attempt,
+        attempt: progress.token_attempt(),
         started_time: progress.started_time,
         activity_id: scheduled.activity_id.clone(),
     };
@@ -134,18 +183,17 @@ fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivity
         current_attempt_scheduled_time: Some(progress.due().to_api()),
         started_time: Some(Timestamp(progress.started_time).to_api()),
         attempt: progress.attempt,
-        schedule_to_close_timeout: scheduled.schedule_to_close_timeout,
-        start_to_close_timeout: scheduled.start_to_close_timeout,
-        heartbeat_timeout: scheduled.heartbeat_timeout,
-        retry_policy: scheduled.retry_policy.clone(),
-        priority: merged_priority(start.event().priority.as_ref(), info),
+        schedule_to_close_timeout: options.duration(TimeoutType::ScheduleToClose),
+        start_to_close_timeout: options.duration(TimeoutType::StartToClose),
+        heartbeat_timeout: options.duration(TimeoutType::Heartbeat),
+        retry_policy: options.retry_policy().cloned(),
+        priority: merged_priority(start.event().priority.as_ref(), options.priority()),
         ..Default::default()
     }))
 }
 
 /// The activity's priority over the workflow's, field by field.
-fn merged_priority(workflow: Option<&Priority>, info: &ActivityInfo) -> Option<Priority> {
-    let own = info.scheduled().priority.as_ref();
+fn merged_priority(workflow: Option<&Priority>, own: Option<&Priority>) -> Option<Priority> {
     let (Some(workflow), Some(own)) = (workflow, own) else { return own.or(workflow).cloned() };
     let mut merged = workflow.clone();
     if own.priority_key != 0 {

@@ -14,13 +14,18 @@
 //! | waiting | its time has come | offered |
 //! | any | the run closes | gone, without an event |
 //!
+//! What operators do to them is in [`operate`] and [`options`]; what a pause of the run does, in [`crate::pause`].
+//!
 //! An attempt is no event: history learns of a start when the activity closes. An activity whose closing
 //! event waits in the buffer is closed for everyone but history ([`pending`]).
 
 mod close;
 mod dispatch;
 mod failure;
+pub(crate) mod operate;
+pub(crate) mod options;
 mod respond;
+mod select;
 mod timeout;
 
 use alloc::sync::Arc;
@@ -32,8 +37,12 @@ use crate::{
 };
 
 pub(crate) use close::{cancel_if_not_started, drop_all};
-pub(crate) use dispatch::{schedule, start, start_eager};
+pub(crate) use dispatch::{hold_all, release_all, schedule, start, start_eager};
+pub(crate) use operate::paused_types;
+pub use operate::{ResetActivity, UnpauseActivity};
+pub use options::OptionsUpdate;
 pub(crate) use respond::{cancel, complete, fail, heartbeat};
+pub use select::ActivitySelector;
 pub(crate) use timeout::{next_deadline, wake};
 
 type Answer = Result<Result<Reply, Refusal>, Refusal>;

@@ -85,8 +85,12 @@ pub(crate) fn heartbeat(step: &mut Step<'_, '_>, target: &ActivityTarget, detail
     }
     record(step, id, details);
     step.lazy_deadline();
-    let cancel_requested = step.run.state.derived.activities.get(&id).is_some_and(|info| info.cancel_requested_event_id != 0);
-    Ok(Ok(Reply::Heartbeat { cancel_requested, paused: false, reset: false }))
+    let Some((info, progress)) = pending(&step.run.state, id) else { return Ok(Ok(Reply::Done)) };
+    Ok(Ok(Reply::Heartbeat {
+        cancel_requested: info.cancel_requested_event_id != 0,
+        paused: progress.pause.is_some(),
+        reset: progress.reset,
+    }))
 }
 
 /// Replaces the details, even by nothing.
@@ -123,7 +127,7 @@ fn find_by_token(step: &Step<'_, '_>, token: &TaskToken) -> Result<i64, Refusal>
     let gone = || Refusal::not_found(text::ACTIVITY_NOT_FOUND);
     let (_, progress) = pending(&step.run.state, token.scheduled_event_id).ok_or_else(gone)?;
     let same_run = token.run_id.as_ref() == step.run.key.run.0.0;
-    let same_attempt = token.attempt == progress.attempt && token.started_time == progress.started_time;
+    let same_attempt = token.attempt == progress.token_attempt() && token.started_time == progress.started_time;
     if same_run && same_attempt && progress.is_started() { Ok(token.scheduled_event_id) } else { Err(gone()) }
 }
 

@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
-use sempre_api::v1::{enums::TimeoutType, history::ActivityTaskScheduledEventAttributes as Scheduled};
+use sempre_api::v1::enums::TimeoutType;
 
-use super::{close, dispatch, pending};
+use super::{close, dispatch, options::Options, pending};
 use crate::{
     Timestamp,
+    pause::is_paused,
     state::{ActivityInfo, ActivityProgress, State},
     step::Step,
     task,
@@ -22,26 +23,32 @@ enum Due {
     Heartbeat,
 }
 
-/// The deadlines of an activity as it stands: those of a gone attempt are not among them.
-fn deadlines(info: &ActivityInfo, progress: &ActivityProgress) -> [Option<(Timestamp, Due)>; 5] {
-    let after = |from: i64, due: Due, timeout: fn(&Scheduled) -> &Option<sempre_api::Duration>| {
-        info.timeout(timeout).map(|span| (Timestamp(from) + span, due))
-    };
+/// The deadlines of an activity as it stands: those of a gone attempt are not among them. A paused one has none.
+///
+/// `held`: the run is paused, nothing is offered.
+fn deadlines(info: &ActivityInfo, progress: &ActivityProgress, held: bool) -> [Option<(Timestamp, Due)>; 5] {
+    if progress.pause.is_some() {
+        return [None; 5];
+    }
+    let options = Options::of(info, progress);
+    let after = |from: i64, due: Due, timeout: TimeoutType| options.timeout(timeout).map(|span| (Timestamp(from) + span, due));
     let started = progress.is_started();
     let beat = progress.started_time.max(progress.heartbeat_time);
     [
-        progress.waits_for_retry().then(|| (progress.due(), Due::Dispatch)),
-        after(progress.started_time, Due::StartToClose, |a| &a.start_to_close_timeout).filter(|_| started),
-        after(progress.scheduled_time, Due::ScheduleToStart, |a| &a.schedule_to_start_timeout).filter(|_| !started),
-        after(info.scheduled_time, Due::ScheduleToClose, |a| &a.schedule_to_close_timeout),
-        after(beat, Due::Heartbeat, |a| &a.heartbeat_timeout).filter(|_| started),
+        (progress.waits_for_retry() && !held).then(|| (progress.due(), Due::Dispatch)),
+        after(progress.started_time, Due::StartToClose, TimeoutType::StartToClose).filter(|_| started),
+        after(progress.scheduled_time, Due::ScheduleToStart, TimeoutType::ScheduleToStart).filter(|_| !started),
+        after(info.scheduled_time, Due::ScheduleToClose, TimeoutType::ScheduleToClose),
+        after(beat, Due::Heartbeat, TimeoutType::Heartbeat).filter(|_| started),
     ]
 }
 
 /// The earliest time at which [`wake`] has something to do.
 pub(crate) fn next_deadline(state: &State) -> Option<Timestamp> {
+    let held = is_paused(state);
     let ids = state.progress.activities.keys();
-    ids.filter_map(|id| pending(state, *id)).flat_map(|(info, progress)| deadlines(info, progress)).flatten().map(|(time, _)| time).min()
+    let all = ids.filter_map(|id| pending(state, *id)).flat_map(|(info, progress)| deadlines(info, progress, held));
+    all.flatten().map(|(time, _)| time).min()
 }
 
 /// Does what is due now: retries to dispatch, timeouts, ordered by (time, scheduled event id, timeout type).
@@ -50,7 +57,9 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
     let mut closed = false;
     for (time, id, due) in due_items(&step.run.state, now) {
         // An earlier item may have closed the activity or begun another attempt.
-        let holds = pending(&step.run.state, id).is_some_and(|(info, progress)| deadlines(info, progress).contains(&Some((time, due))));
+        let held = is_paused(&step.run.state);
+        let holds =
+            pending(&step.run.state, id).is_some_and(|(info, progress)| deadlines(info, progress, held).contains(&Some((time, due))));
         if !holds {
             continue;
         }
@@ -72,11 +81,12 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
 }
 
 fn due_items(state: &State, now: Timestamp) -> Vec<(Timestamp, i64, Due)> {
+    let held = is_paused(state);
     let mut items: Vec<_> = state
         .progress
         .activities
         .keys()
-        .filter_map(|id| pending(state, *id).map(|(info, progress)| (*id, deadlines(info, progress))))
+        .filter_map(|id| pending(state, *id).map(|(info, progress)| (*id, deadlines(info, progress, held))))
         .flat_map(|(id, all)| all.into_iter().flatten().map(move |(time, due)| (time, id, due)))
         .filter(|(time, ..)| *time <= now)
         .collect();

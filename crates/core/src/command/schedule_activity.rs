@@ -36,7 +36,7 @@ pub(super) fn apply(
         return Err(CommandFailure::new(Cause::ScheduleActivityDuplicateId, text));
     }
 
-    let eager = a.request_eager_execution && limits.eager_activities;
+    let eager = a.request_eager_execution && limits.eager_activities && !step.run.is_paused();
     let attributes = ActivityTaskScheduledEventAttributes {
         activity_id: a.activity_id,
         activity_type: a.activity_type,

@@ -103,6 +103,14 @@ impl Buffer {
         })
     }
 
+    /// The last pause or unpause of the run that waits here.
+    pub fn pause_change(&self) -> Option<&HistoryEvent> {
+        self.events.iter().rev().find(|event| {
+            use Attributes::{WorkflowExecutionPausedEventAttributes as Paused, WorkflowExecutionUnpausedEventAttributes as Unpaused};
+            matches!(event.attributes, Some(Paused(_) | Unpaused(_)))
+        })
+    }
+
     /// Signals waiting here.
     pub fn signals(&self) -> usize {
         self.attributes().filter(|a| matches!(a, Attributes::WorkflowExecutionSignaledEventAttributes(_))).count()

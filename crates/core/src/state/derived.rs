@@ -96,6 +96,26 @@ pub struct Main {
     /// A workflow task was ever scheduled.
     #[prost(bool, tag = "12")]
     pub had_task: bool,
+    /// The pause in history that is not over (spec 01 §15). Stays when the run closes.
+    #[prost(message, optional, boxed, tag = "40")]
+    pub pause: Option<alloc::boxed::Box<PauseInfo>>,
+}
+
+/// Who paused a run, and why.
+#[derive(Clone, PartialEq, Message)]
+pub struct PauseInfo {
+    /// When, ns.
+    #[prost(int64, tag = "1")]
+    pub time: i64,
+    /// Who.
+    #[prost(string, tag = "2")]
+    pub identity: String,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    /// Idempotency key of the request.
+    #[prost(string, tag = "4")]
+    pub request_id: String,
 }
 
 /// Memo and search attributes.
@@ -135,7 +155,7 @@ impl ActivityInfo {
         self.attributes.as_deref().expect("an activity is made from its Scheduled event")
     }
 
-    /// One of its timeouts; `None` when unset.
+    /// One of the timeouts of its Scheduled event; `None` when unset.
     pub fn timeout(&self, of: impl Fn(&ActivityTaskScheduledEventAttributes) -> &Option<sempre_api::Duration>) -> Option<Span> {
         Span::from_api(of(self.scheduled()).as_ref()).ok().and_then(Span::some)
     }
@@ -476,6 +496,9 @@ impl Derived {
                 self.close(event, WorkflowExecutionStatus::ContinuedAsNew, &a.new_execution_run_id);
             }
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => self.options_updated(event, a, dirty),
+            Attributes::WorkflowExecutionPausedEventAttributes(_) | Attributes::WorkflowExecutionUnpausedEventAttributes(_) => {
+                crate::pause::applied(&mut self.main, event);
+            }
             // Markers change nothing; events of features that are not built are never written.
             _ => {}
         }

@@ -12,8 +12,8 @@ pub mod progress;
 pub mod rows;
 
 pub use buffer::Buffer;
-pub use derived::{ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, StartInfo, TimerInfo};
-pub use progress::{ActivityProgress, Progress, Sticky, Task};
+pub use derived::{ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, PauseInfo, StartInfo, TimerInfo};
+pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};
 
 /// Both halves and what of them has to be written.
 #[derive(Clone, Debug, PartialEq)]

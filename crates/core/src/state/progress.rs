@@ -5,6 +5,7 @@ use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
+    activity::ActivityOptions,
     common::{Payloads, WorkerVersionStamp},
     failure::Failure,
 };
@@ -217,6 +218,41 @@ pub struct ActivityProgress {
     /// `worker_version` of the poller.
     #[prost(message, optional, tag = "14")]
     pub worker_version: Option<WorkerVersionStamp>,
+    /// Set while an operator keeps it paused.
+    #[prost(message, optional, boxed, tag = "40")]
+    pub pause: Option<Box<ActivityPause>>,
+    /// The running attempt was reset; its worker is told by heartbeats.
+    #[prost(bool, tag = "41")]
+    pub reset: bool,
+    /// The running attempt's heartbeat is forgotten when it ends.
+    #[prost(bool, tag = "42")]
+    pub reset_heartbeat: bool,
+    /// Options that an operator has put in the place of the Scheduled event's; all of them.
+    #[prost(message, optional, boxed, tag = "43")]
+    pub options: Option<Box<ActivityOptions>>,
+    /// Attempt in the running worker's token, when the count began anew under it; 0 = as `attempt`.
+    #[prost(int32, tag = "44")]
+    pub token_attempt: i32,
+    /// Request id of the last unpause, reset or update of options.
+    #[prost(string, tag = "45")]
+    pub operation_request_id: String,
+}
+
+/// Who paused an activity, and why.
+#[derive(Clone, PartialEq, Message)]
+pub struct ActivityPause {
+    /// When, ns.
+    #[prost(int64, tag = "1")]
+    pub time: i64,
+    /// Who.
+    #[prost(string, tag = "2")]
+    pub identity: String,
+    /// Why.
+    #[prost(string, tag = "3")]
+    pub reason: String,
+    /// Idempotency key of the request.
+    #[prost(string, tag = "4")]
+    pub request_id: String,
 }
 
 impl ActivityProgress {
@@ -228,6 +264,11 @@ impl ActivityProgress {
     /// Waits for the back-off of a retry to pass.
     pub fn waits_for_retry(&self) -> bool {
         !self.is_started() && self.offered_at == 0
+    }
+
+    /// Attempt number in the token of whoever has it.
+    pub fn token_attempt(&self) -> i32 {
+        if self.token_attempt != 0 { self.token_attempt } else { self.attempt }
     }
 
     /// When the current attempt is (was) due.

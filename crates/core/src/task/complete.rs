@@ -21,7 +21,7 @@ use crate::{
     Refusal, Reply, Span, TaskToken, Timestamp, activity, close,
     command::{self, CommandFailure, Completion},
     input::Poller,
-    query, size,
+    pause, query, size,
     state::{Sticky, Task},
     step::{Saved, Step},
     transition::HistoryWindow,
@@ -39,6 +39,9 @@ pub(crate) fn complete(
     mut request: RespondWorkflowTaskCompletedRequest,
 ) -> Result<Result<Reply, Refusal>, Refusal> {
     let task = named_by(step, token)?.clone();
+    if request.force_create_new_workflow_task && step.run.is_paused() {
+        return Err(Refusal::FailedPrecondition(pause::NO_FORCED_TASK.into()));
+    }
     command::check_sequence(&request.commands)?;
     if !request.messages.is_empty() {
         return Err(Refusal::Unimplemented("workflow updates are not built yet: a completion may not carry messages".into()));
@@ -158,7 +161,7 @@ fn next_task(
         || completion.had_buffered
         || completion.force_task
         || !step.run.state.progress.buffer.is_empty();
-    if !needed {
+    if !needed || step.run.is_paused() {
         query::release_all(step);
         return None;
     }

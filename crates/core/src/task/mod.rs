@@ -58,8 +58,12 @@ pub(crate) enum ScheduleHow {
 }
 
 /// Schedules a workflow task. Flushes the buffer first; an attempt above 1 with nothing new is transient.
+/// A paused run gets none: its unpausing schedules one (spec 01 §15).
 pub(crate) fn schedule(step: &mut Step<'_, '_>, how: ScheduleHow) {
     debug_assert!(step.run.state.progress.main.task.is_none());
+    if step.run.is_paused() {
+        return;
+    }
     let mut attempt = step.run.state.progress.main.attempt.max(1);
     if !step.run.state.progress.buffer.is_empty() {
         step.flush();

@@ -211,6 +211,14 @@ impl Facts<'_> {
                     self.list.push(format!("callbacks {}", a.attached_completion_callbacks.len()));
                 }
             }
+            Attributes::WorkflowExecutionPausedEventAttributes(a) => {
+                self.text("by", &a.identity);
+                self.text("reason", &a.reason);
+            }
+            Attributes::WorkflowExecutionUnpausedEventAttributes(a) => {
+                self.text("by", &a.identity);
+                self.text("reason", &a.reason);
+            }
             other => self.of_children_and_ends(other),
         }
     }

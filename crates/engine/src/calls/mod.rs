@@ -3,6 +3,8 @@
 mod activities;
 mod describe_queue;
 mod namespace;
+mod operators;
+mod pause;
 mod polls;
 mod query;
 pub(crate) mod queue_config;

@@ -24,9 +24,13 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         }
         Input::FailActivity { failure, last_heartbeat_details, .. } => of(failure.as_deref()) + of(last_heartbeat_details.as_ref()),
         Input::Query { query, .. } => query.encoded_len(),
+        Input::Pause(request) | Input::Unpause(request) | Input::PauseActivity(_, request) => request.reason.len() + request.identity.len(),
         Input::ChildClosed(news) => news.close_event.encoded_len(),
+        Input::UpdateActivityOptions(_, request) => of(request.options.as_ref()),
         Input::StartWorkflowTask { .. }
         | Input::StartActivityTask { .. }
+        | Input::UnpauseActivity(..)
+        | Input::ResetActivity(..)
         | Input::ResetSticky
         | Input::DropQuery { .. }
         | Input::Wake

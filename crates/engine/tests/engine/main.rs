@@ -9,6 +9,8 @@ mod children;
 mod failures;
 mod histories;
 mod namespaces;
+mod operators;
+mod pauses;
 mod queries;
 mod restarts;
 mod task_queues;

@@ -5,6 +5,7 @@
 mod coverage;
 mod messages;
 mod namespaces;
+mod operators;
 mod polls;
 mod services;
 mod shutdown;
