@@ -23,7 +23,7 @@ use crate::{
     query,
     retry::{self, Decision},
     start::{NewRun, create},
-    step::Step,
+    step::{Continues, Step},
     task,
     transition::OutboxMessage,
 };
@@ -291,6 +291,8 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
     progress.main.held = false;
     progress.main.delete_at = (now + retention).0;
     query::release_all(step);
+    // Messages of the completion that closed it are still to come.
+    step.closed = Some(Continues(continues));
     if !continues {
         report_to_parent(step, event);
     }

@@ -12,7 +12,10 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
     next.add(state.derived.start.run_expiration());
     next.add(state.derived.start.execution_expiration());
     next.add(at(progress.first_task_at));
-    next.add(task(state).map(|(time, _)| time));
+    // A speculative task's timeouts are the engine's to remember: they have no row.
+    if progress.task.as_ref().is_some_and(|task| !task.speculative) {
+        next.add(task(state).map(|(time, _)| time));
+    }
     for timer in state.derived.timers.values() {
         if !state.progress.buffer.fires_timer(timer.started_event_id) {
             next.add(Some(Timestamp(timer.fire_at)));
@@ -25,7 +28,7 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
 /// Which timeout of the pending workflow task comes next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum TaskTimeout {
-    /// Nobody took it from the sticky queue.
+    /// Nobody took it from the sticky queue, or it was born speculative and nobody took it at all.
     ScheduleToStart,
     /// The worker did not answer.
     StartToClose,
@@ -37,7 +40,7 @@ pub(crate) fn task(state: &State) -> Option<(Timestamp, TaskTimeout)> {
     if task.is_started() {
         return Some((Timestamp(task.started_time) + Span(task.timeout), TaskTimeout::StartToClose));
     }
-    let wait = task.sticky()?;
+    let wait = task.start_timeout()?;
     Some((Timestamp(task.scheduled_time) + wait, TaskTimeout::ScheduleToStart))
 }
 

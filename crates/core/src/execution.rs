@@ -11,10 +11,10 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, external, pause, query, retry, signal, size,
-    state::{State, rows::LoadError, rows::RowChange},
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, pause, query, retry, signal, size,
+    state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
-    task, terminate, wake,
+    task, terminate, update, wake,
 };
 
 /// One run.
@@ -27,6 +27,9 @@ pub struct Execution {
     /// Queries that wait for a workflow task, by the engine's id. Memory only: the engine keeps a run
     /// with waiting queries in its cache.
     pub(crate) queries: BTreeMap<u64, Box<WorkflowQuery>>,
+    /// Updates that are admitted and not accepted, in order of admission. Memory only, except those that an event has
+    /// admitted: these are found again in the derived half.
+    pub(crate) updates: Vec<update::Waiting>,
 }
 
 impl Execution {
@@ -60,6 +63,8 @@ impl Execution {
             Input::ResetSticky => task::reset_sticky(&mut step),
             Input::Query { id, query, reject_condition } => query::query(&mut step, id, query, reject_condition),
             Input::DropQuery { id } => query::drop_query(&mut step, id),
+            Input::Update(request) => update::update(&mut step, *request),
+            Input::PollUpdate { update_id } => update::poll(&mut step, &update_id),
             Input::Wake => wake::wake(&mut step),
             Input::ReleaseFirstTask => task::release_first(&mut step),
             Input::ChildClosed(news) => child::closed(&mut step, *news),
@@ -80,7 +85,8 @@ impl Execution {
         if !own_namespace || state.derived.start.event().workflow_id != key.workflow.workflow_id {
             return Err(LoadError::OtherWorkflow);
         }
-        Ok(Self { key, state, signal_ids, queries: BTreeMap::new() })
+        let updates = update::admitted_by_events(&state);
+        Ok(Self { key, state, signal_ids, queries: BTreeMap::new(), updates })
     }
 
     /// Which run this is.
@@ -122,9 +128,19 @@ impl Execution {
         Some(Timestamp(self.state.progress.main.armed)).filter(|t| t.0 != 0)
     }
 
-    /// Holds what is not in the store (waiting queries): the engine keeps it in memory.
+    /// Holds what is not in the store (waiting queries, admitted updates, a speculative task): the engine keeps it in
+    /// memory.
     pub fn has_memory_state(&self) -> bool {
-        !self.queries.is_empty()
+        !self.queries.is_empty() || self.updates.iter().any(update::Waiting::is_in_memory_only) || self.speculative().is_some()
+    }
+
+    /// When the run must be given [`Input::Wake`] although no deadline row says so: its speculative task times out.
+    pub fn memory_deadline(&self) -> Option<Timestamp> {
+        self.speculative().and_then(|_| deadline::task(&self.state)).map(|(at, _)| at)
+    }
+
+    fn speculative(&self) -> Option<&Task> {
+        self.state.progress.main.task.as_deref().filter(|task| task.speculative)
     }
 
     /// Rough size in memory, for the cache's budget.
@@ -138,10 +154,12 @@ impl Execution {
             + 400 * state.derived.children.len()
             + 300 * state.derived.externals.len()
             + 80 * self.signal_ids.len()
+            + 250 * state.derived.updates.len()
+            + self.updates.iter().map(update::Waiting::bytes).sum::<usize>()
             + state.progress.buffer.bytes()
     }
 
-    /// Events of a transient workflow task, which history does not have (spec 04 §7.2).
+    /// Events of a transient or speculative workflow task, which history does not have (spec 04 §7.2).
     pub fn virtual_events(&self) -> Vec<HistoryEvent> {
         task::virtual_events(&self.state)
     }

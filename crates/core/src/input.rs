@@ -7,6 +7,7 @@ use sempre_api::v1::{
     failure::Failure,
     history::HistoryEvent,
     query::WorkflowQuery,
+    update,
     workflowservice::{RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, SignalWorkflowExecutionRequest},
 };
 
@@ -167,6 +168,15 @@ pub struct ChildClosed {
     pub close_event: Box<HistoryEvent>,
 }
 
+/// An update for a run. The same id means the same update for the whole life of the run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UpdateRequest {
+    /// The request as the worker gets it; its id, input and name are set ([`crate::update::validate`]).
+    pub request: Box<update::Request>,
+    /// When set, the run must belong to this chain.
+    pub first_run_id: String,
+}
+
 /// Everything a run can be asked to apply.
 #[derive(Debug)]
 pub enum Input {
@@ -265,6 +275,13 @@ pub enum Input {
     DropQuery {
         /// Engine's id of the query.
         id: u64,
+    },
+    /// An update (spec 02 §7.1–7.2). What becomes of it comes as `update_news`.
+    Update(Box<UpdateRequest>),
+    /// How far an update is; NOT_FOUND when the run knows none of that id.
+    PollUpdate {
+        /// Its id.
+        update_id: String,
     },
     /// The armed deadline has passed (or may have): do whatever is due.
     Wake,

@@ -207,6 +207,7 @@ impl OfferRecord {
             normal_name: self.normal_name,
             run: RunKey { workflow, run: key.run },
             stamp: self.stamp,
+            volatile: false,
             key,
         })
     }

@@ -43,6 +43,7 @@ mod terminate;
 pub mod time;
 pub mod token;
 pub mod transition;
+pub mod update;
 pub mod validate;
 mod wake;
 

@@ -42,6 +42,18 @@ pub struct Limits {
     pub buffered_bytes_max: usize,
     /// Buffered queries of a run (`history.MaxBufferedQueryCount`).
     pub buffered_queries_max: usize,
+    /// Updates of a run that are admitted and not completed; 0 = no limit (`history.maxInFlightUpdates`).
+    pub updates_in_flight_max: usize,
+    /// Bytes of their requests; 0 = no limit (`history.maxInFlightUpdatePayloads`).
+    pub updates_in_flight_bytes_max: usize,
+    /// Updates of a run, completed ones too; 0 = no limit (`history.maxTotalUpdates`).
+    pub updates_max: usize,
+    /// Updates from which continue-as-new is suggested, in thousandths of `updates_max`; 0 = never
+    /// (`history.maxTotalUpdates.suggestContinueAsNewThreshold`).
+    pub updates_suggest_permille: usize,
+    /// Events that a speculative workflow task may have brought to the worker and still be discarded
+    /// (`history.discardSpeculativeWorkflowTaskMaximumEventsCount`).
+    pub discarded_events_max: i64,
     /// Bytes of a failure kept for a pending activity.
     pub activity_failure_max: usize,
     /// Default workflow task timeout (`history.defaultWorkflowTaskTimeout`).
@@ -87,6 +99,11 @@ impl Default for Limits {
             buffered_events_max: 100,
             buffered_bytes_max: 2 << 20,
             buffered_queries_max: 1,
+            updates_in_flight_max: 10,
+            updates_in_flight_bytes_max: 20 << 20,
+            updates_max: 2000,
+            updates_suggest_permille: 900,
+            discarded_events_max: 10,
             activity_failure_max: 4 << 10,
             task_timeout_default: Span::seconds(10),
             task_timeout_max: Span::seconds(120),

@@ -181,6 +181,7 @@ fn stop_scheduled_task(step: &mut Step<'_, '_>) {
     if step.task_started() || step.run.state.progress.main.task.is_none() {
         return;
     }
+    task::speculative::convert(step);
     task::withdraw_offer(step);
     let (now, request_id) = (step.now(), step.cx.ids.uuid());
     let history_size = step.run.state.derived.main.history_size;

@@ -25,7 +25,7 @@ use crate::{
     step::Step,
     task,
     transition::{CurrentRecord, HistoryWindow, Reply, StartChild, Transition},
-    validate,
+    update, validate,
 };
 
 /// A start, from a client or from a parent.
@@ -89,6 +89,7 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
         state: State { derived: Default::default(), progress: Default::default(), dirty: Default::default() },
         signal_ids: BTreeSet::new(),
         queries: BTreeMap::new(),
+        updates: Vec::new(),
     };
     let mut step = Step::new(&mut execution, cx);
     let now = step.now();
@@ -119,7 +120,7 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
             Some(poller) if step.run.state.progress.main.first_task_at == 0 => {
                 task::schedule(&mut step, task::ScheduleHow::Kept);
                 task::start::begin(&mut step, poller);
-                eager = Some(task::start::response(&step, false));
+                eager = Some(task::start::response(&mut step, false, update::Resend::Yes));
             }
             _ => task::schedule_if_needed(&mut step),
         }
@@ -297,7 +298,7 @@ fn wants_eager(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> boo
 fn first_task_again(run: &mut Execution, cx: &mut Context<'_>) -> Option<EagerTask> {
     let task = run.state.progress.main.task.as_deref()?;
     let first = task.started_event_id == FIRST_TASK_STARTED_EVENT_ID && task.attempt <= 1;
-    first.then(|| task::start::response(&Step::new(run, cx), false))
+    first.then(|| task::start::response(&mut Step::new(run, cx), false, update::Resend::Yes))
 }
 
 fn already_started_by_this_request(

@@ -17,6 +17,7 @@ use crate::{
     state::{buffer::is_closing, rows::Kind},
     task,
     transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
+    update,
 };
 
 /// Priority of work that asked for none.
@@ -36,7 +37,15 @@ pub(crate) struct Step<'r, 'c> {
     lazy_deadline: bool,
     /// Where it began, for [`size`].
     pub(crate) begin: size::Begin,
+    /// This transition has scheduled a speculative task, after everything that it writes.
+    pub(crate) made_speculative: bool,
+    /// This transition has closed the run.
+    pub(crate) closed: Option<Continues>,
 }
+
+/// Whether a run that closes goes on as another run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Continues(pub(crate) bool);
 
 impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn new(run: &'r mut Execution, cx: &'r mut Context<'c>) -> Self {
@@ -50,6 +59,8 @@ impl<'r, 'c> Step<'r, 'c> {
             changed: false,
             lazy_deadline: false,
             begin: size::Begin::default(),
+            made_speculative: false,
+            closed: None,
         }
     }
 
@@ -79,8 +90,14 @@ impl<'r, 'c> Step<'r, 'c> {
         self.write(HistoryEvent { event_time: Some(now.to_api()), attributes: Some(attributes), ..Default::default() })
     }
 
+    /// Writes an event that happened at that time. Returns its id.
+    pub(crate) fn event_at(&mut self, time: Timestamp, attributes: Attributes) -> i64 {
+        self.write(HistoryEvent { event_time: Some(time.to_api()), attributes: Some(attributes), ..Default::default() })
+    }
+
     /// Writes a prepared event (its time, links, metadata set) now. Returns its id.
     pub(crate) fn write(&mut self, mut event: HistoryEvent) -> i64 {
+        self.keep_speculative_ids();
         let id = self.run.state.derived.main.next_event_id.max(1);
         event.event_id = id;
         event.task_id = id;
@@ -94,6 +111,14 @@ impl<'r, 'c> Step<'r, 'c> {
         state.derived.apply_event(&event, self.frames.len() - before, &mut state.dirty);
         self.changed = true;
         id
+    }
+
+    /// A pending speculative task counts on the next free ids: before they are given to others it becomes a normal one.
+    fn keep_speculative_ids(&mut self) {
+        if self.run.state.progress.main.task.as_ref().is_some_and(|task| task.speculative) {
+            debug_assert!(!self.made_speculative, "a speculative task is made after everything that is written");
+            task::speculative::convert(self);
+        }
     }
 
     /// Writes the event that closes the run, and returns it as written (for the parent).
@@ -194,8 +219,21 @@ impl<'r, 'c> Step<'r, 'c> {
 
     /// Offers a task to a queue: the row is written, and matching gets it after the commit.
     pub(crate) fn offer(&mut self, queue: QueueName, normal_name: String, scheduled_event_id: i64, stamp: u32, priority: u8) {
-        let key = OfferKey { queue: queue.hash64(), priority, time: self.now(), run: self.run.key.run, scheduled_event_id };
-        self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp });
+        self.offer_at(self.now(), queue, normal_name, scheduled_event_id, stamp, priority);
+    }
+
+    /// As [`Step::offer`], for a task that was offered before without a row.
+    pub(crate) fn offer_at(
+        &mut self,
+        time: Timestamp,
+        queue: QueueName,
+        normal_name: String,
+        scheduled_event_id: i64,
+        stamp: u32,
+        priority: u8,
+    ) {
+        let key = OfferKey { queue: queue.hash64(), priority, time, run: self.run.key.run, scheduled_event_id };
+        self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp, volatile: false });
         self.touch();
     }
 
@@ -236,6 +274,9 @@ impl<'r, 'c> Step<'r, 'c> {
     /// Ends the transition: flushes what may be flushed, enforces buffer limits, arms the deadline.
     pub(crate) fn finish(mut self, mut reply: Result<Reply, Refusal>) -> Transition {
         if self.run.is_open() {
+            if self.changed && !self.made_speculative {
+                self.keep_speculative_ids();
+            }
             task::enforce_buffer_limits(&mut self);
             if !self.task_started() {
                 self.flush();
@@ -243,6 +284,9 @@ impl<'r, 'c> Step<'r, 'c> {
             if let Some(refusal) = size::enforce(&mut self) {
                 reply = Err(refusal);
             }
+        }
+        if let Some(Continues(continues)) = self.closed {
+            update::run_closed(&mut self, continues);
         }
         self.out.reply = reply;
         if self.changed {
@@ -287,6 +331,7 @@ impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn save(&self) -> Box<Saved> {
         Box::new(Saved {
             state: self.run.state.clone(),
+            updates: self.run.updates.clone(),
             frames: self.frames.len(),
             offers: self.out.offers.len(),
             offers_gone: self.out.offers_gone.len(),
@@ -306,6 +351,11 @@ impl<'r, 'c> Step<'r, 'c> {
             self.run.signal_ids.remove(id);
         }
         self.run.state = saved.state;
+        self.run.updates = saved.updates;
+        self.out.update_news.clear();
+        self.out.volatile_offer = None;
+        self.made_speculative = false;
+        self.closed = None;
         self.frames.truncate(saved.frames);
         self.out.offers.truncate(saved.offers);
         self.out.offers_gone.truncate(saved.offers_gone);
@@ -319,6 +369,7 @@ impl<'r, 'c> Step<'r, 'c> {
 /// A point to go back to.
 pub(crate) struct Saved {
     pub(crate) state: crate::state::State,
+    updates: Vec<crate::update::Waiting>,
     frames: usize,
     offers: usize,
     offers_gone: usize,

@@ -9,6 +9,7 @@ use sempre_api::v1::{
     failure::Failure,
     history::HistoryEvent,
     query::WorkflowQuery,
+    update::Outcome,
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
         SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
@@ -42,6 +43,10 @@ pub struct Transition {
     pub query_answers: Vec<(u64, Result<Option<Payloads>, Refusal>)>,
     /// Buffered queries that no task will carry: dispatch them directly.
     pub queries_released: Vec<(u64, QueryRoute)>,
+    /// The offer of a speculative task: for matching only, never a row.
+    pub volatile_offer: Option<Box<Offer>>,
+    /// What became of updates, the last news of each; for those who wait.
+    pub update_news: Vec<(String, UpdateNews)>,
     /// The next run of the chain, created in the same commit.
     pub successor: Option<Box<(Execution, Transition)>>,
     /// The run's retention has passed: delete its rows, history, deadline, and the current pointer if it
@@ -74,6 +79,8 @@ impl Transition {
             deadline: None,
             query_answers: Vec::new(),
             queries_released: Vec::new(),
+            volatile_offer: None,
+            update_news: Vec::new(),
             successor: None,
             delete_run: false,
             durable: false,
@@ -193,6 +200,8 @@ pub struct Offer {
     pub run: RunKey,
     /// Tells it from earlier offers of the same task; an obsolete one is dropped silently.
     pub stamp: u32,
+    /// It has no row: the task is speculative.
+    pub volatile: bool,
 }
 
 /// A message this run owes another, durable until [`crate::Input::Delivered`] names it.
@@ -355,6 +364,37 @@ pub struct QueryRoute {
     pub window: HistoryWindow,
 }
 
+/// How far an update is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpdateStatus {
+    /// Admitted: the next workflow task brings it to a worker.
+    Admitted,
+    /// Accepted by the workflow.
+    Accepted,
+    /// Completed: the outcome is in this UpdateCompleted event.
+    Completed {
+        /// The event.
+        event_id: i64,
+    },
+    /// It has an outcome that no event has: the run closed before the update was completed.
+    Failed(Box<Outcome>),
+}
+
+/// What became of an update.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UpdateNews {
+    /// The workflow has accepted it.
+    Accepted,
+    /// It is completed, or rejected (then history knows nothing of it).
+    Completed(Box<Outcome>),
+    /// It will not be processed, for this reason.
+    Aborted(Refusal),
+    /// The run goes on as another before it has accepted the update: send it to that one, or tell the caller so.
+    Continued(Refusal),
+    /// It was forgotten before it was accepted: send it again.
+    Lost,
+}
+
 /// Answers, by kind of input.
 #[derive(Debug)]
 pub enum Reply {
@@ -403,6 +443,8 @@ pub enum Reply {
     },
     /// The task is not wanted any more (closed, started by another, obsolete stamp): drop the offer, poll on.
     Obsolete,
+    /// How far an update is.
+    Update(UpdateStatus),
     /// The query is rejected by its condition: `WorkflowExecutionStatus`.
     QueryRejected {
         /// The run's status.

@@ -19,6 +19,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "PauseActivity",
             "PauseWorkflowExecution",
             "PollActivityTaskQueue",
+            "PollWorkflowExecutionUpdate",
             "PollWorkflowTaskQueue",
             "QueryWorkflow",
             "RecordActivityTaskHeartbeat",
@@ -45,6 +46,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "UnpauseWorkflowExecution",
             "UpdateActivityOptions",
             "UpdateNamespace",
+            "UpdateWorkflowExecution",
         ],
     ),
     (

@@ -100,6 +100,11 @@ impl Entry<'_> {
             "history.maximumbufferedeventsbatch" => limits.buffered_events_max = self.count()?,
             "history.maximumbufferedeventssizeinbytes" => limits.buffered_bytes_max = self.count()?,
             "history.maxbufferedquerycount" => limits.buffered_queries_max = self.count()?,
+            "history.maxinflightupdates" => limits.updates_in_flight_max = self.count()?,
+            "history.maxinflightupdatepayloads" => limits.updates_in_flight_bytes_max = self.count()?,
+            "history.maxtotalupdates" => limits.updates_max = self.count()?,
+            "history.maxtotalupdates.suggestcontinueasnewthreshold" => limits.updates_suggest_permille = self.permille()?,
+            "history.discardspeculativeworkflowtaskmaximumeventscount" => limits.discarded_events_max = self.number()?,
             "history.defaultworkflowtasktimeout" => limits.task_timeout_default = self.span()?,
             "history.workflowtaskheartbeattimeout" => limits.task_heartbeat_max = self.span()?,
             "history.workflowtaskretrymaxinterval" => limits.task_retry_interval_max = self.span()?,
@@ -133,6 +138,12 @@ impl Entry<'_> {
 
     fn count(&self) -> Result<usize, DynamicError> {
         self.number().and_then(|n| usize::try_from(n).map_err(|_| self.wrong("a smaller number")))
+    }
+
+    /// A part of one, such as 0.9, in thousandths.
+    fn permille(&self) -> Result<usize, DynamicError> {
+        let part = self.value.as_f64().filter(|part| (0.0..=1.0).contains(part));
+        part.map(|part| (part * 1000.0).round() as usize).ok_or_else(|| self.wrong("a number from 0 to 1"))
     }
 
     fn switch(&self) -> Result<bool, DynamicError> {
@@ -196,6 +207,8 @@ mod tests {
             "history.MaxBufferedQueryCount=10000",
             "history.workflowIdReuseMinimalInterval=\"0s\"",
             "system.enableActivityEagerExecution=false",
+            "history.maxTotalUpdates=20",
+            "history.maxTotalUpdates.suggestContinueAsNewThreshold=0.75",
             "matching.longPollExpirationInterval=\"1s\"",
             "history.longPollExpirationInterval = 3",
         ])
@@ -207,6 +220,8 @@ mod tests {
             buffered_queries_max: 10_000,
             continue_as_new_interval_min: Span::ZERO,
             eager_activities: false,
+            updates_max: 20,
+            updates_suggest_permille: 750,
             ..Limits::default()
         };
         assert_eq!(engine.limits, expected);

@@ -82,6 +82,8 @@ impl SystemFacts {
             worker_poll_complete_on_shutdown: self.end_polls_on_shutdown,
             poller_autoscaling: true,
             workflow_pause: self.limits.workflow_pause,
+            sync_update: true,
+            async_update: true,
             ..namespace_info::Capabilities::default()
         });
         info.limits = Some(namespace_info::Limits {

@@ -10,22 +10,23 @@ use sempre_api::v1::workflowservice::{
     GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
     ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, PauseActivityRequest, PauseActivityResponse,
     PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
-    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
-    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
-    RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest,
-    RequestCancelWorkflowExecutionResponse, ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest,
-    ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
-    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
-    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
-    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
-    RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
-    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-    RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
-    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
-    UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse,
-    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
-    UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, workflow_service_server::WorkflowService,
+    PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+    QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
+    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse,
+    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest, ResetActivityResponse,
+    ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse,
+    RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest,
+    RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
+    RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
+    SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest,
+    UpdateNamespaceResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
 
@@ -117,6 +118,21 @@ impl WorkflowService for Frontend {
         let call = self.admit(request).await?;
         let deadline = call.deadline();
         answer(self.engine.query_workflow(call.body, deadline).await)
+    }
+
+    async fn update_workflow_execution(&self, request: Request<UpdateWorkflowExecutionRequest>) -> Answer<UpdateWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        let deadline = call.deadline();
+        answer(self.engine.update_workflow(call.body, deadline).await)
+    }
+
+    async fn poll_workflow_execution_update(
+        &self,
+        request: Request<PollWorkflowExecutionUpdateRequest>,
+    ) -> Answer<PollWorkflowExecutionUpdateResponse> {
+        let call = self.admit(request).await?;
+        let deadline = call.deadline();
+        answer(self.engine.poll_update(call.body, deadline).await)
     }
 
     async fn poll_workflow_task_queue(&self, request: Request<PollWorkflowTaskQueueRequest>) -> Answer<PollWorkflowTaskQueueResponse> {

@@ -17,12 +17,12 @@ pub(crate) struct CommandFailure {
 
 impl CommandFailure {
     /// The task fails; the worker may do better next time.
-    pub(super) fn new(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
+    pub(crate) fn new(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
         Self { cause, message: message.into(), terminate: false }
     }
 
     /// Something is too large to ever be stored: the run is terminated too (spec 09 §2.2).
-    pub(super) fn too_large(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
+    pub(crate) fn too_large(cause: WorkflowTaskFailedCause, message: impl Into<String>) -> Self {
         Self { cause, message: message.into(), terminate: true }
     }
 }

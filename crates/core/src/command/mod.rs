@@ -12,6 +12,7 @@ mod continue_as_new;
 mod fail_workflow;
 mod failure;
 mod modify_properties;
+mod protocol_message;
 mod record_marker;
 mod schedule_activity;
 mod sequence;
@@ -36,7 +37,7 @@ use sempre_api::v1::{
 pub(crate) use failure::CommandFailure;
 pub(crate) use sequence::check_sequence;
 
-use crate::{step::Step, validate};
+use crate::{step::Step, update::Messages, validate};
 
 /// What the commands of one completion share.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub(crate) struct Completion {
     pub(crate) force_task: bool,
     /// Workflow ids of children started by this completion.
     pub(crate) children_started: Vec<String>,
+    /// Messages of the completion that are not dealt with yet.
+    pub(crate) messages: Messages,
+    /// Ids of updates that it has rejected.
+    pub(crate) rejected: Vec<String>,
 }
 
 /// What the SDK notes on a command for people: goes to the event as it is.
@@ -86,9 +91,7 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, comman
         Attributes::FailWorkflowExecutionCommandAttributes(a) => fail_workflow::apply(step, completion, a, notes),
         Attributes::CancelWorkflowExecutionCommandAttributes(a) => cancel_workflow::apply(step, completion, a, notes),
         Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::apply(step, completion, *a, notes),
-        Attributes::ProtocolMessageCommandAttributes(_) => {
-            Err(CommandFailure::new(Cause::BadUpdateWorkflowExecutionMessage, "workflow updates are not supported by this server"))
-        }
+        Attributes::ProtocolMessageCommandAttributes(a) => protocol_message::apply(step, completion, a),
         Attributes::ScheduleNexusOperationCommandAttributes(_) | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
             Err(CommandFailure::new(Cause::FeatureDisabled, "Nexus operations are not supported by this server"))
         }

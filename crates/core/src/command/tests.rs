@@ -49,7 +49,7 @@ impl World {
         let key =
             RunKey { workflow: WorkflowKey { namespace: NamespaceId::default(), workflow_id: "w".into() }, run: RunId(Uuid([7; 16])) };
         let state = State { derived: Default::default(), progress: Default::default(), dirty: Default::default() };
-        let run = Execution { key, state, signal_ids: BTreeSet::new(), queries: BTreeMap::new() };
+        let run = Execution { key, state, signal_ids: BTreeSet::new(), queries: BTreeMap::new(), updates: Vec::new() };
         let namespace = NamespaceView { id: NamespaceId::default(), name: "default".into(), retention: Span::seconds(60) };
         let mut world = Self { run, limits: Limits::default(), namespace, ids: fakes::Ids(0) };
         world.step(|step| {
@@ -81,6 +81,8 @@ impl World {
             eager: vec![],
             force_task: false,
             children_started: vec![],
+            messages: Default::default(),
+            rejected: vec![],
         };
         let (result, transition) = self.step(|step| {
             before(step);

@@ -14,7 +14,10 @@ use sempre_api::v1::{
     sdk::UserMetadata,
 };
 
-use super::rows::{Dirty, Kind};
+use super::{
+    rows::{Dirty, Kind},
+    updates::Updates,
+};
 use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX};
 
 /// What history determines.
@@ -40,6 +43,8 @@ pub struct Derived {
     pub externals: BTreeMap<i64, Arc<ExternalInfo>>,
     /// Request ids that later calls attached, by the event that says so; the newest of them.
     pub request_ids: BTreeMap<i64, Arc<AttachedId>>,
+    /// Updates that history knows of, completed ones too.
+    pub updates: Updates,
 }
 
 /// From event 1.
@@ -498,6 +503,21 @@ impl Derived {
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => self.options_updated(event, a, dirty),
             Attributes::WorkflowExecutionPausedEventAttributes(_) | Attributes::WorkflowExecutionUnpausedEventAttributes(_) => {
                 crate::pause::applied(&mut self.main, event);
+            }
+            Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(a) => {
+                let id = a.request.as_ref().and_then(|r| r.meta.as_ref()).map_or("", |m| &m.update_id);
+                let number = self.updates.change(id, event.event_id, |u| u.admitted_event_id = event.event_id);
+                dirty.mark(Kind::Update, number);
+            }
+            Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                let number = self.updates.change(&a.protocol_instance_id, event.event_id, |u| u.accepted_event_id = event.event_id);
+                dirty.mark(Kind::Update, number);
+            }
+            Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
+                if let Some(id) = a.meta.as_ref().map(|m| m.update_id.as_str()).filter(|id| self.updates.get(id).is_some()) {
+                    let number = self.updates.change(id, event.event_id, |u| u.completed_event_id = event.event_id);
+                    dirty.mark(Kind::Update, number);
+                }
             }
             // Markers change nothing; events of features that are not built are never written.
             _ => {}

@@ -159,12 +159,28 @@ pub struct Task {
     /// Reasons of the suggestion.
     #[prost(int32, repeated, tag = "18")]
     pub suggest_reasons: alloc::vec::Vec<i32>,
+    /// Longest wait for a poller on the normal queue, ns; 0 = none. Only tasks that were born speculative have one.
+    #[prost(int64, tag = "20")]
+    pub start_within: i64,
+    /// In memory only: no events, no offer row, no deadline row. Never true in a stored row.
+    #[prost(bool, tag = "21")]
+    pub speculative: bool,
 }
 
 impl Task {
     /// A worker has it.
     pub fn is_started(&self) -> bool {
         self.started_event_id != 0
+    }
+
+    /// Its events are not in history: a retry, or speculative.
+    pub fn is_virtual(&self) -> bool {
+        self.transient || self.speculative
+    }
+
+    /// How long it may wait for a poller, if that is bounded.
+    pub fn start_timeout(&self) -> Option<Span> {
+        self.sticky().or_else(|| Span(self.start_within).some())
     }
 
     /// Its sticky schedule-to-start timeout, if on a sticky queue.

@@ -12,6 +12,7 @@
 //! | 8 SignalId | count | a request id, UTF-8 |
 //! | 9 Buffered | place in the buffer | a `HistoryEvent` without id |
 //! | 10 Attributes | 0 | [`Fields`] |
+//! | 11 Update | its first event | [`UpdateInfo`] |
 //! | 14 RequestId | event id | [`AttachedId`] |
 
 use alloc::{
@@ -28,7 +29,7 @@ use sempre_api::v1::history::HistoryEvent;
 
 use super::{
     ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo,
-    derived::Fields, progress::ProgressMain,
+    derived::Fields, progress::ProgressMain, updates::UpdateInfo,
 };
 
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
@@ -46,6 +47,7 @@ pub enum Kind {
     SignalId = 8,
     Buffered = 9,
     Attributes = 10,
+    Update = 11,
     RequestId = 14,
 }
 
@@ -107,7 +109,11 @@ impl State {
         let mut out = Vec::new();
         let dirty = core::mem::take(&mut self.dirty);
         if dirty.main {
-            let row = MainRow { derived: Some(self.derived.main.clone()), progress: Some(self.progress.main.clone()) };
+            let mut row = MainRow { derived: Some(self.derived.main.clone()), progress: Some(self.progress.main.clone()) };
+            // A speculative task lives in memory only.
+            if let Some(progress) = &mut row.progress {
+                progress.task.take_if(|task| task.speculative);
+            }
             out.push(RowChange { kind: Kind::Main as u8, number: 0, value: encoded(&row) });
         }
         for (kind, number) in dirty.rows {
@@ -121,6 +127,7 @@ impl State {
                 Kind::Child => d.children.get(&number).and_then(|c| encoded(c.as_ref())),
                 Kind::External => d.externals.get(&number).and_then(|e| encoded(e.as_ref())),
                 Kind::RequestId => d.request_ids.get(&number).and_then(|r| encoded(r.as_ref())),
+                Kind::Update => d.updates.row(number).and_then(encoded),
                 Kind::Buffered | Kind::SignalId | Kind::Main => continue,
             };
             out.push(RowChange { kind: kind as u8, number: number as u64, value });
@@ -207,6 +214,7 @@ impl State {
                     buffered.insert(number, HistoryEvent::decode(value).map_err(damaged)?);
                 }
                 10 => derived.attributes = Arc::new(Fields::decode(value).map_err(damaged)?),
+                11 => derived.updates.insert(UpdateInfo::decode(value).map_err(damaged)?),
                 14 => {
                     derived.request_ids.insert(id, Arc::new(AttachedId::decode(value).map_err(damaged)?));
                 }

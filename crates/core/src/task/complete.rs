@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use sempre_api::v1::{
+    command::Command,
     enums::{TimeoutType, WorkflowTaskFailedCause},
     failure::{Failure, ServerFailureInfo, failure::FailureInfo},
     history::{
@@ -13,7 +14,7 @@ use sempre_api::v1::{
 };
 
 use super::{
-    SERVER_IDENTITY, ScheduleHow, count_failure, fail_started, named_by, problems, schedule, scheduled_attributes,
+    SERVER_IDENTITY, ScheduleHow, count_failure, fail_started, named_by, problems, schedule, scheduled_attributes, speculative,
     start::{begin, response},
     started_attributes,
 };
@@ -25,6 +26,7 @@ use crate::{
     state::{Sticky, Task},
     step::{Saved, Step},
     transition::HistoryWindow,
+    update,
 };
 
 /// Poll request id of tasks that are started in the reply to a completion.
@@ -43,15 +45,14 @@ pub(crate) fn complete(
         return Err(Refusal::FailedPrecondition(pause::NO_FORCED_TASK.into()));
     }
     command::check_sequence(&request.commands)?;
-    if !request.messages.is_empty() {
-        return Err(Refusal::Unimplemented("workflow updates are not built yet: a completion may not carry messages".into()));
-    }
-    let heartbeat = request.force_create_new_workflow_task && request.commands.is_empty();
+    update::check_bodies(&request.messages)?;
+    let heartbeat = request.force_create_new_workflow_task && request.commands.is_empty() && request.messages.is_empty();
     if heartbeat && step.now() > Timestamp(task.original_scheduled_time) + step.cx.limits.task_heartbeat_max {
         return Ok(heartbeat_timed_out(step, &task));
     }
-    // Commands may fail half-way; everything they did is then undone.
-    let saved = (!request.commands.is_empty()).then(|| step.save());
+    let discarded = speculative::is_discarded(step, &task, &request);
+    // Commands and messages may fail half-way; everything they did is then undone.
+    let saved = (!request.commands.is_empty() || !request.messages.is_empty()).then(|| step.save());
     let mut completion = Completion {
         completed_event_id: 0,
         identity: request.identity.clone(),
@@ -59,22 +60,26 @@ pub(crate) fn complete(
         eager: Vec::new(),
         force_task: false,
         children_started: Vec::new(),
+        messages: update::Messages::new(core::mem::take(&mut request.messages)),
+        rejected: Vec::new(),
     };
-    completion.completed_event_id = write_completed(step, &task, &request);
+    if discarded {
+        speculative::discard(step);
+    } else {
+        completion.completed_event_id = write_completed(step, &task, &request);
+    }
     step.run.state.progress.main.sticky = sticky(&request);
     // Before the commands: a run that closes releases the queries that nobody has answered.
     let answered = query::take_answered(step, core::mem::take(&mut request.query_results));
-    for command in core::mem::take(&mut request.commands) {
-        if !step.run.is_open() {
-            break;
-        }
-        if let Err(failure) = command::apply(step, &mut completion, command) {
-            query::put_back(step, answered);
-            return match saved {
-                Some(saved) => commands_failed(step, *saved, &task, &request, failure),
-                None => Err(Refusal::invalid(failure_text(&failure))),
-            };
-        }
+    if let Err(failure) = carry_out(step, &mut completion, core::mem::take(&mut request.commands)) {
+        query::put_back(step, answered);
+        return match saved {
+            Some(saved) => commands_failed(step, *saved, &task, &request, failure),
+            None => Err(Refusal::invalid(failure_text(&failure))),
+        };
+    }
+    if !request.force_create_new_workflow_task && step.run.is_open() {
+        update::reject_unprocessed(step);
     }
     if let Some(saved) = saved
         && let Err(refusal) = size::enforce_transaction(step, saved)
@@ -91,12 +96,27 @@ pub(crate) fn complete(
     };
     query::answer(step, answered);
     let inline = next_task(step, &task, &request, &completion, heartbeat);
-    let mut answer = RespondWorkflowTaskCompletedResponse { activity_tasks, ..Default::default() };
+    let reset_history_event_id = if discarded { step.run.state.derived.main.previous_started_event_id } else { 0 };
+    let mut answer = RespondWorkflowTaskCompletedResponse { activity_tasks, reset_history_event_id, ..Default::default() };
     let window = inline.map(|(task, window)| {
         answer.workflow_task = Some(task);
         window
     });
     Ok(Ok(Reply::WorkflowTaskCompleted { response: Box::new(answer), inline: window }))
+}
+
+/// Commands in their order, each with the message it names; then the other messages (spec 02 §7.3).
+fn carry_out(step: &mut Step<'_, '_>, completion: &mut Completion, commands: Vec<Command>) -> Result<(), CommandFailure> {
+    for command in commands {
+        if !step.run.is_open() {
+            break;
+        }
+        command::apply(step, completion, command)?;
+    }
+    for message in completion.messages.take_rest() {
+        update::apply_message(step, completion, &message)?;
+    }
+    Ok(())
 }
 
 /// Writes WorkflowTaskCompleted, before it the Scheduled and Started of a transient task; ends the task.
@@ -125,8 +145,9 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
     id
 }
 
-/// Writes the events of a transient task, with the times at which they happened.
+/// Writes the events of a transient or speculative task, with the times at which they happened.
 fn materialize(step: &mut Step<'_, '_>, task: &Task) {
+    speculative::convert(step);
     if !task.transient {
         return;
     }
@@ -161,12 +182,22 @@ fn next_task(
         || completion.had_buffered
         || completion.force_task
         || !step.run.state.progress.buffer.is_empty();
-    if !needed || step.run.is_paused() {
+    let inline = request.return_new_workflow_task;
+    if step.run.is_paused() {
         query::release_all(step);
         return None;
     }
-    let inline = request.return_new_workflow_task;
-    schedule(step, if inline { ScheduleHow::Kept } else { ScheduleHow::Offered });
+    if needed {
+        schedule(step, if inline { ScheduleHow::Kept } else { ScheduleHow::Offered });
+    } else if !update::has_messages(step.run) {
+        query::release_all(step);
+        return None;
+    } else if inline {
+        // Updates that came while the task ran.
+        speculative::schedule_speculative(step, ScheduleHow::Kept);
+    } else {
+        schedule(step, ScheduleHow::Offered);
+    }
     if heartbeat && let Some(next) = step.run.state.progress.main.task.as_mut() {
         next.original_scheduled_time = task.original_scheduled_time;
     }
@@ -180,7 +211,9 @@ fn next_task(
     };
     begin(step, poller);
     let stays_sticky = step.run.state.progress.main.sticky.is_some();
-    Some(response(step, stays_sticky))
+    // The worker that sent a heartbeat has the updates of its task still.
+    let resend = if request.force_create_new_workflow_task { update::Resend::No } else { update::Resend::Yes };
+    Some(response(step, stays_sticky, resend))
 }
 
 /// The worker kept a task alive with heartbeats for too long (spec 02 §2.2 step 1).
@@ -214,11 +247,13 @@ fn commands_failed(
     failure: CommandFailure,
 ) -> Result<Result<Reply, Refusal>, Refusal> {
     step.restore(saved);
+    update::task_failed(step);
     let message = failure_text(&failure);
     let refusal = Refusal::invalid(message.clone());
     let unhandled = failure.cause == WorkflowTaskFailedCause::UnhandledCommand;
     if task.transient && !unhandled && !failure.terminate {
-        return Err(refusal);
+        // Nothing is written; those who wait for updates are told.
+        return if step.out.update_news.is_empty() { Err(refusal) } else { Ok(Err(refusal)) };
     }
     fail_started(
         step,

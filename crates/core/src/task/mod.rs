@@ -8,10 +8,13 @@
 //! | started | completion | none, or scheduled or started again |
 //! | started | failure, bad commands, start-to-close timeout | scheduled with attempt + 1 (1 if the run was sticky) |
 //! | any | close | none |
+//!
+//! Speculative tasks have a table of their own ([`speculative`]).
 
 pub(crate) mod complete;
 pub(crate) mod fail;
 pub(crate) mod problems;
+pub(crate) mod speculative;
 pub(crate) mod start;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
@@ -162,9 +165,9 @@ fn virtual_event(id: i64, time: i64, attributes: Attributes) -> HistoryEvent {
     }
 }
 
-/// The Scheduled and Started events of a transient task: not in history until it completes.
+/// The Scheduled and Started events of a transient or speculative task: not in history until it completes.
 pub(crate) fn virtual_events(state: &State) -> Vec<HistoryEvent> {
-    let Some(task) = state.progress.main.task.as_deref().filter(|t| t.transient) else { return Vec::new() };
+    let Some(task) = state.progress.main.task.as_deref().filter(|t| t.is_virtual()) else { return Vec::new() };
     if !state.derived.is_open() || task.scheduled_event_id != state.derived.main.next_event_id {
         return Vec::new();
     }
@@ -239,6 +242,7 @@ pub(crate) fn count_failure(step: &mut Step<'_, '_>) {
 /// Writes WorkflowTaskFailed for the started task (attempt 1 only: transient ones leave no trace),
 /// and clears the task. The caller schedules the next.
 pub(crate) fn fail_started(step: &mut Step<'_, '_>, failed: WorkflowTaskFailedEventAttributes) {
+    speculative::convert(step);
     let Some(task) = step.run.state.progress.main.task.take() else { return };
     if !task.transient {
         step.event(Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes {
@@ -292,6 +296,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
         TaskTimeout::ScheduleToStart => TimeoutType::ScheduleToStart,
         TaskTimeout::StartToClose => TimeoutType::StartToClose,
     };
+    speculative::convert(step);
     withdraw_offer(step);
     let Some(task) = step.run.state.progress.main.task.take() else { return };
     if !task.transient {
@@ -325,6 +330,7 @@ pub(crate) fn reset_sticky(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refu
     }
     let waits = step.run.state.progress.main.task.as_ref().is_some_and(|t| !t.is_started() && t.sticky().is_some());
     if waits {
+        speculative::convert(step);
         withdraw_offer(step);
         let (now, stamp) = (step.now(), step.next_stamp());
         let normal: String = step.run.state.derived.start.task_queue().into();

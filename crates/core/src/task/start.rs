@@ -11,7 +11,7 @@ use sempre_api::v1::{
 };
 
 use super::{scheduled_attributes, started_attributes, token, virtual_events, withdraw_offer};
-use crate::{Refusal, Reply, Timestamp, input::Poller, state::Task, step::Step, transition::HistoryWindow};
+use crate::{Refusal, Reply, Timestamp, input::Poller, state::Task, step::Step, transition::HistoryWindow, update};
 
 /// Starts the pending task for a poller, or says that the offer is obsolete.
 pub(crate) fn start(
@@ -35,12 +35,17 @@ pub(crate) fn start(
     }
     let stays_sticky = sticky && step.run.state.progress.main.sticky.is_some();
     if !step.task_started() {
-        if !stays_sticky && step.run.state.progress.main.sticky.take().is_some() {
+        let speculative = step.run.state.progress.main.task.as_ref().is_some_and(|task| task.speculative);
+        if speculative && !update::has_messages(step.run) {
+            // No messages for speculative workflow task (spec 02 §3.5).
+            return Ok(Ok(Reply::Obsolete));
+        }
+        if !stays_sticky && step.run.state.progress.main.sticky.take().is_some() && !speculative {
             step.touch();
         }
         begin(step, poller);
     }
-    let (response, window) = response(step, stays_sticky);
+    let (response, window) = response(step, stays_sticky, update::Resend::Yes);
     Ok(Ok(Reply::WorkflowTask { response: Box::new(response), window }))
 }
 
@@ -67,9 +72,12 @@ pub(crate) fn begin(step: &mut Step<'_, '_>, poller: Poller) {
         let scheduled = scheduled_attributes(&task, step.run.state.derived.start.task_queue());
         task.scheduled_event_id = step.event(scheduled);
     }
-    task.started_event_id = if task.transient { task.scheduled_event_id + 1 } else { step.event(started_attributes(&task)) };
+    task.started_event_id = if task.is_virtual() { task.scheduled_event_id + 1 } else { step.event(started_attributes(&task)) };
+    let speculative = task.speculative;
     step.run.state.progress.main.task = Some(task);
-    step.touch();
+    if !speculative {
+        step.touch();
+    }
 }
 
 fn suggestion(step: &Step<'_, '_>) -> (bool, Vec<i32>) {
@@ -81,11 +89,15 @@ fn suggestion(step: &Step<'_, '_>) -> (bool, Vec<i32>) {
     if main.next_event_id >= limits.history_count_suggest {
         reasons.push(SuggestContinueAsNewReason::TooManyHistoryEvents as i32);
     }
+    if update::suggests_continue_as_new(step.run, limits) {
+        reasons.push(SuggestContinueAsNewReason::TooManyUpdates as i32);
+    }
     (!reasons.is_empty(), reasons)
 }
 
 /// The poll response for the started task, without history.
-pub(crate) fn response(step: &Step<'_, '_>, sticky: bool) -> (PollWorkflowTaskQueueResponse, HistoryWindow) {
+pub(crate) fn response(step: &mut Step<'_, '_>, sticky: bool, resend: update::Resend) -> (PollWorkflowTaskQueueResponse, HistoryWindow) {
+    let messages = update::send(step.run, resend);
     let state = &step.run.state;
     let empty = Task::default();
     let task = state.progress.main.task.as_deref().unwrap_or(&empty);
@@ -99,6 +111,7 @@ pub(crate) fn response(step: &Step<'_, '_>, sticky: bool) -> (PollWorkflowTaskQu
         started_event_id: task.started_event_id,
         attempt: task.attempt,
         queries,
+        messages,
         workflow_execution_task_queue: Some(TaskQueue {
             name: state.derived.start.task_queue().into(),
             kind: TaskQueueKind::Normal as i32,

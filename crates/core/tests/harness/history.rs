@@ -8,6 +8,7 @@ use sempre_api::v1::{
     },
     failure::{Failure, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes},
+    update::outcome::Value as Outcome,
 };
 use sempre_core::{RunId, Span};
 
@@ -218,6 +219,25 @@ impl Facts<'_> {
             Attributes::WorkflowExecutionUnpausedEventAttributes(a) => {
                 self.text("by", &a.identity);
                 self.text("reason", &a.reason);
+            }
+            Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(a) => {
+                self.text("id", a.request.as_ref().and_then(|r| r.meta.as_ref()).map_or("", |m| &m.update_id));
+            }
+            Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                self.text("id", &a.protocol_instance_id);
+                self.id("sequencing", a.accepted_request_sequencing_event_id);
+                if a.accepted_request.is_none() {
+                    self.list.push("no request".into());
+                }
+            }
+            Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
+                self.text("id", a.meta.as_ref().map_or("", |m| &m.update_id));
+                self.id("accepted", a.accepted_event_id);
+                match a.outcome.as_ref().and_then(|o| o.value.as_ref()) {
+                    Some(Outcome::Success(p)) => self.payloads("success", &Some(p.clone())),
+                    Some(Outcome::Failure(f)) => self.failure("failure", &Some(f.clone())),
+                    None => {}
+                }
             }
             other => self.of_children_and_ends(other),
         }

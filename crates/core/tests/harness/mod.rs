@@ -8,6 +8,7 @@
 pub mod commands;
 pub mod history;
 pub mod outbox;
+pub mod updates;
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ use sempre_core::{
     input::{ActivityTarget, CancelRequest, Poller, SignalRequest, TerminateRequest},
     start,
     state::{Derived, rows::Dirty},
-    transition::{CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply},
+    transition::{CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews},
 };
 
 /// The queue of workflows and activities that name none.
@@ -119,6 +120,8 @@ pub struct Run {
     rows: BTreeMap<(u8, u64), Bytes>,
     frames: Vec<Bytes>,
     pub deadline: Option<Timestamp>,
+    /// The last transition was not one to commit: what it did to the pending task is in memory only.
+    volatile: bool,
 }
 
 impl Run {
@@ -185,6 +188,8 @@ pub struct World {
     pub outbox: Vec<(RunKey, OutboxEntry)>,
     pub query_answers: Vec<(u64, Result<Option<Payloads>, Refusal>)>,
     pub queries_released: Vec<(u64, QueryRoute)>,
+    /// News of updates, by update id.
+    pub update_news: Vec<(String, UpdateNews)>,
     polls: u64,
 }
 
@@ -203,6 +208,7 @@ impl Default for World {
             outbox: Vec::new(),
             query_answers: Vec::new(),
             queries_released: Vec::new(),
+            update_news: Vec::new(),
             polls: 0,
         }
     }
@@ -312,7 +318,7 @@ impl World {
         let key = execution.key().clone();
         let id = key.run;
         self.chains.entry(key.workflow.workflow_id).or_default().push(id);
-        let run = Run { execution, rows: BTreeMap::new(), frames: Vec::new(), deadline: None };
+        let run = Run { execution, rows: BTreeMap::new(), frames: Vec::new(), deadline: None, volatile: false };
         assert!(self.runs.insert(id, run).is_none(), "run ids are new");
         self.commit(id, transition).expect("a new run refuses nothing");
         id
@@ -344,6 +350,11 @@ impl World {
         let run = self.runs.get_mut(&id).expect("the run exists");
         let key = run.execution.key().clone();
         let rows = run.execution.take_rows();
+        run.volatile = !transition.durable
+            && (run.volatile
+                || transition.volatile_offer.is_some()
+                || run.execution.memory_deadline().is_some()
+                || matches!(transition.reply, Ok(Reply::WorkflowTaskCompleted { .. })));
         if !transition.durable {
             let idle = rows.is_empty()
                 && transition.history.is_empty()
@@ -382,10 +393,12 @@ impl World {
             self.current.insert(key.workflow.workflow_id.clone(), record);
         }
         for gone in &transition.offers_gone {
-            let at = self.offers.iter().position(|o| o.key == *gone).unwrap_or_else(|| panic!("no such offer: {gone:?}"));
+            let at = self.offers.iter().position(|o| o.key == *gone && !o.volatile).unwrap_or_else(|| panic!("no such offer: {gone:?}"));
             self.offers.remove(at);
         }
-        for offer in transition.offers {
+        for offer in transition.volatile_offer.into_iter().map(|offer| *offer).chain(transition.offers) {
+            // Taken by a poller already, or it gets a row.
+            self.offers.retain(|o| !o.volatile || o.key != offer.key);
             assert!(self.offers.iter().all(|o| o.key != offer.key), "an offer's place is its own");
             self.offers.push(offer);
         }
@@ -396,6 +409,7 @@ impl World {
         self.outbox.extend(transition.outbox.into_iter().map(|entry| (key.clone(), entry)));
         self.query_answers.extend(transition.query_answers);
         self.queries_released.extend(transition.queries_released);
+        self.update_news.extend(transition.update_news);
         if let Some(successor) = transition.successor {
             let (execution, transition) = *successor;
             self.insert(execution, transition);
@@ -409,14 +423,15 @@ impl World {
     pub fn advance(&mut self, span: Span) {
         let end = self.now + span;
         for _ in 0..10_000 {
-            let due = self.runs.iter().filter_map(|(id, run)| Some((run.deadline?, *id))).min().filter(|(at, _)| *at <= end);
+            let next = |run: &Run| run.deadline.into_iter().chain(run.execution.memory_deadline()).min();
+            let due = self.runs.iter().filter_map(|(id, run)| Some((next(run)?, *id))).min().filter(|(at, _)| *at <= end);
             let Some((at, id)) = due else {
                 self.now = end;
                 return;
             };
             self.now = self.now.max(at);
             self.apply_to(id, Input::Wake).expect("waking is never refused");
-            let after = self.runs.get(&id).and_then(|run| run.deadline);
+            let after = self.runs.get(&id).and_then(next);
             assert!(after.is_none_or(|next| next > at), "a deadline that has passed is replaced: {at:?} {after:?}");
         }
         panic!("the world does not come to rest");
@@ -430,6 +445,7 @@ impl World {
     /// The process dies and comes back: every run is read again.
     pub fn restart(&mut self) {
         self.runs.values_mut().for_each(Run::restart);
+        self.offers.retain(|offer| !offer.volatile);
     }
 
     // --- workers ---
@@ -447,9 +463,17 @@ impl World {
 
     /// Takes the next workflow task of a queue (sticky ones by their own name).
     pub fn poll_workflow(&mut self, queue: &str) -> Option<WorkflowTask> {
-        let offer = self.take_offer(queue, QueueKind::Workflow)?;
-        let poller = self.poller();
-        Some(self.start_workflow_task(&offer, poller).expect("offers on the table are wanted"))
+        loop {
+            let offer = self.take_offer(queue, QueueKind::Workflow)?;
+            let poller = self.poller();
+            if offer.volatile {
+                self.offers.retain(|o| *o != offer);
+            }
+            match self.start_workflow_task(&offer, poller) {
+                Some(task) => return Some(task),
+                None => assert!(offer.volatile, "offers on the table are wanted"),
+            }
+        }
     }
 
     /// A poller takes the offer; `None` when it is obsolete.
@@ -634,8 +658,15 @@ impl Run {
         let rows = self.rows.iter().map(|((kind, number), value)| (*kind, *number, value.clone())).collect();
         let loaded = Execution::load(self.execution.key().clone(), rows).expect("rows load");
         assert_eq!(loaded.state().derived, self.execution.state().derived, "rows hold the derived half");
-        assert_eq!(loaded.state().progress, self.execution.state().progress, "rows hold the progress half");
-        if !self.execution.has_memory_state() {
+        let mut progress = self.execution.state().progress.clone();
+        // What belongs to a speculative task is in memory only, and so is what became of it until the next commit.
+        progress.main.task.take_if(|task| task.speculative);
+        if self.volatile {
+            progress.main.stamp = loaded.state().progress.main.stamp;
+            progress.main.sticky.clone_from(&loaded.state().progress.main.sticky);
+        }
+        assert_eq!(loaded.state().progress, progress, "rows hold the progress half");
+        if !self.execution.has_memory_state() && !self.volatile {
             self.execution = loaded;
         }
     }

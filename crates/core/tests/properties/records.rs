@@ -23,7 +23,7 @@ fn offer() -> impl Strategy<Value = Offer> {
             let kind = if activity { QueueKind::Activity } else { QueueKind::Workflow };
             let queue = QueueName { namespace: run.workflow.namespace, name, kind, sticky };
             let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(time), run: run.run, scheduled_event_id };
-            Offer { key, queue, normal_name, run, stamp }
+            Offer { key, queue, normal_name, run, stamp, volatile: false }
         },
     )
 }

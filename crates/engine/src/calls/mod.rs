@@ -10,6 +10,7 @@ mod query;
 pub(crate) mod queue_config;
 mod search_attributes;
 mod tasks;
+mod updates;
 mod workers;
 mod workflows;
 

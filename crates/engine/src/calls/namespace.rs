@@ -97,7 +97,12 @@ impl Engine {
             data: record.data.clone(),
             id: format!("{}", namespace.id()),
             // Only what is there: SDKs change their ways by these.
-            capabilities: Some(namespace_info::Capabilities { eager_workflow_start: limits.eager_start, ..Default::default() }),
+            capabilities: Some(namespace_info::Capabilities {
+                eager_workflow_start: limits.eager_start,
+                sync_update: true,
+                async_update: true,
+                ..Default::default()
+            }),
             limits: Some(namespace_info::Limits {
                 blob_size_limit_error: limits.blob_size_max as i64,
                 memo_size_limit_error: limits.memo_size_max as i64,

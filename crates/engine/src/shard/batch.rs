@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use sempre_api::v1::common::Payloads;
 use sempre_core::{
     Refusal, RunKey,
-    transition::{Offer, OfferKey, OutboxEntry, QueryRoute},
+    transition::{Offer, OfferKey, OutboxEntry, QueryRoute, UpdateNews},
 };
 use sempre_store::{CommitBatch, Fence};
 use tokio::sync::oneshot;
 
-use super::message::{Answer, ReplyTo, RunMessage, Started};
+use super::message::{Answer, ReplyTo, RunMessage, Started, UpdateWatcher};
 use crate::matching::Reserved;
 
 /// Something that leaves the shard after a commit. Carries all it needs.
@@ -26,6 +26,8 @@ pub(crate) enum Output {
     Deliver(RunKey, OutboxEntry),
     QueryAnswer(u64, Result<Option<Payloads>, Refusal>),
     QueryDirect(u64, Box<QueryRoute>),
+    /// Somebody who waits for an update.
+    UpdateNews(UpdateWatcher, UpdateNews),
     /// A watcher of history.
     Notify(oneshot::Sender<()>),
     /// A message of the shard to itself.

@@ -2,7 +2,7 @@
 //!
 //! Eviction is by second chance: a hand goes round, clears the mark of what was used since its last visit and
 //! takes what was not. Workflows with commits in flight, with loads under way or with state that only memory
-//! has (buffered queries) stay.
+//! has (buffered queries, updates, speculative tasks) stay.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -26,11 +26,13 @@ pub(crate) struct Run {
     pub(crate) batch: u64,
     /// The deadline row as it was before the open batch, and as it shall be.
     pub(crate) deadline: Option<(Option<Timestamp>, Option<Timestamp>)>,
+    /// When the run is to be woken for what it has in memory only.
+    pub(crate) memory_deadline: Option<Timestamp>,
 }
 
 impl Run {
     pub(crate) fn new(id: RunId, execution: Option<Box<Execution>>, row_bytes: usize) -> Self {
-        Self { id, execution, tail: Tail::default(), row_bytes, batch: 0, deadline: None }
+        Self { id, execution, tail: Tail::default(), row_bytes, batch: 0, deadline: None, memory_deadline: None }
     }
 }
 

@@ -49,6 +49,8 @@ impl Cover {
 /// See the module.
 pub(crate) struct Deadlines {
     due: BTreeMap<(Timestamp, RunId), WorkflowKey>,
+    /// Deadlines of what runs have in memory only (speculative workflow tasks): no rows.
+    memory: BTreeMap<(Timestamp, RunId), WorkflowKey>,
     /// Cover of each slot of the shard.
     covered: BTreeMap<u16, Cover>,
     /// When the first slot is to be read further; kept because every round of the shard asks.
@@ -64,6 +66,7 @@ impl Deadlines {
         let mut deadlines = Self {
             read_at: None,
             due: BTreeMap::new(),
+            memory: BTreeMap::new(),
             covered: slots.map(|s| (s, Cover { to: Timestamp(-1), crowded: false })).collect(),
             reading: false,
             retry_at: None,
@@ -93,6 +96,23 @@ impl Deadlines {
         self.due.insert((at, run), workflow.clone());
     }
 
+    /// The deadline of what a run has in memory only has changed.
+    pub(crate) fn change_memory(&mut self, workflow: &WorkflowKey, run: RunId, old: Option<Timestamp>, new: Option<Timestamp>) {
+        if let Some(old) = old {
+            self.memory.remove(&(old, run));
+        }
+        if let Some(new) = new {
+            self.memory.insert((new, run), workflow.clone());
+        }
+    }
+
+    /// Takes the earliest run whose deadline in memory has passed.
+    pub(crate) fn pop_memory(&mut self, now: Timestamp) -> Option<(RunId, WorkflowKey)> {
+        let entry = self.memory.first_entry().filter(|e| e.key().0 <= now)?;
+        let ((_, run), workflow) = entry.remove_entry();
+        Some((run, workflow))
+    }
+
     /// Takes the earliest row that is due.
     pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, RunId, WorkflowKey)> {
         let entry = self.due.first_entry().filter(|e| e.key().0 <= now)?;
@@ -104,7 +124,8 @@ impl Deadlines {
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let row = self.due.first_key_value().map(|((at, _), _)| *at);
         let read = if self.reading { None } else { self.read_at.max(self.read_at.and(self.retry_at)) };
-        row.into_iter().chain(read).min()
+        let memory = self.memory.first_key_value().map(|((at, _), _)| *at);
+        row.into_iter().chain(read).chain(memory).min()
     }
 
     /// The slots to read next, with where to begin, and the time up to which; marks the read as under way.

@@ -38,6 +38,7 @@ impl Runner {
         let answer = match ask {
             Ask::Start(input) => self.start(place, *input),
             Ask::Apply(input) => self.apply_message(place, run, input),
+            Ask::Update(input, watcher) => self.update(place, run, input, watcher),
             Ask::StartOffer(held, poller) => match self.start_offer(place, held, poller, reply.as_ref()) {
                 Some(answer) => answer,
                 None => return,
@@ -51,6 +52,7 @@ impl Runner {
             Ask::Purge => return self.purge(place, run, reply),
             Ask::Delivered(id, delivery) => self.delivered(place, run, id, delivery),
             Ask::Wake(at) => return self.wake(place, run, at),
+            Ask::WakeMemory => return self.wake_memory(place, run),
         };
         self.reply(reply, answer);
     }
@@ -132,7 +134,12 @@ impl Runner {
         if !started && !unwanted {
             return Some(result.map(|reply| self.answer(place, run, reply)));
         }
-        let row = held.decided().row;
+        let queued = held.decided();
+        if queued.offer.volatile {
+            let reply = if started { result } else { Ok(Reply::Obsolete) };
+            return Some(reply.map(|reply| self.answer(place, run, reply)));
+        }
+        let row = queued.row;
         // Core takes away the row it knows of. One that was written under the normal queue's name, or that was left over, goes here.
         if !self.open.outputs[said..].iter().any(|output| matches!(output, Output::Withdraw(gone) if *gone == row)) {
             let slot = self.cache.at(place).key.slot();

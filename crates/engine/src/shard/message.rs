@@ -4,7 +4,7 @@ use sempre_api::v1::{history::HistoryEvent, workflowservice::DescribeWorkflowExe
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     input::Poller,
-    transition::{Delivery, HistoryWindow, OutboxEntry},
+    transition::{Delivery, HistoryWindow, OutboxEntry, UpdateNews},
 };
 use tokio::sync::oneshot;
 
@@ -13,6 +13,9 @@ use crate::history::slice::Page;
 
 /// Where an answer goes. A closed one means that nobody waits any more.
 pub(crate) type ReplyTo = oneshot::Sender<Result<Answer, Refusal>>;
+
+/// Where news of an update goes. A dropped one means: the news is lost, ask again.
+pub(crate) type UpdateWatcher = oneshot::Sender<UpdateNews>;
 
 /// A message to a shard's inbox.
 pub(crate) enum Message {
@@ -40,6 +43,8 @@ pub(crate) struct RunMessage {
 pub(crate) enum Ask {
     /// Apply an input.
     Apply(Input),
+    /// Apply an input about an update, and tell the watcher what becomes of it unless the answer says all.
+    Update(Input, UpdateWatcher),
     /// Start a run of the workflow.
     Start(Box<StartInput>),
     /// A poller wants the task of an offer.
@@ -56,6 +61,8 @@ pub(crate) enum Ask {
     Delivered(u64, Delivery),
     /// A deadline has passed.
     Wake(Timestamp),
+    /// The deadline of what the run has in memory only has passed.
+    WakeMemory,
 }
 
 /// A look at history.

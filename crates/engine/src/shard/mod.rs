@@ -15,3 +15,4 @@ pub(crate) mod runner;
 pub(crate) mod settle;
 pub(crate) mod size;
 pub(crate) mod taken;
+pub(crate) mod updates;

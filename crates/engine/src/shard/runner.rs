@@ -31,6 +31,7 @@ use super::{
     load::{self, Loaded},
     message::{Answer, Ask, Body, Message, ReplyTo, RunMessage},
     outbox::Outbox,
+    updates::UpdateWatchers,
 };
 use crate::{
     ids::SeededIds,
@@ -74,6 +75,7 @@ pub(crate) struct Runner {
     pub(crate) outbox: Outbox,
     pub(crate) watchers: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(crate) buffered_queries: HashSet<u64>,
+    pub(crate) updates: UpdateWatchers,
     /// Messages of the shard to itself, and those that have waited for a read: older than what is pending.
     again: VecDeque<Box<RunMessage>>,
     /// Messages out of the inbox.
@@ -119,6 +121,7 @@ impl Runner {
             outbox: Outbox::new(),
             watchers: HashMap::new(),
             buffered_queries: HashSet::new(),
+            updates: UpdateWatchers::default(),
             again: VecDeque::new(),
             pending: VecDeque::new(),
             rereads: 0,
@@ -184,6 +187,7 @@ impl Runner {
                 self.pending.push_back(message);
             }
             self.fire_deadlines();
+            self.fire_memory_deadlines();
             self.take_messages();
             self.close_batch();
             self.outbox.start(&self.shared);
@@ -260,6 +264,18 @@ impl Runner {
             }
             let Some((at, run, workflow)) = self.deadlines.pop_due(now) else { return };
             self.handle(Box::new(RunMessage { workflow, run: Some(run), ask: Ask::Wake(at), reply: None }));
+            self.close_if_full();
+        }
+    }
+
+    fn fire_memory_deadlines(&mut self) {
+        let now = self.now();
+        for _ in 0..DEADLINES_A_ROUND {
+            if self.stopping || !self.has_room() {
+                return;
+            }
+            let Some((run, workflow)) = self.deadlines.pop_memory(now) else { return };
+            self.handle(Box::new(RunMessage { workflow, run: Some(run), ask: Ask::WakeMemory, reply: None }));
             self.close_if_full();
         }
     }
@@ -565,6 +581,9 @@ impl Runner {
                 Output::Notify(watcher) => {
                     let _ = watcher.send(());
                 }
+                Output::UpdateNews(watcher, news) => {
+                    let _ = watcher.send(news);
+                }
                 Output::Again(message) => self.again.push_back(message),
             }
         }
@@ -610,6 +629,7 @@ impl Runner {
         }
         // Dropped watchers look again.
         self.watchers.clear();
+        self.updates = UpdateWatchers::default();
         self.commits = FuturesOrdered::new();
         self.loads = FuturesUnordered::new();
         self.deadline_reads = FuturesUnordered::new();

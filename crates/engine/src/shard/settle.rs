@@ -79,6 +79,9 @@ impl Runner {
             self.buffered_queries.remove(&id);
             self.open.outputs.push(Output::QueryDirect(id, Box::new(route)));
         }
+        for (id, news) in t.update_news.drain(..) {
+            self.tell_update(&key, &id, news);
+        }
         if t.history_changed
             && let Some(watchers) = self.watchers.remove(&key)
         {
@@ -88,8 +91,12 @@ impl Runner {
             let (execution, transition) = *successor;
             self.adopt(place, execution, transition);
         }
+        self.remember_memory_deadline(place, run);
         for offer in t.offers.drain(..) {
             self.place_offer(place, offer);
+        }
+        if let Some(offer) = t.volatile_offer.take() {
+            self.place_volatile(place, *offer);
         }
         if t.delete_run {
             let purge = RunMessage { workflow: key.workflow, run: Some(run), ask: Ask::Purge, reply: None };
@@ -181,6 +188,20 @@ impl Runner {
         self.open.offers.insert(core_key.clone(), offer.clone());
         let Some(reserved) = reserved else { return };
         self.start_at_once(place, offer, core_key, reserved);
+    }
+
+    /// The offer of a speculative task: to a waiting poller, or to matching; it never has a row.
+    fn place_volatile(&mut self, place: usize, mut offer: Offer) {
+        let matching = self.shared.matching.clone();
+        let mut reserved = matching.reserve(&offer.queue, offer.key.priority);
+        if reserved.is_none() && offer.queue.sticky && !matching.sticky_available(&offer.queue) {
+            make_normal(&mut offer);
+            reserved = matching.reserve(&offer.queue, offer.key.priority);
+        }
+        match reserved {
+            Some(reserved) => self.start_at_once(place, offer.clone(), offer.key, reserved),
+            None => self.open.outputs.push(Output::Offer(offer)),
+        }
     }
 
     fn start_at_once(&mut self, place: usize, offer: Offer, core_key: OfferKey, reserved: Reserved<Started>) {

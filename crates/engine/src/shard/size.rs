@@ -33,6 +33,9 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         | Input::ResetActivity(..)
         | Input::ResetSticky
         | Input::DropQuery { .. }
+        // Kept in memory; what is written of it comes with a completion.
+        | Input::Update(_)
+        | Input::PollUpdate { .. }
         | Input::Wake
         | Input::ReleaseFirstTask
         | Input::Delivered { .. } => 0,

@@ -15,4 +15,5 @@ mod queries;
 mod restarts;
 mod task_queues;
 mod tasks;
+mod updates;
 mod workflows;

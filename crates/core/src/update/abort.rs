@@ -1,0 +1,64 @@
+//! The end of updates that are not answered: the run closes, the workflow task fails (spec 02 §7.5).
+
+use alloc::{boxed::Box, string::String, vec::Vec};
+
+use sempre_api::v1::{
+    failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
+    update::{Outcome, outcome::Value},
+};
+
+use super::tell;
+use crate::{Refusal, refusal::text, step::Step, transition::UpdateNews};
+
+/// An outcome of the server's own making: a failure of this type.
+pub(super) fn server_failure(kind: &str, message: &str) -> Outcome {
+    Outcome {
+        value: Some(Value::Failure(Failure {
+            message: message.into(),
+            source: "Server".into(),
+            failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
+                r#type: kind.into(),
+                non_retryable: true,
+                ..Default::default()
+            })),
+            ..Default::default()
+        })),
+    }
+}
+
+/// The outcome of an update that was accepted and that the run did not live to complete.
+pub(super) fn closed_before_completion() -> Outcome {
+    server_failure("AcceptedUpdateCompletedWorkflow", "Workflow Update failed because the Workflow completed before the Update completed.")
+}
+
+/// The run has closed; it goes on as another run if `continues`.
+pub(crate) fn run_closed(step: &mut Step<'_, '_>, continues: bool) {
+    for waiting in core::mem::take(&mut step.run.updates) {
+        let news = if continues {
+            UpdateNews::Continued(Refusal::busy(text::CLOSING))
+        } else {
+            UpdateNews::Aborted(Refusal::not_found("workflow update was aborted by closing workflow"))
+        };
+        tell(step, &waiting.id, news);
+    }
+    let running: Vec<String> = step.run.state.derived.updates.iter().filter(|u| u.is_running()).map(|u| u.update_id.clone()).collect();
+    for id in running {
+        tell(step, &id, UpdateNews::Completed(Box::new(closed_before_completion())));
+    }
+}
+
+/// The workflow task has failed because of its commands or messages. Updates that a worker has seen are not tried
+/// again, for they may be the reason; others are sent anew by those who wait for them.
+pub(crate) fn task_failed(step: &mut Step<'_, '_>) {
+    for waiting in core::mem::take(&mut step.run.updates) {
+        let news = if waiting.sent {
+            UpdateNews::Aborted(Refusal::WorkflowNotReady(
+                "Unable to perform workflow execution update due to unexpected workflow task failure.".into(),
+            ))
+        } else {
+            UpdateNews::Lost
+        };
+        tell(step, &waiting.id, news);
+    }
+    step.run.updates = super::admitted_by_events(&step.run.state);
+}

@@ -1,0 +1,205 @@
+//! Updates: sent to a run, followed until they reach the stage the caller wants (spec 02 §7).
+
+use std::sync::atomic::Ordering;
+
+use prost::Message as _;
+use sempre_api::v1::{
+    common::WorkflowExecution,
+    enums::UpdateWorkflowExecutionLifecycleStage as Stage,
+    history::{HistoryEvent, history_event::Attributes},
+    update::{Outcome, UpdateRef},
+    workflowservice::{
+        PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, UpdateWorkflowExecutionRequest,
+        UpdateWorkflowExecutionResponse,
+    },
+};
+use sempre_core::{
+    Input, Refusal, Reply, RunId, RunKey, Span, Timestamp, WorkflowKey,
+    input::UpdateRequest,
+    transition::{UpdateNews, UpdateStatus},
+    update,
+};
+use tokio::sync::oneshot;
+
+use super::workflow_of;
+use crate::{
+    Engine,
+    history::{read::PAGE_BYTES, slice::PageLimit},
+    shard::message::Ask,
+    shared::{STOPPING, Shared, internal},
+};
+
+/// Pause before an update is sent again whose shard has forgotten it.
+const AGAIN: Span = Span::millis(20);
+
+/// How far an update has come.
+pub(super) struct Reached {
+    pub(super) run: RunId,
+    pub(super) stage: Stage,
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Reached {
+    fn completed(run: RunId, outcome: Outcome) -> Self {
+        Self { run, stage: Stage::Completed, outcome: Some(outcome) }
+    }
+
+    fn reference(&self, workflow_id: String, update_id: String) -> UpdateRef {
+        let workflow_execution = Some(WorkflowExecution { workflow_id, run_id: self.run.to_string() });
+        UpdateRef { workflow_execution, update_id }
+    }
+
+    pub(super) fn response(self, workflow_id: String, update_id: String) -> UpdateWorkflowExecutionResponse {
+        UpdateWorkflowExecutionResponse {
+            update_ref: Some(self.reference(workflow_id, update_id)),
+            stage: self.stage as i32,
+            outcome: self.outcome,
+            ..Default::default()
+        }
+    }
+}
+
+/// What is asked about an update, as often as needed.
+pub(super) enum Question {
+    /// Send it, or find it.
+    Send(UpdateRequest),
+    /// Find it.
+    Find(String),
+}
+
+impl Question {
+    fn input(&self) -> Input {
+        match self {
+            Self::Send(request) => Input::Update(Box::new(request.clone())),
+            Self::Find(update_id) => Input::PollUpdate { update_id: update_id.clone() },
+        }
+    }
+}
+
+/// Until when a caller waits.
+pub(super) struct Patience {
+    /// Then it is told how far the update is.
+    until: Timestamp,
+    /// Then it has given up.
+    deadline: Option<Timestamp>,
+}
+
+impl Patience {
+    fn end(&self) -> Timestamp {
+        self.deadline.map_or(self.until, |deadline| deadline.min(self.until))
+    }
+}
+
+impl Engine {
+    /// `UpdateWorkflowExecution`; `deadline` is when the caller gives up.
+    pub async fn update_workflow(
+        &self,
+        mut request: UpdateWorkflowExecutionRequest,
+        deadline: Option<Timestamp>,
+    ) -> Result<UpdateWorkflowExecutionResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution.take())?;
+        let stage = update::validate(&mut request, || self.poll_id(), &self.shared.settings.limits)?;
+        let (question, update_id) = question(request)?;
+        let patience = self.patience(deadline);
+        let reached = self.follow_update(&workflow, run, &question, stage, &patience).await?;
+        Ok(reached.response(workflow.workflow_id, update_id))
+    }
+
+    /// `PollWorkflowExecutionUpdate`; `deadline` is when the caller gives up.
+    pub async fn poll_update(
+        &self,
+        request: PollWorkflowExecutionUpdateRequest,
+        deadline: Option<Timestamp>,
+    ) -> Result<PollWorkflowExecutionUpdateResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let (update, stage) = update::validate_poll(request)?;
+        let (workflow, run) = workflow_of(namespace.id(), update.workflow_execution)?;
+        let question = Question::Find(update.update_id.clone());
+        let patience = self.patience(deadline);
+        let reached = self.follow_update(&workflow, run, &question, stage, &patience).await?;
+        Ok(PollWorkflowExecutionUpdateResponse {
+            update_ref: Some(reached.reference(workflow.workflow_id, update.update_id)),
+            stage: reached.stage as i32,
+            outcome: reached.outcome,
+        })
+    }
+
+    pub(super) fn patience(&self, deadline: Option<Timestamp>) -> Patience {
+        Patience { until: self.now() + self.shared.settings.history_wait, deadline }
+    }
+
+    /// Asks, and waits until the update has reached the stage, or as long as the caller is to wait (spec 02 §7.4).
+    pub(super) async fn follow_update(
+        &self,
+        workflow: &WorkflowKey,
+        run: Option<RunId>,
+        question: &Question,
+        wanted: Stage,
+        patience: &Patience,
+    ) -> Result<Reached, Refusal> {
+        let shared = &self.shared;
+        let mut target = run;
+        loop {
+            let (sender, receiver) = oneshot::channel();
+            let (run_id, reply, _) = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(), sender)).await?;
+            let Reply::Update(status) = reply else { return Err(internal("an update")) };
+            let stage = match status {
+                UpdateStatus::Completed { event_id } => {
+                    let outcome = shared.update_outcome(&RunKey { workflow: workflow.clone(), run: run_id }, event_id).await?;
+                    return Ok(Reached::completed(run_id, outcome));
+                }
+                UpdateStatus::Failed(outcome) => return Ok(Reached::completed(run_id, *outcome)),
+                UpdateStatus::Accepted => Stage::Accepted,
+                UpdateStatus::Admitted => Stage::Admitted,
+            };
+            let reached = Reached { run: run_id, stage, outcome: None };
+            if stage as i32 >= wanted as i32 {
+                return Ok(reached);
+            }
+            let news = tokio::select! {
+                biased;
+                news = receiver => news.unwrap_or(UpdateNews::Lost),
+                () = shared.clock.sleep_until(patience.end()) => {
+                    let given_up = patience.deadline.is_some_and(|deadline| deadline < patience.until);
+                    return if given_up { Err(Refusal::DeadlineExceeded("context deadline exceeded".into())) } else { Ok(reached) };
+                }
+            };
+            match news {
+                UpdateNews::Completed(outcome) => return Ok(Reached::completed(run_id, *outcome)),
+                UpdateNews::Accepted if wanted != Stage::Completed => return Ok(Reached { stage: Stage::Accepted, ..reached }),
+                UpdateNews::Accepted => target = Some(run_id),
+                UpdateNews::Aborted(refusal) => return Err(refusal),
+                // The next run of the chain is current now, unless the caller means this one.
+                UpdateNews::Continued(_) if run.is_none() && matches!(question, Question::Send(_)) => target = None,
+                UpdateNews::Continued(refusal) => return Err(refusal),
+                UpdateNews::Lost if shared.stopping.load(Ordering::Acquire) => return Err(Refusal::Unavailable(STOPPING.into())),
+                UpdateNews::Lost if stage == Stage::Accepted || matches!(question, Question::Send(_)) => {
+                    shared.clock.sleep_until(patience.end().min(self.now() + AGAIN)).await;
+                }
+                UpdateNews::Lost => return Err(Refusal::Unavailable("workflow update was aborted".into())),
+            }
+        }
+    }
+}
+
+/// The question that a checked request asks, and the update's id.
+pub(super) fn question(request: UpdateWorkflowExecutionRequest) -> Result<(Question, String), Refusal> {
+    let update = request.request.ok_or_else(|| internal("a checked update"))?;
+    let update_id = update.meta.as_ref().map(|meta| meta.update_id.clone()).unwrap_or_default();
+    let request = UpdateRequest { request: Box::new(update), first_run_id: request.first_execution_run_id };
+    Ok((Question::Send(request), update_id))
+}
+
+impl Shared {
+    /// The outcome that an UpdateCompleted event has.
+    async fn update_outcome(&self, run: &RunKey, event_id: i64) -> Result<Outcome, Refusal> {
+        let page = self.read_page(run, event_id, event_id + 1, PageLimit { events: 1, bytes: PAGE_BYTES }).await?;
+        let frame = page.chunks.first().cloned().unwrap_or_default();
+        let event = sempre_api::frame_body(frame).ok().and_then(|body| HistoryEvent::decode(body).ok());
+        match event.and_then(|event| event.attributes) {
+            Some(Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a)) => Ok(a.outcome.unwrap_or_default()),
+            _ => Err(internal("an UpdateCompleted event")),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Those who wait for updates, and the deadlines of speculative workflow tasks.
+
+use std::collections::HashMap;
+
+use sempre_core::{
+    Input, Refusal, Reply, RunId, RunKey,
+    transition::{UpdateNews, UpdateStatus},
+};
+
+use super::{
+    batch::Output,
+    message::{Answer, UpdateWatcher},
+    runner::Runner,
+};
+
+/// Watchers of one update; one more replaces the oldest, whose caller asks again.
+const WATCHERS_MAX: usize = 100;
+/// Number of runs with watchers from which those whose callers have gone are looked for.
+const SWEEP_FROM: usize = 1024;
+
+/// Who waits for which update of which run.
+#[derive(Default)]
+pub(crate) struct UpdateWatchers {
+    runs: HashMap<RunKey, HashMap<String, Vec<UpdateWatcher>>>,
+}
+
+impl UpdateWatchers {
+    fn add(&mut self, run: RunKey, update_id: String, watcher: UpdateWatcher) {
+        let watchers = self.runs.entry(run).or_default().entry(update_id).or_default();
+        watchers.retain(|w| !w.is_closed());
+        if watchers.len() >= WATCHERS_MAX {
+            watchers.remove(0);
+        }
+        watchers.push(watcher);
+        if self.runs.len() > SWEEP_FROM && self.runs.len().is_power_of_two() {
+            self.runs.retain(|_, updates| {
+                updates.retain(|_, watchers| {
+                    watchers.retain(|w| !w.is_closed());
+                    !watchers.is_empty()
+                });
+                !updates.is_empty()
+            });
+        }
+    }
+
+    fn take(&mut self, run: &RunKey, update_id: &str) -> Vec<UpdateWatcher> {
+        let Some(updates) = self.runs.get_mut(run) else { return Vec::new() };
+        let watchers = updates.remove(update_id).unwrap_or_default();
+        if updates.is_empty() {
+            self.runs.remove(run);
+        }
+        watchers
+    }
+}
+
+/// The update that an input is about.
+fn update_id(input: &Input) -> Option<String> {
+    match input {
+        Input::Update(request) => request.request.meta.as_ref().map(|meta| meta.update_id.clone()),
+        Input::PollUpdate { update_id } => Some(update_id.clone()),
+        _ => None,
+    }
+}
+
+impl Runner {
+    /// Applies an input about an update. The watcher is kept while the update is on its way.
+    pub(crate) fn update(&mut self, place: usize, run: RunId, input: Input, watcher: UpdateWatcher) -> Result<Answer, Refusal> {
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let id = update_id(&input).unwrap_or_default();
+        let reply = self.apply_input(place, run, input)?;
+        if matches!(reply, Reply::Update(UpdateStatus::Admitted | UpdateStatus::Accepted)) {
+            self.updates.add(key, id, watcher);
+        }
+        Ok(self.answer(place, run, reply))
+    }
+
+    /// News of an update for all who wait for it.
+    pub(crate) fn tell_update(&mut self, run: &RunKey, update_id: &str, news: UpdateNews) {
+        for watcher in self.updates.take(run, update_id) {
+            self.open.outputs.push(Output::UpdateNews(watcher, news.clone()));
+        }
+    }
+
+    /// Keeps the deadline of what the run has in memory only.
+    pub(crate) fn remember_memory_deadline(&mut self, place: usize, run: RunId) {
+        let workflow = self.cache.at(place);
+        let Some(cached) = workflow.run(run) else { return };
+        let new = cached.execution.as_ref().and_then(|execution| execution.memory_deadline());
+        let old = std::mem::replace(&mut cached.memory_deadline, new);
+        if old != new {
+            self.deadlines.change_memory(&workflow.key, run, old, new);
+        }
+    }
+
+    /// A speculative task may have timed out.
+    pub(crate) fn wake_memory(&mut self, place: usize, run: RunId) {
+        let now = self.now();
+        let Some(cached) = self.cache.at(place).run(run) else { return };
+        cached.memory_deadline = None;
+        let due = cached.execution.as_ref().and_then(|execution| execution.memory_deadline()).is_some_and(|at| at <= now);
+        if due && let Err(refusal) = self.apply_input(place, run, Input::Wake) {
+            tracing::warn!(?refusal, %run, "a deadline was refused");
+        }
+        self.remember_memory_deadline(place, run);
+    }
+}

@@ -1,0 +1,385 @@
+//! Updates through the engine: waits, speculative tasks without commits, lost memory.
+
+use std::sync::atomic::Ordering;
+
+use sempre_api::{
+    Any,
+    v1::{
+        command::{ContinueAsNewWorkflowExecutionCommandAttributes, command::Attributes},
+        enums::{CommandType, UpdateWorkflowExecutionLifecycleStage as Stage},
+        failure::Failure,
+        protocol::{Message, message::SequencingId},
+        update::{Acceptance, Input, Meta, Outcome, Rejection, Request, Response, UpdateRef, WaitPolicy, outcome::Value},
+        workflowservice::*,
+    },
+};
+use sempre_core::{Refusal, Span};
+
+use crate::support::*;
+
+type Updated = tokio::task::JoinHandle<Result<UpdateWorkflowExecutionResponse, Refusal>>;
+
+fn update_request(id: &str, stage: Stage) -> UpdateWorkflowExecutionRequest {
+    UpdateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+        wait_policy: Some(WaitPolicy { lifecycle_stage: stage as i32 }),
+        request: Some(Request {
+            meta: Some(Meta { update_id: id.into(), identity: "client".into() }),
+            input: Some(Input { name: "handler".into(), args: Some(payloads("args")), header: None }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn update(w: &World, id: &str, stage: Stage) -> Updated {
+    let (engine, request) = (w.engine.clone(), update_request(id, stage));
+    tokio::spawn(async move { engine.update_workflow(request, None).await })
+}
+
+async fn poll_update(w: &World, run_id: &str, id: &str, stage: Stage) -> Result<PollWorkflowExecutionUpdateResponse, Refusal> {
+    let request = PollWorkflowExecutionUpdateRequest {
+        namespace: NAMESPACE.into(),
+        update_ref: Some(UpdateRef { workflow_execution: Some(execution("a", run_id)), update_id: id.into() }),
+        wait_policy: Some(WaitPolicy { lifecycle_stage: stage as i32 }),
+        ..Default::default()
+    };
+    soon(w.engine.poll_update(request, None)).await
+}
+
+fn packed<M: prost::Name>(id: &str, what: &str, body: &M) -> Message {
+    Message {
+        id: format!("{id}/{what}"),
+        protocol_instance_id: id.into(),
+        body: Some(Any { type_url: format!("type.googleapis.com/{}", M::full_name()), value: body.encode_to_vec() }),
+        ..Default::default()
+    }
+}
+
+fn accept(task: &PollWorkflowTaskQueueResponse, id: &str) -> Message {
+    let request = task.messages.iter().find(|m| m.protocol_instance_id == id).expect("the task brings the update");
+    let Some(SequencingId::EventId(sequencing)) = request.sequencing_id else { panic!("not sequenced") };
+    let body = Acceptance {
+        accepted_request_message_id: request.id.clone(),
+        accepted_request_sequencing_event_id: sequencing,
+        accepted_request: None,
+    };
+    packed(id, "accept", &body)
+}
+
+fn respond(id: &str) -> Message {
+    let outcome = Some(Outcome { value: Some(Value::Success(payloads("done"))) });
+    packed(id, "complete", &Response { meta: Some(Meta { update_id: id.into(), ..Default::default() }), outcome })
+}
+
+fn reject(id: &str) -> Message {
+    packed(id, "reject", &Rejection { failure: Some(Failure { message: "no".into(), ..Default::default() }), ..Default::default() })
+}
+
+fn completion(task: &PollWorkflowTaskQueueResponse, messages: Vec<Message>) -> RespondWorkflowTaskCompletedRequest {
+    RespondWorkflowTaskCompletedRequest { task_token: task.task_token.clone(), messages, identity: "worker".into(), ..Default::default() }
+}
+
+async fn complete(w: &World, task: &PollWorkflowTaskQueueResponse, messages: Vec<Message>) -> RespondWorkflowTaskCompletedResponse {
+    soon(w.engine.respond_workflow_task_completed(completion(task, messages))).await.unwrap()
+}
+
+fn outcome(response: &UpdateWorkflowExecutionResponse) -> String {
+    text(response.outcome.as_ref())
+}
+
+fn text(outcome: Option<&Outcome>) -> String {
+    match outcome.and_then(|o| o.value.as_ref()) {
+        Some(Value::Success(p)) => String::from_utf8_lossy(&p.payloads[0].data).into_owned(),
+        Some(Value::Failure(f)) => format!("failure {}", f.message),
+        None => "none".into(),
+    }
+}
+
+async fn idle() -> World {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![]).await;
+    w
+}
+
+#[tokio::test]
+async fn an_update_is_answered_by_the_task_that_brings_it() {
+    let w = idle().await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    let task = soon(poll).await.unwrap();
+    assert_eq!(names(&task.history.clone().unwrap().events().unwrap()).len(), 6, "with the events of the speculative task");
+    assert_eq!(w.names("a").await.len(), 6, "a worker that reads history gets them as well");
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    let answer = soon(updated).await.unwrap().unwrap();
+    assert_eq!((outcome(&answer).as_str(), answer.stage()), ("done", Stage::Completed));
+    let reference = answer.update_ref.unwrap();
+    assert_eq!((reference.update_id.as_str(), reference.workflow_execution.unwrap().workflow_id.as_str()), ("u", "a"));
+    assert_eq!(w.names("a").await.len(), 9);
+    // Again: from history.
+    let again = soon(update(&w, "u", Stage::Accepted)).await.unwrap().unwrap();
+    assert_eq!((outcome(&again).as_str(), again.stage()), ("done", Stage::Completed));
+}
+
+#[tokio::test]
+async fn a_rejected_update_needs_no_commit() {
+    let w = idle().await;
+    w.settle().await;
+    let commits = w.engine.stats().commits.get();
+    let poll = w.poll_beside();
+    w.settle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    let task = soon(poll).await.unwrap();
+    let answer = complete(&w, &task, vec![reject("u")]).await;
+    assert_eq!(answer.reset_history_event_id, 3);
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "failure no");
+    // The same without a poller that waits.
+    let updated = update(&w, "v", Stage::Completed);
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![reject("v")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "failure no");
+    assert_eq!(w.engine.stats().commits.get(), commits);
+    assert_eq!(w.names("a").await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_caller_waits_for_the_stage_it_names() {
+    let w = idle().await;
+    let accepted = update(&w, "u", Stage::Unspecified);
+    let completed = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u")]).await;
+    let answer = soon(accepted).await.unwrap().unwrap();
+    assert_eq!((outcome(&answer).as_str(), answer.stage()), ("none", Stage::Accepted));
+    w.settle().await;
+    assert!(!completed.is_finished());
+    w.signal("a", "go").await.unwrap();
+    let task = w.poll().await;
+    complete(&w, &task, vec![respond("u")]).await;
+    assert_eq!(outcome(&soon(completed).await.unwrap().unwrap()), "done");
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_stage_reached() {
+    let w = idle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let task = w.poll().await;
+    let early = update(&w, "later", Stage::Accepted);
+    complete(&w, &task, vec![accept(&task, "u")]).await;
+    w.advance(Span::seconds(19)).await;
+    assert!(!updated.is_finished() && !early.is_finished());
+    w.advance(Span::seconds(1)).await;
+    let answer = soon(updated).await.unwrap().unwrap();
+    assert_eq!((outcome(&answer).as_str(), answer.stage()), ("none", Stage::Accepted));
+    assert_eq!(soon(early).await.unwrap().unwrap().stage(), Stage::Admitted);
+    let polled = poll_update(&w, "", "u", Stage::Unspecified).await.unwrap();
+    assert_eq!(polled.stage(), Stage::Accepted);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_sooner_is_told_so() {
+    let w = idle().await;
+    let (engine, deadline) = (w.engine.clone(), w.engine.now() + Span::seconds(3));
+    let updated = tokio::spawn(async move { engine.update_workflow(update_request("u", Stage::Completed), Some(deadline)).await });
+    w.advance(Span::seconds(3)).await;
+    assert!(matches!(soon(updated).await.unwrap(), Err(Refusal::DeadlineExceeded(_))));
+}
+
+#[tokio::test]
+async fn a_speculative_task_that_nobody_takes_becomes_a_normal_one() {
+    let w = idle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.advance(Span::seconds(4)).await;
+    assert_eq!(w.names("a").await.len(), 5, "scheduled, in memory");
+    w.advance(Span::seconds(1)).await;
+    let expected = ["WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_TIMED_OUT", "WORKFLOW_TASK_SCHEDULED"];
+    assert_eq!(w.names("a").await[4..], expected);
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_answer_loses_the_speculative_task() {
+    let w = idle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let late = w.poll().await;
+    w.advance(Span::seconds(10)).await;
+    assert_eq!(w.names("a").await[4..7], ["WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_TIMED_OUT"]);
+    let gone = soon(w.engine.respond_workflow_task_completed(completion(&late, vec![]))).await.unwrap_err();
+    assert_eq!(gone, Refusal::NotFound("Workflow task not found.".into()));
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
+}
+
+#[tokio::test]
+async fn a_signal_gives_the_offer_of_a_speculative_task_a_row() {
+    let mut w = idle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+    w.signal("a", "go").await.unwrap();
+    assert_eq!(w.store.rows(sempre_store::Table::Offer).len(), 1);
+    // The server dies: the task is there still, the update is sent again by its caller.
+    w.reopen().await;
+    assert!(matches!(soon(updated).await.unwrap(), Err(Refusal::Unavailable(_))));
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+}
+
+#[tokio::test]
+async fn an_accepted_update_survives_a_restart_and_its_outcome_the_run() {
+    let mut w = idle().await;
+    let updated = update(&w, "u", Stage::Accepted);
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u")]).await;
+    let run_id = soon(updated).await.unwrap().unwrap().update_ref.unwrap().workflow_execution.unwrap().run_id;
+    w.reopen().await;
+    w.signal("a", "go").await.unwrap();
+    let task = w.poll().await;
+    let request = RespondWorkflowTaskCompletedRequest { commands: done(), ..completion(&task, vec![]) };
+    let place = command(
+        CommandType::ProtocolMessage,
+        Attributes::ProtocolMessageCommandAttributes(sempre_api::v1::command::ProtocolMessageCommandAttributes {
+            message_id: "u/complete".into(),
+        }),
+    );
+    let request =
+        RespondWorkflowTaskCompletedRequest { commands: [vec![place], request.commands].concat(), messages: vec![respond("u")], ..request };
+    soon(w.engine.respond_workflow_task_completed(request)).await.unwrap();
+    w.reopen().await;
+    let polled = poll_update(&w, &run_id, "u", Stage::Completed).await.unwrap();
+    assert_eq!((text(polled.outcome.as_ref()).as_str(), polled.stage()), ("done", Stage::Completed));
+    let unknown = poll_update(&w, "", "other", Stage::Completed).await.unwrap_err();
+    assert_eq!(unknown, Refusal::NotFound("update \"other\" not found".into()));
+    let closed = soon(update(&w, "other", Stage::Completed)).await.unwrap().unwrap_err();
+    assert_eq!(closed, Refusal::NotFound("workflow execution already completed".into()));
+}
+
+#[tokio::test]
+async fn a_failed_commit_loses_updates_and_they_are_sent_again() {
+    let w = idle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let task = w.poll().await;
+    w.store.refuse.store(1, Ordering::SeqCst);
+    let lost = soon(w.engine.respond_workflow_task_completed(completion(&task, vec![accept(&task, "u"), respond("u")]))).await;
+    assert!(matches!(lost, Err(Refusal::Unavailable(_))));
+    assert!(!updated.is_finished());
+    for _ in 0..20 {
+        w.advance(Span::millis(20)).await;
+    }
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
+    assert_eq!(w.names("a").await.len(), 9, "once");
+}
+
+#[tokio::test]
+async fn an_update_follows_a_run_that_continues_as_new() {
+    let w = world().await;
+    let first = w.start("a").await;
+    let task = w.poll().await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let fixed = {
+        let (engine, request) = (w.engine.clone(), update_request("only this run", Stage::Completed));
+        let request = UpdateWorkflowExecutionRequest { workflow_execution: Some(execution("a", &first)), ..request };
+        tokio::spawn(async move { engine.update_workflow(request, None).await })
+    };
+    w.settle().await;
+    let next = ContinueAsNewWorkflowExecutionCommandAttributes::default();
+    let next = Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(Box::new(next));
+    w.complete(&task.task_token, vec![command(CommandType::ContinueAsNewWorkflowExecution, next)]).await;
+    assert!(matches!(soon(fixed).await.unwrap(), Err(Refusal::ResourceExhausted { .. })));
+    w.advance(Span::seconds(1)).await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    let answer = soon(updated).await.unwrap().unwrap();
+    assert_ne!(answer.update_ref.unwrap().workflow_execution.unwrap().run_id, first);
+}
+
+#[tokio::test]
+async fn an_update_for_a_sticky_worker_that_is_gone_goes_to_the_normal_queue() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![]).await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    let task = w.poll().await;
+    assert_eq!(names(&task.history.clone().unwrap().events().unwrap()).len(), 6, "whole history");
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
+}
+
+#[tokio::test]
+async fn an_update_for_a_sticky_worker_comes_with_the_new_events_only() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![]).await;
+    let poll = w.poll_sticky_beside();
+    w.settle().await;
+    let updated = update(&w, "u", Stage::Completed);
+    let task = soon(poll).await.unwrap();
+    assert_eq!(
+        names(&task.history.clone().unwrap().events().unwrap()),
+        ["WORKFLOW_TASK_COMPLETED", "WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED"]
+    );
+    complete(&w, &task, vec![reject("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "failure no");
+}
+
+#[tokio::test]
+async fn what_an_update_must_have_is_checked_in_order() {
+    let w = idle().await;
+    let refused = |change: fn(&mut UpdateWorkflowExecutionRequest)| {
+        let mut request = update_request("u", Stage::Accepted);
+        change(&mut request);
+        let engine = w.engine.clone();
+        async move { soon(engine.update_workflow(request, None)).await.unwrap_err() }
+    };
+    let invalid = |text: &str| Refusal::InvalidArgument(text.into());
+    assert_eq!(refused(|r| r.workflow_execution = None).await, invalid("Execution is not set on request."));
+    assert_eq!(refused(|r| r.request = None).await, invalid("Update meta is not set on request."));
+    assert_eq!(refused(|r| r.request.as_mut().unwrap().meta = None).await, invalid("Update meta is not set on request."));
+    assert_eq!(refused(|r| r.request.as_mut().unwrap().input = None).await, invalid("Update input is not set on request."));
+    let no_name = refused(|r| r.request.as_mut().unwrap().input.as_mut().unwrap().name.clear());
+    assert_eq!(no_name.await, invalid("Update name is not set on request."));
+    let long = refused(|r| r.request.as_mut().unwrap().meta.as_mut().unwrap().update_id = "x".repeat(1001));
+    assert_eq!(long.await, invalid("UpdateId length exceeds limit."));
+    let admitted = refused(|r| r.wait_policy = Some(WaitPolicy { lifecycle_stage: Stage::Admitted as i32 }));
+    assert!(matches!(admitted.await, Refusal::PermissionDenied(text) if text.contains("waiting on update admitted is not supported")));
+    let no_ref = PollWorkflowExecutionUpdateRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    assert_eq!(soon(w.engine.poll_update(no_ref, None)).await.unwrap_err(), invalid("UpdateRef is not set on request."));
+}
+
+#[tokio::test]
+async fn an_update_without_an_id_gets_one() {
+    let w = idle().await;
+    let (engine, mut request) = (w.engine.clone(), update_request("", Stage::Completed));
+    request.wait_policy = None;
+    let updated = tokio::spawn(async move { engine.update_workflow(request, None).await });
+    w.settle().await;
+    let task = w.poll().await;
+    let id = task.messages[0].protocol_instance_id.clone();
+    complete(&w, &task, vec![accept(&task, &id), respond(&id)]).await;
+    let answer = soon(updated).await.unwrap().unwrap();
+    assert_eq!(answer.update_ref.unwrap().update_id, id);
+    assert_eq!(id.len(), 36);
+}
