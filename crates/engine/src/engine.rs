@@ -24,6 +24,7 @@ use crate::{
     recovery,
     shard::{message::Message, runner::Runner},
     shared::Shared,
+    workers::Workers,
 };
 
 /// Streams of ids, by consumer; shards have their own (see the runner).
@@ -99,6 +100,7 @@ impl Engine {
             stats,
             namespaces,
             meta,
+            workers: Workers::default(),
         });
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_rate(&queue, rate_of(&config));

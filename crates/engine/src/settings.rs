@@ -25,6 +25,8 @@ pub struct Settings {
     pub commits_in_flight_max: usize,
     /// ShutdownWorker ends the polls of its worker (`frontend.enableCancelWorkerPollsOnShutdown`).
     pub end_polls_on_shutdown: bool,
+    /// Heartbeats of workers are remembered (`frontend.WorkerHeartbeatsEnabled`).
+    pub worker_heartbeats: bool,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -42,6 +44,7 @@ impl Default for Settings {
             batch_bytes_max: 1 << 20,
             commits_in_flight_max: 4,
             end_polls_on_shutdown: true,
+            worker_heartbeats: true,
             limits: Limits::default(),
         }
     }

@@ -17,6 +17,7 @@ use crate::{
     meta::Meta,
     namespaces::Namespaces,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
+    workers::Workers,
 };
 
 /// Refusal while the engine stops or after it has failed.
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     pub(crate) namespaces: Namespaces,
     pub(crate) meta: Meta,
+    pub(crate) workers: Workers,
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,

@@ -5,10 +5,12 @@ pub const BUILT: &[(&str, &[&str])] = &[
     (
         "temporal.api.workflowservice.v1.WorkflowService",
         &[
+            "CountWorkers",
             "DeleteWorkflowExecution",
             "DeprecateNamespace",
             "DescribeNamespace",
             "DescribeTaskQueue",
+            "DescribeWorker",
             "DescribeWorkflowExecution",
             "GetClusterInfo",
             "GetSystemInfo",
@@ -16,6 +18,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "GetWorkflowExecutionHistoryReverse",
             "ListNamespaces",
             "ListTaskQueuePartitions",
+            "ListWorkers",
             "PauseActivity",
             "PauseWorkflowExecution",
             "PollActivityTaskQueue",
@@ -24,6 +27,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "QueryWorkflow",
             "RecordActivityTaskHeartbeat",
             "RecordActivityTaskHeartbeatById",
+            "RecordWorkerHeartbeat",
             "RegisterNamespace",
             "RequestCancelWorkflowExecution",
             "ResetActivity",

@@ -7,17 +7,18 @@ use http::HeaderMap;
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::{
-        DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
-        DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
-        ListTaskQueuePartitionsRequest, PauseActivityRequest, PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest,
-        PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
-        RecordActivityTaskHeartbeatRequest, RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest,
-        ResetStickyTaskQueueRequest, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
-        RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest,
-        RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
-        RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
-        StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest,
-        UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionRequest,
+        CountWorkersRequest, DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
+        DescribeWorkerRequest, DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest,
+        GetWorkflowExecutionHistoryReverseRequest, ListTaskQueuePartitionsRequest, ListWorkersRequest, PauseActivityRequest,
+        PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest,
+        QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest,
+        RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest,
+        RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest,
+        RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest,
+        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
+        SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+        TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityOptionsRequest,
+        UpdateNamespaceRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};
@@ -151,6 +152,10 @@ macro_rules! in_namespace_of_token {
 
 in_namespace![
     AddSearchAttributesRequest,
+    CountWorkersRequest,
+    DescribeWorkerRequest,
+    ListWorkersRequest,
+    RecordWorkerHeartbeatRequest,
     DeleteWorkflowExecutionRequest,
     DeprecateNamespaceRequest,
     DescribeTaskQueueRequest,

@@ -16,6 +16,7 @@ use crate::{SERVER_VERSION, client_version, frames::MESSAGE_BYTES_MAX, server::S
 pub(crate) struct SystemFacts {
     limits: Limits,
     end_polls_on_shutdown: bool,
+    worker_heartbeats: bool,
     store_name: &'static str,
     cluster_id: String,
 }
@@ -25,6 +26,7 @@ impl SystemFacts {
         Self {
             limits: settings.engine.limits.clone(),
             end_polls_on_shutdown: settings.engine.end_polls_on_shutdown,
+            worker_heartbeats: settings.engine.worker_heartbeats,
             store_name: settings.store_name,
             cluster_id,
         }
@@ -79,6 +81,7 @@ impl SystemFacts {
     pub(crate) fn complete(&self, info: &mut NamespaceInfo) {
         info.capabilities = Some(namespace_info::Capabilities {
             eager_workflow_start: self.limits.eager_start,
+            worker_heartbeats: self.worker_heartbeats,
             worker_poll_complete_on_shutdown: self.end_polls_on_shutdown,
             poller_autoscaling: true,
             workflow_pause: self.limits.workflow_pause,

@@ -3,18 +3,19 @@
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
 use sempre_api::v1::workflowservice::{
-    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse,
-    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
-    DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, GetClusterInfoRequest, GetClusterInfoResponse,
-    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
-    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, PauseActivityRequest, PauseActivityResponse,
-    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
-    PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-    QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
-    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse,
-    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest, ResetActivityResponse,
-    ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest,
+    CountWorkersRequest, CountWorkersResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest,
+    DeprecateNamespaceResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
+    DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
+    GetClusterInfoRequest, GetClusterInfoResponse, GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse,
+    ListNamespacesRequest, ListNamespacesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest,
+    ListWorkersResponse, PauseActivityRequest, PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse,
+    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
+    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
+    RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest,
+    ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, RespondActivityTaskCanceledByIdRequest,
     RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse,
     RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest,
     RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse,
@@ -261,6 +262,26 @@ impl WorkflowService for Frontend {
     async fn shutdown_worker(&self, request: Request<ShutdownWorkerRequest>) -> Answer<ShutdownWorkerResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.shutdown_worker(call.body).await)
+    }
+
+    async fn record_worker_heartbeat(&self, request: Request<RecordWorkerHeartbeatRequest>) -> Answer<RecordWorkerHeartbeatResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.record_worker_heartbeat(call.body).await)
+    }
+
+    async fn list_workers(&self, request: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_workers(call.body).await)
+    }
+
+    async fn count_workers(&self, request: Request<CountWorkersRequest>) -> Answer<CountWorkersResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.count_workers(call.body).await)
+    }
+
+    async fn describe_worker(&self, request: Request<DescribeWorkerRequest>) -> Answer<DescribeWorkerResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_worker(call.body).await)
     }
 
     async fn describe_task_queue(&self, request: Request<DescribeTaskQueueRequest>) -> Answer<DescribeTaskQueueResponse> {

@@ -29,8 +29,8 @@ impl DynamicOptions {
     pub(crate) fn apply(&self, settings: &mut ServerSettings) -> Result<(), Failure> {
         let config = DynamicConfig::parse(self.values.iter().map(String::as_str)).map_err(Failure::new)?;
         let unknown = config.apply(&mut settings.engine).map_err(Failure::new)?;
-        for key in unknown {
-            tracing::warn!(key, "nothing obeys this dynamic configuration here; it is ignored");
+        if !unknown.is_empty() {
+            tracing::warn!(keys = unknown.join(", "), "dynamic configuration that nothing here obeys is ignored");
         }
         Ok(())
     }

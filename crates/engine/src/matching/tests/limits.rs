@@ -154,6 +154,46 @@ fn a_limited_backlog_is_paged_in_and_comes_in_order() {
 }
 
 #[test]
+fn fifty_thousand_in_line_at_a_rate_and_over_a_restart() {
+    const COUNT: u32 = 50_000;
+    const RATE: usize = 4_000;
+    let q = activities("q");
+    let store = backlog(&q, COUNT);
+    let mut taken: Vec<u32> = Vec::new();
+    for stop in [20_000, COUNT as usize] {
+        // A new process: what has been taken is no longer in the store.
+        let w = new_world(5_000);
+        w.matching.set_rate(&q, Some(RATE as f64));
+        block_on(w.matching.load(&store, (0, 1024))).unwrap();
+        w.matching.finish_loading();
+        let mut seconds = 0;
+        let mut gone = Vec::new();
+        while taken.len() < stop {
+            let before = taken.len();
+            // As many polls as there are tasks to get, and one that has to wait.
+            while let Polled::Handed(handed) = w.poll_at(&q, None) {
+                let Handed::Offer(held) = handed else { panic!("{handed:?}") };
+                let queued = held.decided();
+                taken.push(queued.offer.run.workflow.workflow_id[1..].parse().unwrap());
+                gone.push(queued.offer);
+                if w.matching.claim_page(&q) {
+                    block_on(w.matching.page(&store, &q));
+                }
+            }
+            assert!(taken.len() - before <= RATE, "in second {seconds}");
+            assert_eq!(w.counted(&q), u64::from(COUNT) - taken.len() as u64);
+            w.advance(1);
+            seconds += 1;
+            assert!(seconds < 100);
+        }
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+        gone.iter().for_each(|o| batch.delete(Table::Offer, &keys::offer(o.run.workflow.slot(), &o.key)));
+        block_on(store.commit(batch)).unwrap();
+    }
+    assert!(taken.iter().copied().eq(0..COUNT), "all of them, in order, once");
+}
+
+#[test]
 fn a_queue_counts_what_comes_what_goes_and_what_waits() {
     let w = world(2);
     let q = queue("q", false);
