@@ -22,7 +22,7 @@ include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 pub use generated::{google, grpc, temporal};
-pub use prost_types::{Any, Duration, Timestamp};
+pub use prost_types::{Any, Duration, FieldMask, Timestamp};
 
 /// `temporal.api.*.v1` under one short name each.
 pub mod v1 {

@@ -3,7 +3,7 @@
 use sempre_api::v1::history::{HistoryEvent, WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes};
 
 use crate::{
-    Refusal, Reply, RunKey,
+    Refusal, Reply, RunId, RunKey,
     input::{CancelRequest, ExternalSource},
     refusal::text,
     step::Step,
@@ -18,7 +18,7 @@ pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) ->
         validate::links(&request.links)?;
     }
     if let Some(parent) = &request.parent {
-        check_parent(step, parent)?;
+        check_parent(step, parent, request.reset_parent)?;
     }
     if let Some(source) = &request.source {
         check_source(step, source)?;
@@ -58,13 +58,14 @@ pub(crate) fn check_chain(step: &Step<'_, '_>, first_run_id: &str) -> Result<(),
 
 /// The run must be a child of the workflow that asks, if it asked for that.
 pub(crate) fn check_source(step: &Step<'_, '_>, source: &ExternalSource) -> Result<(), Refusal> {
-    if source.child_only { check_parent(step, &source.run) } else { Ok(()) }
+    if source.child_only { check_parent(step, &source.run, source.reset_parent) } else { Ok(()) }
 }
 
-/// The run must be a child of that run.
-pub(crate) fn check_parent(step: &Step<'_, '_>, parent: &RunKey) -> Result<(), Refusal> {
+/// The run must be a child of that run, or of the one in whose place a reset has put it.
+pub(crate) fn check_parent(step: &Step<'_, '_>, parent: &RunKey, reset_parent: Option<RunId>) -> Result<(), Refusal> {
     let own = step.run.state.derived.start.event().parent_workflow_execution.as_ref();
-    if own.is_some_and(|own| *own == parent.to_api()) {
+    let is_parent = |run: RunId| own.is_some_and(|own| *own == RunKey { run, ..parent.clone() }.to_api());
+    if is_parent(parent.run) || reset_parent.is_some_and(is_parent) {
         return Ok(());
     }
     Err(Refusal::not_found("workflow parent does not match"))

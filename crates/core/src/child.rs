@@ -7,9 +7,10 @@
 //! | initiated | closed | gone: Started and closing event |
 //! | started | closed | gone: closing event |
 //! | any | the parent closes | the close policy is applied to started children |
+//! | any | the parent is reset | it belongs to the new run if it was initiated before the reset point |
 //! | initiated | started, after the parent closed | the close policy is applied then |
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use sempre_api::v1::{
     common::{WorkflowExecution, WorkflowType},
@@ -23,9 +24,9 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Refusal, Reply,
+    Refusal, Reply, RunId,
     input::ChildClosed,
-    state::{ChildInfo, State},
+    state::{ChildInfo, State, rows::Kind},
     step::Step,
     task,
     transition::OutboxMessage,
@@ -35,7 +36,14 @@ use crate::{
 const NOT_PENDING: &str = "Pending child execution not found.";
 
 /// A child's chain has ended. Its Started event is written first if the parent has not heard of the start yet.
+///
+/// A run that was reset passes on the news of children that the new run shares with it.
 pub(crate) fn closed(step: &mut Step<'_, '_>, news: ChildClosed) -> Result<Result<Reply, Refusal>, Refusal> {
+    if !step.run.is_open()
+        && let Some(run) = taken_over(&step.run.state, news.initiated_event_id)
+    {
+        return Ok(Ok(Reply::ResetTo(run)));
+    }
     step.require_open()?;
     let unknown = || Refusal::not_found(NOT_PENDING);
     let child = pending(&step.run.state, news.initiated_event_id).ok_or_else(unknown)?.clone();
@@ -64,6 +72,12 @@ pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: 
         return;
     }
     if !step.run.is_open() {
+        if step.run.state.progress.reset.as_ref().is_some_and(|reset| reset.ended_by_reset)
+            && taken_over(&step.run.state, initiated_event_id).is_some()
+        {
+            // The run made by the reset asks for the same child, and lets it go.
+            return;
+        }
         // The parent closed before it could record the start: the policy is applied to the child as it stands.
         apply_policy(step, &child, &run_id);
         // A terminated child needs no task; any other one must not be held back for ever.
@@ -123,13 +137,48 @@ pub(crate) fn apply_close_policies(step: &mut Step<'_, '_>) {
 
 fn apply_policy(step: &mut Step<'_, '_>, child: &ChildInfo, first_run_id: &str) {
     let (workflow_id, first_run_id) = (child.workflow_id.clone(), first_run_id.into());
+    let parent = earlier_parent(&step.run.state, child.initiated_event_id);
     match policy(child) {
         ParentClosePolicy::Abandon => {}
-        ParentClosePolicy::RequestCancel => step.message(OutboxMessage::CancelChild { workflow_id, first_run_id }),
+        ParentClosePolicy::RequestCancel => step.message(OutboxMessage::CancelChild { workflow_id, first_run_id, parent }),
         ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => {
-            step.message(OutboxMessage::TerminateChild { workflow_id, first_run_id });
+            step.message(OutboxMessage::TerminateChild { workflow_id, first_run_id, parent });
         }
     }
+}
+
+/// Request id of a child's start; `writer` is the run that wrote the Initiated event. The same when a reset asks again.
+pub(crate) fn request_id(writer: &str, initiated_event_id: i64) -> String {
+    format!("{writer}:{initiated_event_id}:0")
+}
+
+/// The run that a reset made from this one and that shares the child with it.
+fn taken_over(state: &State, initiated_event_id: i64) -> Option<RunId> {
+    let reset = state.progress.reset.as_ref().filter(|reset| initiated_event_id < reset.reset_event_id)?;
+    RunId::parse(&reset.reset_run_id)
+}
+
+/// The run that a child of this one knows as its parent, if this run was made by a reset after the child was initiated.
+fn earlier_parent(state: &State, initiated_event_id: i64) -> Option<RunId> {
+    state.progress.reset.as_ref()?.writer_of(initiated_event_id).and_then(RunId::parse)
+}
+
+/// As [`earlier_parent`], for the pending child with this workflow id.
+pub(crate) fn known_parent_of(step: &Step<'_, '_>, workflow_id: &str) -> Option<RunId> {
+    let state = &step.run.state;
+    state.progress.reset.as_ref()?;
+    let child = state.derived.children.values().rev().find(|child| child.workflow_id == workflow_id)?;
+    earlier_parent(state, child.initiated_event_id)
+}
+
+/// A child just initiated that an earlier run had started after the reset point: the run it was started by. Once.
+pub(crate) fn undone_by_reset(step: &mut Step<'_, '_>, initiated_event_id: i64) -> Option<RunId> {
+    let reset = step.run.state.progress.reset.as_mut()?;
+    let child = step.run.state.derived.children.get(&initiated_event_id)?;
+    let same = reset.children_after.iter().position(|c| c.workflow_id == child.workflow_id && c.workflow_type == child.workflow_type)?;
+    let undone = reset.children_after.remove(same);
+    step.run.state.dirty.mark(Kind::Reset, 0);
+    RunId::parse(&undone.parent_run_id)
 }
 
 fn policy(child: &ChildInfo) -> ParentClosePolicy {
@@ -137,13 +186,13 @@ fn policy(child: &ChildInfo) -> ParentClosePolicy {
 }
 
 /// The child if its end is neither in history nor in the buffer.
-fn pending(state: &State, initiated_event_id: i64) -> Option<&ChildInfo> {
+pub(crate) fn pending(state: &State, initiated_event_id: i64) -> Option<&ChildInfo> {
     let child = state.derived.children.get(&initiated_event_id)?;
     (!state.progress.buffer.closes_child(initiated_event_id)).then_some(child.as_ref())
 }
 
 /// First run of the child's chain, if its start is in history or in the buffer.
-fn started_run<'s>(state: &'s State, child: &'s ChildInfo) -> Option<&'s str> {
+pub(crate) fn started_run<'s>(state: &'s State, child: &'s ChildInfo) -> Option<&'s str> {
     if child.run_id.is_empty() { state.progress.buffer.child_started(child.initiated_event_id) } else { Some(&child.run_id) }
 }
 

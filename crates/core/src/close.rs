@@ -44,7 +44,7 @@ pub(crate) fn complete_workflow(step: &mut Step<'_, '_>, completed_event_id: i64
         new_execution_run_id: new_execution_run_id.clone(),
     });
     let event = write(step, event, notes);
-    closed(step, event, !new_execution_run_id.is_empty());
+    closed(step, event, End::continuing(&new_execution_run_id));
 }
 
 /// FailWorkflowExecution: closes the run, retries it, or lets cron go on.
@@ -58,7 +58,7 @@ pub(crate) fn fail_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, fa
         new_execution_run_id: new_execution_run_id.clone(),
     });
     let event = write(step, event, notes);
-    closed(step, event, !new_execution_run_id.is_empty());
+    closed(step, event, End::continuing(&new_execution_run_id));
 }
 
 /// CancelWorkflowExecution.
@@ -68,7 +68,7 @@ pub(crate) fn cancel_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, 
         details,
     });
     let event = write(step, event, notes);
-    closed(step, event, false);
+    closed(step, event, End::Chain);
 }
 
 /// ContinueAsNewWorkflowExecution (spec 01 §10).
@@ -85,7 +85,7 @@ pub(crate) fn continue_as_new(
     };
     let own = step.run.state.derived.start.event().clone();
     let asked = Span::from_api(command.backoff_start_interval.as_ref()).unwrap_or_default();
-    let lived = step.now().since(step.run.state.derived.start.time());
+    let lived = step.now().since(step.run.state.derived.start_time());
     let backoff = asked.max(Span(step.cx.limits.continue_as_new_interval_min.0 - lived.0));
     let mut attributes = successor_attributes(step, initiator);
     attributes.attempt = if initiator == ContinueAsNewInitiator::Retry { own.attempt + 1 } else { 1 };
@@ -121,7 +121,7 @@ pub(crate) fn continue_as_new(
     };
     event.new_execution_run_id = successor(step, attributes);
     let event = write(step, Attributes::WorkflowExecutionContinuedAsNewEventAttributes(Box::new(event)), notes);
-    closed(step, event, true);
+    closed(step, event, End::Run);
 }
 
 /// Writes the close event that a command made, with the command's notes.
@@ -149,12 +149,23 @@ pub(crate) fn terminate(step: &mut Step<'_, '_>, reason: String, details: Option
         })),
         ..Default::default()
     });
-    closed(step, event, false);
+    closed(step, event, End::Chain);
+}
+
+/// Writes Terminated for a run that a reset ends: its parent is not told, because the new run goes on in its place.
+/// `keeps_children`: the new run is made from this one and shares its children; no close policy is applied.
+pub(crate) fn terminate_by_reset(step: &mut Step<'_, '_>, reason: String, identity: String, keeps_children: bool) {
+    let event = step.closing_event(Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes {
+        reason,
+        details: None,
+        identity,
+    }));
+    closed(step, event, if keeps_children { End::Reset } else { End::Run });
 }
 
 /// The run's own time is up: retry, cron or the end (spec 01 §7).
 pub(crate) fn run_timed_out(step: &mut Step<'_, '_>) {
-    let over = step.run.state.derived.start.execution_expiration().is_some_and(|end| end <= step.now());
+    let over = step.run.state.derived.execution_expiration().is_some_and(|end| end <= step.now());
     let (retry_state, next) = if over { (RetryState::Timeout, None) } else { after_failure(step, &workflow_timeout(), true) };
     let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
     task::force_close(step);
@@ -163,7 +174,7 @@ pub(crate) fn run_timed_out(step: &mut Step<'_, '_>) {
         retry_state: retry_state as i32,
         new_execution_run_id: new_execution_run_id.clone(),
     }));
-    closed(step, event, !new_execution_run_id.is_empty());
+    closed(step, event, End::continuing(&new_execution_run_id));
 }
 
 /// The failure that a run's timeout counts as.
@@ -186,7 +197,7 @@ fn after_failure(step: &Step<'_, '_>, failure: &Failure, timed_out: bool) -> (Re
         own.retry_policy.as_ref(),
         own.attempt,
         step.now(),
-        step.run.state.derived.start.execution_expiration(),
+        step.run.state.derived.execution_expiration(),
         Some(failure),
         false,
         retry::Kind::Workflow,
@@ -215,12 +226,12 @@ fn after_failure(step: &Step<'_, '_>, failure: &Failure, timed_out: bool) -> (Re
 
 /// Time until the next cron run, whole seconds (spec 01 §9). `None` without a schedule or a next tick.
 fn cron_delay(step: &Step<'_, '_>) -> Option<Span> {
-    let start = &step.run.state.derived.start;
-    let spec = start.event().cron_schedule.as_str();
+    let derived = &step.run.state.derived;
+    let spec = derived.start.event().cron_schedule.as_str();
     if spec.is_empty() {
         return None;
     }
-    next_cron(step.cx.cron, spec, start.execution_time(), step.now())
+    next_cron(step.cx.cron, spec, derived.execution_time(), step.now())
 }
 
 /// From a run's execution time to the first tick that is not before `now`, as a delay from `now`.
@@ -242,7 +253,10 @@ pub(crate) fn next_cron(cron: &dyn CronTable, spec: &str, from: Timestamp, now: 
 
 /// Started attributes of the next run of the chain, as this run's were; the caller changes the rest.
 fn successor_attributes(step: &Step<'_, '_>, initiator: ContinueAsNewInitiator) -> WorkflowExecutionStartedEventAttributes {
-    let mut attributes = step.run.state.derived.start.event().clone();
+    let derived = &step.run.state.derived;
+    let mut attributes = derived.start.event().clone();
+    attributes.workflow_execution_expiration_time = derived.execution_expiration().map(Timestamp::to_api);
+    attributes.priority = derived.priority().cloned();
     attributes.continued_execution_run_id = alloc::format!("{}", step.run.key.run);
     attributes.initiator = initiator as i32;
     attributes.attempt = 1;
@@ -277,11 +291,30 @@ fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEv
     run_id
 }
 
+/// What ends with a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The chain: the parent is told.
+    Chain,
+    /// The run only: another one of the same chain goes on.
+    Run,
+    /// As [`End::Run`], and the one that goes on has this run's children.
+    Reset,
+}
+
+impl End {
+    fn continuing(new_execution_run_id: &str) -> Self {
+        if new_execution_run_id.is_empty() { Self::Chain } else { Self::Run }
+    }
+}
+
 /// What every end has in common (spec 01 §6.4).
-fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
+fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, end: End) {
     task::clear(step);
     activity::drop_all(step);
-    child::apply_close_policies(step);
+    if end != End::Reset {
+        child::apply_close_policies(step);
+    }
     let retention = step.cx.namespace.retention;
     let now = step.now();
     let progress = &mut step.run.state.progress;
@@ -291,9 +324,10 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, continues: bool) {
     progress.main.held = false;
     progress.main.delete_at = (now + retention).0;
     query::release_all(step);
-    // Messages of the completion that closed it are still to come.
-    step.closed = Some(Continues(continues));
-    if !continues {
+    // Messages of the completion that closed it are still to come. Updates that wait go to the run that goes on, also
+    // to one that a reset makes.
+    step.closed = Some(Continues(end != End::Chain));
+    if end == End::Chain {
         report_to_parent(step, event);
     }
     step.out.current = Some(step.current_record());

@@ -9,8 +9,8 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
         return at(progress.delete_at);
     }
     let mut next = Earliest(None);
-    next.add(state.derived.start.run_expiration());
-    next.add(state.derived.start.execution_expiration());
+    next.add(state.derived.run_expiration());
+    next.add(state.derived.execution_expiration());
     next.add(at(progress.first_task_at));
     // A speculative task's timeouts are the engine's to remember: they have no row.
     if progress.task.as_ref().is_some_and(|task| !task.speculative) {

@@ -57,12 +57,12 @@ impl Execution {
         let derived = &self.state.derived;
         let (start, main, fields) = (&derived.start, &derived.main, &derived.attributes);
         let event = start.event();
-        let execution_time = start.execution_time();
+        let execution_time = derived.execution_time();
         let close_time = (main.close_time != 0).then_some(Timestamp(main.close_time));
         WorkflowExecutionInfo {
             execution: Some(self.key.to_api()),
             r#type: Some(WorkflowType { name: start.workflow_type().into() }),
-            start_time: Some(start.time().to_api()),
+            start_time: Some(derived.start_time().to_api()),
             close_time: close_time.map(Timestamp::to_api),
             status: self.status() as i32,
             history_length: main.next_event_id - 1,
@@ -77,7 +77,7 @@ impl Execution {
             execution_duration: close_time.map(|close| close.since(execution_time).to_api()),
             root_execution: Some(event.root_workflow_execution.clone().unwrap_or_else(|| self.key.to_api())),
             first_run_id: event.first_execution_run_id.clone(),
-            priority: event.priority.clone(),
+            priority: derived.priority().cloned(),
             ..Default::default()
         }
     }
@@ -96,12 +96,13 @@ impl Execution {
 
     fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
         let derived = &self.state.derived;
-        let start = &derived.start;
         WorkflowExecutionExtendedInfo {
-            execution_expiration_time: start.execution_expiration().map(Timestamp::to_api),
-            run_expiration_time: start.run_expiration().map(Timestamp::to_api),
+            execution_expiration_time: derived.execution_expiration().map(Timestamp::to_api),
+            run_expiration_time: derived.run_expiration().map(Timestamp::to_api),
             cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
-            original_start_time: Some(start.time().to_api()),
+            original_start_time: Some(derived.start.time().to_api()),
+            reset_run_id: self.state.progress.reset.as_ref().map_or_else(String::new, |reset| reset.reset_run_id.clone()),
+            last_reset_time: time(derived.main.reset_time),
             request_id_infos: self.request_id_infos(),
             pause_info: pause::described(&self.state),
             ..Default::default()

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, pause, query, retry, signal, size,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, options, pause, query, retry,
+    signal, size,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate, update, wake,
@@ -68,6 +69,7 @@ impl Execution {
             Input::Wake => wake::wake(&mut step),
             Input::ReleaseFirstTask => task::release_first(&mut step),
             Input::ChildClosed(news) => child::closed(&mut step, *news),
+            Input::UpdateOptions(request) => options::request(&mut step, *request),
             Input::Delivered { outbox_id, delivery } => external::delivered(&mut step, outbox_id, delivery),
         }?;
         Ok(step.finish(reply))

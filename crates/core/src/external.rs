@@ -2,6 +2,8 @@
 //!
 //! A delivery may be told twice, and after the run has closed: what is not pending any more is left alone.
 
+use alloc::string::String;
+
 use crate::{
     Refusal, Reply, child,
     state::{ExternalInfo, ExternalKind},
@@ -14,6 +16,12 @@ use sempre_api::v1::history::{
     RequestCancelExternalWorkflowExecutionFailedEventAttributes, SignalExternalWorkflowExecutionFailedEventAttributes,
     history_event::Attributes,
 };
+
+/// Request id of a signal or cancel request to another workflow: the same when a reset sends it again, so that it has
+/// one effect. `writer` is the run that wrote the Initiated event.
+pub(crate) fn request_id(writer: &str, initiated_event_id: i64) -> String {
+    alloc::format!("{writer}:{initiated_event_id}")
+}
 
 /// The message has been dealt with: removes its row; a start of a child, a signal or a cancel gets its result event.
 pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Delivery) -> Result<Result<Reply, Refusal>, Refusal> {

@@ -12,7 +12,10 @@ use sempre_api::v1::{
 };
 
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
-use crate::{IdSource, Limits, NamespaceId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, transition::Delivery};
+use crate::{
+    IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, options::OptionsRequest,
+    transition::Delivery,
+};
 
 /// What an input is applied with: the time and everything that is not the run's own.
 pub struct Context<'a> {
@@ -68,6 +71,8 @@ pub struct ExternalSource {
     pub initiated_event_id: i64,
     /// Only if that run is this run's parent.
     pub child_only: bool,
+    /// The parent in whose place a reset has put that run.
+    pub reset_parent: Option<RunId>,
 }
 
 /// A request to cancel.
@@ -87,6 +92,8 @@ pub struct CancelRequest {
     pub source: Option<ExternalSource>,
     /// Set when a parent's close policy asks: the run must be a child of this one.
     pub parent: Option<RunKey>,
+    /// The parent in whose place a reset has put `parent`.
+    pub reset_parent: Option<RunId>,
 }
 
 /// A request to terminate.
@@ -104,6 +111,8 @@ pub struct TerminateRequest {
     pub links: Vec<Link>,
     /// Set when a parent's close policy asks: the run must be a child of this one.
     pub parent: Option<RunKey>,
+    /// The parent in whose place a reset has put `parent`.
+    pub reset_parent: Option<RunId>,
 }
 
 /// A signal from a client or from another workflow.
@@ -289,6 +298,8 @@ pub enum Input {
     ReleaseFirstTask,
     /// A child has closed (spec 04 §4.3).
     ChildClosed(Box<ChildClosed>),
+    /// Spec 01 §13.
+    UpdateOptions(Box<OptionsRequest>),
     /// What became of a message in this run's outbox.
     Delivered {
         /// The message.

@@ -141,12 +141,15 @@ pub struct RunRecord {
     /// Workflow id.
     #[prost(string, tag = "2")]
     pub workflow_id: String,
+    /// In a deadline row: there is no run yet, only events that a reset has copied for it; at that time they go.
+    #[prost(bool, tag = "30")]
+    pub staged: bool,
 }
 
 impl RunRecord {
     /// From a key.
     pub fn new(workflow: &WorkflowKey) -> Self {
-        Self { namespace_id: Bytes::copy_from_slice(&workflow.namespace.0.0), workflow_id: workflow.workflow_id.clone() }
+        Self { namespace_id: Bytes::copy_from_slice(&workflow.namespace.0.0), workflow_id: workflow.workflow_id.clone(), staged: false }
     }
 
     /// Back to a key. `None` when damaged.

@@ -44,6 +44,16 @@ pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<
 
 /// Writes (or buffers) the Signaled event and schedules a task for it.
 pub(crate) fn record(step: &mut Step<'_, '_>, request: SignalRequest) {
+    let with_start = request.with_start;
+    record_only(step, request);
+    if with_start && step.run.state.progress.main.first_task_at != 0 {
+        step.run.state.progress.main.first_task_at = 0;
+    }
+    task::schedule_if_needed(step);
+}
+
+/// Writes (or buffers) the Signaled event.
+pub(crate) fn record_only(step: &mut Step<'_, '_>, request: SignalRequest) {
     if !request.request_id.is_empty() && step.run.signal_ids.insert(request.request_id.clone()) {
         let main = &mut step.run.state.progress.main;
         main.signal_rows += 1;
@@ -64,8 +74,4 @@ pub(crate) fn record(step: &mut Step<'_, '_>, request: SignalRequest) {
         })),
         ..Default::default()
     });
-    if request.with_start && step.run.state.progress.main.first_task_at != 0 {
-        step.run.state.progress.main.first_task_at = 0;
-    }
-    task::schedule_if_needed(step);
 }

@@ -106,9 +106,9 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
         ..Default::default()
     });
     // The first task is held back until the signal (if any) is in history before it.
-    let start = &step.run.state.derived.start;
-    if !start.backoff().is_zero() {
-        step.run.state.progress.main.first_task_at = start.execution_time().0;
+    let derived = &step.run.state.derived;
+    if !derived.start.backoff().is_zero() {
+        step.run.state.progress.main.first_task_at = derived.execution_time().0;
     }
     if let Some(signal) = new.signal {
         signal::record(&mut step, SignalRequest { with_start: false, ..*signal });
@@ -150,6 +150,9 @@ pub fn start(
     let mut existing = None;
     if let Some(current) = current {
         let mut open = open;
+        if open.as_deref().zip(child_of.as_deref()).is_some_and(|(run, child)| is_undone_child(run, child)) {
+            request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
+        }
         if request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::TerminateExisting
             && let Some(run) = open.as_deref_mut()
             && let Some(signal) = signal.take()
@@ -210,6 +213,13 @@ pub fn start(
         existing: terminated,
         created: Some(Box::new((execution, transition))),
     })
+}
+
+/// The open run is a child whose start a reset of the parent has undone.
+fn is_undone_child(open: &Execution, child: &StartChild) -> bool {
+    let Some(run) = child.replaces_child_of else { return false };
+    let parent = open.state.derived.start.event().parent_workflow_execution.as_ref();
+    parent.is_some_and(|parent| *parent == RunKey { workflow: child.parent.workflow.clone(), run }.to_api())
 }
 
 fn new_run(

@@ -13,7 +13,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Timestamp, Transition, attach, deadline, event_type, size,
+    Context, Execution, Refusal, Reply, Timestamp, Transition, attach, deadline, event_type, options, size,
     state::{buffer::is_closing, rows::Kind},
     task,
     transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
@@ -164,7 +164,11 @@ impl<'r, 'c> Step<'r, 'c> {
         let events = buffer.take();
         let (closings, others): (Vec<_>, Vec<_>) = events.into_iter().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
         for event in others {
-            self.write(event);
+            if matches!(event.attributes, Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(_))) {
+                options::write(self, event);
+            } else {
+                self.write(event);
+            }
         }
         for mut event in closings {
             self.patch_started_id(&mut event);
@@ -255,7 +259,7 @@ impl<'r, 'c> Step<'r, 'c> {
 
     /// The workflow's priority in offers: 1 to 5.
     pub(crate) fn workflow_priority(&self) -> u8 {
-        offer_priority(self.run.state.derived.start.event().priority.as_ref(), None)
+        offer_priority(self.run.state.derived.priority(), None)
     }
 
     /// The pointer record of this run as it stands.
@@ -266,7 +270,7 @@ impl<'r, 'c> Step<'r, 'c> {
             status: self.run.status() as i32,
             start_request_id: progress.main.start_request_id.clone(),
             first_run_id: derived.start.event().first_execution_run_id.clone(),
-            start_time: derived.start.start_time,
+            start_time: derived.start_time().0,
             attached_request_ids: attach::request_ids(&self.run.state),
         }
     }

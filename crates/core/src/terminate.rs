@@ -6,7 +6,7 @@ use crate::{Refusal, Reply, cancel, close, input::TerminateRequest, step::Step, 
 pub(crate) fn terminate(step: &mut Step<'_, '_>, request: TerminateRequest) -> Result<Result<Reply, Refusal>, Refusal> {
     cancel::check_chain(step, &request.first_run_id)?;
     if let Some(parent) = &request.parent {
-        cancel::check_parent(step, parent)?;
+        cancel::check_parent(step, parent, request.reset_parent)?;
     }
     step.require_open()?;
     task::force_close(step);

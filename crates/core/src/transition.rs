@@ -10,6 +10,7 @@ use sempre_api::v1::{
     history::HistoryEvent,
     query::WorkflowQuery,
     update::Outcome,
+    workflow::WorkflowExecutionOptions,
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
         SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
@@ -242,6 +243,8 @@ pub enum OutboxMessage {
         workflow_id: String,
         /// First run of the child's chain.
         first_run_id: String,
+        /// The run the child knows as its parent, if a reset has put the sender in its place.
+        parent: Option<RunId>,
     },
     /// Cancel a child by close policy. Answer: as for terminate.
     CancelChild {
@@ -249,6 +252,8 @@ pub enum OutboxMessage {
         workflow_id: String,
         /// First run of the child's chain.
         first_run_id: String,
+        /// As for [`OutboxMessage::TerminateChild`].
+        parent: Option<RunId>,
     },
 }
 
@@ -265,6 +270,9 @@ pub struct StartChild {
     pub parent_namespace: String,
     /// Top of the parent's tree.
     pub root: sempre_api::v1::common::WorkflowExecution,
+    /// An open run of the child's id gives way if this run of the parent's workflow is its parent: a reset has undone
+    /// its start (spec 01 §12.3).
+    pub replaces_child_of: Option<RunId>,
 }
 
 /// A signal to another run.
@@ -278,6 +286,8 @@ pub struct ExternalSignal {
     pub run_id: String,
     /// Only children of the sender.
     pub child_only: bool,
+    /// The run that a child started before a reset knows as its parent, in the sender's place.
+    pub parent: Option<RunId>,
     /// Idempotency key made by the sender's side.
     pub request_id: String,
     /// Signal name.
@@ -299,6 +309,8 @@ pub struct ExternalCancel {
     pub run_id: String,
     /// Only children of the sender.
     pub child_only: bool,
+    /// As for [`ExternalSignal::parent`].
+    pub parent: Option<RunId>,
     /// Idempotency key.
     pub request_id: String,
     /// Why.
@@ -400,6 +412,8 @@ pub enum UpdateNews {
 pub enum Reply {
     /// Nothing to say.
     Done,
+    /// The run has been reset: this run has taken its place, tell that one.
+    ResetTo(RunId),
     /// A start or signal-with-start.
     Started {
         /// The answer; the eager task (if any) still lacks its history.
@@ -436,6 +450,8 @@ pub enum Reply {
     },
     /// The options that now hold for the activity (the last one of several).
     ActivityOptions(Box<sempre_api::v1::activity::ActivityOptions>),
+    /// Options were updated: as they are now.
+    Options(Box<WorkflowExecutionOptions>),
     /// A failed activity was recorded; problems with what was sent.
     ActivityFailed {
         /// `RespondActivityTaskFailedResponse.failures`.

@@ -17,8 +17,8 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
         step.out.delete_run = delete_at != 0 && delete_at <= now.0;
         return Ok(Ok(Reply::Done));
     }
-    if step.run.state.derived.start.run_expiration().is_some_and(|end| end <= now)
-        || step.run.state.derived.start.execution_expiration().is_some_and(|end| end <= now)
+    if step.run.state.derived.run_expiration().is_some_and(|end| end <= now)
+        || step.run.state.derived.execution_expiration().is_some_and(|end| end <= now)
     {
         close::run_timed_out(step);
         return Ok(Ok(Reply::Done));

@@ -11,7 +11,7 @@ use std::{
 use futures::FutureExt;
 use sempre_core::{IdSource, SlotId, Timestamp, ids::SLOT_COUNT};
 use sempre_store::{Store, StoreError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::{
     Clock, Settings, Spawner, Stats,
@@ -33,6 +33,8 @@ const NAMESPACE_STREAM: u64 = 2;
 const PROCESS_STREAM: u64 = 3;
 const QUERY_STREAM: u64 = 4;
 const META_STREAM: u64 = 5;
+/// Resets that may be under way; more wait.
+const RESETS_AT_ONCE: usize = 8;
 
 /// A running engine. Clones are the same engine; it stops when [`Engine::shutdown`] is called or the last clone is dropped.
 #[derive(Clone)]
@@ -89,6 +91,7 @@ impl Engine {
             matching: Matching::new(clock.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
+            resets: Semaphore::new(RESETS_AT_ONCE),
             inboxes,
             stopping: AtomicBool::new(false),
             fatal: watch::Sender::new(None),

@@ -7,7 +7,7 @@ use std::sync::{
 
 use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey};
 use sempre_store::Store;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     Clock, Settings, Spawner, Stats,
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,
+    /// Resets under way: each holds a part of a history in memory.
+    pub(crate) resets: Semaphore,
     pub(crate) inboxes: Vec<mpsc::Sender<Message>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) fatal: watch::Sender<Option<String>>,
@@ -97,7 +99,7 @@ impl Shared {
         let answer = self.ask(workflow, run, ask).await?;
         match answer.body {
             Body::Reply(reply, page) => Ok((answer.run, reply, page)),
-            Body::View(_) | Body::Description(_) => Err(internal("a reply")),
+            _ => Err(internal("a reply")),
         }
     }
 

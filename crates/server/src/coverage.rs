@@ -32,6 +32,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "RequestCancelWorkflowExecution",
             "ResetActivity",
             "ResetStickyTaskQueue",
+            "ResetWorkflowExecution",
             "RespondActivityTaskCanceled",
             "RespondActivityTaskCanceledById",
             "RespondActivityTaskCompleted",
@@ -51,6 +52,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "UpdateActivityOptions",
             "UpdateNamespace",
             "UpdateWorkflowExecution",
+            "UpdateWorkflowExecutionOptions",
         ],
     ),
     (

@@ -13,12 +13,13 @@ use sempre_api::v1::{
         PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest,
         QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest,
         RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest,
-        RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest,
-        RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest,
-        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
-        SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
-        TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityOptionsRequest,
-        UpdateNamespaceRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionRequest,
+        ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
+        RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest,
+        RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
+        RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest,
+        StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest,
+        UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionOptionsRequest,
+        UpdateWorkflowExecutionRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};
@@ -175,6 +176,7 @@ in_namespace![
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
     ResetStickyTaskQueueRequest,
+    ResetWorkflowExecutionRequest,
     RespondActivityTaskCanceledByIdRequest,
     RespondActivityTaskCompletedByIdRequest,
     RespondActivityTaskFailedByIdRequest,
@@ -190,6 +192,7 @@ in_namespace![
     UpdateActivityOptionsRequest,
     UpdateNamespaceRequest,
     UpdateTaskQueueConfigRequest,
+    UpdateWorkflowExecutionOptionsRequest,
 ];
 
 in_namespace_of_token![

@@ -33,6 +33,12 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, scheduled_event_id: i64, eager: 
     }
 }
 
+/// An activity among the events that a reset gave the run: as [`schedule`], and its timeouts count from `now`.
+pub(crate) fn take_over(step: &mut Step<'_, '_>, scheduled_event_id: i64, now: Timestamp) {
+    schedule(step, scheduled_event_id, false);
+    change(step, scheduled_event_id, |p| p.taken_over = now.0);
+}
+
 /// Offers the current attempt to its queue.
 pub(super) fn offer(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
     let Some((queue, priority)) = place(step, scheduled_event_id) else { return };
@@ -98,6 +104,19 @@ fn waiting(step: &Step<'_, '_>) -> Vec<i64> {
     ids.filter(|id| pending(state, *id).is_some_and(|(_, progress)| !progress.is_started())).collect()
 }
 
+/// Takes the offers of all activities back. Returns which had one.
+pub(crate) fn withdraw_all(step: &mut Step<'_, '_>) -> Vec<i64> {
+    let offered = step.run.state.progress.activities.iter().filter(|(_, p)| p.offered_at != 0);
+    let ids: Vec<i64> = offered.map(|(id, _)| *id).collect();
+    ids.iter().for_each(|id| withdraw(step, *id));
+    ids
+}
+
+/// Offers the attempts of these activities again.
+pub(crate) fn offer_again(step: &mut Step<'_, '_>, ids: Vec<i64>) {
+    ids.into_iter().for_each(|id| offer(step, id));
+}
+
 /// Queue and priority of the activity's offers.
 fn place(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<(QueueName, u8)> {
     let derived = &step.run.state.derived;
@@ -105,7 +124,7 @@ fn place(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<(QueueName, u8)
     let options = Options::of(derived.activities.get(&scheduled_event_id)?, progress);
     let own = Some(options.task_queue()).filter(|name| !name.is_empty());
     let queue = step.queue(own.unwrap_or_else(|| derived.start.task_queue()), QueueKind::Activity, false);
-    let priority = offer_priority(derived.start.event().priority.as_ref(), options.priority());
+    let priority = offer_priority(derived.priority(), options.priority());
     Some((queue, priority))
 }
 
@@ -179,7 +198,7 @@ fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivity
         header: scheduled.header.clone(),
         input: scheduled.input.clone(),
         heartbeat_details: progress.heartbeat_details.clone(),
-        scheduled_time: Some(Timestamp(info.scheduled_time).to_api()),
+        scheduled_time: Some(progress.first_scheduled(info).to_api()),
         current_attempt_scheduled_time: Some(progress.due().to_api()),
         started_time: Some(Timestamp(progress.started_time).to_api()),
         attempt: progress.attempt,
@@ -187,7 +206,7 @@ fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivity
         start_to_close_timeout: options.duration(TimeoutType::StartToClose),
         heartbeat_timeout: options.duration(TimeoutType::Heartbeat),
         retry_policy: options.retry_policy().cloned(),
-        priority: merged_priority(start.event().priority.as_ref(), options.priority()),
+        priority: merged_priority(step.run.state.derived.priority(), options.priority()),
         ..Default::default()
     }))
 }

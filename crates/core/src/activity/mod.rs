@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub(crate) use close::{cancel_if_not_started, drop_all};
-pub(crate) use dispatch::{hold_all, release_all, schedule, start, start_eager};
+pub(crate) use dispatch::{hold_all, offer_again, release_all, schedule, start, start_eager, take_over, withdraw_all};
 pub(crate) use operate::paused_types;
 pub use operate::{ResetActivity, UnpauseActivity};
 pub use options::OptionsUpdate;

@@ -36,11 +36,13 @@ const NO_MASK: &str = "UpdateMask is not provided";
 pub(crate) struct Options<'a> {
     info: &'a ActivityInfo,
     changed: Option<&'a ActivityOptions>,
+    /// When the schedule-to-close time began.
+    begin: Timestamp,
 }
 
 impl<'a> Options<'a> {
     pub(crate) fn of(info: &'a ActivityInfo, progress: &'a ActivityProgress) -> Self {
-        Self { info, changed: progress.options.as_deref() }
+        Self { info, changed: progress.options.as_deref(), begin: progress.first_scheduled(info) }
     }
 
     /// Its queue; empty means the workflow's.
@@ -75,7 +77,7 @@ impl<'a> Options<'a> {
 
     /// No attempt may begin after it.
     pub(crate) fn expiration(self) -> Option<Timestamp> {
-        self.timeout(TimeoutType::ScheduleToClose).map(|timeout| Timestamp(self.info.scheduled_time) + timeout)
+        self.timeout(TimeoutType::ScheduleToClose).map(|timeout| self.begin + timeout)
     }
 
     pub(crate) fn retry_policy(self) -> Option<&'a RetryPolicy> {

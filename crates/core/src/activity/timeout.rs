@@ -38,7 +38,7 @@ fn deadlines(info: &ActivityInfo, progress: &ActivityProgress, held: bool) -> [O
         (progress.waits_for_retry() && !held).then(|| (progress.due(), Due::Dispatch)),
         after(progress.started_time, Due::StartToClose, TimeoutType::StartToClose).filter(|_| started),
         after(progress.scheduled_time, Due::ScheduleToStart, TimeoutType::ScheduleToStart).filter(|_| !started),
-        after(info.scheduled_time, Due::ScheduleToClose, TimeoutType::ScheduleToClose),
+        after(progress.first_scheduled(info).0, Due::ScheduleToClose, TimeoutType::ScheduleToClose),
         after(beat, Due::Heartbeat, TimeoutType::Heartbeat).filter(|_| started),
     ]
 }

@@ -1,6 +1,10 @@
 //! RequestCancelExternalWorkflowExecution (spec 04 §3).
 
-use alloc::{boxed::Box, format, string::String};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+};
 
 use sempre_api::v1::{
     command::RequestCancelExternalWorkflowExecutionCommandAttributes,
@@ -14,6 +18,7 @@ use sempre_api::v1::{
 
 use super::{CommandFailure, Completion, Notes, target, within_limit, write};
 use crate::{
+    child, external,
     state::ExternalKind,
     step::Step,
     transition::{ExternalCancel, OutboxMessage},
@@ -61,12 +66,15 @@ pub(super) fn apply(
         completion.force_task = true;
         return Ok(());
     }
-    let request_id = step.cx.ids.uuid();
+    let request_id = external::request_id(&step.run.key.run.to_string(), id);
+    let target = &a.workflow_id;
+    let parent = a.child_workflow_only.then(|| child::known_parent_of(step, target)).flatten();
     step.message(OutboxMessage::Cancel(Box::new(ExternalCancel {
         initiated_event_id: id,
         workflow_id: a.workflow_id,
         run_id: a.run_id,
         child_only: a.child_workflow_only,
+        parent,
         request_id,
         reason: a.reason,
     })));

@@ -36,6 +36,7 @@ use sempre_api::v1::{
 
 pub(crate) use failure::CommandFailure;
 pub(crate) use sequence::check_sequence;
+pub(crate) use start_child::again as start_child_again;
 
 use crate::{step::Step, update::Messages, validate};
 

@@ -1,6 +1,6 @@
 //! SignalExternalWorkflowExecution (spec 04 §3).
 
-use alloc::{boxed::Box, format};
+use alloc::{boxed::Box, format, string::ToString};
 
 use prost::Message;
 use sempre_api::v1::{
@@ -14,6 +14,7 @@ use sempre_api::v1::{
 
 use super::{CommandFailure, Completion, Notes, target, within_limit, write};
 use crate::{
+    child, external,
     state::ExternalKind,
     step::Step,
     transition::{ExternalSignal, OutboxMessage},
@@ -62,12 +63,15 @@ pub(super) fn apply(
         completion.force_task = true;
         return Ok(());
     }
-    let request_id = step.cx.ids.uuid();
+    let request_id = external::request_id(&step.run.key.run.to_string(), id);
+    let target = &execution.workflow_id;
+    let parent = a.child_workflow_only.then(|| child::known_parent_of(step, target)).flatten();
     step.message(OutboxMessage::Signal(Box::new(ExternalSignal {
         initiated_event_id: id,
         workflow_id: execution.workflow_id,
         run_id: execution.run_id,
         child_only: a.child_workflow_only,
+        parent,
         request_id,
         name: a.signal_name,
         input: a.input,

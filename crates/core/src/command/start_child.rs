@@ -1,6 +1,10 @@
 //! StartChildWorkflowExecution (spec 04 §4).
 
-use alloc::{boxed::Box, format, string::String};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+};
 
 use prost::Message;
 use sempre_api::v1::{
@@ -12,6 +16,7 @@ use sempre_api::v1::{
 
 use super::{CommandFailure, Completion, Notes, target, within_limit, write};
 use crate::{
+    child,
     state::derived::is_nil,
     step::Step,
     transition::{OutboxMessage, StartChild},
@@ -37,18 +42,48 @@ pub(super) fn apply(
     completion.children_started.push(a.workflow_id.clone());
     let event = initiated(step, completion, a);
     let id = write(step, Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(Box::new(event)), notes);
-    request.request_id = format!("{}:{id}:0", step.run.key.run);
+    request.request_id = child::request_id(&step.run.key.run.to_string(), id);
+    let replaces_child_of = child::undone_by_reset(step, id);
 
+    let start = StartChild { replaces_child_of, ..message(step, id, request) };
+    step.message(OutboxMessage::StartChild(Box::new(start)));
+    Ok(())
+}
+
+fn message(step: &Step<'_, '_>, initiated_event_id: i64, request: StartWorkflowExecutionRequest) -> StartChild {
     let parent = step.run.key.clone();
     let root = step.run.state.derived.start.event().root_workflow_execution.clone();
-    step.message(OutboxMessage::StartChild(Box::new(StartChild {
-        initiated_event_id: id,
+    StartChild {
+        initiated_event_id,
         request,
         root: root.unwrap_or_else(|| parent.to_api()),
         parent,
         parent_namespace: step.cx.namespace.name.clone(),
-    })));
-    Ok(())
+        replaces_child_of: None,
+    }
+}
+
+/// The start of a child from its Initiated event, for a run that a reset made. The request id is the caller's.
+pub(crate) fn again(step: &Step<'_, '_>, initiated_event_id: i64, a: StartChildWorkflowExecutionInitiatedEventAttributes) -> StartChild {
+    let command = StartChildWorkflowExecutionCommandAttributes {
+        workflow_id: a.workflow_id,
+        workflow_type: a.workflow_type,
+        task_queue: a.task_queue,
+        input: a.input,
+        workflow_execution_timeout: a.workflow_execution_timeout,
+        workflow_run_timeout: a.workflow_run_timeout,
+        workflow_task_timeout: a.workflow_task_timeout,
+        parent_close_policy: a.parent_close_policy,
+        workflow_id_reuse_policy: a.workflow_id_reuse_policy,
+        retry_policy: a.retry_policy,
+        cron_schedule: a.cron_schedule,
+        header: a.header,
+        memo: a.memo,
+        search_attributes: a.search_attributes,
+        priority: a.priority,
+        ..Default::default()
+    };
+    message(step, initiated_event_id, request(step, &command))
 }
 
 #[expect(deprecated, reason = "the namespace is refused unless it is the run's own")]
@@ -152,7 +187,6 @@ fn initiated(
 /// The start as a client would make it. Its request id follows when the event has its id.
 #[expect(deprecated, reason = "TERMINATE_IF_RUNNING is what old clients send")]
 fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes) -> StartWorkflowExecutionRequest {
-    let parent = step.run.state.derived.start.event();
     let (reuse, conflict) = match a.workflow_id_reuse_policy() {
         WorkflowIdReusePolicy::TerminateIfRunning => (WorkflowIdReusePolicy::AllowDuplicate, WorkflowIdConflictPolicy::TerminateExisting),
         reuse => (reuse, WorkflowIdConflictPolicy::Fail),
@@ -173,7 +207,7 @@ fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes
         memo: a.memo.clone(),
         search_attributes: a.search_attributes.clone(),
         header: a.header.clone(),
-        priority: validate::merge_priority(parent.priority.as_ref(), a.priority.as_ref()),
+        priority: validate::merge_priority(step.run.state.derived.priority(), a.priority.as_ref()),
         ..Default::default()
     };
     // In an upsert these remove a field; in a start they mean nothing.

@@ -65,6 +65,8 @@ pub struct StartChildRecord {
     pub parent_namespace: String,
     #[prost(message, optional, tag = "6")]
     pub root: Option<WorkflowExecution>,
+    #[prost(bytes = "bytes", tag = "30")]
+    pub replaces_child_of: Bytes,
 }
 
 /// See [`ExternalSignal`].
@@ -87,6 +89,8 @@ pub struct SignalRecord {
     pub input: Option<Payloads>,
     #[prost(message, optional, tag = "8")]
     pub header: Option<Header>,
+    #[prost(bytes = "bytes", tag = "30")]
+    pub parent: Bytes,
 }
 
 /// See [`ExternalCancel`].
@@ -105,6 +109,8 @@ pub struct CancelRecord {
     pub request_id: String,
     #[prost(string, tag = "6")]
     pub reason: String,
+    #[prost(bytes = "bytes", tag = "30")]
+    pub parent: Bytes,
 }
 
 /// A child by workflow id and run id (of the run, or of the first of its chain).
@@ -115,6 +121,8 @@ pub struct ChildRecord {
     pub workflow_id: String,
     #[prost(string, tag = "2")]
     pub run_id: String,
+    #[prost(bytes = "bytes", tag = "30")]
+    pub parent: Bytes,
 }
 
 /// See [`ChildClosed`].
@@ -141,6 +149,19 @@ fn run_bytes(run: RunId) -> Bytes {
     Bytes::copy_from_slice(&run.0.0)
 }
 
+/// Empty for `None`.
+fn run_bytes_option(run: Option<RunId>) -> Bytes {
+    run.map_or_else(Bytes::new, run_bytes)
+}
+
+/// `Err`: damaged.
+fn run_option(bytes: &Bytes) -> Result<Option<RunId>, ()> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    bytes.as_ref().try_into().map(|run| Some(RunId(Uuid(run)))).map_err(drop)
+}
+
 fn run_key(workflow: Option<RunRecord>, run: &Bytes) -> Option<RunKey> {
     Some(RunKey { workflow: workflow?.workflow()?, run: RunId(Uuid(run.as_ref().try_into().ok()?)) })
 }
@@ -150,7 +171,7 @@ impl OutboxRecord {
     pub fn new(sender: &RunKey, entry: &OutboxEntry) -> Self {
         let message = match entry.message.clone() {
             OutboxMessage::StartChild(m) => {
-                let StartChild { initiated_event_id, request, parent, parent_namespace, root } = *m;
+                let StartChild { initiated_event_id, request, parent, parent_namespace, root, replaces_child_of } = *m;
                 MessageRecord::StartChild(Box::new(StartChildRecord {
                     initiated_event_id,
                     request: Some(request),
@@ -158,17 +179,32 @@ impl OutboxRecord {
                     parent_run: run_bytes(parent.run),
                     parent_namespace,
                     root: Some(root),
+                    replaces_child_of: run_bytes_option(replaces_child_of),
                 }))
             }
             OutboxMessage::Signal(m) => {
-                let ExternalSignal { initiated_event_id, workflow_id, run_id, child_only, request_id, name, input, header } = *m;
-                MessageRecord::Signal(SignalRecord { initiated_event_id, workflow_id, run_id, child_only, request_id, name, input, header })
+                let ExternalSignal { initiated_event_id, workflow_id, run_id, child_only, parent, request_id, name, input, header } = *m;
+                let parent = run_bytes_option(parent);
+                MessageRecord::Signal(SignalRecord {
+                    initiated_event_id,
+                    workflow_id,
+                    run_id,
+                    child_only,
+                    request_id,
+                    name,
+                    input,
+                    header,
+                    parent,
+                })
             }
             OutboxMessage::Cancel(m) => {
-                let ExternalCancel { initiated_event_id, workflow_id, run_id, child_only, request_id, reason } = *m;
-                MessageRecord::Cancel(CancelRecord { initiated_event_id, workflow_id, run_id, child_only, request_id, reason })
+                let ExternalCancel { initiated_event_id, workflow_id, run_id, child_only, parent, request_id, reason } = *m;
+                let parent = run_bytes_option(parent);
+                MessageRecord::Cancel(CancelRecord { initiated_event_id, workflow_id, run_id, child_only, request_id, reason, parent })
             }
-            OutboxMessage::ReleaseChild { workflow_id, run_id } => MessageRecord::ReleaseChild(ChildRecord { workflow_id, run_id }),
+            OutboxMessage::ReleaseChild { workflow_id, run_id } => {
+                MessageRecord::ReleaseChild(ChildRecord { workflow_id, run_id, parent: Bytes::new() })
+            }
             OutboxMessage::ChildClosed { parent, news } => MessageRecord::ChildClosed(Box::new(ChildClosedRecord {
                 parent: Some(RunRecord::new(&parent.workflow)),
                 parent_run: run_bytes(parent.run),
@@ -178,11 +214,11 @@ impl OutboxRecord {
                 workflow_type: news.workflow_type,
                 close_event: Some(*news.close_event),
             })),
-            OutboxMessage::TerminateChild { workflow_id, first_run_id } => {
-                MessageRecord::TerminateChild(ChildRecord { workflow_id, run_id: first_run_id })
+            OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
+                MessageRecord::TerminateChild(ChildRecord { workflow_id, run_id: first_run_id, parent: run_bytes_option(parent) })
             }
-            OutboxMessage::CancelChild { workflow_id, first_run_id } => {
-                MessageRecord::CancelChild(ChildRecord { workflow_id, run_id: first_run_id })
+            OutboxMessage::CancelChild { workflow_id, first_run_id, parent } => {
+                MessageRecord::CancelChild(ChildRecord { workflow_id, run_id: first_run_id, parent: run_bytes_option(parent) })
             }
         };
         Self { sender: Some(RunRecord::new(&sender.workflow)), message: Some(message) }
@@ -197,12 +233,14 @@ impl OutboxRecord {
                 parent: run_key(m.parent, &m.parent_run)?,
                 parent_namespace: m.parent_namespace,
                 root: m.root?,
+                replaces_child_of: run_option(&m.replaces_child_of).ok()?,
             })),
             MessageRecord::Signal(m) => OutboxMessage::Signal(Box::new(ExternalSignal {
                 initiated_event_id: m.initiated_event_id,
                 workflow_id: m.workflow_id,
                 run_id: m.run_id,
                 child_only: m.child_only,
+                parent: run_option(&m.parent).ok()?,
                 request_id: m.request_id,
                 name: m.name,
                 input: m.input,
@@ -213,6 +251,7 @@ impl OutboxRecord {
                 workflow_id: m.workflow_id,
                 run_id: m.run_id,
                 child_only: m.child_only,
+                parent: run_option(&m.parent).ok()?,
                 request_id: m.request_id,
                 reason: m.reason,
             })),
@@ -227,8 +266,12 @@ impl OutboxRecord {
                     close_event: Box::new(m.close_event?),
                 }),
             },
-            MessageRecord::TerminateChild(m) => OutboxMessage::TerminateChild { workflow_id: m.workflow_id, first_run_id: m.run_id },
-            MessageRecord::CancelChild(m) => OutboxMessage::CancelChild { workflow_id: m.workflow_id, first_run_id: m.run_id },
+            MessageRecord::TerminateChild(m) => {
+                OutboxMessage::TerminateChild { parent: run_option(&m.parent).ok()?, workflow_id: m.workflow_id, first_run_id: m.run_id }
+            }
+            MessageRecord::CancelChild(m) => {
+                OutboxMessage::CancelChild { parent: run_option(&m.parent).ok()?, workflow_id: m.workflow_id, first_run_id: m.run_id }
+            }
         })
     }
 }

@@ -5,8 +5,8 @@ use alloc::{collections::BTreeMap, string::String, sync::Arc};
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
-    common::{Payload, WorkflowExecution},
-    enums::{ContinueAsNewInitiator, WorkflowExecutionStatus},
+    common::{Payload, Priority, WorkflowExecution},
+    enums::{ContinueAsNewInitiator, WorkflowExecutionStatus, WorkflowTaskFailedCause},
     history::{
         ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes,
         WorkflowExecutionStartedEventAttributes, history_event::Attributes,
@@ -101,6 +101,12 @@ pub struct Main {
     /// A workflow task was ever scheduled.
     #[prost(bool, tag = "12")]
     pub had_task: bool,
+    /// When the run was made by a reset, ns; 0 = it was not. Its timeouts count from here, not from event 1.
+    #[prost(int64, tag = "31")]
+    pub reset_time: i64,
+    /// The priority that replaced that of event 1 (options update); see [`Derived::priority`].
+    #[prost(message, optional, boxed, tag = "32")]
+    pub priority: Option<alloc::boxed::Box<Priority>>,
     /// The pause in history that is not over (spec 01 §15). Stays when the run closes.
     #[prost(message, optional, boxed, tag = "40")]
     pub pause: Option<alloc::boxed::Box<PauseInfo>>,
@@ -273,7 +279,7 @@ impl StartInfo {
         self.attributes.as_deref().expect("a run is made from its Started event")
     }
 
-    /// Start time.
+    /// Time of event 1. See [`Derived::start_time`] for when the run began.
     pub fn time(&self) -> Timestamp {
         Timestamp(self.start_time)
     }
@@ -281,26 +287,6 @@ impl StartInfo {
     /// First-task back-off.
     pub fn backoff(&self) -> Span {
         Span::from_api(self.event().first_workflow_task_backoff.as_ref()).unwrap_or_default()
-    }
-
-    /// When the first task is (or was) due.
-    pub fn execution_time(&self) -> Timestamp {
-        self.time() + self.backoff()
-    }
-
-    /// End of the chain's time, if bounded.
-    pub fn execution_expiration(&self) -> Option<Timestamp> {
-        self.event().workflow_execution_expiration_time.as_ref().map(Timestamp::from_api).filter(|t| t.0 > 0)
-    }
-
-    /// End of the run's time, if bounded (spec 01 §3.2).
-    pub fn run_expiration(&self) -> Option<Timestamp> {
-        let run = Span::from_api(self.event().workflow_run_timeout.as_ref()).ok().and_then(Span::some);
-        let own = run.map(|run| self.execution_time() + run);
-        match (own, self.execution_expiration()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
     }
 
     /// Workflow type name.
@@ -332,6 +318,40 @@ impl Derived {
     /// Has no close event yet.
     pub fn is_open(&self) -> bool {
         self.main.close_time == 0
+    }
+
+    /// When the run began: with its first event, or when a reset made it out of another run's events.
+    pub fn start_time(&self) -> Timestamp {
+        if self.main.reset_time != 0 { Timestamp(self.main.reset_time) } else { self.start.time() }
+    }
+
+    /// When the first task is (or was) due.
+    pub fn execution_time(&self) -> Timestamp {
+        self.start_time() + self.start.backoff()
+    }
+
+    /// End of the chain's time, if bounded. A reset gives the full time again (spec 01 §12.2 step 1).
+    pub fn execution_expiration(&self) -> Option<Timestamp> {
+        if self.main.reset_time != 0 {
+            let timeout = Span::from_api(self.start.event().workflow_execution_timeout.as_ref()).ok().and_then(Span::some);
+            return timeout.map(|timeout| self.start_time() + timeout);
+        }
+        self.start.event().workflow_execution_expiration_time.as_ref().map(Timestamp::from_api).filter(|t| t.0 > 0)
+    }
+
+    /// End of the run's time, if bounded (spec 01 §3.2).
+    pub fn run_expiration(&self) -> Option<Timestamp> {
+        let run = Span::from_api(self.start.event().workflow_run_timeout.as_ref()).ok().and_then(Span::some);
+        let begin = if self.main.reset_time != 0 { self.start_time() } else { self.execution_time() };
+        match (run.map(|run| begin + run), self.execution_expiration()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// The run's priority as it stands: of event 1, or of the last options update that changed it.
+    pub fn priority(&self) -> Option<&Priority> {
+        self.main.priority.as_deref().or(self.start.event().priority.as_ref())
     }
 
     /// Applies the next event. `bytes` is its encoded size as stored. Marks what has to be written.
@@ -366,7 +386,11 @@ impl Derived {
                 self.main.completed_tasks += 1;
                 self.task_gone();
             }
-            Attributes::WorkflowTaskTimedOutEventAttributes(_) | Attributes::WorkflowTaskFailedEventAttributes(_) => {
+            Attributes::WorkflowTaskTimedOutEventAttributes(_) => self.task_gone(),
+            Attributes::WorkflowTaskFailedEventAttributes(a) => {
+                if a.cause() == WorkflowTaskFailedCause::ResetWorkflow {
+                    self.main.reset_time = event_time(event).0;
+                }
                 self.task_gone();
             }
             Attributes::ActivityTaskScheduledEventAttributes(a) => {
@@ -525,6 +549,9 @@ impl Derived {
     }
 
     fn options_updated(&mut self, event: &HistoryEvent, a: &WorkflowExecutionOptionsUpdatedEventAttributes, dirty: &mut Dirty) {
+        if let Some(priority) = &a.priority {
+            self.main.priority = Some(alloc::boxed::Box::new(priority.clone()));
+        }
         if !a.attached_request_id.is_empty() {
             let attached = AttachedId { request_id: a.attached_request_id.clone(), event_type: event.event_type };
             self.request_ids.insert(event.event_id, Arc::new(attached));

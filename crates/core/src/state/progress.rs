@@ -10,7 +10,7 @@ use sempre_api::v1::{
     failure::Failure,
 };
 
-use super::Buffer;
+use super::{Buffer, ResetInfo};
 use crate::{Span, Timestamp};
 
 /// What history does not determine.
@@ -22,6 +22,8 @@ pub struct Progress {
     pub activities: BTreeMap<i64, Arc<ActivityProgress>>,
     /// Events that wait for the started workflow task to end.
     pub buffer: Buffer,
+    /// What resets have to do with the run; `None` for most runs.
+    pub reset: Option<Box<ResetInfo>>,
 }
 
 /// The small part.
@@ -252,6 +254,9 @@ pub struct ActivityProgress {
     /// Request id of the last unpause, reset or update of options.
     #[prost(string, tag = "45")]
     pub operation_request_id: String,
+    /// When the activity was taken over by a reset, ns; 0 = scheduled by this run. Its timeouts count from here.
+    #[prost(int64, tag = "30")]
+    pub taken_over: i64,
 }
 
 /// Who paused an activity, and why.
@@ -285,6 +290,11 @@ impl ActivityProgress {
     /// Attempt number in the token of whoever has it.
     pub fn token_attempt(&self) -> i32 {
         if self.token_attempt != 0 { self.token_attempt } else { self.attempt }
+    }
+
+    /// When the first attempt was scheduled, as far as timeouts go: a reset gives the full time again.
+    pub fn first_scheduled(&self, info: &super::ActivityInfo) -> Timestamp {
+        Timestamp(if self.taken_over != 0 { self.taken_over } else { info.scheduled_time })
     }
 
     /// When the current attempt is (was) due.

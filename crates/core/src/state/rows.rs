@@ -14,8 +14,10 @@
 //! | 10 Attributes | 0 | [`Fields`] |
 //! | 11 Update | its first event | [`UpdateInfo`] |
 //! | 14 RequestId | event id | [`AttachedId`] |
+//! | 15 Reset | 0 | [`ResetInfo`], of runs that a reset made or was made from |
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     string::String,
     sync::Arc,
@@ -28,8 +30,8 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, StartInfo, State, TimerInfo,
-    derived::Fields, progress::ProgressMain, updates::UpdateInfo,
+    ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, StartInfo, State,
+    TimerInfo, derived::Fields, progress::ProgressMain, updates::UpdateInfo,
 };
 
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
@@ -49,6 +51,7 @@ pub enum Kind {
     Attributes = 10,
     Update = 11,
     RequestId = 14,
+    Reset = 15,
 }
 
 /// Rows that have to be written.
@@ -128,6 +131,7 @@ impl State {
                 Kind::External => d.externals.get(&number).and_then(|e| encoded(e.as_ref())),
                 Kind::RequestId => d.request_ids.get(&number).and_then(|r| encoded(r.as_ref())),
                 Kind::Update => d.updates.row(number).and_then(encoded),
+                Kind::Reset => p.reset.as_deref().and_then(encoded),
                 Kind::Buffered | Kind::SignalId | Kind::Main => continue,
             };
             out.push(RowChange { kind: kind as u8, number: number as u64, value });
@@ -166,6 +170,7 @@ impl State {
             + d.timers.values().map(Message::encoded_len).sum::<usize>()
             + d.children.values().map(|row| row.encoded_len()).sum::<usize>()
             + d.externals.values().map(|row| row.encoded_len()).sum::<usize>()
+            + p.reset.as_deref().map_or(0, Message::encoded_len)
     }
 
     /// Puts a state together from its rows. Returns it and the signal request ids.
@@ -218,6 +223,7 @@ impl State {
                 14 => {
                     derived.request_ids.insert(id, Arc::new(AttachedId::decode(value).map_err(damaged)?));
                 }
+                15 => progress.reset = Some(Box::new(ResetInfo::decode(value).map_err(damaged)?)),
                 _ => return Err(LoadError::Damaged { kind, number }),
             }
         }

@@ -179,17 +179,29 @@ pub(crate) fn virtual_events(state: &State) -> Vec<HistoryEvent> {
     events
 }
 
-/// Takes the offer of the pending task back (it is started, or gone).
-pub(crate) fn withdraw_offer(step: &mut Step<'_, '_>) {
-    let Some(task) = step.run.state.progress.main.task.as_mut() else { return };
+/// Takes the offer of the pending task back (it is started, or gone). True when there was one.
+pub(crate) fn withdraw_offer(step: &mut Step<'_, '_>) -> bool {
+    let Some(task) = step.run.state.progress.main.task.as_mut() else { return false };
     let offered_at = core::mem::take(&mut task.offered_at);
     if offered_at == 0 {
-        return;
+        return false;
     }
     let (queue, sticky, id) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id);
     let name = QueueName { namespace: step.run.key.workflow.namespace, name: queue, kind: QueueKind::Workflow, sticky };
     let priority = step.workflow_priority();
     step.withdraw(&name, priority, offered_at, id);
+    true
+}
+
+/// Offers the pending task whose offer was withdrawn, to the same queue.
+pub(crate) fn offer_again(step: &mut Step<'_, '_>) {
+    let now = step.now();
+    let Some(task) = step.run.state.progress.main.task.as_mut() else { return };
+    task.offered_at = now.0;
+    let (queue, sticky, id, stamp) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id, task.stamp);
+    let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
+    let (name, priority) = (step.queue(&queue, QueueKind::Workflow, sticky), step.workflow_priority());
+    step.offer(name, normal_name, id, stamp, priority);
 }
 
 /// Ends the pending task without an event: its offer goes, nothing is pending.
@@ -361,12 +373,12 @@ pub(crate) fn release_first(step: &mut Step<'_, '_>) -> Result<Result<Reply, Ref
 
 /// The first task of a run: at once, or after the back-off that its Started event carries.
 pub(crate) fn delay_or_schedule_first(step: &mut Step<'_, '_>) {
-    let start = &step.run.state.derived.start;
-    if start.backoff().is_zero() || start.execution_time() <= step.now() {
+    let derived = &step.run.state.derived;
+    if derived.start.backoff().is_zero() || derived.execution_time() <= step.now() {
         step.run.state.progress.main.first_task_at = 0;
         schedule_if_needed(step);
     } else {
-        step.run.state.progress.main.first_task_at = start.execution_time().0;
+        step.run.state.progress.main.first_task_at = derived.execution_time().0;
         step.touch();
     }
 }

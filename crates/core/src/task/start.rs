@@ -80,7 +80,7 @@ pub(crate) fn begin(step: &mut Step<'_, '_>, poller: Poller) {
     }
 }
 
-fn suggestion(step: &Step<'_, '_>) -> (bool, Vec<i32>) {
+pub(crate) fn suggestion(step: &Step<'_, '_>) -> (bool, Vec<i32>) {
     let (main, limits) = (&step.run.state.derived.main, step.cx.limits);
     let mut reasons = Vec::new();
     if main.history_size >= limits.history_size_suggest as i64 {

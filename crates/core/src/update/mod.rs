@@ -91,13 +91,12 @@ pub(crate) fn admitted_by_events(state: &State) -> Vec<Waiting> {
     waiting.map(|u| Waiting { id: u.update_id.clone(), request: None, sent: false }).collect()
 }
 
-/// Writes the event that admits an update again after a reset: durable, and part of the history that the next workflow
+/// Writes (or buffers) the event that admits an update again after a reset: durable, and part of the history that the next workflow
 /// task brings to the worker, so the update is not sent as a message as well. The caller schedules that task.
-#[allow(dead_code, reason = "reset is what needs it")]
 pub(crate) fn readmit(step: &mut Step<'_, '_>, request: Request, origin: sempre_api::v1::enums::UpdateAdmittedEventOrigin) {
     use sempre_api::v1::history::{WorkflowExecutionUpdateAdmittedEventAttributes, history_event::Attributes};
     let id = String::from(id_of(&request));
-    step.event(Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(Box::new(WorkflowExecutionUpdateAdmittedEventAttributes {
+    step.buffer(Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(Box::new(WorkflowExecutionUpdateAdmittedEventAttributes {
         request: Some(request),
         origin: origin as i32,
     })));

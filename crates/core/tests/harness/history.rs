@@ -138,6 +138,9 @@ impl Facts<'_> {
                 self.id("started", a.started_event_id);
                 self.list.push(format!("{:?}", WorkflowTaskFailedCause::try_from(a.cause).expect("a known cause")));
                 self.failure("failure", &a.failure);
+                if !a.base_run_id.is_empty() {
+                    self.list.push(format!("base {}, new {}", self.run_name(&a.base_run_id), self.run_name(&a.new_run_id)));
+                }
             }
             Attributes::WorkflowTaskTimedOutEventAttributes(a) => {
                 self.id("scheduled", a.scheduled_event_id);
@@ -207,6 +210,10 @@ impl Facts<'_> {
                 self.execution("from", &a.external_workflow_execution);
             }
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
+                if let Some(priority) = &a.priority {
+                    self.id("priority", priority.priority_key.into());
+                    self.text("fairness", &priority.fairness_key);
+                }
                 self.text("attached", &a.attached_request_id);
                 if !a.attached_completion_callbacks.is_empty() {
                     self.list.push(format!("callbacks {}", a.attached_completion_callbacks.len()));

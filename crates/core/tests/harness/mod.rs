@@ -8,6 +8,7 @@
 pub mod commands;
 pub mod history;
 pub mod outbox;
+pub mod reset;
 pub mod updates;
 
 use std::collections::BTreeMap;
@@ -315,10 +316,15 @@ impl World {
     }
 
     fn insert(&mut self, execution: Execution, transition: Transition) -> RunId {
+        self.insert_with(execution, transition, Vec::new())
+    }
+
+    /// A run that begins with these frames.
+    fn insert_with(&mut self, execution: Execution, transition: Transition, frames: Vec<Bytes>) -> RunId {
         let key = execution.key().clone();
         let id = key.run;
         self.chains.entry(key.workflow.workflow_id).or_default().push(id);
-        let run = Run { execution, rows: BTreeMap::new(), frames: Vec::new(), deadline: None, volatile: false };
+        let run = Run { execution, rows: BTreeMap::new(), frames, deadline: None, volatile: false };
         assert!(self.runs.insert(id, run).is_none(), "run ids are new");
         self.commit(id, transition).expect("a new run refuses nothing");
         id

@@ -1,7 +1,7 @@
 //! Delivery of messages between runs, as an engine does it.
 
 use sempre_core::{
-    Input, Refusal, RunId, RunKey, StartInput,
+    Input, Refusal, Reply, RunId, RunKey, StartInput,
     input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
     transition::{Delivery, OutboxEntry, OutboxMessage},
 };
@@ -82,7 +82,12 @@ impl World {
                     header: signal.header,
                     identity: "history-service".into(),
                     request_id: signal.request_id,
-                    source: Some(ExternalSource { run: sender.clone(), initiated_event_id, child_only: signal.child_only }),
+                    source: Some(ExternalSource {
+                        run: sender.clone(),
+                        initiated_event_id,
+                        child_only: signal.child_only,
+                        reset_parent: signal.parent,
+                    }),
                     ..Default::default()
                 }));
                 let own = signal.workflow_id == sender.workflow.workflow_id;
@@ -94,7 +99,12 @@ impl World {
                     reason: cancel.reason,
                     identity: "history-service".into(),
                     request_id: cancel.request_id,
-                    source: Some(ExternalSource { run: sender.clone(), initiated_event_id, child_only: cancel.child_only }),
+                    source: Some(ExternalSource {
+                        run: sender.clone(),
+                        initiated_event_id,
+                        child_only: cancel.child_only,
+                        reset_parent: cancel.parent,
+                    }),
                     ..Default::default()
                 }));
                 let own = cancel.workflow_id == sender.workflow.workflow_id;
@@ -106,23 +116,32 @@ impl World {
                 Delivery::Ok
             }
             OutboxMessage::ChildClosed { parent, news } => {
-                gone_is_fine(self.apply_to(parent.run, Input::ChildClosed(news)));
+                let mut parent = parent.run;
+                while let Ok(Reply::ResetTo(run)) = self.apply_to_if_there(parent, Input::ChildClosed(news.clone())) {
+                    parent = run;
+                }
                 Delivery::Ok
             }
-            OutboxMessage::TerminateChild { workflow_id, first_run_id } => {
+            OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
                 let request = TerminateRequest {
                     reason: "by parent close policy".into(),
                     identity: "history-service".into(),
                     first_run_id,
                     parent: Some(sender),
+                    reset_parent: parent,
                     ..Default::default()
                 };
                 gone_is_fine(self.apply(&workflow_id, Input::Terminate(Box::new(request))));
                 Delivery::Ok
             }
-            OutboxMessage::CancelChild { workflow_id, first_run_id } => {
-                let request =
-                    CancelRequest { identity: "history-service".into(), first_run_id, parent: Some(sender), ..Default::default() };
+            OutboxMessage::CancelChild { workflow_id, first_run_id, parent } => {
+                let request = CancelRequest {
+                    identity: "history-service".into(),
+                    first_run_id,
+                    parent: Some(sender),
+                    reset_parent: parent,
+                    ..Default::default()
+                };
                 gone_is_fine(self.apply(&workflow_id, Input::RequestCancel(Box::new(request))));
                 Delivery::Ok
             }
@@ -141,6 +160,18 @@ impl World {
             Err(Refusal::ResourceExhausted { .. }) => None,
             Err(other) => panic!("an external request is refused: {other:?}"),
         }
+    }
+}
+
+impl World {
+    /// Applies an input; a run that is not there or not interested is fine.
+    fn apply_to_if_there(&mut self, run: RunId, input: Input) -> Result<Reply, Refusal> {
+        let answer = self.apply_to(run, input);
+        if let Ok(reply) = answer {
+            return Ok(reply);
+        }
+        gone_is_fine(answer);
+        Ok(Reply::Done)
     }
 }
 

@@ -8,6 +8,7 @@ mod pause;
 mod polls;
 mod query;
 pub(crate) mod queue_config;
+mod reset;
 mod search_attributes;
 mod tasks;
 mod updates;

@@ -124,6 +124,7 @@ impl Engine {
             links: request.links,
             source: None,
             parent: None,
+            reset_parent: None,
         };
         self.shared.apply(workflow, run, Input::RequestCancel(Box::new(cancel))).await?;
         Ok(RequestCancelWorkflowExecutionResponse::default())
@@ -140,6 +141,7 @@ impl Engine {
             first_run_id: request.first_execution_run_id,
             links: request.links,
             parent: None,
+            reset_parent: None,
         };
         self.shared.apply(workflow, run, Input::Terminate(Box::new(terminate))).await?;
         Ok(TerminateWorkflowExecutionResponse::default())
@@ -151,7 +153,7 @@ impl Engine {
         let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
         match self.shared.ask(workflow, run, Ask::Describe).await?.body {
             Body::Description(description) => Ok(*description),
-            Body::Reply(..) | Body::View(_) => Err(internal("a description")),
+            _ => Err(internal("a description")),
         }
     }
 

@@ -103,11 +103,11 @@ impl Shared {
         Ok((History { chunks }, token.to_bytes()))
     }
 
-    async fn view(&self, workflow: &WorkflowKey, run: Option<RunId>, request: ViewRequest) -> Result<(RunId, View), Refusal> {
+    pub(crate) async fn view(&self, workflow: &WorkflowKey, run: Option<RunId>, request: ViewRequest) -> Result<(RunId, View), Refusal> {
         let answer = self.ask(workflow.clone(), run, Ask::View(request)).await?;
         match answer.body {
             Body::View(view) => Ok((answer.run, view)),
-            Body::Reply(..) | Body::Description(_) => Err(internal("a view")),
+            _ => Err(internal("a view")),
         }
     }
 

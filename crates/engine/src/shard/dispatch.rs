@@ -45,6 +45,9 @@ impl Runner {
             },
             Ask::View(request) => self.view(place, run, request),
             Ask::Describe => self.describe(place, run),
+            Ask::PlanReset(request) => self.plan_reset(place, run, &request),
+            Ask::Stage(new, batches) => self.stage(place, new, &batches),
+            Ask::Reset(order) => self.reset(place, *order),
             Ask::Delete => match self.delete(place, run) {
                 Ok(()) => return self.purge_later(place, run, reply),
                 Err(refusal) => Err(refusal),
@@ -63,7 +66,7 @@ impl Runner {
         }
     }
 
-    fn execution(&mut self, place: usize, run: RunId) -> Option<&mut Execution> {
+    pub(crate) fn execution(&mut self, place: usize, run: RunId) -> Option<&mut Execution> {
         self.cache.at(place).run(run)?.execution.as_deref_mut()
     }
 
@@ -186,7 +189,7 @@ impl Runner {
     }
 
     /// Deletes the run when what was said of it so far is durable. The caller hears of it when its rows are gone.
-    fn purge_later(&mut self, place: usize, run: RunId, reply: Option<ReplyTo>) {
+    pub(crate) fn purge_later(&mut self, place: usize, run: RunId, reply: Option<ReplyTo>) {
         let workflow = self.cache.at(place).key.clone();
         let purge = RunMessage { workflow, run: Some(run), ask: Ask::Purge, reply };
         self.open.outputs.push(Output::Again(Box::new(purge)));
@@ -209,6 +212,9 @@ impl Runner {
 
     fn wake(&mut self, place: usize, run: RunId, at: Timestamp) {
         let key = self.cache.at(place).key.clone();
+        if self.execution(place, run).is_none() {
+            return self.drop_staged(place, run, at);
+        }
         let armed = self.execution(place, run).and_then(|execution| execution.armed_deadline());
         // A deadline that was put off by a failed read comes back later than its row's time.
         let due = armed.is_some_and(|armed| armed <= self.now());

@@ -4,11 +4,15 @@ use sempre_api::v1::{history::HistoryEvent, workflowservice::DescribeWorkflowExe
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     input::Poller,
-    transition::{Delivery, HistoryWindow, OutboxEntry, UpdateNews},
+    reset::ResetRequest,
+    transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
 use tokio::sync::oneshot;
 
-use super::taken::TakenOffer;
+use super::{
+    reset::{ResetOrder, ResetPlan},
+    taken::TakenOffer,
+};
 use crate::history::slice::Page;
 
 /// Where an answer goes. A closed one means that nobody waits any more.
@@ -53,6 +57,12 @@ pub(crate) enum Ask {
     View(ViewRequest),
     /// Describe the run.
     Describe,
+    /// Look at the runs that a reset is about.
+    PlanReset(Box<ResetRequest>),
+    /// Write copied events of a run that does not exist yet.
+    Stage(RunId, Vec<HistoryBatch>),
+    /// Make the run of a reset.
+    Reset(Box<ResetOrder>),
     /// Terminate the run if it is open, then delete it.
     Delete,
     /// Delete the rows of a run whose last commit is durable.
@@ -103,6 +113,9 @@ pub(crate) enum Body {
     Reply(Reply, Option<Page>),
     View(View),
     Description(Box<DescribeWorkflowExecutionResponse>),
+    ResetPlan(ResetPlan),
+    /// The order was not carried out: the runs have gone on since they were read.
+    ResetBehind(Box<ResetOrder>),
 }
 
 /// A task that was started for a poll: the reply and as much of its history as was in memory.

@@ -11,6 +11,7 @@ pub(crate) mod dispatch;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod outbox;
+pub(crate) mod reset;
 pub(crate) mod runner;
 pub(crate) mod settle;
 pub(crate) mod size;

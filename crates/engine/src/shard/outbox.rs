@@ -14,7 +14,7 @@ use sempre_api::v1::enums::{
 };
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
-    input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
+    input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     refusal::text,
     transition::{Delivery, OutboxEntry, OutboxMessage},
 };
@@ -30,6 +30,8 @@ const BACKOFF_FIRST: Span = Span::millis(50);
 const BACKOFF_MAX: Span = Span::seconds(10);
 /// Who asks, on behalf of another run.
 const IDENTITY: &str = "history-service";
+/// Resets of one parent after each other that the news of a child follow.
+const RESETS_FOLLOWED_MAX: usize = 1000;
 const CLOSE_POLICY_REASON: &str = "by parent close policy";
 
 type Delivered = (RunKey, u64);
@@ -202,6 +204,7 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                     run: sender.clone(),
                     initiated_event_id: signal.initiated_event_id,
                     child_only: signal.child_only,
+                    reset_parent: signal.parent,
                 }),
                 with_start: false,
             };
@@ -217,6 +220,7 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                     run: sender.clone(),
                     initiated_event_id: cancel.initiated_event_id,
                     child_only: cancel.child_only,
+                    reset_parent: cancel.parent,
                 }),
                 ..CancelRequest::default()
             };
@@ -226,20 +230,19 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
         OutboxMessage::ReleaseChild { workflow_id, run_id } => {
             quiet(tell(shared, neighbour(workflow_id), run_id, Input::ReleaseFirstTask).await)
         }
-        OutboxMessage::ChildClosed { parent, news } => {
-            quiet(shared.apply_to(parent.clone(), Input::ChildClosed(news.clone())).await.map(drop))
-        }
-        OutboxMessage::TerminateChild { workflow_id, first_run_id } => {
+        OutboxMessage::ChildClosed { parent, news } => quiet(child_closed(shared, parent.clone(), news).await),
+        OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
             let request = TerminateRequest {
                 reason: CLOSE_POLICY_REASON.into(),
                 identity: IDENTITY.into(),
                 first_run_id: first_run_id.clone(),
                 parent: Some(sender.clone()),
+                reset_parent: *parent,
                 ..TerminateRequest::default()
             };
             quiet(tell(shared, neighbour(workflow_id), "", Input::Terminate(Box::new(request))).await)
         }
-        OutboxMessage::CancelChild { workflow_id, first_run_id } => {
+        OutboxMessage::CancelChild { workflow_id, first_run_id, parent } => {
             let request = CancelRequest {
                 reason: CLOSE_POLICY_REASON.into(),
                 identity: IDENTITY.into(),
@@ -247,11 +250,24 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                 request_id: format!("{}:close-policy", sender.run),
                 first_run_id: first_run_id.clone(),
                 parent: Some(sender.clone()),
+                reset_parent: *parent,
                 ..CancelRequest::default()
             };
             quiet(tell(shared, neighbour(workflow_id), "", Input::RequestCancel(Box::new(request))).await)
         }
     }
+}
+
+/// Tells a parent of the end of its child; a parent that was reset names the run that has taken its place.
+async fn child_closed(shared: &Shared, mut parent: RunKey, news: &ChildClosed) -> Result<(), Refusal> {
+    for _ in 0..RESETS_FOLLOWED_MAX {
+        let input = Input::ChildClosed(Box::new(news.clone()));
+        match shared.apply_to(parent.clone(), input).await?.1 {
+            Reply::ResetTo(run) => parent.run = run,
+            _ => return Ok(()),
+        }
+    }
+    Ok(())
 }
 
 async fn tell(shared: &Shared, workflow: WorkflowKey, run_id: &str, input: Input) -> Result<(), Refusal> {

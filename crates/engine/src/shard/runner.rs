@@ -76,6 +76,8 @@ pub(crate) struct Runner {
     pub(crate) watchers: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(crate) buffered_queries: HashSet<u64>,
     pub(crate) updates: UpdateWatchers,
+    /// Runs that exist only as copied events, with the time at which those are given up (see [`super::reset`]).
+    pub(crate) staged: HashMap<RunId, Timestamp>,
     /// Messages of the shard to itself, and those that have waited for a read: older than what is pending.
     again: VecDeque<Box<RunMessage>>,
     /// Messages out of the inbox.
@@ -122,6 +124,7 @@ impl Runner {
             watchers: HashMap::new(),
             buffered_queries: HashSet::new(),
             updates: UpdateWatchers::default(),
+            staged: HashMap::new(),
             again: VecDeque::new(),
             pending: VecDeque::new(),
             rereads: 0,
@@ -345,6 +348,17 @@ impl Runner {
         if workflow.run(run).is_none() {
             let key = RunKey { workflow: message.workflow.clone(), run };
             return Some(load::run(store, key).boxed());
+        }
+        // A reset is about the current run too, and about the pointer.
+        if matches!(message.ask, Ask::PlanReset(_) | Ask::Reset(_)) {
+            match &workflow.current {
+                Current::Unknown => return Some(load::current(store, message.workflow.clone()).boxed()),
+                Current::Is(record) if workflow.runs.iter().all(|run| run.id != record.run()) => {
+                    let key = RunKey { workflow: message.workflow.clone(), run: record.run() };
+                    return Some(load::run(store, key).boxed());
+                }
+                _ => {}
+            }
         }
         // Deleting a run must know whether the pointer names it.
         if matches!(message.ask, Ask::Purge) && workflow.current == Current::Unknown {
@@ -630,6 +644,7 @@ impl Runner {
         // Dropped watchers look again.
         self.watchers.clear();
         self.updates = UpdateWatchers::default();
+        self.staged.clear();
         self.commits = FuturesOrdered::new();
         self.loads = FuturesUnordered::new();
         self.deadline_reads = FuturesUnordered::new();

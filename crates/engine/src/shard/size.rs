@@ -38,6 +38,7 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         | Input::PollUpdate { .. }
         | Input::Wake
         | Input::ReleaseFirstTask
+        | Input::UpdateOptions(_)
         | Input::Delivered { .. } => 0,
     }
 }

@@ -12,6 +12,7 @@ mod namespaces;
 mod operators;
 mod pauses;
 mod queries;
+mod resets;
 mod restarts;
 mod task_queues;
 mod tasks;

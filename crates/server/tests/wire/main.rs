@@ -7,6 +7,7 @@ mod messages;
 mod namespaces;
 mod operators;
 mod polls;
+mod resets;
 mod services;
 mod shutdown;
 mod support;

@@ -1,0 +1,165 @@
+//! UpdateWorkflowExecutionOptions (spec 01 §13): options of an open run that can be changed from outside.
+//!
+//! Built: `priority`, whole or by field. Versioning overrides and time skipping belong to features that are not built;
+//! setting them is refused, clearing them changes nothing.
+
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+use sempre_api::{
+    FieldMask,
+    v1::{
+        common::Priority,
+        history::{HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes, history_event::Attributes},
+        workflow::WorkflowExecutionOptions,
+    },
+};
+
+use crate::{Refusal, Reply, activity, step::Step, task, validate};
+
+/// A request to change options.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OptionsRequest {
+    /// The options to take over.
+    pub options: Option<WorkflowExecutionOptions>,
+    /// Which of them.
+    pub mask: Option<FieldMask>,
+    /// Who asks.
+    pub identity: String,
+}
+
+/// What a path of the mask names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Path {
+    Priority,
+    PriorityKey,
+    FairnessKey,
+    FairnessWeight,
+    VersioningOverride,
+    TimeSkipping,
+}
+
+/// Refuses what no run could make right.
+pub(crate) fn check(options: Option<&WorkflowExecutionOptions>, mask: Option<&FieldMask>) -> Result<(), Refusal> {
+    let mask = mask.ok_or_else(|| Refusal::invalid("UpdateMask is required"))?;
+    let options = options.ok_or_else(|| Refusal::invalid("WorkflowExecutionOptions is required"))?;
+    let paths = paths(mask)?;
+    validate::priority(options.priority.as_ref()).map_err(Refusal::InvalidArgument)?;
+    if paths.contains(&Path::VersioningOverride) && options.versioning_override.is_some() {
+        return Err(Refusal::Unimplemented("versioning overrides are not supported by this server".into()));
+    }
+    if paths.contains(&Path::TimeSkipping) && options.time_skipping_config.is_some() {
+        return Err(Refusal::Unimplemented("time skipping is not supported by this server".into()));
+    }
+    Ok(())
+}
+
+fn paths(mask: &FieldMask) -> Result<Vec<Path>, Refusal> {
+    mask.paths.iter().map(|path| parse(path)).collect()
+}
+
+fn parse(path: &str) -> Result<Path, Refusal> {
+    const OVERRIDE_FIELDS: [&str; 5] = ["behavior", "deployment", "pinned_version", "pinned", "auto_upgrade"];
+    Ok(match path {
+        "priority" => Path::Priority,
+        "priority.priority_key" => Path::PriorityKey,
+        "priority.fairness_key" => Path::FairnessKey,
+        "priority.fairness_weight" => Path::FairnessWeight,
+        "versioning_override" => Path::VersioningOverride,
+        "time_skipping_config" => Path::TimeSkipping,
+        other => {
+            let part_of = |field: &str| other.strip_prefix(field).and_then(|rest| rest.strip_prefix('.'));
+            if let Some(field) = part_of("versioning_override") {
+                if OVERRIDE_FIELDS.iter().any(|known| field == *known || field.starts_with(&format!("{known}."))) {
+                    let text = "error applying update_options: versioning_override fields must be updated together";
+                    return Err(Refusal::invalid(text));
+                }
+            } else if part_of("time_skipping_config").is_some() {
+                let text = "error applying update_options: time_skipping_config must be updated as a whole";
+                return Err(Refusal::invalid(text));
+            }
+            let message = "temporal.api.workflow.v1.WorkflowExecutionOptions";
+            return Err(Refusal::invalid(format!("error parsing UpdateMask: proto: invalid path {other:?} for message {message:?}")));
+        }
+    })
+}
+
+/// Changes the options of an open run; no task is made for it.
+pub(crate) fn request(step: &mut Step<'_, '_>, request: OptionsRequest) -> Result<Result<Reply, Refusal>, Refusal> {
+    check(request.options.as_ref(), request.mask.as_ref())?;
+    step.require_open()?;
+    let merged = update(step, request.options.as_ref(), request.mask.as_ref(), request.identity)?;
+    Ok(Ok(Reply::Options(Box::new(merged))))
+}
+
+/// Merges the masked options into the run's and writes the event if that changes anything. Returns the merged ones.
+pub(crate) fn update(
+    step: &mut Step<'_, '_>,
+    options: Option<&WorkflowExecutionOptions>,
+    mask: Option<&FieldMask>,
+    identity: String,
+) -> Result<WorkflowExecutionOptions, Refusal> {
+    check(options, mask)?;
+    let asked = options.and_then(|options| options.priority.clone());
+    let old = current(step);
+    let mut priority = old.clone();
+    for path in mask.map(paths).transpose()?.unwrap_or_default() {
+        let given = asked.clone().unwrap_or_default();
+        match path {
+            Path::Priority => priority.clone_from(&asked),
+            Path::PriorityKey => priority.get_or_insert_default().priority_key = given.priority_key,
+            Path::FairnessKey => priority.get_or_insert_default().fairness_key = given.fairness_key,
+            Path::FairnessWeight => priority.get_or_insert_default().fairness_weight = given.fairness_weight,
+            Path::VersioningOverride | Path::TimeSkipping => {}
+        }
+    }
+    if priority != old {
+        let now = step.now();
+        step.buffer_event(HistoryEvent {
+            event_time: Some(now.to_api()),
+            worker_may_ignore: true,
+            attributes: Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(Box::new(
+                WorkflowExecutionOptionsUpdatedEventAttributes {
+                    // There is no override, and the event says the whole of the options.
+                    unset_versioning_override: true,
+                    identity,
+                    // An absent priority would mean "as before".
+                    priority: Some(priority.clone().unwrap_or_default()),
+                    ..Default::default()
+                },
+            ))),
+            ..Default::default()
+        });
+    }
+    Ok(WorkflowExecutionOptions { priority, ..Default::default() })
+}
+
+/// The run's priority, with an update that still waits in the buffer.
+fn current(step: &Step<'_, '_>) -> Option<Priority> {
+    let buffered = step.run.state.progress.buffer.events.iter().rev().find_map(|event| match &event.attributes {
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => a.priority.clone(),
+        _ => None,
+    });
+    buffered.or_else(|| step.run.state.derived.priority().cloned()).filter(|priority| *priority != Priority::default())
+}
+
+/// Writes an OptionsUpdated event. Offers stand in line by priority: those that wait move when it changes.
+pub(crate) fn write(step: &mut Step<'_, '_>, event: HistoryEvent) {
+    let changes = matches!(
+        &event.attributes,
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a))
+            if a.priority.is_some() && a.priority.as_ref() != step.run.state.derived.priority()
+    );
+    if !changes {
+        step.write(event);
+        return;
+    }
+    // A speculative task gets its events before this one, and its offer with them.
+    task::speculative::convert(step);
+    let task = task::withdraw_offer(step);
+    let activities = activity::withdraw_all(step);
+    step.write(event);
+    if task {
+        task::offer_again(step);
+    }
+    activity::offer_again(step, activities);
+}
