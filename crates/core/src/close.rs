@@ -257,6 +257,8 @@ fn successor_attributes(step: &Step<'_, '_>, initiator: ContinueAsNewInitiator) 
     let mut attributes = derived.start.event().clone();
     attributes.workflow_execution_expiration_time = derived.execution_expiration().map(Timestamp::to_api);
     attributes.priority = derived.priority().cloned();
+    let own = alloc::format!("{}", step.run.key.run);
+    attributes.prev_auto_reset_points = derived.reset_points.to_api(&own, Some(step.now() + step.cx.namespace.retention));
     attributes.continued_execution_run_id = alloc::format!("{}", step.run.key.run);
     attributes.initiator = initiator as i32;
     attributes.attempt = 1;

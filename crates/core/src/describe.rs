@@ -78,6 +78,7 @@ impl Execution {
             root_execution: Some(event.root_workflow_execution.clone().unwrap_or_else(|| self.key.to_api())),
             first_run_id: event.first_execution_run_id.clone(),
             priority: derived.priority().cloned(),
+            auto_reset_points: derived.reset_points.to_api(&alloc::format!("{}", self.key.run), None),
             ..Default::default()
         }
     }

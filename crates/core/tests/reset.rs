@@ -884,3 +884,54 @@ fn a_reset_run_survives_a_restart() {
     assert_eq!(world.run("w").execution.status(), WorkflowExecutionStatus::Completed);
     assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated);
 }
+
+/// 01 §12.4
+#[test]
+#[allow(deprecated)]
+fn the_first_completion_of_each_build_is_a_reset_point() {
+    use sempre_api::v1::common::WorkerVersionStamp;
+    let mut world = World::new();
+    world.start("w");
+    let work = |world: &mut World, build: &str, commands: Vec<_>| {
+        let task = world.poll_workflow(QUEUE).unwrap();
+        world
+            .complete_with(&task, commands, |r| {
+                r.binary_checksum = format!("sum-{build}");
+                r.worker_version_stamp = Some(WorkerVersionStamp { build_id: build.into(), ..Default::default() });
+            })
+            .unwrap();
+    };
+    let points = |world: &World| {
+        let info = world.run("w").execution.describe(world.now).workflow_execution_info.unwrap();
+        info.auto_reset_points.map_or_else(Vec::new, |points| points.points)
+    };
+    let names = |world: &World| points(world).iter().map(|p| (p.build_id.clone(), p.first_workflow_task_completed_id)).collect::<Vec<_>>();
+    work(&mut world, "a", vec![signal_external("nobody", "s").command()]);
+    world.signal("w", "s").unwrap();
+    work(&mut world, "a", vec![]);
+    world.signal("w", "s").unwrap();
+    work(&mut world, "b", vec![]);
+    assert_eq!(names(&world), [("a".into(), 4), ("b".into(), 13)]);
+    let all = points(&world);
+    assert_eq!((all[0].binary_checksum.as_str(), all[0].run_id.clone()), ("sum-a", world.current_run("w").to_string()));
+    assert_eq!(all.iter().map(|p| p.resettable).collect::<Vec<_>>(), [true, false], "a signal to another was pending");
+    // The next run of the chain has them, with the time at which they go.
+    world.signal("w", "s").unwrap();
+    work(&mut world, "b", vec![continue_as_new().command()]);
+    let all = points(&world);
+    assert_eq!(
+        all.iter().map(|p| p.run_id.clone()).collect::<Vec<_>>(),
+        [world.chains["w"][0].to_string(), world.chains["w"][0].to_string()]
+    );
+    assert_eq!(all[0].expire_time, Some((world.now + secs(86_400)).to_api()));
+    // A reset run has those of the events it begins with.
+    work(&mut world, "c", vec![]);
+    world.reset("w", 4);
+    assert_eq!(points(&world).len(), 2);
+    for n in 0..30 {
+        work(&mut world, &format!("build-{n}"), vec![]);
+        world.signal("w", "s").unwrap();
+    }
+    let all = points(&world);
+    assert_eq!((all.len(), all[0].build_id.as_str()), (20, "build-10"));
+}

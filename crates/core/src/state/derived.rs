@@ -15,6 +15,7 @@ use sempre_api::v1::{
 };
 
 use super::{
+    reset_points::ResetPoints,
     rows::{Dirty, Kind},
     updates::Updates,
 };
@@ -45,6 +46,8 @@ pub struct Derived {
     pub request_ids: BTreeMap<i64, Arc<AttachedId>>,
     /// Updates that history knows of, completed ones too.
     pub updates: Updates,
+    /// Where each build of the workers first completed a task.
+    pub reset_points: ResetPoints,
 }
 
 /// From event 1.
@@ -263,6 +266,7 @@ impl StartInfo {
     /// From event 1. Drops the payloads that only a successor would need if there can be none.
     fn new(event: &HistoryEvent, attributes: &WorkflowExecutionStartedEventAttributes) -> Self {
         let mut kept = attributes.clone();
+        kept.prev_auto_reset_points = None;
         if kept.retry_policy.is_none() && kept.cron_schedule.is_empty() {
             kept.input = None;
             kept.header = None;
@@ -366,6 +370,7 @@ impl Derived {
         match attributes {
             Attributes::WorkflowExecutionStartedEventAttributes(a) => {
                 self.start = Arc::new(StartInfo::new(event, a));
+                self.reset_points = ResetPoints::inherited(a.prev_auto_reset_points.as_ref(), event_time(event));
                 self.main.status = WorkflowExecutionStatus::Running as i32;
                 let memo = a.memo.clone().unwrap_or_default().fields;
                 let search = a.search_attributes.clone().unwrap_or_default().indexed_fields;
@@ -383,6 +388,8 @@ impl Derived {
             Attributes::WorkflowTaskStartedEventAttributes(_) => self.main.task_started_event_id = event.event_id,
             Attributes::WorkflowTaskCompletedEventAttributes(a) => {
                 self.main.previous_started_event_id = a.started_event_id;
+                let resettable = self.children.is_empty() && self.externals.is_empty();
+                self.reset_points.completed(a, event.event_id, event_time(event), resettable);
                 self.main.completed_tasks += 1;
                 self.task_gone();
             }

@@ -10,6 +10,7 @@ pub mod buffer;
 pub mod derived;
 pub mod progress;
 pub mod reset;
+pub mod reset_points;
 pub mod rows;
 pub mod updates;
 
@@ -17,6 +18,7 @@ pub use buffer::Buffer;
 pub use derived::{ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, PauseInfo, StartInfo, TimerInfo};
 pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};
 pub use reset::{EarlierRun, ResetChild, ResetInfo};
+pub use reset_points::{ResetPoint, ResetPoints};
 pub use updates::{UpdateInfo, Updates};
 
 /// Both halves and what of them has to be written.

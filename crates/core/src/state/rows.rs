@@ -30,8 +30,8 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, StartInfo, State,
-    TimerInfo, derived::Fields, progress::ProgressMain, updates::UpdateInfo,
+    ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, ResetPoint,
+    ResetPoints, StartInfo, State, TimerInfo, derived::Fields, progress::ProgressMain, updates::UpdateInfo,
 };
 
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
@@ -100,6 +100,9 @@ pub struct MainRow {
     /// Progress half.
     #[prost(message, optional, tag = "2")]
     pub progress: Option<ProgressMain>,
+    /// Reset points, of the derived half too. Empty while encoding: they are put behind, without a copy.
+    #[prost(message, repeated, tag = "30")]
+    pub reset_points: Vec<ResetPoint>,
 }
 
 fn encoded(message: &impl Message) -> Option<Bytes> {
@@ -112,12 +115,15 @@ impl State {
         let mut out = Vec::new();
         let dirty = core::mem::take(&mut self.dirty);
         if dirty.main {
-            let mut row = MainRow { derived: Some(self.derived.main.clone()), progress: Some(self.progress.main.clone()) };
+            let (derived, progress) = (Some(self.derived.main.clone()), Some(self.progress.main.clone()));
+            let mut row = MainRow { derived, progress, reset_points: Vec::new() };
             // A speculative task lives in memory only.
             if let Some(progress) = &mut row.progress {
                 progress.task.take_if(|task| task.speculative);
             }
-            out.push(RowChange { kind: Kind::Main as u8, number: 0, value: encoded(&row) });
+            let mut value = row.encode_to_vec();
+            prost::encoding::message::encode_repeated(30, self.derived.reset_points.as_slice(), &mut value);
+            out.push(RowChange { kind: Kind::Main as u8, number: 0, value: Some(value.into()) });
         }
         for (kind, number) in dirty.rows {
             let (d, p) = (&self.derived, &self.progress);
@@ -189,6 +195,7 @@ impl State {
                     let row = MainRow::decode(value).map_err(damaged)?;
                     derived.main = row.derived.unwrap_or_default();
                     progress.main = row.progress.unwrap_or_default();
+                    derived.reset_points = ResetPoints::stored(row.reset_points);
                     has_main = true;
                 }
                 3 => {
