@@ -62,12 +62,36 @@ pub enum Refusal {
         /// The handler's failure.
         failure: Option<Box<Failure>>,
     },
+    /// ABORTED: try again.
+    Aborted(String),
+    /// MultiOperationExecutionFailure: one of several operations was refused, so none was carried out, or not all.
+    MultiOperation(Box<MultiOperation>),
     /// UNIMPLEMENTED.
     Unimplemented(String),
     /// UNAVAILABLE: try again.
     Unavailable(String),
     /// DEADLINE_EXCEEDED.
     DeadlineExceeded(String),
+}
+
+/// What became of the operations of an update-with-start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MultiOperation {
+    /// The start.
+    pub start: Operation,
+    /// The update.
+    pub update: Operation,
+}
+
+/// What became of one of several operations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// It was carried out.
+    Done,
+    /// It was not tried because of the other.
+    NotTried,
+    /// It was refused.
+    Refused(Box<Refusal>),
 }
 
 /// Texts of spec 09 §1.4–1.6 that more than one place says.
@@ -97,6 +121,11 @@ impl Refusal {
     /// INVALID_ARGUMENT.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidArgument(message.into())
+    }
+
+    /// The refusal of an update-with-start.
+    pub fn multi(start: Operation, update: Operation) -> Self {
+        Self::MultiOperation(Box::new(MultiOperation { start, update }))
     }
 
     /// NOT_FOUND.

@@ -336,7 +336,7 @@ fn already_started_by_this_request(
 }
 
 /// The answer to a call that found the run open and left it so.
-fn existing_response(current: &CurrentRecord, link: Link) -> StartWorkflowExecutionResponse {
+pub(crate) fn existing_response(current: &CurrentRecord, link: Link) -> StartWorkflowExecutionResponse {
     StartWorkflowExecutionResponse {
         run_id: current.run().to_string(),
         first_execution_run_id: current.first_run_id.clone(),
@@ -429,7 +429,8 @@ fn already_started(current: &CurrentRecord, message: String) -> Refusal {
     }
 }
 
-fn started_link(key: &WorkflowKey, run_id: &str, cx: &Context<'_>) -> Link {
+/// A link to the run's first event.
+pub(crate) fn started_link(key: &WorkflowKey, run_id: &str, cx: &Context<'_>) -> Link {
     let started = workflow_event::EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted as i32 };
     event_link(key, run_id, workflow_event::Reference::EventRef(started), cx)
 }

@@ -461,6 +461,13 @@ pub enum Reply {
     Obsolete,
     /// How far an update is.
     Update(UpdateStatus),
+    /// An update-with-start.
+    UpdateWithStart {
+        /// The answer to the start.
+        started: Box<StartWorkflowExecutionResponse>,
+        /// How far the update is.
+        update: UpdateStatus,
+    },
     /// The query is rejected by its condition: `WorkflowExecutionStatus`.
     QueryRejected {
         /// The run's status.

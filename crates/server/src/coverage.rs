@@ -12,6 +12,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "DescribeTaskQueue",
             "DescribeWorker",
             "DescribeWorkflowExecution",
+            "ExecuteMultiOperation",
             "GetClusterInfo",
             "GetSystemInfo",
             "GetWorkflowExecutionHistory",

@@ -8,7 +8,7 @@ use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::{
         CountWorkersRequest, DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
-        DescribeWorkerRequest, DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest,
+        DescribeWorkerRequest, DescribeWorkflowExecutionRequest, ExecuteMultiOperationRequest, GetWorkflowExecutionHistoryRequest,
         GetWorkflowExecutionHistoryReverseRequest, ListTaskQueuePartitionsRequest, ListWorkersRequest, PauseActivityRequest,
         PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest,
         QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest,
@@ -184,6 +184,7 @@ in_namespace![
     SignalWithStartWorkflowExecutionRequest,
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
+    ExecuteMultiOperationRequest,
     UpdateWorkflowExecutionRequest,
     PollWorkflowExecutionUpdateRequest,
     TerminateWorkflowExecutionRequest,

@@ -10,13 +10,18 @@ use sempre_api::{
     v1::{
         enums::{NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope},
         errordetails::{
-            ClientVersionNotSupportedFailure, NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure, NamespaceNotFoundFailure,
-            NotFoundFailure, PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure, ServerVersionNotSupportedFailure,
-            WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+            ClientVersionNotSupportedFailure, MultiOperationExecutionFailure, NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure,
+            NamespaceNotFoundFailure, NotFoundFailure, PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure,
+            ServerVersionNotSupportedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+            multi_operation_execution_failure::OperationStatus,
         },
+        failure::MultiOperationExecutionAborted,
     },
 };
-use sempre_core::Refusal;
+use sempre_core::{
+    Refusal,
+    refusal::{MultiOperation, Operation},
+};
 use tonic::{Code, Status, metadata::MetadataMap};
 
 /// Longest status text; more would endanger the limit of HTTP/2 headers.
@@ -60,6 +65,8 @@ pub fn from_refusal(refusal: Refusal) -> Status {
             let failure = QueryFailedFailure { failure: failure.map(|failure| *failure) };
             detailed(Code::InvalidArgument, message, &failure)
         }
+        Refusal::Aborted(message) => plain(Code::Aborted, message),
+        Refusal::MultiOperation(multi) => multi_operation(*multi),
         Refusal::Unimplemented(message) => plain(Code::Unimplemented, message),
         Refusal::Unavailable(message) => plain(Code::Unavailable, message),
         Refusal::DeadlineExceeded(message) => plain(Code::DeadlineExceeded, message),
@@ -113,6 +120,28 @@ fn resource_exhausted(cause: ResourceExhaustedCause, scope: ResourceExhaustedSco
         status.metadata_mut().insert(name, value.parse().expect("letters only"));
     }
     status
+}
+
+/// The code of the first operation that was refused itself; the detail says what became of each.
+fn multi_operation(multi: MultiOperation) -> Status {
+    let mut code = None;
+    let statuses = [multi.start, multi.update].map(|operation| match operation {
+        Operation::Done => OperationStatus::default(),
+        Operation::NotTried => {
+            let aborted = MultiOperationExecutionAborted::default();
+            let type_url = format!("type.googleapis.com/{}", MultiOperationExecutionAborted::full_name());
+            let details = vec![Any { type_url, value: aborted.encode_to_vec() }];
+            OperationStatus { code: Code::Aborted.into(), message: "Operation was aborted.".into(), details }
+        }
+        Operation::Refused(refusal) => {
+            let status = from_refusal(*refusal);
+            code.get_or_insert(status.code());
+            let details = google::rpc::Status::decode(status.details()).map_or_else(|_| Vec::new(), |status| status.details);
+            OperationStatus { code: status.code().into(), message: status.message().to_owned(), details }
+        }
+    });
+    let failure = MultiOperationExecutionFailure { statuses: statuses.into() };
+    detailed(code.unwrap_or(Code::Aborted), "Update-with-Start could not be executed.".into(), &failure)
 }
 
 /// `PREFIX_RPS_LIMIT` → `RpsLimit`.

@@ -6,30 +6,30 @@ use sempre_api::v1::workflowservice::{
     CountWorkersRequest, CountWorkersResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest,
     DeprecateNamespaceResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
     DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
-    GetClusterInfoRequest, GetClusterInfoResponse, GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest,
-    GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse,
-    ListNamespacesRequest, ListNamespacesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest,
-    ListWorkersResponse, PauseActivityRequest, PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse,
-    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
-    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
-    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
-    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
-    RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest,
-    ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
-    ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
-    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
-    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
-    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
-    RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
-    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-    RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
-    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
-    UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse,
-    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
-    UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkflowExecutionOptionsRequest,
-    UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse,
-    workflow_service_server::WorkflowService,
+    ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetSystemInfoRequest,
+    GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
+    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse, PauseActivityRequest,
+    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest,
+    PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest,
+    RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse,
+    RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse,
+    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest, ResetActivityResponse,
+    ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse,
+    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse,
+    RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
+    RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest,
+    ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
+    UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse,
+    UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
+    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
 
@@ -140,6 +140,12 @@ impl WorkflowService for Frontend {
         let call = self.admit(request).await?;
         let deadline = call.deadline();
         answer(self.engine.update_workflow(call.body, deadline).await)
+    }
+
+    async fn execute_multi_operation(&self, request: Request<ExecuteMultiOperationRequest>) -> Answer<ExecuteMultiOperationResponse> {
+        let call = self.admit(request).await?;
+        let deadline = call.deadline();
+        answer(self.engine.execute_multi_operation(call.body, deadline).await)
     }
 
     async fn poll_workflow_execution_update(

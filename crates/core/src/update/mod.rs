@@ -13,6 +13,7 @@
 mod abort;
 mod message;
 mod validate;
+mod with_start;
 
 use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
@@ -28,6 +29,7 @@ use sempre_api::{
 pub(crate) use abort::{run_closed, task_failed};
 pub(crate) use message::{Messages, apply as apply_message, check_bodies, is_rejection, reject_unprocessed};
 pub use validate::{poll as validate_poll, update as validate};
+pub use with_start::{UpdateWithStart, update_with_start};
 
 use crate::{
     Execution, Limits, Refusal, Reply,

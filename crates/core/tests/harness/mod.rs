@@ -32,10 +32,11 @@ use sempre_core::{
     Timestamp, Transition, WorkflowKey,
     cron::{CronTable, InvalidCron},
     ids::Uuid,
-    input::{ActivityTarget, CancelRequest, Poller, SignalRequest, TerminateRequest},
+    input::{ActivityTarget, CancelRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
     start,
     state::{Derived, rows::Dirty},
-    transition::{CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews},
+    transition::{CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews, UpdateStatus},
+    update::update_with_start,
 };
 
 /// The queue of workflows and activities that name none.
@@ -313,6 +314,41 @@ impl World {
             }
             other => panic!("not an answer to a start: {other:?}"),
         }
+    }
+
+    /// Update-with-start.
+    pub fn update_with_start(
+        &mut self,
+        mut request: StartWorkflowExecutionRequest,
+        update_id: &str,
+    ) -> Result<(StartWorkflowExecutionResponse, UpdateStatus), Refusal> {
+        if request.request_id.is_empty() {
+            self.polls += 1;
+            request.request_id = format!("start-{}", self.polls);
+        }
+        let key = self.key(&request.workflow_id);
+        let record = self.current.get(&request.workflow_id).cloned();
+        let mut run = record.as_ref().and_then(|r| self.runs.get_mut(&r.run()));
+        let before = run.as_ref().map(|run| run.execution.state().clone());
+        let input = StartInput { request: Box::new(request), signal: None, child_of: None };
+        let update = UpdateRequest { request: Box::new(updates::update_request(update_id)), first_run_id: String::new() };
+        let outcome = update_with_start(record.as_ref(), run.as_mut().map(|run| &mut run.execution), &key, input, update, context!(self));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                assert_eq!(before, run.map(|run| run.execution.state().clone()), "a refusal changes nothing");
+                return Err(refusal);
+            }
+        };
+        if let Some(transition) = outcome.existing {
+            let run = record.as_ref().expect("an existing run has a record").run();
+            self.commit(run, transition).expect("the current run takes the update or gives way");
+        }
+        if let Some(created) = outcome.created {
+            let (execution, transition) = *created;
+            self.insert(execution, transition);
+        }
+        Ok((*outcome.started, outcome.update))
     }
 
     fn insert(&mut self, execution: Execution, transition: Transition) -> RunId {

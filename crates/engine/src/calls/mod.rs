@@ -2,6 +2,7 @@
 
 mod activities;
 mod describe_queue;
+mod multi_operation;
 mod namespace;
 mod operators;
 mod pause;

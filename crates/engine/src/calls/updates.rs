@@ -76,6 +76,13 @@ impl Question {
     }
 }
 
+/// An answer about an update, and where news of it come.
+pub(super) struct First {
+    pub(super) run: RunId,
+    pub(super) status: UpdateStatus,
+    pub(super) news: oneshot::Receiver<UpdateNews>,
+}
+
 /// Until when a caller waits.
 pub(super) struct Patience {
     /// Then it is told how far the update is.
@@ -138,12 +145,31 @@ impl Engine {
         wanted: Stage,
         patience: &Patience,
     ) -> Result<Reached, Refusal> {
+        self.follow_from(None, workflow, run, question, wanted, patience).await
+    }
+
+    /// As [`Engine::follow_update`]; the first answer may be there already.
+    pub(super) async fn follow_from(
+        &self,
+        mut first: Option<First>,
+        workflow: &WorkflowKey,
+        run: Option<RunId>,
+        question: &Question,
+        wanted: Stage,
+        patience: &Patience,
+    ) -> Result<Reached, Refusal> {
         let shared = &self.shared;
         let mut target = run;
         loop {
-            let (sender, receiver) = oneshot::channel();
-            let (run_id, reply, _) = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(), sender)).await?;
-            let Reply::Update(status) = reply else { return Err(internal("an update")) };
+            let First { run: run_id, status, news: receiver } = match first.take() {
+                Some(first) => first,
+                None => {
+                    let (sender, news) = oneshot::channel();
+                    let (run, reply, _) = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(), sender)).await?;
+                    let Reply::Update(status) = reply else { return Err(internal("an update")) };
+                    First { run, status, news }
+                }
+            };
             let stage = match status {
                 UpdateStatus::Completed { event_id } => {
                     let outcome = shared.update_outcome(&RunKey { workflow: workflow.clone(), run: run_id }, event_id).await?;

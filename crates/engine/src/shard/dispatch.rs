@@ -28,7 +28,7 @@ impl Runner {
         let RunMessage { workflow, run, ask, reply } = *message;
         let run = match (run, &ask, &self.cache.at(place).current) {
             (Some(run), ..) => run,
-            (None, Ask::Start(_), _) => RunId::default(),
+            (None, Ask::Start(_) | Ask::UpdateWithStart(..), _) => RunId::default(),
             (None, _, Current::Is(record)) => record.run(),
             (None, ..) => {
                 let refusal = Refusal::not_found(format!("workflow not found for ID: {}", workflow.workflow_id));
@@ -39,6 +39,7 @@ impl Runner {
             Ask::Start(input) => self.start(place, *input),
             Ask::Apply(input) => self.apply_message(place, run, input),
             Ask::Update(input, watcher) => self.update(place, run, input, watcher),
+            Ask::UpdateWithStart(input, watcher) => self.update_with_start(place, *input, watcher),
             Ask::StartOffer(held, poller) => match self.start_offer(place, held, poller, reply.as_ref()) {
                 Some(answer) => answer,
                 None => return,

@@ -3,7 +3,7 @@
 use sempre_api::v1::{history::HistoryEvent, workflowservice::DescribeWorkflowExecutionResponse};
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
-    input::Poller,
+    input::{Poller, UpdateRequest},
     reset::ResetRequest,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
@@ -49,6 +49,8 @@ pub(crate) enum Ask {
     Apply(Input),
     /// Apply an input about an update, and tell the watcher what becomes of it unless the answer says all.
     Update(Input, UpdateWatcher),
+    /// Update the current run, or one that is started for it.
+    UpdateWithStart(Box<(StartInput, UpdateRequest)>, UpdateWatcher),
     /// Start a run of the workflow.
     Start(Box<StartInput>),
     /// A poller wants the task of an offer.

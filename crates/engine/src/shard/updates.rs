@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use sempre_core::{
-    Input, Refusal, Reply, RunId, RunKey,
+    Input, Refusal, Reply, RunId, RunKey, StartInput,
+    input::{Context, UpdateRequest},
     transition::{UpdateNews, UpdateStatus},
 };
 
 use super::{
     batch::Output,
+    cache::Current,
     message::{Answer, UpdateWatcher},
     runner::Runner,
+    size,
 };
 
 /// Watchers of one update; one more replaces the oldest, whose caller asks again.
@@ -72,6 +75,48 @@ impl Runner {
             self.updates.add(key, id, watcher);
         }
         Ok(self.answer(place, run, reply))
+    }
+
+    /// Updates the current run or starts one for it. The watcher is kept while the update is on its way.
+    pub(crate) fn update_with_start(
+        &mut self,
+        place: usize,
+        (start, update): (StartInput, UpdateRequest),
+        watcher: UpdateWatcher,
+    ) -> Result<Answer, Refusal> {
+        let now = self.now();
+        let workflow = self.cache.at(place);
+        let key = workflow.key.clone();
+        let current = match &workflow.current {
+            Current::Is(record) => Some(record.clone()),
+            Current::None | Current::Unknown => None,
+        };
+        let id = update.request.meta.as_ref().map(|meta| meta.update_id.clone()).unwrap_or_default();
+        let namespace = self.shared.namespaces.view(key.namespace);
+        let mut run = current.as_ref().map(|record| record.run()).unwrap_or_default();
+        let execution = workflow.run(run).and_then(|run| run.execution.as_deref_mut());
+        let shared = self.shared.clone();
+        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        self.open.inputs += 1;
+        self.open.expected += size::start_bytes(&start);
+        let outcome = match sempre_core::update::update_with_start(current.as_ref(), execution, &key, start, update, &mut cx) {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                self.shared.stats.refusals.add(1);
+                return Err(refusal);
+            }
+        };
+        if let Some(transition) = outcome.existing {
+            let _ = self.settle(place, run, transition);
+        }
+        if let Some(created) = outcome.created {
+            let (execution, transition) = *created;
+            run = self.adopt(place, execution, transition);
+        }
+        if matches!(outcome.update, UpdateStatus::Admitted | UpdateStatus::Accepted) {
+            self.updates.add(RunKey { workflow: key, run }, id, watcher);
+        }
+        Ok(self.answer(place, run, Reply::UpdateWithStart { started: outcome.started, update: outcome.update }))
     }
 
     /// News of an update for all who wait for it.

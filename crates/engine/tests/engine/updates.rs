@@ -6,14 +6,17 @@ use sempre_api::{
     Any,
     v1::{
         command::{ContinueAsNewWorkflowExecutionCommandAttributes, command::Attributes},
-        enums::{CommandType, UpdateWorkflowExecutionLifecycleStage as Stage},
+        enums::{CommandType, UpdateWorkflowExecutionLifecycleStage as Stage, WorkflowIdConflictPolicy},
         failure::Failure,
         protocol::{Message, message::SequencingId},
         update::{Acceptance, Input, Meta, Outcome, Rejection, Request, Response, UpdateRef, WaitPolicy, outcome::Value},
-        workflowservice::*,
+        workflowservice::{
+            execute_multi_operation_request::operation::Operation as Asked,
+            execute_multi_operation_response::response::Response as Answered, *,
+        },
     },
 };
-use sempre_core::{Refusal, Span};
+use sempre_core::{Refusal, Span, refusal::Operation};
 
 use crate::support::*;
 
@@ -382,4 +385,149 @@ async fn an_update_without_an_id_gets_one() {
     let answer = soon(updated).await.unwrap().unwrap();
     assert_eq!(answer.update_ref.unwrap().update_id, id);
     assert_eq!(id.len(), 36);
+}
+
+fn with_start(id: &str, conflict: WorkflowIdConflictPolicy) -> ExecuteMultiOperationRequest {
+    let mut start = start_request("a");
+    start.request_id = format!("for update {id} {conflict:?}");
+    start.set_workflow_id_conflict_policy(conflict);
+    let operation = |operation| execute_multi_operation_request::Operation { operation: Some(operation) };
+    ExecuteMultiOperationRequest {
+        namespace: NAMESPACE.into(),
+        operations: vec![operation(Asked::StartWorkflow(start)), operation(Asked::UpdateWorkflow(update_request(id, Stage::Completed)))],
+        ..Default::default()
+    }
+}
+
+type Both = tokio::task::JoinHandle<Result<ExecuteMultiOperationResponse, Refusal>>;
+
+fn execute(w: &World, request: ExecuteMultiOperationRequest) -> Both {
+    let engine = w.engine.clone();
+    tokio::spawn(async move { engine.execute_multi_operation(request, None).await })
+}
+
+fn answers(response: ExecuteMultiOperationResponse) -> (StartWorkflowExecutionResponse, UpdateWorkflowExecutionResponse) {
+    let [start, update]: [_; 2] = response.responses.try_into().unwrap();
+    match (start.response, update.response) {
+        (Some(Answered::StartWorkflow(start)), Some(Answered::UpdateWorkflow(update))) => (start, update),
+        other => panic!("not the answers: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn update_with_start_starts_a_run_and_its_first_task_brings_the_update() {
+    let w = world().await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    let both = execute(&w, with_start("u", WorkflowIdConflictPolicy::UseExisting));
+    let task = soon(poll).await.unwrap();
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    let (start, update) = answers(soon(both).await.unwrap().unwrap());
+    assert!(start.started);
+    assert_eq!(outcome(&update), "done");
+    assert_eq!(update.update_ref.unwrap().workflow_execution.unwrap().run_id, start.run_id);
+    // Again: the outcome from history, also when the run is closed.
+    w.signal("a", "go").await.unwrap();
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    let (start, update) = answers(soon(execute(&w, with_start("u", WorkflowIdConflictPolicy::Fail))).await.unwrap().unwrap());
+    assert!(!start.started);
+    assert_eq!((outcome(&update).as_str(), update.stage()), ("done", Stage::Completed));
+    // Another one: a new run.
+    let both = execute(&w, with_start("v", WorkflowIdConflictPolicy::Fail));
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "v"), respond("v")]).await;
+    assert!(answers(soon(both).await.unwrap().unwrap()).0.started);
+}
+
+#[tokio::test]
+async fn update_with_start_updates_the_run_that_is_there() {
+    let w = idle().await;
+    let both = execute(&w, with_start("u", WorkflowIdConflictPolicy::UseExisting));
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![reject("u")]).await;
+    let (start, update) = answers(soon(both).await.unwrap().unwrap());
+    assert!(!start.started);
+    assert_eq!(outcome(&update), "failure no");
+    let refused = soon(execute(&w, with_start("v", WorkflowIdConflictPolicy::Fail))).await.unwrap().unwrap_err();
+    let Refusal::MultiOperation(refused) = refused else { panic!("not refused as one of several") };
+    assert!(matches!(&refused.start, Operation::Refused(r) if matches!(**r, Refusal::AlreadyStarted { .. })));
+    assert_eq!(refused.update, Operation::NotTried);
+}
+
+#[tokio::test]
+async fn update_with_start_starts_anew_when_the_run_closes_before_it_accepts() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    let both = execute(&w, with_start("u", WorkflowIdConflictPolicy::UseExisting));
+    w.settle().await;
+    w.complete(&task.task_token, done()).await;
+    w.settle().await;
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    let (start, update) = answers(soon(both).await.unwrap().unwrap());
+    assert!(start.started);
+    assert_eq!(outcome(&update), "done");
+}
+
+#[tokio::test]
+async fn a_started_run_stays_when_its_update_is_aborted() {
+    let w = world().await;
+    let both = execute(&w, with_start("u", WorkflowIdConflictPolicy::Fail));
+    w.settle().await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    let refused = soon(both).await.unwrap().unwrap_err();
+    let Refusal::MultiOperation(refused) = refused else { panic!("not refused as one of several") };
+    assert_eq!(refused.start, Operation::Done);
+    assert!(
+        matches!(&refused.update, Operation::Refused(r) if matches!(&**r, Refusal::NotFound(text) if text.contains("aborted by closing")))
+    );
+}
+
+#[tokio::test]
+async fn what_update_with_start_may_not_ask_for() {
+    let w = world().await;
+    let refused = |change: fn(&mut StartWorkflowExecutionRequest, &mut UpdateWorkflowExecutionRequest)| {
+        let mut request = with_start("u", WorkflowIdConflictPolicy::Fail);
+        let [start, update] = &mut request.operations[..] else { panic!("two operations") };
+        let (Some(Asked::StartWorkflow(start)), Some(Asked::UpdateWorkflow(update))) = (&mut start.operation, &mut update.operation) else {
+            panic!("start and update")
+        };
+        change(start, update);
+        let engine = w.engine.clone();
+        async move {
+            match soon(engine.execute_multi_operation(request, None)).await {
+                Err(Refusal::MultiOperation(multi)) => [multi.start, multi.update].map(|operation| match operation {
+                    Operation::Refused(refusal) => match *refusal {
+                        Refusal::InvalidArgument(text) => text,
+                        other => panic!("{other:?}"),
+                    },
+                    Operation::NotTried => "-".into(),
+                    Operation::Done => "done".into(),
+                }),
+                other => panic!("not refused as one of several: {other:?}"),
+            }
+        }
+    };
+    assert_eq!(refused(|s, _| s.cron_schedule = "* * * * *".into()).await, ["CronSchedule is not allowed.", "-"]);
+    assert_eq!(refused(|s, _| s.request_eager_execution = true).await, ["RequestEagerExecution is not supported.", "-"]);
+    assert_eq!(
+        refused(|s, _| s.workflow_start_delay = Some(Span::seconds(1).to_api())).await,
+        ["WorkflowStartDelay is not supported.", "-"]
+    );
+    assert_eq!(refused(|s, _| s.namespace = "x".into()).await, ["Operation namespace did not match request's namespace.", "-"]);
+    assert_eq!(refused(|_, u| u.first_execution_run_id = "x".into()).await, ["-", "FirstExecutionRunId is not allowed."]);
+    assert_eq!(refused(|s, _| s.workflow_id = "b".into()).await, ["-", "WorkflowId is not consistent with previous operation(s)."]);
+    assert_eq!(refused(|_, u| u.request = None).await, ["-", "Update meta is not set on request."]);
+    let run_id = |_: &mut StartWorkflowExecutionRequest, u: &mut UpdateWorkflowExecutionRequest| {
+        u.workflow_execution = Some(execution("a", "0198c0de-0000-7000-8000-000000000000"));
+    };
+    assert_eq!(refused(run_id).await, ["-", "RunId is not allowed."]);
+    let one = ExecuteMultiOperationRequest { operations: vec![], ..with_start("u", WorkflowIdConflictPolicy::Fail) };
+    let refusal = soon(w.engine.execute_multi_operation(one, None)).await.unwrap_err();
+    assert_eq!(refusal, Refusal::InvalidArgument("Operations have to be exactly [Start, Update].".into()));
 }

@@ -152,3 +152,32 @@ fn what_fails_inside_is_masked() {
     assert!(!status.message().contains("secret"));
     assert_eq!(status.message(), masked("Other", "a secret").message());
 }
+
+#[test]
+fn one_of_several_operations() {
+    let refused = Operation::Refused(Box::new(Refusal::NotFound("gone".into())));
+    let status = from_refusal(Refusal::multi(Operation::NotTried, refused));
+    let statuses = vec![
+        OperationStatus {
+            code: Code::Aborted.into(),
+            message: "Operation was aborted.".into(),
+            details: vec![Any {
+                type_url: "type.googleapis.com/temporal.api.failure.v1.MultiOperationExecutionAborted".into(),
+                value: vec![],
+            }],
+        },
+        OperationStatus {
+            code: Code::NotFound.into(),
+            message: "gone".into(),
+            details: vec![Any { type_url: "type.googleapis.com/temporal.api.errordetails.v1.NotFoundFailure".into(), value: vec![] }],
+        },
+    ];
+    let text = "Update-with-Start could not be executed.";
+    expect_detail(&status, Code::NotFound, text, &MultiOperationExecutionFailure { statuses });
+    let aborted = from_refusal(Refusal::multi(Operation::NotTried, Operation::Refused(Box::new(Refusal::Aborted("again".into())))));
+    assert_eq!(aborted.code(), Code::Aborted);
+    let started = from_refusal(Refusal::multi(Operation::Done, Operation::Refused(Box::new(Refusal::WorkflowNotReady("no".into())))));
+    let (code, _, detail) = read(&started);
+    let failure = MultiOperationExecutionFailure::decode(detail.expect("one detail").value.as_slice()).expect("decodes");
+    assert_eq!((code, failure.statuses[0].code), (Code::FailedPrecondition, 0));
+}

@@ -11,4 +11,5 @@ mod resets;
 mod services;
 mod shutdown;
 mod support;
+mod updates;
 mod workers;
