@@ -10,17 +10,15 @@ from .outcome import Outcome, feature
 from .run import Run, Suite, dynamic
 
 SECONDS_MAX = 90
-# The features do not pin an SDK; this is the release the list was made with.
-PYTHON_SDK_VERSION = "1.31.0"
 
 
 def run(run: Run) -> list[Outcome]:
     assert run.checkout
     checkout = run.checkout
     lock = hashlib.sha256((checkout / "uv.lock").read_bytes()).hexdigest()[:8]
-    python = cache.python(f"features-{PYTHON_SDK_VERSION}-{lock}", checkout, ["--no-dev"], [f"temporalio=={PYTHON_SDK_VERSION}"])
+    python = cache.python(f"features-{lock}", checkout, ["--no-dev"], [])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(run.temporary([f"temporal-sdk-python-{PYTHON_SDK_VERSION}"]))}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(run.temporary([]))}
     root = checkout / "features"
     names = sorted(path.parent.relative_to(root).as_posix() for path in root.glob("**/feature.py"))
 
