@@ -10,7 +10,7 @@ import shutil
 
 from . import cache
 from .outcome import Outcome
-from .pytest_suite import pytest
+from .pytest_suite import largest_first, pytest
 from .run import Run, Suite, dynamic
 
 
@@ -40,8 +40,9 @@ def run(run: Run) -> list[Outcome]:
     python = cache.python(f"python-sdk-{version}-{lock}", run.checkout, ["--all-extras", "--group", "dev"], [f"temporalio=={version}"])
     init = (run.checkout / "tests" / "__init__.py").read_text()
     drop_ins = [f"temporal-{name}" for name in re.findall(r'DEV_SERVER_DOWNLOAD_VERSION = "([^"]+)"', init)]
-    arguments = ["-E", run.address, "-n", str(run.jobs), "--dist=worksteal", "--ignore=tests/contrib", "tests"]
-    return pytest(run, python, tree(run, run.checkout), arguments, [*drop_ins, f"temporal-sdk-python-{version}"])
+    place = tree(run, run.checkout)
+    files = largest_first(place, "tests", left_out="tests/contrib")
+    return pytest(run, python, place, files, ["-E", run.address], [*drop_ins, f"temporal-sdk-python-{version}"])
 
 
 SUITE = Suite(

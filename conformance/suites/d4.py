@@ -3,6 +3,8 @@
 import concurrent.futures
 import hashlib
 import os
+import pathlib
+import subprocess
 import uuid
 
 from . import cache, process
@@ -12,6 +14,26 @@ from .run import Run, Suite, dynamic
 SECONDS_MAX = 90
 
 
+# What the suite's own runner asks the server and tells its features.
+CAPABILITIES = """
+import asyncio, sys
+from google.protobuf.json_format import MessageToJson
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+async def main():
+    client = await Client.connect(sys.argv[1])
+    asked = DescribeNamespaceRequest(namespace="default")
+    print(MessageToJson((await client.workflow_service.describe_namespace(asked)).namespace_info.capabilities, indent=None))
+asyncio.run(main())
+"""
+
+
+def capabilities(python: pathlib.Path, address: str) -> str:
+    """The namespace's capabilities as JSON; empty when nobody answers."""
+    done = subprocess.run([python, "-c", CAPABILITIES, address], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def run(run: Run) -> list[Outcome]:
     assert run.checkout
     checkout = run.checkout
@@ -19,6 +41,7 @@ def run(run: Run) -> list[Outcome]:
     python = cache.python(f"features-{lock}", checkout, ["--no-dev"], [])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(run.temporary([]))}
+    environment["FEATURE_NAMESPACE_CAPABILITIES"] = capabilities(python, run.address)
     root = checkout / "features"
     names = sorted(path.parent.relative_to(root).as_posix() for path in root.glob("**/feature.py"))
 

@@ -44,7 +44,8 @@ class Reading(unittest.TestCase):
         )
 
     def test_a_feature(self):
-        self.assertEqual(feature("a/b", 0, 1, "INFO:All features passed").state, PASSED)
+        self.assertEqual(feature("a/b", 0, 1, "INFO:__main__:All features passed\n").state, PASSED)
+        self.assertEqual(feature("a/b", -6, 1, "INFO:__main__:All features passed\nFatal Python error: finalizing").state, PASSED)
         skipped = feature("a/b", 0, 1, "INFO:harness.python.feature:Skipping feature a/b because Server too old\nINFO:All")
         self.assertEqual((skipped.state, skipped.reason), (SKIPPED, "Server too old"))
         failed = feature("a/b", 1, 1, "Traceback:\n  File\ntemporalio.service.RPCError: not found\n\nRuntimeError: 1 feature(s) failed")
