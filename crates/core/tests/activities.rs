@@ -573,9 +573,9 @@ fn of_equal_timeouts_schedule_to_close_fires() {
     ");
 }
 
-/// 03 §17.7: taken at once, both deadlines are the same instant; start-to-close has the smaller number
+/// 03 §17.7: taken at once, as an eager activity is, it still was scheduled before it was started
 #[test]
-fn at_the_same_instant_start_to_close_comes_first() {
+fn taken_at_once_schedule_to_close_fires_all_the_same() {
     let mut world = World::new();
     let command = with(activity("a"), |a| {
         a.schedule_to_close_timeout = duration(5);
@@ -589,7 +589,7 @@ fn at_the_same_instant_start_to_close_comes_first() {
         &world,
         "
         6 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
-        7 ActivityTaskTimedOut {scheduled 5, started 6, failure 'activity StartToClose timeout', MaximumAttemptsReached}
+        7 ActivityTaskTimedOut {scheduled 5, started 6, failure 'Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying', Timeout}
         8 WorkflowTaskScheduled
     ",
     );

@@ -13,13 +13,15 @@ use crate::{
     task,
 };
 
-/// What can be due. At equal times in this order (the numbers of `TimeoutType`, after the dispatch of a retry).
+/// What can be due. At equal times in this order: the dispatch of a retry, what counts from the scheduling, what counts
+/// from the start. An eager activity is scheduled and started at one instant of this clock, and of two timeouts of
+/// equal length schedule-to-close fires (spec 03 §17.7).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Dispatch,
-    StartToClose,
     ScheduleToStart,
     ScheduleToClose,
+    StartToClose,
     Heartbeat,
 }
 
