@@ -36,7 +36,7 @@ pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) ->
             cause: request.reason,
             identity: request.identity,
             external_initiated_event_id: source.as_ref().map_or(0, |s| s.initiated_event_id),
-            external_workflow_execution: source.map(|s| s.run.to_api()),
+            external_workflow_execution: source.map(|s| s.run).or(request.parent).map(|run| run.to_api()),
         })),
         ..Default::default()
     });

@@ -85,7 +85,9 @@ pub(crate) fn continue_as_new(
     };
     let own = step.run.state.derived.start.event().clone();
     let asked = Span::from_api(command.backoff_start_interval.as_ref()).unwrap_or_default();
-    let lived = step.now().since(step.run.state.derived.start_time());
+    let derived = &step.run.state.derived;
+    // From when it could begin: a back-off is no life.
+    let lived = step.now().since(derived.start_time() + derived.start.backoff());
     let backoff = asked.max(Span(step.cx.limits.continue_as_new_interval_min.0 - lived.0));
     let mut attributes = successor_attributes(step, initiator);
     attributes.attempt = if initiator == ContinueAsNewInitiator::Retry { own.attempt + 1 } else { 1 };
@@ -109,8 +111,9 @@ pub(crate) fn continue_as_new(
         workflow_run_timeout: attributes.workflow_run_timeout,
         workflow_task_timeout: attributes.workflow_task_timeout,
         workflow_task_completed_event_id: completed_event_id,
-        backoff_start_interval: attributes.first_workflow_task_backoff,
-        initiator: initiator as i32,
+        // As the command has them: what the server adds is seen in the next run's first event.
+        backoff_start_interval: command.backoff_start_interval,
+        initiator: command.initiator,
         failure: attributes.continued_failure.clone(),
         last_completion_result: attributes.last_completion_result.clone(),
         header: attributes.header.clone(),

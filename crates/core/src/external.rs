@@ -44,7 +44,11 @@ fn answered(step: &mut Step<'_, '_>, initiated_event_id: i64, result: impl FnOnc
         return;
     }
     let Some(info) = state.derived.externals.get(&initiated_event_id) else { return };
-    let attributes = result(info);
+    let mut info = ExternalInfo::clone(info);
+    if info.namespace.is_empty() {
+        info.namespace.clone_from(&step.cx.namespace.name);
+    }
+    let attributes = result(&info);
     step.buffer(attributes);
     task::schedule_if_needed(step);
 }

@@ -837,5 +837,10 @@ fn an_activity_id_may_be_used_again_after_its_end() {
     let task = world.poll_workflow(QUEUE).unwrap();
     let commands = [activity("b").command(), activity("b").command()];
     let refusal = world.complete_with(&task, commands, |_| {}).unwrap_err();
-    assert_eq!(refusal, Refusal::InvalidArgument("ScheduleActivityDuplicateId: ActivityID: b".into()));
+    assert_eq!(
+        refusal,
+        Refusal::InvalidArgument(
+            "ScheduleActivityDuplicateId: invalid history builder state for action: add-activitytask-scheduled-event, ActivityID: b".into()
+        )
+    );
 }

@@ -229,7 +229,7 @@ fn children_are_asked_to_cancel_if_the_policy_says_so() {
         "
         1 WorkflowExecutionStarted {parent parent/1}
         2 WorkflowTaskScheduled
-        3 WorkflowExecutionCancelRequested
+        3 WorkflowExecutionCancelRequested {from parent/1}
     ",
     );
 }
@@ -291,7 +291,7 @@ fn the_policy_is_applied_when_the_start_is_learnt_after_the_end() {
         (ParentClosePolicy::Abandon, "2 WorkflowTaskScheduled"),
         (ParentClosePolicy::Terminate, "2 WorkflowExecutionTerminated {reason by parent close policy}"),
         // It must get a task to hear of the cancel request.
-        (ParentClosePolicy::RequestCancel, "2 WorkflowExecutionCancelRequested\n3 WorkflowTaskScheduled"),
+        (ParentClosePolicy::RequestCancel, "2 WorkflowExecutionCancelRequested {from parent/1}\n3 WorkflowTaskScheduled"),
     ] {
         let mut world = World::new();
         parent_of(&mut world, policy);

@@ -138,7 +138,12 @@ fn an_unknown_timer_cannot_be_cancelled() {
     world.start("wf");
     let task = world.poll_workflow(QUEUE).unwrap();
     let refusal = world.complete_with(&task, [cancel_timer("t")], |_| {}).unwrap_err();
-    assert_eq!(refusal, Refusal::InvalidArgument("BadCancelTimerAttributes: TimerID: t".into()));
+    assert_eq!(
+        refusal,
+        Refusal::InvalidArgument(
+            "BadCancelTimerAttributes: invalid history builder state for action: add-timer-canceled-event, TimerID: t".into()
+        )
+    );
 }
 
 #[test]

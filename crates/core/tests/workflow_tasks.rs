@@ -484,7 +484,12 @@ fn a_bad_command_fails_the_task_and_undoes_the_others() {
     let task = world.poll_workflow(QUEUE).unwrap();
     let commands = [activity("a").command(), timer("t", secs(5)), timer("t", secs(6))];
     let refusal = world.complete_with(&task, commands, |_| {}).unwrap_err();
-    assert_eq!(refusal, Refusal::InvalidArgument("StartTimerDuplicateId: TimerID: t".into()));
+    assert_eq!(
+        refusal,
+        Refusal::InvalidArgument(
+            "StartTimerDuplicateId: invalid history builder state for action: add-timer-started-event, TimerID: t".into()
+        )
+    );
     assert_history(
         &world,
         "wf",
@@ -492,7 +497,7 @@ fn a_bad_command_fails_the_task_and_undoes_the_others() {
         1 WorkflowExecutionStarted
         2 WorkflowTaskScheduled
         3 WorkflowTaskStarted {scheduled 2}
-        4 WorkflowTaskFailed {scheduled 2, started 3, StartTimerDuplicateId, failure 'StartTimerDuplicateId: TimerID: t'}
+        4 WorkflowTaskFailed {scheduled 2, started 3, StartTimerDuplicateId, failure 'StartTimerDuplicateId: invalid history builder state for action: add-timer-started-event, TimerID: t'}
     ",
     );
     assert!(world.poll_activity().is_none(), "the undone activity is not offered");

@@ -110,7 +110,7 @@ pub(super) fn canceled(
 /// True when it was (a new workflow task is then forced).
 ///
 /// The Canceled event goes through the buffer, so it follows the events of the remaining commands.
-pub(crate) fn cancel_if_not_started(step: &mut Step<'_, '_>, scheduled_event_id: i64) -> bool {
+pub(crate) fn cancel_if_not_started(step: &mut Step<'_, '_>, scheduled_event_id: i64, identity: &str) -> bool {
     let Some((info, progress)) = pending(&step.run.state, scheduled_event_id) else { return false };
     if progress.is_started() {
         return false;
@@ -124,6 +124,7 @@ pub(crate) fn cancel_if_not_started(step: &mut Step<'_, '_>, scheduled_event_id:
         details: Some(Payloads { payloads: vec![details] }),
         latest_cancel_requested_event_id: info.cancel_requested_event_id,
         scheduled_event_id,
+        identity: identity.into(),
         ..Default::default()
     };
     write_closing(step, scheduled_event_id, Attributes::ActivityTaskCanceledEventAttributes(attributes));

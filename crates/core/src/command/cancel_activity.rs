@@ -8,7 +8,7 @@ use sempre_api::v1::{
     history::{ActivityTaskCancelRequestedEventAttributes, history_event::Attributes},
 };
 
-use super::{CommandFailure, Completion, Notes, write};
+use super::{CommandFailure, Completion, Notes, invalid_state, write};
 use crate::{activity, step::Step};
 
 const CAUSE: Cause = Cause::BadRequestCancelActivityAttributes;
@@ -26,7 +26,10 @@ pub(super) fn apply(
     let state = &step.run.state;
     let known = state.derived.activities.get(&id).is_some_and(|a| a.cancel_requested_event_id == 0);
     if !known {
-        return Err(CommandFailure::new(CAUSE, format!("ScheduledEventID: {id}")));
+        return Err(CommandFailure::new(
+            CAUSE,
+            format!("{}, ScheduledEventID: {id}", invalid_state("add-activitytask-cancel-requested-event")),
+        ));
     }
     // Its end waits in the buffer: the workflow could not know, so the request is recorded and has no effect.
     let closed = state.progress.buffer.closes_activity(id);
@@ -36,7 +39,7 @@ pub(super) fn apply(
     };
     write(step, Attributes::ActivityTaskCancelRequestedEventAttributes(attributes), notes);
     if !closed {
-        completion.force_task |= activity::cancel_if_not_started(step, id);
+        completion.force_task |= activity::cancel_if_not_started(step, id, &completion.identity);
     }
     Ok(())
 }

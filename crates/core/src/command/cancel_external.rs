@@ -26,6 +26,7 @@ use crate::{
 
 const CAUSE: Cause = Cause::BadRequestCancelExternalWorkflowExecutionAttributes;
 
+#[expect(deprecated, reason = "the namespace is refused unless it is the run's own")]
 pub(super) fn apply(
     step: &mut Step<'_, '_>,
     completion: &mut Completion,
@@ -42,7 +43,8 @@ pub(super) fn apply(
     let execution = WorkflowExecution { workflow_id: a.workflow_id.clone(), run_id: a.run_id.clone() };
     let attributes = RequestCancelExternalWorkflowExecutionInitiatedEventAttributes {
         workflow_task_completed_event_id: completion.completed_event_id,
-        namespace: namespace.clone(),
+        // As the command names it; the answer names it in full.
+        namespace: a.namespace.clone(),
         namespace_id: namespace_id.clone(),
         workflow_execution: Some(execution.clone()),
         child_workflow_only: a.child_workflow_only,

@@ -8,7 +8,7 @@ use sempre_api::v1::{
     history::{TimerCanceledEventAttributes, history_event::Attributes},
 };
 
-use super::{CommandFailure, Completion, Notes, unseen, write};
+use super::{CommandFailure, Completion, Notes, invalid_state, unseen, write};
 use crate::step::Step;
 
 const CAUSE: Cause = Cause::BadCancelTimerAttributes;
@@ -30,7 +30,7 @@ pub(super) fn apply(
         return Err(CommandFailure::new(CAUSE, text));
     }
     let Some(&started_event_id) = step.run.state.derived.timer_ids.get(id) else {
-        return Err(CommandFailure::new(CAUSE, format!("TimerID: {id}")));
+        return Err(CommandFailure::new(CAUSE, format!("{}, TimerID: {id}", invalid_state("add-timer-canceled-event"))));
     };
     // The workflow must not see a timer fire after it has cancelled it.
     if step.run.state.progress.buffer.remove_timer_fired(started_event_id) {

@@ -3,10 +3,7 @@
 use alloc::{format, string::String};
 
 use prost::Message;
-use sempre_api::v1::{
-    command::ContinueAsNewWorkflowExecutionCommandAttributes,
-    enums::{ContinueAsNewInitiator, WorkflowTaskFailedCause as Cause},
-};
+use sempre_api::v1::{command::ContinueAsNewWorkflowExecutionCommandAttributes, enums::WorkflowTaskFailedCause as Cause};
 
 use super::{CommandFailure, Completion, Notes, refuse_close_over_buffer};
 use crate::{Span, close, step::Step, validate};
@@ -56,9 +53,6 @@ fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandA
         validate::retry_policy(policy)?;
     }
     validate::cron(&a.cron_schedule, step.now(), step.cx.cron)?;
-    if a.initiator() == ContinueAsNewInitiator::Unspecified {
-        a.set_initiator(ContinueAsNewInitiator::Workflow);
-    }
     Ok(())
 }
 

@@ -99,6 +99,11 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, comman
     }
 }
 
+/// How the texts of commands begin that name something which is not there, or is there already.
+fn invalid_state(action: &str) -> String {
+    format!("invalid history builder state for action: {action}")
+}
+
 /// Writes a command's event with its notes. Returns its id.
 fn write(step: &mut Step<'_, '_>, attributes: EventAttributes, notes: Notes) -> i64 {
     let now = step.now();

@@ -9,7 +9,7 @@ use sempre_api::v1::{
     history::{ActivityTaskScheduledEventAttributes, history_event::Attributes},
 };
 
-use super::{CommandFailure, Completion, Notes, within_limit, write};
+use super::{CommandFailure, Completion, Notes, invalid_state, within_limit, write};
 use crate::{Span, activity, step::Step, validate};
 
 pub(super) fn apply(
@@ -32,7 +32,7 @@ pub(super) fn apply(
     let derived = &step.run.state.derived;
     let same_id = derived.activity_ids.get(&a.activity_id);
     if same_id.is_some_and(|id| !step.run.state.progress.buffer.closes_activity(*id)) {
-        let text = format!("ActivityID: {}", a.activity_id);
+        let text = format!("{}, ActivityID: {}", invalid_state("add-activitytask-scheduled-event"), a.activity_id);
         return Err(CommandFailure::new(Cause::ScheduleActivityDuplicateId, text));
     }
 

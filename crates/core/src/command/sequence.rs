@@ -10,7 +10,8 @@ use crate::Refusal;
 pub(crate) fn check_sequence(commands: &[Command]) -> Result<(), Refusal> {
     for command in commands {
         match CommandType::try_from(command.command_type) {
-            Ok(CommandType::Unspecified) | Err(_) => {
+            Ok(CommandType::Unspecified) => return Err(Refusal::InvalidArgument("unknown command type: Unspecified".into())),
+            Err(_) => {
                 return Err(Refusal::InvalidArgument(format!("unknown command type: {}", command.command_type)));
             }
             Ok(_) => {}
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn unknown_commands_are_refused() {
-        assert_eq!(check(&[0]), Err(Refusal::invalid("unknown command type: 0")));
+        assert_eq!(check(&[0]), Err(Refusal::invalid("unknown command type: Unspecified")));
         assert_eq!(check(&[15]), Err(Refusal::invalid("unknown command type: 15")));
     }
 }

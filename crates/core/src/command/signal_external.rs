@@ -22,6 +22,7 @@ use crate::{
 
 const CAUSE: Cause = Cause::BadSignalWorkflowExecutionAttributes;
 
+#[expect(deprecated, reason = "the namespace is refused unless it is the run's own")]
 pub(super) fn apply(
     step: &mut Step<'_, '_>,
     completion: &mut Completion,
@@ -37,7 +38,8 @@ pub(super) fn apply(
     let execution = a.execution.clone().unwrap_or_default();
     let attributes = SignalExternalWorkflowExecutionInitiatedEventAttributes {
         workflow_task_completed_event_id: completion.completed_event_id,
-        namespace: namespace.clone(),
+        // As the command names it; the answer names it in full.
+        namespace: a.namespace.clone(),
         namespace_id: namespace_id.clone(),
         workflow_execution: a.execution.clone(),
         signal_name: a.signal_name.clone(),

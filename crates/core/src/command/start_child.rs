@@ -155,6 +155,7 @@ fn pending(step: &Step<'_, '_>, limit: usize) -> usize {
     state.derived.children.keys().filter(|id| !state.progress.buffer.closes_child(**id)).count()
 }
 
+#[expect(deprecated, reason = "old workers read `control` back from the event")]
 fn initiated(
     step: &Step<'_, '_>,
     completion: &Completion,
@@ -172,6 +173,7 @@ fn initiated(
         workflow_run_timeout: a.workflow_run_timeout,
         workflow_task_timeout: a.workflow_task_timeout,
         parent_close_policy: a.parent_close_policy,
+        control: a.control,
         workflow_task_completed_event_id: completion.completed_event_id,
         workflow_id_reuse_policy: a.workflow_id_reuse_policy,
         retry_policy: a.retry_policy,

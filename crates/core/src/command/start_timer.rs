@@ -8,7 +8,7 @@ use sempre_api::v1::{
     history::{TimerStartedEventAttributes, history_event::Attributes},
 };
 
-use super::{CommandFailure, Completion, Notes, write};
+use super::{CommandFailure, Completion, Notes, invalid_state, write};
 use crate::{Span, step::Step};
 
 const CAUSE: Cause = Cause::BadStartTimerAttributes;
@@ -33,7 +33,10 @@ pub(super) fn apply(
         .map_err(|e| CommandFailure::new(CAUSE, format!("An invalid StartToFireTimeout is set on StartTimerCommand: {e}. TimerId={id}")))?;
     let state = &step.run.state;
     if state.derived.timer_ids.get(id).is_some_and(|started| !state.progress.buffer.fires_timer(*started)) {
-        return Err(CommandFailure::new(Cause::StartTimerDuplicateId, format!("TimerID: {id}")));
+        return Err(CommandFailure::new(
+            Cause::StartTimerDuplicateId,
+            format!("{}, TimerID: {id}", invalid_state("add-timer-started-event")),
+        ));
     }
     let attributes = TimerStartedEventAttributes {
         timer_id: a.timer_id,

@@ -279,7 +279,10 @@ fn refused_activities() {
     let mut world = World::new();
     let got = world.complete(vec![schedule(activity("a")), schedule(activity("a"))]);
     let failure = got.result.expect_err("the id is taken");
-    assert_eq!((failure.cause, failure.message.as_str()), (Cause::ScheduleActivityDuplicateId, "ActivityID: a"));
+    assert_eq!(
+        (failure.cause, failure.message.as_str()),
+        (Cause::ScheduleActivityDuplicateId, "invalid history builder state for action: add-activitytask-scheduled-event, ActivityID: a")
+    );
     let unset = world.failure(schedule(ScheduleActivityTaskCommandAttributes { activity_type: None, ..activity("b") }));
     assert_eq!(unset, (Cause::BadScheduleActivityAttributes, "activityType is not set".into(), false));
     let input = world.failure(schedule(ScheduleActivityTaskCommandAttributes { input: large(), ..activity("b") }));
@@ -324,7 +327,10 @@ fn cancelling_an_unstarted_activity_ends_it() {
     assert_eq!(got.types(), expected);
     assert!(got.completion.force_task);
     let cause = Cause::BadRequestCancelActivityAttributes;
-    assert_eq!(world.failure(cancel_activity(3)), (cause, "ScheduledEventID: 3".into(), false));
+    assert_eq!(
+        world.failure(cancel_activity(3)),
+        (cause, "invalid history builder state for action: add-activitytask-cancel-requested-event, ScheduledEventID: 3".into(), false)
+    );
     let text = "ScheduledEventId is not set on RequestCancelActivityTaskCommand.";
     assert_eq!(world.failure(cancel_activity(0)), (cause, text.into(), false));
 }
@@ -335,7 +341,10 @@ fn timers_start_and_end() {
     let got = world.complete(vec![timer("t"), cancel_timer("t"), timer("t")]).ok();
     let expected = [EventType::WorkflowTaskCompleted, EventType::TimerStarted, EventType::TimerCanceled, EventType::TimerStarted];
     assert_eq!(got.types(), expected);
-    assert_eq!(world.failure(timer("t")), (Cause::StartTimerDuplicateId, "TimerID: t".into(), false));
+    assert_eq!(
+        world.failure(timer("t")),
+        (Cause::StartTimerDuplicateId, "invalid history builder state for action: add-timer-started-event, TimerID: t".into(), false)
+    );
     assert_eq!(world.failure(timer("")).1, "TimerId is not set on StartTimerCommand.");
     let negative =
         StartTimerCommandAttributes { timer_id: "u".into(), start_to_fire_timeout: Some(sempre_api::Duration { seconds: -1, nanos: 0 }) };
@@ -343,7 +352,10 @@ fn timers_start_and_end() {
         world.failure(Attributes::StartTimerCommandAttributes(negative)).1,
         "An invalid StartToFireTimeout is set on StartTimerCommand: negative duration. TimerId=u"
     );
-    assert_eq!(world.failure(cancel_timer("u")), (Cause::BadCancelTimerAttributes, "TimerID: u".into(), false));
+    assert_eq!(
+        world.failure(cancel_timer("u")),
+        (Cause::BadCancelTimerAttributes, "invalid history builder state for action: add-timer-canceled-event, TimerID: u".into(), false)
+    );
     let long = "x".repeat(1001);
     assert!(world.failure(timer(&long)).1.ends_with("Length=1001 Limit=1000"));
 }

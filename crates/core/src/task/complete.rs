@@ -210,10 +210,10 @@ fn next_task(
         worker_version: request.worker_version_stamp.clone(),
     };
     begin(step, poller);
-    let stays_sticky = step.run.state.progress.main.sticky.is_some();
     // The worker that sent a heartbeat has the updates of its task still.
     let resend = if request.force_create_new_workflow_task { update::Resend::No } else { update::Resend::Yes };
-    Some(response(step, stays_sticky, resend))
+    // It has just shown that it holds the run: only what is new, sticky or not.
+    Some(response(step, true, resend))
 }
 
 /// The worker kept a task alive with heartbeats for too long (spec 02 §2.2 step 1).
@@ -261,7 +261,6 @@ fn commands_failed(
             cause: failure.cause as i32,
             failure: Some(Failure {
                 message: message.clone(),
-                source: "Server".into(),
                 failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: false })),
                 ..Default::default()
             }),

@@ -7,7 +7,7 @@ use sempre_api::v1::{
     workflowservice::RespondWorkflowTaskFailedRequest,
 };
 
-use super::{ScheduleHow, count_failure, fail_started, named_by, problems, schedule};
+use super::{ScheduleHow, count_failure, fail_started, force_close, named_by, problems, schedule};
 use crate::{Refusal, Reply, TaskToken, close, query, retry, step::Step};
 
 /// The worker could not process the task.
@@ -20,6 +20,13 @@ pub(crate) fn fail(
     step.require_open()?;
     named_by(step, token)?;
     let cause = request.cause();
+    if cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
+        // The run is ended, and its task with it: the worker's failure is not kept.
+        force_close(step);
+        query::task_lost(step);
+        close::terminate(step, format!("{cause:?}"), None, super::SERVER_IDENTITY.into(), alloc::vec::Vec::new());
+        return Ok(Ok(Reply::Done));
+    }
     let failure = request.failure.map(|f| limited(f, step.cx.limits.blob_size_max));
     fail_started(
         step,
@@ -35,11 +42,7 @@ pub(crate) fn fail(
     count_failure(step);
     problems::failed(step, cause);
     query::task_lost(step);
-    if cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
-        close::terminate(step, format!("{cause:?}"), None, super::SERVER_IDENTITY.into(), alloc::vec::Vec::new());
-    } else {
-        schedule(step, ScheduleHow::Offered);
-    }
+    schedule(step, ScheduleHow::Offered);
     Ok(Ok(Reply::Done))
 }
 

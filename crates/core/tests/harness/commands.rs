@@ -39,6 +39,7 @@ into_command! {
     RecordMarkerCommandAttributes RecordMarkerCommandAttributes RecordMarker std::convert::identity;
     ContinueAsNewWorkflowExecutionCommandAttributes ContinueAsNewWorkflowExecutionCommandAttributes ContinueAsNewWorkflowExecution Box::new;
     StartChildWorkflowExecutionCommandAttributes StartChildWorkflowExecutionCommandAttributes StartChildWorkflowExecution Box::new;
+    UpsertWorkflowSearchAttributesCommandAttributes UpsertWorkflowSearchAttributesCommandAttributes UpsertWorkflowSearchAttributes std::convert::identity;
     ModifyWorkflowPropertiesCommandAttributes ModifyWorkflowPropertiesCommandAttributes ModifyWorkflowProperties std::convert::identity;
 }
 

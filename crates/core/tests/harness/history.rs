@@ -1,7 +1,7 @@
 //! History as text: one line per event, with the attributes that matter.
 
 use sempre_api::v1::{
-    common::{Payloads, WorkflowExecution},
+    common::{Payload, Payloads, WorkflowExecution},
     enums::{
         ContinueAsNewInitiator, EventType, RetryState, SignalExternalWorkflowExecutionFailedCause, StartChildWorkflowExecutionFailedCause,
         TaskQueueKind, TimeoutType, WorkflowTaskFailedCause,
@@ -329,7 +329,21 @@ impl Facts<'_> {
                 self.id("wtc", a.workflow_task_completed_event_id);
                 self.next_run(&a.new_execution_run_id);
             }
+            Attributes::UpsertWorkflowSearchAttributesEventAttributes(a) => {
+                self.fields(a.search_attributes.as_ref().map(|s| &s.indexed_fields));
+                self.id("wtc", a.workflow_task_completed_event_id);
+            }
+            Attributes::WorkflowPropertiesModifiedEventAttributes(a) => {
+                self.fields(a.upserted_memo.as_ref().map(|memo| &memo.fields));
+                self.id("wtc", a.workflow_task_completed_event_id);
+            }
             other => panic!("no text for {other:?}"),
+        }
+    }
+
+    fn fields(&mut self, fields: Option<&std::collections::BTreeMap<String, Payload>>) {
+        for (name, payload) in fields.into_iter().flatten() {
+            self.list.push(format!("{name} {}", String::from_utf8_lossy(&payload.data)));
         }
     }
 

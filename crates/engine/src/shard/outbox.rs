@@ -244,7 +244,6 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
         }
         OutboxMessage::CancelChild { workflow_id, first_run_id, parent } => {
             let request = CancelRequest {
-                reason: CLOSE_POLICY_REASON.into(),
                 identity: IDENTITY.into(),
                 // The same for every try, so that a repeated one has no second effect.
                 request_id: format!("{}:close-policy", sender.run),
