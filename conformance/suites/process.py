@@ -16,18 +16,34 @@ class Ended(typing.NamedTuple):
     output: str
 
 
+_running: set[subprocess.Popen] = set()
+_stopped = False
+
+
+def stop_all() -> None:
+    """Kills what runs and lets nothing begin any more: the whole run is being ended."""
+    global _stopped
+    _stopped = True
+    for process in list(_running):
+        end_group(process)
+
+
 def run(arguments: list, environment: dict[str, str], folder: pathlib.Path, log: pathlib.Path, seconds_max: float) -> Ended:
     """Runs a program to its end or its limit; standard output and error go to `log` and are returned."""
+    if _stopped:
+        return Ended(None, 0.0, "")
     begin = time.monotonic()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = subprocess.Popen(arguments, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        _running.add(process)
         try:
             code = process.wait(seconds_max)
         except subprocess.TimeoutExpired:
             code = None
         finally:
             end_group(process)
+            _running.discard(process)
     return Ended(code, time.monotonic() - begin, log.read_text(errors="replace"))
 
 
