@@ -5,7 +5,7 @@ use sempre_core::{
     Execution, Input, NamespaceView, Refusal, Reply, RunId, RunKey, Timestamp, Transition,
     input::Context,
     keys,
-    transition::{Offer, OfferKey, QueueKind},
+    transition::{Offer, OfferKey, QueueKind, QueueName},
 };
 use sempre_store::Table;
 
@@ -59,8 +59,14 @@ impl Runner {
         if let Some(change) = t.deadline.filter(|_| !t.delete_run) {
             self.change_deadline(place, run, change.old, change.new);
         }
+        let started = matches!(t.reply, Ok(Reply::WorkflowTask { .. } | Reply::ActivityTask(_)));
         for gone in t.offers_gone.drain(..) {
+            // The poll that starts a task takes away the row it was given.
+            let moved = if started { None } else { self.moved(place, &key, &gone) };
             self.remove_offer(&key, &gone);
+            if let Some(moved) = moved {
+                self.remove_offer(&key, &moved);
+            }
         }
         for entry in t.outbox.drain(..) {
             let record = keys::OutboxRecord::new(&key, &entry);
@@ -165,6 +171,18 @@ impl Runner {
             }
         }
         self.deadlines.change(&key, run, old, new);
+    }
+
+    /// Where the row of a workflow task is that core knows under its sticky queue and that was written under the normal
+    /// one, because the sticky worker was not there. Of other offers, a row that does not exist.
+    fn moved(&mut self, place: usize, run: &RunKey, gone: &OfferKey) -> Option<OfferKey> {
+        if self.open.offers.contains_key(gone) {
+            return None;
+        }
+        let execution = self.cache.at(place).run(run.run)?.execution.as_ref()?;
+        let name = execution.state().derived.start.task_queue().into();
+        let normal = QueueName { namespace: run.workflow.namespace, name, kind: QueueKind::Workflow, sticky: false }.hash64();
+        (gone.queue != normal).then(|| OfferKey { queue: normal, ..gone.clone() })
     }
 
     /// An offer is not wanted any more. One that was made in this batch never becomes a row.

@@ -1,4 +1,4 @@
-use sempre_api::v1::workflowservice::*;
+use sempre_api::v1::{common::WorkflowExecution, workflowservice::*};
 use sempre_core::{Refusal, Span};
 
 use crate::support::*;
@@ -91,6 +91,23 @@ async fn an_offer_moved_before_it_was_written_leaves_no_row() {
     w.complete(&task.task_token, done()).await;
     w.settle().await;
     assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+}
+
+#[tokio::test]
+async fn an_offer_that_moved_is_gone_with_its_run() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![timer("t", Span::seconds(20))]).await;
+    // No poller anywhere: the offer is written, under the normal queue. Nobody ever takes it.
+    w.advance(Span::seconds(20)).await;
+    assert_eq!(w.store.rows(sempre_store::Table::Offer).len(), 1);
+    let execution = Some(WorkflowExecution { workflow_id: "a".into(), run_id: String::new() });
+    let request = TerminateWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: execution, ..Default::default() };
+    soon(w.engine.terminate(request)).await.unwrap();
+    w.settle().await;
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+    assert_eq!(w.engine.stats().backlog.get(), 0);
 }
 
 #[tokio::test]
