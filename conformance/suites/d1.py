@@ -74,4 +74,6 @@ SUITE = Suite(
         ("standalone_activity", "standalone activities"),
     ],
     run=run,
+    # They wait more than they work: some for 50 s.
+    jobs=8,
 )
