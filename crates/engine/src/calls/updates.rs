@@ -29,8 +29,10 @@ use crate::{
     shared::{STOPPING, Shared, internal},
 };
 
-/// Pause before an update is sent again whose shard has forgotten it.
+/// Pause before an update is sent again that its run has forgotten.
 const AGAIN: Span = Span::millis(20);
+/// Pause of a caller whom nobody will tell: more wait than are remembered, or the shard has started over.
+const LOOK_AGAIN: Span = Span::seconds(1);
 
 /// How far an update has come.
 pub(super) struct Reached {
@@ -68,10 +70,18 @@ pub(super) enum Question {
 }
 
 impl Question {
-    fn input(&self) -> Input {
+    /// An accepted update is not sent again: a run that refuses updates now still completes it.
+    fn input(&self, accepted: bool) -> Input {
         match self {
-            Self::Send(request) => Input::Update(Box::new(request.clone())),
-            Self::Find(update_id) => Input::PollUpdate { update_id: update_id.clone() },
+            Self::Send(request) if !accepted => Input::Update(Box::new(request.clone())),
+            _ => Input::PollUpdate { update_id: self.update_id().into() },
+        }
+    }
+
+    fn update_id(&self) -> &str {
+        match self {
+            Self::Send(request) => request.request.meta.as_ref().map_or("", |meta| &meta.update_id),
+            Self::Find(update_id) => update_id,
         }
     }
 }
@@ -159,13 +169,13 @@ impl Engine {
         patience: &Patience,
     ) -> Result<Reached, Refusal> {
         let shared = &self.shared;
-        let mut target = run;
+        let (mut target, mut accepted) = (run, false);
         loop {
             let First { run: run_id, status, news: receiver } = match first.take() {
                 Some(first) => first,
                 None => {
                     let (sender, news) = oneshot::channel();
-                    let (run, reply, _) = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(), sender)).await?;
+                    let (run, reply, _) = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(accepted), sender)).await?;
                     let Reply::Update(status) = reply else { return Err(internal("an update")) };
                     First { run, status, news }
                 }
@@ -179,22 +189,33 @@ impl Engine {
                 UpdateStatus::Accepted => Stage::Accepted,
                 UpdateStatus::Admitted => Stage::Admitted,
             };
+            accepted = stage == Stage::Accepted;
+            if accepted {
+                target = Some(run_id);
+            }
             let reached = Reached { run: run_id, stage, outcome: None };
             if stage as i32 >= wanted as i32 {
                 return Ok(reached);
             }
             let news = tokio::select! {
                 biased;
-                news = receiver => news.unwrap_or(UpdateNews::Lost),
                 () = shared.clock.sleep_until(patience.end()) => {
                     let given_up = patience.deadline.is_some_and(|deadline| deadline < patience.until);
                     return if given_up { Err(Refusal::DeadlineExceeded("context deadline exceeded".into())) } else { Ok(reached) };
                 }
+                news = receiver => news,
+            };
+            if news.is_err() && shared.stopping.load(Ordering::Acquire) {
+                return Err(Refusal::Unavailable(STOPPING.into()));
+            }
+            let Ok(news) = news else {
+                shared.clock.sleep_until(patience.end().min(self.now() + LOOK_AGAIN)).await;
+                continue;
             };
             match news {
                 UpdateNews::Completed(outcome) => return Ok(Reached::completed(run_id, *outcome)),
                 UpdateNews::Accepted if wanted != Stage::Completed => return Ok(Reached { stage: Stage::Accepted, ..reached }),
-                UpdateNews::Accepted => target = Some(run_id),
+                UpdateNews::Accepted => (target, accepted) = (Some(run_id), true),
                 UpdateNews::Aborted(refusal) => return Err(refusal),
                 // The next run of the chain is current now, unless the caller means this one.
                 UpdateNews::Continued(_) if run.is_none() && matches!(question, Question::Send(_)) => target = None,

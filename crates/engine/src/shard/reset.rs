@@ -120,6 +120,8 @@ impl Runner {
 
     /// Makes the new run and ends the current one, unless the runs have gone on.
     pub(crate) fn reset(&mut self, place: usize, mut order: ResetOrder) -> Result<Answer, Refusal> {
+        // A batch of its own: it may be large. What came before must not take along rows that this changes.
+        self.commit_batch();
         let current = self.current_of(place)?;
         if current != order.current || !self.catch_up(place, current, &mut order.fork)? {
             return Ok(Answer { run: current, body: Body::ResetBehind(Box::new(order)) });
@@ -147,8 +149,6 @@ impl Runner {
             run.execution = Some(ending);
         }
         let outcome = outcome.inspect_err(|_| self.shared.stats.refusals.add(1))?;
-        // A batch of its own: it may be large.
-        self.close_batch();
         self.open.inputs += 1;
         if let Some(at) = self.staged.remove(&new) {
             self.open.commit.delete(Table::Deadline, &deadlines::row_key(&key, at, new));

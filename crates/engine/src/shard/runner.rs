@@ -413,6 +413,10 @@ impl Runner {
             match message.ask {
                 Ask::Wake(at) => self.look_again(&message.workflow, run, at),
                 Ask::Purge => self.look_again(&message.workflow, run, self.now()),
+                Ask::WakeMemory => {
+                    let again = self.now() + Span::seconds(1);
+                    self.deadlines.change_memory(&message.workflow, run, None, Some(again));
+                }
                 _ => {}
             }
         }
@@ -477,6 +481,15 @@ impl Runner {
         if self.open.is_idle() {
             return;
         }
+        self.commit_batch();
+        self.shared.stats.cache_evictions.add(self.cache.evict());
+    }
+
+    /// As [`Runner::close_batch`], for use in the middle of an input: all entries stay in the cache.
+    pub(crate) fn commit_batch(&mut self) {
+        if self.open.is_idle() {
+            return;
+        }
         let mut open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
         self.batch_number += 1;
         self.write_rows(&mut open);
@@ -500,7 +513,6 @@ impl Runner {
             self.commits.push_back(self.shared.store.commit(open.commit));
             self.in_flight.push_back(InFlight { outputs: open.outputs, workflows: open.workflows, inputs: open.inputs, bytes });
         }
-        self.shared.stats.cache_evictions.add(self.cache.evict());
     }
 
     /// State rows, pointers and deadlines of everything the batch has touched.

@@ -16,7 +16,7 @@ use super::{
     size,
 };
 
-/// Watchers of one update; one more replaces the oldest, whose caller asks again.
+/// Watchers of one update; further callers are told nothing and look again by themselves.
 const WATCHERS_MAX: usize = 100;
 /// Number of runs with watchers from which those whose callers have gone are looked for.
 const SWEEP_FROM: usize = 1024;
@@ -31,10 +31,9 @@ impl UpdateWatchers {
     fn add(&mut self, run: RunKey, update_id: String, watcher: UpdateWatcher) {
         let watchers = self.runs.entry(run).or_default().entry(update_id).or_default();
         watchers.retain(|w| !w.is_closed());
-        if watchers.len() >= WATCHERS_MAX {
-            watchers.remove(0);
+        if watchers.len() < WATCHERS_MAX {
+            watchers.push(watcher);
         }
-        watchers.push(watcher);
         if self.runs.len() > SWEEP_FROM && self.runs.len().is_power_of_two() {
             self.runs.retain(|_, updates| {
                 updates.retain(|_, watchers| {
