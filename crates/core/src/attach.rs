@@ -3,7 +3,7 @@
 //! It becomes one `WorkflowExecutionOptionsUpdated` event, buffered while a workflow task is started. The workflow
 //! need not hear of it: no task follows.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use sempre_api::v1::{
     common::{Callback, Link},
@@ -41,6 +41,7 @@ impl Attached {
 pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
     let mut step = Step::new(run, cx);
     step.require_open()?;
+    callbacks_within_limit(&step, attached.callbacks.len())?;
     let now = step.now();
     step.buffer_event(HistoryEvent {
         event_time: Some(now.to_api()),
@@ -57,6 +58,16 @@ pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'
     });
     step.out.current = Some(step.current_record());
     Ok(step.finish(Ok(Reply::Done)))
+}
+
+fn callbacks_within_limit(step: &Step<'_, '_>, new: usize) -> Result<(), Refusal> {
+    let (state, limit) = (&step.run.state, step.cx.limits.callbacks_max);
+    let attached = state.derived.callbacks.len() + state.progress.buffer.attached_callbacks();
+    if new > 0 && attached + new > limit {
+        let text = format!("cannot attach more than {limit} callbacks to a workflow ({attached} callbacks already attached)");
+        return Err(Refusal::FailedPrecondition(text));
+    }
+    Ok(())
 }
 
 /// Request ids attached to the run, oldest first, those of buffered events last.

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use sempre_api::v1::{
     command::ContinueAsNewWorkflowExecutionCommandAttributes,
     common::{Link, Payloads},
-    enums::{ContinueAsNewInitiator, RetryState, TimeoutType},
+    enums::{ContinueAsNewInitiator, RetryState, TimeoutType, WorkflowExecutionStatus},
     failure::{Failure, TimeoutFailureInfo, failure::FailureInfo},
     history::{
         HistoryEvent, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
@@ -15,7 +15,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey, activity, child,
+    NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey, activity, callbacks, child,
     command::Notes,
     cron::CronTable,
     ids::Uuid,
@@ -268,6 +268,10 @@ fn successor_attributes(step: &Step<'_, '_>, initiator: ContinueAsNewInitiator) 
     attributes.identity = String::new();
     attributes.first_workflow_task_backoff = None;
     attributes.eager_execution_accepted = false;
+    // A run that cron starts is another story (spec 01 §9).
+    if initiator != ContinueAsNewInitiator::CronSchedule {
+        attributes.completion_callbacks = callbacks::of_chain(&step.run.state);
+    }
     attributes
 }
 
@@ -285,7 +289,7 @@ fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEv
         key: RunKey { workflow: step.run.key.workflow.clone(), run },
         request_id,
         attributes,
-        links: Vec::new(),
+        links: step.run.state.derived.start.links.clone(),
         user_metadata: step.run.state.derived.start.user_metadata.clone(),
         held: false,
         signal: None,
@@ -334,6 +338,11 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, end: End) {
     step.closed = Some(Continues(end != End::Chain));
     if end == End::Chain {
         report_to_parent(step, event);
+    }
+    // A run that a reset ended goes on in another one, which has its callbacks.
+    let by_reset = end != End::Chain && step.run.status() == WorkflowExecutionStatus::Terminated;
+    if !by_reset {
+        callbacks::fire(step);
     }
     step.out.current = Some(step.current_record());
     step.touch();

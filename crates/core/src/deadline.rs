@@ -1,12 +1,14 @@
 //! The one time at which a run wants to be woken: the earliest of everything that waits for the clock.
 
-use crate::{Span, Timestamp, activity, state::State};
+use crate::{Span, Timestamp, activity, callbacks, state::State};
 
 /// The earliest time at which [`crate::wake::wake`] has something to do; `None` if never.
 pub(crate) fn next(state: &State) -> Option<Timestamp> {
     let progress = &state.progress.main;
     if !state.derived.is_open() {
-        return at(progress.delete_at);
+        let mut next = Earliest(at(progress.delete_at));
+        next.add(callbacks::next_deadline(state));
+        return next.0;
     }
     let mut next = Earliest(None);
     next.add(state.derived.run_expiration());

@@ -22,7 +22,7 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     activity::options::Options,
-    pause,
+    callbacks, pause,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
 };
@@ -37,6 +37,7 @@ impl Execution {
             pending_children: self.pending_children(),
             pending_workflow_task: self.pending_workflow_task(),
             workflow_extended_info: Some(self.extended_info()),
+            callbacks: callbacks::describe(&self.state),
             ..Default::default()
         }
     }

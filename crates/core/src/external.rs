@@ -5,7 +5,7 @@
 use alloc::string::String;
 
 use crate::{
-    Refusal, Reply, child,
+    Refusal, Reply, callbacks, child,
     state::{ExternalInfo, ExternalKind},
     step::Step,
     task,
@@ -29,6 +29,7 @@ pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Deliv
     step.touch();
     match delivery {
         Delivery::Ok => {}
+        Delivery::Callback { number, attempt, result } => callbacks::attempted(step, number, attempt, result),
         Delivery::ChildStarted { initiated_event_id, run_id } => child::started(step, initiated_event_id, run_id),
         Delivery::ChildNotStarted { initiated_event_id, cause } => child::not_started(step, initiated_event_id, cause),
         Delivery::Done { initiated_event_id } => answered(step, initiated_event_id, succeeded),

@@ -15,6 +15,7 @@ extern crate alloc;
 mod activity;
 mod attach;
 pub mod audit;
+mod callbacks;
 mod cancel;
 mod child;
 mod close;

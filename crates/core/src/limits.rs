@@ -1,6 +1,8 @@
 //! Every bound of the core, with its name, unit and default (spec 09 §2, §5).
 
-use crate::Span;
+use alloc::vec::Vec;
+
+use crate::{Span, validate::AddressRule};
 
 /// Request ids of later calls that a run remembers beside its own; the oldest is forgotten first (spec 09 §2.3).
 pub const ATTACHED_REQUEST_IDS_MAX: usize = 25;
@@ -22,6 +24,9 @@ pub struct Limits {
     pub state_size_max: usize,
     /// Bytes of history that one completed workflow task may write (`system.transactionSizeLimit`).
     pub transaction_size_max: usize,
+    /// A run over one of these limits is paused instead of terminated, and says how to go on
+    /// (`sempre.pauseInsteadOfTerminate`). Off by default: SDKs' users expect the end.
+    pub pause_over_limits: bool,
     /// Bytes of history from which continue-as-new is suggested.
     pub history_size_suggest: usize,
     /// Events from which continue-as-new is suggested (`limit.historyCount.suggestContinueAsNew`).
@@ -36,6 +41,10 @@ pub struct Limits {
     pub pending_cancels_max: usize,
     /// Signals a run may receive (`history.maximumSignalsPerExecution`).
     pub signals_max: i64,
+    /// Completion callbacks of a run (`system.maxCallbacksPerWorkflow`).
+    pub callbacks_max: usize,
+    /// Addresses that completion callbacks may go to (`component.callbacks.allowedAddresses`).
+    pub callback_addresses: Vec<AddressRule>,
     /// Buffered events of a run, count (`history.maximumBufferedEventsBatch`).
     pub buffered_events_max: usize,
     /// Buffered events of a run, bytes.
@@ -89,6 +98,7 @@ impl Default for Limits {
             history_count_max: 51_200,
             state_size_max: 8 << 20,
             transaction_size_max: 4 << 20,
+            pause_over_limits: false,
             history_size_suggest: 4 << 20,
             history_count_suggest: 4096,
             pending_activities_max: 2000,
@@ -96,6 +106,8 @@ impl Default for Limits {
             pending_signals_max: 2000,
             pending_cancels_max: 2000,
             signals_max: 10_000,
+            callbacks_max: 32,
+            callback_addresses: Vec::new(),
             buffered_events_max: 100,
             buffered_bytes_max: 2 << 20,
             buffered_queries_max: 1,

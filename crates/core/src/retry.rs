@@ -472,7 +472,7 @@ mod tests {
             (policy(1, f64::NAN, 3, 0), "BackoffCoefficient cannot be less than 1 on retry policy."),
             (
                 RetryPolicy { maximum_interval: Some(mixed), ..policy(1, 2.0, 3, 0) },
-                "invalid MaximumInterval set on retry policy: duration seconds and nanos have different signs",
+                "invalid MaximumInterval set on retry policy: duration has seconds and nanos with different signs",
             ),
             (policy(4, 2.0, 3, 0), "MaximumInterval cannot be less than InitialInterval on retry policy."),
             (policy(1, 2.0, 3, -1), "MaximumAttempts cannot be negative on retry policy."),

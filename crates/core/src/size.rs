@@ -1,6 +1,9 @@
 //! A run that has grown over a limit (spec 01 §2.5, 09 §2.3): what the step did is undone, the run is ended with the
 //! reason, and who asked is told the same.
 //!
+//! With [`crate::Limits::pause_over_limits`] the run is paused instead, and its reason says how to go on: until then
+//! what clients ask is refused, what the clock, other runs and finished activities bring is recorded.
+//!
 //! Undoing needs a copy of the state from before the step. It is made only near a limit: a step adds a bounded number
 //! of events. News from other runs and from the clock are not undone, only followed by the end: nobody would bring
 //! them again.
@@ -12,6 +15,8 @@ use sempre_api::v1::common::{Payload, Payloads};
 
 use crate::{
     Input, Refusal, close,
+    input::PauseRequest,
+    pause,
     step::{Saved, Step},
     task,
 };
@@ -41,10 +46,11 @@ impl Begin {
     /// Looks at a step that is about to be made.
     pub(crate) fn new(step: &Step<'_, '_>, input: &Input) -> Self {
         let (main, limits) = (&step.run.state.derived.main, step.cx.limits);
+        let result = matches!(input, Input::CompleteActivity { .. } | Input::FailActivity { .. } | Input::CancelActivity { .. });
         let internal = matches!(
             input,
             Input::Delivered { .. } | Input::ChildClosed(_) | Input::ReleaseFirstTask | Input::Wake | Input::DropQuery { .. }
-        );
+        ) || result && limits.pause_over_limits;
         let details = match input {
             Input::Heartbeat { details, .. } | Input::FailActivity { last_heartbeat_details: details, .. } => details.as_ref(),
             _ => None,
@@ -102,7 +108,23 @@ pub(crate) fn enforce_transaction(step: &mut Step<'_, '_>, saved: Box<Saved>) ->
     Err(Refusal::InvalidArgument(text))
 }
 
-fn end(step: &mut Step<'_, '_>, reason: &str, details: Option<Payloads>) {
+/// Ends the run, or holds it until somebody has raised the limit.
+pub(crate) fn end(step: &mut Step<'_, '_>, reason: &str, details: Option<Payloads>) {
+    if step.cx.limits.pause_over_limits {
+        return hold(step, reason);
+    }
     task::force_close(step);
     close::terminate(step, reason.into(), details, task::SERVER_IDENTITY.into(), Vec::new());
+}
+
+fn hold(step: &mut Step<'_, '_>, reason: &str) {
+    if pause::is_paused(&step.run.state) {
+        return;
+    }
+    if step.task_started() {
+        task::force_close(step);
+    }
+    let reason = format!("{reason} Raise the limit and unpause the run, or terminate it.");
+    pause::pause_run(step, PauseRequest::by_server(reason));
+    step.flush();
 }

@@ -269,6 +269,7 @@ fn new_run(
         workflow_id: key.workflow_id.clone(),
         priority: request.priority,
         eager_execution_accepted: eager.is_some(),
+        completion_callbacks: request.completion_callbacks,
         ..Default::default()
     };
     let held = child_of.is_some();

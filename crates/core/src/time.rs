@@ -98,7 +98,7 @@ impl core::fmt::Display for InvalidSpan {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
             Self::Negative => "negative duration",
-            Self::MixedSigns => "duration seconds and nanos have different signs",
+            Self::MixedSigns => "duration has seconds and nanos with different signs",
         })
     }
 }

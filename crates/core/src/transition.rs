@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
-    common::{Header, Payloads},
+    common::{Callback, Header, Link, Payloads},
     failure::Failure,
     history::HistoryEvent,
     query::WorkflowQuery,
@@ -17,7 +17,7 @@ use sempre_api::v1::{
     },
 };
 
-use crate::{Execution, NamespaceId, Refusal, RunId, RunKey, Timestamp};
+use crate::{Execution, NamespaceId, Refusal, RunId, RunKey, Timestamp, state::callback};
 
 /// The full result of one applied input. Replies and effects leave only after the commit that holds
 /// the run's rows (`Execution::take_rows`) and everything listed here.
@@ -255,6 +255,42 @@ pub enum OutboxMessage {
         /// As for [`OutboxMessage::TerminateChild`].
         parent: Option<RunId>,
     },
+    /// Tell somebody outside that the chain has ended (spec 01 §11). Answer: [`Delivery::Callback`].
+    Callback(Box<CallbackCall>),
+}
+
+/// One attempt to tell a completion callback how the chain ended. Also the stored form.
+#[derive(Clone, PartialEq, Message)]
+pub struct CallbackCall {
+    /// The callback's number in its run.
+    #[prost(int64, tag = "1")]
+    pub number: i64,
+    /// Attempts made before this one.
+    #[prost(int32, tag = "2")]
+    pub attempt: i32,
+    /// Whom to tell.
+    #[prost(message, optional, tag = "3")]
+    pub callback: Option<Callback>,
+    /// What.
+    #[prost(message, optional, tag = "4")]
+    pub outcome: Option<callback::Outcome>,
+    /// The event that registered the callback.
+    #[prost(message, optional, tag = "5")]
+    pub link: Option<Link>,
+    /// When the run started, ns.
+    #[prost(int64, tag = "6")]
+    pub start_time: i64,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallbackResult {
+    /// It was taken.
+    Delivered,
+    /// It will never be taken: why.
+    Refused(String),
+    /// It may be taken later: why not now.
+    Undelivered(String),
 }
 
 /// A child to start.
@@ -322,6 +358,15 @@ pub struct ExternalCancel {
 pub enum Delivery {
     /// Nothing more to do (close policies, releases, news to a parent).
     Ok,
+    /// A completion callback was tried.
+    Callback {
+        /// The callback's number.
+        number: i64,
+        /// [`CallbackCall::attempt`].
+        attempt: i32,
+        /// What became of it.
+        result: CallbackResult,
+    },
     /// The child runs.
     ChildStarted {
         /// The Initiated event.

@@ -22,9 +22,11 @@ use sempre_api::{
     },
 };
 
+mod callbacks;
 mod links;
 mod signal_with_start;
 
+pub use callbacks::{AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks};
 pub use links::{LINK_BYTES_MAX, LINKS_MAX, links};
 pub use signal_with_start::signal_with_start;
 
@@ -86,10 +88,8 @@ pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) 
     }
     search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
     priority(request.priority.as_ref()).map_err(Refusal::InvalidArgument)?;
-    if !request.completion_callbacks.is_empty() {
-        return Err(Refusal::Unimplemented("completion callbacks are not supported".into()));
-    }
-    links(&request.links)?;
+    callbacks(&mut request.completion_callbacks, limits)?;
+    links::of_start(request)?;
     start_payloads(request, limits)
 }
 

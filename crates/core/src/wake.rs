@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use sempre_api::v1::history::{TimerFiredEventAttributes, history_event::Attributes};
 
-use crate::{Refusal, Reply, activity, close, step::Step, task};
+use crate::{Refusal, Reply, activity, callbacks, close, step::Step, task};
 
 /// Does what is due. Early or spurious wake-ups do nothing but re-arm.
 pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Refusal> {
@@ -15,6 +15,9 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
     if !step.run.is_open() {
         let delete_at = step.run.state.progress.main.delete_at;
         step.out.delete_run = delete_at != 0 && delete_at <= now.0;
+        if !step.out.delete_run {
+            callbacks::wake(step);
+        }
         return Ok(Ok(Reply::Done));
     }
     if step.run.state.derived.run_expiration().is_some_and(|end| end <= now)

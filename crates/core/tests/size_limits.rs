@@ -195,6 +195,82 @@ fn a_completion_that_writes_too_much_at_once_ends_the_run() {
     );
 }
 
+/// DESIGN promise 7: nobody is killed; the run says why it stands still and how to go on
+#[test]
+fn a_run_over_a_limit_may_be_paused_instead() {
+    let mut world = World::new();
+    world.limits.history_count_max = 6;
+    world.limits.pause_over_limits = true;
+    world.begin("wf", []);
+    world.signal("wf", "go").unwrap();
+    let refused = world.signal("wf", "on").unwrap_err();
+    assert_eq!(refused, Refusal::invalid("Workflow history count exceeds limit."));
+    assert_history(
+        &world,
+        "wf",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskCompleted {scheduled 2, started 3}
+        5 WorkflowExecutionSignaled {name go}
+        6 WorkflowTaskScheduled
+        7 WorkflowTaskStarted {scheduled 6}
+        8 WorkflowTaskFailed {scheduled 6, started 7, WorkflowPauseRequestedBeforeTaskStarted}
+        9 WorkflowExecutionPaused {by history-service, reason Workflow history count exceeds limit. Raise the limit and unpause the run, or terminate it.}
+    ",
+    );
+    let unpause = || sempre_core::Input::Unpause(Box::new(sempre_core::input::PauseRequest::by_server("raised".into())));
+    assert_eq!(world.apply("wf", unpause()).unwrap_err(), Refusal::invalid("Workflow history count exceeds limit."));
+    assert_eq!(world.run("wf").events().len(), 9);
+    world.limits.history_count_max = 100;
+    world.apply("wf", unpause()).unwrap();
+    world.work([complete()]);
+    assert_eq!(world.run("wf").execution.status(), WorkflowExecutionStatus::Completed);
+}
+
+/// A completion that is too large is undone and its task ended; the result of an activity is kept while the run stands still
+#[test]
+fn a_paused_run_over_its_limit_loses_no_result() {
+    let mut world = World::new();
+    world.limits.pause_over_limits = true;
+    world.begin("wf", [activity("1").command()]);
+    let task = world.poll_activity().unwrap();
+    world.signal("wf", "go").unwrap();
+    world.limits.history_count_max = 9;
+    let large = world.poll_workflow(QUEUE).unwrap();
+    let refused = world.complete_with(&large, [timer("1", secs(5)), timer("2", secs(5)), timer("3", secs(5))], |_| {});
+    assert_eq!(refused.unwrap_err(), Refusal::invalid("Workflow history count exceeds limit."));
+    world.complete_activity(&task, "result").unwrap();
+    world.limits.history_count_max = 100;
+    world.apply("wf", sempre_core::Input::Unpause(Box::new(sempre_core::input::PauseRequest::by_server("raised".into())))).unwrap();
+    let again = world.poll_workflow(QUEUE).unwrap();
+    world.complete(&again, [complete()]);
+    assert_history(
+        &world,
+        "wf",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskCompleted {scheduled 2, started 3}
+        5 ActivityTaskScheduled {id 1, wtc 4}
+        6 WorkflowExecutionSignaled {name go}
+        7 WorkflowTaskScheduled
+        8 WorkflowTaskStarted {scheduled 7}
+        9 WorkflowTaskFailed {scheduled 7, started 8, ForceCloseCommand}
+        10 WorkflowExecutionPaused {by history-service, reason Workflow history count exceeds limit. Raise the limit and unpause the run, or terminate it.}
+        11 ActivityTaskStarted {scheduled 5, attempt 1, by worker}
+        12 ActivityTaskCompleted {scheduled 5, started 11, result result}
+        13 WorkflowExecutionUnpaused {by history-service, reason raised}
+        14 WorkflowTaskScheduled
+        15 WorkflowTaskStarted {scheduled 14}
+        16 WorkflowTaskCompleted {scheduled 14, started 15}
+        17 WorkflowExecutionCompleted {wtc 16}
+    ",
+    );
+}
+
 /// 09 §2.2: the memo as it would be
 #[test]
 fn a_memo_over_the_limit_ends_the_run() {

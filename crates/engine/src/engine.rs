@@ -14,7 +14,8 @@ use sempre_store::{Store, StoreError};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::{
-    Clock, Settings, Spawner, Stats,
+    CallbackSender, Clock, Settings, Spawner, Stats,
+    callbacks::NoSender,
     calls::queue_config::rate_of,
     cron::Cron,
     ids::SeededIds,
@@ -76,6 +77,18 @@ impl Engine {
         seed: u64,
         settings: Settings,
     ) -> Result<Engine, OpenError> {
+        Self::open_with_callbacks(store, clock, spawner, seed, settings, Arc::new(NoSender)).await
+    }
+
+    /// As [`Engine::open`], with a way to send completion callbacks.
+    pub async fn open_with_callbacks(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+        seed: u64,
+        settings: Settings,
+        callbacks: Arc<dyn CallbackSender>,
+    ) -> Result<Engine, OpenError> {
         if settings.shards == 0 || settings.shards > u32::from(SLOT_COUNT) {
             return Err(OpenError::Settings("there must be 1 to 1024 shards"));
         }
@@ -104,6 +117,7 @@ impl Engine {
             namespaces,
             meta,
             workers: Workers::default(),
+            callbacks,
         });
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_rate(&queue, rate_of(&config));

@@ -15,6 +15,7 @@
 //! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
 //! no status code in here: refusals are core's, `server` translates them.
 
+mod callbacks;
 mod calls;
 pub mod check;
 mod clock;
@@ -34,6 +35,7 @@ mod shared;
 mod stats;
 mod workers;
 
+pub use callbacks::CallbackSender;
 pub use clock::{Clock, Spawner};
 pub use engine::{Engine, OpenError};
 pub use history::read::HistoryReader;

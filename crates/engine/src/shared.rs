@@ -10,7 +10,7 @@ use sempre_store::Store;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    Clock, Settings, Spawner, Stats,
+    CallbackSender, Clock, Settings, Spawner, Stats,
     cron::Cron,
     history::slice::Page,
     matching::{Matching, queries::Queries},
@@ -36,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) namespaces: Namespaces,
     pub(crate) meta: Meta,
     pub(crate) workers: Workers,
+    pub(crate) callbacks: Arc<dyn CallbackSender>,
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,

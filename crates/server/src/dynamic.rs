@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use sempre_core::{Limits, Span};
+use sempre_core::{Limits, Span, validate::AddressRule};
 use sempre_engine::Settings;
 use serde_json::Value;
 
@@ -84,6 +84,11 @@ impl Entry<'_> {
             "limit.maxidlength" => limits.id_length_max = self.count()?,
             "limit.historysize.error" => limits.history_size_max = self.count()?,
             "limit.mutablestatesize.error" => limits.state_size_max = self.count()?,
+            "system.maxcallbacksperworkflow" => limits.callbacks_max = self.count()?,
+            "component.callbacks.allowedaddresses" | "callback.allowedaddresses" | "chasm.callback.allowedaddresses" => {
+                limits.callback_addresses.extend(self.addresses()?);
+            }
+            "sempre.pauseinsteadofterminate" => limits.pause_over_limits = self.switch()?,
             "system.transactionsizelimit" => limits.transaction_size_max = self.count()?,
             "system.numconsecutiveworkflowtaskproblemstotriggersearchattribute" => {
                 limits.task_problems_reported = self.number()?.try_into().unwrap_or(i32::MAX);
@@ -149,6 +154,17 @@ impl Entry<'_> {
 
     fn switch(&self) -> Result<bool, DynamicError> {
         self.value.as_bool().ok_or_else(|| self.wrong("true or false"))
+    }
+
+    /// A list of `{"Pattern": "host:port", "AllowInsecure": false}`; entries without a pattern are passed over.
+    fn addresses(&self) -> Result<Vec<AddressRule>, DynamicError> {
+        let rule = |entry: &Value| {
+            let field = |name: &str| entry.as_object()?.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+            let pattern = field("pattern")?.as_str().filter(|pattern| !pattern.is_empty())?.to_owned();
+            Some(AddressRule { pattern, allow_insecure: field("allowInsecure").and_then(Value::as_bool).unwrap_or_default() })
+        };
+        let entries = self.value.as_array().ok_or_else(|| self.wrong("a list of {\"Pattern\": …, \"AllowInsecure\": …}"))?;
+        Ok(entries.iter().filter_map(rule).collect())
     }
 
     /// A text such as `"1m30s"`, or a number of seconds.
@@ -233,13 +249,21 @@ mod tests {
     fn unknown_keys_are_accepted_and_named() {
         let keys = [
             "frontend.enableServerVersionCheck=false",
-            "callback.allowedAddresses=[{\"Pattern\":\"*\",\"AllowInsecure\":true}]",
             "component.nexusoperations.callback.endpoint.template=\"http://localhost:7243/namespaces/{{.NamespaceName}}/nexus/callback\"",
             "a.key.of.tomorrow={\"deep\":[1,2]}",
         ];
         let (engine, unknown) = apply(&keys).expect("accepted");
         assert_eq!(engine.limits, Limits::default());
         assert_eq!(unknown.len(), keys.len());
+    }
+
+    #[test]
+    fn addresses_of_callbacks_are_a_list() {
+        let given = r#"component.callbacks.allowedAddresses=[{"Pattern":"*:80","AllowInsecure":true},{"pattern":"x"},{"Pattern":""},7]"#;
+        let (engine, unknown) = apply(&[given]).expect("all good");
+        let rule = |pattern: &str, allow_insecure| AddressRule { pattern: pattern.into(), allow_insecure };
+        assert_eq!((engine.limits.callback_addresses, unknown), (vec![rule("*:80", true), rule("x", false)], vec![]));
+        assert!(apply(&["callback.allowedAddresses=true"]).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! The server translates; it decides nothing about workflows. Methods that are not built answer
 //! UNIMPLEMENTED by the generated default, are listed in [`coverage`], and are tested to do so.
 
+mod callbacks;
 mod client_version;
 mod connection;
 pub mod coverage;

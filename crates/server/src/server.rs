@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    callbacks::HttpCallbacks,
     connection::{self, ConnectionSettings},
     frontend::Frontend,
     router::Router,
@@ -132,7 +133,8 @@ impl Server {
         // The hasher's keys are the one source of chance in the standard library.
         let seed = RandomState::new().hash_one(address);
         let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
-        let engine = Engine::open(Arc::clone(&store), clock, spawner, seed, settings.engine.clone()).await?;
+        let callbacks = Arc::new(HttpCallbacks::new());
+        let engine = Engine::open_with_callbacks(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), callbacks).await?;
         prepare(&engine, &settings).await?;
         let settings = ServerSettings { address, ..settings };
         let frontend = Frontend::new(engine.clone(), &settings);

@@ -15,7 +15,7 @@ use crate::{
     RunId, RunKey,
     ids::Uuid,
     input::ChildClosed,
-    transition::{ExternalCancel, ExternalSignal, OutboxEntry, OutboxMessage, StartChild},
+    transition::{CallbackCall, ExternalCancel, ExternalSignal, OutboxEntry, OutboxMessage, StartChild},
 };
 
 /// Value of an outbox row.
@@ -25,7 +25,7 @@ pub struct OutboxRecord {
     #[prost(message, optional, tag = "1")]
     pub sender: Option<RunRecord>,
     /// The message.
-    #[prost(oneof = "MessageRecord", tags = "2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "MessageRecord", tags = "2, 3, 4, 5, 6, 7, 8, 50")]
     pub message: Option<MessageRecord>,
 }
 
@@ -47,6 +47,8 @@ pub enum MessageRecord {
     TerminateChild(ChildRecord),
     #[prost(message, tag = "8")]
     CancelChild(ChildRecord),
+    #[prost(message, boxed, tag = "50")]
+    Callback(Box<CallbackCall>),
 }
 
 /// See [`StartChild`].
@@ -220,6 +222,7 @@ impl OutboxRecord {
             OutboxMessage::CancelChild { workflow_id, first_run_id, parent } => {
                 MessageRecord::CancelChild(ChildRecord { workflow_id, run_id: first_run_id, parent: run_bytes_option(parent) })
             }
+            OutboxMessage::Callback(call) => MessageRecord::Callback(call),
         };
         Self { sender: Some(RunRecord::new(&sender.workflow)), message: Some(message) }
     }
@@ -272,6 +275,7 @@ impl OutboxRecord {
             MessageRecord::CancelChild(m) => {
                 OutboxMessage::CancelChild { parent: run_option(&m.parent).ok()?, workflow_id: m.workflow_id, first_run_id: m.run_id }
             }
+            MessageRecord::Callback(call) => OutboxMessage::Callback(call),
         })
     }
 }

@@ -111,6 +111,15 @@ impl Buffer {
         })
     }
 
+    /// Completion callbacks that the events here attach to the run.
+    pub fn attached_callbacks(&self) -> usize {
+        let of = |a: &Attributes| match a {
+            Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => a.attached_completion_callbacks.len(),
+            _ => 0,
+        };
+        self.attributes().map(of).sum()
+    }
+
     /// Signals waiting here.
     pub fn signals(&self) -> usize {
         self.attributes().filter(|a| matches!(a, Attributes::WorkflowExecutionSignaledEventAttributes(_))).count()

@@ -1,11 +1,11 @@
 //! The half of the state that history determines.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc};
+use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
-    common::{Payload, Priority, WorkflowExecution},
+    common::{Callback, Link, Payload, Priority, WorkflowExecution},
     enums::{ContinueAsNewInitiator, WorkflowExecutionStatus, WorkflowTaskFailedCause},
     history::{
         ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes,
@@ -15,8 +15,9 @@ use sempre_api::v1::{
 };
 
 use super::{
+    callback::{CallbackInfo, Outcome},
     reset_points::ResetPoints,
-    rows::{Dirty, Kind},
+    rows::{Dirty, Kind, OUTCOME},
     updates::Updates,
 };
 use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX};
@@ -48,6 +49,10 @@ pub struct Derived {
     pub updates: Updates,
     /// Where each build of the workers first completed a task.
     pub reset_points: ResetPoints,
+    /// Completion callbacks by number, from 1 in the order of their registration.
+    pub callbacks: BTreeMap<i64, Arc<CallbackInfo>>,
+    /// How the chain ended, if it did with this run and somebody is to be told.
+    pub outcome: Option<Arc<Outcome>>,
 }
 
 /// From event 1.
@@ -63,6 +68,9 @@ pub struct StartInfo {
     /// `user_metadata` of the start.
     #[prost(message, optional, tag = "3")]
     pub user_metadata: Option<UserMetadata>,
+    /// Links of the start: those of the next run of the chain too.
+    #[prost(message, repeated, tag = "50")]
+    pub links: Vec<Link>,
 }
 
 /// The small, often changing part.
@@ -267,6 +275,8 @@ impl StartInfo {
     fn new(event: &HistoryEvent, attributes: &WorkflowExecutionStartedEventAttributes) -> Self {
         let mut kept = attributes.clone();
         kept.prev_auto_reset_points = None;
+        // They have rows of their own.
+        kept.completion_callbacks = Vec::new();
         if kept.retry_policy.is_none() && kept.cron_schedule.is_empty() {
             kept.input = None;
             kept.header = None;
@@ -275,7 +285,12 @@ impl StartInfo {
             kept.memo = None;
             kept.search_attributes = None;
         }
-        Self { attributes: Some(alloc::boxed::Box::new(kept)), start_time: event_time(event).0, user_metadata: event.user_metadata.clone() }
+        Self {
+            attributes: Some(alloc::boxed::Box::new(kept)),
+            start_time: event_time(event).0,
+            user_metadata: event.user_metadata.clone(),
+            links: event.links.clone(),
+        }
     }
 
     /// Attributes of event 1 (see [`StartInfo::attributes`]).
@@ -372,6 +387,7 @@ impl Derived {
                 self.start = Arc::new(StartInfo::new(event, a));
                 self.reset_points = ResetPoints::inherited(a.prev_auto_reset_points.as_ref(), event_time(event));
                 self.main.status = WorkflowExecutionStatus::Running as i32;
+                self.callbacks_registered(event, &a.completion_callbacks, None, dirty);
                 let memo = a.memo.clone().unwrap_or_default().fields;
                 let search = a.search_attributes.clone().unwrap_or_default().indexed_fields;
                 dirty.mark(Kind::Start, 0);
@@ -514,22 +530,22 @@ impl Derived {
                 }
             }
             Attributes::WorkflowExecutionCompletedEventAttributes(a) => {
-                self.close(event, WorkflowExecutionStatus::Completed, &a.new_execution_run_id);
+                self.close(event, WorkflowExecutionStatus::Completed, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionFailedEventAttributes(a) => {
-                self.close(event, WorkflowExecutionStatus::Failed, &a.new_execution_run_id);
+                self.close(event, WorkflowExecutionStatus::Failed, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionTimedOutEventAttributes(a) => {
-                self.close(event, WorkflowExecutionStatus::TimedOut, &a.new_execution_run_id);
+                self.close(event, WorkflowExecutionStatus::TimedOut, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionCanceledEventAttributes(_) => {
-                self.close(event, WorkflowExecutionStatus::Canceled, "");
+                self.close(event, WorkflowExecutionStatus::Canceled, "", dirty);
             }
             Attributes::WorkflowExecutionTerminatedEventAttributes(_) => {
-                self.close(event, WorkflowExecutionStatus::Terminated, "");
+                self.close(event, WorkflowExecutionStatus::Terminated, "", dirty);
             }
             Attributes::WorkflowExecutionContinuedAsNewEventAttributes(a) => {
-                self.close(event, WorkflowExecutionStatus::ContinuedAsNew, &a.new_execution_run_id);
+                self.close(event, WorkflowExecutionStatus::ContinuedAsNew, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => self.options_updated(event, a, dirty),
             Attributes::WorkflowExecutionPausedEventAttributes(_) | Attributes::WorkflowExecutionUnpausedEventAttributes(_) => {
@@ -561,6 +577,7 @@ impl Derived {
         }
         if !a.attached_request_id.is_empty() {
             let attached = AttachedId { request_id: a.attached_request_id.clone(), event_type: event.event_type };
+            self.callbacks_registered(event, &a.attached_completion_callbacks, Some(&attached.request_id), dirty);
             self.request_ids.insert(event.event_id, Arc::new(attached));
             dirty.mark(Kind::RequestId, event.event_id);
             while self.request_ids.len() > ATTACHED_REQUEST_IDS_MAX {
@@ -570,7 +587,27 @@ impl Derived {
         }
     }
 
-    fn close(&mut self, event: &HistoryEvent, status: WorkflowExecutionStatus, successor: &str) {
+    fn callbacks_registered(&mut self, event: &HistoryEvent, callbacks: &[Callback], request_id: Option<&str>, dirty: &mut Dirty) {
+        for callback in callbacks {
+            let number = self.callbacks.len() as i64 + 1;
+            let info = CallbackInfo {
+                callback: Some(callback.clone()),
+                registration_time: event_time(event).0,
+                attached: request_id.is_some(),
+                request_id: request_id.unwrap_or_default().into(),
+            };
+            self.callbacks.insert(number, Arc::new(info));
+            dirty.mark(Kind::Callback, number);
+        }
+    }
+
+    fn close(&mut self, event: &HistoryEvent, status: WorkflowExecutionStatus, successor: &str, dirty: &mut Dirty) {
+        if !self.callbacks.is_empty()
+            && let Some(outcome) = crate::callbacks::outcome(event)
+        {
+            self.outcome = Some(Arc::new(outcome));
+            dirty.mark(Kind::Callback, OUTCOME);
+        }
         self.main.status = status as i32;
         self.main.close_time = event_time(event).0;
         self.main.successor_run_id = successor.into();

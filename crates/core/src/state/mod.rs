@@ -7,6 +7,7 @@
 //! On disk each half is cut into rows so that a small change writes a small row ([`rows`]).
 
 pub mod buffer;
+pub mod callback;
 pub mod derived;
 pub mod progress;
 pub mod reset;

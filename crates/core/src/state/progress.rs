@@ -10,7 +10,7 @@ use sempre_api::v1::{
     failure::Failure,
 };
 
-use super::{Buffer, ResetInfo};
+use super::{Buffer, ResetInfo, callback::CallbackProgress};
 use crate::{Span, Timestamp};
 
 /// What history does not determine.
@@ -24,6 +24,8 @@ pub struct Progress {
     pub buffer: Buffer,
     /// What resets have to do with the run; `None` for most runs.
     pub reset: Option<Box<ResetInfo>>,
+    /// Completion callbacks that have been sent, by number.
+    pub callbacks: BTreeMap<i64, CallbackProgress>,
 }
 
 /// The small part.

@@ -13,6 +13,7 @@
 //! | 9 Buffered | place in the buffer | a `HistoryEvent` without id |
 //! | 10 Attributes | 0 | [`Fields`] |
 //! | 11 Update | its first event | [`UpdateInfo`] |
+//! | 13 Callback | 0: how the chain ended; from 1: a callback | [`Outcome`]; [`CallbackRow`] |
 //! | 14 RequestId | event id | [`AttachedId`] |
 //! | 15 Reset | 0 | [`ResetInfo`], of runs that a reset made or was made from |
 
@@ -31,7 +32,11 @@ use sempre_api::v1::history::HistoryEvent;
 
 use super::{
     ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, ResetPoint,
-    ResetPoints, StartInfo, State, TimerInfo, derived::Fields, progress::ProgressMain, updates::UpdateInfo,
+    ResetPoints, StartInfo, State, TimerInfo,
+    callback::{CallbackRow, Outcome},
+    derived::Fields,
+    progress::ProgressMain,
+    updates::UpdateInfo,
 };
 
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
@@ -50,9 +55,13 @@ pub enum Kind {
     Buffered = 9,
     Attributes = 10,
     Update = 11,
+    Callback = 13,
     RequestId = 14,
     Reset = 15,
 }
+
+/// Number of the row of kind [`Kind::Callback`] that says how the chain ended.
+pub(crate) const OUTCOME: i64 = 0;
 
 /// Rows that have to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -135,6 +144,7 @@ impl State {
                 Kind::Timer => d.timers.get(&number).and_then(encoded),
                 Kind::Child => d.children.get(&number).and_then(|c| encoded(c.as_ref())),
                 Kind::External => d.externals.get(&number).and_then(|e| encoded(e.as_ref())),
+                Kind::Callback => self.callback_row(number),
                 Kind::RequestId => d.request_ids.get(&number).and_then(|r| encoded(r.as_ref())),
                 Kind::Update => d.updates.row(number).and_then(encoded),
                 Kind::Reset => p.reset.as_deref().and_then(encoded),
@@ -147,6 +157,14 @@ impl State {
         }
         self.buffer_rows(&mut out);
         out
+    }
+
+    fn callback_row(&self, number: i64) -> Option<Bytes> {
+        if number == OUTCOME {
+            return self.derived.outcome.as_ref().and_then(|outcome| encoded(outcome.as_ref()));
+        }
+        let info = self.derived.callbacks.get(&number)?.as_ref().clone();
+        encoded(&CallbackRow { info: Some(info), progress: self.progress.callbacks.get(&number).cloned() })
     }
 
     /// The buffer only grows at its end or is replaced as a whole: rows beyond `stored` are new.
@@ -177,6 +195,7 @@ impl State {
             + d.children.values().map(|row| row.encoded_len()).sum::<usize>()
             + d.externals.values().map(|row| row.encoded_len()).sum::<usize>()
             + p.reset.as_deref().map_or(0, Message::encoded_len)
+            + d.callbacks.values().map(|row| row.encoded_len()).sum::<usize>()
     }
 
     /// Puts a state together from its rows. Returns it and the signal request ids.
@@ -227,6 +246,12 @@ impl State {
                 }
                 10 => derived.attributes = Arc::new(Fields::decode(value).map_err(damaged)?),
                 11 => derived.updates.insert(UpdateInfo::decode(value).map_err(damaged)?),
+                13 if id == OUTCOME => derived.outcome = Some(Arc::new(Outcome::decode(value).map_err(damaged)?)),
+                13 => {
+                    let row = CallbackRow::decode(value).map_err(damaged)?;
+                    derived.callbacks.insert(id, Arc::new(row.info.unwrap_or_default()));
+                    row.progress.and_then(|row| progress.callbacks.insert(id, row));
+                }
                 14 => {
                     derived.request_ids.insert(id, Arc::new(AttachedId::decode(value).map_err(damaged)?));
                 }

@@ -14,12 +14,12 @@ use sempre_api::v1::{
 };
 
 use super::{
-    SERVER_IDENTITY, ScheduleHow, count_failure, fail_started, named_by, problems, schedule, scheduled_attributes, speculative,
+    ScheduleHow, count_failure, fail_started, named_by, problems, schedule, scheduled_attributes, speculative,
     start::{begin, response},
     started_attributes,
 };
 use crate::{
-    Refusal, Reply, Span, TaskToken, Timestamp, activity, close,
+    Refusal, Reply, Span, TaskToken, Timestamp, activity,
     command::{self, CommandFailure, Completion},
     input::Poller,
     pause, query, size,
@@ -272,7 +272,7 @@ fn commands_failed(
     );
     if failure.terminate {
         step.flush();
-        close::terminate(step, message, None, SERVER_IDENTITY.into(), Vec::new());
+        size::end(step, &message, None);
         return Ok(Err(refusal));
     }
     count_failure(step);

@@ -9,6 +9,7 @@ use sempre_api::v1::{
         link::{Variant, workflow_event::Reference},
     },
     enums::EventType,
+    workflowservice::StartWorkflowExecutionRequest,
 };
 
 use crate::Refusal;
@@ -23,8 +24,16 @@ pub fn links(links: &[Link]) -> Result<(), Refusal> {
     all(links.iter())
 }
 
+/// Checks the links of a start and of its callbacks together. What a Nexus callback links to is not linked twice.
+pub(super) fn of_start(request: &mut StartWorkflowExecutionRequest) -> Result<(), Refusal> {
+    let StartWorkflowExecutionRequest { links, completion_callbacks, .. } = request;
+    let of_callbacks = completion_callbacks.iter().flat_map(|callback| &callback.links);
+    links.retain(|link| !of_callbacks.clone().any(|other| other == link));
+    all(links.iter().chain(of_callbacks))
+}
+
 /// Checks links that a request has in several places.
-pub(crate) fn all<'l>(links: impl Iterator<Item = &'l Link> + Clone) -> Result<(), Refusal> {
+fn all<'l>(links: impl Iterator<Item = &'l Link> + Clone) -> Result<(), Refusal> {
     let count = links.clone().count();
     if count > LINKS_MAX {
         return Err(Refusal::InvalidArgument(format!("cannot attach more than {LINKS_MAX} links per request, got {count}")));

@@ -11,7 +11,7 @@ pub mod outbox;
 pub mod reset;
 pub mod updates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use prost::Message;
@@ -35,7 +35,10 @@ use sempre_core::{
     input::{ActivityTarget, CancelRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
     start,
     state::{Derived, rows::Dirty},
-    transition::{CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews, UpdateStatus},
+    transition::{
+        CallbackCall, CallbackResult, CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews,
+        UpdateStatus,
+    },
     update::update_with_start,
 };
 
@@ -188,6 +191,10 @@ pub struct World {
     pub offers: Vec<Offer>,
     /// Messages not delivered yet.
     pub outbox: Vec<(RunKey, OutboxEntry)>,
+    /// Completion callbacks as they were sent.
+    pub called_back: Vec<CallbackCall>,
+    /// What those outside answer to the next of them; Delivered when nothing is said.
+    pub callback_answers: VecDeque<CallbackResult>,
     pub query_answers: Vec<(u64, Result<Option<Payloads>, Refusal>)>,
     pub queries_released: Vec<(u64, QueryRoute)>,
     /// News of updates, by update id.
@@ -208,6 +215,8 @@ impl Default for World {
             current: BTreeMap::new(),
             offers: Vec::new(),
             outbox: Vec::new(),
+            called_back: Vec::new(),
+            callback_answers: VecDeque::new(),
             query_answers: Vec::new(),
             queries_released: Vec::new(),
             update_news: Vec::new(),

@@ -3,7 +3,7 @@
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput,
     input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
-    transition::{Delivery, OutboxEntry, OutboxMessage},
+    transition::{CallbackResult, Delivery, OutboxEntry, OutboxMessage},
 };
 
 use super::World;
@@ -144,6 +144,12 @@ impl World {
                 };
                 gone_is_fine(self.apply(&workflow_id, Input::RequestCancel(Box::new(request))));
                 Delivery::Ok
+            }
+            OutboxMessage::Callback(call) => {
+                let (number, attempt) = (call.number, call.attempt);
+                self.called_back.push(*call);
+                let result = self.callback_answers.pop_front().unwrap_or(CallbackResult::Delivered);
+                Delivery::Callback { number, attempt, result }
             }
         })
     }

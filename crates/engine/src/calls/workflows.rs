@@ -134,10 +134,11 @@ impl Engine {
     pub async fn terminate(&self, request: TerminateWorkflowExecutionRequest) -> Result<TerminateWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution)?;
+        let or = |given: String, default: &str| if given.is_empty() { default.to_owned() } else { given };
         let terminate = TerminateRequest {
-            reason: request.reason,
+            reason: or(request.reason, "terminated by user via frontend"),
             details: request.details,
-            identity: request.identity,
+            identity: or(request.identity, "frontend-service"),
             first_run_id: request.first_execution_run_id,
             links: request.links,
             parent: None,

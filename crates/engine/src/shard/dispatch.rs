@@ -5,7 +5,6 @@ use sempre_core::{
     Execution, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp,
     input::{Context, Poller, TerminateRequest},
     keys,
-    refusal::text,
     transition::Delivery,
 };
 use sempre_store::Table;
@@ -14,6 +13,7 @@ use super::{
     batch::Output,
     cache::Current,
     deadlines,
+    load::no_such_run,
     message::{Answer, Ask, Body, ReplyTo, RunMessage, View, ViewRequest},
     runner::{Runner, is_open},
     settle::start_input,
@@ -156,8 +156,8 @@ impl Runner {
 
     fn view(&mut self, place: usize, run: RunId, request: ViewRequest) -> Result<Answer, Refusal> {
         let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
-        let Some(cached) = self.cache.at(place).run(run) else { return Err(Refusal::not_found(text::EXECUTION_NOT_FOUND)) };
-        let Some(execution) = &cached.execution else { return Err(Refusal::not_found(text::EXECUTION_NOT_FOUND)) };
+        let Some(cached) = self.cache.at(place).run(run) else { return Err(no_such_run(&key)) };
+        let Some(execution) = &cached.execution else { return Err(no_such_run(&key)) };
         let (next_event_id, open) = (execution.next_event_id(), execution.is_open());
         let limit = PageLimit { events: request.events_max, bytes: read::PAGE_BYTES };
         let page = (request.events_max > 0 && request.from < next_event_id)
@@ -173,14 +173,16 @@ impl Runner {
 
     fn describe(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
         let now = self.now();
-        let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
         let description = Box::new(execution.describe(now));
         Ok(Answer { run, body: Body::Description(description) })
     }
 
     /// Closes a run that is to be deleted.
     fn delete(&mut self, place: usize, run: RunId) -> Result<(), Refusal> {
-        let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
         if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
             let request =
                 TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };

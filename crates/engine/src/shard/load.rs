@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use sempre_core::{Execution, RunId, RunKey, WorkflowKey, keys, state::rows::LoadError, transition::CurrentRecord};
+use sempre_core::{Execution, Refusal, RunId, RunKey, WorkflowKey, keys, state::rows::LoadError, transition::CurrentRecord};
 use sempre_store::{Store, StoreError, Table};
 
 use super::message::ReplyTo;
@@ -23,6 +23,11 @@ pub(crate) enum Loaded {
     /// The rows of a run that is to be deleted could not be read.
     Unpurged(RunId, StoreError),
     Failed(String),
+}
+
+/// The answer to who names a run that the store does not have.
+pub(crate) fn no_such_run(key: &RunKey) -> Refusal {
+    Refusal::NotFound(format!("workflow execution not found for workflow ID {:?} and run ID \"{}\"", key.workflow.workflow_id, key.run))
 }
 
 /// The end of the range of keys that begin with `prefix`.

@@ -16,7 +16,7 @@ use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
     input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     refusal::text,
-    transition::{Delivery, OutboxEntry, OutboxMessage},
+    transition::{CallbackCall, Delivery, OutboxEntry, OutboxMessage},
 };
 
 use super::message::Ask;
@@ -105,7 +105,11 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
     let OutboxEntry { id, message } = entry;
     let mut backoff = BACKOFF_FIRST;
     let mut delivery = loop {
-        match attempt(&shared, &sender, &message).await {
+        let tried = match &message {
+            OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, call).await),
+            message => attempt(&shared, &sender, message).await,
+        };
+        match tried {
             Ok(delivery) => break delivery,
             Err(refusal) => {
                 tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
@@ -158,6 +162,14 @@ async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
     shared.clock.sleep_until(shared.now() + *backoff).await;
     pausing.fetch_sub(1, Ordering::Relaxed);
     *backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
+}
+
+/// Somebody outside may take long to answer: that must not hold up messages between runs.
+async fn call_back(shared: &Shared, pausing: &AtomicUsize, call: &CallbackCall) -> Delivery {
+    pausing.fetch_add(1, Ordering::Relaxed);
+    let result = shared.callbacks.send(call.clone()).await;
+    pausing.fetch_sub(1, Ordering::Relaxed);
+    Delivery::Callback { number: call.number, attempt: call.attempt, result }
 }
 
 fn is_transient(refusal: &Refusal) -> bool {
@@ -227,6 +239,7 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
             let told = tell(shared, neighbour(&cancel.workflow_id), &cancel.run_id, Input::RequestCancel(Box::new(request))).await;
             external(cancel.initiated_event_id, told, true)
         }
+        OutboxMessage::Callback(_) => Err(crate::shared::internal("a message to a run")),
         OutboxMessage::ReleaseChild { workflow_id, run_id } => {
             quiet(tell(shared, neighbour(workflow_id), run_id, Input::ReleaseFirstTask).await)
         }

@@ -12,6 +12,7 @@ use sempre_store::Table;
 use super::{
     batch::Output,
     cache::{Current, Run},
+    load::no_such_run,
     message::{Answer, Ask, Body, RunMessage, Started, window},
     runner::Runner,
     size,
@@ -250,7 +251,7 @@ impl Runner {
         let workflow = self.cache.at(place);
         let namespace = self.shared.namespaces.view(workflow.key.namespace);
         let Some(execution) = workflow.run(run).and_then(|r| r.execution.as_mut()) else {
-            return Err(Refusal::not_found(sempre_core::refusal::text::EXECUTION_NOT_FOUND));
+            return Err(no_such_run(&RunKey { workflow: workflow.key.clone(), run }));
         };
         self.open.inputs += 1;
         self.open.expected += size::input_bytes(&input);

@@ -41,7 +41,9 @@ async fn pages_follow_each_other_and_a_task_token_is_good_for_them_too() {
     w.start(&neighbour).await;
     let foreign = GetWorkflowExecutionHistoryRequest { next_page_token: token.clone(), ..history_request(&neighbour) };
     let refused = soon(w.engine.get_history(foreign, HistoryReader::default(), None)).await.unwrap_err();
-    assert_eq!(refused, Refusal::not_found("workflow execution not found"));
+    let run = w.describe("a").await.unwrap().workflow_execution_info.unwrap().execution.unwrap().run_id;
+    let text = format!("workflow execution not found for workflow ID \"{neighbour}\" and run ID \"{run}\"");
+    assert_eq!(refused, Refusal::not_found(text));
     while !token.is_empty() {
         let page = read(&w, GetWorkflowExecutionHistoryRequest { next_page_token: token, ..history_request("a") }).await;
         all.extend(events(page.history));
@@ -183,6 +185,7 @@ async fn bad_tokens_and_unknown_runs() {
         execution: Some(execution("a", "00000000-0000-7000-8000-000000000000")),
         ..history_request("a")
     };
-    assert_eq!(refused(unknown).await, Refusal::not_found("workflow execution not found"));
+    let text = "workflow execution not found for workflow ID \"a\" and run ID \"00000000-0000-7000-8000-000000000000\"";
+    assert_eq!(refused(unknown).await, Refusal::not_found(text));
     assert_eq!(refused(history_request("c")).await, Refusal::not_found("workflow not found for ID: c"));
 }

@@ -1,6 +1,7 @@
 //! A world: an engine, its clock, its store, and the few calls that most tests make.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,9 +19,12 @@ use sempre_api::v1::{
     taskqueue::{StickyExecutionAttributes, TaskQueue},
     workflowservice::*,
 };
-use sempre_core::{Refusal, RunId, Span, Timestamp};
+use sempre_core::{
+    Refusal, RunId, Span, Timestamp,
+    transition::{CallbackCall, CallbackResult},
+};
 use sempre_engine::{
-    Clock, Engine, HistoryReader, Settings, Spawner,
+    CallbackSender, Clock, Engine, HistoryReader, Settings, Spawner,
     check::{self, Counts, News},
 };
 use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
@@ -68,6 +72,27 @@ pub(crate) struct Tasks;
 impl Spawner for Tasks {
     fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
         tokio::spawn(task);
+    }
+}
+
+/// Whom completion callbacks reach.
+#[derive(Default)]
+pub(crate) struct Outside {
+    pub(crate) calls: Mutex<Vec<CallbackCall>>,
+    /// Answers to the next calls; Delivered when there are none.
+    pub(crate) answers: Mutex<VecDeque<CallbackResult>>,
+    /// Nobody answers.
+    pub(crate) silent: AtomicBool,
+}
+
+impl CallbackSender for Outside {
+    fn send(&self, call: CallbackCall) -> BoxFuture<'static, CallbackResult> {
+        self.calls.lock().unwrap().push(call);
+        if self.silent.load(Ordering::SeqCst) {
+            return futures::future::pending().boxed();
+        }
+        let answer = self.answers.lock().unwrap().pop_front().unwrap_or(CallbackResult::Delivered);
+        futures::future::ready(answer).boxed()
     }
 }
 
@@ -207,6 +232,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<HandClock>,
     pub(crate) store: Arc<TestStore>,
     settings: Settings,
+    pub(crate) outside: Arc<Outside>,
 }
 
 pub(crate) const NAMESPACE: &str = "default";
@@ -230,9 +256,11 @@ pub(crate) async fn world() -> World {
 pub(crate) async fn world_with(settings: Settings) -> World {
     let clock = Arc::new(HandClock { state: Mutex::new((Timestamp::from_millis(1_700_000_000_000), Vec::new())) });
     let store = Arc::new(TestStore::default());
-    let engine = Engine::open(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone()).await.unwrap();
+    let outside = Arc::new(Outside::default());
+    let opened = Engine::open_with_callbacks(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone(), outside.clone());
+    let engine = opened.await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
-    World { engine, clock, store, settings }
+    World { engine, clock, store, settings, outside }
 }
 
 impl Drop for World {
@@ -278,7 +306,9 @@ impl World {
 
     pub(crate) async fn reopen(&mut self) {
         soon(self.engine.shutdown()).await;
-        self.engine = Engine::open(self.store.clone(), self.clock.clone(), Arc::new(Tasks), 2, self.settings.clone()).await.unwrap();
+        let (store, clock, outside) = (self.store.clone(), self.clock.clone(), self.outside.clone());
+        let opened = Engine::open_with_callbacks(store, clock, Arc::new(Tasks), 2, self.settings.clone(), outside);
+        self.engine = opened.await.unwrap();
     }
 
     /// Waits until `done` says so.

@@ -1,0 +1,86 @@
+//! What a run keeps of its completion callbacks (row kind 13; see `callbacks`).
+
+use alloc::string::String;
+
+use prost::Message;
+use sempre_api::v1::{
+    common::{Callback, Payload},
+    failure::Failure,
+};
+
+/// A callback as history has it.
+#[derive(Clone, PartialEq, Message)]
+pub struct CallbackInfo {
+    /// Whom to tell.
+    #[prost(message, optional, tag = "1")]
+    pub callback: Option<Callback>,
+    /// When it was registered, ns.
+    #[prost(int64, tag = "2")]
+    pub registration_time: i64,
+    /// It was attached by a later call, not given at the start.
+    #[prost(bool, tag = "3")]
+    pub attached: bool,
+    /// Request id of that call.
+    #[prost(string, tag = "4")]
+    pub request_id: String,
+}
+
+/// What became of it so far. A callback without this waits for the run's end.
+#[derive(Clone, PartialEq, Message)]
+pub struct CallbackProgress {
+    /// `CallbackState`.
+    #[prost(int32, tag = "1")]
+    pub state: i32,
+    /// Attempts made.
+    #[prost(int32, tag = "2")]
+    pub attempt: i32,
+    /// When the last one ended, ns; 0 = never.
+    #[prost(int64, tag = "3")]
+    pub last_attempt_complete_time: i64,
+    /// Why it did not succeed.
+    #[prost(message, optional, tag = "4")]
+    pub last_failure: Option<Failure>,
+    /// When the next one is due, ns; 0 = not waiting.
+    #[prost(int64, tag = "5")]
+    pub next_attempt_time: i64,
+}
+
+/// Both, as one row.
+#[derive(Clone, PartialEq, Message)]
+pub struct CallbackRow {
+    /// Derived half.
+    #[prost(message, optional, tag = "1")]
+    pub info: Option<CallbackInfo>,
+    /// Progress half.
+    #[prost(message, optional, tag = "2")]
+    pub progress: Option<CallbackProgress>,
+}
+
+/// How the chain ended, in the terms of a Nexus operation. Kept only for runs with callbacks, from their close event.
+#[derive(Clone, PartialEq, Message)]
+pub struct Outcome {
+    /// [`OutcomeState`].
+    #[prost(enumeration = "OutcomeState", tag = "1")]
+    pub state: i32,
+    /// First payload of the result.
+    #[prost(message, optional, tag = "2")]
+    pub result: Option<Payload>,
+    /// Why it did not succeed.
+    #[prost(message, optional, tag = "3")]
+    pub failure: Option<Failure>,
+    /// Time of the close event, ns.
+    #[prost(int64, tag = "4")]
+    pub close_time: i64,
+}
+
+/// State of an operation that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum OutcomeState {
+    /// With a result.
+    Succeeded = 0,
+    /// With a failure.
+    Failed = 1,
+    /// As asked.
+    Canceled = 2,
+}
