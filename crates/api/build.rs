@@ -1,6 +1,7 @@
 //! Generates messages and services from the descriptor set that `temporalio-protos` compiled.
 //!
-//! Nothing generated is committed; the cloud API and the SDK-internal packages are filtered out.
+//! Nothing generated is committed; the cloud API and the SDK-internal packages are filtered out. Our own services
+//! (`proto/`) are added.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -24,6 +25,9 @@ const BOXED: &[&str] = &[
     ".temporal.api.command.v1.Command.attributes.schedule_activity_task_command_attributes",
 ];
 
+/// Protos of our own, below `proto/`.
+const OWN: &[&str] = &["sempre/v1/inspect.proto"];
+
 fn wanted(file: &str, package: &str) -> bool {
     let temporal = package.starts_with("temporal.api.") && !package.starts_with("temporal.api.cloud.");
     temporal || package == "google.protobuf" || package == "grpc.health.v1" || file == "google/rpc/status.proto"
@@ -31,12 +35,16 @@ fn wanted(file: &str, package: &str) -> bool {
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed=DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH");
     let path = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")
         .map_err(|_| "temporalio-protos did not hand over its descriptor set (DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH)")?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut set = FileDescriptorSet::decode(fs::read(path)?.as_slice())?;
     set.file.retain(|f| wanted(f.name(), f.package()));
+    let own = protox::compile(OWN, ["proto"])?;
+    // What ours import is in the set already.
+    set.file.extend(own.file.into_iter().filter(|f| f.package().starts_with("sempre.")));
 
     fs::write(out.join("methods.rs"), methods(&set))?;
 

@@ -21,7 +21,7 @@ include!(concat!(env!("OUT_DIR"), "/methods.rs"));
 #[cfg(feature = "grpc")]
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-pub use generated::{google, grpc, temporal};
+pub use generated::{google, grpc, sempre, temporal};
 pub use prost_types::{Any, Duration, FieldMask, Timestamp};
 
 /// `temporal.api.*.v1` under one short name each.

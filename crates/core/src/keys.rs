@@ -48,6 +48,13 @@ pub fn run(slot: SlotId, run: RunId) -> Vec<u8> {
     key
 }
 
+/// End of a run's rows in State that are its state; what is kept beside it follows ([`crate::state::rows::BESIDE_STATE`]).
+pub fn state_end(slot: SlotId, run_id: RunId) -> Vec<u8> {
+    let mut key = run(slot, run_id);
+    key.push(crate::state::rows::BESIDE_STATE);
+    key
+}
+
 /// One state row.
 pub fn state(slot: SlotId, run_id: RunId, kind: u8, number: u64) -> Vec<u8> {
     let mut key = run(slot, run_id);

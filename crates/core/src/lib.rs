@@ -50,6 +50,7 @@ pub mod update;
 pub mod validate;
 mod wake;
 
+pub use activity::AttemptsOfHistory;
 pub use execution::Execution;
 pub use ids::{IdSource, NamespaceId, RunId, RunKey, SlotId, WorkflowKey};
 pub use input::{Context, Input, NamespaceView};

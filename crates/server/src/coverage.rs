@@ -61,6 +61,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         &["AddSearchAttributes", "DeleteNamespace", "ListSearchAttributes", "RemoveSearchAttributes"],
     ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
+    ("sempre.v1.InspectService", &["ListActivityAttempts"]),
 ];
 
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED. They do not count as built.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use sempre_api::sempre::v1::ListActivityAttemptsRequest;
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::{
@@ -163,6 +164,7 @@ in_namespace![
     DescribeWorkflowExecutionRequest,
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
+    ListActivityAttemptsRequest,
     ListSearchAttributesRequest,
     ListTaskQueuePartitionsRequest,
     PauseActivityRequest,

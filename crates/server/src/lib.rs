@@ -16,6 +16,7 @@ pub mod dynamic;
 pub mod frames;
 mod frontend;
 mod health;
+mod inspect_service;
 mod operator_service;
 mod reflection;
 mod router;

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use http_body::Body;
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
+    sempre::v1::inspect_service_server::InspectServiceServer,
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
         workflowservice::workflow_service_server::WorkflowServiceServer,
@@ -37,6 +38,7 @@ pub(crate) struct Router {
     workflow: WorkflowServiceServer<Frontend>,
     operator: OperatorServiceServer<Frontend>,
     test: TestServiceServer<NoTimeSkipping>,
+    inspect: InspectServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
 }
@@ -48,7 +50,8 @@ impl Router {
         let decode_max = MESSAGE_BYTES_MAX + 1;
         Self {
             workflow: WorkflowServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
-            operator: OperatorServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
+            operator: OperatorServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            inspect: InspectServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(NoTimeSkipping),
             health: HealthServer::new(HealthService),
             reflection: Arc::default(),
@@ -89,6 +92,7 @@ impl Router {
             "temporal.api.workflowservice.v1.WorkflowService" => self.workflow.clone().call(request).await,
             "temporal.api.operatorservice.v1.OperatorService" => self.operator.clone().call(request).await,
             "temporal.api.testservice.v1.TestService" => self.test.clone().call(request).await,
+            "sempre.v1.InspectService" => self.inspect.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
             reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,

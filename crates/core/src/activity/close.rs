@@ -12,7 +12,7 @@ use sempre_api::v1::{
     },
 };
 
-use super::{change, dispatch::withdraw, failure, operate, options::Options, pending};
+use super::{change, dispatch::withdraw, failure, log, operate, options::Options, pending};
 use crate::{
     Span, Timestamp,
     retry::{self, Decision},
@@ -136,6 +136,7 @@ pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
     let ids: Vec<i64> = step.run.state.progress.activities.keys().copied().collect();
     for id in ids {
         withdraw(step, id);
+        log::run_closed(step, id);
         step.forget_activity(id);
     }
 }
@@ -165,6 +166,7 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
     let stamp = step.next_stamp();
     let limit = step.cx.limits.activity_failure_max;
     change(step, scheduled_event_id, |p| {
+        log::retried(p, now, failure);
         p.attempt += 1;
         p.stamp = stamp;
         p.scheduled_time = (now + after).0;
@@ -206,5 +208,6 @@ fn write_closing(step: &mut Step<'_, '_>, scheduled_event_id: i64, closing: Attr
             ..Default::default()
         });
     }
+    log::closed(step, scheduled_event_id, &closing);
     step.buffer(closing);
 }

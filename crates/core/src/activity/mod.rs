@@ -22,6 +22,7 @@
 mod close;
 mod dispatch;
 mod failure;
+mod log;
 pub(crate) mod operate;
 pub(crate) mod options;
 mod respond;
@@ -38,6 +39,7 @@ use crate::{
 
 pub(crate) use close::{cancel_if_not_started, drop_all};
 pub(crate) use dispatch::{hold_all, offer_again, release_all, schedule, start, start_eager, take_over, withdraw_all};
+pub use log::AttemptsOfHistory;
 pub(crate) use operate::paused_types;
 pub use operate::{ResetActivity, UnpauseActivity};
 pub use options::OptionsUpdate;

@@ -6,6 +6,7 @@
 //!
 //! On disk each half is cut into rows so that a small change writes a small row ([`rows`]).
 
+pub mod attempt_log;
 pub mod buffer;
 pub mod callback;
 pub mod derived;
@@ -15,6 +16,7 @@ pub mod reset_points;
 pub mod rows;
 pub mod updates;
 
+pub use attempt_log::{AttemptLog, AttemptOutcome, AttemptRecord};
 pub use buffer::Buffer;
 pub use derived::{ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, PauseInfo, StartInfo, TimerInfo};
 pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};

@@ -82,6 +82,9 @@ pub struct ProgressMain {
     /// Why workflow tasks have failed so often in a row that it is told.
     #[prost(message, optional, tag = "50")]
     pub problem: Option<TaskProblem>,
+    /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
+    #[prost(uint64, tag = "41")]
+    pub attempt_logs: u64,
 }
 
 /// Why the last workflow task came to nothing.
@@ -259,6 +262,12 @@ pub struct ActivityProgress {
     /// When the activity was taken over by a reset, ns; 0 = scheduled by this run. Its timeouts count from here.
     #[prost(int64, tag = "30")]
     pub taken_over: i64,
+    /// Ended attempts, oldest first; at most [`super::attempt_log::ATTEMPTS_KEPT`].
+    #[prost(message, repeated, tag = "46")]
+    pub attempts: alloc::vec::Vec<super::AttemptRecord>,
+    /// Ended attempts before those.
+    #[prost(int64, tag = "47")]
+    pub attempts_dropped: i64,
 }
 
 /// Who paused an activity, and why.

@@ -16,6 +16,9 @@
 //! | 13 Callback | 0: how the chain ended; from 1: a callback | [`Outcome`]; [`CallbackRow`] |
 //! | 14 RequestId | event id | [`AttachedId`] |
 //! | 15 Reset | 0 | [`ResetInfo`], of runs that a reset made or was made from |
+//! | 140 AttemptLog | count of logs mod [`super::attempt_log::LOGS_KEPT`] | [`AttemptLog`] |
+//!
+//! Kinds from [`BESIDE_STATE`] on are kept with the run (and deleted with it) but are no state: a run is loaded without them.
 
 use alloc::{
     boxed::Box,
@@ -31,7 +34,7 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, AttachedId, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, ResetPoint,
+    ActivityInfo, ActivityProgress, AttachedId, AttemptLog, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, ResetPoint,
     ResetPoints, StartInfo, State, TimerInfo,
     callback::{CallbackRow, Outcome},
     derived::Fields,
@@ -58,10 +61,14 @@ pub enum Kind {
     Callback = 13,
     RequestId = 14,
     Reset = 15,
+    AttemptLog = 140,
 }
 
 /// Number of the row of kind [`Kind::Callback`] that says how the chain ended.
 pub(crate) const OUTCOME: i64 = 0;
+
+/// First kind of those that are not loaded with the run.
+pub const BESIDE_STATE: u8 = 128;
 
 /// Rows that have to be written.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,6 +77,8 @@ pub struct Dirty {
     rows: BTreeSet<(Kind, i64)>,
     /// Signal request ids to add, with their numbers.
     pub(crate) signal_ids: Vec<(u64, String)>,
+    /// Attempt logs to write, with their places.
+    pub(crate) attempt_logs: Vec<(u64, AttemptLog)>,
 }
 
 impl Dirty {
@@ -85,7 +94,7 @@ impl Dirty {
 
     /// Nothing to write.
     pub fn is_clean(&self) -> bool {
-        !self.main && self.rows.is_empty() && self.signal_ids.is_empty()
+        !self.main && self.rows.is_empty() && self.signal_ids.is_empty() && self.attempt_logs.is_empty()
     }
 }
 
@@ -148,12 +157,15 @@ impl State {
                 Kind::RequestId => d.request_ids.get(&number).and_then(|r| encoded(r.as_ref())),
                 Kind::Update => d.updates.row(number).and_then(encoded),
                 Kind::Reset => p.reset.as_deref().and_then(encoded),
-                Kind::Buffered | Kind::SignalId | Kind::Main => continue,
+                Kind::Buffered | Kind::SignalId | Kind::AttemptLog | Kind::Main => continue,
             };
             out.push(RowChange { kind: kind as u8, number: number as u64, value });
         }
         for (number, id) in dirty.signal_ids {
             out.push(RowChange { kind: Kind::SignalId as u8, number, value: Some(id.into_bytes().into()) });
+        }
+        for (place, log) in dirty.attempt_logs {
+            out.push(RowChange { kind: Kind::AttemptLog as u8, number: place, value: encoded(&log) });
         }
         self.buffer_rows(&mut out);
         out
@@ -256,6 +268,7 @@ impl State {
                     derived.request_ids.insert(id, Arc::new(AttachedId::decode(value).map_err(damaged)?));
                 }
                 15 => progress.reset = Some(Box::new(ResetInfo::decode(value).map_err(damaged)?)),
+                BESIDE_STATE.. => {}
                 _ => return Err(LoadError::Damaged { kind, number }),
             }
         }

@@ -1,6 +1,7 @@
 //! The facade: one method per call of the API. Finds the namespace and the run, asks the shard, shapes the answer.
 
 mod activities;
+mod attempts;
 mod describe_queue;
 mod multi_operation;
 mod namespace;

@@ -49,6 +49,7 @@ impl Runner {
             Ask::PlanReset(request) => self.plan_reset(place, run, &request),
             Ask::Stage(new, batches) => self.stage(place, new, &batches),
             Ask::Reset(order) => self.reset(place, *order),
+            Ask::Attempts => self.attempts(place, run),
             Ask::Delete => match self.delete(place, run) {
                 Ok(()) => return self.purge_later(place, run, reply),
                 Err(refusal) => Err(refusal),
@@ -177,6 +178,12 @@ impl Runner {
         let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
         let description = Box::new(execution.describe(now));
         Ok(Answer { run, body: Body::Description(description) })
+    }
+
+    fn attempts(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
+        let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
+        let body = Body::Attempts(execution.pending_attempts());
+        Ok(Answer { run, body })
     }
 
     /// Closes a run that is to be deleted.

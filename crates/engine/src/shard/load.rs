@@ -55,7 +55,8 @@ pub(crate) async fn current(store: Arc<dyn Store>, workflow: WorkflowKey) -> Loa
 
 pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
     let prefix = keys::run(key.workflow.slot(), key.run);
-    let rows = match store.scan(Table::State, &prefix, &prefix_end(&prefix), usize::MAX).await {
+    let end = keys::state_end(key.workflow.slot(), key.run);
+    let rows = match store.scan(Table::State, &prefix, &end, usize::MAX).await {
         Ok(rows) => rows,
         Err(error) => return Loaded::Failed(error.to_string()),
     };

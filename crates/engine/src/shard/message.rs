@@ -5,6 +5,7 @@ use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     input::{Poller, UpdateRequest},
     reset::ResetRequest,
+    state::AttemptLog,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
 use tokio::sync::oneshot;
@@ -65,6 +66,8 @@ pub(crate) enum Ask {
     Stage(RunId, Vec<HistoryBatch>),
     /// Make the run of a reset.
     Reset(Box<ResetOrder>),
+    /// The attempts of its pending activities.
+    Attempts,
     /// Terminate the run if it is open, then delete it.
     Delete,
     /// Delete the rows of a run whose last commit is durable.
@@ -118,6 +121,7 @@ pub(crate) enum Body {
     ResetPlan(ResetPlan),
     /// The order was not carried out: the runs have gone on since they were read.
     ResetBehind(Box<ResetOrder>),
+    Attempts(Vec<AttemptLog>),
 }
 
 /// A task that was started for a poll: the reply and as much of its history as was in memory.

@@ -4,6 +4,7 @@
 mod support;
 
 mod activities;
+mod attempts;
 mod callbacks;
 mod checks;
 mod children;

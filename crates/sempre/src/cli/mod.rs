@@ -1,5 +1,6 @@
 //! The command line: one file per command. Parses, runs, and turns failures into one plain sentence.
 
+mod activity;
 mod api_coverage;
 mod logging;
 mod network;
@@ -28,6 +29,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Server { command: ServerCommand::StartDev(options) } => start_dev::run(*options),
         Command::Server { command: ServerCommand::Start(options) } => start::run(options),
         Command::Store { command } => store::run(command),
+        Command::Activity { command } => activity::run(command),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -61,6 +63,12 @@ enum Command {
     Server {
         #[command(subcommand)]
         command: ServerCommand,
+    },
+    /// Look at the activities of a workflow
+    #[command(arg_required_else_help = true)]
+    Activity {
+        #[command(subcommand)]
+        command: activity::ActivityCommand,
     },
     /// Look at the data of a server that is not running
     #[command(arg_required_else_help = true)]

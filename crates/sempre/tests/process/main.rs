@@ -1,5 +1,6 @@
 //! The binary as its users meet it: started, stopped, and told what it cannot do.
 
+mod activities;
 mod commands;
 mod failures;
 mod lifecycle;

@@ -34,7 +34,7 @@ async fn reflection_names_the_services() {
     for version in ["v1", "v1alpha"] {
         let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
         let answer = raw_call(&server.channel, &path, request, false).await.expect("answers").expect("one message");
-        for service in ["temporal.api.workflowservice.v1.WorkflowService", "grpc.health.v1.Health"] {
+        for service in ["temporal.api.workflowservice.v1.WorkflowService", "grpc.health.v1.Health", "sempre.v1.InspectService"] {
             assert!(answer.windows(service.len()).any(|bytes| bytes == service.as_bytes()), "{version} {service}");
         }
     }

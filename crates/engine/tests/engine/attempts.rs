@@ -1,0 +1,102 @@
+use sempre_api::{
+    sempre::v1::{AttemptOutcome as Outcome, ListActivityAttemptsRequest, ListActivityAttemptsResponse},
+    v1::{
+        command::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes},
+        common::ActivityType,
+        enums::CommandType,
+        failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
+        workflowservice::*,
+    },
+};
+use sempre_core::{Refusal, Span};
+
+use crate::support::*;
+
+fn activity(id: &str) -> Command {
+    let attributes = ScheduleActivityTaskCommandAttributes {
+        activity_id: id.into(),
+        activity_type: Some(ActivityType { name: "Act".into() }),
+        task_queue: Some(queue()),
+        start_to_close_timeout: Some(Span::seconds(30).to_api()),
+        ..Default::default()
+    };
+    command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(Box::new(attributes)))
+}
+
+async fn attempts(w: &World, activity_id: &str) -> ListActivityAttemptsResponse {
+    let request = ListActivityAttemptsRequest {
+        namespace: NAMESPACE.into(),
+        workflow_id: "a".into(),
+        activity_id: activity_id.into(),
+        ..Default::default()
+    };
+    soon(w.engine.list_activity_attempts(request)).await.unwrap()
+}
+
+fn outcomes(answer: &ListActivityAttemptsResponse) -> Vec<(&str, Vec<Outcome>)> {
+    answer.activities.iter().map(|a| (a.activity_id.as_str(), a.attempts.iter().map(|x| x.outcome()).collect())).collect()
+}
+
+async fn complete_activity(w: &World, task: &PollActivityTaskQueueResponse) {
+    let done = RespondActivityTaskCompletedRequest { task_token: task.task_token.clone(), ..Default::default() };
+    soon(w.engine.respond_activity_task_completed(done)).await.unwrap();
+}
+
+async fn fail_activity(w: &World, task: &PollActivityTaskQueueResponse) {
+    let failure = Failure {
+        message: "no".into(),
+        failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default())),
+        ..Default::default()
+    };
+    let failed = RespondActivityTaskFailedRequest { task_token: task.task_token.clone(), failure: Some(failure), ..Default::default() };
+    soon(w.engine.respond_activity_task_failed(failed)).await.unwrap();
+}
+
+#[tokio::test]
+async fn attempts_are_known_while_pending_after_the_close_and_after_a_restart() {
+    let mut w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![activity("x"), activity("y")]).await;
+    let x = w.poll_activity().await;
+    assert_eq!(x.activity_id, "x");
+    complete_activity(&w, &x).await;
+    let y = w.poll_activity().await;
+    fail_activity(&w, &y).await;
+    let expected = [("x", vec![Outcome::Completed]), ("y", vec![Outcome::Failed, Outcome::Waiting])];
+    assert_eq!(outcomes(&attempts(&w, "").await), expected);
+    w.advance(Span::seconds(1)).await;
+    let y = w.poll_activity().await;
+    w.reopen().await;
+    assert_eq!(outcomes(&attempts(&w, "y").await), [("y", vec![Outcome::Failed, Outcome::Running])]);
+    complete_activity(&w, &y).await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    w.reopen().await;
+    let answer = attempts(&w, "").await;
+    assert_eq!(outcomes(&answer), [("x", vec![Outcome::Completed]), ("y", vec![Outcome::Failed, Outcome::Completed])]);
+    let failed = &answer.activities[1].attempts[0];
+    assert_eq!((failed.failure_message.as_str(), failed.worker_identity.as_str()), ("no", "worker"));
+    assert!(w.describe("a").await.unwrap().pending_activities.is_empty(), "the run loads without its log");
+}
+
+#[tokio::test]
+async fn the_log_goes_with_the_run() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![activity("x")]).await;
+    let x = w.poll_activity().await;
+    fail_activity(&w, &x).await;
+    let terminate = TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+        ..Default::default()
+    };
+    soon(w.engine.terminate(terminate)).await.unwrap();
+    assert_eq!(outcomes(&attempts(&w, "").await), [("x", vec![Outcome::Failed, Outcome::RunClosed])]);
+    w.advance(Span::seconds(25 * 3600)).await;
+    w.until("deleted", || w.store.rows(sempre_store::Table::State).is_empty()).await;
+    let request = ListActivityAttemptsRequest { namespace: NAMESPACE.into(), workflow_id: "a".into(), ..Default::default() };
+    assert!(matches!(soon(w.engine.list_activity_attempts(request)).await, Err(Refusal::NotFound(_))));
+}

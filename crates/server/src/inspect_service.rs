@@ -1,0 +1,14 @@
+//! InspectService: what Sempre knows beyond Temporal's API (`crates/api/proto/sempre/v1/inspect.proto`).
+
+use sempre_api::sempre::v1::{ListActivityAttemptsRequest, ListActivityAttemptsResponse, inspect_service_server::InspectService};
+use tonic::Request;
+
+use crate::frontend::{Answer, Frontend, answer};
+
+#[tonic::async_trait]
+impl InspectService for Frontend {
+    async fn list_activity_attempts(&self, request: Request<ListActivityAttemptsRequest>) -> Answer<ListActivityAttemptsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_activity_attempts(call.body).await)
+    }
+}
