@@ -14,7 +14,7 @@ use prost::Message;
 use sempre_api::v1::common::{Payload, Payloads};
 
 use crate::{
-    Input, Refusal, close,
+    Input, Refusal, Reply, close,
     input::PauseRequest,
     pause,
     step::{Saved, Step},
@@ -36,6 +36,8 @@ const TRANSACTION_SIZE: &str = "Transaction size exceeds limit.";
 pub(crate) struct Begin {
     /// A client or worker asked for the step: it hears of a limit.
     asked: bool,
+    /// A poll would get a task: it goes on to the next one, and hears nothing of this run.
+    polled: bool,
     /// Heartbeat details came that could be one of too many.
     large_details: bool,
     /// The state before it, when a limit is near.
@@ -62,7 +64,8 @@ impl Begin {
             || state_may_be_large(step)
             || large_details;
         let saved = (near && !internal && step.run.is_open()).then(|| step.save());
-        Self { asked: !internal, large_details, saved }
+        let polled = matches!(input, Input::StartWorkflowTask { .. } | Input::StartActivityTask { .. });
+        Self { asked: !internal, polled, large_details, saved }
     }
 }
 
@@ -72,7 +75,7 @@ fn state_may_be_large(step: &Step<'_, '_>) -> bool {
 }
 
 /// Ends a run that is over a limit. Gives the answer then.
-pub(crate) fn enforce(step: &mut Step<'_, '_>) -> Option<Refusal> {
+pub(crate) fn enforce(step: &mut Step<'_, '_>) -> Option<Result<Reply, Refusal>> {
     let (main, limits) = (&step.run.state.derived.main, step.cx.limits);
     let text = if main.history_size > limits.history_size_max as i64 {
         HISTORY_SIZE
@@ -83,12 +86,15 @@ pub(crate) fn enforce(step: &mut Step<'_, '_>) -> Option<Refusal> {
     } else {
         return None;
     };
-    let Begin { asked, saved, .. } = core::mem::take(&mut step.begin);
+    let Begin { asked, polled, saved, .. } = core::mem::take(&mut step.begin);
     if let Some(saved) = saved {
         step.restore(*saved);
     }
     end(step, text, None);
-    asked.then(|| Refusal::invalid(text))
+    if polled {
+        return Some(Ok(Reply::Obsolete));
+    }
+    asked.then(|| Err(Refusal::invalid(text)))
 }
 
 /// A completion that would write too much at once: it is undone and the run ended. `saved` is from before it.

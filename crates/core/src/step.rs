@@ -285,8 +285,8 @@ impl<'r, 'c> Step<'r, 'c> {
             if !self.task_started() {
                 self.flush();
             }
-            if let Some(refusal) = size::enforce(&mut self) {
-                reply = Err(refusal);
+            if let Some(answer) = size::enforce(&mut self) {
+                reply = answer;
             }
         }
         if let Some(Continues(continues)) = self.closed {

@@ -69,6 +69,26 @@ fn a_history_over_its_size_ends_the_run() {
 
 /// 01 §2.5, §6.1: a task in a worker's hands fails before the end
 #[test]
+fn a_poll_whose_task_passes_the_limit_gets_another() {
+    // Started (1) and TaskScheduled (2) are all that fits: the start of the task would be one too many.
+    let mut world = World::new();
+    world.limits.history_count_max = 2;
+    world.start("wf");
+    let offer = world.offers.first().cloned().unwrap();
+    let poller = world.poller();
+    assert!(world.start_workflow_task(&offer, poller).is_none(), "not this run's task, and no error either");
+    assert_history(
+        &world,
+        "wf",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowExecutionTerminated {reason Workflow history count exceeds limit.}
+    ",
+    );
+}
+
+#[test]
 fn a_completion_over_the_limit_is_undone() {
     let mut world = World::new();
     world.limits.history_count_max = 6;

@@ -34,8 +34,8 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, AttachedId, AttemptLog, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo, ResetPoint,
-    ResetPoints, StartInfo, State, TimerInfo,
+    ActivityInfo, ActivityProgress, AttachedId, AttemptLog, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo,
+    ResetPoint, ResetPoints, StartInfo, State, TimerInfo,
     callback::{CallbackRow, Outcome},
     derived::Fields,
     progress::ProgressMain,

@@ -181,7 +181,8 @@ impl Runner {
     }
 
     fn attempts(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {
-        let execution = self.execution(place, run).ok_or_else(|| Refusal::not_found(text::EXECUTION_NOT_FOUND))?;
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
         let body = Body::Attempts(execution.pending_attempts());
         Ok(Answer { run, body })
     }
