@@ -31,8 +31,8 @@ use crate::{
 
 /// Pause before an update is sent again that its run has forgotten.
 const AGAIN: Span = Span::millis(20);
-/// Pause of a caller whom nobody will tell: more wait than are remembered, or the shard has started over.
-const LOOK_AGAIN: Span = Span::seconds(1);
+/// How often the pause doubles for a caller whom nobody tells: more wait than are remembered, or the shard has started over.
+const DOUBLINGS_MAX: u32 = 6;
 
 /// How far an update has come.
 pub(super) struct Reached {
@@ -169,7 +169,7 @@ impl Engine {
         patience: &Patience,
     ) -> Result<Reached, Refusal> {
         let shared = &self.shared;
-        let (mut target, mut accepted) = (run, false);
+        let (mut target, mut accepted, mut untold) = (run, false, 0);
         loop {
             let First { run: run_id, status, news: receiver } = match first.take() {
                 Some(first) => first,
@@ -209,7 +209,9 @@ impl Engine {
                 return Err(Refusal::Unavailable(STOPPING.into()));
             }
             let Ok(news) = news else {
-                shared.clock.sleep_until(patience.end().min(self.now() + LOOK_AGAIN)).await;
+                let pause = Span(AGAIN.0 << untold);
+                untold = (untold + 1).min(DOUBLINGS_MAX);
+                shared.clock.sleep_until(patience.end().min(self.now() + pause)).await;
                 continue;
             };
             match news {
