@@ -5,6 +5,7 @@ mod attempts;
 mod describe_queue;
 mod multi_operation;
 mod namespace;
+mod nexus;
 mod operators;
 mod pause;
 mod polls;

@@ -59,8 +59,8 @@ enum Task {
     Query(HeldQuery<Started>),
 }
 
-/// The queue a poll means.
-pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
+/// The queue a poll names, if it may be named so.
+pub(super) fn checked_queue(queue: Option<TaskQueue>) -> Result<TaskQueue, Refusal> {
     let queue = queue.ok_or_else(|| Refusal::invalid("taskQueue is not set"))?;
     if queue.name.is_empty() {
         return Err(Refusal::invalid("missing task queue name"));
@@ -71,6 +71,12 @@ pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: Qu
     if queue.name.starts_with("/_sys/") {
         return Err(Refusal::invalid("task queue name cannot start with reserved prefix /_sys/"));
     }
+    Ok(queue)
+}
+
+/// The queue a poll means.
+pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
+    let queue = checked_queue(queue)?;
     let sticky = kind == QueueKind::Workflow && queue.kind == TaskQueueKind::Sticky as i32;
     Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky })
 }

@@ -7,7 +7,7 @@ use sempre_core::NamespaceId;
 
 /// A worker's process, told from others by a hash of its namespace and `worker_instance_key`. Two that share a hash
 /// share the end of their polls, and an empty poll does no harm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Instance(u64);
 
 impl Instance {

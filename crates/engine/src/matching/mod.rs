@@ -10,6 +10,7 @@
 pub(crate) mod caller;
 mod goodbye;
 pub(crate) mod held;
+pub(crate) mod idle;
 pub(crate) mod levels;
 pub(crate) mod limiter;
 pub(crate) mod paging;
@@ -35,6 +36,7 @@ use crate::{Clock, Spawner, Stats};
 use caller::Caller;
 use goodbye::Goodbyes;
 use held::{HeldOffer, HeldQuery, Queued};
+use idle::IdlePolls;
 use levels::LevelView;
 use limiter::RateSource;
 use pollers::SeenPoller;
@@ -122,6 +124,7 @@ pub(crate) struct Matching<S: Send + 'static> {
     stats: Arc<Stats>,
     window_max: usize,
     goodbyes: Goodbyes,
+    idle: IdlePolls,
     rates: Rates,
     /// The backlog of the last process has been read: offers may be handed out in order.
     loaded: AtomicBool,
@@ -140,6 +143,7 @@ impl<S: Send + 'static> Matching<S> {
             stats,
             window_max: window_max.max(1),
             goodbyes: Goodbyes::default(),
+            idle: IdlePolls::default(),
             rates: Rates::default(),
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -425,6 +429,7 @@ impl<S: Send + 'static> Matching<S> {
     /// Answers all polls with nothing, now and from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.idle.end_all();
         for stripe in &self.stripes {
             for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
                 for waiter in queue.waiters.drain(..) {

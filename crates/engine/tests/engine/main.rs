@@ -11,6 +11,7 @@ mod children;
 mod failures;
 mod histories;
 mod namespaces;
+mod nexus;
 mod operators;
 mod pauses;
 mod queries;

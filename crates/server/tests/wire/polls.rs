@@ -5,8 +5,8 @@ use std::time::Duration;
 use sempre_api::v1::{
     taskqueue::TaskQueue,
     workflowservice::{
-        PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-        workflow_service_client::WorkflowServiceClient,
+        PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowTaskQueueRequest,
+        PollWorkflowTaskQueueResponse, ShutdownWorkerRequest, workflow_service_client::WorkflowServiceClient,
     },
 };
 use sempre_core::Span;
@@ -24,6 +24,58 @@ pub(crate) fn poll(timeout: Option<Duration>) -> Request<PollWorkflowTaskQueueRe
     });
     timeout.into_iter().for_each(|timeout| request.set_timeout(timeout));
     request
+}
+
+fn nexus_poll(timeout: Option<Duration>) -> Request<PollNexusTaskQueueRequest> {
+    let mut request = Request::new(PollNexusTaskQueueRequest {
+        namespace: "default".into(),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() }),
+        identity: "worker".into(),
+        worker_instance_key: "key".into(),
+        ..PollNexusTaskQueueRequest::default()
+    });
+    timeout.into_iter().for_each(|timeout| request.set_timeout(timeout));
+    request
+}
+
+#[tokio::test]
+async fn a_nexus_poll_waits_and_ends_with_its_deadline_its_worker_its_caller_or_the_server() {
+    let server = TestServer::start().await;
+    let pollers = || server.engine.stats().pollers.get();
+    let beside = || {
+        let mut client = server.workflow();
+        tokio::spawn(async move { client.poll_nexus_task_queue(nexus_poll(Some(Duration::from_secs(60)))).await })
+    };
+    let status = server.workflow().poll_nexus_task_queue(nexus_poll(None)).await.expect_err("no deadline");
+    assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "Context timeout is not set."));
+    let answer = server.workflow().poll_nexus_task_queue(nexus_poll(Some(Duration::from_millis(2500)))).await;
+    assert_eq!(answer.expect("in time").into_inner(), PollNexusTaskQueueResponse::default());
+
+    let given_up = beside();
+    until(|| pollers() == 1).await;
+    given_up.abort();
+    until(|| pollers() == 0).await;
+
+    let waiting = beside();
+    until(|| pollers() == 1).await;
+    let mut other = nexus_poll(Some(Duration::from_secs(60)));
+    other.get_mut().worker_instance_key = "other".into();
+    let mut client = server.workflow();
+    let other = tokio::spawn(async move { client.poll_nexus_task_queue(other).await });
+    until(|| pollers() == 2).await;
+    let goodbye = ShutdownWorkerRequest {
+        namespace: "default".into(),
+        task_queue: "queue".into(),
+        worker_instance_key: "key".into(),
+        ..Default::default()
+    };
+    server.workflow().shutdown_worker(goodbye).await.expect("taken");
+    assert_eq!(waiting.await.expect("no panic").expect("answered").into_inner(), PollNexusTaskQueueResponse::default());
+    assert!(!other.is_finished());
+
+    let stopped = server.stop();
+    assert_eq!(other.await.expect("no panic").expect("answered").into_inner(), PollNexusTaskQueueResponse::default());
+    stopped.await.expect("no panic").expect("stops cleanly");
 }
 
 #[tokio::test]
