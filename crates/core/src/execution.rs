@@ -133,7 +133,19 @@ impl Execution {
     /// Holds what is not in the store (waiting queries, admitted updates, a speculative task): the engine keeps it in
     /// memory.
     pub fn has_memory_state(&self) -> bool {
-        !self.queries.is_empty() || self.updates.iter().any(update::Waiting::is_in_memory_only) || self.speculative().is_some()
+        !self.queries.is_empty() || self.has_updates_in_memory() || self.speculative().is_some()
+    }
+
+    /// Holds updates that are not in the store. Those who wait for them send them again if they are lost, so a run
+    /// need not stay in memory for updates that nobody waits for: see [`Execution::forget_updates`].
+    pub fn has_updates_in_memory(&self) -> bool {
+        self.updates.iter().any(update::Waiting::is_in_memory_only)
+    }
+
+    /// Forgets the updates that only memory has, except those of which `watched` says that somebody waits for them and
+    /// those that the started workflow task was given. Nothing that is stored changes.
+    pub fn forget_updates(&mut self, mut watched: impl FnMut(&str) -> bool) {
+        update::forget_unwatched(self, &mut watched);
     }
 
     /// When the run must be given [`Input::Wake`] although no deadline row says so: its speculative task times out.

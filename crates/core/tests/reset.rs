@@ -6,7 +6,10 @@ mod harness;
 
 use harness::{commands::*, history::*, reset::*, *};
 use sempre_api::v1::enums::{ParentClosePolicy, ResetReapplyExcludeType, ResetReapplyType, WorkflowExecutionStatus};
-use sempre_core::{Refusal, transition::OutboxMessage};
+use sempre_core::{
+    Refusal,
+    transition::{OutboxMessage, UpdateStatus},
+};
 
 fn invalid<T>(text: &str) -> Result<T, Refusal> {
     Err(Refusal::InvalidArgument(text.into()))
@@ -811,6 +814,70 @@ fn accepted_updates_are_admitted_again_in_their_order() {
     world.reset("w", 9);
     let text = history_text(&world, world.current_run("w"));
     assert_eq!(text.matches("UpdateAdmitted").count(), 1, "{text}");
+}
+
+/// 01 §12.3: ids of updates are a run's own. One that the new run knows from before the reset point is not admitted twice
+#[test]
+fn an_update_accepted_before_the_point_is_not_admitted_again_for_a_later_run() {
+    use harness::updates::*;
+    let mut world = World::new();
+    world.begin("w", []);
+    world.update("w", "u").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.answer_updates(&task, [accept(&task.response.messages[0]), respond("u", "first")], []).unwrap();
+    world.signal("w", "go").unwrap();
+    world.work([continue_as_new().command()]);
+    world.work([]);
+    world.update("w", "u").unwrap();
+    world.update("w", "v").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.answer_updates(&task, task.response.messages.iter().map(accept), []).unwrap();
+    world.reset_run("w", 1, 13);
+    let text = history_text(&world, world.current_run("w"));
+    assert!(text.contains("UpdateAdmitted {id v}") && !text.contains("UpdateAdmitted {id u}"), "{text}");
+    world.restart();
+    assert_eq!(world.poll_update("w", "u"), Ok(UpdateStatus::Completed { event_id: 9 }));
+    assert_eq!(world.poll_update("w", "v"), Ok(UpdateStatus::Admitted));
+}
+
+/// An update `u` that an event admitted and that `answer` turns down has left the run for good.
+fn turned_down(answer: fn(&mut World, &WorkflowTask)) {
+    use harness::updates::*;
+    let mut world = World::new();
+    world.limits.updates_in_flight_max = 1;
+    world.begin("w", []);
+    world.update("w", "u").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.answer_updates(&task, [accept(&task.response.messages[0])], []).unwrap();
+    world.reset("w", 4);
+    let task = world.poll_workflow(QUEUE).unwrap();
+    answer(&mut world, &task);
+    world.restart();
+    let unknown = Refusal::NotFound("update \"u\" not found".into());
+    assert_eq!(world.poll_update("w", "u"), Err(unknown), "it does not come back");
+    // It counts no longer, and its id is free.
+    assert_eq!(world.update("w", "u"), Ok(UpdateStatus::Admitted));
+    let task = world.poll_workflow(QUEUE).unwrap();
+    assert_eq!(task.response.messages.len(), 1);
+    world.answer_updates(&task, [accept(&task.response.messages[0])], []).unwrap();
+    world.restart();
+    assert_eq!(world.poll_update("w", "u"), Ok(UpdateStatus::Accepted));
+    assert!(matches!(world.update("w", "v"), Err(Refusal::ResourceExhausted { .. })));
+}
+
+#[test]
+fn an_update_admitted_by_an_event_that_is_rejected_does_not_come_back() {
+    turned_down(|world, task| {
+        let no = harness::updates::reject(&readmitted("u", task.response.started_event_id - 1), "no");
+        world.answer_without_commands(task, [no]).unwrap();
+    });
+}
+
+#[test]
+fn an_update_admitted_by_an_event_that_is_ignored_does_not_come_back() {
+    turned_down(|world, task| {
+        world.complete(task, []);
+    });
 }
 
 #[test]

@@ -359,6 +359,41 @@ fn messages_behind_a_close_command_change_nothing_but_rejections_count() {
     assert!(news[0] == "b: failure no" && news[1].starts_with("a: aborted NotFound"), "{news:?}");
 }
 
+/// 02 §7.5: events hold up a close (§2.5), updates do not
+#[test]
+fn a_run_may_close_over_an_update_that_came_while_the_task_ran() {
+    let mut world = World::new();
+    world.start("wf");
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.update("wf", "u").unwrap();
+    world.complete(&task, [complete()]);
+    assert_eq!(world.take_update_news(), ["u: aborted NotFound(\"workflow update was aborted by closing workflow\")"]);
+}
+
+#[test]
+fn updates_that_nobody_waits_for_are_forgotten_unless_a_worker_has_them() {
+    let mut world = World::new();
+    world.start("wf");
+    world.update("wf", "a").unwrap();
+    world.update("wf", "b").unwrap();
+    world.forget_updates("wf", &["b"]);
+    let task = world.poll_workflow(QUEUE).unwrap();
+    assert_eq!(ids(&task), ["b"]);
+    world.update("wf", "c").unwrap();
+    world.forget_updates("wf", &[]);
+    assert_eq!(world.poll_update("wf", "b"), Ok(UpdateStatus::Admitted), "the worker has it");
+    assert!(world.poll_update("wf", "c").is_err());
+    world.answer_updates(&task, [accept(&request(&task, "b"))], []).unwrap();
+    assert!(!world.run("wf").execution.has_memory_state());
+    // Sent to a worker that did not answer.
+    world.update("wf", "d").unwrap();
+    world.poll_workflow(QUEUE).unwrap();
+    world.advance(secs(10));
+    world.forget_updates("wf", &[]);
+    assert!(!world.run("wf").execution.has_memory_state());
+    assert_eq!(ids(&world.poll_workflow(QUEUE).unwrap()), Vec::<&str>::new());
+}
+
 /// 02 §7.5: continue-as-new
 #[test]
 fn updates_are_sent_on_to_the_run_that_continues() {

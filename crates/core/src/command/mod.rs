@@ -116,7 +116,9 @@ fn write(step: &mut Step<'_, '_>, attributes: EventAttributes, notes: Notes) -> 
     })
 }
 
-/// Close commands are refused while events wait that the workflow has not seen (spec 02 §2.5).
+/// Close commands are refused while events wait that the workflow has not seen (spec 02 §2.5). Updates that were admitted
+/// while the task ran do not hold up a close, in Temporal neither: its server has the check switched off
+/// (RespondWorkflowTaskCompleted, 1.31), and they are aborted or sent on to the next run.
 fn refuse_close_over_buffer(step: &Step<'_, '_>, completion: &Completion) -> Result<(), CommandFailure> {
     if completion.had_buffered || unseen(step, completion) {
         return Err(CommandFailure::new(Cause::UnhandledCommand, ""));

@@ -1,6 +1,6 @@
 //! The half of the state that history does not determine.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use prost::Message;
@@ -79,6 +79,10 @@ pub struct ProgressMain {
     /// Namespace id, 16 bytes: rows are found by run id, so a run knows whose it is.
     #[prost(bytes = "bytes", tag = "16")]
     pub namespace_id: Bytes,
+    /// Numbers of the update rows whose update an event admitted (after a reset) and the workflow rejected: no event
+    /// says that. At most one for each such event.
+    #[prost(int64, repeated, tag = "20")]
+    pub rejected_updates: Vec<i64>,
     /// Why workflow tasks have failed so often in a row that it is told.
     #[prost(message, optional, tag = "50")]
     pub problem: Option<TaskProblem>,

@@ -257,7 +257,7 @@ impl State {
                     buffered.insert(number, HistoryEvent::decode(value).map_err(damaged)?);
                 }
                 10 => derived.attributes = Arc::new(Fields::decode(value).map_err(damaged)?),
-                11 => derived.updates.insert(UpdateInfo::decode(value).map_err(damaged)?),
+                11 => derived.updates.insert(id, UpdateInfo::decode(value).map_err(damaged)?),
                 13 if id == OUTCOME => derived.outcome = Some(Arc::new(Outcome::decode(value).map_err(damaged)?)),
                 13 => {
                     let row = CallbackRow::decode(value).map_err(damaged)?;
@@ -344,5 +344,28 @@ mod tests {
         let (loaded, _) = State::load(rows).unwrap();
         assert_eq!(loaded.progress.buffer.events, [event(3)]);
         assert_eq!(loaded.progress, state.progress);
+    }
+
+    /// Admitted by an event after it was accepted: its row stays the one of its first event.
+    #[test]
+    fn an_update_is_loaded_under_the_number_of_its_row() {
+        let (mut state, mut rows) = (state(), BTreeMap::new());
+        for event_id in [8, 20] {
+            let number = state.derived.updates.change("u", event_id, |u| match event_id {
+                8 => u.accepted_event_id = 8,
+                _ => u.admitted_event_id = 20,
+            });
+            state.dirty.mark(Kind::Update, number);
+            write(&mut rows, state.take_rows());
+        }
+        let load = |rows: &BTreeMap<(u8, u64), Bytes>| {
+            State::load(rows.iter().map(|((kind, number), value)| (*kind, *number, value.clone())).collect()).unwrap().0
+        };
+        let mut loaded = load(&rows);
+        assert_eq!(loaded.derived, state.derived);
+        let number = loaded.derived.updates.change("u", 30, |u| u.completed_event_id = 30);
+        loaded.dirty.mark(Kind::Update, number);
+        write(&mut rows, loaded.take_rows());
+        assert_eq!((load(&rows).derived.updates.len(), load(&rows).derived.updates.completed()), (1, 1));
     }
 }

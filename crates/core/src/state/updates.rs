@@ -16,6 +16,8 @@ struct Table {
     ids: BTreeMap<String, i64>,
     /// How many are completed.
     completed: usize,
+    /// How many are accepted and not completed.
+    running: usize,
 }
 
 /// One update (row kind 11).
@@ -40,11 +42,18 @@ impl UpdateInfo {
     pub fn is_running(&self) -> bool {
         self.accepted_event_id != 0 && self.completed_event_id == 0
     }
+}
 
-    /// Number of its row: its first event.
-    fn number(&self) -> i64 {
-        if self.admitted_event_id != 0 { self.admitted_event_id } else { self.accepted_event_id }
+impl Table {
+    fn count(&mut self, before: (bool, bool), after: (bool, bool)) {
+        self.completed = self.completed + usize::from(after.0) - usize::from(before.0);
+        self.running = self.running + usize::from(after.1) - usize::from(before.1);
     }
+}
+
+/// Completed, running.
+fn stage(info: &UpdateInfo) -> (bool, bool) {
+    (info.completed_event_id != 0, info.is_running())
 }
 
 impl Updates {
@@ -63,6 +72,23 @@ impl Updates {
         self.0.as_ref().map_or(0, |table| table.completed)
     }
 
+    /// How many of them are accepted and not completed.
+    pub fn running(&self) -> usize {
+        self.0.as_ref().map_or(0, |table| table.running)
+    }
+
+    /// Number of the row of the update of that id, if it is admitted and nothing else.
+    pub(crate) fn only_admitted(&self, update_id: &str) -> Option<i64> {
+        let number = *self.0.as_ref()?.ids.get(update_id)?;
+        self.row(number).filter(|info| info.accepted_event_id == 0).map(|_| number)
+    }
+
+    /// Numbers and ids of those that are admitted and nothing else, in their order.
+    pub(crate) fn all_only_admitted(&self) -> impl Iterator<Item = (i64, &str)> {
+        let rows = self.0.iter().flat_map(|table| table.rows.iter());
+        rows.filter(|(_, info)| info.accepted_event_id == 0).map(|(number, info)| (*number, info.update_id.as_str()))
+    }
+
     /// The update of that id.
     pub fn get(&self, update_id: &str) -> Option<&UpdateInfo> {
         let table = self.0.as_ref()?;
@@ -79,12 +105,12 @@ impl Updates {
         self.0.as_ref()?.rows.get(&number)
     }
 
-    /// Puts a row back that was read.
-    pub(super) fn insert(&mut self, info: UpdateInfo) {
+    /// Puts the row of that number back, which was read.
+    pub(super) fn insert(&mut self, number: i64, info: UpdateInfo) {
         let table = Arc::make_mut(self.0.get_or_insert_default());
-        table.completed += usize::from(info.completed_event_id != 0);
-        table.ids.insert(info.update_id.clone(), info.number());
-        table.rows.insert(info.number(), info);
+        table.count((false, false), stage(&info));
+        table.ids.insert(info.update_id.clone(), number);
+        table.rows.insert(number, info);
     }
 
     /// Changes the update of that id; one that is new begins with event `first`. Returns its number.
@@ -92,9 +118,10 @@ impl Updates {
         let table = Arc::make_mut(self.0.get_or_insert_default());
         let number = *table.ids.entry(update_id.into()).or_insert(first);
         let info = table.rows.entry(number).or_insert_with(|| UpdateInfo { update_id: update_id.into(), ..Default::default() });
-        let before = info.completed_event_id != 0;
+        let before = stage(info);
         change(info);
-        table.completed += usize::from(info.completed_event_id != 0 && !before);
+        let after = stage(info);
+        table.count(before, after);
         number
     }
 }

@@ -8,7 +8,7 @@ use sempre_api::v1::{
 };
 
 use super::tell;
-use crate::{Refusal, refusal::text, step::Step, transition::UpdateNews};
+use crate::{Execution, Refusal, refusal::text, step::Step, transition::UpdateNews};
 
 /// An outcome of the server's own making: a failure of this type.
 pub(super) fn server_failure(kind: &str, message: &str) -> Outcome {
@@ -61,4 +61,18 @@ pub(crate) fn task_failed(step: &mut Step<'_, '_>) {
         tell(step, &waiting.id, news);
     }
     step.run.updates = super::admitted_by_events(&step.run.state);
+}
+
+/// Forgets the updates that only memory has and that nobody waits for, as if the run had been unloaded
+/// ([`UpdateNews::Lost`]: there is nobody to tell). A worker at work on its task keeps those that it was sent.
+pub(crate) fn forget_unwatched(run: &mut Execution, watched: &mut dyn FnMut(&str) -> bool) {
+    let at_work = run.state.progress.main.task.as_deref().is_some_and(|task| task.is_started());
+    run.updates.retain_mut(|waiting| {
+        if waiting.sent && at_work || waiting.request.is_some() && watched(&waiting.id) {
+            return true;
+        }
+        // Those that an event has admitted stay; the next task brings them.
+        waiting.sent = false;
+        waiting.request.is_none()
+    });
 }

@@ -184,8 +184,15 @@ fn accept(step: &mut Step<'_, '_>, id: &str, acceptance: &Acceptance) -> Result<
     Ok(())
 }
 
-/// Nothing is written: to the workflow and its history the update never happened.
+/// No event is written: to the workflow and its history the update never happened. One that an event has admitted is
+/// marked, for it would come back when the run is loaded.
 fn reject(step: &mut Step<'_, '_>, id: &str, outcome: Outcome) {
+    if let Some(number) = step.run.state.derived.updates.only_admitted(id)
+        && !step.run.state.progress.main.rejected_updates.contains(&number)
+    {
+        step.run.state.progress.main.rejected_updates.push(number);
+        step.touch();
+    }
     step.run.updates.retain(|u| u.id != id);
     tell(step, id, UpdateNews::Completed(Box::new(outcome)));
 }

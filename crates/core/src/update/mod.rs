@@ -26,7 +26,7 @@ use sempre_api::{
     },
 };
 
-pub(crate) use abort::{run_closed, task_failed};
+pub(crate) use abort::{forget_unwatched, run_closed, task_failed};
 pub(crate) use message::{Messages, apply as apply_message, check_bodies, is_rejection, reject_unprocessed};
 pub use validate::{poll as validate_poll, update as validate};
 pub use with_start::{UpdateWithStart, update_with_start};
@@ -89,22 +89,26 @@ pub(crate) fn admitted_by_events(state: &State) -> Vec<Waiting> {
     if !state.derived.is_open() {
         return Vec::new();
     }
-    let waiting = state.derived.updates.iter().filter(|u| u.accepted_event_id == 0);
-    waiting.map(|u| Waiting { id: u.update_id.clone(), request: None, sent: false }).collect()
+    let rejected = &state.progress.main.rejected_updates;
+    let waiting = state.derived.updates.all_only_admitted().filter(|(number, _)| !rejected.contains(number));
+    waiting.map(|(_, id)| Waiting { id: id.into(), request: None, sent: false }).collect()
 }
 
 /// Writes (or buffers) the event that admits an update again after a reset: durable, and part of the history that the next workflow
 /// task brings to the worker, so the update is not sent as a message as well. The caller schedules that task.
+///
+/// An id that the run knows already stays what it is: ids are a run's own, and a chain may use one again.
 pub(crate) fn readmit(step: &mut Step<'_, '_>, request: Request, origin: sempre_api::v1::enums::UpdateAdmittedEventOrigin) {
     use sempre_api::v1::history::{WorkflowExecutionUpdateAdmittedEventAttributes, history_event::Attributes};
     let id = String::from(id_of(&request));
+    if step.run.state.derived.updates.get(&id).is_some() || step.run.updates.iter().any(|u| u.id == id) {
+        return;
+    }
     step.buffer(Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(Box::new(WorkflowExecutionUpdateAdmittedEventAttributes {
         request: Some(request),
         origin: origin as i32,
     })));
-    if step.run.updates.iter().all(|u| u.id != id) {
-        step.run.updates.push(Waiting { id, request: None, sent: false });
-    }
+    step.run.updates.push(Waiting { id, request: None, sent: false });
 }
 
 /// How far the update is, if the run knows it.
@@ -161,11 +165,9 @@ pub(crate) fn poll(step: &mut Step<'_, '_>, update_id: &str) -> Result<Result<Re
     Ok(Ok(Reply::Update(status)))
 }
 
-/// Admitted and not completed: those in memory, and the accepted ones.
+/// Admitted and not completed: those that wait, and the accepted ones. What was rejected is neither.
 fn in_flight(run: &Execution) -> usize {
-    let updates = &run.state.derived.updates;
-    let only_admitted = run.updates.iter().filter(|u| updates.get(&u.id).is_none()).count();
-    only_admitted + updates.len() - updates.completed()
+    run.updates.len() + run.state.derived.updates.running()
 }
 
 fn check_limits(run: &Execution, request: &Request, limits: &Limits) -> Result<(), Refusal> {

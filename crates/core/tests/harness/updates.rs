@@ -140,4 +140,10 @@ impl World {
     pub fn take_update_news(&mut self) -> Vec<String> {
         self.update_news.drain(..).map(|(id, news)| format!("{id}: {}", news_text(&news))).collect()
     }
+
+    /// Forgets updates of the current run that nobody waits for; `watched` has the ids of the others.
+    pub fn forget_updates(&mut self, workflow_id: &str, watched: &[&str]) {
+        let run = self.current_run(workflow_id);
+        self.runs.get_mut(&run).expect("a run").execution.forget_updates(|id| watched.contains(&id));
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Eviction is by second chance: a hand goes round, clears the mark of what was used since its last visit and
 //! takes what was not. Workflows with commits in flight, with loads under way or with state that only memory
-//! has (buffered queries, updates, speculative tasks) stay.
+//! has (buffered queries, updates, speculative tasks) stay; updates that nobody waits for do not count.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -28,11 +28,13 @@ pub(crate) struct Run {
     pub(crate) deadline: Option<(Option<Timestamp>, Option<Timestamp>)>,
     /// When the run is to be woken for what it has in memory only.
     pub(crate) memory_deadline: Option<Timestamp>,
+    /// When to see whether somebody still waits for the updates that only memory has.
+    pub(crate) updates_look: Option<Timestamp>,
 }
 
 impl Run {
     pub(crate) fn new(id: RunId, execution: Option<Box<Execution>>, row_bytes: usize) -> Self {
-        Self { id, execution, tail: Tail::default(), row_bytes, batch: 0, deadline: None, memory_deadline: None }
+        Self { id, execution, tail: Tail::default(), row_bytes, batch: 0, deadline: None, memory_deadline: None, updates_look: None }
     }
 }
 
@@ -84,16 +86,18 @@ impl Workflow {
         self.runs.iter_mut().rev().find(|r| r.id == id)
     }
 
+    /// Nothing is on its way that concerns the entry as a whole.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.in_flight == 0 && self.waiting.is_none() && self.purge.is_empty()
+    }
+
     fn weigh(&self) -> usize {
         let runs: usize = self.runs.iter().map(|r| r.tail.bytes() + r.execution.as_ref().map_or(64, |e| e.weight())).sum();
         ENTRY_BYTES + self.key.workflow_id.len() + runs
     }
 
     fn is_pinned(&self) -> bool {
-        self.in_flight > 0
-            || self.waiting.is_some()
-            || !self.purge.is_empty()
-            || self.runs.iter().any(|r| r.deadline.is_some() || r.execution.as_ref().is_some_and(|e| e.has_memory_state()))
+        !self.is_at_rest() || self.runs.iter().any(|r| r.deadline.is_some() || r.execution.as_ref().is_some_and(|e| e.has_memory_state()))
     }
 
     /// Forgets closed runs that are not current: chains would pile them up.
@@ -165,15 +169,27 @@ impl Cache {
     }
 
     /// Brings the cache back into its budget, as far as pinned entries allow. Gives the number of entries evicted.
-    pub(crate) fn evict(&mut self) -> u64 {
+    /// `relieve` drops what keeps an entry in memory without need; says whether there was any.
+    pub(crate) fn evict(&mut self, mut relieve: impl FnMut(&mut Workflow) -> bool) -> u64 {
         let mut evicted = 0;
         let mut looks = 2 * self.entries.len();
         while self.bytes > self.bytes_max && looks > 0 {
             looks -= 1;
             self.hand = if self.hand + 1 < self.entries.len() { self.hand + 1 } else { 0 };
             let Some(workflow) = &mut self.entries[self.hand] else { continue };
-            if std::mem::take(&mut workflow.used) || workflow.is_pinned() {
+            if std::mem::take(&mut workflow.used) {
                 continue;
+            }
+            if workflow.is_pinned() {
+                if !workflow.is_at_rest() || !relieve(workflow) {
+                    continue;
+                }
+                let weight = workflow.weigh();
+                self.bytes = self.bytes - workflow.weight + weight;
+                workflow.weight = weight;
+                if workflow.is_pinned() {
+                    continue;
+                }
             }
             self.bytes -= workflow.weight;
             self.places.remove(&workflow.key);

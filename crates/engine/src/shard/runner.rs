@@ -20,7 +20,7 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use prost::Message as _;
-use sempre_core::{Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys};
+use sempre_core::{Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys, transition::UpdateNews};
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
 
@@ -482,7 +482,8 @@ impl Runner {
             return;
         }
         self.commit_batch();
-        self.shared.stats.cache_evictions.add(self.cache.evict());
+        let Self { cache, updates, .. } = self;
+        self.shared.stats.cache_evictions.add(cache.evict(|workflow| updates.relieve(workflow)));
     }
 
     /// As [`Runner::close_batch`], for use in the middle of an input: all entries stay in the cache.
@@ -639,8 +640,15 @@ impl Runner {
         let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
         let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
         for output in lost {
-            if let Output::Answer(reply, _) = output {
-                let _ = reply.send(Err(refusal.clone()));
+            match output {
+                Output::Answer(reply, _) => {
+                    let _ = reply.send(Err(refusal.clone()));
+                }
+                // What the update became is undone: whoever waits sends it again.
+                Output::UpdateNews(watcher, _) => {
+                    let _ = watcher.send(UpdateNews::Lost);
+                }
+                _ => {}
             }
         }
         let waiting = self.cache.clear();
@@ -655,7 +663,7 @@ impl Runner {
         }
         // Dropped watchers look again.
         self.watchers.clear();
-        self.updates = UpdateWatchers::default();
+        self.updates.lose_all();
         self.staged.clear();
         self.commits = FuturesOrdered::new();
         self.loads = FuturesUnordered::new();

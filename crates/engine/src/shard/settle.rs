@@ -86,8 +86,11 @@ impl Runner {
             self.buffered_queries.remove(&id);
             self.open.outputs.push(Output::QueryDirect(id, Box::new(route)));
         }
-        for (id, news) in t.update_news.drain(..) {
-            self.tell_update(&key, &id, news);
+        if !t.update_news.is_empty() {
+            for (id, news) in t.update_news.drain(..) {
+                self.tell_update(&key, &id, news);
+            }
+            self.cache.reweigh(place);
         }
         if t.history_changed
             && let Some(watchers) = self.watchers.remove(&key)

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use sempre_core::{
-    Input, Refusal, Reply, RunId, RunKey, StartInput,
+    Input, Refusal, Reply, RunId, RunKey, Span, StartInput,
     input::{Context, UpdateRequest},
     transition::{UpdateNews, UpdateStatus},
 };
 
 use super::{
     batch::Output,
-    cache::Current,
+    cache::{Current, Workflow},
     message::{Answer, UpdateWatcher},
     runner::Runner,
     size,
@@ -20,6 +20,9 @@ use super::{
 const WATCHERS_MAX: usize = 100;
 /// Number of runs with watchers from which those whose callers have gone are looked for.
 const SWEEP_FROM: usize = 1024;
+/// How long after the last call about it a run keeps updates that nobody waits for. Longer than any pause between two
+/// calls of a client that waits.
+const KEPT_UNWATCHED: Span = Span::seconds(60);
 
 /// Who waits for which update of which run.
 #[derive(Default)]
@@ -42,6 +45,41 @@ impl UpdateWatchers {
                 });
                 !updates.is_empty()
             });
+        }
+    }
+
+    fn is_watched(&mut self, run: &RunKey, update_id: &str) -> bool {
+        let Some(updates) = self.runs.get_mut(run) else { return false };
+        let Some(watchers) = updates.get_mut(update_id) else { return false };
+        watchers.retain(|w| !w.is_closed());
+        let watched = !watchers.is_empty();
+        if !watched {
+            updates.remove(update_id);
+            if updates.is_empty() {
+                self.runs.remove(run);
+            }
+        }
+        watched
+    }
+
+    /// Drops the updates that only memory has and nobody waits for. Says whether there were any in memory.
+    pub(crate) fn relieve(&mut self, workflow: &mut Workflow) -> bool {
+        let mut any = false;
+        let Workflow { key, runs, .. } = workflow;
+        for run in runs {
+            let Some(execution) = run.execution.as_mut().filter(|execution| execution.has_updates_in_memory()) else { continue };
+            let key = RunKey { workflow: key.clone(), run: run.id };
+            execution.forget_updates(|id| self.is_watched(&key, id));
+            any = true;
+        }
+        any
+    }
+
+    /// The memory of the shard is lost: whoever waits sends again.
+    pub(crate) fn lose_all(&mut self) {
+        for watcher in self.runs.drain().flat_map(|(_, updates)| updates).flat_map(|(_, watchers)| watchers) {
+            // The caller may have gone.
+            let _ = watcher.send(UpdateNews::Lost);
         }
     }
 
@@ -72,6 +110,7 @@ impl Runner {
         let reply = self.apply_input(place, run, input)?;
         if matches!(reply, Reply::Update(UpdateStatus::Admitted | UpdateStatus::Accepted)) {
             self.updates.add(key, id, watcher);
+            self.update_asked(place, run);
         }
         Ok(self.answer(place, run, reply))
     }
@@ -114,6 +153,7 @@ impl Runner {
         }
         if matches!(outcome.update, UpdateStatus::Admitted | UpdateStatus::Accepted) {
             self.updates.add(RunKey { workflow: key, run }, id, watcher);
+            self.update_asked(place, run);
         }
         Ok(self.answer(place, run, Reply::UpdateWithStart { started: outcome.started, update: outcome.update }))
     }
@@ -125,25 +165,49 @@ impl Runner {
         }
     }
 
+    /// Somebody has asked for an update of the run: its weight has changed, and it is looked at later whether anybody
+    /// still waits.
+    fn update_asked(&mut self, place: usize, run: RunId) {
+        let look = self.now() + KEPT_UNWATCHED;
+        if let Some(cached) = self.cache.at(place).run(run) {
+            cached.updates_look = Some(look);
+        }
+        self.remember_memory_deadline(place, run);
+        self.cache.reweigh(place);
+    }
+
     /// Keeps the deadline of what the run has in memory only.
     pub(crate) fn remember_memory_deadline(&mut self, place: usize, run: RunId) {
         let workflow = self.cache.at(place);
         let Some(cached) = workflow.run(run) else { return };
-        let new = cached.execution.as_ref().and_then(|execution| execution.memory_deadline());
+        let execution = cached.execution.as_ref();
+        if !execution.is_some_and(|execution| execution.has_updates_in_memory()) {
+            cached.updates_look = None;
+        }
+        let task = execution.and_then(|execution| execution.memory_deadline());
+        let new = task.into_iter().chain(cached.updates_look).min();
         let old = std::mem::replace(&mut cached.memory_deadline, new);
         if old != new {
             self.deadlines.change_memory(&workflow.key, run, old, new);
         }
     }
 
-    /// A speculative task may have timed out.
+    /// A speculative task may have timed out, or updates have had nobody who waits for them for long.
     pub(crate) fn wake_memory(&mut self, place: usize, run: RunId) {
         let now = self.now();
         let Some(cached) = self.cache.at(place).run(run) else { return };
         cached.memory_deadline = None;
+        let looks = cached.updates_look.is_some_and(|at| at <= now);
+        if looks {
+            // Those that stay are looked at again.
+            cached.updates_look = Some(now + KEPT_UNWATCHED);
+        }
         let due = cached.execution.as_ref().and_then(|execution| execution.memory_deadline()).is_some_and(|at| at <= now);
         if due && let Err(refusal) = self.apply_input(place, run, Input::Wake) {
             tracing::warn!(?refusal, %run, "a deadline was refused");
+        }
+        if looks && self.updates.relieve(self.cache.at(place)) {
+            self.cache.reweigh(place);
         }
         self.remember_memory_deadline(place, run);
     }

@@ -531,3 +531,46 @@ async fn what_update_with_start_may_not_ask_for() {
     let refusal = soon(w.engine.execute_multi_operation(one, None)).await.unwrap_err();
     assert_eq!(refusal, Refusal::InvalidArgument("Operations have to be exactly [Start, Update].".into()));
 }
+
+/// The ids of updates that a task brings.
+fn brought(task: &PollWorkflowTaskQueueResponse) -> Vec<&str> {
+    task.messages.iter().map(|m| m.protocol_instance_id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn an_update_that_nobody_waits_for_is_forgotten_after_a_minute() {
+    let w = idle().await;
+    let gone = update(&w, "gone", Stage::Completed);
+    w.settle().await;
+    gone.abort();
+    w.advance(Span::seconds(5)).await;
+    w.advance(Span::seconds(54)).await;
+    let answer = poll_update(&w, "", "gone", Stage::Unspecified).await.unwrap();
+    assert_eq!(answer.stage(), Stage::Admitted, "not yet, and a call keeps it for another minute");
+    w.advance(Span::seconds(59)).await;
+    w.advance(Span::seconds(1)).await;
+    let unknown = poll_update(&w, "", "gone", Stage::Unspecified).await.unwrap_err();
+    assert!(matches!(unknown, Refusal::NotFound(_)), "{unknown:?}");
+    assert_eq!(brought(&w.poll().await), Vec::<&str>::new());
+}
+
+#[tokio::test]
+async fn a_full_cache_keeps_no_update_that_nobody_waits_for() {
+    let mut settings = settings();
+    settings.cache_bytes_max = 1;
+    let w = world_with(settings).await;
+    w.start("a").await;
+    let gone = update(&w, "gone", Stage::Completed);
+    let stays = update(&w, "stays", Stage::Completed);
+    w.settle().await;
+    gone.abort();
+    // So that its task comes first.
+    w.advance(Span::millis(1)).await;
+    for n in 0..4 {
+        w.start(&format!("w{n}")).await;
+    }
+    let task = w.poll().await;
+    assert_eq!(brought(&task), ["stays"]);
+    complete(&w, &task, vec![accept(&task, "stays"), respond("stays")]).await;
+    assert_eq!(outcome(&soon(stays).await.unwrap().unwrap()), "done");
+}
