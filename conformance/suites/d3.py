@@ -75,7 +75,7 @@ SUITE = Suite(
         ("schedule", "schedules"),
         ("list_workflows|count_workflows|search_attribute", "visibility"),
         ("deployment|versioning|build_id", "deployments"),
-        ("standalone|test_client_activity", "standalone activities"),
+        (r"standalone|^tests\.test_activity(::|\.)", "standalone activities"),
         ("time_skip|test_cloud", "outside"),
     ],
     run=run,
