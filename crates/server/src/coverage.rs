@@ -52,8 +52,6 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "UnpauseWorkflowExecution",
             "UpdateActivityOptions",
             "UpdateNamespace",
-            "UpdateWorkflowExecution",
-            "UpdateWorkflowExecutionOptions",
         ],
     ),
     (
@@ -68,6 +66,8 @@ pub const BUILT: &[(&str, &[&str])] = &[
 pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.workflowservice.v1.WorkflowService", "PollNexusTaskQueue", "Nexus tasks: there are none yet, polls come back empty"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateTaskQueueConfig", "fairness weights and fairness key rate limits"),
+    ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecution", "completion callbacks of updates"),
+    ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "versioning overrides and time skipping"),
 ];
 
 /// One method of the API.

@@ -27,6 +27,9 @@ pub fn update(request: &mut UpdateWorkflowExecutionRequest, new_id: impl FnOnce(
         return invalid("Update name is not set on request.");
     }
     validate::blob(input.args.as_ref(), limits)?;
+    if !update.completion_callbacks.is_empty() {
+        return Err(Refusal::Unimplemented("completion callbacks of updates are not built yet".to_string()));
+    }
     match request.wait_policy.as_ref().map_or(Stage::Unspecified, |policy| policy.lifecycle_stage()) {
         Stage::Unspecified | Stage::Accepted => Ok(Stage::Accepted),
         Stage::Completed => Ok(Stage::Completed),

@@ -368,6 +368,8 @@ async fn what_an_update_must_have_is_checked_in_order() {
     assert_eq!(long.await, invalid("UpdateId length exceeds limit."));
     let admitted = refused(|r| r.wait_policy = Some(WaitPolicy { lifecycle_stage: Stage::Admitted as i32 }));
     assert!(matches!(admitted.await, Refusal::PermissionDenied(text) if text.contains("waiting on update admitted is not supported")));
+    let callbacks = refused(|r| r.request.as_mut().unwrap().completion_callbacks.push(Default::default()));
+    assert!(matches!(callbacks.await, Refusal::Unimplemented(text) if text.contains("completion callbacks of updates")));
     let no_ref = PollWorkflowExecutionUpdateRequest { namespace: NAMESPACE.into(), ..Default::default() };
     assert_eq!(soon(w.engine.poll_update(no_ref, None)).await.unwrap_err(), invalid("UpdateRef is not set on request."));
 }
