@@ -48,6 +48,7 @@ pub mod token;
 pub mod transition;
 pub mod update;
 pub mod validate;
+pub mod visibility;
 mod wake;
 
 pub use activity::AttemptsOfHistory;
