@@ -8,6 +8,7 @@
 //! - **history** reads cut pages out of stored frames and wait for new events (`history`);
 //! - **namespaces** are few, durable and all in memory (`namespaces`);
 //! - **meta** keeps what belongs to the server as a whole: its id, settings of task queues (`meta`);
+//! - **visibility** lists and counts runs: an index, and what it has not taken yet (`visibility`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **recovery** reads what the last process owed;
 //! - **check** holds a store at rest against itself: rows against histories.
@@ -33,6 +34,7 @@ mod settings;
 mod shard;
 mod shared;
 mod stats;
+pub mod visibility;
 mod workers;
 
 pub use callbacks::CallbackSender;

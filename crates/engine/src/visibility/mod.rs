@@ -1,0 +1,202 @@
+//! Lists and counts of runs that see every acknowledged change (spec 06).
+//!
+//! [`Visibility`] is an [`Index`] and, on top of it, the records that the index has not taken yet. The shards give it
+//! the picture of a run ([`Visibility::put`]) between the commit that changed the run and the answer to the caller; a
+//! writer task brings the pictures to the index in batches, so that a short run, open and closed within one batch, is
+//! one row written once. Reads take what waits first and the index second: a record is always in one of them, and where
+//! it is in both, what waits is the newer.
+//!
+//! What waits is memory only. Whoever calls `put` keeps it durable elsewhere until [`Taken`] names it.
+
+pub mod index;
+mod pending;
+mod writer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::{FutureExt, future::BoxFuture};
+use sempre_core::{NamespaceId, RunId, visibility::Record};
+use tokio::sync::{Notify, watch};
+
+use crate::{Clock, Spawner};
+
+use self::pending::PendingRecords;
+pub use self::{
+    index::{Change, Groups, Index, IndexError, IndexStats, Position},
+    pending::{Taken, Update},
+};
+
+/// Told what the index has taken durably, a batch at a time.
+pub type OnTaken = Box<dyn Fn(Vec<Taken>) + Send + Sync>;
+
+/// See the module. Dropping it ends its writer task.
+pub struct Visibility {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    index: Arc<dyn Index>,
+    clock: Arc<dyn Clock>,
+    pending: Mutex<PendingRecords>,
+    /// Something for the writer to look at.
+    changed: Notify,
+    /// What the writer is asked for, and how far it is.
+    state: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+struct State {
+    /// What waits is at its bound.
+    full: bool,
+    /// Nothing waits.
+    empty: bool,
+    /// Who waits until nothing waits: batches are not held back for more.
+    flushing: usize,
+    /// The writer is to end.
+    stopping: bool,
+    /// The writer has ended.
+    ended: bool,
+}
+
+impl Visibility {
+    /// Puts an index to work. `on_taken` is called by the writer task.
+    pub fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, on_taken: OnTaken) -> Self {
+        let state = State { empty: true, ..State::default() };
+        let inner = Arc::new(Inner { index, clock, pending: Mutex::default(), changed: Notify::new(), state: watch::Sender::new(state) });
+        spawner.spawn("sempre visibility", writer::run(inner.clone(), on_taken).boxed());
+        Self { inner }
+    }
+
+    /// Takes news of runs; lists show them from now on. Never refuses: who puts asks [`Visibility::has_room`] before.
+    pub fn put(&self, updates: Vec<Update>) {
+        if updates.is_empty() {
+            return;
+        }
+        let now = self.inner.clock.now();
+        let mut pending = self.inner.pending();
+        for update in updates {
+            pending.put(update, now);
+        }
+        self.inner.look(&pending);
+        drop(pending);
+        self.inner.changed.notify_one();
+    }
+
+    /// The picture of one run.
+    pub async fn get(&self, namespace: NamespaceId, run: RunId) -> Result<Option<Arc<Record>>, IndexError> {
+        if let Some(update) = self.inner.pending().get(namespace, run) {
+            return Ok(update.record.clone());
+        }
+        self.inner.index.get(namespace, run)
+    }
+
+    /// False while commits that change what lists show should be held back.
+    pub fn has_room(&self) -> bool {
+        !self.inner.state.borrow().full
+    }
+
+    /// Resolves when there is room.
+    pub fn room(&self) -> BoxFuture<'static, ()> {
+        self.inner.wait_for(|state| !state.full)
+    }
+
+    /// Resolves when the index has taken everything; not as long as it fails.
+    pub async fn flush(&self) {
+        let _hurry = Hurry::new(&self.inner);
+        self.inner.wait_for(|state| state.empty).await;
+    }
+
+    /// Forgets a namespace, some runs at a time. Its lists are not to be read any more.
+    pub async fn purge(&self, namespace: NamespaceId) -> Result<(), IndexError> {
+        {
+            let mut pending = self.inner.pending();
+            pending.purge(namespace);
+            self.inner.look(&pending);
+        }
+        while self.inner.index.purge(namespace).await? {}
+        Ok(())
+    }
+
+    /// Why lists are refused until a rebuild is finished.
+    pub fn needs_rebuild(&self) -> Option<String> {
+        self.inner.index.needs_rebuild()
+    }
+
+    /// Begins a rebuild: every run there is has to be put again, then [`Visibility::finish_rebuild`].
+    pub async fn begin_rebuild(&self) -> Result<(), IndexError> {
+        self.inner.index.begin_rebuild().await
+    }
+
+    /// Ends a rebuild: waits until all that was put is in the index; what was not put since the begin is gone from it.
+    pub async fn finish_rebuild(&self) -> Result<(), IndexError> {
+        self.flush().await;
+        self.inner.index.finish_rebuild().await
+    }
+
+    /// Records that wait, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.inner.pending().size()
+    }
+
+    /// What the index holds.
+    pub fn index_stats(&self) -> Result<IndexStats, IndexError> {
+        self.inner.index.stats()
+    }
+
+    /// Brings what waits to the index as far as it takes it, and closes it. Nothing must be put any more.
+    pub async fn close(&self) {
+        self.inner.state.send_modify(|state| state.stopping = true);
+        self.inner.changed.notify_one();
+        self.inner.wait_for(|state| state.ended).await;
+        self.inner.index.close().await;
+    }
+}
+
+impl Drop for Visibility {
+    fn drop(&mut self) {
+        self.inner.state.send_modify(|state| state.stopping = true);
+        self.inner.changed.notify_one();
+    }
+}
+
+/// Keeps the writer from holding batches back.
+struct Hurry<'a>(&'a Inner);
+
+impl<'a> Hurry<'a> {
+    fn new(inner: &'a Inner) -> Self {
+        inner.state.send_modify(|state| state.flushing += 1);
+        inner.changed.notify_one();
+        Self(inner)
+    }
+}
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.state.send_modify(|state| state.flushing -= 1);
+    }
+}
+
+impl Inner {
+    fn pending(&self) -> MutexGuard<'_, PendingRecords> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows how full it is.
+    fn look(&self, pending: &PendingRecords) {
+        let (full, empty) = (pending.is_full(), pending.is_empty());
+        self.state.send_if_modified(|state| {
+            let changed = (state.full, state.empty) != (full, empty);
+            (state.full, state.empty) = (full, empty);
+            changed
+        });
+    }
+
+    fn wait_for(&self, condition: fn(&State) -> bool) -> BoxFuture<'static, ()> {
+        let mut state = self.state.subscribe();
+        async move {
+            // The sender is gone with everything that could wait.
+            let _ = state.wait_for(condition).await;
+        }
+        .boxed()
+    }
+}
