@@ -7,6 +7,15 @@ use crate::{Span, validate::AddressRule};
 /// Request ids of later calls that a run remembers beside its own; the oldest is forgotten first (spec 09 §2.3).
 pub const ATTACHED_REQUEST_IDS_MAX: usize = 25;
 
+/// Bytes of a list query.
+pub const QUERY_BYTES_MAX: usize = 256 << 10;
+/// Parentheses and `NOT`s around a condition of a list query.
+pub const QUERY_DEPTH_MAX: usize = 64;
+/// Conditions of a list query.
+pub const QUERY_CONDITIONS_MAX: usize = 500;
+/// Values of a list query, all lists together.
+pub const QUERY_VALUES_MAX: usize = 10_000;
+
 /// Bounds and waits that decide about runs. One value per namespace; tests set them low.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -1,8 +1,9 @@
 //! A parsed list query (spec 06 §3).
 //!
 //! Comparisons follow SQL: what is compared with an attribute that a record lacks is neither true nor false, and a
-//! record is listed only where the whole filter is true. `!=` and `NOT IN` on `KeywordList` and `Text` are the
-//! exceptions of the spec (§3.1): they hold for records that lack the attribute.
+//! record is listed only where the whole filter is true. `KeywordList` and `Text` are the exception of the spec (§3.1):
+//! "contains" and "has any of the words" are plainly false for a record that lacks the attribute, so that `!=`,
+//! `NOT IN` and `NOT (… = …)` hold for it. `IS NULL` is always true or false.
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 

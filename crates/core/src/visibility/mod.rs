@@ -5,9 +5,18 @@
 //! filter to its own language, and must give what [`Filter`] says of each record.
 
 mod attribute;
+mod datetime;
 mod filter;
+mod names;
+mod parse;
+mod print;
 mod record;
+mod words;
 
 pub use attribute::{AttributeType, Value};
+pub use datetime::{END_OF_TIME, format_datetime, parse_datetime};
 pub use filter::{Comparison, Field, Filter, Query, SystemField};
+pub use names::{NAMESPACE_DIVISION, PREDEFINED, RESERVED_PREFIX, SYSTEM, SetBy, is_built_in, is_reserved, predefined};
+pub use parse::{Attributes, Division, ParseOptions, QueryError, parse, status_name};
 pub use record::Record;
+pub use words::words;
