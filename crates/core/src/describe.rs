@@ -85,7 +85,7 @@ impl Execution {
     }
 
     /// The user's search attributes and those that the server sets beside history.
-    fn search_attributes(&self) -> BTreeMap<String, Payload> {
+    pub(crate) fn search_attributes(&self) -> BTreeMap<String, Payload> {
         let mut fields = self.state.derived.attributes.search.clone();
         if let Some(problem) = &self.state.progress.main.problem {
             fields.insert(problems::SEARCH_ATTRIBUTE.into(), problems::payload(problem));

@@ -17,7 +17,7 @@ use crate::{
     state::{buffer::is_closing, rows::Kind},
     task,
     transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
-    update,
+    update, visibility,
 };
 
 /// Priority of work that asked for none.
@@ -35,6 +35,8 @@ pub(crate) struct Step<'r, 'c> {
     first_event_id: i64,
     changed: bool,
     lazy_deadline: bool,
+    /// What lists have shown of the run before.
+    shown: visibility::Shown,
     /// Where it began, for [`size`].
     pub(crate) begin: size::Begin,
     /// This transition has scheduled a speculative task, after everything that it writes.
@@ -50,6 +52,7 @@ pub(crate) struct Continues(pub(crate) bool);
 impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn new(run: &'r mut Execution, cx: &'r mut Context<'c>) -> Self {
         let first_event_id = run.next_event_id().max(1);
+        let shown = visibility::Shown::of(run);
         Self {
             run,
             cx,
@@ -58,6 +61,7 @@ impl<'r, 'c> Step<'r, 'c> {
             first_event_id,
             changed: false,
             lazy_deadline: false,
+            shown,
             begin: size::Begin::default(),
             made_speculative: false,
             closed: None,
@@ -77,6 +81,12 @@ impl<'r, 'c> Step<'r, 'c> {
     /// A later deadline need not replace the armed row: an early wake-up is harmless (heartbeats).
     pub(crate) fn lazy_deadline(&mut self) {
         self.lazy_deadline = true;
+    }
+
+    /// Lists show something of the run that has changed here; for what [`visibility::Shown`] does not see by itself.
+    pub(crate) fn listed(&mut self) {
+        self.out.listed = true;
+        self.touch();
     }
 
     /// Refuses when the run is closed.
@@ -310,6 +320,7 @@ impl<'r, 'c> Step<'r, 'c> {
             || !self.out.outbox_gone.is_empty()
             || self.out.delete_run
             || self.out.successor.is_some();
+        self.out.listed |= self.out.durable && self.shown.is_outdated(self.run);
         self.out
     }
 

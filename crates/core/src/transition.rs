@@ -58,6 +58,8 @@ pub struct Transition {
     pub durable: bool,
     /// Events were appended or the run closed: wake the watchers of history.
     pub history_changed: bool,
+    /// What lists show of the run has changed: [`Execution::record`] belongs into the commit too.
+    pub listed: bool,
 }
 
 impl Default for Transition {
@@ -86,6 +88,7 @@ impl Transition {
             delete_run: false,
             durable: false,
             history_changed: false,
+            listed: false,
         }
     }
 }

@@ -209,5 +209,8 @@ fn write_closing(step: &mut Step<'_, '_>, scheduled_event_id: i64, closing: Attr
         });
     }
     log::closed(step, scheduled_event_id, &closing);
+    if step.run.state.progress.activities.get(&scheduled_event_id).is_some_and(|p| p.pause.is_some()) {
+        step.listed();
+    }
     step.buffer(closing);
 }

@@ -83,6 +83,7 @@ pub(crate) fn pause(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
             request_id: request.request_id.clone(),
         };
         change(step, id, |p| p.pause = Some(Box::new(pause)));
+        step.listed();
     }
     Ok(Ok(Reply::Done))
 }
@@ -103,6 +104,7 @@ pub(crate) fn unpause(step: &mut Step<'_, '_>, which: &ActivitySelector, request
                 forget_heartbeat(p);
             }
         });
+        step.listed();
         if !started {
             dispatch_soon(step, id, request.jitter);
         }
@@ -118,7 +120,7 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
         if !request.request_id.is_empty() && progress.operation_request_id == request.request_id {
             continue;
         }
-        let started = progress.is_started();
+        let (started, was_paused) = (progress.is_started(), progress.pause.is_some());
         change(step, id, |p| {
             p.operation_request_id.clone_from(&request.request_id);
             first_attempt(p);
@@ -132,6 +134,9 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
                 forget_heartbeat(p);
             }
         });
+        if was_paused && !request.keep_paused {
+            step.listed();
+        }
         if request.restore_original_options {
             options::replace(step, id, None);
         }

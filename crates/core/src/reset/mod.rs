@@ -172,6 +172,7 @@ pub fn reset(
     let (mut execution, parts) = fork.into_execution(start_request_id, info)?;
     let mut step = Step::new(&mut execution, cx);
     begin::fail_task(&mut step, request, base_run_id)?;
+    step.listed();
     begin::take_over_activities(&mut step, &request.reason, &parts);
     for event in parts.events.iter().chain(&late) {
         reapply::apply(&mut step, event, request.exclude);

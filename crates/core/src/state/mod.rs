@@ -18,7 +18,9 @@ pub mod updates;
 
 pub use attempt_log::{AttemptLog, AttemptOutcome, AttemptRecord};
 pub use buffer::Buffer;
-pub use derived::{ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Main, PauseInfo, StartInfo, TimerInfo};
+pub use derived::{
+    ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Fields, Main, PauseInfo, StartInfo, TimerInfo,
+};
 pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};
 pub use reset::{EarlierRun, ResetChild, ResetInfo};
 pub use reset_points::{ResetPoint, ResetPoints};

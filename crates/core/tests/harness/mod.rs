@@ -40,6 +40,7 @@ use sempre_core::{
         UpdateStatus,
     },
     update::update_with_start,
+    visibility::Record,
 };
 
 /// The queue of workflows and activities that name none.
@@ -127,6 +128,9 @@ pub struct Run {
     pub deadline: Option<Timestamp>,
     /// The last transition was not one to commit: what it did to the pending task is in memory only.
     volatile: bool,
+    /// What lists show of it, and how often that was written.
+    pub record: Record,
+    pub records: usize,
 }
 
 impl Run {
@@ -369,7 +373,7 @@ impl World {
         let key = execution.key().clone();
         let id = key.run;
         self.chains.entry(key.workflow.workflow_id).or_default().push(id);
-        let run = Run { execution, rows: BTreeMap::new(), frames, deadline: None, volatile: false };
+        let run = Run { execution, rows: BTreeMap::new(), frames, deadline: None, volatile: false, record: Record::default(), records: 0 };
         assert!(self.runs.insert(id, run).is_none(), "run ids are new");
         self.commit(id, transition).expect("a new run refuses nothing");
         id
@@ -439,6 +443,12 @@ impl World {
             return transition.reply;
         }
         assert_eq!(run.deadline, run.execution.armed_deadline(), "the deadline row is the armed one");
+        if transition.listed {
+            assert!(transition.durable, "what lists show is committed");
+            run.record = run.execution.record();
+            run.records += 1;
+        }
+        assert_eq!(run.record, with_numbers_of(run.execution.record(), &run.record), "lists show what is");
         run.check();
         if let Some(record) = transition.current {
             self.current.insert(key.workflow.workflow_id.clone(), record);
@@ -691,6 +701,16 @@ pub fn sticky(queue: &str) -> Option<StickyExecutionAttributes> {
         worker_task_queue: Some(TaskQueue { name: queue.into(), ..Default::default() }),
         schedule_to_start_timeout: duration(5),
     })
+}
+
+/// The record with the numbers that change with every event as `old` has them.
+fn with_numbers_of(record: Record, old: &Record) -> Record {
+    Record {
+        history_length: old.history_length,
+        history_size_bytes: old.history_size_bytes,
+        state_transition_count: old.state_transition_count,
+        ..record
+    }
 }
 
 fn activity_task(workflow_id: &str, response: PollActivityTaskQueueResponse) -> ActivityTask {

@@ -1,0 +1,82 @@
+//! Takes the picture of a run, and says when a new one is due.
+//!
+//! A new picture is due when a transition has changed something that lists show or filters look for: the run has begun
+//! or closed, memo or search attributes have changed, it or one of its activities was paused or resumed, problems of its
+//! workflow tasks were reported or are over. Numbers that change with every event (length and size of history,
+//! transitions) are as of the last picture.
+
+use alloc::{string::String, sync::Arc};
+
+use bytes::Bytes;
+use sempre_api::v1::enums::WorkflowExecutionStatus;
+
+use super::Record;
+use crate::{
+    Execution,
+    state::{Fields, progress::TaskProblem},
+};
+
+/// What lists show of a run, as it was when a transition began. What is not in here is told by [`crate::step::Step::listed`].
+#[derive(Clone)]
+pub(crate) struct Shown {
+    status: WorkflowExecutionStatus,
+    /// Held, so that a change of them makes new ones.
+    attributes: Arc<Fields>,
+    problem: Option<TaskProblem>,
+}
+
+impl Shown {
+    /// As it is now.
+    pub(crate) fn of(run: &Execution) -> Self {
+        let state = &run.state;
+        Self { status: run.status(), attributes: state.derived.attributes.clone(), problem: state.progress.main.problem }
+    }
+
+    /// The run does not look like this any more.
+    pub(crate) fn is_outdated(&self, run: &Execution) -> bool {
+        let state = &run.state;
+        self.status != run.status()
+            || self.problem != state.progress.main.problem
+            || !Arc::ptr_eq(&self.attributes, &state.derived.attributes)
+    }
+}
+
+impl Execution {
+    /// What lists show of the run. To be taken when a transition says so ([`crate::Transition::listed`]).
+    pub fn record(&self) -> Record {
+        let derived = &self.state.derived;
+        let (start, main, event) = (&derived.start, &derived.main, derived.start.event());
+        let parent = event.parent_workflow_execution.clone().unwrap_or_default();
+        let root = event.root_workflow_execution.clone().unwrap_or_default();
+        Record {
+            namespace_id: Bytes::copy_from_slice(&self.key.workflow.namespace.0.0),
+            workflow_id: self.key.workflow.workflow_id.clone(),
+            run_id: Bytes::copy_from_slice(&self.key.run.0.0),
+            workflow_type: start.workflow_type().into(),
+            task_queue: start.task_queue().into(),
+            status: self.status() as i32,
+            start_time: derived.start_time().0,
+            execution_time: derived.execution_time().0,
+            close_time: main.close_time,
+            history_length: main.next_event_id - 1,
+            history_size_bytes: main.history_size,
+            state_transition_count: self.state.progress.main.transitions,
+            parent_workflow_id: parent.workflow_id,
+            parent_run_id: parent.run_id,
+            parent_namespace_id: match event.parent_workflow_execution {
+                Some(_) => event.parent_workflow_namespace_id.clone(),
+                None => String::new(),
+            },
+            root_workflow_id: root.workflow_id,
+            root_run_id: root.run_id,
+            first_run_id: event.first_execution_run_id.clone(),
+            memo: derived.attributes.memo.clone(),
+            search_attributes: self.search_attributes(),
+        }
+    }
+
+    /// Grows with every committed change of the run: of two records of it, the one with the higher version is newer.
+    pub fn version(&self) -> u64 {
+        self.state.progress.main.transitions.unsigned_abs()
+    }
+}

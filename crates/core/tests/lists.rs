@@ -1,0 +1,140 @@
+//! What lists show of a run, and when it is written: spec 06 §1.
+//!
+//! That a record which is not written again still says what is, the harness checks after every step of every test.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod harness;
+
+use harness::{commands::*, *};
+use prost::Message;
+use sempre_api::v1::{
+    command::{Command, ModifyWorkflowPropertiesCommandAttributes, UpsertWorkflowSearchAttributesCommandAttributes},
+    common::{Memo, Payload, SearchAttributes},
+    enums::{WorkflowExecutionStatus as Status, WorkflowTaskFailedCause},
+    workflowservice::StartWorkflowExecutionRequest,
+};
+use sempre_core::{
+    Input,
+    input::{ActivityTarget, PauseRequest},
+    visibility::Record,
+};
+
+fn record(world: &World) -> (&Record, usize) {
+    let run = world.run("wf");
+    (&run.record, run.records)
+}
+
+fn typed(kind: &'static str, json: &str) -> Payload {
+    with(payload(json), |p| drop(p.metadata.insert("type".into(), kind.into())))
+}
+
+fn upsert(name: &str, value: Payload) -> Command {
+    let search_attributes = Some(SearchAttributes { indexed_fields: [(name.into(), value)].into() });
+    UpsertWorkflowSearchAttributesCommandAttributes { search_attributes }.command()
+}
+
+fn memo(name: &str, value: Payload) -> Command {
+    let upserted_memo = Some(Memo { fields: [(name.into(), value)].into() });
+    ModifyWorkflowPropertiesCommandAttributes { upserted_memo }.command()
+}
+
+#[test]
+fn a_record_is_written_at_the_start_and_at_the_end_and_not_in_between() {
+    let mut world = World::new();
+    let started = world.now;
+    world
+        .start_with(StartWorkflowExecutionRequest {
+            memo: Some(Memo { fields: [("m".into(), payload("1"))].into() }),
+            search_attributes: Some(SearchAttributes { indexed_fields: [("Number".into(), typed("Int", "7"))].into() }),
+            ..start_request("wf")
+        })
+        .unwrap();
+    let run = world.current_run("wf");
+    let (first, _) = record(&world);
+    let expected = Record {
+        namespace_id: world.namespace.id.0.0.to_vec().into(),
+        workflow_id: "wf".into(),
+        run_id: run.0.0.to_vec().into(),
+        workflow_type: "Type".into(),
+        task_queue: QUEUE.into(),
+        status: Status::Running as i32,
+        start_time: started.0,
+        execution_time: started.0,
+        close_time: 0,
+        history_length: 2,
+        history_size_bytes: first.history_size_bytes,
+        state_transition_count: 1,
+        first_run_id: run.to_string(),
+        memo: [("m".into(), payload("1"))].into(),
+        search_attributes: [("Number".into(), typed("Int", "7"))].into(),
+        ..Record::default()
+    };
+    assert_eq!((first, first.history_size_bytes > 0), (&expected, true));
+    assert_eq!(Record::decode(first.encode_to_vec().as_slice()).unwrap(), expected);
+    assert!(first.is_open() && first.execution_duration().is_none());
+
+    world.work([activity("a").command(), timer("t", secs(60))]);
+    let activity = world.poll_activity().unwrap();
+    world.heartbeat(&activity, "1").unwrap();
+    world.complete_activity(&activity, "done").unwrap();
+    world.signal("wf", "s").unwrap();
+    world.work([]);
+    world.advance(secs(60));
+    assert_eq!(record(&world).1, 1, "nothing that lists show has changed");
+
+    let version = world.run("wf").execution.version();
+    world.work([complete()]);
+    assert!(world.run("wf").execution.version() > version);
+    let (last, written) = record(&world);
+    assert_eq!((written, last.status, last.close_time), (2, Status::Completed as i32, world.now.0));
+    assert_eq!(last.execution_duration(), Some(secs(60).0));
+    assert_eq!(last.history_length, world.run("wf").execution.next_event_id() - 1);
+}
+
+#[test]
+fn upserts_of_memo_and_search_attributes_are_written() {
+    let mut world = World::new();
+    world.start("wf");
+    world.work([upsert("Word", typed("Keyword", "\"x\""))]);
+    assert_eq!(record(&world).1, 2);
+    assert_eq!(record(&world).0.search_attributes["Word"], typed("Keyword", "\"x\""));
+    world.signal("wf", "s").unwrap();
+    world.work([memo("m", payload("1"))]);
+    assert_eq!((record(&world).1, record(&world).0.memo.len()), (3, 1));
+    // Taken back with the rest of the completion: nothing to show.
+    world.signal("wf", "s").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    let _ = world.complete_with(&task, [upsert("Word", payload("null")), cancel_timer("none")], |_| {});
+    assert_eq!(record(&world).0.search_attributes.len(), 1);
+}
+
+#[test]
+fn pauses_and_reported_problems_are_written() {
+    let mut world = World::new();
+    world.limits.task_problems_reported = 2;
+    world.start("wf");
+    for failures in 1..=3 {
+        let task = world.poll_workflow(QUEUE).unwrap();
+        world.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).unwrap();
+        world.advance(secs(60));
+        let reported = record(&world).0.search_attributes.contains_key("TemporalReportedProblems");
+        assert_eq!(reported, failures >= 2, "after {failures} failures");
+    }
+    world.work([activity("a").command()]);
+    assert!(record(&world).0.search_attributes.is_empty(), "the task was completed");
+
+    let request = || Box::new(PauseRequest { identity: "op".into(), reason: "why".into(), request_id: String::new() });
+    world.apply("wf", Input::Pause(request())).unwrap();
+    assert_eq!(record(&world).0.status, Status::Paused as i32);
+    assert!(record(&world).0.search_attributes.contains_key("TemporalPauseInfo"));
+    world.apply("wf", Input::Unpause(request())).unwrap();
+    assert_eq!((record(&world).0.status, record(&world).0.search_attributes.len()), (Status::Running as i32, 0));
+
+    let which = || sempre_core::input::ActivitySelector::Id("a".into());
+    world.apply("wf", Input::PauseActivity(which(), request())).unwrap();
+    assert!(record(&world).0.search_attributes.contains_key("TemporalPauseInfo"));
+    let target = ActivityTarget::Id("a".into());
+    world.apply("wf", Input::CompleteActivity { target, result: None, identity: WORKER.into() }).unwrap();
+    assert!(record(&world).0.search_attributes.is_empty(), "what was paused is over");
+}
