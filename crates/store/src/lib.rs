@@ -86,12 +86,23 @@ pub enum Table {
     Deadline = 6,
     /// Namespaces.
     Namespace = 7,
+    /// What the index of runs has not taken over yet.
+    Visibility = 8,
 }
 
 impl Table {
     /// Every table, in the order of the numbers.
-    pub const ALL: [Table; 8] =
-        [Table::Meta, Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline, Table::Namespace];
+    pub const ALL: [Table; 9] = [
+        Table::Meta,
+        Table::Current,
+        Table::State,
+        Table::History,
+        Table::Offer,
+        Table::Outbox,
+        Table::Deadline,
+        Table::Namespace,
+        Table::Visibility,
+    ];
 
     /// The table of an on-disk number.
     #[must_use]

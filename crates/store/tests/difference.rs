@@ -47,7 +47,7 @@ impl World {
     }
 
     fn change(&mut self, batch: &mut CommitBatch, other: &mut CommitBatch) {
-        let table = Table::ALL[self.random.below(8) as usize];
+        let table = Table::ALL[self.random.below(Table::ALL.len() as u64) as usize];
         if table == Table::History {
             let stream = self.random.below(STREAMS);
             let ordinal = self.ordinals.entry(stream).or_default();
@@ -138,7 +138,7 @@ impl World {
     }
 
     fn compare_reads(&mut self) {
-        let table = Table::ALL[self.random.below(8) as usize];
+        let table = Table::ALL[self.random.below(Table::ALL.len() as u64) as usize];
         if table == Table::History {
             return self.compare_stream();
         }

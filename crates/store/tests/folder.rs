@@ -235,3 +235,19 @@ fn a_full_disk_rejects_and_recovers() {
     check(&store, &(20_000..20_050).collect::<Vec<_>>());
     block_on(store.close()).unwrap();
 }
+
+#[test]
+fn a_folder_of_a_version_that_knew_fewer_tables_is_opened() {
+    let folder = used_folder();
+    {
+        let cold = rusqlite::Connection::open(folder.path().join("cold.sqlite")).unwrap();
+        cold.execute_batch("DROP TABLE visibility").unwrap();
+    }
+    let store = support::open(folder.path());
+    assert_eq!(get(&store, Table::State, b"k"), Some(b"v".to_vec()));
+    let fence = acquire(&store, 1);
+    put(&store, fence, Table::Visibility, b"k", b"v").unwrap();
+    block_on(store.close()).unwrap();
+    let store = support::open(folder.path());
+    assert_eq!(get(&store, Table::Visibility, b"k"), Some(b"v".to_vec()));
+}

@@ -53,6 +53,7 @@ fn sql(table: Table) -> &'static Sql {
         Table::Outbox => &sql!("outbox"),
         Table::Deadline => &sql!("deadline"),
         Table::Namespace => &sql!("namespace"),
+        Table::Visibility => &sql!("visibility"),
     }
 }
 
@@ -94,6 +95,15 @@ pub(crate) enum Change<'a> {
     },
 }
 
+/// Makes the tables that are not there: an older version knew fewer.
+fn tables() -> String {
+    let table = |table| {
+        let suffix = if matches!(table, Table::State | Table::History) { "" } else { " WITHOUT ROWID" };
+        format!("CREATE TABLE IF NOT EXISTS {}(k BLOB PRIMARY KEY, v BLOB NOT NULL){suffix};", sql(table).name)
+    };
+    Table::ALL.into_iter().map(table).collect()
+}
+
 impl ColdWriter {
     /// Makes the tables in an empty file.
     pub(crate) fn create(path: &Path, store_id: u64) -> Result<(), StoreError> {
@@ -106,10 +116,7 @@ impl ColdWriter {
             "BEGIN; CREATE TABLE store_info(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
              CREATE TABLE store_shard(id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL);",
         );
-        for table in Table::ALL {
-            let suffix = if matches!(table, Table::State | Table::History) { "" } else { " WITHOUT ROWID" };
-            script += &format!("CREATE TABLE {}(k BLOB PRIMARY KEY, v BLOB NOT NULL){suffix};", sql(table).name);
-        }
+        script += &tables();
         script += &format!(
             "INSERT INTO store_info VALUES('id','{store_id:016x}'),('log_seq',0),('log_segment',0),('log_offset',0);
              PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT}; COMMIT;"
@@ -136,6 +143,7 @@ impl ColdWriter {
         connection.set_prepared_statement_cache_capacity(32);
         let writer = ColdWriter { connection };
         let info = writer.info().map_err(|error| damaged(format!("its own tables cannot be read: {error}")))?;
+        writer.connection.execute_batch(&tables()).map_err(&error)?;
         Ok((writer, info))
     }
 

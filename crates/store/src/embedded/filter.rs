@@ -28,7 +28,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    pub(crate) const TABLES: [Table; 3] = [Table::Offer, Table::Outbox, Table::Deadline];
+    pub(crate) const TABLES: [Table; 4] = [Table::Offer, Table::Outbox, Table::Deadline, Table::Visibility];
 
     /// Everything may be there.
     fn unknown() -> Self {
