@@ -130,6 +130,11 @@ impl Execution {
         Some(Timestamp(self.state.progress.main.armed)).filter(|t| t.0 != 0)
     }
 
+    /// When the retention of a closed run ends; `None` while it is open.
+    pub fn retention_end(&self) -> Option<Timestamp> {
+        (!self.is_open()).then_some(Timestamp(self.state.progress.main.delete_at)).filter(|t| t.0 != 0)
+    }
+
     /// Holds what is not in the store (waiting queries, admitted updates, a speculative task): the engine keeps it in
     /// memory.
     pub fn has_memory_state(&self) -> bool {

@@ -151,12 +151,15 @@ pub struct RunRecord {
     /// In a deadline row: there is no run yet, only events that a reset has copied for it; at that time they go.
     #[prost(bool, tag = "30")]
     pub staged: bool,
+    /// In a deadline row: the run is closed and waits for nothing but the end of its retention, which may be late.
+    #[prost(bool, tag = "31")]
+    pub retained: bool,
 }
 
 impl RunRecord {
     /// From a key.
     pub fn new(workflow: &WorkflowKey) -> Self {
-        Self { namespace_id: Bytes::copy_from_slice(&workflow.namespace.0.0), workflow_id: workflow.workflow_id.clone(), staged: false }
+        Self { namespace_id: Bytes::copy_from_slice(&workflow.namespace.0.0), workflow_id: workflow.workflow_id.clone(), ..Self::default() }
     }
 
     /// Back to a key. `None` when damaged.

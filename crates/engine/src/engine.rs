@@ -11,7 +11,7 @@ use std::{
 use futures::FutureExt;
 use sempre_core::{IdSource, SlotId, Timestamp, ids::SLOT_COUNT};
 use sempre_store::{Store, StoreError};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats,
@@ -22,7 +22,8 @@ use crate::{
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
-    recovery,
+    records::{self, Records},
+    recovery, removal,
     shard::{message::Message, runner::Runner},
     shared::Shared,
     workers::Workers,
@@ -98,6 +99,7 @@ impl Engine {
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
+        let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let shared = Arc::new(Shared {
@@ -105,6 +107,7 @@ impl Engine {
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             resets: Semaphore::new(RESETS_AT_ONCE),
+            removal: Notify::new(),
             inboxes,
             stopping: AtomicBool::new(false),
             fatal: watch::Sender::new(None),
@@ -116,6 +119,7 @@ impl Engine {
             stats,
             namespaces,
             meta,
+            endpoints,
             workers: Workers::default(),
             callbacks,
         });
@@ -143,6 +147,7 @@ impl Engine {
         }
         let all = vec![(0, SLOT_COUNT)];
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
+        shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
         let owner = Owner {
             polls: std::sync::Mutex::new(SeededIds::new(seed, POLL_STREAM)),
             namespaces: std::sync::Mutex::new(SeededIds::new(seed, NAMESPACE_STREAM)),
@@ -157,6 +162,7 @@ impl Engine {
     pub async fn shutdown(&self) {
         let shared = &self.shared;
         shared.stopping.store(true, Ordering::Release);
+        shared.removal.notify_one();
         shared.matching.close();
         for inbox in &shared.inboxes {
             // A closed inbox belongs to a runner that has ended.
@@ -222,6 +228,7 @@ impl Engine {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.removal.notify_one();
         self.shared.matching.close();
         for inbox in &self.shared.inboxes {
             // A full inbox: the runner ends with the runtime.

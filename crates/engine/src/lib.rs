@@ -9,8 +9,10 @@
 //! - **namespaces** are few, durable and all in memory (`namespaces`);
 //! - **meta** keeps what belongs to the server as a whole: its id, settings of task queues (`meta`);
 //! - **visibility** lists and counts runs: an index, and what it has not taken yet (`visibility`);
+//! - **records** of other kinds, so far Nexus endpoints, are durable and in memory too (`records`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **recovery** reads what the last process owed;
+//! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **check** holds a store at rest against itself: rows against histories.
 //!
 //! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
@@ -29,7 +31,9 @@ mod meta;
 mod namespaces;
 #[cfg(feature = "real")]
 pub mod real;
+mod records;
 mod recovery;
+mod removal;
 mod settings;
 mod shard;
 mod shared;

@@ -34,6 +34,9 @@ const CONFIG: u8 = b'q';
 /// Task queues that can have settings.
 const CONFIGS_MAX: usize = 100_000;
 
+/// Settings removed in one commit.
+const REMOVED_AT_ONCE: usize = 1000;
+
 /// Settings of a task queue, as stored.
 #[derive(Clone, PartialEq, Message)]
 struct ConfigRecord {
@@ -179,6 +182,32 @@ impl Meta {
     pub(crate) fn configs(&self) -> Vec<(QueueName, Arc<TaskQueueConfig>)> {
         let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
         configs.iter().map(|(queue, config)| (queue.clone(), config.clone())).collect()
+    }
+
+    /// Forgets the settings of a namespace's queues; gives those that had any.
+    pub(crate) async fn remove_configs(&self, namespace: NamespaceId) -> Result<Vec<QueueName>, Refusal> {
+        let mut writer: OwnedMutexGuard<Writer> = self.writer.clone().lock_owned().await;
+        settle(&*self.store, &self.configs, &mut writer).await?;
+        let queues: Vec<QueueName> = {
+            let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
+            configs.keys().filter(|queue| queue.namespace == namespace).take(REMOVED_AT_ONCE).cloned().collect()
+        };
+        let mut batch = CommitBatch::new(writer.fence);
+        for queue in &queues {
+            batch.delete(Table::Meta, &config_key(queue));
+        }
+        // Memory and store may differ until the next change, should this end half-way.
+        writer.doubt = true;
+        self.store.commit(batch).await.map_err(|error| {
+            tracing::warn!(%error, "the settings of task queues could not be removed");
+            failed()
+        })?;
+        let mut configs = self.configs.write().unwrap_or_else(PoisonError::into_inner);
+        for queue in &queues {
+            configs.remove(queue);
+        }
+        writer.doubt = false;
+        Ok(queues)
     }
 
     /// Changes the settings of a queue; `change` sees the newest, `done` what has become durable.

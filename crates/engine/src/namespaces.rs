@@ -7,6 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
+use sempre_api::v1::namespace::BadBinaryInfo;
 use sempre_core::{NamespaceId, NamespaceView, Refusal, Span, ids::Uuid};
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -48,6 +49,18 @@ pub(crate) struct NamespaceRecord {
     /// Counts registrations: tells which of two is older.
     #[prost(uint64, tag = "9")]
     pub(crate) number: u64,
+    /// By checksum.
+    #[prost(btree_map = "string, message", tag = "30")]
+    pub(crate) bad_binaries: BTreeMap<String, BadBinaryInfo>,
+    /// When it was deleted, nanoseconds; 0 = it is not.
+    #[prost(int64, tag = "31")]
+    pub(crate) deleted_at: i64,
+    /// How long the record stays after the data is gone, nanoseconds.
+    #[prost(int64, tag = "32")]
+    pub(crate) delete_delay: i64,
+    /// When its data was gone, nanoseconds; 0 = it is not.
+    #[prost(int64, tag = "33")]
+    pub(crate) emptied_at: i64,
 }
 
 impl NamespaceRecord {
@@ -109,20 +122,42 @@ async fn load(store: &dyn Store) -> Result<Inner, StoreError> {
     Ok(inner)
 }
 
-/// Writes a record, then shows it.
-async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, record: NamespaceRecord) -> Result<(), Refusal> {
+/// What becomes of a namespace.
+enum Change {
+    Put(Box<NamespaceRecord>),
+    Remove(NamespaceId),
+}
+
+impl Change {
+    fn is_done(&self, inner: &Inner) -> bool {
+        match self {
+            Self::Put(record) => inner.by_id.get(&record.namespace_id()).is_some_and(|n| n.record == **record),
+            Self::Remove(id) => !inner.by_id.contains_key(id),
+        }
+    }
+}
+
+/// Writes a change, then shows it.
+async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, change: Change) -> Result<(), Refusal> {
     let failed = || Refusal::Unavailable("the namespace could not be written".into());
     let mut batch = CommitBatch::new(writer.fence);
-    batch.put(Table::Namespace, &record.id, &record.encode_to_vec());
+    match &change {
+        Change::Put(record) => batch.put(Table::Namespace, &record.id, &record.encode_to_vec()),
+        Change::Remove(id) => batch.delete(Table::Namespace, &id.0.0),
+    }
     // Until memory has it too, should this task end half-way.
     writer.doubt = true;
     if let Err(error) = store.commit(batch).await {
         tracing::warn!(%error, "a namespace could not be written");
         settle(store, inner, writer).await?;
         let inner = inner.read().unwrap_or_else(PoisonError::into_inner);
-        return inner.by_id.get(&record.namespace_id()).filter(|n| n.record == record).map(drop).ok_or_else(failed);
+        return change.is_done(&inner).then_some(()).ok_or_else(failed);
     }
-    inner.write().unwrap_or_else(PoisonError::into_inner).put(record);
+    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
+    match change {
+        Change::Put(record) => inner.put(*record),
+        Change::Remove(id) => inner.remove(id),
+    }
     writer.doubt = false;
     Ok(())
 }
@@ -226,7 +261,28 @@ impl Namespaces {
             return Err(Refusal::NamespaceAlreadyExists(format!("Namespace \"{}\" already exists", record.name)));
         }
         record.number = self.read().by_id.values().map(|n| n.record.number).max().unwrap_or_default() + 1;
-        self.save(writer, record).await
+        self.save(writer, Change::Put(Box::new(record))).await
+    }
+
+    /// Removes the record of a deleted namespace whose data is gone.
+    pub(crate) async fn remove(&self, id: NamespaceId) -> Result<(), Refusal> {
+        let writer = self.begin().await?;
+        match self.by_id(id) {
+            Some(namespace) if namespace.record.state == DELETED => self.save(writer, Change::Remove(id)).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Those that are deleted and still have a record.
+    pub(crate) fn deleted(&self) -> Vec<Arc<Namespace>> {
+        let mut deleted: Vec<_> = self.read().by_id.values().filter(|n| n.record.state == DELETED).cloned().collect();
+        deleted.sort_by_key(|n| n.record.number);
+        deleted
+    }
+
+    /// Nothing new begins in it: it is deleted, or was never there.
+    pub(crate) fn is_gone(&self, id: NamespaceId) -> bool {
+        self.read().by_id.get(&id).is_none_or(|n| n.record.state == DELETED)
     }
 
     /// Changes a namespace; `change` sees the newest record.
@@ -241,7 +297,7 @@ impl Namespaces {
         let before = record.clone();
         change(&mut record)?;
         if record != before {
-            self.save(writer, record).await?;
+            self.save(writer, Change::Put(Box::new(record))).await?;
         }
         self.by_id(id).ok_or_else(gone)
     }
@@ -253,11 +309,11 @@ impl Namespaces {
     }
 
     /// Goes on when the caller leaves: between the commit and its effect in memory nothing may stop.
-    async fn save(&self, mut writer: OwnedMutexGuard<Writer>, record: NamespaceRecord) -> Result<(), Refusal> {
+    async fn save(&self, mut writer: OwnedMutexGuard<Writer>, change: Change) -> Result<(), Refusal> {
         let (sender, receiver) = oneshot::channel();
         let (store, inner) = (self.store.clone(), self.inner.clone());
         let task = async move {
-            let result = write(&*store, &inner, &mut writer, record).await;
+            let result = write(&*store, &inner, &mut writer, change).await;
             drop(writer);
             // The caller may have left.
             let _ = sender.send(result);
@@ -268,6 +324,14 @@ impl Namespaces {
 }
 
 impl Inner {
+    fn remove(&mut self, id: NamespaceId) {
+        if let Some(namespace) = self.by_id.remove(&id)
+            && self.by_name.get(&namespace.record.name).is_some_and(|n| n.id() == id)
+        {
+            self.by_name.remove(&namespace.record.name);
+        }
+    }
+
     /// Two of one name: the first put keeps it; the other is known by its id only.
     fn put(&mut self, record: NamespaceRecord) {
         let namespace = Namespace::new(record);

@@ -7,15 +7,17 @@ use std::sync::{
 
 use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey};
 use sempre_store::Store;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats,
+    calls::endpoints::EndpointRecord,
     cron::Cron,
     history::slice::Page,
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
+    records::Records,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
     workers::Workers,
 };
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) stats: Arc<Stats>,
     pub(crate) namespaces: Namespaces,
     pub(crate) meta: Meta,
+    pub(crate) endpoints: Records<EndpointRecord>,
     pub(crate) workers: Workers,
     pub(crate) callbacks: Arc<dyn CallbackSender>,
     pub(crate) matching: Arc<Matching<Started>>,
@@ -42,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) cron: Cron,
     /// Resets under way: each holds a part of a history in memory.
     pub(crate) resets: Semaphore,
+    /// Tells the removal of namespaces to look again.
+    pub(crate) removal: Notify,
     pub(crate) inboxes: Vec<mpsc::Sender<Message>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) fatal: watch::Sender<Option<String>>,
@@ -133,6 +138,19 @@ impl Shared {
         let full = self.now() + longest;
         deadline.map_or(full, |d| full.min(d - sempre_core::Span::seconds(1)))
     }
+}
+
+/// Lets other tasks run: reads are done in the call, and decoding takes its time.
+pub(crate) async fn give_way() {
+    let mut waited = false;
+    futures::future::poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return std::task::Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }
 
 /// A part of the engine answered with something that does not fit the question: a bug of ours.

@@ -54,6 +54,8 @@ pub struct Stats {
     pub overloads: Counter,
     /// Messages delivered from outboxes.
     pub deliveries: Counter,
+    /// Runs of deleted namespaces that were deleted with them.
+    pub runs_removed: Counter,
     /// Deadlines that fired.
     pub deadlines: Counter,
 }

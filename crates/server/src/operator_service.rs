@@ -1,12 +1,26 @@
-//! OperatorService: search attributes and the deletion of namespaces; the rest answers UNIMPLEMENTED.
+//! OperatorService: search attributes, the deletion of namespaces, the one cluster, records of Nexus endpoints.
 
 use sempre_api::v1::operatorservice::{
-    AddSearchAttributesRequest, AddSearchAttributesResponse, DeleteNamespaceRequest, DeleteNamespaceResponse, ListSearchAttributesRequest,
-    ListSearchAttributesResponse, RemoveSearchAttributesRequest, RemoveSearchAttributesResponse, operator_service_server::OperatorService,
+    AddOrUpdateRemoteClusterRequest, AddOrUpdateRemoteClusterResponse, AddSearchAttributesRequest, AddSearchAttributesResponse,
+    CreateNexusEndpointRequest, CreateNexusEndpointResponse, DeleteNamespaceRequest, DeleteNamespaceResponse, DeleteNexusEndpointRequest,
+    DeleteNexusEndpointResponse, GetNexusEndpointRequest, GetNexusEndpointResponse, ListClustersRequest, ListClustersResponse,
+    ListNexusEndpointsRequest, ListNexusEndpointsResponse, ListSearchAttributesRequest, ListSearchAttributesResponse,
+    RemoveRemoteClusterRequest, RemoveRemoteClusterResponse, RemoveSearchAttributesRequest, RemoveSearchAttributesResponse,
+    UpdateNexusEndpointRequest, UpdateNexusEndpointResponse, operator_service_server::OperatorService,
 };
-use tonic::Request;
+use sempre_core::Refusal;
+use tonic::{Request, Response};
 
-use crate::frontend::{Answer, Frontend, answer};
+use crate::{
+    client_version,
+    frontend::{Answer, Frontend, answer},
+};
+
+const ONE_CLUSTER: &str = "this server is one cluster; remote clusters are not supported";
+
+fn one_cluster<T>() -> Answer<T> {
+    answer(Err(Refusal::Unimplemented(ONE_CLUSTER.into())))
+}
 
 #[tonic::async_trait]
 impl OperatorService for Frontend {
@@ -28,5 +42,44 @@ impl OperatorService for Frontend {
     async fn delete_namespace(&self, request: Request<DeleteNamespaceRequest>) -> Answer<DeleteNamespaceResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.delete_namespace(call.body).await)
+    }
+
+    async fn add_or_update_remote_cluster(&self, _: Request<AddOrUpdateRemoteClusterRequest>) -> Answer<AddOrUpdateRemoteClusterResponse> {
+        one_cluster()
+    }
+
+    async fn remove_remote_cluster(&self, _: Request<RemoveRemoteClusterRequest>) -> Answer<RemoveRemoteClusterResponse> {
+        one_cluster()
+    }
+
+    async fn list_clusters(&self, request: Request<ListClustersRequest>) -> Answer<ListClustersResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        let clusters = vec![self.facts.cluster(&self.host)];
+        Ok(Response::new(ListClustersResponse { clusters, ..ListClustersResponse::default() }))
+    }
+
+    async fn get_nexus_endpoint(&self, request: Request<GetNexusEndpointRequest>) -> Answer<GetNexusEndpointResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        answer(self.engine.get_nexus_endpoint(request.into_inner()).await)
+    }
+
+    async fn create_nexus_endpoint(&self, request: Request<CreateNexusEndpointRequest>) -> Answer<CreateNexusEndpointResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        answer(self.engine.create_nexus_endpoint(request.into_inner()).await)
+    }
+
+    async fn update_nexus_endpoint(&self, request: Request<UpdateNexusEndpointRequest>) -> Answer<UpdateNexusEndpointResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        answer(self.engine.update_nexus_endpoint(request.into_inner()).await)
+    }
+
+    async fn delete_nexus_endpoint(&self, request: Request<DeleteNexusEndpointRequest>) -> Answer<DeleteNexusEndpointResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        answer(self.engine.delete_nexus_endpoint(request.into_inner()).await)
+    }
+
+    async fn list_nexus_endpoints(&self, request: Request<ListNexusEndpointsRequest>) -> Answer<ListNexusEndpointsResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        answer(self.engine.list_nexus_endpoints(request.into_inner()).await)
     }
 }

@@ -4,6 +4,7 @@
 
 use sempre_api::v1::{
     namespace::{NamespaceInfo, namespace_info},
+    operatorservice::ClusterMetadata,
     version::{ReleaseInfo, VersionInfo},
     workflowservice::{GetClusterInfoResponse, GetSystemInfoResponse, get_system_info_response},
 };
@@ -74,6 +75,20 @@ impl SystemFacts {
             visibility_store: String::new(),
             initial_failover_version: 1,
             failover_version_increment: 10,
+        }
+    }
+
+    /// The one cluster, as a list of clusters shows it.
+    pub(crate) fn cluster(&self, address: &str) -> ClusterMetadata {
+        let info = self.cluster_info();
+        ClusterMetadata {
+            cluster_name: info.cluster_name,
+            cluster_id: info.cluster_id,
+            address: address.to_owned(),
+            initial_failover_version: info.initial_failover_version,
+            history_shard_count: info.history_shard_count,
+            is_connection_enabled: true,
+            ..ClusterMetadata::default()
         }
     }
 

@@ -3,6 +3,7 @@
 mod activities;
 mod attempts;
 mod describe_queue;
+pub(crate) mod endpoints;
 mod multi_operation;
 mod namespace;
 mod nexus;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sempre_api::v1::{
-    namespace::{NamespaceConfig, NamespaceInfo, namespace_info},
+    namespace::{BadBinaries, BadBinaryInfo, NamespaceConfig, NamespaceInfo, namespace_info},
     operatorservice::{DeleteNamespaceRequest, DeleteNamespaceResponse},
     replication::{ClusterReplicationConfig, NamespaceReplicationConfig},
     workflowservice::{
@@ -21,6 +21,9 @@ use crate::{
 const CLUSTER: &str = "active";
 const LIST_PAGE: usize = 100;
 const NAME_MAX: usize = 1000;
+/// Bad binaries of a namespace (`frontend.maxBadBinaries`).
+const BAD_BINARIES_MAX: usize = 10;
+const STATE_TEXT: &str = "Invalid namespace state update.";
 const RETENTION_TEXT: &str = "A valid retention period is not set on request.";
 
 fn retention(duration: Option<&sempre_api::Duration>) -> Result<Span, Refusal> {
@@ -117,6 +120,7 @@ impl Engine {
                 workflow_execution_retention_ttl: Some(Span(record.retention).to_api()),
                 history_archival_state: 1,
                 visibility_archival_state: 1,
+                bad_binaries: (!record.bad_binaries.is_empty()).then(|| BadBinaries { binaries: record.bad_binaries.clone() }),
                 custom_search_attribute_aliases: names.map(|name| (name.clone(), name.clone())).collect(),
                 ..Default::default()
             }),
@@ -145,10 +149,12 @@ impl Engine {
     /// `UpdateNamespace`.
     pub async fn update_namespace(&self, request: UpdateNamespaceRequest) -> Result<UpdateNamespaceResponse, Refusal> {
         let namespace = self.shared.namespaces.find(&request.namespace)?;
-        let retention = match request.config.as_ref().and_then(|c| c.workflow_execution_retention_ttl.as_ref()) {
+        let config = request.config.unwrap_or_default();
+        let retention = match config.workflow_execution_retention_ttl.as_ref() {
             Some(ttl) => Some(retention(Some(ttl))?),
             None => None,
         };
+        let now = self.now();
         let info = request.update_info.unwrap_or_default();
         let updated = self
             .shared
@@ -158,7 +164,7 @@ impl Engine {
                     0 => {}
                     state if state == record.state => {}
                     DEPRECATED if record.state == REGISTERED => record.state = DEPRECATED,
-                    _ => return Err(Refusal::invalid("Invalid namespace state update.")),
+                    _ => return Err(Refusal::invalid(STATE_TEXT)),
                 }
                 if !info.description.is_empty() {
                     record.description = info.description;
@@ -169,6 +175,17 @@ impl Engine {
                 record.data.extend(info.data);
                 if let Some(retention) = retention {
                     record.retention = retention.0;
+                }
+                for (checksum, info) in config.bad_binaries.into_iter().flat_map(|bad| bad.binaries) {
+                    record.bad_binaries.insert(checksum, BadBinaryInfo { create_time: Some(now.to_api()), ..info });
+                }
+                if record.bad_binaries.len() > BAD_BINARIES_MAX {
+                    let text = format!("Total resetBinaries cannot exceed the max limit: {BAD_BINARIES_MAX}");
+                    return Err(Refusal::invalid(text));
+                }
+                let gone = request.delete_bad_binary;
+                if !gone.is_empty() && record.bad_binaries.remove(&gone).is_none() {
+                    return Err(Refusal::invalid(format!("Bad binary checksum {gone} doesn't exists.")));
                 }
                 Ok(())
             })
@@ -188,6 +205,9 @@ impl Engine {
         self.shared
             .namespaces
             .update(namespace.id(), |record| {
+                if record.state == DELETED {
+                    return Err(Refusal::invalid(STATE_TEXT));
+                }
                 record.state = DEPRECATED;
                 Ok(())
             })
@@ -195,27 +215,37 @@ impl Engine {
         Ok(DeprecateNamespaceResponse::default())
     }
 
-    /// `OperatorService.DeleteNamespace`: the name is free at once. The runs of the namespace stay until their retention ends.
+    /// `OperatorService.DeleteNamespace`: the name is free at once. The data goes in the background ([`crate::removal`]), then
+    /// the record.
     pub async fn delete_namespace(&self, request: DeleteNamespaceRequest) -> Result<DeleteNamespaceResponse, Refusal> {
+        let delay = Span::from_api(request.namespace_delete_delay.as_ref())
+            .map_err(|why| Refusal::invalid(format!("invalid NamespaceDeleteDelay: {why}")))?;
         let described = DescribeNamespaceRequest { namespace: request.namespace, id: request.namespace_id, ..Default::default() };
         let info = self.describe_namespace(described).await?.namespace_info.unwrap_or_default();
         if info.name == "temporal-system" {
             return Err(Refusal::FailedPrecondition("namespace is protected".into()));
         }
         let id = NamespaceId(Uuid::parse(&info.id).unwrap_or_default());
-        // The whole id: a shortened one could meet a name that is taken.
-        let deleted_namespace = format!("{}-deleted-{}", info.name, info.id);
-        let name = deleted_namespace.clone();
-        self.shared
+        if let Some(endpoint) = self.endpoint_to(id) {
+            let text = format!("cannot delete namespace {:?}: it is the target of the Nexus endpoint {endpoint:?}", info.name);
+            return Err(Refusal::FailedPrecondition(text));
+        }
+        let now = self.now();
+        let deleted = self
+            .shared
             .namespaces
             .update(id, |record| {
                 if record.state != DELETED {
                     record.state = DELETED;
-                    record.name = name;
+                    // The whole id: a shortened one could meet a name that is taken.
+                    record.name = format!("{}-deleted-{id}", record.name);
+                    record.deleted_at = now.0;
+                    record.delete_delay = delay.0;
                 }
                 Ok(())
             })
             .await?;
-        Ok(DeleteNamespaceResponse { deleted_namespace })
+        self.shared.removal.notify_one();
+        Ok(DeleteNamespaceResponse { deleted_namespace: deleted.record.name.clone() })
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         message::{Ask, Body, ViewRequest},
         reset::{ResetOrder, ResetPlan, refused},
     },
-    shared::{Shared, internal},
+    shared::{Shared, give_way, internal},
 };
 
 /// Bytes of history read, or staged, at once.
@@ -138,17 +138,4 @@ impl Shared {
         }
         Ok(())
     }
-}
-
-/// Lets other tasks run: reads are done in the call, and decoding takes its time.
-async fn give_way() {
-    let mut waited = false;
-    futures::future::poll_fn(|cx| {
-        if std::mem::replace(&mut waited, true) {
-            return std::task::Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        std::task::Poll::Pending
-    })
-    .await;
 }

@@ -3,8 +3,15 @@
 //! Each slot is covered up to some time: rows up to it are in memory, later ones only in the store. A slot is
 //! read further when its cover comes near. A row that memory has but the run does not want any more costs one
 //! look at the run; a row that is missing in memory cannot be, below the cover.
+//!
+//! Rows of closed runs whose retention ends are apart: they may be late, so that many of them at once do not hold up
+//! what is due otherwise. Their deletion has a budget ([`EXPIRED_A_SECOND`]), and memory keeps only the earliest
+//! [`EXPIRED_MAX`] of them; slots of which some were left in the store are read again when half of those are gone.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use prost::Message as _;
 use sempre_core::{
@@ -19,6 +26,12 @@ const WINDOW: Span = Span::seconds(300);
 const ROWS: usize = 128;
 /// Pause after a read that failed.
 const RETRY: Span = Span::seconds(1);
+/// Ends of retention kept in memory.
+const EXPIRED_MAX: usize = 20_000;
+/// Runs of one shard whose retention has ended and that are deleted in one second, unless calls come so fast that their
+/// share (see the runner) is more.
+pub(crate) const EXPIRED_A_SECOND: usize = 2000;
+const SECOND: Span = Span::seconds(1);
 /// Slots read in one step.
 pub(crate) const SLOTS_A_STEP: usize = 16;
 
@@ -29,7 +42,16 @@ pub(crate) struct SlotRows {
     pub(crate) covered: Timestamp,
     /// There are more.
     pub(crate) crowded: bool,
-    pub(crate) rows: Vec<(Timestamp, RunId, WorkflowKey)>,
+    pub(crate) rows: Vec<(Timestamp, RunId, WorkflowKey, Kind)>,
+}
+
+/// What a row's run waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Something that must not be late.
+    Live,
+    /// The end of its retention.
+    Retained,
 }
 
 #[derive(Clone, Copy)]
@@ -51,6 +73,12 @@ pub(crate) struct Deadlines {
     due: BTreeMap<(Timestamp, RunId), WorkflowKey>,
     /// Deadlines of what runs have in memory only (speculative workflow tasks): no rows.
     memory: BTreeMap<(Timestamp, RunId), WorkflowKey>,
+    /// Closed runs, by the end of their retention.
+    expired: BTreeMap<(Timestamp, RunId), WorkflowKey>,
+    /// Slots that have more of them than memory.
+    left: BTreeSet<u16>,
+    /// Since when runs have been counted against the budget, and how many.
+    spent: (Timestamp, usize),
     /// Cover of each slot of the shard.
     covered: BTreeMap<u16, Cover>,
     /// When the first slot is to be read further; kept because every round of the shard asks.
@@ -67,6 +95,9 @@ impl Deadlines {
             read_at: None,
             due: BTreeMap::new(),
             memory: BTreeMap::new(),
+            expired: BTreeMap::new(),
+            left: BTreeSet::new(),
+            spent: (Timestamp(0), 0),
             covered: slots.map(|s| (s, Cover { to: Timestamp(-1), crowded: false })).collect(),
             reading: false,
             retry_at: None,
@@ -80,14 +111,28 @@ impl Deadlines {
     }
 
     /// A row was (or will be, with the open batch) changed.
-    pub(crate) fn change(&mut self, workflow: &WorkflowKey, run: RunId, old: Option<Timestamp>, new: Option<Timestamp>) {
+    pub(crate) fn change(&mut self, workflow: &WorkflowKey, run: RunId, old: Option<Timestamp>, new: Option<(Timestamp, Kind)>) {
         if let Some(old) = old {
             self.due.remove(&(old, run));
+            self.expired.remove(&(old, run));
         }
-        if let Some(new) = new
+        if let Some((new, kind)) = new
             && self.covered.get(&workflow.slot().0).is_some_and(|cover| new <= cover.to)
         {
-            self.due.insert((new, run), workflow.clone());
+            self.keep(new, run, workflow.clone(), kind);
+        }
+    }
+
+    fn keep(&mut self, at: Timestamp, run: RunId, workflow: WorkflowKey, kind: Kind) {
+        if kind == Kind::Live {
+            self.due.insert((at, run), workflow);
+            return;
+        }
+        self.expired.insert((at, run), workflow);
+        if self.expired.len() > EXPIRED_MAX
+            && let Some((_, workflow)) = self.expired.pop_last()
+        {
+            self.left.insert(workflow.slot().0);
         }
     }
 
@@ -120,16 +165,51 @@ impl Deadlines {
         Some((at, run, workflow))
     }
 
+    /// Takes the closed run whose retention has ended first. `free`: whatever was taken before.
+    pub(crate) fn pop_expired(&mut self, now: Timestamp, free: bool) -> Option<(Timestamp, RunId, WorkflowKey)> {
+        if now.since(self.spent.0) >= SECOND {
+            self.spent = (now, 0);
+        }
+        if !free && self.spent.1 >= EXPIRED_A_SECOND {
+            return None;
+        }
+        let entry = self.expired.first_entry().filter(|e| e.key().0 <= now)?;
+        let ((at, run), workflow) = entry.remove_entry();
+        self.spent.1 += 1;
+        Some((at, run, workflow))
+    }
+
+    /// When [`Deadlines::pop_expired`] has something next, as far as memory knows.
+    fn next_expired(&self) -> Option<Timestamp> {
+        let first = self.expired.first_key_value().map(|((at, _), _)| *at)?;
+        Some(if self.spent.1 >= EXPIRED_A_SECOND { first.max(self.spent.0 + SECOND) } else { first })
+    }
+
+    /// Slots with rows of closed runs that memory has no place for are read again, a few at a time.
+    fn uncover_left(&mut self) {
+        if self.left.is_empty() || self.expired.len() > EXPIRED_MAX / 2 {
+            return;
+        }
+        for _ in 0..SLOTS_A_STEP {
+            let Some(slot) = self.left.pop_first() else { break };
+            self.covered.insert(slot, Cover { to: Timestamp(-1), crowded: true });
+        }
+        self.plan();
+    }
+
     /// When the shard must look here again.
     pub(crate) fn next(&self) -> Option<Timestamp> {
         let row = self.due.first_key_value().map(|((at, _), _)| *at);
         let read = if self.reading { None } else { self.read_at.max(self.read_at.and(self.retry_at)) };
         let memory = self.memory.first_key_value().map(|((at, _), _)| *at);
-        row.into_iter().chain(read).chain(memory).min()
+        row.into_iter().chain(read).chain(memory).chain(self.next_expired()).min()
     }
 
     /// The slots to read next, with where to begin, and the time up to which; marks the read as under way.
     pub(crate) fn claim(&mut self, now: Timestamp) -> Option<(Vec<(u16, Timestamp)>, Timestamp)> {
+        if !self.reading {
+            self.uncover_left();
+        }
         if self.reading || self.retry_at.is_some_and(|at| at > now) || self.read_at.is_none_or(|at| at > now) {
             return None;
         }
@@ -154,8 +234,8 @@ impl Deadlines {
         match read {
             Ok(read) => {
                 for slot in read {
-                    for (at, run, workflow) in slot.rows {
-                        self.due.insert((at, run), workflow);
+                    for (at, run, workflow, kind) in slot.rows {
+                        self.keep(at, run, workflow, kind);
                     }
                     self.covered.insert(slot.slot, Cover { to: slot.covered, crowded: slot.crowded });
                 }
@@ -199,8 +279,11 @@ async fn read_slot(store: &dyn Store, slot: u16, covered: Timestamp, to: Timesta
     let full = rows.len() == ROWS;
     let mut parsed = Vec::with_capacity(rows.len());
     for (key, value) in rows {
-        match (keys::parse_deadline(&key), RunRecord::decode(value).ok().and_then(|r| r.workflow())) {
-            (Some((at, run)), Some(workflow)) => parsed.push((at, run, workflow)),
+        let record = RunRecord::decode(value).ok().and_then(|record| Some((record.workflow()?, record.retained)));
+        match (keys::parse_deadline(&key), record) {
+            (Some((at, run)), Some((workflow, retained))) => {
+                parsed.push((at, run, workflow, if retained { Kind::Retained } else { Kind::Live }));
+            }
             _ => tracing::error!(key = ?key, "a deadline row is damaged"),
         }
     }
@@ -276,8 +359,8 @@ mod tests {
         let mut deadlines = Deadlines::new(0..1024);
         fill(&mut deadlines, &store, Timestamp(0));
         assert_eq!(deadlines.due.len(), 2);
-        deadlines.change(&workflow(4), run(4), None, Some(Timestamp::from_millis(3000)));
-        deadlines.change(&workflow(5), run(5), None, Some(Timestamp::from_millis(900_000_000)));
+        deadlines.change(&workflow(4), run(4), None, Some((Timestamp::from_millis(3000), Kind::Live)));
+        deadlines.change(&workflow(5), run(5), None, Some((Timestamp::from_millis(900_000_000), Kind::Live)));
         deadlines.change(&workflow(1), run(1), Some(Timestamp::from_millis(5000)), None);
         let late = Timestamp::from_millis(10_000);
         let fired: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(late)).map(|(_, r, _)| r).collect();
@@ -286,6 +369,56 @@ mod tests {
         fill(&mut deadlines, &store, much_later);
         assert!(deadlines.pop_due(much_later).is_some_and(|(_, r, _)| r == run(3)));
         assert!(deadlines.pop_due(much_later).is_none());
+    }
+
+    #[test]
+    fn closed_runs_wait_for_their_budget_and_hold_up_nothing_else() {
+        let store = MemoryStore::new();
+        let epoch = store.acquire(0).now_or_never().unwrap().unwrap();
+        let count = EXPIRED_MAX as u32 + 5000;
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
+        for n in 0..count {
+            let w = workflow(n % 3000);
+            let record = RunRecord { retained: true, ..RunRecord::new(&w) };
+            batch.put(Table::Deadline, &row_key(&w, Timestamp::from_millis(1000 + i64::from(n)), run(n)), &record.encode_to_vec());
+        }
+        let timer = workflow(7);
+        batch.put(Table::Deadline, &row_key(&timer, Timestamp::from_millis(90_000), run(count)), &RunRecord::new(&timer).encode_to_vec());
+        store.commit(batch).now_or_never().unwrap().unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let mut deadlines = Deadlines::new(0..1024);
+        let mut now = Timestamp::from_millis(100_000);
+        fill(&mut deadlines, &store, now);
+        let (at, fired, w) = deadlines.pop_due(now).expect("a timer behind thousands of closed runs fires at once");
+        assert_eq!(fired, run(count));
+        delete(&store, &row_key(&w, at, fired));
+        assert!(deadlines.pop_due(now).is_none());
+        assert_eq!(deadlines.expired.len(), EXPIRED_MAX);
+        let mut gone = BTreeSet::new();
+        for _ in 0..count {
+            fill(&mut deadlines, &store, now);
+            assert!(deadlines.expired.len() <= EXPIRED_MAX);
+            let before = gone.len();
+            while let Some((at, r, w)) = deadlines.pop_expired(now, false) {
+                assert!(gone.insert(r), "each once: its row is deleted");
+                delete(&store, &row_key(&w, at, r));
+            }
+            assert!(gone.len() - before <= EXPIRED_A_SECOND);
+            if gone.len() == count as usize {
+                break;
+            }
+            assert_eq!(deadlines.next(), Some(now + SECOND), "it goes on when the second is over");
+            now = now + SECOND;
+        }
+        assert_eq!(gone.len(), count as usize);
+        assert!(deadlines.pop_expired(now, true).is_none());
+    }
+
+    fn delete(store: &Arc<dyn Store>, key: &[u8]) {
+        let epoch = store.acquire(0).now_or_never().unwrap().unwrap();
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
+        batch.delete(Table::Deadline, key);
+        store.commit(batch).now_or_never().unwrap().unwrap();
     }
 
     #[test]

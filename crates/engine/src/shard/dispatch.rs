@@ -2,7 +2,7 @@
 
 use sempre_api::v1::enums::WorkflowExecutionStatus;
 use sempre_core::{
-    Execution, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp,
+    Execution, Input, NamespaceId, Refusal, Reply, RunId, RunKey, StartInput, Timestamp,
     input::{Context, Poller, TerminateRequest},
     keys,
     transition::Delivery,
@@ -96,6 +96,7 @@ impl Runner {
             Current::Is(record) => Some(record.clone()),
             Current::None | Current::Unknown => None,
         };
+        self.refuse_if_gone(key.namespace)?;
         let namespace = self.shared.namespaces.view(key.namespace);
         let open = current.as_ref().filter(|record| is_open(record.status)).map(|record| record.run());
         let execution = open.and_then(|run| self.cache.at(place).run(run)).and_then(|run| run.execution.as_deref_mut());
@@ -121,6 +122,14 @@ impl Runner {
         }
         let reply = outcome.reply?;
         Ok(self.answer(place, run, reply))
+    }
+
+    /// The namespace may have been deleted since the call was admitted: no run may begin behind the back of the removal.
+    pub(crate) fn refuse_if_gone(&self, id: NamespaceId) -> Result<(), Refusal> {
+        if self.shared.namespaces.is_gone(id) {
+            return Err(Refusal::NamespaceNotFound(self.shared.namespaces.view(id).name.clone()));
+        }
+        Ok(())
     }
 
     /// `None`: the offer went back, nobody waits for an answer.

@@ -185,6 +185,9 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
             let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else {
                 return Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 });
             };
+            if shared.namespaces.is_gone(namespace) {
+                return Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 });
+            }
             let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
             let input = StartInput { request: Box::default(), signal: None, child_of: Some(child.clone()) };
             match shared.ask_reply(workflow, None, Ask::Start(Box::new(input))).await {

@@ -99,7 +99,7 @@ impl Runner {
             let at = self.now() + STAGED_FOR;
             let record = keys::RunRecord { staged: true, ..keys::RunRecord::new(&key) };
             self.open.commit.put(Table::Deadline, &deadlines::row_key(&key, at, run), &record.encode_to_vec());
-            self.deadlines.change(&key, run, None, Some(at));
+            self.deadlines.change(&key, run, None, Some((at, deadlines::Kind::Live)));
             self.staged.insert(run, at);
         }
         for batch in batches {

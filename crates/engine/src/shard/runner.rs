@@ -27,10 +27,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     batch::{InFlight, OpenBatch, Output},
     cache::{Cache, Current, Run},
-    deadlines::{self, Deadlines, SlotRows},
+    deadlines::{self, Deadlines, Kind, SlotRows},
     load::{self, Loaded},
     message::{Answer, Ask, Body, Message, ReplyTo, RunMessage},
     outbox::Outbox,
+    settle::kind_of,
     updates::UpdateWatchers,
 };
 use crate::{
@@ -41,6 +42,10 @@ use crate::{
 
 /// Deadlines fired in one round: a backlog of them must not starve the inbox.
 const DEADLINES_A_ROUND: usize = 64;
+/// Runs whose retention has ended that are deleted in one round of a shard without much to do.
+const EXPIRED_A_ROUND: usize = 16;
+/// Calls for each of which one such run may go in a busy round: a workflow takes more calls than that to run.
+const CALLS_PER_EXPIRED: usize = 4;
 /// Bytes of commits under way after which nothing more is taken on.
 const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
 /// First and longest pause between tries to own the shard again.
@@ -191,7 +196,9 @@ impl Runner {
             }
             self.fire_deadlines();
             self.fire_memory_deadlines();
+            let calls = self.again.len() + self.pending.len();
             self.take_messages();
+            self.fire_expired(calls);
             self.close_batch();
             self.outbox.start(&self.shared);
             if self.outbox.runs_low() && self.rereads == 0 {
@@ -266,6 +273,21 @@ impl Runner {
                 return;
             }
             let Some((at, run, workflow)) = self.deadlines.pop_due(now) else { return };
+            self.handle(Box::new(RunMessage { workflow, run: Some(run), ask: Ask::Wake(at), reply: None }));
+            self.close_if_full();
+        }
+    }
+
+    /// Deletes runs whose retention has ended: a share of the calls of this round whatever comes, so that a shard that is
+    /// always busy gets rid of what it makes, and more within the second's budget.
+    fn fire_expired(&mut self, calls: usize) {
+        let now = self.now();
+        let share = calls / CALLS_PER_EXPIRED;
+        for n in 0..share.max(EXPIRED_A_ROUND) {
+            if self.stopping || !self.has_room() {
+                return;
+            }
+            let Some((at, run, workflow)) = self.deadlines.pop_expired(now, n < share) else { return };
             self.handle(Box::new(RunMessage { workflow, run: Some(run), ask: Ask::Wake(at), reply: None }));
             self.close_if_full();
         }
@@ -545,7 +567,9 @@ impl Runner {
         for (place, id) in open.deadlines.drain(..) {
             let workflow = self.cache.at(place);
             let key = workflow.key.clone();
-            let Some((old, new)) = workflow.run(id).and_then(|r| r.deadline.take()) else { continue };
+            let Some(run) = workflow.run(id) else { continue };
+            let Some((old, new)) = run.deadline.take() else { continue };
+            let retained = kind_of(run, new) == Kind::Retained;
             if old == new {
                 continue;
             }
@@ -553,7 +577,8 @@ impl Runner {
                 open.commit.delete(Table::Deadline, &deadlines::row_key(&key, old, id));
             }
             if let Some(new) = new {
-                open.commit.put(Table::Deadline, &deadlines::row_key(&key, new, id), &keys::RunRecord::new(&key).encode_to_vec());
+                let record = keys::RunRecord { retained, ..keys::RunRecord::new(&key) };
+                open.commit.put(Table::Deadline, &deadlines::row_key(&key, new, id), &record.encode_to_vec());
             }
         }
     }

@@ -12,6 +12,7 @@ use sempre_store::Table;
 use super::{
     batch::Output,
     cache::{Current, Run},
+    deadlines::Kind,
     load::no_such_run,
     message::{Answer, Ask, Body, RunMessage, Started, window},
     runner::Runner,
@@ -165,7 +166,9 @@ impl Runner {
         self.pin(place);
         let workflow = self.cache.at(place);
         let key = workflow.key.clone();
+        let mut kind = Kind::Live;
         if let Some(run) = workflow.run(run) {
+            kind = kind_of(run, new);
             match &mut run.deadline {
                 Some((_, last)) => *last = new,
                 None => {
@@ -174,7 +177,7 @@ impl Runner {
                 }
             }
         }
-        self.deadlines.change(&key, run, old, new);
+        self.deadlines.change(&key, run, old, new.map(|new| (new, kind)));
     }
 
     /// Where the row of a workflow task is that core knows under its sticky queue and that was written under the normal
@@ -278,6 +281,12 @@ impl Runner {
         let page = self.page_of(place, run, &reply);
         Answer { run, body: Body::Reply(reply, page) }
     }
+}
+
+/// What a deadline of a run is for.
+pub(crate) fn kind_of(run: &Run, deadline: Option<Timestamp>) -> Kind {
+    let end = run.execution.as_deref().and_then(Execution::retention_end);
+    if end.is_some() && end == deadline { Kind::Retained } else { Kind::Live }
 }
 
 /// What a poller's start of an offer is to core.

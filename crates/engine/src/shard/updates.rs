@@ -125,6 +125,8 @@ impl Runner {
         let now = self.now();
         let workflow = self.cache.at(place);
         let key = workflow.key.clone();
+        self.refuse_if_gone(key.namespace)?;
+        let workflow = self.cache.at(place);
         let current = match &workflow.current {
             Current::Is(record) => Some(record.clone()),
             Current::None | Current::Unknown => None,

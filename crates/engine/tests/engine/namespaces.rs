@@ -1,9 +1,13 @@
 use sempre_api::v1::{
-    enums::{IndexedValueType, NamespaceState},
+    enums::{IndexedValueType, NamespaceState, TaskQueueType},
+    namespace::{BadBinaries, BadBinaryInfo, NamespaceConfig, UpdateNamespaceInfo},
     operatorservice::*,
+    taskqueue::RateLimit,
     workflowservice::*,
 };
-use sempre_core::{Refusal, Span};
+use sempre_core::{Refusal, Span, ids::Uuid};
+use sempre_engine::Clock;
+use sempre_store::Table;
 
 use crate::support::*;
 
@@ -72,4 +76,250 @@ async fn search_attributes_are_registered_per_namespace() {
     );
     w.engine.remove_search_attributes(remove("Color")).await.unwrap();
     assert!(w.engine.list_search_attributes(list()).await.unwrap().custom_attributes.is_empty());
+}
+
+async fn id_of(w: &World, name: &str) -> String {
+    let described = w.engine.describe_namespace(DescribeNamespaceRequest { namespace: name.into(), ..Default::default() }).await;
+    described.unwrap().namespace_info.unwrap().id
+}
+
+async fn delete(w: &World, name: &str, delay: Span) -> String {
+    let request = DeleteNamespaceRequest {
+        namespace: name.into(),
+        namespace_delete_delay: (delay > Span::ZERO).then(|| delay.to_api()),
+        ..Default::default()
+    };
+    w.engine.delete_namespace(request).await.unwrap().deleted_namespace
+}
+
+/// Rows that name a namespace, by table.
+fn rows_of(w: &World, id: &str) -> Vec<(Table, usize)> {
+    let id = Uuid::parse(id).unwrap().0;
+    let names = |bytes: &[u8]| bytes.windows(16).any(|part| part == id);
+    let count = |table| w.store.rows(table).iter().filter(|(key, value)| names(key) || names(value)).count();
+    Table::ALL.into_iter().map(|table| (table, count(table))).filter(|(_, count)| *count > 0).collect()
+}
+
+async fn start_in(w: &World, namespace: &str, workflow_id: &str) -> String {
+    let request = StartWorkflowExecutionRequest { namespace: namespace.into(), ..start_request(workflow_id) };
+    w.try_start(StartWorkflowExecutionRequest { request_id: format!("{:?}", w.clock.now()), ..request }).await.unwrap().run_id
+}
+
+async fn terminate_in(w: &World, namespace: &str, workflow_id: &str) {
+    let request = TerminateWorkflowExecutionRequest {
+        namespace: namespace.into(),
+        workflow_execution: Some(execution(workflow_id, "")),
+        ..Default::default()
+    };
+    soon(w.engine.terminate(request)).await.unwrap();
+}
+
+/// Open runs, closed ones, chains of closed ones, settings of a queue.
+async fn fill(w: &World, namespace: &str) {
+    for n in 0..20 {
+        let workflow_id = format!("w{n}");
+        for _ in 0..n % 3 {
+            start_in(w, namespace, &workflow_id).await;
+            terminate_in(w, namespace, &workflow_id).await;
+            w.clock_tick();
+        }
+        if n % 2 == 0 {
+            start_in(w, namespace, &workflow_id).await;
+        }
+    }
+    let settings = UpdateTaskQueueConfigRequest {
+        namespace: namespace.into(),
+        task_queue: QUEUE.into(),
+        task_queue_type: TaskQueueType::Activity as i32,
+        update_queue_rate_limit: Some(update_task_queue_config_request::RateLimitUpdate {
+            rate_limit: Some(RateLimit { requests_per_second: 3.0 }),
+            reason: "slow".into(),
+        }),
+        ..Default::default()
+    };
+    w.engine.update_task_queue_config(settings).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deleted_namespace_goes_with_all_its_data_and_nothing_else() {
+    let w = world().await;
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    let id = id_of(&w, "n").await;
+    fill(&w, "n").await;
+    fill(&w, NAMESPACE).await;
+    let default = id_of(&w, NAMESPACE).await;
+    let kept = rows_of(&w, &default);
+    assert!(rows_of(&w, &id).len() >= 5);
+    let name = delete(&w, "n", Span::ZERO).await;
+    assert_eq!(delete(&w, &name, Span::ZERO).await, name, "twice is once");
+    for _ in 0..40 {
+        w.advance(Span::millis(50)).await;
+    }
+    assert_eq!(
+        rows_of(&w, &id),
+        [(Table::Meta, 1), (Table::Namespace, 1)],
+        "the runs go at once, the rest when calls under way have ended"
+    );
+    let deleted = w.engine.describe_namespace(DescribeNamespaceRequest { namespace: name.clone(), ..Default::default() }).await.unwrap();
+    assert_eq!(deleted.namespace_info.unwrap().state, NamespaceState::Deleted as i32);
+    w.advance(Span::seconds(10)).await;
+    assert_eq!(rows_of(&w, &id), []);
+    let gone = w.engine.describe_namespace(DescribeNamespaceRequest { namespace: name.clone(), ..Default::default() }).await.unwrap_err();
+    assert_eq!(gone, Refusal::NamespaceNotFound(name));
+    assert_eq!(w.engine.stats().runs_removed.get(), 29);
+    assert_eq!(rows_of(&w, &default), kept);
+    assert_eq!(w.poll().await.workflow_execution.unwrap().workflow_id, "w0");
+}
+
+#[tokio::test]
+async fn the_removal_of_a_namespace_goes_on_after_a_restart() {
+    let mut w = world().await;
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    let id = id_of(&w, "n").await;
+    fill(&w, "n").await;
+    delete(&w, "n", Span::seconds(3600)).await;
+    w.settle().await;
+    let removed = w.engine.stats().runs_removed.get();
+    assert!((1..29).contains(&removed), "the clock stands still in the middle of it");
+    w.reopen().await;
+    // The name is another namespace's by now.
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    start_in(&w, "n", "w1").await;
+    for _ in 0..40 {
+        w.advance(Span::millis(50)).await;
+    }
+    assert_eq!(w.engine.stats().runs_removed.get(), 29 - removed);
+    w.advance(Span::seconds(10)).await;
+    assert_eq!(rows_of(&w, &id), [(Table::Namespace, 1)], "the record waits for its delay");
+    w.advance(Span::seconds(1800)).await;
+    w.reopen().await;
+    w.advance(Span::seconds(1700)).await;
+    assert_eq!(rows_of(&w, &id), [(Table::Namespace, 1)]);
+    w.advance(Span::seconds(200)).await;
+    assert_eq!(rows_of(&w, &id), []);
+    let described = DescribeWorkflowExecutionRequest { namespace: "n".into(), execution: Some(execution("w1", "")) };
+    assert!(w.engine.describe_workflow(described).await.is_ok());
+}
+
+#[tokio::test]
+async fn nothing_starts_and_nothing_is_deprecated_in_a_deleted_namespace() {
+    let w = world().await;
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    let name = delete(&w, "n", Span::seconds(100_000)).await;
+    let refused = w.try_start(StartWorkflowExecutionRequest { namespace: name.clone(), ..start_request("a") }).await.unwrap_err();
+    assert_eq!(refused, Refusal::NamespaceInvalidState { namespace: name.clone(), state: "Deleted", allowed: "Registered" });
+    let deprecated = w.engine.deprecate_namespace(DeprecateNamespaceRequest { namespace: name, ..Default::default() }).await;
+    assert_eq!(deprecated.unwrap_err(), Refusal::invalid("Invalid namespace state update."));
+}
+
+#[tokio::test]
+async fn an_update_merges_data_and_keeps_bad_binaries_within_their_limit() {
+    let w = world().await;
+    let update = |change: fn(&mut UpdateNamespaceRequest)| {
+        let mut request = UpdateNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+        change(&mut request);
+        w.engine.update_namespace(request)
+    };
+    let data = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let first = |r: &mut UpdateNamespaceRequest| {
+        r.update_info = Some(UpdateNamespaceInfo {
+            description: "of tests".into(),
+            owner_email: "a@example.com".into(),
+            data: [("a".to_owned(), "1".to_owned()), ("b".to_owned(), "2".to_owned())].into(),
+            ..Default::default()
+        });
+    };
+    update(first).await.unwrap();
+    let second = update(|r| {
+        r.update_info = Some(UpdateNamespaceInfo { data: [("b".to_owned(), "3".to_owned())].into(), ..Default::default() });
+        r.config = Some(NamespaceConfig { workflow_execution_retention_ttl: Some(Span::seconds(7200).to_api()), ..Default::default() });
+    });
+    let updated = second.await.unwrap();
+    let info = updated.namespace_info.unwrap();
+    assert_eq!(
+        (info.description.as_str(), info.owner_email.as_str(), info.data),
+        ("of tests", "a@example.com", data(&[("a", "1"), ("b", "3")]))
+    );
+    assert_eq!(updated.config.unwrap().workflow_execution_retention_ttl, Some(Span::seconds(7200).to_api()));
+    let short = update(|r| {
+        r.config = Some(NamespaceConfig { workflow_execution_retention_ttl: Some(Span::seconds(60).to_api()), ..Default::default() });
+    });
+    assert_eq!(short.await.unwrap_err(), Refusal::invalid("A valid retention period is not set on request."));
+    let state = update(|r| {
+        r.update_info = Some(UpdateNamespaceInfo { state: NamespaceState::Deleted as i32, ..Default::default() });
+    });
+    assert_eq!(state.await.unwrap_err(), Refusal::invalid("Invalid namespace state update."));
+
+    fn bad(r: &mut UpdateNamespaceRequest, from: usize, to: usize) {
+        let info = BadBinaryInfo { reason: "bad".into(), operator: "o".into(), create_time: None };
+        let binaries = (from..to).map(|n| (format!("sum-{n}"), info.clone())).collect();
+        r.config = Some(NamespaceConfig { bad_binaries: Some(BadBinaries { binaries }), ..Default::default() });
+    }
+    let ten = update(|r| bad(r, 0, 10)).await.unwrap().config.unwrap().bad_binaries.unwrap().binaries;
+    assert_eq!((ten.len(), ten["sum-0"].create_time.is_some()), (10, true));
+    let more = update(|r| bad(r, 10, 11)).await.unwrap_err();
+    assert_eq!(more, Refusal::invalid("Total resetBinaries cannot exceed the max limit: 10"));
+    let nine = update(|r| r.delete_bad_binary = "sum-3".into()).await.unwrap().config.unwrap().bad_binaries.unwrap().binaries;
+    assert!(nine.len() == 9 && !nine.contains_key("sum-3"));
+    let none = update(|r| r.delete_bad_binary = "sum-3".into()).await.unwrap_err();
+    assert_eq!(none, Refusal::invalid("Bad binary checksum sum-3 doesn't exists."));
+}
+
+#[tokio::test]
+async fn the_end_of_retention_is_fixed_when_a_run_closes() {
+    let w = world().await;
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    let retain = |seconds: i64| {
+        w.engine.update_namespace(UpdateNamespaceRequest {
+            namespace: "n".into(),
+            config: Some(NamespaceConfig { workflow_execution_retention_ttl: Some(Span::seconds(seconds).to_api()), ..Default::default() }),
+            ..Default::default()
+        })
+    };
+    start_in(&w, "n", "before").await;
+    terminate_in(&w, "n", "before").await;
+    retain(7200).await.unwrap();
+    start_in(&w, "n", "after").await;
+    terminate_in(&w, "n", "after").await;
+    retain(3600).await.unwrap();
+    let there = async |id: &str| {
+        let request = DescribeWorkflowExecutionRequest { namespace: "n".into(), execution: Some(execution(id, "")) };
+        w.engine.describe_workflow(request).await.is_ok()
+    };
+    w.advance(Span::seconds(3599)).await;
+    assert!(there("before").await && there("after").await);
+    w.advance(Span::seconds(1)).await;
+    assert!(!there("before").await && there("after").await);
+    w.advance(Span::seconds(3600)).await;
+    assert!(!there("after").await);
+    assert_eq!(w.store.rows(Table::State), []);
+}
+
+#[tokio::test]
+async fn many_runs_that_expire_at_once_do_not_hold_up_a_timer_or_a_call() {
+    let mut settings = settings();
+    settings.shards = 1;
+    settings.cache_bytes_max = 1 << 20;
+    let mut w = world_with(settings).await;
+    const RUNS: usize = 2500;
+    for n in 0..RUNS {
+        w.start(&format!("w{n}")).await;
+        terminate_in(&w, NAMESPACE, &format!("w{n}")).await;
+    }
+    w.start("timer").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![timer("t", Span::seconds(24 * 3600))]).await;
+    // Nothing of it is in memory.
+    w.reopen().await;
+    let runs = |w: &World| w.store.rows(Table::Current).len() - 1;
+    assert_eq!(runs(&w), RUNS);
+    w.clock.advance(Span::seconds(24 * 3600));
+    let fired = w.poll().await;
+    assert_eq!(fired.workflow_execution.unwrap().workflow_id, "timer");
+    w.until("the budget of a second is used up", || runs(&w) == RUNS - 2000).await;
+    w.settle().await;
+    assert_eq!(runs(&w), RUNS - 2000, "and no more");
+    w.start("call").await;
+    w.advance(Span::seconds(1)).await;
+    w.until("the next second", || runs(&w) == 1).await;
 }

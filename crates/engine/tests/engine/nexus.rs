@@ -120,3 +120,27 @@ async fn heartbeats_that_come_with_a_nexus_poll_are_recorded_where_they_are_on()
         assert_eq!(counted.unwrap().count, count);
     }
 }
+
+#[tokio::test]
+async fn endpoints_outlive_the_process_and_a_commit_in_doubt() {
+    use sempre_api::v1::{
+        nexus::{EndpointSpec, EndpointTarget, endpoint_target},
+        operatorservice::{CreateNexusEndpointRequest, ListNexusEndpointsRequest},
+    };
+    let mut w = world().await;
+    let create = |name: &str| {
+        let external = endpoint_target::External { url: "http://x".into() };
+        let target = EndpointTarget { variant: Some(endpoint_target::Variant::External(external)) };
+        let spec = EndpointSpec { name: name.into(), target: Some(target), description: None };
+        CreateNexusEndpointRequest { spec: Some(spec) }
+    };
+    let first = w.engine.create_nexus_endpoint(create("first")).await.unwrap();
+    w.store.refuse.store(1, std::sync::atomic::Ordering::SeqCst);
+    assert!(w.engine.create_nexus_endpoint(create("second")).await.is_err());
+    w.store.doubt.store(1, std::sync::atomic::Ordering::SeqCst);
+    assert!(w.engine.create_nexus_endpoint(create("third")).await.is_ok(), "it turns out to be there");
+    w.reopen().await;
+    let listed = w.engine.list_nexus_endpoints(ListNexusEndpointsRequest::default()).await.unwrap().endpoints;
+    assert_eq!(listed.len(), 2);
+    assert!(listed.contains(&first.endpoint.unwrap()));
+}

@@ -54,7 +54,7 @@ impl Clock for HandClock {
 }
 
 impl HandClock {
-    fn advance(&self, span: Span) {
+    pub(crate) fn advance(&self, span: Span) {
         let mut state = self.state.lock().unwrap();
         state.0 = state.0 + span;
         let now = state.0;

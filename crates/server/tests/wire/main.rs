@@ -6,6 +6,7 @@ mod callbacks;
 mod coverage;
 mod messages;
 mod namespaces;
+mod operator_service;
 mod operators;
 mod polls;
 mod resets;
