@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use sempre_api::sempre::v1::ListActivityAttemptsRequest;
+use sempre_api::sempre::v1::{ForkWorkflowExecutionRequest, ListActivityAttemptsRequest};
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::{
@@ -188,6 +188,7 @@ in_namespace![
     SignalWorkflowExecutionRequest,
     StartWorkflowExecutionRequest,
     ExecuteMultiOperationRequest,
+    ForkWorkflowExecutionRequest,
     UpdateWorkflowExecutionRequest,
     PollWorkflowExecutionUpdateRequest,
     TerminateWorkflowExecutionRequest,

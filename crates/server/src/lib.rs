@@ -22,6 +22,7 @@ mod reflection;
 mod router;
 pub mod server;
 pub mod status;
+mod steer_service;
 mod system;
 mod test_service;
 mod workflow_service;

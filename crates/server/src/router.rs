@@ -11,7 +11,7 @@ use futures::FutureExt;
 use http_body::Body;
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
-    sempre::v1::inspect_service_server::InspectServiceServer,
+    sempre::v1::{inspect_service_server::InspectServiceServer, steer_service_server::SteerServiceServer},
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
         workflowservice::workflow_service_server::WorkflowServiceServer,
@@ -39,6 +39,7 @@ pub(crate) struct Router {
     operator: OperatorServiceServer<Frontend>,
     test: TestServiceServer<NoTimeSkipping>,
     inspect: InspectServiceServer<Frontend>,
+    steer: SteerServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
 }
@@ -51,6 +52,7 @@ impl Router {
         Self {
             workflow: WorkflowServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             operator: OperatorServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            steer: SteerServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             inspect: InspectServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(NoTimeSkipping),
             health: HealthServer::new(HealthService),
@@ -93,6 +95,7 @@ impl Router {
             "temporal.api.operatorservice.v1.OperatorService" => self.operator.clone().call(request).await,
             "temporal.api.testservice.v1.TestService" => self.test.clone().call(request).await,
             "sempre.v1.InspectService" => self.inspect.clone().call(request).await,
+            "sempre.v1.SteerService" => self.steer.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
             reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,

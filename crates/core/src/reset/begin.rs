@@ -20,6 +20,7 @@ use sempre_api::v1::{
 use super::{ResetRequest, fork::Parts};
 use crate::{
     Refusal, activity, child, command, external,
+    state::Task,
     step::Step,
     task::{self, SERVER_IDENTITY},
     transition::{ExternalCancel, ExternalSignal, OutboxMessage},
@@ -28,8 +29,14 @@ use crate::{
 /// The task at the reset point has failed. Refuses a point at which none is pending.
 pub(super) fn fail_task(step: &mut Step<'_, '_>, request: &ResetRequest, base_run_id: String) -> Result<(), Refusal> {
     let main = &step.run.state.derived.main;
-    let scheduled_event_id = main.task_scheduled_event_id;
+    let mut scheduled_event_id = main.task_scheduled_event_id;
     let mut started_event_id = main.task_started_event_id;
+    if scheduled_event_id == 0 && request.fork.is_some() {
+        let start = &step.run.state.derived.start;
+        let task = Task { queue: start.task_queue().into(), timeout: start.task_timeout().0, attempt: 1, ..Default::default() };
+        let normal: String = start.task_queue().into();
+        scheduled_event_id = step.event(task::scheduled_attributes(&task, &normal));
+    }
     if scheduled_event_id == 0 {
         return Err(Refusal::invalid(format!(
             "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: {}",

@@ -8,9 +8,12 @@ use alloc::{
     vec::Vec,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
-use sempre_api::v1::history::{HistoryEvent, history_event::Attributes};
+use sempre_api::v1::{
+    common::Payloads,
+    history::{HistoryEvent, history_event::Attributes},
+};
 
 use super::{Exclude, ResetRequest, reapply};
 use crate::{
@@ -46,6 +49,10 @@ pub struct Fork {
     /// First event that is not copied.
     cut: i64,
     exclude: Exclude,
+    /// Events of the base run after it, and all of later runs, are not applied again.
+    until: Option<i64>,
+    /// Input instead of the base run's.
+    input: Option<Payloads>,
     derived: Derived,
     dirty: Dirty,
     signal_ids: BTreeSet<String>,
@@ -77,6 +84,8 @@ impl Fork {
             base,
             cut: request.finish_event_id,
             exclude: request.exclude,
+            until: request.fork.as_ref().and_then(|fork| fork.until),
+            input: request.fork.as_ref().and_then(|fork| fork.input.clone()),
             derived: Derived::default(),
             dirty: Dirty::default(),
             signal_ids: BTreeSet::new(),
@@ -125,7 +134,7 @@ impl Fork {
             run.state.progress.buffer.events.iter().cloned().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
         let mut events = others;
         events.extend(closings);
-        events.retain(|event| self.reading.0 == self.base || !reapply::is_of_child(event));
+        events.retain(|event| if reapply::is_of_child(event) { self.reading.0 == self.base } else { self.until.is_none() });
         events
     }
 
@@ -134,6 +143,8 @@ impl Fork {
     pub fn read(&mut self, frames: &Bytes) -> Result<Option<HistoryBatch>, ForkError> {
         let mut rest = frames.clone();
         let mut copied: Option<(usize, usize, i64)> = None;
+        // The first event with another input, instead of its frame.
+        let mut replaced = Bytes::new();
         loop {
             let at = frames.len() - rest.len();
             let Some(frame) = sempre_api::next_frame(&mut rest).map_err(|_| ForkError::Damaged)? else { break };
@@ -149,9 +160,19 @@ impl Fork {
             self.reading.1 += 1;
             // Successors are read only after the copy is complete.
             if self.derived.main.next_event_id < self.cut {
-                let (from, _, first) = copied.unwrap_or((at, 0, event.event_id));
+                let (event, begin, bytes) = match self.input.take() {
+                    Some(input) => {
+                        let event = with_input(event, input);
+                        let mut frame = BytesMut::new();
+                        sempre_api::encode_event(&event, &mut frame);
+                        replaced = frame.freeze();
+                        (event, at + length, replaced.len())
+                    }
+                    None => (event, at, length),
+                };
+                let (from, _, first) = copied.unwrap_or((begin, 0, event.event_id));
                 copied = Some((from, at + length, first));
-                self.copy(event, length);
+                self.copy(event, bytes);
             } else {
                 self.collect(event)?;
             }
@@ -159,7 +180,7 @@ impl Fork {
         Ok(copied.map(|(from, to, first_event_id)| HistoryBatch {
             first_event_id,
             last_event_id: self.derived.main.next_event_id - 1,
-            frames: frames.slice(from..to),
+            frames: if replaced.is_empty() { frames.slice(from..to) } else { [&replaced[..], &frames[from..to]].concat().into() },
         }))
     }
 
@@ -215,7 +236,12 @@ impl Fork {
             _ => {}
         }
         // Children of a successor have numbers of their own.
-        if reapply::is_eligible(&event, self.exclude) && (self.reading.0 == self.base || !reapply::is_of_child(&event)) {
+        let wanted = if reapply::is_of_child(&event) {
+            self.reading.0 == self.base
+        } else {
+            self.until.is_none_or(|until| self.reading.0 == self.base && event.event_id <= until)
+        };
+        if wanted && reapply::is_eligible(&event, self.exclude) {
             self.bytes += event.encoded_len();
             if self.bytes > REAPPLY_BYTES_MAX {
                 let text = format!("the events after the reset point that would be applied again exceed {REAPPLY_BYTES_MAX} bytes");
@@ -265,4 +291,12 @@ impl Fork {
         }
         Ok((execution, self.parts))
     }
+}
+
+/// The Started event with another input.
+fn with_input(mut event: HistoryEvent, input: Payloads) -> HistoryEvent {
+    if let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = &mut event.attributes {
+        started.input = Some(input);
+    }
+    event
 }

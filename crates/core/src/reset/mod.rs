@@ -20,6 +20,7 @@
 
 mod begin;
 mod fork;
+mod point;
 mod reapply;
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
@@ -38,6 +39,7 @@ use crate::{
 };
 
 pub use fork::{Fork, ForkError};
+pub use point::{Cut, ForkOrder, TaskEnds};
 
 /// Who ends the current run.
 const RESETTER_IDENTITY: &str = "history-resetter";
@@ -55,6 +57,8 @@ pub struct ResetRequest {
     pub exclude: Exclude,
     /// What is done to the new run before its first task.
     pub operations: Vec<PostResetOperation>,
+    /// A fork: the finish event may be any ([`Cut`]).
+    pub fork: Option<ForkOrder>,
 }
 
 /// Kinds of events that are not applied again (spec 01 §12.3).
@@ -114,6 +118,7 @@ impl ResetRequest {
             request_id: request.request_id,
             exclude,
             operations: request.post_reset_operations,
+            fork: None,
         })
     }
 }
@@ -122,7 +127,9 @@ impl ResetRequest {
 /// `base` is `None` when it is the current run.
 pub fn check(base: Option<&Execution>, current: &Execution, request: &ResetRequest) -> Result<Option<String>, Refusal> {
     let based = base.unwrap_or(current);
-    if request.finish_event_id <= 1 || request.finish_event_id >= based.next_event_id() {
+    // A fork may keep everything there is.
+    let end = based.next_event_id() + i64::from(request.fork.is_some());
+    if request.finish_event_id <= 1 || request.finish_event_id >= end {
         return Err(Refusal::invalid("Workflow task finish ID must be > 1 && <= workflow last event ID."));
     }
     let made_current = current.state.progress.reset.as_ref().is_some_and(|reset| reset.request_id == request.request_id);

@@ -1,13 +1,13 @@
 //! Resets, as an engine carries them out.
 
 use sempre_api::v1::{
-    common::WorkflowExecution,
+    common::{Payloads, WorkflowExecution},
     workflowservice::{ResetWorkflowExecutionRequest, UpdateWorkflowExecutionOptionsRequest},
 };
 use sempre_core::{
     Context, Input, Refusal, Reply, RunId, RunKey,
     options::OptionsRequest,
-    reset::{self, Fork, ResetRequest},
+    reset::{self, Cut, Fork, ForkOrder, ResetRequest},
 };
 
 use super::{EveryMinute, IdSource, World};
@@ -43,6 +43,27 @@ impl World {
     pub fn reset_with(&mut self, request: ResetWorkflowExecutionRequest) -> Result<RunId, Refusal> {
         let target = request.workflow_execution.clone().expect("set");
         let request = ResetRequest::new(request, &self.limits)?;
+        self.carry_out(&target, request)
+    }
+
+    /// Forks the current run of `id` at an event, with another input if one is given.
+    pub fn fork(&mut self, id: &str, event_id: i64, input: Option<Payloads>) -> Result<RunId, Refusal> {
+        self.fork_with(id, event_id, input, false)
+    }
+
+    /// As [`World::fork`]; later events are told again if `later`.
+    pub fn fork_with(&mut self, id: &str, event_id: i64, input: Option<Payloads>, later: bool) -> Result<RunId, Refusal> {
+        let mut cut = Cut::new(event_id, input.is_some());
+        let events = self.run(id).events();
+        let _ = events.iter().all(|event| cut.read(event));
+        let plain = reset_request(self, id, cut.found().expect("there is something to keep"));
+        let target = plain.workflow_execution.clone().expect("set");
+        let mut request = ResetRequest::new(plain, &self.limits)?;
+        request.fork = Some(ForkOrder { until: (!later).then_some(event_id), input });
+        self.carry_out(&target, request)
+    }
+
+    fn carry_out(&mut self, target: &WorkflowExecution, request: ResetRequest) -> Result<RunId, Refusal> {
         let current_id = self.current_run(&target.workflow_id);
         let base_id = if target.run_id.is_empty() { current_id } else { RunId::parse(&target.run_id).expect("a run id") };
         let other_base = (base_id != current_id).then(|| &self.runs[&base_id].execution);

@@ -4,6 +4,7 @@ mod activities;
 mod attempts;
 mod describe_queue;
 pub(crate) mod endpoints;
+pub(crate) mod fork;
 mod multi_operation;
 mod namespace;
 mod nexus;

@@ -1,0 +1,14 @@
+//! SteerService: what Sempre does to runs beyond Temporal's API (`crates/api/proto/sempre/v1/steer.proto`).
+
+use sempre_api::sempre::v1::{ForkWorkflowExecutionRequest, ForkWorkflowExecutionResponse, steer_service_server::SteerService};
+use tonic::Request;
+
+use crate::frontend::{Answer, Frontend, answer};
+
+#[tonic::async_trait]
+impl SteerService for Frontend {
+    async fn fork_workflow_execution(&self, request: Request<ForkWorkflowExecutionRequest>) -> Answer<ForkWorkflowExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.fork_workflow(call.body).await)
+    }
+}
