@@ -3,7 +3,7 @@
 //! Nothing generated is committed; the cloud API and the SDK-internal packages are filtered out. Our own services
 //! (`proto/`) are added.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{collections::BTreeSet, env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -46,6 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What ours import is in the set already.
     set.file.extend(own.file.into_iter().filter(|f| f.package().starts_with("sempre.")));
 
+    drop_absent_imports(&mut set);
+
     fs::write(out.join("methods.rs"), methods(&set))?;
 
     let services = env::var_os("CARGO_FEATURE_GRPC").is_some();
@@ -77,6 +79,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         config.compile_fds(set)?;
     }
     Ok(())
+}
+
+/// Forgets imports of files that were filtered out (annotations for gateways), so that the set stands for itself.
+fn drop_absent_imports(set: &mut FileDescriptorSet) {
+    let present: BTreeSet<String> = set.file.iter().map(|file| file.name().to_owned()).collect();
+    for file in &mut set.file {
+        assert!(file.public_dependency.is_empty() && file.weak_dependency.is_empty(), "these name imports by their place");
+        file.dependency.retain(|name| present.contains(name));
+    }
 }
 
 /// A table of every method of every service: what `api-coverage` and its test walk through.

@@ -12,6 +12,9 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/api.rs"));
 }
 
+#[cfg(feature = "json")]
+pub mod json;
+
 mod history;
 pub use history::{History, encode_event, frame_body, next_frame};
 

@@ -2,17 +2,39 @@
 
 mod activity;
 mod api_coverage;
+mod batch;
+mod client;
+mod config;
+mod env;
+mod environment;
+mod failure;
+mod flags;
+mod history;
+mod input;
 mod logging;
 mod network;
+mod operator;
+mod output;
+mod progress;
+mod schedule;
 mod serve;
+mod session;
+mod settings;
 mod start;
 mod start_dev;
 mod store;
+mod task_queue;
+mod values;
 mod version;
+mod worker;
+mod workflow;
 
-use std::{ffi::OsString, fmt, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{ArgAction, Parser, Subcommand};
+
+pub(crate) use failure::Failure;
+use flags::{CommonFlags, Family};
 
 /// Runs the command that `args` name (the first one is the program) and returns the exit code:
 /// 0 done, 1 failed, 2 not understood.
@@ -29,7 +51,15 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Server { command: ServerCommand::StartDev(options) } => start_dev::run(*options),
         Command::Server { command: ServerCommand::Start(options) } => start::run(options),
         Command::Store { command } => store::run(command),
-        Command::Activity { command } => activity::run(command),
+        Command::Workflow(family) => workflow::run(cli.common, family),
+        Command::Env { command } => env::run(cli.common, command),
+        Command::Config { command } => config::run(cli.common, command),
+        Command::Activity(family) => activity::run(cli.common, family),
+        Command::Schedule(family) => schedule::run(cli.common, family),
+        Command::Batch(family) => batch::run(cli.common, family),
+        Command::TaskQueue(family) => task_queue::run(cli.common, family),
+        Command::Worker(family) => worker::run(cli.common, family),
+        Command::Operator(family) => operator::run(cli.common, family),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -38,9 +68,11 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads our output has seen enough, as `head` has after its lines.
+        Err(failure) if failure.is_pipe_closed() => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
-            ExitCode::FAILURE
+            ExitCode::from(failure.exit_code())
         }
     }
 }
@@ -52,8 +84,13 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// Print the version
-    #[arg(short = 'v', long, action = ArgAction::Version, global = true, display_order = 1000)]
+    #[arg(long, action = ArgAction::Version, global = true, display_order = 1000)]
     version: Option<bool>,
+    /// Print the version; of the program alone, for some commands have a -v of their own
+    #[arg(id = "v", short, action = ArgAction::Version, hide = true)]
+    version_short: Option<bool>,
+    #[command(flatten)]
+    common: CommonFlags,
 }
 
 #[derive(Subcommand)]
@@ -64,11 +101,31 @@ enum Command {
         #[command(subcommand)]
         command: ServerCommand,
     },
-    /// Look at the activities of a workflow
+    /// Start workflows, look at them, steer them
+    Workflow(Family<workflow::WorkflowCommand>),
+    /// Look at the activities of workflows, steer them
+    Activity(Family<activity::ActivityCommand>),
+    /// Start workflows by the clock
+    Schedule(Family<schedule::ScheduleCommand>),
+    /// Follow operations on many workflows
+    Batch(Family<batch::BatchCommand>),
+    /// See who polls, what waits, at which rate
+    TaskQueue(Family<task_queue::TaskQueueCommand>),
+    /// See the workers that tell the server of themselves
+    Worker(Family<worker::WorkerCommand>),
+    /// Manage namespaces, search attributes, the cluster, Nexus endpoints
+    Operator(Family<operator::OperatorCommand>),
+    /// Keep profiles for connecting in the configuration file
     #[command(arg_required_else_help = true)]
-    Activity {
+    Config {
         #[command(subcommand)]
-        command: activity::ActivityCommand,
+        command: config::ConfigCommand,
+    },
+    /// Keep sets of flags in the environment file; `config` is the newer way
+    #[command(arg_required_else_help = true)]
+    Env {
+        #[command(subcommand)]
+        command: env::EnvCommand,
     },
     /// Look at the data of a server that is not running
     #[command(arg_required_else_help = true)]
@@ -90,25 +147,6 @@ enum ServerCommand {
     Start(start::Options),
 }
 
-/// Why a command failed, as a sentence for the one who typed it.
-#[derive(Debug)]
-pub(crate) struct Failure(String);
-
-impl Failure {
-    pub(crate) fn new(sentence: impl fmt::Display) -> Self {
-        Self(sentence.to_string())
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The last sentence of some causes has no full stop.
-        let text = self.0.trim_end();
-        f.write_str(text)?;
-        if text.ends_with(['.', '!', '?']) { Ok(()) } else { f.write_str(".") }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -118,11 +156,5 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn failures_end_in_a_full_stop() {
-        assert_eq!(Failure::new("it is so").to_string(), "it is so.");
-        assert_eq!(Failure::new("it is so.").to_string(), "it is so.");
     }
 }

@@ -1,29 +1,13 @@
 //! `sempre activity attempts`: what became of each attempt of a run's activities.
 
-use clap::{Args, Subcommand};
-use sempre_api::sempre::v1::{
-    ActivityAttempt, ActivityAttempts, ListActivityAttemptsRequest, ListActivityAttemptsResponse,
-    inspect_service_client::InspectServiceClient,
-};
+use clap::Args;
+use sempre_api::sempre::v1::{ActivityAttempt, ActivityAttempts, ListActivityAttemptsRequest, ListActivityAttemptsResponse};
 use serde_json::json;
-use tonic::transport::Endpoint;
 
-use super::Failure;
-
-#[derive(Subcommand)]
-pub(crate) enum ActivityCommand {
-    /// List the attempts of a run's activities: worker, times, outcome, failure, last heartbeat
-    Attempts(Options),
-}
+use crate::cli::{Failure, session::Session};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Address of the server
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7233")]
-    address: String,
-    /// Namespace of the workflow
-    #[arg(short, long, default_value = "default")]
-    namespace: String,
     /// The workflow
     #[arg(short, long)]
     workflow_id: String,
@@ -33,32 +17,24 @@ pub(crate) struct Options {
     /// One activity only
     #[arg(long, default_value = "")]
     activity_id: String,
-    /// Print JSON
+    /// Print JSON; the same as --output json
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn run(command: ActivityCommand) -> Result<(), Failure> {
-    let ActivityCommand::Attempts(options) = command;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::new)?;
-    let answer = runtime.block_on(ask(&options))?;
-    print!("{}", if options.json { as_json(&answer) } else { as_text(&answer) });
-    Ok(())
-}
-
-async fn ask(options: &Options) -> Result<ListActivityAttemptsResponse, Failure> {
-    let address = &options.address;
-    let endpoint = Endpoint::new(format!("http://{address}"))
-        .map_err(|_| Failure::new(format_args!("{address} is not an address such as 127.0.0.1:7233")))?;
-    let channel = endpoint.connect().await.map_err(|_| Failure::new(format_args!("no server answers at {address}")))?;
+pub(crate) async fn run(session: &mut Session, options: &Options) -> Result<(), Failure> {
     let request = ListActivityAttemptsRequest {
-        namespace: options.namespace.clone(),
+        namespace: session.namespace(),
         workflow_id: options.workflow_id.clone(),
         run_id: options.run_id.clone(),
         activity_id: options.activity_id.clone(),
     };
-    let answer = InspectServiceClient::new(channel).max_decoding_message_size(usize::MAX).list_activity_attempts(request).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| Failure::new(status.message()))
+    let answer = session.client().await?.inspect.list_activity_attempts(request).await?.into_inner();
+    if options.json || session.out.is_json() {
+        return session.out.raw_value(&as_json(&answer));
+    }
+    let text = as_text(&answer);
+    session.out.text(&text)
 }
 
 fn as_text(answer: &ListActivityAttemptsResponse) -> String {
@@ -108,9 +84,9 @@ fn outcome(attempt: &ActivityAttempt) -> String {
     attempt.outcome().as_str_name().trim_start_matches("ATTEMPT_OUTCOME_").replace('_', " ").to_lowercase()
 }
 
-fn as_json(answer: &ListActivityAttemptsResponse) -> String {
+fn as_json(answer: &ListActivityAttemptsResponse) -> serde_json::Value {
     let activities: Vec<_> = answer.activities.iter().map(activity_json).collect();
-    format!("{:#}\n", json!({ "run_id": answer.run_id, "truncated": answer.truncated, "activities": activities }))
+    json!({ "run_id": answer.run_id, "truncated": answer.truncated, "activities": activities })
 }
 
 fn activity_json(activity: &ActivityAttempts) -> serde_json::Value {

@@ -1,0 +1,71 @@
+//! Messages as proto3 JSON and back, by their descriptors: for commands that print answers, and for calls over HTTP.
+//!
+//! Two liberties on top of the standard mapping, both of Temporal's tools. *Shorthand*: a payload whose encoding says that
+//! it is JSON stands as that JSON. And when reading: names of enum values as SDKs wrote them once (`WorkflowTaskStarted`
+//! for `EVENT_TYPE_WORKFLOW_TASK_STARTED`).
+
+mod read;
+mod shorthand;
+
+use std::{fmt, sync::OnceLock};
+
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::Value;
+
+/// How payloads stand in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payloads {
+    /// As the messages they are: metadata and data in base64.
+    Full,
+    /// As the JSON they hold, where they hold JSON.
+    Shorthand,
+}
+
+/// Why JSON is not the message it should be.
+#[derive(Debug)]
+pub struct NotThatMessage(String);
+
+impl fmt::Display for NotThatMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotThatMessage {}
+
+/// The message as JSON: fields by their JSON names in the order of their numbers, unset ones left out.
+pub fn to_value<M: Message + Name>(message: &M, payloads: Payloads) -> Value {
+    let descriptor = descriptor::<M>();
+    // Every message here comes from these descriptors; only an `Any` of an unknown type cannot be written.
+    let dynamic =
+        DynamicMessage::decode(descriptor.clone(), message.encode_to_vec().as_slice()).expect("a message is its own descriptor's");
+    let mut value = dynamic.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap_or(Value::Null);
+    if payloads == Payloads::Shorthand {
+        shorthand::shorten(&descriptor, &mut value);
+    }
+    value
+}
+
+/// Reads a message from its JSON; fields that it does not have are passed over, as newer clients may send them.
+pub fn from_value<M: Message + Name + Default>(mut value: Value, payloads: Payloads) -> Result<M, NotThatMessage> {
+    let descriptor = descriptor::<M>();
+    read::prepare(&descriptor, &mut value, payloads);
+    let options = DeserializeOptions::new().deny_unknown_fields(false);
+    let dynamic =
+        DynamicMessage::deserialize_with_options(descriptor, value, &options).map_err(|error| NotThatMessage(error.to_string()))?;
+    M::decode(dynamic.encode_to_vec().as_slice()).map_err(|error| NotThatMessage(error.to_string()))
+}
+
+fn descriptor<M: Name>() -> MessageDescriptor {
+    pool().get_message_by_name(&M::full_name()).expect("messages are generated from these descriptors")
+}
+
+/// Read once, never changed.
+fn pool() -> &'static DescriptorPool {
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    POOL.get_or_init(|| DescriptorPool::decode(crate::DESCRIPTORS).expect("the build wrote them"))
+}
+
+#[cfg(test)]
+mod tests;

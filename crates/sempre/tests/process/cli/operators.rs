@@ -1,0 +1,52 @@
+//! `operator …`.
+
+use super::Server;
+
+#[test]
+fn namespaces() {
+    let server = Server::start();
+    let made = server.text(&["operator", "namespace", "create", "-n", "shop", "--retention", "7d", "--description", "all orders"]);
+    assert_eq!(made, "Namespace shop successfully registered.\n");
+    let described = server.json(&["operator", "namespace", "describe", "-n", "shop"]);
+    assert_eq!(described["config"]["workflowExecutionRetentionTtl"], "604800s");
+    server.text(&["operator", "namespace", "update", "-n", "shop", "--email", "a@b"]);
+    let text = server.text(&["operator", "namespace", "describe", "shop"]);
+    assert!(text.contains("all orders\n") && text.contains("a@b\n") && text.contains("RetentionTtl  7d\n"), "{text}");
+    let id = described["namespaceInfo"]["id"].as_str().expect("an id");
+    assert_eq!(server.json(&["operator", "namespace", "describe", "--namespace-id", id])["namespaceInfo"]["name"], "shop");
+    let listed = server.json(&["operator", "namespace", "list"]);
+    let names: Vec<_> = listed.as_array().expect("a list").iter().map(|of| of["namespaceInfo"]["name"].as_str()).collect();
+    assert!(names.contains(&Some("shop")) && names.contains(&Some("default")), "{names:?}");
+    let (_, told) = server.failure(&["operator", "namespace", "describe", "-n", "none"]);
+    assert_eq!(told, "Namespace none is not found: `sempre operator namespace list` lists those that exist.");
+    let wrong = server.answering(&["operator", "namespace", "delete", "-n", "shop"], "stop\n");
+    assert_eq!(wrong.status.code(), Some(1));
+}
+
+#[test]
+fn search_attributes() {
+    let server = Server::start();
+    let create = ["operator", "search-attribute", "create", "--name", "Sku", "--type", "Keyword", "--name", "Count", "--type", "int"];
+    server.text(&create);
+    // Again is no failure, another type is.
+    server.text(&create);
+    let (_, told) = server.failure(&["operator", "search-attribute", "create", "--name", "Sku", "--type", "Int"]);
+    assert_eq!(told, "search attribute Sku is there already, with type Keyword.");
+    let text = server.text(&["operator", "search-attribute", "list"]);
+    assert!(text.lines().any(|line| line.split_whitespace().eq(["Sku", "Keyword"])), "{text}");
+    assert!(text.lines().any(|line| line.split_whitespace().eq(["WorkflowType", "Keyword"])), "{text}");
+    assert_eq!(server.json(&["operator", "search-attribute", "list"])["customAttributes"]["Count"], "INDEXED_VALUE_TYPE_INT");
+    server.text(&["operator", "search-attribute", "remove", "--name", "Sku", "--yes"]);
+    assert!(!server.text(&["operator", "search-attribute", "list"]).contains("Sku"));
+    let (code, told) = server.failure(&["operator", "search-attribute", "create", "--name", "X", "--name", "Y", "--type", "Int"]);
+    assert_eq!((code, told.as_str()), (Some(2), "give --type once for each --name."));
+}
+
+#[test]
+fn the_cluster() {
+    let server = Server::start();
+    assert_eq!(server.text(&["operator", "cluster", "health"]), "SERVING\n");
+    assert_eq!(server.json(&["operator", "cluster", "health"])["status"], "SERVING");
+    assert_eq!(server.json(&["operator", "cluster", "system"])["serverVersion"], sempre_server::SERVER_VERSION);
+    assert!(server.text(&["operator", "cluster", "describe", "--detail"]).contains(sempre_server::SERVER_VERSION));
+}
