@@ -62,7 +62,7 @@ pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'
 
 fn callbacks_within_limit(step: &Step<'_, '_>, new: usize) -> Result<(), Refusal> {
     let (state, limit) = (&step.run.state, step.cx.limits.callbacks_max);
-    let attached = state.derived.callbacks.len() + state.progress.buffer.attached_callbacks();
+    let attached = state.derived.callbacks.values().filter(|info| info.is_of_chain()).count() + state.progress.buffer.attached_callbacks();
     if new > 0 && attached + new > limit {
         let text = format!("cannot attach more than {limit} callbacks to a workflow ({attached} callbacks already attached)");
         return Err(Refusal::FailedPrecondition(text));
@@ -72,7 +72,8 @@ fn callbacks_within_limit(step: &Step<'_, '_>, new: usize) -> Result<(), Refusal
 
 /// Request ids attached to the run, oldest first, those of buffered events last.
 pub(crate) fn request_ids(state: &State) -> Vec<String> {
-    let mut ids: Vec<String> = state.derived.request_ids.values().map(|attached| attached.request_id.clone()).collect();
+    let attached = state.derived.request_ids.values().filter(|attached| attached.update_id.is_empty());
+    let mut ids: Vec<String> = attached.map(|attached| attached.request_id.clone()).collect();
     ids.extend(state.progress.buffer.attached_request_ids().map(String::from));
     let forgotten = ids.len().saturating_sub(ATTACHED_REQUEST_IDS_MAX);
     ids.drain(..forgotten);

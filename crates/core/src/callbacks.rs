@@ -1,9 +1,12 @@
-//! Completion callbacks: whom a chain of runs tells that it has ended, and how (spec 01 §11, 08 §5.7).
+//! Completion callbacks: whom a chain of runs, or an update, tells that it has ended, and how (spec 01 §11, 08 §5.7).
 //!
 //! | state | input | next |
 //! |---|---|---|
-//! | standby | the run closes and nothing follows it | scheduled: a message goes out |
-//! | standby | continue-as-new, retry | standby for ever; the successor has it |
+//! | standby, of a chain | the run closes and nothing follows it | scheduled: a message goes out |
+//! | standby, of a chain | continue-as-new, retry | standby for ever; the successor has it |
+//! | standby, of an update | the update is completed, or rejected | scheduled |
+//! | standby, of an update | its run closes, whatever follows it | scheduled: the update has failed |
+//! | standby, of an update | a reset ends the run, and the new one has the update | standby for ever |
 //! | scheduled | delivered | succeeded |
 //! | scheduled | refused for good | failed |
 //! | scheduled | could not be delivered | backing off |
@@ -12,23 +15,25 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use sempre_api::v1::{
-    common::Callback,
-    enums::{CallbackState, RetryState},
+    common::{Callback, Link},
+    enums::{CallbackState, EventType, RetryState},
     failure::{ApplicationFailureInfo, CanceledFailureInfo, Failure, TerminatedFailureInfo, TimeoutFailureInfo, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes},
+    update::{Outcome as UpdateOutcome, outcome::Value},
     workflow::{CallbackInfo as ApiCallbackInfo, callback_info},
 };
 
 use crate::{
     Span, Timestamp, attach,
-    start::started_link,
+    start::{request_link, started_link},
     state::{
         State,
-        callback::{Outcome, OutcomeState},
+        callback::{CallbackInfo, Outcome, OutcomeState},
         rows::Kind,
     },
     step::Step,
     transition::{CallbackCall, CallbackResult, OutboxMessage},
+    update,
 };
 
 /// First wait after a failed attempt (`component.callbacks.retryPolicy.initialInterval`).
@@ -66,15 +71,63 @@ pub(crate) fn outcome(event: &HistoryEvent) -> Option<Outcome> {
     Some(outcome)
 }
 
+/// What the outcome of an update, as its UpdateCompleted event has it, means to those who wait for it.
+pub fn update_outcome(outcome: UpdateOutcome, close_time: i64) -> Outcome {
+    match outcome.value {
+        Some(Value::Failure(failure)) => {
+            Outcome { state: OutcomeState::Failed as i32, failure: Some(failure), close_time, ..Default::default() }
+        }
+        success => {
+            let result = match success {
+                Some(Value::Success(payloads)) => payloads.payloads.into_iter().next(),
+                _ => None,
+            };
+            Outcome { state: OutcomeState::Succeeded as i32, result, close_time, ..Default::default() }
+        }
+    }
+}
+
 /// The run has closed: tells everybody who asked for it, unless the chain goes on.
 pub(crate) fn fire(step: &mut Step<'_, '_>) {
     if step.run.state.derived.outcome.is_none() {
         return;
     }
-    let numbers: Vec<i64> = step.run.state.derived.callbacks.keys().copied().collect();
-    for number in numbers {
+    for number in standing_by(step, CallbackInfo::is_of_chain) {
         send(step, number);
     }
+}
+
+/// An update is completed: tells everybody who asked for that.
+pub(crate) fn update_completed(step: &mut Step<'_, '_>, update_id: &str) {
+    for number in standing_by(step, |info| info.update_id == update_id) {
+        send(step, number);
+    }
+}
+
+/// An update that an event had admitted is rejected. No event says so.
+pub(crate) fn update_rejected(step: &mut Step<'_, '_>, update_id: &str, outcome: &UpdateOutcome) {
+    let now = step.now().0;
+    for number in standing_by(step, |info| info.update_id == update_id) {
+        let rejection = Box::new(update_outcome(outcome.clone(), now));
+        step.run.state.progress.callbacks.entry(number).or_default().rejection = Some(rejection);
+        send(step, number);
+    }
+}
+
+/// The run has closed before these updates were completed; `elsewhere` has those that another run goes on with.
+pub(crate) fn updates_closed(step: &mut Step<'_, '_>, elsewhere: impl Fn(&str) -> bool) {
+    let state = &step.run.state;
+    let ended = |id: &str| state.derived.updates.get(id).is_some_and(|update| update.completed_event_id != 0);
+    let waiting = standing_by(step, |info| !info.is_of_chain() && !ended(&info.update_id) && !elsewhere(&info.update_id));
+    for number in waiting {
+        send(step, number);
+    }
+}
+
+fn standing_by(step: &Step<'_, '_>, which: impl Fn(&CallbackInfo) -> bool) -> Vec<i64> {
+    let state = &step.run.state;
+    let untold = state.derived.callbacks.iter().filter(|(number, info)| !state.progress.callbacks.contains_key(number) && which(info));
+    untold.map(|(number, _)| *number).collect()
 }
 
 /// Sends again what has waited long enough.
@@ -94,16 +147,20 @@ pub(crate) fn next_deadline(state: &State) -> Option<Timestamp> {
 
 fn send(step: &mut Step<'_, '_>, number: i64) {
     let state = &step.run.state;
-    let (Some(info), Some(outcome)) = (state.derived.callbacks.get(&number), &state.derived.outcome) else { return };
-    let (key, run_id) = (&step.run.key.workflow, alloc::format!("{}", step.run.key.run));
-    let link = if info.attached { attach::link(key, &run_id, &info.request_id, step.cx) } else { started_link(key, &run_id, step.cx) };
+    let Some(info) = state.derived.callbacks.get(&number) else { return };
+    let (outcome, outcome_event_id) = match told(state, number, info) {
+        Some(Told::Outcome(outcome)) => (Some(outcome), 0),
+        Some(Told::Event(event_id)) => (None, event_id),
+        None => return,
+    };
     let mut call = CallbackCall {
         number,
         attempt: 0,
         callback: info.callback.clone(),
-        outcome: Some(outcome.as_ref().clone()),
-        link: Some(link),
-        start_time: state.derived.start.start_time,
+        outcome,
+        link: Some(link(step, info)),
+        start_time: if info.is_of_chain() { state.derived.start.start_time } else { info.registration_time },
+        outcome_event_id,
     };
     let progress = step.run.state.progress.callbacks.entry(number).or_default();
     call.attempt = progress.attempt;
@@ -111,6 +168,40 @@ fn send(step: &mut Step<'_, '_>, number: i64) {
     progress.next_attempt_time = 0;
     step.run.state.dirty.mark(Kind::Callback, number);
     step.message(OutboxMessage::Callback(Box::new(call)));
+}
+
+/// What a callback is told.
+enum Told {
+    Outcome(Outcome),
+    /// What this UpdateCompleted event has. Outcomes may be large: state does not keep a copy.
+    Event(i64),
+}
+
+fn told(state: &State, number: i64, info: &CallbackInfo) -> Option<Told> {
+    if info.is_of_chain() {
+        return state.derived.outcome.as_deref().cloned().map(Told::Outcome);
+    }
+    let rejection = state.progress.callbacks.get(&number).and_then(|progress| progress.rejection.as_deref());
+    let completed = state.derived.updates.get(&info.update_id).map_or(0, |update| update.completed_event_id);
+    Some(match (rejection, completed) {
+        (Some(rejection), _) => Told::Outcome(rejection.clone()),
+        (None, 0) => Told::Outcome(update_outcome(update::closed_before_completion(), state.derived.main.close_time)),
+        (None, event_id) => Told::Event(event_id),
+    })
+}
+
+/// The event that registered the callback.
+fn link(step: &Step<'_, '_>, info: &CallbackInfo) -> Link {
+    let (key, run_id) = (&step.run.key.workflow, alloc::format!("{}", step.run.key.run));
+    if info.attached {
+        return attach::link(key, &run_id, &info.request_id, step.cx);
+    }
+    if info.is_of_chain() {
+        return started_link(key, &run_id, step.cx);
+    }
+    let admitted = step.run.state.derived.updates.get(&info.update_id).is_some_and(|update| update.admitted_event_id != 0);
+    let event_type = if admitted { EventType::WorkflowExecutionUpdateAdmitted } else { EventType::WorkflowExecutionUpdateAccepted };
+    request_link(key, &run_id, &info.request_id, event_type, step.cx)
 }
 
 /// What became of an attempt.
@@ -125,11 +216,11 @@ pub(crate) fn attempted(step: &mut Step<'_, '_>, number: i64, attempt: i32, resu
     progress.last_attempt_complete_time = now.0;
     let state = match result {
         CallbackResult::Delivered => {
-            progress.last_failure = None;
+            (progress.last_failure, progress.rejection) = (None, None);
             CallbackState::Succeeded
         }
         CallbackResult::Refused(text) => {
-            progress.last_failure = Some(failure(text, true));
+            (progress.last_failure, progress.rejection) = (Some(failure(text, true)), None);
             CallbackState::Failed
         }
         CallbackResult::Undelivered(text) => {
@@ -156,20 +247,29 @@ fn failure(message: String, non_retryable: bool) -> Failure {
 
 /// The run's callbacks, for its successor: those of its start and those attached since.
 pub(crate) fn of_chain(state: &State) -> Vec<Callback> {
-    state.derived.callbacks.values().filter_map(|info| info.callback.clone()).collect()
+    state.derived.callbacks.values().filter(|info| info.is_of_chain()).filter_map(|info| info.callback.clone()).collect()
 }
 
 /// As DescribeWorkflowExecution shows them.
 pub(crate) fn describe(state: &State) -> Vec<ApiCallbackInfo> {
+    use callback_info::{Trigger, UpdateWorkflowExecutionCompleted, WorkflowClosed, trigger::Variant};
     let time = |nanos: i64| (nanos != 0).then(|| Timestamp(nanos).to_api());
-    let trigger =
-        callback_info::Trigger { variant: Some(callback_info::trigger::Variant::WorkflowClosed(callback_info::WorkflowClosed {})) };
-    let callbacks = state.derived.callbacks.iter().map(|(number, info)| {
+    // The update was completed before the point at which a reset made this run: the run it comes from has told it.
+    let told_elsewhere = |number: &i64, info: &CallbackInfo| {
+        let ended = state.derived.updates.get(&info.update_id).is_some_and(|update| update.completed_event_id != 0);
+        ended && !state.progress.callbacks.contains_key(number)
+    };
+    let callbacks = state.derived.callbacks.iter().filter(|(number, info)| !told_elsewhere(number, info)).map(|(number, info)| {
         let progress = state.progress.callbacks.get(number).cloned().unwrap_or_default();
-        let own = if info.attached { &info.request_id } else { &state.progress.main.start_request_id };
+        let of_start = info.is_of_chain() && !info.attached;
+        let own = if of_start { &state.progress.main.start_request_id } else { &info.request_id };
+        let trigger = match info.is_of_chain() {
+            true => Variant::WorkflowClosed(WorkflowClosed {}),
+            false => Variant::UpdateWorkflowExecutionCompleted(UpdateWorkflowExecutionCompleted { update_id: info.update_id.clone() }),
+        };
         ApiCallbackInfo {
             callback: info.callback.clone(),
-            trigger: Some(trigger.clone()),
+            trigger: Some(Trigger { variant: Some(trigger) }),
             registration_time: time(info.registration_time),
             state: if progress.state == 0 { CallbackState::Standby as i32 } else { progress.state },
             attempt: progress.attempt,

@@ -335,12 +335,16 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, end: End) {
     query::release_all(step);
     // Messages of the completion that closed it are still to come. Updates that wait go to the run that goes on, also
     // to one that a reset makes.
-    step.closed = Some(Continues(end != End::Chain));
+    let by_reset = end != End::Chain && step.run.status() == WorkflowExecutionStatus::Terminated;
+    step.closed = Some(match end {
+        End::Chain => Continues::No,
+        _ if by_reset => Continues::ByReset,
+        _ => Continues::Chain,
+    });
     if end == End::Chain {
         report_to_parent(step, event);
     }
     // A run that a reset ended goes on in another one, which has its callbacks.
-    let by_reset = end != End::Chain && step.run.status() == WorkflowExecutionStatus::Terminated;
     if !by_reset {
         callbacks::fire(step);
     }

@@ -24,6 +24,7 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
         }
     }
     next.add(activity::next_deadline(state));
+    next.add(callbacks::next_deadline(state));
     next.0
 }
 

@@ -119,7 +119,8 @@ impl Execution {
         let attached = self.state.derived.request_ids.iter();
         let attached = attached.map(|(event_id, id)| (id.request_id.clone(), info(id.event_type, *event_id, false)));
         let updated = EventType::WorkflowExecutionOptionsUpdated as i32;
-        let buffered = progress.buffer.attached_request_ids().map(|id| (id.into(), info(updated, 0, true)));
+        let to_updates = progress.buffer.update_options().map(|update| update.attached_request_id.as_str());
+        let buffered = progress.buffer.attached_request_ids().chain(to_updates).map(|id| (id.into(), info(updated, 0, true)));
         core::iter::once(started).chain(attached).chain(buffered).collect()
     }
 

@@ -52,6 +52,7 @@ pub mod visibility;
 mod wake;
 
 pub use activity::AttemptsOfHistory;
+pub use callbacks::update_outcome;
 pub use execution::Execution;
 pub use ids::{IdSource, NamespaceId, RunId, RunKey, SlotId, WorkflowKey};
 pub use input::{Context, Input, NamespaceView};

@@ -52,6 +52,10 @@ pub struct Limits {
     pub signals_max: i64,
     /// Completion callbacks of a run (`system.maxCallbacksPerWorkflow`).
     pub callbacks_max: usize,
+    /// Completion callbacks of one update (`system.maxCallbacksPerUpdateID`).
+    pub update_callbacks_max: usize,
+    /// Completion callbacks of all updates of a run (`callback.maxPerExecution`).
+    pub updates_callbacks_max: usize,
     /// Addresses that completion callbacks may go to (`component.callbacks.allowedAddresses`).
     pub callback_addresses: Vec<AddressRule>,
     /// Buffered events of a run, count (`history.maximumBufferedEventsBatch`).
@@ -116,6 +120,8 @@ impl Default for Limits {
             pending_cancels_max: 2000,
             signals_max: 10_000,
             callbacks_max: 32,
+            update_callbacks_max: 32,
+            updates_callbacks_max: 2000,
             callback_addresses: Vec::new(),
             buffered_events_max: 100,
             buffered_bytes_max: 2 << 20,

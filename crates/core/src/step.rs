@@ -47,7 +47,14 @@ pub(crate) struct Step<'r, 'c> {
 
 /// Whether a run that closes goes on as another run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Continues(pub(crate) bool);
+pub(crate) enum Continues {
+    /// The chain ends with it.
+    No,
+    /// By continue-as-new, a retry, cron.
+    Chain,
+    /// A reset has ended it and made another.
+    ByReset,
+}
 
 impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn new(run: &'r mut Execution, cx: &'r mut Context<'c>) -> Self {
@@ -174,8 +181,10 @@ impl<'r, 'c> Step<'r, 'c> {
         let events = buffer.take();
         let (closings, others): (Vec<_>, Vec<_>) = events.into_iter().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
         for event in others {
-            if matches!(event.attributes, Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(_))) {
+            if let Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) = &event.attributes {
+                let updates = a.workflow_update_options.clone();
                 options::write(self, event);
+                update::flushed(self, &updates);
             } else {
                 self.write(event);
             }
@@ -299,7 +308,7 @@ impl<'r, 'c> Step<'r, 'c> {
                 reply = answer;
             }
         }
-        if let Some(Continues(continues)) = self.closed {
+        if let Some(continues) = self.closed {
             update::run_closed(&mut self, continues);
         }
         self.out.reply = reply;

@@ -274,15 +274,18 @@ pub struct CallbackCall {
     /// Whom to tell.
     #[prost(message, optional, tag = "3")]
     pub callback: Option<Callback>,
-    /// What.
+    /// What. The outcome of a completed update is read from its event ([`CallbackCall::outcome_event_id`]).
     #[prost(message, optional, tag = "4")]
     pub outcome: Option<callback::Outcome>,
     /// The event that registered the callback.
     #[prost(message, optional, tag = "5")]
     pub link: Option<Link>,
-    /// When the run started, ns.
+    /// When the run started, or the callback of an update was registered, ns.
     #[prost(int64, tag = "6")]
     pub start_time: i64,
+    /// The UpdateCompleted event that has what to tell, if `outcome` has not; 0 = none.
+    #[prost(int64, tag = "7")]
+    pub outcome_event_id: i64,
 }
 
 /// What became of an attempt.
@@ -445,8 +448,10 @@ pub enum UpdateStatus {
 pub enum UpdateNews {
     /// The workflow has accepted it.
     Accepted,
-    /// It is completed, or rejected (then history knows nothing of it).
+    /// It is completed.
     Completed(Box<Outcome>),
+    /// It is rejected: history knows nothing of it.
+    Rejected(Box<Outcome>),
     /// It will not be processed, for this reason.
     Aborted(Refusal),
     /// The run goes on as another before it has accepted the update: send it to that one, or tell the caller so.

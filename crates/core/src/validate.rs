@@ -26,8 +26,8 @@ mod callbacks;
 mod links;
 mod signal_with_start;
 
-pub use callbacks::{AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks};
-pub use links::{LINK_BYTES_MAX, LINKS_MAX, links};
+pub use callbacks::{AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, update_callbacks};
+pub use links::{LINK_BYTES_MAX, LINKS_MAX, links, of_update as links_of_update};
 pub use signal_with_start::signal_with_start;
 
 use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan};

@@ -34,6 +34,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
     }
     fire_timers(step);
     activity::wake(step);
+    callbacks::wake(step);
     task::wake(step);
     Ok(Ok(Reply::Done))
 }

@@ -52,6 +52,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "UnpauseWorkflowExecution",
             "UpdateActivityOptions",
             "UpdateNamespace",
+            "UpdateWorkflowExecution",
         ],
     ),
     (
@@ -74,7 +75,6 @@ pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.operatorservice.v1.OperatorService", "UpdateNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.workflowservice.v1.WorkflowService", "PollNexusTaskQueue", "Nexus tasks: there are none yet, polls come back empty"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateTaskQueueConfig", "fairness weights and fairness key rate limits"),
-    ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecution", "completion callbacks of updates"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "versioning overrides and time skipping"),
 ];
 

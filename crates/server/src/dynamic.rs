@@ -85,6 +85,8 @@ impl Entry<'_> {
             "limit.historysize.error" => limits.history_size_max = self.count()?,
             "limit.mutablestatesize.error" => limits.state_size_max = self.count()?,
             "system.maxcallbacksperworkflow" => limits.callbacks_max = self.count()?,
+            "system.maxcallbacksperupdateid" => limits.update_callbacks_max = self.count()?,
+            "callback.maxperexecution" => limits.updates_callbacks_max = self.count()?,
             "component.callbacks.allowedaddresses" | "callback.allowedaddresses" | "chasm.callback.allowedaddresses" => {
                 limits.callback_addresses.extend(self.addresses()?);
             }

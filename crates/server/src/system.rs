@@ -102,6 +102,7 @@ impl SystemFacts {
             workflow_pause: self.limits.workflow_pause,
             sync_update: true,
             async_update: true,
+            workflow_update_callbacks: true,
             ..namespace_info::Capabilities::default()
         });
         info.limits = Some(namespace_info::Limits {

@@ -32,10 +32,10 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Limits, Refusal, Reply, Transition, close, options,
+    Context, Execution, Limits, Refusal, Reply, Transition, callbacks, close, options,
     state::{ResetInfo, rows::Kind},
     step::Step,
-    task, validate,
+    task, update, validate,
 };
 
 pub use fork::{Fork, ForkError};
@@ -209,6 +209,7 @@ pub fn reset(
             task::force_close(&mut step);
             step.flush();
             close::terminate_by_reset(&mut step, request.reason.clone(), RESETTER_IDENTITY.into(), is_base);
+            callbacks::updates_closed(&mut step, |update_id| update::status(&execution, update_id).is_some());
         }
         step.finish(Ok(Reply::Done))
     });

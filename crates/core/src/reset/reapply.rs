@@ -7,7 +7,7 @@ use sempre_api::v1::{
 };
 
 use super::Exclude;
-use crate::{attach, child, input::SignalRequest, signal, step::Step, update};
+use crate::{attach, child, input::SignalRequest, signal, step::Step, transition::UpdateStatus, update};
 
 /// Events of this kind are applied again.
 pub(super) fn is_eligible(event: &HistoryEvent, exclude: Exclude) -> bool {
@@ -60,7 +60,18 @@ pub(super) fn apply(step: &mut Step<'_, '_>, event: &HistoryEvent, exclude: Excl
         {
             return;
         }
-        Some(attributes @ Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(_)) => {
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(mut a)) => {
+            // What was attached to updates stays with those that the new run has and that are not over in it.
+            let had = a.workflow_update_options.len();
+            a.workflow_update_options.retain(|options| {
+                let known = update::status(step.run, &options.update_id);
+                matches!(known, Some(UpdateStatus::Admitted | UpdateStatus::Accepted))
+                    && !update::is_attached(step.run, &options.update_id, &options.attached_request_id)
+            });
+            if had > 0 && a.workflow_update_options.is_empty() {
+                return;
+            }
+            let attributes = Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a);
             let now = step.now();
             return step.buffer_event(HistoryEvent {
                 event_time: Some(now.to_api()),

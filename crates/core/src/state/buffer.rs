@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use prost::Message;
-use sempre_api::v1::history::{HistoryEvent, history_event::Attributes};
+use sempre_api::v1::history::{
+    HistoryEvent, history_event::Attributes, workflow_execution_options_updated_event_attributes::WorkflowUpdateOptionsUpdate,
+};
 
 /// Buffered events in order of arrival; their `event_id` is 0.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -118,6 +120,14 @@ impl Buffer {
             _ => 0,
         };
         self.attributes().map(of).sum()
+    }
+
+    /// What the events here attach to updates.
+    pub fn update_options(&self) -> impl Iterator<Item = &WorkflowUpdateOptionsUpdate> {
+        self.attributes().flat_map(|a| match a {
+            Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => a.workflow_update_options.as_slice(),
+            _ => &[],
+        })
     }
 
     /// Signals waiting here.

@@ -1,6 +1,6 @@
 //! What a run keeps of its completion callbacks (row kind 13; see `callbacks`).
 
-use alloc::string::String;
+use alloc::{boxed::Box, string::String};
 
 use prost::Message;
 use sempre_api::v1::{
@@ -20,9 +20,19 @@ pub struct CallbackInfo {
     /// It was attached by a later call, not given at the start.
     #[prost(bool, tag = "3")]
     pub attached: bool,
-    /// Request id of that call.
+    /// Request id of that call; of an update's callback always.
     #[prost(string, tag = "4")]
     pub request_id: String,
+    /// The update whose end it waits for; empty: it waits for the end of the chain.
+    #[prost(string, tag = "5")]
+    pub update_id: String,
+}
+
+impl CallbackInfo {
+    /// It waits for the end of the chain, not for that of an update.
+    pub fn is_of_chain(&self) -> bool {
+        self.update_id.is_empty()
+    }
 }
 
 /// What became of it so far. A callback without this waits for the run's end.
@@ -43,6 +53,9 @@ pub struct CallbackProgress {
     /// When the next one is due, ns; 0 = not waiting.
     #[prost(int64, tag = "5")]
     pub next_attempt_time: i64,
+    /// What it is told, if history does not say so: an update that an event had admitted was rejected. Gone when told.
+    #[prost(message, optional, boxed, tag = "6")]
+    pub rejection: Option<Box<Outcome>>,
 }
 
 /// Both, as one row.
@@ -56,7 +69,8 @@ pub struct CallbackRow {
     pub progress: Option<CallbackProgress>,
 }
 
-/// How the chain ended, in the terms of a Nexus operation. Kept only for runs with callbacks, from their close event.
+/// How the chain, or an update, ended, in the terms of a Nexus operation. That of a chain is kept only for runs with
+/// callbacks, from their close event.
 #[derive(Clone, PartialEq, Message)]
 pub struct Outcome {
     /// [`OutcomeState`].

@@ -12,6 +12,7 @@ use sempre_api::v1::{
         WorkflowExecutionStartedEventAttributes, history_event::Attributes,
     },
     sdk::UserMetadata,
+    update,
 };
 
 use super::{
@@ -268,6 +269,9 @@ pub struct AttachedId {
     /// Type of the event that carries it.
     #[prost(int32, tag = "2")]
     pub event_type: i32,
+    /// The update that it was attached to; empty: to the run itself.
+    #[prost(string, tag = "3")]
+    pub update_id: String,
 }
 
 impl StartInfo {
@@ -387,7 +391,7 @@ impl Derived {
                 self.start = Arc::new(StartInfo::new(event, a));
                 self.reset_points = ResetPoints::inherited(a.prev_auto_reset_points.as_ref(), event_time(event));
                 self.main.status = WorkflowExecutionStatus::Running as i32;
-                self.callbacks_registered(event, &a.completion_callbacks, None, dirty);
+                self.callbacks_registered(event, &a.completion_callbacks, Origin::default(), dirty);
                 let memo = a.memo.clone().unwrap_or_default().fields;
                 let search = a.search_attributes.clone().unwrap_or_default().indexed_fields;
                 dirty.mark(Kind::Start, 0);
@@ -555,10 +559,12 @@ impl Derived {
                 let id = a.request.as_ref().and_then(|r| r.meta.as_ref()).map_or("", |m| &m.update_id);
                 let number = self.updates.change(id, event.event_id, |u| u.admitted_event_id = event.event_id);
                 dirty.mark(Kind::Update, number);
+                self.update_requested(event, id, a.request.as_ref(), dirty);
             }
             Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
                 let number = self.updates.change(&a.protocol_instance_id, event.event_id, |u| u.accepted_event_id = event.event_id);
                 dirty.mark(Kind::Update, number);
+                self.update_requested(event, &a.protocol_instance_id, a.accepted_request.as_ref(), dirty);
             }
             Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
                 if let Some(id) = a.meta.as_ref().map(|m| m.update_id.as_str()).filter(|id| self.updates.get(id).is_some()) {
@@ -576,25 +582,50 @@ impl Derived {
             self.main.priority = Some(alloc::boxed::Box::new(priority.clone()));
         }
         if !a.attached_request_id.is_empty() {
-            let attached = AttachedId { request_id: a.attached_request_id.clone(), event_type: event.event_type };
-            self.callbacks_registered(event, &a.attached_completion_callbacks, Some(&attached.request_id), dirty);
-            self.request_ids.insert(event.event_id, Arc::new(attached));
-            dirty.mark(Kind::RequestId, event.event_id);
-            while self.request_ids.len() > ATTACHED_REQUEST_IDS_MAX {
-                let Some((oldest, _)) = self.request_ids.pop_first() else { break };
-                dirty.mark(Kind::RequestId, oldest);
-            }
+            let from = Origin { attached: true, request_id: &a.attached_request_id, update_id: "" };
+            self.callbacks_registered(event, &a.attached_completion_callbacks, from, dirty);
+            self.request_id_attached(event, from, dirty);
+        }
+        for update in &a.workflow_update_options {
+            let from = Origin { attached: true, request_id: &update.attached_request_id, update_id: &update.update_id };
+            self.callbacks_registered(event, &update.attached_completion_callbacks, from, dirty);
+            self.request_id_attached(event, from, dirty);
         }
     }
 
-    fn callbacks_registered(&mut self, event: &HistoryEvent, callbacks: &[Callback], request_id: Option<&str>, dirty: &mut Dirty) {
+    /// An event brings an update's request: its callbacks, and the request id by which they are known.
+    fn update_requested(&mut self, event: &HistoryEvent, update_id: &str, request: Option<&update::Request>, dirty: &mut Dirty) {
+        let Some(request) = request.filter(|request| !request.completion_callbacks.is_empty()) else { return };
+        let from = Origin { attached: false, request_id: &request.request_id, update_id };
+        self.callbacks_registered(event, &request.completion_callbacks, from, dirty);
+        self.request_id_attached(event, from, dirty);
+    }
+
+    /// Request ids of the run and those of its updates do not push each other out.
+    fn request_id_attached(&mut self, event: &HistoryEvent, from: Origin<'_>, dirty: &mut Dirty) {
+        let attached = AttachedId { request_id: from.request_id.into(), event_type: event.event_type, update_id: from.update_id.into() };
+        self.request_ids.insert(event.event_id, Arc::new(attached));
+        dirty.mark(Kind::RequestId, event.event_id);
+        let alike = |id: &AttachedId| id.update_id.is_empty() == from.update_id.is_empty();
+        let mut known = self.request_ids.iter().filter(|(_, id)| alike(id)).map(|(event_id, _)| *event_id);
+        let oldest = known.next();
+        if known.count() >= ATTACHED_REQUEST_IDS_MAX
+            && let Some(oldest) = oldest
+        {
+            self.request_ids.remove(&oldest);
+            dirty.mark(Kind::RequestId, oldest);
+        }
+    }
+
+    fn callbacks_registered(&mut self, event: &HistoryEvent, callbacks: &[Callback], from: Origin<'_>, dirty: &mut Dirty) {
         for callback in callbacks {
             let number = self.callbacks.len() as i64 + 1;
             let info = CallbackInfo {
                 callback: Some(callback.clone()),
                 registration_time: event_time(event).0,
-                attached: request_id.is_some(),
-                request_id: request_id.unwrap_or_default().into(),
+                attached: from.attached,
+                request_id: from.request_id.into(),
+                update_id: from.update_id.into(),
             };
             self.callbacks.insert(number, Arc::new(info));
             dirty.mark(Kind::Callback, number);
@@ -602,7 +633,7 @@ impl Derived {
     }
 
     fn close(&mut self, event: &HistoryEvent, status: WorkflowExecutionStatus, successor: &str, dirty: &mut Dirty) {
-        if !self.callbacks.is_empty()
+        if self.callbacks.values().any(|info| info.is_of_chain())
             && let Some(outcome) = crate::callbacks::outcome(event)
         {
             self.outcome = Some(Arc::new(outcome));
@@ -646,6 +677,16 @@ impl Derived {
         self.externals.remove(&initiated_event_id);
         dirty.mark(Kind::External, initiated_event_id);
     }
+}
+
+/// What a callback or request id came with.
+#[derive(Clone, Copy, Default)]
+struct Origin<'a> {
+    /// Later than that which it belongs to.
+    attached: bool,
+    request_id: &'a str,
+    /// Empty: the run.
+    update_id: &'a str,
 }
 
 /// Merges upserted fields: a nil or null payload removes the key (spec 04 §5).

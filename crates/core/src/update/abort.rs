@@ -8,7 +8,12 @@ use sempre_api::v1::{
 };
 
 use super::tell;
-use crate::{Execution, Refusal, refusal::text, step::Step, transition::UpdateNews};
+use crate::{
+    Execution, Refusal, callbacks,
+    refusal::text,
+    step::{Continues, Step},
+    transition::UpdateNews,
+};
 
 /// An outcome of the server's own making: a failure of this type.
 pub(super) fn server_failure(kind: &str, message: &str) -> Outcome {
@@ -27,14 +32,19 @@ pub(super) fn server_failure(kind: &str, message: &str) -> Outcome {
 }
 
 /// The outcome of an update that was accepted and that the run did not live to complete.
-pub(super) fn closed_before_completion() -> Outcome {
+pub(crate) fn closed_before_completion() -> Outcome {
     server_failure("AcceptedUpdateCompletedWorkflow", "Workflow Update failed because the Workflow completed before the Update completed.")
 }
 
 /// The run has closed; it goes on as another run if `continues`.
-pub(crate) fn run_closed(step: &mut Step<'_, '_>, continues: bool) {
+///
+/// Callbacks of updates do not go on with a chain. Those of a run that a reset ended are the caller's concern.
+pub(crate) fn run_closed(step: &mut Step<'_, '_>, continues: Continues) {
+    if continues != Continues::ByReset {
+        callbacks::updates_closed(step, |_| false);
+    }
     for waiting in core::mem::take(&mut step.run.updates) {
-        let news = if continues {
+        let news = if continues != Continues::No {
             UpdateNews::Continued(Refusal::busy(text::CLOSING))
         } else {
             UpdateNews::Aborted(Refusal::not_found("workflow update was aborted by closing workflow"))

@@ -1,22 +1,26 @@
 //! What a worker says of updates when it completes a workflow task: acceptance, rejection, response (spec 02 §7.3).
 
-use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use prost::Message as _;
 use sempre_api::v1::{
     enums::WorkflowTaskFailedCause::BadUpdateWorkflowExecutionMessage,
-    history::{WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes, history_event::Attributes},
+    history::{
+        HistoryEvent, WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
+        history_event::Attributes,
+    },
     protocol::Message,
     update::{Acceptance, Outcome, Rejection, Request, Response, outcome::Value},
 };
 
-use super::{Waiting, abort, check_total, message_id, tell};
+use super::{Waiting, abort, attach, check_total, message_id, tell};
 use crate::{
-    Refusal,
+    Refusal, callbacks,
     command::{CommandFailure, Completion},
     retry,
     step::Step,
     transition::UpdateNews,
+    validate,
 };
 
 /// The protocol whose messages these are.
@@ -156,7 +160,16 @@ fn resurrect(step: &mut Step<'_, '_>, message: &Message, kind: &str) -> Result<(
     if let Err(Refusal::FailedPrecondition(text)) = check_total(step.run, step.cx.limits) {
         return Err(bad(text));
     }
-    step.run.updates.push(Waiting { id: message.protocol_instance_id.clone(), request: Some(Arc::new(request)), sent: false });
+    // It comes from a worker: whom to tell is checked as if a client had said so.
+    let mut request = Box::new(request);
+    let checked = validate::update_callbacks(&mut request.completion_callbacks, step.cx.limits);
+    if let Err(Refusal::InvalidArgument(text) | Refusal::Unimplemented(text) | Refusal::FailedPrecondition(text)) =
+        checked.and_then(|()| attach::check_limits(step.run, &request, step.cx.limits))
+    {
+        return Err(bad(text));
+    }
+    let id = message.protocol_instance_id.clone();
+    step.run.updates.push(Waiting { id, ..Waiting::new(request) });
     Ok(())
 }
 
@@ -173,13 +186,22 @@ fn accept(step: &mut Step<'_, '_>, id: &str, acceptance: &Acceptance) -> Result<
     }
     let Some(at) = step.run.updates.iter().position(|u| u.id == id) else { return Ok(()) };
     let waiting = step.run.updates.remove(at);
-    step.event(Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(Box::new(WorkflowExecutionUpdateAcceptedEventAttributes {
-        protocol_instance_id: id.into(),
-        accepted_request_message_id: message_id(id),
-        accepted_request_sequencing_event_id: acceptance.accepted_request_sequencing_event_id,
-        // The UpdateAdmitted event has the request of the others.
-        accepted_request: waiting.request.map(|request| Request::clone(&request)),
-    })));
+    let now = step.now();
+    step.write(HistoryEvent {
+        event_time: Some(now.to_api()),
+        links: waiting.request.as_ref().map(|request| request.links.clone()).unwrap_or_default(),
+        attributes: Some(Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(Box::new(
+            WorkflowExecutionUpdateAcceptedEventAttributes {
+                protocol_instance_id: id.into(),
+                accepted_request_message_id: message_id(id),
+                accepted_request_sequencing_event_id: acceptance.accepted_request_sequencing_event_id,
+                // The UpdateAdmitted event has the request of the others.
+                accepted_request: waiting.request.map(|request| Request::clone(&request)),
+            },
+        ))),
+        ..Default::default()
+    });
+    attach::accepted(step, id, waiting.attached);
     tell(step, id, UpdateNews::Accepted);
     Ok(())
 }
@@ -194,7 +216,8 @@ fn reject(step: &mut Step<'_, '_>, id: &str, outcome: Outcome) {
         step.touch();
     }
     step.run.updates.retain(|u| u.id != id);
-    tell(step, id, UpdateNews::Completed(Box::new(outcome)));
+    callbacks::update_rejected(step, id, &outcome);
+    tell(step, id, UpdateNews::Rejected(Box::new(outcome)));
 }
 
 fn respond(step: &mut Step<'_, '_>, id: &str, mut response: Response) -> Result<(), CommandFailure> {
@@ -219,6 +242,7 @@ fn respond(step: &mut Step<'_, '_>, id: &str, mut response: Response) -> Result<
         accepted_event_id,
         outcome: response.outcome,
     }));
+    callbacks::update_completed(step, id);
     tell(step, id, UpdateNews::Completed(Box::new(outcome)));
     Ok(())
 }

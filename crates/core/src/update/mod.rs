@@ -11,6 +11,7 @@
 //! event: no outcome is kept in state.
 
 mod abort;
+mod attach;
 mod message;
 mod validate;
 mod with_start;
@@ -26,7 +27,8 @@ use sempre_api::{
     },
 };
 
-pub(crate) use abort::{forget_unwatched, run_closed, task_failed};
+pub(crate) use abort::{closed_before_completion, forget_unwatched, run_closed, task_failed};
+pub(crate) use attach::{flushed, is_attached};
 pub(crate) use message::{Messages, apply as apply_message, check_bodies, is_rejection, reject_unprocessed};
 pub use validate::{poll as validate_poll, update as validate};
 pub use with_start::{UpdateWithStart, update_with_start};
@@ -53,6 +55,8 @@ pub(crate) struct Waiting {
     request: Option<Arc<Request>>,
     /// A worker has been given it.
     sent: bool,
+    /// Calls that have attached callbacks since; only of an update with a request.
+    attached: Vec<Arc<Request>>,
 }
 
 /// Whether updates that a worker has been given already are sent again.
@@ -70,7 +74,12 @@ fn id_of(request: &Request) -> &str {
 
 impl Waiting {
     pub(crate) fn new(request: Box<Request>) -> Self {
-        Self { id: id_of(&request).into(), request: Some(Arc::from(request)), sent: false }
+        Self { id: id_of(&request).into(), request: Some(Arc::from(request)), sent: false, attached: Vec::new() }
+    }
+
+    /// An event has admitted it.
+    fn admitted(id: String) -> Self {
+        Self { id, request: None, sent: false, attached: Vec::new() }
     }
 
     /// It would be lost with the memory, or the fact that it was sent would be.
@@ -80,7 +89,7 @@ impl Waiting {
 
     /// Bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        2 * self.id.len() + self.request.as_ref().map_or(0, |r| r.encoded_len())
+        2 * self.id.len() + self.request.iter().chain(&self.attached).map(|request| request.encoded_len()).sum::<usize>()
     }
 }
 
@@ -91,7 +100,7 @@ pub(crate) fn admitted_by_events(state: &State) -> Vec<Waiting> {
     }
     let rejected = &state.progress.main.rejected_updates;
     let waiting = state.derived.updates.all_only_admitted().filter(|(number, _)| !rejected.contains(number));
-    waiting.map(|(_, id)| Waiting { id: id.into(), request: None, sent: false }).collect()
+    waiting.map(|(_, id)| Waiting::admitted(id.into())).collect()
 }
 
 /// Writes (or buffers) the event that admits an update again after a reset: durable, and part of the history that the next workflow
@@ -99,16 +108,21 @@ pub(crate) fn admitted_by_events(state: &State) -> Vec<Waiting> {
 ///
 /// An id that the run knows already stays what it is: ids are a run's own, and a chain may use one again.
 pub(crate) fn readmit(step: &mut Step<'_, '_>, request: Request, origin: sempre_api::v1::enums::UpdateAdmittedEventOrigin) {
-    use sempre_api::v1::history::{WorkflowExecutionUpdateAdmittedEventAttributes, history_event::Attributes};
+    use sempre_api::v1::history::{HistoryEvent, WorkflowExecutionUpdateAdmittedEventAttributes, history_event::Attributes};
     let id = String::from(id_of(&request));
     if step.run.state.derived.updates.get(&id).is_some() || step.run.updates.iter().any(|u| u.id == id) {
         return;
     }
-    step.buffer(Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(Box::new(WorkflowExecutionUpdateAdmittedEventAttributes {
-        request: Some(request),
-        origin: origin as i32,
-    })));
-    step.run.updates.push(Waiting { id, request: None, sent: false });
+    let now = step.now();
+    step.buffer_event(HistoryEvent {
+        event_time: Some(now.to_api()),
+        links: request.links.clone(),
+        attributes: Some(Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(Box::new(
+            WorkflowExecutionUpdateAdmittedEventAttributes { request: Some(request), origin: origin as i32 },
+        ))),
+        ..Default::default()
+    });
+    step.run.updates.push(Waiting::admitted(id));
 }
 
 /// How far the update is, if the run knows it.
@@ -146,8 +160,12 @@ pub(crate) fn update(step: &mut Step<'_, '_>, input: UpdateRequest) -> Result<Re
         return Err(Refusal::busy(text::CLOSING));
     }
     if let Some(status) = known {
+        if !matches!(status, UpdateStatus::Completed { .. }) {
+            attach::attach(step, input.request)?;
+        }
         return Ok(Ok(Reply::Update(status)));
     }
+    attach::check_limits(step.run, &input.request, step.cx.limits)?;
     check_limits(step.run, &input.request, step.cx.limits)?;
     step.run.updates.push(Waiting::new(input.request));
     let main = &step.run.state.progress.main;

@@ -11,7 +11,7 @@ use sempre_api::v1::{
 use crate::{Limits, Refusal, validate};
 
 /// Checks an update and gives it an id if it has none. Returns the stage to wait for.
-pub fn update(request: &mut UpdateWorkflowExecutionRequest, new_id: impl FnOnce() -> String, limits: &Limits) -> Result<Stage, Refusal> {
+pub fn update(request: &mut UpdateWorkflowExecutionRequest, mut new_id: impl FnMut() -> String, limits: &Limits) -> Result<Stage, Refusal> {
     let update = request.request.as_mut();
     let invalid = |text: &str| Err(Refusal::invalid(text.to_string()));
     let Some(update) = update else { return invalid("Update meta is not set on request.") };
@@ -27,8 +27,13 @@ pub fn update(request: &mut UpdateWorkflowExecutionRequest, new_id: impl FnOnce(
         return invalid("Update name is not set on request.");
     }
     validate::blob(input.args.as_ref(), limits)?;
-    if !update.completion_callbacks.is_empty() {
-        return Err(Refusal::Unimplemented("completion callbacks of updates are not built yet".to_string()));
+    if update.request_id.len() > limits.id_length_max {
+        return invalid("RequestId length exceeds limit.");
+    }
+    validate::update_callbacks(&mut update.completion_callbacks, limits)?;
+    validate::links_of_update(update)?;
+    if update.request_id.is_empty() && !update.completion_callbacks.is_empty() {
+        update.request_id = new_id();
     }
     match request.wait_policy.as_ref().map_or(Stage::Unspecified, |policy| policy.lifecycle_stage()) {
         Stage::Unspecified | Stage::Accepted => Ok(Stage::Accepted),

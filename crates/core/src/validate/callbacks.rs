@@ -42,10 +42,24 @@ impl AddressRule {
 
 /// Checks a start's callbacks and brings their header names to lower case.
 pub fn callbacks(callbacks: &mut [Callback], limits: &Limits) -> Result<(), Refusal> {
-    let limit = limits.callbacks_max;
+    at_most(callbacks, limits.callbacks_max, "a workflow")?;
+    each(callbacks, limits)
+}
+
+/// As [`callbacks`], those of an update.
+pub fn update_callbacks(callbacks: &mut [Callback], limits: &Limits) -> Result<(), Refusal> {
+    at_most(callbacks, limits.update_callbacks_max, "an update")?;
+    each(callbacks, limits)
+}
+
+fn at_most(callbacks: &[Callback], limit: usize, what: &str) -> Result<(), Refusal> {
     if callbacks.len() > limit {
-        return Err(Refusal::InvalidArgument(format!("cannot attach more than {limit} callbacks to a workflow")));
+        return Err(Refusal::InvalidArgument(format!("cannot attach more than {limit} callbacks to {what}")));
     }
+    Ok(())
+}
+
+fn each(callbacks: &mut [Callback], limits: &Limits) -> Result<(), Refusal> {
     for callback in callbacks {
         match &mut callback.variant {
             Some(Variant::Nexus(nexus)) => {

@@ -9,6 +9,7 @@ use sempre_api::v1::{
         link::{Variant, workflow_event::Reference},
     },
     enums::EventType,
+    update,
     workflowservice::StartWorkflowExecutionRequest,
 };
 
@@ -27,6 +28,14 @@ pub fn links(links: &[Link]) -> Result<(), Refusal> {
 /// Checks the links of a start and of its callbacks together. What a Nexus callback links to is not linked twice.
 pub(super) fn of_start(request: &mut StartWorkflowExecutionRequest) -> Result<(), Refusal> {
     let StartWorkflowExecutionRequest { links, completion_callbacks, .. } = request;
+    let of_callbacks = completion_callbacks.iter().flat_map(|callback| &callback.links);
+    links.retain(|link| !of_callbacks.clone().any(|other| other == link));
+    all(links.iter().chain(of_callbacks))
+}
+
+/// Checks the links of an update and of its callbacks together, as [`of_start`] does.
+pub fn of_update(request: &mut update::Request) -> Result<(), Refusal> {
+    let update::Request { links, completion_callbacks, .. } = request;
     let of_callbacks = completion_callbacks.iter().flat_map(|callback| &callback.links);
     links.retain(|link| !of_callbacks.clone().any(|other| other == link));
     all(links.iter().chain(of_callbacks))

@@ -218,6 +218,11 @@ impl Facts<'_> {
                 if !a.attached_completion_callbacks.is_empty() {
                     self.list.push(format!("callbacks {}", a.attached_completion_callbacks.len()));
                 }
+                for update in &a.workflow_update_options {
+                    self.text("update", &update.update_id);
+                    self.text("attached", &update.attached_request_id);
+                    self.list.push(format!("callbacks {}", update.attached_completion_callbacks.len()));
+                }
             }
             Attributes::WorkflowExecutionPausedEventAttributes(a) => {
                 self.text("by", &a.identity);

@@ -84,7 +84,7 @@ pub fn success(text: &str) -> Outcome {
 pub fn news_text(news: &UpdateNews) -> String {
     match news {
         UpdateNews::Accepted => "accepted".into(),
-        UpdateNews::Completed(outcome) => match &outcome.value {
+        UpdateNews::Completed(outcome) | UpdateNews::Rejected(outcome) => match &outcome.value {
             Some(Value::Success(p)) => format!("success {}", String::from_utf8_lossy(&p.payloads[0].data)),
             Some(Value::Failure(f)) => format!("failure {}", f.message),
             None => "completed".into(),

@@ -129,7 +129,7 @@ impl Engine {
             let start = if started.started { Operation::Done } else { Operation::NotTried };
             Refusal::multi(start, Operation::Refused(Box::new(refusal)))
         })?;
-        let update = reached.response(workflow.workflow_id.clone(), update_id.to_owned());
+        let update = reached.response(&start.namespace, workflow.workflow_id.clone(), update_id.to_owned());
         let answers = [Answered::StartWorkflow(*started), Answered::UpdateWorkflow(update)];
         Ok(ExecuteMultiOperationResponse { responses: answers.map(|answer| Response { response: Some(answer) }).into() })
     }

@@ -4,8 +4,14 @@ use std::sync::atomic::Ordering;
 
 use prost::Message as _;
 use sempre_api::v1::{
-    common::WorkflowExecution,
-    enums::UpdateWorkflowExecutionLifecycleStage as Stage,
+    common::{
+        Link, WorkflowExecution,
+        link::{
+            self, Variant,
+            workflow_event::{EventReference, Reference, RequestIdReference},
+        },
+    },
+    enums::{EventType, UpdateWorkflowExecutionLifecycleStage as Stage},
     history::{HistoryEvent, history_event::Attributes},
     update::{Outcome, UpdateRef},
     workflowservice::{
@@ -29,6 +35,8 @@ use crate::{
     shared::{STOPPING, Shared, internal},
 };
 
+/// Why the answer to a rejected update links to the run and to no event.
+const REJECTED: &str = "Update rejected";
 /// Pause before an update is sent again that its run has forgotten.
 const AGAIN: Span = Span::millis(20);
 /// How often the pause doubles for a caller whom nobody tells: more wait than are remembered, or the shard has started over.
@@ -39,11 +47,38 @@ pub(super) struct Reached {
     pub(super) run: RunId,
     pub(super) stage: Stage,
     pub(super) outcome: Option<Outcome>,
+    event: Option<Event>,
+}
+
+/// What the answer links to.
+enum Event {
+    /// The UpdateAccepted event of this id.
+    Accepted(i64),
+    /// The event that has this request id, of the update itself or attached to it.
+    Request(String),
+    /// None: the update was rejected.
+    None,
 }
 
 impl Reached {
     fn completed(run: RunId, outcome: Outcome) -> Self {
-        Self { run, stage: Stage::Completed, outcome: Some(outcome) }
+        Self { run, stage: Stage::Completed, outcome: Some(outcome), event: None }
+    }
+
+    fn link(&self, namespace: &str, workflow_id: &str) -> Option<Link> {
+        let event_type = EventType::WorkflowExecutionUpdateAccepted as i32;
+        let (namespace, workflow_id, run_id) = (namespace.to_owned(), workflow_id.to_owned(), self.run.to_string());
+        let reference = match self.event.as_ref()? {
+            Event::Accepted(event_id) => Reference::EventRef(EventReference { event_id: *event_id, event_type }),
+            Event::Request(id) => Reference::RequestIdRef(RequestIdReference { request_id: id.clone(), event_type }),
+            Event::None => {
+                let reason = REJECTED.to_owned();
+                let variant = Some(Variant::Workflow(link::Workflow { namespace, workflow_id, run_id, reason }));
+                return Some(Link { variant });
+            }
+        };
+        let event = link::WorkflowEvent { namespace, workflow_id, run_id, reference: Some(reference) };
+        Some(Link { variant: Some(Variant::WorkflowEvent(event)) })
     }
 
     fn reference(&self, workflow_id: String, update_id: String) -> UpdateRef {
@@ -51,12 +86,12 @@ impl Reached {
         UpdateRef { workflow_execution, update_id }
     }
 
-    pub(super) fn response(self, workflow_id: String, update_id: String) -> UpdateWorkflowExecutionResponse {
+    pub(super) fn response(self, namespace: &str, workflow_id: String, update_id: String) -> UpdateWorkflowExecutionResponse {
         UpdateWorkflowExecutionResponse {
+            link: self.link(namespace, &workflow_id),
             update_ref: Some(self.reference(workflow_id, update_id)),
             stage: self.stage as i32,
             outcome: self.outcome,
-            ..Default::default()
         }
     }
 }
@@ -75,6 +110,16 @@ impl Question {
         match self {
             Self::Send(request) if !accepted => Input::Update(Box::new(request.clone())),
             _ => Input::PollUpdate { update_id: self.update_id().into() },
+        }
+    }
+
+    /// The event by which an accepted update is known to have heard this question. Request ids are kept for callbacks.
+    fn event(&self) -> Option<Event> {
+        match self {
+            Self::Send(request) if !request.request.completion_callbacks.is_empty() => {
+                Some(Event::Request(request.request.request_id.clone()))
+            }
+            _ => None,
         }
     }
 
@@ -117,10 +162,11 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution.take())?;
         let stage = update::validate(&mut request, || self.poll_id(), &self.shared.settings.limits)?;
+        let name = request.namespace.clone();
         let (question, update_id) = question(request)?;
         let patience = self.patience(deadline);
         let reached = self.follow_update(&workflow, run, &question, stage, &patience).await?;
-        Ok(reached.response(workflow.workflow_id, update_id))
+        Ok(reached.response(&name, workflow.workflow_id, update_id))
     }
 
     /// `PollWorkflowExecutionUpdate`; `deadline` is when the caller gives up.
@@ -182,8 +228,9 @@ impl Engine {
             };
             let stage = match status {
                 UpdateStatus::Completed { event_id } => {
-                    let outcome = shared.update_outcome(&RunKey { workflow: workflow.clone(), run: run_id }, event_id).await?;
-                    return Ok(Reached::completed(run_id, outcome));
+                    let completed = shared.update_completed(&RunKey { workflow: workflow.clone(), run: run_id }, event_id).await?;
+                    let event = Some(Event::Accepted(completed.accepted_event_id));
+                    return Ok(Reached { event, ..Reached::completed(run_id, completed.outcome) });
                 }
                 UpdateStatus::Failed(outcome) => return Ok(Reached::completed(run_id, *outcome)),
                 UpdateStatus::Accepted => Stage::Accepted,
@@ -193,7 +240,8 @@ impl Engine {
             if accepted {
                 target = Some(run_id);
             }
-            let reached = Reached { run: run_id, stage, outcome: None };
+            let event = if accepted { question.event() } else { None };
+            let reached = Reached { run: run_id, stage, outcome: None, event };
             if stage as i32 >= wanted as i32 {
                 return Ok(reached);
             }
@@ -215,8 +263,13 @@ impl Engine {
                 continue;
             };
             match news {
-                UpdateNews::Completed(outcome) => return Ok(Reached::completed(run_id, *outcome)),
-                UpdateNews::Accepted if wanted != Stage::Completed => return Ok(Reached { stage: Stage::Accepted, ..reached }),
+                UpdateNews::Completed(outcome) => return Ok(Reached { event: question.event(), ..Reached::completed(run_id, *outcome) }),
+                UpdateNews::Rejected(outcome) => {
+                    return Ok(Reached { event: Some(Event::None), ..Reached::completed(run_id, *outcome) });
+                }
+                UpdateNews::Accepted if wanted != Stage::Completed => {
+                    return Ok(Reached { stage: Stage::Accepted, event: question.event(), ..reached });
+                }
                 UpdateNews::Accepted => (target, accepted) = (Some(run_id), true),
                 UpdateNews::Aborted(refusal) => return Err(refusal),
                 // The next run of the chain is current now, unless the caller means this one.
@@ -240,14 +293,25 @@ pub(super) fn question(request: UpdateWorkflowExecutionRequest) -> Result<(Quest
     Ok((Question::Send(request), update_id))
 }
 
+/// What an UpdateCompleted event says.
+pub(crate) struct UpdateCompleted {
+    pub(crate) outcome: Outcome,
+    /// When, ns.
+    pub(crate) time: i64,
+    accepted_event_id: i64,
+}
+
 impl Shared {
-    /// The outcome that an UpdateCompleted event has.
-    async fn update_outcome(&self, run: &RunKey, event_id: i64) -> Result<Outcome, Refusal> {
+    /// Reads an UpdateCompleted event.
+    pub(crate) async fn update_completed(&self, run: &RunKey, event_id: i64) -> Result<UpdateCompleted, Refusal> {
         let page = self.read_page(run, event_id, event_id + 1, PageLimit { events: 1, bytes: PAGE_BYTES }).await?;
         let frame = page.chunks.first().cloned().unwrap_or_default();
         let event = sempre_api::frame_body(frame).ok().and_then(|body| HistoryEvent::decode(body).ok());
+        let time = event.as_ref().and_then(|event| event.event_time.as_ref()).map_or(0, |time| Timestamp::from_api(time).0);
         match event.and_then(|event| event.attributes) {
-            Some(Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a)) => Ok(a.outcome.unwrap_or_default()),
+            Some(Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a)) => {
+                Ok(UpdateCompleted { outcome: a.outcome.unwrap_or_default(), time, accepted_event_id: a.accepted_event_id })
+            }
             _ => Err(internal("an UpdateCompleted event")),
         }
     }

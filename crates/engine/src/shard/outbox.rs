@@ -16,7 +16,7 @@ use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
     input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     refusal::text,
-    transition::{CallbackCall, Delivery, OutboxEntry, OutboxMessage},
+    transition::{CallbackCall, CallbackResult, Delivery, OutboxEntry, OutboxMessage},
 };
 
 use super::message::Ask;
@@ -106,7 +106,7 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
     let mut backoff = BACKOFF_FIRST;
     let mut delivery = loop {
         let tried = match &message {
-            OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, call).await),
+            OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, &sender, call).await),
             message => attempt(&shared, &sender, message).await,
         };
         match tried {
@@ -165,11 +165,26 @@ async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
 }
 
 /// Somebody outside may take long to answer: that must not hold up messages between runs.
-async fn call_back(shared: &Shared, pausing: &AtomicUsize, call: &CallbackCall) -> Delivery {
+async fn call_back(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, call: &CallbackCall) -> Delivery {
     pausing.fetch_add(1, Ordering::Relaxed);
-    let result = shared.callbacks.send(call.clone()).await;
+    let result = match with_outcome(shared, sender, call.clone()).await {
+        Ok(call) => shared.callbacks.send(call).await,
+        Err(refusal) => {
+            tracing::warn!(?refusal, run = %sender.run, "the outcome of an update could not be read");
+            CallbackResult::Undelivered("the outcome of the update could not be read".into())
+        }
+    };
     pausing.fetch_sub(1, Ordering::Relaxed);
     Delivery::Callback { number: call.number, attempt: call.attempt, result }
+}
+
+/// The outcome of a completed update is in its event, which never changes.
+async fn with_outcome(shared: &Shared, sender: &RunKey, mut call: CallbackCall) -> Result<CallbackCall, Refusal> {
+    if call.outcome.is_none() && call.outcome_event_id != 0 {
+        let completed = shared.update_completed(sender, call.outcome_event_id).await?;
+        call.outcome = Some(sempre_core::update_outcome(completed.outcome, completed.time));
+    }
+    Ok(call)
 }
 
 fn is_transient(refusal: &Refusal) -> bool {

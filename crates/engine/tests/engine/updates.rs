@@ -6,6 +6,10 @@ use sempre_api::{
     Any,
     v1::{
         command::{ContinueAsNewWorkflowExecutionCommandAttributes, command::Attributes},
+        common::{
+            Callback, callback,
+            link::{Variant, workflow_event::Reference},
+        },
         enums::{CommandType, UpdateWorkflowExecutionLifecycleStage as Stage, WorkflowIdConflictPolicy},
         failure::Failure,
         protocol::{Message, message::SequencingId},
@@ -16,7 +20,7 @@ use sempre_api::{
         },
     },
 };
-use sempre_core::{Refusal, Span, refusal::Operation};
+use sempre_core::{Refusal, Span, refusal::Operation, state::callback::OutcomeState, validate::AddressRule};
 
 use crate::support::*;
 
@@ -369,7 +373,7 @@ async fn what_an_update_must_have_is_checked_in_order() {
     let admitted = refused(|r| r.wait_policy = Some(WaitPolicy { lifecycle_stage: Stage::Admitted as i32 }));
     assert!(matches!(admitted.await, Refusal::PermissionDenied(text) if text.contains("waiting on update admitted is not supported")));
     let callbacks = refused(|r| r.request.as_mut().unwrap().completion_callbacks.push(Default::default()));
-    assert!(matches!(callbacks.await, Refusal::Unimplemented(text) if text.contains("completion callbacks of updates")));
+    assert_eq!(callbacks.await, Refusal::Unimplemented("unknown callback variant: <nil>".into()));
     let no_ref = PollWorkflowExecutionUpdateRequest { namespace: NAMESPACE.into(), ..Default::default() };
     assert_eq!(soon(w.engine.poll_update(no_ref, None)).await.unwrap_err(), invalid("UpdateRef is not set on request."));
 }
@@ -575,4 +579,67 @@ async fn a_full_cache_keeps_no_update_that_nobody_waits_for() {
     assert_eq!(brought(&task), ["stays"]);
     complete(&w, &task, vec![accept(&task, "stays"), respond("stays")]).await;
     assert_eq!(outcome(&soon(stays).await.unwrap().unwrap()), "done");
+}
+
+fn with_callback(id: &str, request_id: &str, stage: Stage) -> UpdateWorkflowExecutionRequest {
+    let nexus = callback::Nexus { url: "http://outside:80/".into(), ..Default::default() };
+    let callback = Callback { variant: Some(callback::Variant::Nexus(nexus)), ..Default::default() };
+    let mut request = update_request(id, stage);
+    let update = request.request.as_mut().unwrap();
+    (update.request_id, update.completion_callbacks) = (request_id.into(), vec![callback]);
+    request
+}
+
+/// What the answer links to: `event 8`, `request r`, or the reason for none.
+fn linked(response: &UpdateWorkflowExecutionResponse) -> String {
+    match response.link.clone().map(|link| link.variant.unwrap()) {
+        Some(Variant::WorkflowEvent(event)) => {
+            assert_eq!((event.namespace.as_str(), event.workflow_id.as_str()), (NAMESPACE, "a"));
+            match event.reference.unwrap() {
+                Reference::EventRef(event) => format!("event {}", event.event_id),
+                Reference::RequestIdRef(request) => format!("request {}", request.request_id),
+            }
+        }
+        Some(Variant::Workflow(workflow)) => workflow.reason,
+        other => format!("{other:?}"),
+    }
+}
+
+/// 08 §5.7
+#[tokio::test]
+async fn callbacks_of_an_update_are_told_the_outcome_that_its_event_has() {
+    let mut settings = settings();
+    settings.limits.callback_addresses = vec![AddressRule { pattern: "*".into(), allow_insecure: true }];
+    let mut w = world_with(settings).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![]).await;
+    let send = |w: &World, request| {
+        let engine = w.engine.clone();
+        tokio::spawn(async move { soon(engine.update_workflow(request, None)).await })
+    };
+    let first = send(&w, with_callback("u", "r1", Stage::Accepted));
+    let task = w.poll().await;
+    complete(&w, &task, vec![accept(&task, "u")]).await;
+    assert_eq!(linked(&first.await.unwrap().unwrap()), "request r1");
+    w.reopen().await;
+    let second = send(&w, with_callback("u", "r2", Stage::Accepted)).await.unwrap().unwrap();
+    assert_eq!(linked(&second), "request r2");
+    w.signal("a", "go").await.unwrap();
+    let task = w.poll().await;
+    complete(&w, &task, vec![respond("u")]).await;
+    w.until("both are told", || w.outside.calls.lock().unwrap().len() == 2).await;
+    for call in w.outside.calls.lock().unwrap().iter() {
+        let outcome = call.outcome.clone().unwrap();
+        assert_eq!((outcome.state(), outcome.result), (OutcomeState::Succeeded, payloads("done").payloads.into_iter().next()));
+        assert_ne!(outcome.close_time, 0);
+    }
+    let late = send(&w, with_callback("u", "r3", Stage::Completed)).await.unwrap().unwrap();
+    assert_eq!((linked(&late).as_str(), outcome(&late).as_str()), ("event 8", "done"));
+    let rejected = send(&w, with_callback("v", "r4", Stage::Completed));
+    let task = w.poll().await;
+    complete(&w, &task, vec![reject("v")]).await;
+    let rejected = rejected.await.unwrap().unwrap();
+    assert_eq!((linked(&rejected).as_str(), outcome(&rejected).as_str()), ("Update rejected", "failure no"));
+    assert_eq!(w.outside.calls.lock().unwrap().len(), 2);
 }
