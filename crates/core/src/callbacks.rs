@@ -149,7 +149,7 @@ fn send(step: &mut Step<'_, '_>, number: i64) {
     let state = &step.run.state;
     let Some(info) = state.derived.callbacks.get(&number) else { return };
     let (outcome, outcome_event_id) = match told(state, number, info) {
-        Some(Told::Outcome(outcome)) => (Some(outcome), 0),
+        Some(Told::Outcome(outcome)) => (Some(*outcome), 0),
         Some(Told::Event(event_id)) => (None, event_id),
         None => return,
     };
@@ -172,20 +172,20 @@ fn send(step: &mut Step<'_, '_>, number: i64) {
 
 /// What a callback is told.
 enum Told {
-    Outcome(Outcome),
+    Outcome(Box<Outcome>),
     /// What this UpdateCompleted event has. Outcomes may be large: state does not keep a copy.
     Event(i64),
 }
 
 fn told(state: &State, number: i64, info: &CallbackInfo) -> Option<Told> {
     if info.is_of_chain() {
-        return state.derived.outcome.as_deref().cloned().map(Told::Outcome);
+        return state.derived.outcome.as_deref().map(|outcome| Told::Outcome(Box::new(outcome.clone())));
     }
     let rejection = state.progress.callbacks.get(&number).and_then(|progress| progress.rejection.as_deref());
     let completed = state.derived.updates.get(&info.update_id).map_or(0, |update| update.completed_event_id);
     Some(match (rejection, completed) {
-        (Some(rejection), _) => Told::Outcome(rejection.clone()),
-        (None, 0) => Told::Outcome(update_outcome(update::closed_before_completion(), state.derived.main.close_time)),
+        (Some(rejection), _) => Told::Outcome(Box::new(rejection.clone())),
+        (None, 0) => Told::Outcome(Box::new(update_outcome(update::closed_before_completion(), state.derived.main.close_time))),
         (None, event_id) => Told::Event(event_id),
     })
 }

@@ -39,7 +39,7 @@ pub(crate) enum TaskTimeout {
 
 /// When the pending workflow task times out, if ever.
 pub(crate) fn task(state: &State) -> Option<(Timestamp, TaskTimeout)> {
-    let task = state.progress.main.task.as_ref()?;
+    let task = state.progress.main.task.as_ref().filter(|task| !task.lost)?;
     if task.is_started() {
         return Some((Timestamp(task.started_time) + Span(task.timeout), TaskTimeout::StartToClose));
     }

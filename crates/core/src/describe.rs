@@ -160,7 +160,7 @@ impl Execution {
 
     fn pending_workflow_task(&self) -> Option<PendingWorkflowTaskInfo> {
         let task = self.state.progress.main.task.as_ref().filter(|_| self.is_open())?;
-        let state = if task.is_started() { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
+        let state = if task.is_started() && !task.lost { PendingWorkflowTaskState::Started } else { PendingWorkflowTaskState::Scheduled };
         Some(PendingWorkflowTaskInfo {
             state: state as i32,
             scheduled_time: time(task.scheduled_time),

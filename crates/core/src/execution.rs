@@ -48,6 +48,8 @@ impl Execution {
             }
             Input::CompleteWorkflowTask(token, request) => task::complete::complete(&mut step, &token, *request),
             Input::FailWorkflowTask(token, request) => task::fail::fail(&mut step, &token, *request),
+            Input::WorkflowTaskLost { request_id } => task::lost::workflow_task(&mut step, &request_id),
+            Input::ActivityTaskLost { scheduled_event_id, request_id } => activity::lost(&mut step, scheduled_event_id, &request_id),
             Input::StartActivityTask { scheduled_event_id, stamp, poller } => activity::start(&mut step, scheduled_event_id, stamp, poller),
             Input::CompleteActivity { target, result, identity } => activity::complete(&mut step, &target, result, identity),
             Input::FailActivity { target, failure, last_heartbeat_details, identity } => {

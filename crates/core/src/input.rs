@@ -206,6 +206,11 @@ pub enum Input {
         /// Who.
         poller: Poller,
     },
+    /// The poll that took the workflow task has gone without it.
+    WorkflowTaskLost {
+        /// That poll's request id.
+        request_id: String,
+    },
     /// Spec 02 §2.
     CompleteWorkflowTask(TaskToken, Box<RespondWorkflowTaskCompletedRequest>),
     /// Spec 02 §4.
@@ -218,6 +223,13 @@ pub enum Input {
         stamp: u32,
         /// Who.
         poller: Poller,
+    },
+    /// The poll that took an activity attempt has gone without it.
+    ActivityTaskLost {
+        /// Which.
+        scheduled_event_id: i64,
+        /// That poll's request id.
+        request_id: String,
     },
     /// Spec 03 §5.
     CompleteActivity {

@@ -64,7 +64,13 @@ impl Begin {
             || state_may_be_large(step)
             || large_details;
         let saved = (near && !internal && step.run.is_open()).then(|| step.save());
-        let polled = matches!(input, Input::StartWorkflowTask { .. } | Input::StartActivityTask { .. });
+        let polled = matches!(
+            input,
+            Input::StartWorkflowTask { .. }
+                | Input::StartActivityTask { .. }
+                | Input::WorkflowTaskLost { .. }
+                | Input::ActivityTaskLost { .. }
+        );
         Self { asked: !internal, polled, large_details, saved }
     }
 }

@@ -160,7 +160,7 @@ pub fn start(
             return signal_existing(run, current, *signal, cx);
         }
         if current.start_request_id == request.request_id {
-            let eager = open.filter(|_| wants_eager(&request, cx)).and_then(|run| first_task_again(run, cx));
+            let eager = open.filter(|_| wants_eager(&request, cx)).and_then(|run| first_task_again(run, &request.request_id, cx));
             let mut outcome = already_started_by_this_request(current, key, cx, signal.as_deref(), eager);
             if let (Some(_), Ok(Reply::Started { response, .. })) = (&child_of, &mut outcome.reply) {
                 // A parent knows its child by the first run of the chain.
@@ -306,9 +306,9 @@ fn wants_eager(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> boo
 }
 
 /// The first task, for a caller who asks again: only while it still is that task (spec 01 §3.3.1).
-fn first_task_again(run: &mut Execution, cx: &mut Context<'_>) -> Option<EagerTask> {
+fn first_task_again(run: &mut Execution, request_id: &str, cx: &mut Context<'_>) -> Option<EagerTask> {
     let task = run.state.progress.main.task.as_deref()?;
-    let first = task.started_event_id == FIRST_TASK_STARTED_EVENT_ID && task.attempt <= 1;
+    let first = task.started_event_id == FIRST_TASK_STARTED_EVENT_ID && task.attempt <= 1 && task.request_id == request_id;
     first.then(|| task::start::response(&mut Step::new(run, cx), false, update::Resend::Yes))
 }
 

@@ -38,6 +38,8 @@ pub struct Stats {
     pub commit_failures: Counter,
     /// Tasks handed to a waiting poller in the transition that made them.
     pub sync_matches: Counter,
+    /// Tasks that were started for a poll which had gone, and are on offer again.
+    pub lost_polls: Counter,
     /// Tasks handed out from a backlog.
     pub backlog_matches: Counter,
     /// Offers in memory now.

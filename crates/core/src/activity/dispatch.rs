@@ -146,6 +146,22 @@ pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32
     Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)))
 }
 
+/// The poll that took the current attempt has gone without it: it was no attempt, and is due again at once.
+pub(crate) fn lost(step: &mut Step<'_, '_>, scheduled_event_id: i64, request_id: &str) -> Answer {
+    let progress = pending(&step.run.state, scheduled_event_id).map(|(_, progress)| progress);
+    let taken = progress.filter(|p| step.run.is_open() && p.is_started() && p.request_id == request_id);
+    let Some(due) = taken.map(|p| p.due()) else { return Ok(Ok(Reply::Obsolete)) };
+    change(step, scheduled_event_id, |p| {
+        p.started_time = 0;
+        p.last_started_time = 0;
+        p.identity = String::new();
+        p.request_id = String::new();
+        p.worker_version = None;
+    });
+    reschedule(step, scheduled_event_id, due);
+    Ok(Ok(Reply::Done))
+}
+
 /// Starts an eager attempt in the completing worker's hands (spec 03 §10). Call after all commands.
 pub(crate) fn start_eager(step: &mut Step<'_, '_>, scheduled_event_id: i64, identity: &str) -> Option<PollActivityTaskQueueResponse> {
     let (_, progress) = pending(&step.run.state, scheduled_event_id)?;

@@ -7,6 +7,7 @@
 //! | offered | schedule-to-start or schedule-to-close timeout | closed: TimedOut |
 //! | offered, waiting | RequestCancelActivityTask | closed: Canceled |
 //! | offered, waiting | CompleteById | closed: Started (made up), Completed |
+//! | started | its poll has gone without it | offered: it was no attempt |
 //! | started | heartbeat | started |
 //! | started | completed, canceled | closed: Started, Completed or Canceled |
 //! | started | failed, start-to-close or heartbeat timeout | waiting with attempt + 1, or closed: Started, Failed or TimedOut |
@@ -38,7 +39,7 @@ use crate::{
 };
 
 pub(crate) use close::{cancel_if_not_started, drop_all};
-pub(crate) use dispatch::{hold_all, offer_again, release_all, schedule, start, start_eager, take_over, withdraw_all};
+pub(crate) use dispatch::{hold_all, lost, offer_again, release_all, schedule, start, start_eager, take_over, withdraw_all};
 pub use log::AttemptsOfHistory;
 pub(crate) use operate::paused_types;
 pub use operate::{ResetActivity, UnpauseActivity};

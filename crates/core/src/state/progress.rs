@@ -176,6 +176,9 @@ pub struct Task {
     /// In memory only: no events, no offer row, no deadline row. Never true in a stored row.
     #[prost(bool, tag = "21")]
     pub speculative: bool,
+    /// It was started for a poll that has gone without it, and is on offer again: nobody has it, no timeout runs.
+    #[prost(bool, tag = "22")]
+    pub lost: bool,
 }
 
 impl Task {

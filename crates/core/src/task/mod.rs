@@ -5,6 +5,7 @@
 //! | none | news for the workflow | scheduled (real, or transient when attempt > 1 and nothing new) |
 //! | scheduled | poll | started |
 //! | scheduled on a sticky queue | schedule-to-start timeout | TimedOut event, scheduled on the normal queue |
+//! | started | the poll has gone without it | on offer again, started as before: history knows the start ([`lost`]) |
 //! | started | completion | none, or scheduled or started again |
 //! | started | failure, bad commands, start-to-close timeout | scheduled with attempt + 1 (1 if the run was sticky) |
 //! | any | close | none |
@@ -13,6 +14,7 @@
 
 pub(crate) mod complete;
 pub(crate) mod fail;
+pub(crate) mod lost;
 pub(crate) mod problems;
 pub(crate) mod speculative;
 pub(crate) mod start;
@@ -216,6 +218,7 @@ pub(crate) fn named_by<'t>(step: &'t Step<'_, '_>, token: &TaskToken) -> Result<
     let task = step.run.state.progress.main.task.as_deref().filter(|task| {
         step.run.is_open()
             && task.is_started()
+            && !task.lost
             && task.scheduled_event_id == token.scheduled_event_id
             && task.started_event_id == token.started_event_id
             && task.attempt == token.attempt
@@ -255,6 +258,8 @@ pub(crate) fn count_failure(step: &mut Step<'_, '_>) {
 /// and clears the task. The caller schedules the next.
 pub(crate) fn fail_started(step: &mut Step<'_, '_>, failed: WorkflowTaskFailedEventAttributes) {
     speculative::convert(step);
+    // One that is started may be on offer again.
+    withdraw_offer(step);
     let Some(task) = step.run.state.progress.main.task.take() else { return };
     if !task.transient {
         step.event(Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes {

@@ -56,21 +56,52 @@ pub(crate) fn schedule_speculative(step: &mut Step<'_, '_>, how: ScheduleHow) {
         start_within: if sticky { 0 } else { START_WITHIN.0 },
         ..Default::default()
     };
-    if how == ScheduleHow::Offered {
-        let queue = step.queue(&queue, QueueKind::Workflow, sticky);
-        let key = OfferKey {
-            queue: queue.hash64(),
-            priority: step.workflow_priority(),
-            time: now,
-            run: step.run.key.run,
-            scheduled_event_id: task.scheduled_event_id,
-        };
-        let normal_name = if sticky { normal } else { String::new() };
-        step.out.volatile_offer = Some(Box::new(Offer { key, queue, normal_name, run: step.run.key.clone(), stamp, volatile: true }));
-    }
     // Not a change that has to be written.
     step.run.state.progress.main.task = Some(Box::new(task));
     step.made_speculative = true;
+    if how == ScheduleHow::Offered {
+        offer(step);
+    }
+}
+
+/// Offers the scheduled speculative task.
+fn offer(step: &mut Step<'_, '_>) {
+    let Some(task) = step.run.state.progress.main.task.as_deref() else { return };
+    let (sticky, stamp) = (task.sticky().is_some(), task.stamp);
+    let queue = step.queue(&task.queue, QueueKind::Workflow, sticky);
+    let key = OfferKey {
+        queue: queue.hash64(),
+        priority: step.workflow_priority(),
+        time: Timestamp(task.scheduled_time),
+        run: step.run.key.run,
+        scheduled_event_id: task.scheduled_event_id,
+    };
+    let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
+    step.out.volatile_offer = Some(Box::new(Offer { key, queue, normal_name, run: step.run.key.clone(), stamp, volatile: true }));
+}
+
+/// The started speculative task is scheduled again, on the normal queue: nothing of its start was written, and its poll
+/// has gone.
+pub(super) fn start_over(step: &mut Step<'_, '_>) {
+    let (now, stamp) = (step.now(), step.next_stamp());
+    let queue: String = step.run.state.derived.start.task_queue().into();
+    let Some(task) = step.run.state.progress.main.task.as_deref_mut() else { return };
+    *task = Task {
+        queue,
+        stamp,
+        scheduled_time: now.0,
+        sticky_timeout: 0,
+        start_within: START_WITHIN.0,
+        started_event_id: 0,
+        started_time: 0,
+        request_id: String::new(),
+        identity: String::new(),
+        worker_version: None,
+        ..task.clone()
+    };
+    step.run.state.progress.main.sticky = None;
+    step.made_speculative = true;
+    offer(step);
 }
 
 /// Makes a pending speculative task a normal one: writes its events, with the times at which they happened.

@@ -27,7 +27,7 @@ pub(crate) fn start(
             // A retry that became a task of its own when it was started has another id than its offer.
             && (task.scheduled_event_id == scheduled_event_id || task.is_started())
             && task.stamp == stamp
-            && (!task.is_started() || task.request_id == poller.request_id)
+            && (!task.is_started() || task.lost || task.request_id == poller.request_id)
             && (!sticky || task.sticky().is_some())
     });
     if !wanted {
@@ -44,6 +44,8 @@ pub(crate) fn start(
             step.touch();
         }
         begin(step, poller);
+    } else {
+        super::lost::found(step, poller);
     }
     let (response, window) = response(step, stays_sticky, update::Resend::Yes);
     Ok(Ok(Reply::WorkflowTask { response: Box::new(response), window }))

@@ -203,7 +203,7 @@ pub struct World {
     pub queries_released: Vec<(u64, QueryRoute)>,
     /// News of updates, by update id.
     pub update_news: Vec<(String, UpdateNews)>,
-    polls: u64,
+    pub polls: u64,
 }
 
 impl Default for World {

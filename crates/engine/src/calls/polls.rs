@@ -32,7 +32,7 @@ use crate::{
     },
     namespaces::Namespace,
     shard::{
-        message::{Ask, Started},
+        message::{Ask, Body, Started},
         taken::TakenOffer,
     },
     shared::internal,
@@ -54,6 +54,7 @@ struct Poll {
 }
 
 /// What a poll came to.
+#[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would be one more allocation for every task")]
 enum Task {
     Started(Started),
     Query(HeldQuery<Started>),
@@ -128,13 +129,15 @@ impl Engine {
             }
             Some(Task::Started(started)) => started,
         };
-        let Reply::WorkflowTask { mut response, window } = started.reply else { return Err(internal("a workflow task")) };
-        let (history, next_page_token) = self.shared.task_history(&started.run, window, started.page).await?;
+        let Started { run, reply, page, claim } = started;
+        let Reply::WorkflowTask { mut response, window } = reply else { return Err(internal("a workflow task")) };
+        let (history, next_page_token) = self.shared.task_history(&run, window, page).await?;
         response.history = Some(history);
         response.next_page_token = next_page_token;
         let advice = self.shared.matching.advise(&poll.queue, poll.since);
         response.backlog_count_hint = i64::try_from(advice.backlog).unwrap_or(i64::MAX);
         response.poller_scaling_decision = decision(advice);
+        claim.delivered();
         Ok(*response)
     }
 
@@ -165,8 +168,9 @@ impl Engine {
         };
         match self.next_task(&poll, deadline).await? {
             None | Some(Task::Query(_)) => Ok(PollActivityTaskQueueResponse::default()),
-            Some(Task::Started(Started { reply: Reply::ActivityTask(mut response), .. })) => {
+            Some(Task::Started(Started { reply: Reply::ActivityTask(mut response), claim, .. })) => {
                 response.poller_scaling_decision = decision(self.shared.matching.advise(&poll.queue, poll.since));
+                claim.delivered();
                 Ok(*response)
             }
             Some(Task::Started(_)) => Err(internal("an activity task")),
@@ -227,11 +231,11 @@ impl Engine {
     async fn start_task(&self, held: HeldOffer<Started>, poller: Poller) -> Result<Option<Started>, Refusal> {
         let run = held.queued().offer.run.clone();
         let held = TakenOffer::new(held, self.shared.clone());
-        let (_, reply, page) = self.shared.ask_reply(run.workflow.clone(), Some(run.run), Ask::StartOffer(held, poller)).await?;
-        Ok(match reply {
-            Reply::Obsolete => None,
-            reply => Some(Started { run, reply, page }),
-        })
+        match self.shared.ask(run.workflow, Some(run.run), Ask::StartOffer(held, poller)).await?.body {
+            Body::Task(started) => Ok(Some(*started)),
+            Body::Reply(Reply::Obsolete, _) => Ok(None),
+            _ => Err(internal("a task")),
+        }
     }
 
     /// Starts reading more of a long line, if it runs low.

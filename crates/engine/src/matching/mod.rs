@@ -87,7 +87,7 @@ impl<S: Send + 'static> Reserved<S> {
         &self.waiter.poller
     }
 
-    /// Hands over the started task. A client that left in the meantime has lost it; its timeout brings it back.
+    /// Hands over the started task. One whose client left in the meantime tells its run when it is dropped here.
     pub(crate) fn hand(self, started: S) {
         let _ = self.waiter.sender.send(Handed::Started(started));
     }

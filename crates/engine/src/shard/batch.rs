@@ -17,7 +17,7 @@ use crate::matching::Reserved;
 pub(crate) enum Output {
     Answer(ReplyTo, Result<Answer, Refusal>),
     /// A task for a poller that was taken out of its line.
-    Hand(Reserved<Started>, Started),
+    Hand(Reserved<Started>, Box<Started>),
     /// A durable offer.
     Offer(Offer),
     /// An offer whose row is gone.

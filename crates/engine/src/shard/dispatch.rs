@@ -20,7 +20,10 @@ use super::{
     size,
     taken::TakenOffer,
 };
-use crate::history::{read, slice::PageLimit};
+use crate::{
+    history::{read, slice::PageLimit},
+    matching::held::Queued,
+};
 
 impl Runner {
     /// Carries out a message. Everything it needs is in memory.
@@ -140,6 +143,7 @@ impl Runner {
             return None;
         }
         let run = held.queued().offer.run.run;
+        let request_id = poller.request_id.clone();
         let input = start_input(&held.queued().offer, poller);
         let said = self.open.outputs.len();
         let result = self.apply_input(place, run, input);
@@ -148,20 +152,23 @@ impl Runner {
         if !started && !unwanted {
             return Some(result.map(|reply| self.answer(place, run, reply)));
         }
-        let queued = held.decided();
-        if queued.offer.volatile {
-            let reply = if started { result } else { Ok(Reply::Obsolete) };
-            return Some(reply.map(|reply| self.answer(place, run, reply)));
+        let Queued { offer, row } = held.decided();
+        let volatile = offer.volatile;
+        let body = match result {
+            Ok(reply) if started => Body::Task(Box::new(self.started(place, offer, request_id, reply))),
+            _ => Body::Reply(Reply::Obsolete, None),
+        };
+        let answer = Some(Ok(Answer { run, body }));
+        if volatile {
+            return answer;
         }
-        let row = queued.row;
         // Core takes away the row it knows of. One that was written under the normal queue's name, or that was left over, goes here.
         if !self.open.outputs[said..].iter().any(|output| matches!(output, Output::Withdraw(gone) if *gone == row)) {
             let slot = self.cache.at(place).key.slot();
             self.pin(place);
             self.open.commit.delete(Table::Offer, &keys::offer(slot, &row));
         }
-        let reply = if started { result } else { Ok(Reply::Obsolete) };
-        Some(reply.map(|reply| self.answer(place, run, reply)))
+        answer
     }
 
     fn view(&mut self, place: usize, run: RunId, request: ViewRequest) -> Result<Answer, Refusal> {

@@ -11,6 +11,7 @@ use sempre_core::{
 use tokio::sync::oneshot;
 
 use super::{
+    claim::Claim,
     reset::{ResetOrder, ResetPlan},
     taken::TakenOffer,
 };
@@ -116,6 +117,8 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Body {
     Reply(Reply, Option<Page>),
+    /// The task of an offer.
+    Task(Box<Started>),
     View(View),
     Description(Box<DescribeWorkflowExecutionResponse>),
     ResetPlan(ResetPlan),
@@ -130,6 +133,8 @@ pub(crate) struct Started {
     pub(crate) run: RunKey,
     pub(crate) reply: Reply,
     pub(crate) page: Option<Page>,
+    /// Its way to the worker.
+    pub(crate) claim: Claim,
 }
 
 /// The history that goes with a reply.

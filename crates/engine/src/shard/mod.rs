@@ -6,6 +6,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod cache;
+pub(crate) mod claim;
 pub(crate) mod deadlines;
 pub(crate) mod dispatch;
 pub(crate) mod load;

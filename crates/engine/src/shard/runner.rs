@@ -620,7 +620,7 @@ impl Runner {
                     // The caller may have gone; what was done stays done.
                     let _ = reply.send(answer);
                 }
-                Output::Hand(reserved, started) => reserved.hand(started),
+                Output::Hand(reserved, started) => reserved.hand(*started),
                 Output::Offer(offer) => self.shared.matching.offer(offer),
                 Output::Withdraw(row) => self.shared.matching.withdraw(&row),
                 Output::Deliver(sender, entry) => self.outbox.push(sender, entry),

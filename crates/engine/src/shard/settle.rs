@@ -12,6 +12,7 @@ use sempre_store::Table;
 use super::{
     batch::Output,
     cache::{Current, Run},
+    claim::Claim,
     deadlines::Kind,
     load::no_such_run,
     message::{Answer, Ask, Body, RunMessage, Started, window},
@@ -232,12 +233,13 @@ impl Runner {
     fn start_at_once(&mut self, place: usize, offer: Offer, core_key: OfferKey, reserved: Reserved<Started>) {
         let input = start_input(&offer, reserved.poller().clone());
         let run = offer.run.run;
+        let request_id = reserved.poller().request_id.clone();
         match self.apply_input(place, run, input) {
             Ok(reply @ (Reply::WorkflowTask { .. } | Reply::ActivityTask(_))) => {
                 self.open.offers.remove(&core_key);
                 self.shared.stats.sync_matches.add(1);
-                let page = self.page_of(place, run, &reply);
-                self.open.outputs.push(Output::Hand(reserved, Started { run: offer.run, reply, page }));
+                let started = self.started(place, offer, request_id, reply);
+                self.open.outputs.push(Output::Hand(reserved, Box::new(started)));
             }
             Ok(_) => {
                 self.open.offers.remove(&core_key);
@@ -249,6 +251,13 @@ impl Runner {
                 self.shared.matching.unreserve(reserved);
             }
         }
+    }
+
+    /// A task that was started for the poll of this request id.
+    pub(crate) fn started(&mut self, place: usize, offer: Offer, request_id: String, reply: Reply) -> Started {
+        let page = self.page_of(place, offer.run.run, &reply);
+        let claim = Claim::new(self.shared.clone(), offer.run.clone(), offer.queue.kind, offer.key.scheduled_event_id, request_id);
+        Started { run: offer.run, reply, page, claim }
     }
 
     /// Applies an input to a loaded run and settles the transition.

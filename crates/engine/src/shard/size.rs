@@ -29,6 +29,8 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         Input::UpdateActivityOptions(_, request) => of(request.options.as_ref()),
         Input::StartWorkflowTask { .. }
         | Input::StartActivityTask { .. }
+        | Input::WorkflowTaskLost { .. }
+        | Input::ActivityTaskLost { .. }
         | Input::UnpauseActivity(..)
         | Input::ResetActivity(..)
         | Input::ResetSticky

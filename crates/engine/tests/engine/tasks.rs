@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use sempre_api::v1::{common::WorkflowExecution, workflowservice::*};
 use sempre_core::{Refusal, Span};
 
@@ -152,4 +154,102 @@ async fn tokens_are_checked() {
         refusal(w.engine.respond_workflow_task_completed(other).await),
         Refusal::invalid("Operation requested with a token from a different namespace.")
     );
+}
+
+/// The task is on its way to a poll, which goes at any moment: the next one has it at once, with nothing lost or counted.
+#[tokio::test]
+async fn a_task_whose_poll_has_gone_goes_to_the_next_one_at_once() {
+    let mut lost = 0;
+    for seed in 0..60 {
+        let w = world().await;
+        w.start("a").await;
+        let first = w.poll().await;
+        w.complete(&first.task_token, vec![]).await;
+        let polls: Vec<_> = (0..1 + seed % 3).map(|_| w.poll_beside()).collect();
+        w.settle().await;
+        w.store.held.store(seed % 2 == 0, Ordering::SeqCst);
+        let engine = w.engine.clone();
+        let signal = SignalWorkflowExecutionRequest {
+            namespace: NAMESPACE.into(),
+            workflow_execution: Some(execution("a", "")),
+            signal_name: "go".into(),
+            ..Default::default()
+        };
+        let signalled = tokio::spawn(async move { engine.signal_workflow(signal).await });
+        for _ in 0..seed / 3 {
+            tokio::task::yield_now().await;
+        }
+        polls.iter().for_each(tokio::task::JoinHandle::abort);
+        w.store.held.store(false, Ordering::SeqCst);
+        w.store.permits.add_permits(100);
+        let mut done = 0;
+        for poll in polls {
+            done += usize::from(soon(poll).await.is_ok_and(|task| !task.task_token.is_empty()));
+        }
+        soon(signalled).await.unwrap().unwrap();
+        if done == 0 {
+            let task = w.poll().await;
+            lost += w.engine.stats().lost_polls.get();
+            assert_eq!((task.attempt, task.workflow_execution.unwrap().workflow_id.as_str()), (1, "a"), "seed {seed}");
+            w.complete(&task.task_token, crate::support::done()).await;
+            let names = w.names("a").await;
+            assert_eq!(names.iter().filter(|name| **name == "WORKFLOW_TASK_STARTED").count(), 2, "seed {seed}: {names:?}");
+        }
+    }
+    assert!(lost > 0, "some seed cuts a poll off between the start and its answer");
+}
+
+#[tokio::test]
+async fn an_activity_whose_poll_has_gone_goes_to_the_next_one_at_once() {
+    use sempre_api::v1::{
+        command::{ScheduleActivityTaskCommandAttributes, command::Attributes},
+        common::{ActivityType, RetryPolicy},
+        enums::CommandType,
+    };
+    let mut lost = 0;
+    for seed in 0..60 {
+        let w = world().await;
+        w.start("a").await;
+        let task = w.poll().await;
+        let engine = w.engine.clone();
+        let request = PollActivityTaskQueueRequest {
+            namespace: NAMESPACE.into(),
+            task_queue: Some(queue()),
+            identity: "gone".into(),
+            ..Default::default()
+        };
+        let poll = tokio::spawn(async move { engine.poll_activity_task(request, None).await });
+        w.settle().await;
+        let attributes = ScheduleActivityTaskCommandAttributes {
+            activity_id: "1".into(),
+            activity_type: Some(ActivityType { name: "A".into() }),
+            task_queue: Some(queue()),
+            start_to_close_timeout: Some(Span::seconds(3600).to_api()),
+            retry_policy: Some(RetryPolicy { maximum_attempts: 1, ..Default::default() }),
+            ..Default::default()
+        };
+        let schedule = command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(Box::new(attributes)));
+        let (engine, token) = (w.engine.clone(), task.task_token.clone());
+        w.store.held.store(true, Ordering::SeqCst);
+        let completed = tokio::spawn(async move {
+            let request = RespondWorkflowTaskCompletedRequest { task_token: token, commands: vec![schedule], ..Default::default() };
+            engine.respond_workflow_task_completed(request).await
+        });
+        for _ in 0..seed / 2 {
+            tokio::task::yield_now().await;
+        }
+        poll.abort();
+        w.store.held.store(false, Ordering::SeqCst);
+        w.store.permits.add_permits(100);
+        soon(completed).await.unwrap().unwrap();
+        if soon(poll).await.is_ok() {
+            continue;
+        }
+        let task = w.poll_activity().await;
+        lost += w.engine.stats().lost_polls.get();
+        assert_eq!((task.attempt, task.activity_id.as_str()), (1, "1"), "seed {seed}");
+        let done = RespondActivityTaskCompletedRequest { task_token: task.task_token, identity: "worker".into(), ..Default::default() };
+        soon(w.engine.respond_activity_task_completed(done)).await.unwrap();
+    }
+    assert!(lost > 0, "some seed cuts a poll off between the start and its answer");
 }
