@@ -41,19 +41,25 @@
 //!     answer is `Rejected`.
 //! 16. **Close** commits what is enqueued, then refuses: commits with `Rejected`, all else with [`StoreError::Closed`]. Closing
 //!     twice is fine.
+//! 17. **A snapshot** is the content at one moment that is not before the call, between two batches: all of each batch that was
+//!     acknowledged before the call, all or nothing of any other. What changes later does not show in it. History rows may be
+//!     merged (13). It holds resources until it is dropped, and outlives neither the store nor its close for sure.
 //!
 //! Keys begin with a 2-byte slot except in `Meta` and `Namespace`; no store depends on that.
 
 #![forbid(unsafe_code)]
 
+pub mod backup;
 mod batch;
 pub mod embedded;
 mod error;
 mod fence;
 pub mod memory;
+mod snapshot;
 
 pub use batch::{BATCH_BYTES_MAX, CommitBatch, Fence, KEY_BYTES_MAX, OpRef};
 pub use error::{CommitError, StoreError};
+pub use snapshot::{Snapshot, SnapshotRows};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -174,6 +180,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Rows of a history stream from the one that contains `from` on, with their ordinals (contract 13).
     fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>>;
+
+    /// The content at one moment (contract 17).
+    fn snapshot(&self) -> Pending<Result<Box<dyn Snapshot>, StoreError>>;
 
     /// Numbers for metrics and tests.
     fn stats(&self) -> StoreStats;

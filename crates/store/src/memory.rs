@@ -3,7 +3,7 @@
 //! Deterministic and without threads, for tests, simulation and a development server without a folder.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     ops::Bound::{Excluded, Included},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -15,7 +15,7 @@ use futures::{
 };
 
 use crate::{
-    BATCH_BYTES_MAX, CommitBatch, CommitError, OpRef, Pending, Rows, Store, StoreError, StoreStats, Table, fence::Fences, split_stream_key,
+    BATCH_BYTES_MAX, CommitBatch, CommitError, OpRef, Pending, Rows, Snapshot, SnapshotRows, Store, StoreError, StoreStats, Table, fence::Fences, split_stream_key,
     stream_key,
 };
 
@@ -92,6 +92,25 @@ impl Inner {
     }
 }
 
+/// All rows, shared with the store.
+struct MemorySnapshot {
+    rows: VecDeque<(Table, Bytes, Bytes)>,
+}
+
+impl Snapshot for MemorySnapshot {
+    fn next(&mut self, max_bytes: usize) -> Result<SnapshotRows, StoreError> {
+        let mut page = SnapshotRows::new();
+        let mut bytes = 0;
+        while bytes < max_bytes.max(1)
+            && let Some(row) = self.rows.pop_front()
+        {
+            bytes += row.1.len() + row.2.len();
+            page.push(row);
+        }
+        Ok(page)
+    }
+}
+
 impl Store for MemoryStore {
     fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>> {
         future::ready(self.read().map(|mut inner| inner.fences.acquire(shard))).boxed()
@@ -118,6 +137,17 @@ impl Store for MemoryStore {
 
     fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
         future::ready(self.read().map(|inner| inner.stream(prefix, from, max_bytes))).boxed()
+    }
+
+    fn snapshot(&self) -> Pending<Result<Box<dyn Snapshot>, StoreError>> {
+        let rows = self.read().map(|inner| {
+            let rows = Table::ALL.into_iter().flat_map(|table| {
+                let rows = inner.tables[usize::from(table.id())].iter();
+                rows.map(move |(key, value)| (table, key.clone(), value.clone()))
+            });
+            Box::new(MemorySnapshot { rows: rows.collect() }) as Box<dyn Snapshot>
+        });
+        future::ready(rows).boxed()
     }
 
     fn stats(&self) -> StoreStats {

@@ -186,6 +186,10 @@ impl Store for TestStore {
         done
     }
 
+    fn snapshot(&self) -> Pending<Result<Box<dyn sempre_store::Snapshot>, StoreError>> {
+        self.inner.snapshot()
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         let key = key.to_vec();
         async move {

@@ -16,7 +16,7 @@ use crate::{Fence, StoreError, Table, split_stream_key};
 
 use super::{
     Shared,
-    cold::{Change, ColdWriter},
+    cold::{Change, ColdReader, ColdSnapshot, ColdWriter},
     filter::{Filter, FilterKeeper},
     limits::{CHUNK_BYTES_MAX, RETRY_DELAYS, SLICE_BYTES},
     overlay::{Overlay, Rows},
@@ -33,7 +33,29 @@ impl Change<'_> {
     }
 }
 
-pub(crate) type Waiter = oneshot::Sender<Result<(), StoreError>>;
+/// Who waits for everything committed so far to be in the cold store.
+pub(crate) enum Waiter {
+    Done(oneshot::Sender<Result<(), StoreError>>),
+    /// Wants to look at the cold store as it is then: between two checkpoints.
+    Snapshot(oneshot::Sender<Result<ColdSnapshot, StoreError>>),
+}
+
+impl Waiter {
+    /// It is there, and no checkpoint is running. One that has gone away is none of our business.
+    pub(crate) fn done(self, reader: &ColdReader) {
+        match self {
+            Waiter::Done(sender) => drop(sender.send(Ok(()))),
+            Waiter::Snapshot(sender) => drop(sender.send(reader.snapshot())),
+        }
+    }
+
+    pub(crate) fn failed(self, error: StoreError) {
+        match self {
+            Waiter::Done(sender) => drop(sender.send(Err(error))),
+            Waiter::Snapshot(sender) => drop(sender.send(Err(error))),
+        }
+    }
+}
 
 /// An overlay to be written.
 #[derive(Clone)]
@@ -131,8 +153,7 @@ fn give_up_or_wait(shared: &Shared, error: &StoreError, attempts: usize) -> bool
     tracing::warn!(%error, attempts, "checkpoint failed, nothing is lost, it will be tried again");
     state.error = Some(error.to_string());
     for waiter in state.waiters.drain(..) {
-        // Nobody waits any more: nothing to tell.
-        let _ = waiter.send(Err(StoreError::Rejected { reason: error.to_string() }));
+        waiter.failed(StoreError::Rejected { reason: error.to_string() });
     }
     shared.checkpoints.changed.notify_all();
     let delay = RETRY_DELAYS[attempts.min(RETRY_DELAYS.len() - 1)];
@@ -157,12 +178,13 @@ fn finish(shared: &Shared, keeper: &mut FilterKeeper<'_>, job: &Job) {
     shared.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
     tracing::debug!(rows = job.rows, seq = job.position.seq, elapsed = ?job.started.elapsed(), "checkpoint");
     let mut state = shared.checkpoints.lock();
+    // While the job is there no other begins: what these see is the whole of it and nothing else.
+    for waiter in state.waiters.drain(..) {
+        waiter.done(&shared.reader);
+    }
     state.job = None;
     state.error = None;
     state.finished = Some(job.position);
-    for waiter in state.waiters.drain(..) {
-        let _ = waiter.send(Ok(()));
-    }
     drop(state);
     shared.checkpoints.changed.notify_all();
     // The committer may be waiting for work with a full overlay; the lock makes sure that it is not between its look and its wait.

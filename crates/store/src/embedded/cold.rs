@@ -279,6 +279,15 @@ impl ColdReader {
         })
     }
 
+    /// The content as it is now, whatever is written later.
+    pub(crate) fn snapshot(&self) -> Result<ColdSnapshot, StoreError> {
+        let error = cold_error("begin a snapshot of");
+        let connection = self.connect().map_err(&error)?;
+        // SQLite takes its snapshot at the first read.
+        connection.execute_batch("BEGIN; SELECT count(*) FROM store_info;").map_err(&error)?;
+        Ok(ColdSnapshot { connection, table: 0, after: Vec::new() })
+    }
+
     fn with<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let idle = self.idle().pop();
         let connection = idle.map_or_else(|| self.connect(), Ok).map_err(cold_error("open for reading"))?;
@@ -299,5 +308,42 @@ impl ColdReader {
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The content at one moment, for as long as its transaction stands.
+#[derive(Debug)]
+pub(crate) struct ColdSnapshot {
+    connection: Connection,
+    /// Number of the table being read.
+    table: u8,
+    /// First key that has not been given.
+    after: Vec<u8>,
+}
+
+impl crate::Snapshot for ColdSnapshot {
+    fn next(&mut self, max_bytes: usize) -> Result<crate::SnapshotRows, StoreError> {
+        let error = cold_error("read a snapshot of");
+        let mut page = crate::SnapshotRows::new();
+        let mut bytes = 0;
+        while let Some(table) = Table::from_id(self.table) {
+            let sql = format!("SELECT k, v FROM {} WHERE k>=? ORDER BY k", sql(table).name);
+            let mut statement = self.connection.prepare_cached(&sql).map_err(&error)?;
+            let mut rows = statement.query([&self.after]).map_err(&error)?;
+            while let Some(row) = rows.next().map_err(&error)? {
+                let (key, value) = (blob(row, 0).map_err(&error)?, blob(row, 1).map_err(&error)?);
+                bytes += key.len() + value.len();
+                self.after.clear();
+                self.after.extend_from_slice(&key);
+                self.after.push(0);
+                page.push((table, key, value));
+                if bytes >= max_bytes {
+                    return Ok(page);
+                }
+            }
+            self.table += 1;
+            self.after.clear();
+        }
+        Ok(page)
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Queue {
     pub(crate) fences: Fences,
     pub(crate) phase: Phase,
     /// Who wants to know when the store is closed.
-    pub(crate) closers: Vec<Waiter>,
+    pub(crate) closers: Vec<oneshot::Sender<Result<(), StoreError>>>,
 }
 
 /// Whether the store takes anything.
@@ -283,7 +283,7 @@ impl<'a> Committer<'a> {
         let waiters = std::mem::take(&mut self.requests);
         if self.log.last() == self.swapped {
             for waiter in waiters {
-                let _ = waiter.send(Ok(()));
+                waiter.done(&self.shared.reader);
             }
             return;
         }
@@ -365,7 +365,7 @@ impl<'a> Committer<'a> {
             result = self.wait_for_job();
         }
         for waiter in self.requests.drain(..) {
-            let _ = waiter.send(Err(StoreError::Closed));
+            waiter.failed(StoreError::Closed);
         }
         self.shared.checkpoints.stop();
         result

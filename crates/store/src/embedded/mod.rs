@@ -41,13 +41,13 @@ use futures::{
 };
 
 use crate::{
-    BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, Pending, Rows, Store, StoreError, StoreStats, Table,
+    BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table,
     batch::{self, Ops},
     fence::Fences,
 };
 
-use checkpoint::Checkpoints;
-use cold::{ColdReader, ColdWriter};
+use checkpoint::{Checkpoints, Waiter};
+use cold::{ColdReader, ColdSnapshot, ColdWriter};
 use committer::{Committer, Entry, Item, Phase, Queue, Reply};
 use files::{DiskFiles, LogFiles};
 use filter::ColdKeys;
@@ -266,14 +266,18 @@ impl EmbeddedStore {
     /// checkpoint is then tried again by itself).
     pub fn checkpoint(&self) -> Pending<Result<(), StoreError>> {
         let (sender, receiver) = oneshot::channel();
+        self.after_checkpoint(Waiter::Done(sender));
+        receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
+    }
+
+    fn after_checkpoint(&self, waiter: Waiter) {
         let mut queue = self.shared.queue();
         if queue.phase != Phase::Open {
-            return future::ready(Err(StoreError::Closed)).boxed();
+            return waiter.failed(StoreError::Closed);
         }
-        queue.items.push_back(Item::Checkpoint(sender));
+        queue.items.push_back(Item::Checkpoint(waiter));
         drop(queue);
         self.shared.queue_changed.notify_all();
-        receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
     fn read<'a, T: Send + 'a>(&'a self, read: impl FnOnce(&View<'_>) -> Result<T, StoreError>) -> BoxFuture<'a, Result<T, StoreError>> {
@@ -364,6 +368,13 @@ impl Store for EmbeddedStore {
 
     fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
         self.read(|view| view.stream(prefix, from, max_bytes))
+    }
+
+    fn snapshot(&self) -> Pending<Result<Box<dyn Snapshot>, StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        self.after_checkpoint(Waiter::Snapshot(sender));
+        let boxed = |snapshot: ColdSnapshot| Box::new(snapshot) as Box<dyn Snapshot>;
+        receiver.map(move |result| result.unwrap_or(Err(StoreError::Closed)).map(boxed)).boxed()
     }
 
     fn stats(&self) -> StoreStats {

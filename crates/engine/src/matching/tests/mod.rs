@@ -391,6 +391,10 @@ impl Store for Slow {
         self.0.commit(batch)
     }
 
+    fn snapshot(&self) -> Pending<Result<Box<dyn sempre_store::Snapshot>, StoreError>> {
+        self.0.snapshot()
+    }
+
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         self.0.get(table, key)
     }
