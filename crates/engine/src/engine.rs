@@ -108,6 +108,7 @@ impl Engine {
             cron: Cron,
             resets: Semaphore::new(RESETS_AT_ONCE),
             removal: Notify::new(),
+            backup: Arc::new(Semaphore::new(1)),
             inboxes,
             stopping: AtomicBool::new(false),
             fatal: watch::Sender::new(None),

@@ -18,6 +18,7 @@
 //! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
 //! no status code in here: refusals are core's, `server` translates them.
 
+pub mod backup;
 mod callbacks;
 mod calls;
 pub mod check;

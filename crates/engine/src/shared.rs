@@ -47,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) resets: Semaphore,
     /// Tells the removal of namespaces to look again.
     pub(crate) removal: Notify,
+    /// One backup at a time.
+    pub(crate) backup: Arc<Semaphore>,
     pub(crate) inboxes: Vec<mpsc::Sender<Message>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) fatal: watch::Sender<Option<String>>,

@@ -62,6 +62,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ("grpc.health.v1.Health", &["Check", "Watch"]),
     ("sempre.v1.InspectService", &["ListActivityAttempts"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution"]),
+    ("sempre.v1.StorageService", &["Backup"]),
 ];
 
 const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called through them yet";

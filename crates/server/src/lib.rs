@@ -23,6 +23,7 @@ mod router;
 pub mod server;
 pub mod status;
 mod steer_service;
+mod storage_service;
 mod system;
 mod test_service;
 mod workflow_service;

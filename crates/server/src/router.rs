@@ -12,6 +12,7 @@ use http_body::Body;
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
     sempre::v1::{inspect_service_server::InspectServiceServer, steer_service_server::SteerServiceServer},
+    sempre::v1::{inspect_service_server::InspectServiceServer, storage_service_server::StorageServiceServer},
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
         workflowservice::workflow_service_server::WorkflowServiceServer,
@@ -40,6 +41,7 @@ pub(crate) struct Router {
     test: TestServiceServer<NoTimeSkipping>,
     inspect: InspectServiceServer<Frontend>,
     steer: SteerServiceServer<Frontend>,
+    storage: StorageServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
 }
@@ -53,6 +55,7 @@ impl Router {
             workflow: WorkflowServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             operator: OperatorServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             steer: SteerServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            storage: StorageServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             inspect: InspectServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(NoTimeSkipping),
             health: HealthServer::new(HealthService),
@@ -96,6 +99,7 @@ impl Router {
             "temporal.api.testservice.v1.TestService" => self.test.clone().call(request).await,
             "sempre.v1.InspectService" => self.inspect.clone().call(request).await,
             "sempre.v1.SteerService" => self.steer.clone().call(request).await,
+            "sempre.v1.StorageService" => self.storage.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
             reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,

@@ -15,8 +15,8 @@ use futures::{
 };
 
 use crate::{
-    BATCH_BYTES_MAX, CommitBatch, CommitError, OpRef, Pending, Rows, Snapshot, SnapshotRows, Store, StoreError, StoreStats, Table, fence::Fences, split_stream_key,
-    stream_key,
+    BATCH_BYTES_MAX, CommitBatch, CommitError, OpRef, Pending, Rows, Snapshot, SnapshotRows, Store, StoreError, StoreStats, Table,
+    fence::Fences, split_stream_key, stream_key,
 };
 
 /// See the module.

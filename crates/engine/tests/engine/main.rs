@@ -5,6 +5,7 @@ mod support;
 
 mod activities;
 mod attempts;
+mod backups;
 mod callbacks;
 mod checks;
 mod children;

@@ -2,9 +2,11 @@
 
 mod activity;
 mod api_coverage;
+mod backup;
 mod batch;
 mod client;
 mod config;
+mod doctor;
 mod env;
 mod environment;
 mod failure;
@@ -16,6 +18,7 @@ mod network;
 mod operator;
 mod output;
 mod progress;
+mod restore;
 mod schedule;
 mod serve;
 mod session;
@@ -60,6 +63,9 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::TaskQueue(family) => task_queue::run(cli.common, family),
         Command::Worker(family) => worker::run(cli.common, family),
         Command::Operator(family) => operator::run(cli.common, family),
+        Command::Backup(family) => backup::run(cli.common, family),
+        Command::Restore(options) => restore::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -133,6 +139,12 @@ enum Command {
         #[command(subcommand)]
         command: store::StoreCommand,
     },
+    /// Copy the data of a running server
+    Backup(Family<backup::BackupCommand>),
+    /// Make a data folder out of a backup
+    Restore(restore::Options),
+    /// Tell whether a data folder is healthy, changing nothing
+    Doctor(doctor::Options),
     /// List which calls of the Temporal API are built and which are not
     ApiCoverage(api_coverage::Options),
     /// Print the version

@@ -1,6 +1,7 @@
 //! The binary as its users meet it: started, stopped, and told what it cannot do.
 
 mod activities;
+mod backups;
 mod cli;
 mod commands;
 mod failures;

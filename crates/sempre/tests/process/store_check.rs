@@ -77,7 +77,7 @@ async fn a_row_that_was_tampered_with_is_found() {
     let lines: Vec<serde_json::Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!((&lines[0]["what"], &lines[1]["problems"]), (&"events".into(), &1.into()), "{told}");
     let sentence = failure(["store".as_ref(), "check".as_ref(), folder.as_os_str()]);
-    assert!(sentence.ends_with(" has 1 problem."), "{sentence}");
+    assert!(sentence.ends_with(": there is 1 problem."), "{sentence}");
 }
 
 /// Takes the first history row of the run that a worker has.

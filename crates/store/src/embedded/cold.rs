@@ -279,6 +279,15 @@ impl ColdReader {
         })
     }
 
+    /// What SQLite finds wrong in the file, at most `max` findings; reads all of it.
+    pub(crate) fn findings(&self, max: usize) -> Result<Vec<String>, StoreError> {
+        self.with("check", |connection| {
+            let mut statement = connection.prepare(&format!("PRAGMA integrity_check({max})"))?;
+            let found: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            Ok(found.into_iter().filter(|finding| finding != "ok").collect())
+        })
+    }
+
     /// The content as it is now, whatever is written later.
     pub(crate) fn snapshot(&self) -> Result<ColdSnapshot, StoreError> {
         let error = cold_error("begin a snapshot of");

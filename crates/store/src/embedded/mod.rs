@@ -270,6 +270,12 @@ impl EmbeddedStore {
         receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
+    /// Reads all of the cold store's file and gives what SQLite finds wrong in it, at most `max` findings. Takes as long as the
+    /// file is large.
+    pub fn cold_findings(&self, max: usize) -> Result<Vec<String>, StoreError> {
+        self.shared.reader.findings(max)
+    }
+
     fn after_checkpoint(&self, waiter: Waiter) {
         let mut queue = self.shared.queue();
         if queue.phase != Phase::Open {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sempre_api::{
     grpc::health::v1::health_client::HealthClient,
-    sempre::v1::inspect_service_client::InspectServiceClient,
+    sempre::v1::{inspect_service_client::InspectServiceClient, storage_service_client::StorageServiceClient},
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,
     },
@@ -36,6 +36,7 @@ pub(crate) struct Client {
     pub(crate) workflow: WorkflowServiceClient<Service>,
     pub(crate) operator: OperatorServiceClient<Service>,
     pub(crate) inspect: InspectServiceClient<Service>,
+    pub(crate) storage: StorageServiceClient<Service>,
     pub(crate) health: HealthClient<Service>,
 }
 
@@ -69,6 +70,7 @@ impl Client {
             workflow: WorkflowServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             operator: OperatorServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             inspect: InspectServiceClient::new(service()).max_decoding_message_size(usize::MAX),
+            storage: StorageServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             health: HealthClient::new(service()),
         })
     }

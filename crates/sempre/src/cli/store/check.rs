@@ -24,12 +24,25 @@ pub(crate) struct Options {
     /// Folder of the data; no server may be using it
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// How problems are told.
+#[derive(Args)]
+pub(crate) struct Output {
     /// Print JSON: one object per problem and one with the counts, a line each
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
     /// Print at most this many problems; all are counted
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
-    problems_max: u64,
+    pub(crate) problems_max: u64,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { json: false, problems_max: 100 }
+    }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -39,18 +52,23 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     // Dropped, not closed: what a close would write is left to the next server.
     let store = EmbeddedStore::open(&options.folder, EmbeddedOptions::default()).map_err(Failure::new)?;
-    let mut teller = Teller::new(options);
-    let counts = futures::executor::block_on(check::check(&store, &mut |news| teller.tell(&news))).map_err(Failure::new)?;
+    look_through(&store, &options.output).map_err(|failure| Failure::new(format_args!("{folder}: {failure}")))
+}
+
+/// Looks through a store that no engine works on and tells what it finds; problems are a failure.
+pub(crate) fn look_through(store: &EmbeddedStore, output: &Output) -> Result<(), Failure> {
+    let mut teller = Teller::new(output);
+    let counts = futures::executor::block_on(check::check(store, &mut |news| teller.tell(&news))).map_err(Failure::new)?;
     teller.end(&counts);
     match counts.problems {
         0 => Ok(()),
-        1 => Err(Failure::new(format_args!("{folder} has 1 problem"))),
-        problems => Err(Failure::new(format_args!("{folder} has {problems} problems"))),
+        1 => Err(Failure::new("there is 1 problem")),
+        problems => Err(Failure::new(format_args!("there are {problems} problems"))),
     }
 }
 
 struct Teller<'a> {
-    options: &'a Options,
+    options: &'a Output,
     began: Instant,
     told: Instant,
     every: Duration,
@@ -60,7 +78,7 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(options: &'a Options) -> Self {
+    fn new(options: &'a Output) -> Self {
         let every = PROGRESS[usize::from(!std::io::stderr().is_terminal())];
         let now = Instant::now();
         Self { options, began: now, told: now, every, runs: 0, problems: 0 }

@@ -1,6 +1,6 @@
 //! `sempre store …`: commands on the data folder of a server that is not running.
 
-mod check;
+pub(crate) mod check;
 
 use clap::Subcommand;
 
