@@ -11,8 +11,10 @@ use futures::FutureExt;
 use http_body::Body;
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
-    sempre::v1::{inspect_service_server::InspectServiceServer, steer_service_server::SteerServiceServer},
-    sempre::v1::{inspect_service_server::InspectServiceServer, storage_service_server::StorageServiceServer},
+    sempre::v1::{
+        inspect_service_server::InspectServiceServer, steer_service_server::SteerServiceServer,
+        storage_service_server::StorageServiceServer,
+    },
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
         workflowservice::workflow_service_server::WorkflowServiceServer,
