@@ -46,7 +46,7 @@ impl Engine {
                 };
                 // The reader has gone away.
                 let Ok(slot) = slot else { return };
-                match writer.next() {
+                match writer.next_piece() {
                     Ok(Some(piece)) => slot.send(Ok(piece)),
                     Ok(None) => {
                         let totals = writer.totals();

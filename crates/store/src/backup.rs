@@ -116,7 +116,7 @@ impl Writer {
     }
 
     /// The next bytes, some MiB at most (a larger row is not cut); `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+    pub fn next_piece(&mut self) -> Result<Option<Bytes>, StoreError> {
         if let Some(head) = self.head.take() {
             let mut payload = BytesMut::new();
             payload.put_u32(FORMAT);
@@ -215,7 +215,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next rows; `None` only behind the last frame of a whole backup.
-    pub fn next(&mut self) -> Result<Option<SnapshotRows>, BackupError> {
+    pub fn next_rows(&mut self) -> Result<Option<SnapshotRows>, BackupError> {
         if self.ended {
             return Ok(None);
         }
@@ -305,7 +305,7 @@ pub async fn restore<R: Read>(mut from: Reader<R>, store: &dyn Store, mut tell: 
     let fence = Fence { shard: RESTORE_OWNER, epoch: store.acquire(RESTORE_OWNER).await? };
     let mut commits = FuturesOrdered::new();
     let mut batch = CommitBatch::new(fence);
-    while let Some(rows) = from.next()? {
+    while let Some(rows) = from.next_rows()? {
         for (table, key, value) in rows {
             batch.put(table, &key, &value);
             if batch.bytes() >= RESTORE_BATCH_BYTES {

@@ -25,16 +25,16 @@ fn taken(store: &dyn Store) -> Vec<u8> {
     let snapshot = block_on(store.snapshot()).unwrap();
     let mut writer = Writer::new(snapshot, Head { taken_ms: 7, program: "test".into() });
     let mut bytes = Vec::new();
-    while let Some(next) = writer.next().unwrap() {
+    while let Some(next) = writer.next_piece().unwrap() {
         bytes.extend_from_slice(&next);
     }
-    assert!(writer.next().unwrap().is_none());
+    assert!(writer.next_piece().unwrap().is_none());
     bytes
 }
 
 fn read(bytes: &[u8]) -> Result<Totals, BackupError> {
     let mut reader = Reader::open(Cursor::new(bytes))?;
-    while reader.next()?.is_some() {}
+    while reader.next_rows()?.is_some() {}
     Ok(reader.totals())
 }
 

@@ -138,7 +138,7 @@ pub(crate) fn open(file: &Path) -> Result<Box<dyn Read>, Failure> {
 fn read(from: impl Read) -> Result<(sempre_store::backup::Head, Totals), Failure> {
     let mut reader = Reader::open(BufReader::with_capacity(1 << 20, from)).map_err(Failure::new)?;
     let mut progress = Progress::new("checked");
-    while reader.next().map_err(Failure::new)?.is_some() {
+    while reader.next_rows().map_err(Failure::new)?.is_some() {
         progress.tell(|| size(reader.totals().bytes));
     }
     Ok((reader.head().clone(), reader.totals()))

@@ -54,6 +54,7 @@ fn create(server: &Running, file: &Path, more: &[&str]) -> Vec<std::ffi::OsStrin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::disallowed_methods, reason = "the test waits for the end of its load")]
 async fn a_backup_under_load_restored_elsewhere_lacks_nothing_that_was_acknowledged_before_it() {
     let scratch = Scratch::new();
     let server = Running::on(&scratch.path("data"));
