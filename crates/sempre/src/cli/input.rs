@@ -42,16 +42,16 @@ macro_rules! named_input {
     ($name:ident, $input:literal, $file:literal, $meta:literal, $base64:literal, $what:literal) => {
         #[derive(clap::Args, Clone, Debug, Default)]
         pub(crate) struct $name {
-            #[doc = concat!("An argument of the ", $what, " as JSON; may be given several times")]
+            #[arg(help = concat!("An argument of the ", $what, " as JSON; may be given several times"))]
             #[arg(long = $input, value_name = "JSON", allow_hyphen_values = true)]
             named_input: Vec<String>,
-            #[doc = concat!("File that holds an argument of the ", $what, "; may be given several times")]
+            #[arg(help = concat!("File that holds an argument of the ", $what, "; may be given several times"))]
             #[arg(long = $file, value_name = "FILE", conflicts_with = "named_input")]
             named_input_file: Vec<std::path::PathBuf>,
-            #[doc = concat!("Metadata of the ", $what, "'s arguments: given once for all, or once for each in turn")]
+            #[arg(help = concat!("Metadata of the ", $what, "'s arguments: given once for all, or once for each in turn"))]
             #[arg(long = $meta, value_name = "KEY=VALUE", value_parser = $crate::cli::values::parse_pair)]
             named_input_meta: Vec<(String, String)>,
-            #[doc = concat!("The ", $what, "'s arguments are given in base64")]
+            #[arg(help = concat!("The ", $what, "'s arguments are given in base64"))]
             #[arg(long = $base64)]
             named_input_base64: bool,
         }

@@ -4,7 +4,9 @@ mod activity;
 mod api_coverage;
 mod backup;
 mod batch;
+mod call;
 mod client;
+mod completion;
 mod config;
 mod doctor;
 mod env;
@@ -14,11 +16,14 @@ mod flags;
 mod history;
 mod input;
 mod logging;
+mod man;
 mod network;
 mod operator;
 mod output;
 mod progress;
 mod restore;
+#[cfg(test)]
+mod reference;
 mod schedule;
 mod serve;
 mod session;
@@ -34,7 +39,7 @@ mod workflow;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 pub(crate) use failure::Failure;
 use flags::{CommonFlags, Family};
@@ -57,6 +62,9 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Workflow(family) => workflow::run(cli.common, family),
         Command::Env { command } => env::run(cli.common, command),
         Command::Config { command } => config::run(cli.common, command),
+        Command::Call(options) => call::run(cli.common, &options),
+        Command::Completion(options) => completion::run(&options, Cli::command()),
+        Command::Man(options) => man::run(&options, Cli::command()),
         Command::Activity(family) => activity::run(cli.common, family),
         Command::Schedule(family) => schedule::run(cli.common, family),
         Command::Batch(family) => batch::run(cli.common, family),
@@ -107,6 +115,8 @@ enum Command {
         #[command(subcommand)]
         command: ServerCommand,
     },
+    /// Start a workflow on the task queue that has workers, show its progress, print its result
+    Call(Box<call::Options>),
     /// Start workflows, look at them, steer them
     Workflow(Family<workflow::WorkflowCommand>),
     /// Look at the activities of workflows, steer them
@@ -145,6 +155,10 @@ enum Command {
     Restore(restore::Options),
     /// Tell whether a data folder is healthy, changing nothing
     Doctor(doctor::Options),
+    /// Print a script with which a shell completes command lines
+    Completion(completion::Options),
+    /// Write a manual page for each command
+    Man(man::Options),
     /// List which calls of the Temporal API are built and which are not
     ApiCoverage(api_coverage::Options),
     /// Print the version
@@ -161,8 +175,6 @@ enum ServerCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod config;
 mod operators;
+mod ours;
 mod output;
 mod queues;
 mod workflows;

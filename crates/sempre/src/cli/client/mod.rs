@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sempre_api::{
     grpc::health::v1::health_client::HealthClient,
-    sempre::v1::{inspect_service_client::InspectServiceClient, storage_service_client::StorageServiceClient},
+    sempre::v1::{
+        inspect_service_client::InspectServiceClient, steer_service_client::SteerServiceClient, storage_service_client::StorageServiceClient,
+    },
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,
     },
@@ -37,6 +39,7 @@ pub(crate) struct Client {
     pub(crate) operator: OperatorServiceClient<Service>,
     pub(crate) inspect: InspectServiceClient<Service>,
     pub(crate) storage: StorageServiceClient<Service>,
+    pub(crate) steer: SteerServiceClient<Service>,
     pub(crate) health: HealthClient<Service>,
 }
 
@@ -71,6 +74,7 @@ impl Client {
             operator: OperatorServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             inspect: InspectServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             storage: StorageServiceClient::new(service()).max_decoding_message_size(usize::MAX),
+            steer: SteerServiceClient::new(service()),
             health: HealthClient::new(service()),
         })
     }

@@ -6,6 +6,7 @@ mod delete;
 mod describe;
 mod execute;
 mod fix_history;
+mod fork;
 mod list;
 mod pause;
 mod query;
@@ -21,10 +22,12 @@ mod trace;
 mod update;
 mod update_options;
 mod update_with_start;
+mod why;
 
 use clap::{Args, Subcommand};
 use sempre_api::v1::common::WorkflowExecution;
 
+pub(crate) use result::value as result_value;
 pub(crate) use target::{Many, start_batch};
 
 use super::{Failure, flags::CommonFlags, flags::Family, session};
@@ -68,6 +71,10 @@ pub(crate) enum WorkflowCommand {
     Delete(delete::Options),
     /// Go on from an earlier point of a workflow in a new run
     Reset(Box<reset::Options>),
+    /// Go on from any event of a workflow in a new run, with another input if wanted
+    Fork(fork::Options),
+    /// Tell in one sentence what a workflow waits for
+    Why(why::Options),
     /// Wait for a workflow's result
     Result(result::Options),
     /// Watch a workflow and its children as they go
@@ -120,6 +127,8 @@ pub(crate) fn run(common: CommonFlags, family: Family<WorkflowCommand>) -> Resul
         C::Terminate(options) => terminate::run(session, &options).await,
         C::Delete(options) => delete::run(session, &options).await,
         C::Reset(options) => reset::run(session, &options).await,
+        C::Fork(options) => fork::run(session, &options).await,
+        C::Why(options) => why::run(session, &options).await,
         C::Result(options) => result::run(session, &options).await,
         C::Trace(options) => trace::run(session, &options).await,
         C::Pause(options) => pause::pause(session, &options).await,

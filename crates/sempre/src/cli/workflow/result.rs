@@ -89,7 +89,15 @@ pub(crate) fn print(session: &mut Session, named: &Named, close: &HistoryEvent) 
     } else {
         print_text(session, named.took_millis, close)?;
     }
-    if word == "COMPLETED" { Ok(()) } else { Err(Failure::new(format_args!("the workflow did not complete: {}", reason(close)))) }
+    value(session, close).map(drop)
+}
+
+/// The result; a run that did not complete is a failure.
+pub(crate) fn value(session: &Session, close: &HistoryEvent) -> Result<Value, Failure> {
+    if status(close).0 != "COMPLETED" {
+        return Err(Failure::new(format_args!("the workflow did not complete: {}", reason(close))));
+    }
+    Ok(friendly(session, payloads(close)))
 }
 
 /// The end as a card.

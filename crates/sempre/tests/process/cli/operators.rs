@@ -50,3 +50,23 @@ fn the_cluster() {
     assert_eq!(server.json(&["operator", "cluster", "system"])["serverVersion"], sempre_server::SERVER_VERSION);
     assert!(server.text(&["operator", "cluster", "describe", "--detail"]).contains(sempre_server::SERVER_VERSION));
 }
+
+#[test]
+fn nexus_endpoints() {
+    let server = Server::start();
+    let make = ["operator", "nexus", "endpoint", "create", "--name", "pay", "--target-namespace", "default", "--target-task-queue", "q"];
+    assert_eq!(server.text(&[&make[..], &["--description", "all payments"]].concat()), "Endpoint pay successfully created.\n");
+    let got = server.json(&["operator", "nexus", "endpoint", "get", "--name", "pay"]);
+    assert_eq!(
+        (got["spec"]["target"]["worker"]["taskQueue"].as_str(), got["spec"]["description"].as_str()),
+        (Some("q"), Some("all payments"))
+    );
+    server.text(&["operator", "nexus", "endpoint", "update", "--name", "pay", "--target-task-queue", "r"]);
+    let text = server.text(&["operator", "nexus", "endpoint", "list"]);
+    assert!(text.contains("Target.Worker.TaskQueue  r\n") && text.contains("all payments\n"), "{text}");
+    server.text(&["operator", "nexus", "endpoint", "delete", "--name", "pay"]);
+    let (_, told) = server.failure(&["operator", "nexus", "endpoint", "get", "--name", "pay"]);
+    assert_eq!(told, "there is no endpoint \"pay\".");
+    let (code, told) = server.failure(&make[..8]);
+    assert_eq!((code, told.as_str()), (Some(2), "give --target-namespace and --target-task-queue, or --target-url."));
+}

@@ -1,0 +1,68 @@
+//! Commands of ours: `call`, `workflow why`, `workflow fork`, `completion`, `man`.
+
+use sempre_api::v1::{worker::WorkerHeartbeat, workflowservice::RecordWorkerHeartbeatRequest};
+
+use super::{Server, complete, poll};
+use crate::support::{Scratch, output};
+
+#[tokio::test]
+async fn call_finds_the_queue_and_prints_the_result() {
+    let server = Server::start();
+    let (_, told) = server.failure(&["call", "Greet", "\"you\""]);
+    assert!(told.starts_with("no worker is known in namespace default;"), "{told}");
+    // A worker that has polled and tells of itself.
+    let mut client = server.client().await;
+    server.text(&["workflow", "start", "--type", "T", "-t", "queue", "-w", "w"]);
+    let task = poll(&mut client, "queue").await;
+    complete(&mut client, task, "1").await;
+    let heartbeat = WorkerHeartbeat { worker_instance_key: "k".into(), task_queue: "queue".into(), status: 1, ..Default::default() };
+    let request = RecordWorkerHeartbeatRequest { namespace: "default".into(), worker_heartbeat: vec![heartbeat], ..Default::default() };
+    client.record_worker_heartbeat(request).await.expect("heard");
+
+    let child = server.command(&["call", "Greet", "\"you\"", "-w", "hello"]).spawn().expect("the binary runs");
+    let task = poll(&mut client, "queue").await;
+    complete(&mut client, task, "\"hello, you\"").await;
+    let shown = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8(shown.stdout).expect("text");
+    assert_eq!(text, "hello on task queue queue\n  Greet started\n  completed\nhello, you\n");
+}
+
+#[tokio::test]
+async fn why_tells_what_a_run_waits_for() {
+    let server = Server::start();
+    server.text(&["workflow", "start", "--type", "T", "-t", "queue", "-w", "w"]);
+    let why = || server.text(&["workflow", "why", "-w", "w", "--time-format", "iso"]);
+    let told = why();
+    assert!(told.starts_with("Its workflow task, scheduled 2") && told.ends_with("nobody polls task queue queue.\n"), "{told}");
+    let mut client = server.client().await;
+    let task = poll(&mut client, "queue").await;
+    assert!(why().starts_with("A worker took its workflow task 2"), "{}", why());
+    complete(&mut client, task, "1").await;
+    assert!(why().starts_with("It waits for nothing: it closed 2") && why().ends_with(" as Completed.\n"), "{}", why());
+    assert!(server.json(&["workflow", "why", "-w", "w"])["why"].is_string());
+}
+
+#[tokio::test]
+async fn a_fork_goes_on_from_an_event() {
+    let server = Server::start();
+    server.text(&["workflow", "start", "--type", "T", "-t", "queue", "-w", "w"]);
+    let mut client = server.client().await;
+    let task = poll(&mut client, "queue").await;
+    complete(&mut client, task, "1").await;
+    let forked = server.json(&["workflow", "fork", "-w", "w", "-e", "4", "--reason", "test"]);
+    assert!(forked["keptEventId"].as_i64().is_some_and(|kept| kept <= 4), "{forked}");
+    let described = server.json(&["workflow", "describe", "-w", "w"]);
+    assert_eq!(described["workflowExecutionInfo"]["execution"]["runId"], forked["runId"]);
+}
+
+#[test]
+fn completion_and_manual_pages() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let shown = output(["completion", shell]);
+        assert!(shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains("start-dev"), "{shell}");
+    }
+    let scratch = Scratch::new();
+    let folder = scratch.path("man1");
+    assert!(output(["man", folder.to_str().expect("text")]).status.success());
+    assert!(folder.join("sempre-workflow-start.1").is_file() && folder.join("sempre.1").is_file());
+}
