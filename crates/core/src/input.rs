@@ -1,6 +1,6 @@
 //! Everything a run can be asked to apply.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
 
 use sempre_api::v1::{
     common::{Header, Link, Payloads, WorkflowExecution},
@@ -14,7 +14,7 @@ use sempre_api::v1::{
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
 use crate::{
     IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, options::OptionsRequest,
-    transition::Delivery,
+    transition::Delivery, visibility::AttributeType,
 };
 
 /// What an input is applied with: the time and everything that is not the run's own.
@@ -40,6 +40,8 @@ pub struct NamespaceView {
     pub name: String,
     /// How long a closed run is kept.
     pub retention: Span,
+    /// Its own search attributes.
+    pub search_attributes: BTreeMap<String, AttributeType>,
 }
 
 /// Who polled: the part of a poll request that a started task remembers.

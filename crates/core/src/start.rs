@@ -147,6 +147,11 @@ pub fn start(
         Some(signal) => validate::signal_with_start(&mut request, signal, cx)?,
         None => validate::start(&mut request, cx)?,
     }
+    // A child's were looked at when its parent asked for it.
+    if child_of.is_none() {
+        let search = request.search_attributes.as_mut();
+        validate::search_attribute_types(search, cx.namespace, &BTreeMap::new()).map_err(Refusal::InvalidArgument)?;
+    }
     let mut existing = None;
     if let Some(current) = current {
         let mut open = open;

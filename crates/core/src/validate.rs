@@ -4,7 +4,6 @@
 //! caller makes a refusal or a failed workflow task of it.
 
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString},
 };
@@ -14,7 +13,7 @@ use sempre_api::{
     Duration,
     v1::{
         command::ScheduleActivityTaskCommandAttributes,
-        common::{Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes},
+        common::{Memo, Payloads, Priority, RetryPolicy},
         enums::{TaskQueueKind, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
         sdk::UserMetadata,
         taskqueue::TaskQueue,
@@ -24,10 +23,15 @@ use sempre_api::{
 
 mod callbacks;
 mod links;
+mod search_attributes;
 mod signal_with_start;
 
 pub use callbacks::{AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, update_callbacks};
 pub use links::{LINK_BYTES_MAX, LINKS_MAX, links, of_update as links_of_update};
+pub use search_attributes::{
+    SEARCH_ATTRIBUTE_BYTES_MAX, SEARCH_ATTRIBUTES_BYTES_MAX, SEARCH_ATTRIBUTES_MAX, search_attribute_types, search_attributes,
+    search_fields,
+};
 pub use signal_with_start::signal_with_start;
 
 use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan};
@@ -38,12 +42,6 @@ pub const FAIRNESS_KEY_MAX: usize = 64;
 pub const SUMMARY_BYTES_MAX: usize = 400;
 /// Bytes of `user_metadata.details` (`limit.userMetadataDetailsSize`).
 pub const DETAILS_BYTES_MAX: usize = 20_000;
-/// Search attributes of a run (`frontend.searchAttributesNumberOfKeysLimit`).
-pub const SEARCH_ATTRIBUTES_MAX: usize = 100;
-/// Bytes of one search attribute's value (`frontend.searchAttributesSizeOfValueLimit`).
-pub const SEARCH_ATTRIBUTE_BYTES_MAX: usize = 2 << 10;
-/// Bytes of all search attributes (`frontend.searchAttributesTotalSizeLimit`).
-pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 << 10;
 /// Queue names of the server itself begin so.
 pub const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 
@@ -181,30 +179,6 @@ pub fn user_metadata(metadata: Option<&UserMetadata>) -> Result<(), String> {
         if bytes > limit {
             return Err(format!("user_metadata.{name} exceeds size limit. Length={bytes} Limit={limit}"));
         }
-    }
-    Ok(())
-}
-
-/// Number and sizes of search attributes; names and types are the visibility store's.
-pub fn search_attributes(attributes: Option<&SearchAttributes>) -> Result<(), String> {
-    attributes.map_or(Ok(()), |a| search_fields(&a.indexed_fields))
-}
-
-/// As [`search_attributes`], of the bare fields (texts of spec 06).
-pub fn search_fields(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
-    if fields.len() > SEARCH_ATTRIBUTES_MAX {
-        return Err(format!("number of search attributes {} exceeds limit {SEARCH_ATTRIBUTES_MAX}", fields.len()));
-    }
-    let mut total = 0;
-    for (name, payload) in fields {
-        let bytes = payload.data.len();
-        if bytes > SEARCH_ATTRIBUTE_BYTES_MAX {
-            return Err(format!("search attribute {name} value size {bytes} exceeds size limit {SEARCH_ATTRIBUTE_BYTES_MAX}"));
-        }
-        total += name.len() + payload.encoded_len();
-    }
-    if total > SEARCH_ATTRIBUTES_BYTES_MAX {
-        return Err(format!("total size of search attributes {total} exceeds size limit {SEARCH_ATTRIBUTES_BYTES_MAX}"));
     }
     Ok(())
 }
@@ -415,10 +389,10 @@ pub(crate) mod fakes {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
+    use alloc::{collections::BTreeMap, vec};
 
     use sempre_api::v1::{
-        common::{ActivityType, Callback, Link, WorkflowType, link},
+        common::{ActivityType, Callback, Link, Payload, SearchAttributes, WorkflowType, link},
         workflow::{OnConflictOptions, VersioningOverride},
     };
 
@@ -438,7 +412,12 @@ mod tests {
     }
 
     fn checked(mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionRequest, Refusal> {
-        let namespace = NamespaceView { id: NamespaceId::default(), name: "default".into(), retention: Span::seconds(1) };
+        let namespace = NamespaceView {
+            id: NamespaceId::default(),
+            name: "default".into(),
+            retention: Span::seconds(1),
+            search_attributes: BTreeMap::new(),
+        };
         let limits = Limits::default();
         let mut ids = fakes::Ids(0);
         let mut cx = Context { now: Timestamp(0), ids: &mut ids, limits: &limits, cron: &fakes::Cron, namespace: &namespace };

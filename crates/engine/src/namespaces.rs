@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::namespace::BadBinaryInfo;
-use sempre_core::{NamespaceId, NamespaceView, Refusal, Span, ids::Uuid};
+use sempre_core::{NamespaceId, NamespaceView, Refusal, Span, ids::Uuid, visibility::AttributeType};
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -78,7 +78,13 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     fn new(record: NamespaceRecord) -> Arc<Self> {
-        let view = Arc::new(NamespaceView { id: record.namespace_id(), name: record.name.clone(), retention: Span(record.retention) });
+        let types = record.search_attributes.iter();
+        let view = Arc::new(NamespaceView {
+            id: record.namespace_id(),
+            name: record.name.clone(),
+            retention: Span(record.retention),
+            search_attributes: types.filter_map(|(name, kind)| Some((name.clone(), AttributeType::from_api(*kind)?))).collect(),
+        });
         Arc::new(Self { record, view })
     }
 
@@ -243,7 +249,7 @@ impl Namespaces {
     pub(crate) fn view(&self, id: NamespaceId) -> Arc<NamespaceView> {
         match self.read().by_id.get(&id) {
             Some(namespace) => namespace.view.clone(),
-            None => Arc::new(NamespaceView { id, name: format!("{}", id), retention: RETENTION_MIN }),
+            None => Arc::new(NamespaceView { id, name: format!("{}", id), retention: RETENTION_MIN, search_attributes: BTreeMap::new() }),
         }
     }
 

@@ -27,6 +27,9 @@ pub struct Settings {
     pub end_polls_on_shutdown: bool,
     /// Heartbeats of workers are remembered (`frontend.WorkerHeartbeatsEnabled`).
     pub worker_heartbeats: bool,
+    /// Search attributes that nobody has defined are defined by the first request that sets them, with the type that it
+    /// names, instead of being refused. For development.
+    pub auto_register_search_attributes: bool,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -45,6 +48,7 @@ impl Default for Settings {
             commits_in_flight_max: 4,
             end_polls_on_shutdown: true,
             worker_heartbeats: true,
+            auto_register_search_attributes: false,
             limits: Limits::default(),
         }
     }

@@ -19,6 +19,9 @@ pub(super) fn apply(
 ) -> Result<(), CommandFailure> {
     refuse_close_over_buffer(step, completion)?;
     normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
+    let carried = &step.run.state.derived.attributes.search;
+    validate::search_attribute_types(a.search_attributes.as_mut(), step.cx.namespace, carried)
+        .map_err(|text| CommandFailure::new(Cause::BadSearchAttributes, text))?;
     check_sizes(step, &a)?;
     close::continue_as_new(step, completion.completed_event_id, a, notes);
     Ok(())

@@ -2,6 +2,7 @@
 
 use alloc::{
     boxed::Box,
+    collections::BTreeMap,
     format,
     string::{String, ToString},
 };
@@ -32,6 +33,8 @@ pub(super) fn apply(
     notes: Notes,
 ) -> Result<(), CommandFailure> {
     normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
+    validate::search_attribute_types(a.search_attributes.as_mut(), step.cx.namespace, &BTreeMap::new())
+        .map_err(|text| CommandFailure::new(Cause::BadSearchAttributes, text))?;
     check_sizes(step, &a)?;
     let limit = step.cx.limits.pending_children_max;
     let what = "pending child workflow executions";

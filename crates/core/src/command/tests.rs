@@ -25,7 +25,7 @@ use sempre_api::{
 use super::*;
 use crate::{
     Context, Execution, Limits, NamespaceId, Refusal, Reply, RunId, RunKey, Span, Timestamp, Transition, WorkflowKey, ids::Uuid,
-    input::NamespaceView, state::State, transition::OutboxMessage, validate::fakes,
+    input::NamespaceView, state::State, transition::OutboxMessage, validate::fakes, visibility::AttributeType,
 };
 
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
@@ -50,7 +50,12 @@ impl World {
             RunKey { workflow: WorkflowKey { namespace: NamespaceId::default(), workflow_id: "w".into() }, run: RunId(Uuid([7; 16])) };
         let state = State { derived: Default::default(), progress: Default::default(), dirty: Default::default() };
         let run = Execution { key, state, signal_ids: BTreeSet::new(), queries: BTreeMap::new(), updates: Vec::new() };
-        let namespace = NamespaceView { id: NamespaceId::default(), name: "default".into(), retention: Span::seconds(60) };
+        let namespace = NamespaceView {
+            id: NamespaceId::default(),
+            name: "default".into(),
+            retention: Span::seconds(60),
+            search_attributes: [("k".into(), AttributeType::Keyword)].into(),
+        };
         let mut world = Self { run, limits: Limits::default(), namespace, ids: fakes::Ids(0) };
         world.step(|step| {
             let started = WorkflowExecutionStartedEventAttributes {
@@ -516,7 +521,8 @@ fn search_attributes_and_memo() {
     let mut world = World::new();
     world.limits.memo_size_max = 100;
     let upsert = |fields: &[(&str, usize)]| {
-        let indexed_fields = fields.iter().map(|(k, n)| (k.to_string(), payload(*n))).collect();
+        let text = |n: usize| Payload { data: format!("\"{}\"", "x".repeat(n - 2)).into(), ..Default::default() };
+        let indexed_fields = fields.iter().map(|(k, n)| (k.to_string(), text(*n))).collect();
         Attributes::UpsertWorkflowSearchAttributesCommandAttributes(UpsertWorkflowSearchAttributesCommandAttributes {
             search_attributes: Some(SearchAttributes { indexed_fields }),
         })

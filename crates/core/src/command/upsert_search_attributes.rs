@@ -18,7 +18,7 @@ pub(super) fn apply(
     a: UpsertWorkflowSearchAttributesCommandAttributes,
     notes: Notes,
 ) -> Result<(), CommandFailure> {
-    let Some(changes) = &a.search_attributes else {
+    let Some(mut changes) = a.search_attributes else {
         let text = "SearchAttributes is not set on UpsertWorkflowSearchAttributesCommand.";
         return Err(CommandFailure::new(CAUSE, text));
     };
@@ -26,18 +26,20 @@ pub(super) fn apply(
         let text = "IndexedFields is not set on UpsertWorkflowSearchAttributesCommand.";
         return Err(CommandFailure::new(CAUSE, text));
     }
+    let carried = &step.run.state.derived.attributes.search;
+    validate::search_attribute_types(Some(&mut changes), step.cx.namespace, carried).map_err(|text| CommandFailure::new(CAUSE, text))?;
     if changes.encoded_len() > step.cx.limits.blob_size_max {
         let text = "UpsertWorkflowSearchAttributesCommandAttributes exceeds size limit.";
         return Err(CommandFailure::too_large(CAUSE, text));
     }
     let too_large = |text| CommandFailure::too_large(CAUSE, text);
-    validate::search_attributes(Some(changes)).map_err(too_large)?;
+    validate::search_attributes(Some(&changes)).map_err(too_large)?;
     let mut merged = step.run.state.derived.attributes.search.clone();
     merge_fields(&mut merged, &changes.indexed_fields);
     validate::search_fields(&merged).map_err(too_large)?;
     let attributes = UpsertWorkflowSearchAttributesEventAttributes {
         workflow_task_completed_event_id: completion.completed_event_id,
-        search_attributes: a.search_attributes,
+        search_attributes: Some(changes),
     };
     write(step, Attributes::UpsertWorkflowSearchAttributesEventAttributes(attributes), notes);
     Ok(())

@@ -56,6 +56,11 @@ impl AttributeType {
         }
     }
 
+    /// By the name in payload metadata: the short one, or that of the API's enum, which newer SDKs send.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| name == kind.name() || name == kind.to_api().as_str_name())
+    }
+
     /// The name in payload metadata (`type`) and in texts.
     pub fn name(self) -> &'static str {
         match self {

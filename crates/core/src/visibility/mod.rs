@@ -6,6 +6,7 @@
 
 mod attribute;
 mod datetime;
+mod decode;
 mod filter;
 mod names;
 mod of_run;
@@ -16,6 +17,7 @@ mod words;
 
 pub use attribute::{AttributeType, Value};
 pub use datetime::{END_OF_TIME, format_datetime, parse_datetime};
+pub use decode::{decode, decode_as};
 pub use filter::{Comparison, Field, Filter, Query, SystemField};
 pub use names::{NAMESPACE_DIVISION, PREDEFINED, RESERVED_PREFIX, SYSTEM, SetBy, is_built_in, is_reserved, predefined};
 pub(crate) use of_run::Shown;

@@ -40,7 +40,7 @@ use sempre_core::{
         UpdateStatus,
     },
     update::update_with_start,
-    visibility::Record,
+    visibility::{AttributeType, Record},
 };
 
 /// The queue of workflows and activities that name none.
@@ -65,6 +65,12 @@ pub fn payload(text: &str) -> Payload {
         data: Bytes::copy_from_slice(text.as_bytes()),
         ..Default::default()
     }
+}
+
+/// What the namespace of these tests defines.
+fn search_attributes() -> BTreeMap<String, AttributeType> {
+    let types = [("Number", AttributeType::Int), ("Key", AttributeType::Int), ("Word", AttributeType::Keyword)];
+    types.map(|(name, kind)| (name.to_owned(), kind)).into()
 }
 
 /// Payloads of one with this text.
@@ -212,7 +218,7 @@ impl Default for World {
         Self {
             now: Timestamp::from_millis(1_700_000_040_000),
             limits: Limits { continue_as_new_interval_min: Span::ZERO, ..Limits::default() },
-            namespace: NamespaceView { id, name: "default".into(), retention: secs(86_400) },
+            namespace: NamespaceView { id, name: "default".into(), retention: secs(86_400), search_attributes: search_attributes() },
             ids: CountingIds::default(),
             runs: BTreeMap::new(),
             chains: BTreeMap::new(),

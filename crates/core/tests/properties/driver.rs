@@ -414,7 +414,7 @@ impl Driver {
                 raw(CommandType::ModifyWorkflowProperties, Attributes::ModifyWorkflowPropertiesCommandAttributes(attributes))
             }
             Order::Search => {
-                let search_attributes = Some(SearchAttributes { indexed_fields: fields() });
+                let search_attributes = Some(SearchAttributes { indexed_fields: [("Word".to_string(), payload("\"value\""))].into() });
                 let attributes = UpsertWorkflowSearchAttributesCommandAttributes { search_attributes };
                 let kind = CommandType::UpsertWorkflowSearchAttributes;
                 raw(kind, Attributes::UpsertWorkflowSearchAttributesCommandAttributes(attributes))

@@ -71,6 +71,7 @@ impl Engine {
                 return Err(Refusal::multi(said(start.err()), said(update.err())));
             }
         };
+        self.register_unknown(&namespace, &start.search_attributes).await?;
         start.namespace.clone_from(&request.namespace);
         if start.request_id.is_empty() {
             start.request_id = self.poll_id();

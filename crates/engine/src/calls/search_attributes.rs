@@ -1,56 +1,21 @@
 //! The registry of search attributes of a namespace (spec 06 §4, §6).
 
+use std::collections::BTreeMap;
+
 use sempre_api::v1::{
-    enums::IndexedValueType::{self, Bool, Datetime, Double, Int, Keyword, KeywordList, Text},
+    command::{Command, command::Attributes},
+    common::SearchAttributes,
     operatorservice::{
         AddSearchAttributesRequest, AddSearchAttributesResponse, ListSearchAttributesRequest, ListSearchAttributesResponse,
         RemoveSearchAttributesRequest, RemoveSearchAttributesResponse,
     },
 };
-use sempre_core::Refusal;
+use sempre_core::{
+    Refusal,
+    visibility::{AttributeType, PREDEFINED, SYSTEM, is_built_in, is_reserved},
+};
 
-use crate::Engine;
-
-/// Attributes that every run has, and those that only the server and SDKs define.
-const SYSTEM: &[(&str, IndexedValueType)] = &[
-    ("WorkflowId", Keyword),
-    ("RunId", Keyword),
-    ("WorkflowType", Keyword),
-    ("TaskQueue", Keyword),
-    ("ExecutionStatus", Keyword),
-    ("ParentWorkflowId", Keyword),
-    ("ParentRunId", Keyword),
-    ("RootWorkflowId", Keyword),
-    ("RootRunId", Keyword),
-    ("StartTime", Datetime),
-    ("ExecutionTime", Datetime),
-    ("CloseTime", Datetime),
-    ("HistoryLength", Int),
-    ("HistorySizeBytes", Int),
-    ("ExecutionDuration", Int),
-    ("StateTransitionCount", Int),
-    ("TemporalChangeVersion", KeywordList),
-    ("BinaryChecksums", KeywordList),
-    ("BuildIds", KeywordList),
-    ("TemporalPauseInfo", KeywordList),
-    ("TemporalReportedProblems", KeywordList),
-    ("TemporalUsedWorkerDeploymentVersions", KeywordList),
-    ("BatcherNamespace", Keyword),
-    ("BatcherUser", Keyword),
-    ("TemporalScheduledById", Keyword),
-    ("TemporalScheduledStartTime", Datetime),
-    ("TemporalSchedulePaused", Bool),
-    ("TemporalNamespaceDivision", Keyword),
-    ("TemporalWorkerDeployment", Keyword),
-    ("TemporalWorkerDeploymentVersion", Keyword),
-    ("TemporalWorkflowVersioningBehavior", Keyword),
-];
-
-const TYPES: [IndexedValueType; 7] = [Text, Keyword, Int, Double, Bool, Datetime, KeywordList];
-
-fn is_system(name: &str) -> bool {
-    SYSTEM.iter().any(|(system, _)| *system == name)
-}
+use crate::{Engine, namespaces::Namespace};
 
 fn not_set() -> Refusal {
     Refusal::invalid("SearchAttributes are not set on request.")
@@ -64,10 +29,10 @@ impl Engine {
             return Err(not_set());
         }
         for (name, kind) in &request.search_attributes {
-            if is_system(name) {
+            if is_reserved(name) {
                 return Err(Refusal::invalid(format!("Search attribute {name} is reserved by system.")));
             }
-            if !TYPES.iter().any(|known| *known as i32 == *kind) {
+            if AttributeType::from_api(*kind).is_none() {
                 return Err(Refusal::invalid(format!("Unknown search attribute type: {kind}.")));
             }
         }
@@ -92,7 +57,7 @@ impl Engine {
         if request.search_attributes.is_empty() {
             return Err(not_set());
         }
-        let system: Vec<&str> = request.search_attributes.iter().map(String::as_str).filter(|name| is_system(name)).collect();
+        let system: Vec<&str> = request.search_attributes.iter().map(String::as_str).filter(|name| is_built_in(name)).collect();
         if !system.is_empty() {
             return Err(Refusal::invalid(format!("Unable to remove non-custom search attributes: {}.", system.join(", "))));
         }
@@ -115,8 +80,58 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         Ok(ListSearchAttributesResponse {
             custom_attributes: namespace.record.search_attributes.clone(),
-            system_attributes: SYSTEM.iter().map(|(name, kind)| ((*name).to_owned(), *kind as i32)).collect(),
+            system_attributes: built_in().map(|(name, kind)| (name.to_owned(), kind.to_api() as i32)).collect(),
             ..Default::default()
         })
     }
+
+    /// With `auto_register_search_attributes`: registers what a request sets and its namespace does not define, with the
+    /// type that the value names. It is on disk when this returns. What has no usable name or type stays unknown, and
+    /// is refused like everywhere.
+    pub(super) async fn register_unknown<'a>(
+        &self,
+        namespace: &Namespace,
+        sets: impl IntoIterator<Item = &'a SearchAttributes>,
+    ) -> Result<(), Refusal> {
+        if !self.shared.settings.auto_register_search_attributes {
+            return Ok(());
+        }
+        let known = &namespace.view.search_attributes;
+        let fields = sets.into_iter().flat_map(|set| &set.indexed_fields);
+        let unknown: BTreeMap<&String, AttributeType> = fields
+            .filter(|(name, _)| !name.is_empty() && !is_reserved(name) && !known.contains_key(*name))
+            .filter_map(|(name, payload)| {
+                let kind = std::str::from_utf8(payload.metadata.get("type")?).ok()?;
+                Some((name, AttributeType::from_name(kind)?))
+            })
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let changed = self.shared.namespaces.update(namespace.id(), |record| {
+            for (name, kind) in &unknown {
+                record.search_attributes.entry((*name).clone()).or_insert(kind.to_api() as i32);
+            }
+            Ok(())
+        });
+        changed.await?;
+        let names: Vec<_> = unknown.iter().map(|(name, kind)| format!("{name}={}", kind.name())).collect();
+        tracing::info!(namespace = namespace.view.name, attributes = names.join(" "), "search attributes were registered");
+        Ok(())
+    }
+}
+
+/// The search attributes that a command sets.
+pub(super) fn set_by(command: &Command) -> Option<&SearchAttributes> {
+    match command.attributes.as_ref()? {
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => a.search_attributes.as_ref(),
+        Attributes::StartChildWorkflowExecutionCommandAttributes(a) => a.search_attributes.as_ref(),
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => a.search_attributes.as_ref(),
+        _ => None,
+    }
+}
+
+/// Attributes of every namespace.
+fn built_in() -> impl Iterator<Item = (&'static str, AttributeType)> {
+    SYSTEM.iter().map(|(name, _, kind)| (*name, *kind)).chain(PREDEFINED.iter().map(|(name, kind, _)| (*name, *kind)))
 }

@@ -6,6 +6,7 @@ use sempre_api::v1::workflowservice::{
 };
 use sempre_core::{Input, Refusal, Reply};
 
+use super::search_attributes::set_by;
 use crate::{Engine, shared::internal};
 
 impl Engine {
@@ -15,6 +16,11 @@ impl Engine {
         request: RespondWorkflowTaskCompletedRequest,
     ) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
+        if self.shared.settings.auto_register_search_attributes
+            && let Some(namespace) = self.shared.namespaces.by_id(key.workflow.namespace)
+        {
+            self.register_unknown(&namespace, request.commands.iter().filter_map(set_by)).await?;
+        }
         let (_, reply, page) = self.shared.apply_to(key.clone(), Input::CompleteWorkflowTask(token, Box::new(request))).await?;
         let Reply::WorkflowTaskCompleted { mut response, inline } = reply else { return Err(internal("a completed task")) };
         if let (Some(window), Some(task)) = (inline, &mut response.workflow_task) {

@@ -18,6 +18,7 @@ mod pauses;
 mod queries;
 mod resets;
 mod restarts;
+mod search_attributes;
 mod task_queues;
 mod tasks;
 mod updates;

@@ -64,15 +64,34 @@ async fn search_attributes_are_registered_per_namespace() {
     w.engine.add_search_attributes(add("Color", IndexedValueType::Int as i32)).await.unwrap();
     let reserved = w.engine.add_search_attributes(add("WorkflowId", keyword)).await.unwrap_err();
     assert_eq!(reserved, Refusal::invalid("Search attribute WorkflowId is reserved by system."));
+    for name in ["BuildIds", "TemporalChangeVersion", "TemporalMine", "NamespaceId", "Memo", "VisibilityTaskKey"] {
+        let reserved = w.engine.add_search_attributes(add(name, keyword)).await.unwrap_err();
+        assert_eq!(reserved, Refusal::invalid(format!("Search attribute {name} is reserved by system.")));
+    }
     assert_eq!(w.engine.add_search_attributes(add("X", 99)).await.unwrap_err(), Refusal::invalid("Unknown search attribute type: 99."));
     let list = || ListSearchAttributesRequest { namespace: NAMESPACE.into() };
     let known = w.engine.list_search_attributes(list()).await.unwrap();
     assert_eq!(known.custom_attributes, [("Color".to_owned(), keyword)].into());
-    assert!(known.system_attributes.contains_key("StartTime"));
+    assert_eq!(known.system_attributes.len(), 33);
+    assert_eq!(known.system_attributes["StartTime"], IndexedValueType::Datetime as i32);
+    assert_eq!(known.system_attributes["TemporalExternalPayloadCount"], IndexedValueType::Int as i32);
     let remove = |name: &str| RemoveSearchAttributesRequest { search_attributes: vec![name.into()], namespace: NAMESPACE.into() };
     assert_eq!(
         w.engine.remove_search_attributes(remove("Nope")).await.unwrap_err(),
         Refusal::not_found("Search attribute Nope doesn't exist.")
+    );
+    assert_eq!(
+        w.engine.remove_search_attributes(remove("BuildIds")).await.unwrap_err(),
+        Refusal::invalid("Unable to remove non-custom search attributes: BuildIds.")
+    );
+    let none = Refusal::invalid("SearchAttributes are not set on request.");
+    assert_eq!(
+        w.engine.add_search_attributes(AddSearchAttributesRequest { namespace: NAMESPACE.into(), ..Default::default() }).await,
+        Err(none.clone())
+    );
+    assert_eq!(
+        w.engine.remove_search_attributes(RemoveSearchAttributesRequest { namespace: NAMESPACE.into(), ..Default::default() }).await,
+        Err(none)
     );
     w.engine.remove_search_attributes(remove("Color")).await.unwrap();
     assert!(w.engine.list_search_attributes(list()).await.unwrap().custom_attributes.is_empty());

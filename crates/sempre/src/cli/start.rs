@@ -26,6 +26,10 @@ pub(crate) struct Options {
     /// Namespace that must exist; may be given several times
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: Vec<String>,
+    /// Define unknown search attributes when a start or a workflow first sets them, with the type that it names,
+    /// instead of refusing them
+    #[arg(long)]
+    auto_register_search_attributes: bool,
     /// Listen on an address that others can reach, without TLS and without authentication
     #[arg(long)]
     insecure: bool,
@@ -40,6 +44,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let address = (options.ip, options.port).into();
     network::refuse_open(address, options.insecure)?;
     let mut settings = ServerSettings { address, namespaces: options.namespace, ..ServerSettings::default() };
+    settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
     serve::run(settings, &Data::Folder(options.data_dir))
 }

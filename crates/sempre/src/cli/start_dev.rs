@@ -34,6 +34,10 @@ pub(crate) struct Options {
     /// KeywordList); may be given several times
     #[arg(long, value_name = "NAME=TYPE", value_parser = parse_search_attribute)]
     search_attribute: Vec<(String, IndexedValueType)>,
+    /// Define unknown search attributes when a start or a workflow first sets them, with the type that it names,
+    /// instead of refusing them
+    #[arg(long)]
+    auto_register_search_attributes: bool,
     #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
@@ -86,6 +90,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         search_attributes: options.search_attribute,
         ..ServerSettings::default()
     };
+    settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
     if !options.ip.is_loopback() {
         tracing::warn!(ip = %options.ip, "others can reach this server, and it has neither TLS nor authentication");
@@ -175,6 +180,8 @@ mod tests {
             --dynamic-config-value frontend.enableUpdateWorkflowExecution=true --headless \
             --search-attribute CustomTextField=Text --search-attribute CustomIntField=Int";
         let options = parse(core);
+        assert!(!options.auto_register_search_attributes);
+        assert!(parse("--auto-register-search-attributes").auto_register_search_attributes);
         assert_eq!((options.port, options.ip.to_string()), (40123, "127.0.0.1".into()));
         assert_eq!(namespaces(options.namespace), ["default"]);
         assert!(options.ignored.headless);
