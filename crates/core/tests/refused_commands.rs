@@ -323,7 +323,8 @@ fn upserts_change_what_the_run_is_found_by() {
         5 UpsertWorkflowSearchAttributes {Key 1, wtc 4}
     ",
     );
-    assert_eq!(w.run("a").execution.state().derived.attributes.search["Key"], payload("1"));
+    let kept = &w.run("a").execution.state().derived.attributes.search["Key"];
+    assert_eq!((&kept.data[..], &kept.metadata["type"][..]), (&b"1"[..], &b"Int"[..]), "with the type that the namespace gives it");
 }
 
 #[test]

@@ -2,6 +2,7 @@ use sempre_api::v1::{
     command::{UpsertWorkflowSearchAttributesCommandAttributes, command::Attributes},
     common::{Payload, SearchAttributes},
     enums::{CommandType, IndexedValueType, WorkflowTaskFailedCause},
+    history::history_event::Attributes as EventAttributes,
     operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::StartWorkflowExecutionRequest,
 };
@@ -60,10 +61,11 @@ async fn only_defined_attributes_with_values_of_their_type_can_be_set() {
 
     let task = w.poll().await;
     w.try_complete(&task.task_token, upsert(&[("Nobody", value("1", "Int"))])).await.unwrap_err();
-    let failed = w.history("a").await.pop().unwrap();
-    let Some(sempre_api::v1::history::history_event::Attributes::WorkflowTaskFailedEventAttributes(failed)) = failed.attributes else {
-        panic!("{failed:?}")
-    };
+    let failed = w.history("a").await.into_iter().find_map(|event| match event.attributes {
+        Some(EventAttributes::WorkflowTaskFailedEventAttributes(failed)) => Some(failed),
+        _ => None,
+    });
+    let failed = failed.unwrap();
     assert_eq!(failed.cause(), WorkflowTaskFailedCause::BadSearchAttributes);
     assert_eq!(failed.failure.clone().unwrap().message, format!("BadSearchAttributes: {}", unknown("Nobody")));
 
