@@ -8,6 +8,7 @@ mod attribute;
 mod datetime;
 mod decode;
 mod filter;
+mod matches;
 mod names;
 mod of_run;
 mod parse;

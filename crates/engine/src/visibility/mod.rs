@@ -9,7 +9,10 @@
 //! What waits is memory only. Whoever calls `put` keeps it durable elsewhere until [`Taken`] names it.
 
 pub mod index;
+pub mod memory;
 mod pending;
+mod read;
+pub mod sqlite;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

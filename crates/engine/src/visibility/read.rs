@@ -1,0 +1,77 @@
+//! Lists and counts: what waits, merged with the index's answer.
+//!
+//! What waits is taken first, as one picture; then the index is asked to leave those runs out. A run that the index
+//! takes in between is still left out, and shown as it waited: as of the begin of the read, which is not earlier than
+//! the call.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use sempre_core::{
+    NamespaceId, RunId,
+    visibility::{Field, Filter, Record},
+};
+
+use super::{
+    Visibility,
+    index::{Groups, IndexError, Position},
+};
+
+/// What waited of a namespace when a read began.
+struct Waiting {
+    runs: BTreeSet<RunId>,
+    /// Those that are not gone and match.
+    matching: Vec<Arc<Record>>,
+}
+
+impl Visibility {
+    fn of(&self, namespace: NamespaceId, filter: Option<&Filter>) -> Waiting {
+        let mut runs = BTreeSet::new();
+        let mut records = Vec::new();
+        for update in self.inner.pending().of(namespace) {
+            runs.insert(update.key.run);
+            records.extend(update.record.clone());
+        }
+        // Without the lock: a filter may be long.
+        records.retain(|record| filter.is_none_or(|filter| filter.matches(record)));
+        Waiting { runs, matching: records }
+    }
+
+    /// Runs that match, in list order after `after`, at most `limit`.
+    pub async fn list(
+        &self,
+        namespace: NamespaceId,
+        filter: Option<&Filter>,
+        after: Option<&Position>,
+        limit: usize,
+    ) -> Result<Vec<Arc<Record>>, IndexError> {
+        let waiting = self.of(namespace, filter);
+        let indexed = self.inner.index.list(namespace, filter, after, limit, &waiting.runs)?;
+        let mut records: Vec<(Position, Arc<Record>)> =
+            waiting.matching.into_iter().chain(indexed).map(|record| (Position::of(&record), record)).collect();
+        records.retain(|(place, _)| after.is_none_or(|after| place > after));
+        records.sort_unstable_by_key(|(place, _)| *place);
+        Ok(records.into_iter().take(limit).map(|(_, record)| record).collect())
+    }
+
+    /// How many runs match.
+    pub async fn count(&self, namespace: NamespaceId, filter: Option<&Filter>) -> Result<u64, IndexError> {
+        let waiting = self.of(namespace, filter);
+        let indexed = self.inner.index.count(namespace, filter, &waiting.runs)?;
+        Ok(indexed + waiting.matching.len() as u64)
+    }
+
+    /// How many runs match, by the value of a scalar field; the largest group first.
+    pub async fn count_by(&self, namespace: NamespaceId, filter: Option<&Filter>, field: &Field) -> Result<Groups, IndexError> {
+        let waiting = self.of(namespace, filter);
+        let mut groups = self.inner.index.count_by(namespace, filter, field, &waiting.runs)?;
+        for record in &waiting.matching {
+            let value = record.value(field);
+            match groups.iter_mut().find(|(other, _)| *other == value) {
+                Some((_, runs)) => *runs += 1,
+                None => groups.push((value, 1)),
+            }
+        }
+        groups.sort_by(|(a, runs_of_a), (b, runs_of_b)| runs_of_b.cmp(runs_of_a).then_with(|| format!("{a:?}").cmp(&format!("{b:?}"))));
+        Ok(groups)
+    }
+}

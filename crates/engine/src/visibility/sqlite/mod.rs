@@ -1,0 +1,368 @@
+//! The index in a file of its own: SQLite, one writer thread, readers beside it.
+//!
+//! Readers see the last transaction of the writer and are never held up by it (write-ahead log); the writer folds its
+//! log back every 32 MiB. Without a file there is one connection that all take in turn.
+
+mod condition;
+mod plan;
+mod read;
+mod schema;
+mod write;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use futures::{FutureExt, channel::oneshot, future::BoxFuture};
+use rusqlite::Connection;
+use sempre_core::{
+    NamespaceId, RunId,
+    ids::Uuid,
+    visibility::{Field, Filter, Record},
+};
+use sempre_store::Pending;
+
+use self::{
+    condition::NoCondition,
+    read::Snapshot,
+    schema::{Opened, failed},
+    write::Writer,
+};
+use super::index::{Change, Groups, Index, IndexError, IndexStats, Position};
+
+pub use self::plan::Tuning;
+
+/// The file's name in a data folder.
+pub const FILE_NAME: &str = "visibility.db";
+/// Orders that wait for the writer.
+const ORDERS_MAX: usize = 64;
+/// Idle connections for reads that are kept.
+const READERS_MAX: usize = 4;
+
+type Reply<T> = oneshot::Sender<Result<T, IndexError>>;
+
+enum Order {
+    Apply(Vec<Change>, Reply<()>),
+    Purge(NamespaceId, Reply<bool>),
+    Begin(Reply<()>),
+    Finish(Reply<()>),
+    Close(Reply<()>),
+}
+
+/// An index in SQLite; see the module.
+pub struct SqliteIndex {
+    shared: Arc<Shared>,
+    orders: SyncSender<Order>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    tuning: Tuning,
+}
+
+struct Shared {
+    place: Place,
+    owner: Uuid,
+    state: Mutex<State>,
+}
+
+enum Place {
+    File(PathBuf),
+    Memory(Mutex<Connection>),
+}
+
+#[derive(Default)]
+struct State {
+    needs_rebuild: Option<String>,
+    /// The file cannot be used any more; a rebuild begins with a new one.
+    damaged: bool,
+    closed: bool,
+    /// Connections of the file that was there before are not taken back.
+    file: u64,
+    idle: Vec<Connection>,
+}
+
+impl SqliteIndex {
+    /// Opens the file, or makes it. `owner` names the store that it is the index of.
+    pub fn open(path: &Path, owner: Uuid) -> Result<Self, IndexError> {
+        let opened = schema::open(path, owner)?;
+        Self::start(Place::File(path.to_owned()), owner, Some(opened.connection), opened.needs_rebuild)
+    }
+
+    /// An index that is gone with the process.
+    pub fn in_memory(owner: Uuid) -> Result<Self, IndexError> {
+        let opened = schema::in_memory(owner)?;
+        Self::start(Place::Memory(Mutex::new(opened.connection)), owner, None, opened.needs_rebuild)
+    }
+
+    /// As [`SqliteIndex::in_memory`], with other numbers.
+    pub fn in_memory_tuned(owner: Uuid, tuning: Tuning) -> Result<Self, IndexError> {
+        Ok(Self { tuning, ..Self::in_memory(owner)? })
+    }
+
+    fn start(place: Place, owner: Uuid, connection: Option<Connection>, needs_rebuild: Option<String>) -> Result<Self, IndexError> {
+        let shared = Arc::new(Shared { place, owner, state: Mutex::new(State { needs_rebuild, ..State::default() }) });
+        let (orders, receiver) = sync_channel(ORDERS_MAX);
+        let mut worker = Worker { shared: shared.clone(), connection, writer: Writer::default() };
+        worker.remember_generation()?;
+        let thread = std::thread::Builder::new()
+            .name("sempre-visibility".into())
+            .spawn(move || worker.run(&receiver))
+            .map_err(|error| IndexError::Failed { action: "start its thread", reason: error.to_string() })?;
+        Ok(Self { shared, orders, thread: Mutex::new(Some(thread)), tuning: Tuning::default() })
+    }
+
+    fn order<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Order) -> BoxFuture<'static, Result<T, IndexError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.orders.try_send(make(reply)) {
+            Ok(()) => async move { answer.await.unwrap_or(Err(IndexError::Closed)) }.boxed(),
+            Err(TrySendError::Full(_)) => futures::future::ready(Err(IndexError::Busy)).boxed(),
+            Err(TrySendError::Disconnected(_)) => futures::future::ready(Err(IndexError::Closed)).boxed(),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        namespace: NamespaceId,
+        action: &'static str,
+        read: impl FnOnce(&Snapshot<'_>) -> Result<T, NoCondition>,
+    ) -> Result<T, IndexError> {
+        if let Some(reason) = self.needs_rebuild() {
+            return Err(IndexError::NeedsRebuild { reason });
+        }
+        self.shared.with_reader(action, |connection| read(&Snapshot { connection, namespace, tuning: self.tuning }))
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One read transaction.
+    fn with_reader<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> Result<T, NoCondition>) -> Result<T, IndexError> {
+        let path = match &self.place {
+            Place::Memory(connection) => {
+                if self.state().closed {
+                    return Err(IndexError::Closed);
+                }
+                return read(&connection.lock().unwrap_or_else(PoisonError::into_inner)).map_err(|error| error.into_error(action));
+            }
+            Place::File(path) => path,
+        };
+        let (idle, file) = {
+            let mut state = self.state();
+            if state.closed {
+                return Err(IndexError::Closed);
+            }
+            (state.idle.pop(), state.file)
+        };
+        let connection = idle.map_or_else(|| schema::reader(path), Ok).map_err(failed("open its file for reading"))?;
+        let result = connection
+            .unchecked_transaction()
+            .map_err(NoCondition::from)
+            .and_then(|transaction| read(&transaction))
+            .map_err(|error| error.into_error(action));
+        let mut state = self.state();
+        if let Err(IndexError::NeedsRebuild { reason }) = &result {
+            tracing::error!(reason, "the visibility index is damaged");
+            state.damaged |= state.file == file;
+            state.needs_rebuild.get_or_insert_with(|| reason.clone());
+        }
+        if state.file == file && !state.closed && state.idle.len() < READERS_MAX {
+            state.idle.push(connection);
+        }
+        result
+    }
+}
+
+impl Index for SqliteIndex {
+    fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>> {
+        self.order(|reply| Order::Apply(changes, reply))
+    }
+
+    fn purge(&self, namespace: NamespaceId) -> Pending<Result<bool, IndexError>> {
+        self.order(|reply| Order::Purge(namespace, reply))
+    }
+
+    fn list(
+        &self,
+        namespace: NamespaceId,
+        filter: Option<&Filter>,
+        after: Option<&Position>,
+        limit: usize,
+        hidden: &BTreeSet<RunId>,
+    ) -> Result<Vec<Arc<Record>>, IndexError> {
+        self.read(namespace, "list runs", |snapshot| snapshot.list(filter, after, limit, hidden))
+    }
+
+    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Result<u64, IndexError> {
+        self.read(namespace, "count runs", |snapshot| snapshot.count(filter, hidden))
+    }
+
+    fn count_by(
+        &self,
+        namespace: NamespaceId,
+        filter: Option<&Filter>,
+        field: &Field,
+        hidden: &BTreeSet<RunId>,
+    ) -> Result<Groups, IndexError> {
+        self.read(namespace, "count runs by a field", |snapshot| snapshot.count_by(filter, field, hidden))
+    }
+
+    fn get(&self, namespace: NamespaceId, run: RunId) -> Result<Option<Arc<Record>>, IndexError> {
+        self.read(namespace, "look up a run", |snapshot| Ok(snapshot.get(run)?))
+    }
+
+    fn needs_rebuild(&self) -> Option<String> {
+        self.shared.state().needs_rebuild.clone()
+    }
+
+    fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {
+        self.order(Order::Begin)
+    }
+
+    fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {
+        self.order(Order::Finish)
+    }
+
+    fn stats(&self) -> Result<IndexStats, IndexError> {
+        self.shared.with_reader("read its size", |connection| Ok(read::stats(connection)?))
+    }
+
+    fn close(&self) -> Pending<()> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let closing = self.order(Order::Close);
+        async move {
+            // Closed before is closed as well.
+            let _ = closing.await;
+            // The thread ends after its answer.
+            drop(thread);
+        }
+        .boxed()
+    }
+}
+
+/// The writer thread.
+struct Worker {
+    shared: Arc<Shared>,
+    /// `None` without a file, and after the file was lost.
+    connection: Option<Connection>,
+    writer: Writer,
+}
+
+impl Worker {
+    fn run(mut self, orders: &Receiver<Order>) {
+        // A caller that has gone away is none of our business.
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Apply(changes, reply) => {
+                    let result = self.write("write a batch", |writer, connection| writer.apply(connection, &changes));
+                    let _ = reply.send(result);
+                }
+                Order::Purge(namespace, reply) => {
+                    let result = self.write("remove a namespace", |writer, connection| writer.purge(connection, namespace));
+                    let _ = reply.send(result);
+                }
+                Order::Begin(reply) => {
+                    let result = self.begin();
+                    let _ = reply.send(result);
+                }
+                Order::Finish(reply) => {
+                    let result = self.finish();
+                    let _ = reply.send(result);
+                }
+                Order::Close(reply) => {
+                    self.close();
+                    let _ = reply.send(Ok(()));
+                    return;
+                }
+            }
+        }
+        self.close();
+    }
+
+    fn close(&mut self) {
+        let mut state = self.shared.state();
+        state.closed = true;
+        state.idle.clear();
+        drop(state);
+        // The last connection folds the write-ahead log back.
+        self.connection = None;
+    }
+
+    fn remember_generation(&mut self) -> Result<(), IndexError> {
+        self.write("read its state", |writer, connection| {
+            writer.generation = write::generation(connection)?;
+            Ok(())
+        })
+    }
+
+    /// One transaction.
+    fn write<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Writer, &Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, IndexError> {
+        let result = match (&self.shared.place, &self.connection) {
+            (Place::Memory(connection), _) => {
+                let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                self.writer.transaction(&connection, work)
+            }
+            (Place::File(_), Some(connection)) => self.writer.transaction(connection, work),
+            (Place::File(_), None) => {
+                let reason = self.shared.state().needs_rebuild.clone().unwrap_or_default();
+                return Err(IndexError::NeedsRebuild { reason });
+            }
+        };
+        let result = result.map_err(failed(action));
+        if let Err(IndexError::NeedsRebuild { reason }) = &result {
+            self.lose(reason.clone());
+        }
+        result
+    }
+
+    /// The file is damaged.
+    fn lose(&mut self, reason: String) {
+        tracing::error!(reason, "the visibility index is damaged");
+        // If this cannot be written either, the next opening will find the damage as well, or the next read.
+        if let Some(connection) = self.connection.take() {
+            let _ = connection.execute("UPDATE info SET value=0 WHERE name='complete'", []);
+        }
+        let mut state = self.shared.state();
+        state.damaged = true;
+        state.needs_rebuild = Some(reason);
+    }
+
+    fn begin(&mut self) -> Result<(), IndexError> {
+        if let Place::File(path) = &self.shared.place
+            && (self.shared.state().damaged || self.connection.is_none())
+        {
+            self.connection = None;
+            {
+                let mut state = self.shared.state();
+                state.idle.clear();
+                state.file += 1;
+            }
+            schema::recreate(path, self.shared.owner)?;
+            let Opened { connection, .. } = schema::open(path, self.shared.owner)?;
+            self.connection = Some(connection);
+            self.writer = Writer::default();
+            self.shared.state().damaged = false;
+        }
+        self.write("begin a rebuild", |writer, connection| writer.begin_rebuild(connection))
+    }
+
+    fn finish(&mut self) -> Result<(), IndexError> {
+        let mut after = Some(i64::MIN);
+        while let Some(from) = after {
+            after = self.write("sweep after a rebuild", |writer, connection| writer.sweep(connection, from))?;
+        }
+        self.write("finish a rebuild", |writer, connection| writer.finish_rebuild(connection))?;
+        self.shared.state().needs_rebuild = None;
+        Ok(())
+    }
+}

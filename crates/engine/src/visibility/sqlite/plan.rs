@@ -1,0 +1,581 @@
+//! How a filter is answered: by which index the runs of a part are walked, and what is left to ask of each.
+//!
+//! A filter is taken apart into what must all be true. Three kinds of that need not be asked of runs at all:
+//!
+//! - conditions on nothing but division, type and status are asked of the counters, which tells the groups of runs that
+//!   pass and how many they are;
+//! - comparisons of the close time bound the walk in list order;
+//! - one of the others may have an index of its own, which is walked instead.
+//!
+//! | walk | order of the runs | used when |
+//! |---|---|---|
+//! | groups | list order, merged | always possible |
+//! | a value (id, attribute, word) | list order, merged | it has fewer runs than the groups |
+//! | a range (start time, prefix, attribute) | any; the first ones are kept and sorted | it has at most [`Tuning::sort_runs_max`] runs |
+//!
+//! SQLite's own planner is told the index each time: it knows neither the counters nor what order is worth.
+
+use rusqlite::{Connection, OptionalExtension, params, types::Value as Sql};
+use sempre_core::{
+    RunId,
+    ids::Uuid,
+    visibility::{AttributeType, Comparison, Field, Filter, NAMESPACE_DIVISION, SystemField, Value},
+};
+
+use super::{
+    super::index::Position,
+    condition::{Names, NoCondition, Text, condition, looked_for, prefix_end},
+    write::{PARENT, ROOT, SYSTEM_KIND, blob, scalar},
+};
+
+/// When which walk is used. Nobody tunes it; tests make the numbers small.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    /// Runs of a range that are looked at to find the first ones of them.
+    pub sort_runs_max: u64,
+    /// Walks that are merged; a condition with more values has no index.
+    pub branches_max: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { sort_runs_max: 10_000, branches_max: 64 }
+    }
+}
+
+/// Between which places of the list order runs are looked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Behind this place: `c`, `s`, run id (none = before the first run of the place).
+    after: (i64, i64, Option<RunId>),
+    /// Up to this `c`.
+    last: i64,
+}
+
+impl Bounds {
+    pub(super) fn new(after: Option<&Position>) -> Self {
+        let after = after.map_or((i64::MIN, i64::MIN, None), |at| (!at.close, !at.start, Some(at.run)));
+        Self { after, last: i64::MAX }
+    }
+
+    /// Close times from `low` to `high`, both included.
+    fn close(&mut self, low: i64, high: i64) {
+        self.after = self.after.max((!high, i64::MIN, None));
+        self.last = self.last.min(!low);
+    }
+
+    fn nothing(&mut self) {
+        self.last = i64::MIN;
+        self.after = (i64::MAX, i64::MAX, None);
+    }
+
+    /// Takes a condition on the close time; false if it is none, or not one of a range.
+    fn take(&mut self, filter: &Filter) -> bool {
+        const CLOSE: Field = Field::System(SystemField::CloseTime);
+        match filter {
+            Filter::Compare(field, comparison, Value::Datetime(at)) if *field == CLOSE => {
+                let (below, above) = (at.0.checked_sub(1), at.0.checked_add(1));
+                match (comparison, below, above) {
+                    (Comparison::Equal, ..) => self.close(at.0, at.0),
+                    (Comparison::LessOrEqual, ..) => self.close(i64::MIN, at.0),
+                    (Comparison::GreaterOrEqual, ..) => self.close(at.0, i64::MAX),
+                    (Comparison::Less, Some(below), _) => self.close(i64::MIN, below),
+                    (Comparison::Greater, _, Some(above)) => self.close(above, i64::MAX),
+                    (Comparison::Less | Comparison::Greater, ..) => self.nothing(),
+                    (Comparison::NotEqual, ..) => return false,
+                }
+                true
+            }
+            Filter::Between { field, low: Value::Datetime(low), high: Value::Datetime(high), negated: false } if *field == CLOSE => {
+                self.close(low.0, high.0);
+                true
+            }
+            Filter::IsNull { field, negated } if *field == CLOSE => {
+                if *negated {
+                    self.close(i64::MIN, i64::MAX - 1)
+                } else {
+                    self.close(i64::MAX, i64::MAX)
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One walk along an index.
+#[derive(Clone, Debug)]
+pub(super) enum Branch {
+    /// Rows of `run`.
+    Run { index: &'static str, keys: Text },
+    /// Rows of `attr_order`.
+    Attribute { keys: Text },
+}
+
+/// What is read of each run.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Read {
+    /// Place and record, in list order.
+    Records,
+    /// Place and row, in any order.
+    Places,
+    /// The row.
+    Rows,
+    /// Only how many there are.
+    Count,
+    /// How many there are, but no further than to this number.
+    CountTo(u64),
+}
+
+impl Branch {
+    fn run(index: &'static str, part: i64, keys: &[(&str, Sql)]) -> Self {
+        let mut text = Text::default();
+        text.push("r.part=").bind(Sql::Integer(part));
+        for (sql, value) in keys {
+            text.push(" AND ").push(sql).bind(value.clone());
+        }
+        Self::Run { index, keys: text }
+    }
+
+    fn attribute(field: i64, keys: &[(&str, Sql)]) -> Self {
+        let mut text = Text::default();
+        text.push("a.field=").bind(Sql::Integer(field));
+        for (sql, value) in keys {
+            text.push(" AND ").push(sql).bind(value.clone());
+        }
+        Self::Attribute { keys: text }
+    }
+
+    /// The statement of the walk.
+    pub(super) fn sql(&self, read: Read, bounds: &Bounds, residual: Option<&Text>) -> Text {
+        let mut text = Text::default();
+        let (run, keys) = match self {
+            Self::Run { keys, .. } => (true, keys),
+            Self::Attribute { keys } => (false, keys),
+        };
+        if matches!(read, Read::CountTo(_)) {
+            text.push("SELECT count(*) FROM (");
+        }
+        text.push(match (read, run) {
+            (Read::Records, true) => "SELECT r.c, r.s, r.run_id, r.record",
+            (Read::Records, false) => "SELECT a.c, a.s, a.run_id, r.record",
+            (Read::Places, true) => "SELECT r.c, r.s, r.run_id, r.id",
+            (Read::Places, false) => "SELECT a.c, a.s, a.run_id, a.run",
+            (Read::Rows, true) => "SELECT r.id AS id",
+            (Read::Rows, false) => "SELECT a.run AS id",
+            (Read::Count, _) => "SELECT count(*)",
+            (Read::CountTo(_), _) => "SELECT 1",
+        });
+        match self {
+            Self::Run { index, .. } => text.push(" FROM run r INDEXED BY ").push(index),
+            Self::Attribute { .. } if residual.is_some() || read == Read::Records => {
+                text.push(" FROM attr_order a CROSS JOIN run r ON r.id=a.run")
+            }
+            Self::Attribute { .. } => text.push(" FROM attr_order a"),
+        };
+        let (place, c) = if run { ("(r.c,r.s,r.run_id)", "r.c") } else { ("(a.c,a.s,a.run_id)", "a.c") };
+        let (after_c, after_s, after_run) = bounds.after;
+        let after_run = after_run.map_or_else(Vec::new, |run| run.0.0.to_vec());
+        text.push(" WHERE ").add(keys).push(" AND ").push(place).push(">(");
+        text.bind(Sql::Integer(after_c)).push(",").bind(Sql::Integer(after_s)).push(",").bind(Sql::Blob(after_run)).push(") AND ");
+        text.push(c).push("<=").bind(Sql::Integer(bounds.last));
+        if let Some(residual) = residual {
+            text.push(" AND ").add(residual);
+        }
+        match read {
+            Read::Records if run => text.push(" ORDER BY r.c, r.s, r.run_id"),
+            Read::Records => text.push(" ORDER BY a.c, a.s, a.run_id"),
+            Read::CountTo(most) => text.push(" LIMIT ").bind(Sql::Integer(most.cast_signed())).push(")"),
+            _ => &mut text,
+        };
+        text
+    }
+}
+
+/// The way to the runs of one part.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) branches: Vec<Branch>,
+    /// Each branch walks in list order.
+    pub(super) ordered: bool,
+    /// A run may be in several branches.
+    pub(super) overlapping: bool,
+    /// What has to be asked of each run yet.
+    pub(super) residual: Option<Text>,
+    pub(super) bounds: Bounds,
+    /// The groups that pass, if nothing but groups decides: then the counters have the answer.
+    pub(super) groups: Option<Vec<Group>>,
+}
+
+/// Runs of a part with one status that pass what is asked of groups.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) status: i32,
+    pub(super) runs: u64,
+    /// They are all the runs of the part with this status.
+    whole: bool,
+}
+
+/// What may be walked instead of the groups.
+struct Drive {
+    branches: Vec<Branch>,
+    ordered: bool,
+    overlapping: bool,
+    /// It has the runs for which its condition is true, and no others.
+    exact: bool,
+}
+
+/// What a plan is for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Purpose {
+    /// The first ones in list order.
+    List,
+    /// All, in any order.
+    Count,
+}
+
+/// One part of a namespace.
+pub(super) struct Part {
+    pub(super) id: i64,
+    pub(super) division: Option<String>,
+}
+
+/// The parts of a namespace.
+pub(super) fn parts(connection: &Connection, namespace: &[u8]) -> rusqlite::Result<Vec<Part>> {
+    connection
+        .prepare_cached("SELECT id, division FROM part WHERE namespace=?")?
+        .query_map([namespace], |row| {
+            let division: Option<Vec<u8>> = row.get(1)?;
+            // What was written was a text.
+            Ok(Part { id: row.get(0)?, division: division.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) })
+        })?
+        .collect()
+}
+
+/// The number of an attribute in a part.
+pub(super) fn field(connection: &Connection, part: i64, name: &str, kind: i64) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM field WHERE part=? AND name=? AND kind=?")?
+        .query_row(params![part, name.as_bytes(), kind], |row| row.get(0))
+        .optional()
+}
+
+/// The plan for a part; `None` if no run of it passes.
+pub(super) fn plan(
+    connection: &Connection,
+    part: &Part,
+    filter: Option<&Filter>,
+    after: Option<&Position>,
+    purpose: Purpose,
+    tuning: Tuning,
+) -> Result<Option<Plan>, NoCondition> {
+    let lookup = |name: &str, kind: i64| field(connection, part.id, name, kind);
+    let names = Names { division: part.division.as_deref(), field: &lookup };
+    let mut all = Vec::new();
+    conjuncts(filter, &mut all);
+    let mut bounds = Bounds::new(after);
+    all.retain(|filter| !bounds.take(filter));
+    let bounded = bounds.last != i64::MAX || bounds.after != Bounds::new(None).after;
+    let (of_groups, rest): (Vec<&Filter>, Vec<&Filter>) = all.into_iter().partition(|filter| is_of_groups(filter));
+    let group_condition = together(&of_groups, &names)?;
+    let groups = groups(connection, part.id, group_condition.as_ref())?;
+    if groups.is_empty() {
+        return Ok(None);
+    }
+    if rest.is_empty() && !bounded && purpose == Purpose::Count {
+        let plan = Plan { branches: Vec::new(), ordered: true, overlapping: false, residual: None, bounds, groups: Some(groups) };
+        return Ok(Some(plan));
+    }
+    let builder = Builder { connection, part: part.id, names: &names, tuning };
+    let group_runs: u64 = groups.iter().map(|group| group.runs).sum();
+
+    // The cheapest of the others, if it is cheaper than the groups.
+    let mut best: Option<(u64, usize, Drive)> = None;
+    for (at, filter) in rest.iter().enumerate() {
+        let Some(drive) = builder.drive(filter)? else { continue };
+        let runs = builder.runs(&drive)?;
+        let usable = drive.ordered || purpose == Purpose::Count || runs <= tuning.sort_runs_max;
+        if usable && runs < best.as_ref().map_or(group_runs, |(runs, ..)| *runs) {
+            best = Some((runs, at, drive));
+        }
+    }
+    if let Some((_, at, drive)) = best {
+        let mut asked: Vec<&Filter> = rest.iter().enumerate().filter(|(other, _)| *other != at || !drive.exact).map(|(_, f)| *f).collect();
+        asked.extend(of_groups);
+        let residual = together(&asked, &names)?;
+        let Drive { branches, ordered, overlapping, .. } = drive;
+        return Ok(Some(Plan { branches, ordered, overlapping, residual, bounds, groups: None }));
+    }
+    let mut residual = together(&rest, &names)?;
+    let branches = match builder.group_branches(&groups, group_condition.as_ref())? {
+        Some(branches) => branches,
+        None => {
+            let every: Vec<&Filter> = rest.iter().chain(&of_groups).copied().collect();
+            residual = together(&every, &names)?;
+            vec![Branch::run("run_order", part.id, &[])]
+        }
+    };
+    Ok(Some(Plan { branches, ordered: true, overlapping: false, residual, bounds, groups: None }))
+}
+
+/// What must all be true.
+fn conjuncts<'a>(filter: Option<&'a Filter>, all: &mut Vec<&'a Filter>) {
+    match filter {
+        Some(Filter::And(inner)) => inner.iter().for_each(|filter| conjuncts(Some(filter), all)),
+        Some(other) => all.push(other),
+        None => {}
+    }
+}
+
+/// All of them as one condition; `None` when there are none.
+fn together(filters: &[&Filter], names: &Names<'_>) -> Result<Option<Text>, NoCondition> {
+    if filters.is_empty() {
+        return Ok(None);
+    }
+    let mut text = Text::default();
+    text.push("(");
+    condition(&mut text, &Filter::And(filters.iter().map(|filter| (*filter).clone()).collect()), names)?;
+    text.push(")");
+    Ok(Some(text))
+}
+
+fn is_division(field: &Field) -> bool {
+    matches!(field, Field::Attribute { name, kind: AttributeType::Keyword } if name == NAMESPACE_DIVISION)
+}
+
+/// True for conditions that are the same for all runs of a part with one type and status.
+fn is_of_groups(filter: &Filter) -> bool {
+    let of_group =
+        |field: &Field| is_division(field) || matches!(field, Field::System(SystemField::WorkflowType | SystemField::ExecutionStatus));
+    match filter {
+        Filter::And(inner) | Filter::Or(inner) => inner.iter().all(is_of_groups),
+        Filter::Not(inner) => is_of_groups(inner),
+        Filter::Compare(field, ..)
+        | Filter::In { field, .. }
+        | Filter::Between { field, .. }
+        | Filter::IsNull { field, .. }
+        | Filter::StartsWith { field, .. } => of_group(field),
+    }
+}
+
+/// The groups that pass a condition. It names columns of a row `r` of `run` that rows of `counter` have as well.
+fn groups(connection: &Connection, part: i64, condition: Option<&Text>) -> rusqlite::Result<Vec<Group>> {
+    let mut text = Text::default();
+    match condition {
+        None => text.push("SELECT r.status, sum(r.runs), 1 FROM counter r"),
+        Some(condition) => {
+            text.push("SELECT r.status, sum(CASE WHEN ").add(condition).push(" THEN r.runs ELSE 0 END), min(CASE WHEN ");
+            text.add(condition).push(" THEN 1 ELSE 0 END) FROM counter r")
+        }
+    };
+    text.push(" WHERE r.part=").bind(Sql::Integer(part)).push(" GROUP BY r.status");
+    let mut statement = connection.prepare_cached(&text.sql)?;
+    let rows = statement.query_map(rusqlite::params_from_iter(text.values), |row| {
+        Ok(Group { status: row.get(0)?, runs: row.get::<_, i64>(1)?.max(0).cast_unsigned(), whole: row.get(2)? })
+    })?;
+    let groups: Vec<Group> = rows.collect::<rusqlite::Result<_>>()?;
+    if groups.iter().all(|group| group.whole) {
+        return Ok(groups);
+    }
+    Ok(groups.into_iter().filter(|group| group.runs > 0).collect())
+}
+
+struct Builder<'a> {
+    connection: &'a Connection,
+    part: i64,
+    names: &'a Names<'a>,
+    tuning: Tuning,
+}
+
+impl Builder<'_> {
+    /// The walks along groups, `None` if they are too many.
+    fn group_branches(&self, groups: &[Group], condition: Option<&Text>) -> Result<Option<Vec<Branch>>, NoCondition> {
+        let Some(condition) = condition else { return Ok(Some(vec![Branch::run("run_order", self.part, &[])])) };
+        let statuses: i64 = self
+            .connection
+            .prepare_cached("SELECT count(DISTINCT status) FROM counter WHERE part=?")?
+            .query_row([self.part], |row| row.get(0))?;
+        if groups.iter().all(|group| group.whole) && statuses == groups.len() as i64 {
+            return Ok(Some(vec![Branch::run("run_order", self.part, &[])]));
+        }
+        let mut branches = Vec::new();
+        for group in groups {
+            let status = Sql::Integer(group.status.into());
+            if group.whole {
+                branches.push(Branch::run("run_status", self.part, &[("r.status=", status)]));
+                continue;
+            }
+            let mut text = Text::default();
+            text.push("SELECT r.workflow_type FROM counter r WHERE r.part=").bind(Sql::Integer(self.part));
+            text.push(" AND r.status=").bind(status.clone()).push(" AND ").add(condition);
+            text.push(" LIMIT ").bind(Sql::Integer(self.tuning.branches_max as i64 + 1));
+            let mut statement = self.connection.prepare_cached(&text.sql)?;
+            let types = statement.query_map(rusqlite::params_from_iter(text.values), |row| row.get::<_, Vec<u8>>(0))?;
+            for workflow_type in types {
+                let keys = [("r.workflow_type=", Sql::Blob(workflow_type?)), ("r.status=", status.clone())];
+                branches.push(Branch::run("run_type", self.part, &keys));
+            }
+            if branches.len() > self.tuning.branches_max {
+                return Ok(None);
+            }
+        }
+        Ok(Some(branches))
+    }
+
+    /// How many runs a walk has, not counted much further than to where that matters.
+    fn runs(&self, drive: &Drive) -> Result<u64, NoCondition> {
+        let mut runs = 0;
+        for branch in &drive.branches {
+            let text = branch.sql(Read::CountTo(self.tuning.sort_runs_max + 1), &Bounds::new(None), None);
+            let found: i64 =
+                self.connection.prepare_cached(&text.sql)?.query_row(rusqlite::params_from_iter(text.values), |row| row.get(0))?;
+            runs += found.cast_unsigned();
+            if runs > self.tuning.sort_runs_max {
+                return Ok(runs);
+            }
+        }
+        Ok(runs)
+    }
+
+    fn field(&self, name: &str, kind: i64) -> Result<Option<i64>, NoCondition> {
+        Ok((self.names.field)(name, kind)?)
+    }
+
+    /// An index that has the runs for which a condition is true.
+    fn drive(&self, filter: &Filter) -> Result<Option<Drive>, NoCondition> {
+        let drive = match filter {
+            Filter::Compare(field, Comparison::Equal, value) => self.values(field, std::slice::from_ref(value))?,
+            Filter::In { field, values, negated: false } => self.values(field, values)?,
+            Filter::Compare(field, comparison, value) => {
+                let value = scalar(value);
+                match comparison {
+                    Comparison::Less => self.range(field, &[("<", value)])?,
+                    Comparison::LessOrEqual => self.range(field, &[("<=", value)])?,
+                    Comparison::Greater => self.range(field, &[(">", value)])?,
+                    Comparison::GreaterOrEqual => self.range(field, &[(">=", value)])?,
+                    Comparison::Equal | Comparison::NotEqual => None,
+                }
+            }
+            Filter::Between { field, low, high, negated: false } => self.range(field, &[(">=", scalar(low)), ("<=", scalar(high))])?,
+            Filter::StartsWith { field, prefix, negated: false } => {
+                let mut ends = vec![(">=", blob(prefix))];
+                ends.extend(prefix_end(prefix).map(|end| ("<", end)));
+                self.range(field, &ends)?
+            }
+            Filter::Or(any) => {
+                let mut or = Drive { branches: Vec::new(), ordered: true, overlapping: any.len() > 1, exact: true };
+                for filter in any {
+                    let Some(drive) = self.drive(filter)? else { return Ok(None) };
+                    or.ordered &= drive.ordered;
+                    or.overlapping |= drive.overlapping;
+                    or.exact &= drive.exact;
+                    or.branches.extend(drive.branches);
+                }
+                Some(or)
+            }
+            Filter::And(all) => {
+                let mut best: Option<(u64, Drive)> = None;
+                for filter in all {
+                    let Some(drive) = self.drive(filter)? else { continue };
+                    let runs = self.runs(&drive)?;
+                    if best.as_ref().is_none_or(|(fewest, _)| runs < *fewest) {
+                        best = Some((runs, Drive { exact: drive.exact && all.len() == 1, ..drive }));
+                    }
+                }
+                best.map(|(_, drive)| drive)
+            }
+            Filter::Not(_) | Filter::In { .. } | Filter::Between { .. } | Filter::IsNull { .. } | Filter::StartsWith { .. } => None,
+        };
+        Ok(drive.filter(|drive| drive.branches.len() <= self.tuning.branches_max))
+    }
+
+    /// The walks of single values.
+    fn values(&self, field: &Field, values: &[Value]) -> Result<Option<Drive>, NoCondition> {
+        let distinct = |branches: Vec<Branch>| Some(Drive { branches, ordered: true, overlapping: false, exact: true });
+        let stored = if field.has_elements() { looked_for(field, values) } else { each_once(values) };
+        if stored.len() > self.tuning.branches_max {
+            return Ok(None);
+        }
+        let of = |number: Option<i64>| number.into_iter().flat_map(|number| stored.iter().map(move |v| (number, v)));
+        let attribute = |number| of(number).map(|(number, value)| Branch::attribute(number, &[("a.value=", value.clone())])).collect();
+        let run = |index, column| stored.iter().map(|value| Branch::run(index, self.part, &[(column, value.clone())])).collect::<Vec<_>>();
+        Ok(match field {
+            field if is_division(field) => None,
+            Field::Attribute { name, kind } => {
+                let number = self.field(name, i64::from(kind.to_api() as i32))?;
+                distinct(attribute(number)).map(|drive| Drive { overlapping: field.has_elements() && stored.len() > 1, ..drive })
+            }
+            Field::System(SystemField::WorkflowId) => distinct(run("run_workflow", "r.workflow_id=")),
+            Field::System(SystemField::StartTime) => {
+                let turned = |value: &Sql| if let Sql::Integer(at) = value { Sql::Integer(!at) } else { Sql::Null };
+                let walk = |value| Branch::run("run_start", self.part, &[("r.s=", turned(value))]);
+                distinct(stored.iter().map(walk).collect()).map(|drive| Drive { ordered: true, ..drive })
+            }
+            Field::System(SystemField::RunId) => {
+                let ids = values.iter().filter_map(|value| match value {
+                    // Other spellings of an id are other texts.
+                    Value::Keyword(text) => Uuid::parse(text).filter(|id| id.to_string() == *text),
+                    _ => None,
+                });
+                let ids: std::collections::BTreeSet<Uuid> = ids.collect();
+                let walk = |id: Uuid| Branch::run("run_key", self.part, &[("r.run_id=", Sql::Blob(id.0.to_vec()))]);
+                distinct(ids.into_iter().map(walk).collect())
+            }
+            Field::System(SystemField::ParentWorkflowId) => distinct(attribute(self.field(PARENT, SYSTEM_KIND)?)),
+            Field::System(SystemField::RootWorkflowId) => {
+                let mut branches: Vec<Branch> = attribute(self.field(ROOT, SYSTEM_KIND)?);
+                for mut branch in run("run_workflow", "r.workflow_id=") {
+                    if let Branch::Run { keys, .. } = &mut branch {
+                        keys.push(" AND r.root_workflow_id IS NULL");
+                    }
+                    branches.push(branch);
+                }
+                distinct(branches)
+            }
+            Field::System(_) => None,
+        })
+    }
+
+    /// The walk of a range: operators and values.
+    fn range(&self, field: &Field, ends: &[(&str, Sql)]) -> Result<Option<Drive>, NoCondition> {
+        let one = |branch| Some(Drive { branches: vec![branch], ordered: false, overlapping: false, exact: true });
+        let keys = |column: &str| ends.iter().map(|(op, value)| (format!("{column}{op}"), value.clone())).collect::<Vec<_>>();
+        let of = |keys: &[(String, Sql)], make: &dyn Fn(&[(&str, Sql)]) -> Branch| {
+            make(&keys.iter().map(|(sql, value)| (sql.as_str(), value.clone())).collect::<Vec<_>>())
+        };
+        Ok(match field {
+            field if field.has_elements() || is_division(field) => None,
+            Field::Attribute { name, kind } => match self.field(name, i64::from(kind.to_api() as i32))? {
+                None => Some(Drive { branches: Vec::new(), ordered: true, overlapping: false, exact: true }),
+                Some(number) => one(of(&keys("a.value"), &|keys| Branch::attribute(number, keys))),
+            },
+            Field::System(SystemField::WorkflowId) => one(of(&keys("r.workflow_id"), &|keys| Branch::run("run_workflow", self.part, keys))),
+            Field::System(SystemField::StartTime) => {
+                let mut turned = Vec::new();
+                for (op, value) in ends {
+                    let Sql::Integer(at) = value else { return Ok(None) };
+                    let op = match *op {
+                        "<" => "r.s>",
+                        "<=" => "r.s>=",
+                        ">" => "r.s<",
+                        _ => "r.s<=",
+                    };
+                    turned.push((op, Sql::Integer(!at)));
+                }
+                one(Branch::run("run_start", self.part, &turned))
+            }
+            Field::System(_) => None,
+        })
+    }
+}
+
+/// Scalars as they are stored, without repetitions: a run must not be in two walks.
+fn each_once(values: &[Value]) -> Vec<Sql> {
+    let mut once: Vec<Sql> = Vec::new();
+    for value in values.iter().map(scalar) {
+        if !once.contains(&value) {
+            once.push(value);
+        }
+    }
+    once
+}

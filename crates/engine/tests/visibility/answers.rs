@@ -1,0 +1,106 @@
+//! The index answers as a plain scan of the records by `Filter::matches` does.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use futures::executor::block_on;
+use sempre_core::{ids::Uuid, visibility::Filter};
+use sempre_engine::visibility::{
+    Change, Groups, Index,
+    memory::MemoryIndex,
+    sqlite::{SqliteIndex, Tuning},
+};
+
+use crate::data::{change, filter, namespace, pick, place, ready, run, scalar_field};
+
+const RUNS: u8 = 40;
+
+/// Groups in an order of their own. Which of the two zeros stands for both is open.
+pub(crate) fn sorted(groups: Groups) -> Vec<String> {
+    let mut groups: Vec<String> = groups.iter().map(|group| format!("{group:?}").replace("(-0.0)", "(0.0)")).collect();
+    groups.sort();
+    groups
+}
+
+/// Asks two indexes the same question in all ways.
+pub(crate) fn compare(rng: &mut Rng, index: &dyn Index, plain: &dyn Index, filter: Option<&Filter>, story: &str) {
+    let namespace = namespace(rng.u8(1..3));
+    let hidden: BTreeSet<_> = (0..rng.u8(..4)).map(|_| run(rng.u8(..RUNS))).collect();
+    let all = plain.list(namespace, filter, None, usize::MAX, &hidden).unwrap();
+    let mut pages = Vec::new();
+    let mut after = None;
+    loop {
+        let limit = rng.usize(1..15);
+        let page = index.list(namespace, filter, after.as_ref(), limit, &hidden).unwrap();
+        let last_page = page.len() < limit;
+        after = page.last().map(|record| place(record)).or(after);
+        pages.extend(page);
+        if last_page {
+            break;
+        }
+    }
+    assert_eq!(pages, all, "list of {filter:?} without {hidden:?}; {story}");
+    assert_eq!(index.count(namespace, filter, &hidden).unwrap(), all.len() as u64, "count of {filter:?} without {hidden:?}; {story}");
+    let by = scalar_field(rng);
+    let groups = sorted(index.count_by(namespace, filter, &by, &hidden).unwrap());
+    assert_eq!(groups, sorted(plain.count_by(namespace, filter, &by, &hidden).unwrap()), "count of {filter:?} by {by:?}; {story}");
+    let one = run(rng.u8(..RUNS));
+    assert_eq!(index.get(namespace, one).unwrap(), plain.get(namespace, one).unwrap(), "{story}");
+}
+
+fn random_changes(seed: u64, tuning: Tuning) {
+    let mut rng = Rng::with_seed(seed);
+    let index = SqliteIndex::in_memory_tuned(Uuid([9; 16]), tuning).unwrap();
+    let plain = MemoryIndex::new();
+    ready(&index);
+    ready(&plain);
+    let story = format!("seed {seed}, {tuning:?}");
+    let mut version = 0;
+    for step in 0..8 {
+        let changes: Vec<Change> = (0..rng.usize(..30))
+            .map(|_| {
+                version += 1;
+                // Some come late, and are ignored by both.
+                let version = if rng.u8(..8) == 0 { version / 2 } else { version };
+                change(&mut rng, version, RUNS)
+            })
+            .collect();
+        for _ in 0..1 + usize::from(rng.u8(..4) == 0) {
+            block_on(index.apply(changes.clone())).unwrap();
+        }
+        block_on(plain.apply(changes)).unwrap();
+        if rng.u8(..12) == 0 {
+            let gone = namespace(rng.u8(1..3));
+            while block_on(index.purge(gone)).unwrap() {}
+            while block_on(plain.purge(gone)).unwrap() {}
+        }
+        let story = format!("{story}, step {step}");
+        compare(&mut rng, &index, &plain, None, &story);
+        for _ in 0..12 {
+            let depth = rng.u8(..4);
+            let filter = filter(&mut rng, depth);
+            compare(&mut rng, &index, &plain, Some(&filter), &story);
+        }
+    }
+}
+
+/// How many seeds; more with the environment's `SEEDS`.
+pub(crate) fn seeds(few: u64) -> u64 {
+    std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
+}
+
+#[test]
+fn every_answer_is_that_of_a_plain_scan() {
+    for seed in 0..seeds(40) {
+        random_changes(seed, Tuning::default());
+    }
+}
+
+#[test]
+fn every_answer_is_that_of_a_plain_scan_when_indexes_find_too_much() {
+    for seed in 0..seeds(40) {
+        let mut rng = Rng::with_seed(seed);
+        let tuning = Tuning { sort_runs_max: pick(&mut rng, &[0, 1, 5, 20]), branches_max: pick(&mut rng, &[0, 1, 2, 5]) };
+        random_changes(1_000_000 + seed, tuning);
+    }
+}
