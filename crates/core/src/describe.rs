@@ -25,6 +25,7 @@ use crate::{
     callbacks, pause,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
+    visibility::health,
 };
 
 impl Execution {
@@ -92,6 +93,9 @@ impl Execution {
         }
         if let Some(paused) = pause::search_attribute(&self.key.workflow.workflow_id, &self.state) {
             fields.insert(pause::SEARCH_ATTRIBUTE.into(), paused);
+        }
+        if self.is_open() {
+            health::add(&self.state, &mut fields);
         }
         fields
     }

@@ -8,6 +8,7 @@
 //! | Offer | queue hash (8), priority (1), time (8), run id (16), scheduled event id (8) | [`OfferRecord`] |
 //! | Outbox | run id (16), number (8) | [`OutboxRecord`] |
 //! | Deadline | time (8), run id (16) | [`RunRecord`] |
+//! | Visibility | run id (16) | [`crate::visibility::Row`] |
 //!
 //! Numbers are big-endian so that byte order is their order.
 
@@ -41,7 +42,12 @@ pub fn current(workflow: &WorkflowKey) -> Vec<u8> {
     key
 }
 
-/// Prefix of a run's rows in State, History and Outbox.
+/// The run of a row whose key begins with it: in State, History, Outbox and Visibility.
+pub fn parse_run(key: &[u8]) -> Option<RunId> {
+    Some(RunId(Uuid(key.get(2..18)?.try_into().ok()?)))
+}
+
+/// Prefix of a run's rows in State, History and Outbox; its row in Visibility.
 pub fn run(slot: SlotId, run: RunId) -> Vec<u8> {
     let mut key = begin(slot, 16 + 9);
     key.extend_from_slice(&run.0.0);

@@ -31,6 +31,7 @@ use crate::{
     state::{PauseInfo, State},
     step::Step,
     task,
+    visibility::json_string,
 };
 
 /// Pause of a paused run.
@@ -92,15 +93,8 @@ pub(crate) fn search_attribute(workflow_id: &str, state: &State) -> Option<Paylo
 fn keyword_list(entries: &[String]) -> Payload {
     let mut json = String::from("[");
     for (at, entry) in entries.iter().enumerate() {
-        json.push_str(if at == 0 { "\"" } else { ",\"" });
-        for c in entry.chars() {
-            match c {
-                '"' | '\\' => json.extend(['\\', c]),
-                c if c.is_control() => json.push_str(&format!("\\u{:04x}", c as u32)),
-                c => json.push(c),
-            }
-        }
-        json.push('"');
+        json.push_str(if at == 0 { "" } else { "," });
+        json.push_str(&json_string(entry));
     }
     json.push(']');
     Payload {

@@ -106,7 +106,7 @@ fn upserts_of_memo_and_search_attributes_are_written() {
     world.signal("wf", "s").unwrap();
     let task = world.poll_workflow(QUEUE).unwrap();
     let _ = world.complete_with(&task, [upsert("Word", payload("null")), cancel_timer("none")], |_| {});
-    assert_eq!(record(&world).0.search_attributes.len(), 1);
+    assert_eq!(record(&world).0.search_attributes["Word"], typed("Keyword", "\"x\""));
 }
 
 #[test]
@@ -137,4 +137,64 @@ fn pauses_and_reported_problems_are_written() {
     let target = ActivityTarget::Id("a".into());
     world.apply("wf", Input::CompleteActivity { target, result: None, identity: WORKER.into() }).unwrap();
     assert!(record(&world).0.search_attributes.is_empty(), "what was paused is over");
+}
+
+fn shown(world: &World, name: &str) -> Option<String> {
+    let payload = record(world).0.search_attributes.get(name)?;
+    assert!(payload.metadata.contains_key("type"));
+    Some(String::from_utf8(payload.data.to_vec()).unwrap())
+}
+
+#[test]
+fn workflow_tasks_that_fail_are_told_at_each_doubling() {
+    let mut world = World::new();
+    world.limits.task_problems_reported = 0;
+    world.start("wf");
+    let mut written = Vec::new();
+    for failures in 1..=9 {
+        let task = world.poll_workflow(QUEUE).unwrap();
+        let before = record(&world).1;
+        world.fail_task(&task, WorkflowTaskFailedCause::NonDeterministicError).unwrap();
+        if record(&world).1 > before {
+            written.push(failures);
+            assert_eq!(shown(&world, "SempreWorkflowTaskFailures"), Some(failures.to_string()));
+        }
+        world.advance(secs(1000));
+    }
+    assert_eq!(written, [1, 2, 4, 8]);
+    assert_eq!(shown(&world, "SempreHealth").as_deref(), Some("\"workflow-task-failing\""));
+    assert_eq!(shown(&world, "SempreLastFailure").as_deref(), Some("\"NonDeterministicError: task failed\""));
+    let described = world.run("wf").execution.describe(world.now).workflow_execution_info.unwrap().search_attributes.unwrap();
+    assert_eq!(described.indexed_fields["SempreWorkflowTaskFailures"].data, "9");
+    world.work([]);
+    assert!(record(&world).0.search_attributes.is_empty(), "a task was completed");
+}
+
+#[test]
+fn activities_that_are_tried_again_are_told_at_each_doubling() {
+    let mut world = World::new();
+    world.start("wf");
+    world.work([with(activity("a"), |a| a.retry_policy = retry(0)).command(), activity("b").command()]);
+    let other = world.poll_activity().unwrap();
+    let (mut written, started) = (Vec::new(), record(&world).1);
+    for attempt in 2..=9 {
+        let task = if attempt == 2 && other.response.activity_id == "a" { other.clone() } else { world.poll_activity().unwrap() };
+        let before = record(&world).1;
+        world.fail_activity(&task, failure("no \"route\"")).unwrap();
+        if record(&world).1 > before {
+            written.push(attempt);
+            assert_eq!(shown(&world, "SempreActivityAttempt"), Some(attempt.to_string()));
+        }
+        world.advance(secs(1));
+        while world.offers.is_empty() {
+            world.advance(secs(1));
+        }
+        world.offers.retain(|offer| offer.key.scheduled_event_id == task.token.scheduled_event_id);
+    }
+    assert_eq!((started, written), (1, vec![2, 4, 8]));
+    assert_eq!(shown(&world, "SempreHealth").as_deref(), Some("\"activity-retrying\""));
+    assert_eq!(shown(&world, "SempreLastFailure").as_deref(), Some("\"Activity: no \\\"route\\\"\""));
+    let task = world.poll_activity().unwrap();
+    world.complete_activity(&task, "done").unwrap();
+    assert_eq!(shown(&world, "SempreHealth"), None);
 }

@@ -10,6 +10,7 @@
 //! - the current-run pointer of a workflow id names a run that is there and says of it what the run says, and an
 //!   open run is the current one;
 //! - a message that a run owes carries a number it has given;
+//! - a row for the index of runs shows its run as it is, or has lists forget a run that is not there;
 //! - there is no history without a run, unless a deadline row has it deleted (a reset that did not end).
 
 use std::{
@@ -25,6 +26,7 @@ use sempre_core::{
     ids::{SLOT_COUNT, Uuid},
     keys::{self, OfferRecord, OutboxRecord, RunRecord},
     transition::{CurrentRecord, OfferKey},
+    visibility,
 };
 use sempre_store::{Store, StoreError, Table};
 
@@ -56,6 +58,8 @@ pub struct Counts {
     pub deadlines: u64,
     /// Messages between runs.
     pub messages: u64,
+    /// Runs that the index of runs may not have as they are.
+    pub listed: u64,
     /// What does not hold.
     pub problems: u64,
 }
@@ -119,6 +123,8 @@ struct Lists {
     currents: BTreeMap<WorkflowKey, CurrentRecord>,
     /// Highest number of a message that each run owes.
     messages: BTreeMap<RunId, u64>,
+    /// Rows for the index of runs.
+    listed: BTreeMap<RunId, visibility::Row>,
     open: BTreeMap<WorkflowKey, RunId>,
     runs: BTreeSet<RunId>,
     /// Runs to come, of which there are only events.
@@ -148,6 +154,7 @@ impl Slot<'_> {
         self.read_deadlines(&mut lists).await?;
         self.read_currents(&mut lists).await?;
         self.read_messages(&mut lists).await?;
+        self.read_listed(&mut lists).await?;
         for run in self.prefixes(Table::State).await? {
             self.run(run, &mut lists).await?;
         }
@@ -266,6 +273,34 @@ impl Slot<'_> {
             self.problem(Some(key), Finding::new("outbox", format!("message {owed} is owed, but the last number given is {given}")));
         }
         self.pointer(key, audit, lists);
+        if let Some(row) = lists.listed.remove(&key.run) {
+            self.listed(key, &row, audit);
+        }
+    }
+
+    /// The row shows the run as it is, but for the numbers that change with every event.
+    fn listed(&mut self, key: &RunKey, row: &visibility::Row, audit: &Audit) {
+        let own = audit.execution().record();
+        let Some(record) = &row.record else {
+            return self.problem(Some(key), Finding::new("visibility", "lists are to forget the run, and it is there"));
+        };
+        let mut shown = own.clone();
+        shown.history_length = record.history_length;
+        shown.history_size_bytes = record.history_size_bytes;
+        shown.state_transition_count = record.state_transition_count;
+        // Their types may have been added.
+        shown.search_attributes.clone_from(&record.search_attributes);
+        if *record != shown || !record.search_attributes.keys().eq(own.search_attributes.keys()) {
+            let detail = format!(
+                "lists show status {} and close time {}, or other fields, that the run does not have",
+                record.status, record.close_time
+            );
+            self.problem(Some(key), Finding::new("visibility", detail));
+        }
+        if row.version > audit.execution().version() {
+            let detail = format!("its row has version {}, the run {}", row.version, audit.execution().version());
+            self.problem(Some(key), Finding::new("visibility", detail));
+        }
     }
 
     fn pointer(&mut self, key: &RunKey, audit: &Audit, lists: &mut Lists) {
@@ -305,6 +340,12 @@ impl Slot<'_> {
         for (run, rows) in lists.deadlines {
             let workflow = rows.first().and_then(|(_, workflow)| workflow.clone());
             self.of_run(workflow, run, "deadline", "there is a row to wake it, but no such run");
+        }
+        for (run, row) in lists.listed {
+            // A deleted run's row has lists forget it.
+            if row.record.is_some() {
+                self.of_run(row.workflow(), run, "visibility", "lists show it, but there is no such run");
+            }
         }
         for (workflow, record) in lists.currents {
             if !lists.runs.contains(&record.run()) {
@@ -394,6 +435,19 @@ impl Slot<'_> {
                     lists.currents.insert(workflow, record);
                 }
                 _ => self.damaged("current", &key),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_listed(&mut self, lists: &mut Lists) -> Result<(), StoreError> {
+        for (key, value) in self.rows(Table::Visibility).await? {
+            self.counts.listed += 1;
+            match (keys::parse_run(&key), visibility::Row::decode(value)) {
+                (Some(run), Ok(row)) if row.workflow().is_some_and(|workflow| workflow.slot().0 == self.slot) => {
+                    lists.listed.insert(run, row);
+                }
+                _ => self.damaged("visibility", &key),
             }
         }
         Ok(())

@@ -9,8 +9,12 @@ use std::{
 };
 
 use futures::FutureExt;
-use sempre_core::{IdSource, SlotId, Timestamp, ids::SLOT_COUNT};
-use sempre_store::{Store, StoreError};
+use sempre_core::{
+    IdSource, SlotId, Timestamp,
+    ids::{SLOT_COUNT, Uuid},
+    keys,
+};
+use sempre_store::{Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
@@ -19,13 +23,16 @@ use crate::{
     calls::queue_config::rate_of,
     cron::Cron,
     ids::SeededIds,
+    listing::Listing,
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
+    rebuild::Rebuild,
     records::{self, Records},
     recovery, removal,
     shard::{message::Message, runner::Runner},
     shared::Shared,
+    visibility::{Index, IndexError, memory::MemoryIndex},
     workers::Workers,
 };
 
@@ -62,9 +69,30 @@ pub enum OpenError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The index of runs refused.
+    #[error(transparent)]
+    Index(#[from] IndexError),
     /// The settings contradict each other.
     #[error("the engine cannot be opened with these settings: {0}")]
     Settings(&'static str),
+}
+
+/// Opens the index of runs for the data that this id names.
+pub type OpenIndex = Box<dyn FnOnce(Uuid) -> Result<Arc<dyn Index>, IndexError> + Send>;
+
+/// Parts of an engine that are given by hand.
+pub struct Components {
+    /// Sends completion callbacks.
+    pub callbacks: Arc<dyn CallbackSender>,
+    /// Opens the index that lists and counts are answered from.
+    pub index: OpenIndex,
+}
+
+/// Callbacks are not sent; the index is in memory.
+impl Default for Components {
+    fn default() -> Self {
+        Self { callbacks: Arc::new(NoSender), index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))) }
+    }
 }
 
 impl Engine {
@@ -78,7 +106,7 @@ impl Engine {
         seed: u64,
         settings: Settings,
     ) -> Result<Engine, OpenError> {
-        Self::open_with_callbacks(store, clock, spawner, seed, settings, Arc::new(NoSender)).await
+        Self::open_with(store, clock, spawner, seed, settings, Components::default()).await
     }
 
     /// As [`Engine::open`], with a way to send completion callbacks.
@@ -89,6 +117,18 @@ impl Engine {
         seed: u64,
         settings: Settings,
         callbacks: Arc<dyn CallbackSender>,
+    ) -> Result<Engine, OpenError> {
+        Self::open_with(store, clock, spawner, seed, settings, Components { callbacks, ..Components::default() }).await
+    }
+
+    /// As [`Engine::open`], with parts given by hand.
+    pub async fn open_with(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+        seed: u64,
+        settings: Settings,
+        components: Components,
     ) -> Result<Engine, OpenError> {
         if settings.shards == 0 || settings.shards > u32::from(SLOT_COUNT) {
             return Err(OpenError::Settings("there must be 1 to 1024 shards"));
@@ -102,6 +142,16 @@ impl Engine {
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
+        let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default())?;
+        let listing = Listing::new(index, clock.clone(), &*spawner, &inboxes);
+        let listed = listing.open(&*store).await?;
+        if listing.visibility.needs_rebuild().is_some()
+            && store.scan(Table::State, &keys::slot(0), &keys::slot(SLOT_COUNT), 1).await?.is_empty()
+        {
+            // There is nothing to read.
+            listing.visibility.begin_rebuild().await?;
+            listing.visibility.finish_rebuild().await?;
+        }
         let shared = Arc::new(Shared {
             matching: Matching::new(clock.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
@@ -122,15 +172,16 @@ impl Engine {
             meta,
             endpoints,
             workers: Workers::default(),
-            callbacks,
+            callbacks: components.callbacks,
+            listing,
         });
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_rate(&queue, rate_of(&config));
         }
         let mut runners = Vec::new();
-        for (shard, inbox) in (0..).zip(receivers) {
+        for ((shard, inbox), listed) in (0..).zip(receivers).zip(listed) {
             let epoch = shared.store.acquire(shard).await?;
-            runners.push(Runner::new(shared.clone(), shard, epoch, inbox));
+            runners.push(Runner::new(shared.clone(), shard, epoch, inbox, listed));
         }
         let mut ended = Vec::new();
         for (shard, runner) in runners.into_iter().enumerate() {
@@ -149,6 +200,9 @@ impl Engine {
         let all = vec![(0, SLOT_COUNT)];
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
+        if let Some(reason) = shared.listing.visibility.needs_rebuild() {
+            Rebuild::start(&shared, &reason);
+        }
         let owner = Owner {
             polls: std::sync::Mutex::new(SeededIds::new(seed, POLL_STREAM)),
             namespaces: std::sync::Mutex::new(SeededIds::new(seed, NAMESPACE_STREAM)),
@@ -172,6 +226,7 @@ impl Engine {
         for ended in self.owner.ended.lock().await.iter_mut() {
             let _ = ended.wait_for(|ended| *ended).await;
         }
+        shared.listing.visibility.close().await;
         if let Err(error) = shared.store.close().await {
             tracing::error!(%error, "the store could not be closed");
         }

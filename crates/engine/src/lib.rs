@@ -27,11 +27,13 @@ pub mod cron;
 mod engine;
 mod history;
 mod ids;
+mod listing;
 mod matching;
 mod meta;
 mod namespaces;
 #[cfg(feature = "real")]
 pub mod real;
+mod rebuild;
 mod records;
 mod recovery;
 mod removal;
@@ -43,8 +45,10 @@ pub mod visibility;
 mod workers;
 
 pub use callbacks::CallbackSender;
+pub use calls::lists::Runs;
 pub use clock::{Clock, Spawner};
-pub use engine::{Engine, OpenError};
+pub use engine::{Components, Engine, OpenError, OpenIndex};
 pub use history::read::HistoryReader;
+pub use rebuild::RebuildProgress;
 pub use settings::Settings;
 pub use stats::{Counter, Stats};

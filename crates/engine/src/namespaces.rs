@@ -8,7 +8,11 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::namespace::BadBinaryInfo;
-use sempre_core::{NamespaceId, NamespaceView, Refusal, Span, ids::Uuid, visibility::AttributeType};
+use sempre_core::{
+    NamespaceId, NamespaceView, Refusal, Span,
+    ids::Uuid,
+    visibility::{AttributeType, Attributes},
+};
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
@@ -90,6 +94,17 @@ impl Namespace {
 
     pub(crate) fn id(&self) -> NamespaceId {
         self.view.id
+    }
+
+    /// The type of a search attribute of its own.
+    pub(crate) fn attribute_type(&self, name: &str) -> Option<AttributeType> {
+        self.record.search_attributes.get(name).and_then(|kind| AttributeType::from_api(*kind))
+    }
+}
+
+impl Attributes for Namespace {
+    fn attribute(&self, name: &str) -> Option<AttributeType> {
+        self.attribute_type(name)
     }
 }
 

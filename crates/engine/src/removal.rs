@@ -50,7 +50,15 @@ type Cleanup = for<'a> fn(&'a Shared, NamespaceId) -> BoxFuture<'a, Result<(), R
 
 /// What a namespace has beside its runs, and how it goes. Who adds rows that belong to a namespace adds a line here; a
 /// cleanup is repeated after a failure and after a crash, so it must not mind that there is nothing.
-const BESIDE_RUNS: &[(&str, Cleanup)] = &[("settings of task queues", |shared, id| queue_settings(shared, id).boxed())];
+const BESIDE_RUNS: &[(&str, Cleanup)] = &[
+    ("settings of task queues", |shared, id| queue_settings(shared, id).boxed()),
+    ("what lists show of its runs", |shared, id| listed_runs(shared, id).boxed()),
+];
+
+async fn listed_runs(shared: &Shared, id: NamespaceId) -> Result<(), Refusal> {
+    let purged = shared.listing.forget(shared, id).await;
+    purged.map_err(|error| Refusal::Unavailable(error.to_string()))
+}
 
 async fn queue_settings(shared: &Shared, id: NamespaceId) -> Result<(), Refusal> {
     loop {

@@ -6,6 +6,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         "temporal.api.workflowservice.v1.WorkflowService",
         &[
             "CountWorkers",
+            "CountWorkflowExecutions",
             "DeleteWorkflowExecution",
             "DeprecateNamespace",
             "DescribeNamespace",
@@ -14,12 +15,17 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "DescribeWorkflowExecution",
             "ExecuteMultiOperation",
             "GetClusterInfo",
+            "GetSearchAttributes",
             "GetSystemInfo",
             "GetWorkflowExecutionHistory",
             "GetWorkflowExecutionHistoryReverse",
+            "ListArchivedWorkflowExecutions",
+            "ListClosedWorkflowExecutions",
             "ListNamespaces",
+            "ListOpenWorkflowExecutions",
             "ListTaskQueuePartitions",
             "ListWorkers",
+            "ListWorkflowExecutions",
             "PauseActivity",
             "PauseWorkflowExecution",
             "PollActivityTaskQueue",
@@ -43,6 +49,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "RespondQueryTaskCompleted",
             "RespondWorkflowTaskCompleted",
             "RespondWorkflowTaskFailed",
+            "ScanWorkflowExecutions",
             "ShutdownWorker",
             "SignalWithStartWorkflowExecution",
             "SignalWorkflowExecution",
@@ -63,6 +70,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ("sempre.v1.InspectService", &["ListActivityAttempts"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution"]),
     ("sempre.v1.StorageService", &["Backup"]),
+    ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility"]),
 ];
 
 const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called through them yet";

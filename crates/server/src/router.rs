@@ -12,8 +12,8 @@ use http_body::Body;
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
     sempre::v1::{
-        inspect_service_server::InspectServiceServer, steer_service_server::SteerServiceServer,
-        storage_service_server::StorageServiceServer,
+        inspect_service_server::InspectServiceServer, operate_service_server::OperateServiceServer,
+        steer_service_server::SteerServiceServer, storage_service_server::StorageServiceServer,
     },
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
@@ -44,6 +44,7 @@ pub(crate) struct Router {
     inspect: InspectServiceServer<Frontend>,
     steer: SteerServiceServer<Frontend>,
     storage: StorageServiceServer<Frontend>,
+    operate: OperateServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
 }
@@ -58,7 +59,8 @@ impl Router {
             operator: OperatorServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             steer: SteerServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             storage: StorageServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
-            inspect: InspectServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
+            inspect: InspectServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            operate: OperateServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(NoTimeSkipping),
             health: HealthServer::new(HealthService),
             reflection: Arc::default(),
@@ -102,6 +104,7 @@ impl Router {
             "sempre.v1.InspectService" => self.inspect.clone().call(request).await,
             "sempre.v1.SteerService" => self.steer.clone().call(request).await,
             "sempre.v1.StorageService" => self.storage.clone().call(request).await,
+            "sempre.v1.OperateService" => self.operate.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
             reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,

@@ -8,6 +8,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -18,8 +19,9 @@ use sempre_api::v1::{
 };
 use sempre_core::{Refusal, Span};
 use sempre_engine::{
-    Engine, OpenError,
+    Components, Engine, OpenError, OpenIndex,
     real::{SystemClock, TokioSpawner},
+    visibility::sqlite::SqliteIndex,
 };
 use sempre_store::Store;
 use tokio::{
@@ -60,6 +62,8 @@ pub struct ServerSettings {
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
     pub store_name: &'static str,
+    /// File of the index that lists and counts are answered from; in memory without one.
+    pub visibility_file: Option<PathBuf>,
 }
 
 impl Default for ServerSettings {
@@ -72,6 +76,7 @@ impl Default for ServerSettings {
             engine: sempre_engine::Settings::default(),
             connections: ConnectionSettings::default(),
             store_name: "memory",
+            visibility_file: None,
         }
     }
 }
@@ -134,7 +139,8 @@ impl Server {
         let seed = RandomState::new().hash_one(address);
         let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
         let callbacks = Arc::new(HttpCallbacks::new());
-        let engine = Engine::open_with_callbacks(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), callbacks).await?;
+        let components = Components { callbacks, index: open_index(settings.visibility_file.clone()) };
+        let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, &settings).await?;
         let settings = ServerSettings { address, ..settings };
         let frontend = Frontend::new(engine.clone(), &settings);
@@ -195,6 +201,17 @@ impl Server {
         }
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
     }
+}
+
+/// The index belongs to the data of the id that it is given.
+fn open_index(file: Option<PathBuf>) -> OpenIndex {
+    Box::new(move |owner| {
+        let index = match &file {
+            Some(path) => SqliteIndex::open(path, owner)?,
+            None => SqliteIndex::in_memory(owner)?,
+        };
+        Ok(Arc::new(index))
+    })
 }
 
 fn configure(stream: &TcpStream) {

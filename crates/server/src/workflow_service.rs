@@ -3,34 +3,38 @@
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
 use sempre_api::v1::workflowservice::{
-    CountWorkersRequest, CountWorkersResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest,
-    DeprecateNamespaceResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
-    DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
-    ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetSystemInfoRequest,
-    GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
-    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse, PauseActivityRequest,
-    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest,
-    PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
-    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
-    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
-    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
-    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
-    ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
+    CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse,
+    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse,
+    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerRequest,
+    DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest,
+    ExecuteMultiOperationResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetSearchAttributesRequest, GetSearchAttributesResponse,
+    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest,
+    ListArchivedWorkflowExecutionsResponse, ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse,
+    ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse,
+    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse,
+    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PauseActivityRequest, PauseActivityResponse,
+    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
+    PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
+    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
+    RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest,
+    ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
     ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
     RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
     RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
     RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
     RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
     RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-    RespondWorkflowTaskFailedResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
-    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
-    UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse,
-    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
-    UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkflowExecutionOptionsRequest,
-    UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse,
-    workflow_service_server::WorkflowService,
+    RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, ShutdownWorkerRequest,
+    ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
+    UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse,
+    UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
+    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
 
@@ -294,6 +298,50 @@ impl WorkflowService for Frontend {
     async fn record_worker_heartbeat(&self, request: Request<RecordWorkerHeartbeatRequest>) -> Answer<RecordWorkerHeartbeatResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.record_worker_heartbeat(call.body).await)
+    }
+
+    async fn list_workflow_executions(&self, request: Request<ListWorkflowExecutionsRequest>) -> Answer<ListWorkflowExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_workflows(call.body).await)
+    }
+
+    async fn scan_workflow_executions(&self, request: Request<ScanWorkflowExecutionsRequest>) -> Answer<ScanWorkflowExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.scan_workflows(call.body).await)
+    }
+
+    async fn count_workflow_executions(&self, request: Request<CountWorkflowExecutionsRequest>) -> Answer<CountWorkflowExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.count_workflows(call.body).await)
+    }
+
+    async fn list_open_workflow_executions(
+        &self,
+        request: Request<ListOpenWorkflowExecutionsRequest>,
+    ) -> Answer<ListOpenWorkflowExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_open_workflows(call.body).await)
+    }
+
+    async fn list_closed_workflow_executions(
+        &self,
+        request: Request<ListClosedWorkflowExecutionsRequest>,
+    ) -> Answer<ListClosedWorkflowExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_closed_workflows(call.body).await)
+    }
+
+    async fn list_archived_workflow_executions(
+        &self,
+        request: Request<ListArchivedWorkflowExecutionsRequest>,
+    ) -> Answer<ListArchivedWorkflowExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_archived_workflows(call.body).await)
+    }
+
+    async fn get_search_attributes(&self, request: Request<GetSearchAttributesRequest>) -> Answer<GetSearchAttributesResponse> {
+        let call = self.admit(request).await?;
+        answer(Ok(self.engine.search_attributes_of_all(call.body)))
     }
 
     async fn list_workers(&self, request: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {

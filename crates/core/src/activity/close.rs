@@ -18,6 +18,7 @@ use crate::{
     retry::{self, Decision},
     step::Step,
     task,
+    visibility::health,
 };
 
 /// Details of the Canceled event of an activity that no worker had (JSON).
@@ -183,6 +184,9 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
         p.last_identity = identity.into();
         p.last_attempt_complete_time = now.0;
     });
+    if step.run.state.progress.activities.get(&scheduled_event_id).is_some_and(|p| health::is_told(p.attempt)) {
+        step.listed();
+    }
     None
 }
 
@@ -209,7 +213,7 @@ fn write_closing(step: &mut Step<'_, '_>, scheduled_event_id: i64, closing: Attr
         });
     }
     log::closed(step, scheduled_event_id, &closing);
-    if step.run.state.progress.activities.get(&scheduled_event_id).is_some_and(|p| p.pause.is_some()) {
+    if step.run.state.progress.activities.get(&scheduled_event_id).is_some_and(|p| p.pause.is_some() || p.attempt > 1) {
         step.listed();
     }
     step.buffer(closing);

@@ -41,8 +41,8 @@ use crate::{
 pub(crate) use close::{cancel_if_not_started, drop_all};
 pub(crate) use dispatch::{hold_all, lost, offer_again, release_all, schedule, start, start_eager, take_over, withdraw_all};
 pub use log::AttemptsOfHistory;
-pub(crate) use operate::paused_types;
 pub use operate::{ResetActivity, UnpauseActivity};
+pub(crate) use operate::{most_tried, paused_types};
 pub use options::OptionsUpdate;
 pub(crate) use respond::{cancel, complete, fail, heartbeat};
 pub use select::ActivitySelector;

@@ -57,6 +57,14 @@ pub(crate) fn paused_types(state: &State) -> Vec<&str> {
     infos.filter_map(|info| info.scheduled().activity_type.as_ref()).map(|t| t.name.as_str()).collect()
 }
 
+/// The pending activity with the highest attempt above 1, and its type's name.
+pub(crate) fn most_tried(state: &State) -> Option<(&ActivityProgress, &str)> {
+    let retried = state.progress.activities.iter().filter(|(_, progress)| progress.attempt > 1);
+    let pending = retried.filter_map(|(id, _)| pending(state, *id));
+    let (info, progress) = pending.max_by_key(|(info, progress)| (progress.attempt, core::cmp::Reverse(info.scheduled_event_id)))?;
+    Some((progress, info.scheduled().activity_type.as_ref().map_or("", |t| t.name.as_str())))
+}
+
 /// PauseActivity. Of several, those that are paused already stay as they are.
 pub(crate) fn pause(step: &mut Step<'_, '_>, which: &ActivitySelector, request: &PauseRequest) -> Answer {
     crate::pause::check(step, request)?;
@@ -120,7 +128,7 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
         if !request.request_id.is_empty() && progress.operation_request_id == request.request_id {
             continue;
         }
-        let (started, was_paused) = (progress.is_started(), progress.pause.is_some());
+        let (started, was_paused, was_retried) = (progress.is_started(), progress.pause.is_some(), progress.attempt > 1);
         change(step, id, |p| {
             p.operation_request_id.clone_from(&request.request_id);
             first_attempt(p);
@@ -134,7 +142,7 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
                 forget_heartbeat(p);
             }
         });
-        if was_paused && !request.keep_paused {
+        if was_retried || was_paused && !request.keep_paused {
             step.listed();
         }
         if request.restore_original_options {

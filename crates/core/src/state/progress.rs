@@ -86,6 +86,12 @@ pub struct ProgressMain {
     /// Why workflow tasks have failed so often in a row that it is told.
     #[prost(message, optional, tag = "50")]
     pub problem: Option<TaskProblem>,
+    /// Why the last workflow task came to nothing, until one is completed.
+    #[prost(message, optional, tag = "60")]
+    pub last_problem: Option<TaskProblem>,
+    /// The failure's message, cut.
+    #[prost(string, tag = "61")]
+    pub last_problem_message: String,
     /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
     #[prost(uint64, tag = "41")]
     pub attempt_logs: u64,

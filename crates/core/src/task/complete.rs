@@ -139,9 +139,8 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
     let main = &mut step.run.state.progress.main;
     main.task = None;
     main.attempt = 1;
-    main.task_problems = 0;
-    main.problem = None;
     main.closing = false;
+    problems::over(main);
     id
 }
 
@@ -276,7 +275,7 @@ fn commands_failed(
         return Ok(Err(refusal));
     }
     count_failure(step);
-    problems::failed(step, failure.cause);
+    problems::failed(step, failure.cause, &message);
     step.run.state.progress.main.closing = unhandled;
     query::task_lost(step);
     schedule(step, ScheduleHow::Offered);

@@ -1,6 +1,6 @@
 //! RespondWorkflowTaskFailed (spec 02 §4).
 
-use alloc::format;
+use alloc::{format, string::String};
 
 use sempre_api::v1::{
     enums::WorkflowTaskFailedCause, failure::Failure, history::WorkflowTaskFailedEventAttributes,
@@ -8,7 +8,7 @@ use sempre_api::v1::{
 };
 
 use super::{ScheduleHow, count_failure, fail_started, force_close, named_by, problems, schedule};
-use crate::{Refusal, Reply, TaskToken, close, query, retry, step::Step};
+use crate::{Refusal, Reply, TaskToken, close, query, retry, step::Step, visibility::health};
 
 /// The worker could not process the task.
 #[allow(deprecated)]
@@ -28,6 +28,7 @@ pub(crate) fn fail(
         return Ok(Ok(Reply::Done));
     }
     let failure = request.failure.map(|f| limited(f, step.cx.limits.blob_size_max));
+    let message = failure.as_ref().map_or_else(String::new, |failure| health::cut(&failure.message).into());
     fail_started(
         step,
         WorkflowTaskFailedEventAttributes {
@@ -40,7 +41,7 @@ pub(crate) fn fail(
         },
     );
     count_failure(step);
-    problems::failed(step, cause);
+    problems::failed(step, cause, &message);
     query::task_lost(step);
     schedule(step, ScheduleHow::Offered);
     Ok(Ok(Reply::Done))

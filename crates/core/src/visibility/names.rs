@@ -1,7 +1,7 @@
 //! The attributes that every namespace has, and the names that no user may take (spec 06 §4).
 
 use super::{AttributeType, Field, SystemField};
-use AttributeType::{Bool, Datetime, Int, Keyword, KeywordList};
+use AttributeType::{Bool, Datetime, Int, Keyword, KeywordList, Text};
 
 /// Fields that every run has; only the server sets them.
 pub const SYSTEM: [(&str, SystemField, AttributeType); 16] = [
@@ -33,7 +33,7 @@ pub enum SetBy {
 }
 
 /// Attributes that exist in every namespace, defined by the server and SDKs.
-pub const PREDEFINED: [(&str, AttributeType, SetBy); 17] = [
+pub const PREDEFINED: [(&str, AttributeType, SetBy); 21] = [
     ("TemporalChangeVersion", KeywordList, SetBy::Anyone),
     ("BinaryChecksums", KeywordList, SetBy::Anyone),
     ("BuildIds", KeywordList, SetBy::Anyone),
@@ -51,6 +51,10 @@ pub const PREDEFINED: [(&str, AttributeType, SetBy); 17] = [
     ("TemporalWorkflowVersioningBehavior", Keyword, SetBy::Server),
     ("TemporalExternalPayloadCount", Int, SetBy::Server),
     ("TemporalExternalPayloadSizeBytes", Int, SetBy::Server),
+    (super::HEALTH, Keyword, SetBy::Server),
+    (super::TASK_FAILURES, Int, SetBy::Server),
+    (super::ACTIVITY_ATTEMPT, Int, SetBy::Server),
+    (super::LAST_FAILURE, Text, SetBy::Server),
 ];
 
 /// Separates records of the system from those of users; lists of workflows see records without it.

@@ -2,18 +2,19 @@
 //!
 //! A new picture is due when a transition has changed something that lists show or filters look for: the run has begun
 //! or closed, memo or search attributes have changed, it or one of its activities was paused or resumed, problems of its
-//! workflow tasks were reported or are over. Numbers that change with every event (length and size of history,
+//! workflow tasks were reported or are over, it began to hurt or hurts twice as much ([`super::health`]). Numbers that change with every event (length and size of history,
 //! transitions) are as of the last picture.
 
-use alloc::{string::String, sync::Arc};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use sempre_api::v1::enums::WorkflowExecutionStatus;
 
 use super::Record;
 use crate::{
-    Execution,
-    state::{Fields, progress::TaskProblem},
+    Execution, NamespaceId, RunId, RunKey, WorkflowKey,
+    ids::Uuid,
+    state::{Fields, State, progress::TaskProblem, rows::LoadError},
 };
 
 /// What lists show of a run, as it was when a transition began. What is not in here is told by [`crate::step::Step::listed`].
@@ -23,13 +24,17 @@ pub(crate) struct Shown {
     /// Held, so that a change of them makes new ones.
     attributes: Arc<Fields>,
     problem: Option<TaskProblem>,
+    /// Workflow tasks fail.
+    failing: bool,
 }
 
 impl Shown {
     /// As it is now.
     pub(crate) fn of(run: &Execution) -> Self {
         let state = &run.state;
-        Self { status: run.status(), attributes: state.derived.attributes.clone(), problem: state.progress.main.problem }
+        let main = &state.progress.main;
+        let attributes = state.derived.attributes.clone();
+        Self { status: run.status(), attributes, problem: main.problem, failing: main.task_problems > 0 }
     }
 
     /// The run does not look like this any more.
@@ -37,11 +42,20 @@ impl Shown {
         let state = &run.state;
         self.status != run.status()
             || self.problem != state.progress.main.problem
+            || self.failing != (state.progress.main.task_problems > 0)
             || !Arc::ptr_eq(&self.attributes, &state.derived.attributes)
     }
 }
 
 impl Execution {
+    /// Puts a run together from the rows that were found under its id, whatever workflow it is of.
+    pub fn found(run: RunId, rows: Vec<(u8, u64, Bytes)>) -> Result<Self, LoadError> {
+        let (state, _) = State::load(rows.clone())?;
+        let namespace = NamespaceId(Uuid(state.progress.main.namespace_id.as_ref().try_into().unwrap_or_default()));
+        let workflow_id = state.derived.start.event().workflow_id.clone();
+        Self::load(RunKey { workflow: WorkflowKey { namespace, workflow_id }, run }, rows)
+    }
+
     /// What lists show of the run. To be taken when a transition says so ([`crate::Transition::listed`]).
     pub fn record(&self) -> Record {
         let derived = &self.state.derived;

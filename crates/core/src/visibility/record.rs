@@ -6,6 +6,8 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::common::Payload;
 
+use crate::{NamespaceId, RunId, RunKey, WorkflowKey, ids::Uuid};
+
 /// What lists know of a run. Written with the commit of the change that it shows.
 #[derive(Clone, PartialEq, Message)]
 pub struct Record {
@@ -72,6 +74,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// Which run it is of; `None` when damaged.
+    pub fn run_key(&self) -> Option<RunKey> {
+        let namespace = NamespaceId(Uuid(self.namespace_id.as_ref().try_into().ok()?));
+        let run = RunId(Uuid(self.run_id.as_ref().try_into().ok()?));
+        Some(RunKey { workflow: WorkflowKey { namespace, workflow_id: self.workflow_id.clone() }, run })
+    }
+
     /// True while the run has no close event.
     pub fn is_open(&self) -> bool {
         self.close_time == 0

@@ -40,7 +40,7 @@ use sempre_core::{
         UpdateStatus,
     },
     update::update_with_start,
-    visibility::{AttributeType, Record},
+    visibility::{self, AttributeType, Record},
 };
 
 /// The queue of workflows and activities that name none.
@@ -711,6 +711,12 @@ pub fn sticky(queue: &str) -> Option<StickyExecutionAttributes> {
 
 /// The record with the numbers that change with every event as `old` has them.
 fn with_numbers_of(record: Record, old: &Record) -> Record {
+    let mut record = record;
+    for name in [visibility::TASK_FAILURES, visibility::ACTIVITY_ATTEMPT, visibility::LAST_FAILURE] {
+        if let (Some(now), Some(then)) = (record.search_attributes.get_mut(name), old.search_attributes.get(name)) {
+            now.clone_from(then);
+        }
+    }
     Record {
         history_length: old.history_length,
         history_size_bytes: old.history_size_bytes,

@@ -5,6 +5,7 @@ mod attempts;
 mod describe_queue;
 pub(crate) mod endpoints;
 pub(crate) mod fork;
+pub(crate) mod lists;
 mod multi_operation;
 mod namespace;
 mod nexus;

@@ -11,7 +11,7 @@ use sempre_store::{CommitBatch, Fence};
 use tokio::sync::oneshot;
 
 use super::message::{Answer, ReplyTo, RunMessage, Started, UpdateWatcher};
-use crate::matching::Reserved;
+use crate::{matching::Reserved, visibility::Update};
 
 /// Something that leaves the shard after a commit. Carries all it needs.
 pub(crate) enum Output {
@@ -46,6 +46,10 @@ pub(crate) struct OpenBatch {
     pub(crate) currents: Vec<usize>,
     /// Runs with a changed deadline.
     pub(crate) deadlines: Vec<(usize, sempre_core::RunId)>,
+    /// Runs whose picture for lists is to be written.
+    pub(crate) listed: Vec<(usize, sempre_core::RunId)>,
+    /// What lists show once the batch is durable.
+    pub(crate) updates: Vec<Update>,
     /// Workflows with rows in this batch.
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,
@@ -62,6 +66,8 @@ impl OpenBatch {
             runs: Vec::new(),
             currents: Vec::new(),
             deadlines: Vec::new(),
+            listed: Vec::new(),
+            updates: Vec::new(),
             workflows: Vec::new(),
             inputs: 0,
             expected: 0,
@@ -81,6 +87,8 @@ impl OpenBatch {
 
 /// A batch on its way to the disk.
 pub(crate) struct InFlight {
+    /// What lists show from then on.
+    pub(crate) updates: Vec<Update>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,

@@ -24,6 +24,8 @@ pub(crate) struct Run {
     pub(crate) row_bytes: usize,
     /// Number of the batch that has the run on its list.
     pub(crate) batch: u64,
+    /// Number of the batch that has its picture for lists on its list.
+    pub(crate) listed_batch: u64,
     /// The deadline row as it was before the open batch, and as it shall be.
     pub(crate) deadline: Option<(Option<Timestamp>, Option<Timestamp>)>,
     /// When the run is to be woken for what it has in memory only.
@@ -34,7 +36,17 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn new(id: RunId, execution: Option<Box<Execution>>, row_bytes: usize) -> Self {
-        Self { id, execution, tail: Tail::default(), row_bytes, batch: 0, deadline: None, memory_deadline: None, updates_look: None }
+        Self {
+            id,
+            execution,
+            tail: Tail::default(),
+            row_bytes,
+            batch: 0,
+            listed_batch: 0,
+            deadline: None,
+            memory_deadline: None,
+            updates_look: None,
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Message {
     Redeliver(RunKey, OutboxEntry),
     /// A read of the shard's own outbox rows has ended.
     Reread,
+    /// The index of runs has news for the shard: rows that it need not keep.
+    Taken,
     /// Finish what is in flight, then end.
     Stop,
 }

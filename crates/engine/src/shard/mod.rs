@@ -9,6 +9,7 @@ pub(crate) mod cache;
 pub(crate) mod claim;
 pub(crate) mod deadlines;
 pub(crate) mod dispatch;
+pub(crate) mod listing;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod outbox;

@@ -28,6 +28,7 @@ use super::{
     batch::{InFlight, OpenBatch, Output},
     cache::{Cache, Current, Run},
     deadlines::{self, Deadlines, Kind, SlotRows},
+    listing::Listed,
     load::{self, Loaded},
     message::{Answer, Ask, Body, Message, ReplyTo, RunMessage},
     outbox::Outbox,
@@ -65,7 +66,7 @@ type Loads = FuturesUnordered<BoxFuture<'static, (WorkflowKey, Loaded)>>;
 /// See the module. The parts are changed by the shard's own task only.
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
-    shard: u32,
+    pub(crate) shard: u32,
     fence: Fence,
     inbox: mpsc::Receiver<Message>,
     pub(crate) cache: Cache,
@@ -91,6 +92,10 @@ pub(crate) struct Runner {
     rereads: usize,
     /// Failed commits since the last one that succeeded.
     failures: u32,
+    /// Rows of what lists show.
+    pub(crate) listed: Listed,
+    /// Some of these rows may go, if need be in a commit of their own.
+    pub(crate) taken: bool,
     pub(crate) ids: SeededIds,
     stopping: bool,
 }
@@ -102,12 +107,14 @@ enum Event {
     Deadlines(DeadlineRead),
     Delivered,
     Messages,
+    /// The index of runs has caught up.
+    Room,
     Timer,
 }
 
 impl Runner {
     /// A runner for a shard that was just acquired.
-    pub(crate) fn new(shared: Arc<Shared>, shard: u32, epoch: u64, inbox: mpsc::Receiver<Message>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, shard: u32, epoch: u64, inbox: mpsc::Receiver<Message>, listed: Listed) -> Self {
         let fence = Fence { shard, epoch };
         let shards = shared.inboxes.len().max(1);
         let cache = Cache::new(shared.settings.cache_bytes_max / shards);
@@ -134,6 +141,8 @@ impl Runner {
             pending: VecDeque::new(),
             rereads: 0,
             failures: 0,
+            listed,
+            taken: false,
             ids,
             stopping: false,
             shared,
@@ -155,6 +164,8 @@ impl Runner {
                 timer = wake_at.map(|at| (at, self.shared.clock.sleep_until(at)));
             }
             let room = self.has_room();
+            let lists_full = !self.stopping && !self.shared.listing.visibility.has_room();
+            let shared = self.shared.clone();
             let batch_max = self.shared.settings.batch_inputs_max;
             let busy = !self.again.is_empty() || !self.pending.is_empty() || self.stopping && !self.inbox.is_empty();
             let stopping = self.stopping;
@@ -167,6 +178,7 @@ impl Runner {
                     Some((workflow, loaded)) = loads.next(), if !loads.is_empty() => Event::Loaded(workflow, loaded),
                     Some(read) = deadline_reads.next(), if !deadline_reads.is_empty() => Event::Deadlines(read),
                     () = outbox.next(), if outbox.is_active() => Event::Delivered,
+                    () = async { shared.listing.visibility.room().await }, if lists_full => Event::Room,
                     () = expire(&mut timer), if room && timer.is_some() && !stopping => Event::Timer,
                     _ = inbox.recv_many(&mut received, batch_max), if room && listening => Event::Messages,
                     () = std::future::ready(()), if busy && room => Event::Messages,
@@ -185,7 +197,7 @@ impl Runner {
                     let now = self.now();
                     self.deadlines.take(&slots, rows, now);
                 }
-                Event::Delivered | Event::Messages => {}
+                Event::Delivered | Event::Messages | Event::Room => {}
                 Event::Timer => timer = None,
             }
             // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
@@ -211,8 +223,11 @@ impl Runner {
         }
     }
 
-    /// Another commit may be sent.
+    /// Another commit may be sent. Not while the index of runs is far behind: what it has not taken is in memory.
     fn has_room(&self) -> bool {
+        if !self.stopping && !self.shared.listing.visibility.has_room() {
+            return false;
+        }
         let bytes: u64 = self.in_flight.iter().map(|batch| batch.bytes).sum();
         self.in_flight.len() < self.shared.settings.commits_in_flight_max && bytes < IN_FLIGHT_BYTES_MAX
     }
@@ -242,6 +257,7 @@ impl Runner {
                 Message::Run(message) => self.handle(message),
                 Message::Redeliver(sender, entry) => self.outbox.push(sender, entry),
                 Message::Reread => self.rereads = self.rereads.saturating_sub(1),
+                Message::Taken => self.taken = true,
                 Message::Stop => self.stop(),
             }
             self.close_if_full();
@@ -488,6 +504,10 @@ impl Runner {
         if current {
             self.set_current(place, Current::None);
         }
+        // Copied events of a reset that never came have no run.
+        if rows.iter().any(|(table, _)| *table == Table::State) {
+            self.unlist(&key, run);
+        }
         if let Some(reply) = reply {
             self.open.outputs.push(Output::Answer(reply, Ok(Answer { run, body: Body::Reply(Reply::Done, None) })));
         }
@@ -500,7 +520,7 @@ impl Runner {
 
     /// Sends the open batch to the store, with its outputs behind it.
     pub(crate) fn close_batch(&mut self) {
-        if self.open.is_idle() {
+        if self.open.is_idle() && !self.taken {
             return;
         }
         self.commit_batch();
@@ -510,12 +530,13 @@ impl Runner {
 
     /// As [`Runner::close_batch`], for use in the middle of an input: all entries stay in the cache.
     pub(crate) fn commit_batch(&mut self) {
-        if self.open.is_idle() {
+        if self.open.is_idle() && !self.taken {
             return;
         }
         let mut open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
         self.batch_number += 1;
         self.write_rows(&mut open);
+        self.write_listed(&mut open);
         for (_, offer) in std::mem::take(&mut open.offers) {
             let slot = offer.run.workflow.slot();
             open.commit.put(Table::Offer, &keys::offer(slot, &offer.key), &keys::OfferRecord::new(&offer).encode_to_vec());
@@ -534,7 +555,13 @@ impl Runner {
         } else {
             let bytes = open.commit.bytes() as u64;
             self.commits.push_back(self.shared.store.commit(open.commit));
-            self.in_flight.push_back(InFlight { outputs: open.outputs, workflows: open.workflows, inputs: open.inputs, bytes });
+            self.in_flight.push_back(InFlight {
+                updates: open.updates,
+                outputs: open.outputs,
+                workflows: open.workflows,
+                inputs: open.inputs,
+                bytes,
+            });
         }
     }
 
@@ -590,6 +617,8 @@ impl Runner {
         self.shared.stats.commits.add(1);
         self.shared.stats.commit_inputs.add(done.inputs);
         self.shared.stats.commit_bytes.add(done.bytes);
+        // Who is told of a change finds it in lists.
+        self.shared.listing.show(done.updates);
         self.release_workflows(&done.workflows);
         self.release(done.outputs);
     }
@@ -706,6 +735,7 @@ impl Runner {
         self.fence = Fence { shard: self.shard, epoch };
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
+        self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;
         self.deadlines = Deadlines::new(slots(self.shard, self.shared.inboxes.len()));
         self.reread(true);
         Ok(())
@@ -772,7 +802,7 @@ impl Runner {
                     }
                 }
                 // The rows are read again when the shard is owned.
-                Some(Message::Redeliver(..)) => {}
+                Some(Message::Redeliver(..) | Message::Taken) => {}
                 Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
                 Some(Message::Stop) | None => self.stop(),
             }

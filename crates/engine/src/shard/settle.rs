@@ -49,6 +49,9 @@ impl Runner {
             self.shared.stats.transitions.add(1);
             self.touch(place, run);
         }
+        if t.listed && !t.delete_run {
+            self.list(place, run);
+        }
         for batch in t.history.drain(..) {
             self.open.commit.put(Table::History, &keys::history(slot, run, batch.first_event_id), &batch.frames);
             if let Some(run) = self.cache.at(place).run(run) {

@@ -120,6 +120,11 @@ impl Visibility {
         Ok(())
     }
 
+    /// True while news of a namespace's runs wait to be taken by the index.
+    pub fn waits(&self, namespace: NamespaceId) -> bool {
+        self.inner.pending().of(namespace).next().is_some()
+    }
+
     /// Why lists are refused until a rebuild is finished.
     pub fn needs_rebuild(&self) -> Option<String> {
         self.inner.index.needs_rebuild()

@@ -11,6 +11,7 @@ mod checks;
 mod children;
 mod failures;
 mod histories;
+mod lists;
 mod namespaces;
 mod nexus;
 mod operators;

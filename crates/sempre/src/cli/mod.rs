@@ -21,9 +21,9 @@ mod network;
 mod operator;
 mod output;
 mod progress;
-mod restore;
 #[cfg(test)]
 mod reference;
+mod restore;
 mod schedule;
 mod serve;
 mod session;
@@ -34,6 +34,7 @@ mod store;
 mod task_queue;
 mod values;
 mod version;
+mod visibility;
 mod worker;
 mod workflow;
 
@@ -74,6 +75,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Backup(family) => backup::run(cli.common, family),
         Command::Restore(options) => restore::run(&options),
         Command::Doctor(options) => doctor::run(&options),
+        Command::Visibility { command } => visibility::run(command),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -142,6 +144,12 @@ enum Command {
     Env {
         #[command(subcommand)]
         command: env::EnvCommand,
+    },
+    /// Look after the index that lists and counts are answered from
+    #[command(arg_required_else_help = true)]
+    Visibility {
+        #[command(subcommand)]
+        command: visibility::VisibilityCommand,
     },
     /// Look at the data of a server that is not running
     #[command(arg_required_else_help = true)]

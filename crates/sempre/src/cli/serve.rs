@@ -13,6 +13,8 @@ use sempre_store::{
 
 use super::{Failure, version};
 
+/// Name of the index of runs in the data folder.
+const VISIBILITY_FILE: &str = "visibility.db";
 /// What background work may still take once the server has stopped.
 const RUNTIME_STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -52,6 +54,14 @@ impl Data {
         })
     }
 
+    /// Where the index of runs lies: beside the data it is made of, which must be opened first.
+    fn visibility_file(&self) -> Option<PathBuf> {
+        match self {
+            Data::Memory => None,
+            Data::Folder(path) => Some(path.join(VISIBILITY_FILE)),
+        }
+    }
+
     fn store_name(&self) -> &'static str {
         match self {
             Data::Memory => "memory",
@@ -66,6 +76,7 @@ pub(crate) fn run(mut settings: ServerSettings, data: &Data) -> Result<(), Failu
     let runtime = runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?;
     settings.engine.shards = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
     settings.store_name = data.store_name();
+    settings.visibility_file = data.visibility_file();
     let result = runtime.block_on(async {
         let shutdown = signals()?;
         let namespaces = settings.namespaces.join(", ");

@@ -4,6 +4,7 @@
 
 mod callbacks;
 mod coverage;
+mod lists;
 mod messages;
 mod namespaces;
 mod operator_service;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use sempre_api::{
     grpc::health::v1::health_client::HealthClient,
     sempre::v1::{
-        inspect_service_client::InspectServiceClient, steer_service_client::SteerServiceClient, storage_service_client::StorageServiceClient,
+        inspect_service_client::InspectServiceClient, steer_service_client::SteerServiceClient,
+        storage_service_client::StorageServiceClient,
     },
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,

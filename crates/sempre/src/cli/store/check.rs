@@ -122,11 +122,11 @@ impl<'a> Teller<'a> {
     }
 
     fn end(&self, counts: &Counts) {
-        let Counts { runs, open, events, bytes, pointers, offers, deadlines, messages, problems, .. } = counts;
+        let Counts { runs, open, events, bytes, pointers, offers, deadlines, messages, listed, problems, .. } = counts;
         if self.options.json {
             let counts = json!({
                 "runs": runs, "open": open, "events": events, "history_bytes": bytes, "pointers": pointers, "offers": offers,
-                "deadlines": deadlines, "messages": messages, "problems": problems,
+                "deadlines": deadlines, "messages": messages, "listed": listed, "problems": problems,
             });
             println!("{counts}");
             return;

@@ -1,0 +1,216 @@
+//! Makes the index of runs anew from the runs themselves, slot by slot, while everything else goes on.
+//!
+//! | the index | lists and counts meanwhile |
+//! |---|---|
+//! | is new, damaged or of an older format | refused as UNAVAILABLE, after a short wait, with how far the rebuild is |
+//! | is whole, and somebody asks for a rebuild | answered from it as ever |
+//!
+//! What is read may be older than what the shards show at the same time: versions decide. What was deleted since is left
+//! out ([`crate::listing::Listing::show_read`]). Runs whose rows are damaged are left out and counted.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use sempre_core::{Execution, Refusal, RunId, Span, ids::SLOT_COUNT, keys, visibility};
+use sempre_store::{StoreError, Table};
+use tokio::sync::watch;
+
+use crate::{
+    shard::listing::add_types,
+    shared::{Shared, give_way},
+    visibility::{IndexError, Update},
+};
+
+/// State rows read at once.
+const ROWS: usize = 1000;
+/// Runs that are put at once.
+const RUNS: usize = 256;
+/// Records that wait for the index before the rebuild goes on: the rest of the room is the shards'.
+const WAITING_MAX: usize = 2048;
+const PAUSE: Span = Span::millis(2);
+/// Pause after a failure, before it begins again.
+const RETRY: Span = Span::seconds(5);
+/// Slots between two lines in the log.
+const LOG_SLOTS: u16 = 64;
+/// How long lists wait for a rebuild before they are refused.
+const READ_WAIT: Span = Span::seconds(2);
+
+/// How far a rebuild is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RebuildProgress {
+    /// One is under way.
+    pub running: bool,
+    /// Slots done, of 1,024.
+    pub slots: u16,
+    /// Runs put into the index.
+    pub runs: u64,
+    /// Runs left out because their rows are damaged.
+    pub damaged: u64,
+    /// Rebuilds finished since the start of the process.
+    pub finished: u64,
+}
+
+/// The rebuild that is under way, or the last one.
+#[derive(Default)]
+pub(crate) struct Rebuild {
+    progress: watch::Sender<RebuildProgress>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RebuildError {
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("too many runs were deleted meanwhile")]
+    Deletions,
+    #[error("the server is shutting down")]
+    Stopping,
+}
+
+impl Rebuild {
+    pub(crate) fn progress(&self) -> RebuildProgress {
+        *self.progress.borrow()
+    }
+
+    /// Begins one beside everything else, unless one is under way.
+    pub(crate) fn start(shared: &Arc<Shared>, reason: &str) {
+        let began = shared.listing.rebuild.progress.send_if_modified(|progress| {
+            let begins = !progress.running;
+            if begins {
+                *progress = RebuildProgress { running: true, finished: progress.finished, ..Default::default() };
+            }
+            begins
+        });
+        if began {
+            tracing::info!(reason, "the index of runs is rebuilt");
+            shared.spawner.spawn("sempre rebuild of the index", run(shared.clone()).boxed());
+        }
+    }
+
+    /// Lists can be answered, or why not.
+    pub(crate) async fn ready(shared: &Shared) -> Result<(), Refusal> {
+        if shared.listing.visibility.needs_rebuild().is_none() {
+            return Ok(());
+        }
+        let mut progress = shared.listing.rebuild.progress.subscribe();
+        let sleep = shared.clock.sleep_until(shared.now() + READ_WAIT);
+        tokio::select! {
+            _ = progress.wait_for(|_| shared.listing.visibility.needs_rebuild().is_none()) => return Ok(()),
+            () = sleep => {}
+        }
+        let slots = shared.listing.rebuild.progress().slots;
+        Err(Refusal::Unavailable(format!(
+            "the visibility index is being rebuilt, {slots} of {SLOT_COUNT} slots are done; lists and counts are answered when all are"
+        )))
+    }
+}
+
+async fn run(shared: Arc<Shared>) {
+    loop {
+        let done = AssertUnwindSafe(rebuild(&shared)).catch_unwind().await;
+        shared.listing.end_reading();
+        match done {
+            Ok(Ok(())) => break,
+            Ok(Err(RebuildError::Stopping | RebuildError::Store(StoreError::Closed) | RebuildError::Index(IndexError::Closed))) => return,
+            Ok(Err(error)) => tracing::error!(%error, "the index of runs could not be rebuilt; it is tried again"),
+            Err(_) => return shared.fail("the rebuild of the index of runs has stopped by a panic".into()),
+        }
+        shared.clock.sleep_until(shared.now() + RETRY).await;
+    }
+    shared.listing.rebuild.progress.send_modify(|progress| {
+        progress.running = false;
+        progress.finished += 1;
+    });
+    let RebuildProgress { runs, damaged, .. } = shared.listing.rebuild.progress();
+    tracing::info!(runs, damaged, "the index of runs is rebuilt");
+}
+
+async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
+    let (listing, progress) = (&shared.listing, &shared.listing.rebuild.progress);
+    progress.send_modify(|p| (p.slots, p.runs, p.damaged) = (0, 0, 0));
+    listing.begin_reading();
+    listing.visibility.begin_rebuild().await?;
+    for slot in 0..SLOT_COUNT {
+        slot_runs(shared, slot).await?;
+        progress.send_modify(|p| p.slots = slot + 1);
+        if (slot + 1) % LOG_SLOTS == 0 {
+            let p = listing.rebuild.progress();
+            tracing::info!(slots = p.slots, of = SLOT_COUNT, runs = p.runs, "rebuilding the index of runs");
+        }
+    }
+    Ok(listing.visibility.finish_rebuild().await?)
+}
+
+/// Puts every run of a slot.
+async fn slot_runs(shared: &Shared, slot: u16) -> Result<(), RebuildError> {
+    let (mut from, to) = (keys::slot(slot), keys::slot(slot + 1));
+    let mut updates = Vec::new();
+    // Rows of the run that is being read.
+    let mut run: Option<(RunId, Vec<(u8, u64, Bytes)>)> = None;
+    loop {
+        let rows = shared.store.scan(Table::State, &from, &to, ROWS).await?;
+        if shared.stopping.load(std::sync::atomic::Ordering::Acquire) {
+            return Err(RebuildError::Stopping);
+        }
+        let more = rows.len() == ROWS;
+        if let Some((last, _)) = rows.last() {
+            from = [last.as_ref(), &[0]].concat();
+        }
+        for (key, value) in rows {
+            let (Some(id), Some((kind, number))) = (keys::parse_run(&key), keys::parse_state(&key)) else {
+                tracing::error!(key = ?key, "a state row has a damaged key");
+                continue;
+            };
+            match &mut run {
+                Some((last, rows)) if *last == id => rows.push((kind, number, value)),
+                _ => {
+                    let before = run.replace((id, vec![(kind, number, value)]));
+                    updates.extend(before.and_then(|(id, rows)| read(shared, id, rows)));
+                }
+            }
+        }
+        if !more {
+            updates.extend(run.take().and_then(|(id, rows)| read(shared, id, rows)));
+        }
+        if !more || updates.len() >= RUNS {
+            put(shared, std::mem::take(&mut updates)).await?;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn read(shared: &Shared, run: RunId, rows: Vec<(u8, u64, Bytes)>) -> Option<Update> {
+    match Execution::found(run, rows) {
+        Ok(execution) => {
+            let mut row = visibility::Row::of(&execution);
+            row.record.iter_mut().for_each(|record| add_types(record, &shared.namespaces));
+            Some(Update { key: execution.key().clone(), version: row.version, record: row.record.map(Arc::new) })
+        }
+        Err(error) => {
+            tracing::error!(%error, %run, "a run is not listed: its rows are damaged");
+            shared.listing.rebuild.progress.send_modify(|progress| progress.damaged += 1);
+            None
+        }
+    }
+}
+
+async fn put(shared: &Shared, updates: Vec<Update>) -> Result<(), RebuildError> {
+    // Reads of the store do not wait.
+    give_way().await;
+    if updates.is_empty() {
+        return Ok(());
+    }
+    while shared.listing.visibility.waiting().0 > WAITING_MAX {
+        shared.clock.sleep_until(shared.now() + PAUSE).await;
+    }
+    let runs = updates.len() as u64;
+    if !shared.listing.show_read(updates) {
+        return Err(RebuildError::Deletions);
+    }
+    shared.listing.rebuild.progress.send_modify(|progress| progress.runs += runs);
+    Ok(())
+}

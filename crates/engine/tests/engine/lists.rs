@@ -1,0 +1,427 @@
+//! Lists and counts: they see every acknowledged change, and nothing else.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::SeqCst},
+};
+
+use bytes::Bytes;
+use sempre_api::v1::{
+    common::{Memo, Payload},
+    enums::WorkflowExecutionStatus as Status,
+    filter::{StartTimeFilter, StatusFilter, WorkflowExecutionFilter, WorkflowTypeFilter},
+    workflowservice::{list_closed_workflow_executions_request as closed, list_open_workflow_executions_request as open, *},
+};
+use sempre_core::{Refusal, Span, Timestamp};
+use sempre_engine::{
+    Components, Engine,
+    visibility::{
+        index::{Change, Groups, Index, IndexError, IndexStats, Position},
+        memory::MemoryIndex,
+    },
+};
+use sempre_store::{Pending, Table};
+
+use crate::support::*;
+
+/// An index that outlives its engine, as a file does.
+struct Kept(Arc<MemoryIndex>);
+
+impl Index for Kept {
+    fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>> {
+        self.0.apply(changes)
+    }
+    fn purge(&self, namespace: sempre_core::NamespaceId) -> Pending<Result<bool, IndexError>> {
+        self.0.purge(namespace)
+    }
+    fn list(
+        &self,
+        namespace: sempre_core::NamespaceId,
+        filter: Option<&sempre_core::visibility::Filter>,
+        after: Option<&Position>,
+        limit: usize,
+        hidden: &BTreeSet<sempre_core::RunId>,
+    ) -> Result<Vec<Arc<sempre_core::visibility::Record>>, IndexError> {
+        self.0.list(namespace, filter, after, limit, hidden)
+    }
+    fn count(
+        &self,
+        namespace: sempre_core::NamespaceId,
+        filter: Option<&sempre_core::visibility::Filter>,
+        hidden: &BTreeSet<sempre_core::RunId>,
+    ) -> Result<u64, IndexError> {
+        self.0.count(namespace, filter, hidden)
+    }
+    fn count_by(
+        &self,
+        namespace: sempre_core::NamespaceId,
+        filter: Option<&sempre_core::visibility::Filter>,
+        field: &sempre_core::visibility::Field,
+        hidden: &BTreeSet<sempre_core::RunId>,
+    ) -> Result<Groups, IndexError> {
+        self.0.count_by(namespace, filter, field, hidden)
+    }
+    fn get(
+        &self,
+        namespace: sempre_core::NamespaceId,
+        run: sempre_core::RunId,
+    ) -> Result<Option<Arc<sempre_core::visibility::Record>>, IndexError> {
+        self.0.get(namespace, run)
+    }
+    fn needs_rebuild(&self) -> Option<String> {
+        self.0.needs_rebuild()
+    }
+    fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {
+        self.0.begin_rebuild()
+    }
+    fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {
+        self.0.finish_rebuild()
+    }
+    fn stats(&self) -> Result<IndexStats, IndexError> {
+        self.0.stats()
+    }
+    fn close(&self) -> Pending<()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// Opens another engine over the world's store, with this index. The one before is gone as after a crash.
+async fn crash(w: &mut World, index: &Arc<MemoryIndex>) {
+    let index = index.clone();
+    let components = Components { index: Box::new(move |_| Ok(Arc::new(Kept(index)))), ..Components::default() };
+    w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 3, settings(), components).await.unwrap();
+}
+
+async fn list(w: &World, query: &str) -> Vec<(String, Status)> {
+    let runs = soon(w.engine.list_workflows(request(query, 0, Bytes::new()))).await.unwrap();
+    assert_eq!(runs.next_page_token, Bytes::new());
+    runs.executions.into_iter().map(|info| (info.execution.clone().unwrap().workflow_id, info.status())).collect()
+}
+
+fn request(query: &str, page_size: i32, next_page_token: Bytes) -> ListWorkflowExecutionsRequest {
+    ListWorkflowExecutionsRequest { namespace: NAMESPACE.into(), page_size, next_page_token, query: query.into() }
+}
+
+async fn count(w: &World, query: &str) -> i64 {
+    let request = CountWorkflowExecutionsRequest { namespace: NAMESPACE.into(), query: query.into() };
+    soon(w.engine.count_workflows(request)).await.unwrap().count
+}
+
+async fn terminate(engine: &Engine, workflow_id: &str) {
+    let request = TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution(workflow_id, "")),
+        ..Default::default()
+    };
+    soon(engine.terminate(request)).await.unwrap();
+}
+
+async fn delete(engine: &Engine, workflow_id: &str) {
+    let request = DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(execution(workflow_id, "")) };
+    soon(engine.delete_workflow(request)).await.unwrap();
+}
+
+fn ids(runs: &[(String, Status)]) -> Vec<&str> {
+    runs.iter().map(|(id, _)| id.as_str()).collect()
+}
+
+/// All that lists show, without order.
+async fn picture(w: &World) -> BTreeSet<String> {
+    let runs = soon(w.engine.list_workflows(request("", 0, Bytes::new()))).await.unwrap().executions;
+    runs.into_iter().map(|info| format!("{info:?}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_64_writers_each_always_sees_its_own_writes() {
+    let w = Arc::new(world().await);
+    let writers = (0..64).map(|writer| {
+        let w = w.clone();
+        tokio::spawn(async move {
+            for n in 0..8 {
+                let id = format!("w-{writer}-{n}");
+                let own = format!("WorkflowId = '{id}'");
+                w.start(&id).await;
+                assert_eq!(list(&w, &own).await, [(id.clone(), Status::Running)]);
+                assert_eq!(count(&w, &format!("{own} AND ExecutionStatus = 'Running'")).await, 1);
+                terminate(&w.engine, &id).await;
+                assert_eq!(list(&w, &own).await, [(id.clone(), Status::Terminated)]);
+                assert_eq!(count(&w, &format!("{own} AND CloseTime IS NULL")).await, 0);
+                if n % 2 == 0 {
+                    delete(&w.engine, &id).await;
+                    assert_eq!(list(&w, &own).await, []);
+                    assert_eq!(count(&w, &own).await, 0);
+                }
+                // What waits goes to the index now and then.
+                w.clock_tick();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(count(&w, "").await, 64 * 4);
+}
+
+#[tokio::test]
+async fn what_the_index_had_not_taken_is_listed_after_a_crash() {
+    let mut w = world().await;
+    let index = Arc::new(MemoryIndex::new());
+    crash(&mut w, &index).await;
+    w.start("before").await;
+    w.start("gone").await;
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(index.stats().unwrap().records, 2);
+    // From here on nothing gets into the index.
+    index.set_failing(true);
+    w.start("after").await;
+    terminate(&w.engine, "before").await;
+    delete(&w.engine, "gone").await;
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(index.stats().unwrap().records, 2);
+    assert_eq!(w.store.rows(Table::Visibility).len(), 3);
+    crash(&mut w, &index).await;
+    assert_eq!(list(&w, "").await, [("after".to_owned(), Status::Running), ("before".to_owned(), Status::Terminated)]);
+    assert_eq!(count(&w, "ExecutionStatus = 'Terminated'").await, 1);
+    index.set_failing(false);
+    w.advance(Span::seconds(60)).await;
+    assert_eq!(index.stats().unwrap().records, 2, "two are there, one is gone");
+    assert_eq!(list(&w, "").await.len(), 2);
+    assert_eq!(w.store.rows(Table::Visibility), [], "the index has it all");
+}
+
+#[tokio::test]
+async fn what_was_not_committed_is_not_listed_and_what_was_in_doubt_is() {
+    let w = world().await;
+    w.store.refuse.store(1, SeqCst);
+    assert!(w.try_start(start_request("refused")).await.is_err());
+    assert_eq!(list(&w, "").await, []);
+    // The second failure in a row has the shard wait.
+    w.start("kept").await;
+    w.advance(Span::seconds(1)).await;
+    delete(&w.engine, "kept").await;
+    w.store.doubt.store(1, SeqCst);
+    assert!(w.try_start(start_request("doubt")).await.is_err());
+    w.settle().await;
+    assert_eq!(ids(&list(&w, "").await), ["doubt"]);
+    w.store.refuse.store(1, SeqCst);
+    assert!(w.signal("doubt", "s").await.is_err());
+    assert_eq!(ids(&list(&w, "").await), ["doubt"]);
+}
+
+/// Runs of several kinds: with memo, closed, deleted.
+async fn some_runs(w: &World) {
+    for id in ["a", "b", "c", "d"] {
+        let memo = Memo { fields: [("id".to_owned(), Payload { data: id.into(), ..Default::default() })].into() };
+        w.try_start(StartWorkflowExecutionRequest { memo: Some(memo), ..start_request(id) }).await.unwrap();
+        w.advance(Span::seconds(1)).await;
+    }
+    terminate(&w.engine, "b").await;
+    w.advance(Span::seconds(1)).await;
+    terminate(&w.engine, "a").await;
+    delete(&w.engine, "d").await;
+}
+
+#[tokio::test]
+async fn a_rebuild_gives_what_was_there() {
+    let mut w = world().await;
+    let index = Arc::new(MemoryIndex::new());
+    crash(&mut w, &index).await;
+    some_runs(&w).await;
+    let before = picture(&w).await;
+    assert_eq!(ids(&list(&w, "").await), ["c", "a", "b"]);
+    // On demand, while lists are answered.
+    assert!(w.engine.rebuild_visibility().running);
+    w.start("e").await;
+    delete(&w.engine, "c").await;
+    w.until("the rebuild ends", || !w.engine.visibility_progress().running).await;
+    let progress = w.engine.visibility_progress();
+    assert_eq!((progress.finished, progress.slots, progress.damaged), (1, 1024, 0));
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(ids(&list(&w, "").await), ["e", "a", "b"], "nothing that was deleted meanwhile came back");
+    delete(&w.engine, "e").await;
+    // The index is lost: a new one is filled at the start, and lists wait for it.
+    let whole = picture(&w).await;
+    assert!(before.is_superset(&whole) && whole.len() == 2);
+    crash(&mut w, &Arc::new(MemoryIndex::new())).await;
+    assert_eq!(picture(&w).await, whole);
+}
+
+#[tokio::test]
+async fn lists_say_that_they_wait_for_a_rebuild() {
+    let mut w = world().await;
+    w.start("a").await;
+    let index = Arc::new(MemoryIndex::new());
+    index.set_failing(true);
+    crash(&mut w, &index).await;
+    let engine = w.engine.clone();
+    let asked = tokio::spawn(async move { engine.list_workflows(request("", 0, Bytes::new())).await });
+    w.advance(Span::seconds(3)).await;
+    let text = "the visibility index is being rebuilt, 0 of 1024 slots are done; lists and counts are answered when all are";
+    assert_eq!(soon(asked).await.unwrap().unwrap_err(), Refusal::Unavailable(text.into()));
+    index.set_failing(false);
+    w.advance(Span::seconds(10)).await;
+    assert_eq!(ids(&list(&w, "").await), ["a"]);
+}
+
+#[tokio::test]
+async fn deleted_runs_and_those_whose_retention_is_over_are_not_listed() {
+    let w = world().await;
+    w.start("kept").await;
+    w.start("expires").await;
+    terminate(&w.engine, "expires").await;
+    assert_eq!(list(&w, "").await.len(), 2);
+    for _ in 0..30 {
+        w.advance(Span::seconds(3600)).await;
+    }
+    assert_eq!(ids(&list(&w, "").await), ["kept"]);
+    delete(&w.engine, "kept").await;
+    assert_eq!((list(&w, "").await, count(&w, "").await), (vec![], 0));
+}
+
+#[tokio::test]
+async fn work_waits_while_the_index_is_far_behind() {
+    let mut w = world().await;
+    let index = Arc::new(MemoryIndex::new());
+    crash(&mut w, &index).await;
+    index.set_failing(true);
+    let w = Arc::new(w);
+    let starts: Vec<_> = (0..9000)
+        .map(|n| {
+            let w = w.clone();
+            tokio::spawn(async move { w.engine.start_workflow(start_request(&format!("w-{n}"))).await })
+        })
+        .collect();
+    for _ in 0..40 {
+        w.settle().await;
+    }
+    let waiting = w.engine.visibility_waiting().0;
+    assert!((8192..9000).contains(&waiting), "{waiting}");
+    index.set_failing(false);
+    let mut started = 0;
+    for start in starts {
+        while !start.is_finished() {
+            w.advance(Span::seconds(1)).await;
+        }
+        started += i64::from(start.await.unwrap().is_ok());
+    }
+    assert!(started >= 8192, "{started}");
+    assert_eq!(count(&w, "").await, started, "nothing was dropped");
+}
+
+#[tokio::test]
+async fn pages_go_on_where_they_were_whatever_happens_in_between() {
+    let w = world().await;
+    for n in 0..7 {
+        w.start(&format!("w-{n}")).await;
+        w.advance(Span::millis(10)).await;
+    }
+    let mut seen = Vec::new();
+    let mut token = Bytes::new();
+    for page in 0..4 {
+        let answer = soon(w.engine.list_workflows(request("", 2, token))).await.unwrap();
+        seen.extend(answer.executions.into_iter().map(|info| info.execution.unwrap().workflow_id));
+        token = answer.next_page_token;
+        if page == 0 {
+            assert_eq!(seen, ["w-6", "w-5"]);
+            w.start("late").await;
+            delete(&w.engine, "w-5").await;
+        }
+    }
+    assert_eq!(seen, ["w-6", "w-5", "w-4", "w-3", "w-2", "w-1", "w-0"]);
+    assert_eq!(token, Bytes::new(), "the last page is not full");
+    let exact = soon(w.engine.list_workflows(request("WorkflowId = 'late'", 1, Bytes::new()))).await.unwrap();
+    let after = soon(w.engine.list_workflows(request("WorkflowId = 'late'", 1, exact.next_page_token))).await.unwrap();
+    assert_eq!((after.executions.len(), after.next_page_token), (0, Bytes::new()));
+    let forged = soon(w.engine.list_workflows(request("", 2, Bytes::from_static(b"forged")))).await;
+    assert_eq!(forged.unwrap_err(), Refusal::invalid("Invalid NextPageToken."));
+}
+
+#[tokio::test]
+async fn items_show_the_run() {
+    let w = world().await;
+    some_runs(&w).await;
+    let request = request("WorkflowId = 'a'", 10, Bytes::new());
+    let mut info = soon(w.engine.list_workflows(request)).await.unwrap().executions.remove(0);
+    let described = w.describe("a").await.unwrap().workflow_execution_info.unwrap();
+    // Lists know neither; the numbers are as of the last change that lists show, here the close.
+    info.auto_reset_points = described.auto_reset_points.clone();
+    info.priority = described.priority.clone();
+    assert_eq!(info, described);
+}
+
+#[tokio::test]
+async fn counts_by_status() {
+    let w = world().await;
+    some_runs(&w).await;
+    let request = CountWorkflowExecutionsRequest { namespace: NAMESPACE.into(), query: "GROUP BY ExecutionStatus".into() };
+    let answer = soon(w.engine.count_workflows(request)).await.unwrap();
+    let groups: Vec<_> = answer
+        .groups
+        .iter()
+        .map(|group| {
+            let value = &group.group_values[0];
+            assert_eq!((&value.metadata["encoding"][..], &value.metadata["type"][..]), (&b"json/plain"[..], &b"Keyword"[..]));
+            (std::str::from_utf8(&value.data).unwrap(), group.count)
+        })
+        .collect();
+    assert_eq!((answer.count, groups), (3, vec![("\"Terminated\"", 2), ("\"Running\"", 1)]));
+}
+
+#[tokio::test]
+async fn the_old_lists() {
+    let w = world().await;
+    some_runs(&w).await;
+    let open = |filters| ListOpenWorkflowExecutionsRequest { namespace: NAMESPACE.into(), filters, ..Default::default() };
+    let of_type = |name: &str| WorkflowTypeFilter { name: name.into() };
+    let of_id = |id: &str| WorkflowExecutionFilter { workflow_id: id.into(), run_id: String::new() };
+    for (filters, expected) in [
+        (None, 1),
+        (Some(open::Filters::TypeFilter(of_type("Test"))), 1),
+        (Some(open::Filters::TypeFilter(of_type("Other"))), 0),
+        (Some(open::Filters::ExecutionFilter(of_id("c"))), 1),
+        (Some(open::Filters::ExecutionFilter(of_id("a"))), 0),
+    ] {
+        assert_eq!(soon(w.engine.list_open_workflows(open(filters))).await.unwrap().executions.len(), expected);
+    }
+    let closed = |filters| ListClosedWorkflowExecutionsRequest { namespace: NAMESPACE.into(), filters, ..Default::default() };
+    let of_status = |status: Status| Some(closed::Filters::StatusFilter(StatusFilter { status: status as i32 }));
+    for (filters, expected) in [(None, 2), (of_status(Status::Terminated), 2), (of_status(Status::Completed), 0)] {
+        assert_eq!(soon(w.engine.list_closed_workflows(closed(filters))).await.unwrap().executions.len(), expected);
+    }
+    for status in [Status::Unspecified, Status::Running] {
+        let refusal = soon(w.engine.list_closed_workflows(closed(of_status(status)))).await.unwrap_err();
+        assert_eq!(refusal, Refusal::invalid("StatusFilter must be specified and must be not Running."));
+    }
+    let time = |seconds: i64| Some((Timestamp::from_millis(1_700_000_000_000) + Span::seconds(seconds)).to_api());
+    let between = |from, to| Some(StartTimeFilter { earliest_time: time(from), latest_time: time(to) });
+    let mut request = closed(None);
+    request.start_time_filter = between(0, 4);
+    assert_eq!(soon(w.engine.list_closed_workflows(request.clone())).await.unwrap().executions.len(), 1, "closed, not started, by then");
+    request.start_time_filter = between(2, 1);
+    let refusal = soon(w.engine.list_closed_workflows(request)).await.unwrap_err();
+    assert_eq!(refusal, Refusal::invalid("EarliestTime in StartTimeFilter should not be larger than LatestTime."));
+    let mut request = open(None);
+    request.start_time_filter = between(2, 5);
+    assert_eq!(soon(w.engine.list_open_workflows(request)).await.unwrap().executions.len(), 1);
+    let archived = ListArchivedWorkflowExecutionsRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    let refusal = soon(w.engine.list_archived_workflows(archived)).await.unwrap_err();
+    assert_eq!(refusal, Refusal::invalid("Cluster is not configured for visibility archival."));
+}
+
+#[tokio::test]
+async fn a_namespace_sees_its_own_runs_only() {
+    let w = world().await;
+    w.engine.ensure_namespace("other", Span::seconds(24 * 3600)).await.unwrap();
+    w.start("a").await;
+    let there = StartWorkflowExecutionRequest { namespace: "other".into(), ..start_request("b") };
+    w.try_start(there).await.unwrap();
+    assert_eq!(ids(&list(&w, "").await), ["a"]);
+    let request = ListWorkflowExecutionsRequest { namespace: "other".into(), ..request("", 0, Bytes::new()) };
+    let runs = soon(w.engine.list_workflows(request)).await.unwrap().executions;
+    assert_eq!(runs[0].execution.as_ref().unwrap().workflow_id, "b");
+    let nowhere = ListWorkflowExecutionsRequest { namespace: "nowhere".into(), ..Default::default() };
+    assert_eq!(soon(w.engine.list_workflows(nowhere)).await.unwrap_err(), Refusal::NamespaceNotFound("nowhere".into()));
+    let page = soon(w.engine.visit_runs(NAMESPACE, "WorkflowType = 'Test'", None, 10)).await.unwrap();
+    assert_eq!((page.records.len(), page.next), (1, None));
+    assert_eq!(soon(w.engine.count_runs(NAMESPACE, "")).await, Ok(1));
+}
