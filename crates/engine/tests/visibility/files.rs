@@ -123,7 +123,7 @@ fn a_crash_leaves_whole_batches_only() {
                 list(&index) == list(plain)
             })
         };
-        let at = states.iter().rposition(|state| here(state)).expect("the state after one of the batches");
+        let at = states.iter().rposition(here).expect("the state after one of the batches");
         assert!(cut > 0 || at == 10, "nothing that was answered is lost");
         found.insert(at);
         for _ in 0..20 {

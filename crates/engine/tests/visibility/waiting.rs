@@ -21,10 +21,12 @@ use crate::{
     data::{filter, namespace, place, ready, record, run, scalar_field},
 };
 
+type Sleeper = (i64, oneshot::Sender<()>);
+
 /// Stands still until it is advanced.
 #[derive(Default)]
 struct HandClock {
-    state: Mutex<(i64, Vec<(i64, oneshot::Sender<()>)>)>,
+    state: Mutex<(i64, Vec<Sleeper>)>,
 }
 
 impl Clock for HandClock {

@@ -539,17 +539,26 @@ impl Builder<'_> {
     /// The walk of a range: operators and values.
     fn range(&self, field: &Field, ends: &[(&str, Sql)]) -> Result<Option<Drive>, NoCondition> {
         let one = |branch| Some(Drive { branches: vec![branch], ordered: false, overlapping: false, exact: true });
-        let keys = |column: &str| ends.iter().map(|(op, value)| (format!("{column}{op}"), value.clone())).collect::<Vec<_>>();
-        let of = |keys: &[(String, Sql)], make: &dyn Fn(&[(&str, Sql)]) -> Branch| {
-            make(&keys.iter().map(|(sql, value)| (sql.as_str(), value.clone())).collect::<Vec<_>>())
+        // Of `names`: the column with each of the operators that a range can have.
+        let keys = |names: [&'static str; 4]| -> Vec<(&'static str, Sql)> {
+            let name = |op: &str| match op {
+                "<" => names[0],
+                "<=" => names[1],
+                ">" => names[2],
+                _ => names[3],
+            };
+            ends.iter().map(|(op, value)| (name(op), value.clone())).collect()
         };
         Ok(match field {
             field if field.has_elements() || is_division(field) => None,
             Field::Attribute { name, kind } => match self.field(name, i64::from(kind.to_api() as i32))? {
                 None => Some(Drive { branches: Vec::new(), ordered: true, overlapping: false, exact: true }),
-                Some(number) => one(of(&keys("a.value"), &|keys| Branch::attribute(number, keys))),
+                Some(number) => one(Branch::attribute(number, &keys(["a.value<", "a.value<=", "a.value>", "a.value>="]))),
             },
-            Field::System(SystemField::WorkflowId) => one(of(&keys("r.workflow_id"), &|keys| Branch::run("run_workflow", self.part, keys))),
+            Field::System(SystemField::WorkflowId) => {
+                let names = ["r.workflow_id<", "r.workflow_id<=", "r.workflow_id>", "r.workflow_id>="];
+                one(Branch::run("run_workflow", self.part, &keys(names)))
+            }
             Field::System(SystemField::StartTime) => {
                 let mut turned = Vec::new();
                 for (op, value) in ends {
