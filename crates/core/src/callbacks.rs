@@ -15,7 +15,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use sempre_api::v1::{
-    common::{Callback, Link},
+    common::{Callback, Link, callback},
     enums::{CallbackState, EventType, RetryState},
     failure::{ApplicationFailureInfo, CanceledFailureInfo, Failure, TerminatedFailureInfo, TimeoutFailureInfo, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes},
@@ -161,6 +161,7 @@ fn send(step: &mut Step<'_, '_>, number: i64) {
         link: Some(link(step, info)),
         start_time: if info.is_of_chain() { state.derived.start.start_time } else { info.registration_time },
         outcome_event_id,
+        status: step.run.status() as i32,
     };
     let progress = step.run.state.progress.callbacks.entry(number).or_default();
     call.attempt = progress.attempt;
@@ -250,6 +251,10 @@ pub(crate) fn of_chain(state: &State) -> Vec<Callback> {
     state.derived.callbacks.values().filter(|info| info.is_of_chain()).filter_map(|info| info.callback.clone()).collect()
 }
 
+fn is_internal(callback: Option<&Callback>) -> bool {
+    callback.is_some_and(|callback| matches!(callback.variant, Some(callback::Variant::Internal(_))))
+}
+
 /// As DescribeWorkflowExecution shows them.
 pub(crate) fn describe(state: &State) -> Vec<ApiCallbackInfo> {
     use callback_info::{Trigger, UpdateWorkflowExecutionCompleted, WorkflowClosed, trigger::Variant};
@@ -259,7 +264,14 @@ pub(crate) fn describe(state: &State) -> Vec<ApiCallbackInfo> {
         let ended = state.derived.updates.get(&info.update_id).is_some_and(|update| update.completed_event_id != 0);
         ended && !state.progress.callbacks.contains_key(number)
     };
-    let callbacks = state.derived.callbacks.iter().filter(|(number, info)| !told_elsewhere(number, info)).map(|(number, info)| {
+    let shown = state
+        .derived
+        .callbacks
+        .iter()
+        .filter(|(number, info)| !told_elsewhere(number, info))
+        // Parts of the server that watch the run are no business of clients.
+        .filter(|(_, info)| !is_internal(info.callback.as_ref()));
+    let callbacks = shown.map(|(number, info)| {
         let progress = state.progress.callbacks.get(number).cloned().unwrap_or_default();
         let of_start = info.is_of_chain() && !info.attached;
         let own = if of_start { &state.progress.main.start_request_id } else { &info.request_id };

@@ -9,6 +9,7 @@
 //! | Outbox | run id (16), number (8) | [`OutboxRecord`] |
 //! | Deadline | time (8), run id (16) | [`RunRecord`] |
 //! | Visibility | run id (16) | [`crate::visibility::Row`] |
+//! | Schedule | see [`schedules`] | |
 //!
 //! Numbers are big-endian so that byte order is their order.
 
@@ -233,4 +234,5 @@ impl OfferRecord {
 }
 
 mod outbox_record;
+pub mod schedules;
 pub use outbox_record::OutboxRecord;

@@ -36,6 +36,7 @@ mod query;
 pub mod refusal;
 pub mod reset;
 pub mod retry;
+pub mod schedule;
 mod signal;
 mod size;
 pub mod start;

@@ -10,7 +10,7 @@ use alloc::{
 
 use bytes::Bytes;
 use sempre_api::v1::{
-    common::{Link, Payload, Payloads, link, link::workflow_event},
+    common::{Callback, Link, Payload, Payloads, link, link::workflow_event},
     enums::{ContinueAsNewInitiator, EventType, WorkflowExecutionStatus, WorkflowIdConflictPolicy, WorkflowIdReusePolicy},
     history::{HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     sdk::UserMetadata,
@@ -37,6 +37,8 @@ pub struct StartInput {
     pub signal: Option<Box<SignalRequest>>,
     /// Set when a parent starts it: no task until the parent has recorded the start. Its `request` is unused.
     pub child_of: Option<Box<StartChild>>,
+    /// A part of the server that is to be told of the end of the chain; bounds and rules of callbacks are for clients.
+    pub watcher: Option<Box<Callback>>,
 }
 
 /// What a start did.
@@ -138,7 +140,7 @@ pub fn start(
     input: StartInput,
     cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
-    let StartInput { mut request, mut signal, child_of } = input;
+    let StartInput { mut request, mut signal, child_of, watcher } = input;
     if let Some(child) = &child_of {
         *request = child.request.clone();
     }
@@ -152,6 +154,7 @@ pub fn start(
         let search = request.search_attributes.as_mut();
         validate::search_attribute_types(search, cx.namespace, &BTreeMap::new()).map_err(Refusal::InvalidArgument)?;
     }
+    request.completion_callbacks.extend(watcher.map(|watcher| *watcher));
     let mut existing = None;
     if let Some(current) = current {
         let mut open = open;

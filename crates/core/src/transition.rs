@@ -286,6 +286,9 @@ pub struct CallbackCall {
     /// The UpdateCompleted event that has what to tell, if `outcome` has not; 0 = none.
     #[prost(int64, tag = "7")]
     pub outcome_event_id: i64,
+    /// `WorkflowExecutionStatus` of the run that ended the chain.
+    #[prost(int32, tag = "8")]
+    pub status: i32,
 }
 
 /// What became of an attempt.

@@ -19,7 +19,7 @@ fn eager(request_id: &str) -> StartInput {
         r.request_eager_execution = true;
         r.request_id = request_id.into();
     });
-    StartInput { request: Box::new(request), signal: None, child_of: None }
+    StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None }
 }
 
 fn attach(request_id: &str, options: OnConflictOptions) -> StartWorkflowExecutionRequest {

@@ -591,7 +591,7 @@ fn late_attempts_get_more_time() {
 fn an_eager_start_brings_the_first_task() {
     let mut world = World::new();
     let request = with(start_request("wf"), |r| r.request_eager_execution = true);
-    let input = sempre_core::StartInput { request: Box::new(request), signal: None, child_of: None };
+    let input = sempre_core::StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None };
     let (_, task) = world.start_input(input).unwrap();
     let task = task.expect("an eager task");
     assert_eq!(task.events.len(), 3);

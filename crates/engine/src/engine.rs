@@ -30,6 +30,7 @@ use crate::{
     rebuild::Rebuild,
     records::{self, Records},
     recovery, removal,
+    schedules::{self, Schedules},
     shard::{message::Message, runner::Runner},
     shared::Shared,
     visibility::{Index, IndexError, memory::MemoryIndex},
@@ -42,6 +43,7 @@ const NAMESPACE_STREAM: u64 = 2;
 const PROCESS_STREAM: u64 = 3;
 const QUERY_STREAM: u64 = 4;
 const META_STREAM: u64 = 5;
+const SCHEDULE_STREAM: u64 = 6;
 /// Resets that may be under way; more wait.
 const RESETS_AT_ONCE: usize = 8;
 
@@ -57,6 +59,7 @@ struct Owner {
     shared: Arc<Shared>,
     polls: std::sync::Mutex<SeededIds>,
     namespaces: std::sync::Mutex<SeededIds>,
+    schedules: std::sync::Mutex<SeededIds>,
     /// Tells this process's query tokens from those of others.
     process: u64,
     /// Ends of the shard runners.
@@ -141,6 +144,7 @@ impl Engine {
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
+        let (schedules, schedule_inbox) = Schedules::new();
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default())?;
         let listing = Listing::new(index, clock.clone(), &*spawner, &inboxes);
@@ -174,6 +178,7 @@ impl Engine {
             workers: Workers::default(),
             callbacks: components.callbacks,
             listing,
+            schedules,
         });
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_rate(&queue, rate_of(&config));
@@ -197,6 +202,18 @@ impl Engine {
             };
             shared.spawner.spawn("sempre shard", run.boxed());
         }
+        let epoch = shared.store.acquire(schedules::OWNER).await?;
+        let runner = schedules::Runner::new(shared.clone(), epoch, schedule_inbox);
+        let (end, wait) = watch::channel(false);
+        ended.push(wait);
+        let failed = shared.clone();
+        let run = async move {
+            if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
+                failed.fail("schedules have stopped by a panic".into());
+            }
+            let _ = end.send(true);
+        };
+        shared.spawner.spawn("sempre schedules", run.boxed());
         let all = vec![(0, SLOT_COUNT)];
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
@@ -206,6 +223,7 @@ impl Engine {
         let owner = Owner {
             polls: std::sync::Mutex::new(SeededIds::new(seed, POLL_STREAM)),
             namespaces: std::sync::Mutex::new(SeededIds::new(seed, NAMESPACE_STREAM)),
+            schedules: std::sync::Mutex::new(SeededIds::new(seed, SCHEDULE_STREAM)),
             process,
             ended: tokio::sync::Mutex::new(ended),
             shared: shared.clone(),
@@ -219,6 +237,7 @@ impl Engine {
         shared.stopping.store(true, Ordering::Release);
         shared.removal.notify_one();
         shared.matching.close();
+        shared.schedules.stop().await;
         for inbox in &shared.inboxes {
             // A closed inbox belongs to a runner that has ended.
             let _ = inbox.send(Message::Stop).await;
@@ -276,6 +295,11 @@ impl Engine {
         sempre_core::ids::Uuid::parse(&ids.uuid()).unwrap_or_default()
     }
 
+    /// With the ids of schedules.
+    pub(crate) fn with_schedule_ids<T>(&self, use_ids: impl FnOnce(&mut SeededIds) -> T) -> T {
+        use_ids(&mut self.owner.schedules.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
     pub(crate) fn process(&self) -> u64 {
         self.owner.process
     }
@@ -286,6 +310,7 @@ impl Drop for Owner {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.removal.notify_one();
         self.shared.matching.close();
+        self.shared.schedules.try_stop();
         for inbox in &self.shared.inboxes {
             // A full inbox: the runner ends with the runtime.
             let _ = inbox.try_send(Message::Stop);

@@ -11,6 +11,7 @@
 //! - **visibility** lists and counts runs: an index, and what it has not taken yet (`visibility`);
 //! - **records** of other kinds, so far Nexus endpoints, are durable and in memory too (`records`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
+//! - **schedules** start runs when they are due (`schedules`);
 //! - **recovery** reads what the last process owed;
 //! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **check** holds a store at rest against itself: rows against histories.
@@ -37,12 +38,14 @@ mod rebuild;
 mod records;
 mod recovery;
 mod removal;
+mod schedules;
 mod settings;
 mod shard;
 mod shared;
 mod stats;
 pub mod visibility;
 mod workers;
+pub mod zones;
 
 pub use callbacks::CallbackSender;
 pub use calls::lists::Runs;

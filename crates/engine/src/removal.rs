@@ -29,6 +29,7 @@ use sempre_core::{
 use sempre_store::{StoreError, Table};
 
 use crate::{
+    calls::schedules::remove_schedules,
     namespaces::Namespace,
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
@@ -53,6 +54,7 @@ type Cleanup = for<'a> fn(&'a Shared, NamespaceId) -> BoxFuture<'a, Result<(), R
 const BESIDE_RUNS: &[(&str, Cleanup)] = &[
     ("settings of task queues", |shared, id| queue_settings(shared, id).boxed()),
     ("what lists show of its runs", |shared, id| listed_runs(shared, id).boxed()),
+    ("schedules", |shared, id| remove_schedules(shared, id).boxed()),
 ];
 
 async fn listed_runs(shared: &Shared, id: NamespaceId) -> Result<(), Refusal> {

@@ -30,6 +30,8 @@ pub struct Settings {
     /// Search attributes that nobody has defined are defined by the first request that sets them, with the type that it
     /// names, instead of being refused. For development.
     pub auto_register_search_attributes: bool,
+    /// There are schedules (`frontend.enableSchedules`).
+    pub schedules: bool,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
             end_polls_on_shutdown: true,
             worker_heartbeats: true,
             auto_register_search_attributes: false,
+            schedules: true,
             limits: Limits::default(),
         }
     }

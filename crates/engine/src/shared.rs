@@ -19,6 +19,7 @@ use crate::{
     meta::Meta,
     namespaces::Namespaces,
     records::Records,
+    schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
     workers::Workers,
 };
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) endpoints: Records<EndpointRecord>,
     pub(crate) workers: Workers,
     pub(crate) listing: Listing,
+    pub(crate) schedules: Schedules,
     pub(crate) callbacks: Arc<dyn CallbackSender>,
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,

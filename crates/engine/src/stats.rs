@@ -36,6 +36,8 @@ pub struct Stats {
     pub commit_bytes: Counter,
     /// Commits that failed.
     pub commit_failures: Counter,
+    /// Runs started by schedules.
+    pub scheduled_starts: Counter,
     /// Tasks handed to a waiting poller in the transition that made them.
     pub sync_matches: Counter,
     /// Tasks that were started for a poll which had gone, and are on offer again.

@@ -129,6 +129,7 @@ impl Entry<'_> {
         match self.key {
             "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
             "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
+            "frontend.enableschedules" => engine.schedules = self.switch()?,
             "frontend.workerheartbeatsenabled" => engine.worker_heartbeats = self.switch()?,
             "frontend.enablecancelworkerpollsonshutdown" => engine.end_polls_on_shutdown = self.switch()?,
             _ => return Ok(false),

@@ -8,19 +8,21 @@ use sempre_api::sempre::v1::{ForkWorkflowExecutionRequest, ListActivityAttemptsR
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::{
-        CountWorkersRequest, DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest,
-        DescribeWorkerRequest, DescribeWorkflowExecutionRequest, ExecuteMultiOperationRequest, GetWorkflowExecutionHistoryRequest,
-        GetWorkflowExecutionHistoryReverseRequest, ListTaskQueuePartitionsRequest, ListWorkersRequest, PauseActivityRequest,
-        PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowExecutionUpdateRequest,
-        PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest,
-        RecordWorkerHeartbeatRequest, RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest,
-        ResetStickyTaskQueueRequest, ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest,
-        RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest,
-        RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest,
-        RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
+        CountSchedulesRequest, CountWorkersRequest, CreateScheduleRequest, DeleteScheduleRequest, DeleteWorkflowExecutionRequest,
+        DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeScheduleRequest, DescribeTaskQueueRequest, DescribeWorkerRequest,
+        DescribeWorkflowExecutionRequest, ExecuteMultiOperationRequest, GetWorkflowExecutionHistoryRequest,
+        GetWorkflowExecutionHistoryReverseRequest, ListScheduleMatchingTimesRequest, ListSchedulesRequest, ListTaskQueuePartitionsRequest,
+        ListWorkersRequest, PatchScheduleRequest, PauseActivityRequest, PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest,
+        PollNexusTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest,
+        RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest,
+        RequestCancelWorkflowExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest, ResetWorkflowExecutionRequest,
+        RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest,
+        RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest,
+        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
         SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
         TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityOptionsRequest,
-        UpdateNamespaceRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest,
+        UpdateNamespaceRequest, UpdateScheduleRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionOptionsRequest,
+        UpdateWorkflowExecutionRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};
@@ -153,6 +155,14 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    CountSchedulesRequest,
+    CreateScheduleRequest,
+    DeleteScheduleRequest,
+    DescribeScheduleRequest,
+    ListScheduleMatchingTimesRequest,
+    ListSchedulesRequest,
+    PatchScheduleRequest,
+    UpdateScheduleRequest,
     AddSearchAttributesRequest,
     CountWorkersRequest,
     DescribeWorkerRequest,

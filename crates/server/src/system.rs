@@ -18,6 +18,7 @@ pub(crate) struct SystemFacts {
     limits: Limits,
     end_polls_on_shutdown: bool,
     worker_heartbeats: bool,
+    schedules: bool,
     store_name: &'static str,
     cluster_id: String,
 }
@@ -28,6 +29,7 @@ impl SystemFacts {
             limits: settings.engine.limits.clone(),
             end_polls_on_shutdown: settings.engine.end_polls_on_shutdown,
             worker_heartbeats: settings.engine.worker_heartbeats,
+            schedules: settings.engine.schedules,
             store_name: settings.store_name,
             cluster_id,
         }
@@ -40,7 +42,7 @@ impl SystemFacts {
                 signal_and_query_header: true,
                 internal_error_differentiation: true,
                 activity_failure_include_heartbeat: true,
-                supports_schedules: false,
+                supports_schedules: self.schedules,
                 encoded_failure_attributes: true,
                 build_id_based_versioning: false,
                 upsert_memo: true,
@@ -110,7 +112,7 @@ impl SystemFacts {
             memo_size_limit_error: as_i64(self.limits.memo_size_max),
             workflow_task_completion_size_limit_error: as_i64(MESSAGE_BYTES_MAX),
         });
-        info.supports_schedules = false;
+        info.supports_schedules = self.schedules;
     }
 }
 

@@ -3,17 +3,20 @@
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
 use sempre_api::v1::workflowservice::{
-    CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse,
+    CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest,
+    CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest, DeleteScheduleResponse,
     DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse,
-    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerRequest,
-    DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest,
-    ExecuteMultiOperationResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetSearchAttributesRequest, GetSearchAttributesResponse,
-    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
-    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest,
-    ListArchivedWorkflowExecutionsResponse, ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse,
-    ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse,
-    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse,
-    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PauseActivityRequest, PauseActivityResponse,
+    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest,
+    DescribeTaskQueueResponse, DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, GetClusterInfoRequest,
+    GetClusterInfoResponse, GetSearchAttributesRequest, GetSearchAttributesResponse, GetSystemInfoRequest, GetSystemInfoResponse,
+    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse,
+    ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse, ListNamespacesRequest, ListNamespacesResponse,
+    ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest,
+    ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, ListTaskQueuePartitionsRequest,
+    ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest,
+    ListWorkflowExecutionsResponse, PatchScheduleRequest, PatchScheduleResponse, PauseActivityRequest, PauseActivityResponse,
     PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
     PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
     PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
@@ -32,9 +35,9 @@ use sempre_api::v1::workflowservice::{
     SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
     TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
     UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse,
-    UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
-    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
-    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
+    UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest,
+    UpdateTaskQueueConfigResponse, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse,
+    UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
 
@@ -375,6 +378,49 @@ impl WorkflowService for Frontend {
     async fn update_task_queue_config(&self, request: Request<UpdateTaskQueueConfigRequest>) -> Answer<UpdateTaskQueueConfigResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.update_task_queue_config(call.body).await)
+    }
+
+    async fn create_schedule(&self, request: Request<CreateScheduleRequest>) -> Answer<CreateScheduleResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.create_schedule(call.body).await)
+    }
+
+    async fn describe_schedule(&self, request: Request<DescribeScheduleRequest>) -> Answer<DescribeScheduleResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_schedule(call.body).await)
+    }
+
+    async fn update_schedule(&self, request: Request<UpdateScheduleRequest>) -> Answer<UpdateScheduleResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.update_schedule(call.body).await)
+    }
+
+    async fn patch_schedule(&self, request: Request<PatchScheduleRequest>) -> Answer<PatchScheduleResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.patch_schedule(call.body).await)
+    }
+
+    async fn list_schedule_matching_times(
+        &self,
+        request: Request<ListScheduleMatchingTimesRequest>,
+    ) -> Answer<ListScheduleMatchingTimesResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_schedule_matching_times(call.body).await)
+    }
+
+    async fn delete_schedule(&self, request: Request<DeleteScheduleRequest>) -> Answer<DeleteScheduleResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_schedule(call.body).await)
+    }
+
+    async fn list_schedules(&self, request: Request<ListSchedulesRequest>) -> Answer<ListSchedulesResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_schedules(call.body).await)
+    }
+
+    async fn count_schedules(&self, request: Request<CountSchedulesRequest>) -> Answer<CountSchedulesResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.count_schedules(call.body).await)
     }
 
     async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {

@@ -94,11 +94,13 @@ pub enum Table {
     Namespace = 7,
     /// What the index of runs has not taken over yet.
     Visibility = 8,
+    /// Schedules, and when they are due.
+    Schedule = 9,
 }
 
 impl Table {
     /// Every table, in the order of the numbers.
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 10] = [
         Table::Meta,
         Table::Current,
         Table::State,
@@ -108,6 +110,7 @@ impl Table {
         Table::Deadline,
         Table::Namespace,
         Table::Visibility,
+        Table::Schedule,
     ];
 
     /// The table of an on-disk number.

@@ -280,7 +280,8 @@ impl World {
 
     /// Starts with the given request.
     pub fn start_with(&mut self, request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
-        self.start_input(StartInput { request: Box::new(request), signal: None, child_of: None }).map(|(response, _)| response)
+        self.start_input(StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None })
+            .map(|(response, _)| response)
     }
 
     /// Signal-with-start.
@@ -289,7 +290,7 @@ impl World {
         request: StartWorkflowExecutionRequest,
         signal: SignalRequest,
     ) -> Result<StartWorkflowExecutionResponse, Refusal> {
-        self.start_input(StartInput { request: Box::new(request), signal: Some(Box::new(signal)), child_of: None })
+        self.start_input(StartInput { request: Box::new(request), signal: Some(Box::new(signal)), child_of: None, watcher: None })
             .map(|(response, _)| response)
     }
 
@@ -349,7 +350,7 @@ impl World {
         let record = self.current.get(&request.workflow_id).cloned();
         let mut run = record.as_ref().and_then(|r| self.runs.get_mut(&r.run()));
         let before = run.as_ref().map(|run| run.execution.state().clone());
-        let input = StartInput { request: Box::new(request), signal: None, child_of: None };
+        let input = StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None };
         let update = UpdateRequest { request: Box::new(updates::update_request(update_id)), first_run_id: String::new() };
         let outcome = update_with_start(record.as_ref(), run.as_mut().map(|run| &mut run.execution), &key, input, update, context!(self));
         let outcome = match outcome {

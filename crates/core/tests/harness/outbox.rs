@@ -67,7 +67,7 @@ impl World {
         Some(match entry.message.clone() {
             OutboxMessage::StartChild(child) => {
                 let initiated_event_id = child.initiated_event_id;
-                let input = StartInput { request: Box::default(), signal: None, child_of: Some(child) };
+                let input = StartInput { request: Box::default(), signal: None, child_of: Some(child), watcher: None };
                 match self.start_input(input) {
                     Ok((response, _)) => Delivery::ChildStarted { initiated_event_id, run_id: response.run_id },
                     Err(Refusal::AlreadyStarted { .. }) => Delivery::ChildNotStarted { initiated_event_id, cause: ALREADY_EXISTS },

@@ -260,7 +260,7 @@ impl Driver {
     }
 
     fn start(&mut self, request: StartWorkflowExecutionRequest, signal: Option<Box<SignalRequest>>) {
-        let answer = self.world.start_input(StartInput { request: Box::new(request), signal, child_of: None });
+        let answer = self.world.start_input(StartInput { request: Box::new(request), signal, child_of: None, watcher: None });
         self.say(&answer);
         if let Ok((_, Some(task))) = answer {
             self.tasks.push((task, None));

@@ -15,6 +15,7 @@ mod polls;
 mod query;
 pub(crate) mod queue_config;
 mod reset;
+pub(crate) mod schedules;
 mod search_attributes;
 mod tasks;
 mod updates;

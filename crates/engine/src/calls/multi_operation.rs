@@ -120,7 +120,7 @@ impl Engine {
     ) -> Result<ExecuteMultiOperationResponse, Refusal> {
         let Question::Send(update) = question else { return Err(internal("an update to send")) };
         let (sender, news) = oneshot::channel();
-        let input = StartInput { request: Box::new(start.clone()), signal: None, child_of: None };
+        let input = StartInput { request: Box::new(start.clone()), signal: None, child_of: None, watcher: None };
         let ask = Ask::UpdateWithStart(Box::new((input, update.clone())), sender);
         let (run, reply, _) = self.shared.ask_reply(workflow.clone(), None, ask).await?;
         let Reply::UpdateWithStart { started, update: status } = reply else { return Err(internal("an update-with-start")) };

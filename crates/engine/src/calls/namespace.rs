@@ -111,7 +111,7 @@ impl Engine {
                 memo_size_limit_error: limits.memo_size_max as i64,
                 ..Default::default()
             }),
-            supports_schedules: false,
+            supports_schedules: self.shared.settings.schedules,
         };
         let names = record.search_attributes.keys();
         DescribeNamespaceResponse {

@@ -26,7 +26,7 @@ impl Engine {
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
         self.register_unknown(&namespace, &request.search_attributes).await?;
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
-        self.start(workflow, StartInput { request: Box::new(request), signal: None, child_of: None }).await
+        self.start(workflow, StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None }).await
     }
 
     async fn start(&self, workflow: WorkflowKey, input: StartInput) -> Result<StartWorkflowExecutionResponse, Refusal> {
@@ -86,7 +86,7 @@ impl Engine {
             priority: request.priority,
             ..Default::default()
         };
-        let input = StartInput { request: Box::new(start), signal: Some(Box::new(signal)), child_of: None };
+        let input = StartInput { request: Box::new(start), signal: Some(Box::new(signal)), child_of: None, watcher: None };
         let response = self.start(workflow, input).await?;
         Ok(SignalWithStartWorkflowExecutionResponse {
             run_id: response.run_id,

@@ -9,13 +9,16 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use sempre_api::v1::enums::{
-    SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause,
+use sempre_api::v1::{
+    common::Payloads,
+    enums::{SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause},
 };
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
     input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
+    keys::schedules::ScheduleKey,
     refusal::text,
+    schedule::{Ended, state::Watch, watch_of},
     transition::{CallbackCall, CallbackResult, Delivery, OutboxEntry, OutboxMessage},
 };
 
@@ -167,15 +170,23 @@ async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
 /// Somebody outside may take long to answer: that must not hold up messages between runs.
 async fn call_back(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, call: &CallbackCall) -> Delivery {
     pausing.fetch_add(1, Ordering::Relaxed);
-    let result = match with_outcome(shared, sender, call.clone()).await {
+    let result = match call.callback.as_ref().and_then(watch_of) {
+        Some(watch) => tell_schedule(shared, sender, watch, call).await,
+        None => tell_outside(shared, sender, call).await,
+    };
+    pausing.fetch_sub(1, Ordering::Relaxed);
+    Delivery::Callback { number: call.number, attempt: call.attempt, result }
+}
+
+/// Somebody outside, by the sender that the engine was given.
+async fn tell_outside(shared: &Shared, sender: &RunKey, call: &CallbackCall) -> CallbackResult {
+    match with_outcome(shared, sender, call.clone()).await {
         Ok(call) => shared.callbacks.send(call).await,
         Err(refusal) => {
             tracing::warn!(?refusal, run = %sender.run, "the outcome of an update could not be read");
             CallbackResult::Undelivered("the outcome of the update could not be read".into())
         }
-    };
-    pausing.fetch_sub(1, Ordering::Relaxed);
-    Delivery::Callback { number: call.number, attempt: call.attempt, result }
+    }
 }
 
 /// The outcome of a completed update is in its event, which never changes.
@@ -185,6 +196,23 @@ async fn with_outcome(shared: &Shared, sender: &RunKey, mut call: CallbackCall) 
         call.outcome = Some(sempre_core::update_outcome(completed.outcome, completed.time));
     }
     Ok(call)
+}
+
+/// The chain was started by a schedule: its result goes to the next.
+async fn tell_schedule(shared: &Shared, sender: &RunKey, watch: Watch, call: &CallbackCall) -> CallbackResult {
+    let key = ScheduleKey { namespace: sender.workflow.namespace, schedule_id: watch.schedule_id.clone() };
+    let outcome = call.outcome.clone().unwrap_or_default();
+    let ended = Ended {
+        workflow_id: sender.workflow.workflow_id.clone(),
+        run_id: sender.run.to_string(),
+        status: call.status,
+        result: outcome.result.map(|result| Payloads { payloads: vec![result] }),
+        failure: outcome.failure,
+    };
+    match shared.schedules.ended(key, watch, ended).await {
+        true => CallbackResult::Delivered,
+        false => CallbackResult::Undelivered("the schedule could not be told".into()),
+    }
 }
 
 fn is_transient(refusal: &Refusal) -> bool {
@@ -204,7 +232,7 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                 return Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 });
             }
             let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
-            let input = StartInput { request: Box::default(), signal: None, child_of: Some(child.clone()) };
+            let input = StartInput { request: Box::default(), signal: None, child_of: Some(child.clone()), watcher: None };
             match shared.ask_reply(workflow, None, Ask::Start(Box::new(input))).await {
                 Ok((_, Reply::Started { response, .. }, _)) => Ok(Delivery::ChildStarted { initiated_event_id, run_id: response.run_id }),
                 Ok(_) => Err(crate::shared::internal("a started child")),

@@ -19,6 +19,7 @@ mod pauses;
 mod queries;
 mod resets;
 mod restarts;
+mod schedules;
 mod search_attributes;
 mod task_queues;
 mod tasks;

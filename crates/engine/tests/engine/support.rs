@@ -301,6 +301,29 @@ impl World {
         self.clock.advance(Span::millis(1));
     }
 
+    /// Moves the clock without waiting for anything.
+    pub(crate) fn clock_advance(&self, span: Span) {
+        self.clock.advance(span);
+    }
+
+    /// Waits until schedules have started so many runs.
+    pub(crate) async fn until_started(&self, runs: u64) {
+        for _ in 0..1000 {
+            if self.engine.stats().scheduled_starts.get() >= runs {
+                break;
+            }
+            self.settle().await;
+        }
+        assert_eq!(self.engine.stats().scheduled_starts.get(), runs);
+    }
+
+    /// The process is gone, what it had under way with it; a new one opens the store.
+    pub(crate) async fn crash(&mut self) {
+        let (store, clock, outside) = (self.store.clone(), self.clock.clone(), self.outside.clone());
+        let opened = Engine::open_with_callbacks(store, clock, Arc::new(Tasks), 3, self.settings.clone(), outside);
+        self.engine = opened.await.unwrap();
+    }
+
     /// Gives every task of the engine turns until nothing moves.
     pub(crate) async fn settle(&self) {
         for _ in 0..300 {

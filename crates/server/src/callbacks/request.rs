@@ -181,6 +181,7 @@ mod tests {
             link: Some(Link { variant: Some(link::Variant::WorkflowEvent(event)) }),
             start_time: 784_111_777_000_000_000,
             outcome_event_id: 0,
+            status: 0,
         }
     }
 

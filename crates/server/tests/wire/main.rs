@@ -11,6 +11,7 @@ mod operator_service;
 mod operators;
 mod polls;
 mod resets;
+mod schedules;
 mod services;
 mod shutdown;
 mod support;

@@ -54,6 +54,7 @@ fn sql(table: Table) -> &'static Sql {
         Table::Deadline => &sql!("deadline"),
         Table::Namespace => &sql!("namespace"),
         Table::Visibility => &sql!("visibility"),
+        Table::Schedule => &sql!("schedule"),
     }
 }
 

@@ -1,0 +1,124 @@
+//! Schedules as the API shows them (spec 07 §6–8).
+
+use alloc::vec::Vec;
+
+use sempre_api::v1::{
+    common::WorkflowExecution,
+    schedule::{
+        Schedule as Shown, ScheduleAction, ScheduleActionResult, ScheduleInfo, ScheduleListEntry, ScheduleListInfo, ScheduleState,
+        schedule_action::Action,
+    },
+    workflowservice::DescribeScheduleResponse,
+};
+
+use super::{
+    FUTURE_MAX, MATCHING_MAX,
+    spec::{Next, Spec},
+    state::Recent,
+    step::Schedule,
+};
+use crate::{Refusal, Timestamp};
+
+/// Entries of a list show so many calendars, intervals and exclusions.
+const LIST_SPEC_MAX: usize = 10;
+/// And so many recent actions and times to come.
+const LIST_TIMES_MAX: usize = 5;
+
+fn result(recent: &Recent) -> ScheduleActionResult {
+    ScheduleActionResult {
+        schedule_time: Some(Timestamp(recent.scheduled).to_api()),
+        actual_time: Some(Timestamp(recent.started).to_api()),
+        start_workflow_result: Some(WorkflowExecution { workflow_id: recent.workflow_id.clone(), run_id: recent.run_id.clone() }),
+        start_workflow_status: recent.status,
+    }
+}
+
+fn times(times: Vec<Timestamp>) -> Vec<sempre_api::Timestamp> {
+    times.into_iter().map(Timestamp::to_api).collect()
+}
+
+/// DescribeSchedule.
+#[expect(deprecated, reason = "the one place for the reason why nothing is started")]
+pub fn describe(schedule: &Schedule, now: Timestamp) -> DescribeScheduleResponse {
+    let (definition, state) = (&schedule.definition, &schedule.state);
+    let shown = Shown {
+        spec: definition.spec.clone(),
+        action: Some(ScheduleAction { action: definition.action.clone().map(Action::StartWorkflow) }),
+        policies: definition.policies,
+        state: Some(ScheduleState {
+            notes: state.notes.clone(),
+            paused: state.paused,
+            limited_actions: state.limited,
+            remaining_actions: state.remaining,
+        }),
+    };
+    let running =
+        state.running.iter().map(|running| WorkflowExecution { workflow_id: running.workflow_id.clone(), run_id: running.run_id.clone() });
+    let info = ScheduleInfo {
+        action_count: state.action_count,
+        missed_catchup_window: state.missed_catchup_window,
+        overlap_skipped: state.overlap_skipped,
+        buffer_dropped: state.buffer_dropped,
+        buffer_size: state.buffered.len() as i64,
+        running_workflows: running.collect(),
+        recent_actions: state.recent.iter().map(result).collect(),
+        future_action_times: times(schedule.future(now, FUTURE_MAX)),
+        create_time: Some(Timestamp(definition.create_time).to_api()),
+        update_time: (state.update_time != 0).then(|| Timestamp(state.update_time).to_api()),
+        invalid_schedule_error: state.start_refusal.clone(),
+        state_size_bytes: schedule.size() as i64,
+    };
+    DescribeScheduleResponse {
+        schedule: Some(shown),
+        info: Some(info),
+        memo: Some(definition.memo.clone().unwrap_or_default()),
+        search_attributes: Some(definition.search_attributes.clone().unwrap_or_default()),
+        conflict_token: schedule.conflict_token(),
+    }
+}
+
+/// An entry of ListSchedules.
+pub fn list_entry(schedule: &Schedule, now: Timestamp) -> ScheduleListEntry {
+    let (definition, state) = (&schedule.definition, &schedule.state);
+    let mut spec = definition.spec.clone().unwrap_or_default();
+    spec.timezone_data.clear();
+    spec.structured_calendar.truncate(LIST_SPEC_MAX);
+    spec.exclude_structured_calendar.truncate(LIST_SPEC_MAX);
+    spec.interval.truncate(LIST_SPEC_MAX);
+    let recent = &state.recent[state.recent.len().saturating_sub(LIST_TIMES_MAX)..];
+    ScheduleListEntry {
+        schedule_id: definition.schedule_id.clone(),
+        memo: Some(definition.memo.clone().unwrap_or_default()),
+        search_attributes: Some(definition.search_attributes.clone().unwrap_or_default()),
+        info: Some(ScheduleListInfo {
+            spec: Some(spec),
+            workflow_type: definition.action.as_ref().and_then(|action| action.workflow_type.clone()),
+            notes: state.notes.clone(),
+            paused: state.paused,
+            recent_actions: recent.iter().map(result).collect(),
+            future_action_times: times(schedule.future(now, LIST_TIMES_MAX)),
+            state_size_bytes: schedule.size() as i64,
+        }),
+    }
+}
+
+/// ListScheduleMatchingTimes: after `start`, up to `end`.
+pub fn matching_times(spec: &Spec, start: Timestamp, end: Timestamp) -> Result<Vec<sempre_api::Timestamp>, Refusal> {
+    let mut found = Vec::new();
+    let mut after = start;
+    while found.len() < MATCHING_MAX {
+        match spec.next(after) {
+            Next::At(time) if time.actual <= end => {
+                found.push(time.actual.to_api());
+                after = time.nominal;
+            }
+            Next::NotUntil(at) if at <= end => {
+                return Err(Refusal::invalid(
+                    "the schedule calendar specification has too many exclusions. Please modify the specification.",
+                ));
+            }
+            _ => break,
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,213 @@
+//! When a schedule is due: the canonical form of a spec, and the next time (spec 07 §2).
+//!
+//! Calendars are looked for stretch by stretch of time with one offset from UTC: a local time in the gap of a clock
+//! put forward is in no stretch, one that comes twice is in two.
+
+use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+use sempre_api::v1::schedule::{IntervalSpec, ScheduleSpec};
+
+use super::{
+    EXCLUDED_MAX,
+    calendar::Calendar,
+    parse::{self, CONFLICTING_ZONES, Cron},
+    zone::{Utc, Zone, Zones},
+};
+use crate::{Span, Timestamp, ids::Fnv};
+
+const NANOS: i64 = 1_000_000_000;
+/// The first second after the year 2100: nothing is due from there on.
+const END: i64 = 4_133_980_800;
+
+/// A time at which a schedule is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time {
+    /// As the spec says.
+    pub nominal: Timestamp,
+    /// With jitter.
+    pub actual: Timestamp,
+}
+
+/// The next time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This one.
+    At(Time),
+    /// There is none any more.
+    Never,
+    /// So much is excluded that the search was given up: there is none up to this time.
+    NotUntil(Timestamp),
+}
+
+/// A spec made ready to be asked.
+pub struct Spec {
+    calendars: Vec<Calendar>,
+    excluded: Vec<Calendar>,
+    /// Interval and phase, seconds.
+    intervals: Vec<(i64, i64)>,
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    jitter: Span,
+    zone: Box<dyn Zone>,
+    seed: String,
+}
+
+/// Turns every form of a spec into structured calendars and intervals. The text says what is wrong.
+#[expect(deprecated, reason = "clients may still send exclude_calendar")]
+pub fn canonical(mut spec: ScheduleSpec) -> Result<ScheduleSpec, String> {
+    for calendar in core::mem::take(&mut spec.calendar) {
+        spec.structured_calendar.push(parse::calendar(&calendar)?);
+    }
+    for calendar in core::mem::take(&mut spec.exclude_calendar) {
+        spec.exclude_structured_calendar.push(parse::calendar(&calendar)?);
+    }
+    let mut zone = None;
+    for text in core::mem::take(&mut spec.cron_string) {
+        let (cron, cron_zone) = parse::cron(&text)?;
+        match cron {
+            Cron::Calendar(calendar) => spec.structured_calendar.push(calendar),
+            Cron::Interval(interval) => spec.interval.push(interval),
+        }
+        if let Some(name) = cron_zone {
+            if zone.as_ref().is_some_and(|known| *known != name) {
+                return Err(CONFLICTING_ZONES.into());
+            }
+            zone = Some(name);
+        }
+    }
+    if let Some(zone) = zone {
+        if !spec.timezone_data.is_empty() || !spec.timezone_name.is_empty() && spec.timezone_name != zone {
+            return Err(CONFLICTING_ZONES.into());
+        }
+        spec.timezone_name = zone;
+    }
+    spec.structured_calendar.iter().chain(&spec.exclude_structured_calendar).try_for_each(parse::check_structured)?;
+    spec.interval.iter().try_for_each(|interval| read_interval(interval).map(drop))?;
+    Ok(spec)
+}
+
+/// Interval and phase in whole seconds.
+fn read_interval(spec: &IntervalSpec) -> Result<(i64, i64), &'static str> {
+    let seconds = |duration: &Option<sempre_api::Duration>| duration.as_ref().map_or(0, |duration| duration.seconds);
+    let (interval, phase) = (seconds(&spec.interval), seconds(&spec.phase));
+    if interval < 1 {
+        Err("interval is too small")
+    } else if phase < 0 || spec.phase.as_ref().is_some_and(|phase| phase.nanos < 0) {
+        Err("phase is negative")
+    } else if phase >= interval {
+        Err("phase cannot be greater than Interval")
+    } else {
+        Ok((interval, phase))
+    }
+}
+
+impl Spec {
+    /// Of a canonical spec. `seed` names the schedule: its jitter is always the same.
+    pub fn new(spec: &ScheduleSpec, seed: String, zones: &dyn Zones) -> Result<Self, String> {
+        let zone = match (spec.timezone_name.as_str(), spec.timezone_data.as_ref()) {
+            ("" | "UTC", []) => Box::new(Utc),
+            (name, []) => zones.named(name).ok_or_else(|| format!("unknown time zone {name}"))?,
+            (_, data) => zones.read(data).ok_or("malformed time zone information")?,
+        };
+        let jitter = Span::from_api(spec.jitter.as_ref()).map_err(|_| "jitter is negative")?;
+        Ok(Self {
+            calendars: spec.structured_calendar.iter().map(Calendar::new).collect(),
+            excluded: spec.exclude_structured_calendar.iter().map(Calendar::new).collect(),
+            intervals: spec.interval.iter().map(read_interval).collect::<Result<_, _>>()?,
+            start: spec.start_time.as_ref().map(Timestamp::from_api),
+            end: spec.end_time.as_ref().map(Timestamp::from_api),
+            jitter,
+            zone,
+            seed,
+        })
+    }
+
+    /// How far an actual time can be behind its nominal one.
+    pub(super) fn jitter(&self) -> Span {
+        self.jitter
+    }
+
+    /// The first time whose nominal time is after `after`.
+    pub fn next(&self, after: Timestamp) -> Next {
+        let mut after = after.0.div_euclid(NANOS);
+        if let Some(start) = self.start {
+            // The second before the first one that is not before the start.
+            let before_start = start.0.saturating_add(NANOS - 1).div_euclid(NANOS) - 1;
+            after = after.max(before_start);
+        }
+        for _ in 0..EXCLUDED_MAX {
+            let Some(at) = self.raw(after) else { return Next::Never };
+            let nominal = Timestamp(at.saturating_mul(NANOS));
+            if self.end.is_some_and(|end| nominal > end) {
+                return Next::Never;
+            }
+            match self.excluded_until(at) {
+                Some(until) => after = until,
+                None => return Next::At(Time { nominal, actual: self.jittered(at) }),
+            }
+        }
+        Next::NotUntil(Timestamp(after.saturating_mul(NANOS)))
+    }
+
+    /// The first second after `after` of a calendar or an interval.
+    fn raw(&self, after: i64) -> Option<i64> {
+        let interval = self.intervals.iter().map(|(interval, phase)| {
+            let ticks = (after - phase).div_euclid(*interval) + 1;
+            ticks * interval + phase
+        });
+        let until = interval.min().unwrap_or(END).min(END);
+        let found = self.raw_calendar(after + 1, until);
+        found.or((until < END).then_some(until))
+    }
+
+    /// The first second of a calendar at or after `at` and before `until`.
+    fn raw_calendar(&self, mut at: i64, until: i64) -> Option<i64> {
+        while !self.calendars.is_empty() && at < until {
+            let stretch = self.zone.stretch(at);
+            let end = stretch.until.min(until);
+            let (local, mut local_end) = (at + stretch.offset, end + stretch.offset);
+            let mut found = None;
+            for calendar in &self.calendars {
+                if let Some(first) = calendar.first(local, local_end) {
+                    found = Some(first - stretch.offset);
+                    local_end = first;
+                }
+            }
+            if found.is_some() {
+                return found;
+            }
+            at = end;
+        }
+        None
+    }
+
+    /// The last second up to which everything is excluded, if `at` is.
+    fn excluded_until(&self, at: i64) -> Option<i64> {
+        if self.excluded.is_empty() {
+            return None;
+        }
+        let stretch = self.zone.stretch(at);
+        let local = at + stretch.offset;
+        let untils = self.excluded.iter().filter(|calendar| calendar.matches(local)).map(|calendar| calendar.matches_until(local));
+        untils.max().map(|until| (until - stretch.offset).min(stretch.until - 1))
+    }
+
+    /// A nominal time with its jitter: at most up to the following time.
+    fn jittered(&self, at: i64) -> Timestamp {
+        let nominal = Timestamp(at.saturating_mul(NANOS));
+        if self.jitter.is_zero() {
+            return nominal;
+        }
+        let gap = self.raw(at).map_or(self.jitter, |following| Span::seconds(following - at));
+        let millis = self.jitter.min(gap).0 / 1_000_000;
+        let mut hash = Fnv::default();
+        hash.write(&nominal.0.to_be_bytes());
+        hash.write(self.seed.as_bytes());
+        let fraction = hash.finish() >> 32;
+        let millis = (i128::from(fraction) * i128::from(millis)) >> 32;
+        nominal + Span::millis(millis as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,297 @@
+//! Calls about schedules (spec 07).
+
+use bytes::Bytes;
+use futures::future::join_all;
+use sempre_api::v1::{
+    enums::WorkflowExecutionStatus as Status,
+    workflowservice::{
+        CountSchedulesRequest, CountSchedulesResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest,
+        DeleteScheduleResponse, DescribeScheduleRequest, DescribeScheduleResponse, ListScheduleMatchingTimesRequest,
+        ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, PatchScheduleRequest, PatchScheduleResponse,
+        UpdateScheduleRequest, UpdateScheduleResponse,
+    },
+};
+use sempre_core::{
+    Context, IdSource, NamespaceId, Refusal, RunId, Timestamp, WorkflowKey,
+    keys::schedules::{self as keys, ScheduleKey},
+    schedule::{self, Schedule, state::Definition},
+    validate,
+};
+use sempre_store::{StoreError, Table};
+
+use super::check_identity;
+use crate::{
+    Engine,
+    namespaces::Namespace,
+    schedules::{Call, Update, load},
+    shard::message::{Ask, Body},
+    shared::Shared,
+    zones::Database,
+};
+
+/// Largest page of a list.
+const PAGE_MAX: usize = 1000;
+/// Schedules of a list looked at in one read.
+const SCAN: usize = 200;
+/// Begins the token of a list's next page.
+const TOKEN_VERSION: u8 = 1;
+
+fn unreadable(error: &StoreError) -> Refusal {
+    tracing::error!(%error, "a schedule could not be read");
+    Refusal::Unavailable("schedules could not be read".into())
+}
+
+impl Engine {
+    fn schedules_of(&self, namespace: &str) -> Result<std::sync::Arc<Namespace>, Refusal> {
+        self.with_schedules(self.namespace(namespace)?)
+    }
+
+    fn with_schedules(&self, namespace: std::sync::Arc<Namespace>) -> Result<std::sync::Arc<Namespace>, Refusal> {
+        if !self.shared.settings.schedules {
+            return Err(Refusal::PermissionDenied("Schedules are disabled on this namespace.".into()));
+        }
+        Ok(namespace)
+    }
+
+    fn schedule_key(&self, namespace: &Namespace, schedule_id: String) -> Result<ScheduleKey, Refusal> {
+        schedule::schedule_id(&schedule_id, &self.shared.settings.limits)?;
+        Ok(ScheduleKey { namespace: namespace.id(), schedule_id })
+    }
+
+    fn check_call(&self, identity: &str, request_id: &str) -> Result<(), Refusal> {
+        check_identity(identity)?;
+        validate::at_most(request_id, "RequestId length exceeds limit.", &self.shared.settings.limits)
+    }
+
+    /// What a client says of a schedule, in its normal form.
+    fn definition(&self, namespace: &Namespace, given: &sempre_api::v1::schedule::Schedule) -> Result<Definition, Refusal> {
+        let (now, limits, cron) = (self.shared.now(), &self.shared.settings.limits, &self.shared.cron);
+        self.with_schedule_ids(|ids| {
+            let mut definition = Definition { uid: ids.uuid(), create_time: now.0, ..Definition::default() };
+            let mut cx = Context { now, ids, limits, cron, namespace: &namespace.view };
+            schedule::definition(&mut definition, given, &Database, &mut cx)?;
+            Ok(definition)
+        })
+    }
+
+    /// `CreateSchedule`.
+    pub async fn create_schedule(&self, request: CreateScheduleRequest) -> Result<CreateScheduleResponse, Refusal> {
+        let namespace = self.with_schedules(self.shared.namespaces.registered(&request.namespace)?)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        validate::required(&request.request_id, "RequestId is not set on request.")?;
+        self.check_call(&request.identity, &request.request_id)?;
+        let given = request.schedule.unwrap_or_default();
+        let definition = self.definition(&namespace, &given)?;
+        validate::search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
+        validate::memo(request.memo.as_ref(), &self.shared.settings.limits).map_err(Refusal::invalid)?;
+        if request.initial_patch.is_some() {
+            schedule::patch(request.initial_patch.as_ref())?;
+        }
+        let definition = Definition {
+            namespace_id: Bytes::copy_from_slice(&key.namespace.0.0),
+            schedule_id: key.schedule_id.clone(),
+            request_id: request.request_id,
+            memo: request.memo,
+            search_attributes: request.search_attributes,
+            ..definition
+        };
+        let create = (definition, given.state.unwrap_or_default(), request.initial_patch);
+        let conflict_token = self.shared.schedules.call(key, Call::Create(Box::new(create))).await?;
+        Ok(CreateScheduleResponse { conflict_token })
+    }
+
+    /// `UpdateSchedule`.
+    pub async fn update_schedule(&self, request: UpdateScheduleRequest) -> Result<UpdateScheduleResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        self.check_call(&request.identity, &request.request_id)?;
+        let given = request.schedule.unwrap_or_default();
+        let definition = self.definition(&namespace, &given)?;
+        validate::search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
+        validate::memo(request.memo.as_ref(), &self.shared.settings.limits).map_err(Refusal::invalid)?;
+        let update = Update {
+            definition,
+            state: given.state.unwrap_or_default(),
+            search_attributes: request.search_attributes,
+            memo: request.memo,
+            conflict_token: request.conflict_token,
+            request_id: request.request_id,
+        };
+        self.shared.schedules.call(key, Call::Update(Box::new(update))).await?;
+        Ok(UpdateScheduleResponse::default())
+    }
+
+    /// `PatchSchedule`.
+    pub async fn patch_schedule(&self, request: PatchScheduleRequest) -> Result<PatchScheduleResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        self.check_call(&request.identity, &request.request_id)?;
+        let patch = schedule::patch(request.patch.as_ref())?.clone();
+        self.shared.schedules.call(key, Call::Patch(Box::new(patch), request.request_id)).await?;
+        Ok(PatchScheduleResponse::default())
+    }
+
+    /// `DeleteSchedule`: what it has started runs on.
+    pub async fn delete_schedule(&self, request: DeleteScheduleRequest) -> Result<DeleteScheduleResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        check_identity(&request.identity)?;
+        self.shared.schedules.call(key, Call::Delete).await?;
+        Ok(DeleteScheduleResponse::default())
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, Refusal> {
+        let loaded = load(&*self.shared.store, key).await.map_err(|error| unreadable(&error))?;
+        loaded.ok_or_else(schedule::not_found)
+    }
+
+    /// `DescribeSchedule`.
+    pub async fn describe_schedule(&self, request: DescribeScheduleRequest) -> Result<DescribeScheduleResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        let mut schedule = self.schedule(&key).await?;
+        self.refresh(&key, &mut schedule).await;
+        Ok(schedule::describe(&schedule, self.shared.now()))
+    }
+
+    /// Finds out what has become of the runs that are thought to be open. A schedule hears by itself only of those that
+    /// others wait for, and of them a little later.
+    async fn refresh(&self, key: &ScheduleKey, schedule: &mut Schedule) {
+        let open = schedule.state.recent.iter().filter(|recent| recent.status == Status::Running as i32);
+        let asked = open.map(|recent| async {
+            let status = self.status_of(key.namespace, &recent.workflow_id, &recent.run_id).await;
+            status.filter(|status| *status != Status::Running as i32).map(|status| (recent.number, status))
+        });
+        let found: Vec<(u64, i32)> = join_all(asked).await.into_iter().flatten().collect();
+        for (number, status) in &found {
+            schedule.seen(*number, *status);
+        }
+        schedule.state.running.retain(|running| found.iter().all(|(number, _)| *number != running.number));
+        if !found.is_empty()
+            && let Err(refusal) = self.shared.schedules.call(key.clone(), Call::Seen(found)).await
+        {
+            tracing::debug!(?refusal, "what has become of scheduled runs is found out again next time");
+        }
+    }
+
+    /// The status of a chain: that of the current run if it is of the chain, else of its first.
+    async fn status_of(&self, namespace: NamespaceId, workflow_id: &str, first_run_id: &str) -> Option<i32> {
+        let workflow = WorkflowKey { namespace, workflow_id: workflow_id.to_owned() };
+        for run in [None, Some(RunId::parse(first_run_id)?)] {
+            if let Ok(answer) = self.shared.ask(workflow.clone(), run, Ask::Describe).await
+                && let Body::Description(description) = answer.body
+                && let Some(info) = description.workflow_execution_info
+                && info.first_run_id == first_run_id
+            {
+                return Some(info.status);
+            }
+        }
+        None
+    }
+
+    /// `ListScheduleMatchingTimes`.
+    pub async fn list_schedule_matching_times(
+        &self,
+        request: ListScheduleMatchingTimesRequest,
+    ) -> Result<ListScheduleMatchingTimesResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        let (Some(start), Some(end)) = (&request.start_time, &request.end_time) else {
+            return Err(Refusal::invalid("StartTime and EndTime must be set on request."));
+        };
+        let schedule = self.schedule(&key).await?;
+        let start_time = schedule::matching_times(schedule.spec(), Timestamp::from_api(start), Timestamp::from_api(end))?;
+        Ok(ListScheduleMatchingTimesResponse { start_time })
+    }
+
+    async fn scan_schedules(&self, namespace: NamespaceId, after: &str, most: usize) -> Result<(Vec<ScheduleKey>, bool), Refusal> {
+        scan(&self.shared, namespace, after, most).await
+    }
+
+    /// `ListSchedules`, in the order of their ids.
+    pub async fn list_schedules(&self, request: ListSchedulesRequest) -> Result<ListSchedulesResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let size = usize::try_from(request.maximum_page_size).ok().filter(|size| *size > 0).unwrap_or(PAGE_MAX);
+        if size > PAGE_MAX {
+            return Err(Refusal::InvalidArgument(format!("PageSize is larger than allowed {PAGE_MAX}.")));
+        }
+        no_query(&request.query)?;
+        let mut after = read_token(&request.next_page_token)?;
+        let now = self.shared.now();
+        let mut schedules = Vec::new();
+        loop {
+            let (keys, more) = self.scan_schedules(namespace.id(), &after, SCAN.min(size - schedules.len())).await?;
+            for key in keys {
+                // One that was deleted meanwhile, or cannot be read, is left out.
+                match load(&*self.shared.store, &key).await {
+                    Ok(Some(schedule)) => schedules.push(schedule::list_entry(&schedule, now)),
+                    Ok(None) => {}
+                    Err(error) => drop(unreadable(&error)),
+                }
+                after = key.schedule_id;
+            }
+            if !more || schedules.len() >= size {
+                let next_page_token = if more { token(&after) } else { Bytes::new() };
+                return Ok(ListSchedulesResponse { schedules, next_page_token });
+            }
+        }
+    }
+
+    /// `CountSchedules`.
+    pub async fn count_schedules(&self, request: CountSchedulesRequest) -> Result<CountSchedulesResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        no_query(&request.query)?;
+        let (mut after, mut count) = (String::new(), 0);
+        loop {
+            let (keys, more) = self.scan_schedules(namespace.id(), &after, SCAN).await?;
+            count += keys.len() as i64;
+            match keys.into_iter().next_back() {
+                Some(last) if more => after = last.schedule_id,
+                _ => return Ok(CountSchedulesResponse { count, groups: Vec::new() }),
+            }
+        }
+    }
+}
+
+/// The next schedules of a namespace in the order of their ids, behind `after`, and whether there may be more.
+async fn scan(shared: &Shared, namespace: NamespaceId, after: &str, most: usize) -> Result<(Vec<ScheduleKey>, bool), Refusal> {
+    let (from, to) = keys::definitions_after(namespace, after);
+    let rows = shared.store.scan(Table::Schedule, &from, &to, most).await.map_err(|error| unreadable(&error))?;
+    let more = rows.len() == most;
+    Ok((rows.iter().filter_map(|(key, _)| keys::parse_key(key)).collect(), more))
+}
+
+/// Deletes all schedules of a namespace.
+pub(crate) async fn remove_schedules(shared: &Shared, namespace: NamespaceId) -> Result<(), Refusal> {
+    let mut after = String::new();
+    loop {
+        let (keys, more) = scan(shared, namespace, &after, SCAN).await?;
+        if let Some(last) = keys.last() {
+            after.clone_from(&last.schedule_id);
+        }
+        for removed in join_all(keys.into_iter().map(|key| shared.schedules.call(key, Call::Delete))).await {
+            match removed {
+                Ok(_) | Err(Refusal::NotFound(_)) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn no_query(query: &str) -> Result<(), Refusal> {
+    if query.trim().is_empty() { Ok(()) } else { Err(Refusal::Unimplemented("queries over schedules are not built yet".into())) }
+}
+
+fn token(after: &str) -> Bytes {
+    [&[TOKEN_VERSION], after.as_bytes()].concat().into()
+}
+
+fn read_token(token: &Bytes) -> Result<String, Refusal> {
+    let invalid = || Refusal::invalid("Invalid NextPageToken.");
+    let Some((version, after)) = token.split_first() else { return Ok(String::new()) };
+    let after = Some(after).filter(|_| *version == TOKEN_VERSION).ok_or_else(invalid)?;
+    std::str::from_utf8(after).map(str::to_owned).map_err(|_| invalid())
+}

@@ -1,0 +1,176 @@
+//! What schedules ask for: starts and stops of runs, by the engine's own calls.
+//!
+//! Every one may be carried out twice, with the same request id and so with one effect.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use sempre_api::v1::{common::Callback, workflowservice::StartWorkflowExecutionRequest};
+use sempre_core::{
+    Input, Refusal, Reply, RunId, Span, StartInput, WorkflowKey,
+    input::{CancelRequest, TerminateRequest},
+    keys::schedules::ScheduleKey,
+    schedule::state::{Running, Stop},
+};
+
+use crate::{
+    namespaces::REGISTERED,
+    shard::message::{Ask, Body},
+    shared::{STOPPING, Shared, internal},
+};
+
+/// Tries of one start before the schedule is told of its failure.
+const TRIES: u32 = 5;
+const BACKOFF_FIRST: Span = Span::millis(50);
+const BACKOFF_MAX: Span = Span::seconds(10);
+/// Search attributes that tell whose run it is.
+const MARKS: [&str; 2] = ["TemporalScheduledById", "TemporalScheduledStartTime"];
+
+/// What has become of something.
+pub(super) enum Outcome {
+    Started { workflow_id: String, run_id: String },
+    AlreadyStarted,
+    Failed { text: String, for_good: bool },
+    Stopped,
+}
+
+/// What is to be done.
+pub(super) enum Effect {
+    Start(Box<Start>),
+    Stop(Box<StopRun>),
+}
+
+/// A start.
+pub(super) struct Start {
+    pub(super) request: StartWorkflowExecutionRequest,
+    pub(super) watcher: Option<Callback>,
+    /// It may have been carried out before.
+    pub(super) repeated: bool,
+}
+
+/// A stop.
+pub(super) struct StopRun {
+    pub(super) running: Running,
+    pub(super) uid: String,
+    pub(super) identity: String,
+}
+
+pub(super) async fn carry_out(shared: Arc<Shared>, key: ScheduleKey, effect: Effect) -> Outcome {
+    match effect {
+        Effect::Start(start) => start_run(&shared, &key, *start).await,
+        Effect::Stop(stop) => stop_run(&shared, &key, *stop).await,
+    }
+}
+
+fn is_transient(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::DeadlineExceeded(_))
+}
+
+/// Waits longer each time. `false` when the engine stops.
+async fn pause(shared: &Shared, backoff: &mut Span) -> bool {
+    if shared.stopping.load(Ordering::Acquire) {
+        return false;
+    }
+    shared.clock.sleep_until(shared.now() + *backoff).await;
+    *backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
+    !shared.stopping.load(Ordering::Acquire)
+}
+
+async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
+    let registered = shared.namespaces.by_id(key.namespace).is_some_and(|namespace| namespace.record.state == REGISTERED);
+    if !registered {
+        return Outcome::Failed { text: "the namespace takes no new workflows".into(), for_good: true };
+    }
+    let workflow = WorkflowKey { namespace: key.namespace, workflow_id: start.request.workflow_id.clone() };
+    let mut backoff = BACKOFF_FIRST;
+    let mut refused = Refusal::Unavailable(STOPPING.into());
+    for _ in 0..TRIES {
+        let input = StartInput {
+            request: Box::new(start.request.clone()),
+            signal: None,
+            child_of: None,
+            watcher: start.watcher.clone().map(Box::new),
+        };
+        match shared.ask_reply(workflow.clone(), None, Ask::Start(Box::new(input))).await {
+            Ok((_, Reply::Started { response, .. }, _)) => {
+                let first = if response.first_execution_run_id.is_empty() { response.run_id } else { response.first_execution_run_id };
+                return Outcome::Started { workflow_id: workflow.workflow_id, run_id: first };
+            }
+            Ok(_) => refused = internal("a start"),
+            Err(Refusal::AlreadyStarted { first_run_id, .. }) => {
+                return match start.repeated && is_own(shared, &workflow, &first_run_id, &start.request).await {
+                    true => Outcome::Started { workflow_id: workflow.workflow_id, run_id: first_run_id },
+                    false => Outcome::AlreadyStarted,
+                };
+            }
+            Err(refusal) if is_transient(&refusal) => {
+                refused = refusal;
+                if !pause(shared, &mut backoff).await {
+                    break;
+                }
+            }
+            Err(refusal) => {
+                tracing::warn!(?refusal, schedule = key.schedule_id, "the action of a schedule was refused");
+                return Outcome::Failed { text: text(refusal), for_good: true };
+            }
+        }
+    }
+    Outcome::Failed { text: text(refused), for_good: false }
+}
+
+/// The chain that a start met was made by an earlier try of it: a run of it has followed the first meanwhile.
+async fn is_own(shared: &Shared, workflow: &WorkflowKey, first_run_id: &str, request: &StartWorkflowExecutionRequest) -> bool {
+    let Some(run) = RunId::parse(first_run_id) else { return false };
+    let Ok(answer) = shared.ask(workflow.clone(), Some(run), Ask::Describe).await else { return false };
+    let Body::Description(description) = answer.body else { return false };
+    let has = description.workflow_execution_info.and_then(|info| info.search_attributes).unwrap_or_default().indexed_fields;
+    let wants = request.search_attributes.clone().unwrap_or_default().indexed_fields;
+    MARKS.iter().all(|mark| has.get(*mark).map(|payload| &payload.data) == wants.get(*mark).map(|payload| &payload.data))
+}
+
+/// The client's words for it.
+fn text(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::InvalidArgument(text)
+        | Refusal::NotFound(text)
+        | Refusal::FailedPrecondition(text)
+        | Refusal::Unimplemented(text)
+        | Refusal::Unavailable(text)
+        | Refusal::ResourceExhausted { message: text, .. } => text,
+        Refusal::Overloaded(text) => text.into(),
+        other => format!("{other:?}"),
+    }
+}
+
+async fn stop_run(shared: &Shared, key: &ScheduleKey, stop: StopRun) -> Outcome {
+    let StopRun { running, uid, identity } = stop;
+    let workflow = WorkflowKey { namespace: key.namespace, workflow_id: running.workflow_id.clone() };
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let first_run_id = running.run_id.clone();
+        let input = if running.stop() == Stop::Cancel {
+            Input::RequestCancel(Box::new(CancelRequest {
+                reason: "cancelled by schedule overlap policy".into(),
+                identity: identity.clone(),
+                request_id: format!("{uid}-cancel-{}", running.number),
+                first_run_id,
+                ..CancelRequest::default()
+            }))
+        } else {
+            Input::Terminate(Box::new(TerminateRequest {
+                reason: "terminated by schedule overlap policy".into(),
+                identity: identity.clone(),
+                first_run_id,
+                ..TerminateRequest::default()
+            }))
+        };
+        match shared.apply(workflow.clone(), None, input).await {
+            Err(refusal) if is_transient(&refusal) => {
+                if !pause(shared, &mut backoff).await {
+                    return Outcome::Failed { text: text(refusal), for_good: false };
+                }
+            }
+            // What is refused is gone.
+            _ => return Outcome::Stopped,
+        }
+    }
+}

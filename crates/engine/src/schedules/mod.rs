@@ -1,0 +1,112 @@
+//! Schedules: one task owns all their rows (`runner`), gathers many changes in one commit, and carries out what they
+//! ask for only when it is durable (`effects`).
+//!
+//! What a schedule owes is in its rows, and there is a row that says so: after a restart or a failed commit it is
+//! carried out again, under the same request ids. Reads of clients go to the store: it has what was answered.
+
+mod effects;
+mod rows;
+mod runner;
+
+use bytes::Bytes;
+use sempre_api::v1::{
+    common::{Memo, SearchAttributes},
+    schedule::{SchedulePatch, ScheduleState},
+};
+use sempre_core::{
+    Refusal,
+    keys::schedules::ScheduleKey,
+    schedule::{
+        Ended,
+        state::{Definition, Watch},
+    },
+};
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use rows::load;
+pub(crate) use runner::{OWNER, Runner};
+
+use crate::shared::STOPPING;
+
+/// Messages that wait for the runner; one more is answered with RESOURCE_EXHAUSTED.
+const INBOX_MAX: usize = 4096;
+/// Refusal when the runner could not commit.
+const UNAVAILABLE: &str = "schedules are unavailable, please backoff and retry";
+
+/// What a client asks of one schedule. Checked already, as far as that needs no schedule.
+pub(crate) enum Call {
+    /// Make it, with an initial patch.
+    Create(Box<(Definition, ScheduleState, Option<SchedulePatch>)>),
+    /// Replace what was said of it.
+    Update(Box<Update>),
+    /// Patch it. With the request id.
+    Patch(Box<SchedulePatch>, String),
+    /// Forget it.
+    Delete,
+    /// Statuses of starts have become known, by their numbers.
+    Seen(Vec<(u64, i32)>),
+}
+
+/// An update.
+pub(crate) struct Update {
+    /// Spec, action and policies of it count.
+    pub(crate) definition: Definition,
+    pub(crate) state: ScheduleState,
+    pub(crate) search_attributes: Option<SearchAttributes>,
+    pub(crate) memo: Option<Memo>,
+    pub(crate) conflict_token: Bytes,
+    pub(crate) request_id: String,
+}
+
+/// A message to the runner.
+pub(crate) enum Message {
+    /// Answered with the conflict token.
+    Call(ScheduleKey, Call, oneshot::Sender<Result<Bytes, Refusal>>),
+    /// A run of a schedule has ended. A dropped sender: not heard, tell again.
+    Ended(ScheduleKey, Watch, Box<Ended>, oneshot::Sender<()>),
+    /// Finish the commit at hand, then end.
+    Stop,
+}
+
+/// The way to the runner.
+pub(crate) struct Schedules {
+    inbox: mpsc::Sender<Message>,
+}
+
+impl Schedules {
+    /// With the runner's end of it.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+        let (inbox, receiver) = mpsc::channel(INBOX_MAX);
+        (Self { inbox }, receiver)
+    }
+
+    /// Asks; answered when it is durable.
+    pub(crate) async fn call(&self, key: ScheduleKey, call: Call) -> Result<Bytes, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        match self.inbox.try_send(Message::Call(key, call, sender)) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Overloaded("too many requests wait for schedules")),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Refusal::Unavailable(STOPPING.into())),
+        }
+        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable(UNAVAILABLE.into())))
+    }
+
+    /// Tells of the end of a started run. `true` when the schedule has it for good.
+    pub(crate) async fn ended(&self, key: ScheduleKey, watch: Watch, ended: Ended) -> bool {
+        let (sender, receiver) = oneshot::channel();
+        let told = self.inbox.send(Message::Ended(key, watch, Box::new(ended), sender)).await;
+        told.is_ok() && receiver.await.is_ok()
+    }
+
+    /// Tells the runner to end.
+    pub(crate) async fn stop(&self) {
+        // A closed inbox belongs to a runner that has ended.
+        let _ = self.inbox.send(Message::Stop).await;
+    }
+
+    /// The same for those who cannot wait.
+    pub(crate) fn try_stop(&self) {
+        // A full inbox: the runner ends with the runtime.
+        let _ = self.inbox.try_send(Message::Stop);
+    }
+}

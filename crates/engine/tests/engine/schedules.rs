@@ -1,0 +1,442 @@
+//! Schedules under a clock that only tests move: starts, overlaps, restarts, commits that fail.
+
+use std::sync::atomic::Ordering;
+
+use sempre_api::v1::{
+    command::{FailWorkflowExecutionCommandAttributes, command::Attributes},
+    enums::{CommandType, ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
+    failure::Failure,
+    schedule::{
+        BackfillRequest, IntervalSpec, Schedule, ScheduleAction, SchedulePatch, SchedulePolicies, ScheduleSpec, ScheduleState,
+        TriggerImmediatelyRequest, schedule_action::Action,
+    },
+    workflow::NewWorkflowExecutionInfo,
+    workflowservice::*,
+};
+use sempre_core::{Refusal, Span};
+use sempre_store::Table;
+
+use crate::support::*;
+
+fn every_minute(policy: Policy) -> Schedule {
+    let interval = IntervalSpec { interval: Some(Span::seconds(60).to_api()), phase: None };
+    let action = NewWorkflowExecutionInfo {
+        workflow_id: "wf".into(),
+        workflow_type: start_request("").workflow_type,
+        task_queue: Some(queue()),
+        ..Default::default()
+    };
+    Schedule {
+        spec: Some(ScheduleSpec { interval: vec![interval], ..Default::default() }),
+        action: Some(ScheduleAction { action: Some(Action::StartWorkflow(action)) }),
+        policies: Some(SchedulePolicies { overlap_policy: policy as i32, ..Default::default() }),
+        state: Some(ScheduleState::default()),
+    }
+}
+
+fn create_request(id: &str, schedule: Schedule) -> CreateScheduleRequest {
+    CreateScheduleRequest {
+        namespace: NAMESPACE.into(),
+        schedule_id: id.into(),
+        schedule: Some(schedule),
+        request_id: format!("create-{id}"),
+        ..Default::default()
+    }
+}
+
+async fn create(w: &World, id: &str, schedule: Schedule) {
+    soon(w.engine.create_schedule(create_request(id, schedule))).await.unwrap();
+}
+
+async fn describe(w: &World, id: &str) -> DescribeScheduleResponse {
+    try_describe(w, id).await.unwrap()
+}
+
+async fn try_describe(w: &World, id: &str) -> Result<DescribeScheduleResponse, Refusal> {
+    let request = DescribeScheduleRequest { namespace: NAMESPACE.into(), schedule_id: id.into() };
+    soon(w.engine.describe_schedule(request)).await
+}
+
+async fn patch(w: &World, id: &str, patch: SchedulePatch) {
+    let request = PatchScheduleRequest { namespace: NAMESPACE.into(), schedule_id: id.into(), patch: Some(patch), ..Default::default() };
+    soon(w.engine.patch_schedule(request)).await.unwrap();
+}
+
+fn trigger(policy: Policy) -> SchedulePatch {
+    let trigger = TriggerImmediatelyRequest { overlap_policy: policy as i32, scheduled_time: None };
+    SchedulePatch { trigger_immediately: Some(trigger), ..Default::default() }
+}
+
+async fn delete(w: &World, id: &str) -> Result<DeleteScheduleResponse, Refusal> {
+    let request = DeleteScheduleRequest { namespace: NAMESPACE.into(), schedule_id: id.into(), ..Default::default() };
+    soon(w.engine.delete_schedule(request)).await
+}
+
+async fn list(w: &World, page: i32, token: bytes::Bytes) -> ListSchedulesResponse {
+    let request =
+        ListSchedulesRequest { namespace: NAMESPACE.into(), maximum_page_size: page, next_page_token: token, ..Default::default() };
+    soon(w.engine.list_schedules(request)).await.unwrap()
+}
+
+async fn count(w: &World) -> i64 {
+    let request = CountSchedulesRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    soon(w.engine.count_schedules(request)).await.unwrap().count
+}
+
+/// Waits until so many actions were taken.
+async fn until_actions(w: &World, id: &str, actions: i64) -> DescribeScheduleResponse {
+    for _ in 0..1000 {
+        let described = describe(w, id).await;
+        let done = described.info.as_ref().unwrap().action_count;
+        assert!(done <= actions, "{done} actions instead of {actions}");
+        if done == actions {
+            return described;
+        }
+        w.settle().await;
+    }
+    panic!("never {actions} actions: {:?}", describe(w, id).await.info);
+}
+
+/// Takes a task and completes its run.
+async fn finish_one(w: &World) -> String {
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    task.workflow_execution.unwrap().workflow_id
+}
+
+async fn fail_one(w: &World) {
+    let failure = Failure { message: "broken".into(), ..Default::default() };
+    let attributes = FailWorkflowExecutionCommandAttributes { failure: Some(failure) };
+    let fail = command(CommandType::FailWorkflowExecution, Attributes::FailWorkflowExecutionCommandAttributes(attributes));
+    w.complete(&w.poll().await.task_token, vec![fail]).await;
+}
+
+/// Of all schedules.
+fn owed_rows(w: &World) -> usize {
+    w.store.rows(Table::Schedule).iter().filter(|(key, _)| key[2] == 4).count()
+}
+
+#[tokio::test]
+async fn a_run_is_started_when_it_is_due_and_its_end_is_seen() {
+    let w = world().await;
+    // 1 700 000 000 is 20 seconds after a minute.
+    create(&w, "s", every_minute(Policy::Skip)).await;
+    w.advance(Span::seconds(39)).await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 0);
+    w.advance(Span::seconds(1)).await;
+    let info = until_actions(&w, "s", 1).await.info.unwrap();
+    assert_eq!(info.running_workflows.len(), 1);
+    assert_eq!(info.future_action_times.len(), 10);
+    let task = w.poll().await;
+    let events = task.history.unwrap().events().unwrap();
+    assert_eq!(task.workflow_execution.unwrap().workflow_id, "wf-2023-11-14T22:14:00Z");
+    let described = w.describe("wf-2023-11-14T22:14:00Z").await.unwrap();
+    assert!(described.callbacks.is_empty(), "who watches is not shown");
+    assert_eq!(names(&events)[0], "WORKFLOW_EXECUTION_STARTED");
+    w.complete(&task.task_token, done()).await;
+    let info = describe(&w, "s").await.info.unwrap();
+    assert_eq!((info.running_workflows.len(), info.recent_actions[0].start_workflow_status()), (0, Status::Completed));
+    w.until("nothing is owed", || owed_rows(&w) == 0).await;
+    // The next one carries the result of this one.
+    w.advance(Span::seconds(60)).await;
+    until_actions(&w, "s", 2).await;
+    let started = w.history("wf-2023-11-14T22:15:00Z").await.remove(0).attributes.unwrap();
+    let sempre_api::v1::history::history_event::Attributes::WorkflowExecutionStartedEventAttributes(started) = started else {
+        panic!("Started comes first")
+    };
+    assert_eq!(started.last_completion_result, Some(payloads("done")));
+    assert_eq!(started.identity, "temporal-scheduler-default-s");
+    let fields = started.search_attributes.unwrap().indexed_fields;
+    assert_eq!(fields["TemporalScheduledById"].data, "\"s\"".as_bytes());
+    assert_eq!(fields["TemporalScheduledStartTime"].data, "\"2023-11-14T22:15:00Z\"".as_bytes());
+}
+
+#[tokio::test]
+async fn buffered_starts_follow_the_end_of_a_run_also_after_a_restart() {
+    let mut w = world().await;
+    create(&w, "s", every_minute(Policy::BufferAll)).await;
+    for _ in 0..3 {
+        w.advance(Span::seconds(60)).await;
+    }
+    until_actions(&w, "s", 1).await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().buffer_size, 2);
+    w.reopen().await;
+    assert_eq!(finish_one(&w).await, "wf-2023-11-14T22:14:00Z");
+    until_actions(&w, "s", 2).await;
+    assert_eq!(finish_one(&w).await, "wf-2023-11-14T22:15:00Z");
+    until_actions(&w, "s", 3).await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().buffer_size, 0);
+}
+
+#[tokio::test]
+async fn cancel_other_cancels_and_terminate_other_terminates() {
+    let w = world().await;
+    create(&w, "c", every_minute(Policy::CancelOther)).await;
+    w.advance(Span::seconds(40)).await;
+    until_actions(&w, "c", 1).await;
+    patch(&w, "c", trigger(Policy::Unspecified)).await;
+    let first = "wf-2023-11-14T22:14:00Z";
+    for _ in 0..1000 {
+        if w.names(first).await.contains(&"WORKFLOW_EXECUTION_CANCEL_REQUESTED") {
+            break;
+        }
+        w.settle().await;
+    }
+    assert!(w.names(first).await.contains(&"WORKFLOW_EXECUTION_CANCEL_REQUESTED"));
+    assert_eq!(describe(&w, "c").await.info.unwrap().action_count, 1, "it has not ended");
+    patch(&w, "c", trigger(Policy::TerminateOther)).await;
+    let info = until_actions(&w, "c", 2).await.info.unwrap();
+    assert_eq!(info.recent_actions[0].start_workflow_status(), Status::Terminated);
+    assert_eq!(info.overlap_skipped, 1, "of two that waited the newest is left");
+}
+
+#[tokio::test]
+async fn a_failed_run_pauses_its_schedule_and_a_client_can_go_on() {
+    let w = world().await;
+    let mut schedule = every_minute(Policy::Skip);
+    schedule.policies.as_mut().unwrap().pause_on_failure = true;
+    create(&w, "s", schedule).await;
+    w.advance(Span::seconds(40)).await;
+    until_actions(&w, "s", 1).await;
+    fail_one(&w).await;
+    w.settle().await;
+    let state = describe(&w, "s").await.schedule.unwrap().state.unwrap();
+    assert_eq!((state.paused, state.notes.as_str()), (true, "paused due to workflow failure: wf-2023-11-14T22:14:00Z: broken"));
+    w.advance(Span::seconds(600)).await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 1);
+    patch(&w, "s", SchedulePatch { unpause: "go".into(), ..Default::default() }).await;
+    w.advance(Span::seconds(60)).await;
+    until_actions(&w, "s", 2).await;
+}
+
+#[tokio::test]
+async fn clients_see_their_own_changes_at_once() {
+    let w = world().await;
+    for n in 0..25 {
+        create(&w, &format!("s{n:02}"), every_minute(Policy::Skip)).await;
+        assert_eq!(count(&w).await, n + 1);
+    }
+    let again = soon(w.engine.create_schedule(create_request("s00", every_minute(Policy::Skip)))).await;
+    assert_eq!(again.unwrap().conflict_token.as_ref(), [0, 0, 0, 0, 0, 0, 0, 1]);
+    let mut other = create_request("s00", every_minute(Policy::Skip));
+    other.request_id = "other".into();
+    let refused = soon(w.engine.create_schedule(other)).await.unwrap_err();
+    assert!(matches!(refused, Refusal::AlreadyStarted { message, .. } if message == "schedule \"s00\" is already registered"));
+
+    let (mut seen, mut token) = (Vec::new(), bytes::Bytes::new());
+    loop {
+        let page = list(&w, 10, token).await;
+        seen.extend(page.schedules.into_iter().map(|entry| entry.schedule_id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen, (0..25).map(|n| format!("s{n:02}")).collect::<Vec<_>>(), "in the order of ids");
+
+    patch(&w, "s03", SchedulePatch { pause: "p".into(), ..Default::default() }).await;
+    let entry = list(&w, 0, bytes::Bytes::new()).await.schedules.remove(3).info.unwrap();
+    assert_eq!((entry.paused, entry.notes.as_str(), entry.workflow_type.unwrap().name.as_str()), (true, "p", "Test"));
+
+    let update = |token: &[u8]| UpdateScheduleRequest {
+        namespace: NAMESPACE.into(),
+        schedule_id: "s03".into(),
+        schedule: Some(every_minute(Policy::BufferOne)),
+        conflict_token: bytes::Bytes::copy_from_slice(token),
+        ..Default::default()
+    };
+    let stale = soon(w.engine.update_schedule(update(&[0, 0, 0, 0, 0, 0, 0, 1]))).await;
+    assert_eq!(stale, Err(Refusal::FailedPrecondition("mismatched conflict token".into())));
+    let token = describe(&w, "s03").await.conflict_token;
+    soon(w.engine.update_schedule(update(&token))).await.unwrap();
+    let described = describe(&w, "s03").await;
+    let schedule = described.schedule.unwrap();
+    assert_eq!(schedule.policies.unwrap().overlap_policy(), Policy::BufferOne);
+    assert!(!schedule.state.unwrap().paused, "the state is replaced too");
+    assert!(described.info.unwrap().update_time.is_some());
+
+    delete(&w, "s03").await.unwrap();
+    assert_eq!(count(&w).await, 24);
+    assert_eq!(try_describe(&w, "s03").await.unwrap_err(), Refusal::not_found("schedule not found"));
+    assert_eq!(delete(&w, "s03").await.unwrap_err(), Refusal::not_found("schedule not found"));
+}
+
+#[tokio::test]
+async fn what_a_deleted_schedule_started_runs_on_and_its_id_can_be_used_again() {
+    let w = world().await;
+    create(&w, "s", every_minute(Policy::Skip)).await;
+    w.advance(Span::seconds(40)).await;
+    until_actions(&w, "s", 1).await;
+    delete(&w, "s").await.unwrap();
+    assert!(w.store.rows(Table::Schedule).is_empty());
+    create(&w, "s", every_minute(Policy::Skip)).await;
+    assert_eq!(finish_one(&w).await, "wf-2023-11-14T22:14:00Z");
+    w.settle().await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 0, "the end belongs to the other");
+    w.advance(Span::seconds(60)).await;
+    until_actions(&w, "s", 1).await;
+}
+
+#[tokio::test]
+async fn a_time_is_neither_lost_nor_taken_twice_when_commits_fail() {
+    for (refuse, doubt) in [(1, 0), (3, 0), (0, 1), (0, 2), (0, 3), (0, 5)] {
+        let w = world().await;
+        create(&w, "s", every_minute(Policy::AllowAll)).await;
+        w.settle().await;
+        w.store.refuse.store(refuse, Ordering::SeqCst);
+        w.store.doubt.store(doubt, Ordering::SeqCst);
+        w.advance(Span::seconds(40)).await;
+        for _ in 0..20 {
+            // Retries wait for a moment.
+            w.advance(Span::seconds(1)).await;
+        }
+        w.store.refuse.store(0, Ordering::SeqCst);
+        w.store.doubt.store(0, Ordering::SeqCst);
+        for _ in 0..5 {
+            w.advance(Span::seconds(1)).await;
+        }
+        until_actions(&w, "s", 1).await;
+        assert_eq!(w.names("wf-2023-11-14T22:14:00Z").await[0], "WORKFLOW_EXECUTION_STARTED", "refuse {refuse}, doubt {doubt}");
+        let runs = w.store.rows(Table::Current).len();
+        assert_eq!(runs, 1);
+        w.advance(Span::seconds(60)).await;
+        until_actions(&w, "s", 2).await;
+    }
+}
+
+/// A crash at any commit between the decision to start and its outcome: the engine is left and a new one opened.
+#[tokio::test]
+async fn a_crash_between_decision_and_outcome_starts_once() {
+    for permits in 0..4 {
+        let mut w = world().await;
+        create(&w, "s", every_minute(Policy::BufferAll)).await;
+        w.settle().await;
+        // So many commits are acknowledged, then nothing more is heard of.
+        w.store.held.store(true, Ordering::SeqCst);
+        w.store.permits.add_permits(permits);
+        w.advance(Span::seconds(40)).await;
+        w.settle().await;
+        w.store.held.store(false, Ordering::SeqCst);
+        w.crash().await;
+        w.settle().await;
+        until_actions(&w, "s", 1).await;
+        assert_eq!(w.store.rows(Table::Current).len(), 1);
+        // The run is tracked: the next waits for its end.
+        w.advance(Span::seconds(60)).await;
+        assert_eq!(describe(&w, "s").await.info.unwrap().buffer_size, 1, "after {permits} commits");
+        finish_one(&w).await;
+        until_actions(&w, "s", 2).await;
+        w.until("nothing is owed", || owed_rows(&w) == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn times_missed_while_the_server_was_down_are_caught_up_within_the_window() {
+    let mut w = world().await;
+    let mut schedule = every_minute(Policy::AllowAll);
+    schedule.policies.as_mut().unwrap().catchup_window = Some(Span::seconds(300).to_api());
+    create(&w, "s", schedule).await;
+    soon(w.engine.shutdown()).await;
+    w.advance(Span::seconds(3600)).await;
+    w.reopen().await;
+    w.settle().await;
+    let info = until_actions(&w, "s", 5).await.info.unwrap();
+    assert_eq!(info.missed_catchup_window, 55);
+}
+
+#[tokio::test]
+async fn a_backfill_and_a_trigger_start_runs_of_a_paused_schedule() {
+    let w = world().await;
+    let mut schedule = every_minute(Policy::Skip);
+    schedule.state = Some(ScheduleState { paused: true, ..Default::default() });
+    create(&w, "s", schedule).await;
+    let time = |seconds: i64| Some(sempre_core::Timestamp::from_millis(seconds * 1000).to_api());
+    let fill = BackfillRequest {
+        start_time: time(1_600_000_020),
+        end_time: time(1_600_000_020 + 149 * 60),
+        overlap_policy: Policy::AllowAll as i32,
+    };
+    patch(&w, "s", SchedulePatch { backfill_request: vec![fill], ..Default::default() }).await;
+    let info = until_actions(&w, "s", 150).await.info.unwrap();
+    assert_eq!(info.recent_actions.len(), 10);
+    patch(&w, "s", trigger(Policy::Unspecified)).await;
+    until_actions(&w, "s", 151).await;
+    assert_eq!(w.names("wf-2023-11-14T22:13:20Z").await[0], "WORKFLOW_EXECUTION_STARTED");
+}
+
+#[tokio::test]
+async fn an_idle_schedule_vanishes_after_a_week() {
+    let w = world().await;
+    let mut schedule = every_minute(Policy::Skip);
+    schedule.spec = Some(ScheduleSpec::default());
+    create(&w, "idle", schedule.clone()).await;
+    schedule.state = Some(ScheduleState { paused: true, ..Default::default() });
+    create(&w, "paused", schedule).await;
+    w.advance(Span::seconds(7 * 86_400 - 1)).await;
+    assert_eq!(count(&w).await, 2);
+    w.advance(Span::seconds(1)).await;
+    w.settle().await;
+    assert_eq!(count(&w).await, 1);
+    assert!(try_describe(&w, "idle").await.is_err());
+}
+
+#[tokio::test]
+async fn schedules_go_with_their_namespace() {
+    let w = world().await;
+    for n in 0..300 {
+        create(&w, &format!("s{n}"), every_minute(Policy::Skip)).await;
+    }
+    let request = sempre_api::v1::operatorservice::DeleteNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    soon(w.engine.delete_namespace(request)).await.unwrap();
+    w.until("nothing is left", || {
+        w.clock_advance(Span::seconds(1));
+        w.store.rows(Table::Schedule).is_empty()
+    })
+    .await;
+    assert_eq!(w.engine.stats().scheduled_starts.get(), 0);
+}
+
+#[tokio::test]
+async fn a_start_that_is_refused_says_why() {
+    let w = world().await;
+    create(&w, "s", every_minute(Policy::Skip)).await;
+    let deprecate = DeprecateNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    soon(w.engine.deprecate_namespace(deprecate)).await.unwrap();
+    w.advance(Span::seconds(40)).await;
+    #[expect(deprecated, reason = "the field says why nothing is started")]
+    let error = describe(&w, "s").await.info.unwrap().invalid_schedule_error;
+    assert_eq!(error, "the namespace takes no new workflows");
+}
+
+#[tokio::test]
+async fn matching_times_and_their_bounds() {
+    let w = world().await;
+    create(&w, "s", every_minute(Policy::Skip)).await;
+    let time = |seconds: i64| Some(sempre_core::Timestamp::from_millis(seconds * 1000).to_api());
+    let times = |start, end| {
+        let request =
+            ListScheduleMatchingTimesRequest { namespace: NAMESPACE.into(), schedule_id: "s".into(), start_time: start, end_time: end };
+        let engine = w.engine.clone();
+        async move { soon(engine.list_schedule_matching_times(request)).await.map(|response| response.start_time) }
+    };
+    assert_eq!(times(time(60), time(180)).await.unwrap(), [time(120).unwrap(), time(180).unwrap()]);
+    assert_eq!(times(time(0), time(1_000_000_000)).await.unwrap().len(), 1000);
+    assert!(matches!(times(None, time(5)).await, Err(Refusal::InvalidArgument(_))));
+}
+
+/// More than may be under way, in memory and in one round: all are started, and another queue is served meanwhile.
+#[tokio::test]
+async fn thousands_due_in_the_same_second_are_all_started() {
+    let w = world().await;
+    for n in 0..2000 {
+        let mut schedule = every_minute(Policy::Skip);
+        if let Some(Action::StartWorkflow(action)) = schedule.action.as_mut().and_then(|action| action.action.as_mut()) {
+            action.workflow_id = format!("w{n}");
+        }
+        create(&w, &format!("s{n}"), schedule).await;
+    }
+    w.clock_advance(Span::seconds(40));
+    w.until_started(2000).await;
+    assert_eq!(w.store.rows(Table::Current).len(), 2000);
+    w.until("nothing is owed", || owed_rows(&w) == 0).await;
+}
