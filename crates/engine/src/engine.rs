@@ -3,7 +3,7 @@
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats,
+    batch::Batches,
     callbacks::NoSender,
     calls::queue_config::rate_of,
     cron::Cron,
@@ -64,6 +65,20 @@ struct Owner {
     process: u64,
     /// Ends of the shard runners.
     ended: tokio::sync::Mutex<Vec<watch::Receiver<bool>>>,
+}
+
+/// An engine that is not kept alive, for its own tasks.
+#[derive(Clone)]
+pub(crate) struct WeakEngine {
+    pub(crate) shared: Arc<Shared>,
+    owner: Weak<Owner>,
+}
+
+impl WeakEngine {
+    /// The engine, unless it is gone.
+    pub(crate) fn get(&self) -> Option<Engine> {
+        Some(Engine { shared: self.shared.clone(), owner: self.owner.upgrade()? })
+    }
 }
 
 /// Why an engine could not be opened.
@@ -143,6 +158,7 @@ impl Engine {
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
+        let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), spawner.clone()).await?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new();
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
@@ -175,6 +191,7 @@ impl Engine {
             namespaces,
             meta,
             endpoints,
+            batches,
             workers: Workers::default(),
             callbacks: components.callbacks,
             listing,
@@ -228,7 +245,9 @@ impl Engine {
             ended: tokio::sync::Mutex::new(ended),
             shared: shared.clone(),
         };
-        Ok(Engine { shared, owner: Arc::new(owner) })
+        let engine = Engine { shared, owner: Arc::new(owner) };
+        engine.resume_batches();
+        Ok(engine)
     }
 
     /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
@@ -236,6 +255,7 @@ impl Engine {
         let shared = &self.shared;
         shared.stopping.store(true, Ordering::Release);
         shared.removal.notify_one();
+        shared.batches.wake_all();
         shared.matching.close();
         shared.schedules.stop().await;
         for inbox in &shared.inboxes {
@@ -300,6 +320,10 @@ impl Engine {
         use_ids(&mut self.owner.schedules.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    pub(crate) fn downgrade(&self) -> WeakEngine {
+        WeakEngine { shared: self.shared.clone(), owner: Arc::downgrade(&self.owner) }
+    }
+
     pub(crate) fn process(&self) -> u64 {
         self.owner.process
     }
@@ -309,6 +333,7 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.removal.notify_one();
+        self.shared.batches.wake_all();
         self.shared.matching.close();
         self.shared.schedules.try_stop();
         for inbox in &self.shared.inboxes {

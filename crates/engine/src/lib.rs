@@ -9,9 +9,10 @@
 //! - **namespaces** are few, durable and all in memory (`namespaces`);
 //! - **meta** keeps what belongs to the server as a whole: its id, settings of task queues (`meta`);
 //! - **visibility** lists and counts runs: an index, and what it has not taken yet (`visibility`);
-//! - **records** of other kinds, so far Nexus endpoints, are durable and in memory too (`records`);
+//! - **records** of other kinds, Nexus endpoints and batch jobs, are durable and in memory too (`records`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
+//! - **batch** operations act on many runs in the background (`batch`);
 //! - **recovery** reads what the last process owed;
 //! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **check** holds a store at rest against itself: rows against histories.
@@ -20,6 +21,7 @@
 //! no status code in here: refusals are core's, `server` translates them.
 
 pub mod backup;
+mod batch;
 mod callbacks;
 mod calls;
 pub mod check;

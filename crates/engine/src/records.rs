@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use bytes::Bytes;
 use prost::Message;
 use sempre_core::Refusal;
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
@@ -22,6 +23,9 @@ use crate::{Spawner, shard::load::prefix_end};
 
 /// The number under which a kind of records is committed is far from those of shards, and not that of `namespaces` or `meta`.
 pub(crate) const NEXUS_ENDPOINTS: Kind = Kind { owner: u32::MAX - 10, prefix: b'n', what: "a Nexus endpoint" };
+
+/// See [`NEXUS_ENDPOINTS`].
+pub(crate) const BATCH_JOBS: Kind = Kind { owner: u32::MAX - 11, prefix: b'b', what: "a batch job" };
 
 /// A kind of records: who commits them, where they are.
 #[derive(Clone, Copy, Debug)]
@@ -41,15 +45,17 @@ pub(crate) type Shown<R> = BTreeMap<Vec<u8>, Arc<R>>;
 pub(crate) struct Change<R> {
     /// `None`: it goes.
     pub(crate) records: Vec<(Vec<u8>, Option<R>)>,
+    /// Rows of Meta outside the prefix, which memory does not hold.
+    pub(crate) beside: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl<R> Change<R> {
     pub(crate) fn put(key: Vec<u8>, record: R) -> Self {
-        Self { records: vec![(key, Some(record))] }
+        Self { records: vec![(key, Some(record))], beside: Vec::new() }
     }
 
     pub(crate) fn remove(key: Vec<u8>) -> Self {
-        Self { records: vec![(key, None)] }
+        Self { records: vec![(key, None)], beside: Vec::new() }
     }
 }
 
@@ -125,6 +131,14 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
         self.read().get(key).cloned()
     }
 
+    /// A row outside the prefix that a change has put.
+    pub(crate) async fn beside(&self, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
+        self.store.get(Table::Meta, key).await.map_err(|error| {
+            tracing::warn!(%error, "{} could not be read", self.kind.what);
+            Refusal::Unavailable(format!("{} could not be read", self.kind.what))
+        })
+    }
+
     /// Changes records; `decide` sees the newest ones.
     pub(crate) async fn change<T: Send>(
         &self,
@@ -163,6 +177,12 @@ async fn write<R: Message + Default + PartialEq>(
         match record {
             Some(record) => batch.put(Table::Meta, &kind.key(key), &record.encode_to_vec()),
             None => batch.delete(Table::Meta, &kind.key(key)),
+        }
+    }
+    for (key, row) in &change.beside {
+        match row {
+            Some(row) => batch.put(Table::Meta, key, row),
+            None => batch.delete(Table::Meta, key),
         }
     }
     // Until memory has it too, should this task end half-way.

@@ -55,6 +55,7 @@ const BESIDE_RUNS: &[(&str, Cleanup)] = &[
     ("settings of task queues", |shared, id| queue_settings(shared, id).boxed()),
     ("what lists show of its runs", |shared, id| listed_runs(shared, id).boxed()),
     ("schedules", |shared, id| remove_schedules(shared, id).boxed()),
+    ("batch jobs", |shared, id| shared.batches.forget(id).boxed()),
 ];
 
 async fn listed_runs(shared: &Shared, id: NamespaceId) -> Result<(), Refusal> {

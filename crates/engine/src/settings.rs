@@ -32,6 +32,10 @@ pub struct Settings {
     pub auto_register_search_attributes: bool,
     /// There are schedules (`frontend.enableSchedules`).
     pub schedules: bool,
+    /// Batch operations of a namespace that may run at once (`frontend.MaxConcurrentBatchOperationPerNamespace`).
+    pub batch_jobs_max: usize,
+    /// Runs that one batch operation may act on in a second (`worker.batcherRPS`).
+    pub batch_rate_max: f64,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -52,6 +56,8 @@ impl Default for Settings {
             worker_heartbeats: true,
             auto_register_search_attributes: false,
             schedules: true,
+            batch_jobs_max: 10,
+            batch_rate_max: 500.0,
             limits: Limits::default(),
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats,
+    batch::Batches,
     calls::endpoints::EndpointRecord,
     cron::Cron,
     history::slice::Page,
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) namespaces: Namespaces,
     pub(crate) meta: Meta,
     pub(crate) endpoints: Records<EndpointRecord>,
+    pub(crate) batches: Batches,
     pub(crate) workers: Workers,
     pub(crate) listing: Listing,
     pub(crate) schedules: Schedules,

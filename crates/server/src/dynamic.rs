@@ -130,6 +130,8 @@ impl Entry<'_> {
             "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
             "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
             "frontend.enableschedules" => engine.schedules = self.switch()?,
+            "frontend.maxconcurrentbatchoperationpernamespace" => engine.batch_jobs_max = self.count()?,
+            "worker.batcherrps" => engine.batch_rate_max = self.number()?.clamp(1, 1_000_000) as f64,
             "frontend.workerheartbeatsenabled" => engine.worker_heartbeats = self.switch()?,
             "frontend.enablecancelworkerpollsonshutdown" => engine.end_polls_on_shutdown = self.switch()?,
             _ => return Ok(false),
@@ -231,6 +233,8 @@ mod tests {
             "history.maxTotalUpdates.suggestContinueAsNewThreshold=0.75",
             "matching.longPollExpirationInterval=\"1s\"",
             "history.longPollExpirationInterval = 3",
+            "frontend.MaxConcurrentBatchOperationPerNamespace=1000",
+            "worker.batcherRPS=20",
         ])
         .expect("all good");
         assert_eq!(unknown, Vec::<String>::new());
@@ -246,6 +250,7 @@ mod tests {
         };
         assert_eq!(engine.limits, expected);
         assert_eq!((engine.history_wait, engine.poll_wait), (Span::seconds(3), Span::seconds(1)));
+        assert_eq!((engine.batch_jobs_max, engine.batch_rate_max), (1000, 20.0));
     }
 
     #[test]

@@ -4,25 +4,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use sempre_api::sempre::v1::{ForkWorkflowExecutionRequest, ListActivityAttemptsRequest};
+use sempre_api::sempre::v1::{
+    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, PreviewBatchOperationRequest, StartBatchForkRequest,
+};
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
     workflowservice::{
         CountSchedulesRequest, CountWorkersRequest, CreateScheduleRequest, DeleteScheduleRequest, DeleteWorkflowExecutionRequest,
-        DeprecateNamespaceRequest, DescribeNamespaceRequest, DescribeScheduleRequest, DescribeTaskQueueRequest, DescribeWorkerRequest,
-        DescribeWorkflowExecutionRequest, ExecuteMultiOperationRequest, GetWorkflowExecutionHistoryRequest,
-        GetWorkflowExecutionHistoryReverseRequest, ListScheduleMatchingTimesRequest, ListSchedulesRequest, ListTaskQueuePartitionsRequest,
-        ListWorkersRequest, PatchScheduleRequest, PauseActivityRequest, PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest,
-        PollNexusTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest,
-        RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest,
-        RequestCancelWorkflowExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest, ResetWorkflowExecutionRequest,
-        RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest,
-        RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest,
-        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
-        SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
-        TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityOptionsRequest,
-        UpdateNamespaceRequest, UpdateScheduleRequest, UpdateTaskQueueConfigRequest, UpdateWorkflowExecutionOptionsRequest,
-        UpdateWorkflowExecutionRequest,
+        DeprecateNamespaceRequest, DescribeBatchOperationRequest, DescribeNamespaceRequest, DescribeScheduleRequest,
+        DescribeTaskQueueRequest, DescribeWorkerRequest, DescribeWorkflowExecutionRequest, ExecuteMultiOperationRequest,
+        GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest, ListBatchOperationsRequest,
+        ListScheduleMatchingTimesRequest, ListSchedulesRequest, ListTaskQueuePartitionsRequest, ListWorkersRequest, PatchScheduleRequest,
+        PauseActivityRequest, PauseWorkflowExecutionRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest,
+        PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
+        RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest,
+        ResetActivityRequest, ResetStickyTaskQueueRequest, ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest,
+        RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest,
+        RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest,
+        RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
+        SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartBatchOperationRequest, StartWorkflowExecutionRequest,
+        StopBatchOperationRequest, TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest,
+        UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateScheduleRequest, UpdateTaskQueueConfigRequest,
+        UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};
@@ -165,6 +168,12 @@ in_namespace![
     UpdateScheduleRequest,
     AddSearchAttributesRequest,
     CountWorkersRequest,
+    DescribeBatchOperationRequest,
+    ListBatchOperationsRequest,
+    PreviewBatchOperationRequest,
+    StartBatchForkRequest,
+    StartBatchOperationRequest,
+    StopBatchOperationRequest,
     DescribeWorkerRequest,
     ListWorkersRequest,
     RecordWorkerHeartbeatRequest,

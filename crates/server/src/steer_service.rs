@@ -1,6 +1,9 @@
 //! SteerService: what Sempre does to runs beyond Temporal's API (`crates/api/proto/sempre/v1/steer.proto`).
 
-use sempre_api::sempre::v1::{ForkWorkflowExecutionRequest, ForkWorkflowExecutionResponse, steer_service_server::SteerService};
+use sempre_api::sempre::v1::{
+    ForkWorkflowExecutionRequest, ForkWorkflowExecutionResponse, PreviewBatchOperationRequest, PreviewBatchOperationResponse,
+    StartBatchForkRequest, StartBatchForkResponse, steer_service_server::SteerService,
+};
 use tonic::Request;
 
 use crate::frontend::{Answer, Frontend, answer};
@@ -10,5 +13,15 @@ impl SteerService for Frontend {
     async fn fork_workflow_execution(&self, request: Request<ForkWorkflowExecutionRequest>) -> Answer<ForkWorkflowExecutionResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.fork_workflow(call.body).await)
+    }
+
+    async fn preview_batch_operation(&self, request: Request<PreviewBatchOperationRequest>) -> Answer<PreviewBatchOperationResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.preview_batch(call.body).await)
+    }
+
+    async fn start_batch_fork(&self, request: Request<StartBatchForkRequest>) -> Answer<StartBatchForkResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.start_batch_fork(call.body).await)
     }
 }

@@ -6,24 +6,24 @@ use sempre_api::v1::workflowservice::{
     CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest,
     CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest, DeleteScheduleResponse,
     DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse,
-    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest,
-    DescribeTaskQueueResponse, DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, GetClusterInfoRequest,
-    GetClusterInfoResponse, GetSearchAttributesRequest, GetSearchAttributesResponse, GetSystemInfoRequest, GetSystemInfoResponse,
-    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
-    GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse,
-    ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse, ListNamespacesRequest, ListNamespacesResponse,
-    ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest,
-    ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, ListTaskQueuePartitionsRequest,
-    ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest,
-    ListWorkflowExecutionsResponse, PatchScheduleRequest, PatchScheduleResponse, PauseActivityRequest, PauseActivityResponse,
-    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
-    PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
-    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
-    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
-    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
-    RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityRequest,
-    ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
+    DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeNamespaceRequest, DescribeNamespaceResponse,
+    DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerRequest,
+    DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest,
+    ExecuteMultiOperationResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetSearchAttributesRequest, GetSearchAttributesResponse,
+    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
+    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest,
+    ListArchivedWorkflowExecutionsResponse, ListBatchOperationsRequest, ListBatchOperationsResponse, ListClosedWorkflowExecutionsRequest,
+    ListClosedWorkflowExecutionsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest,
+    ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest,
+    ListSchedulesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse,
+    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PatchScheduleRequest, PatchScheduleResponse, PauseActivityRequest,
+    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
+    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
+    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
+    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
+    ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
     ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
     RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
     RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
@@ -32,7 +32,8 @@ use sempre_api::v1::workflowservice::{
     RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
     RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, ShutdownWorkerRequest,
     ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
-    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse,
+    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse,
     TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
     UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse,
     UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest,
@@ -421,6 +422,26 @@ impl WorkflowService for Frontend {
     async fn count_schedules(&self, request: Request<CountSchedulesRequest>) -> Answer<CountSchedulesResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.count_schedules(call.body).await)
+    }
+
+    async fn start_batch_operation(&self, request: Request<StartBatchOperationRequest>) -> Answer<StartBatchOperationResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.start_batch(call.body).await)
+    }
+
+    async fn stop_batch_operation(&self, request: Request<StopBatchOperationRequest>) -> Answer<StopBatchOperationResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.stop_batch(call.body).await)
+    }
+
+    async fn describe_batch_operation(&self, request: Request<DescribeBatchOperationRequest>) -> Answer<DescribeBatchOperationResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_batch(call.body).await)
+    }
+
+    async fn list_batch_operations(&self, request: Request<ListBatchOperationsRequest>) -> Answer<ListBatchOperationsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_batches(call.body).await)
     }
 
     async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {

@@ -143,6 +143,11 @@ impl TaskEnds {
         *last = event.event_id;
     }
 
+    /// The first task's completion was seen.
+    pub fn has_completed(&self) -> bool {
+        self.first_completed != 0
+    }
+
     /// The finish event of the first task: its completion, or what comes after its schedule if none was completed.
     pub fn first(&self) -> Option<i64> {
         finish(self.first_completed, self.first_scheduled)

@@ -2,6 +2,7 @@
 
 mod activities;
 mod attempts;
+mod batch;
 mod describe_queue;
 pub(crate) mod endpoints;
 pub(crate) mod fork;

@@ -6,6 +6,7 @@ mod support;
 mod activities;
 mod attempts;
 mod backups;
+mod batches;
 mod callbacks;
 mod checks;
 mod children;

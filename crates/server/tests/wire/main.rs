@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
 
+mod batches;
 mod callbacks;
 mod coverage;
 mod lists;

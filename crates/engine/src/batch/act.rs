@@ -1,0 +1,256 @@
+//! One operation on one run: the calls that a client would make, with request ids that are the same each time.
+
+#![allow(deprecated)] // Old fields that clients send.
+
+use sempre_api::{
+    sempre::v1::StartBatchForkRequest,
+    v1::{
+        batch::{
+            BatchOperationReset, batch_operation_reset_activities, batch_operation_unpause_activities,
+            batch_operation_update_activity_options,
+        },
+        common::{WorkflowExecution, reset_options},
+        enums::ResetType,
+        workflowservice::{
+            DeleteWorkflowExecutionRequest, DescribeWorkflowExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest,
+            ResetWorkflowExecutionRequest, SignalWorkflowExecutionRequest, TerminateWorkflowExecutionRequest, UnpauseActivityRequest,
+            UpdateActivityOptionsRequest, UpdateWorkflowExecutionOptionsRequest, reset_activity_request,
+            start_batch_operation_request::Operation, unpause_activity_request, update_activity_options_request,
+        },
+    },
+};
+use sempre_core::{Refusal, RunKey, reset::TaskEnds};
+
+use super::{OrderRecord, check::Target};
+use crate::{
+    Engine,
+    calls::{fork::ForkOptions, workflow_of},
+    shard::message::ViewRequest,
+};
+
+/// What is the same for all calls of a job.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The namespace's name as it is now.
+    pub(super) namespace: String,
+    /// First part of request ids.
+    pub(super) token: String,
+    pub(super) reason: String,
+}
+
+impl Caller {
+    /// The same for each try, and another one for each run and job.
+    fn request_id(&self, target: &Target) -> String {
+        let of = if target.run_id.is_empty() { format!("{:016x}", hash(&target.workflow_id)) } else { target.run_id.clone() };
+        format!("{}:{of}", self.token)
+    }
+}
+
+/// FNV-1a: request ids have a length limit that workflow ids may fill.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Acts on one run. NOT_FOUND: it is gone, closed, or has no such activity.
+pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<(), Refusal> {
+    if let Some(request) = &order.fork {
+        return fork(engine, caller, request, target).await;
+    }
+    let Some(operation) = order.start.as_ref().and_then(|start| start.operation.clone()) else {
+        return Err(Refusal::invalid("the job has no operation"));
+    };
+    let namespace = caller.namespace.clone();
+    let reason = caller.reason.clone();
+    let request_id = caller.request_id(target);
+    let execution = Some(WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id: target.run_id.clone() });
+    match operation {
+        Operation::TerminationOperation(o) => {
+            let request = TerminateWorkflowExecutionRequest {
+                namespace,
+                workflow_execution: execution,
+                reason,
+                details: o.details,
+                identity: o.identity,
+                ..Default::default()
+            };
+            engine.terminate(request).await.map(drop)
+        }
+        Operation::CancellationOperation(o) => {
+            let request = RequestCancelWorkflowExecutionRequest {
+                namespace,
+                workflow_execution: execution,
+                identity: o.identity,
+                request_id,
+                reason,
+                ..Default::default()
+            };
+            engine.request_cancel(request).await.map(drop)
+        }
+        Operation::DeletionOperation(_) => {
+            engine.delete_workflow(DeleteWorkflowExecutionRequest { namespace, workflow_execution: execution }).await.map(drop)
+        }
+        Operation::SignalOperation(o) => {
+            let request = SignalWorkflowExecutionRequest {
+                namespace,
+                workflow_execution: execution,
+                signal_name: o.signal,
+                input: o.input,
+                header: o.header,
+                identity: o.identity,
+                request_id,
+                ..Default::default()
+            };
+            engine.signal_workflow(request).await.map(drop)
+        }
+        Operation::ResetOperation(o) => reset(engine, caller, o, target).await,
+        Operation::UpdateWorkflowOptionsOperation(o) => {
+            let request = UpdateWorkflowExecutionOptionsRequest {
+                namespace,
+                workflow_execution: execution,
+                workflow_execution_options: o.workflow_execution_options,
+                update_mask: o.update_mask,
+                identity: o.identity,
+            };
+            engine.update_workflow_options(request).await.map(drop)
+        }
+        Operation::UnpauseActivitiesOperation(o) => {
+            use batch_operation_unpause_activities::Activity;
+            let activity = o.activity.map(|activity| match activity {
+                Activity::Type(name) => unpause_activity_request::Activity::Type(name),
+                Activity::MatchAll(all) => unpause_activity_request::Activity::UnpauseAll(all),
+            });
+            let request = UnpauseActivityRequest {
+                namespace,
+                execution,
+                identity: o.identity,
+                activity,
+                reset_attempts: o.reset_attempts,
+                reset_heartbeat: o.reset_heartbeat,
+                jitter: o.jitter,
+            };
+            engine.unpause_activity(request).await.map(drop)
+        }
+        Operation::ResetActivitiesOperation(o) => {
+            use batch_operation_reset_activities::Activity;
+            let activity = o.activity.map(|activity| match activity {
+                Activity::Type(name) => reset_activity_request::Activity::Type(name),
+                Activity::MatchAll(all) => reset_activity_request::Activity::MatchAll(all),
+            });
+            let request = ResetActivityRequest {
+                namespace,
+                execution,
+                identity: o.identity,
+                activity,
+                reset_heartbeat: o.reset_heartbeat,
+                keep_paused: o.keep_paused,
+                jitter: o.jitter,
+                restore_original_options: o.restore_original_options,
+            };
+            engine.reset_activity(request).await.map(drop)
+        }
+        Operation::UpdateActivityOptionsOperation(o) => {
+            use batch_operation_update_activity_options::Activity;
+            let activity = o.activity.map(|activity| match activity {
+                Activity::Type(name) => update_activity_options_request::Activity::Type(name),
+                Activity::MatchAll(all) => update_activity_options_request::Activity::MatchAll(all),
+            });
+            let request = UpdateActivityOptionsRequest {
+                namespace,
+                execution,
+                identity: o.identity,
+                activity_options: o.activity_options,
+                update_mask: o.update_mask,
+                activity,
+                restore_original: o.restore_original,
+            };
+            engine.update_activity_options(request).await.map(drop)
+        }
+        Operation::CancelActivitiesOperation(_) | Operation::TerminateActivitiesOperation(_) | Operation::DeleteActivitiesOperation(_) => {
+            Err(Refusal::invalid("activities without a workflow are not supported"))
+        }
+    }
+}
+
+async fn fork(engine: &Engine, caller: &Caller, request: &StartBatchForkRequest, target: &Target) -> Result<(), Refusal> {
+    let shared = &engine.shared;
+    let namespace = shared.namespaces.usable(&caller.namespace)?;
+    let execution = WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id: target.run_id.clone() };
+    let (workflow, run) = workflow_of(namespace.id(), Some(execution))?;
+    let options = ForkOptions {
+        event_id: request.event_id,
+        input: ForkOptions::input(request.input.as_ref(), &shared.settings.limits)?,
+        apply_later_events: request.apply_later_events,
+        reason: caller.reason.clone(),
+        request_id: caller.request_id(target),
+    };
+    shared.fork(workflow, run, options).await.map(drop)
+}
+
+/// Where a reset goes back to.
+enum To {
+    First,
+    Last,
+    Event(i64),
+    Build(String),
+}
+
+async fn reset(engine: &Engine, caller: &Caller, operation: BatchOperationReset, target: &Target) -> Result<(), Refusal> {
+    use reset_options::Target as Given;
+    let reapply = operation.options.as_ref().map_or(operation.reset_reapply_type, |options| options.reset_reapply_type);
+    let options = operation.options.unwrap_or_default();
+    let to = match options.target {
+        Some(Given::FirstWorkflowTask(())) => To::First,
+        Some(Given::LastWorkflowTask(())) => To::Last,
+        Some(Given::WorkflowTaskId(id)) => To::Event(id),
+        Some(Given::BuildId(id)) => To::Build(id),
+        None if operation.reset_type == ResetType::FirstWorkflowTask as i32 => To::First,
+        None => To::Last,
+    };
+    let (run_id, finish) = place(engine, caller, target, to, options.current_run_only).await?;
+    let request = ResetWorkflowExecutionRequest {
+        namespace: caller.namespace.clone(),
+        workflow_execution: Some(WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id }),
+        reason: caller.reason.clone(),
+        workflow_task_finish_event_id: finish,
+        request_id: caller.request_id(target),
+        reset_reapply_type: reapply,
+        reset_reapply_exclude_types: options.reset_reapply_exclude_types,
+        post_reset_operations: operation.post_reset_operations,
+        identity: operation.identity,
+    };
+    engine.reset_workflow(request).await.map(drop)
+}
+
+/// The run to reset, and its finish event.
+async fn place(engine: &Engine, caller: &Caller, target: &Target, to: To, current_run_only: bool) -> Result<(String, i64), Refusal> {
+    let namespace = engine.shared.namespaces.usable(&caller.namespace)?;
+    let execution = WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id: target.run_id.clone() };
+    let (workflow, run) = workflow_of(namespace.id(), Some(execution.clone()))?;
+    if let To::Event(id) = to {
+        return Ok((target.run_id.clone(), id));
+    }
+    let (run, view) = engine.shared.view(&workflow, run, ViewRequest::default()).await?;
+    if let To::Build(build_id) = to {
+        let request = DescribeWorkflowExecutionRequest { namespace: caller.namespace.clone(), execution: Some(execution) };
+        let info = engine.describe_workflow(request).await?.workflow_execution_info.unwrap_or_default();
+        let points = info.auto_reset_points.unwrap_or_default().points;
+        let known = points
+            .into_iter()
+            .find(|point| point.build_id == build_id && point.resettable && (!current_run_only || point.run_id == run.to_string()));
+        let known = known.ok_or_else(|| Refusal::FailedPrecondition(format!("can't find reset point for build id {build_id:?}")))?;
+        return Ok((known.run_id, known.first_workflow_task_completed_id));
+    }
+    let mut ends = TaskEnds::default();
+    let stop_early = matches!(to, To::First);
+    let key = RunKey { workflow, run };
+    engine
+        .shared
+        .read_events(&key, view.next_event_id, |event| {
+            ends.read(event);
+            !(stop_early && ends.has_completed())
+        })
+        .await?;
+    let found = if stop_early { ends.first() } else { ends.last() };
+    let finish = found.ok_or_else(|| Refusal::FailedPrecondition("unable to find any scheduled or completed task".into()))?;
+    Ok((run.to_string(), finish))
+}

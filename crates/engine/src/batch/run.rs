@@ -1,0 +1,248 @@
+//! A job at work: page after page of targets, several calls at once, not more in a second than it may.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use sempre_api::v1::enums::BatchOperationState;
+use sempre_core::{Refusal, Span, Timestamp};
+
+use super::{
+    JobRecord, Live, OrderRecord, Place,
+    act::{Caller, act},
+    check::Target,
+    parse_key,
+};
+use crate::{engine::WeakEngine, shared::Shared};
+
+/// Targets between two notes of how far the job came.
+const PAGE: usize = 100;
+/// Calls of one job under way at once.
+const AT_ONCE: usize = 8;
+/// Tries for a target that cannot be reached.
+const TRIES_MAX: usize = 8;
+const RETRY_FIRST: Span = Span::millis(100);
+const RETRY_MAX: Span = Span::seconds(5);
+const SECOND: f64 = 1e9;
+
+/// What became of one target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    Failed,
+    /// The engine or the job stops: nobody knows.
+    Unknown,
+}
+
+/// Some targets, and where the next ones begin.
+struct Page {
+    targets: Vec<Target>,
+    /// `None`: there are no more.
+    next: Option<Place>,
+}
+
+/// Works on a job until it has ended, or the engine stops.
+pub(crate) async fn run(engine: WeakEngine, key: Vec<u8>) {
+    let shared = engine.shared.clone();
+    let Some(job) = shared.batches.records.get(&key) else { return };
+    let live = shared.batches.begin(&key, &job);
+    if !shared.batches.records.get(&key).is_some_and(|job| job.is_running()) {
+        // It was stopped before it began.
+        return shared.batches.end(&key);
+    }
+    let worked = AssertUnwindSafe(work(&engine, &key, &job, &live)).catch_unwind().await;
+    let end = match worked {
+        Ok(Ok(())) => None,
+        Ok(Err(Ended::Stopping)) => {
+            shared.batches.end(&key);
+            return;
+        }
+        Ok(Err(Ended::Failed(why))) => Some(why),
+        Err(_) => Some("a panic".to_owned()),
+    };
+    if let Some(why) = &end {
+        tracing::warn!(why, job = %String::from_utf8_lossy(&key[16.min(key.len())..]), "a batch job has failed");
+    }
+    let state = if end.is_none() { BatchOperationState::Completed } else { BatchOperationState::Failed };
+    let now = shared.now();
+    let noted = note(&shared, &key, &live, move |job| {
+        job.state = state as i32;
+        job.close_time = now.0;
+        job.end = end.clone().unwrap_or_default();
+    });
+    noted.await;
+    shared.batches.end(&key);
+}
+
+/// Why a job does not go on.
+enum Ended {
+    /// The engine stops, or somebody has stopped the job and said so.
+    Stopping,
+    Failed(String),
+}
+
+/// Notes until it is noted. False: the job is not running any more.
+async fn note(shared: &Shared, key: &[u8], live: &Live, change: impl Fn(&mut JobRecord) + Send + Sync) -> bool {
+    let mut pause = RETRY_FIRST;
+    loop {
+        let noted = shared.batches.note(key, |job| {
+            job.complete = live.complete.load(Ordering::Relaxed);
+            job.failed = live.failed.load(Ordering::Relaxed);
+            change(job);
+        });
+        match noted.await {
+            Ok(running) => return running,
+            Err(_) if shared.stopping.load(Ordering::Acquire) => return false,
+            Err(refusal) => {
+                tracing::warn!(?refusal, "a batch job could not be written");
+                shared.clock.sleep_until(shared.now() + pause).await;
+                pause = Span((pause.0 * 2).min(RETRY_MAX.0));
+            }
+        }
+    }
+}
+
+async fn work(engine: &WeakEngine, key: &[u8], job: &JobRecord, live: &Arc<Live>) -> Result<(), Ended> {
+    let shared = &engine.shared;
+    let failed = |refusal: Refusal| Ended::Failed(format!("{refusal:?}"));
+    let order = Arc::new(shared.batches.order(key).await.map_err(failed)?);
+    let (namespace, _) = parse_key(key).ok_or_else(|| Ended::Failed("a damaged key".into()))?;
+    let listed = order.targets();
+    let mut place = job.place.unwrap_or_default();
+    let mut pace = Pace { next: shared.now(), gap: gap(order.rate(), shared.settings.batch_rate_max) };
+    loop {
+        let found = shared.namespaces.by_id(namespace).filter(|_| !shared.namespaces.is_gone(namespace));
+        let name = found.ok_or_else(|| Ended::Failed("the namespace was deleted".into()))?.view.name.clone();
+        let caller = Arc::new(Caller { namespace: name, token: job.token.clone(), reason: job.reason.clone() });
+        let page = page(engine, &caller, &order, &listed, place).await?;
+        targets(engine, &caller, &order, page.targets, live, &mut pace).await?;
+        let Some(next) = page.next else { return Ok(()) };
+        place = next;
+        if !note(shared, key, live, move |job| job.place = Some(next)).await {
+            return Err(Ended::Stopping);
+        }
+    }
+}
+
+/// At most so many calls a second.
+struct Pace {
+    next: Timestamp,
+    gap: Span,
+}
+
+/// Time between two calls of a job.
+fn gap(asked: f32, rate_max: f64) -> Span {
+    let asked = f64::from(asked);
+    let rate = if asked > 0.0 && asked < rate_max { asked } else { rate_max };
+    Span((SECOND / rate.max(1e-3)) as i64)
+}
+
+impl Pace {
+    /// Waits for the next turn, or for the end of the job.
+    async fn wait(&self, shared: &Shared, live: &Live) {
+        tokio::select! {
+            biased;
+            () = shared.clock.sleep_until(self.next) => {}
+            () = live.stop.notified() => {}
+        }
+    }
+
+    /// A turn was taken.
+    fn took(&mut self, now: Timestamp) {
+        self.next = self.next.max(now) + self.gap;
+    }
+}
+
+/// Acts on all targets of a page.
+async fn targets(
+    engine: &WeakEngine,
+    caller: &Arc<Caller>,
+    order: &Arc<OrderRecord>,
+    targets: Vec<Target>,
+    live: &Live,
+    pace: &mut Pace,
+) -> Result<(), Ended> {
+    let shared = &engine.shared;
+    let mut active = FuturesUnordered::new();
+    let mut unknown = false;
+    let mut count = |outcome: Outcome| match outcome {
+        Outcome::Done => drop(live.complete.fetch_add(1, Ordering::Relaxed)),
+        Outcome::Failed => drop(live.failed.fetch_add(1, Ordering::Relaxed)),
+        Outcome::Unknown => unknown = true,
+    };
+    let stops = || live.stopped.load(Ordering::Acquire) || shared.stopping.load(Ordering::Acquire);
+    let mut targets = targets.into_iter().peekable();
+    loop {
+        let more = targets.peek().is_some() && !stops();
+        if !more && active.is_empty() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            Some(outcome) = active.next(), if !active.is_empty() => count(outcome),
+            () = pace.wait(shared, live), if more && active.len() < AT_ONCE => {
+                if let Some(target) = targets.next_if(|_| !stops()) {
+                    pace.took(shared.now());
+                    active.push(one(engine, caller, order, target));
+                }
+            }
+        }
+    }
+    let left = targets.peek().is_some();
+    if unknown || left || stops() { Err(Ended::Stopping) } else { Ok(()) }
+}
+
+/// Acts on one target, with tries.
+async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, target: Target) -> Outcome {
+    let mut pause = RETRY_FIRST;
+    for _ in 0..TRIES_MAX {
+        let Some(strong) = engine.get() else { return Outcome::Unknown };
+        let result = act(&strong, caller, order, &target).await;
+        drop(strong);
+        match result {
+            // Gone, or closed already.
+            Ok(()) | Err(Refusal::NotFound(_)) => return Outcome::Done,
+            Err(_) if engine.shared.stopping.load(Ordering::Acquire) => return Outcome::Unknown,
+            Err(refusal @ (Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::Aborted(_))) => {
+                tracing::debug!(?refusal, workflow = target.workflow_id, "a target of a batch job is tried again");
+                engine.shared.clock.sleep_until(engine.shared.now() + pause).await;
+                pause = Span((pause.0 * 2).min(RETRY_MAX.0));
+            }
+            Err(refusal) => {
+                tracing::info!(?refusal, workflow = target.workflow_id, "a target refused a batch operation");
+                return Outcome::Failed;
+            }
+        }
+    }
+    Outcome::Failed
+}
+
+/// The targets from a place on.
+async fn page(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, listed: &[Target], place: Place) -> Result<Page, Ended> {
+    let query = order.selection();
+    if query.is_empty() {
+        let from = usize::try_from(place.index).unwrap_or(usize::MAX).min(listed.len());
+        let to = (from + PAGE).min(listed.len());
+        let next = (to < listed.len()).then_some(Place { index: to as u64, ..Place::default() });
+        return Ok(Page { targets: listed[from..to].to_vec(), next });
+    }
+    let after = (place != Place::default()).then_some(place);
+    let mut pause = RETRY_FIRST;
+    loop {
+        let Some(strong) = engine.get() else { return Err(Ended::Stopping) };
+        let selected = strong.select_page(&caller.namespace, &query, after, PAGE).await;
+        drop(strong);
+        match selected {
+            Ok((targets, next)) => return Ok(Page { targets, next }),
+            Err(_) if engine.shared.stopping.load(Ordering::Acquire) => return Err(Ended::Stopping),
+            Err(refusal @ (Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. })) => {
+                tracing::warn!(?refusal, "the targets of a batch job could not be read");
+                engine.shared.clock.sleep_until(engine.shared.now() + pause).await;
+                pause = Span((pause.0 * 2).min(RETRY_MAX.0));
+            }
+            Err(refusal) => return Err(Ended::Failed(format!("{refusal:?}"))),
+        }
+    }
+}

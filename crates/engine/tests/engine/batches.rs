@@ -1,0 +1,337 @@
+use prost::Message;
+use sempre_api::{
+    FieldMask,
+    sempre::v1::{BatchTarget, PreviewBatchOperationRequest, StartBatchForkRequest},
+    v1::{
+        batch::*,
+        common::{Execution, Priority, ResetOptions, reset_options},
+        enums::{BatchOperationState, ExecutionType, ResetType, ResourceExhaustedCause, WorkflowExecutionStatus},
+        operatorservice::DeleteNamespaceRequest,
+        workflow::WorkflowExecutionOptions,
+        workflowservice::{start_batch_operation_request::Operation, *},
+    },
+};
+use sempre_core::{Refusal, Span};
+use sempre_store::Table;
+
+use crate::support::*;
+
+fn terminate() -> Operation {
+    Operation::TerminationOperation(BatchOperationTermination { details: None, identity: "operator".into() })
+}
+
+fn signal(name: &str) -> Operation {
+    Operation::SignalOperation(BatchOperationSignal { signal: name.into(), identity: "operator".into(), ..Default::default() })
+}
+
+fn job(job_id: &str, operation: Operation, workflows: impl IntoIterator<Item = String>, rate: f32) -> StartBatchOperationRequest {
+    let target = |business_id| Execution { r#type: ExecutionType::Workflow as i32, business_id, run_id: String::new() };
+    StartBatchOperationRequest {
+        namespace: NAMESPACE.into(),
+        job_id: job_id.into(),
+        reason: "a reason".into(),
+        target_executions: workflows.into_iter().map(target).collect(),
+        max_operations_per_second: rate,
+        operation: Some(operation),
+        ..Default::default()
+    }
+}
+
+fn workflows(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| format!("w{n}"))
+}
+
+async fn describe(w: &World, job_id: &str) -> DescribeBatchOperationResponse {
+    let request = DescribeBatchOperationRequest { namespace: NAMESPACE.into(), job_id: job_id.into() };
+    soon(w.engine.describe_batch(request)).await.unwrap()
+}
+
+/// State, total, complete, failed.
+async fn counts(w: &World, job_id: &str) -> (BatchOperationState, i64, i64, i64) {
+    let job = describe(w, job_id).await;
+    (job.state(), job.total_operation_count, job.complete_operation_count, job.failure_operation_count)
+}
+
+async fn stop(w: &World, job_id: &str) -> Result<(), Refusal> {
+    let request = StopBatchOperationRequest {
+        namespace: NAMESPACE.into(),
+        job_id: job_id.into(),
+        reason: "enough".into(),
+        identity: "operator".into(),
+    };
+    soon(w.engine.stop_batch(request)).await.map(drop)
+}
+
+async fn closed(w: &World, count: usize) -> usize {
+    let mut closed = 0;
+    for id in workflows(count) {
+        let info = w.describe(&id).await.unwrap().workflow_execution_info.unwrap();
+        closed += usize::from(info.status == WorkflowExecutionStatus::Terminated as i32);
+    }
+    closed
+}
+
+use BatchOperationState::{Completed, Failed, Running};
+
+#[tokio::test]
+async fn a_job_keeps_its_rate_and_goes_on_after_a_crash() {
+    let mut w = world().await;
+    for id in workflows(25) {
+        w.start(&id).await;
+    }
+    w.engine.start_batch(job("j", terminate(), workflows(25), 10.0)).await.unwrap();
+    w.settle().await;
+    assert_eq!(counts(&w, "j").await, (Running, 25, 1, 0));
+    for _ in 0..5 {
+        w.advance(Span::millis(100)).await;
+    }
+    assert_eq!((counts(&w, "j").await, closed(&w, 25).await), ((Running, 25, 6, 0), 6));
+    w.reopen().await;
+    w.settle().await;
+    assert_eq!(counts(&w, "j").await.0, Running);
+    for _ in 0..30 {
+        w.advance(Span::millis(100)).await;
+    }
+    assert_eq!((counts(&w, "j").await, closed(&w, 25).await), ((Completed, 25, 25, 0), 25));
+    let described = describe(&w, "j").await;
+    assert_eq!((described.reason.as_str(), described.identity.as_str(), described.operation_type), ("a reason", "operator", 1));
+    assert!(described.start_time.is_some() && described.close_time.is_some());
+    assert_eq!(described.executions.len(), 25);
+    let last = w.history("w3").await.pop().unwrap();
+    let text = format!("{:?}", last.attributes);
+    assert!(text.contains("a reason") && text.contains("operator"), "{text}");
+}
+
+#[tokio::test]
+async fn pages_that_are_done_are_not_counted_or_done_again_after_a_crash() {
+    let mut w = world().await;
+    for id in workflows(130) {
+        w.start(&id).await;
+    }
+    w.engine.start_batch(job("j", signal("s"), workflows(130), 100.0)).await.unwrap();
+    for _ in 0..115 {
+        w.advance(Span::millis(10)).await;
+    }
+    let (state, total, complete, failed) = counts(&w, "j").await;
+    assert!(state == Running && total == 130 && failed == 0 && (101..130).contains(&complete), "{complete}");
+    w.reopen().await;
+    assert_eq!(counts(&w, "j").await, (Running, 130, 100, 0), "as noted; the rest is looked at again");
+    for _ in 0..40 {
+        w.advance(Span::millis(10)).await;
+    }
+    assert_eq!(counts(&w, "j").await, (Completed, 130, 130, 0));
+    for id in workflows(130) {
+        let signals = w.names(&id).await.into_iter().filter(|name| *name == "WORKFLOW_EXECUTION_SIGNALED").count();
+        assert_eq!(signals, 1, "{id}: once, whatever happened");
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_job_acts_no_more_and_stays_stopped() {
+    let mut w = world().await;
+    for id in workflows(20) {
+        w.start(&id).await;
+    }
+    w.engine.start_batch(job("j", terminate(), workflows(20), 10.0)).await.unwrap();
+    w.advance(Span::millis(100)).await;
+    stop(&w, "j").await.unwrap();
+    assert_eq!(counts(&w, "j").await, (Failed, 20, 2, 0));
+    assert_eq!(stop(&w, "j").await.unwrap_err(), Refusal::not_found("workflow execution already completed"));
+    w.reopen().await;
+    w.advance(Span::seconds(10)).await;
+    assert_eq!((counts(&w, "j").await, closed(&w, 20).await), ((Failed, 20, 2, 0), 2));
+    assert_eq!(stop(&w, "x").await.unwrap_err(), Refusal::not_found("workflow not found for ID: x"));
+}
+
+#[tokio::test]
+async fn several_jobs_run_at_once_up_to_a_limit_and_ids_are_used_once() {
+    let mut settings = settings();
+    settings.batch_jobs_max = 2;
+    let mut w = world_with(settings).await;
+    for id in workflows(4) {
+        w.start(&id).await;
+    }
+    for id in ["a", "b"] {
+        w.engine.start_batch(job(id, signal(id), workflows(4), 1.0)).await.unwrap();
+    }
+    let full = w.engine.start_batch(job("c", signal("c"), workflows(4), 1.0)).await.unwrap_err();
+    let text = "Max concurrent batch operations is reached".to_owned();
+    assert_eq!(full, Refusal::ResourceExhausted { cause: ResourceExhaustedCause::ConcurrentLimit, message: text });
+    let known = w.engine.start_batch(job("a", signal("c"), workflows(4), 1.0)).await.unwrap_err();
+    assert_eq!(known, Refusal::AlreadyExists("batch job with ID a already exists".into()));
+    w.settle().await;
+    assert_eq!((counts(&w, "a").await, counts(&w, "b").await), ((Running, 4, 1, 0), (Running, 4, 1, 0)));
+    for _ in 0..4 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!((counts(&w, "a").await.0, counts(&w, "b").await.0), (Completed, Completed));
+    for n in 0..3 {
+        w.engine.start_batch(job(&format!("c{n}"), signal("c"), ["w0".to_owned()], 0.0)).await.unwrap();
+        w.settle().await;
+    }
+    let known = w.engine.start_batch(job("b", signal("c"), workflows(4), 1.0)).await.unwrap_err();
+    assert!(matches!(known, Refusal::AlreadyExists(_)));
+    let list = async |w: &World, token| {
+        let request = ListBatchOperationsRequest { namespace: NAMESPACE.into(), page_size: 2, next_page_token: token };
+        let page = w.engine.list_batches(request).await.unwrap();
+        (page.operation_info.into_iter().map(|info| info.job_id).collect::<Vec<_>>(), page.next_page_token)
+    };
+    w.reopen().await;
+    let (first, token) = list(&w, Default::default()).await;
+    let (second, token) = list(&w, token).await;
+    let (third, token) = list(&w, token).await;
+    assert_eq!((first, second, third), (vec!["c2".into(), "c1".into()], vec!["c0".into(), "b".into()], vec!["a".to_owned()]));
+    assert!(token.is_empty());
+    // Retention: a day.
+    w.advance(Span::seconds(24 * 3600)).await;
+    assert!(list(&w, Default::default()).await.0.is_empty());
+    w.engine.start_batch(job("a", signal("c"), workflows(4), 0.0)).await.unwrap();
+    assert_eq!(list(&w, Default::default()).await.0, ["a"]);
+    let rows = w.store.rows(Table::Meta).iter().filter(|(key, _)| key[0] == b'b' || key[0] == b'o').count();
+    assert_eq!(rows, 2, "what counts for nothing any more is forgotten");
+}
+
+#[tokio::test]
+async fn what_is_gone_counts_as_done_and_what_refuses_as_failed() {
+    let w = world().await;
+    w.start("a").await;
+    let unknown = ["a".to_owned(), "gone".to_owned()];
+    w.engine.start_batch(job("j", terminate(), unknown, 0.0)).await.unwrap();
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(counts(&w, "j").await, (Completed, 2, 2, 0));
+    w.start("b").await;
+    let nowhere = Operation::ResetOperation(BatchOperationReset {
+        options: Some(ResetOptions { target: Some(reset_options::Target::WorkflowTaskId(999)), ..Default::default() }),
+        ..Default::default()
+    });
+    w.engine.start_batch(job("k", nowhere, ["b".to_owned(), "gone".to_owned()], 0.0)).await.unwrap();
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(counts(&w, "k").await, (Completed, 2, 1, 1));
+}
+
+/// Runs one operation on workflow "w" until its job has ended; gives the counts.
+async fn once(w: &World, operation: Operation) -> (BatchOperationState, i64, i64, i64) {
+    let id = format!("job-{:?}", w.engine.now());
+    w.engine.start_batch(job(&id, operation, ["w".to_owned()], 0.0)).await.unwrap();
+    w.advance(Span::seconds(1)).await;
+    counts(w, &id).await
+}
+
+const ONE: (BatchOperationState, i64, i64, i64) = (Completed, 1, 1, 0);
+
+#[tokio::test]
+#[allow(deprecated)]
+async fn every_operation_does_what_its_call_does() {
+    let w = world().await;
+    w.start("w").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![timer("t", Span::seconds(90_000))]).await;
+    w.signal("w", "first").await.unwrap();
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![]).await;
+    // 1 started, 2-4 a task, 5 timer, 6 signal, 7-9 a task.
+    assert_eq!(once(&w, signal("s")).await, ONE);
+    assert_eq!(w.names("w").await[9], "WORKFLOW_EXECUTION_SIGNALED");
+    let cancel = Operation::CancellationOperation(BatchOperationCancellation { identity: "operator".into() });
+    assert_eq!(once(&w, cancel).await, ONE);
+    assert!(w.names("w").await.contains(&"WORKFLOW_EXECUTION_CANCEL_REQUESTED"));
+
+    let options = Operation::UpdateWorkflowOptionsOperation(BatchOperationUpdateWorkflowExecutionOptions {
+        identity: "operator".into(),
+        workflow_execution_options: Some(WorkflowExecutionOptions {
+            priority: Some(Priority { priority_key: 2, ..Default::default() }),
+            ..Default::default()
+        }),
+        update_mask: Some(FieldMask { paths: vec!["priority".into()] }),
+    });
+    assert_eq!(once(&w, options).await, ONE);
+    assert!(w.names("w").await.contains(&"WORKFLOW_EXECUTION_OPTIONS_UPDATED"));
+
+    let reset = |options, reset_type: ResetType| {
+        Operation::ResetOperation(BatchOperationReset { options, reset_type: reset_type as i32, ..Default::default() })
+    };
+    let target = |target| Some(ResetOptions { target: Some(target), ..Default::default() });
+    assert_eq!(once(&w, reset(target(reset_options::Target::LastWorkflowTask(())), ResetType::Unspecified)).await, ONE);
+    assert_eq!(w.names("w").await[7..9], ["WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_FAILED"]);
+    assert_eq!(once(&w, reset(None, ResetType::FirstWorkflowTask)).await, ONE);
+    assert_eq!(w.names("w").await[2..4], ["WORKFLOW_TASK_STARTED", "WORKFLOW_TASK_FAILED"]);
+    assert_eq!(once(&w, reset(target(reset_options::Target::WorkflowTaskId(4)), ResetType::Unspecified)).await, ONE);
+    let none = reset(target(reset_options::Target::BuildId("unknown".into())), ResetType::Unspecified);
+    assert_eq!(once(&w, none).await, (Completed, 1, 0, 1));
+
+    let unpause = Operation::UnpauseActivitiesOperation(BatchOperationUnpauseActivities {
+        activity: Some(batch_operation_unpause_activities::Activity::MatchAll(true)),
+        ..Default::default()
+    });
+    assert_eq!(once(&w, unpause).await, ONE);
+    let reset_activities = Operation::ResetActivitiesOperation(BatchOperationResetActivities {
+        activity: Some(batch_operation_reset_activities::Activity::Type("none".into())),
+        ..Default::default()
+    });
+    assert_eq!(once(&w, reset_activities).await, ONE);
+    let update = Operation::UpdateActivityOptionsOperation(BatchOperationUpdateActivityOptions {
+        restore_original: true,
+        activity: Some(batch_operation_update_activity_options::Activity::MatchAll(true)),
+        ..Default::default()
+    });
+    assert_eq!(once(&w, update).await, ONE);
+
+    let fork = StartBatchForkRequest {
+        namespace: NAMESPACE.into(),
+        job_id: "fork".into(),
+        reason: "a reason".into(),
+        executions: vec![BatchTarget { workflow_id: "w".into(), run_id: String::new() }],
+        event_id: 1,
+        input: Some(payloads("another").encode_to_vec().into()),
+        ..Default::default()
+    };
+    w.engine.start_batch_fork(fork).await.unwrap();
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(counts(&w, "fork").await, ONE);
+    assert_eq!(w.names("w").await.len(), 5);
+    assert_eq!(describe(&w, "fork").await.executions[0].business_id, "w");
+
+    let delete = Operation::DeletionOperation(BatchOperationDeletion { identity: "operator".into() });
+    assert_eq!(once(&w, delete).await, ONE);
+    assert!(w.describe("w").await.is_err());
+}
+
+#[tokio::test]
+async fn a_preview_acts_on_nothing() {
+    let w = world().await;
+    for id in workflows(30) {
+        w.start(&id).await;
+    }
+    let preview = async |request: StartBatchOperationRequest, sample_size| {
+        let start = request.encode_to_vec().into();
+        w.engine.preview_batch(PreviewBatchOperationRequest { namespace: NAMESPACE.into(), start, sample_size }).await
+    };
+    let shown = preview(job("j", terminate(), workflows(30), 0.0), 0).await.unwrap();
+    assert_eq!((shown.total, shown.sample.len(), shown.sample[9].workflow_id.as_str()), (30, 10, "w9"));
+    let refused = preview(job("", terminate(), workflows(30), 0.0), 0).await.unwrap_err();
+    assert_eq!(refused, Refusal::invalid("JobId is not set on request."));
+    w.advance(Span::seconds(10)).await;
+    assert_eq!(closed(&w, 30).await, 0);
+    let list = w.engine.list_batches(ListBatchOperationsRequest { namespace: NAMESPACE.into(), ..Default::default() }).await.unwrap();
+    assert!(list.operation_info.is_empty());
+}
+
+#[tokio::test]
+async fn jobs_go_with_their_namespace() {
+    let w = world().await;
+    let register = RegisterNamespaceRequest {
+        namespace: "n".into(),
+        workflow_execution_retention_period: Some(Span::seconds(3600).to_api()),
+        ..Default::default()
+    };
+    w.engine.register_namespace(register).await.unwrap();
+    let request = StartBatchOperationRequest { namespace: "n".into(), ..job("j", terminate(), workflows(50), 0.1) };
+    w.engine.start_batch(request).await.unwrap();
+    w.engine.delete_namespace(DeleteNamespaceRequest { namespace: "n".into(), ..Default::default() }).await.unwrap();
+    w.advance(Span::seconds(1)).await;
+    w.advance(Span::seconds(10)).await;
+    let jobs = || w.store.rows(Table::Meta).iter().filter(|(key, _)| key[0] == b'b' || key[0] == b'o').count();
+    assert_eq!(jobs(), 0);
+    w.advance(Span::seconds(100)).await;
+    assert_eq!(jobs(), 0);
+}
