@@ -64,7 +64,7 @@ impl Execution {
             Input::ResetActivity(which, request) => activity::operate::reset(&mut step, &which, &request),
             Input::UpdateActivityOptions(which, request) => activity::options::update(&mut step, &which, *request),
             Input::ResetSticky => task::reset_sticky(&mut step),
-            Input::Query { id, query, reject_condition } => query::query(&mut step, id, query, reject_condition),
+            Input::Query { id, query, reject_condition, until } => query::query(&mut step, id, query, reject_condition, until),
             Input::DropQuery { id } => query::drop_query(&mut step, id),
             Input::Update(request) => update::update(&mut step, *request),
             Input::PollUpdate { update_id } => update::poll(&mut step, &update_id),

@@ -293,6 +293,8 @@ pub enum Input {
         query: Box<WorkflowQuery>,
         /// `query_reject_condition`.
         reject_condition: i32,
+        /// When the asker gives up.
+        until: Timestamp,
     },
     /// The asker of a buffered query has gone.
     DropQuery {

@@ -11,7 +11,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Refusal, Reply, Span,
+    Refusal, Reply, Span, Timestamp,
     step::Step,
     transition::{HistoryWindow, QueryRoute, QueueKind},
 };
@@ -25,6 +25,7 @@ pub(crate) fn query(
     id: u64,
     query: Box<WorkflowQuery>,
     reject_condition: i32,
+    until: Timestamp,
 ) -> Result<Result<Reply, Refusal>, Refusal> {
     let status = step.run.status();
     let open = step.run.is_open();
@@ -44,7 +45,8 @@ pub(crate) fn query(
     if !open && !completed_tasks {
         return Err(Refusal::WorkflowNotReady("Workflow execution closed before WorkflowTaskStarted event".into()));
     }
-    if open && !derived.had_task && progress.task.is_none() {
+    // A first task that is near is waited for: the run has only just gone on as this one.
+    if open && !derived.had_task && progress.task.is_none() && step.run.state.derived.execution_time() > until {
         return Err(Refusal::WorkflowNotReady("Workflow task is not scheduled yet.".into()));
     }
     if progress.task.as_ref().is_some_and(|t| t.attempt >= FAILING_ATTEMPT) {

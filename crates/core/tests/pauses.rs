@@ -10,7 +10,7 @@ use sempre_api::v1::{
     query::WorkflowQuery,
     workflow::PendingActivityInfo,
 };
-use sempre_core::{Input, Refusal, Reply, Span, input::PauseRequest};
+use sempre_core::{Input, Refusal, Reply, Span, Timestamp, input::PauseRequest};
 
 fn request(request_id: &str) -> Box<PauseRequest> {
     Box::new(PauseRequest { identity: "operator".into(), reason: "why".into(), request_id: request_id.into() })
@@ -285,7 +285,7 @@ fn describe_tells_who_paused_and_why() {
 fn queries_are_rejected_with_the_status() {
     let mut world = World::new();
     world.begin("wf", []);
-    let query = || Input::Query { id: 1, query: Box::new(WorkflowQuery::default()), reject_condition: 0 };
+    let query = || Input::Query { id: 1, query: Box::new(WorkflowQuery::default()), reject_condition: 0, until: Timestamp(i64::MAX) };
     pause(&mut world);
     assert!(matches!(world.apply("wf", query()), Ok(Reply::QueryRejected { status }) if status == Status::Paused as i32));
     unpause(&mut world);

@@ -17,7 +17,8 @@ fn ask(world: &mut World, id: u64) -> Result<Reply, Refusal> {
 
 fn ask_unless(world: &mut World, id: u64, condition: QueryRejectCondition) -> Result<Reply, Refusal> {
     let query = Box::new(WorkflowQuery { query_type: "state".into(), ..Default::default() });
-    world.apply("wf", Input::Query { id, query, reject_condition: condition as i32 })
+    let until = world.now + secs(10);
+    world.apply("wf", Input::Query { id, query, reject_condition: condition as i32, until })
 }
 
 fn answered(text: &str) -> WorkflowQueryResult {
@@ -121,6 +122,21 @@ fn a_failing_workflow_is_not_asked() {
     }
     let text = "Unable to query workflow due to Workflow Task in failed state.";
     assert_eq!(ask(&mut world, 1).unwrap_err(), Refusal::WorkflowNotReady(text.into()));
+}
+
+/// 02 §6.1: of a run that begins later, only what can be told before the asker goes.
+#[test]
+fn a_first_task_is_waited_for_unless_it_comes_too_late() {
+    let mut world = World::new();
+    world.start_with(with(start_request("wf"), |r| r.workflow_start_delay = duration(60))).unwrap();
+    assert_eq!(ask(&mut world, 1).unwrap_err(), Refusal::WorkflowNotReady("Workflow task is not scheduled yet.".into()));
+    world.advance(secs(51));
+    assert!(matches!(ask(&mut world, 2), Ok(Reply::QueryBuffered)));
+    world.advance(secs(9));
+    let task = world.poll_workflow(QUEUE).unwrap();
+    let key = task.response.queries.keys().next().cloned().expect("the task carries the query");
+    world.complete_with(&task, [complete()], |r| r.query_results = [(key, answered("42"))].into()).unwrap();
+    assert_eq!(world.query_answers, [(2, Ok(payloads("42")))]);
 }
 
 /// 02 §6.2

@@ -44,7 +44,8 @@ impl SystemFacts {
                 activity_failure_include_heartbeat: true,
                 supports_schedules: self.schedules,
                 encoded_failure_attributes: true,
-                build_id_based_versioning: false,
+                // Build ids are told apart in histories. Tasks are not: a worker that asks for that is refused.
+                build_id_based_versioning: true,
                 upsert_memo: true,
                 eager_workflow_start: self.limits.eager_start,
                 sdk_metadata: true,

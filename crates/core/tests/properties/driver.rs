@@ -182,7 +182,8 @@ impl Driver {
             Act::Query { id, reject } => {
                 self.queries += 1;
                 let query = Box::new(WorkflowQuery { query_type: "state".into(), ..Default::default() });
-                let input = Input::Query { id: self.queries, query, reject_condition: i32::from(*reject) };
+                let input =
+                    Input::Query { id: self.queries, query, reject_condition: i32::from(*reject), until: self.world.now + secs(10) };
                 if let Some(run) = self.current(*id) {
                     let answer = self.world.apply_to(run, input);
                     if matches!(answer, Ok(Reply::QueryBuffered)) {

@@ -44,6 +44,9 @@ const QUEUE_NAME_MAX: usize = 1000;
 /// Offers whose runs cannot be asked that one poll passes over.
 const PASSED_MAX: usize = 16;
 
+/// What a worker is told that polls for a version set.
+const VERSION_SETS_DISABLED: &str = "Worker versioning v0.1 (Version Set-based, deprecated) is disabled on this namespace.";
+
 /// What a poll asks for.
 struct Poll {
     queue: QueueName,
@@ -82,10 +85,15 @@ pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: Qu
     Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky })
 }
 
-fn version(capabilities: Option<&WorkerVersionCapabilities>, binary_checksum: String) -> Option<WorkerVersionStamp> {
-    let from_checksum = (!binary_checksum.is_empty()).then_some(WorkerVersionStamp { build_id: binary_checksum, use_versioning: false });
-    let stamp = |c: &WorkerVersionCapabilities| WorkerVersionStamp { build_id: c.build_id.clone(), use_versioning: c.use_versioning };
-    capabilities.map(stamp).or(from_checksum)
+/// The build that a worker says it is. One that counts on version sets to be given only its own tasks is refused:
+/// there are none (spec 05 §10).
+fn version(capabilities: Option<&WorkerVersionCapabilities>, binary_checksum: String) -> Result<Option<WorkerVersionStamp>, Refusal> {
+    let stamp = |build_id: &str| WorkerVersionStamp { build_id: build_id.into(), use_versioning: false };
+    match capabilities {
+        Some(capabilities) if capabilities.use_versioning => Err(Refusal::PermissionDenied(VERSION_SETS_DISABLED.into())),
+        Some(capabilities) => Ok(Some(stamp(&capabilities.build_id))),
+        None => Ok((!binary_checksum.is_empty()).then(|| stamp(&binary_checksum))),
+    }
 }
 
 fn decision(advice: Advice) -> Option<PollerScalingDecision> {
@@ -108,7 +116,7 @@ impl Engine {
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
-                worker_version: version(request.worker_version_capabilities.as_ref(), request.binary_checksum),
+                worker_version: version(request.worker_version_capabilities.as_ref(), request.binary_checksum)?,
             },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),
@@ -156,7 +164,7 @@ impl Engine {
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
-                worker_version: version(request.worker_version_capabilities.as_ref(), String::new()),
+                worker_version: version(request.worker_version_capabilities.as_ref(), String::new())?,
             },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),

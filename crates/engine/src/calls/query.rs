@@ -55,7 +55,7 @@ impl Engine {
         }
         let until = deadline.unwrap_or(self.now() + WAIT_DEFAULT);
         let mut asker = self.shared.queries.ask(namespace.id());
-        let input = Input::Query { id: asker.id, query: Box::new(query), reject_condition: request.query_reject_condition };
+        let input = Input::Query { id: asker.id, query: Box::new(query), reject_condition: request.query_reject_condition, until };
         let (run, reply, _) = self.shared.apply(workflow.clone(), run, input).await?;
         let key = RunKey { workflow, run };
         let result = match reply {

@@ -77,7 +77,8 @@ impl<S: Send + 'static> Matching<S> {
         }
     }
 
-    /// Shows a worker no longer among the pollers of a queue.
+    /// Shows a worker no longer among the pollers of a queue. That the queue was polled is not forgotten: workers are
+    /// restarted, and a query that comes in between waits for the next one.
     pub(crate) fn forget_poller(&self, name: &QueueName, identity: &str) {
         let hash = name.hash64();
         if let Some(queue) = self.stripe(hash).get(hash, name) {
@@ -85,9 +86,6 @@ impl<S: Send + 'static> Matching<S> {
             // Another process of the same name still waits.
             if queue.waiters.iter().all(|waiter| waiter.poller.identity != identity) {
                 queue.pollers.remove(identity);
-            }
-            if queue.waiters.is_empty() && queue.pollers.is_empty() {
-                queue.last_poll = None;
             }
         }
     }

@@ -73,8 +73,4 @@ impl Pollers {
     pub(super) fn len(&self) -> usize {
         self.by_identity.len()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_identity.is_empty()
-    }
 }

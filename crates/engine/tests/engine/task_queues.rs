@@ -3,9 +3,10 @@
 
 use sempre_api::v1::{
     command::{ScheduleActivityTaskCommandAttributes, command::Attributes},
-    common::{ActivityType, Priority},
+    common::{ActivityType, Priority, WorkerVersionCapabilities},
     deployment::WorkerDeploymentOptions,
     enums::{CommandType, DescribeTaskQueueMode, RateLimitSource, TaskQueueType},
+    history::history_event::Attributes as EventAttributes,
     taskqueue::{PollerScalingDecision, RateLimit, TaskQueue, TaskQueueMetadata, TaskQueueVersionSelection},
     workflowservice::{update_task_queue_config_request::RateLimitUpdate, *},
 };
@@ -94,6 +95,32 @@ impl World {
         let commands = priorities.into_iter().enumerate().map(|(n, priority)| activity(&format!("{n}"), priority)).collect();
         self.complete(&task.task_token, commands).await;
     }
+}
+
+#[tokio::test]
+async fn a_workers_build_is_in_the_history_and_version_sets_are_refused() {
+    let w = world().await;
+    w.start("a").await;
+    let polls_as = |use_versioning| PollWorkflowTaskQueueRequest {
+        worker_version_capabilities: Some(WorkerVersionCapabilities { build_id: "1.0".into(), use_versioning, ..Default::default() }),
+        ..poll_request()
+    };
+    let refused = w.engine.poll_workflow_task(polls_as(true), None).await.unwrap_err();
+    let disabled = "Worker versioning v0.1 (Version Set-based, deprecated) is disabled on this namespace.";
+    assert_eq!(refused, Refusal::PermissionDenied(disabled.into()));
+    let activities = PollActivityTaskQueueRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: Some(queue()),
+        worker_version_capabilities: polls_as(true).worker_version_capabilities,
+        ..Default::default()
+    };
+    assert_eq!(w.engine.poll_activity_task(activities, None).await.unwrap_err(), Refusal::PermissionDenied(disabled.into()));
+    let task = w.engine.poll_workflow_task(polls_as(false), None).await.unwrap();
+    let stamp = match task.history.unwrap().events().unwrap().remove(2).attributes.unwrap() {
+        EventAttributes::WorkflowTaskStartedEventAttributes(started) => started.worker_version.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((stamp.build_id.as_str(), stamp.use_versioning), ("1.0", false));
 }
 
 #[tokio::test]
