@@ -9,7 +9,7 @@ import uuid
 
 from . import cache, process
 from .outcome import Outcome, feature
-from .run import Run, Suite, dynamic
+from .run import Run, Suite, compiled, dynamic
 
 SECONDS_MAX = 90
 
@@ -39,8 +39,8 @@ def run(run: Run) -> list[Outcome]:
     checkout = run.checkout
     lock = hashlib.sha256((checkout / "uv.lock").read_bytes()).hexdigest()[:8]
     python = cache.python(f"features-{lock}", checkout, ["--no-dev"], [])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-    environment |= {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(run.temporary([]))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PYTHON"))}
+    environment |= {"TMPDIR": str(run.temporary([])), **compiled(run)}
     environment["FEATURE_NAMESPACE_CAPABILITIES"] = capabilities(python, run.address)
     root = checkout / "features"
     names = sorted(path.parent.relative_to(root).as_posix() for path in root.glob("**/feature.py"))

@@ -1,6 +1,7 @@
 """D5: the tests of samples-python."""
 
 import hashlib
+import re
 
 from . import cache
 from .outcome import Outcome
@@ -10,10 +11,13 @@ from .run import Run, Suite
 
 def run(run: Run) -> list[Outcome]:
     assert run.checkout
-    lock = hashlib.sha256((run.checkout / "uv.lock").read_bytes()).hexdigest()[:8]
-    python = cache.python(f"samples-python-{lock}", run.checkout, ["--all-groups"], [])
+    locked = (run.checkout / "uv.lock").read_bytes()
+    python = cache.python(f"samples-python-{hashlib.sha256(locked).hexdigest()[:8]}", run.checkout, ["--all-groups"], [])
+    # Some start a server of their own, under the name the SDK gives it.
+    version = re.search(r'name = "temporalio"\nversion = "([^"]+)"', locked.decode())
+    drop_ins = [f"temporal-sdk-python-{version.group(1)}"] if version else []
     files = largest_first(run.checkout, "tests") + [path.relative_to(run.checkout).as_posix() for path in run.checkout.glob("tests/**/*_test.py")]
-    return pytest(run, python, run.checkout, files, ["--workflow-environment", run.address], [])
+    return pytest(run, python, run.checkout, files, ["--workflow-environment", run.address], drop_ins)
 
 
 SUITE = Suite(

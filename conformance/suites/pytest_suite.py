@@ -9,19 +9,20 @@ import pathlib
 
 from . import process
 from .outcome import FAILED, Outcome, junit, python_reason
-from .run import Run
+from .run import Run, compiled
 
 # For a file; each test has the limit its authors gave it.
 SECONDS_MAX = 2400
-# pytest's exit code when no test of a file was asked for.
-NO_TESTS = 5
+# pytest's exit codes with which its report says all: every test passed, some failed, a file could not be read, no test
+# of a file was asked for.
+TOLD = (0, 1, 2, 5)
 
 
 def pytest(run: Run, python: pathlib.Path, tree: pathlib.Path, files: list[str], arguments: list[str], drop_ins: list[str]) -> list[Outcome]:
     """Runs pytest on each of `files` in `tree` against the run's server and reads the reports. The files that take longest
     should come first."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PYTEST"))}
-    environment |= {"TMPDIR": str(run.temporary(drop_ins)), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "PYTEST", "PYTHON"))}
+    environment |= {"TMPDIR": str(run.temporary(drop_ins)), **compiled(run)}
     selected = ["-k", run.wanted] if run.wanted else []
 
     def one(file: str) -> list[Outcome]:
@@ -32,7 +33,7 @@ def pytest(run: Run, python: pathlib.Path, tree: pathlib.Path, files: list[str],
         ended = process.run(line, environment, tree, run.log(file), SECONDS_MAX)
         found = junit(report.read_text()) if report.exists() else []
         # Without a report, or with one that stops half-way.
-        if ended.code not in (0, 1, NO_TESTS):
+        if not report.exists() or ended.code not in TOLD:
             reason = f"did not end within {SECONDS_MAX} s" if ended.code is None else python_reason(ended.output)
             found.append(Outcome(f"{file}::the whole file", FAILED, ended.seconds, reason))
         return found

@@ -46,6 +46,12 @@ class Run(typing.NamedTuple):
         return path
 
 
+def compiled(run: Run) -> dict[str, str]:
+    """Where Python keeps what it has compiled: outside the checkout, but kept. The SDK's sandbox imports a workflow's
+    file anew for each run, and a worker that has to compile it each time is later than short task timeouts allow."""
+    return {"PYTHONPYCACHEPREFIX": str(run.folder / "pycache")}
+
+
 class Suite(typing.NamedTuple):
     """One official suite and how it is run."""
 
