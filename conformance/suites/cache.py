@@ -86,9 +86,7 @@ def build(path: pathlib.Path, source: pathlib.Path, line: list[str], built: path
     for message in map(json.loads, done.stdout.splitlines()):
         if message.get("reason") == "compiler-artifact" and message.get("executable"):
             target = message["target"]
-            # Relative, so that the cache can be moved.
-            program = pathlib.Path(os.path.relpath(message["executable"], built))
-            (built / ("program" if "test" in target["kind"] else target["name"])).symlink_to(program)
+            (built / ("program" if "test" in target["kind"] else target["name"])).symlink_to(message["executable"])
 
 
 def unpack_sdk_core(source: pathlib.Path) -> None:
