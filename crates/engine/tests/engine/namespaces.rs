@@ -5,7 +5,11 @@ use sempre_api::v1::{
     taskqueue::RateLimit,
     workflowservice::*,
 };
-use sempre_core::{Refusal, Span, ids::Uuid};
+use sempre_core::{
+    Refusal, Span,
+    ids::Uuid,
+    visibility::{PREDEFINED, SYSTEM},
+};
 use sempre_engine::Clock;
 use sempre_store::Table;
 
@@ -72,7 +76,7 @@ async fn search_attributes_are_registered_per_namespace() {
     let list = || ListSearchAttributesRequest { namespace: NAMESPACE.into() };
     let known = w.engine.list_search_attributes(list()).await.unwrap();
     assert_eq!(known.custom_attributes, [("Color".to_owned(), keyword)].into());
-    assert_eq!(known.system_attributes.len(), 33);
+    assert_eq!(known.system_attributes.len(), SYSTEM.len() + PREDEFINED.len());
     assert_eq!(known.system_attributes["StartTime"], IndexedValueType::Datetime as i32);
     assert_eq!(known.system_attributes["TemporalExternalPayloadCount"], IndexedValueType::Int as i32);
     let remove = |name: &str| RemoveSearchAttributesRequest { search_attributes: vec![name.into()], namespace: NAMESPACE.into() };
