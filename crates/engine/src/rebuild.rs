@@ -143,12 +143,15 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
     Ok(listing.visibility.finish_rebuild().await?)
 }
 
+/// State rows of one run: kind, number, value.
+type StateRows = Vec<(u8, u64, Bytes)>;
+
 /// Puts every run of a slot.
 async fn slot_runs(shared: &Shared, slot: u16) -> Result<(), RebuildError> {
     let (mut from, to) = (keys::slot(slot), keys::slot(slot + 1));
     let mut updates = Vec::new();
     // Rows of the run that is being read.
-    let mut run: Option<(RunId, Vec<(u8, u64, Bytes)>)> = None;
+    let mut run: Option<(RunId, StateRows)> = None;
     loop {
         let rows = shared.store.scan(Table::State, &from, &to, ROWS).await?;
         if shared.stopping.load(std::sync::atomic::Ordering::Acquire) {

@@ -62,6 +62,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "ShutdownWorker",
             "SignalWithStartWorkflowExecution",
             "SignalWorkflowExecution",
+            "StartBatchOperation",
             "StartWorkflowExecution",
             "StopBatchOperation",
             "TerminateWorkflowExecution",
@@ -79,19 +80,15 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
     ("sempre.v1.InspectService", &["ListActivityAttempts"]),
-    ("sempre.v1.SteerService", &["ForkWorkflowExecution"]),
+    ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
     ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility"]),
 ];
 
-const NO_QUERIES: &str = "list filters: the runs are named one by one";
 const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called through them yet";
 
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED, or cannot give. They do not count as built.
 pub const PARTLY: &[(&str, &str, &str)] = &[
-    ("sempre.v1.SteerService", "PreviewBatchOperation", NO_QUERIES),
-    ("sempre.v1.SteerService", "StartBatchFork", NO_QUERIES),
-    ("temporal.api.workflowservice.v1.WorkflowService", "StartBatchOperation", NO_QUERIES),
     ("temporal.api.operatorservice.v1.OperatorService", "CreateNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.operatorservice.v1.OperatorService", "DeleteNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.operatorservice.v1.OperatorService", "GetNexusEndpoint", ENDPOINTS_LACK),

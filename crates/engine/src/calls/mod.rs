@@ -57,7 +57,7 @@ fn check_identity(identity: &str) -> Result<(), Refusal> {
 }
 
 impl Engine {
-    fn namespace(&self, name: &str) -> Result<std::sync::Arc<Namespace>, Refusal> {
+    pub(crate) fn namespace(&self, name: &str) -> Result<std::sync::Arc<Namespace>, Refusal> {
         self.shared.namespaces.usable(name)
     }
 
