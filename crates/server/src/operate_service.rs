@@ -7,7 +7,10 @@ use sempre_api::sempre::v1::{
 use sempre_engine::RebuildProgress;
 use tonic::Request;
 
-use crate::frontend::{Answer, Frontend, answer};
+use crate::{
+    client_version,
+    frontend::{Answer, Frontend, answer},
+};
 
 fn rebuild(progress: RebuildProgress) -> Option<VisibilityRebuild> {
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -23,12 +26,12 @@ fn rebuild(progress: RebuildProgress) -> Option<VisibilityRebuild> {
 #[tonic::async_trait]
 impl OperateService for Frontend {
     async fn rebuild_visibility(&self, request: Request<RebuildVisibilityRequest>) -> Answer<RebuildVisibilityResponse> {
-        self.admit(request).await?;
+        client_version::check(request.metadata().as_ref())?;
         answer(Ok(RebuildVisibilityResponse { rebuild: rebuild(self.engine.rebuild_visibility()) }))
     }
 
     async fn describe_visibility(&self, request: Request<DescribeVisibilityRequest>) -> Answer<DescribeVisibilityResponse> {
-        self.admit(request).await?;
+        client_version::check(request.metadata().as_ref())?;
         let (records, bytes) = self.engine.visibility_waiting();
         answer(Ok(DescribeVisibilityResponse {
             rebuild: rebuild(self.engine.visibility_progress()),

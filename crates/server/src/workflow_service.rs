@@ -344,8 +344,8 @@ impl WorkflowService for Frontend {
     }
 
     async fn get_search_attributes(&self, request: Request<GetSearchAttributesRequest>) -> Answer<GetSearchAttributesResponse> {
-        let call = self.admit(request).await?;
-        answer(Ok(self.engine.search_attributes_of_all(call.body)))
+        client_version::check(request.metadata().as_ref())?;
+        answer(Ok(self.engine.search_attributes_of_all(request.into_inner())))
     }
 
     async fn list_workers(&self, request: Request<ListWorkersRequest>) -> Answer<ListWorkersResponse> {
