@@ -6,6 +6,7 @@
 //! Where Sempre differs on purpose, `known/` holds what it answers instead, with the reason on the first line.
 
 mod facts;
+pub mod messages;
 pub mod scenarios;
 pub mod scene;
 mod tree;

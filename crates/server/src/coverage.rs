@@ -60,10 +60,8 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "RespondWorkflowTaskFailed",
             "ScanWorkflowExecutions",
             "ShutdownWorker",
-            "SignalWithStartWorkflowExecution",
             "SignalWorkflowExecution",
             "StartBatchOperation",
-            "StartWorkflowExecution",
             "StopBatchOperation",
             "TerminateWorkflowExecution",
             "UnpauseActivity",
@@ -89,6 +87,8 @@ const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called 
 
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED, or cannot give. They do not count as built.
 pub const PARTLY: &[(&str, &str, &str)] = &[
+    ("temporal.api.workflowservice.v1.WorkflowService", "SignalWithStartWorkflowExecution", "versioning overrides and time skipping"),
+    ("temporal.api.workflowservice.v1.WorkflowService", "StartWorkflowExecution", "versioning overrides and time skipping"),
     ("temporal.api.operatorservice.v1.OperatorService", "CreateNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.operatorservice.v1.OperatorService", "DeleteNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.operatorservice.v1.OperatorService", "GetNexusEndpoint", ENDPOINTS_LACK),

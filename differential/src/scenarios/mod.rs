@@ -13,10 +13,13 @@ mod children;
 mod clients;
 pub mod commands;
 mod external;
+mod limits;
 mod queries;
+mod resets;
 mod starts;
 mod tasks;
 mod timers;
+mod updates;
 
 /// A scenario's script.
 pub type Script = fn(Scene) -> Pin<Box<dyn Future<Output = Done> + Send>>;
@@ -41,10 +44,13 @@ pub fn all() -> Vec<(&'static str, Script)> {
         children::all(),
         clients::all(),
         external::all(),
+        limits::all(),
         queries::all(),
+        resets::all(),
         starts::all(),
         tasks::all(),
         timers::all(),
+        updates::all(),
     ]
     .concat()
 }
