@@ -218,7 +218,7 @@ fn an_update_that_the_worker_ignores_is_rejected() {
     world.update("wf", "u").unwrap();
     world.work([timer("t", secs(60))]);
     let (id, news) = world.update_news.remove(0);
-    let UpdateNews::Completed(outcome) = news else { panic!("not rejected") };
+    let UpdateNews::Rejected(outcome) = news else { panic!("not rejected") };
     let Some(Value::Failure(failure)) = outcome.value else { panic!("not a failure") };
     assert_eq!((id.as_str(), failure.source.as_str()), ("u", "Server"));
     assert!(failure.message.starts_with("Workflow Update is rejected because it wasn't processed by worker."), "{}", failure.message);

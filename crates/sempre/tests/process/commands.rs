@@ -21,7 +21,7 @@ fn version_in_three_ways() {
 fn coverage_as_text_and_json() {
     let text = printed(&["api-coverage"]);
     assert!(text.contains("temporal.api.workflowservice.v1.WorkflowService: "));
-    assert!(text.contains("  built      StartWorkflowExecution\n"));
+    assert!(text.contains("  built      SignalWorkflowExecution\n"));
     assert!(text.contains("  not built  CreateWorkflowRule\n"));
     let json: serde_json::Value = serde_json::from_str(&printed(&["api-coverage", "--json"])).expect("JSON");
     let services = json["services"].as_array().expect("a list");
