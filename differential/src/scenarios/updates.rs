@@ -2,7 +2,7 @@
 
 use sempre_api::v1::{
     enums::UpdateWorkflowExecutionLifecycleStage::{Accepted, Completed},
-    enums::{WorkflowIdConflictPolicy, WorkflowTaskFailedCause},
+    enums::WorkflowTaskFailedCause,
 };
 
 use super::{commands::*, scenarios};
@@ -14,7 +14,7 @@ use crate::{
 scenarios!("updates":
     completed_at_once, accepted_then_completed, rejected, rejected_by_command_free_task, handler_fails, same_id_again, unknown_polled, polled_later, closed_with_it,
     closed_before_acceptance, task_fails_with_it, ignored_by_worker, on_closed_run, wrong_first_run, no_name, no_meta, two_in_one_task,
-    response_without_acceptance, with_start_new, with_start_existing, terminated_with_it, on_first_task,
+    response_without_acceptance, with_start_new, on_first_task,
 );
 
 /// A run that has done its first task.
@@ -147,15 +147,6 @@ async fn closed_before_acceptance(s: Scene) -> Done {
     Ok(())
 }
 
-async fn terminated_with_it(s: Scene) -> Done {
-    idle(&s).await?;
-    let update = s.update_beside("a", "u", Completed, |_| {});
-    task_with_update(&s, "u").await?;
-    s.terminate("a").await?;
-    s.updated("update", update).await.ok();
-    Ok(())
-}
-
 async fn task_fails_with_it(s: Scene) -> Done {
     idle(&s).await?;
     let update = s.update_beside("a", "u", Accepted, |_| {});
@@ -258,18 +249,6 @@ async fn with_start_new(s: Scene) -> Done {
     let task = task_with_update(&s, "u").await?;
     s.answer_updates(&task, [accept(&task, "u"), respond("u")], []).await?;
     s.update_with_start("update with start", call).await?;
-    s.terminate("a").await?;
-    Ok(())
-}
-
-async fn with_start_existing(s: Scene) -> Done {
-    idle(&s).await?;
-    let call = s.update_with_start_beside("a", "u", |_| {});
-    s.update_with_start("with policy fail", call).await.ok();
-    let call = s.update_with_start_beside("a", "u", |r| r.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::UseExisting));
-    let task = task_with_update(&s, "u").await?;
-    s.answer_updates(&task, [accept(&task, "u"), respond("u")], []).await?;
-    s.update_with_start("with policy use existing", call).await?;
     s.terminate("a").await?;
     Ok(())
 }
