@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use sempre_api::v1::{
-    common::WorkflowExecution,
+    common::{Payload, WorkflowExecution},
+    enums::WorkflowExecutionStatus,
     schedule::{
         Schedule as Shown, ScheduleAction, ScheduleActionResult, ScheduleInfo, ScheduleListEntry, ScheduleListInfo, ScheduleState,
         schedule_action::Action,
@@ -17,7 +18,10 @@ use super::{
     state::Recent,
     step::Schedule,
 };
-use crate::{Refusal, Timestamp};
+use crate::{
+    Refusal, Timestamp,
+    visibility::{AttributeType, Record},
+};
 
 /// Entries of a list show so many calendars, intervals and exclusions.
 const LIST_SPEC_MAX: usize = 10;
@@ -74,6 +78,33 @@ pub fn describe(schedule: &Schedule, now: Timestamp) -> DescribeScheduleResponse
         memo: Some(definition.memo.clone().unwrap_or_default()),
         search_attributes: Some(definition.search_attributes.clone().unwrap_or_default()),
         conflict_token: schedule.conflict_token(),
+    }
+}
+
+/// What filters of schedule lists see: `WorkflowId` (and `ScheduleId`) is the schedule id, `WorkflowType` that of the action,
+/// `StartTime` when the schedule was made; its own search attributes, and `TemporalSchedulePaused`.
+pub fn record(schedule: &Schedule) -> Record {
+    let (definition, state) = (&schedule.definition, &schedule.state);
+    let action = definition.action.as_ref();
+    let mut search_attributes = definition.search_attributes.clone().unwrap_or_default().indexed_fields;
+    let json = |kind: AttributeType, data: &'static [u8]| Payload {
+        metadata: [("encoding".into(), "json/plain".into()), ("type".into(), kind.name().into())].into_iter().collect(),
+        data: data.into(),
+        ..Default::default()
+    };
+    let paused: &[u8] = if state.paused { b"true" } else { b"false" };
+    search_attributes.insert("TemporalSchedulePaused".into(), json(AttributeType::Bool, paused));
+    search_attributes.insert("TemporalNamespaceDivision".into(), json(AttributeType::Keyword, b"\"TemporalScheduler\""));
+    Record {
+        namespace_id: definition.namespace_id.clone(),
+        workflow_id: definition.schedule_id.clone(),
+        workflow_type: action.and_then(|action| action.workflow_type.as_ref()).map_or_else(Default::default, |kind| kind.name.clone()),
+        task_queue: action.and_then(|action| action.task_queue.as_ref()).map_or_else(Default::default, |queue| queue.name.clone()),
+        status: WorkflowExecutionStatus::Running as i32,
+        start_time: definition.create_time,
+        execution_time: definition.create_time,
+        search_attributes,
+        ..Default::default()
     }
 }
 

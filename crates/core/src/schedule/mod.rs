@@ -15,7 +15,7 @@ mod step;
 mod validate;
 mod zone;
 
-pub use describe::{describe, list_entry, matching_times};
+pub use describe::{describe, list_entry, matching_times, record};
 pub use parse::{CONFLICTING_ZONES, YEARS};
 pub use spec::{Next, Spec, Time, canonical};
 pub use start::{start_request, watch_of, workflow_id};

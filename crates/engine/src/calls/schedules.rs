@@ -16,6 +16,7 @@ use sempre_core::{
     keys::schedules::{self as keys, ScheduleKey},
     schedule::{self, Schedule, state::Definition},
     validate,
+    visibility::{Division, Filter, ParseOptions, parse},
 };
 use sempre_store::{StoreError, Table};
 
@@ -215,17 +216,18 @@ impl Engine {
         if size > PAGE_MAX {
             return Err(Refusal::InvalidArgument(format!("PageSize is larger than allowed {PAGE_MAX}.")));
         }
-        no_query(&request.query)?;
+        let filter = filter(&request.query, &namespace)?;
         let mut after = read_token(&request.next_page_token)?;
         let now = self.shared.now();
         let mut schedules = Vec::new();
         loop {
+            // No more than fit, so that the page ends with the last one looked at.
             let (keys, more) = self.scan_schedules(namespace.id(), &after, SCAN.min(size - schedules.len())).await?;
             for key in keys {
                 // One that was deleted meanwhile, or cannot be read, is left out.
                 match load(&*self.shared.store, &key).await {
-                    Ok(Some(schedule)) => schedules.push(schedule::list_entry(&schedule, now)),
-                    Ok(None) => {}
+                    Ok(Some(schedule)) if selects(filter.as_ref(), &schedule) => schedules.push(schedule::list_entry(&schedule, now)),
+                    Ok(_) => {}
                     Err(error) => drop(unreadable(&error)),
                 }
                 after = key.schedule_id;
@@ -240,11 +242,18 @@ impl Engine {
     /// `CountSchedules`.
     pub async fn count_schedules(&self, request: CountSchedulesRequest) -> Result<CountSchedulesResponse, Refusal> {
         let namespace = self.schedules_of(&request.namespace)?;
-        no_query(&request.query)?;
+        let filter = filter(&request.query, &namespace)?;
         let (mut after, mut count) = (String::new(), 0);
         loop {
             let (keys, more) = self.scan_schedules(namespace.id(), &after, SCAN).await?;
-            count += keys.len() as i64;
+            if filter.is_none() {
+                count += keys.len() as i64;
+            } else {
+                for key in &keys {
+                    let schedule = load(&*self.shared.store, key).await.map_err(|error| unreadable(&error))?;
+                    count += i64::from(schedule.is_some_and(|schedule| selects(filter.as_ref(), &schedule)));
+                }
+            }
             match keys.into_iter().next_back() {
                 Some(last) if more => after = last.schedule_id,
                 _ => return Ok(CountSchedulesResponse { count, groups: Vec::new() }),
@@ -281,8 +290,14 @@ pub(crate) async fn remove_schedules(shared: &Shared, namespace: NamespaceId) ->
     }
 }
 
-fn no_query(query: &str) -> Result<(), Refusal> {
-    if query.trim().is_empty() { Ok(()) } else { Err(Refusal::Unimplemented("queries over schedules are not built yet".into())) }
+/// The condition of a list query over schedules.
+fn filter(query: &str, namespace: &Namespace) -> Result<Option<Filter>, Refusal> {
+    let options = ParseOptions { groups: false, schedules: true, division: Division::Any };
+    Ok(parse(query, namespace, options)?.filter)
+}
+
+fn selects(filter: Option<&Filter>, schedule: &Schedule) -> bool {
+    filter.is_none_or(|filter| filter.matches(&schedule::record(schedule)))
 }
 
 fn token(after: &str) -> Bytes {

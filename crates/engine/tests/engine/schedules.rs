@@ -440,3 +440,35 @@ async fn thousands_due_in_the_same_second_are_all_started() {
     assert_eq!(w.store.rows(Table::Current).len(), 2000);
     w.until("nothing is owed", || owed_rows(&w) == 0).await;
 }
+
+#[tokio::test]
+async fn a_query_selects_schedules() {
+    let w = world().await;
+    for id in ["a", "ab", "b"] {
+        create(&w, id, every_minute(Policy::Skip)).await;
+    }
+    patch(&w, "ab", SchedulePatch { pause: "for now".into(), ..Default::default() }).await;
+    let ask = async |query: &str| {
+        let list = ListSchedulesRequest { namespace: NAMESPACE.into(), query: query.into(), maximum_page_size: 1, ..Default::default() };
+        let (mut found, mut token) = (Vec::new(), bytes::Bytes::new());
+        loop {
+            let page = ListSchedulesRequest { next_page_token: token, ..list.clone() };
+            let page = soon(w.engine.list_schedules(page)).await.unwrap();
+            found.extend(page.schedules.into_iter().map(|entry| entry.schedule_id));
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        let count = CountSchedulesRequest { namespace: NAMESPACE.into(), query: query.into() };
+        assert_eq!(soon(w.engine.count_schedules(count)).await.unwrap().count, found.len() as i64);
+        found
+    };
+    assert_eq!(ask("ScheduleId STARTS_WITH 'a'").await, ["a", "ab"]);
+    assert_eq!(ask("TemporalSchedulePaused = true").await, ["ab"]);
+    assert_eq!(ask("TemporalSchedulePaused = false AND ExecutionStatus = 'Running'").await, ["a", "b"]);
+    assert_eq!(ask("TemporalNamespaceDivision = 'TemporalScheduler'").await, ["a", "ab", "b"]);
+    let bad = ListSchedulesRequest { namespace: NAMESPACE.into(), query: "Nonsense = 1".into(), ..Default::default() };
+    let refused = soon(w.engine.list_schedules(bad)).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("Nonsense"), "{refused:?}");
+}
