@@ -235,6 +235,7 @@ impl Engine {
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
         if let Some(reason) = shared.listing.visibility.needs_rebuild() {
+            tracing::warn!(reason, "the index of runs cannot be used as it is and is made anew; lists wait until it is whole");
             Rebuild::start(&shared, &reason);
         }
         let owner = Owner {

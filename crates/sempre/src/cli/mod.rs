@@ -75,7 +75,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Backup(family) => backup::run(cli.common, family),
         Command::Restore(options) => restore::run(&options),
         Command::Doctor(options) => doctor::run(&options),
-        Command::Visibility { command } => visibility::run(command),
+        Command::Visibility(family) => visibility::run(cli.common, family),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -146,11 +146,7 @@ enum Command {
         command: env::EnvCommand,
     },
     /// Look after the index that lists and counts are answered from
-    #[command(arg_required_else_help = true)]
-    Visibility {
-        #[command(subcommand)]
-        command: visibility::VisibilityCommand,
-    },
+    Visibility(Family<visibility::VisibilityCommand>),
     /// Look at the data of a server that is not running
     #[command(arg_required_else_help = true)]
     Store {

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use sempre_api::sempre::v1::{
-    DescribeVisibilityRequest, RebuildVisibilityRequest, VisibilityRebuild, operate_service_client::OperateServiceClient,
-};
-use tonic::transport::{Channel, Endpoint};
+use sempre_api::sempre::v1::{DescribeVisibilityRequest, RebuildVisibilityRequest};
 
-use super::Failure;
+use super::{
+    Failure,
+    flags::{CommonFlags, Family},
+    session::{self, Session},
+};
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -22,49 +23,33 @@ pub(crate) enum VisibilityCommand {
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Address of the server
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7233")]
-    address: String,
     /// Do not wait for its end
     #[arg(long)]
     detach: bool,
 }
 
-pub(crate) fn run(command: VisibilityCommand) -> Result<(), Failure> {
-    let VisibilityCommand::Rebuild(options) = command;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(Failure::new)?;
-    runtime.block_on(rebuild(&options))
+pub(crate) fn run(common: CommonFlags, family: Family<VisibilityCommand>) -> Result<(), Failure> {
+    let VisibilityCommand::Rebuild(options) = family.command;
+    session::run(common, &family.client, async |session| rebuild(session, &options).await)
 }
 
-async fn rebuild(options: &Options) -> Result<(), Failure> {
-    let address = &options.address;
-    let endpoint = Endpoint::new(format!("http://{address}"))
-        .map_err(|_| Failure::new(format_args!("{address} is not an address such as 127.0.0.1:7233")))?;
-    let channel = endpoint.connect().await.map_err(|_| Failure::new(format_args!("no server answers at {address}")))?;
-    let mut client = OperateServiceClient::new(channel);
-    let began = client.rebuild_visibility(RebuildVisibilityRequest {}).await.map_err(|status| Failure::new(status.message()))?;
-    let began = began.into_inner().rebuild.unwrap_or_default();
+async fn rebuild(session: &mut Session, options: &Options) -> Result<(), Failure> {
+    let mut client = session.client().await?.operate;
+    let began = client.rebuild_visibility(RebuildVisibilityRequest {}).await?.into_inner().rebuild.unwrap_or_default();
     if options.detach {
-        println!("the rebuild goes on in the server");
-        return Ok(());
+        return session.out.line("the rebuild goes on in the server");
     }
-    let done = watch(&mut client, &began).await?;
-    println!("{} runs are in the index, {} were left out because their rows are damaged", done.runs, done.damaged);
-    Ok(())
-}
-
-async fn watch(client: &mut OperateServiceClient<Channel>, began: &VisibilityRebuild) -> Result<VisibilityRebuild, Failure> {
     let mut told = 0;
     loop {
-        let now = client.describe_visibility(DescribeVisibilityRequest {}).await.map_err(|status| Failure::new(status.message()))?;
-        let now = now.into_inner().rebuild.unwrap_or_default();
+        let now = client.describe_visibility(DescribeVisibilityRequest {}).await?.into_inner().rebuild.unwrap_or_default();
         if now.finished > began.finished {
-            return Ok(now);
+            let (runs, damaged) = (now.runs, now.damaged);
+            return session.out.line(format!("{runs} runs are in the index, {damaged} were left out because their rows are damaged"));
         }
         let tenths = now.slots_done * 10 / 1024;
         if tenths > told {
             told = tenths;
-            println!("{} % of the slots, {} runs", tenths * 10, now.runs);
+            session.out.line(format!("{} % of the slots, {} runs", tenths * 10, now.runs))?;
         }
         tokio::time::sleep(LOOK).await;
     }

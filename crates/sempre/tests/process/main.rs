@@ -6,5 +6,6 @@ mod cli;
 mod commands;
 mod failures;
 mod lifecycle;
+mod lists;
 mod store_check;
 mod support;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use sempre_api::{
     grpc::health::v1::health_client::HealthClient,
     sempre::v1::{
-        inspect_service_client::InspectServiceClient, steer_service_client::SteerServiceClient,
-        storage_service_client::StorageServiceClient,
+        inspect_service_client::InspectServiceClient, operate_service_client::OperateServiceClient,
+        steer_service_client::SteerServiceClient, storage_service_client::StorageServiceClient,
     },
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,
@@ -39,6 +39,7 @@ pub(crate) struct Client {
     pub(crate) workflow: WorkflowServiceClient<Service>,
     pub(crate) operator: OperatorServiceClient<Service>,
     pub(crate) inspect: InspectServiceClient<Service>,
+    pub(crate) operate: OperateServiceClient<Service>,
     pub(crate) storage: StorageServiceClient<Service>,
     pub(crate) steer: SteerServiceClient<Service>,
     pub(crate) health: HealthClient<Service>,
@@ -74,6 +75,7 @@ impl Client {
             workflow: WorkflowServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             operator: OperatorServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             inspect: InspectServiceClient::new(service()).max_decoding_message_size(usize::MAX),
+            operate: OperateServiceClient::new(service()),
             storage: StorageServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             steer: SteerServiceClient::new(service()),
             health: HealthClient::new(service()),
