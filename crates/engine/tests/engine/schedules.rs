@@ -424,7 +424,7 @@ async fn matching_times_and_their_bounds() {
     assert!(matches!(times(None, time(5)).await, Err(Refusal::InvalidArgument(_))));
 }
 
-/// More than may be under way, in memory and in one round: all are started, and another queue is served meanwhile.
+/// More than may be under way, in memory and in one round: all are started.
 #[tokio::test]
 async fn thousands_due_in_the_same_second_are_all_started() {
     let w = world().await;

@@ -55,3 +55,19 @@ fn what_was_acknowledged_is_listed_after_a_kill_a_rebuild_and_damage() {
     fs::remove_file(folder.join("visibility.db")).expect("an index");
     assert_eq!(counted(&Running::on(&folder)), all);
 }
+
+#[test]
+fn a_query_ends_the_runs_it_selects_and_no_others() {
+    let server = Running::start(["server", "start-dev", "--port=0", "--headless"]);
+    for id in ["one", "two", "other"] {
+        ask(&server, &["workflow", "start", "--type", "Type", "--task-queue", "queue", "--workflow-id", id]);
+    }
+    let refused = output(["workflow", "terminate", "--query", "Nonsense = 1", "--reason", "r", "--yes", "--address", &server.address]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("invalid visibility query"), "{refused:?}");
+    let query = "WorkflowId IN ('one', 'two') OR WorkflowId = 'none'";
+    ask(&server, &["workflow", "terminate", "--query", query, "--reason", "r", "--yes"]);
+    // The job goes on by itself; a test that hangs here is a job that does not end.
+    while !ask(&server, &["batch", "list"]).contains("Completed") {}
+    assert_eq!(counted(&server), "Total: 1\n");
+    assert!(ask(&server, &["workflow", "list", "--query", "ExecutionStatus = 'Running'"]).contains("other"));
+}
