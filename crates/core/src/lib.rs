@@ -15,6 +15,7 @@ extern crate alloc;
 mod activity;
 mod attach;
 pub mod audit;
+mod busy;
 mod callbacks;
 mod cancel;
 mod child;
@@ -53,6 +54,7 @@ pub mod visibility;
 mod wake;
 
 pub use activity::AttemptsOfHistory;
+pub use busy::Busy;
 pub use callbacks::update_outcome;
 pub use execution::Execution;
 pub use ids::{IdSource, NamespaceId, RunId, RunKey, SlotId, WorkflowKey};

@@ -29,7 +29,7 @@ impl Engine {
             tracing::warn!(%error, "a backup could not begin");
             Refusal::Unavailable("a snapshot of the data could not be taken".into())
         })?;
-        let clock = self.shared.clock.clone();
+        let clock = self.shared.wall.clone();
         let head = Head { taken_ms: clock.now().millis(), program: program.to_owned() };
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD);
         let produce = async move {

@@ -3,6 +3,8 @@
 use futures::future::BoxFuture;
 use sempre_core::Timestamp;
 
+use crate::VirtualTime;
+
 /// The only source of time of the engine.
 pub trait Clock: Send + Sync + 'static {
     /// Now; never earlier than an answer given before.
@@ -10,6 +12,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Resolves when [`Clock::now`] has reached `at`; at once when it already has.
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+
+    /// This clock, if it can jump: then the engine tells it what is in hand and what it waits for.
+    fn virtual_time(&self) -> Option<VirtualTime> {
+        None
+    }
 }
 
 /// Starts the engine's few long-lived tasks: one per shard and short background ones, never one per call.

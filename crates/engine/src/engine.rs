@@ -18,7 +18,7 @@ use sempre_store::{Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
-    CallbackSender, Clock, Settings, Spawner, Stats,
+    CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
     batch::Batches,
     callbacks::NoSender,
     calls::queue_config::rate_of,
@@ -154,26 +154,30 @@ impl Engine {
         if settings.inbox_max == 0 || settings.batch_inputs_max == 0 || settings.commits_in_flight_max == 0 {
             return Err(OpenError::Settings("inbox, batch and commits in flight must not be zero"));
         }
+        let virtual_time = clock.virtual_time();
+        let wall = virtual_time.as_ref().map_or_else(|| clock.clone(), VirtualTime::wall);
+        if virtual_time.is_some() && !is_empty(&*store).await? {
+            // What the runs in it have in hand is not known, and its times may be of another clock.
+            return Err(OpenError::Settings("time can only be skipped over an empty store"));
+        }
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), spawner.clone()).await?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
-        let (schedules, schedule_inbox) = Schedules::new();
+        let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default())?;
-        let listing = Listing::new(index, clock.clone(), &*spawner, &inboxes);
+        let listing = Listing::new(index, wall.clone(), &*spawner, &inboxes);
         let listed = listing.open(&*store).await?;
-        if listing.visibility.needs_rebuild().is_some()
-            && store.scan(Table::State, &keys::slot(0), &keys::slot(SLOT_COUNT), 1).await?.is_empty()
-        {
+        if listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
             // There is nothing to read.
             listing.visibility.begin_rebuild().await?;
             listing.visibility.finish_rebuild().await?;
         }
         let shared = Arc::new(Shared {
-            matching: Matching::new(clock.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
+            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             resets: Semaphore::new(RESETS_AT_ONCE),
@@ -184,6 +188,8 @@ impl Engine {
             fatal: watch::Sender::new(None),
             store,
             clock,
+            wall,
+            virtual_time,
             spawner,
             settings,
             seed,
@@ -297,6 +303,16 @@ impl Engine {
         self.shared.now()
     }
 
+    /// Time as callers feel it, by which their deadlines are counted: the same, unless time is skipped.
+    pub fn wall_now(&self) -> Timestamp {
+        self.shared.wall_now()
+    }
+
+    /// The engine's clock, if it is virtual.
+    pub fn virtual_time(&self) -> Option<&VirtualTime> {
+        self.shared.virtual_time.as_ref()
+    }
+
     /// The store's own numbers.
     pub fn store_stats(&self) -> sempre_store::StoreStats {
         self.shared.store.stats()
@@ -328,6 +344,11 @@ impl Engine {
     pub(crate) fn process(&self) -> u64 {
         self.owner.process
     }
+}
+
+/// There are no runs.
+async fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.scan(Table::State, &keys::slot(0), &keys::slot(SLOT_COUNT), 1).await?.is_empty())
 }
 
 impl Drop for Owner {

@@ -15,6 +15,7 @@
 //! - **batch** operations act on many runs in the background (`batch`);
 //! - **recovery** reads what the last process owed;
 //! - **removal** takes away the data of deleted namespaces (`removal`);
+//! - **virtual time** is a clock that jumps while nothing is in hand, for tests (`virtual_time`);
 //! - **check** holds a store at rest against itself: rows against histories.
 //!
 //! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
@@ -45,6 +46,7 @@ mod settings;
 mod shard;
 mod shared;
 mod stats;
+mod virtual_time;
 pub mod visibility;
 mod workers;
 pub mod zones;
@@ -57,3 +59,4 @@ pub use history::read::HistoryReader;
 pub use rebuild::RebuildProgress;
 pub use settings::Settings;
 pub use stats::{Counter, Stats};
+pub use virtual_time::{Unbalanced, VirtualTime};

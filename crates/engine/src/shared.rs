@@ -10,7 +10,7 @@ use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    CallbackSender, Clock, Settings, Spawner, Stats,
+    CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
     batch::Batches,
     calls::endpoints::EndpointRecord,
     cron::Cron,
@@ -22,6 +22,7 @@ use crate::{
     records::Records,
     schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
+    virtual_time::Hold,
     workers::Workers,
 };
 
@@ -33,7 +34,12 @@ pub(crate) const SHARD_UNAVAILABLE: &str = "shard unavailable, please backoff an
 /// See the module.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
+    /// What happens to runs and schedules goes by it.
     pub(crate) clock: Arc<dyn Clock>,
+    /// What callers wait goes by it: the same clock, unless that one is virtual.
+    pub(crate) wall: Arc<dyn Clock>,
+    /// The clock, if it is virtual.
+    pub(crate) virtual_time: Option<VirtualTime>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) settings: Settings,
     pub(crate) seed: u64,
@@ -65,6 +71,16 @@ impl Shared {
         self.clock.now()
     }
 
+    /// Time as callers feel it.
+    pub(crate) fn wall_now(&self) -> Timestamp {
+        self.wall.now()
+    }
+
+    /// Virtual time stands still until the guard is dropped.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        self.virtual_time.as_ref().map(VirtualTime::hold)
+    }
+
     /// The shard that owns a slot.
     pub(crate) fn shard_of(&self, slot: SlotId) -> usize {
         usize::from(slot.0) % self.inboxes.len()
@@ -89,6 +105,7 @@ impl Shared {
         if self.stopping.load(Ordering::Acquire) {
             return Err(Refusal::Unavailable(STOPPING.into()));
         }
+        let _hold = self.hold();
         let (sender, receiver) = oneshot::channel();
         let inbox = &self.inboxes[self.shard_of(workflow.slot())];
         let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));
@@ -141,9 +158,9 @@ impl Shared {
         }
     }
 
-    /// The end of a wait of `longest`, which must leave the caller a second to take the answer.
+    /// The end of a wait of `longest`, by the caller's clock, which must leave the caller a second to take the answer.
     pub(crate) fn wait_until(&self, longest: sempre_core::Span, deadline: Option<Timestamp>) -> Timestamp {
-        let full = self.now() + longest;
+        let full = self.wall_now() + longest;
         deadline.map_or(full, |d| full.min(d - sempre_core::Span::seconds(1)))
     }
 }

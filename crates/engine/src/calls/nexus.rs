@@ -28,7 +28,7 @@ impl Engine {
             tokio::select! {
                 biased;
                 () = idle.ended() => {}
-                () = shared.clock.sleep_until(until) => {}
+                () = shared.wall.sleep_until(until) => {}
             }
         }
         Ok(PollNexusTaskQueueResponse::default())
@@ -40,7 +40,7 @@ impl Engine {
         check_identity(&request.identity)?;
         checked_queue(request.task_queue)?;
         if self.shared.settings.worker_heartbeats && !request.worker_heartbeat.is_empty() {
-            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.now());
+            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
         }
         Ok(self.shared.matching.idle(Instance::new(namespace.id(), &request.worker_instance_key)))
     }

@@ -112,7 +112,7 @@ impl Engine {
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
         let poll = Poll {
-            since: self.now(),
+            since: self.wall_now(),
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
@@ -160,7 +160,7 @@ impl Engine {
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
         let poll = Poll {
-            since: self.now(),
+            since: self.wall_now(),
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
@@ -190,9 +190,9 @@ impl Engine {
         let Poll { queue, poller, caller, .. } = poll;
         let shared = &self.shared;
         let until = shared.wait_until(shared.settings.poll_wait, deadline);
-        let mut timer = shared.clock.sleep_until(until);
+        let mut timer = shared.wall.sleep_until(until);
         let mut passed = 0;
-        while shared.now() < until {
+        while shared.wall_now() < until {
             let polled = shared.matching.poll(queue, poller.clone(), caller);
             self.page_in(queue);
             let handed = match polled {

@@ -53,9 +53,11 @@ impl Engine {
         if args > self.shared.settings.limits.blob_size_max {
             return Err(Refusal::invalid(text::BLOB_TOO_LARGE));
         }
-        let until = deadline.unwrap_or(self.now() + WAIT_DEFAULT);
+        let until = deadline.unwrap_or(self.wall_now() + WAIT_DEFAULT);
         let mut asker = self.shared.queries.ask(namespace.id());
-        let input = Input::Query { id: asker.id, query: Box::new(query), reject_condition: request.query_reject_condition, until };
+        let patience = self.now() + until.since(self.wall_now());
+        let (id, reject_condition) = (asker.id, request.query_reject_condition);
+        let input = Input::Query { id, query: Box::new(query), reject_condition, until: patience };
         let (run, reply, _) = self.shared.apply(workflow.clone(), run, input).await?;
         let key = RunKey { workflow, run };
         let result = match reply {
@@ -89,7 +91,7 @@ impl Engine {
         tokio::select! {
             biased;
             outcome = asker.outcome() => Waited::Outcome(outcome),
-            () = self.shared.clock.sleep_until(until) => Waited::TimedOut,
+            () = self.shared.wall.sleep_until(until) => Waited::TimedOut,
         }
     }
 
@@ -101,16 +103,17 @@ impl Engine {
         route: QueryRoute,
         until: Timestamp,
     ) -> Result<Option<sempre_api::v1::common::Payloads>, Refusal> {
+        let _hold = self.shared.hold();
         let route = Arc::new(route);
         if let Some((queue, wait)) = &route.sticky {
             if self.shared.matching.sticky_available(queue) {
                 self.shared.matching.query(queue, asker.task(key.clone(), route.clone(), true));
-                match self.wait_for(asker, until.min(self.now() + *wait)).await {
+                match self.wait_for(asker, until.min(self.wall_now() + *wait)).await {
                     Waited::Outcome(Outcome::Answer(answer)) => return answer,
                     Waited::Outcome(Outcome::Direct(_)) => return Err(internal("an answer")),
                     Waited::TimedOut => {}
                 }
-                if self.now() >= until {
+                if self.wall_now() >= until {
                     return Err(timed_out());
                 }
                 // Should the first worker answer after all, its answer is as good as another's.
@@ -124,7 +127,7 @@ impl Engine {
         match self.wait_for(asker, until.min(patience)).await {
             Waited::Outcome(Outcome::Answer(answer)) => answer,
             Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
-            Waited::TimedOut if self.now() >= until || self.poller_window_end(&route.normal) > self.now() => {
+            Waited::TimedOut if self.wall_now() >= until || self.poller_window_end(&route.normal) > self.wall_now() => {
                 // A poller came in the meantime: the caller's deadline alone counts.
                 match self.wait_for(asker, until).await {
                     Waited::Outcome(Outcome::Answer(answer)) => answer,

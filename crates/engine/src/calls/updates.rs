@@ -189,7 +189,7 @@ impl Engine {
     }
 
     pub(super) fn patience(&self, deadline: Option<Timestamp>) -> Patience {
-        Patience { until: self.now() + self.shared.settings.history_wait, deadline }
+        Patience { until: self.wall_now() + self.shared.settings.history_wait, deadline }
     }
 
     /// Asks, and waits until the update has reached the stage, or as long as the caller is to wait (spec 02 §7.4).
@@ -247,7 +247,7 @@ impl Engine {
             }
             let news = tokio::select! {
                 biased;
-                () = shared.clock.sleep_until(patience.end()) => {
+                () = shared.wall.sleep_until(patience.end()) => {
                     let given_up = patience.deadline.is_some_and(|deadline| deadline < patience.until);
                     return if given_up { Err(Refusal::DeadlineExceeded("context deadline exceeded".into())) } else { Ok(reached) };
                 }
@@ -259,7 +259,7 @@ impl Engine {
             let Ok(news) = news else {
                 let pause = Span(AGAIN.0 << untold);
                 untold = (untold + 1).min(DOUBLINGS_MAX);
-                shared.clock.sleep_until(patience.end().min(self.now() + pause)).await;
+                shared.wall.sleep_until(patience.end().min(self.wall_now() + pause)).await;
                 continue;
             };
             match news {
@@ -277,7 +277,7 @@ impl Engine {
                 UpdateNews::Continued(refusal) => return Err(refusal),
                 UpdateNews::Lost if shared.stopping.load(Ordering::Acquire) => return Err(Refusal::Unavailable(STOPPING.into())),
                 UpdateNews::Lost if stage == Stage::Accepted || matches!(question, Question::Send(_)) => {
-                    shared.clock.sleep_until(patience.end().min(self.now() + AGAIN)).await;
+                    shared.wall.sleep_until(patience.end().min(self.wall_now() + AGAIN)).await;
                 }
                 UpdateNews::Lost => return Err(Refusal::Unavailable("workflow update was aborted".into())),
             }

@@ -65,7 +65,7 @@ impl Engine {
     pub async fn record_worker_heartbeat(&self, request: RecordWorkerHeartbeatRequest) -> Result<RecordWorkerHeartbeatResponse, Refusal> {
         if self.shared.settings.worker_heartbeats {
             let namespace = self.namespace(&request.namespace)?;
-            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.now());
+            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
         }
         Ok(RecordWorkerHeartbeatResponse::default())
     }
@@ -77,7 +77,7 @@ impl Engine {
         let filter = Filter::parse(&request.query)?;
         let after = parse_token(&request.next_page_token)?;
         let max = usize::try_from(request.page_size).ok().filter(|size| *size > 0).map_or(PAGE_MAX, |size| size.min(PAGE_MAX));
-        let listed = self.shared.workers.list(namespace.id(), &filter, after, max, self.now());
+        let listed = self.shared.workers.list(namespace.id(), &filter, after, max, self.wall_now());
         let last = listed.workers.last().filter(|_| listed.more);
         Ok(ListWorkersResponse {
             workers_info: listed.workers.iter().map(info).collect(),
@@ -90,14 +90,14 @@ impl Engine {
     pub async fn count_workers(&self, request: CountWorkersRequest) -> Result<CountWorkersResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let filter = Filter::parse(&request.query)?;
-        let count = self.shared.workers.count(namespace.id(), &filter, self.now());
+        let count = self.shared.workers.count(namespace.id(), &filter, self.wall_now());
         Ok(CountWorkersResponse { count: i64::try_from(count).unwrap_or(i64::MAX) })
     }
 
     /// `DescribeWorker`: its last heartbeat.
     pub async fn describe_worker(&self, request: DescribeWorkerRequest) -> Result<DescribeWorkerResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        let known = self.shared.workers.get(namespace.id(), &request.worker_instance_key, self.now());
+        let known = self.shared.workers.get(namespace.id(), &request.worker_instance_key, self.wall_now());
         let worker = known.ok_or_else(|| Refusal::not_found(format!("Worker {} not found", request.worker_instance_key)))?;
         Ok(DescribeWorkerResponse { worker_info: Some(info(&worker)) })
     }
@@ -117,7 +117,7 @@ impl Engine {
             self.forget_worker(&namespace, &request);
         }
         if self.shared.settings.worker_heartbeats {
-            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.now());
+            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
         }
         if !request.sticky_task_queue.is_empty() {
             let queue = QueueName { namespace: namespace.id(), name: request.sticky_task_queue, kind: QueueKind::Workflow, sticky: true };

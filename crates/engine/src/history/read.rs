@@ -169,21 +169,21 @@ impl Shared {
 
     /// Waits for a change. False at the end of the wait.
     async fn wait(&self, changed: oneshot::Receiver<()>, until: Timestamp) -> bool {
-        if self.now() >= until || self.stopping.load(std::sync::atomic::Ordering::Acquire) {
+        if self.wall_now() >= until || self.stopping.load(std::sync::atomic::Ordering::Acquire) {
             return false;
         }
         tokio::select! {
             // A dropped sender means as much as a change: look again.
             change = changed => change.is_ok() || self.pause(until).await,
-            () = self.clock.sleep_until(until) => false,
+            () = self.wall.sleep_until(until) => false,
         }
     }
 
     /// After a watcher was dropped (full, or the shard started over): not at once again.
     async fn pause(&self, until: Timestamp) -> bool {
-        let soon = self.now() + sempre_core::Span::millis(100);
-        self.clock.sleep_until(soon.min(until)).await;
-        self.now() < until
+        let soon = self.wall_now() + sempre_core::Span::millis(100);
+        self.wall.sleep_until(soon.min(until)).await;
+        self.wall_now() < until
     }
 
     /// A later page of a task's history.

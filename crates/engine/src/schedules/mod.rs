@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) use rows::load;
 pub(crate) use runner::{OWNER, Runner};
 
-use crate::shared::STOPPING;
+use crate::{VirtualTime, shared::STOPPING};
 
 /// Messages that wait for the runner; one more is answered with RESOURCE_EXHAUSTED.
 const INBOX_MAX: usize = 4096;
@@ -71,17 +71,19 @@ pub(crate) enum Message {
 /// The way to the runner.
 pub(crate) struct Schedules {
     inbox: mpsc::Sender<Message>,
+    virtual_time: Option<VirtualTime>,
 }
 
 impl Schedules {
     /// With the runner's end of it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Message>) {
+    pub(crate) fn new(virtual_time: Option<VirtualTime>) -> (Self, mpsc::Receiver<Message>) {
         let (inbox, receiver) = mpsc::channel(INBOX_MAX);
-        (Self { inbox }, receiver)
+        (Self { inbox, virtual_time }, receiver)
     }
 
     /// Asks; answered when it is durable.
     pub(crate) async fn call(&self, key: ScheduleKey, call: Call) -> Result<Bytes, Refusal> {
+        let _hold = self.virtual_time.as_ref().map(VirtualTime::hold);
         let (sender, receiver) = oneshot::channel();
         match self.inbox.try_send(Message::Call(key, call, sender)) {
             Ok(()) => {}

@@ -31,7 +31,7 @@ use super::{
     effects::{Effect, Outcome, Start, StopRun, carry_out},
     rows,
 };
-use crate::{namespaces::DELETED, shared::Shared, zones::Database};
+use crate::{VirtualTime, namespaces::DELETED, shared::Shared, virtual_time::Part, zones::Database};
 
 /// The number under which schedules are committed; far from those of shards, and not that of namespaces or of Meta.
 pub(crate) const OWNER: u32 = u32::MAX - 2;
@@ -110,6 +110,8 @@ pub(crate) struct Runner {
     /// Nothing is read before this time.
     retry_at: Option<Timestamp>,
     failed_reads: usize,
+    /// Tells virtual time what this waits for.
+    part: Option<Part>,
     stopping: bool,
 }
 
@@ -127,6 +129,7 @@ impl Runner {
             to_recover: VecDeque::new(),
             retry_at: None,
             failed_reads: 0,
+            part: shared.virtual_time.as_ref().map(VirtualTime::part),
             stopping: false,
             shared,
         };
@@ -152,6 +155,7 @@ impl Runner {
         let mut pending = VecDeque::new();
         while !(self.stopping && self.inbox.is_empty() && pending.is_empty()) {
             let busy = !pending.is_empty();
+            self.hold_time(busy);
             let timer = self.timer();
             let mut done = Vec::new();
             {
@@ -169,6 +173,7 @@ impl Runner {
                     done.push(one);
                 }
             }
+            self.part.iter_mut().for_each(Part::work);
             pending.extend(received.drain(..));
             while pending.len() < ROUND_MAX
                 && let Ok(message) = self.inbox.try_recv()
@@ -197,10 +202,22 @@ impl Runner {
         self.waiting.len() < WAITING_MAX && self.live_bytes < LIVE_BYTES_MAX && !self.stopping
     }
 
+    fn next_due(&self) -> Option<Timestamp> {
+        if self.to_recover.is_empty() { self.next_due.values().min().copied() } else { Some(Timestamp(0)) }
+    }
+
+    /// Before the wait for the next round: does virtual time have to wait too?
+    fn hold_time(&mut self, busy: bool) {
+        let rests = !busy && self.active.is_empty() && self.waiting.is_empty();
+        let due = self.next_due();
+        if let Some(part) = self.part.as_mut().filter(|_| rests) {
+            part.rest(due);
+        }
+    }
+
     /// Resolves when something is due, if there is room for it.
     fn timer(&self) -> BoxFuture<'static, ()> {
-        let due = if self.to_recover.is_empty() { self.next_due.values().min().copied() } else { Some(Timestamp(0)) };
-        match due.filter(|_| self.has_room()) {
+        match self.next_due().filter(|_| self.has_room()) {
             Some(at) => self.shared.clock.sleep_until(at.max(self.retry_at.unwrap_or(at))),
             None => futures::future::pending().boxed(),
         }

@@ -91,6 +91,11 @@ impl Outbox {
         !self.active.is_empty()
     }
 
+    /// Something is on its way, and does not merely wait for its next try.
+    pub(crate) fn is_delivering(&self) -> bool {
+        !self.queued.is_empty() || self.active.len() > self.pausing.load(Ordering::Relaxed)
+    }
+
     /// Waits for one delivery to end.
     pub(crate) async fn next(&mut self) {
         if let Some((sender, id)) = self.active.next().await {
@@ -169,6 +174,7 @@ async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
 
 /// Somebody outside may take long to answer: that must not hold up messages between runs.
 async fn call_back(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, call: &CallbackCall) -> Delivery {
+    let _hold = shared.hold();
     pausing.fetch_add(1, Ordering::Relaxed);
     let result = match call.callback.as_ref().and_then(watch_of) {
         Some(watch) => tell_schedule(shared, sender, watch, call).await,

@@ -20,7 +20,9 @@ use futures::{
     stream::{FuturesOrdered, FuturesUnordered},
 };
 use prost::Message as _;
-use sempre_core::{Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys, transition::UpdateNews};
+use sempre_core::{
+    Busy, Execution, Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys, transition::UpdateNews,
+};
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,9 +38,11 @@ use super::{
     updates::UpdateWatchers,
 };
 use crate::{
+    VirtualTime,
     ids::SeededIds,
     recovery,
     shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
+    virtual_time::Part,
 };
 
 /// Deadlines fired in one round: a backlog of them must not starve the inbox.
@@ -97,6 +101,10 @@ pub(crate) struct Runner {
     /// Some of these rows may go, if need be in a commit of their own.
     pub(crate) taken: bool,
     pub(crate) ids: SeededIds,
+    /// Tells virtual time what this shard waits for.
+    part: Option<Part>,
+    /// What its runs have in hand, as virtual time was told; only of those that have something.
+    pub(crate) in_hand: HashMap<RunId, Busy>,
     stopping: bool,
 }
 
@@ -130,7 +138,7 @@ impl Runner {
             in_flight: VecDeque::new(),
             commits: FuturesOrdered::new(),
             loads: FuturesUnordered::new(),
-            deadlines: Deadlines::new(slots(shard, shards)),
+            deadlines: new_deadlines(&shared, shard),
             deadline_reads: FuturesUnordered::new(),
             outbox: Outbox::new(),
             watchers: HashMap::new(),
@@ -144,6 +152,8 @@ impl Runner {
             listed,
             taken: false,
             ids,
+            part: shared.virtual_time.as_ref().map(VirtualTime::part),
+            in_hand: HashMap::new(),
             stopping: false,
             shared,
         }
@@ -168,6 +178,7 @@ impl Runner {
             let shared = self.shared.clone();
             let batch_max = self.shared.settings.batch_inputs_max;
             let busy = !self.again.is_empty() || !self.pending.is_empty() || self.stopping && !self.inbox.is_empty();
+            self.hold_time(busy);
             let stopping = self.stopping;
             let listening = !busy && !stopping;
             let event = {
@@ -184,6 +195,7 @@ impl Runner {
                     () = std::future::ready(()), if busy && room => Event::Messages,
                 }
             };
+            self.part.iter_mut().for_each(Part::work);
             match event {
                 Event::Committed(Ok(())) => self.committed(),
                 Event::Committed(Err(error)) => {
@@ -267,6 +279,36 @@ impl Runner {
     fn stop(&mut self) {
         self.stopping = true;
         self.inbox.close();
+    }
+
+    /// Before the wait for the next round: does virtual time have to wait too?
+    fn hold_time(&mut self, busy: bool) {
+        if self.part.is_none() {
+            return;
+        }
+        let working = busy || !self.is_quiet() || self.taken || self.outbox.is_delivering();
+        let next = self.deadlines.next_of_runs();
+        if let Some(part) = self.part.as_mut().filter(|_| !working) {
+            part.rest(next);
+        }
+    }
+
+    /// Tells virtual time what a run has in hand now.
+    pub(crate) fn note_in_hand(&mut self, place: usize, run: RunId) {
+        let Some(virtual_time) = &self.shared.virtual_time else { return };
+        let execution = self.cache.at(place).run(run).and_then(|run| run.execution.as_deref());
+        let new = execution.map(Execution::busy).unwrap_or_default();
+        let old = if new == Busy::default() { self.in_hand.remove(&run) } else { self.in_hand.insert(run, new) };
+        virtual_time.change(old.unwrap_or_default(), new);
+    }
+
+    /// The memory of the shard is lost: nothing is known of what its runs have in hand.
+    fn forget_in_hand(&mut self) {
+        for (_, old) in self.in_hand.drain() {
+            if let Some(virtual_time) = &self.shared.virtual_time {
+                virtual_time.change(old, Busy::default());
+            }
+        }
     }
 
     /// Nothing is under way that somebody waits for.
@@ -516,6 +558,7 @@ impl Runner {
             run.tail = Default::default();
             run.deadline = None;
         }
+        self.note_in_hand(place, run);
     }
 
     /// Sends the open batch to the store, with its outputs behind it.
@@ -715,6 +758,7 @@ impl Runner {
             let cleared = Refusal::Unavailable("buffered query cleared, please retry".into());
             self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(Err(cleared)));
         }
+        self.forget_in_hand();
         // Dropped watchers look again.
         self.watchers.clear();
         self.updates.lose_all();
@@ -736,7 +780,7 @@ impl Runner {
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
         self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;
-        self.deadlines = Deadlines::new(slots(self.shard, self.shared.inboxes.len()));
+        self.deadlines = new_deadlines(&self.shared, self.shard);
         self.reread(true);
         Ok(())
     }
@@ -825,6 +869,11 @@ impl Runner {
         };
         self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }
+}
+
+fn new_deadlines(shared: &Shared, shard: u32) -> Deadlines {
+    let slots = slots(shard, shared.inboxes.len().max(1));
+    if shared.virtual_time.is_some() { Deadlines::of_virtual_time(slots) } else { Deadlines::new(slots) }
 }
 
 /// The slots of a shard.

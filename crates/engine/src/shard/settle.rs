@@ -113,6 +113,7 @@ impl Runner {
         if let Some(offer) = t.volatile_offer.take() {
             self.place_volatile(place, *offer);
         }
+        self.note_in_hand(place, run);
         if t.delete_run {
             let purge = RunMessage { workflow: key.workflow, run: Some(run), ask: Ask::Purge, reply: None };
             self.open.outputs.push(Output::Again(Box::new(purge)));

@@ -25,4 +25,5 @@ mod search_attributes;
 mod task_queues;
 mod tasks;
 mod updates;
+mod virtual_time;
 mod workflows;

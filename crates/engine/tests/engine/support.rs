@@ -24,7 +24,7 @@ use sempre_core::{
     transition::{CallbackCall, CallbackResult},
 };
 use sempre_engine::{
-    CallbackSender, Clock, Engine, HistoryReader, Settings, Spawner,
+    CallbackSender, Clock, Engine, HistoryReader, Settings, Spawner, VirtualTime,
     check::{self, Counts, News},
 };
 use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
@@ -265,6 +265,18 @@ pub(crate) async fn world_with(settings: Settings) -> World {
     let engine = opened.await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
     World { engine, clock, store, settings, outside }
+}
+
+/// A world in virtual time, locked so often. Its wall clock stands still.
+pub(crate) async fn world_in_virtual_time(locks: u32) -> (World, VirtualTime) {
+    let clock = Arc::new(HandClock { state: Mutex::new((Timestamp::from_millis(1_700_000_000_000), Vec::new())) });
+    let time = VirtualTime::unlocked(clock.clone());
+    (0..locks).for_each(|_| time.lock());
+    let (store, outside, settings) = (Arc::new(TestStore::default()), Arc::new(Outside::default()), settings());
+    let opened = Engine::open_with_callbacks(store.clone(), Arc::new(time.clone()), Arc::new(Tasks), 1, settings.clone(), outside.clone());
+    let engine = opened.await.unwrap();
+    engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
+    (World { engine, clock, store, settings, outside }, time)
 }
 
 impl Drop for World {
