@@ -77,6 +77,7 @@ SUITE = Suite(
         ("standalone_activity", "standalone activities"),
     ],
     run=run,
+    names_tests=True,
     # They wait more than they work: some for 50 s.
     jobs=8,
 )

@@ -53,5 +53,6 @@ SUITE = Suite(
     server_arguments=[],
     subjects=[("schedules", "schedules"), ("search-attributes", "visibility"), ("standalone", "standalone activities")],
     run=run,
+    names_tests=True,
     jobs=1,
 )

@@ -8,7 +8,7 @@ import pathlib
 import re
 import typing
 
-from .outcome import FAILED, FLAKY, PASSED, SKIPPED, Outcome
+from .outcome import FAILED, FLAKY, PASSED, SKIPPED, Outcome, one_line
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "expected"
 UNEXAMINED = "UNEXAMINED"
@@ -74,9 +74,7 @@ def differences(listed: dict[str, Expectation], found: list[Outcome], whole: boo
     for outcome in sorted(found):
         expectation = listed.get(outcome.test)
         wanted = expectation.state if expectation else PASSED
-        if wanted == FLAKY and outcome.state != SKIPPED:
-            continue
-        if outcome.state != wanted:
+        if not agrees(listed, outcome):
             why = f": {outcome.reason}" if outcome.reason else ""
             said.append(f"{outcome.test} {outcome.state}, expected {wanted}{why}")
     if whole:
@@ -84,6 +82,31 @@ def differences(listed: dict[str, Expectation], found: list[Outcome], whole: boo
         said += [f"{test} is listed, but the suite does not have it" for test in sorted(listed) if test not in ran]
     said += [f"{test} is listed without a true reason" for test, e in sorted(listed.items()) if e.reason.startswith(UNEXAMINED)]
     return said
+
+
+def contradicting(listed: dict[str, Expectation], found: list[Outcome]) -> list[str]:
+    """The tests that did not end as the list says."""
+    return [outcome.test for outcome in sorted(found) if not agrees(listed, outcome)]
+
+
+def agrees(listed: dict[str, Expectation], outcome: Outcome) -> bool:
+    expectation = listed.get(outcome.test)
+    wanted = expectation.state if expectation else PASSED
+    if FLAKY in (wanted, outcome.state):
+        return SKIPPED not in (wanted, outcome.state)
+    return outcome.state == wanted
+
+
+def settled(listed: dict[str, Expectation], found: list[Outcome], again: list[Outcome]) -> list[Outcome]:
+    """The outcomes, with those that ended as the list says when they were run again by themselves as flaky: they tell of
+    a busy machine, or of a race, and not of a change. They do not count as passed."""
+    second = {outcome.test: outcome for outcome in again}
+    def one(first: Outcome) -> Outcome:
+        other = second.get(first.test)
+        if other is None or not agrees(listed, other):
+            return first
+        return Outcome(first.test, FLAKY, first.seconds, one_line(f"{first.state}, by itself {other.state}: {first.reason or other.reason}"))
+    return [one(outcome) for outcome in found]
 
 
 def score(found: list[Outcome], listed: dict[str, Expectation], subject: typing.Callable[[str], str]) -> list[tuple[str, int, int, int, int]]:
@@ -95,7 +118,7 @@ def score(found: list[Outcome], listed: dict[str, Expectation], subject: typing.
         flaky = expectation is not None and expectation.state == FLAKY
         state = FAILED if flaky and outcome.state == PASSED else outcome.state
         row[0] += 1
-        row[{PASSED: 1, FAILED: 2, SKIPPED: 3}[state]] += 1
+        row[{PASSED: 1, FAILED: 2, FLAKY: 2, SKIPPED: 3}[state]] += 1
     return [(name, *rows[name]) for name in sorted(rows, key=lambda name: (name != WORKFLOWS, name))]
 
 

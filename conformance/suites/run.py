@@ -63,6 +63,13 @@ class Suite(typing.NamedTuple):
     run: typing.Callable[[Run], list[Outcome]]
     needs_checkout: str = ""
     jobs: int = 6
+    # Whether `Run.wanted` is a regular expression on the names that its outcomes have, so that some can be run again.
+    names_tests: bool = False
+
+
+def exactly(tests: list[str]) -> str:
+    """The expression on names that wants these tests and no others."""
+    return f"^(?:{'|'.join(map(re.escape, tests))})$"
 
 
 def dynamic(*settings: str) -> list[str]:

@@ -1,10 +1,12 @@
 """Tests of what reads output and compares with lists: `python3 -m unittest discover -s conformance`."""
 
+import pathlib
 import unittest
 
 from . import expected
 from .expected import Expectation, Subjects
 from .outcome import FAILED, FLAKY, PASSED, SKIPPED, Outcome, feature, junit, libtest_names, libtest_reason, one_line, python_reason, table
+from .run import Run, exactly
 
 
 def outcome(test: str, state: str, reason: str = "") -> Outcome:
@@ -102,6 +104,21 @@ class Comparing(unittest.TestCase):
         rows = expected.score([*self.as_listed, outcome("floor", PASSED)], self.listed, subjects)
         self.assertEqual(rows, [("workflows", 3, 1, 1, 1), ("nexus", 1, 0, 1, 0), ("without server", 1, 1, 0, 0)])
         self.assertEqual(expected.summary("d1", rows).splitlines()[-1], "d1\tall that counts\t4\t1\t2\t1\t25.0")
+
+    def test_what_ends_as_listed_when_run_again_by_itself_is_flaky_and_not_passed(self):
+        found = [outcome("fails", PASSED), outcome("skips", FAILED, "x"), outcome("new", FAILED, "y"), outcome("gone", FAILED, "z")]
+        self.assertEqual(expected.contradicting(self.listed, found), ["fails", "gone", "new", "skips"])
+        again = [outcome("fails", FAILED, "w"), outcome("skips", FAILED, "x"), outcome("new", PASSED), outcome("gone", FAILED, "z")]
+        found = expected.settled(self.listed, found, again)
+        self.assertEqual([o.state for o in found], [FLAKY, FAILED, FLAKY, FAILED])
+        self.assertEqual(found[2].reason, "failed, by itself passed: y")
+        self.assertEqual([said.split()[0] for said in expected.differences(self.listed, found, whole=False)], ["gone", "skips"])
+        rows = expected.score(found, self.listed, Subjects([], {}, set()))
+        self.assertEqual(rows, [("workflows", 4, 0, 4, 0)])
+
+    def test_an_expression_wants_the_named_tests_only(self):
+        run = Run("d1", "", None, pathlib.Path(), exactly(["a::b", "c[1]"]), 1, None)
+        self.assertEqual([test for test in ("a::b", "a::bb", "xa::b", "c[1]", "c1") if run.wants(test)], ["a::b", "c[1]"])
 
     def test_the_checked_in_lists_are_whole(self):
         for path in expected.FOLDER.glob("*.tsv"):
