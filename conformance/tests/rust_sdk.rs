@@ -1,6 +1,7 @@
 //! The official Rust SDK against the server, one behaviour per test.
 //!
 //! Each test has its own task queue and worker. Where a history cannot vary, the whole of it is asserted.
+#![allow(clippy::disallowed_methods, reason = "a client of a server in another process: it waits by the wall clock")]
 #![allow(missing_docs, reason = "the macros of the SDK make public items for each workflow and activity")]
 
 use std::sync::Arc;

@@ -11,7 +11,8 @@
 //!   open run is the current one;
 //! - a message that a run owes carries a number it has given;
 //! - a row for the index of runs shows its run as it is, or has lists forget a run that is not there;
-//! - there is no history without a run, unless a deadline row has it deleted (a reset that did not end).
+//! - there is no history without a run, unless a deadline row has it deleted (a reset that did not end);
+//! - the rows of a schedule fit each other (`check/schedules.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +32,8 @@ use sempre_core::{
 use sempre_store::{Store, StoreError, Table};
 
 use crate::shard::load::prefix_end;
+
+mod schedules;
 
 /// Bytes of history read at once.
 const PAGE_BYTES: usize = 1 << 20;
@@ -60,6 +63,8 @@ pub struct Counts {
     pub messages: u64,
     /// Runs that the index of runs may not have as they are.
     pub listed: u64,
+    /// Schedules.
+    pub schedules: u64,
     /// What does not hold.
     pub problems: u64,
 }
@@ -165,7 +170,7 @@ impl Slot<'_> {
             }
         }
         self.left_over(lists);
-        Ok(())
+        self.schedules().await
     }
 
     // --- one run ---

@@ -48,7 +48,32 @@ fn of_namespace(kind: u8, namespace: NamespaceId) -> Vec<u8> {
     row
 }
 
-fn parse(rest: &[u8]) -> Option<ScheduleKey> {
+/// What a row of a schedule is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Row {
+    /// What a client has said.
+    Definition,
+    /// What the schedule remembers.
+    State,
+    /// When to look at it.
+    Due(Timestamp),
+    /// It owes something.
+    Owes,
+}
+
+/// Any row, and its schedule.
+pub fn parse(key: &[u8]) -> Option<(Row, ScheduleKey)> {
+    let row = match *key.get(2)? {
+        DEFINITION => Row::Definition,
+        STATE => Row::State,
+        OWES => Row::Owes,
+        DUE => return parse_due(key).map(|(at, schedule)| (Row::Due(at), schedule)),
+        _ => return None,
+    };
+    Some((row, parse_schedule(key.get(3..)?)?))
+}
+
+fn parse_schedule(rest: &[u8]) -> Option<ScheduleKey> {
     let (namespace, id) = rest.split_first_chunk::<16>()?;
     Some(ScheduleKey { namespace: NamespaceId(Uuid(*namespace)), schedule_id: String::from_utf8(id.to_vec()).ok()? })
 }
@@ -109,12 +134,12 @@ pub fn definitions_after(namespace: NamespaceId, after: &str) -> (Vec<u8>, Vec<u
 pub fn parse_due(key: &[u8]) -> Option<(Timestamp, ScheduleKey)> {
     let rest = key.get(2..)?.strip_prefix(&[DUE])?;
     let (at, rest) = rest.split_first_chunk::<8>()?;
-    Some((Timestamp(u64::from_be_bytes(*at) as i64), parse(rest)?))
+    Some((Timestamp(u64::from_be_bytes(*at) as i64), parse_schedule(rest)?))
 }
 
 /// Schedule of any other row.
 pub fn parse_key(key: &[u8]) -> Option<ScheduleKey> {
-    parse(key.get(3..)?)
+    parse_schedule(key.get(3..)?)
 }
 
 #[cfg(test)]
@@ -134,6 +159,11 @@ mod tests {
             assert_eq!(parse_due(&row), None);
         }
         assert_eq!(parse_key(&[0; 10]), None);
+        let rows = [(definition(&one), Row::Definition), (state(&one), Row::State), (owes(&one), Row::Owes)];
+        for (key, row) in rows.into_iter().chain([(due(&one, Timestamp(99)), Row::Due(Timestamp(99)))]) {
+            assert_eq!(parse(&key), Some((row, one.clone())));
+        }
+        assert_eq!((parse(&[0, 0, 9, 1]), parse(&[0])), (None, None));
     }
 
     #[test]

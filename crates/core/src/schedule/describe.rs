@@ -1,6 +1,6 @@
 //! Schedules as the API shows them (spec 07 §6–8).
 
-use alloc::vec::Vec;
+use alloc::{format, string::String, vec::Vec};
 
 use sempre_api::v1::{
     common::{Payload, WorkflowExecution},
@@ -12,17 +12,14 @@ use sempre_api::v1::{
     workflowservice::DescribeScheduleResponse,
 };
 
-use super::{
-    FUTURE_MAX, MATCHING_MAX,
-    spec::{Next, Spec},
-    state::Recent,
-    step::Schedule,
-};
+use super::{FUTURE_MAX, MATCHING_MAX, spec::Next, state::Recent, step::Schedule};
 use crate::{
     Refusal, Timestamp,
     visibility::{AttributeType, Record},
 };
 
+/// What is said of a schedule that is there and is never due.
+pub const UNUSABLE: &str = "the schedule cannot be used";
 /// Entries of a list show so many calendars, intervals and exclusions.
 const LIST_SPEC_MAX: usize = 10;
 /// And so many recent actions and times to come.
@@ -69,7 +66,7 @@ pub fn describe(schedule: &Schedule, now: Timestamp) -> DescribeScheduleResponse
         future_action_times: times(schedule.future(now, FUTURE_MAX)),
         create_time: Some(Timestamp(definition.create_time).to_api()),
         update_time: (state.update_time != 0).then(|| Timestamp(state.update_time).to_api()),
-        invalid_schedule_error: state.start_refusal.clone(),
+        invalid_schedule_error: schedule.unusable().unwrap_or(&state.start_refusal).into(),
         state_size_bytes: schedule.size() as i64,
     };
     DescribeScheduleResponse {
@@ -124,7 +121,7 @@ pub fn list_entry(schedule: &Schedule, now: Timestamp) -> ScheduleListEntry {
         info: Some(ScheduleListInfo {
             spec: Some(spec),
             workflow_type: definition.action.as_ref().and_then(|action| action.workflow_type.clone()),
-            notes: state.notes.clone(),
+            notes: list_notes(schedule),
             paused: state.paused,
             recent_actions: recent.iter().map(result).collect(),
             future_action_times: times(schedule.future(now, LIST_TIMES_MAX)),
@@ -133,8 +130,28 @@ pub fn list_entry(schedule: &Schedule, now: Timestamp) -> ScheduleListEntry {
     }
 }
 
+/// Lists have no other place for what is wrong with a schedule.
+fn list_notes(schedule: &Schedule) -> String {
+    let notes = &schedule.state.notes;
+    match schedule.unusable() {
+        Some(why) if notes.is_empty() => format!("{UNUSABLE}: {why}"),
+        Some(why) => format!("{UNUSABLE}: {why}; {notes}"),
+        None => notes.clone(),
+    }
+}
+
+/// The entry of a schedule whose rows are damaged.
+pub fn list_damaged(schedule_id: &str) -> ScheduleListEntry {
+    let info = ScheduleListInfo { notes: format!("{UNUSABLE}: its rows are damaged"), ..Default::default() };
+    ScheduleListEntry { schedule_id: schedule_id.into(), info: Some(info), ..Default::default() }
+}
+
 /// ListScheduleMatchingTimes: after `start`, up to `end`.
-pub fn matching_times(spec: &Spec, start: Timestamp, end: Timestamp) -> Result<Vec<sempre_api::Timestamp>, Refusal> {
+pub fn matching_times(schedule: &Schedule, start: Timestamp, end: Timestamp) -> Result<Vec<sempre_api::Timestamp>, Refusal> {
+    if let Some(why) = schedule.unusable() {
+        return Err(Refusal::FailedPrecondition(format!("{UNUSABLE}: {why}")));
+    }
+    let spec = schedule.spec();
     let mut found = Vec::new();
     let mut after = start;
     while found.len() < MATCHING_MAX {

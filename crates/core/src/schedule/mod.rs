@@ -7,6 +7,8 @@
 mod calendar;
 mod civil;
 mod describe;
+mod news;
+mod overlaps;
 mod parse;
 mod spec;
 mod start;
@@ -15,12 +17,13 @@ mod step;
 mod validate;
 mod zone;
 
-pub use describe::{describe, list_entry, matching_times, record};
+pub use describe::{UNUSABLE, describe, list_damaged, list_entry, matching_times, record};
+pub use news::Ended;
 pub use parse::{CONFLICTING_ZONES, YEARS};
 pub use spec::{Next, Spec, Time, canonical};
 pub use start::{start_request, watch_of, workflow_id};
-pub use step::{CATCHUP_DEFAULT, CATCHUP_MIN, Ended, Schedule, TOO_MANY_BACKFILLS};
-pub use validate::{definition, not_found, patch, schedule_id};
+pub use step::{CATCHUP_DEFAULT, CATCHUP_MIN, Schedule, TOO_MANY_BACKFILLS};
+pub use validate::{belongings, definition, not_found, patch, schedule_id};
 pub use zone::{Stretch, Utc, Zone, Zones};
 
 use crate::Span;
@@ -41,6 +44,10 @@ pub const BACKFILLS_A_STEP: usize = 100;
 pub const BACKFILLS_MAX: usize = 100;
 /// Starts that are remembered.
 pub const RECENT_MAX: usize = 10;
+/// Reasons for actions not taken that are remembered, with as many actions each as came one after another.
+pub const LEFT_OUT_MAX: usize = 10;
+/// How often a schedule that cannot be used is looked at again: what it lacks may have come.
+pub const UNUSABLE_AGAIN: Span = Span::seconds(600);
 /// Request ids of calls that are remembered.
 pub const REQUESTS_MAX: usize = 10;
 /// Times shown of what is to come.

@@ -122,6 +122,12 @@ impl Spec {
         })
     }
 
+    /// One that is never due.
+    pub(super) fn never() -> Self {
+        let (calendars, excluded, intervals) = Default::default();
+        Self { calendars, excluded, intervals, start: None, end: None, jitter: Span::ZERO, zone: Box::new(Utc), seed: String::new() }
+    }
+
     /// How far an actual time can be behind its nominal one.
     pub(super) fn jitter(&self) -> Span {
         self.jitter

@@ -129,6 +129,9 @@ pub struct State {
     /// Request ids of the last patches and updates.
     #[prost(string, repeated, tag = "24")]
     pub requests: Vec<String>,
+    /// Actions that were not taken, oldest first.
+    #[prost(message, repeated, tag = "25")]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A start that waits.
@@ -146,6 +149,22 @@ pub struct Buffered {
     /// Asked for by a client, not by the spec.
     #[prost(bool, tag = "4")]
     pub manual: bool,
+    /// [`Check`].
+    #[prost(enumeration = "Check", tag = "5")]
+    pub check: i32,
+}
+
+/// Whether it is known what a start that waits finds running. What was told last may be behind: a run that is thought
+/// to be open is looked at before a start is left out, or another run stopped, because of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Check {
+    /// It is, or nothing runs.
+    Done = 0,
+    /// The runs are to be looked at.
+    Wanted = 1,
+    /// They are looked at now.
+    UnderWay = 2,
 }
 
 /// A start that is decided.
@@ -186,6 +205,9 @@ pub struct Running {
     /// [`Stop`].
     #[prost(enumeration = "Stop", tag = "4")]
     pub stop: i32,
+    /// It was found closed: how it has ended is about to be told, and starts wait for that.
+    #[prost(bool, tag = "5")]
+    pub closing: bool,
 }
 
 /// What is to become of a running one.
@@ -225,6 +247,46 @@ pub struct Recent {
     /// `WorkflowExecutionStatus`, as far as known.
     #[prost(int32, tag = "6")]
     pub status: i32,
+}
+
+/// Actions that were not taken, one after another for the same reason.
+#[derive(Clone, PartialEq, Message)]
+pub struct LeftOut {
+    /// [`Why`].
+    #[prost(enumeration = "Why", tag = "1")]
+    pub why: i32,
+    /// How many.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// When the first of them was due, ns.
+    #[prost(int64, tag = "3")]
+    pub first: i64,
+    /// When the last of them was due, ns.
+    #[prost(int64, tag = "4")]
+    pub last: i64,
+    /// When that was decided about the last of them, ns.
+    #[prost(int64, tag = "5")]
+    pub decided: i64,
+}
+
+/// Why an action was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+pub enum Why {
+    /// Of old rows.
+    Unknown = 0,
+    /// It came later than the catch-up window allows.
+    Late = 1,
+    /// A run was open, and the overlap policy said so.
+    Overlap = 2,
+    /// Too many starts waited.
+    BufferFull = 3,
+    /// The start failed again and again.
+    GaveUp = 4,
+    /// There is a run of the same workflow id.
+    AlreadyStarted = 5,
+    /// The start was refused.
+    Refused = 6,
 }
 
 /// A range of time whose times are carried out now.

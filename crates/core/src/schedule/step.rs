@@ -1,4 +1,5 @@
-//! What a schedule does: takes its times, decides about overlaps, hears of starts and ends (spec 07 §3–5).
+//! What a schedule does: takes its times, and what clients say of it (spec 07 §3–5). Overlaps are decided in
+//! `overlaps`, news of starts and runs are heard in `news`.
 //!
 //! | a start is | until | then |
 //! |---|---|---|
@@ -13,17 +14,12 @@ use alloc::{string::String, vec::Vec};
 
 use bytes::Bytes;
 use prost::Message as _;
-use sempre_api::v1::{
-    common::Payloads,
-    enums::{ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
-    failure::Failure,
-    schedule::{BackfillRequest, SchedulePatch, ScheduleState},
-};
+use sempre_api::v1::schedule::{BackfillRequest, SchedulePatch, ScheduleState};
 
 use super::{
-    BACKFILLS_A_STEP, BACKFILLS_MAX, BUFFER_MAX, IDLE_RETENTION, RECENT_MAX, REQUESTS_MAX, TIMES_A_STEP,
+    BACKFILLS_A_STEP, BACKFILLS_MAX, BUFFER_MAX, IDLE_RETENTION, REQUESTS_MAX, TIMES_A_STEP, UNUSABLE_AGAIN,
     spec::{Next, Spec, Time},
-    state::{Backfill, Buffered, Definition, Recent, Running, Starting, State, Stop},
+    state::{Backfill, Buffered, Definition, State, Why},
     zone::Zones,
 };
 use crate::{Refusal, Span, Timestamp};
@@ -32,12 +28,6 @@ use crate::{Refusal, Span, Timestamp};
 pub const CATCHUP_DEFAULT: Span = Span::seconds(365 * 24 * 3600);
 /// Shortest window.
 pub const CATCHUP_MIN: Span = Span::seconds(10);
-/// Longest time for which a start that is due is tried, and one that a client asked for.
-const TRY_MAX: Span = Span::seconds(3600);
-const TRY_MANUAL_MAX: Span = Span::seconds(60);
-/// Wait after a start that failed; doubles.
-const BACKOFF_FIRST: Span = Span::seconds(1);
-const BACKOFF_MAX: Span = Span::seconds(60);
 /// Too many ranges to fill at once.
 pub const TOO_MANY_BACKFILLS: &str = "too many concurrent backfillers";
 
@@ -48,35 +38,37 @@ pub struct Schedule {
     /// Its second row.
     pub state: State,
     spec: Spec,
-}
-
-/// How the chain of a started run has ended.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Ended {
-    /// Workflow id.
-    pub workflow_id: String,
-    /// A run of the chain.
-    pub run_id: String,
-    /// `WorkflowExecutionStatus`.
-    pub status: i32,
-    /// Result, if completed.
-    pub result: Option<Payloads>,
-    /// Failure, if failed.
-    pub failure: Option<Failure>,
+    unusable: Option<String>,
 }
 
 impl Schedule {
     /// A new schedule.
     pub fn new(definition: Definition, state: ScheduleState, zones: &dyn Zones, now: Timestamp) -> Result<Self, String> {
         let state = State { conflict_token: 1, cursor: now.0, touched: now.0, ..given(state) };
-        Self::load(definition, state, zones)
+        Self::load(definition, state, zones).usable()
     }
 
-    /// Out of its rows.
-    pub fn load(definition: Definition, state: State, zones: &dyn Zones) -> Result<Self, String> {
+    /// Out of its rows. They were checked when they were written: what cannot be used now is a matter of the machine,
+    /// such as a time zone that it does not know.
+    pub fn load(definition: Definition, state: State, zones: &dyn Zones) -> Self {
         let seed = alloc::format!("{}-{}", definition.namespace_text(), definition.schedule_id);
-        let spec = Spec::new(definition.spec.as_ref().unwrap_or(&Default::default()), seed, zones)?;
-        Ok(Self { definition, state, spec })
+        let (spec, unusable) = match Spec::new(definition.spec.as_ref().unwrap_or(&Default::default()), seed, zones) {
+            Ok(spec) => (spec, None),
+            Err(why) => (Spec::never(), Some(why)),
+        };
+        Self { definition, state, spec, unusable }
+    }
+
+    fn usable(self) -> Result<Self, String> {
+        match self.unusable {
+            Some(why) => Err(why),
+            None => Ok(self),
+        }
+    }
+
+    /// Why its spec cannot be used. No times are taken then, and none is passed by; all else goes on.
+    pub fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
     }
 
     /// When the schedule is due.
@@ -91,7 +83,7 @@ impl Schedule {
     }
 
     /// The spec's times are taken.
-    fn may_act(&self) -> bool {
+    pub(super) fn may_act(&self) -> bool {
         !self.state.paused && (!self.state.limited || self.state.remaining > 0)
     }
 
@@ -99,14 +91,19 @@ impl Schedule {
 
     /// Takes what is due, a bounded part of it: [`Schedule::wake_at`] says whether there is more.
     pub fn advance(&mut self, now: Timestamp) {
-        self.take_times(now);
-        self.take_backfills();
+        if self.unusable.is_none() {
+            self.take_times(now);
+            self.take_backfills(now);
+        }
         self.take_buffer(now);
     }
 
     fn take_times(&mut self, now: Timestamp) {
         if !self.may_act() {
             return self.skip_to(now);
+        }
+        if self.is_unsure() {
+            return;
         }
         let window = self.catchup_window();
         for _ in 0..TIMES_A_STEP {
@@ -115,8 +112,10 @@ impl Schedule {
                     self.state.cursor = time.nominal.0;
                     if now.since(time.actual) > window {
                         self.state.missed_catchup_window += 1;
+                        self.leave_out(Why::Late, time.actual.0, now);
                     } else {
-                        self.buffer(Buffered { nominal: time.nominal.0, actual: time.actual.0, policy: 0, manual: false });
+                        let (nominal, actual) = (time.nominal.0, time.actual.0);
+                        self.buffer(Buffered { nominal, actual, ..Default::default() }, now);
                     }
                 }
                 Next::NotUntil(at) if at <= now => self.state.cursor = at.0,
@@ -141,7 +140,10 @@ impl Schedule {
         cursor.max(now)
     }
 
-    fn take_backfills(&mut self) {
+    fn take_backfills(&mut self, now: Timestamp) {
+        if self.is_unsure() {
+            return;
+        }
         for _ in 0..BACKFILLS_A_STEP {
             if self.state.buffered.len() >= BUFFER_MAX / 2 {
                 return;
@@ -151,7 +153,7 @@ impl Schedule {
                 Next::At(Time { nominal, actual }) if actual.0 <= backfill.end => {
                     backfill.cursor = nominal.0;
                     let policy = backfill.policy;
-                    self.buffer(Buffered { nominal: nominal.0, actual: actual.0, policy, manual: true });
+                    self.buffer(Buffered { nominal: nominal.0, actual: actual.0, policy, manual: true, ..Default::default() }, now);
                 }
                 Next::NotUntil(at) if at.0 <= backfill.end => backfill.cursor = at.0,
                 _ => drop(self.state.backfills.remove(0)),
@@ -161,14 +163,18 @@ impl Schedule {
 
     /// When [`Schedule::advance`] is to be called next. `None`: not before somebody calls.
     pub fn wake_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let next = if self.may_act() { self.spec.next(Timestamp(self.state.cursor)) } else { Next::Never };
+        let unsure = self.is_unsure();
+        let takes = self.may_act() && !unsure;
+        let next = if takes { self.spec.next(Timestamp(self.state.cursor)) } else { Next::Never };
         let due = match next {
+            _ if self.unusable.is_some() => Some(now + UNUSABLE_AGAIN),
             Next::At(time) => Some(time.actual),
             Next::NotUntil(at) => Some(at),
             Next::Never => None,
         };
         let tries = self.state.starting.iter().filter(|starting| starting.failures > 0).map(|starting| Timestamp(starting.try_at));
-        let fills = !self.state.backfills.is_empty() && self.state.buffered.len() < BUFFER_MAX / 2;
+        let room = !unsure && self.unusable.is_none() && self.state.buffered.len() < BUFFER_MAX / 2;
+        let fills = room && !self.state.backfills.is_empty();
         let end = (due.is_none() && self.is_idle()).then(|| Timestamp(self.state.touched) + IDLE_RETENTION);
         due.into_iter().chain(tries).chain(fills.then_some(now)).chain(end).min()
     }
@@ -182,7 +188,7 @@ impl Schedule {
     /// It has had nothing to do for so long that it is to be forgotten.
     pub fn is_over(&self, now: Timestamp) -> bool {
         let none_left = !self.may_act() || self.spec.next(Timestamp(self.state.cursor)) == Next::Never;
-        none_left && self.is_idle() && now >= Timestamp(self.state.touched) + IDLE_RETENTION
+        none_left && self.unusable.is_none() && self.is_idle() && now >= Timestamp(self.state.touched) + IDLE_RETENTION
     }
 
     /// The next actual times, at most so many and so far as known.
@@ -197,195 +203,6 @@ impl Schedule {
             cursor = time.nominal;
         }
         times
-    }
-
-    // --- overlaps ---
-
-    fn buffer(&mut self, start: Buffered) {
-        if self.state.buffered.len() >= BUFFER_MAX {
-            self.state.buffer_dropped += 1;
-        } else {
-            self.state.buffered.push(start);
-        }
-    }
-
-    fn policy(&self, start: &Buffered) -> Policy {
-        let own = Policy::try_from(start.policy).unwrap_or_default();
-        let general = self.definition.policies.as_ref().map(|policies| policies.overlap_policy()).unwrap_or_default();
-        [own, general].into_iter().find(|policy| *policy != Policy::Unspecified).unwrap_or(Policy::Skip)
-    }
-
-    /// Decides about what waits.
-    fn take_buffer(&mut self, now: Timestamp) {
-        let mut busy = !self.state.running.is_empty() || self.state.starting.iter().any(|starting| !starting.overlapping);
-        let mut kept: Vec<Buffered> = Vec::new();
-        for start in core::mem::take(&mut self.state.buffered) {
-            let policy = self.policy(&start);
-            let overlapping = policy == Policy::AllowAll;
-            if self.state.starting.len() >= BUFFER_MAX {
-                kept.push(start);
-            } else if overlapping || !busy {
-                busy |= self.begin(start, overlapping, now) && !overlapping;
-            } else {
-                match policy {
-                    Policy::BufferAll => kept.push(start),
-                    Policy::BufferOne if kept.is_empty() => kept.push(start),
-                    Policy::CancelOther | Policy::TerminateOther => {
-                        // The newest is the one that is wanted.
-                        let before = kept.len();
-                        kept.retain(|other| !matches!(self.policy(other), Policy::CancelOther | Policy::TerminateOther));
-                        self.state.overlap_skipped += (before - kept.len()) as i64;
-                        kept.push(start);
-                        self.stop_others(policy);
-                    }
-                    _ => self.state.overlap_skipped += 1,
-                }
-            }
-        }
-        self.state.buffered = kept;
-    }
-
-    fn stop_others(&mut self, policy: Policy) {
-        let stop = if policy == Policy::CancelOther { Stop::Cancel } else { Stop::Terminate };
-        for running in &mut self.state.running {
-            // One that was asked to cancel may still be terminated.
-            let at_most = if stop == Stop::Cancel { Stop::No } else { Stop::Canceled };
-            if running.stop() <= at_most {
-                running.set_stop(stop);
-            }
-        }
-    }
-
-    /// Decides to start. `false`: it is not wanted any more.
-    fn begin(&mut self, start: Buffered, overlapping: bool, now: Timestamp) -> bool {
-        if !start.manual {
-            if !self.may_act() {
-                return false;
-            }
-            if self.state.limited {
-                self.state.remaining -= 1;
-                self.state.conflict_token += 1;
-            }
-        }
-        let tries = if start.manual { TRY_MANUAL_MAX } else { self.catchup_window().min(TRY_MAX) };
-        self.state.starts += 1;
-        let number = self.state.starts;
-        let starting = Starting { number, start, overlapping, failures: 0, try_at: now.0, give_up_at: (now + tries).0 };
-        self.state.starting.push(starting);
-        true
-    }
-
-    /// The starts to carry out now.
-    pub fn starts(&self, now: Timestamp) -> impl Iterator<Item = &Starting> {
-        self.state.starting.iter().filter(move |starting| starting.try_at <= now.0)
-    }
-
-    /// The runs to stop.
-    pub fn stops(&self) -> impl Iterator<Item = &Running> {
-        self.state.running.iter().filter(|running| matches!(running.stop(), Stop::Cancel | Stop::Terminate))
-    }
-
-    // --- news ---
-
-    fn take_starting(&mut self, number: u64) -> Option<Starting> {
-        let at = self.state.starting.iter().position(|starting| starting.number == number)?;
-        Some(self.state.starting.remove(at))
-    }
-
-    /// A start was carried out.
-    pub fn started(&mut self, number: u64, workflow_id: &str, run_id: &str, now: Timestamp) {
-        let Some(starting) = self.take_starting(number) else { return };
-        let state = &mut self.state;
-        state.touched = now.0;
-        state.action_count += 1;
-        state.start_refusal.clear();
-        if state.recent.len() >= RECENT_MAX {
-            state.recent.remove(0);
-        }
-        let (workflow_id, run_id) = (String::from(workflow_id), String::from(run_id));
-        state.recent.push(Recent {
-            number,
-            scheduled: starting.start.actual,
-            started: now.0,
-            workflow_id: workflow_id.clone(),
-            run_id: run_id.clone(),
-            status: Status::Running as i32,
-        });
-        if !starting.overlapping {
-            state.running.push(Running { number, workflow_id, run_id, stop: Stop::No as i32 });
-        }
-        self.take_buffer(now);
-    }
-
-    /// A start met a run that is there already and not its own: it counts as dealt with.
-    pub fn already_started(&mut self, number: u64, now: Timestamp) {
-        if self.take_starting(number).is_some() {
-            self.take_buffer(now);
-        }
-    }
-
-    /// A start was refused: for good, or it is tried again while there is time.
-    pub fn start_failed(&mut self, number: u64, text: &str, for_good: bool, now: Timestamp) {
-        let Some(starting) = self.state.starting.iter_mut().find(|starting| starting.number == number) else { return };
-        self.state.start_refusal = text.into();
-        if !for_good && now.0 < starting.give_up_at {
-            starting.failures = starting.failures.saturating_add(1);
-            starting.try_at = (now + backoff(starting.failures)).0.min(starting.give_up_at);
-            return;
-        }
-        if !for_good && !starting.start.manual {
-            self.state.missed_catchup_window += 1;
-        }
-        self.take_starting(number);
-        self.take_buffer(now);
-    }
-
-    /// A run was asked to stop, or is gone.
-    pub fn stopped(&mut self, number: u64) {
-        if let Some(running) = self.state.running.iter_mut().find(|running| running.number == number) {
-            match running.stop() {
-                Stop::Cancel => running.set_stop(Stop::Canceled),
-                Stop::Terminate => running.set_stop(Stop::Terminated),
-                Stop::No | Stop::Canceled | Stop::Terminated => {}
-            }
-        }
-    }
-
-    /// The chain of a started run has ended.
-    pub fn ended(&mut self, number: u64, ended: Ended, now: Timestamp) {
-        // Its end may be told before the outcome of its start.
-        self.started(number, &ended.workflow_id, &ended.run_id, now);
-        self.seen(number, ended.status);
-        let Some(at) = self.state.running.iter().position(|running| running.number == number) else { return };
-        self.state.running.remove(at);
-        self.state.touched = now.0;
-        let status = Status::try_from(ended.status).unwrap_or_default();
-        let pauses = self.definition.policies.as_ref().is_some_and(|policies| policies.pause_on_failure);
-        match status {
-            Status::Completed => {
-                self.state.last_completion_result = ended.result;
-                self.state.continued_failure = None;
-            }
-            Status::Failed => {
-                let text = ended.failure.as_ref().map_or("", |failure| &failure.message);
-                if pauses {
-                    self.pause(alloc::format!("paused due to workflow failure: {}: {text}", ended.workflow_id));
-                }
-                self.state.continued_failure = ended.failure;
-            }
-            Status::TimedOut if pauses => {
-                self.pause(alloc::format!("paused due to workflow timeout: {}", ended.workflow_id));
-            }
-            _ => {}
-        }
-        self.take_buffer(now);
-    }
-
-    /// The status of a recent start has become known.
-    pub fn seen(&mut self, number: u64, status: i32) {
-        if let Some(recent) = self.state.recent.iter_mut().find(|recent| recent.number == number) {
-            recent.status = status;
-        }
     }
 
     // --- clients ---
@@ -406,7 +223,7 @@ impl Schedule {
         self.state.requests.push(request_id);
     }
 
-    fn pause(&mut self, notes: String) {
+    pub(super) fn pause(&mut self, notes: String) {
         self.state.paused = true;
         self.state.notes = notes;
         self.state.conflict_token += 1;
@@ -421,7 +238,8 @@ impl Schedule {
         self.advance(now);
         if let Some(trigger) = &patch.trigger_immediately {
             let at = trigger.scheduled_time.as_ref().map_or(now, Timestamp::from_api).0;
-            self.buffer(Buffered { nominal: at, actual: at, policy: trigger.overlap_policy, manual: true });
+            let policy = trigger.overlap_policy;
+            self.buffer(Buffered { nominal: at, actual: at, policy, manual: true, ..Default::default() }, now);
         }
         self.state.backfills.extend(patch.backfill_request.iter().map(backfill));
         if !patch.pause.is_empty() {
@@ -458,7 +276,7 @@ impl Schedule {
             touched: now.0,
             ..self.state.clone()
         };
-        *self = Self::load(definition, state, zones)?;
+        *self = Self::load(definition, state, zones).usable()?;
         self.advance(now);
         Ok(())
     }
@@ -488,10 +306,6 @@ fn backfill(request: &BackfillRequest) -> Backfill {
     let time = |time: &Option<sempre_api::Timestamp>| time.as_ref().map_or(0, |time| Timestamp::from_api(time).0);
     // The start is included.
     Backfill { cursor: time(&request.start_time).saturating_sub(1_000_000), end: time(&request.end_time), policy: request.overlap_policy }
-}
-
-fn backoff(failures: u32) -> Span {
-    Span(BACKOFF_FIRST.0 << failures.clamp(1, 7).saturating_sub(1)).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What a schedule must be to be taken (spec 07 §1, §4).
 
-use alloc::{format, string::String};
+use alloc::{collections::BTreeMap, format, string::String};
 
 use prost::Message as _;
 use sempre_api::v1::{
+    common::{Memo, SearchAttributes},
     enums::{ScheduleOverlapPolicy, WorkflowIdReusePolicy},
     schedule::{Schedule as Given, SchedulePatch, SchedulePolicies, schedule_action::Action},
     workflow::NewWorkflowExecutionInfo,
@@ -17,7 +18,7 @@ use super::{
     step::{CATCHUP_DEFAULT, CATCHUP_MIN},
     zone::Zones,
 };
-use crate::{Context, Limits, Refusal, Span, refusal::text::BLOB_TOO_LARGE, validate};
+use crate::{Context, Limits, NamespaceView, Refusal, Span, refusal::text::BLOB_TOO_LARGE, validate};
 
 /// A schedule that does not exist.
 pub fn not_found() -> Refusal {
@@ -69,7 +70,25 @@ fn action(given: &Given, cx: &mut Context<'_>) -> Result<NewWorkflowExecutionInf
     }
     // What a start would be refused for is refused now. The start brings the rest to its normal form.
     validate::start(&mut of_action(action.clone(), &cx.namespace.name), cx)?;
-    Ok(action.clone())
+    let mut action = action.clone();
+    own_types(action.search_attributes.as_mut(), cx.namespace)?;
+    Ok(action)
+}
+
+fn own_types(attributes: Option<&mut SearchAttributes>, namespace: &NamespaceView) -> Result<(), Refusal> {
+    validate::search_attribute_types(attributes, namespace, &BTreeMap::new()).map_err(Refusal::InvalidArgument)
+}
+
+/// Checks what belongs to the schedule itself, and writes the types into its search attributes.
+pub fn belongings(
+    attributes: &mut Option<SearchAttributes>,
+    memo: Option<&Memo>,
+    namespace: &NamespaceView,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    validate::search_attributes(attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
+    own_types(attributes.as_mut(), namespace)?;
+    validate::memo(memo, limits).map_err(Refusal::invalid)
 }
 
 fn policies(mut policies: SchedulePolicies) -> Result<SchedulePolicies, Refusal> {

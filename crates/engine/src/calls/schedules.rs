@@ -1,9 +1,13 @@
 //! Calls about schedules (spec 07).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use futures::future::join_all;
+use futures::future::{join_all, select};
 use sempre_api::v1::{
+    common::SearchAttributes,
     enums::WorkflowExecutionStatus as Status,
+    schedule::{SchedulePatch, schedule_action},
     workflowservice::{
         CountSchedulesRequest, CountSchedulesResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest,
         DeleteScheduleResponse, DescribeScheduleRequest, DescribeScheduleResponse, ListScheduleMatchingTimesRequest,
@@ -12,7 +16,7 @@ use sempre_api::v1::{
     },
 };
 use sempre_core::{
-    Context, IdSource, NamespaceId, Refusal, RunId, Timestamp, WorkflowKey,
+    Context, IdSource, NamespaceId, Refusal, Span, Timestamp,
     keys::schedules::{self as keys, ScheduleKey},
     schedule::{self, Schedule, state::Definition},
     validate,
@@ -24,8 +28,7 @@ use super::check_identity;
 use crate::{
     Engine,
     namespaces::Namespace,
-    schedules::{Call, Update, load},
-    shard::message::{Ask, Body},
+    schedules::{Call, Found, LoadError, Update, chain, damaged, load},
     shared::Shared,
     zones::Database,
 };
@@ -34,6 +37,8 @@ use crate::{
 const PAGE_MAX: usize = 1000;
 /// Schedules of a list looked at in one read.
 const SCAN: usize = 200;
+/// How long a call waits for the starts that it asks for.
+const WAIT_FOR_STARTS: Span = Span::seconds(2);
 /// Begins the token of a list's next page.
 const TOKEN_VERSION: u8 = 1;
 
@@ -42,12 +47,24 @@ fn unreadable(error: &StoreError) -> Refusal {
     Refusal::Unavailable("schedules could not be read".into())
 }
 
+fn not_loaded(error: &LoadError) -> Refusal {
+    match error {
+        LoadError::Store(error) => unreadable(error),
+        LoadError::Damaged => damaged(),
+    }
+}
+
+/// The patch starts runs: its answer waits for them.
+fn asks_for_starts(patch: &SchedulePatch) -> bool {
+    patch.trigger_immediately.is_some() || !patch.backfill_request.is_empty()
+}
+
 impl Engine {
-    fn schedules_of(&self, namespace: &str) -> Result<std::sync::Arc<Namespace>, Refusal> {
+    fn schedules_of(&self, namespace: &str) -> Result<Arc<Namespace>, Refusal> {
         self.with_schedules(self.namespace(namespace)?)
     }
 
-    fn with_schedules(&self, namespace: std::sync::Arc<Namespace>) -> Result<std::sync::Arc<Namespace>, Refusal> {
+    fn with_schedules(&self, namespace: Arc<Namespace>) -> Result<Arc<Namespace>, Refusal> {
         if !self.shared.settings.schedules {
             return Err(Refusal::PermissionDenied("Schedules are disabled on this namespace.".into()));
         }
@@ -75,6 +92,31 @@ impl Engine {
         })
     }
 
+    /// With the search attributes registered that a schedule and its action set, where unknown ones are.
+    async fn with_attributes(
+        &self,
+        namespace: Arc<Namespace>,
+        given: &sempre_api::v1::schedule::Schedule,
+        own: &Option<SearchAttributes>,
+    ) -> Result<Arc<Namespace>, Refusal> {
+        let action = given.action.as_ref().and_then(|action| action.action.as_ref());
+        let of_action = action.and_then(|schedule_action::Action::StartWorkflow(start)| start.search_attributes.as_ref());
+        self.register_unknown(&namespace, own.iter().chain(of_action)).await?;
+        self.namespace(&namespace.view.name)
+    }
+
+    /// Calls; with `starts` the answer waits, for a while, until what was asked for is started: who asks then sees it.
+    async fn call_schedule(&self, key: ScheduleKey, call: Call, starts: bool) -> Result<Bytes, Refusal> {
+        if !starts {
+            return self.shared.schedules.call(key, call).await;
+        }
+        let (token, settled) = self.shared.schedules.call_for_starts(key, call).await?;
+        let end = self.shared.clock.sleep_until(self.shared.now() + WAIT_FOR_STARTS);
+        // It is durable, whatever comes first.
+        let _ = select(settled, end).await;
+        Ok(token)
+    }
+
     /// `CreateSchedule`.
     pub async fn create_schedule(&self, request: CreateScheduleRequest) -> Result<CreateScheduleResponse, Refusal> {
         let namespace = self.with_schedules(self.shared.namespaces.registered(&request.namespace)?)?;
@@ -82,9 +124,10 @@ impl Engine {
         validate::required(&request.request_id, "RequestId is not set on request.")?;
         self.check_call(&request.identity, &request.request_id)?;
         let given = request.schedule.unwrap_or_default();
+        let namespace = self.with_attributes(namespace, &given, &request.search_attributes).await?;
         let definition = self.definition(&namespace, &given)?;
-        validate::search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
-        validate::memo(request.memo.as_ref(), &self.shared.settings.limits).map_err(Refusal::invalid)?;
+        let (mut attributes, limits) = (request.search_attributes, &self.shared.settings.limits);
+        schedule::belongings(&mut attributes, request.memo.as_ref(), &namespace.view, limits)?;
         if request.initial_patch.is_some() {
             schedule::patch(request.initial_patch.as_ref())?;
         }
@@ -93,11 +136,12 @@ impl Engine {
             schedule_id: key.schedule_id.clone(),
             request_id: request.request_id,
             memo: request.memo,
-            search_attributes: request.search_attributes,
+            search_attributes: attributes,
             ..definition
         };
+        let starts = request.initial_patch.as_ref().is_some_and(asks_for_starts);
         let create = (definition, given.state.unwrap_or_default(), request.initial_patch);
-        let conflict_token = self.shared.schedules.call(key, Call::Create(Box::new(create))).await?;
+        let conflict_token = self.call_schedule(key, Call::Create(Box::new(create)), starts).await?;
         Ok(CreateScheduleResponse { conflict_token })
     }
 
@@ -107,13 +151,14 @@ impl Engine {
         let key = self.schedule_key(&namespace, request.schedule_id)?;
         self.check_call(&request.identity, &request.request_id)?;
         let given = request.schedule.unwrap_or_default();
+        let namespace = self.with_attributes(namespace, &given, &request.search_attributes).await?;
         let definition = self.definition(&namespace, &given)?;
-        validate::search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
-        validate::memo(request.memo.as_ref(), &self.shared.settings.limits).map_err(Refusal::invalid)?;
+        let (mut attributes, limits) = (request.search_attributes, &self.shared.settings.limits);
+        schedule::belongings(&mut attributes, request.memo.as_ref(), &namespace.view, limits)?;
         let update = Update {
             definition,
             state: given.state.unwrap_or_default(),
-            search_attributes: request.search_attributes,
+            search_attributes: attributes,
             memo: request.memo,
             conflict_token: request.conflict_token,
             request_id: request.request_id,
@@ -128,7 +173,8 @@ impl Engine {
         let key = self.schedule_key(&namespace, request.schedule_id)?;
         self.check_call(&request.identity, &request.request_id)?;
         let patch = schedule::patch(request.patch.as_ref())?.clone();
-        self.shared.schedules.call(key, Call::Patch(Box::new(patch), request.request_id)).await?;
+        let starts = asks_for_starts(&patch);
+        self.call_schedule(key, Call::Patch(Box::new(patch), request.request_id), starts).await?;
         Ok(PatchScheduleResponse::default())
     }
 
@@ -142,7 +188,7 @@ impl Engine {
     }
 
     async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, Refusal> {
-        let loaded = load(&*self.shared.store, key).await.map_err(|error| unreadable(&error))?;
+        let loaded = load(&*self.shared.store, key).await.map_err(|error| not_loaded(&error))?;
         loaded.ok_or_else(schedule::not_found)
     }
 
@@ -160,8 +206,10 @@ impl Engine {
     async fn refresh(&self, key: &ScheduleKey, schedule: &mut Schedule) {
         let open = schedule.state.recent.iter().filter(|recent| recent.status == Status::Running as i32);
         let asked = open.map(|recent| async {
-            let status = self.status_of(key.namespace, &recent.workflow_id, &recent.run_id).await;
-            status.filter(|status| *status != Status::Running as i32).map(|status| (recent.number, status))
+            match chain(&self.shared, key.namespace, &recent.workflow_id, &recent.run_id).await {
+                Found::Status(status) if status != Status::Running as i32 => Some((recent.number, status)),
+                _ => None,
+            }
         });
         let found: Vec<(u64, i32)> = join_all(asked).await.into_iter().flatten().collect();
         for (number, status) in &found {
@@ -175,21 +223,6 @@ impl Engine {
         }
     }
 
-    /// The status of a chain: that of the current run if it is of the chain, else of its first.
-    async fn status_of(&self, namespace: NamespaceId, workflow_id: &str, first_run_id: &str) -> Option<i32> {
-        let workflow = WorkflowKey { namespace, workflow_id: workflow_id.to_owned() };
-        for run in [None, Some(RunId::parse(first_run_id)?)] {
-            if let Ok(answer) = self.shared.ask(workflow.clone(), run, Ask::Describe).await
-                && let Body::Description(description) = answer.body
-                && let Some(info) = description.workflow_execution_info
-                && info.first_run_id == first_run_id
-            {
-                return Some(info.status);
-            }
-        }
-        None
-    }
-
     /// `ListScheduleMatchingTimes`.
     pub async fn list_schedule_matching_times(
         &self,
@@ -201,7 +234,7 @@ impl Engine {
             return Err(Refusal::invalid("StartTime and EndTime must be set on request."));
         };
         let schedule = self.schedule(&key).await?;
-        let start_time = schedule::matching_times(schedule.spec(), Timestamp::from_api(start), Timestamp::from_api(end))?;
+        let start_time = schedule::matching_times(&schedule, Timestamp::from_api(start), Timestamp::from_api(end))?;
         Ok(ListScheduleMatchingTimesResponse { start_time })
     }
 
@@ -224,11 +257,13 @@ impl Engine {
             // No more than fit, so that the page ends with the last one looked at.
             let (keys, more) = self.scan_schedules(namespace.id(), &after, SCAN.min(size - schedules.len())).await?;
             for key in keys {
-                // One that was deleted meanwhile, or cannot be read, is left out.
+                // One that was deleted meanwhile is left out, and a damaged one unless all are asked for.
                 match load(&*self.shared.store, &key).await {
                     Ok(Some(schedule)) if selects(filter.as_ref(), &schedule) => schedules.push(schedule::list_entry(&schedule, now)),
                     Ok(_) => {}
-                    Err(error) => drop(unreadable(&error)),
+                    Err(LoadError::Damaged) if filter.is_none() => schedules.push(schedule::list_damaged(&key.schedule_id)),
+                    Err(LoadError::Damaged) => {}
+                    Err(LoadError::Store(error)) => return Err(unreadable(&error)),
                 }
                 after = key.schedule_id;
             }
@@ -250,8 +285,11 @@ impl Engine {
                 count += keys.len() as i64;
             } else {
                 for key in &keys {
-                    let schedule = load(&*self.shared.store, key).await.map_err(|error| unreadable(&error))?;
-                    count += i64::from(schedule.is_some_and(|schedule| selects(filter.as_ref(), &schedule)));
+                    match load(&*self.shared.store, key).await {
+                        Ok(schedule) => count += i64::from(schedule.is_some_and(|schedule| selects(filter.as_ref(), &schedule))),
+                        Err(LoadError::Damaged) => {}
+                        Err(LoadError::Store(error)) => return Err(unreadable(&error)),
+                    }
                 }
             }
             match keys.into_iter().next_back() {

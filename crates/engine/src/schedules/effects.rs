@@ -1,12 +1,12 @@
-//! What schedules ask for: starts and stops of runs, by the engine's own calls.
+//! What schedules ask for: starts and stops of runs, and looks at them, by the engine's own calls.
 //!
 //! Every one may be carried out twice, with the same request id and so with one effect.
 
 use std::sync::{Arc, atomic::Ordering};
 
-use sempre_api::v1::{common::Callback, workflowservice::StartWorkflowExecutionRequest};
+use sempre_api::v1::{common::Callback, enums::WorkflowExecutionStatus as Status, workflowservice::StartWorkflowExecutionRequest};
 use sempre_core::{
-    Input, Refusal, Reply, RunId, Span, StartInput, WorkflowKey,
+    Input, NamespaceId, Refusal, Reply, RunId, Span, StartInput, WorkflowKey,
     input::{CancelRequest, TerminateRequest},
     keys::schedules::ScheduleKey,
     schedule::state::{Running, Stop},
@@ -25,18 +25,35 @@ const BACKOFF_MAX: Span = Span::seconds(10);
 /// Search attributes that tell whose run it is.
 const MARKS: [&str; 2] = ["TemporalScheduledById", "TemporalScheduledStartTime"];
 
+/// Statuses of chains that have ended.
+const CLOSED: [i32; 5] =
+    [Status::Completed as i32, Status::Failed as i32, Status::Canceled as i32, Status::Terminated as i32, Status::TimedOut as i32];
+
 /// What has become of something.
 pub(super) enum Outcome {
-    Started { workflow_id: String, run_id: String },
+    Started {
+        workflow_id: String,
+        run_id: String,
+    },
     AlreadyStarted,
-    Failed { text: String, for_good: bool },
+    Failed {
+        text: String,
+        for_good: bool,
+    },
     Stopped,
+    /// Of the runs looked at, those that have closed and those that are not there, by the numbers of their starts.
+    Looked {
+        closed: Vec<u64>,
+        gone: Vec<u64>,
+    },
 }
 
 /// What is to be done.
 pub(super) enum Effect {
     Start(Box<Start>),
     Stop(Box<StopRun>),
+    /// Which of these runs are open?
+    Look(Vec<Running>),
 }
 
 /// A start.
@@ -58,6 +75,7 @@ pub(super) async fn carry_out(shared: Arc<Shared>, key: ScheduleKey, effect: Eff
     match effect {
         Effect::Start(start) => start_run(&shared, &key, *start).await,
         Effect::Stop(stop) => stop_run(&shared, &key, *stop).await,
+        Effect::Look(running) => look(&shared, &key, running).await,
     }
 }
 
@@ -173,4 +191,57 @@ async fn stop_run(shared: &Shared, key: &ScheduleKey, stop: StopRun) -> Outcome 
             _ => return Outcome::Stopped,
         }
     }
+}
+
+/// What is found out about a chain of runs.
+pub(crate) enum Found {
+    /// `WorkflowExecutionStatus` of its last run.
+    Status(i32),
+    Gone,
+    /// Nobody can tell now.
+    Unknown,
+}
+
+/// The state of a chain: that of the current run if it is of the chain, else of its first.
+pub(crate) async fn chain(shared: &Shared, namespace: NamespaceId, workflow_id: &str, first_run_id: &str) -> Found {
+    let workflow = WorkflowKey { namespace, workflow_id: workflow_id.to_owned() };
+    for run in [None, RunId::parse(first_run_id)] {
+        match shared.ask(workflow.clone(), run, Ask::Describe).await {
+            Ok(answer) => {
+                if let Body::Description(description) = answer.body
+                    && let Some(info) = description.workflow_execution_info
+                    && info.first_run_id == first_run_id
+                {
+                    return Found::Status(info.status);
+                }
+            }
+            Err(Refusal::NotFound(_)) => {}
+            Err(_) => return Found::Unknown,
+        }
+    }
+    Found::Gone
+}
+
+async fn look(shared: &Shared, key: &ScheduleKey, running: Vec<Running>) -> Outcome {
+    let (mut closed, mut gone) = (Vec::new(), Vec::new());
+    for running in running.iter().filter(|running| !running.closing) {
+        let mut backoff = BACKOFF_FIRST;
+        for _ in 0..TRIES {
+            match chain(shared, key.namespace, &running.workflow_id, &running.run_id).await {
+                Found::Status(status) if CLOSED.contains(&status) => closed.push(running.number),
+                // Between two runs of a chain, too.
+                Found::Status(_) => {}
+                Found::Gone => gone.push(running.number),
+                Found::Unknown => {
+                    if pause(shared, &mut backoff).await {
+                        continue;
+                    }
+                    return Outcome::Failed { text: STOPPING.into(), for_good: false };
+                }
+            }
+            break;
+        }
+    }
+    // A run that nobody could tell of is taken for what it was thought to be: open.
+    Outcome::Looked { closed, gone }
 }

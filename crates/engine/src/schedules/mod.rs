@@ -1,10 +1,13 @@
-//! Schedules: one task owns all their rows (`runner`), gathers many changes in one commit, and carries out what they
-//! ask for only when it is durable (`effects`).
+//! Schedules: one task owns all their rows (`runner`), gathers many changes (`round`, `due`) in one commit (`commit`),
+//! and carries out what they ask for only when it is durable (`effects`).
 //!
 //! What a schedule owes is in its rows, and there is a row that says so: after a restart or a failed commit it is
 //! carried out again, under the same request ids. Reads of clients go to the store: it has what was answered.
 
+mod commit;
+mod due;
 mod effects;
+mod round;
 mod rows;
 mod runner;
 
@@ -23,10 +26,14 @@ use sempre_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use rows::load;
+pub(crate) use effects::{Found, chain};
+pub(crate) use rows::{LoadError, damaged, load};
 pub(crate) use runner::{OWNER, Runner};
 
 use crate::{VirtualTime, shared::STOPPING};
+
+/// A new schedule, and its initial patch.
+pub(crate) type Create = (Definition, ScheduleState, Option<SchedulePatch>);
 
 /// Messages that wait for the runner; one more is answered with RESOURCE_EXHAUSTED.
 const INBOX_MAX: usize = 4096;
@@ -36,7 +43,7 @@ const UNAVAILABLE: &str = "schedules are unavailable, please backoff and retry";
 /// What a client asks of one schedule. Checked already, as far as that needs no schedule.
 pub(crate) enum Call {
     /// Make it, with an initial patch.
-    Create(Box<(Definition, ScheduleState, Option<SchedulePatch>)>),
+    Create(Box<Create>),
     /// Replace what was said of it.
     Update(Box<Update>),
     /// Patch it. With the request id.
@@ -60,8 +67,9 @@ pub(crate) struct Update {
 
 /// A message to the runner.
 pub(crate) enum Message {
-    /// Answered with the conflict token.
-    Call(ScheduleKey, Call, oneshot::Sender<Result<Bytes, Refusal>>),
+    /// Answered with the conflict token, when it is durable. Who gives a second sender hears by it, or by its drop, that
+    /// the starts asked for are carried out, or wait for a run to end.
+    Call(ScheduleKey, Call, oneshot::Sender<Result<Bytes, Refusal>>, Option<oneshot::Sender<()>>),
     /// A run of a schedule has ended. A dropped sender: not heard, tell again.
     Ended(ScheduleKey, Watch, Box<Ended>, oneshot::Sender<()>),
     /// Finish the commit at hand, then end.
@@ -83,9 +91,19 @@ impl Schedules {
 
     /// Asks; answered when it is durable.
     pub(crate) async fn call(&self, key: ScheduleKey, call: Call) -> Result<Bytes, Refusal> {
+        self.send(key, call, None).await
+    }
+
+    /// As [`Schedules::call`], with what resolves when the starts asked for are carried out, or wait for a run to end.
+    pub(crate) async fn call_for_starts(&self, key: ScheduleKey, call: Call) -> Result<(Bytes, oneshot::Receiver<()>), Refusal> {
+        let (sender, settled) = oneshot::channel();
+        Ok((self.send(key, call, Some(sender)).await?, settled))
+    }
+
+    async fn send(&self, key: ScheduleKey, call: Call, settled: Option<oneshot::Sender<()>>) -> Result<Bytes, Refusal> {
         let _hold = self.virtual_time.as_ref().map(VirtualTime::hold);
         let (sender, receiver) = oneshot::channel();
-        match self.inbox.try_send(Message::Call(key, call, sender)) {
+        match self.inbox.try_send(Message::Call(key, call, sender, settled)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Overloaded("too many requests wait for schedules")),
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Refusal::Unavailable(STOPPING.into())),

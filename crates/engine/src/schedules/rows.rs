@@ -2,10 +2,10 @@
 
 use prost::Message as _;
 use sempre_core::{
-    SlotId, Timestamp,
+    Refusal, SlotId, Timestamp,
     keys::schedules::{self as keys, ScheduleKey},
     schedule::{
-        Schedule,
+        Schedule, UNUSABLE,
         state::{Definition, State},
     },
 };
@@ -13,21 +13,32 @@ use sempre_store::{Store, StoreError, Table};
 
 use crate::zones::Database;
 
-fn damaged(reason: String) -> StoreError {
-    StoreError::Failed { reason }
+/// Why a schedule could not be had.
+pub(crate) enum LoadError {
+    Store(StoreError),
+    /// A row is missing, or says nothing.
+    Damaged,
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What clients hear of a damaged schedule; it can be deleted.
+pub(crate) fn damaged() -> Refusal {
+    Refusal::FailedPrecondition(format!("{UNUSABLE}: its rows are damaged"))
 }
 
 /// A schedule out of its rows. `Ok(None)`: there is none.
-pub(crate) async fn load(store: &dyn Store, key: &ScheduleKey) -> Result<Option<Schedule>, StoreError> {
+pub(crate) async fn load(store: &dyn Store, key: &ScheduleKey) -> Result<Option<Schedule>, LoadError> {
     let Some(definition) = store.get(Table::Schedule, &keys::definition(key)).await? else { return Ok(None) };
-    let Some(state) = store.get(Table::Schedule, &keys::state(key)).await? else { return Ok(None) };
-    let rows = (Definition::decode(definition), State::decode(state));
-    let (Ok(definition), Ok(state)) = rows else {
-        return Err(damaged(format!("the rows of schedule {:?} are damaged", key.schedule_id)));
-    };
-    // It was checked when it was made: a zone that is unknown now is a matter of this machine.
-    let loaded = Schedule::load(definition, state, &Database);
-    loaded.map(Some).map_err(|text| damaged(format!("schedule {:?} cannot be used: {text}", key.schedule_id)))
+    let Some(state) = store.get(Table::Schedule, &keys::state(key)).await? else { return Err(LoadError::Damaged) };
+    match (Definition::decode(definition), State::decode(state)) {
+        (Ok(definition), Ok(state)) => Ok(Some(Schedule::load(definition, state, &Database))),
+        _ => Err(LoadError::Damaged),
+    }
 }
 
 /// The first due rows of a slot, up to a time.

@@ -3,8 +3,20 @@
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::command::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes};
-use sempre_api::v1::{common::ActivityType, enums::CommandType};
-use sempre_core::{Span, keys, state::rows::MainRow, transition::CurrentRecord};
+use sempre_api::v1::{
+    common::ActivityType,
+    enums::{CommandType, ScheduleOverlapPolicy as Policy},
+};
+use sempre_core::{
+    Span, Timestamp,
+    keys::{
+        self,
+        schedules::{self, Row},
+    },
+    schedule::state::Definition,
+    state::rows::MainRow,
+    transition::CurrentRecord,
+};
 use sempre_store::{CommitBatch, Fence, Store, Table, memory::MemoryStore};
 
 use crate::support::*;
@@ -153,4 +165,62 @@ async fn damaged_history_is_found_and_nothing_is_concluded_from_it() {
     let (_, found) = problems(&store);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains(": events: event 4 is missing"), "{found:?}");
+}
+
+/// A copy of a world's store with a schedule whose run is open and whose next start waits for a look.
+async fn copy_with_schedule() -> MemoryStore {
+    let w = world().await;
+    crate::schedules::create(&w, "s", crate::schedules::every_minute(Policy::Skip)).await;
+    w.advance(Span::seconds(40)).await;
+    crate::schedules::until_actions(&w, "s", 1).await;
+    let copy = MemoryStore::new();
+    for table in Table::ALL {
+        for (key, value) in w.store.rows(table) {
+            put(&copy, table, &key, Some(&value)).await;
+        }
+    }
+    copy
+}
+
+#[tokio::test]
+async fn rows_of_schedules_are_held_against_each_other() {
+    let store = copy_with_schedule().await;
+    let (counts, found) = problems(&store);
+    assert_eq!((counts.schedules, found), (1, vec![]));
+    let all = rows(&store, Table::Schedule).await;
+    let row = |kind: Row| {
+        let same = |key: &Bytes| std::mem::discriminant(&schedules::parse(key).unwrap().0) == std::mem::discriminant(&kind);
+        all.iter().find(|(key, _)| same(key)).unwrap().clone()
+    };
+    let (definition, state) = (row(Row::Definition), row(Row::State));
+    let due = row(Row::Due(Timestamp(0))).0;
+    let whose = "schedule \"s\"";
+    // Each damage, and what is said of it; healed before the next.
+    let cases: [(&Bytes, Option<&[u8]>, &str); 6] = [
+        (&definition.0, None, "it has a state and no definition"),
+        (&state.0, None, "it has a definition and no state"),
+        (&definition.0, Some(&[0xff]), "its definition cannot be read: "),
+        (&state.0, Some(&[0xff]), "its state cannot be read: "),
+        (&due, None, "wants to be looked at at Some("),
+        (
+            &Bytes::from(schedules::owes(&schedules::parse(&due).unwrap().1)),
+            Some(&[]),
+            "owes something: false, there is a row that says so: true",
+        ),
+    ];
+    for (key, value, said) in cases {
+        let before = all.iter().find(|(other, _)| other == key).map(|(_, value)| value.clone());
+        put(&store, Table::Schedule, key, value).await;
+        let found = problems(&store).1;
+        assert!(found.len() == 1 && found[0].contains(&format!("{whose}: {said}")), "{said}: {found:?}");
+        put(&store, Table::Schedule, key, before.as_deref()).await;
+    }
+    let mut other = Definition::decode(definition.1.clone()).unwrap();
+    other.spec.as_mut().unwrap().timezone_name = "Mars/Base".into();
+    put(&store, Table::Schedule, &definition.0, Some(&other.encode_to_vec())).await;
+    let found = problems(&store).1;
+    assert!(found.len() == 1 && found[0].ends_with("schedule \"s\": cannot be used here: unknown time zone Mars/Base"), "{found:?}");
+    put(&store, Table::Schedule, &definition.0, Some(&definition.1)).await;
+    put(&store, Table::Schedule, &[0, 0, 9], Some(&[])).await;
+    assert!(problems(&store).1[0].contains("is damaged"));
 }

@@ -2,10 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use prost::Message;
 use sempre_api::v1::{
     command::{FailWorkflowExecutionCommandAttributes, command::Attributes},
-    enums::{CommandType, ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
+    common::{Payload, SearchAttributes},
+    enums::{CommandType, IndexedValueType, ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
     failure::Failure,
+    operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest},
     schedule::{
         BackfillRequest, IntervalSpec, Schedule, ScheduleAction, SchedulePatch, SchedulePolicies, ScheduleSpec, ScheduleState,
         TriggerImmediatelyRequest, schedule_action::Action,
@@ -13,12 +16,16 @@ use sempre_api::v1::{
     workflow::NewWorkflowExecutionInfo,
     workflowservice::*,
 };
-use sempre_core::{Refusal, Span};
-use sempre_store::Table;
+use sempre_core::{
+    Refusal, Span,
+    keys::schedules::{self, Row, ScheduleKey},
+    schedule::state::Definition,
+};
+use sempre_store::{CommitBatch, Fence, Store, Table};
 
 use crate::support::*;
 
-fn every_minute(policy: Policy) -> Schedule {
+pub(crate) fn every_minute(policy: Policy) -> Schedule {
     let interval = IntervalSpec { interval: Some(Span::seconds(60).to_api()), phase: None };
     let action = NewWorkflowExecutionInfo {
         workflow_id: "wf".into(),
@@ -44,7 +51,7 @@ fn create_request(id: &str, schedule: Schedule) -> CreateScheduleRequest {
     }
 }
 
-async fn create(w: &World, id: &str, schedule: Schedule) {
+pub(crate) async fn create(w: &World, id: &str, schedule: Schedule) {
     soon(w.engine.create_schedule(create_request(id, schedule))).await.unwrap();
 }
 
@@ -84,7 +91,7 @@ async fn count(w: &World) -> i64 {
 }
 
 /// Waits until so many actions were taken.
-async fn until_actions(w: &World, id: &str, actions: i64) -> DescribeScheduleResponse {
+pub(crate) async fn until_actions(w: &World, id: &str, actions: i64) -> DescribeScheduleResponse {
     for _ in 0..1000 {
         let described = describe(w, id).await;
         let done = described.info.as_ref().unwrap().action_count;
@@ -471,4 +478,300 @@ async fn a_query_selects_schedules() {
     let bad = ListSchedulesRequest { namespace: NAMESPACE.into(), query: "Nonsense = 1".into(), ..Default::default() };
     let refused = soon(w.engine.list_schedules(bad)).await.unwrap_err();
     assert!(format!("{refused:?}").contains("Nonsense"), "{refused:?}");
+}
+
+// --- what clients see of their own calls ---
+
+fn payload(json: &'static str, kind: &'static str) -> Payload {
+    let mut metadata = std::collections::BTreeMap::from([("encoding".to_owned(), "json/plain".into())]);
+    if !kind.is_empty() {
+        metadata.insert("type".to_owned(), kind.into());
+    }
+    Payload { metadata, data: json.into(), ..Default::default() }
+}
+
+fn attributes(fields: &[(&str, Payload)]) -> SearchAttributes {
+    SearchAttributes { indexed_fields: fields.iter().map(|(name, payload)| ((*name).to_owned(), payload.clone())).collect() }
+}
+
+/// With no times of its own.
+fn by_hand(policy: Policy) -> Schedule {
+    Schedule { spec: Some(ScheduleSpec::default()), ..every_minute(policy) }
+}
+
+/// Nothing is waited for between the calls: who has seen a run end gets the next one, with its result.
+#[tokio::test]
+async fn who_asks_for_a_start_finds_it_and_the_end_of_a_run_is_known_at_once() {
+    for policy in [Policy::Skip, Policy::BufferOne, Policy::BufferAll, Policy::CancelOther, Policy::TerminateOther] {
+        let w = world().await;
+        create(&w, "s", by_hand(policy)).await;
+        for n in 1..=5_usize {
+            patch(&w, "s", trigger(Policy::Unspecified)).await;
+            let info = describe(&w, "s").await.info.unwrap();
+            assert_eq!((info.action_count, info.recent_actions.len(), info.overlap_skipped), (n as i64, n, 0), "{policy:?}");
+            assert_eq!(info.running_workflows.len(), 1);
+            let id = finish_one(&w).await;
+            let started = w.history(&id).await.remove(0).attributes.unwrap();
+            let sempre_api::v1::history::history_event::Attributes::WorkflowExecutionStartedEventAttributes(started) = started else {
+                panic!("Started comes first")
+            };
+            assert_eq!(started.last_completion_result.is_some(), n > 1, "{policy:?}, {n}");
+            // Each has an id of its own.
+            w.clock_advance(Span::seconds(1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_initial_patch_has_started_when_the_schedule_is_made() {
+    let w = world().await;
+    let mut request = create_request("s", by_hand(Policy::Skip));
+    request.initial_patch = Some(trigger(Policy::Unspecified));
+    soon(w.engine.create_schedule(request)).await.unwrap();
+    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 1);
+}
+
+/// The run is deleted before its end was told: nothing waits for it for ever.
+#[tokio::test]
+async fn a_run_that_was_deleted_is_in_nobodys_way() {
+    let w = world().await;
+    create(&w, "s", by_hand(Policy::Skip)).await;
+    patch(&w, "s", trigger(Policy::Unspecified)).await;
+    let id = describe(&w, "s").await.info.unwrap().recent_actions[0].start_workflow_result.clone().unwrap().workflow_id;
+    let request = DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(execution(&id, "")) };
+    soon(w.engine.delete_workflow(request)).await.unwrap();
+    w.settle().await;
+    w.clock_advance(Span::seconds(1));
+    patch(&w, "s", trigger(Policy::Unspecified)).await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 2);
+}
+
+async fn define(w: &World, name: &str, kind: IndexedValueType) {
+    let search_attributes = [(name.to_owned(), kind as i32)].into();
+    w.engine.add_search_attributes(AddSearchAttributesRequest { search_attributes, namespace: NAMESPACE.into() }).await.unwrap();
+}
+
+fn with_attributes(mut schedule: Schedule, fields: &[(&str, Payload)]) -> Schedule {
+    if let Some(Action::StartWorkflow(action)) = schedule.action.as_mut().and_then(|action| action.action.as_mut()) {
+        action.search_attributes = Some(attributes(fields));
+    }
+    schedule
+}
+
+#[tokio::test]
+async fn search_attributes_of_a_schedule_and_of_its_action_are_typed_like_those_of_a_start() {
+    let w = world().await;
+    let unknown = "Namespace default has no mapping defined for search attribute Number";
+    let invalid = "invalid value for search attribute Number of type Int: x";
+    let own = |value| CreateScheduleRequest {
+        search_attributes: Some(attributes(&[("Number", value)])),
+        ..create_request("s", every_minute(Policy::Skip))
+    };
+    let of_action = |value| create_request("s", with_attributes(every_minute(Policy::Skip), &[("Number", value)]));
+    for request in [own(payload("7", "")), of_action(payload("7", ""))] {
+        assert_eq!(soon(w.engine.create_schedule(request)).await, Err(Refusal::invalid(unknown)));
+    }
+    define(&w, "Number", IndexedValueType::Int).await;
+    for request in [own(payload("\"x\"", "")), of_action(payload("\"x\"", ""))] {
+        assert_eq!(soon(w.engine.create_schedule(request)).await, Err(Refusal::invalid(invalid)));
+    }
+    let mut both = of_action(payload("7", ""));
+    both.search_attributes = own(payload("8", "")).search_attributes;
+    soon(w.engine.create_schedule(both)).await.unwrap();
+    let shown = describe(&w, "s").await;
+    assert_eq!(shown.search_attributes, Some(attributes(&[("Number", payload("8", "Int"))])));
+    let Some(Action::StartWorkflow(action)) = shown.schedule.unwrap().action.unwrap().action else { panic!("a start") };
+    assert_eq!(action.search_attributes, Some(attributes(&[("Number", payload("7", "Int"))])));
+    w.advance(Span::seconds(40)).await;
+    until_actions(&w, "s", 1).await;
+    let run = w.describe("wf-2023-11-14T22:14:00Z").await.unwrap().workflow_execution_info.unwrap();
+    assert_eq!(run.search_attributes.unwrap().indexed_fields["Number"], payload("7", "Int"));
+
+    // An update: unset leaves them as they are, an empty set clears them, others replace all.
+    let update = async |search_attributes: Option<SearchAttributes>| {
+        let request = UpdateScheduleRequest {
+            namespace: NAMESPACE.into(),
+            schedule_id: "s".into(),
+            schedule: Some(every_minute(Policy::Skip)),
+            search_attributes,
+            ..Default::default()
+        };
+        soon(w.engine.update_schedule(request)).await.map(drop)
+    };
+    define(&w, "Other", IndexedValueType::Keyword).await;
+    update(None).await.unwrap();
+    assert_eq!(describe(&w, "s").await.search_attributes, Some(attributes(&[("Number", payload("8", "Int"))])));
+    update(Some(attributes(&[("Other", payload("\"o\"", ""))]))).await.unwrap();
+    assert_eq!(describe(&w, "s").await.search_attributes, Some(attributes(&[("Other", payload("\"o\"", "Keyword"))])));
+    assert_eq!(
+        update(Some(attributes(&[("Nobody", payload("1", ""))]))).await.unwrap_err(),
+        Refusal::invalid(unknown.replace("Number", "Nobody"))
+    );
+    update(Some(SearchAttributes::default())).await.unwrap();
+    assert_eq!(describe(&w, "s").await.search_attributes, Some(SearchAttributes::default()));
+}
+
+#[tokio::test]
+async fn unknown_search_attributes_are_registered_where_that_is_wanted() {
+    let w = world_with(sempre_engine::Settings { auto_register_search_attributes: true, ..Default::default() }).await;
+    let mut request = create_request("s", with_attributes(every_minute(Policy::Skip), &[("Number", payload("7", "Int"))]));
+    request.search_attributes = Some(attributes(&[("Word", payload("\"w\"", "Keyword"))]));
+    soon(w.engine.create_schedule(request)).await.unwrap();
+    let request = ListSearchAttributesRequest { namespace: NAMESPACE.into() };
+    let known = w.engine.list_search_attributes(request).await.unwrap().custom_attributes;
+    assert_eq!(known.keys().collect::<Vec<_>>(), ["Number", "Word"]);
+}
+
+// --- what cannot be read ---
+
+fn row_of(w: &World, kind: Row) -> (bytes::Bytes, bytes::Bytes) {
+    let rows = w.store.rows(Table::Schedule);
+    rows.into_iter().find(|(key, _)| schedules::parse(key).unwrap().0 == kind).unwrap()
+}
+
+async fn put_row(w: &World, key: &[u8], value: &[u8]) {
+    // Not the owner of schedules: rows may be written under any.
+    let epoch = w.store.inner.acquire(99).await.unwrap();
+    let mut batch = CommitBatch::new(Fence { shard: 99, epoch });
+    batch.put(Table::Schedule, key, value);
+    w.store.inner.commit(batch).await.unwrap();
+}
+
+/// The time zone of a schedule is not known on this machine any more.
+#[tokio::test]
+async fn a_schedule_without_its_zone_is_seen_and_can_be_mended_or_deleted() {
+    let mut w = world().await;
+    for id in ["s", "t"] {
+        create(&w, id, every_minute(Policy::Skip)).await;
+        let (key, value) = row_of(&w, Row::Definition);
+        let key = if id == "s" {
+            key
+        } else {
+            schedules::definition(&ScheduleKey { schedule_id: id.into(), ..schedules::parse_key(&key).unwrap() }).into()
+        };
+        let mut definition = Definition::decode(value).unwrap();
+        definition.schedule_id = id.into();
+        definition.spec.as_mut().unwrap().timezone_name = "Mars/Base".into();
+        put_row(&w, &key, &definition.encode_to_vec()).await;
+    }
+    w.reopen().await;
+    w.advance(Span::seconds(40)).await;
+    let shown = describe(&w, "s").await.info.unwrap();
+    #[expect(deprecated, reason = "the one place for it")]
+    let error = shown.invalid_schedule_error;
+    assert_eq!((error.as_str(), shown.action_count), ("unknown time zone Mars/Base", 0));
+    let entries = list(&w, 0, bytes::Bytes::new()).await.schedules;
+    assert!(entries.iter().all(|e| e.info.as_ref().unwrap().notes == "the schedule cannot be used: unknown time zone Mars/Base"));
+    patch(&w, "s", trigger(Policy::Unspecified)).await;
+    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 1, "clients can still start it");
+    w.advance(Span::seconds(30 * 86_400)).await;
+    assert_eq!(count(&w).await, 2, "it is not forgotten");
+    let request = UpdateScheduleRequest {
+        namespace: NAMESPACE.into(),
+        schedule_id: "s".into(),
+        schedule: Some(every_minute(Policy::AllowAll)),
+        ..Default::default()
+    };
+    soon(w.engine.update_schedule(request)).await.unwrap();
+    w.advance(Span::seconds(60)).await;
+    until_actions(&w, "s", 2).await;
+    delete(&w, "t").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_schedule_says_so_stops_nobody_and_can_be_deleted() {
+    let w = world().await;
+    create(&w, "bad", every_minute(Policy::Skip)).await;
+    let (key, _) = row_of(&w, Row::State);
+    create(&w, "good", every_minute(Policy::Skip)).await;
+    put_row(&w, &key, &[0xff]).await;
+    w.advance(Span::seconds(40)).await;
+    until_actions(&w, "good", 1).await;
+    let refused = Refusal::FailedPrecondition("the schedule cannot be used: its rows are damaged".into());
+    assert_eq!(try_describe(&w, "bad").await.unwrap_err(), refused);
+    let again = soon(w.engine.create_schedule(create_request("bad", every_minute(Policy::Skip)))).await;
+    assert_eq!(again.unwrap_err(), refused);
+    let entries = list(&w, 0, bytes::Bytes::new()).await.schedules;
+    assert_eq!(entries[0].schedule_id, "bad");
+    assert_eq!(entries[0].info.as_ref().unwrap().notes, "the schedule cannot be used: its rows are damaged");
+    assert_eq!((entries.len() as i64, count(&w).await), (2, 2));
+    delete(&w, "bad").await.unwrap();
+    assert_eq!(count(&w).await, 1);
+    create(&w, "bad", every_minute(Policy::Skip)).await;
+    w.advance(Span::seconds(60)).await;
+    until_actions(&w, "bad", 1).await;
+}
+
+/// The disk cannot be read for a while: what is due then is started later.
+#[tokio::test]
+async fn a_time_is_not_lost_when_rows_cannot_be_read() {
+    let w = world().await;
+    create(&w, "s", every_minute(Policy::AllowAll)).await;
+    w.settle().await;
+    w.store.no_schedules.store(true, Ordering::SeqCst);
+    w.advance(Span::seconds(40)).await;
+    w.advance(Span::seconds(2)).await;
+    w.store.no_schedules.store(false, Ordering::SeqCst);
+    w.advance(Span::seconds(2)).await;
+    until_actions(&w, "s", 1).await;
+}
+
+/// The server is down for an hour in which sixty times are due: what each overlap policy makes of them.
+#[tokio::test]
+async fn each_policy_catches_up_after_an_hour_without_a_server() {
+    // Actions at once, waiting, left out.
+    let cases = [
+        (Policy::Skip, (1, 0, 59)),
+        (Policy::BufferOne, (1, 1, 58)),
+        (Policy::BufferAll, (1, 59, 0)),
+        (Policy::CancelOther, (1, 0, 59)),
+        (Policy::TerminateOther, (1, 0, 59)),
+        (Policy::AllowAll, (60, 0, 0)),
+    ];
+    for (policy, (actions, waiting, left_out)) in cases {
+        let mut w = world().await;
+        create(&w, "s", every_minute(policy)).await;
+        soon(w.engine.shutdown()).await;
+        w.advance(Span::seconds(3600)).await;
+        w.reopen().await;
+        w.settle().await;
+        let info = until_actions(&w, "s", actions).await.info.unwrap();
+        assert_eq!((info.buffer_size, info.overlap_skipped, info.missed_catchup_window), (waiting, left_out, 0), "{policy:?}");
+        let newest = matches!(policy, Policy::CancelOther | Policy::TerminateOther);
+        let expected = if newest || policy == Policy::AllowAll { 1_700_003_580 } else { 1_700_000_040 };
+        assert_eq!(info.recent_actions.last().unwrap().schedule_time.as_ref().unwrap().seconds, expected, "{policy:?}");
+        // When it ends, what waits follows.
+        if policy != Policy::AllowAll {
+            finish_one(&w).await;
+            w.settle().await;
+            let after = describe(&w, "s").await.info.unwrap();
+            assert_eq!(after.action_count, if waiting > 0 { 2 } else { 1 }, "{policy:?}");
+        }
+    }
+}
+
+/// A run is open all the time, the server is away for ten times: the policy holds against it.
+#[tokio::test]
+async fn each_policy_meets_an_open_run_after_a_time_without_a_server() {
+    let cases = [
+        (Policy::Skip, (1, 0, 10)),
+        (Policy::BufferOne, (1, 1, 9)),
+        (Policy::BufferAll, (1, 10, 0)),
+        (Policy::CancelOther, (1, 1, 9)),
+        // It is terminated, and the newest is started.
+        (Policy::TerminateOther, (2, 0, 9)),
+        (Policy::AllowAll, (11, 0, 0)),
+    ];
+    for (policy, (actions, waiting, left_out)) in cases {
+        let mut w = world().await;
+        create(&w, "s", every_minute(policy)).await;
+        w.advance(Span::seconds(40)).await;
+        until_actions(&w, "s", 1).await;
+        soon(w.engine.shutdown()).await;
+        w.advance(Span::seconds(600)).await;
+        w.reopen().await;
+        w.settle().await;
+        let info = until_actions(&w, "s", actions).await.info.unwrap();
+        assert_eq!((info.buffer_size, info.overlap_skipped), (waiting, left_out), "{policy:?}");
+    }
 }

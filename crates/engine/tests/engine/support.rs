@@ -107,6 +107,8 @@ pub(crate) struct TestStore {
     pub(crate) panics: AtomicBool,
     /// State of this run cannot be read.
     pub(crate) unreadable: Mutex<Option<RunId>>,
+    /// Rows of schedules cannot be read.
+    pub(crate) no_schedules: AtomicBool,
     /// Commits to carry out and then call unknown.
     pub(crate) doubt: AtomicUsize,
     /// Refuse everything from now on, for good.
@@ -126,6 +128,7 @@ impl Default for TestStore {
             full: AtomicUsize::default(),
             panics: AtomicBool::default(),
             unreadable: Mutex::default(),
+            no_schedules: AtomicBool::default(),
             doubt: AtomicUsize::default(),
             broken: AtomicBool::default(),
             held: AtomicBool::default(),
@@ -194,6 +197,9 @@ impl Store for TestStore {
         let key = key.to_vec();
         async move {
             self.turn().await;
+            if table == Table::Schedule && self.no_schedules.load(Ordering::SeqCst) {
+                return Err(StoreError::Rejected { reason: "test".into() });
+            }
             self.inner.get(table, &key).await
         }
         .boxed()

@@ -1,19 +1,39 @@
 use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
 
 use sempre_api::v1::{
-    common::{Payload, WorkflowType},
+    common::{Payload, Payloads, WorkflowType},
+    enums::{ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
+    failure::Failure,
     schedule::{IntervalSpec, SchedulePolicies, ScheduleSpec, TriggerImmediatelyRequest},
     workflow::NewWorkflowExecutionInfo,
 };
 
 use super::*;
-use crate::schedule::{start_request, watch_of, workflow_id, zone::Zone};
+use crate::schedule::{
+    Ended, LEFT_OUT_MAX, RECENT_MAX, start_request,
+    state::{LeftOut, Running, Starting, Stop},
+    watch_of, workflow_id,
+    zone::Zone,
+};
 
 struct NoZones;
 
 impl Zones for NoZones {
     fn named(&self, _: &str) -> Option<Box<dyn Zone>> {
         None
+    }
+
+    fn read(&self, _: &[u8]) -> Option<Box<dyn Zone>> {
+        None
+    }
+}
+
+/// Every name is UTC.
+struct AllZones;
+
+impl Zones for AllZones {
+    fn named(&self, _: &str) -> Option<Box<dyn Zone>> {
+        Some(Box::new(crate::schedule::Utc))
     }
 
     fn read(&self, _: &[u8]) -> Option<Box<dyn Zone>> {
@@ -49,6 +69,14 @@ fn schedule_of(definition: Definition, state: ScheduleState) -> Schedule {
     Schedule::new(definition, state, &NoZones, at(0)).expect("valid")
 }
 
+/// Whoever looks finds the runs open.
+fn sure(s: &mut Schedule, now: Timestamp) {
+    if s.wants_check() {
+        s.check_begins();
+        s.checked(&[], &[], now);
+    }
+}
+
 fn schedule(policy: Policy) -> Schedule {
     schedule_of(definition(policy), ScheduleState::default())
 }
@@ -78,6 +106,7 @@ fn end(s: &mut Schedule, number: u64, status: Status, now: Timestamp) {
 fn minute(s: &mut Schedule, minute: i64) -> Vec<u64> {
     let now = at(minute * MINUTE);
     s.advance(now);
+    sure(s, now);
     run_starts(s, now)
 }
 
@@ -259,6 +288,7 @@ fn patch(s: &mut Schedule, change: impl FnOnce(&mut SchedulePatch), now: Timesta
     let mut patch = SchedulePatch::default();
     change(&mut patch);
     s.patch(&patch, now).expect("taken");
+    sure(s, now);
 }
 
 fn trigger(s: &mut Schedule, policy: Policy, now: Timestamp) {
@@ -480,4 +510,171 @@ fn a_jittered_time_is_not_lost_by_what_happens_between() {
     }
     assert!((19..=20).contains(&seen), "{seen}");
     assert_eq!(s.state.missed_catchup_window, 0);
+}
+
+#[test]
+fn what_runs_is_looked_at_before_a_start_is_left_out() {
+    let mut s = schedule(Policy::Skip);
+    minute(&mut s, 1);
+    s.advance(at(120));
+    assert!(s.wants_check() && s.owes());
+    assert_eq!((s.state.overlap_skipped, s.state.buffered.len()), (0, 1), "not decided");
+    assert_eq!(s.wake_at(at(120)), None, "no more is taken before that is known");
+    s.check_begins();
+    // One that comes after the look has begun wants another one.
+    let late = SchedulePatch { trigger_immediately: Some(TriggerImmediatelyRequest::default()), ..Default::default() };
+    s.patch(&late, at(121)).expect("taken");
+    s.checked(&[], &[], at(122));
+    assert_eq!((s.state.overlap_skipped, s.state.buffered.len()), (1, 1));
+    s.check_begins();
+    // Found closed: the start waits until it is told how, and carries the result on.
+    s.checked(&[1], &[], at(123));
+    assert!(!s.wants_check() && !s.owes() && s.is_unsure());
+    assert_eq!((s.state.overlap_skipped, s.starts(at(123)).count()), (1, 0));
+    end(&mut s, 1, Status::Completed, at(124));
+    let starting = s.starts(at(124)).next().expect("one").clone();
+    assert!(start_request(&s, &starting, "ns").0.last_completion_result.is_some());
+    assert_eq!(run_starts(&mut s, at(124)), [2]);
+    assert!(!s.is_unsure());
+    assert_eq!(s.wake_at(at(124)), Some(at(180)));
+}
+
+#[test]
+fn a_run_that_is_gone_is_in_nobodys_way() {
+    let mut s = schedule(Policy::Skip);
+    minute(&mut s, 1);
+    s.advance(at(120));
+    s.check_begins();
+    s.checked(&[], &[1], at(121));
+    assert_eq!(run_starts(&mut s, at(121)), [2]);
+    assert_eq!(s.state.overlap_skipped, 0);
+}
+
+#[test]
+fn a_look_that_failed_is_taken_again() {
+    let mut s = schedule(Policy::Skip);
+    minute(&mut s, 1);
+    s.advance(at(120));
+    s.check_begins();
+    s.check_failed();
+    s.advance(at(130));
+    assert!(s.wants_check());
+    sure(&mut s, at(130));
+    assert_eq!((s.state.overlap_skipped, s.state.buffered.len()), (1, 0));
+}
+
+#[test]
+fn of_many_that_are_due_at_once_cancel_other_begins_the_newest_only() {
+    for policy in [Policy::CancelOther, Policy::TerminateOther] {
+        let mut s = schedule(policy);
+        assert_eq!(minute(&mut s, 5), [1]);
+        assert_eq!(s.state.recent[0].scheduled, at(300).0);
+        assert_eq!((s.state.overlap_skipped, s.stops().count()), (4, 0));
+    }
+}
+
+#[test]
+fn each_policy_after_many_times_at_once() {
+    // Started at once, waiting, left out, of ten.
+    let cases = [
+        (Policy::Unspecified, (1, 0, 9)),
+        (Policy::Skip, (1, 0, 9)),
+        (Policy::BufferOne, (1, 1, 8)),
+        (Policy::BufferAll, (1, 9, 0)),
+        (Policy::CancelOther, (1, 0, 9)),
+        (Policy::TerminateOther, (1, 0, 9)),
+        (Policy::AllowAll, (10, 0, 0)),
+    ];
+    for (policy, expected) in cases {
+        let mut s = schedule(policy);
+        let started = minute(&mut s, 10).len();
+        assert_eq!((started, s.state.buffered.len(), s.state.overlap_skipped), expected, "{policy:?}");
+        let first = if matches!(policy, Policy::CancelOther | Policy::TerminateOther) { 600 } else { 60 };
+        assert_eq!(s.state.recent[0].scheduled, at(first).0, "{policy:?}");
+        assert_eq!(s.future(at(600), 1), [at(660)]);
+    }
+}
+
+#[test]
+fn what_was_not_done_is_listed_with_its_reason() {
+    let mut definition = definition(Policy::Skip);
+    definition.policies.get_or_insert_default().catchup_window = Some(Span::seconds(90).to_api());
+    let mut s = schedule_of(definition, ScheduleState::default());
+    // At 10 min 30 s: 8 are late, the ninth is started, the tenth meets it.
+    s.advance(at(630));
+    run_starts(&mut s, at(630));
+    let late = LeftOut { why: Why::Late as i32, count: 8, first: at(60).0, last: at(480).0, decided: at(630).0 };
+    let met = LeftOut { why: Why::Overlap as i32, count: 1, first: at(600).0, last: at(600).0, decided: at(630).0 };
+    assert_eq!(s.state.left_out, [late, met.clone()]);
+    minute(&mut s, 11);
+    assert_eq!(s.state.left_out[1], LeftOut { count: 2, last: at(660).0, decided: at(660).0, ..met });
+    end(&mut s, 1, Status::Completed, at(665));
+    let starting = starting_of(&mut s, 12);
+    s.start_failed(starting.number, "no", true, at(721));
+    let starting = starting_of(&mut s, 13);
+    s.already_started(starting.number, at(781));
+    let starting = starting_of(&mut s, 14);
+    s.start_failed(starting.number, "not now", false, Timestamp(starting.give_up_at));
+    let reasons: Vec<_> = s.state.left_out.iter().map(|left| (left.why(), left.count)).collect();
+    assert_eq!(reasons, [(Why::Late, 8), (Why::Overlap, 2), (Why::Refused, 1), (Why::AlreadyStarted, 1), (Why::GaveUp, 1)]);
+    for n in 0..20 {
+        s.leave_out(if n % 2 == 0 { Why::Late } else { Why::Overlap }, n, at(n));
+    }
+    assert_eq!(s.state.left_out.len(), LEFT_OUT_MAX);
+}
+
+#[test]
+fn recent_actions_are_in_the_order_in_which_they_were_decided() {
+    let mut s = schedule(Policy::AllowAll);
+    s.advance(at(14 * MINUTE));
+    for number in (1..=14).rev() {
+        s.started(number, "wf", "run", at(14 * MINUTE));
+    }
+    let numbers: Vec<u64> = s.state.recent.iter().map(|recent| recent.number).collect();
+    assert_eq!(numbers, (5..=14).collect::<Vec<_>>());
+    assert_eq!((numbers.len(), s.state.action_count), (RECENT_MAX, 14));
+}
+
+#[test]
+fn notes_of_one_who_paused_it_stay_when_a_run_fails() {
+    let mut definition = definition(Policy::Skip);
+    definition.policies.get_or_insert_default().pause_on_failure = true;
+    let mut s = schedule_of(definition, ScheduleState::default());
+    minute(&mut s, 1);
+    patch(&mut s, |p| p.pause = "mine".into(), at(65));
+    let token = s.conflict_token();
+    end(&mut s, 1, Status::Failed, at(70));
+    assert_eq!((s.state.notes.as_str(), s.conflict_token()), ("mine", token));
+}
+
+#[test]
+fn without_its_zone_a_schedule_waits_and_says_so() {
+    let mut definition = definition(Policy::AllowAll);
+    definition.spec.get_or_insert_default().timezone_name = "Mars/Base".into();
+    let refused = Schedule::new(definition.clone(), ScheduleState::default(), &NoZones, at(0)).err();
+    assert_eq!(refused.as_deref(), Some("unknown time zone Mars/Base"));
+    let mut s = Schedule::load(definition.clone(), State { conflict_token: 1, ..Default::default() }, &NoZones);
+    assert_eq!(s.unusable(), Some("unknown time zone Mars/Base"));
+    assert_eq!(minute(&mut s, 100), NONE);
+    assert_eq!(s.wake_at(at(6000)), Some(at(6000) + UNUSABLE_AGAIN));
+    assert!(!s.is_over(at(0) + IDLE_RETENTION + Span::seconds(1)), "it is not forgotten");
+    trigger(&mut s, Policy::Unspecified, at(6001));
+    assert_eq!(run_starts(&mut s, at(6001)), [1], "clients can still start it");
+    let shown = crate::schedule::describe(&s, at(6001));
+    #[expect(deprecated, reason = "the one place for it")]
+    let error = shown.info.expect("set").invalid_schedule_error;
+    assert_eq!(error, "unknown time zone Mars/Base");
+    let notes = |s: &Schedule| crate::schedule::list_entry(s, at(6001)).info.expect("set").notes;
+    assert_eq!(notes(&s), "the schedule cannot be used: unknown time zone Mars/Base");
+    patch(&mut s, |p| p.pause = "p".into(), at(6002));
+    assert_eq!(notes(&s), "the schedule cannot be used: unknown time zone Mars/Base; p");
+    patch(&mut s, |p| p.unpause = "u".into(), at(6003));
+    let times = crate::schedule::matching_times(&s, at(0), at(1000));
+    assert_eq!(times, Err(Refusal::FailedPrecondition("the schedule cannot be used: unknown time zone Mars/Base".into())));
+
+    // With the zone, what was due meanwhile is caught up.
+    let mut s = Schedule::load(definition.clone(), State { conflict_token: 1, ..Default::default() }, &NoZones);
+    s.advance(at(600));
+    let mut mended = Schedule::load(definition, s.state.clone(), &AllZones);
+    assert_eq!(minute(&mut mended, 10).len(), 10);
 }

@@ -122,17 +122,18 @@ impl<'a> Teller<'a> {
     }
 
     fn end(&self, counts: &Counts) {
-        let Counts { runs, open, events, bytes, pointers, offers, deadlines, messages, listed, problems, .. } = counts;
+        let Counts { runs, open, events, bytes, pointers, offers, deadlines, messages, listed, schedules, problems, .. } = counts;
         if self.options.json {
             let counts = json!({
                 "runs": runs, "open": open, "events": events, "history_bytes": bytes, "pointers": pointers, "offers": offers,
-                "deadlines": deadlines, "messages": messages, "listed": listed, "problems": problems,
+                "deadlines": deadlines, "messages": messages, "listed": listed, "schedules": schedules,
+                "problems": problems,
             });
             println!("{counts}");
             return;
         }
         println!("{runs} runs ({open} open), {events} events of {bytes} bytes rebuilt and compared");
-        println!("{pointers} current-run pointers, {offers} offers, {deadlines} deadlines, {messages} messages");
+        println!("{pointers} current-run pointers, {offers} offers, {deadlines} deadlines, {messages} messages, {schedules} schedules");
         println!("{problems} problems, {:.1} s", self.began.elapsed().as_secs_f64());
     }
 }
