@@ -13,8 +13,10 @@ SECONDS_MAX = 90
 # Nexus is not built: its tests wait for what never comes. Not for longer than any of them would need.
 NEXUS_SECONDS_MAX = 20
 IGNORED = "ignored by its authors"
-# The names under which its tests of development servers look for one: the SDK core's, the Rust SDK's, a fixed one.
-DROP_INS = ["temporal-sdk-rust-0.1.0", "temporal-sdk-rust-1.1.0", "temporal-v1.2.0"]
+# The names under which its tests look for a development server (the SDK core's, the Rust SDK's, a fixed one), and for a
+# test server (the SDK core's, a fixed one).
+DEV_SERVERS = ["temporal-sdk-rust-0.1.0", "temporal-sdk-rust-1.1.0", "temporal-v1.2.0"]
+DROP_INS = [*DEV_SERVERS, "temporal-test-server-sdk-rust-0.1.0", "temporal-test-server-v1.16.0"]
 
 
 def run(run: Run) -> list[Outcome]:

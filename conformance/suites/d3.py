@@ -59,7 +59,7 @@ def run(run: Run) -> list[Outcome]:
     init = (run.checkout / "tests" / "__init__.py").read_text()
     drop_ins = [f"temporal-{name}" for name in re.findall(r'DEV_SERVER_DOWNLOAD_VERSION = "([^"]+)"', init)]
     place = tree(run, run.checkout)
-    drop_ins.append(f"temporal-sdk-python-{version}")
+    drop_ins += [f"temporal-sdk-python-{version}", f"temporal-test-server-sdk-python-{version}"]
     files = largest_first(place, "tests", left_out="tests/contrib")
     nexus = [file for file in files if file.startswith(NEXUS_FOLDER)]
     others = [file for file in files if file not in nexus]

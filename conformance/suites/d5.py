@@ -15,7 +15,8 @@ def run(run: Run) -> list[Outcome]:
     python = cache.python(f"samples-python-{hashlib.sha256(locked).hexdigest()[:8]}", run.checkout, ["--all-groups"], [])
     # Some start a server of their own, under the name the SDK gives it.
     version = re.search(r'name = "temporalio"\nversion = "([^"]+)"', locked.decode())
-    drop_ins = [f"temporal-sdk-python-{version.group(1)}"] if version else []
+    names = ("temporal-sdk-python", "temporal-test-server-sdk-python")
+    drop_ins = [f"{name}-{version.group(1)}" for name in names] if version else []
     files = largest_first(run.checkout, "tests") + [path.relative_to(run.checkout).as_posix() for path in run.checkout.glob("tests/**/*_test.py")]
     return pytest(run, python, run.checkout, files, ["--workflow-environment", run.address], drop_ins)
 

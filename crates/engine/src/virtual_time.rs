@@ -171,6 +171,16 @@ impl VirtualTime {
         Ok(())
     }
 
+    /// Moves time by `span` at once, whatever is in hand.
+    pub fn advance(&self, span: Span) {
+        self.inner.change(|state| {
+            self.inner.skipped.fetch_add(span.0.max(0), Ordering::AcqRel);
+            state.jumps += 1;
+        });
+        // Whatever follows from it, the clock's sleepers hear of this too.
+        self.inner.jumped.send_replace(());
+    }
+
     /// Resolves when nothing is in hand and all that was due has been dealt with.
     pub async fn idle(&self) {
         let mut at_rest = self.inner.at_rest.subscribe();

@@ -76,6 +76,11 @@ pub const BUILT: &[(&str, &[&str])] = &[
         "temporal.api.operatorservice.v1.OperatorService",
         &["AddSearchAttributes", "DeleteNamespace", "ListClusters", "ListSearchAttributes", "RemoveSearchAttributes"],
     ),
+    // Where time is virtual.
+    (
+        "temporal.api.testservice.v1.TestService",
+        &["GetCurrentTime", "LockTimeSkipping", "Sleep", "SleepUntil", "UnlockTimeSkipping", "UnlockTimeSkippingWithSleep"],
+    ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
     ("sempre.v1.InspectService", &["ListActivityAttempts"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),

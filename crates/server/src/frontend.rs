@@ -47,6 +47,8 @@ pub(crate) struct Frontend {
     /// The address of this server.
     pub(crate) host: Arc<str>,
     id_length_max: usize,
+    /// The retention of namespaces that are made by the first call that names them.
+    any_namespace: Option<Span>,
 }
 
 /// A request that passed the checks before its body.
@@ -60,7 +62,8 @@ impl Frontend {
     pub(crate) fn new(engine: Engine, settings: &ServerSettings) -> Self {
         let facts = SystemFacts::new(settings, engine.cluster_id().to_owned());
         let host = settings.address.to_string().into();
-        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max }
+        let any_namespace = settings.any_namespace.then_some(settings.retention);
+        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max, any_namespace }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.
@@ -77,7 +80,10 @@ impl Frontend {
         if let Err(refused) = client_version::check(&headers) {
             return Err(self.unknown_namespace(namespace).await.unwrap_or(refused));
         }
-        Ok(Admitted { body, headers, now: self.engine.now() })
+        if let Some(retention) = self.any_namespace.filter(|_| !namespace.is_empty() && !body.registers_namespace()) {
+            self.engine.ensure_namespace(namespace, retention).await.map_err(status::from_refusal)?;
+        }
+        Ok(Admitted { body, headers, now: self.engine.wall_now() })
     }
 
     /// As [`Frontend::admit`], and the deadline by which a poll must be answered.
@@ -131,6 +137,11 @@ pub(crate) trait InNamespace: Send + Sync {
     /// False when something else may say which namespace is meant.
     fn namespace_required(&self) -> bool {
         true
+    }
+
+    /// The namespace must not be there yet.
+    fn registers_namespace(&self) -> bool {
+        false
     }
 }
 
@@ -201,7 +212,6 @@ in_namespace![
     PollWorkflowTaskQueueRequest,
     QueryWorkflowRequest,
     RecordActivityTaskHeartbeatByIdRequest,
-    RegisterNamespaceRequest,
     RemoveSearchAttributesRequest,
     RequestCancelWorkflowExecutionRequest,
     ResetActivityRequest,
@@ -236,6 +246,16 @@ in_namespace_of_token![
     RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskFailedRequest,
 ];
+
+impl InNamespace for RegisterNamespaceRequest {
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn registers_namespace(&self) -> bool {
+        true
+    }
+}
 
 impl InNamespace for DescribeNamespaceRequest {
     fn namespace(&self) -> &str {

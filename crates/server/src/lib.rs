@@ -22,6 +22,7 @@ mod operator_service;
 mod reflection;
 mod router;
 pub mod server;
+mod service;
 pub mod status;
 mod steer_service;
 mod storage_service;
@@ -30,7 +31,8 @@ mod test_service;
 mod workflow_service;
 
 pub use connection::ConnectionSettings;
-pub use server::{Server, ServerError, ServerSettings};
+pub use server::{Server, ServerError, ServerSettings, TimeSkipping};
+pub use service::Service;
 
 /// The version of Temporal's server that clients may take this one for; they compare it with ranges.
 pub const SERVER_VERSION: &str = "1.32.0";

@@ -30,7 +30,7 @@ use crate::{
     health::HealthService,
     reflection::{self, Reflection},
     status,
-    test_service::NoTimeSkipping,
+    test_service::TimeService,
 };
 
 type Response = http::Response<tonic::body::Body>;
@@ -40,7 +40,7 @@ type Response = http::Response<tonic::body::Body>;
 pub(crate) struct Router {
     workflow: WorkflowServiceServer<Frontend>,
     operator: OperatorServiceServer<Frontend>,
-    test: TestServiceServer<NoTimeSkipping>,
+    test: TestServiceServer<TimeService>,
     inspect: InspectServiceServer<Frontend>,
     steer: SteerServiceServer<Frontend>,
     storage: StorageServiceServer<Frontend>,
@@ -51,6 +51,7 @@ pub(crate) struct Router {
 
 impl Router {
     pub(crate) fn new(frontend: Frontend) -> Self {
+        let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -61,7 +62,7 @@ impl Router {
             storage: StorageServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             inspect: InspectServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             operate: OperateServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
-            test: TestServiceServer::new(NoTimeSkipping),
+            test: TestServiceServer::new(time),
             health: HealthServer::new(HealthService),
             reflection: Arc::default(),
         }

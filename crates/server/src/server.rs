@@ -1,28 +1,13 @@
-//! A server: an engine over a store, behind a listening socket, until it is told to stop.
+//! A server: a service behind a listening socket, until it is told to stop.
 //!
 //! Two servers can live in one process; nothing here is process-wide.
 #![expect(clippy::disallowed_methods, reason = "a stop is bounded by the wall clock")]
 
-use std::{
-    future::Future,
-    hash::{BuildHasher, RandomState},
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use sempre_api::v1::{
-    enums::IndexedValueType,
-    operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest},
-};
-use sempre_core::{Refusal, Span};
-use sempre_engine::{
-    Components, Engine, OpenError, OpenIndex,
-    real::{SystemClock, TokioSpawner},
-    visibility::sqlite::SqliteIndex,
-};
+use sempre_api::v1::enums::IndexedValueType;
+use sempre_core::Span;
+use sempre_engine::{Engine, OpenError};
 use sempre_store::Store;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -32,10 +17,8 @@ use tokio::{
 };
 
 use crate::{
-    callbacks::HttpCallbacks,
+    Service,
     connection::{self, ConnectionSettings},
-    frontend::Frontend,
-    router::Router,
 };
 
 /// Connections at once; more are closed as they come.
@@ -44,6 +27,15 @@ const CONNECTIONS_MAX: usize = 16_384;
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: the usual reason is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How virtual time begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeSkipping {
+    /// Locked: it passes as fast as that of the world until somebody unlocks it.
+    Locked,
+    /// Unlocked: it jumps from the beginning.
+    Unlocked,
+}
 
 /// What a server is started with.
 #[derive(Clone, Debug)]
@@ -64,6 +56,10 @@ pub struct ServerSettings {
     pub store_name: &'static str,
     /// File of the index that lists and counts are answered from; in memory without one.
     pub visibility_file: Option<PathBuf>,
+    /// Time is virtual, for tests; only over an empty store. `None`: it is the world's.
+    pub time_skipping: Option<TimeSkipping>,
+    /// A namespace that nobody has made is made by the first call that names it. For tests.
+    pub any_namespace: bool,
 }
 
 impl Default for ServerSettings {
@@ -77,6 +73,8 @@ impl Default for ServerSettings {
             connections: ConnectionSettings::default(),
             store_name: "memory",
             visibility_file: None,
+            time_skipping: None,
+            any_namespace: false,
         }
     }
 }
@@ -121,31 +119,18 @@ fn listen_advice(source: &io::Error) -> String {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    engine: Engine,
-    store: Arc<dyn Store>,
-    router: Router,
+    service: Service,
     connections: Arc<ConnectionSettings>,
 }
 
 impl Server {
     /// Listens, opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
-    pub async fn bind(settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+    pub async fn bind(mut settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
         // First the socket: whoever finds the port taken should not have touched the data.
-        let address = settings.address;
-        let listen = |source| ServerError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(listen)?;
-        let address = listener.local_addr().map_err(listen)?;
-        // The hasher's keys are the one source of chance in the standard library.
-        let seed = RandomState::new().hash_one(address);
-        let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
-        let callbacks = Arc::new(HttpCallbacks::new());
-        let components = Components { callbacks, index: open_index(settings.visibility_file.clone()) };
-        let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
-        prepare(&engine, &settings).await?;
-        let settings = ServerSettings { address, ..settings };
-        let frontend = Frontend::new(engine.clone(), &settings);
-        let connections = Arc::new(settings.connections);
-        Ok(Self { listener, address, engine, store, router: Router::new(frontend), connections })
+        let (listener, address) = listen(settings.address).await?;
+        settings.address = address;
+        let service = Service::open(&settings, store).await?;
+        Ok(Self { listener, address, service, connections: Arc::new(settings.connections) })
     }
 
     /// Where it listens.
@@ -153,19 +138,24 @@ impl Server {
         self.address
     }
 
+    /// What it serves, for callers in the same process.
+    pub fn service(&self) -> &Service {
+        &self.service
+    }
+
     /// The engine, for callers in the same process.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        self.service.engine()
     }
 
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, engine, store, router, connections, .. } = self;
+        let Self { listener, service, connections, .. } = self;
         let (drain, draining) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
-        let fatal = engine.fatal();
+        let fatal = service.engine().fatal();
         tokio::pin!(fatal);
         let failure = loop {
             tokio::select! {
@@ -175,7 +165,7 @@ impl Server {
                     Ok(_) if tasks.len() >= CONNECTIONS_MAX => tracing::warn!("too many connections, one was closed"),
                     Ok((stream, _)) => {
                         configure(&stream);
-                        tasks.spawn(connection::run(stream, router.clone(), Arc::clone(&connections), draining.clone()));
+                        tasks.spawn(connection::run(stream, service.router().clone(), Arc::clone(&connections), draining.clone()));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot accept a connection");
@@ -189,59 +179,27 @@ impl Server {
         // Connections learn first: no new calls while the engine answers the polls that wait.
         drain.send_replace(true);
         let finished = timeout(DRAIN_MAX, async {
-            engine.shutdown().await;
+            service.engine().shutdown().await;
             while tasks.join_next().await.is_some() {}
         });
         if finished.await.is_err() {
             tracing::warn!(connections = tasks.len(), "calls did not finish in time and were broken off");
             tasks.shutdown().await;
         }
-        if let Err(error) = store.close().await {
-            tracing::error!(%error, "the store did not close cleanly");
-        }
+        service.close_store().await;
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
     }
 }
 
-/// The index belongs to the data of the id that it is given.
-fn open_index(file: Option<PathBuf>) -> OpenIndex {
-    Box::new(move |owner| {
-        let index = match &file {
-            Some(path) => SqliteIndex::open(path, owner)?,
-            None => SqliteIndex::in_memory(owner)?,
-        };
-        Ok(Arc::new(index))
-    })
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn configure(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-}
-
-/// Makes sure that the namespaces and search attributes of the settings exist.
-async fn prepare(engine: &Engine, settings: &ServerSettings) -> Result<(), ServerError> {
-    for namespace in &settings.namespaces {
-        let refused = |what: String| move |refusal: Refusal| ServerError::Prepare { what, reason: reason(refusal) };
-        let made = engine.ensure_namespace(namespace, settings.retention).await;
-        made.map_err(refused(format!("namespace `{namespace}`")))?;
-        if settings.search_attributes.is_empty() {
-            continue;
-        }
-        let request = ListSearchAttributesRequest { namespace: namespace.clone() };
-        let what = || format!("search attributes of namespace `{namespace}`");
-        let known = engine.list_search_attributes(request).await.map_err(refused(what()))?.custom_attributes;
-        let missing = settings.search_attributes.iter().filter(|(name, kind)| known.get(name) != Some(&i32::from(*kind)));
-        let search_attributes: std::collections::BTreeMap<_, _> = missing.map(|(name, kind)| (name.clone(), i32::from(*kind))).collect();
-        if !search_attributes.is_empty() {
-            let request = AddSearchAttributesRequest { search_attributes, namespace: namespace.clone() };
-            engine.add_search_attributes(request).await.map_err(refused(what()))?;
-        }
-    }
-    Ok(())
-}
-
-fn reason(refusal: Refusal) -> String {
-    crate::status::from_refusal(refusal).message().to_owned()
 }

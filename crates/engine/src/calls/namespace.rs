@@ -59,6 +59,9 @@ impl Engine {
 
     /// Makes sure that a namespace of this name exists.
     pub async fn ensure_namespace(&self, name: &str, retention: Span) -> Result<(), Refusal> {
+        if self.shared.namespaces.find(name).is_ok() {
+            return Ok(());
+        }
         let request = RegisterNamespaceRequest {
             namespace: name.to_owned(),
             workflow_execution_retention_period: Some(retention.to_api()),

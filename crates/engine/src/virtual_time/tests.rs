@@ -175,6 +175,21 @@ fn sleepers_of_the_clock_follow_jumps_and_are_not_jumped_to() {
 }
 
 #[test]
+fn time_can_be_moved_whatever_is_in_hand() {
+    let (time, _) = time(1);
+    let mut part = time.part();
+    part.rest(Some(at(10)));
+    time.change(NOTHING, TASK);
+    let mut sleep = time.sleep_until(at(20));
+    assert!((&mut sleep).now_or_never().is_none());
+    time.advance(Span::seconds(30));
+    assert_eq!(time.now(), at(30));
+    assert!(sleep.now_or_never().is_some());
+    time.advance(Span(-1));
+    assert_eq!(time.now(), at(30));
+}
+
+#[test]
 fn idle_is_when_nothing_is_in_hand_or_due() {
     let (time, _) = time(1);
     let mut part = time.part();

@@ -30,6 +30,7 @@ mod session;
 mod settings;
 mod start;
 mod start_dev;
+mod start_test;
 mod store;
 mod task_queue;
 mod values;
@@ -48,7 +49,7 @@ use flags::{CommonFlags, Family};
 /// Runs the command that `args` name (the first one is the program) and returns the exit code:
 /// 0 done, 1 failed, 2 not understood.
 pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match Cli::try_parse_from(start_test::with_command(args)) {
         Ok(cli) => cli,
         Err(told) => {
             // Help and version come this way too. Nothing can be done when they cannot be printed.
@@ -59,6 +60,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     let result = match cli.command {
         Command::Server { command: ServerCommand::StartDev(options) } => start_dev::run(*options),
         Command::Server { command: ServerCommand::Start(options) } => start::run(options),
+        Command::Server { command: ServerCommand::StartTest(options) } => start_test::run(&options),
         Command::Store { command } => store::run(command),
         Command::Workflow(family) => workflow::run(cli.common, family),
         Command::Env { command } => env::run(cli.common, command),
@@ -175,6 +177,8 @@ enum ServerCommand {
     StartDev(Box<start_dev::Options>),
     /// Run a server that keeps its data in a folder
     Start(start::Options),
+    /// Run a server for tests that skips time: a workflow that sleeps for a year ends at once. `sempre PORT` is the same
+    StartTest(start_test::Options),
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Exactly the listed methods are built.
 
-use sempre_server::coverage;
+use sempre_server::{ServerSettings, TimeSkipping, coverage};
 use tonic::Code;
 
 use crate::support::{TestServer, raw_call};
 
 #[tokio::test]
 async fn exactly_the_listed_methods_do_not_answer_unimplemented() {
-    let server = TestServer::start().await;
+    let server = TestServer::start_with(ServerSettings { time_skipping: Some(TimeSkipping::Locked), ..ServerSettings::default() }).await;
     let mut wrong = Vec::new();
     for method in coverage::methods() {
         let answer = raw_call(&server.channel, &format!("/{}/{}", method.service, method.name), b"", false).await;

@@ -16,5 +16,6 @@ mod schedules;
 mod services;
 mod shutdown;
 mod support;
+mod time_skipping;
 mod updates;
 mod workers;

@@ -1,0 +1,115 @@
+//! An engine with all its services, for callers in the same process. No socket: that is [`crate::Server`]'s.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use http_body::Body;
+use sempre_api::v1::operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest};
+use sempre_core::Refusal;
+use sempre_engine::{
+    Clock, Components, Engine, OpenIndex, VirtualTime,
+    real::{SystemClock, TokioSpawner},
+    visibility::sqlite::SqliteIndex,
+};
+use sempre_store::Store;
+
+use crate::{ServerError, ServerSettings, callbacks::HttpCallbacks, frontend::Frontend, router::Router, server::TimeSkipping};
+
+/// See the module. Clones are the same.
+#[derive(Clone)]
+pub struct Service {
+    engine: Engine,
+    store: Arc<dyn Store>,
+    router: Router,
+}
+
+impl Service {
+    /// Opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
+    pub async fn open(settings: &ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        // The hasher's keys are the one source of chance in the standard library.
+        let seed = RandomState::new().hash_one(settings.address);
+        let wall = Arc::new(SystemClock::new());
+        let clock: Arc<dyn Clock> = match settings.time_skipping {
+            None => wall,
+            Some(TimeSkipping::Locked) => Arc::new(VirtualTime::locked(wall)),
+            Some(TimeSkipping::Unlocked) => Arc::new(VirtualTime::unlocked(wall)),
+        };
+        let spawner = Arc::new(TokioSpawner::current());
+        let components = Components { callbacks: Arc::new(HttpCallbacks::new()), index: open_index(settings.visibility_file.clone()) };
+        let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
+        prepare(&engine, settings).await?;
+        let router = Router::new(Frontend::new(engine.clone(), settings));
+        Ok(Self { engine, store, router })
+    }
+
+    /// Answers one call of gRPC. Dropping the future gives the call up.
+    pub async fn call<B>(&self, request: http::Request<B>) -> http::Response<tonic::body::Body>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        self.router.call(request).await
+    }
+
+    /// The engine, for callers that need no gRPC.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
+    pub async fn close(&self) {
+        self.engine.shutdown().await;
+        self.close_store().await;
+    }
+
+    pub(crate) async fn close_store(&self) {
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "the store did not close cleanly");
+        }
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+}
+
+/// The index belongs to the data of the id that it is given.
+fn open_index(file: Option<PathBuf>) -> OpenIndex {
+    Box::new(move |owner| {
+        let index = match &file {
+            Some(path) => SqliteIndex::open(path, owner)?,
+            None => SqliteIndex::in_memory(owner)?,
+        };
+        Ok(Arc::new(index))
+    })
+}
+
+/// Makes sure that the namespaces and search attributes of the settings exist.
+async fn prepare(engine: &Engine, settings: &ServerSettings) -> Result<(), ServerError> {
+    for namespace in &settings.namespaces {
+        let refused = |what: String| move |refusal: Refusal| ServerError::Prepare { what, reason: reason(refusal) };
+        let made = engine.ensure_namespace(namespace, settings.retention).await;
+        made.map_err(refused(format!("namespace `{namespace}`")))?;
+        if settings.search_attributes.is_empty() {
+            continue;
+        }
+        let request = ListSearchAttributesRequest { namespace: namespace.clone() };
+        let what = || format!("search attributes of namespace `{namespace}`");
+        let known = engine.list_search_attributes(request).await.map_err(refused(what()))?.custom_attributes;
+        let missing = settings.search_attributes.iter().filter(|(name, kind)| known.get(name) != Some(&i32::from(*kind)));
+        let search_attributes: std::collections::BTreeMap<_, _> = missing.map(|(name, kind)| (name.clone(), i32::from(*kind))).collect();
+        if !search_attributes.is_empty() {
+            let request = AddSearchAttributesRequest { search_attributes, namespace: namespace.clone() };
+            engine.add_search_attributes(request).await.map_err(refused(what()))?;
+        }
+    }
+    Ok(())
+}
+
+fn reason(refusal: Refusal) -> String {
+    crate::status::from_refusal(refusal).message().to_owned()
+}
