@@ -156,7 +156,8 @@ impl Audit {
         }
         let State { derived, progress, .. } = self.run.state();
         let (main, task) = (&derived.main, progress.main.task.as_deref());
-        let in_history = task.filter(|task| task.scheduled_event_id < main.next_event_id);
+        // A retry keeps the id that it was scheduled with while news take that id.
+        let in_history = task.filter(|task| !task.is_virtual());
         let pending = in_history.map_or((0, 0), |task| (task.scheduled_event_id, task.started_event_id));
         let told = (main.task_scheduled_event_id, main.task_started_event_id);
         let mut found = Vec::new();

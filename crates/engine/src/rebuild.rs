@@ -97,6 +97,7 @@ impl Rebuild {
         let mut progress = shared.listing.rebuild.progress.subscribe();
         let sleep = shared.clock.sleep_until(shared.now() + READ_WAIT);
         tokio::select! {
+            biased;
             _ = progress.wait_for(|_| shared.listing.visibility.needs_rebuild().is_none()) => return Ok(()),
             () = sleep => {}
         }

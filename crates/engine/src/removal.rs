@@ -128,6 +128,7 @@ async fn work(shared: &Shared) {
             }
         };
         tokio::select! {
+            biased;
             () = shared.removal.notified() => {}
             () = wait => {}
         }

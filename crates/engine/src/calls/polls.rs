@@ -193,6 +193,9 @@ impl Engine {
         let mut timer = shared.wall.sleep_until(until);
         let mut passed = 0;
         while shared.wall_now() < until {
+            // A name for each try: when a commit fails, the run is told that the task started by it is lost, and must not
+            // take the next one of this poll for it.
+            let poller = Poller { request_id: self.poll_id(), ..poller.clone() };
             let polled = shared.matching.poll(queue, poller.clone(), caller);
             self.page_in(queue);
             let handed = match polled {
@@ -220,7 +223,7 @@ impl Engine {
                 Handed::Started(started) => return Ok(Some(Task::Started(started))),
                 Handed::Query(held) => return Ok(Some(Task::Query(held))),
                 Handed::Offer(held) => {
-                    match self.start_task(held, poller.clone()).await {
+                    match self.start_task(held, poller).await {
                         Ok(Some(started)) => return Ok(Some(Task::Started(started))),
                         Ok(None) => {}
                         // The offer is in its queue again; a worker need not hear why.

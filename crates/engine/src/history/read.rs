@@ -173,6 +173,7 @@ impl Shared {
             return false;
         }
         tokio::select! {
+            biased;
             // A dropped sender means as much as a change: look again.
             change = changed => change.is_ok() || self.pause(until).await,
             () = self.wall.sleep_until(until) => false,

@@ -30,6 +30,7 @@ pub(super) async fn run(inner: Arc<Inner>, on_taken: OnTaken) {
             Next::Sleep => inner.changed.notified().await,
             Next::At(at) => {
                 tokio::select! {
+                    biased;
                     () = inner.clock.sleep_until(at) => {}
                     () = inner.changed.notified() => {}
                 }
@@ -83,6 +84,7 @@ fn next(inner: &Inner, stopping: bool) -> Next {
 async fn wait(inner: &Inner, at: Timestamp) {
     let mut state = inner.state.subscribe();
     tokio::select! {
+        biased;
         () = inner.clock.sleep_until(at) => {}
         _ = state.wait_for(|state| state.stopping) => {}
     }

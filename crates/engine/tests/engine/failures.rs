@@ -1,6 +1,8 @@
 use std::sync::atomic::Ordering::SeqCst;
 
+use sempre_api::v1::workflowservice::RespondWorkflowTaskFailedRequest;
 use sempre_core::{Refusal, Span};
+use sempre_engine::Settings;
 
 use crate::support::*;
 
@@ -80,6 +82,29 @@ async fn timers_and_messages_survive_a_failed_commit() {
         assert!(names(&task.history.unwrap().events().unwrap()).contains(&"TIMER_FIRED"));
         w.complete(&task.task_token, done()).await;
     }
+}
+
+#[tokio::test]
+async fn a_poll_robbed_of_its_task_by_a_failed_commit_keeps_the_next_one() {
+    let w = world_with(Settings { shards: 1, batch_inputs_max: 1, ..settings() }).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![timer("t", Span::seconds(3600))]).await;
+    let poll = w.poll_beside();
+    w.settle().await;
+    w.store.slow.store(true, SeqCst);
+    w.store.refuse.store(1, SeqCst);
+    // The first gives its task to the poll, in a commit that fails; the second waits behind it, and so does the news that the
+    // first task was lost.
+    let (lost, kept) = tokio::join!(w.signal("a", "lost"), w.signal("a", "kept"));
+    unavailable(lost);
+    kept.unwrap();
+    let task = soon(poll).await.unwrap();
+    assert_eq!(task.started_event_id, 8);
+    let other = w.poll_beside();
+    w.settle().await;
+    assert!(!other.is_finished(), "the task is in one pair of hands");
+    w.complete(&task.task_token, done()).await;
 }
 
 #[tokio::test]
@@ -297,4 +322,19 @@ async fn a_deletion_that_failed_is_repeated() {
     }
     assert!(w.store.rows(sempre_store::Table::State).is_empty());
     assert!(w.store.rows(sempre_store::Table::Deadline).is_empty());
+}
+
+#[tokio::test]
+async fn a_store_with_a_retry_that_news_have_overtaken_holds_together() {
+    let w = world().await;
+    w.start("a").await;
+    let task = w.poll().await;
+    let failed = RespondWorkflowTaskFailedRequest { task_token: task.task_token, namespace: NAMESPACE.into(), ..Default::default() };
+    w.engine.respond_workflow_task_failed(failed).await.unwrap();
+    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    // It takes the event id that the retry was scheduled with.
+    w.signal("a", "x").await.unwrap();
+    assert_eq!(w.names("a").await.len(), 5);
+    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    w.complete(&w.poll().await.task_token, done()).await;
 }

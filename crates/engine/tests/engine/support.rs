@@ -116,7 +116,7 @@ pub(crate) struct TestStore {
     /// Acknowledgements wait for a permit each.
     pub(crate) held: AtomicBool,
     pub(crate) permits: Arc<tokio::sync::Semaphore>,
-    /// Reads take a turn of the scheduler.
+    /// Reads and acquisitions take a turn of the scheduler.
     pub(crate) slow: AtomicBool,
 }
 
@@ -162,6 +162,15 @@ impl Store for TestStore {
         }
         if take(&self.full) {
             return futures::future::ready(Err(StoreError::Rejected { reason: "disk full: test".into() })).boxed();
+        }
+        if self.slow.load(Ordering::SeqCst) {
+            let acquired = self.inner.acquire(shard);
+            return async move {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+                acquired.await
+            }
+            .boxed();
         }
         self.inner.acquire(shard)
     }

@@ -1,0 +1,59 @@
+//! Those who make trouble: crashes of the server at any await, its clock set forward and back.
+
+use std::sync::Arc;
+
+use sempre_core::Span;
+
+use crate::{
+    executor::give_way,
+    random::Random,
+    world::{CALLERS, World},
+};
+
+/// Crashes and jumps come within this time, mostly early.
+const WITHIN_MS: u64 = 90_000;
+
+/// Starts all of them.
+pub fn start(world: &Arc<World>) {
+    for n in 0..world.plan.crashes {
+        let random = Random::new(world.plan.seed, CALLERS + 500 + n);
+        world.spawn_busy("crash", crash(world.clone(), random));
+    }
+    for n in 0..world.plan.clock_jumps {
+        let random = Random::new(world.plan.seed, CALLERS + 600 + n);
+        world.spawn_busy("clock", jump(world.clone(), random));
+    }
+}
+
+fn when(random: &mut Random) -> Span {
+    let within = *random.pick(&[2000, 10_000, WITHIN_MS]).unwrap_or(&WITHIN_MS);
+    Span(random.below(within * 1000) as i64 * 1000)
+}
+
+async fn crash(world: Arc<World>, mut random: Random) {
+    let at = when(&mut random);
+    world.time.sleep(at).await;
+    // Somewhere in the middle of what is ready then.
+    for _ in 0..random.below(60) {
+        give_way().await;
+    }
+    world.crash("chance");
+    let down = Span::millis(random.between(1, 3000) as i64);
+    world.time.sleep(down).await;
+    if random.permille(150) && world.is_down() {
+        // The clock was set back while nothing ran.
+        let back = Span::millis(random.between(1, 20_000) as i64);
+        world.time.set_ahead(Span(-back.0));
+        world.tell(format_args!("the server's clock goes back by {} ms", back.0 / 1_000_000));
+    }
+    world.start_server();
+}
+
+async fn jump(world: Arc<World>, mut random: Random) {
+    let at = when(&mut random);
+    world.time.sleep(at).await;
+    let longest = *random.pick(&[1000, 60_000, 7_200_000]).unwrap_or(&1000);
+    let forward = Span::millis(random.between(1, longest) as i64);
+    world.tell(format_args!("the server's clock goes forward by {} ms", forward.0 / 1_000_000));
+    world.time.set_ahead(forward);
+}

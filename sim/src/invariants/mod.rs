@@ -1,0 +1,33 @@
+//! What must hold when a world has ended, one file each. What must hold at every moment is checked on the way: a started task and
+//! an answer that leaves are held against the durable rows ([`crate::network`]), and every crash has the whole disk looked through
+//! ([`crate::world::World::check_disk`]: rebuilt state, offers, deadlines, pointers).
+
+mod acknowledged;
+mod activities;
+mod deadlines;
+mod event_ids;
+mod handed_once;
+mod request_ids;
+mod workflow_tasks;
+
+use crate::ending::Ending;
+
+/// The name of an invariant, and what looks for its breaches.
+pub type Invariant = (&'static str, fn(&Ending) -> Vec<String>);
+
+/// All of them.
+pub const ALL: &[Invariant] = &[
+    ("nothing acknowledged is lost", acknowledged::check),
+    ("a request id has one effect", request_ids::check),
+    ("event ids have no gaps, and one close event is the last", event_ids::check),
+    ("one workflow task is pending at most", workflow_tasks::check),
+    ("an activity is closed once at most", activities::check),
+    ("a deadline never acts early", deadlines::check),
+    ("a task is started by one poller per attempt", handed_once::check),
+];
+
+/// Every breach.
+#[must_use]
+pub fn check(ending: &Ending) -> Vec<String> {
+    ALL.iter().flat_map(|(name, check)| check(ending).into_iter().map(move |what| format!("{name}: {what}"))).collect()
+}

@@ -1,0 +1,135 @@
+//! `sempre-sim run --seeds A..B [--jobs N]`, `sempre-sim run SEED [--log]`.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use sempre_sim::{Outcome, Plan, run};
+
+const USAGE: &str = "usage: sempre-sim run --seeds A..B [--jobs N]
+       sempre-sim run SEED [--log]";
+
+/// Seeds after which a line tells how far it is.
+const PROGRESS: u64 = 500;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some("run") => match parse(&arguments[1..]) {
+            Some(order) => order.carry_out(),
+            None => usage(),
+        },
+        _ => usage(),
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
+struct Order {
+    from: u64,
+    to: u64,
+    jobs: u64,
+    log: bool,
+}
+
+fn parse(arguments: &[String]) -> Option<Order> {
+    let mut order = Order { from: 0, to: 0, jobs: 1, log: false };
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--seeds" => {
+                let (from, to) = arguments.next()?.split_once("..")?;
+                (order.from, order.to) = (from.parse().ok()?, to.parse().ok()?);
+            }
+            "--jobs" => order.jobs = arguments.next()?.parse().ok()?,
+            "--log" => order.log = true,
+            seed => {
+                order.from = seed.parse().ok()?;
+                order.to = order.from + 1;
+            }
+        }
+    }
+    (order.from < order.to && order.jobs > 0).then_some(order)
+}
+
+#[derive(Default)]
+struct Sum {
+    runs: u64,
+    events: u64,
+    turns: u64,
+    processes: u64,
+    unknown: u64,
+    seconds: u64,
+}
+
+impl Order {
+    fn carry_out(&self) -> ExitCode {
+        let next = AtomicU64::new(self.from);
+        let done = AtomicU64::new(0);
+        let failed = Mutex::new(Vec::new());
+        let sum = Mutex::new(Sum::default());
+        thread::scope(|scope| {
+            for _ in 0..self.jobs {
+                scope.spawn(|| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::SeqCst);
+                        if seed >= self.to {
+                            return;
+                        }
+                        let outcome = run(&Plan::of(seed), self.log);
+                        if let Ok(mut sum) = sum.lock() {
+                            sum.runs += outcome.numbers.runs;
+                            sum.events += outcome.numbers.events;
+                            sum.turns += outcome.numbers.turns;
+                            sum.processes += outcome.numbers.processes;
+                            sum.unknown += outcome.numbers.unknown;
+                            sum.seconds += outcome.numbers.seconds;
+                        }
+                        if self.to - self.from == 1 {
+                            println!("seed {seed}: hash {:016x}, {:?}", outcome.hash, outcome.numbers);
+                        }
+                        if !outcome.violations.is_empty() {
+                            tell(seed, &outcome);
+                            if let Ok(mut failed) = failed.lock() {
+                                failed.push(seed);
+                            }
+                        }
+                        let done = done.fetch_add(1, Ordering::SeqCst) + 1;
+                        if done.is_multiple_of(PROGRESS) {
+                            eprintln!("{done} of {} seeds", self.to - self.from);
+                        }
+                    }
+                });
+            }
+        });
+        let failed = failed.into_inner().unwrap_or_default();
+        let sum = sum.into_inner().unwrap_or_default();
+        println!(
+            "{} seeds, {} failed; {} runs, {} events, {} turns, {} processes, {} calls without an answer, {} virtual hours",
+            self.to - self.from,
+            failed.len(),
+            sum.runs,
+            sum.events,
+            sum.turns,
+            sum.processes,
+            sum.unknown,
+            sum.seconds / 3600
+        );
+        if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn tell(seed: u64, outcome: &Outcome) {
+    println!("seed {seed} FAILED: cargo run --release -p sempre-sim -- run {seed} --log");
+    for violation in outcome.violations.iter().take(5) {
+        println!("    {violation}");
+    }
+}

@@ -1,0 +1,164 @@
+//! What a world is like: drawn from its seed once, and made smaller by the shrinker.
+
+use sempre_core::Span;
+
+use crate::{disk::Fate, random::Random};
+
+/// Stream of the draws that make a plan.
+const PLAN_STREAM: u64 = 1;
+
+/// What goes wrong with a disk; so many times in a thousand where nothing else is said.
+#[derive(Clone, Debug, Default)]
+pub struct DiskFaults {
+    /// Reads see what was enqueued, or only what is durable.
+    pub reads_early: bool,
+    /// Longest write in ms, as a rule.
+    pub latency_ms: u64,
+    /// Writes that take seconds.
+    pub slow: u32,
+    /// Groups of batches that surely fail.
+    pub refused: u32,
+    /// Batches that are refused at once.
+    pub refused_at_once: u32,
+    /// Groups of batches of which nobody knows.
+    pub unknown: u32,
+    /// Groups with which the store fails for good.
+    pub broken: u32,
+    /// Batches from which on the disk is full for a while.
+    pub full: u32,
+    /// Reads that fail.
+    pub read_error: u32,
+    /// Reads take turns.
+    pub slow_reads: bool,
+    /// Acknowledgements come late.
+    pub late_ack: u32,
+}
+
+impl DiskFaults {
+    /// Without what goes wrong.
+    #[must_use]
+    pub fn healed(&self) -> Self {
+        Self { reads_early: self.reads_early, latency_ms: self.latency_ms.min(5), ..Self::default() }
+    }
+
+    pub(crate) fn latency(&self, random: &mut Random) -> Span {
+        if random.permille(self.slow) {
+            return Span::millis(random.between(500, 8000) as i64);
+        }
+        Span(random.between(50, 1000 * self.latency_ms.max(1)) as i64 * 1000)
+    }
+
+    pub(crate) fn ack_delay(&self, random: &mut Random) -> Span {
+        if random.permille(self.late_ack) { Span::millis(random.between(1, 300) as i64) } else { Span::ZERO }
+    }
+
+    pub(crate) fn fate(&self, random: &mut Random) -> Fate {
+        if random.permille(self.unknown) {
+            Fate::Unknown { applied: random.permille(500) }
+        } else if random.permille(self.refused) {
+            Fate::Refused
+        } else if random.permille(self.broken) {
+            Fate::Broken
+        } else {
+            Fate::Done
+        }
+    }
+
+    pub(crate) fn full(&self, random: &mut Random) -> Option<Span> {
+        random.permille(self.full).then(|| Span::millis(random.between(100, 20_000) as i64))
+    }
+
+    pub(crate) fn read_turns(&self, random: &mut Random) -> u64 {
+        if self.slow_reads { random.below(4) } else { 0 }
+    }
+}
+
+/// What goes wrong between clients and server; so many times in a thousand.
+#[derive(Clone, Debug, Default)]
+pub struct NetFaults {
+    /// Requests that never arrive.
+    pub request_lost: u32,
+    /// Answers that never arrive.
+    pub answer_lost: u32,
+    /// Requests that arrive twice.
+    pub doubled: u32,
+    /// Callers that hang up before the answer.
+    pub hangs_up: u32,
+    /// Messages that take up to seconds.
+    pub late: u32,
+}
+
+/// A world.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where it comes from.
+    pub seed: u64,
+    /// Workflows that clients start.
+    pub workflows: u64,
+    /// Calls that clients make about them, each.
+    pub calls: u64,
+    /// Most workflow tasks of one run.
+    pub steps: u64,
+    /// Workers.
+    pub workers: u64,
+    /// Shards of the server.
+    pub shards: u32,
+    /// Crashes of the server.
+    pub crashes: u64,
+    /// Times the server's clock is set.
+    pub clock_jumps: u64,
+    /// Times a worker dies with what it has.
+    pub worker_deaths: u64,
+    /// Bytes of executions that the server may keep in memory.
+    pub cache_bytes: usize,
+    /// Commits under way at once.
+    pub commits_in_flight: usize,
+    /// Disk.
+    pub disk: DiskFaults,
+    /// Network.
+    pub net: NetFaults,
+    /// Answers of workers that are not what a worker should say, so many times in a thousand.
+    pub worker_faults: u32,
+}
+
+impl Plan {
+    /// The plan of a seed. Some worlds are calm, some have one kind of trouble, some all.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut r = Random::new(seed, PLAN_STREAM);
+        let mut often = |max: u64| if r.permille(450) { 0 } else { r.between(1, max) as u32 };
+        let disk = DiskFaults {
+            slow: often(40),
+            refused: often(30),
+            refused_at_once: often(20),
+            unknown: often(40),
+            broken: often(8),
+            full: often(4),
+            read_error: often(6),
+            late_ack: often(200),
+            ..DiskFaults::default()
+        };
+        let net = NetFaults { request_lost: often(60), answer_lost: often(80), doubled: often(100), hangs_up: often(60), late: often(150) };
+        let worker_faults = often(120);
+        let mut plan = Self {
+            seed,
+            workflows: r.between(1, 10),
+            calls: r.between(0, 8),
+            steps: r.between(1, 7),
+            workers: r.between(1, 4),
+            shards: *r.pick(&[1, 2, 3, 5]).unwrap_or(&1),
+            crashes: if r.permille(300) { 0 } else { r.between(1, 8) },
+            clock_jumps: if r.permille(600) { 0 } else { r.between(1, 4) },
+            worker_deaths: if r.permille(500) { 0 } else { r.between(1, 6) },
+            cache_bytes: *r.pick(&[0, 2_000, 20_000, 32 << 20]).unwrap_or(&0),
+            commits_in_flight: *r.pick(&[1, 2, 4, 8]).unwrap_or(&1),
+            disk,
+            net,
+            worker_faults,
+        };
+        plan.disk.reads_early = r.permille(500);
+        plan.disk.latency_ms = *r.pick(&[1, 5, 30]).unwrap_or(&1);
+        plan.disk.slow_reads = r.permille(400);
+        plan
+    }
+}

@@ -1,0 +1,394 @@
+//! A world: one server that comes and goes, its disk, its clients and workers, and those who make trouble.
+//!
+//! | phase | what happens | ends |
+//! |---|---|---|
+//! | trouble | clients call, workers work, faults of every kind | all clients are done and all faults of the plan have happened |
+//! | healing | nothing fails any more, nothing new is asked for | no run is open, or the patience is over |
+//! | ending | every history is read from the disk and held against every invariant | |
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use futures::FutureExt;
+use sempre_core::{NamespaceId, Span, WorkflowKey, ids::Uuid};
+use sempre_engine::{
+    Components, Engine, Settings,
+    check::{self, Counts, News},
+    visibility::memory::MemoryIndex,
+};
+
+use crate::{
+    chaos, client,
+    disk::{Disk, Frozen, SimStore},
+    ending::Ending,
+    executor::{Executor, Group, WORLD},
+    invariants,
+    oracle::Oracle,
+    plan::Plan,
+    random::{Random, mix},
+    time::Time,
+    trace::Trace,
+    worker,
+};
+
+/// The namespace of all workflows.
+pub const NAMESPACE: &str = "default";
+/// Turns of tasks after which a world is stuck.
+const TURNS_MAX: u64 = 6_000_000;
+/// Trouble does not last longer.
+const TROUBLE: Span = Span::seconds(3600);
+/// After the healing, everything must have ended by then.
+const PATIENCE: Span = Span::seconds(6 * 3600);
+/// How often the healed world is looked at.
+const LOOK: Span = Span::seconds(20);
+
+const DISK_STREAM: u64 = 2;
+const ORDER_STREAM: u64 = 3;
+const ENGINE_STREAM: u64 = 4;
+/// First of the streams of callers.
+pub const CALLERS: u64 = 1000;
+
+/// A running server.
+#[derive(Clone)]
+pub struct Process {
+    /// Its tasks.
+    pub group: Group,
+    /// It.
+    pub engine: Engine,
+}
+
+/// See the module.
+pub struct World {
+    /// What it is like.
+    pub plan: Plan,
+    /// Its tasks.
+    pub executor: Executor,
+    /// Its time.
+    pub time: Time,
+    /// What happens.
+    pub trace: Arc<Trace>,
+    /// What lasts.
+    pub disk: Disk,
+    /// What is known.
+    pub oracle: Mutex<Oracle>,
+    server: Mutex<Server>,
+    violations: Mutex<Vec<String>>,
+    healed: AtomicBool,
+    busy: AtomicU64,
+    namespace: Mutex<Option<NamespaceId>>,
+    index: Arc<MemoryIndex>,
+}
+
+#[derive(Default)]
+struct Server {
+    process: Option<Process>,
+    store: Option<Arc<SimStore>>,
+    /// The newest process, serving or not.
+    group: Group,
+    /// It has to be started again.
+    fallen: bool,
+}
+
+/// How a world ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What did not hold.
+    pub violations: Vec<String>,
+    /// Of all that happened, and of what is on the disk.
+    pub hash: u64,
+    /// Numbers to show that something happened.
+    pub numbers: Numbers,
+}
+
+/// See [`Outcome`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers {
+    /// Runs.
+    pub runs: u64,
+    /// Events.
+    pub events: u64,
+    /// Turns of tasks.
+    pub turns: u64,
+    /// Processes of the server.
+    pub processes: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Calls without an answer.
+    pub unknown: u64,
+    /// Commits whose outcome was unknown.
+    pub commits_unknown: u64,
+    /// Commits that failed.
+    pub commits_refused: u64,
+    /// Virtual time, s.
+    pub seconds: u64,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs the world of a plan from its beginning to its end.
+#[must_use]
+pub fn run(plan: &Plan, print: bool) -> Outcome {
+    let world = Arc::new(World {
+        plan: plan.clone(),
+        executor: Executor::default(),
+        time: Time::default(),
+        trace: Arc::new(Trace::new(print)),
+        disk: Disk::default(),
+        oracle: Mutex::default(),
+        server: Mutex::default(),
+        violations: Mutex::default(),
+        healed: AtomicBool::new(false),
+        busy: AtomicU64::new(0),
+        namespace: Mutex::default(),
+        index: Arc::new(MemoryIndex::new()),
+    });
+    let outcome = world.clone().live(print);
+    // Tasks hold the world, and the world holds them.
+    world.crash("the end");
+    world.executor.clear();
+    outcome
+}
+
+impl World {
+    fn live(self: Arc<Self>, print: bool) -> Outcome {
+        let mut order = Random::new(self.plan.seed, ORDER_STREAM);
+        let mut turns = 0;
+        self.start_server();
+        worker::start_all(&self);
+        client::start_all(&self);
+        chaos::start(&self);
+        self.go_on(&mut order, &mut turns, TROUBLE, |world| world.busy.load(Ordering::SeqCst) == 0);
+        self.heal();
+        let end = self.time.since_begin() + PATIENCE.0;
+        let mut done = false;
+        while !done && self.is_well() && turns < TURNS_MAX && self.time.since_begin() < end {
+            self.go_on(&mut order, &mut turns, LOOK, |_| false);
+            let (counts, _) = self.look();
+            done = counts.open == 0 && counts.offers == 0 && counts.messages == 0;
+        }
+        let mut numbers = Numbers { turns, ..Numbers::default() };
+        if self.is_well() {
+            self.check_disk("at the end");
+            let ending = Ending::read(&self);
+            numbers.runs = ending.runs.len() as u64;
+            numbers.events = ending.runs.iter().map(|run| run.events.len() as u64).sum();
+            if !done {
+                self.violation(format!("work that never ends: {}", ending.open_runs()));
+            }
+            for violation in invariants::check(&ending) {
+                self.violation(violation);
+            }
+        }
+        let oracle = lock(&self.oracle);
+        (numbers.calls, numbers.unknown) = (oracle.calls, oracle.unknown);
+        drop(oracle);
+        numbers.processes = lock(&self.server).group;
+        (numbers.commits_unknown, numbers.commits_refused) = self.disk.faults();
+        numbers.seconds = (self.time.since_begin() / 1_000_000_000) as u64;
+        let violations = std::mem::take(&mut *lock(&self.violations));
+        if print {
+            println!("{}", Ending::read(&self).histories());
+        }
+        Outcome { violations, hash: mix(&[self.trace.hash(), self.disk.hash(), turns]), numbers }
+    }
+
+    /// Lets tasks go on until `done`, for `span` at most.
+    fn go_on(self: &Arc<Self>, order: &mut Random, turns: &mut u64, span: Span, done: impl Fn(&Self) -> bool) {
+        let end = self.time.since_begin() + span.0;
+        while !done(self) && self.is_well() && self.time.since_begin() < end {
+            if *turns >= TURNS_MAX {
+                return self.violation(format!("{TURNS_MAX} turns and no end"));
+            }
+            if let Some(turn) = self.executor.turn(order) {
+                *turns += 1;
+                self.trace.numbers(&[turn.task, turn.ready as u64, self.time.now() as u64]);
+                for panic in self.executor.take_panics() {
+                    self.violation(format!("a panic in {panic}"));
+                }
+                // Work takes time, so that timers come in the middle of it.
+                self.time.pass(Span(order.below(20_000) as i64));
+            } else if let Some(wait) = self.time.until_next() {
+                self.time.pass(Span(wait.0 + 1).min(Span(end - self.time.since_begin() + 1)));
+            } else {
+                return self.violation("nothing is ready and nobody sleeps".into());
+            }
+            self.start_again_if_fallen();
+        }
+    }
+
+    /// Nothing has gone wrong yet; the first violation is the one to look at.
+    pub fn is_well(&self) -> bool {
+        lock(&self.violations).is_empty()
+    }
+
+    /// Something does not hold.
+    pub fn violation(&self, what: String) {
+        self.trace.line(self.time.now(), format_args!("VIOLATION: {what}"));
+        lock(&self.violations).push(what);
+    }
+
+    /// No faults any more.
+    pub fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::SeqCst)
+    }
+
+    fn heal(self: &Arc<Self>) {
+        self.trace.line(self.time.now(), format_args!("healing"));
+        self.healed.store(true, Ordering::SeqCst);
+        let mut server = lock(&self.server);
+        if let Some(store) = &server.store {
+            store.heal();
+        }
+        if server.process.is_none() {
+            server.fallen = true;
+        }
+    }
+
+    /// A task that the trouble phase waits for.
+    pub fn spawn_busy(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        let world = self.clone();
+        let task = async move {
+            task.await;
+            world.busy.fetch_sub(1, Ordering::SeqCst);
+        };
+        self.executor.spawn(WORLD, name, task.boxed());
+    }
+
+    /// A line of the trace.
+    pub fn tell(&self, line: std::fmt::Arguments<'_>) {
+        self.trace.line(self.time.now(), line);
+    }
+
+    // --- the server ---
+
+    /// The server, while it serves.
+    pub fn process(&self) -> Option<Process> {
+        lock(&self.server).process.clone()
+    }
+
+    /// The namespace's id, once it is there.
+    pub fn workflow(&self, workflow_id: &str) -> Option<WorkflowKey> {
+        let namespace = (*lock(&self.namespace))?;
+        Some(WorkflowKey { namespace, workflow_id: workflow_id.to_owned() })
+    }
+
+    /// The server is gone, with all it had under way.
+    pub fn crash(&self, why: &str) {
+        let (group, store) = {
+            let mut server = lock(&self.server);
+            server.process = None;
+            server.fallen = false;
+            (server.group, server.store.take())
+        };
+        self.tell(format_args!("crash of process {group}: {why}"));
+        if let Some(store) = store {
+            store.crash();
+        }
+        self.executor.kill(group);
+        if why != "the end" {
+            self.check_disk(why);
+        }
+    }
+
+    /// No process has the disk.
+    pub fn is_down(&self) -> bool {
+        lock(&self.server).store.is_none()
+    }
+
+    /// The server is started, as the next process, unless there is one.
+    pub fn start_server(self: &Arc<Self>) {
+        let plan = &self.plan;
+        let (group, store) = {
+            let mut server = lock(&self.server);
+            if server.store.is_some() {
+                return;
+            }
+            server.group += 1;
+            server.fallen = false;
+            let faults = if self.is_healed() { plan.disk.healed() } else { plan.disk.clone() };
+            let random = Random::new(plan.seed, mix(&[DISK_STREAM, server.group]));
+            let store = SimStore::open(self.disk.clone(), faults, random, self.time.clone(), self.trace.clone(), server.group);
+            server.store = Some(store.clone());
+            (server.group, store)
+        };
+        self.tell(format_args!("start of process {group}"));
+        self.executor.spawn(group, "disk", store.clone().run().boxed());
+        let world = self.clone();
+        self.executor.spawn(group, "server", async move { world.serve(group, store).await }.boxed());
+    }
+
+    async fn serve(self: Arc<Self>, group: Group, store: Arc<SimStore>) {
+        let plan = &self.plan;
+        let settings = Settings {
+            shards: plan.shards,
+            cache_bytes_max: plan.cache_bytes,
+            commits_in_flight_max: plan.commits_in_flight,
+            ..Settings::default()
+        };
+        let index = self.index.clone();
+        let components = Components { index: Box::new(move |_| Ok(index)), ..Components::default() };
+        let clock = Arc::new(self.time.server_clock());
+        let spawner = Arc::new(self.executor.spawner(group));
+        let seed = mix(&[plan.seed, ENGINE_STREAM, group]);
+        let engine = match Engine::open_with(store, clock, spawner, seed, settings, components).await {
+            Ok(engine) => engine,
+            Err(error) => return self.fallen(&format!("it does not open: {error}")),
+        };
+        if let Err(refusal) = engine.ensure_namespace(NAMESPACE, Span::seconds(30 * 86_400)).await {
+            return self.fallen(&format!("simulated faults leave it without a namespace: {refusal:?}"));
+        }
+        let request = sempre_api::v1::workflowservice::DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+        if let Ok(described) = engine.describe_namespace(request).await {
+            let id = described.namespace_info.map(|info| info.id).unwrap_or_default();
+            *lock(&self.namespace) = Uuid::parse(&id).map(NamespaceId);
+        }
+        lock(&self.server).process = Some(Process { group, engine: engine.clone() });
+        self.tell(format_args!("process {group} serves"));
+        let reason = engine.fatal().await;
+        self.fallen(&reason);
+    }
+
+    /// The process cannot go on by itself; only faults of the disk are an excuse.
+    fn fallen(&self, reason: &str) {
+        self.tell(format_args!("the server has fallen: {reason}"));
+        if !reason.contains("simulated") {
+            self.violation(format!("the server has fallen: {reason}"));
+        }
+        let mut server = lock(&self.server);
+        server.process = None;
+        server.fallen = true;
+    }
+
+    fn start_again_if_fallen(self: &Arc<Self>) {
+        if lock(&self.server).fallen {
+            self.crash("it had fallen");
+            self.start_server();
+        }
+    }
+
+    // --- looking at the disk ---
+
+    fn look(&self) -> (Counts, Vec<String>) {
+        let mut found = Vec::new();
+        let mut tell = |news: News<'_>| {
+            if let News::Problem(problem) = news {
+                found.push(problem.to_string());
+            }
+        };
+        let frozen = Frozen(self.disk.tables());
+        let counts = check::check(&frozen, &mut tell).now_or_never().and_then(Result::ok).unwrap_or_default();
+        (counts, found)
+    }
+
+    /// What is durable holds together at any moment: every history rebuilds its state, every wait is on its list.
+    pub fn check_disk(&self, when: &str) {
+        for problem in self.look().1 {
+            self.violation(format!("the disk does not hold together ({when}): {problem}"));
+        }
+    }
+}
