@@ -445,7 +445,7 @@ impl Scene {
         poll: tokio::task::JoinHandle<Result<Response<PollWorkflowTaskQueueResponse>, Status>>,
     ) -> Result<Task, Stop> {
         let answer = poll.await.map_err(|error| Stop(error.to_string()))?;
-        self.polled(answer)?.ok_or_else(|| Stop("no workflow task came".into()))
+        self.polled(answer).await?.ok_or_else(|| Stop("no workflow task came".into()))
     }
 
     fn poll_request(queue: Option<TaskQueue>) -> PollWorkflowTaskQueueRequest {
@@ -465,13 +465,14 @@ impl Scene {
         let mut request = Request::new(Self::poll_request(queue));
         request.set_timeout(PATIENCE);
         let answer = self.client().poll_workflow_task_queue(request).await;
-        self.polled(answer)
+        self.polled(answer).await
     }
 
-    fn polled(&self, answer: Result<Response<PollWorkflowTaskQueueResponse>, Status>) -> Result<Option<Task>, Stop> {
+    async fn polled(&self, answer: Result<Response<PollWorkflowTaskQueueResponse>, Status>) -> Result<Option<Task>, Stop> {
         match answer {
             Ok(answer) if answer.get_ref().task_token.is_empty() => Ok(None),
-            Ok(answer) => {
+            Ok(mut answer) => {
+                self.read_on(answer.get_mut()).await?;
                 let poll = self.record_as("task", Ok(answer), shown_task)?;
                 self.met(&poll.workflow_execution.clone().unwrap_or_default());
                 Ok(Some(Task { poll }))
@@ -479,6 +480,23 @@ impl Scene {
             Err(status) if matches!(status.code(), tonic::Code::Cancelled | tonic::Code::DeadlineExceeded) => Ok(None),
             Err(status) => Err(self.record::<()>("task", Err(status)).expect_err("it is one").into()),
         }
+    }
+
+    /// The pages of a task's history after the first. How many events a page has is the server's business: the reference
+    /// counts what was written at once as one.
+    async fn read_on(&self, poll: &mut PollWorkflowTaskQueueResponse) -> Result<(), Stop> {
+        while !poll.next_page_token.is_empty() {
+            let request = GetWorkflowExecutionHistoryRequest {
+                namespace: NAMESPACE.into(),
+                execution: poll.workflow_execution.clone(),
+                next_page_token: std::mem::take(&mut poll.next_page_token),
+                ..Default::default()
+            };
+            let page = self.client().get_workflow_execution_history(Self::request(request)).await?.into_inner();
+            poll.history.get_or_insert_default().chunks.extend(page.history.unwrap_or_default().chunks);
+            poll.next_page_token = page.next_page_token;
+        }
+        Ok(())
     }
 
     /// Completes a task.
@@ -852,6 +870,25 @@ impl Scene {
         self.record(&format!("reset activity {id}"), result)
     }
 
+    /// Changes an activity's options.
+    pub async fn activity_options(
+        &self,
+        name: &str,
+        id: &str,
+        change: impl FnOnce(&mut UpdateActivityOptionsRequest),
+    ) -> Result<UpdateActivityOptionsResponse, Status> {
+        let mut request = UpdateActivityOptionsRequest {
+            namespace: NAMESPACE.into(),
+            execution: Some(self.execution(name)),
+            identity: "operator".into(),
+            activity: Some(update_activity_options_request::Activity::Id(id.into())),
+            ..Default::default()
+        };
+        change(&mut request);
+        let result = self.client().update_activity_options(Self::request(request)).await;
+        self.record(&format!("options of activity {id}"), result)
+    }
+
     // --- the result ---
 
     /// Says why the script ended early.
@@ -869,7 +906,7 @@ impl Scene {
             runs.sort_by_key(|(_, events)| events.first().and_then(|e| e.event_time).map(|t| (t.seconds, t.nanos)));
             for (number, (run, events)) in runs.into_iter().enumerate() {
                 renames.insert(run, format!("{name}/{}", number + 1));
-                let lines: Vec<String> = events.iter().map(line).collect();
+                let lines = alike_once(events.iter().map(line).collect());
                 sections.push(format!("\n{name}/{}\n{}\n", number + 1, lines.join("\n")));
             }
         }
@@ -974,6 +1011,19 @@ fn details(status: &Status) -> String {
     let details = google::rpc::Status::decode(status.details()).unwrap_or_default().details;
     let names: Vec<&str> = details.iter().map(|any| any.type_url.rsplit('.').next().unwrap_or_default()).collect();
     if names.is_empty() { String::new() } else { format!(" [{}]", names.join(", ")) }
+}
+
+/// Many events after each other that differ only in their ids: the first of them, and their number.
+fn alike_once(lines: Vec<String>) -> Vec<String> {
+    let facts = |line: &String| line.trim_start().split_once(' ').map(|(_, facts)| facts.to_owned());
+    let mut out = Vec::new();
+    for group in lines.chunk_by(|a, b| facts(a) == facts(b)) {
+        match group {
+            [first, ..] if group.len() >= 50 => out.push(format!("{first} (and {} more)", group.len() - 1)),
+            few => out.extend_from_slice(few),
+        }
+    }
+    out
 }
 
 /// Known run ids by their names, all other ids as `<id>`.

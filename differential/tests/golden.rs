@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
+use sempre_core::validate::AddressRule;
 use sempre_differential::{Verdict, golden_path, judge, known_path, play, scenarios};
 use sempre_server::{Server, ServerSettings};
 use sempre_store::memory::MemoryStore;
@@ -11,6 +12,8 @@ use sempre_store::memory::MemoryStore;
 async fn every_scenario_gives_what_the_reference_gave() {
     let mut settings = ServerSettings::default();
     settings.address.set_port(0);
+    // As in the reference's development configuration.
+    settings.engine.limits.callback_addresses = vec![AddressRule { pattern: "*".into(), allow_insecure: true }];
     let server = Server::bind(settings, Arc::new(MemoryStore::new())).await.expect("the server starts");
     let address = server.local_addr().to_string();
     let served = tokio::spawn(server.serve(std::future::pending()));

@@ -142,6 +142,7 @@ impl Audit {
     /// After the last event: everything that does not hold.
     pub fn finish(mut self) -> Vec<Finding> {
         if !self.broken {
+            self.rebuilt.reset_points.as_written_before(&self.run.state().derived.reset_points);
             differences(&self.run.state().derived, &self.rebuilt, &mut self.findings);
         }
         self.halves();

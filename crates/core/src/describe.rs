@@ -28,6 +28,9 @@ use crate::{
     visibility::health,
 };
 
+/// How Temporal says that a run does not expire: the first moment of the year 1.
+const NEVER: sempre_api::Timestamp = sempre_api::Timestamp { seconds: -62_135_596_800, nanos: 0 };
+
 impl Execution {
     /// All that DescribeWorkflowExecution tells about the run.
     pub fn describe(&self, now: Timestamp) -> DescribeWorkflowExecutionResponse {
@@ -104,7 +107,7 @@ impl Execution {
         let derived = &self.state.derived;
         WorkflowExecutionExtendedInfo {
             execution_expiration_time: derived.execution_expiration().map(Timestamp::to_api),
-            run_expiration_time: derived.run_expiration().map(Timestamp::to_api),
+            run_expiration_time: Some(derived.run_expiration().map_or(NEVER, Timestamp::to_api)),
             cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
             original_start_time: Some(derived.start.time().to_api()),
             reset_run_id: self.state.progress.reset.as_ref().map_or_else(String::new, |reset| reset.reset_run_id.clone()),
@@ -195,7 +198,7 @@ fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Times
         state: state as i32,
         heartbeat_details: progress.heartbeat_details.clone(),
         last_heartbeat_time: time(progress.heartbeat_time),
-        last_started_time: time(progress.last_started_time),
+        last_started_time: time(progress.started_time),
         attempt: progress.attempt.max(1),
         maximum_attempts: options.retry_policy().map_or(0, |policy| policy.maximum_attempts),
         scheduled_time: time(progress.scheduled_time),
@@ -212,7 +215,7 @@ fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Times
             pause_time: time(pause.time),
             paused_by: Some(PausedBy::Manual(Manual { identity: pause.identity.clone(), reason: pause.reason.clone() })),
         }),
-        activity_options: Some(options.to_api()),
+        activity_options: Some(options.described()),
         ..Default::default()
     }
 }

@@ -31,6 +31,8 @@ pub struct Execution {
     /// Updates that are admitted and not accepted, in order of admission. Memory only, except those that an event has
     /// admitted: these are found again in the derived half.
     pub(crate) updates: Vec<update::Waiting>,
+    /// Pages of the started task's completion that have come so far. Memory only: the worker sends them again.
+    pub(crate) pages: Option<Box<task::pages::Pages>>,
 }
 
 impl Execution {
@@ -90,7 +92,7 @@ impl Execution {
             return Err(LoadError::OtherWorkflow);
         }
         let updates = update::admitted_by_events(&state);
-        Ok(Self { key, state, signal_ids, queries: BTreeMap::new(), updates })
+        Ok(Self { key, state, signal_ids, queries: BTreeMap::new(), updates, pages: None })
     }
 
     /// Which run this is.
@@ -137,10 +139,16 @@ impl Execution {
         (!self.is_open()).then_some(Timestamp(self.state.progress.main.delete_at)).filter(|t| t.0 != 0)
     }
 
-    /// Holds what is not in the store (waiting queries, admitted updates, a speculative task): the engine keeps it in
-    /// memory.
+    /// Holds what is not in the store (waiting queries, admitted updates, a speculative task, pages of a completion): the
+    /// engine keeps it in memory.
     pub fn has_memory_state(&self) -> bool {
-        !self.queries.is_empty() || self.has_updates_in_memory() || self.speculative().is_some()
+        !self.queries.is_empty() || self.has_updates_in_memory() || self.speculative().is_some() || self.pages.is_some()
+    }
+
+    /// Rough size in memory of the pages of a completion that have come so far. Not part of [`Execution::weight`]: they
+    /// have a budget of their own, because no eviction makes room for them.
+    pub fn pages_weight(&self) -> usize {
+        self.pages.as_ref().map_or(0, |pages| pages.weight())
     }
 
     /// Holds updates that are not in the store. Those who wait for them send them again if they are lost, so a run

@@ -7,6 +7,10 @@ use crate::{Span, validate::AddressRule};
 /// Request ids of later calls that a run remembers beside its own; the oldest is forgotten first (spec 09 §2.3).
 pub const ATTACHED_REQUEST_IDS_MAX: usize = 25;
 
+/// Bytes of history that one step may write whatever the settings say: the rows that come with them (what is pending
+/// holds its event too) must fit into one commit of a store.
+pub const TRANSACTION_BYTES_MAX: usize = 12 << 20;
+
 /// Bytes of a list query.
 pub const QUERY_BYTES_MAX: usize = 256 << 10;
 /// Parentheses and `NOT`s around a condition of a list query.
@@ -31,8 +35,13 @@ pub struct Limits {
     pub history_count_max: i64,
     /// Bytes of a run's state (`limit.mutableStateSize.error`).
     pub state_size_max: usize,
-    /// Bytes of history that one completed workflow task may write (`system.transactionSizeLimit`).
+    /// Bytes of history that one completed workflow task may write (`system.transactionSizeLimit`); never more than
+    /// [`TRANSACTION_BYTES_MAX`].
     pub transaction_size_max: usize,
+    /// Completions of workflow tasks may come in pages (`history.enableWorkflowTaskCompletionPagination`).
+    pub completion_pages: bool,
+    /// Bytes of commands in the pages before the last; 0 = no limit (`history.workflowTaskCompletionBufferSizeLimit`).
+    pub completion_pages_max: usize,
     /// A run over one of these limits is paused instead of terminated, and says how to go on
     /// (`sempre.pauseInsteadOfTerminate`). Off by default: SDKs' users expect the end.
     pub pause_over_limits: bool,
@@ -111,6 +120,8 @@ impl Default for Limits {
             history_count_max: 51_200,
             state_size_max: 8 << 20,
             transaction_size_max: 4 << 20,
+            completion_pages: false,
+            completion_pages_max: 40 << 20,
             pause_over_limits: false,
             history_size_suggest: 4 << 20,
             history_count_suggest: 4096,

@@ -16,7 +16,8 @@ use crate::{
     transition::{HistoryWindow, QueryRoute, QueueKind},
 };
 
-/// Attempt of the pending task from which queries are refused: the workflow is failing.
+/// Attempt of the pending task from which new queries are refused: the workflow is failing. Those that wait go on waiting,
+/// for as long as those who asked do.
 const FAILING_ATTEMPT: i32 = 3;
 
 /// Decides what happens to a query.
@@ -126,17 +127,6 @@ pub(crate) fn release_all(step: &mut Step<'_, '_>) {
 pub(crate) fn refuse_waiting(step: &mut Step<'_, '_>, why: &str) {
     for (id, _) in core::mem::take(&mut step.run.queries) {
         step.out.query_answers.push((id, Err(Refusal::WorkflowNotReady(why.into()))));
-    }
-}
-
-/// The task that carried the queries has failed: they wait for the next one, unless the workflow keeps failing.
-pub(crate) fn task_lost(step: &mut Step<'_, '_>) {
-    if step.run.state.progress.main.attempt < FAILING_ATTEMPT {
-        return;
-    }
-    for (id, _) in core::mem::take(&mut step.run.queries) {
-        let refusal = Refusal::WorkflowNotReady("Unable to query workflow due to Workflow Task in failed state.".into());
-        step.out.query_answers.push((id, Err(refusal)));
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Refusal {
     },
     /// ABORTED: try again.
     Aborted(String),
+    /// ABORTED with WorkflowTaskCompletionBufferLostFailure: send all pages of the completion again.
+    BufferLost(String),
     /// MultiOperationExecutionFailure: one of several operations was refused, so none was carried out, or not all.
     MultiOperation(Box<MultiOperation>),
     /// UNIMPLEMENTED.

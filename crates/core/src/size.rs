@@ -16,6 +16,7 @@ use sempre_api::v1::common::{Payload, Payloads};
 use crate::{
     Input, Refusal, Reply, close,
     input::PauseRequest,
+    limits::TRANSACTION_BYTES_MAX,
     pause,
     step::{Saved, Step},
     task,
@@ -105,7 +106,7 @@ pub(crate) fn enforce(step: &mut Step<'_, '_>) -> Option<Result<Reply, Refusal>>
 
 /// A completion that would write too much at once: it is undone and the run ended. `saved` is from before it.
 pub(crate) fn enforce_transaction(step: &mut Step<'_, '_>, saved: Box<Saved>) -> Result<(), Refusal> {
-    let (size, limit) = (step.written_since(&saved), step.cx.limits.transaction_size_max);
+    let (size, limit) = (step.written_since(&saved), step.cx.limits.transaction_size_max.min(TRANSACTION_BYTES_MAX));
     if size <= limit {
         return Ok(());
     }

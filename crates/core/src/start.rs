@@ -92,6 +92,7 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
         signal_ids: BTreeSet::new(),
         queries: BTreeMap::new(),
         updates: Vec::new(),
+        pages: None,
     };
     let mut step = Step::new(&mut execution, cx);
     let now = step.now();
@@ -265,10 +266,7 @@ fn new_run(
         workflow_execution_expiration_time: expiration.map(Timestamp::to_api),
         cron_schedule: request.cron_schedule,
         first_workflow_task_backoff: backoff.to_api_option(),
-        memo: request.memo.map(|mut memo| {
-            memo.fields.retain(|_, payload| !is_nil(payload));
-            memo
-        }),
+        memo: request.memo,
         search_attributes: request.search_attributes.map(|mut search| {
             search.indexed_fields.retain(|_, payload| !is_nil(payload));
             search

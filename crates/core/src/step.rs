@@ -311,6 +311,7 @@ impl<'r, 'c> Step<'r, 'c> {
         if let Some(continues) = self.closed {
             update::run_closed(&mut self, continues);
         }
+        task::pages::drop_ended(self.run);
         self.out.reply = reply;
         if self.changed {
             self.run.state.progress.main.transitions += 1;

@@ -8,7 +8,8 @@ use harness::{commands::*, history::*, *};
 use sempre_api::v1::{
     activity::ActivityOptions,
     common::{Priority, RetryPolicy},
-    enums::PendingActivityState as State,
+    enums::{PendingActivityState as State, TaskQueueKind},
+    history::history_event::Attributes,
     taskqueue::TaskQueue,
     workflow::{PendingActivityInfo, pending_activity_info::pause_info::PausedBy},
 };
@@ -472,7 +473,9 @@ fn options_can_be_restored() {
     assert!(info.expiration_time.is_some());
     let changed = info.activity_options.unwrap();
     assert_eq!((changed.heartbeat_timeout, changed.schedule_to_start_timeout), (duration(3), duration(60)), "brought to normal form");
-    assert_eq!(restore(&mut world), original);
+    let restored = restore(&mut world);
+    let queue = TaskQueue { name: QUEUE.into(), kind: TaskQueueKind::Normal as i32, ..Default::default() };
+    assert_eq!(restored, ActivityOptions { task_queue: Some(queue), ..original.clone() });
     assert_eq!(pending(&world).activity_options.unwrap(), original);
 }
 
@@ -537,4 +540,28 @@ fn a_paused_activity_stays_paused_when_its_run_is_paused_and_resumed() {
     assert!(world.poll_activity().is_none(), "the activity still is");
     unpause(&mut world);
     assert!(world.poll_activity().is_some());
+}
+
+/// With the first attempt again nothing has failed before it
+#[test]
+fn a_reset_forgets_the_last_failure() {
+    for reset in [(|world| reset_with(world, |_| {})) as fn(&mut World), |world| {
+        pause(world);
+        unpause_with(world, |r| r.reset_attempts = true);
+    }] {
+        let mut world = World::new();
+        world.begin("wf", [with(activity("a"), |a| a.retry_policy = retry(5)).command()]);
+        let task = world.poll_activity().unwrap();
+        world.fail_activity(&task, failure("once")).unwrap();
+        assert!(pending(&world).last_failure.is_some());
+        reset(&mut world);
+        assert_eq!((pending(&world).attempt, pending(&world).last_failure), (1, None));
+        let task = world.poll_activity().unwrap();
+        world.complete_activity(&task, "done").unwrap();
+        let started = world.run("wf").events().into_iter().find_map(|event| match event.attributes {
+            Some(Attributes::ActivityTaskStartedEventAttributes(a)) => Some(a),
+            _ => None,
+        });
+        assert_eq!(started.unwrap().last_failure, None);
+    }
 }

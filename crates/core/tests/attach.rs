@@ -91,6 +91,19 @@ fn an_eager_task_that_timed_out_is_not_handed_out_again() {
     assert!(world.poll_workflow(QUEUE).is_some());
 }
 
+/// 01 §3.3.1: a task is in one worker's hands
+#[test]
+fn a_first_task_that_a_poll_has_is_not_handed_out_to_who_starts_again() {
+    let mut world = World::new();
+    world.limits.eager_start = false;
+    assert!(world.start_input(eager("mine")).unwrap().1.is_none());
+    let polled = world.poll_workflow(QUEUE).unwrap();
+    world.limits.eager_start = true;
+    let (again, task) = world.start_input(eager("mine")).unwrap();
+    assert!(again.started && task.is_none(), "it has the ids of an eager task, but was started by another request");
+    world.complete(&polled, [complete()]);
+}
+
 /// 01 §3.3.1
 #[test]
 fn an_eager_task_that_was_completed_is_not_handed_out_again() {

@@ -292,6 +292,25 @@ fn a_closed_run_is_deleted_after_its_retention() {
 
 /// 01 §17
 #[test]
+fn describe_tells_of_a_run_that_never_expires_as_the_reference_does() {
+    let mut world = World::new();
+    world.start("wf");
+    let never = world.run("wf").execution.describe(world.now).workflow_extended_info.unwrap().run_expiration_time.unwrap();
+    assert_eq!(never.seconds, -62_135_596_800, "0001-01-01T00:00:00Z");
+}
+
+#[test]
+fn the_next_run_knows_the_first_completion_of_workers_that_name_no_build() {
+    let mut world = World::new();
+    world.begin("wf", [continue_as_new().command()]);
+    let info = world.run("wf").execution.describe(world.now).workflow_execution_info.unwrap();
+    let points = info.auto_reset_points.unwrap().points;
+    assert_eq!(points.len(), 1);
+    assert_eq!((points[0].run_id.clone(), points[0].first_workflow_task_completed_id), (world.chains["wf"][0].to_string(), 4));
+    assert!(points[0].expire_time.is_some() && points[0].resettable);
+}
+
+#[test]
 fn describe_tells_of_times() {
     let mut world = World::new();
     let begun = world.now;

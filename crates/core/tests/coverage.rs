@@ -149,6 +149,7 @@ const RACES: &[(&str, &[&str])] = &[
     ("a failure of an activity after its cancel request", &["a_failure_after_a_cancel_request_is_not_retried"]),
     ("a query during a started task", &["a_run_with_a_task_is_asked_by_it", "a_query_that_the_task_did_not_answer_goes_directly"]),
     ("the heartbeat limit of a task", &["heartbeats_end_after_thirty_minutes"]),
+    ("a completion in pages whose task times out", &["pages_end_with_their_task"]),
     ("more buffered events than allowed", &["too_many_buffered_events_fail_the_running_task"]),
 ];
 
@@ -189,7 +190,6 @@ const CAUSES_WITHOUT: &[(&str, &str)] = &[
     ("FailoverCloseCommand", "one cluster has no failover"),
     ("BadBinary", "binaries of a namespace cannot be marked bad here"),
     ("GrpcMessageTooLarge", "ends the run: a_message_too_large_for_the_wire_ends_the_run"),
-    ("RequestTooLarge", "completions in pages are not built"),
     ("BadScheduleNexusOperationAttributes", "Nexus is not built"),
     ("PendingNexusOperationsLimitExceeded", "Nexus is not built"),
     ("BadRequestCancelNexusOperationAttributes", "Nexus is not built"),

@@ -160,3 +160,21 @@ fn a_dropped_query_is_not_carried() {
     world.apply("wf", Input::DropQuery { id: 1 }).unwrap();
     assert!(world.poll_workflow(QUEUE).unwrap().response.queries.is_empty());
 }
+
+/// As the reference has it: only new queries are refused
+#[test]
+fn a_query_that_waits_is_answered_by_a_task_that_has_failed_before() {
+    let mut world = World::new();
+    world.start("wf");
+    ask(&mut world, 1).unwrap();
+    for _ in 0..3 {
+        let task = world.poll_workflow(QUEUE).unwrap();
+        assert_eq!(task.response.queries.len(), 1);
+        world.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).unwrap();
+    }
+    assert!(matches!(ask(&mut world, 2), Err(Refusal::WorkflowNotReady(_))));
+    let task = world.poll_workflow(QUEUE).unwrap();
+    let key = task.response.queries.keys().next().cloned().expect("the task carries the query");
+    world.complete_with(&task, [], |r| r.query_results = [(key, answered("42"))].into()).unwrap();
+    assert_eq!(world.query_answers, [(1, Ok(payloads("42")))]);
+}

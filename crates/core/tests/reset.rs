@@ -5,7 +5,10 @@
 mod harness;
 
 use harness::{commands::*, history::*, reset::*, *};
-use sempre_api::v1::enums::{ParentClosePolicy, ResetReapplyExcludeType, ResetReapplyType, WorkflowExecutionStatus};
+use sempre_api::v1::{
+    enums::{ParentClosePolicy, ResetReapplyExcludeType, ResetReapplyType, WorkflowExecutionStatus},
+    history::history_event::Attributes,
+};
 use sempre_core::{
     Refusal,
     transition::{OutboxMessage, UpdateStatus},
@@ -115,10 +118,15 @@ fn a_point_without_a_pending_task_is_refused() {
     for finish in [-1, 0, 1, 11, 12] {
         assert_eq!(attempt(&mut world, finish), invalid(outside), "{finish}");
     }
-    for finish in [2, 5, 6, 7, 10] {
-        let text = format!("Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: {finish}");
+    // Events that were written together are not parted.
+    for finish in [2, 5, 7, 10] {
+        let event = finish - 1;
+        let text =
+            format!("StateRebuilder unable to Rebuild mutable state to event ID: {event}, version: 0, this event must be at the boundary");
         assert_eq!(attempt(&mut world, finish), invalid(&text), "{finish}");
     }
+    let text = "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: 6";
+    assert_eq!(attempt(&mut world, 6), invalid(text));
     let nameless = with(reset_request(&mut world, "w", 9), |r| r.request_id = String::new());
     assert_eq!(world.reset_with(nameless), invalid("RequestId is not set on request."));
     let long = with(reset_request(&mut world, "w", 9), |r| r.request_id = "x".repeat(1001));
@@ -358,13 +366,14 @@ fn a_taken_over_activity_times_out_counted_from_the_reset() {
 /// 01 §12.2 step 4: an activity that history has as started
 #[test]
 fn an_activity_whose_start_is_copied_and_whose_end_is_not_has_failed() {
+    // Only a fork parts the two: they were written together.
     let mut world = World::new();
     world.begin("w", [activity("a").command(), timer("t", secs(100))]);
     let task = world.poll_activity().unwrap();
     world.signal("w", "s").unwrap();
     world.complete_activity(&task, "done").unwrap();
     // 7 Signaled, 8 TaskScheduled, 9 ActivityTaskStarted, 10 ActivityTaskCompleted
-    world.reset("w", 10);
+    world.fork("w", 9, None).unwrap();
     assert_history(
         &world,
         "w",
@@ -1001,4 +1010,15 @@ fn the_first_completion_of_each_build_is_a_reset_point() {
     }
     let all = points(&world);
     assert_eq!((all.len(), all[0].build_id.as_str()), (20, "build-10"));
+}
+
+/// As the reference has it
+#[test]
+fn a_task_that_no_poll_has_started_is_failed_under_a_request_id_that_says_so() {
+    let mut world = World::new();
+    world.begin("w", []);
+    world.reset("w", 3);
+    let started = world.run("w").events()[2].clone();
+    let Some(Attributes::WorkflowTaskStartedEventAttributes(started)) = started.attributes else { panic!("{started:?}") };
+    assert_eq!((started.request_id.as_str(), started.identity.as_str()), ("emptyUuid", "history-service"));
 }

@@ -6,6 +6,8 @@ mod harness;
 
 use harness::{commands::*, history::*, updates::*, *};
 use sempre_api::v1::{
+    enums::WorkflowTaskFailedCause,
+    history::history_event::Attributes,
     protocol::Message,
     workflowservice::{RespondWorkflowTaskCompletedRequest, respond_workflow_task_completed_request::Capabilities},
 };
@@ -417,4 +419,28 @@ fn resetting_stickiness_makes_it_normal_on_the_normal_queue() {
     let task = world.poll_workflow(QUEUE).unwrap();
     assert_eq!(only(&task).protocol_instance_id, "u");
     assert!(world.poll_workflow("mine").is_none());
+}
+
+/// As the reference has it: the Started event names who ended the task, nobody when something else made it normal
+#[test]
+fn its_started_event_names_who_ended_it() {
+    type End = fn(&mut World, &WorkflowTask);
+    let cases: [(&str, End, &str); 5] = [
+        ("completed", |world, task| drop(world.answer_updates(task, [accept(&only(task))], []).unwrap()), WORKER),
+        ("failed", |world, task| drop(world.fail_task(task, WorkflowTaskFailedCause::NonDeterministicError).unwrap()), WORKER),
+        ("terminated", |world, _| drop(world.terminate("wf", "enough").unwrap()), "history-service"),
+        ("signalled", |world, _| drop(world.signal("wf", "go").unwrap()), ""),
+        ("timed out", |world, _| world.advance(secs(10)), ""),
+    ];
+    for (what, end, identity) in cases {
+        let mut world = idle();
+        world.update("wf", "u").unwrap();
+        let task = world.poll_workflow(QUEUE).unwrap();
+        end(&mut world, &task);
+        let events = world.run("wf").events();
+        match &events[5].attributes {
+            Some(Attributes::WorkflowTaskStartedEventAttributes(a)) => assert_eq!(a.identity, identity, "{what}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
 }

@@ -36,6 +36,9 @@ pub struct Settings {
     pub batch_jobs_max: usize,
     /// Runs that one batch operation may act on in a second (`worker.batcherRPS`).
     pub batch_rate_max: f64,
+    /// Bytes of completions that have come in part and are kept in memory, over all shards; one page more is answered with
+    /// RESOURCE_EXHAUSTED (`history.workflowTaskCompletionBufferTotalSizeLimit`).
+    pub completion_pages_bytes_max: usize,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -58,6 +61,7 @@ impl Default for Settings {
             schedules: true,
             batch_jobs_max: 10,
             batch_rate_max: 500.0,
+            completion_pages_bytes_max: 256 << 20,
             limits: Limits::default(),
         }
     }

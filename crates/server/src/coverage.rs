@@ -90,6 +90,8 @@ pub const BUILT: &[(&str, &[&str])] = &[
 
 const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called through them yet";
 
+const OF_WORKFLOWS_ONLY: &str = "activities that belong to no workflow";
+
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED, or cannot give. They do not count as built.
 pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.workflowservice.v1.WorkflowService", "SignalWithStartWorkflowExecution", "versioning overrides and time skipping"),
@@ -99,6 +101,10 @@ pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.operatorservice.v1.OperatorService", "GetNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.operatorservice.v1.OperatorService", "ListNexusEndpoints", ENDPOINTS_LACK),
     ("temporal.api.operatorservice.v1.OperatorService", "UpdateNexusEndpoint", ENDPOINTS_LACK),
+    ("temporal.api.workflowservice.v1.WorkflowService", "PauseActivityExecution", OF_WORKFLOWS_ONLY),
+    ("temporal.api.workflowservice.v1.WorkflowService", "ResetActivityExecution", OF_WORKFLOWS_ONLY),
+    ("temporal.api.workflowservice.v1.WorkflowService", "UnpauseActivityExecution", OF_WORKFLOWS_ONLY),
+    ("temporal.api.workflowservice.v1.WorkflowService", "UpdateActivityExecutionOptions", OF_WORKFLOWS_ONLY),
     ("temporal.api.workflowservice.v1.WorkflowService", "PollNexusTaskQueue", "Nexus tasks: there are none yet, polls come back empty"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateTaskQueueConfig", "fairness weights and fairness key rate limits"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "versioning overrides and time skipping"),

@@ -92,6 +92,8 @@ impl Entry<'_> {
             }
             "sempre.pauseinsteadofterminate" => limits.pause_over_limits = self.switch()?,
             "system.transactionsizelimit" => limits.transaction_size_max = self.count()?,
+            "history.enableworkflowtaskcompletionpagination" => limits.completion_pages = self.switch()?,
+            "history.workflowtaskcompletionbuffersizelimit" => limits.completion_pages_max = self.count()?,
             "system.numconsecutiveworkflowtaskproblemstotriggersearchattribute" => {
                 limits.task_problems_reported = self.number()?.try_into().unwrap_or(i32::MAX);
             }
@@ -129,6 +131,7 @@ impl Entry<'_> {
         match self.key {
             "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
             "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
+            "history.workflowtaskcompletionbuffertotalsizelimit" => engine.completion_pages_bytes_max = self.count()?,
             "frontend.enableschedules" => engine.schedules = self.switch()?,
             "frontend.maxconcurrentbatchoperationpernamespace" => engine.batch_jobs_max = self.count()?,
             "worker.batcherrps" => engine.batch_rate_max = self.number()?.clamp(1, 1_000_000) as f64,

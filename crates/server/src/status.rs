@@ -13,7 +13,7 @@ use sempre_api::{
             ClientVersionNotSupportedFailure, MultiOperationExecutionFailure, NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure,
             NamespaceNotFoundFailure, NotFoundFailure, PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure,
             ServerVersionNotSupportedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
-            multi_operation_execution_failure::OperationStatus,
+            WorkflowTaskCompletionBufferLostFailure, multi_operation_execution_failure::OperationStatus,
         },
         failure::MultiOperationExecutionAborted,
     },
@@ -66,6 +66,7 @@ pub fn from_refusal(refusal: Refusal) -> Status {
             detailed(Code::InvalidArgument, message, &failure)
         }
         Refusal::Aborted(message) => plain(Code::Aborted, message),
+        Refusal::BufferLost(message) => detailed(Code::Aborted, message, &WorkflowTaskCompletionBufferLostFailure::default()),
         Refusal::MultiOperation(multi) => multi_operation(*multi),
         Refusal::Unimplemented(message) => plain(Code::Unimplemented, message),
         Refusal::Unavailable(message) => plain(Code::Unavailable, message),

@@ -106,12 +106,17 @@ impl SystemFacts {
             sync_update: true,
             async_update: true,
             workflow_update_callbacks: true,
+            workflow_task_completion_pagination: self.limits.completion_pages,
             ..namespace_info::Capabilities::default()
         });
         info.limits = Some(namespace_info::Limits {
             blob_size_limit_error: as_i64(self.limits.blob_size_max),
             memo_size_limit_error: as_i64(self.limits.memo_size_max),
-            workflow_task_completion_size_limit_error: as_i64(MESSAGE_BYTES_MAX),
+            // Of the pages together, or of the one message that there is without them.
+            workflow_task_completion_size_limit_error: match self.limits.completion_pages {
+                true => as_i64(self.limits.completion_pages_max),
+                false => as_i64(MESSAGE_BYTES_MAX),
+            },
         });
         info.supports_schedules = self.schedules;
     }

@@ -16,29 +16,32 @@ use sempre_api::v1::workflowservice::{
     ListClosedWorkflowExecutionsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest,
     ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest,
     ListSchedulesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse,
-    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PatchScheduleRequest, PatchScheduleResponse, PauseActivityRequest,
-    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest,
-    PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
-    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
-    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
-    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
-    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
-    ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
-    ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
-    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
-    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
-    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
-    RespondActivityTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
-    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-    RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, ShutdownWorkerRequest,
-    ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
-    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse,
-    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse,
-    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
-    UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse,
-    UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest,
-    UpdateTaskQueueConfigResponse, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse,
-    UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
+    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PatchScheduleRequest, PatchScheduleResponse,
+    PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
+    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
+    PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
+    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
+    RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
+    ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
+    ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse,
+    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse,
+    RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
+    RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
+    ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
+    SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse, StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse, TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse, UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest,
+    UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest,
+    UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest,
+    UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
+    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
 };
 use tonic::{Request, Response};
 
@@ -292,6 +295,32 @@ impl WorkflowService for Frontend {
     async fn update_activity_options(&self, request: Request<UpdateActivityOptionsRequest>) -> Answer<UpdateActivityOptionsResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.update_activity_options(call.body).await)
+    }
+
+    async fn pause_activity_execution(&self, request: Request<PauseActivityExecutionRequest>) -> Answer<PauseActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.pause_activity_execution(call.body).await)
+    }
+
+    async fn unpause_activity_execution(
+        &self,
+        request: Request<UnpauseActivityExecutionRequest>,
+    ) -> Answer<UnpauseActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.unpause_activity_execution(call.body).await)
+    }
+
+    async fn reset_activity_execution(&self, request: Request<ResetActivityExecutionRequest>) -> Answer<ResetActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.reset_activity_execution(call.body).await)
+    }
+
+    async fn update_activity_execution_options(
+        &self,
+        request: Request<UpdateActivityExecutionOptionsRequest>,
+    ) -> Answer<UpdateActivityExecutionOptionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.update_activity_execution_options(call.body).await)
     }
 
     async fn shutdown_worker(&self, request: Request<ShutdownWorkerRequest>) -> Answer<ShutdownWorkerResponse> {

@@ -1,7 +1,7 @@
 //! Queries: with a task, directly, rejected, failed.
 
 use sempre_api::v1::{
-    enums::{QueryRejectCondition as Reject, QueryResultType},
+    enums::{QueryRejectCondition as Reject, QueryResultType, WorkflowTaskFailedCause},
     query::WorkflowQueryResult,
     workflowservice::RespondWorkflowTaskCompletedRequest,
 };
@@ -10,7 +10,7 @@ use super::{commands::*, scenarios};
 use crate::scene::{Done, Scene, Task, payloads};
 
 scenarios!("queries":
-    direct, direct_fails, of_a_closed_run, rides_on_a_task, rides_and_fails, buffered_then_released, rejected_when_closed, rejected_when_not_completed, refused, never_had_a_task,
+    direct, direct_fails, of_a_closed_run, rides_on_a_task, rides_and_fails, buffered_then_released, rejected_when_closed, rejected_when_not_completed, refused, never_had_a_task, waits_while_the_task_fails, asked_while_the_task_fails,
 );
 
 /// Answers all queries of a task in its completion.
@@ -70,6 +70,34 @@ async fn rides_on_a_task(s: Scene) -> Done {
     let task = s.task().await?;
     s.complete_with(&task, [], answers(&task, QueryResultType::Answered)).await?;
     s.answered("query", query).await?;
+    s.terminate("a").await?;
+    Ok(())
+}
+
+/// As often as makes a query refused that comes then.
+async fn waits_while_the_task_fails(s: Scene) -> Done {
+    s.start("a").await?;
+    let query = s.query_beside("a", |_| {});
+    s.sleep(300).await;
+    for _ in 0..2 {
+        let task = s.task().await?;
+        s.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).await?;
+    }
+    let task = s.task().await?;
+    s.complete_with(&task, [], answers(&task, QueryResultType::Answered)).await?;
+    s.answered("query", query).await.ok();
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn asked_while_the_task_fails(s: Scene) -> Done {
+    s.start("a").await?;
+    for _ in 0..2 {
+        let task = s.task().await?;
+        s.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).await?;
+    }
+    let query = s.query_beside("a", |_| {});
+    s.answered("query", query).await.ok();
     s.terminate("a").await?;
     Ok(())
 }

@@ -1,17 +1,43 @@
 //! Resets, and what operators do to runs and activities.
 
-use sempre_api::v1::enums::{ParentClosePolicy, ResetReapplyExcludeType, UpdateWorkflowExecutionLifecycleStage::Accepted};
+use sempre_api::{
+    FieldMask,
+    v1::{
+        activity::ActivityOptions,
+        common::RetryPolicy,
+        enums::{ParentClosePolicy, ResetReapplyExcludeType, UpdateWorkflowExecutionLifecycleStage::Accepted, WorkflowTaskFailedCause},
+    },
+};
 
 use super::{commands::*, scenarios};
 use crate::{
     messages::accept,
-    scene::{Done, Scene, failure},
+    scene::{Done, Scene, failure, secs},
 };
 
 scenarios!("resets":
-    closed_run, signals_again, without_signals, without_anything, updates_again, without_updates, unknown_run,
-    pending_child, buffered_signal, completed_activity_kept, twice,
-    activity_paused_and_unpaused, activity_reset, unknown_activity, );
+    first_task, last_task, closed_run, signals_again, without_signals, without_anything, updates_again, without_updates, same_request_again, bad_points, unknown_run, before_an_update, before_a_retried_task, between_commands, no_task_there,
+    pending_activity, pending_timer, pending_child, buffered_signal, completed_activity_kept, twice,
+    activity_paused_and_unpaused, activity_paused_while_running, activity_reset, activity_options, unknown_activity, described_while_paused, failed_activity_reset, failed_activity_unpaused, running_activity_reset,
+);
+
+async fn first_task(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([timer("t", 60)]).await?;
+    s.reset("a", 3, |_| {}).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
+async fn last_task(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([]).await?;
+    s.signal("a", "go").await?;
+    s.work([]).await?;
+    s.reset("a", 7, |_| {}).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
 
 async fn closed_run(s: Scene) -> Done {
     s.start("a").await?;
@@ -88,8 +114,90 @@ async fn without_updates(s: Scene) -> Done {
     Ok(())
 }
 
+async fn same_request_again(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([]).await?;
+    s.reset("a", 4, |_| {}).await?;
+    s.reset("a", 4, |_| {}).await?;
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn bad_points(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([timer("t", 60)]).await?;
+    for finish in [0, 1, 2, 5, 9] {
+        s.reset("a", finish, |r| r.request_id = format!("bad-{finish}")).await.ok();
+    }
+    s.reset("a", 3, |r| r.request_id.clear()).await.ok();
+    s.terminate("a").await.ok();
+    Ok(())
+}
+
+/// The task of the update was in memory only up to its completion.
+async fn before_an_update(s: Scene) -> Done {
+    accepted(&s).await?;
+    s.reset("a", 6, |r| r.request_id = "six".into()).await.ok();
+    s.reset("a", 7, |r| r.request_id = "seven".into()).await.ok();
+    s.terminate("a").await?;
+    Ok(())
+}
+
+/// So was the second attempt of a task.
+async fn before_a_retried_task(s: Scene) -> Done {
+    s.start("a").await?;
+    let task = s.task().await?;
+    s.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).await?;
+    s.work([]).await?;
+    s.reset("a", 6, |r| r.request_id = "six".into()).await.ok();
+    s.reset("a", 7, |r| r.request_id = "seven".into()).await.ok();
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn between_commands(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([timer("t", 60), timer("u", 60)]).await?;
+    s.reset("a", 6, |_| {}).await.ok();
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn no_task_there(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([timer("t", 60)]).await?;
+    s.signal("a", "go").await?;
+    s.reset("a", 6, |r| r.request_id = "six".into()).await.ok();
+    s.reset("a", 7, |r| r.request_id = "seven".into()).await.ok();
+    s.terminate("a").await?;
+    Ok(())
+}
+
 async fn unknown_run(s: Scene) -> Done {
     s.reset("a", 4, |_| {}).await.ok();
+    Ok(())
+}
+
+async fn pending_activity(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([s.act("1").command()]).await?;
+    s.signal("a", "go").await?;
+    s.work([]).await?;
+    s.reset("a", 8, |_| {}).await?;
+    s.task().await?;
+    let activity = s.activity().await?;
+    s.complete_activity(&activity).await?;
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn pending_timer(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([timer("t", 600)]).await?;
+    s.signal("a", "go").await?;
+    s.work([]).await?;
+    s.reset("a", 8, |_| {}).await?;
+    s.work([cancel_timer("t"), done()]).await?;
     Ok(())
 }
 
@@ -152,6 +260,30 @@ async fn activity_paused_and_unpaused(s: Scene) -> Done {
     Ok(())
 }
 
+async fn activity_paused_while_running(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([s.act("1").command()]).await?;
+    let activity = s.activity().await?;
+    s.pause_activity("a", "1").await?;
+    s.heartbeat(&activity).await?;
+    s.fail_activity(&activity, failure("once")).await?;
+    s.describe("a").await?;
+    s.unpause_activity("a", "1", |r| r.reset_attempts = true).await?;
+    let activity = s.activity().await?;
+    s.complete_activity(&activity).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
+async fn described_while_paused(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([s.act("1").command()]).await?;
+    s.pause_activity("a", "1").await?;
+    s.describe("a").await?;
+    s.terminate("a").await?;
+    Ok(())
+}
+
 async fn activity_reset(s: Scene) -> Done {
     s.start("a").await?;
     s.work([s.act("1").command()]).await?;
@@ -159,6 +291,69 @@ async fn activity_reset(s: Scene) -> Done {
     s.heartbeat(&activity).await?;
     s.fail_activity(&activity, failure("once")).await?;
     s.reset_activity("a", "1", |r| r.reset_heartbeat = true).await?;
+    let activity = s.activity().await?;
+    s.complete_activity(&activity).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
+/// A run with an activity that has failed once and will be tried again in a minute.
+async fn failed_once(s: &Scene) -> Done {
+    s.start("a").await?;
+    let mut act = s.act("1");
+    act.retry_policy = Some(RetryPolicy { initial_interval: secs(60), maximum_attempts: 3, ..Default::default() });
+    s.work([act.command()]).await?;
+    let activity = s.activity().await?;
+    s.fail_activity(&activity, failure("once")).await?;
+    Ok(())
+}
+
+async fn failed_activity_reset(s: Scene) -> Done {
+    failed_once(&s).await?;
+    s.reset_activity("a", "1", |_| {}).await?;
+    s.describe("a").await?;
+    let activity = s.activity().await?;
+    s.complete_activity(&activity).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
+async fn failed_activity_unpaused(s: Scene) -> Done {
+    failed_once(&s).await?;
+    s.pause_activity("a", "1").await?;
+    s.unpause_activity("a", "1", |r| r.reset_attempts = true).await?;
+    s.describe("a").await?;
+    let activity = s.activity().await?;
+    s.complete_activity(&activity).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
+async fn running_activity_reset(s: Scene) -> Done {
+    s.start("a").await?;
+    let mut act = s.act("1");
+    act.retry_policy = Some(RetryPolicy { initial_interval: secs(1), maximum_attempts: 3, ..Default::default() });
+    s.work([act.command()]).await?;
+    let activity = s.activity().await?;
+    s.fail_activity(&activity, failure("once")).await?;
+    let activity = s.activity().await?;
+    s.reset_activity("a", "1", |_| {}).await?;
+    s.describe("a").await?;
+    s.complete_activity(&activity).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
+async fn activity_options(s: Scene) -> Done {
+    s.start("a").await?;
+    s.work([s.act("1").command()]).await?;
+    s.activity_options("a", "1", |r| {
+        r.activity_options = Some(ActivityOptions { start_to_close_timeout: secs(77), heartbeat_timeout: secs(7), ..Default::default() });
+        r.update_mask = Some(FieldMask { paths: vec!["start_to_close_timeout".into(), "heartbeat_timeout".into()] });
+    })
+    .await?;
+    s.activity_options("a", "1", |r| r.update_mask = Some(FieldMask { paths: vec!["nothing".into()] })).await.ok();
+    s.activity_options("a", "1", |_| {}).await.ok();
     let activity = s.activity().await?;
     s.complete_activity(&activity).await?;
     s.work([done()]).await?;

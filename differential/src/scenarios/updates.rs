@@ -2,19 +2,19 @@
 
 use sempre_api::v1::{
     enums::UpdateWorkflowExecutionLifecycleStage::{Accepted, Completed},
-    enums::WorkflowTaskFailedCause,
+    enums::{WorkflowIdConflictPolicy, WorkflowTaskFailedCause},
 };
 
 use super::{commands::*, scenarios};
 use crate::{
     messages::{accept, fail_update, place, reject, respond},
-    scene::{Done, Scene, Stop, Task},
+    scene::{Done, Scene, Stop, Task, secs},
 };
 
 scenarios!("updates":
     completed_at_once, accepted_then_completed, rejected, rejected_by_command_free_task, handler_fails, same_id_again, unknown_polled, polled_later, closed_with_it,
-    closed_before_acceptance, task_fails_with_it, ignored_by_worker, on_closed_run, wrong_first_run, no_name, no_meta, two_in_one_task,
-    response_without_acceptance, with_start_new, on_first_task,
+    closed_before_acceptance, continued_as_new_with_it, task_fails_with_it, ignored_by_worker, on_closed_run, wrong_first_run, no_name, no_meta, two_in_one_task,
+    signal_beside_speculative, response_without_acceptance, with_start_new, with_start_existing, terminated_with_it, task_times_out_with_it, on_first_task,
 );
 
 /// A run that has done its first task.
@@ -147,6 +147,28 @@ async fn closed_before_acceptance(s: Scene) -> Done {
     Ok(())
 }
 
+async fn continued_as_new_with_it(s: Scene) -> Done {
+    idle(&s).await?;
+    // Long enough that the next run need not wait.
+    s.sleep(1100).await;
+    let update = s.update_beside("a", "u", Completed, |_| {});
+    let task = task_with_update(&s, "u").await?;
+    s.answer_updates(&task, [accept(&task, "u")], [continue_as_new().command()]).await?;
+    s.updated("update", update).await.ok();
+    s.task().await?;
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn terminated_with_it(s: Scene) -> Done {
+    idle(&s).await?;
+    let update = s.update_beside("a", "u", Completed, |_| {});
+    task_with_update(&s, "u").await?;
+    s.terminate("a").await?;
+    s.updated("update", update).await.ok();
+    Ok(())
+}
+
 async fn task_fails_with_it(s: Scene) -> Done {
     idle(&s).await?;
     let update = s.update_beside("a", "u", Accepted, |_| {});
@@ -155,6 +177,18 @@ async fn task_fails_with_it(s: Scene) -> Done {
     let task = task_with_update(&s, "u").await?;
     s.answer_updates(&task, [accept(&task, "u"), respond("u")], []).await?;
     s.updated("update", update).await.ok();
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn task_times_out_with_it(s: Scene) -> Done {
+    s.start_with("a", |r| r.workflow_task_timeout = secs(1)).await?;
+    s.work([]).await?;
+    let update = s.update_beside("a", "u", Completed, |_| {});
+    task_with_update(&s, "u").await?;
+    let task = task_with_update(&s, "u").await?;
+    s.answer_updates(&task, [reject(&task, "u")], []).await?;
+    s.updated("update", update).await?;
     s.terminate("a").await?;
     Ok(())
 }
@@ -220,6 +254,17 @@ async fn two_in_one_task(s: Scene) -> Done {
     Ok(())
 }
 
+async fn signal_beside_speculative(s: Scene) -> Done {
+    idle(&s).await?;
+    let update = s.update_beside("a", "u", Completed, |_| {});
+    let task = task_with_update(&s, "u").await?;
+    s.signal("a", "beside").await?;
+    s.answer_updates(&task, [reject(&task, "u")], []).await?;
+    s.updated("update", update).await?;
+    s.work([done()]).await?;
+    Ok(())
+}
+
 async fn response_without_acceptance(s: Scene) -> Done {
     idle(&s).await?;
     let update = s.update_beside("a", "u", Completed, |_| {});
@@ -249,6 +294,18 @@ async fn with_start_new(s: Scene) -> Done {
     let task = task_with_update(&s, "u").await?;
     s.answer_updates(&task, [accept(&task, "u"), respond("u")], []).await?;
     s.update_with_start("update with start", call).await?;
+    s.terminate("a").await?;
+    Ok(())
+}
+
+async fn with_start_existing(s: Scene) -> Done {
+    idle(&s).await?;
+    let call = s.update_with_start_beside("a", "u", |_| {});
+    s.update_with_start("with policy fail", call).await.ok();
+    let call = s.update_with_start_beside("a", "u", |r| r.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::UseExisting));
+    let task = task_with_update(&s, "u").await?;
+    s.answer_updates(&task, [accept(&task, "u"), respond("u")], []).await?;
+    s.update_with_start("with policy use existing", call).await?;
     s.terminate("a").await?;
     Ok(())
 }

@@ -153,7 +153,6 @@ pub(crate) fn lost(step: &mut Step<'_, '_>, scheduled_event_id: i64, request_id:
     let Some(due) = taken.map(|p| p.due()) else { return Ok(Ok(Reply::Obsolete)) };
     change(step, scheduled_event_id, |p| {
         p.started_time = 0;
-        p.last_started_time = 0;
         p.identity = String::new();
         p.request_id = String::new();
         p.worker_version = None;
@@ -179,7 +178,6 @@ fn begin(step: &mut Step<'_, '_>, scheduled_event_id: i64, poller: Poller) {
     let now = step.now();
     change(step, scheduled_event_id, |p| {
         p.started_time = now.0;
-        p.last_started_time = now.0;
         p.identity = poller.identity;
         p.request_id = poller.request_id;
         p.reset = false;

@@ -156,9 +156,12 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
     Ok(Ok(Reply::Done))
 }
 
-/// The worker that has the current attempt keeps its token, which names the attempt as it was.
+/// The worker that has the current attempt keeps its token, which names the attempt as it was. One that no worker has
+/// begins with nothing that failed before it.
 fn first_attempt(progress: &mut ActivityProgress) {
-    if progress.is_started() && progress.token_attempt == 0 {
+    if !progress.is_started() {
+        progress.last_failure = None;
+    } else if progress.token_attempt == 0 {
         progress.token_attempt = progress.attempt;
     }
     progress.attempt = 1;

@@ -12,7 +12,7 @@ use sempre_api::v1::{
     activity::ActivityOptions,
     command::ScheduleActivityTaskCommandAttributes,
     common::{Priority, RetryPolicy},
-    enums::TimeoutType,
+    enums::{TaskQueueKind, TimeoutType},
     taskqueue::TaskQueue,
 };
 
@@ -95,8 +95,17 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// As the API shows them.
-    pub(crate) fn to_api(self) -> ActivityOptions {
+    /// As DescribeWorkflowExecution shows them.
+    pub(crate) fn described(self) -> ActivityOptions {
+        let mut options = self.to_api();
+        if let Some(queue) = &mut options.task_queue {
+            queue.normal_name.clone_from(&queue.name);
+        }
+        options
+    }
+
+    /// As the API has them.
+    fn to_api(self) -> ActivityOptions {
         let name = self.task_queue().to_string();
         ActivityOptions {
             task_queue: Some(TaskQueue { name, ..Default::default() }),
@@ -156,7 +165,10 @@ pub(crate) fn update(step: &mut Step<'_, '_>, which: &ActivitySelector, request:
         change(step, id, |p| p.operation_request_id.clone_from(&request.request_id));
     }
     let last = select(&step.run.state, which)?.pop().and_then(|id| pending(&step.run.state, id));
-    let options = last.map(|(info, progress)| Options::of(info, progress).to_api()).unwrap_or_default();
+    let mut options = last.map(|(info, progress)| Options::of(info, progress).to_api()).unwrap_or_default();
+    if let Some(queue) = &mut options.task_queue {
+        queue.kind = TaskQueueKind::Normal as i32;
+    }
     Ok(Ok(Reply::ActivityOptions(Box::new(options))))
 }
 

@@ -49,7 +49,7 @@ impl World {
         let key =
             RunKey { workflow: WorkflowKey { namespace: NamespaceId::default(), workflow_id: "w".into() }, run: RunId(Uuid([7; 16])) };
         let state = State { derived: Default::default(), progress: Default::default(), dirty: Default::default() };
-        let run = Execution { key, state, signal_ids: BTreeSet::new(), queries: BTreeMap::new(), updates: Vec::new() };
+        let run = Execution { key, state, signal_ids: BTreeSet::new(), queries: BTreeMap::new(), updates: Vec::new(), pages: None };
         let namespace = NamespaceView {
             id: NamespaceId::default(),
             name: "default".into(),

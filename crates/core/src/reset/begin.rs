@@ -26,6 +26,9 @@ use crate::{
     transition::{ExternalCancel, ExternalSignal, OutboxMessage},
 };
 
+/// Request id of a start that no poll has made.
+const NO_POLL: &str = "emptyUuid";
+
 /// The task at the reset point has failed. Refuses a point at which none is pending.
 pub(super) fn fail_task(step: &mut Step<'_, '_>, request: &ResetRequest, base_run_id: String) -> Result<(), Refusal> {
     let main = &step.run.state.derived.main;
@@ -45,11 +48,10 @@ pub(super) fn fail_task(step: &mut Step<'_, '_>, request: &ResetRequest, base_ru
     }
     if started_event_id == 0 {
         let (suggest_continue_as_new, suggest_continue_as_new_reasons) = task::start::suggestion(step);
-        let request_id = step.cx.ids.uuid();
         started_event_id = step.event(Attributes::WorkflowTaskStartedEventAttributes(WorkflowTaskStartedEventAttributes {
             scheduled_event_id,
             identity: SERVER_IDENTITY.into(),
-            request_id,
+            request_id: NO_POLL.into(),
             suggest_continue_as_new,
             suggest_continue_as_new_reasons,
             history_size_bytes: step.run.state.derived.main.history_size,

@@ -53,6 +53,8 @@ pub struct Fork {
     until: Option<i64>,
     /// Input instead of the base run's.
     input: Option<Payloads>,
+    /// The copy ends where events were written together, or with the start of a task.
+    at_boundary: bool,
     derived: Derived,
     dirty: Dirty,
     signal_ids: BTreeSet<String>,
@@ -86,6 +88,7 @@ impl Fork {
             exclude: request.exclude,
             until: request.fork.as_ref().and_then(|fork| fork.until),
             input: request.fork.as_ref().and_then(|fork| fork.input.clone()),
+            at_boundary: false,
             derived: Derived::default(),
             dirty: Dirty::default(),
             signal_ids: BTreeSet::new(),
@@ -138,8 +141,14 @@ impl Fork {
         events
     }
 
-    /// Takes the next events: whole frames in order, events read before are skipped. Returns those of them that belong to
-    /// the new run's history.
+    /// Whether a worker may be given what is copied: events that were written together cannot be parted, but for the start
+    /// of a task, which is written with others when the task was in memory only.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.at_boundary
+    }
+
+    /// Takes the next events: whole frames in order as they were written together, events read before are skipped. Returns
+    /// those of them that belong to the new run's history.
     pub fn read(&mut self, frames: &Bytes) -> Result<Option<HistoryBatch>, ForkError> {
         let mut rest = frames.clone();
         let mut copied: Option<(usize, usize, i64)> = None;
@@ -176,6 +185,9 @@ impl Fork {
             } else {
                 self.collect(event)?;
             }
+        }
+        if let Some((_, to, _)) = copied {
+            self.at_boundary = to == frames.len() || self.derived.main.task_started_event_id == self.derived.main.next_event_id - 1;
         }
         Ok(copied.map(|(from, to, first_event_id)| HistoryBatch {
             first_event_id,
@@ -284,6 +296,7 @@ impl Fork {
             state,
             signal_ids: self.signal_ids,
             queries: BTreeMap::new(),
+            pages: None,
         };
         let bytes = execution.state.size() + self.parts.requests.values().map(Message::encoded_len).sum::<usize>();
         if bytes > STATE_BYTES_MAX {

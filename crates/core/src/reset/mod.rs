@@ -154,7 +154,8 @@ pub struct ResetOutcome {
 
 /// Makes the new run and ends the current one. `base` is `None` when it is the current run.
 ///
-/// The fork must have read the base run up to its end, and on to the end of its chain ([`Fork::is_behind`]).
+/// The fork must have read the base run up to its end, and on to the end of its chain ([`Fork::is_behind`]), the events of
+/// each step of a run together.
 /// `Err`: nothing has changed.
 pub fn reset(
     fork: Fork,
@@ -163,6 +164,12 @@ pub fn reset(
     request: &ResetRequest,
     cx: &mut Context<'_>,
 ) -> Result<ResetOutcome, Refusal> {
+    if request.fork.is_none() && !fork.is_at_boundary() {
+        return Err(Refusal::invalid(format!(
+            "StateRebuilder unable to Rebuild mutable state to event ID: {}, version: 0, this event must be at the boundary",
+            request.finish_event_id - 1
+        )));
+    }
     let new_run_id = format!("{}", fork.run());
     let based = base.as_deref().unwrap_or(current);
     let base_run_id = format!("{}", based.key.run);

@@ -248,9 +248,7 @@ pub struct ActivityProgress {
     /// When its offer was made, ns; 0 = no offer row.
     #[prost(int64, tag = "12")]
     pub offered_at: i64,
-    /// When the latest start of any attempt was, ns.
-    #[prost(int64, tag = "13")]
-    pub last_started_time: i64,
+    // Tag 13 was the latest start of any attempt.
     /// `worker_version` of the poller.
     #[prost(message, optional, tag = "14")]
     pub worker_version: Option<WorkerVersionStamp>,

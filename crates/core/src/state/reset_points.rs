@@ -1,7 +1,7 @@
 //! Reset points: where each build of the workers has first completed a task of the chain (spec 01 §12.4).
 //!
-//! From history alone: a WorkflowTaskCompleted event that names a build adds a point, a Started event brings those of the
-//! run before. Workers that name no build make none.
+//! From history alone: the first WorkflowTaskCompleted event of a build adds a point, a Started event brings those of the
+//! run before. Workers that name no build are a build without a name.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
 
@@ -42,7 +42,7 @@ pub struct ResetPoint {
     pub resettable: bool,
 }
 
-/// The points of a run. Costs nothing in a run that has none; copies share.
+/// The points of a run; copies share.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ResetPoints(Option<Arc<Vec<ResetPoint>>>);
 
@@ -66,9 +66,6 @@ impl ResetPoints {
     /// A task was completed by a build: a point, if it is the first of that build.
     pub(super) fn completed(&mut self, a: &WorkflowTaskCompletedEventAttributes, event_id: i64, now: Timestamp, resettable: bool) {
         let (build_id, checksum) = build(a);
-        if build_id.is_empty() && checksum.is_empty() {
-            return;
-        }
         if self.as_slice().iter().any(|point| point.build_id == build_id && point.binary_checksum == checksum) {
             return;
         }
@@ -84,6 +81,22 @@ impl ResetPoints {
         });
         let forgotten = points.len().saturating_sub(POINTS_MAX);
         points.drain(..forgotten);
+    }
+
+    /// Folders of before this version have no points of workers that name no build: leaves out what they left out. For a
+    /// check of what is stored; a run that goes on gets its point from its next completion.
+    pub(crate) fn as_written_before(&mut self, stored: &Self) {
+        let nameless = |point: &&ResetPoint| point.build_id.is_empty() && point.binary_checksum.is_empty() && point.run_id.is_empty();
+        let (had, has) = (stored.as_slice().iter().find(nameless), self.as_slice().iter().find(nameless));
+        if had == has {
+            return;
+        }
+        let mut points: Vec<ResetPoint> = self.as_slice().iter().filter(|point| !nameless(point)).cloned().collect();
+        if let Some(had) = had {
+            let at = points.iter().position(|point| point.completed_event_id > had.completed_event_id).unwrap_or(points.len());
+            points.insert(at, had.clone());
+        }
+        *self = Self::stored(points);
     }
 
     /// As the API has them; `own` is the run. `expires`: when it is deleted, if it ends now.

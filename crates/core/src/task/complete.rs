@@ -14,7 +14,7 @@ use sempre_api::v1::{
 };
 
 use super::{
-    ScheduleHow, count_failure, fail_started, named_by, problems, schedule, scheduled_attributes, speculative,
+    ScheduleHow, count_failure, fail_started, named_by, pages, problems, schedule, scheduled_attributes, speculative,
     start::{begin, response},
     started_attributes,
 };
@@ -40,7 +40,11 @@ pub(crate) fn complete(
     token: &TaskToken,
     mut request: RespondWorkflowTaskCompletedRequest,
 ) -> Result<Result<Reply, Refusal>, Refusal> {
+    if request.intermediate_page {
+        return pages::keep(step, token, request);
+    }
     let task = named_by(step, token)?.clone();
+    pages::merge(step, &task, &mut request)?;
     if request.force_create_new_workflow_task && step.run.is_paused() {
         return Err(Refusal::FailedPrecondition(pause::NO_FORCED_TASK.into()));
     }
@@ -122,7 +126,7 @@ fn carry_out(step: &mut Step<'_, '_>, completion: &mut Completion, commands: Vec
 /// Writes WorkflowTaskCompleted, before it the Scheduled and Started of a transient task; ends the task.
 #[allow(deprecated)]
 fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkflowTaskCompletedRequest) -> i64 {
-    materialize(step, task);
+    materialize(step, task, &request.identity);
     let id = step.event(Attributes::WorkflowTaskCompletedEventAttributes(Box::new(WorkflowTaskCompletedEventAttributes {
         scheduled_event_id: task.scheduled_event_id,
         started_event_id: task.started_event_id,
@@ -145,8 +149,8 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
 }
 
 /// Writes the events of a transient or speculative task, with the times at which they happened.
-fn materialize(step: &mut Step<'_, '_>, task: &Task) {
-    speculative::convert(step);
+fn materialize(step: &mut Step<'_, '_>, task: &Task, identity: &str) {
+    speculative::convert_by(step, identity);
     if !task.transient {
         return;
     }
@@ -217,7 +221,7 @@ fn next_task(
 
 /// The worker kept a task alive with heartbeats for too long (spec 02 §2.2 step 1).
 fn heartbeat_timed_out(step: &mut Step<'_, '_>, task: &Task) -> Result<Reply, Refusal> {
-    materialize(step, task);
+    materialize(step, task, &task.identity);
     step.event(Attributes::WorkflowTaskTimedOutEventAttributes(WorkflowTaskTimedOutEventAttributes {
         scheduled_event_id: task.scheduled_event_id,
         started_event_id: task.started_event_id,
@@ -227,7 +231,6 @@ fn heartbeat_timed_out(step: &mut Step<'_, '_>, task: &Task) -> Result<Reply, Re
     main.task = None;
     main.sticky = None;
     main.attempt = 1;
-    query::task_lost(step);
     schedule(step, ScheduleHow::Offered);
     Err(Refusal::not_found("workflow task heartbeat timeout"))
 }
@@ -238,7 +241,7 @@ fn failure_text(failure: &CommandFailure) -> String {
 
 /// A command was refused: undo, write WorkflowTaskFailed, schedule the next task (spec 02 §2.3).
 #[allow(deprecated)]
-fn commands_failed(
+pub(super) fn commands_failed(
     step: &mut Step<'_, '_>,
     saved: Saved,
     task: &Task,
@@ -277,7 +280,6 @@ fn commands_failed(
     count_failure(step);
     problems::failed(step, failure.cause, &message);
     step.run.state.progress.main.closing = unhandled;
-    query::task_lost(step);
     schedule(step, ScheduleHow::Offered);
     Ok(Err(refusal))
 }

@@ -8,7 +8,7 @@ use sempre_api::v1::{
 };
 
 use super::{ScheduleHow, count_failure, fail_started, force_close, named_by, problems, schedule};
-use crate::{Refusal, Reply, TaskToken, close, query, retry, step::Step, visibility::health};
+use crate::{Refusal, Reply, TaskToken, close, retry, step::Step, visibility::health};
 
 /// The worker could not process the task.
 #[allow(deprecated)]
@@ -23,7 +23,6 @@ pub(crate) fn fail(
     if cause == WorkflowTaskFailedCause::GrpcMessageTooLarge {
         // The run is ended, and its task with it: the worker's failure is not kept.
         force_close(step);
-        query::task_lost(step);
         close::terminate(step, format!("{cause:?}"), None, super::SERVER_IDENTITY.into(), alloc::vec::Vec::new());
         return Ok(Ok(Reply::Done));
     }
@@ -42,7 +41,6 @@ pub(crate) fn fail(
     );
     count_failure(step);
     problems::failed(step, cause, &message);
-    query::task_lost(step);
     schedule(step, ScheduleHow::Offered);
     Ok(Ok(Reply::Done))
 }

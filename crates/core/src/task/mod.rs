@@ -10,11 +10,12 @@
 //! | started | failure, bad commands, start-to-close timeout | scheduled with attempt + 1 (1 if the run was sticky) |
 //! | any | close | none |
 //!
-//! Speculative tasks have a table of their own ([`speculative`]).
+//! Speculative tasks have a table of their own ([`speculative`]), and completions in pages ([`pages`]).
 
 pub(crate) mod complete;
 pub(crate) mod fail;
 pub(crate) mod lost;
+pub(crate) mod pages;
 pub(crate) mod problems;
 pub(crate) mod speculative;
 pub(crate) mod start;
@@ -257,7 +258,7 @@ pub(crate) fn count_failure(step: &mut Step<'_, '_>) {
 /// Writes WorkflowTaskFailed for the started task (attempt 1 only: transient ones leave no trace),
 /// and clears the task. The caller schedules the next.
 pub(crate) fn fail_started(step: &mut Step<'_, '_>, failed: WorkflowTaskFailedEventAttributes) {
-    speculative::convert(step);
+    speculative::convert_by(step, &failed.identity);
     // One that is started may be on offer again.
     withdraw_offer(step);
     let Some(task) = step.run.state.progress.main.task.take() else { return };
@@ -335,7 +336,6 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
             problems::timed_out(step, timeout_type);
         }
     }
-    crate::query::task_lost(step);
     schedule(step, ScheduleHow::Offered);
 }
 

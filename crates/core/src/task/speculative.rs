@@ -104,13 +104,20 @@ pub(super) fn start_over(step: &mut Step<'_, '_>) {
     offer(step);
 }
 
-/// Makes a pending speculative task a normal one: writes its events, with the times at which they happened.
+/// Makes a pending speculative task a normal one: writes its events, with the times at which they happened. Another change
+/// of the run does so: the Started event then names nobody, as the reference has it.
 pub(crate) fn convert(step: &mut Step<'_, '_>) {
+    convert_by(step, "");
+}
+
+/// As [`convert`], for what is done to the task itself: by a worker, or by the server in its place.
+pub(crate) fn convert_by(step: &mut Step<'_, '_>, identity: &str) {
     let normal: String = step.run.state.derived.start.task_queue().into();
     let Some(task) = step.run.state.progress.main.task.as_deref_mut().filter(|task| task.speculative) else { return };
     task.speculative = false;
     let mut events = alloc::vec![(task.scheduled_time, scheduled_attributes(task, &normal))];
     if task.is_started() {
+        task.identity = identity.into();
         events.push((task.started_time, started_attributes(task)));
     } else {
         task.offered_at = task.scheduled_time;

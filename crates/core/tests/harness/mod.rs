@@ -131,6 +131,8 @@ pub struct Run {
     pub execution: Execution,
     rows: BTreeMap<(u8, u64), Bytes>,
     frames: Vec<Bytes>,
+    /// Last events of what was written together.
+    ends: Vec<usize>,
     pub deadline: Option<Timestamp>,
     /// The last transition was not one to commit: what it did to the pending task is in memory only.
     volatile: bool,
@@ -143,6 +145,12 @@ impl Run {
     /// What the store holds of it: state rows, and the frames of its history.
     pub fn stored(&self) -> (&BTreeMap<(u8, u64), Bytes>, &[Bytes]) {
         (&self.rows, &self.frames)
+    }
+
+    /// Its history as it was written.
+    pub fn batches(&self) -> Vec<Bytes> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(from, to)| self.frames[from..*to].concat().into()).collect()
     }
 
     /// Forgets what is in memory only.
@@ -372,15 +380,16 @@ impl World {
     }
 
     fn insert(&mut self, execution: Execution, transition: Transition) -> RunId {
-        self.insert_with(execution, transition, Vec::new())
+        self.insert_with(execution, transition, Vec::new(), Vec::new())
     }
 
-    /// A run that begins with these frames.
-    fn insert_with(&mut self, execution: Execution, transition: Transition, frames: Vec<Bytes>) -> RunId {
+    /// A run that begins with these frames, which were written together up to each of `ends`.
+    fn insert_with(&mut self, execution: Execution, transition: Transition, frames: Vec<Bytes>, ends: Vec<usize>) -> RunId {
         let key = execution.key().clone();
         let id = key.run;
         self.chains.entry(key.workflow.workflow_id).or_default().push(id);
-        let run = Run { execution, rows: BTreeMap::new(), frames, deadline: None, volatile: false, record: Record::default(), records: 0 };
+        let (rows, record) = (BTreeMap::new(), Record::default());
+        let run = Run { execution, rows, frames, ends, deadline: None, volatile: false, record, records: 0 };
         assert!(self.runs.insert(id, run).is_none(), "run ids are new");
         self.commit(id, transition).expect("a new run refuses nothing");
         id
@@ -440,6 +449,7 @@ impl World {
                 run.frames.push(frame);
             }
             assert_eq!(run.frames.len() as i64, batch.last_event_id, "a batch names its last event");
+            run.ends.push(run.frames.len());
         }
         if let Some(change) = transition.deadline {
             assert_eq!(change.old, run.deadline, "a deadline change names the row that is there");

@@ -72,11 +72,9 @@ impl World {
         }
         let run = self.ids.run_id(self.now);
         let mut fork = Fork::new(RunKey { workflow: self.key(&target.workflow_id), run }, base_id, &request);
-        let mut copied = Vec::new();
+        let (mut copied, mut ends) = (Vec::new(), Vec::new());
         loop {
-            // In pieces of three frames: rows are cut anywhere.
-            for frames in self.runs[&fork.reading().0].frames.clone().chunks(3) {
-                let frames = frames.concat().into();
+            for frames in self.runs[&fork.reading().0].batches() {
                 if let Some(batch) = fork.read(&frames).expect("a history that can be read") {
                     assert_eq!(batch.first_event_id, copied.len() as i64 + 1, "copied batches have no gaps");
                     let mut rest = batch.frames;
@@ -84,6 +82,7 @@ impl World {
                         copied.push(frame);
                     }
                     assert_eq!(batch.last_event_id, copied.len() as i64);
+                    ends.push(copied.len());
                 }
             }
             if fork.follow().is_none() {
@@ -114,7 +113,7 @@ impl World {
             self.commit(current_id, transition).expect("the current run ends");
         }
         let (execution, transition) = *outcome.created;
-        Ok(self.insert_with(execution, transition, copied))
+        Ok(self.insert_with(execution, transition, copied, ends))
     }
 
     /// Changes options of the current run.

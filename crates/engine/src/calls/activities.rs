@@ -37,10 +37,14 @@ impl Engine {
 
     fn by_id(&self, namespace: &str, workflow_id: String, run_id: &str, activity_id: String, identity: &str) -> Result<Target, Refusal> {
         let namespace = self.namespace(namespace)?;
-        let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
         if activity_id.is_empty() {
             return Err(Refusal::invalid("ActivityId is not set on request."));
         }
+        if workflow_id.is_empty() {
+            // It means one that is of no workflow: there is none.
+            return Err(Refusal::NotFound(format!("activity not found for ID: {activity_id}")));
+        }
+        let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
         check_identity(identity)?;
         Ok((workflow, run, ActivityTarget::Id(activity_id)))
     }

@@ -1,11 +1,15 @@
-//! What operators do to pending activities of a run (spec 03 §9).
+//! What operators do to pending activities of a run (spec 03 §9): by the calls that name a run and some of its activities,
+//! and by the newer ones that name one activity.
 
 use sempre_api::v1::{
     activity::ActivityOptions,
     workflowservice::{
-        PauseActivityRequest, PauseActivityResponse, ResetActivityRequest, ResetActivityResponse, UnpauseActivityRequest,
-        UnpauseActivityResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, pause_activity_request,
-        reset_activity_request, unpause_activity_request, update_activity_options_request,
+        PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
+        ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
+        UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
+        UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest,
+        UpdateActivityOptionsResponse, pause_activity_request, reset_activity_request, unpause_activity_request,
+        update_activity_options_request,
     },
 };
 use sempre_core::{
@@ -13,8 +17,11 @@ use sempre_core::{
     input::{ActivitySelector, OptionsUpdate, PauseRequest, ResetActivity, UnpauseActivity},
 };
 
-use super::{check_identity, workflow_of};
+use super::{by_ids, check_identity, workflow_of};
 use crate::{Engine, shared::internal};
+
+/// An activity that belongs to no workflow is named.
+const OF_NO_WORKFLOW: &str = "Commands for activities that belong to no workflow are not supported by this server.";
 
 fn selector(which: Option<ActivitySelector>) -> Result<ActivitySelector, Refusal> {
     which.ok_or_else(|| Refusal::invalid("Either Activity.Id or Activity.Type should be set on request."))
@@ -105,6 +112,83 @@ impl Engine {
         };
         let options = self.update_options(workflow, run, which, update).await?;
         Ok(UpdateActivityOptionsResponse { activity_options: Some(options) })
+    }
+
+    /// The activity of a workflow that one of the newer calls names.
+    fn named(
+        &self,
+        namespace: &str,
+        (workflow_id, run_id): (String, &str),
+        activity_id: String,
+        identity: &str,
+    ) -> Result<(WorkflowKey, Option<RunId>, ActivitySelector), Refusal> {
+        let namespace = self.namespace(namespace)?;
+        if workflow_id.is_empty() {
+            return Err(Refusal::Unimplemented(OF_NO_WORKFLOW.into()));
+        }
+        let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
+        check_identity(identity)?;
+        Ok((workflow, run, ActivitySelector::Id(activity_id)))
+    }
+
+    /// `PauseActivityExecution`.
+    pub async fn pause_activity_execution(
+        &self,
+        request: PauseActivityExecutionRequest,
+    ) -> Result<PauseActivityExecutionResponse, Refusal> {
+        let target = (request.workflow_id, &request.run_id[..]);
+        let (workflow, run, which) = self.named(&request.namespace, target, request.activity_id, &request.identity)?;
+        let pause = PauseRequest { identity: request.identity, reason: request.reason, request_id: request.request_id };
+        self.shared.apply(workflow, run, Input::PauseActivity(which, Box::new(pause))).await?;
+        Ok(PauseActivityExecutionResponse {})
+    }
+
+    /// `UnpauseActivityExecution`.
+    pub async fn unpause_activity_execution(
+        &self,
+        request: UnpauseActivityExecutionRequest,
+    ) -> Result<UnpauseActivityExecutionResponse, Refusal> {
+        let target = (request.workflow_id, &request.run_id[..]);
+        let (workflow, run, which) = self.named(&request.namespace, target, request.activity_id, &request.identity)?;
+        let unpause =
+            UnpauseActivity { jitter: jitter(request.jitter.as_ref())?, request_id: request.request_id, ..UnpauseActivity::default() };
+        self.shared.apply(workflow, run, Input::UnpauseActivity(which, Box::new(unpause))).await?;
+        Ok(UnpauseActivityExecutionResponse {})
+    }
+
+    /// `ResetActivityExecution`.
+    pub async fn reset_activity_execution(
+        &self,
+        request: ResetActivityExecutionRequest,
+    ) -> Result<ResetActivityExecutionResponse, Refusal> {
+        let target = (request.workflow_id, &request.run_id[..]);
+        let (workflow, run, which) = self.named(&request.namespace, target, request.activity_id, &request.identity)?;
+        let reset = ResetActivity {
+            reset_heartbeat: request.reset_heartbeat,
+            keep_paused: request.keep_paused,
+            jitter: jitter(request.jitter.as_ref())?,
+            restore_original_options: request.restore_original_options,
+            request_id: request.request_id,
+        };
+        self.shared.apply(workflow, run, Input::ResetActivity(which, Box::new(reset))).await?;
+        Ok(ResetActivityExecutionResponse {})
+    }
+
+    /// `UpdateActivityExecutionOptions`.
+    pub async fn update_activity_execution_options(
+        &self,
+        request: UpdateActivityExecutionOptionsRequest,
+    ) -> Result<UpdateActivityExecutionOptionsResponse, Refusal> {
+        let target = (request.workflow_id, &request.run_id[..]);
+        let (workflow, run, which) = self.named(&request.namespace, target, request.activity_id, &request.identity)?;
+        let update = OptionsUpdate {
+            options: request.activity_options,
+            mask: request.update_mask.map(|mask| mask.paths),
+            restore_original: request.restore_original,
+            request_id: request.request_id,
+        };
+        let options = self.update_options(workflow, run, which, update).await?;
+        Ok(UpdateActivityExecutionOptionsResponse { activity_options: Some(options) })
     }
 
     async fn update_options(

@@ -388,7 +388,7 @@ impl<S: Send + 'static> Matching<S> {
             let _ = waiter.sender.send(Handed::Closed);
         }
         self.stats.backlog.sub(queue.offers.len() as u64);
-        for mut queued in queue.offers.into_values() {
+        for mut queued in queue.offers.into_values().chain(queue.volatile.into_values()) {
             queued.make_normal();
             self.enqueue(queued, Arrival::Known);
         }

@@ -55,6 +55,9 @@ pub(crate) struct Queue<S: Send + 'static> {
     pub(crate) offers: BTreeMap<Place, Queued>,
     /// Set when the store holds offers that are not in memory: all of them come after this place.
     pub(crate) loaded_to: Option<Place>,
+    /// Offers behind the window that the store does not have (tasks in memory only). They come in when the window does; none
+    /// while all offers are in memory.
+    pub(crate) volatile: BTreeMap<Place, Queued>,
     /// A page is being read.
     pub(crate) paging: bool,
     /// Offers behind the window that came while a page was read: the read may have missed them.
@@ -77,6 +80,7 @@ impl<S: Send + 'static> Queue<S> {
             name: Arc::new(name),
             offers: BTreeMap::new(),
             loaded_to: None,
+            volatile: BTreeMap::new(),
             paging: false,
             late: Vec::new(),
             waiters: VecDeque::new(),
@@ -105,10 +109,15 @@ impl<S: Send + 'static> Queue<S> {
         self.levels.backlog()
     }
 
-    /// Adds an offer in its place. One behind the window stays in the store only; the window may push its last out.
+    /// Adds an offer in its place. One behind the window stays in the store only; the window may push its last out. Of those
+    /// that no store has as many are kept as the window holds: one more is left to its timeout.
     pub(crate) fn insert(&mut self, queued: Queued, window_max: usize, now: Timestamp) {
         let place = Place::of(&queued.row);
         if self.loaded_to.is_some_and(|to| place > to) {
+            if queued.offer.volatile {
+                self.keep_volatile(place, queued, window_max, now);
+                return;
+            }
             self.levels.store(place.priority, place.time, now);
             if self.paging {
                 self.late.push(queued);
@@ -119,11 +128,21 @@ impl<S: Send + 'static> Queue<S> {
             self.levels.enter(place.priority, now);
         }
         while self.offers.len() > window_max {
-            if let Some((last, _)) = self.offers.pop_last() {
+            if let Some((last, queued)) = self.offers.pop_last() {
                 self.levels.leave(last.priority);
-                self.levels.store(last.priority, last.time, now);
+                if queued.offer.volatile {
+                    self.keep_volatile(last, queued, window_max, now);
+                } else {
+                    self.levels.store(last.priority, last.time, now);
+                }
             }
             self.loaded_to = self.offers.keys().next_back().copied();
+        }
+    }
+
+    fn keep_volatile(&mut self, place: Place, queued: Queued, window_max: usize, now: Timestamp) {
+        if self.volatile.len() < window_max && self.volatile.insert(place, queued).is_none() {
+            self.levels.store(place.priority, place.time, now);
         }
     }
 
@@ -131,7 +150,9 @@ impl<S: Send + 'static> Queue<S> {
     pub(crate) fn take_page(&mut self, page: impl Iterator<Item = Queued>, read_to: Option<Place>, window_max: usize, now: Timestamp) {
         self.loaded_to = read_to;
         let late = std::mem::take(&mut self.late);
-        for queued in page.chain(late) {
+        let behind = read_to.map(|to| self.volatile.split_off(&to)).unwrap_or_default();
+        let reached = std::mem::replace(&mut self.volatile, behind);
+        for queued in page.chain(late).chain(reached.into_values()) {
             let place = Place::of(&queued.row);
             if !self.offers.contains_key(&place) {
                 self.levels.unstore(place.priority);
@@ -155,6 +176,7 @@ impl<S: Send + 'static> Queue<S> {
             self.levels.leave(place.priority);
             return true;
         }
+        self.volatile.remove(place);
         if self.loaded_to.is_some_and(|to| *place > to) {
             self.levels.unstore(place.priority);
         }

@@ -13,6 +13,7 @@ pub(crate) mod listing;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod outbox;
+pub(crate) mod pages;
 pub(crate) mod reset;
 pub(crate) mod runner;
 pub(crate) mod settle;

@@ -9,7 +9,7 @@
 //! | stopping | takes no new messages, answers what is in the inbox, waits for the commits in flight, ends |
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     future::Future,
     sync::{Arc, atomic::Ordering},
 };
@@ -86,6 +86,8 @@ pub(crate) struct Runner {
     pub(crate) watchers: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(crate) buffered_queries: HashSet<u64>,
     pub(crate) updates: UpdateWatchers,
+    /// Runs that have, or had, pages of a completion in memory.
+    pub(crate) paged: BTreeSet<RunKey>,
     /// Runs that exist only as copied events, with the time at which those are given up (see [`super::reset`]).
     pub(crate) staged: HashMap<RunId, Timestamp>,
     /// Messages of the shard to itself, and those that have waited for a read: older than what is pending.
@@ -144,6 +146,7 @@ impl Runner {
             watchers: HashMap::new(),
             buffered_queries: HashSet::new(),
             updates: UpdateWatchers::default(),
+            paged: BTreeSet::new(),
             staged: HashMap::new(),
             again: VecDeque::new(),
             pending: VecDeque::new(),
@@ -762,6 +765,7 @@ impl Runner {
         // Dropped watchers look again.
         self.watchers.clear();
         self.updates.lose_all();
+        self.paged.clear();
         self.staged.clear();
         self.commits = FuturesOrdered::new();
         self.loads = FuturesUnordered::new();

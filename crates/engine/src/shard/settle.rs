@@ -269,6 +269,11 @@ impl Runner {
         let now = self.now();
         let workflow = self.cache.at(place);
         let namespace = self.shared.namespaces.view(workflow.key.namespace);
+        let page = size::page_bytes(&input);
+        if page > 0 {
+            self.take_page(place, run, page)?;
+        }
+        let workflow = self.cache.at(place);
         let Some(execution) = workflow.run(run).and_then(|r| r.execution.as_mut()) else {
             return Err(no_such_run(&RunKey { workflow: workflow.key.clone(), run }));
         };

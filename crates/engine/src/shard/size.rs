@@ -17,6 +17,7 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         Input::Signal(request) => signal(request),
         Input::Terminate(request) => request.reason.len() + of(request.details.as_ref()),
         Input::RequestCancel(request) => request.reason.len(),
+        Input::CompleteWorkflowTask(_, request) if request.intermediate_page => 0,
         Input::CompleteWorkflowTask(_, request) => request.encoded_len(),
         Input::FailWorkflowTask(_, request) => request.encoded_len(),
         Input::CompleteActivity { result: details, .. } | Input::CancelActivity { details, .. } | Input::Heartbeat { details, .. } => {
@@ -42,6 +43,14 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         | Input::ReleaseFirstTask
         | Input::UpdateOptions(_)
         | Input::Delivered { .. } => 0,
+    }
+}
+
+/// Bytes of a page of a completion that is to be kept until the last one comes; 0 for every other input.
+pub(crate) fn page_bytes(input: &Input) -> usize {
+    match input {
+        Input::CompleteWorkflowTask(_, request) if request.intermediate_page => request.encoded_len(),
+        _ => 0,
     }
 }
 

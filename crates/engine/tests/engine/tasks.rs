@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use sempre_api::v1::{common::WorkflowExecution, workflowservice::*};
+use sempre_api::v1::{command::Command, common::WorkflowExecution, workflowservice::*};
 use sempre_core::{Refusal, Span};
 
 use crate::support::*;
@@ -252,4 +252,68 @@ async fn an_activity_whose_poll_has_gone_goes_to_the_next_one_at_once() {
         soon(w.engine.respond_activity_task_completed(done)).await.unwrap();
     }
     assert!(lost > 0, "some seed cuts a poll off between the start and its answer");
+}
+
+fn page(token: &bytes::Bytes, number: i32, intermediate_page: bool, commands: Vec<Command>) -> RespondWorkflowTaskCompletedRequest {
+    RespondWorkflowTaskCompletedRequest {
+        task_token: token.clone(),
+        commands,
+        page_number: number,
+        intermediate_page,
+        ..Default::default()
+    }
+}
+
+fn paged() -> sempre_engine::Settings {
+    let mut settings = settings();
+    settings.shards = 1;
+    settings.limits.completion_pages = true;
+    settings
+}
+
+#[tokio::test]
+async fn pages_of_a_completion_stay_while_everything_else_is_evicted() {
+    let w = world_with(sempre_engine::Settings { cache_bytes_max: 1, ..paged() }).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    let (first, last) = (page(&task.task_token, 0, true, vec![timer("t", Span::seconds(9))]), page(&task.task_token, 1, false, done()));
+    soon(w.engine.respond_workflow_task_completed(first)).await.unwrap();
+    for n in 0..20 {
+        w.start(&format!("other-{n}")).await;
+    }
+    assert!(w.engine.stats().cache_evictions.get() > 10);
+    soon(w.engine.respond_workflow_task_completed(last)).await.unwrap();
+    assert_eq!(w.names("a").await[3..], ["WORKFLOW_TASK_COMPLETED", "TIMER_STARTED", "WORKFLOW_EXECUTION_COMPLETED"]);
+}
+
+#[tokio::test]
+async fn pages_lost_with_a_failed_commit_are_sent_again() {
+    let w = world_with(paged()).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    let first = page(&task.task_token, 0, true, vec![timer("t", Span::seconds(9))]);
+    let last = page(&task.task_token, 1, false, done());
+    soon(w.engine.respond_workflow_task_completed(first.clone())).await.unwrap();
+    w.store.refuse.store(1, Ordering::SeqCst);
+    assert!(matches!(w.try_start(start_request("b")).await, Err(Refusal::Unavailable(_))));
+    let refused = soon(w.engine.respond_workflow_task_completed(last.clone())).await.unwrap_err();
+    assert!(matches!(refused, Refusal::BufferLost(_)), "{refused:?}");
+    soon(w.engine.respond_workflow_task_completed(first)).await.unwrap();
+    soon(w.engine.respond_workflow_task_completed(last)).await.unwrap();
+    assert_eq!(w.names("a").await.len(), 6);
+}
+
+#[tokio::test]
+async fn pages_have_a_budget_that_is_free_again_when_their_tasks_have_ended() {
+    let w = world_with(sempre_engine::Settings { completion_pages_bytes_max: 550, ..paged() }).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    let first = |token| page(token, 0, true, vec![timer("t", Span::seconds(9))]);
+    soon(w.engine.respond_workflow_task_completed(first(&task.task_token))).await.unwrap();
+    w.start("b").await;
+    let other = w.poll().await;
+    let refused = soon(w.engine.respond_workflow_task_completed(first(&other.task_token))).await.unwrap_err();
+    assert_eq!(refused, Refusal::Overloaded("too many workflow task completions wait for their last page"));
+    soon(w.engine.respond_workflow_task_completed(page(&task.task_token, 1, false, done()))).await.unwrap();
+    soon(w.engine.respond_workflow_task_completed(first(&other.task_token))).await.unwrap();
 }

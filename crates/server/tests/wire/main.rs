@@ -4,6 +4,7 @@
 
 mod batches;
 mod callbacks;
+mod completion_pages;
 mod coverage;
 mod lists;
 mod messages;

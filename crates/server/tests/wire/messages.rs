@@ -15,7 +15,7 @@ use crate::support::{TestServer, raw_call};
 
 const START: &str = "/temporal.api.workflowservice.v1.WorkflowService/StartWorkflowExecution";
 
-fn start(payload_bytes: usize) -> StartWorkflowExecutionRequest {
+pub(crate) fn start(payload_bytes: usize) -> StartWorkflowExecutionRequest {
     StartWorkflowExecutionRequest {
         namespace: "default".into(),
         workflow_id: "wid".into(),

@@ -64,7 +64,7 @@ async fn a_workflow_is_reset() {
         (
             reset(2),
             Code::InvalidArgument,
-            "Can only reset workflow to event ID in range [WorkflowTaskScheduled +1, WorkflowTaskStarted + 1]: 2",
+            "StateRebuilder unable to Rebuild mutable state to event ID: 1, version: 0, this event must be at the boundary",
         ),
     ] {
         let status = client.reset_workflow_execution(request).await.expect_err("refused");

@@ -468,3 +468,48 @@ fn queues_that_share_a_hash_share_nothing_else() {
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("nothing here waits")
 }
+
+/// A task in memory only has no row: what the window does not hold would be gone.
+#[test]
+fn volatile_offers_behind_a_full_window_come_in_with_it() {
+    let world = world(2);
+    let q = queue("q", false);
+    let store = backlog(&q, 6);
+    for n in 0..6 {
+        world.matching.offer(offer(&q, n, 3, i64::from(n)));
+    }
+    // One in the midst of what the store has, one behind it, and one that a later offer pushes out of the window.
+    let volatile = |n: u32, time: i64| Offer { volatile: true, ..offer(&q, n, 3, time) };
+    world.matching.offer(volatile(104, 4));
+    world.matching.offer(volatile(109, 9));
+    world.matching.offer(volatile(100, 0));
+    let withdrawn = volatile(108, 8);
+    world.matching.offer(withdrawn.clone());
+    world.matching.withdraw(&withdrawn.key);
+    let mut taken = Vec::new();
+    while taken.len() < 9 {
+        if world.matching.claim_page(&q) {
+            block_on(world.matching.page(&store, &q));
+        }
+        taken.push(world.take(&q).expect("there are more"));
+    }
+    assert_eq!(taken, ["w0", "w100", "w1", "w2", "w3", "w4", "w104", "w5", "w109"]);
+    assert!(world.take(&q).is_none());
+}
+
+#[test]
+fn volatile_offers_of_a_sticky_queue_go_to_the_normal_one_with_its_worker() {
+    let world = world(1);
+    let sticky = queue("sticky", true);
+    drop(world.wait(&sticky));
+    world.matching.offer(Offer { volatile: true, ..offer(&sticky, 1, 3, 1) });
+    world.matching.offer(Offer { volatile: true, ..offer(&sticky, 2, 3, 2) });
+    world.matching.unload_sticky(&sticky);
+    let normal = queue("normal", false);
+    assert_eq!(world.take(&normal).as_deref(), Some("w1"));
+    let store = MemoryStore::default();
+    if world.matching.claim_page(&normal) {
+        block_on(world.matching.page(&store, &normal));
+    }
+    assert_eq!(world.take(&normal).as_deref(), Some("w2"));
+}
