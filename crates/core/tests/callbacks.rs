@@ -8,7 +8,7 @@ use harness::{commands::*, history::*, *};
 use sempre_api::v1::{
     command::{CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes},
     common::{
-        Callback, Link, callback,
+        Link, callback,
         link::{self, workflow_event::Reference},
     },
     enums::{CallbackState, EventType, WorkflowIdConflictPolicy},
@@ -21,20 +21,7 @@ use sempre_core::{
     Refusal, RunId,
     state::callback::OutcomeState,
     transition::{CallbackCall, CallbackResult},
-    validate::AddressRule,
 };
-
-fn world() -> World {
-    let mut world = World::new();
-    world.limits.callback_addresses = vec![AddressRule { pattern: "*".into(), allow_insecure: true }];
-    world
-}
-
-fn callback(name: &str) -> Callback {
-    let header = [("Nexus-Callback-Token".to_string(), name.to_string())].into();
-    let nexus = callback::Nexus { url: format!("http://{name}:80/back"), header };
-    Callback { variant: Some(callback::Variant::Nexus(nexus)), links: Vec::new() }
-}
 
 fn request(names: &[&str]) -> StartWorkflowExecutionRequest {
     with(start_request("wf"), |r| r.completion_callbacks = names.iter().map(|name| callback(name)).collect())
@@ -75,7 +62,7 @@ fn undelivered(text: &str) -> CallbackResult {
 
 #[test]
 fn a_callback_waits_for_the_end_and_is_told_the_result() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     assert_eq!(states(&world), [CallbackState::Standby]);
     world.work([timer("1", secs(5))]);
@@ -104,7 +91,7 @@ fn a_callback_waits_for_the_end_and_is_told_the_result() {
 
 #[test]
 fn header_names_are_lower_case_and_the_event_has_the_callback() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     let Some(Attributes::WorkflowExecutionStartedEventAttributes(started)) = world.run("wf").events().remove(0).attributes else {
         panic!("event 1")
@@ -144,7 +131,7 @@ fn every_end_is_told() {
         ),
     ];
     for (end, state, message) in cases {
-        let mut world = world();
+        let mut world = World::with_callbacks();
         world.start_with(with(request(&["a"]), |r| r.workflow_run_timeout = duration(100))).unwrap();
         end(&mut world);
         world.deliver();
@@ -163,7 +150,7 @@ fn every_end_is_told() {
 
 #[test]
 fn what_cannot_be_delivered_is_tried_again_ever_later() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     world.work([complete()]);
     for (attempt, wait) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
@@ -189,7 +176,7 @@ fn what_cannot_be_delivered_is_tried_again_ever_later() {
 
 #[test]
 fn waits_are_at_most_an_hour() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.namespace.retention = secs(30 * 86_400);
     world.start_with(request(&["a"])).unwrap();
     world.work([complete()]);
@@ -205,7 +192,7 @@ fn waits_are_at_most_an_hour() {
 
 #[test]
 fn what_is_refused_is_not_tried_again() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a", "b"])).unwrap();
     world.work([complete()]);
     world.callback_answers.push_back(CallbackResult::Refused("gone".into()));
@@ -220,7 +207,7 @@ fn what_is_refused_is_not_tried_again() {
 /// An answer that is heard twice counts once
 #[test]
 fn an_attempt_counts_once() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     world.work([complete()]);
     world.callback_answers.push_back(undelivered("busy"));
@@ -234,7 +221,7 @@ fn an_attempt_counts_once() {
 /// 01 §11, §10: not told of a run that goes on; the next run has it
 #[test]
 fn continue_as_new_carries_callbacks_on() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     world.start_with(attach("other", &["b"])).unwrap();
     world.work([ContinueAsNewWorkflowExecutionCommandAttributes::default().command()]);
@@ -254,7 +241,7 @@ fn continue_as_new_carries_callbacks_on() {
 fn the_next_run_of_a_chain_has_the_links_of_the_first() {
     let event = link::WorkflowEvent { namespace: "n".into(), workflow_id: "w".into(), run_id: "r".into(), reference: None };
     let link = Link { variant: Some(link::Variant::WorkflowEvent(event)) };
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(with(request(&[]), |r| r.links = vec![link.clone()])).unwrap();
     world.work([ContinueAsNewWorkflowExecutionCommandAttributes::default().command()]);
     assert_eq!(world.run("wf").events().remove(0).links, [link]);
@@ -263,7 +250,7 @@ fn the_next_run_of_a_chain_has_the_links_of_the_first() {
 /// 01 §8, §11
 #[test]
 fn a_retry_carries_callbacks_on() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(with(request(&["a"]), |r| r.retry_policy = retry(2))).unwrap();
     world.work([fail("first")]);
     world.deliver();
@@ -278,7 +265,7 @@ fn a_retry_carries_callbacks_on() {
 /// 01 §12.2: a run that a reset ends is not the end; the new run tells
 #[test]
 fn a_reset_takes_callbacks_along() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     world.work([timer("1", secs(5))]);
     world.start_with(attach("other", &["b"])).unwrap();
@@ -295,7 +282,7 @@ fn a_reset_takes_callbacks_along() {
 /// 01 §9: each cron run is an end; the next one does not have them
 #[test]
 fn cron_does_not_carry_callbacks_on() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(with(request(&["a"]), |r| r.cron_schedule = "* * * * *".into())).unwrap();
     world.advance(secs(60));
     world.work([complete_with("done")]);
@@ -308,7 +295,7 @@ fn cron_does_not_carry_callbacks_on() {
 /// 01 §3.3.2, 08 §5.7: the link names the call that attached it
 #[test]
 fn an_attached_callback_is_told_with_a_link_to_its_request() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.start_with(request(&["a"])).unwrap();
     let task = world.poll_workflow(QUEUE).unwrap();
     world.start_with(attach("other", &["b"])).unwrap();
@@ -341,7 +328,7 @@ fn an_attached_callback_is_told_with_a_link_to_its_request() {
 /// 01 §11
 #[test]
 fn a_run_has_so_many_callbacks_and_no_more() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.limits.callbacks_max = 3;
     world.start_with(request(&["a"])).unwrap();
     world.poll_workflow(QUEUE).unwrap();
@@ -361,7 +348,7 @@ fn links_of_callbacks_count_with_the_others_and_are_not_kept_twice() {
         let event = link::WorkflowEvent { namespace: "n".into(), workflow_id: id.into(), run_id: "r".into(), reference: None };
         Link { variant: Some(link::Variant::WorkflowEvent(event)) }
     };
-    let mut world = world();
+    let mut world = World::with_callbacks();
     let of = |count: usize| {
         with(request(&["a"]), |r| {
             r.completion_callbacks[0].links = vec![event("same")];
@@ -377,7 +364,7 @@ fn links_of_callbacks_count_with_the_others_and_are_not_kept_twice() {
 /// A run that is gone is told of nothing, and leaves nothing behind
 #[test]
 fn retention_ends_the_waiting() {
-    let mut world = world();
+    let mut world = World::with_callbacks();
     world.namespace.retention = secs(10);
     world.start_with(request(&["a"])).unwrap();
     world.work([complete()]);

@@ -6,7 +6,7 @@ mod harness;
 
 use harness::{commands::*, history::*, updates::*, *};
 use sempre_api::v1::enums::{PendingActivityState, PendingWorkflowTaskState, WorkflowTaskFailedCause};
-use sempre_core::{Input, Refusal, Reply, input::PauseRequest, transition::UpdateStatus};
+use sempre_core::{Input, Refusal, Reply, transition::UpdateStatus};
 
 /// The last poll has gone without the workflow task that it took.
 fn lose(world: &mut World) {
@@ -23,16 +23,6 @@ fn lose_to(world: &mut World, poll: u64) {
 fn lose_activity(world: &mut World, scheduled_event_id: i64) {
     let request_id = format!("poll-{}", world.polls);
     assert!(matches!(world.apply("wf", Input::ActivityTaskLost { scheduled_event_id, request_id }), Ok(Reply::Done)));
-}
-
-fn pause(world: &mut World) {
-    let request = PauseRequest { reason: "look".into(), identity: "op".into(), request_id: "p".into() };
-    world.apply("wf", Input::Pause(Box::new(request))).unwrap();
-}
-
-fn unpause(world: &mut World) {
-    let request = PauseRequest { reason: "done".into(), identity: "op".into(), request_id: "u".into() };
-    world.apply("wf", Input::Unpause(Box::new(request))).unwrap();
 }
 
 #[test]
@@ -207,9 +197,9 @@ fn a_lost_activity_of_a_paused_run_waits_for_the_end_of_the_pause() {
     let mut world = World::new();
     world.begin("wf", [activity("a").command()]);
     world.poll_activity().unwrap();
-    pause(&mut world);
+    world.pause("wf");
     lose_activity(&mut world, 5);
     assert!(world.poll_activity().is_none());
-    unpause(&mut world);
+    world.unpause("wf");
     assert_eq!(world.poll_activity().unwrap().response.attempt, 1);
 }

@@ -10,20 +10,16 @@ use sempre_api::v1::{
     query::WorkflowQuery,
     workflow::PendingActivityInfo,
 };
-use sempre_core::{Input, Refusal, Reply, Span, Timestamp, input::PauseRequest};
-
-fn request(request_id: &str) -> Box<PauseRequest> {
-    Box::new(PauseRequest { identity: "operator".into(), reason: "why".into(), request_id: request_id.into() })
-}
+use sempre_core::{Input, Refusal, Reply, Span, Timestamp};
 
 fn pause(world: &mut World) {
-    world.apply("wf", Input::Pause(request("pause"))).unwrap();
+    world.pause("wf");
     assert!(world.run("wf").execution.is_paused());
     assert_eq!(status(world), Status::Paused);
 }
 
 fn unpause(world: &mut World) {
-    world.apply("wf", Input::Unpause(request("unpause"))).unwrap();
+    world.unpause("wf");
     assert!(!world.run("wf").execution.is_paused());
     assert_eq!(status(world), Status::Running);
 }
@@ -242,29 +238,29 @@ fn a_delayed_start_waits_for_its_time_and_for_the_end_of_the_pause() {
 }
 
 fn pause_again(world: &mut World) {
-    world.apply("wf", Input::Pause(request("another"))).unwrap();
+    world.apply("wf", Input::Pause(operator("another"))).unwrap();
 }
 
 #[test]
 fn the_same_request_is_the_same_pause_and_another_is_refused() {
     let mut world = World::new();
     world.begin("wf", []);
-    precondition(world.apply("wf", Input::Unpause(request("u"))), "workflow is not paused.");
+    precondition(world.apply("wf", Input::Unpause(operator("u"))), "workflow is not paused.");
     pause(&mut world);
     pause(&mut world);
-    precondition(world.apply("wf", Input::Pause(request("other"))), "workflow is already paused.");
-    precondition(world.apply("wf", Input::Pause(request(""))), "workflow is already paused.");
+    precondition(world.apply("wf", Input::Pause(operator("other"))), "workflow is already paused.");
+    precondition(world.apply("wf", Input::Pause(operator(""))), "workflow is already paused.");
     assert_eq!(world.run("wf").events().len(), 5);
     unpause(&mut world);
-    precondition(world.apply("wf", Input::Unpause(request("unpause"))), "workflow is not paused.");
+    precondition(world.apply("wf", Input::Unpause(operator("unpause"))), "workflow is not paused.");
     for (field, text) in [(0, "identity is too long."), (1, "reason is too long."), (2, "request id is too long.")] {
-        let mut long = request("r");
+        let mut long = operator("r");
         *[&mut long.identity, &mut long.reason, &mut long.request_id][field] = "x".repeat(1001);
         assert!(matches!(world.apply("wf", Input::Pause(long)), Err(Refusal::InvalidArgument(said)) if said == text));
     }
     world.terminate("wf", "enough").unwrap();
-    assert_eq!(world.apply("wf", Input::Pause(request("p"))).unwrap_err(), Refusal::closed());
-    assert_eq!(world.apply("wf", Input::Unpause(request("p"))).unwrap_err(), Refusal::closed());
+    assert_eq!(world.apply("wf", Input::Pause(operator("p"))).unwrap_err(), Refusal::closed());
+    assert_eq!(world.apply("wf", Input::Unpause(operator("p"))).unwrap_err(), Refusal::closed());
 }
 
 #[test]

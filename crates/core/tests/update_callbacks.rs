@@ -22,19 +22,12 @@ use sempre_core::{
     input::UpdateRequest,
     transition::{CallbackCall, CallbackResult, UpdateStatus},
     update_outcome,
-    validate::AddressRule,
 };
 
 fn world() -> World {
-    let mut world = World::new();
-    world.limits.callback_addresses = vec![AddressRule { pattern: "*".into(), allow_insecure: true }];
+    let mut world = World::with_callbacks();
     world.begin("wf", []);
     world
-}
-
-fn callback(name: &str) -> Callback {
-    let nexus = callback::Nexus { url: format!("http://{name}:80/back"), ..Default::default() };
-    Callback { variant: Some(callback::Variant::Nexus(nexus)), links: Vec::new() }
 }
 
 /// Update `u` with a callback, by this request id.
@@ -277,8 +270,7 @@ fn the_end_of_a_run_tells_callbacks_of_its_updates() {
         |w| w.advance(secs(1000)),
     ];
     for (number, end) in ends.into_iter().enumerate() {
-        let mut world = World::new();
-        world.limits.callback_addresses = vec![AddressRule { pattern: "*".into(), allow_insecure: true }];
+        let mut world = World::with_callbacks();
         world.start_with(with(start_request("wf"), |r| r.workflow_run_timeout = duration(1000))).unwrap();
         world.work([]);
         world.update_with("wf", request("first", "a")).unwrap();

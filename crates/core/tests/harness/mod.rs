@@ -17,7 +17,7 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
     command::Command,
-    common::{Payload, Payloads, WorkflowType},
+    common::{Callback, Payload, Payloads, WorkflowType, callback},
     enums::WorkflowTaskFailedCause,
     failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
     history::HistoryEvent,
@@ -32,7 +32,7 @@ use sempre_core::{
     Timestamp, Transition, WorkflowKey,
     cron::{CronTable, InvalidCron},
     ids::Uuid,
-    input::{ActivityTarget, CancelRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
+    input::{ActivityTarget, CancelRequest, PauseRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
     start,
     state::{Derived, rows::Dirty},
     transition::{
@@ -40,6 +40,7 @@ use sempre_core::{
         UpdateStatus,
     },
     update::update_with_start,
+    validate::AddressRule,
     visibility::{self, AttributeType, Record},
 };
 
@@ -264,6 +265,13 @@ pub fn start_request(id: &str) -> StartWorkflowExecutionRequest {
 impl World {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A world whose callbacks may go anywhere.
+    pub fn with_callbacks() -> Self {
+        let mut world = Self::new();
+        world.limits.callback_addresses = vec![AddressRule { pattern: "*".into(), allow_insecure: true }];
+        world
     }
 
     pub fn key(&self, workflow_id: &str) -> WorkflowKey {
@@ -706,10 +714,32 @@ impl World {
         self.apply(id, Input::RequestCancel(Box::new(request)))
     }
 
+    /// Pauses the current run.
+    pub fn pause(&mut self, id: &str) {
+        self.apply(id, Input::Pause(operator("pause"))).expect("an open run can be paused");
+    }
+
+    /// Lets it go on.
+    pub fn unpause(&mut self, id: &str) {
+        self.apply(id, Input::Unpause(operator("unpause"))).expect("a paused run goes on");
+    }
+
     pub fn terminate(&mut self, id: &str, reason: &str) -> Result<Reply, Refusal> {
         let request = TerminateRequest { reason: reason.into(), identity: "client".into(), ..Default::default() };
         self.apply(id, Input::Terminate(Box::new(request)))
     }
+}
+
+/// An operator's request to pause or unpause, under this request id.
+pub fn operator(request_id: &str) -> Box<PauseRequest> {
+    Box::new(PauseRequest { identity: "operator".into(), reason: "why".into(), request_id: request_id.into() })
+}
+
+/// A callback to this host.
+pub fn callback(host: &str) -> Callback {
+    let header = [("Nexus-Callback-Token".to_string(), host.to_string())].into();
+    let nexus = callback::Nexus { url: format!("http://{host}:80/back"), header };
+    Callback { variant: Some(callback::Variant::Nexus(nexus)), links: Vec::new() }
 }
 
 /// Sticky attributes of a completion: the worker keeps the run on its queue.

@@ -10,7 +10,7 @@ use sempre_core::{
     reset::{self, Cut, Fork, ForkOrder, ResetRequest},
 };
 
-use super::{EveryMinute, IdSource, World};
+use super::{EveryMinute, IdSource, World, commands::marker};
 
 /// A reset of `id`'s current run to `finish`; the request id is new each time.
 pub fn reset_request(world: &mut World, id: &str, finish: i64) -> ResetWorkflowExecutionRequest {
@@ -23,6 +23,13 @@ pub fn reset_request(world: &mut World, id: &str, finish: i64) -> ResetWorkflowE
         request_id: format!("reset-{}", world.polls),
         ..Default::default()
     }
+}
+
+/// A run `w` whose second task waits: events 1–4, a marker, a signal, a second task.
+pub fn two_tasks(world: &mut World) {
+    world.begin("w", [marker("first")]);
+    world.signal("w", "s").expect("an open run takes a signal");
+    world.work([marker("second")]);
 }
 
 impl World {

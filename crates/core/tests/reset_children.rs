@@ -1,0 +1,277 @@
+//! What a reset does to children and to requests to other workflows: spec 01 §12.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod harness;
+
+use harness::{commands::*, history::*, *};
+use sempre_api::v1::enums::{ParentClosePolicy, WorkflowExecutionStatus};
+use sempre_core::transition::OutboxMessage;
+
+/// 01 §12.3: a child of before the reset point stays, and its end is passed on to the new run
+#[test]
+fn a_child_started_before_the_point_belongs_to_the_new_run() {
+    let mut world = World::new();
+    world.begin("w", [child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    let child_task = world.poll_workflow(QUEUE).unwrap();
+    let (parent_task, child_task) = if child_task.workflow_id == "w" {
+        (child_task, world.poll_workflow(QUEUE).unwrap())
+    } else {
+        (world.poll_workflow(QUEUE).unwrap(), child_task)
+    };
+    world.complete(&parent_task, [marker("seen")]);
+    world.reset("w", 9);
+    world.deliver();
+    assert!(world.run("kid").execution.is_open(), "no close policy");
+    world.complete(&child_task, [complete()]);
+    world.deliver();
+    world.work([]);
+    assert_history(
+        &world,
+        "w",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskCompleted {scheduled 2, started 3}
+        5 StartChildWorkflowExecutionInitiated {id kid, wtc 4}
+        6 ChildWorkflowExecutionStarted {initiated 5, run kid/1}
+        7 WorkflowTaskScheduled
+        8 WorkflowTaskStarted {scheduled 7}
+        9 WorkflowTaskFailed {scheduled 7, started 8, ResetWorkflow, failure 'again', base w/1, new w/2}
+        10 WorkflowTaskScheduled
+        11 ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/1, result done}
+        12 WorkflowTaskStarted {scheduled 10}
+        13 WorkflowTaskCompleted {scheduled 10, started 12}
+    ",
+    );
+}
+
+/// 01 §14 after a reset: the child knows the base run as its parent
+#[test]
+fn the_close_policy_of_the_new_run_reaches_a_child_of_the_base() {
+    for policy in [ParentClosePolicy::Terminate, ParentClosePolicy::RequestCancel, ParentClosePolicy::Abandon] {
+        let mut world = World::new();
+        world.begin("w", [child("kid", policy).command()]);
+        world.deliver();
+        while let Some(task) = world.poll_workflow(QUEUE) {
+            world.complete(&task, []);
+        }
+        world.reset("w", 9);
+        world.terminate("w", "enough").unwrap();
+        world.deliver();
+        let kid = &world.run("kid").execution;
+        match policy {
+            ParentClosePolicy::Terminate => assert_eq!(kid.status(), WorkflowExecutionStatus::Terminated),
+            ParentClosePolicy::RequestCancel => assert!(kid.state().derived.main.cancel_requested),
+            _ => assert!(kid.is_open() && !kid.state().derived.main.cancel_requested),
+        }
+    }
+}
+
+/// 01 §12.3: news of a child that came after the reset point
+#[test]
+fn a_child_that_started_and_ended_after_the_point_is_told_again() {
+    let mut world = World::new();
+    world.begin("w", [child("kid", ParentClosePolicy::Terminate).command()]);
+    world.signal("w", "s").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.deliver();
+    world.complete(&task, []);
+    // 8 started the task, then: 9 completed, 10 child started
+    while let Some(task) = world.poll_workflow(QUEUE) {
+        let commands = if task.workflow_id == "kid" { vec![complete()] } else { vec![] };
+        world.complete(&task, commands);
+        world.deliver();
+    }
+    world.reset("w", 9);
+    assert!(world.outbox.is_empty(), "nothing is asked for again");
+    assert_history(
+        &world,
+        "w",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskCompleted {scheduled 2, started 3}
+        5 StartChildWorkflowExecutionInitiated {id kid, wtc 4}
+        6 WorkflowExecutionSignaled {name s}
+        7 WorkflowTaskScheduled
+        8 WorkflowTaskStarted {scheduled 7}
+        9 WorkflowTaskFailed {scheduled 7, started 8, ResetWorkflow, failure 'again', base w/1, new w/2}
+        10 ChildWorkflowExecutionStarted {initiated 5, run kid/1}
+        11 ChildWorkflowExecutionCompleted {initiated 5, started 10, run kid/1, result done}
+        12 WorkflowTaskScheduled
+    ",
+    );
+    assert_eq!(world.chains["kid"].len(), 1);
+}
+
+/// A start that was under way when the reset came is asked for again, and is the same child.
+#[test]
+fn a_child_whose_start_was_under_way_is_attached() {
+    for late in [false, true] {
+        let mut world = World::new();
+        world.begin("w", [child("kid", ParentClosePolicy::Terminate).command()]);
+        world.signal("w", "s").unwrap();
+        if late {
+            // The child runs, but its parent has not heard of it.
+            world.deliver_one_unheard();
+        }
+        let task = world.poll_workflow(QUEUE).unwrap();
+        world.complete(&task, []);
+        world.reset("w", 9);
+        world.deliver();
+        assert_eq!(world.chains["kid"].len(), 1, "one child");
+        assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Running);
+        let text = history_text(&world, world.current_run("w"));
+        assert!(text.contains("11 ChildWorkflowExecutionStarted {initiated 5, run kid/1}"), "{text}");
+        let task = loop {
+            let task = world.poll_workflow(QUEUE).expect("the child's first task was let go");
+            if task.workflow_id == "kid" {
+                break task;
+            }
+            world.complete(&task, []);
+        };
+        world.complete(&task, [complete()]);
+        world.deliver();
+        assert!(history_text(&world, world.current_run("w")).contains("ChildWorkflowExecutionCompleted {initiated 5"));
+    }
+}
+
+/// 01 §12.3: children of after the reset point
+#[test]
+fn a_child_started_after_the_point_gives_way_to_its_like() {
+    let mut world = World::new();
+    world.begin("w", [child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    while let Some(task) = world.poll_workflow(QUEUE) {
+        world.complete(&task, []);
+    }
+    world.reset("w", 4);
+    world.deliver();
+    assert!(world.run("kid").execution.is_open(), "it runs on until it is in the way");
+    world.work([child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    assert_eq!(world.chains["kid"].len(), 2);
+    assert_eq!(world.runs[&world.chains["kid"][0]].execution.status(), WorkflowExecutionStatus::Terminated);
+    assert_history(
+        &world,
+        "w",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskFailed {scheduled 2, started 3, ResetWorkflow, failure 'again', base w/1, new w/2}
+        5 WorkflowTaskScheduled
+        6 WorkflowTaskStarted {scheduled 5}
+        7 WorkflowTaskCompleted {scheduled 5, started 6}
+        8 StartChildWorkflowExecutionInitiated {id kid, wtc 7}
+        9 ChildWorkflowExecutionStarted {initiated 8, run kid/2}
+        10 WorkflowTaskScheduled
+    ",
+    );
+    // Once: a further child of that id is in the way of itself.
+    world.work([child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    assert!(history_text(&world, world.current_run("w")).contains("WorkflowAlreadyExists"));
+}
+
+/// … but only a child of this workflow does
+#[test]
+fn a_stranger_with_the_childs_id_stays() {
+    let mut world = World::new();
+    world.begin("w", [child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    world.terminate("kid", "away").unwrap();
+    world.deliver();
+    world.start("kid");
+    while let Some(task) = world.poll_workflow(QUEUE) {
+        world.complete(&task, []);
+    }
+    world.reset("w", 4);
+    world.work([child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    assert!(world.run("kid").execution.is_open());
+    assert!(history_text(&world, world.current_run("w")).contains("WorkflowAlreadyExists"));
+}
+
+/// 01 §12.2 step 5: a current run that is not the base has children of its own, and they end with it
+#[test]
+fn children_of_a_current_run_that_is_not_the_base_are_closed() {
+    let mut world = World::new();
+    world.begin("w", [continue_as_new().command()]);
+    world.work([child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    world.reset_run("w", 1, 4);
+    world.deliver();
+    assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated);
+}
+
+/// 01 §12.2 step 5: the parent hears of the new run only
+#[test]
+fn the_parent_of_a_reset_child_waits_for_the_new_run() {
+    let mut world = World::new();
+    world.begin("parent", [child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    while let Some(task) = world.poll_workflow(QUEUE) {
+        world.complete(&task, []);
+    }
+    world.reset("kid", 4);
+    assert!(world.outbox.is_empty(), "the parent is not told");
+    let task = world.poll_workflow(QUEUE).unwrap();
+    assert_eq!(task.workflow_id, "kid");
+    world.complete(&task, [complete()]);
+    world.deliver();
+    assert!(
+        history_text(&world, world.current_run("parent")).contains("ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/2")
+    );
+}
+
+/// A request to another workflow that was not answered is sent again, with one effect
+#[test]
+fn a_pending_signal_to_another_workflow_is_sent_again_once() {
+    for lost in [false, true] {
+        let mut world = World::new();
+        world.begin("other", []);
+        world.begin("w", [signal_external("other", "hello").command(), cancel_external("other").command()]);
+        if lost {
+            world.deliver_one_unheard();
+        }
+        world.signal("w", "s").unwrap();
+        while let Some(task) = world.poll_workflow(QUEUE) {
+            world.complete(&task, []);
+        }
+        world.reset("w", 10);
+        let sent = world.outbox.iter().filter(|(_, m)| matches!(m.message, OutboxMessage::Signal(_) | OutboxMessage::Cancel(_))).count();
+        assert_eq!(sent, 4, "the base's own, and those of the new run");
+        world.deliver();
+        let text = history_text(&world, world.current_run("w"));
+        assert!(text.contains("ExternalWorkflowExecutionSignaled {initiated 5, to other}"), "{text}");
+        assert!(text.contains("ExternalWorkflowExecutionCancelRequested {initiated 6, to other}"), "{text}");
+        let other = history_text(&world, world.current_run("other"));
+        assert_eq!(other.matches("WorkflowExecutionSignaled").count(), 1, "{other}");
+        assert_eq!(other.matches("WorkflowExecutionCancelRequested").count(), 1, "{other}");
+    }
+}
+
+/// A restart in between: what a reset left is found again
+#[test]
+fn a_reset_run_survives_a_restart() {
+    let mut world = World::new();
+    world.begin("w", [activity("a").command(), timer("t", secs(30)), child("kid", ParentClosePolicy::Terminate).command()]);
+    world.deliver();
+    world.work([]);
+    world.reset("w", 11);
+    world.restart();
+    world.deliver();
+    world.work([]);
+    let task = world.poll_activity().unwrap();
+    world.complete_activity(&task, "x").unwrap();
+    world.advance(secs(30));
+    world.work([complete()]);
+    world.deliver();
+    assert_eq!(world.run("w").execution.status(), WorkflowExecutionStatus::Completed);
+    assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated);
+}
