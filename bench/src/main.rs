@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     error::Error,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -52,6 +52,9 @@ struct Arguments {
     /// A program to run the server under, such as `strace -f -o trace.txt`.
     #[arg(long, default_value = "")]
     wrapper: String,
+    /// Compare a server on this data folder with one on an empty folder, in turn (`bench/full-store` fills one).
+    #[arg(long, conflicts_with_all = ["address", "json"])]
+    full: Option<PathBuf>,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -89,11 +92,54 @@ fn main() -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(arguments))
 }
 
+/// Rounds on an empty and on the given folder, in turn: what else the machine does hits both alike.
+async fn compare(arguments: &Arguments, full: &Path) -> Result<(), Failure> {
+    let load = || std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load before: {}", load().trim());
+    println!("| in flight | round | empty/s | full/s | ratio | CPU ms empty | CPU ms full | ratio | p99 ms empty | p99 ms full |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for &in_flight in &arguments.in_flight {
+        let (mut speed, mut cpu) = (Vec::new(), Vec::new());
+        for round in 0..arguments.rounds {
+            let empty = measure(arguments, in_flight, None).await?;
+            let full = measure(arguments, in_flight, Some(full)).await?;
+            speed.push(full.per_second / empty.per_second);
+            cpu.push(empty.server_cpu_ms_per_workflow / full.server_cpu_ms_per_workflow);
+            println!(
+                "| {in_flight} | {} | {:.0} | {:.0} | {:.3} | {:.3} | {:.3} | {:.3} | {:.1} | {:.1} |",
+                round + 1,
+                empty.per_second,
+                full.per_second,
+                speed[round],
+                empty.server_cpu_ms_per_workflow,
+                full.server_cpu_ms_per_workflow,
+                cpu[round],
+                empty.p99_ms,
+                full.p99_ms
+            );
+        }
+        let median = |values: &mut Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values.get(values.len() / 2).copied().unwrap_or_default()
+        };
+        println!(
+            "in flight {in_flight}: median ratio of workflows/s {:.3}, of workflows per CPU {:.3}",
+            median(&mut speed),
+            median(&mut cpu)
+        );
+    }
+    println!("load after: {}", load().trim());
+    Ok(())
+}
+
 async fn run(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(full) = &arguments.full {
+        return compare(&arguments, full).await;
+    }
     let mut all = Vec::new();
     for round in 0..arguments.rounds {
         for &in_flight in &arguments.in_flight {
-            let figures = measure(&arguments, in_flight).await?;
+            let figures = measure(&arguments, in_flight, None).await?;
             if !arguments.json {
                 println!(
                     "round {} in flight {:>4}: {:>7.0} workflows/s  p50 {:>7.2} ms  p99 {:>7.2} ms  server CPU {:.3} ms/workflow  disk {:.0} B/workflow  RSS {:.0} MiB (peak {:.0})",
@@ -143,7 +189,7 @@ fn summary(arguments: &Arguments, all: &[Figures]) {
     }
 }
 
-async fn measure(arguments: &Arguments, in_flight: usize) -> Result<Figures, Failure> {
+async fn measure(arguments: &Arguments, in_flight: usize, data: Option<&Path>) -> Result<Figures, Failure> {
     let folder = match &arguments.folder {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
@@ -152,7 +198,7 @@ async fn measure(arguments: &Arguments, in_flight: usize) -> Result<Figures, Fai
         Some(_) => None,
         None => Some(Server::start(Launch {
             binary: find_binary(arguments.server.as_deref())?,
-            data_dir: folder.path().join("data"),
+            data_dir: data.map_or_else(|| folder.path().join("data"), Path::to_path_buf),
             port: free_port()?,
             wrapper: arguments.wrapper.split_whitespace().map(str::to_string).collect(),
         })?),
@@ -220,7 +266,7 @@ async fn measure(arguments: &Arguments, in_flight: usize) -> Result<Figures, Fai
 /// Starts a workflow, waits for its end, and again.
 async fn starter(load: Arc<Load>, mut client: Client) -> Result<(), Failure> {
     while !load.stop.load(Ordering::Relaxed) {
-        let id = format!("wf-{}", load.started.fetch_add(1, Ordering::Relaxed));
+        let id = format!("wf-{}-{}", load.queue, load.started.fetch_add(1, Ordering::Relaxed));
         let (done, end) = oneshot::channel();
         load.waiting.lock().map_err(|_| "a worker panicked")?.insert(id.clone(), done);
         let begun = Instant::now();

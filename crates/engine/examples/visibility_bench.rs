@@ -105,6 +105,12 @@ fn system(field: SystemField, comparison: Comparison, value: Value) -> Filter {
     Filter::Compare(Field::System(field), comparison, value)
 }
 
+/// A filter as every query of a client carries it: of users' workflows only.
+fn real(filter: Option<Filter>) -> Option<Filter> {
+    let workflows = Filter::IsNull { field: Field::namespace_division(), negated: false };
+    Some(Filter::And(std::iter::once(workflows).chain(filter).collect()))
+}
+
 fn keyword(text: impl Into<String>) -> Value {
     Value::Keyword(text.into())
 }
@@ -115,37 +121,46 @@ fn field(name: &str, kind: AttributeType) -> Field {
 
 type Ask<'a> = Box<dyn Fn(&mut Rng) -> Result<usize, Box<dyn Error>> + 'a>;
 
+/// CPU time that the process has used, in fine steps.
+fn used() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Median, 99th percentile and slowest, in milliseconds.
+fn quantiles(times: &mut [Duration]) -> [f64; 3] {
+    times.sort();
+    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)].as_secs_f64() * 1e3;
+    [at(50), at(99), at(100)]
+}
+
 /// Asks many times; false if it takes too long.
 fn measure(name: &str, indexed: bool, ask: &Ask<'_>) -> Result<bool, Box<dyn Error>> {
     let mut rng = Rng::with_seed(99);
     let rounds = if indexed { 500 } else { 10 };
-    let mut times = Vec::new();
+    let (mut times, mut cpus) = (Vec::new(), Vec::new());
     let mut found = 0;
     for _ in 0..rounds {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), used());
         found = ask(&mut rng)?;
         times.push(began.elapsed());
+        cpus.push(used() - cpu);
     }
-    times.sort();
-    let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
-    let ok = !indexed || at(99) <= P99_MAX;
-    println!(
-        "| {name} | {found} | {:.3} | {:.3} | {:.3} |{}",
-        at(50).as_secs_f64() * 1e3,
-        at(99).as_secs_f64() * 1e3,
-        times.last().copied().unwrap_or_default().as_secs_f64() * 1e3,
-        if ok { "" } else { " TOO SLOW" }
-    );
+    let ([p50, p99, slowest], [cpu50, cpu99, _]) = (quantiles(&mut times), quantiles(&mut cpus));
+    let ok = !indexed || p99 <= P99_MAX.as_secs_f64() * 1e3;
+    let note = if ok { "" } else { " TOO SLOW" };
+    println!("| {name} | {found} | {p50:.3} | {p99:.3} | {slowest:.3} | {cpu50:.3} | {cpu99:.3} |{note}");
     Ok(ok)
 }
 
 fn questions(index: &SqliteIndex, runs: usize) -> Vec<(&'static str, bool, Ask<'_>)> {
     let none: &'static BTreeSet<RunId> = Box::leak(Box::default());
     let list = move |filter: Option<Filter>| -> Result<usize, Box<dyn Error>> {
-        Ok(index.list(NAMESPACE, filter.as_ref(), None, PAGE, none)?.len())
+        Ok(block_on(index.list(NAMESPACE, real(filter).as_ref(), None, PAGE, none))?.len())
     };
-    let count =
-        move |filter: Option<Filter>| -> Result<usize, Box<dyn Error>> { Ok(index.count(NAMESPACE, filter.as_ref(), none)? as usize) };
+    let count = move |filter: Option<Filter>| -> Result<usize, Box<dyn Error>> {
+        Ok(block_on(index.count(NAMESPACE, real(filter).as_ref(), none))? as usize)
+    };
     let of_type =
         |rng: &mut Rng| system(SystemField::WorkflowType, Comparison::Equal, keyword(format!("OrderWorkflow{}", rng.usize(..TYPES))));
     let of_status = |status: i64| system(SystemField::ExecutionStatus, Comparison::Equal, Value::Int(status));
@@ -237,17 +252,39 @@ fn questions(index: &SqliteIndex, runs: usize) -> Vec<(&'static str, bool, Ask<'
         (
             "count: all GROUP BY ExecutionStatus",
             true,
-            Box::new(move |_| Ok(index.count_by(NAMESPACE, None, &Field::System(SystemField::ExecutionStatus), none)?.len())),
+            Box::new(move |_| {
+                Ok(block_on(index.count_by(NAMESPACE, real(None).as_ref(), &Field::System(SystemField::ExecutionStatus), none))?.len())
+            }),
         ),
         (
             "count: WorkflowType = GROUP BY ExecutionStatus",
             true,
             Box::new(move |rng| {
-                Ok(index.count_by(NAMESPACE, Some(&of_type(rng)), &Field::System(SystemField::ExecutionStatus), none)?.len())
+                Ok(block_on(index.count_by(
+                    NAMESPACE,
+                    real(Some(of_type(rng))).as_ref(),
+                    &Field::System(SystemField::ExecutionStatus),
+                    none,
+                ))?
+                .len())
             }),
         ),
         ("count: Customer =", true, Box::new(move |rng| count(Some(customer(rng))))),
         ("count: StartTime BETWEEN, one hour", true, Box::new(move |rng| count(Some(started(rng, 3600))))),
+        (
+            "list: WorkflowId STARTS_WITH (100,000 runs) AND status =",
+            true,
+            Box::new(move |rng| list(Some(Filter::And(vec![prefix(rng, 5), of_status(3)])))),
+        ),
+        (
+            "list: StartTime BETWEEN, 3 days after the first",
+            true,
+            Box::new(move |_| {
+                let (low, high) = (FIRST, FIRST + 3 * 86_400 * SECOND);
+                let (low, high) = (Value::Datetime(Timestamp(low)), Value::Datetime(Timestamp(high)));
+                list(Some(Filter::Between { field: Field::System(SystemField::StartTime), low, high, negated: false }))
+            }),
+        ),
         (
             "not indexed, list: HistoryLength > 1000 (none)",
             false,
@@ -259,15 +296,6 @@ fn questions(index: &SqliteIndex, runs: usize) -> Vec<(&'static str, bool, Ask<'
             Box::new(move |_| count(Some(system(SystemField::HistoryLength, Comparison::Greater, Value::Int(100))))),
         ),
         ("not counted, count: Region =", false, Box::new(move |rng| count(Some(region(rng))))),
-        (
-            "started long ago, list: StartTime BETWEEN, 3 days after the first",
-            false,
-            Box::new(move |_| {
-                let (low, high) = (FIRST, FIRST + 3 * 86_400 * SECOND);
-                let (low, high) = (Value::Datetime(Timestamp(low)), Value::Datetime(Timestamp(high)));
-                list(Some(Filter::Between { field: Field::System(SystemField::StartTime), low, high, negated: false }))
-            }),
-        ),
     ]
 }
 
@@ -279,7 +307,7 @@ fn page_through(index: &SqliteIndex, name: &str, filter: Option<&Filter>, page: 
     let began = Instant::now();
     loop {
         let start = Instant::now();
-        let records = index.list(NAMESPACE, filter, after.as_ref(), page, &BTreeSet::new())?;
+        let records = block_on(index.list(NAMESPACE, filter, after.as_ref(), page, &BTreeSet::new()))?;
         times.push(start.elapsed());
         seen += records.len();
         let Some(last) = records.last() else { break };
@@ -315,16 +343,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let every = runs / open.max(1);
         let changes = (0..runs).map(|n| Change::Put { version: 1, record: Arc::new(record(&mut rng, n, n % every == 0)) }).collect();
         write(&index, "runs written once", changes)?;
-        let bytes = index.stats()?.bytes;
+        let bytes = block_on(index.stats())?.bytes;
         println!("{} MB, {} bytes per run", bytes / 1_000_000, bytes / runs as u64);
         // What an update costs that changes no index, and one that closes.
-        let some = index.list(
-            NAMESPACE,
-            Some(&system(SystemField::ExecutionStatus, Comparison::Equal, Value::Int(1))),
-            None,
-            20_000,
-            &BTreeSet::new(),
-        )?;
+        let running = system(SystemField::ExecutionStatus, Comparison::Equal, Value::Int(1));
+        let some = block_on(index.list(NAMESPACE, Some(&running), None, 20_000, &BTreeSet::new()))?;
         let touched: Vec<Record> =
             some.iter().map(|record| Record { history_length: record.history_length + 1, ..(**record).clone() }).collect();
         let put = |version, record: Record| Change::Put { version, record: Arc::new(record) };
@@ -333,17 +356,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&index, "open runs closed", touched.iter().map(|record| put(3, close(record))).collect())?;
         write(&index, "and opened again", touched.into_iter().map(|record| put(4, record)).collect())?;
     }
-    println!("| query | runs | p50 ms | p99 ms | slowest ms |\n|---|---|---|---|---|");
+    println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
+    println!("| query | runs | p50 ms | p99 ms | slowest ms | CPU p50 ms | CPU p99 ms |\n|---|---|---|---|---|---|---|");
     let mut ok = true;
     for (name, indexed, ask) in questions(&index, runs) {
         ok &= measure(name, indexed, &ask)?;
     }
-    let all = index.count(NAMESPACE, None, &BTreeSet::new())? as usize;
+    let all = block_on(index.count(NAMESPACE, real(None).as_ref(), &BTreeSet::new()))? as usize;
     ok &= all == runs;
-    ok &= page_through(&index, "all", None, 1000, runs)?;
-    let not_open = system(SystemField::ExecutionStatus, Comparison::NotEqual, Value::Int(1));
-    let closed_now = index.count(NAMESPACE, Some(&not_open), &BTreeSet::new())? as usize;
-    ok &= page_through(&index, "closed", Some(&not_open), 1000, closed_now)?;
+    ok &= page_through(&index, "all", real(None).as_ref(), 1000, runs)?;
+    let not_open = real(Some(system(SystemField::ExecutionStatus, Comparison::NotEqual, Value::Int(1))));
+    let closed_now = block_on(index.count(NAMESPACE, not_open.as_ref(), &BTreeSet::new()))? as usize;
+    ok &= page_through(&index, "closed", not_open.as_ref(), 1000, closed_now)?;
     block_on(index.close());
     println!("{}", if ok { "OK" } else { "NOT OK" });
     if ok { Ok(()) } else { Err("see above".into()) }

@@ -240,6 +240,7 @@ impl Engine {
         let all = vec![(0, SLOT_COUNT)];
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
+        shared.spawner.spawn("sempre watch of the index", Rebuild::watch(Arc::downgrade(&shared)).boxed());
         if let Some(reason) = shared.listing.visibility.needs_rebuild() {
             tracing::warn!(reason, "the index of runs cannot be used as it is and is made anew; lists wait until it is whole");
             Rebuild::start(&shared, &reason);

@@ -52,7 +52,7 @@ mod workers;
 pub mod zones;
 
 pub use callbacks::CallbackSender;
-pub use calls::lists::Runs;
+pub use calls::{index::IndexStatus, lists::Runs};
 pub use clock::{Clock, Spawner};
 pub use engine::{Components, Engine, OpenError, OpenIndex};
 pub use history::read::HistoryReader;

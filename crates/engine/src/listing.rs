@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use sempre_core::{NamespaceId, RunId, Span, ids::SLOT_COUNT, keys};
+use sempre_core::{NamespaceId, Refusal, RunId, Span, ids::SLOT_COUNT, keys, visibility::format_datetime};
 use sempre_store::{Store, StoreError};
 use tokio::sync::mpsc;
 
@@ -31,6 +31,9 @@ const DELETED_MAX: usize = 1_000_000;
 
 /// Between two looks at whether a namespace's runs still wait for the index.
 const LOOK_AGAIN: Span = Span::millis(250);
+
+/// What clients are told while nothing can be done; the reason follows.
+const HELD_BACK: &str = "the visibility index takes no records";
 
 /// See the module.
 pub(crate) struct Listing {
@@ -93,6 +96,15 @@ impl Listing {
         let mut deleted = lock(&self.deleted);
         deleted.extend(updates.iter().filter(|update| update.record.is_none()).map(|update| update.key.run));
         self.visibility.put(updates);
+    }
+
+    /// Why no change of a run is taken.
+    pub(crate) fn held_back(&self) -> Refusal {
+        let why = self
+            .visibility
+            .failure()
+            .map_or_else(String::new, |failure| format!(" since {} ({})", format_datetime(failure.since), failure.error));
+        Refusal::Unavailable(format!("{HELD_BACK}{why}; work goes on when it does, `sempre visibility status` tells more"))
     }
 
     /// What the index has taken of a shard's runs since the last call.

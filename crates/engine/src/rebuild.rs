@@ -8,7 +8,10 @@
 //! What is read may be older than what the shards show at the same time: versions decide. What was deleted since is left
 //! out ([`crate::listing::Listing::show_read`]). Runs whose rows are damaged are left out and counted.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Weak},
+};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -89,11 +92,30 @@ impl Rebuild {
         }
     }
 
-    /// Lists can be answered, or why not.
-    pub(crate) async fn ready(shared: &Shared) -> Result<(), Refusal> {
-        if shared.listing.visibility.needs_rebuild().is_none() {
-            return Ok(());
+    /// Begins one whenever the index is found damaged by a write, until it is closed.
+    pub(crate) async fn watch(shared: Weak<Shared>) {
+        loop {
+            let Some(damaged) = shared.upgrade().map(|shared| shared.listing.visibility.until_damaged()) else { return };
+            if !damaged.await {
+                return;
+            }
+            let Some(shared) = shared.upgrade() else { return };
+            let mut progress = shared.listing.rebuild.progress.subscribe();
+            Self::start(&shared, "the index was found damaged");
+            let closed = shared.listing.visibility.until_closed();
+            drop(shared);
+            tokio::select! {
+                _ = progress.wait_for(|now| !now.running) => {}
+                () = closed => return,
+            }
+            give_way().await;
         }
+    }
+
+    /// Lists can be answered, or why not. Begins a rebuild if only that helps.
+    pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), Refusal> {
+        let Some(reason) = shared.listing.visibility.needs_rebuild() else { return Ok(()) };
+        Self::start(shared, &reason);
         let mut progress = shared.listing.rebuild.progress.subscribe();
         let sleep = shared.clock.sleep_until(shared.now() + READ_WAIT);
         tokio::select! {

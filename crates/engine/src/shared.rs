@@ -106,6 +106,9 @@ impl Shared {
             return Err(Refusal::Unavailable(STOPPING.into()));
         }
         let _hold = self.hold();
+        if self.listing.visibility.is_stuck() {
+            return Err(self.listing.held_back());
+        }
         let (sender, receiver) = oneshot::channel();
         let inbox = &self.inboxes[self.shard_of(workflow.slot())];
         let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));

@@ -1,10 +1,10 @@
 //! OperateService: what operators do beyond Temporal's API (`crates/api/proto/sempre/v1/operate.proto`).
 
 use sempre_api::sempre::v1::{
-    DescribeVisibilityRequest, DescribeVisibilityResponse, RebuildVisibilityRequest, RebuildVisibilityResponse, VisibilityRebuild,
-    operate_service_server::OperateService,
+    DescribeVisibilityRequest, DescribeVisibilityResponse, RebuildVisibilityRequest, RebuildVisibilityResponse, VisibilityFailure,
+    VisibilityIndex, VisibilityRebuild, operate_service_server::OperateService,
 };
-use sempre_engine::RebuildProgress;
+use sempre_engine::{IndexStatus, RebuildProgress};
 use tonic::Request;
 
 use crate::{
@@ -12,15 +12,34 @@ use crate::{
     frontend::{Answer, Frontend, answer},
 };
 
+fn number<N: TryInto<i64>>(n: N) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
+}
+
 fn rebuild(progress: RebuildProgress) -> Option<VisibilityRebuild> {
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     Some(VisibilityRebuild {
         running: progress.running,
         slots_done: progress.slots.into(),
-        runs: count(progress.runs),
-        damaged: count(progress.damaged),
-        finished: count(progress.finished),
+        runs: number(progress.runs),
+        damaged: number(progress.damaged),
+        finished: number(progress.finished),
     })
+}
+
+fn described(status: IndexStatus) -> DescribeVisibilityResponse {
+    DescribeVisibilityResponse {
+        rebuild: rebuild(status.rebuild),
+        waiting_records: number(status.waiting_records),
+        waiting_bytes: number(status.waiting_bytes),
+        index: status.stats.map(|stats| VisibilityIndex { runs: number(stats.records), bytes: number(stats.bytes) }),
+        failure: status.failure.map(|failure| VisibilityFailure {
+            since: Some(failure.since.to_api()),
+            times: number(failure.times),
+            reason: failure.error.to_string(),
+        }),
+        holds_work_back: status.holds_work_back,
+        needs_rebuild: status.needs_rebuild.unwrap_or_default(),
+    }
 }
 
 #[tonic::async_trait]
@@ -32,11 +51,6 @@ impl OperateService for Frontend {
 
     async fn describe_visibility(&self, request: Request<DescribeVisibilityRequest>) -> Answer<DescribeVisibilityResponse> {
         client_version::check(request.metadata().as_ref())?;
-        let (records, bytes) = self.engine.visibility_waiting();
-        answer(Ok(DescribeVisibilityResponse {
-            rebuild: rebuild(self.engine.visibility_progress()),
-            waiting_records: i64::try_from(records).unwrap_or(i64::MAX),
-            waiting_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
-        }))
+        answer(Ok(described(self.engine.visibility_status().await)))
     }
 }

@@ -52,6 +52,7 @@ pub(crate) struct Router {
 impl Router {
     pub(crate) fn new(frontend: Frontend) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
+        let health = HealthService { engine: frontend.engine.clone() };
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -63,7 +64,7 @@ impl Router {
             inspect: InspectServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             operate: OperateServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(time),
-            health: HealthServer::new(HealthService),
+            health: HealthServer::new(health),
             reflection: Arc::default(),
         }
     }

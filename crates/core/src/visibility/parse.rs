@@ -71,8 +71,18 @@ impl fmt::Display for QueryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed(detail) => write!(f, "invalid query: malformed SQL query: {detail}"),
-            Self::NotSupported(detail) => write!(f, "invalid query: operation is not supported: {detail}"),
-            Self::Invalid(detail) => write!(f, "invalid query: invalid expression: {detail}"),
+            Self::NotSupported(_) | Self::Invalid(_) => write!(f, "invalid query: {}", self.detail()),
+        }
+    }
+}
+
+impl QueryError {
+    /// What is wrong, for those who say themselves that it is the query: of text that does not parse only where.
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Malformed(detail) => detail.clone(),
+            Self::NotSupported(detail) => format!("operation is not supported: {detail}"),
+            Self::Invalid(detail) => format!("invalid expression: {detail}"),
         }
     }
 }

@@ -21,7 +21,7 @@ impl Engine {
         let attributes = self.namespace(namespace)?;
         for query in [asked, selection] {
             parse(query, &*attributes, ParseOptions::default())
-                .map_err(|error| Refusal::invalid(format!("invalid visibility query: {error}")))?;
+                .map_err(|error| Refusal::invalid(format!("invalid visibility query: {}", error.detail())))?;
         }
         Ok(i64::try_from(self.count_runs(namespace, selection).await?).unwrap_or(i64::MAX))
     }

@@ -28,7 +28,7 @@ use sempre_core::{
 };
 
 use crate::{
-    Engine, RebuildProgress,
+    Engine,
     namespaces::Namespace,
     rebuild::Rebuild,
     shared::STOPPING,
@@ -81,6 +81,7 @@ fn refused(error: IndexError) -> Refusal {
     match error {
         IndexError::TooComplex => Refusal::InvalidArgument(format!("invalid query: operation is not supported: {error}")),
         IndexError::Busy => Refusal::ResourceExhausted { cause: ResourceExhaustedCause::ConcurrentLimit, message: error.to_string() },
+        IndexError::TooLong { .. } => Refusal::DeadlineExceeded(error.to_string()),
         IndexError::Closed => Refusal::Unavailable(STOPPING.into()),
         IndexError::NeedsRebuild { .. } | IndexError::NewerFormat { .. } | IndexError::Failed { .. } => {
             tracing::error!(%error, "a list or count of runs failed");
@@ -282,22 +283,6 @@ impl Engine {
         let predefined = visibility::PREDEFINED.iter().map(|(name, kind, _)| (*name, *kind));
         let keys = system.chain(predefined).map(|(name, kind)| (name.to_owned(), kind.to_api() as i32)).collect();
         GetSearchAttributesResponse { keys }
-    }
-
-    /// Makes the index of runs anew, beside everything else. One that is under way goes on.
-    pub fn rebuild_visibility(&self) -> RebuildProgress {
-        Rebuild::start(&self.shared, "an operator has asked for it");
-        self.visibility_progress()
-    }
-
-    /// How far the rebuild of the index of runs is, or the last one was.
-    pub fn visibility_progress(&self) -> RebuildProgress {
-        self.shared.listing.rebuild.progress()
-    }
-
-    /// Records that wait to be taken by the index of runs, and their bytes.
-    pub fn visibility_waiting(&self) -> (usize, usize) {
-        self.shared.listing.visibility.waiting()
     }
 }
 

@@ -6,6 +6,7 @@ mod batch;
 mod describe_queue;
 pub(crate) mod endpoints;
 pub(crate) mod fork;
+pub(crate) mod index;
 pub(crate) mod lists;
 mod multi_operation;
 mod namespace;

@@ -107,6 +107,8 @@ pub(crate) struct Runner {
     part: Option<Part>,
     /// What its runs have in hand, as virtual time was told; only of those that have something.
     pub(crate) in_hand: HashMap<RunId, Busy>,
+    /// The index of runs was far behind when this round began: no commits, as what it has not taken is in memory.
+    lists_full: bool,
     stopping: bool,
 }
 
@@ -119,6 +121,8 @@ enum Event {
     Messages,
     /// The index of runs has caught up.
     Room,
+    /// The index of runs is far behind and takes nothing.
+    Stuck,
     Timer,
 }
 
@@ -157,6 +161,7 @@ impl Runner {
             ids,
             part: shared.virtual_time.as_ref().map(VirtualTime::part),
             in_hand: HashMap::new(),
+            lists_full: false,
             stopping: false,
             shared,
         }
@@ -170,14 +175,18 @@ impl Runner {
     pub(crate) async fn run(mut self) {
         let mut received = Vec::new();
         let mut timer: Option<(Timestamp, BoxFuture<'static, ()>)> = None;
+        // Who waited when the index of runs was found stuck has been told.
+        let mut told_stuck = false;
         loop {
             self.read_deadlines();
             let wake_at = self.deadlines.next();
             if timer.as_ref().map(|(at, _)| *at) != wake_at {
                 timer = wake_at.map(|at| (at, self.shared.clock.sleep_until(at)));
             }
+            self.lists_full = !self.stopping && !self.shared.listing.visibility.has_room();
+            let lists_full = self.lists_full;
+            told_stuck &= lists_full;
             let room = self.has_room();
-            let lists_full = !self.stopping && !self.shared.listing.visibility.has_room();
             let shared = self.shared.clone();
             let batch_max = self.shared.settings.batch_inputs_max;
             let busy = !self.again.is_empty() || !self.pending.is_empty() || self.stopping && !self.inbox.is_empty();
@@ -193,6 +202,7 @@ impl Runner {
                     Some(read) = deadline_reads.next(), if !deadline_reads.is_empty() => Event::Deadlines(read),
                     () = outbox.next(), if outbox.is_active() => Event::Delivered,
                     () = async { shared.listing.visibility.room().await }, if lists_full => Event::Room,
+                    () = async { shared.listing.visibility.until_stuck(true).await }, if lists_full && !told_stuck => Event::Stuck,
                     () = expire(&mut timer), if room && timer.is_some() && !stopping => Event::Timer,
                     _ = inbox.recv_many(&mut received, batch_max), if room && listening => Event::Messages,
                     () = std::future::ready(()), if busy && room => Event::Messages,
@@ -212,7 +222,12 @@ impl Runner {
                     let now = self.now();
                     self.deadlines.take(&slots, rows, now);
                 }
-                Event::Delivered | Event::Messages | Event::Room => {}
+                Event::Delivered | Event::Messages => {}
+                Event::Room => self.lists_full = false,
+                Event::Stuck => {
+                    told_stuck = true;
+                    self.refuse_waiting();
+                }
                 Event::Timer => timer = None,
             }
             // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
@@ -238,9 +253,28 @@ impl Runner {
         }
     }
 
-    /// Another commit may be sent. Not while the index of runs is far behind: what it has not taken is in memory.
+    /// Nothing can be done for who knows how long: whoever waits for an answer gets one. What is ours stays.
+    fn refuse_waiting(&mut self) {
+        let mut all: VecDeque<Message> = std::mem::take(&mut self.pending);
+        while let Ok(message) = self.inbox.try_recv() {
+            all.push_back(message);
+        }
+        for message in all {
+            match message {
+                Message::Run(mut message) if message.reply.is_some() => {
+                    if let Some(reply) = message.reply.take() {
+                        // A caller that has gone away needs no answer.
+                        let _ = reply.send(Err(self.shared.listing.held_back()));
+                    }
+                }
+                other => self.pending.push_back(other),
+            }
+        }
+    }
+
+    /// Another commit may be sent.
     fn has_room(&self) -> bool {
-        if !self.stopping && !self.shared.listing.visibility.has_room() {
+        if self.lists_full && !self.stopping {
             return false;
         }
         let bytes: u64 = self.in_flight.iter().map(|batch| batch.bytes).sum();

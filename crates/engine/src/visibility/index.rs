@@ -7,7 +7,8 @@
 //!
 //! 1. **Changes** of one call are applied as a whole, calls in their order; the answer comes when they would survive a
 //!    crash. Applying changes again does no harm: a put of an older version than the index has is ignored.
-//! 2. **Reads** are one consistent picture each, and see at least what was answered before the call.
+//! 2. **Reads** are one consistent picture each, and see at least what was answered before the call. A read that takes too
+//!    long, or whose answer nobody waits for, is given up; too many at once are refused.
 //! 3. **List order** is close time (open runs first, as if closed at the end of time) from late to early, start time from
 //!    late to early, run id; [`Position`] is a place in it. A page after a position costs the same wherever it is.
 //! 4. **Hidden** runs are left out of every answer: the caller has something newer about them.
@@ -123,6 +124,14 @@ pub enum IndexError {
     /// Too many reads wait; later there may be room.
     #[error("too many reads of the visibility index")]
     Busy,
+    /// No index helps with the filter, and looking at every run took too long.
+    #[error(
+        "the query was given up after {seconds} s because no index answers it. Add a condition that few runs pass, with = or IN on WorkflowId, WorkflowType, ExecutionStatus or a search attribute, or a narrow range of StartTime or CloseTime"
+    )]
+    TooLong {
+        /// The limit.
+        seconds: u64,
+    },
     /// Something failed that may work later, a full disk for example.
     #[error("the visibility index failed to {action}: {reason}")]
     Failed {
@@ -136,7 +145,7 @@ pub enum IndexError {
     Closed,
 }
 
-/// An index of runs that keeps the contract of this module. Reads are done in the call.
+/// An index of runs that keeps the contract of this module. Nothing is done on the caller's thread that may take long.
 pub trait Index: Send + Sync + 'static {
     /// Applies changes in order (contract 1). Enqueued by the call, whether or not the answer is waited for.
     fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>>;
@@ -152,10 +161,10 @@ pub trait Index: Send + Sync + 'static {
         after: Option<&Position>,
         limit: usize,
         hidden: &BTreeSet<RunId>,
-    ) -> Result<Vec<Arc<Record>>, IndexError>;
+    ) -> Pending<Result<Vec<Arc<Record>>, IndexError>>;
 
     /// How many runs match.
-    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Result<u64, IndexError>;
+    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>>;
 
     /// How many runs match, by the value of a field; no empty groups, in no order.
     fn count_by(
@@ -164,10 +173,10 @@ pub trait Index: Send + Sync + 'static {
         filter: Option<&Filter>,
         field: &Field,
         hidden: &BTreeSet<RunId>,
-    ) -> Result<Groups, IndexError>;
+    ) -> Pending<Result<Groups, IndexError>>;
 
     /// One run.
-    fn get(&self, namespace: NamespaceId, run: RunId) -> Result<Option<Arc<Record>>, IndexError>;
+    fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>>;
 
     /// Why it must be rebuilt, if it must (contract 5).
     fn needs_rebuild(&self) -> Option<String>;
@@ -179,7 +188,7 @@ pub trait Index: Send + Sync + 'static {
     fn finish_rebuild(&self) -> Pending<Result<(), IndexError>>;
 
     /// What it holds.
-    fn stats(&self) -> Result<IndexStats, IndexError>;
+    fn stats(&self) -> Pending<Result<IndexStats, IndexError>>;
 
     /// Finishes what is enqueued and releases what is held; then everything is refused.
     fn close(&self) -> Pending<()>;

@@ -87,6 +87,17 @@ impl MemoryIndex {
     }
 }
 
+/// An answer that is there already.
+trait Now<T> {
+    fn now(self) -> Pending<T>;
+}
+
+impl<T: Send + 'static> Now<T> for T {
+    fn now(self) -> Pending<T> {
+        ready(self).boxed()
+    }
+}
+
 impl State {
     fn readable(&self) -> Result<(), IndexError> {
         match &self.needs_rebuild {
@@ -139,17 +150,18 @@ impl Index for MemoryIndex {
         after: Option<&Position>,
         limit: usize,
         hidden: &BTreeSet<RunId>,
-    ) -> Result<Vec<Arc<Record>>, IndexError> {
+    ) -> Pending<Result<Vec<Arc<Record>>, IndexError>> {
         self.read(namespace, filter, hidden, |records| {
             let mut places: Vec<(Position, &Arc<Record>)> = records.into_iter().map(|record| (Position::of(record), record)).collect();
             places.retain(|(place, _)| after.is_none_or(|after| place > after));
             places.sort_by_key(|(place, _)| *place);
             places.into_iter().take(limit).map(|(_, record)| record.clone()).collect()
         })
+        .now()
     }
 
-    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Result<u64, IndexError> {
-        self.read(namespace, filter, hidden, |records| records.len() as u64)
+    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>> {
+        self.read(namespace, filter, hidden, |records| records.len() as u64).now()
     }
 
     fn count_by(
@@ -158,7 +170,7 @@ impl Index for MemoryIndex {
         filter: Option<&Filter>,
         field: &Field,
         hidden: &BTreeSet<RunId>,
-    ) -> Result<Groups, IndexError> {
+    ) -> Pending<Result<Groups, IndexError>> {
         self.read(namespace, filter, hidden, |records| {
             let mut groups = Groups::new();
             for record in records {
@@ -170,12 +182,12 @@ impl Index for MemoryIndex {
             }
             groups
         })
+        .now()
     }
 
-    fn get(&self, namespace: NamespaceId, run: RunId) -> Result<Option<Arc<Record>>, IndexError> {
+    fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
         let state = self.state();
-        state.readable()?;
-        Ok(state.rows.get(&(namespace, run)).map(|row| row.record.clone()))
+        state.readable().map(|()| state.rows.get(&(namespace, run)).map(|row| row.record.clone())).now()
     }
 
     fn needs_rebuild(&self) -> Option<String> {
@@ -194,10 +206,10 @@ impl Index for MemoryIndex {
         })
     }
 
-    fn stats(&self) -> Result<IndexStats, IndexError> {
+    fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
         let state = self.state();
         let bytes = state.rows.values().map(|row| prost::Message::encoded_len(row.record.as_ref()) as u64).sum();
-        Ok(IndexStats { records: state.rows.len() as u64, bytes })
+        Ok(IndexStats { records: state.rows.len() as u64, bytes }).now()
     }
 
     fn close(&self) -> Pending<()> {

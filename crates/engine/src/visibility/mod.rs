@@ -18,7 +18,7 @@ mod writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{FutureExt, future::BoxFuture};
-use sempre_core::{NamespaceId, RunId, visibility::Record};
+use sempre_core::{NamespaceId, RunId, Timestamp, visibility::Record};
 use tokio::sync::{Notify, watch};
 
 use crate::{Clock, Spawner};
@@ -41,6 +41,8 @@ struct Inner {
     index: Arc<dyn Index>,
     clock: Arc<dyn Clock>,
     pending: Mutex<PendingRecords>,
+    /// The index takes nothing, since when and why.
+    failure: Mutex<Option<IndexFailure>>,
     /// Something for the writer to look at.
     changed: Notify,
     /// What the writer is asked for, and how far it is.
@@ -53,6 +55,10 @@ struct State {
     full: bool,
     /// Nothing waits.
     empty: bool,
+    /// The index did not take the last batch.
+    failing: bool,
+    /// It did not because only a rebuild helps.
+    damaged: bool,
     /// Who waits until nothing waits: batches are not held back for more.
     flushing: usize,
     /// The writer is to end.
@@ -61,11 +67,36 @@ struct State {
     ended: bool,
 }
 
+/// An index that takes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexFailure {
+    /// Of the first batch in a row that it did not take.
+    pub since: Timestamp,
+    /// Batches that it did not take since.
+    pub times: u64,
+    /// Of the last one.
+    pub error: IndexError,
+}
+
+impl State {
+    /// What lists must show has no place any more, and it is not that the index is slow: work is refused.
+    fn is_stuck(&self) -> bool {
+        self.full && self.failing
+    }
+}
+
 impl Visibility {
     /// Puts an index to work. `on_taken` is called by the writer task.
     pub fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, on_taken: OnTaken) -> Self {
         let state = State { empty: true, ..State::default() };
-        let inner = Arc::new(Inner { index, clock, pending: Mutex::default(), changed: Notify::new(), state: watch::Sender::new(state) });
+        let inner = Arc::new(Inner {
+            index,
+            clock,
+            pending: Mutex::default(),
+            failure: Mutex::default(),
+            changed: Notify::new(),
+            state: watch::Sender::new(state),
+        });
         spawner.spawn("sempre visibility", writer::run(inner.clone(), on_taken).boxed());
         Self { inner }
     }
@@ -90,12 +121,44 @@ impl Visibility {
         if let Some(update) = self.inner.pending().get(namespace, run) {
             return Ok(update.record.clone());
         }
-        self.inner.index.get(namespace, run)
+        self.inner.index.get(namespace, run).await
     }
 
     /// False while commits that change what lists show should be held back.
     pub fn has_room(&self) -> bool {
         !self.inner.state.borrow().full
+    }
+
+    /// Why the index takes nothing, while it does not.
+    pub fn failure(&self) -> Option<IndexFailure> {
+        self.inner.failure().clone()
+    }
+
+    /// True while it takes nothing and there is no room: no change of a run can be committed.
+    pub fn is_stuck(&self) -> bool {
+        self.inner.state.borrow().is_stuck()
+    }
+
+    /// Resolves when that is so, or is not so any more.
+    pub async fn until_stuck(&self, stuck: bool) {
+        let mut state = self.inner.state.subscribe();
+        // The sender lives as long as this.
+        let _ = state.wait_for(|state| state.is_stuck() == stuck).await;
+    }
+
+    /// Resolves with true when the index turns out to be damaged while it is written, with false when it is closed.
+    pub(crate) fn until_damaged(&self) -> BoxFuture<'static, bool> {
+        let mut state = self.inner.state.subscribe();
+        async move {
+            let found = state.wait_for(|state| state.damaged || state.stopping).await;
+            found.is_ok_and(|state| !state.stopping)
+        }
+        .boxed()
+    }
+
+    /// Resolves when it is told to close.
+    pub(crate) fn until_closed(&self) -> BoxFuture<'static, ()> {
+        self.inner.wait_for(|state| state.stopping)
     }
 
     /// Resolves when there is room.
@@ -147,8 +210,8 @@ impl Visibility {
     }
 
     /// What the index holds.
-    pub fn index_stats(&self) -> Result<IndexStats, IndexError> {
-        self.inner.index.stats()
+    pub async fn index_stats(&self) -> Result<IndexStats, IndexError> {
+        self.inner.index.stats().await
     }
 
     /// Brings what waits to the index as far as it takes it, and closes it. Nothing must be put any more.
@@ -185,6 +248,30 @@ impl Drop for Hurry<'_> {
 }
 
 impl Inner {
+    fn failure(&self) -> MutexGuard<'_, Option<IndexFailure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The index has taken a batch, or why not.
+    fn tried(&self, result: Result<(), &IndexError>) {
+        let mut failure = self.failure();
+        match result {
+            Ok(()) => *failure = None,
+            Err(error) => {
+                let before = failure.take();
+                let since = before.as_ref().map_or_else(|| self.clock.now(), |before| before.since);
+                *failure = Some(IndexFailure { since, times: before.map_or(1, |before| before.times + 1), error: error.clone() });
+            }
+        }
+        drop(failure);
+        let (failing, damaged) = (result.is_err(), matches!(result, Err(IndexError::NeedsRebuild { .. })));
+        self.state.send_if_modified(|state| {
+            let changed = (state.failing, state.damaged) != (failing, damaged);
+            (state.failing, state.damaged) = (failing, damaged);
+            changed
+        });
+    }
+
     fn pending(&self) -> MutexGuard<'_, PendingRecords> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }

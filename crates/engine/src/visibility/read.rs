@@ -45,7 +45,7 @@ impl Visibility {
         limit: usize,
     ) -> Result<Vec<Arc<Record>>, IndexError> {
         let waiting = self.of(namespace, filter);
-        let indexed = self.inner.index.list(namespace, filter, after, limit, &waiting.runs)?;
+        let indexed = self.inner.index.list(namespace, filter, after, limit, &waiting.runs).await?;
         let mut records: Vec<(Position, Arc<Record>)> =
             waiting.matching.into_iter().chain(indexed).map(|record| (Position::of(&record), record)).collect();
         records.retain(|(place, _)| after.is_none_or(|after| place > after));
@@ -56,14 +56,14 @@ impl Visibility {
     /// How many runs match.
     pub async fn count(&self, namespace: NamespaceId, filter: Option<&Filter>) -> Result<u64, IndexError> {
         let waiting = self.of(namespace, filter);
-        let indexed = self.inner.index.count(namespace, filter, &waiting.runs)?;
+        let indexed = self.inner.index.count(namespace, filter, &waiting.runs).await?;
         Ok(indexed + waiting.matching.len() as u64)
     }
 
     /// How many runs match, by the value of a scalar field; the largest group first.
     pub async fn count_by(&self, namespace: NamespaceId, filter: Option<&Filter>, field: &Field) -> Result<Groups, IndexError> {
         let waiting = self.of(namespace, filter);
-        let mut groups = self.inner.index.count_by(namespace, filter, field, &waiting.runs)?;
+        let mut groups = self.inner.index.count_by(namespace, filter, field, &waiting.runs).await?;
         for record in &waiting.matching {
             let value = record.value(field);
             match groups.iter_mut().find(|(other, _)| *other == value) {

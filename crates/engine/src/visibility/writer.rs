@@ -38,6 +38,7 @@ pub(super) async fn run(inner: Arc<Inner>, on_taken: OnTaken) {
             Next::Batch(batch) => match inner.index.apply(changes(&batch)).await {
                 Ok(()) => {
                     pause = PAUSE_FIRST;
+                    inner.tried(Ok(()));
                     let mut pending = inner.pending();
                     pending.done(&batch);
                     inner.look(&pending);
@@ -46,6 +47,7 @@ pub(super) async fn run(inner: Arc<Inner>, on_taken: OnTaken) {
                 }
                 Err(error) => {
                     inner.pending().failed(&batch, inner.clock.now());
+                    inner.tried(Err(&error));
                     if stopping || error == IndexError::Closed {
                         tracing::warn!(%error, records = batch.len(), "records were not brought to the visibility index");
                         break;

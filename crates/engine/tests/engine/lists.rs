@@ -41,7 +41,7 @@ impl Index for Kept {
         after: Option<&Position>,
         limit: usize,
         hidden: &BTreeSet<sempre_core::RunId>,
-    ) -> Result<Vec<Arc<sempre_core::visibility::Record>>, IndexError> {
+    ) -> Pending<Result<Vec<Arc<sempre_core::visibility::Record>>, IndexError>> {
         self.0.list(namespace, filter, after, limit, hidden)
     }
     fn count(
@@ -49,7 +49,7 @@ impl Index for Kept {
         namespace: sempre_core::NamespaceId,
         filter: Option<&sempre_core::visibility::Filter>,
         hidden: &BTreeSet<sempre_core::RunId>,
-    ) -> Result<u64, IndexError> {
+    ) -> Pending<Result<u64, IndexError>> {
         self.0.count(namespace, filter, hidden)
     }
     fn count_by(
@@ -58,14 +58,14 @@ impl Index for Kept {
         filter: Option<&sempre_core::visibility::Filter>,
         field: &sempre_core::visibility::Field,
         hidden: &BTreeSet<sempre_core::RunId>,
-    ) -> Result<Groups, IndexError> {
+    ) -> Pending<Result<Groups, IndexError>> {
         self.0.count_by(namespace, filter, field, hidden)
     }
     fn get(
         &self,
         namespace: sempre_core::NamespaceId,
         run: sempre_core::RunId,
-    ) -> Result<Option<Arc<sempre_core::visibility::Record>>, IndexError> {
+    ) -> Pending<Result<Option<Arc<sempre_core::visibility::Record>>, IndexError>> {
         self.0.get(namespace, run)
     }
     fn needs_rebuild(&self) -> Option<String> {
@@ -77,7 +77,7 @@ impl Index for Kept {
     fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {
         self.0.finish_rebuild()
     }
-    fn stats(&self) -> Result<IndexStats, IndexError> {
+    fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
         self.0.stats()
     }
     fn close(&self) -> Pending<()> {
@@ -170,21 +170,21 @@ async fn what_the_index_had_not_taken_is_listed_after_a_crash() {
     w.start("before").await;
     w.start("gone").await;
     w.advance(Span::seconds(1)).await;
-    assert_eq!(index.stats().unwrap().records, 2);
+    assert_eq!(soon(index.stats()).await.unwrap().records, 2);
     // From here on nothing gets into the index.
     index.set_failing(true);
     w.start("after").await;
     terminate(&w.engine, "before").await;
     delete(&w.engine, "gone").await;
     w.advance(Span::seconds(1)).await;
-    assert_eq!(index.stats().unwrap().records, 2);
+    assert_eq!(soon(index.stats()).await.unwrap().records, 2);
     assert_eq!(w.store.rows(Table::Visibility).len(), 3);
     crash(&mut w, &index).await;
     assert_eq!(list(&w, "").await, [("after".to_owned(), Status::Running), ("before".to_owned(), Status::Terminated)]);
     assert_eq!(count(&w, "ExecutionStatus = 'Terminated'").await, 1);
     index.set_failing(false);
     w.advance(Span::seconds(60)).await;
-    assert_eq!(index.stats().unwrap().records, 2, "two are there, one is gone");
+    assert_eq!(soon(index.stats()).await.unwrap().records, 2, "two are there, one is gone");
     assert_eq!(list(&w, "").await.len(), 2);
     assert_eq!(w.store.rows(Table::Visibility), [], "the index has it all");
 }
@@ -294,9 +294,23 @@ async fn work_waits_while_the_index_is_far_behind() {
     for _ in 0..40 {
         w.settle().await;
     }
-    let waiting = w.engine.visibility_waiting().0;
-    assert!((8192..9000).contains(&waiting), "{waiting}");
+    let status = soon(w.engine.visibility_status()).await;
+    assert!((8192..9000).contains(&status.waiting_records), "{status:?}");
+    let failure = status.failure.unwrap();
+    assert!(status.holds_work_back && failure.times > 0, "{failure:?}");
+    let refused = w.try_start(start_request("refused")).await.unwrap_err();
+    let text = format!(
+        "the visibility index takes no records since {} (the visibility index failed to take changes: it was told to fail); \
+         work goes on when it does, `sempre visibility status` tells more",
+        sempre_core::visibility::format_datetime(failure.since)
+    );
+    assert_eq!(refused, Refusal::Unavailable(text));
+    assert_eq!(w.engine.held_back(), Some(refused));
     index.set_failing(false);
+    while w.engine.held_back().is_some() {
+        w.advance(Span::seconds(1)).await;
+    }
+    soon(w.engine.until_held_back(false)).await;
     let mut started = 0;
     for start in starts {
         while !start.is_finished() {
@@ -305,6 +319,7 @@ async fn work_waits_while_the_index_is_far_behind() {
         started += i64::from(start.await.unwrap().is_ok());
     }
     assert!(started >= 8192, "{started}");
+    assert_eq!((soon(w.engine.visibility_status()).await.failure, w.engine.held_back()), (None, None));
     assert_eq!(count(&w, "").await, started, "nothing was dropped");
 }
 

@@ -26,12 +26,12 @@ pub(crate) fn sorted(groups: Groups) -> Vec<String> {
 pub(crate) fn compare(rng: &mut Rng, index: &dyn Index, plain: &dyn Index, filter: Option<&Filter>, story: &str) {
     let namespace = namespace(rng.u8(1..3));
     let hidden: BTreeSet<_> = (0..rng.u8(..4)).map(|_| run(rng.u8(..RUNS))).collect();
-    let all = plain.list(namespace, filter, None, usize::MAX, &hidden).unwrap();
+    let all = block_on(plain.list(namespace, filter, None, usize::MAX, &hidden)).unwrap();
     let mut pages = Vec::new();
     let mut after = None;
     loop {
         let limit = rng.usize(1..15);
-        let page = index.list(namespace, filter, after.as_ref(), limit, &hidden).unwrap();
+        let page = block_on(index.list(namespace, filter, after.as_ref(), limit, &hidden)).unwrap();
         let last_page = page.len() < limit;
         after = page.last().map(|record| place(record)).or(after);
         pages.extend(page);
@@ -40,12 +40,20 @@ pub(crate) fn compare(rng: &mut Rng, index: &dyn Index, plain: &dyn Index, filte
         }
     }
     assert_eq!(pages, all, "list of {filter:?} without {hidden:?}; {story}");
-    assert_eq!(index.count(namespace, filter, &hidden).unwrap(), all.len() as u64, "count of {filter:?} without {hidden:?}; {story}");
+    assert_eq!(
+        block_on(index.count(namespace, filter, &hidden)).unwrap(),
+        all.len() as u64,
+        "count of {filter:?} without {hidden:?}; {story}"
+    );
     let by = scalar_field(rng);
-    let groups = sorted(index.count_by(namespace, filter, &by, &hidden).unwrap());
-    assert_eq!(groups, sorted(plain.count_by(namespace, filter, &by, &hidden).unwrap()), "count of {filter:?} by {by:?}; {story}");
+    let groups = sorted(block_on(index.count_by(namespace, filter, &by, &hidden)).unwrap());
+    assert_eq!(
+        groups,
+        sorted(block_on(plain.count_by(namespace, filter, &by, &hidden)).unwrap()),
+        "count of {filter:?} by {by:?}; {story}"
+    );
     let one = run(rng.u8(..RUNS));
-    assert_eq!(index.get(namespace, one).unwrap(), plain.get(namespace, one).unwrap(), "{story}");
+    assert_eq!(block_on(index.get(namespace, one)).unwrap(), block_on(plain.get(namespace, one)).unwrap(), "{story}");
 }
 
 fn random_changes(seed: u64, tuning: Tuning) {
@@ -100,7 +108,13 @@ fn every_answer_is_that_of_a_plain_scan() {
 fn every_answer_is_that_of_a_plain_scan_when_indexes_find_too_much() {
     for seed in 0..seeds(40) {
         let mut rng = Rng::with_seed(seed);
-        let tuning = Tuning { sort_runs_max: pick(&mut rng, &[0, 1, 5, 20]), branches_max: pick(&mut rng, &[0, 1, 2, 5]) };
+        let tuning = Tuning {
+            sort_runs_max: pick(&mut rng, &[0, 1, 5, 20]),
+            branches_max: pick(&mut rng, &[0, 1, 2, 5]),
+            first_turn_steps: pick(&mut rng, &[0, 20, 200, 1000]),
+            sample_rows: pick(&mut rng, &[0, 3, 100]),
+            ..Tuning::default()
+        };
         random_changes(1_000_000 + seed, tuning);
     }
 }

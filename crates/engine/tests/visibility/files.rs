@@ -56,7 +56,7 @@ fn put(n: u8) -> Change {
 }
 
 fn count(index: &SqliteIndex) -> Result<u64, IndexError> {
-    index.count(namespace(1), None, &Default::default())
+    block_on(index.count(namespace(1), None, &Default::default()))
 }
 
 /// An index with five runs, closed.
@@ -73,7 +73,7 @@ fn assert_needs_rebuild(index: &SqliteIndex, why: &str) {
     let reason = index.needs_rebuild().expect("a rebuild is needed");
     assert!(reason.contains(why), "{reason}");
     assert_eq!(count(index), Err(IndexError::NeedsRebuild { reason: reason.clone() }), "not silently empty");
-    assert_eq!(index.list(namespace(1), None, None, 1, &Default::default()), Err(IndexError::NeedsRebuild { reason }));
+    assert_eq!(block_on(index.list(namespace(1), None, None, 1, &Default::default())), Err(IndexError::NeedsRebuild { reason }));
     ready(index);
     block_on(index.apply(vec![put(1)])).unwrap();
     assert_eq!(count(index), Ok(1), "nothing old is left");
@@ -119,7 +119,7 @@ fn a_crash_leaves_whole_batches_only() {
         }
         let here = |plain: &MemoryIndex| {
             (1..3).all(|n| {
-                let list = |index: &dyn Index| index.list(namespace(n), None, None, 1000, &Default::default()).unwrap();
+                let list = |index: &dyn Index| block_on(index.list(namespace(n), None, None, 1000, &Default::default())).unwrap();
                 list(&index) == list(plain)
             })
         };
@@ -212,7 +212,7 @@ fn damage_is_found_by_what_reads_it_and_healed_by_a_rebuild() {
         }
         fs::write(folder.file(), &bytes).unwrap();
         let index = open(&folder.file());
-        let list = index.list(namespace(1), None, None, 10, &Default::default());
+        let list = block_on(index.list(namespace(1), None, None, 10, &Default::default()));
         assert!(matches!(list, Err(IndexError::NeedsRebuild { .. })), "{list:?}, seed {seed}");
         assert!(index.needs_rebuild().is_some());
         ready(&index);

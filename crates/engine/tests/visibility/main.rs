@@ -4,5 +4,6 @@
 mod answers;
 mod data;
 mod files;
+mod limits;
 mod paging;
 mod waiting;

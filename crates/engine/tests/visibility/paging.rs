@@ -25,13 +25,13 @@ fn runs_that_do_not_change_are_on_exactly_one_page() {
         let depth = rng.u8(..2);
         let filter = if rng.bool() { Some(filter(&mut rng, depth)) } else { None };
         let none = BTreeSet::new();
-        let before = index.list(namespace(1), filter.as_ref(), None, 1000, &none).unwrap();
+        let before = block_on(index.list(namespace(1), filter.as_ref(), None, 1000, &none)).unwrap();
         let mut changed = BTreeSet::new();
         let mut seen = BTreeMap::new();
         let mut after = None;
         loop {
             let limit = rng.usize(1..12);
-            let page = index.list(namespace(1), filter.as_ref(), after.as_ref(), limit, &none).unwrap();
+            let page = block_on(index.list(namespace(1), filter.as_ref(), after.as_ref(), limit, &none)).unwrap();
             for record in &page {
                 assert!(after.as_ref().is_none_or(|after| *after < place(record)), "the pages are in order; seed {seed}");
                 after = Some(place(record));

@@ -132,11 +132,11 @@ fn records_are_seen_at_once_and_leave_together_when_the_oldest_is_a_quarter_of_a
     world.advance(200);
     world.visibility.put(vec![open(1, 3), open(3, 4)]);
     world.settle();
-    assert_eq!((world.count(), index.stats().unwrap().records), (3, 0));
+    assert_eq!((world.count(), block_on(index.stats()).unwrap().records), (3, 0));
     world.advance(49);
-    assert_eq!(index.stats().unwrap().records, 0);
+    assert_eq!(block_on(index.stats()).unwrap().records, 0);
     world.advance(1);
-    assert_eq!((world.count(), index.stats().unwrap().records), (3, 3));
+    assert_eq!((world.count(), block_on(index.stats()).unwrap().records), (3, 3));
     assert_eq!(world.take_told(), [3, 2, 4], "the newest of each run, by age");
     assert_eq!((world.visibility.waiting(), world.clock.sleepers()), ((0, 0), 0));
 }
@@ -151,9 +151,9 @@ fn a_full_batch_does_not_wait() {
     let updates = (0..1500).map(|n| update(namespace(1), id(n), 1, Some(record(&mut rng, namespace(1), id(n))))).collect();
     world.visibility.put(updates);
     world.settle();
-    assert_eq!((index.stats().unwrap().records, world.visibility.waiting().0, world.count()), (1024, 476, 1500));
+    assert_eq!((block_on(index.stats()).unwrap().records, world.visibility.waiting().0, world.count()), (1024, 476, 1500));
     world.advance(250);
-    assert_eq!((index.stats().unwrap().records, world.visibility.waiting().0), (1500, 0));
+    assert_eq!((block_on(index.stats()).unwrap().records, world.visibility.waiting().0), (1500, 0));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn there_is_no_room_while_too_much_waits() {
     world.advance(20_000);
     assert!(world.visibility.has_room());
     assert_eq!(world.visibility.room().now_or_never(), Some(()));
-    assert_eq!((world.count(), index.stats().unwrap().records, world.take_told().len()), (40, 40, 40));
+    assert_eq!((world.count(), block_on(index.stats()).unwrap().records, world.take_told().len()), (40, 40, 40));
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_namespace_that_is_purged_leaves_nothing_behind() {
     world.advance(250);
     world.visibility.put(vec![open(2, 2), update(namespace(2), run(2), 3, None)]);
     block_on(world.visibility.purge(namespace(1))).unwrap();
-    assert_eq!((world.count(), world.visibility.waiting().0, index.stats().unwrap().records), (0, 1, 0));
+    assert_eq!((world.count(), world.visibility.waiting().0, block_on(index.stats()).unwrap().records), (0, 1, 0));
     world.advance(250);
     assert_eq!(world.take_told(), [1, 3]);
 }
@@ -258,7 +258,7 @@ fn what_waits_and_what_the_index_has_are_one_answer() {
             let filter = Some(filter(&mut rng, depth)).filter(|_| rng.bool());
             let of = namespace(rng.u8(1..3));
             let none = Default::default();
-            let all = plain.list(of, filter.as_ref(), None, 1000, &none).unwrap();
+            let all = block_on(plain.list(of, filter.as_ref(), None, 1000, &none)).unwrap();
             let limit = rng.usize(1..30);
             let page = block_on(world.visibility.list(of, filter.as_ref(), None, limit)).unwrap();
             assert_eq!(page, all[..limit.min(all.len())], "{filter:?}, {story}");
@@ -270,7 +270,7 @@ fn what_waits_and_what_the_index_has_are_one_answer() {
             let by = scalar_field(&mut rng);
             let groups = block_on(world.visibility.count_by(of, filter.as_ref(), &by)).unwrap();
             assert!(groups.is_sorted_by(|a, b| a.1 >= b.1));
-            assert_eq!(sorted(groups), sorted(plain.count_by(of, filter.as_ref(), &by, &none).unwrap()), "{filter:?}, {story}");
+            assert_eq!(sorted(groups), sorted(block_on(plain.count_by(of, filter.as_ref(), &by, &none)).unwrap()), "{filter:?}, {story}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `sempre visibility rebuild`: has a running server make the index of runs anew, and tells how far it is.
+//! `sempre visibility`: how the index of runs is doing; has a running server make it anew, and tells how far that is.
 #![expect(clippy::disallowed_methods, reason = "a command waits by the wall clock")]
 
 use std::time::Duration;
@@ -19,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) enum VisibilityCommand {
     /// Make the index of lists and counts anew from the runs themselves, while the server goes on
     Rebuild(Options),
+    /// Tell whether the index of lists and counts is whole and takes what happens
+    Status,
 }
 
 #[derive(Args)]
@@ -29,8 +31,36 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(common: CommonFlags, family: Family<VisibilityCommand>) -> Result<(), Failure> {
-    let VisibilityCommand::Rebuild(options) = family.command;
-    session::run(common, &family.client, async |session| rebuild(session, &options).await)
+    session::run(common, &family.client, async |session| match &family.command {
+        VisibilityCommand::Rebuild(options) => rebuild(session, options).await,
+        VisibilityCommand::Status => status(session).await,
+    })
+}
+
+async fn status(session: &mut Session) -> Result<(), Failure> {
+    let now = session.client().await?.operate.describe_visibility(DescribeVisibilityRequest {}).await?.into_inner();
+    session.out.message(&now)?;
+    let rebuild = now.rebuild.unwrap_or_default();
+    let index = if rebuild.running {
+        format!("being made anew, {} of 1024 slots are done", rebuild.slots_done)
+    } else if now.needs_rebuild.is_empty() {
+        "whole".to_owned()
+    } else {
+        format!("must be made anew: {}", now.needs_rebuild)
+    };
+    let mut entries = vec![("Index", index.into())];
+    if let Some(index) = &now.index {
+        entries.push(("Runs", index.runs.to_string().into()));
+        entries.push(("Bytes", index.bytes.to_string().into()));
+    }
+    entries.push(("Waiting", format!("{} records, {} bytes", now.waiting_records, now.waiting_bytes).into()));
+    if let Some(failure) = &now.failure {
+        let since = session.out.time(failure.since.as_ref());
+        entries.push(("Failing", format!("since {since}, {} times, last: {}", failure.times, failure.reason).into()));
+    }
+    let work = if now.holds_work_back { "held back until the index takes records" } else { "goes on" };
+    entries.push(("Work", work.into()));
+    session.out.card(&entries)
 }
 
 async fn rebuild(session: &mut Session, options: &Options) -> Result<(), Failure> {

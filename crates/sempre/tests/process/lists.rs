@@ -56,6 +56,46 @@ fn what_was_acknowledged_is_listed_after_a_kill_a_rebuild_and_damage() {
     assert_eq!(counted(&Running::on(&folder)), all);
 }
 
+/// Somebody else holds the index's file for writing, for as long as it takes.
+#[test]
+fn an_index_that_takes_nothing_is_told_everywhere_and_work_goes_on_when_it_does() {
+    let scratch = Scratch::new();
+    let folder = scratch.path("data");
+    let server = Running::on(&folder);
+    let mut started = 0;
+    let memo = format!("\"{}\"", "m".repeat(120_000));
+    let mut start = |id: &str| {
+        // As much as one command line takes: 32 MiB may wait.
+        let memos: Vec<String> = (0..12).map(|n| format!("m{n}={memo}")).collect();
+        let mut args = vec!["workflow", "start", "--type", "Type", "--task-queue", "queue", "--workflow-id", id];
+        args.extend(memos.iter().flat_map(|memo| ["--memo", memo.as_str()]));
+        args.extend(["--address", &server.address]);
+        let output = output(args);
+        started += usize::from(output.status.success());
+        String::from_utf8(output.stderr).expect("text")
+    };
+    let held = rusqlite::Connection::open(folder.join("visibility.db")).expect("an index");
+    held.execute_batch("BEGIN IMMEDIATE").expect("nobody else writes for long");
+    let mut told = String::new();
+    for id in 0..40 {
+        told = start(&id.to_string());
+        if !told.is_empty() {
+            break;
+        }
+    }
+    assert!(told.starts_with("error: the visibility index takes no records since "), "{told}");
+    assert!(told.contains("database is locked"), "{told}");
+    let status = ask(&server, &["visibility", "status"]);
+    assert!(status.contains("held back until the index takes records") && status.contains("database is locked"), "{status}");
+    let health = crate::support::failure(["operator", "cluster", "health", "--address", &server.address]);
+    assert_eq!(health, "the server is there but does not serve: NOT_SERVING.");
+    drop(held);
+    while !ask(&server, &["visibility", "status"]).contains("goes on") {}
+    ask(&server, &["operator", "cluster", "health"]);
+    assert_eq!(start("after"), "");
+    assert_eq!(counted(&server), format!("Total: {started}\n"));
+}
+
 #[test]
 fn a_query_ends_the_runs_it_selects_and_no_others() {
     let server = Running::start(["server", "start-dev", "--port=0", "--headless"]);

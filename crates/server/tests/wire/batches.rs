@@ -51,6 +51,7 @@ async fn what_cannot_be_is_refused_in_the_words_of_the_reference() {
     use batch_operation_reset_activities::Activity as ResetWhich;
     use batch_operation_unpause_activities::Activity as UnpauseWhich;
     use batch_operation_update_activity_options::Activity as UpdateWhich;
+    let query = |query: &str| StartBatchOperationRequest { executions: vec![], visibility_query: query.into(), ..with(terminate()) };
     let cases = [
         (start(None), REQUIRED),
         (StartBatchOperationRequest { reason: String::new(), ..with(terminate()) }, REQUIRED),
@@ -109,6 +110,9 @@ async fn what_cannot_be_is_refused_in_the_words_of_the_reference() {
             StartBatchOperationRequest { executions: vec![WorkflowExecution::default(); 1001], ..with(terminate()) },
             "Workflow executions count exceeded.",
         ),
+        (query("WorkflowId === 'w'"), "invalid visibility query: syntax error at position 12 near '== 'w''"),
+        (query("NoSuch = 1"), "invalid visibility query: invalid expression: column name 'NoSuch' is not a valid search attribute"),
+        (query("WorkflowId = 'w' LIMIT 1"), "invalid visibility query: operation is not supported: 'LIMIT' clause"),
     ];
     let mut client = server.workflow();
     for (request, text) in cases {

@@ -1,11 +1,13 @@
-//! The index in a file of its own: SQLite, one writer thread, readers beside it.
+//! The index in a file of its own: SQLite, one writer thread, threads for reads beside it ([`readers`]).
 //!
 //! Readers see the last transaction of the writer and are never held up by it (write-ahead log); the writer folds its
 //! log back every 32 MiB. Without a file there is one connection that all take in turn.
 
 mod condition;
+mod limits;
 mod plan;
 mod read;
+mod readers;
 mod schema;
 mod write;
 
@@ -30,7 +32,9 @@ use sempre_store::Pending;
 
 use self::{
     condition::NoCondition,
+    limits::{Limits, Stopped, Wanted},
     read::Snapshot,
+    readers::{Job, Outcome, QUICK_THREADS, Readers, SLOW_THREADS, Work},
     schema::{Opened, failed},
     write::Writer,
 };
@@ -43,7 +47,7 @@ pub const FILE_NAME: &str = "visibility.db";
 /// Orders that wait for the writer.
 const ORDERS_MAX: usize = 64;
 /// Idle connections for reads that are kept.
-const READERS_MAX: usize = 4;
+const READERS_MAX: usize = QUICK_THREADS + SLOW_THREADS;
 
 type Reply<T> = oneshot::Sender<Result<T, IndexError>>;
 
@@ -59,6 +63,7 @@ enum Order {
 pub struct SqliteIndex {
     shared: Arc<Shared>,
     orders: SyncSender<Order>,
+    readers: Arc<Readers>,
     thread: Mutex<Option<JoinHandle<()>>>,
     tuning: Tuning,
 }
@@ -89,30 +94,37 @@ impl SqliteIndex {
     /// Opens the file, or makes it. `owner` names the store that it is the index of.
     pub fn open(path: &Path, owner: Uuid) -> Result<Self, IndexError> {
         let opened = schema::open(path, owner)?;
-        Self::start(Place::File(path.to_owned()), owner, Some(opened.connection), opened.needs_rebuild)
+        Self::start(Place::File(path.to_owned()), owner, Some(opened.connection), opened.needs_rebuild, Tuning::default())
     }
 
     /// An index that is gone with the process.
     pub fn in_memory(owner: Uuid) -> Result<Self, IndexError> {
-        let opened = schema::in_memory(owner)?;
-        Self::start(Place::Memory(Mutex::new(opened.connection)), owner, None, opened.needs_rebuild)
+        Self::in_memory_tuned(owner, Tuning::default())
     }
 
     /// As [`SqliteIndex::in_memory`], with other numbers.
     pub fn in_memory_tuned(owner: Uuid, tuning: Tuning) -> Result<Self, IndexError> {
-        Ok(Self { tuning, ..Self::in_memory(owner)? })
+        let opened = schema::in_memory(owner)?;
+        Self::start(Place::Memory(Mutex::new(opened.connection)), owner, None, opened.needs_rebuild, tuning)
     }
 
-    fn start(place: Place, owner: Uuid, connection: Option<Connection>, needs_rebuild: Option<String>) -> Result<Self, IndexError> {
+    fn start(
+        place: Place,
+        owner: Uuid,
+        connection: Option<Connection>,
+        needs_rebuild: Option<String>,
+        tuning: Tuning,
+    ) -> Result<Self, IndexError> {
         let shared = Arc::new(Shared { place, owner, state: Mutex::new(State { needs_rebuild, ..State::default() }) });
+        let readers = Arc::new(Readers::start(tuning.quick_time)?);
         let (orders, receiver) = sync_channel(ORDERS_MAX);
-        let mut worker = Worker { shared: shared.clone(), connection, writer: Writer::default() };
+        let mut worker = Worker { shared: shared.clone(), readers: readers.clone(), connection, writer: Writer::default() };
         worker.remember_generation()?;
         let thread = std::thread::Builder::new()
             .name("sempre-visibility".into())
             .spawn(move || worker.run(&receiver))
             .map_err(|error| IndexError::Failed { action: "start its thread", reason: error.to_string() })?;
-        Ok(Self { shared, orders, thread: Mutex::new(Some(thread)), tuning: Tuning::default() })
+        Ok(Self { shared, orders, readers, thread: Mutex::new(Some(thread)), tuning })
     }
 
     fn order<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Order) -> BoxFuture<'static, Result<T, IndexError>> {
@@ -124,16 +136,75 @@ impl SqliteIndex {
         }
     }
 
-    fn read<T>(
+    /// Reads on one of the threads for reads.
+    fn read<T: Send + 'static>(
         &self,
         namespace: NamespaceId,
         action: &'static str,
-        read: impl FnOnce(&Snapshot<'_>) -> Result<T, NoCondition>,
-    ) -> Result<T, IndexError> {
-        if let Some(reason) = self.needs_rebuild() {
-            return Err(IndexError::NeedsRebuild { reason });
+        read: impl FnMut(&Snapshot<'_>) -> Result<T, NoCondition> + Send + 'static,
+    ) -> Pending<Result<T, IndexError>> {
+        let (reply, answer) = oneshot::channel();
+        // Goes with the future: then nobody wants the answer.
+        let wants = Arc::new(());
+        let wanted = Wanted(Arc::downgrade(&wants));
+        let (shared, tuning) = (self.shared.clone(), self.tuning);
+        let work = OneRead { shared, namespace, action, tuning, read, reply: Some(reply) };
+        self.readers.read(Job { work: Box::new(work), ends: limits::end_of(tuning.read_time_max), wanted });
+        async move {
+            let _wants = wants;
+            answer.await.unwrap_or(Err(IndexError::Closed))
         }
-        self.shared.with_reader(action, |connection| read(&Snapshot { connection, namespace, tuning: self.tuning }))
+        .boxed()
+    }
+}
+
+/// A read under way.
+struct OneRead<F, T> {
+    shared: Arc<Shared>,
+    namespace: NamespaceId,
+    action: &'static str,
+    tuning: Tuning,
+    read: F,
+    /// `None` when it is answered.
+    reply: Option<Reply<T>>,
+}
+
+impl<F, T> Work for OneRead<F, T>
+where
+    F: FnMut(&Snapshot<'_>) -> Result<T, NoCondition> + Send,
+    T: Send,
+{
+    fn run(&mut self, limits: &Arc<Limits>) -> Outcome {
+        let Self { shared, namespace, action, tuning, read, reply } = self;
+        let needs_rebuild = shared.state().needs_rebuild.clone();
+        let mut result = match needs_rebuild {
+            Some(reason) => Err(IndexError::NeedsRebuild { reason }),
+            None if limits.look(0) => Err(IndexError::Closed),
+            None => {
+                let (namespace, tuning) = (*namespace, *tuning);
+                shared.with_reader(action, limits, tuning.first_turn_steps, |connection| {
+                    read(&Snapshot { connection, namespace, tuning, limits })
+                })
+            }
+        };
+        if result.is_err() {
+            match limits.stopped() {
+                Some(Stopped::Turn) => return Outcome::IsSlow,
+                Some(Stopped::Time) => result = Err(IndexError::TooLong { seconds: tuning.read_time_max.as_secs() }),
+                Some(Stopped::Unwanted) => result = Err(IndexError::Closed),
+                Some(Stopped::Steps) | None => {}
+            }
+        }
+        if let Some(reply) = reply.take() {
+            let _ = reply.send(result);
+        }
+        Outcome::Answered
+    }
+
+    fn refuse(&mut self, error: IndexError) {
+        if let Some(reply) = self.reply.take() {
+            let _ = reply.send(Err(error));
+        }
     }
 }
 
@@ -143,13 +214,26 @@ impl Shared {
     }
 
     /// One read transaction.
-    fn with_reader<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> Result<T, NoCondition>) -> Result<T, IndexError> {
+    fn with_reader<T>(
+        &self,
+        action: &'static str,
+        limits: &Arc<Limits>,
+        first_turn_steps: u64,
+        read: impl FnOnce(&Connection) -> Result<T, NoCondition>,
+    ) -> Result<T, IndexError> {
+        let bounded = |connection: &mut Connection| {
+            limits.hold(connection, first_turn_steps)?;
+            let result = connection.unchecked_transaction().map_err(NoCondition::from).and_then(|transaction| read(&transaction));
+            limits::release(connection)?;
+            result
+        };
         let path = match &self.place {
             Place::Memory(connection) => {
                 if self.state().closed {
                     return Err(IndexError::Closed);
                 }
-                return read(&connection.lock().unwrap_or_else(PoisonError::into_inner)).map_err(|error| error.into_error(action));
+                let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                return bounded(&mut connection).map_err(|error| error.into_error(action));
             }
             Place::File(path) => path,
         };
@@ -160,12 +244,8 @@ impl Shared {
             }
             (state.idle.pop(), state.file)
         };
-        let connection = idle.map_or_else(|| schema::reader(path), Ok).map_err(failed("open its file for reading"))?;
-        let result = connection
-            .unchecked_transaction()
-            .map_err(NoCondition::from)
-            .and_then(|transaction| read(&transaction))
-            .map_err(|error| error.into_error(action));
+        let mut connection = idle.map_or_else(|| schema::reader(path), Ok).map_err(failed("open its file for reading"))?;
+        let result = bounded(&mut connection).map_err(|error| error.into_error(action));
         let mut state = self.state();
         if let Err(IndexError::NeedsRebuild { reason }) = &result {
             tracing::error!(reason, "the visibility index is damaged");
@@ -195,12 +275,14 @@ impl Index for SqliteIndex {
         after: Option<&Position>,
         limit: usize,
         hidden: &BTreeSet<RunId>,
-    ) -> Result<Vec<Arc<Record>>, IndexError> {
-        self.read(namespace, "list runs", |snapshot| snapshot.list(filter, after, limit, hidden))
+    ) -> Pending<Result<Vec<Arc<Record>>, IndexError>> {
+        let (filter, after, hidden) = (filter.cloned(), after.copied(), hidden.clone());
+        self.read(namespace, "list runs", move |snapshot| snapshot.list(filter.as_ref(), after.as_ref(), limit, &hidden))
     }
 
-    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Result<u64, IndexError> {
-        self.read(namespace, "count runs", |snapshot| snapshot.count(filter, hidden))
+    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>> {
+        let (filter, hidden) = (filter.cloned(), hidden.clone());
+        self.read(namespace, "count runs", move |snapshot| snapshot.count(filter.as_ref(), &hidden))
     }
 
     fn count_by(
@@ -209,12 +291,13 @@ impl Index for SqliteIndex {
         filter: Option<&Filter>,
         field: &Field,
         hidden: &BTreeSet<RunId>,
-    ) -> Result<Groups, IndexError> {
-        self.read(namespace, "count runs by a field", |snapshot| snapshot.count_by(filter, field, hidden))
+    ) -> Pending<Result<Groups, IndexError>> {
+        let (filter, field, hidden) = (filter.cloned(), field.clone(), hidden.clone());
+        self.read(namespace, "count runs by a field", move |snapshot| snapshot.count_by(filter.as_ref(), &field, &hidden))
     }
 
-    fn get(&self, namespace: NamespaceId, run: RunId) -> Result<Option<Arc<Record>>, IndexError> {
-        self.read(namespace, "look up a run", |snapshot| Ok(snapshot.get(run)?))
+    fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
+        self.read(namespace, "look up a run", move |snapshot| Ok(snapshot.get(run)?))
     }
 
     fn needs_rebuild(&self) -> Option<String> {
@@ -229,8 +312,8 @@ impl Index for SqliteIndex {
         self.order(Order::Finish)
     }
 
-    fn stats(&self) -> Result<IndexStats, IndexError> {
-        self.shared.with_reader("read its size", |connection| Ok(read::stats(connection)?))
+    fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
+        self.read(NamespaceId::default(), "read its size", |snapshot| Ok(read::stats(snapshot.connection)?))
     }
 
     fn close(&self) -> Pending<()> {
@@ -249,6 +332,7 @@ impl Index for SqliteIndex {
 /// The writer thread.
 struct Worker {
     shared: Arc<Shared>,
+    readers: Arc<Readers>,
     /// `None` without a file, and after the file was lost.
     connection: Option<Connection>,
     writer: Writer,
@@ -286,6 +370,7 @@ impl Worker {
     }
 
     fn close(&mut self) {
+        self.readers.close();
         let mut state = self.shared.state();
         state.closed = true;
         state.idle.clear();

@@ -1,7 +1,8 @@
 //! How a filter is answered: by which index the runs of a part are walked, and what is left to ask of each.
 //!
-//! A filter is taken apart into what must all be true. Three kinds of that need not be asked of runs at all:
+//! A filter is taken apart into what must all be true. Four kinds of that need not be asked of runs at all:
 //!
+//! - conditions on nothing but the division are the same for the whole part;
 //! - conditions on nothing but division, type and status are asked of the counters, which tells the groups of runs that
 //!   pass and how many they are;
 //! - comparisons of the close time bound the walk in list order;
@@ -11,15 +12,23 @@
 //! |---|---|---|
 //! | groups | list order, merged | always possible |
 //! | a value (id, attribute, word) | list order, merged | it has fewer runs than the groups |
-//! | a range (start time, prefix, attribute) | any; the first ones are kept and sorted | it has at most [`Tuning::sort_runs_max`] runs |
+//! | a range (start time, prefix, attribute) | any; the first ones are kept and sorted | it has at most [`Tuning::sort_runs_max`] runs; a wider one is the *other way* |
+//!
+//! Nobody knows beforehand whether a walk in list order meets enough runs of a wide range soon, or passes by a million
+//! others first. So both are tried in turn, each further than before ([`super::read`]): the cost is a few times that of
+//! the better one.
 //!
 //! SQLite's own planner is told the index each time: it knows neither the counters nor what order is worth.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params, types::Value as Sql};
+use sempre_api::v1::common::Payload;
 use sempre_core::{
     RunId,
     ids::Uuid,
-    visibility::{AttributeType, Comparison, Field, Filter, NAMESPACE_DIVISION, SystemField, Value},
+    visibility::{AttributeType, Comparison, Field, Filter, NAMESPACE_DIVISION, Record, SystemField, Value, json_string},
 };
 
 use super::{
@@ -35,37 +44,78 @@ pub struct Tuning {
     pub sort_runs_max: u64,
     /// Walks that are merged; a condition with more values has no index.
     pub branches_max: usize,
+    /// Steps of SQLite's machine of the first turn, where there are two ways to the runs.
+    pub first_turn_steps: u64,
+    /// Runs at each end of a wide range that are looked at first; at least a page.
+    pub sample_rows: usize,
+    /// Time of a read before it has to make room for others, and goes on among the slow ones.
+    pub quick_time: Duration,
+    /// Time of a read, from the call on, before it is given up.
+    pub read_time_max: Duration,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { sort_runs_max: 10_000, branches_max: 64 }
+        Self {
+            sort_runs_max: 10_000,
+            branches_max: 64,
+            first_turn_steps: 20_000,
+            sample_rows: 2000,
+            quick_time: Duration::from_millis(100),
+            read_time_max: Duration::from_secs(10),
+        }
     }
 }
 
 /// Between which places of the list order runs are looked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds {
     /// Behind this place: `c`, `s`, run id (none = before the first run of the place).
     after: (i64, i64, Option<RunId>),
-    /// Up to this `c`.
-    last: i64,
+    /// Up to this `c` and, of those with the same, this `s`.
+    last: (i64, i64),
 }
 
 impl Bounds {
     pub(super) fn new(after: Option<&Position>) -> Self {
         let after = after.map_or((i64::MIN, i64::MIN, None), |at| (!at.close, !at.start, Some(at.run)));
-        Self { after, last: i64::MAX }
+        Self { after, last: (i64::MAX, i64::MAX) }
     }
 
     /// Close times from `low` to `high`, both included.
     fn close(&mut self, low: i64, high: i64) {
         self.after = self.after.max((!high, i64::MIN, None));
-        self.last = self.last.min(!low);
+        self.last = self.last.min((!low, i64::MAX));
+    }
+
+    /// As a condition on a place and its `c`.
+    fn add(&self, text: &mut Text, place: &str, c: &str) {
+        if self.after != Self::new(None).after {
+            let (after_c, after_s, after_run) = self.after;
+            let after_run = after_run.map_or_else(Vec::new, |run| run.0.0.to_vec());
+            text.push(" AND ").push(place).push(">(");
+            text.bind(Sql::Integer(after_c)).push(",").bind(Sql::Integer(after_s)).push(",").bind(Sql::Blob(after_run)).push(")");
+        }
+        match self.last {
+            (i64::MAX, _) => {}
+            (last, i64::MAX) => {
+                text.push(" AND ").push(c).push("<=").bind(Sql::Integer(last));
+            }
+            // The first one keeps most out at less cost.
+            (last_c, last_s) => {
+                text.push(" AND ").push(c).push("<=").bind(Sql::Integer(last_c)).push(" AND ").push(place).push("<=(");
+                text.bind(Sql::Integer(last_c)).push(",").bind(Sql::Integer(last_s)).push(",x'ffffffffffffffffffffffffffffffff')");
+            }
+        }
+    }
+
+    /// Not behind this `c` and `s`.
+    pub(super) fn up_to(self, c: i64, s: i64) -> Self {
+        Self { last: self.last.min((c, s)), ..self }
     }
 
     fn nothing(&mut self) {
-        self.last = i64::MIN;
+        self.last = (i64::MIN, i64::MAX);
         self.after = (i64::MAX, i64::MAX, None);
     }
 
@@ -106,8 +156,8 @@ impl Bounds {
 /// One walk along an index.
 #[derive(Clone, Debug)]
 pub(super) enum Branch {
-    /// Rows of `run`.
-    Run { index: &'static str, keys: Text },
+    /// Rows of `run`; the index has them in the order of `by`, and those that are equal in list order.
+    Run { index: &'static str, keys: Text, by: &'static str },
     /// Rows of `attr_order`.
     Attribute { keys: Text },
 }
@@ -128,13 +178,13 @@ pub(super) enum Read {
 }
 
 impl Branch {
-    fn run(index: &'static str, part: i64, keys: &[(&str, Sql)]) -> Self {
+    fn run(index: &'static str, by: &'static str, part: i64, keys: &[(&str, Sql)]) -> Self {
         let mut text = Text::default();
         text.push("r.part=").bind(Sql::Integer(part));
         for (sql, value) in keys {
             text.push(" AND ").push(sql).bind(value.clone());
         }
-        Self::Run { index, keys: text }
+        Self::Run { index, keys: text, by }
     }
 
     fn attribute(field: i64, keys: &[(&str, Sql)]) -> Self {
@@ -144,6 +194,30 @@ impl Branch {
             text.push(" AND ").push(sql).bind(value.clone());
         }
         Self::Attribute { keys: text }
+    }
+
+    /// A statement for those of `rows` runs at one end of the walk's own order that pass: a look, bounded whatever passes.
+    pub(super) fn end_sql(&self, rows: usize, highest: bool, bounds: &Bounds, residual: Option<&Text>) -> Text {
+        let mut text = Text::default();
+        text.push("SELECT r.c, r.s, r.run_id, r.id FROM (");
+        let by = match self {
+            Self::Run { index, keys, by } => {
+                text.push("SELECT r.id AS id FROM run r INDEXED BY ").push(index).push(" WHERE ").add(keys);
+                by
+            }
+            Self::Attribute { keys } => {
+                text.push("SELECT a.run AS id FROM attr_order a WHERE ").add(keys);
+                "a.value"
+            }
+        };
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        text.push(" ORDER BY ").push(by).push(if highest { " DESC LIMIT " } else { " LIMIT " }).bind(Sql::Integer(rows));
+        text.push(") x CROSS JOIN run r ON r.id=x.id WHERE 1");
+        bounds.add(&mut text, "(r.c,r.s,r.run_id)", "r.c");
+        if let Some(residual) = residual {
+            text.push(" AND ").add(residual);
+        }
+        text
     }
 
     /// The statement of the walk.
@@ -174,11 +248,8 @@ impl Branch {
             Self::Attribute { .. } => text.push(" FROM attr_order a"),
         };
         let (place, c) = if run { ("(r.c,r.s,r.run_id)", "r.c") } else { ("(a.c,a.s,a.run_id)", "a.c") };
-        let (after_c, after_s, after_run) = bounds.after;
-        let after_run = after_run.map_or_else(Vec::new, |run| run.0.0.to_vec());
-        text.push(" WHERE ").add(keys).push(" AND ").push(place).push(">(");
-        text.bind(Sql::Integer(after_c)).push(",").bind(Sql::Integer(after_s)).push(",").bind(Sql::Blob(after_run)).push(") AND ");
-        text.push(c).push("<=").bind(Sql::Integer(bounds.last));
+        text.push(" WHERE ").add(keys);
+        bounds.add(&mut text, place, c);
         if let Some(residual) = residual {
             text.push(" AND ").add(residual);
         }
@@ -192,9 +263,9 @@ impl Branch {
     }
 }
 
-/// The way to the runs of one part.
-#[derive(Debug)]
-pub(super) struct Plan {
+/// A way to the runs of one part.
+#[derive(Debug, Default)]
+pub(super) struct Way {
     pub(super) branches: Vec<Branch>,
     /// Each branch walks in list order.
     pub(super) ordered: bool,
@@ -202,6 +273,14 @@ pub(super) struct Plan {
     pub(super) overlapping: bool,
     /// What has to be asked of each run yet.
     pub(super) residual: Option<Text>,
+}
+
+/// How the runs of one part are found.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) way: Way,
+    /// Through a wide range, not in list order.
+    pub(super) other: Option<Way>,
     pub(super) bounds: Bounds,
     /// The groups that pass, if nothing but groups decides: then the counters have the answer.
     pub(super) groups: Option<Vec<Group>>,
@@ -240,6 +319,19 @@ pub(super) struct Part {
     pub(super) division: Option<String>,
 }
 
+impl Part {
+    /// A run of the part, as far as the division goes.
+    fn picture(&self) -> Record {
+        let payload = |division: &String| Payload {
+            metadata: [("type".to_owned(), Bytes::from_static(AttributeType::Keyword.name().as_bytes()))].into(),
+            data: json_string(division).into_bytes().into(),
+            ..Payload::default()
+        };
+        let division = self.division.iter().map(|division| (NAMESPACE_DIVISION.to_owned(), payload(division)));
+        Record { search_attributes: division.collect(), ..Record::default() }
+    }
+}
+
 /// The parts of a namespace.
 pub(super) fn parts(connection: &Connection, namespace: &[u8]) -> rusqlite::Result<Vec<Part>> {
     connection
@@ -273,49 +365,61 @@ pub(super) fn plan(
     let names = Names { division: part.division.as_deref(), field: &lookup };
     let mut all = Vec::new();
     conjuncts(filter, &mut all);
+    let (of_division, mut all): (Vec<&Filter>, Vec<&Filter>) = all.into_iter().partition(|filter| is_of(filter, &is_division));
+    let picture = part.picture();
+    if !of_division.iter().all(|filter| filter.matches(&picture)) {
+        return Ok(None);
+    }
     let mut bounds = Bounds::new(after);
     all.retain(|filter| !bounds.take(filter));
-    let bounded = bounds.last != i64::MAX || bounds.after != Bounds::new(None).after;
-    let (of_groups, rest): (Vec<&Filter>, Vec<&Filter>) = all.into_iter().partition(|filter| is_of_groups(filter));
+    let bounded = bounds != Bounds::new(None);
+    let (of_groups, rest): (Vec<&Filter>, Vec<&Filter>) = all.into_iter().partition(|filter| is_of(filter, &is_of_group));
     let group_condition = together(&of_groups, &names)?;
     let groups = groups(connection, part.id, group_condition.as_ref())?;
     if groups.is_empty() {
         return Ok(None);
     }
     if rest.is_empty() && !bounded && purpose == Purpose::Count {
-        let plan = Plan { branches: Vec::new(), ordered: true, overlapping: false, residual: None, bounds, groups: Some(groups) };
-        return Ok(Some(plan));
+        return Ok(Some(Plan { way: Way::default(), other: None, bounds, groups: Some(groups) }));
     }
     let builder = Builder { connection, part: part.id, names: &names, tuning };
     let group_runs: u64 = groups.iter().map(|group| group.runs).sum();
 
     // The cheapest of the others, if it is cheaper than the groups.
     let mut best: Option<(u64, usize, Drive)> = None;
+    let mut wide: Option<(usize, Drive)> = None;
     for (at, filter) in rest.iter().enumerate() {
         let Some(drive) = builder.drive(filter)? else { continue };
         let runs = builder.runs(&drive)?;
-        let usable = drive.ordered || purpose == Purpose::Count || runs <= tuning.sort_runs_max;
-        if usable && runs < best.as_ref().map_or(group_runs, |(runs, ..)| *runs) {
+        if !drive.ordered && purpose == Purpose::List && runs > tuning.sort_runs_max {
+            wide.get_or_insert((at, drive));
+        } else if runs < best.as_ref().map_or(group_runs, |(runs, ..)| *runs) {
             best = Some((runs, at, drive));
         }
     }
-    if let Some((_, at, drive)) = best {
+    let way_of = |at: usize, drive: Drive| -> Result<Way, NoCondition> {
         let mut asked: Vec<&Filter> = rest.iter().enumerate().filter(|(other, _)| *other != at || !drive.exact).map(|(_, f)| *f).collect();
-        asked.extend(of_groups);
-        let residual = together(&asked, &names)?;
+        asked.extend(&of_groups);
         let Drive { branches, ordered, overlapping, .. } = drive;
-        return Ok(Some(Plan { branches, ordered, overlapping, residual, bounds, groups: None }));
-    }
-    let mut residual = together(&rest, &names)?;
-    let branches = match builder.group_branches(&groups, group_condition.as_ref())? {
-        Some(branches) => branches,
-        None => {
-            let every: Vec<&Filter> = rest.iter().chain(&of_groups).copied().collect();
-            residual = together(&every, &names)?;
-            vec![Branch::run("run_order", part.id, &[])]
-        }
+        Ok(Way { branches, ordered, overlapping, residual: together(&asked, &names)? })
     };
-    Ok(Some(Plan { branches, ordered: true, overlapping: false, residual, bounds, groups: None }))
+    let few = best.as_ref().map_or(group_runs, |(runs, ..)| *runs) <= tuning.sort_runs_max;
+    let other = match wide {
+        Some((at, drive)) if !few => Some(way_of(at, drive)?),
+        _ => None,
+    };
+    let way = match best {
+        Some((_, at, drive)) => way_of(at, drive)?,
+        None => match builder.group_branches(&groups, group_condition.as_ref())? {
+            Some(branches) => Way { branches, ordered: true, overlapping: false, residual: together(&rest, &names)? },
+            None => {
+                let every: Vec<&Filter> = rest.iter().chain(&of_groups).copied().collect();
+                let branches = vec![Branch::run("run_order", "r.c", part.id, &[])];
+                Way { branches, ordered: true, overlapping: false, residual: together(&every, &names)? }
+            }
+        },
+    };
+    Ok(Some(Plan { way, other, bounds, groups: None }))
 }
 
 /// What must all be true.
@@ -343,18 +447,21 @@ fn is_division(field: &Field) -> bool {
     matches!(field, Field::Attribute { name, kind: AttributeType::Keyword } if name == NAMESPACE_DIVISION)
 }
 
-/// True for conditions that are the same for all runs of a part with one type and status.
-fn is_of_groups(filter: &Filter) -> bool {
-    let of_group =
-        |field: &Field| is_division(field) || matches!(field, Field::System(SystemField::WorkflowType | SystemField::ExecutionStatus));
+/// What all runs of a part with one type and status have in common.
+fn is_of_group(field: &Field) -> bool {
+    is_division(field) || matches!(field, Field::System(SystemField::WorkflowType | SystemField::ExecutionStatus))
+}
+
+/// True for conditions that look at nothing but such fields.
+fn is_of(filter: &Filter, such: &dyn Fn(&Field) -> bool) -> bool {
     match filter {
-        Filter::And(inner) | Filter::Or(inner) => inner.iter().all(is_of_groups),
-        Filter::Not(inner) => is_of_groups(inner),
+        Filter::And(inner) | Filter::Or(inner) => inner.iter().all(|filter| is_of(filter, such)),
+        Filter::Not(inner) => is_of(inner, such),
         Filter::Compare(field, ..)
         | Filter::In { field, .. }
         | Filter::Between { field, .. }
         | Filter::IsNull { field, .. }
-        | Filter::StartsWith { field, .. } => of_group(field),
+        | Filter::StartsWith { field, .. } => such(field),
     }
 }
 
@@ -390,19 +497,19 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The walks along groups, `None` if they are too many.
     fn group_branches(&self, groups: &[Group], condition: Option<&Text>) -> Result<Option<Vec<Branch>>, NoCondition> {
-        let Some(condition) = condition else { return Ok(Some(vec![Branch::run("run_order", self.part, &[])])) };
+        let Some(condition) = condition else { return Ok(Some(vec![Branch::run("run_order", "r.c", self.part, &[])])) };
         let statuses: i64 = self
             .connection
             .prepare_cached("SELECT count(DISTINCT status) FROM counter WHERE part=?")?
             .query_row([self.part], |row| row.get(0))?;
         if groups.iter().all(|group| group.whole) && statuses == groups.len() as i64 {
-            return Ok(Some(vec![Branch::run("run_order", self.part, &[])]));
+            return Ok(Some(vec![Branch::run("run_order", "r.c", self.part, &[])]));
         }
         let mut branches = Vec::new();
         for group in groups {
             let status = Sql::Integer(group.status.into());
             if group.whole {
-                branches.push(Branch::run("run_status", self.part, &[("r.status=", status)]));
+                branches.push(Branch::run("run_status", "r.status", self.part, &[("r.status=", status)]));
                 continue;
             }
             let mut text = Text::default();
@@ -413,7 +520,7 @@ impl Builder<'_> {
             let types = statement.query_map(rusqlite::params_from_iter(text.values), |row| row.get::<_, Vec<u8>>(0))?;
             for workflow_type in types {
                 let keys = [("r.workflow_type=", Sql::Blob(workflow_type?)), ("r.status=", status.clone())];
-                branches.push(Branch::run("run_type", self.part, &keys));
+                branches.push(Branch::run("run_type", "r.workflow_type", self.part, &keys));
             }
             if branches.len() > self.tuning.branches_max {
                 return Ok(None);
@@ -498,17 +605,22 @@ impl Builder<'_> {
         }
         let of = |number: Option<i64>| number.into_iter().flat_map(|number| stored.iter().map(move |v| (number, v)));
         let attribute = |number| of(number).map(|(number, value)| Branch::attribute(number, &[("a.value=", value.clone())])).collect();
-        let run = |index, column| stored.iter().map(|value| Branch::run(index, self.part, &[(column, value.clone())])).collect::<Vec<_>>();
+        let workflow = || -> Vec<Branch> {
+            stored
+                .iter()
+                .map(|value| Branch::run("run_workflow", "r.workflow_id", self.part, &[("r.workflow_id=", value.clone())]))
+                .collect()
+        };
         Ok(match field {
             field if is_division(field) => None,
             Field::Attribute { name, kind } => {
                 let number = self.field(name, i64::from(kind.to_api() as i32))?;
                 distinct(attribute(number)).map(|drive| Drive { overlapping: field.has_elements() && stored.len() > 1, ..drive })
             }
-            Field::System(SystemField::WorkflowId) => distinct(run("run_workflow", "r.workflow_id=")),
+            Field::System(SystemField::WorkflowId) => distinct(workflow()),
             Field::System(SystemField::StartTime) => {
                 let turned = |value: &Sql| if let Sql::Integer(at) = value { Sql::Integer(!at) } else { Sql::Null };
-                let walk = |value| Branch::run("run_start", self.part, &[("r.s=", turned(value))]);
+                let walk = |value| Branch::run("run_start", "r.s", self.part, &[("r.s=", turned(value))]);
                 distinct(stored.iter().map(walk).collect()).map(|drive| Drive { ordered: true, ..drive })
             }
             Field::System(SystemField::RunId) => {
@@ -518,13 +630,13 @@ impl Builder<'_> {
                     _ => None,
                 });
                 let ids: std::collections::BTreeSet<Uuid> = ids.collect();
-                let walk = |id: Uuid| Branch::run("run_key", self.part, &[("r.run_id=", Sql::Blob(id.0.to_vec()))]);
+                let walk = |id: Uuid| Branch::run("run_key", "r.run_id", self.part, &[("r.run_id=", Sql::Blob(id.0.to_vec()))]);
                 distinct(ids.into_iter().map(walk).collect())
             }
             Field::System(SystemField::ParentWorkflowId) => distinct(attribute(self.field(PARENT, SYSTEM_KIND)?)),
             Field::System(SystemField::RootWorkflowId) => {
                 let mut branches: Vec<Branch> = attribute(self.field(ROOT, SYSTEM_KIND)?);
-                for mut branch in run("run_workflow", "r.workflow_id=") {
+                for mut branch in workflow() {
                     if let Branch::Run { keys, .. } = &mut branch {
                         keys.push(" AND r.root_workflow_id IS NULL");
                     }
@@ -557,7 +669,7 @@ impl Builder<'_> {
             },
             Field::System(SystemField::WorkflowId) => {
                 let names = ["r.workflow_id<", "r.workflow_id<=", "r.workflow_id>", "r.workflow_id>="];
-                one(Branch::run("run_workflow", self.part, &keys(names)))
+                one(Branch::run("run_workflow", "r.workflow_id", self.part, &keys(names)))
             }
             Field::System(SystemField::StartTime) => {
                 let mut turned = Vec::new();
@@ -571,7 +683,7 @@ impl Builder<'_> {
                     };
                     turned.push((op, Sql::Integer(!at)));
                 }
-                one(Branch::run("run_start", self.part, &turned))
+                one(Branch::run("run_start", "r.s", self.part, &turned))
             }
             Field::System(_) => None,
         })

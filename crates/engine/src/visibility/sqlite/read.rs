@@ -15,9 +15,16 @@ use sempre_core::{
 use super::{
     super::index::{Groups, IndexStats, Position},
     condition::{Names, NoCondition, Text, value_of},
-    plan::{Branch, Part, Plan, Purpose, Read, Tuning, field, parts, plan},
+    limits::{Limits, Stopped},
+    plan::{Bounds, Part, Plan, Purpose, Read, Tuning, Way, field, parts, plan},
     write::run_at,
 };
+
+/// How many times the steps of the first turn each of the bounded turns has, where there are two ways. A step of the
+/// first way is the dearer one: mostly it looks up a row.
+const TURNS: [u64; 3] = [1, 100, 1000];
+/// Where there is more to ask of each run, so many times the runs are looked at at the ends of a wide range.
+const SAMPLE_MORE: usize = 4;
 
 type Place = (i64, i64, RunId);
 
@@ -26,6 +33,7 @@ pub(super) struct Snapshot<'a> {
     pub(super) connection: &'a Connection,
     pub(super) namespace: NamespaceId,
     pub(super) tuning: Tuning,
+    pub(super) limits: &'a Limits,
 }
 
 /// One walk under way, with the place it stands at.
@@ -64,61 +72,92 @@ impl Snapshot<'_> {
         limit: usize,
         hidden: &BTreeSet<RunId>,
     ) -> Result<Vec<Arc<Record>>, NoCondition> {
-        let mut ordered: Vec<(Plan, Vec<Branch>)> = Vec::new();
-        // The first ones of all walks that are not in list order; a set, so that none is there twice.
-        let mut sorted: BTreeMap<Place, i64> = BTreeMap::new();
+        let mut all = Vec::new();
         for part in self.parts()? {
-            let Some(mut plan) = plan(self.connection, &part, filter, after, Purpose::List, self.tuning)? else { continue };
-            let branches = std::mem::take(&mut plan.branches);
-            if plan.ordered {
-                ordered.push((plan, branches));
-            } else {
-                for branch in &branches {
-                    self.first_ones(&plan, branch, limit, hidden, &mut sorted)?;
+            let Some(plan) = plan(self.connection, &part, filter, after, Purpose::List, self.tuning)? else { continue };
+            let records = self.list_part(&plan, limit, hidden)?;
+            if !records.is_empty() {
+                all.push(records);
+            }
+        }
+        if all.len() == 1 {
+            return Ok(all.pop().unwrap_or_default());
+        }
+        let mut all: Vec<Arc<Record>> = all.into_iter().flatten().collect();
+        all.sort_by_cached_key(|record| Position::of(record));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// The first ones of a part. Where there are two ways, each goes further than the other did before.
+    fn list_part(&self, plan: &Plan, limit: usize, hidden: &BTreeSet<RunId>) -> Result<Vec<Arc<Record>>, NoCondition> {
+        let Some(other) = &plan.other else { return self.along(&plan.way, &plan.bounds, false, limit, hidden) };
+        for (way, wide, more) in [(&plan.way, false, TURNS[0]), (other, true, TURNS[1]), (&plan.way, false, TURNS[2])] {
+            self.limits.allow(Some(self.tuning.first_turn_steps.saturating_mul(more)));
+            let found = self.along(way, &plan.bounds, wide, limit, hidden);
+            let stopped = found.is_err() && self.limits.stopped() == Some(Stopped::Steps);
+            self.limits.allow(None);
+            if !stopped {
+                return found;
+            }
+        }
+        self.along(other, &plan.bounds, true, limit, hidden)
+    }
+
+    /// The first ones along one way.
+    fn along(
+        &self,
+        way: &Way,
+        bounds: &Bounds,
+        wide: bool,
+        limit: usize,
+        hidden: &BTreeSet<RunId>,
+    ) -> Result<Vec<Arc<Record>>, NoCondition> {
+        let residual = way.residual.as_ref();
+        if way.ordered {
+            return self.merge(way.branches.iter().map(|branch| branch.sql(Read::Records, bounds, residual)).collect(), limit, hidden);
+        }
+        // A set, so that none is there twice.
+        let mut first = BTreeMap::new();
+        if wide {
+            // Often late runs are at one end. What is found there keeps most of the others out without a look at them.
+            let rows = self.tuning.sample_rows.max(limit) * if residual.is_some() { SAMPLE_MORE } else { 1 };
+            for branch in &way.branches {
+                for highest in [false, true] {
+                    self.first_ones(branch.end_sql(rows, highest, bounds, residual), limit, hidden, &mut first)?;
                 }
             }
         }
-        let mut texts = Vec::new();
-        for (plan, branches) in &ordered {
-            texts.extend(branches.iter().map(|branch| branch.sql(Read::Records, &plan.bounds, plan.residual.as_ref())));
+        for branch in &way.branches {
+            let last = first.last_key_value().filter(|_| first.len() >= limit);
+            let (c, s) = last.map_or((i64::MAX, i64::MAX), |((c, s, _), _): (&Place, _)| (*c, *s));
+            self.first_ones(branch.sql(Read::Places, &bounds.up_to(c, s), residual), limit, hidden, &mut first)?;
         }
-        self.merge(texts, sorted, limit, hidden)
+        let mut statement = self.connection.prepare_cached("SELECT record FROM run WHERE id=?")?;
+        let records = first.values().map(|id| statement.query_row([id], |row| decode(row.get_ref(0)?.as_blob()?)));
+        Ok(records.collect::<rusqlite::Result<_>>()?)
     }
 
-    /// Walks a branch that is not in list order, and keeps the first ones.
-    fn first_ones(
-        &self,
-        plan: &Plan,
-        branch: &Branch,
-        limit: usize,
-        hidden: &BTreeSet<RunId>,
-        sorted: &mut BTreeMap<Place, i64>,
-    ) -> rusqlite::Result<()> {
-        let text = branch.sql(Read::Places, &plan.bounds, plan.residual.as_ref());
+    /// Walks what is not in list order, and keeps the first ones.
+    fn first_ones(&self, text: Text, limit: usize, hidden: &BTreeSet<RunId>, first: &mut BTreeMap<Place, i64>) -> rusqlite::Result<()> {
         let mut statement = self.connection.prepare_cached(&text.sql)?;
         let mut rows = statement.query(params_from_iter(text.values))?;
         while let Some(row) = rows.next()? {
             let place: Place = (row.get(0)?, row.get(1)?, run_at(row, 2)?);
-            let late = sorted.len() >= limit && sorted.last_key_value().is_some_and(|(last, _)| *last < place);
+            let late = first.len() >= limit && first.last_key_value().is_some_and(|(last, _)| *last < place);
             if late || hidden.contains(&place.2) {
                 continue;
             }
-            sorted.insert(place, row.get(3)?);
-            if sorted.len() > limit {
-                sorted.pop_last();
+            first.insert(place, row.get(3)?);
+            if first.len() > limit {
+                first.pop_last();
             }
         }
         Ok(())
     }
 
     /// The records of all walks in list order. Walks stop where the answer is full.
-    fn merge(
-        &self,
-        texts: Vec<Text>,
-        sorted: BTreeMap<Place, i64>,
-        limit: usize,
-        hidden: &BTreeSet<RunId>,
-    ) -> Result<Vec<Arc<Record>>, NoCondition> {
+    fn merge(&self, texts: Vec<Text>, limit: usize, hidden: &BTreeSet<RunId>) -> Result<Vec<Arc<Record>>, NoCondition> {
         let mut statements: Vec<CachedStatement<'_>> =
             texts.iter().map(|text| self.connection.prepare_cached(&text.sql)).collect::<rusqlite::Result<_>>()?;
         let mut walks = Vec::new();
@@ -129,24 +168,10 @@ impl Snapshot<'_> {
                 walks.push(walk);
             }
         }
-        let mut sorted = sorted.into_iter().peekable();
         let mut records = Vec::new();
         let mut last: Option<Place> = None;
         while records.len() < limit {
             let first = walks.iter().enumerate().min_by_key(|(_, walk)| walk.place).map(|(at, walk)| (at, walk.place));
-            let from_sorted = match (sorted.peek(), first) {
-                (Some((place, _)), Some((_, other))) => *place < other,
-                (sorted, _) => sorted.is_some(),
-            };
-            if from_sorted {
-                let Some((place, id)) = sorted.next() else { break };
-                if last != Some(place) {
-                    let mut statement = self.connection.prepare_cached("SELECT record FROM run WHERE id=?")?;
-                    records.push(statement.query_row([id], |row| decode(row.get_ref(0)?.as_blob()?))?);
-                }
-                last = Some(place);
-                continue;
-            }
             let Some((at, place)) = first else { break };
             // A run that is in two walks is at the same place in both.
             if last != Some(place) && !hidden.contains(&place.2) {
@@ -174,16 +199,17 @@ impl Snapshot<'_> {
     }
 
     fn count_of(&self, plan: &Plan) -> Result<u64, NoCondition> {
-        if plan.branches.is_empty() {
+        let way = &plan.way;
+        if way.branches.is_empty() {
             return Ok(0);
         }
         let mut runs = 0;
-        let texts = if plan.overlapping {
+        let texts = if way.overlapping {
             let mut text = Text::default();
             text.push("SELECT count(*) FROM (").add(&rows(plan)).push(")");
             vec![text]
         } else {
-            plan.branches.iter().map(|branch| branch.sql(Read::Count, &plan.bounds, plan.residual.as_ref())).collect()
+            way.branches.iter().map(|branch| branch.sql(Read::Count, &plan.bounds, way.residual.as_ref())).collect()
         };
         for text in texts {
             let mut statement = self.connection.prepare_cached(&text.sql)?;
@@ -228,7 +254,7 @@ impl Snapshot<'_> {
     }
 
     fn count_part_by(&self, part: &Part, plan: &Plan, by: &Field, groups: &mut Groups) -> Result<(), NoCondition> {
-        if plan.branches.is_empty() {
+        if plan.way.branches.is_empty() {
             return Ok(());
         }
         let lookup = |name: &str, kind: i64| field(self.connection, part.id, name, kind);
@@ -282,13 +308,13 @@ pub(super) fn stats(connection: &Connection) -> rusqlite::Result<IndexStats> {
 /// The rows of all walks of a plan, each once.
 fn rows(plan: &Plan) -> Text {
     let mut text = Text::default();
-    for (at, branch) in plan.branches.iter().enumerate() {
-        text.push(match (at, plan.overlapping) {
+    for (at, branch) in plan.way.branches.iter().enumerate() {
+        text.push(match (at, plan.way.overlapping) {
             (0, _) => "",
             (_, true) => " UNION ",
             (_, false) => " UNION ALL ",
         });
-        text.add(&branch.sql(Read::Rows, &plan.bounds, plan.residual.as_ref()));
+        text.add(&branch.sql(Read::Rows, &plan.bounds, plan.way.residual.as_ref()));
     }
     text
 }
