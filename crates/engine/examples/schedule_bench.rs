@@ -1,14 +1,15 @@
 //! Schedules that are all due in the same second, over the embedded store and the wall clock, beside another load.
 //!
 //! `schedule_bench <folder> <schedules> [clients of the other load]`; no wire. Prints how long it took until every
-//! schedule had started its run, and what the other load (short workflows) had before and meanwhile.
+//! schedule had started its run, how late the starts were, and what the other load (short workflows, each client one
+//! after another) had before, meanwhile and after. Fails when a schedule has not started exactly one run.
 #![allow(clippy::disallowed_methods, reason = "measures wall-clock time")]
 
 use std::{
     path::Path,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,7 +23,7 @@ use sempre_api::v1::{
     workflow::NewWorkflowExecutionInfo,
     workflowservice::*,
 };
-use sempre_core::Span;
+use sempre_core::{Span, Timestamp};
 use sempre_engine::{
     Engine, Settings,
     real::{SystemClock, TokioSpawner},
@@ -30,6 +31,8 @@ use sempre_engine::{
 use sempre_store::embedded::{EmbeddedOptions, EmbeddedStore};
 
 const NAMESPACE: &str = "default";
+/// How long the other load is looked at after all are started.
+const AFTER: Duration = Duration::from_secs(5);
 const YEAR: i64 = 365 * 86_400;
 
 fn queue(name: &str) -> Option<TaskQueue> {
@@ -80,8 +83,11 @@ async fn worker(engine: Engine) {
     }
 }
 
-/// Short workflows, one after another; counts them and keeps the longest time of one.
-async fn client(engine: Engine, client: usize, count: Arc<AtomicUsize>, longest: Arc<AtomicUsize>, stop: Arc<AtomicBool>) {
+/// Latencies of the other load, milliseconds.
+type Latencies = Arc<Mutex<Vec<f64>>>;
+
+/// Short workflows, one after another; keeps the time of each, from its start to its end.
+async fn client(engine: Engine, client: usize, latencies: Latencies, stop: Arc<AtomicBool>) {
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
             return;
@@ -111,9 +117,23 @@ async fn client(engine: Engine, client: usize, count: Arc<AtomicUsize>, longest:
             }
             request.next_page_token = response.next_page_token;
         }
-        count.fetch_add(1, Ordering::Relaxed);
-        longest.fetch_max(begin.elapsed().as_micros() as usize, Ordering::Relaxed);
+        latencies.lock().expect("no panic").push(begin.elapsed().as_secs_f64() * 1000.0);
     }
+}
+
+/// Of sorted numbers.
+fn percentile(sorted: &[f64], part: f64) -> f64 {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * part).round() as usize).copied().unwrap_or(0.0)
+}
+
+/// Prints a phase of the other load, and begins the next.
+fn phase(name: &str, latencies: &Latencies, took: Duration) {
+    let mut all = std::mem::take(&mut *latencies.lock().expect("no panic"));
+    all.sort_by(f64::total_cmp);
+    let rate = all.len() as f64 / took.as_secs_f64();
+    let [p50, p99, longest] = [0.5, 0.99, 1.0].map(|part| percentile(&all, part));
+    println!("{name}: the other load had {rate:.0} workflows/s, p50 {p50:.1} ms, p99 {p99:.1} ms, longest {longest:.1} ms");
 }
 
 fn memory_mb() -> u64 {
@@ -148,17 +168,16 @@ async fn main() {
     assert!(left > 3_000_000_000, "made too slowly: {left} ns left");
 
     let mut tasks = tokio::task::JoinSet::new();
-    let (count, longest, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (latencies, stop) = (Latencies::default(), Arc::new(AtomicBool::new(false)));
     for _ in 0..clients {
         tasks.spawn(worker(engine.clone()));
     }
     for n in 0..clients {
-        tasks.spawn(client(engine.clone(), n, count.clone(), longest.clone(), stop.clone()));
+        tasks.spawn(client(engine.clone(), n, latencies.clone(), stop.clone()));
     }
     let wait = Duration::from_nanos((due * 1_000_000_000 - engine.now().0).max(0) as u64);
     tokio::time::sleep(wait).await;
-    let (before, worst) = (count.swap(0, Ordering::Relaxed), longest.swap(0, Ordering::Relaxed));
-    println!("before: the other load had {:.0} workflows/s, longest {:.1} ms", before as f64 / wait.as_secs_f64(), worst as f64 / 1000.0);
+    phase("before", &latencies, wait);
 
     let begin = Instant::now();
     let started = || engine.stats().scheduled_starts.get() as usize;
@@ -167,23 +186,26 @@ async fn main() {
         assert!(begin.elapsed() < Duration::from_secs(600), "{} of {schedules} started", started());
     }
     let took = begin.elapsed();
-    let (during, worst) = (count.load(Ordering::Relaxed), longest.load(Ordering::Relaxed));
     println!("all {schedules} started within {took:?} ({:.0}/s), RSS {} MB", schedules as f64 / took.as_secs_f64(), memory_mb());
-    println!(
-        "meanwhile: the other load had {:.0} workflows/s, longest {:.1} ms",
-        during as f64 / took.as_secs_f64(),
-        worst as f64 / 1000.0
-    );
+    phase("meanwhile", &latencies, took);
+    tokio::time::sleep(AFTER).await;
+    phase("after", &latencies, AFTER);
     stop.store(true, Ordering::Relaxed);
 
-    let mut wrong = 0;
+    let (mut wrong, mut late) = (0, Vec::new());
     for n in 0..schedules {
         let request = DescribeScheduleRequest { namespace: NAMESPACE.into(), schedule_id: format!("schedule-{n}") };
         let info = engine.describe_schedule(request).await.expect("described").info.unwrap_or_default();
         let right = info.action_count == 1 && info.missed_catchup_window + info.overlap_skipped + info.buffer_dropped == 0;
         wrong += usize::from(!right);
+        let nanos = |time: &Option<sempre_api::Timestamp>| time.as_ref().map_or(0, |time| Timestamp::from_api(time).0);
+        late.extend(info.recent_actions.iter().map(|action| (nanos(&action.actual_time) - nanos(&action.schedule_time)) as f64 / 1e9));
     }
-    println!("{wrong} schedules without exactly one start");
+    late.sort_by(f64::total_cmp);
+    let [p50, p99, last] = [0.5, 0.99, 1.0].map(|part| percentile(&late, part));
+    println!("starts after they were due: p50 {p50:.2} s, p99 {p99:.2} s, last {last:.2} s");
+    println!("{wrong} schedules without exactly one start, {} commits failed", engine.stats().commit_failures.get());
     engine.shutdown().await;
     tasks.abort_all();
+    assert_eq!(wrong, 0);
 }

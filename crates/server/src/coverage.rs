@@ -82,7 +82,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         &["GetCurrentTime", "LockTimeSkipping", "Sleep", "SleepUntil", "UnlockTimeSkipping", "UnlockTimeSkippingWithSleep"],
     ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
-    ("sempre.v1.InspectService", &["ListActivityAttempts"]),
+    ("sempre.v1.InspectService", &["ListActivityAttempts", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
     ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility"]),

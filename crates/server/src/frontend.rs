@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, PreviewBatchOperationRequest, StartBatchForkRequest,
+    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListSkippedActionsRequest, PreviewBatchOperationRequest,
+    StartBatchForkRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -198,6 +199,7 @@ in_namespace![
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
     ListActivityAttemptsRequest,
+    ListSkippedActionsRequest,
     ListSearchAttributesRequest,
     ListTaskQueuePartitionsRequest,
     ListArchivedWorkflowExecutionsRequest,

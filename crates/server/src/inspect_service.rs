@@ -1,6 +1,9 @@
 //! InspectService: what Sempre knows beyond Temporal's API (`crates/api/proto/sempre/v1/inspect.proto`).
 
-use sempre_api::sempre::v1::{ListActivityAttemptsRequest, ListActivityAttemptsResponse, inspect_service_server::InspectService};
+use sempre_api::sempre::v1::{
+    ListActivityAttemptsRequest, ListActivityAttemptsResponse, ListSkippedActionsRequest, ListSkippedActionsResponse,
+    inspect_service_server::InspectService,
+};
 use tonic::Request;
 
 use crate::frontend::{Answer, Frontend, answer};
@@ -10,5 +13,10 @@ impl InspectService for Frontend {
     async fn list_activity_attempts(&self, request: Request<ListActivityAttemptsRequest>) -> Answer<ListActivityAttemptsResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.list_activity_attempts(call.body).await)
+    }
+
+    async fn list_skipped_actions(&self, request: Request<ListSkippedActionsRequest>) -> Answer<ListSkippedActionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_skipped_actions(call.body).await)
     }
 }

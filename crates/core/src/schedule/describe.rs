@@ -2,17 +2,25 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use sempre_api::v1::{
-    common::{Payload, WorkflowExecution},
-    enums::WorkflowExecutionStatus,
-    schedule::{
-        Schedule as Shown, ScheduleAction, ScheduleActionResult, ScheduleInfo, ScheduleListEntry, ScheduleListInfo, ScheduleState,
-        schedule_action::Action,
+use sempre_api::{
+    sempre::v1::{SkipReason, SkippedActions},
+    v1::{
+        common::{Payload, WorkflowExecution},
+        enums::WorkflowExecutionStatus,
+        schedule::{
+            Schedule as Shown, ScheduleAction, ScheduleActionResult, ScheduleInfo, ScheduleListEntry, ScheduleListInfo, ScheduleState,
+            schedule_action::Action,
+        },
+        workflowservice::DescribeScheduleResponse,
     },
-    workflowservice::DescribeScheduleResponse,
 };
 
-use super::{FUTURE_MAX, MATCHING_MAX, spec::Next, state::Recent, step::Schedule};
+use super::{
+    FUTURE_MAX, MATCHING_MAX,
+    spec::Next,
+    state::{LeftOut, Recent, Why},
+    step::Schedule,
+};
 use crate::{
     Refusal, Timestamp,
     visibility::{AttributeType, Record},
@@ -144,6 +152,30 @@ fn list_notes(schedule: &Schedule) -> String {
 pub fn list_damaged(schedule_id: &str) -> ScheduleListEntry {
     let info = ScheduleListInfo { notes: format!("{UNUSABLE}: its rows are damaged"), ..Default::default() };
     ScheduleListEntry { schedule_id: schedule_id.into(), info: Some(info), ..Default::default() }
+}
+
+/// The actions that were not taken.
+pub fn skipped(schedule: &Schedule) -> Vec<SkippedActions> {
+    let time = |nanos| Some(Timestamp(nanos).to_api());
+    let one = |left: &LeftOut| {
+        let reason = match left.why() {
+            Why::Unknown => SkipReason::Unspecified,
+            Why::Late => SkipReason::MissedCatchupWindow,
+            Why::Overlap => SkipReason::Overlap,
+            Why::BufferFull => SkipReason::BufferFull,
+            Why::GaveUp => SkipReason::GaveUp,
+            Why::AlreadyStarted => SkipReason::AlreadyStarted,
+            Why::Refused => SkipReason::Refused,
+        };
+        SkippedActions {
+            reason: reason as i32,
+            count: left.count as i64,
+            first_schedule_time: time(left.first),
+            last_schedule_time: time(left.last),
+            decided_time: time(left.decided),
+        }
+    };
+    schedule.state.left_out.iter().map(one).collect()
 }
 
 /// ListScheduleMatchingTimes: after `start`, up to `end`.

@@ -17,13 +17,13 @@ mod step;
 mod validate;
 mod zone;
 
-pub use describe::{UNUSABLE, describe, list_damaged, list_entry, matching_times, record};
+pub use describe::{UNUSABLE, describe, list_damaged, list_entry, matching_times, record, skipped};
 pub use news::Ended;
 pub use parse::{CONFLICTING_ZONES, YEARS};
 pub use spec::{Next, Spec, Time, canonical};
 pub use start::{start_request, watch_of, workflow_id};
 pub use step::{CATCHUP_DEFAULT, CATCHUP_MIN, Schedule, TOO_MANY_BACKFILLS};
-pub use validate::{belongings, definition, not_found, patch, schedule_id};
+pub use validate::{belongings, definition, in_the_way, not_found, patch, schedule_id};
 pub use zone::{Stretch, Utc, Zone, Zones};
 
 use crate::Span;

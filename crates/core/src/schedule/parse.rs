@@ -136,7 +136,8 @@ pub(super) fn cron(text: &str) -> Result<(Cron, Option<String>), String> {
     let (text, comment) = text.split_once('#').unwrap_or((text, ""));
     let text = text.trim();
     if let Some(every) = text.strip_prefix("@every") {
-        return Ok((Cron::Interval(interval(every.trim())?), zone));
+        // An interval knows no zone: one that was named means nothing, and is in conflict with none.
+        return Ok((Cron::Interval(interval(every.trim())?), None));
     }
     let text = match text {
         "@yearly" | "@annually" => "0 0 1 1 *",

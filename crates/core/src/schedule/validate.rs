@@ -15,7 +15,7 @@ use super::{
     spec::{Spec, canonical},
     start::{SUFFIX_BYTES, of_action},
     state::Definition,
-    step::{CATCHUP_DEFAULT, CATCHUP_MIN},
+    step::{CATCHUP_DEFAULT, CATCHUP_MIN, Schedule},
     zone::Zones,
 };
 use crate::{Context, Limits, NamespaceView, Refusal, Span, refusal::text::BLOB_TOO_LARGE, validate};
@@ -23,6 +23,17 @@ use crate::{Context, Limits, NamespaceView, Refusal, Span, refusal::text::BLOB_T
 /// A schedule that does not exist.
 pub fn not_found() -> Refusal {
     Refusal::not_found("schedule not found")
+}
+
+/// A workflow was to be started under the id that the reference server gives a schedule's own.
+pub fn in_the_way(schedule: &Schedule, workflow_id: &str) -> Refusal {
+    let Definition { uid, request_id, .. } = &schedule.definition;
+    Refusal::AlreadyStarted {
+        message: format!("Workflow execution is already running. WorkflowId: {workflow_id}, RunId: {uid}."),
+        start_request_id: request_id.clone(),
+        run_id: uid.clone(),
+        first_run_id: uid.clone(),
+    }
 }
 
 /// The id of a schedule.

@@ -71,6 +71,9 @@ impl Engine {
                 return Err(Refusal::multi(said(start.err()), said(update.err())));
             }
         };
+        self.check_reserved(&namespace, &start.workflow_id)
+            .await
+            .map_err(|r| Refusal::multi(Operation::Refused(Box::new(r)), Operation::NotTried))?;
         self.register_unknown(&namespace, &start.search_attributes).await?;
         start.namespace.clone_from(&request.namespace);
         if start.request_id.is_empty() {

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{join_all, select};
-use sempre_api::v1::{
-    common::SearchAttributes,
-    enums::WorkflowExecutionStatus as Status,
-    schedule::{SchedulePatch, schedule_action},
-    workflowservice::{
-        CountSchedulesRequest, CountSchedulesResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest,
-        DeleteScheduleResponse, DescribeScheduleRequest, DescribeScheduleResponse, ListScheduleMatchingTimesRequest,
-        ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, PatchScheduleRequest, PatchScheduleResponse,
-        UpdateScheduleRequest, UpdateScheduleResponse,
+use sempre_api::{
+    sempre::v1::{ListSkippedActionsRequest, ListSkippedActionsResponse},
+    v1::{
+        common::SearchAttributes,
+        enums::WorkflowExecutionStatus as Status,
+        schedule::{SchedulePatch, schedule_action},
+        workflowservice::{
+            CountSchedulesRequest, CountSchedulesResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest,
+            DeleteScheduleResponse, DescribeScheduleRequest, DescribeScheduleResponse, ListScheduleMatchingTimesRequest,
+            ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, PatchScheduleRequest, PatchScheduleResponse,
+            UpdateScheduleRequest, UpdateScheduleResponse,
+        },
     },
 };
 use sempre_core::{
@@ -221,6 +224,24 @@ impl Engine {
         {
             tracing::debug!(?refusal, "what has become of scheduled runs is found out again next time");
         }
+    }
+
+    /// In the reference server a schedule is a workflow: who starts one under the id that it has there meets it here too.
+    pub(super) async fn check_reserved(&self, namespace: &Namespace, workflow_id: &str) -> Result<(), Refusal> {
+        let Some(schedule_id) = workflow_id.strip_prefix(schedule::WORKFLOW_ID_PREFIX) else { return Ok(()) };
+        let key = ScheduleKey { namespace: namespace.id(), schedule_id: schedule_id.into() };
+        match load(&*self.shared.store, &key).await {
+            Ok(Some(there)) => Err(schedule::in_the_way(&there, workflow_id)),
+            Ok(None) | Err(LoadError::Damaged) => Ok(()),
+            Err(LoadError::Store(error)) => Err(unreadable(&error)),
+        }
+    }
+
+    /// `InspectService.ListSkippedActions`.
+    pub async fn list_skipped_actions(&self, request: ListSkippedActionsRequest) -> Result<ListSkippedActionsResponse, Refusal> {
+        let namespace = self.schedules_of(&request.namespace)?;
+        let key = self.schedule_key(&namespace, request.schedule_id)?;
+        Ok(ListSkippedActionsResponse { skipped: schedule::skipped(&self.schedule(&key).await?) })
     }
 
     /// `ListScheduleMatchingTimes`.

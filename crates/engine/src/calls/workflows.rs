@@ -24,6 +24,7 @@ impl Engine {
     /// `StartWorkflowExecution`.
     pub async fn start_workflow(&self, request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
+        self.check_reserved(&namespace, &request.workflow_id).await?;
         self.register_unknown(&namespace, &request.search_attributes).await?;
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
         self.start(workflow, StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None }).await
@@ -49,6 +50,7 @@ impl Engine {
         request: SignalWithStartWorkflowExecutionRequest,
     ) -> Result<SignalWithStartWorkflowExecutionResponse, Refusal> {
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
+        self.check_reserved(&namespace, &request.workflow_id).await?;
         self.register_unknown(&namespace, &request.search_attributes).await?;
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
         let signal = SignalRequest {

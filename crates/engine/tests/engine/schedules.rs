@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use prost::Message;
+use sempre_api::sempre::v1::{ListSkippedActionsRequest, SkipReason};
 use sempre_api::v1::{
     command::{FailWorkflowExecutionCommandAttributes, command::Attributes},
     common::{Payload, SearchAttributes},
@@ -620,6 +621,44 @@ async fn unknown_search_attributes_are_registered_where_that_is_wanted() {
     let request = ListSearchAttributesRequest { namespace: NAMESPACE.into() };
     let known = w.engine.list_search_attributes(request).await.unwrap().custom_attributes;
     assert_eq!(known.keys().collect::<Vec<_>>(), ["Number", "Word"]);
+}
+
+#[tokio::test]
+async fn the_id_that_a_schedule_has_elsewhere_is_taken_while_it_is_there() {
+    let w = world().await;
+    let id = "temporal-sys-scheduler:s";
+    create(&w, "s", by_hand(Policy::Skip)).await;
+    let refused = w.try_start(start_request(id)).await.unwrap_err();
+    let Refusal::AlreadyStarted { message, run_id, start_request_id, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!(message, format!("Workflow execution is already running. WorkflowId: {id}, RunId: {run_id}."));
+    assert_eq!(start_request_id, "create-s");
+    w.try_start(start_request("temporal-sys-scheduler:other")).await.unwrap();
+    delete(&w, "s").await.unwrap();
+    w.try_start(start_request(id)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_not_done_can_be_listed() {
+    let mut w = world().await;
+    let mut schedule = every_minute(Policy::Skip);
+    schedule.policies.as_mut().unwrap().catchup_window = Some(Span::seconds(300).to_api());
+    create(&w, "s", schedule).await;
+    soon(w.engine.shutdown()).await;
+    w.advance(Span::seconds(3600)).await;
+    w.reopen().await;
+    w.settle().await;
+    until_actions(&w, "s", 1).await;
+    let request = ListSkippedActionsRequest { namespace: NAMESPACE.into(), schedule_id: "s".into() };
+    let skipped = soon(w.engine.list_skipped_actions(request)).await.unwrap().skipped;
+    let found: Vec<_> = skipped
+        .iter()
+        .map(|s| (s.reason(), s.count, s.first_schedule_time.as_ref().unwrap().seconds, s.last_schedule_time.as_ref().unwrap().seconds))
+        .collect();
+    let late = (SkipReason::MissedCatchupWindow, 55, 1_700_000_040, 1_700_000_040 + 54 * 60);
+    let met = (SkipReason::Overlap, 4, 1_700_000_040 + 56 * 60, 1_700_000_040 + 59 * 60);
+    assert_eq!(found, [late, met]);
+    let request = ListSkippedActionsRequest { namespace: NAMESPACE.into(), schedule_id: "t".into() };
+    assert_eq!(soon(w.engine.list_skipped_actions(request)).await, Err(Refusal::not_found("schedule not found")));
 }
 
 // --- what cannot be read ---

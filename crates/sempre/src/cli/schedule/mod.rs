@@ -4,6 +4,7 @@ mod create;
 mod describe;
 mod list;
 mod patch;
+mod skipped;
 mod spec;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -31,6 +32,8 @@ pub(crate) enum ScheduleCommand {
     Delete(Id),
     /// List the times in a range at which a schedule acts
     ListMatchingTimes(list::MatchingTimes),
+    /// List the actions of a schedule that were not taken, and why
+    Skipped(skipped::Options),
 }
 
 /// Which schedule.
@@ -87,5 +90,6 @@ pub(crate) fn run(common: CommonFlags, family: Family<ScheduleCommand>) -> Resul
         C::Backfill(options) => patch::backfill(session, &options).await,
         C::Delete(id) => patch::delete(session, &id).await,
         C::ListMatchingTimes(options) => list::matching_times(session, &options).await,
+        C::Skipped(options) => skipped::run(session, &options).await,
     })
 }
