@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 use sempre_api::{
+    History,
     sempre::v1::{ActivityAttempt, ActivityAttempts, ListActivityAttemptsRequest, ListActivityAttemptsResponse},
-    v1::{common::WorkflowExecution, workflowservice::GetWorkflowExecutionHistoryRequest},
 };
 use sempre_core::{
     AttemptsOfHistory, Refusal, RunKey, Timestamp, keys,
@@ -15,19 +15,24 @@ use sempre_store::Table;
 
 use super::by_ids;
 use crate::{
-    Engine, HistoryReader,
+    Engine,
+    history::{read::PAGE_BYTES, slice::PageLimit},
     shard::{
         load::prefix_end,
-        message::{Ask, Body},
+        message::{Ask, Body, ViewRequest},
     },
     shared::internal,
 };
 
 /// Activities of one answer.
 const ACTIVITIES_MAX: usize = 1000;
+/// Events that one answer looks at, the newest ones: closed activities that were scheduled before them are left out.
+const EVENTS_MAX: i64 = 10_000;
+/// Events read at once.
+const PAGE: PageLimit = PageLimit { events: 1000, bytes: PAGE_BYTES };
 
 impl Engine {
-    /// `InspectService.ListActivityAttempts`. Reads the whole history of the run, page by page.
+    /// `InspectService.ListActivityAttempts`. Reads the newest events of the run, page by page.
     pub async fn list_activity_attempts(&self, request: ListActivityAttemptsRequest) -> Result<ListActivityAttemptsResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?.id();
         let (workflow, run) = by_ids(namespace, request.workflow_id, &request.run_id)?;
@@ -36,7 +41,9 @@ impl Engine {
         let Body::Attempts(pending) = answer.body else { return Err(internal("attempts")) };
         let key = RunKey { workflow, run: answer.run };
         let mut logs: BTreeMap<i64, AttemptLog> = pending.into_iter().map(|log| (log.scheduled_event_id, log)).collect();
-        logs.extend(self.attempts_in_history(&key).await?.into_iter().map(|log| (log.scheduled_event_id, log)));
+        let (_, view) = self.shared.view(&key.workflow, Some(key.run), ViewRequest::default()).await?;
+        let (from, end) = ((view.next_event_id - EVENTS_MAX).max(1), view.next_event_id);
+        logs.extend(self.attempts_in_history(&key, from, end).await?.into_iter().map(|log| (log.scheduled_event_id, log)));
         logs.extend(self.attempt_rows(&key).await?.into_iter().map(|log| (log.scheduled_event_id, log)));
         let wanted = |log: &AttemptLog| request.activity_id.is_empty() || log.activity_id == request.activity_id;
         let logs: Vec<_> = logs.into_values().filter(wanted).collect();
@@ -44,7 +51,7 @@ impl Engine {
         Ok(ListActivityAttemptsResponse {
             run_id: key.run.to_string(),
             activities: logs.into_iter().skip(left_out).map(activity).collect(),
-            truncated: left_out > 0,
+            truncated: left_out > 0 || from > 1,
         })
     }
 
@@ -58,20 +65,15 @@ impl Engine {
         decoded.collect::<Result<_, _>>().map_err(|_| internal("an attempt log that can be read"))
     }
 
-    async fn attempts_in_history(&self, key: &RunKey) -> Result<Vec<AttemptLog>, Refusal> {
-        let execution = WorkflowExecution { workflow_id: key.workflow.workflow_id.clone(), run_id: key.run.to_string() };
-        let mut request = GetWorkflowExecutionHistoryRequest { execution: Some(execution), ..Default::default() };
-        let mut attempts = AttemptsOfHistory::default();
-        let reader = HistoryReader { stored_events_only: true, follows_next_run_id: true };
-        loop {
-            let page = self.shared.get_history(key.workflow.namespace, request.clone(), reader, None).await?;
-            let events = page.history.unwrap_or_default().events().map_err(|_| internal("history that can be read"))?;
+    async fn attempts_in_history(&self, key: &RunKey, from: i64, end: i64) -> Result<Vec<AttemptLog>, Refusal> {
+        let (mut attempts, mut next) = (AttemptsOfHistory::default(), from);
+        while next < end {
+            let page = self.shared.read_page(key, next, end, PAGE).await?;
+            next = page.next;
+            let events = History { chunks: page.chunks }.events().map_err(|_| internal("history that can be read"))?;
             events.iter().for_each(|event| attempts.event(event));
-            if page.next_page_token.is_empty() {
-                return Ok(attempts.closed());
-            }
-            request.next_page_token = page.next_page_token;
         }
+        Ok(attempts.closed())
     }
 }
 

@@ -1,7 +1,7 @@
 use sempre_api::{
     sempre::v1::{AttemptOutcome as Outcome, ListActivityAttemptsRequest, ListActivityAttemptsResponse},
     v1::{
-        command::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes},
+        command::{Command, RecordMarkerCommandAttributes, ScheduleActivityTaskCommandAttributes, command::Attributes},
         common::ActivityType,
         enums::CommandType,
         failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
@@ -99,4 +99,38 @@ async fn the_log_goes_with_the_run() {
     w.until("deleted", || w.store.rows(sempre_store::Table::State).is_empty()).await;
     let request = ListActivityAttemptsRequest { namespace: NAMESPACE.into(), workflow_id: "a".into(), ..Default::default() };
     assert!(matches!(soon(w.engine.list_activity_attempts(request)).await, Err(Refusal::NotFound(_))));
+}
+
+/// An answer looks at the newest 10,000 events, however many there are.
+#[tokio::test]
+async fn of_a_long_run_the_newest_events_tell_of_attempts() {
+    let mut settings = settings();
+    settings.limits.signals_max = 0;
+    settings.limits.transaction_size_max = 12 << 20;
+    let w = world_with(settings).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![activity("old"), activity("pending")]).await;
+    let old = w.poll_activity().await;
+    complete_activity(&w, &old).await;
+    let marker = || {
+        let attributes = RecordMarkerCommandAttributes { marker_name: "m".into(), ..Default::default() };
+        command(CommandType::RecordMarker, Attributes::RecordMarkerCommandAttributes(attributes))
+    };
+    let task = w.poll().await;
+    w.complete(&task.task_token, (0..10_000).map(|_| marker()).chain([activity("new")]).collect()).await;
+    let pending = w.poll_activity().await;
+    assert_eq!(pending.activity_id, "pending");
+    let new = w.poll_activity().await;
+    fail_activity(&w, &new).await;
+    w.advance(Span::seconds(1)).await;
+    let new = w.poll_activity().await;
+    complete_activity(&w, &new).await;
+    let answer = attempts(&w, "").await;
+    assert!(answer.truncated);
+    assert_eq!(
+        outcomes(&answer),
+        [("pending", vec![Outcome::Running]), ("new", vec![Outcome::Failed, Outcome::Completed])],
+        "what is pending is told of, however old"
+    );
 }

@@ -347,3 +347,80 @@ async fn options_are_changed_and_answered() {
     assert_eq!(w.poll().await.workflow_execution.unwrap().workflow_id, "b");
     assert!(w.store.rows(Table::Offer).is_empty());
 }
+
+/// Runs that have history rows, and those of them that have state rows too.
+fn runs_in_store(w: &World) -> (Vec<[u8; 16]>, Vec<[u8; 16]>) {
+    let run = |key: &[u8]| -> [u8; 16] { key[2..18].try_into().unwrap() };
+    let of = |table| {
+        let mut runs: Vec<_> = w.store.rows(table).iter().map(|(key, _)| run(key)).collect();
+        runs.dedup();
+        runs
+    };
+    let states = of(Table::State);
+    let (whole, staged) = of(Table::History).into_iter().partition(|run| states.contains(run));
+    (whole, staged)
+}
+
+/// Events without rows of their run are found again by the deadline of their stage, at every commit on the way.
+#[tokio::test]
+async fn copied_events_never_stand_in_the_store_without_what_finds_them_again() {
+    let w = world_with(sempre_engine::Settings { commits_in_flight_max: 1, ..settings() }).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![]).await;
+    for n in 0..40 {
+        signal_with_bytes(&w, "a", &format!("s{n}"), 200_000).await.unwrap();
+    }
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![]).await;
+    let finish = task.started_event_id + 1;
+    w.store.held.store(true, Ordering::SeqCst);
+    let engine = w.engine.clone();
+    let resetting = tokio::spawn(async move { engine.reset_workflow(reset_request("a", "", finish, "r")).await });
+    let (mut looks, mut partial) = (0, 0);
+    while !resetting.is_finished() {
+        w.settle().await;
+        let (_, staged) = runs_in_store(&w);
+        let deadlines = w.store.rows(Table::Deadline);
+        for run in &staged {
+            assert!(deadlines.iter().any(|(key, _)| key.windows(16).any(|part| part == run)), "nobody would find {run:?} again");
+        }
+        partial += staged.len();
+        looks += 1;
+        assert!(looks < 1000, "the reset goes on");
+        w.store.permits.add_permits(1);
+    }
+    w.store.held.store(false, Ordering::SeqCst);
+    w.store.permits.add_permits(100);
+    resetting.await.unwrap().unwrap();
+    assert!(partial > 1, "the events went in several commits before the run");
+    let (whole, staged) = runs_in_store(&w);
+    assert_eq!((whole.len(), staged.len()), (2, 0));
+}
+
+/// The runs of a reset are in use while its commits go, whatever the cache may hold.
+#[tokio::test]
+async fn a_reset_of_an_older_run_is_whole_although_nothing_stays_in_memory() {
+    let w = world_with(sempre_engine::Settings { cache_bytes_max: 1, shards: 1, ..settings() }).await;
+    let first = w.start("a").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![]).await;
+    for n in 0..20 {
+        signal_with_bytes(&w, "a", &format!("s{n}"), 200_000).await.unwrap();
+    }
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
+    let second = w.try_start(StartWorkflowExecutionRequest { request_id: "again".into(), ..start_request("a") }).await.unwrap().run_id;
+    let engine = w.engine.clone();
+    let (base, finish) = (first.clone(), task.started_event_id + 1);
+    let resetting = tokio::spawn(async move { engine.reset_workflow(reset_request("a", &base, finish, "r")).await });
+    for n in 0..20 {
+        w.start(&format!("other-{n}")).await;
+    }
+    let third = soon(resetting).await.unwrap().unwrap().run_id;
+    assert!(w.engine.stats().cache_evictions.get() > 20);
+    assert_eq!(signals(&all(&w, "a", &third).await).len(), 20);
+    assert_eq!(names(&all(&w, "a", &second).await).last(), Some(&"WORKFLOW_EXECUTION_TERMINATED"));
+    assert_eq!(names(&all(&w, "a", &first).await).last(), Some(&"WORKFLOW_EXECUTION_COMPLETED"));
+    assert_eq!(w.describe("a").await.unwrap().workflow_execution_info.unwrap().execution.unwrap().run_id, third);
+}

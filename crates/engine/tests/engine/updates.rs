@@ -643,3 +643,52 @@ async fn callbacks_of_an_update_are_told_the_outcome_that_its_event_has() {
     assert_eq!((linked(&rejected).as_str(), outcome(&rejected).as_str()), ("Update rejected", "failure no"));
     assert_eq!(w.outside.calls.lock().unwrap().len(), 2);
 }
+
+/// A hundred callers are told at once; the others look again by themselves.
+#[tokio::test]
+async fn more_callers_than_are_told_at_once_all_hear_the_outcome() {
+    let w = idle().await;
+    let poll = w.poll_beside();
+    let mut calls: Vec<Updated> = (0..75).map(|_| update(&w, "u", Stage::Completed)).collect();
+    calls.extend((0..75).map(|_| update(&w, "u", Stage::Accepted)));
+    let task = soon(poll).await.unwrap();
+    w.settle().await;
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    for _ in 0..40 {
+        w.advance(Span::millis(500)).await;
+    }
+    for call in calls {
+        assert_eq!(outcome(&soon(call).await.unwrap().unwrap()), "done");
+    }
+    assert_eq!(w.names("a").await.len(), 9, "one update");
+}
+
+/// Who is told of the acceptance asks again for the outcome, which may have come before it can.
+#[tokio::test]
+async fn no_caller_misses_an_outcome_that_follows_the_acceptance_at_once() {
+    let w = idle().await;
+    let calls: Vec<Updated> = (0..20).map(|_| update(&w, "u", Stage::Completed)).collect();
+    w.settle().await;
+    let task = w.poll().await;
+    // The completion that accepts, a signal, and the completion that answers are in the inbox before any caller runs.
+    let next = w.poll_beside();
+    w.settle().await;
+    let engine = w.engine.clone();
+    let accepted = completion(&task, vec![accept(&task, "u")]);
+    let worker = tokio::spawn(async move {
+        engine.respond_workflow_task_completed(accepted).await.unwrap();
+        let signal = SignalWorkflowExecutionRequest {
+            namespace: NAMESPACE.into(),
+            workflow_execution: Some(execution("a", "")),
+            signal_name: "go".into(),
+            ..Default::default()
+        };
+        engine.signal_workflow(signal).await.unwrap();
+        let task = next.await.unwrap();
+        engine.respond_workflow_task_completed(completion(&task, vec![respond("u")])).await.unwrap();
+    });
+    soon(worker).await.unwrap();
+    for call in calls {
+        assert_eq!(outcome(&soon(call).await.unwrap().unwrap()), "done");
+    }
+}
