@@ -32,6 +32,12 @@ pub const ACTIVITY_ATTEMPT: &str = "SempreActivityAttempt";
 /// What went wrong last.
 pub const LAST_FAILURE: &str = "SempreLastFailure";
 
+/// Workers that poll the task queue of an open run for workflow tasks. Of the queue and not of the run: records never have
+/// it, whoever answers a question knows it.
+pub const QUEUE_POLLERS: &str = "SempreTaskQueuePollers";
+/// Seconds that the oldest workflow task on that queue waits; none when none does. Like the pollers.
+pub const QUEUE_BACKLOG_AGE: &str = "SempreTaskQueueBacklogAge";
+
 /// Bytes of a failure's text that are shown.
 const FAILURE_BYTES_MAX: usize = 512;
 

@@ -24,7 +24,7 @@ pub use attribute::{AttributeType, Value};
 pub use datetime::{END_OF_TIME, format_datetime, parse_datetime};
 pub use decode::{decode, decode_as};
 pub use filter::{Comparison, Field, Filter, Query, SystemField};
-pub use health::{ACTIVITY_ATTEMPT, HEALTH, LAST_FAILURE, TASK_FAILURES};
+pub use health::{ACTIVITY_ATTEMPT, HEALTH, LAST_FAILURE, QUEUE_BACKLOG_AGE, QUEUE_POLLERS, TASK_FAILURES};
 pub use json::json_string;
 pub use names::{NAMESPACE_DIVISION, PREDEFINED, RESERVED_PREFIX, SYSTEM, SetBy, is_built_in, is_reserved, predefined};
 pub(crate) use of_run::Shown;

@@ -33,7 +33,7 @@ pub enum SetBy {
 }
 
 /// Attributes that exist in every namespace, defined by the server and SDKs.
-pub const PREDEFINED: [(&str, AttributeType, SetBy); 21] = [
+pub const PREDEFINED: [(&str, AttributeType, SetBy); 23] = [
     ("TemporalChangeVersion", KeywordList, SetBy::Anyone),
     ("BinaryChecksums", KeywordList, SetBy::Anyone),
     ("BuildIds", KeywordList, SetBy::Anyone),
@@ -55,6 +55,8 @@ pub const PREDEFINED: [(&str, AttributeType, SetBy); 21] = [
     (super::TASK_FAILURES, Int, SetBy::Server),
     (super::ACTIVITY_ATTEMPT, Int, SetBy::Server),
     (super::LAST_FAILURE, Text, SetBy::Server),
+    (super::QUEUE_POLLERS, Int, SetBy::Server),
+    (super::QUEUE_BACKLOG_AGE, Int, SetBy::Server),
 ];
 
 /// Separates records of the system from those of users; lists of workflows see records without it.

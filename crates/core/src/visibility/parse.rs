@@ -134,7 +134,9 @@ pub fn parse(text: &str, attributes: &dyn Attributes, options: ParseOptions) -> 
 fn groups_by(field: &Field) -> bool {
     match field {
         Field::System(field) => *field == super::SystemField::ExecutionStatus,
-        Field::Attribute { name, .. } => name == NAMESPACE_DIVISION || name.starts_with("TemporalLowCardinalityKeyword"),
+        Field::Attribute { name, .. } => {
+            name == NAMESPACE_DIVISION || name == super::HEALTH || name.starts_with("TemporalLowCardinalityKeyword")
+        }
     }
 }
 

@@ -161,14 +161,14 @@ impl Engine {
     /// before the call is seen.
     pub async fn visit_runs(&self, namespace: &str, query: &str, after: Option<Position>, limit: usize) -> Result<Runs, Refusal> {
         let namespace = self.namespace(namespace)?;
-        let query = parse(query, &*namespace, ParseOptions::default())?;
+        let query = self.as_of_now(namespace.id(), parse(query, &*namespace, ParseOptions::default())?);
         self.runs(namespace.id(), query.filter.as_ref(), after, limit).await
     }
 
     /// How many runs a list query selects.
     pub async fn count_runs(&self, namespace: &str, query: &str) -> Result<u64, Refusal> {
         let namespace = self.namespace(namespace)?;
-        let query = parse(query, &*namespace, ParseOptions::default())?;
+        let query = self.as_of_now(namespace.id(), parse(query, &*namespace, ParseOptions::default())?);
         Rebuild::ready(&self.shared).await?;
         self.shared.listing.visibility.count(namespace.id(), query.filter.as_ref()).await.map_err(refused)
     }
@@ -196,7 +196,7 @@ impl Engine {
     /// `ListWorkflowExecutions`.
     pub async fn list_workflows(&self, request: ListWorkflowExecutionsRequest) -> Result<ListWorkflowExecutionsResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        let query = parse(&request.query, &*namespace, ParseOptions::default())?;
+        let query = self.as_of_now(namespace.id(), parse(&request.query, &*namespace, ParseOptions::default())?);
         let (executions, next_page_token) = self.page(&namespace, query, request.page_size, &request.next_page_token).await?;
         Ok(ListWorkflowExecutionsResponse { executions, next_page_token })
     }
@@ -212,6 +212,7 @@ impl Engine {
     pub async fn count_workflows(&self, request: CountWorkflowExecutionsRequest) -> Result<CountWorkflowExecutionsResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let query = parse(&request.query, &*namespace, ParseOptions { groups: true, ..Default::default() })?;
+        let query = self.as_of_now(namespace.id(), query);
         Rebuild::ready(&self.shared).await?;
         let (visibility, filter) = (&self.shared.listing.visibility, query.filter.as_ref());
         let Some(field) = &query.group_by else {

@@ -8,6 +8,7 @@ pub(crate) mod endpoints;
 pub(crate) mod fork;
 pub(crate) mod index;
 pub(crate) mod lists;
+mod live;
 mod multi_operation;
 mod namespace;
 mod nexus;

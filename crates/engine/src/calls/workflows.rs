@@ -157,7 +157,13 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
         match self.shared.ask(workflow, run, Ask::Describe).await?.body {
-            Body::Description(description) => Ok(*description),
+            Body::Description(mut description) => {
+                if let Some(info) = description.workflow_execution_info.as_mut().filter(|info| info.close_time.is_none()) {
+                    let says = self.queue_attributes(namespace.id(), &info.task_queue);
+                    info.search_attributes.get_or_insert_default().indexed_fields.extend(says);
+                }
+                Ok(*description)
+            }
             _ => Err(internal("a description")),
         }
     }

@@ -26,7 +26,7 @@ use std::sync::{
 };
 
 use sempre_core::{
-    Span, Timestamp,
+    NamespaceId, Span, Timestamp,
     input::Poller,
     transition::{Offer, OfferKey, QueueKind, QueueName},
 };
@@ -407,6 +407,23 @@ impl<S: Send + 'static> Matching<S> {
             rate: queue.limiter.rate(),
             limited: queue.has_backlog() && queue.limiter.is_waiting(now),
         })
+    }
+
+    /// How many workers poll each of a namespace's normal queues for workflow tasks, and since when the oldest task waits.
+    pub(crate) fn workflow_queues(&self, namespace: NamespaceId) -> Vec<(String, usize, Option<Timestamp>)> {
+        let now = self.clock.now();
+        let mut found = Vec::new();
+        for stripe in &self.stripes {
+            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
+                if queue.name.namespace != namespace || queue.name.kind != QueueKind::Workflow || queue.name.sticky {
+                    continue;
+                }
+                queue.refresh_pollers(now);
+                let oldest = queue.levels.oldest(|priority| queue::oldest(&queue.offers, priority));
+                found.push((queue.name.name.clone(), queue.pollers.iter().count(), oldest));
+            }
+        }
+        found
     }
 
     /// Offers that wait in the queue's window.

@@ -264,6 +264,29 @@ async fn lists_say_that_they_wait_for_a_rebuild() {
 }
 
 #[tokio::test]
+async fn runs_are_found_by_what_their_task_queue_says_now() {
+    let w = world().await;
+    w.start("waits").await;
+    let lost = "SempreTaskQueuePollers = 0 AND SempreTaskQueueBacklogAge >= 60";
+    w.advance(Span::seconds(59)).await;
+    assert_eq!(list(&w, lost).await, [], "not for long enough");
+    let attributes = async || w.describe("waits").await.unwrap().workflow_execution_info.unwrap().search_attributes;
+    assert!(!attributes().await.unwrap_or_default().indexed_fields.contains_key("SempreTaskQueuePollers"));
+    w.advance(Span::seconds(1)).await;
+    assert_eq!((ids(&list(&w, lost).await), count(&w, lost).await), (vec!["waits"], 1));
+    assert_eq!(attributes().await.unwrap().indexed_fields["SempreTaskQueueBacklogAge"].data, Bytes::from_static(b"60"));
+    assert_eq!(w.store.rows(Table::Visibility), [], "nothing is written for it");
+    w.poll().await;
+    assert_eq!(list(&w, lost).await, [], "the task is taken");
+    assert_eq!(count(&w, "SempreTaskQueuePollers = 1 AND SempreTaskQueueBacklogAge IS NULL").await, 1);
+    w.advance(Span::seconds(600)).await;
+    assert_eq!(count(&w, "SempreTaskQueuePollers = 0").await, 1, "the worker has gone");
+    terminate(&w.engine, "waits").await;
+    assert_eq!(count(&w, "SempreTaskQueuePollers = 0").await, 0, "only open runs have it");
+    assert_eq!(count(&w, "SempreTaskQueuePollers IS NULL").await, 1);
+}
+
+#[tokio::test]
 async fn deleted_runs_and_those_whose_retention_is_over_are_not_listed() {
     let w = world().await;
     w.start("kept").await;

@@ -37,6 +37,23 @@ async fn custom(w: &World) -> Vec<(String, i32)> {
     w.engine.list_search_attributes(request).await.unwrap().custom_attributes.into_iter().collect()
 }
 
+#[tokio::test]
+async fn the_server_s_own_attributes_are_listed_with_their_types() {
+    let w = world().await;
+    let request = ListSearchAttributesRequest { namespace: NAMESPACE.into() };
+    let system = w.engine.list_search_attributes(request).await.unwrap().system_attributes;
+    for (name, kind) in [
+        ("SempreHealth", IndexedValueType::Keyword),
+        ("SempreWorkflowTaskFailures", IndexedValueType::Int),
+        ("SempreActivityAttempt", IndexedValueType::Int),
+        ("SempreLastFailure", IndexedValueType::Text),
+        ("TemporalReportedProblems", IndexedValueType::KeywordList),
+        ("CloseTime", IndexedValueType::Datetime),
+    ] {
+        assert_eq!(system.get(name), Some(&(kind as i32)), "{name}");
+    }
+}
+
 fn unknown(name: &str) -> String {
     format!("Namespace {NAMESPACE} has no mapping defined for search attribute {name}")
 }

@@ -196,9 +196,11 @@ fn the_division_is_added_unless_mentioned() {
 
 #[test]
 fn groups() {
-    for (text, name) in
-        [("GROUP BY ExecutionStatus", "ExecutionStatus"), ("RunId = 'a' group by `TemporalNamespaceDivision`", "TemporalNamespaceDivision")]
-    {
+    for (text, name) in [
+        ("GROUP BY ExecutionStatus", "ExecutionStatus"),
+        ("RunId = 'a' group by `TemporalNamespaceDivision`", "TemporalNamespaceDivision"),
+        ("SempreHealth IS NOT NULL GROUP BY SempreHealth", "SempreHealth"),
+    ] {
         assert_eq!(query(text).group_by.unwrap().name(), name);
     }
     let low = BTreeMap::from([("TemporalLowCardinalityKeyword01".to_owned(), AttributeType::Keyword)]);

@@ -569,6 +569,8 @@ impl Builder<'_> {
                 ends.extend(prefix_end(prefix).map(|end| ("<", end)));
                 self.range(field, &ends)?
             }
+            // Those that have the attribute at all.
+            Filter::IsNull { field, negated: true } if matches!(field, Field::Attribute { .. }) => self.range(field, &[])?,
             Filter::Or(any) => {
                 let mut or = Drive { branches: Vec::new(), ordered: true, overlapping: any.len() > 1, exact: true };
                 for filter in any {
