@@ -10,11 +10,14 @@ pub mod disk;
 pub mod ending;
 pub mod executor;
 pub mod invariants;
+#[cfg(feature = "planted")]
+pub mod mutants;
 pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod random;
 pub mod script;
+pub mod shrink;
 pub mod time;
 pub mod trace;
 pub mod worker;

@@ -1,4 +1,4 @@
-//! `sempre-sim run --seeds A..B [--jobs N]`, `sempre-sim run SEED [--log]`.
+//! `sempre-sim run`: seeds, one or many. `sempre-sim mutants`: bugs planted on purpose, and in how many seeds each is found.
 
 use std::{
     process::ExitCode,
@@ -9,10 +9,11 @@ use std::{
     thread,
 };
 
-use sempre_sim::{Outcome, Plan, run};
+use sempre_sim::{Outcome, Plan, run, shrink};
 
 const USAGE: &str = "usage: sempre-sim run --seeds A..B [--jobs N]
-       sempre-sim run SEED [--log]";
+       sempre-sim run SEED [--log] [--set NAME=VALUE]...
+       sempre-sim mutants [--seeds 0..B] [--jobs N]      (with --features planted)";
 
 /// Seeds after which a line tells how far it is.
 const PROGRESS: u64 = 500;
@@ -24,8 +25,39 @@ fn main() -> ExitCode {
             Some(order) => order.carry_out(),
             None => usage(),
         },
+        Some("mutants") => match parse(&arguments[1..]) {
+            Some(order) => mutants(&order),
+            None => usage(),
+        },
         _ => usage(),
     }
+}
+
+#[cfg(not(feature = "planted"))]
+fn mutants(_: &Order) -> ExitCode {
+    eprintln!("no bugs are planted in this build: cargo run --release -p sempre-sim --features planted -- mutants --seeds 0..2000");
+    ExitCode::from(2)
+}
+
+/// The table of planted bugs. Fails if one of them is not found.
+#[cfg(feature = "planted")]
+fn mutants(order: &Order) -> ExitCode {
+    let mut missed = 0;
+    println!("| bug | found in seeds | by |\n|---|---|---|");
+    for (bug, story) in sempre_core::planted::Bug::ALL {
+        match sempre_sim::mutants::hunt(*bug, order.to, order.jobs) {
+            Some(found) => {
+                let by: String = found.violation.chars().take(110).collect();
+                println!("| {bug:?}: {} | {} | {} |", story.trim(), found.seeds, by.replace('|', "/"));
+            }
+            None => {
+                missed += 1;
+                println!("| {bug:?}: {} | not in {} | - |", story.trim(), order.to);
+            }
+        }
+    }
+    println!("{} bugs, {missed} not found", sempre_core::planted::Bug::ALL.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn usage() -> ExitCode {
@@ -38,10 +70,11 @@ struct Order {
     to: u64,
     jobs: u64,
     log: bool,
+    set: Vec<(String, u64)>,
 }
 
 fn parse(arguments: &[String]) -> Option<Order> {
-    let mut order = Order { from: 0, to: 0, jobs: 1, log: false };
+    let mut order = Order { from: 0, to: 0, jobs: 1, log: false, set: Vec::new() };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
@@ -51,6 +84,10 @@ fn parse(arguments: &[String]) -> Option<Order> {
             }
             "--jobs" => order.jobs = arguments.next()?.parse().ok()?,
             "--log" => order.log = true,
+            "--set" => {
+                let (name, value) = arguments.next()?.split_once('=')?;
+                order.set.push((name.to_owned(), value.parse().ok()?));
+            }
             seed => {
                 order.from = seed.parse().ok()?;
                 order.to = order.from + 1;
@@ -84,7 +121,13 @@ impl Order {
                         if seed >= self.to {
                             return;
                         }
-                        let outcome = run(&Plan::of(seed), self.log);
+                        let mut plan = Plan::of(seed);
+                        for (name, value) in &self.set {
+                            if !plan.set(name, *value) {
+                                eprintln!("a plan has no {name}");
+                            }
+                        }
+                        let outcome = run(&plan, self.log);
                         if let Ok(mut sum) = sum.lock() {
                             sum.runs += outcome.numbers.runs;
                             sum.events += outcome.numbers.events;
@@ -97,7 +140,12 @@ impl Order {
                             println!("seed {seed}: hash {:016x}, {:?}", outcome.hash, outcome.numbers);
                         }
                         if !outcome.violations.is_empty() {
-                            tell(seed, &outcome);
+                            tell(&plan, &outcome);
+                            if self.set.is_empty() && !self.log {
+                                let (plan, outcome) = shrink::shrink(&plan, outcome);
+                                println!("smaller:");
+                                tell(&plan, &outcome);
+                            }
                             if let Ok(mut failed) = failed.lock() {
                                 failed.push(seed);
                             }
@@ -127,8 +175,8 @@ impl Order {
     }
 }
 
-fn tell(seed: u64, outcome: &Outcome) {
-    println!("seed {seed} FAILED: cargo run --release -p sempre-sim -- run {seed} --log");
+fn tell(plan: &Plan, outcome: &Outcome) {
+    println!("seed {} FAILED: {}", plan.seed, shrink::command(plan));
     for violation in outcome.violations.iter().take(5) {
         println!("    {violation}");
     }

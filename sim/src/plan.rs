@@ -162,3 +162,51 @@ impl Plan {
         plan
     }
 }
+
+macro_rules! fields {
+    ($($name:literal: $($field:ident).+ as $kind:ty,)+) => {
+        impl Plan {
+            /// Numbers of a plan that may be set by hand, with their values.
+            #[must_use]
+            pub fn numbers(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($name, self.$($field).+ as u64),)+]
+            }
+
+            /// Sets one of them; false if there is none of this name.
+            pub fn set(&mut self, name: &str, value: u64) -> bool {
+                match name {
+                    $($name => self.$($field).+ = value as $kind,)+
+                    _ => return false,
+                }
+                true
+            }
+        }
+    };
+}
+
+fields! {
+    "workflows": workflows as u64,
+    "calls": calls as u64,
+    "steps": steps as u64,
+    "workers": workers as u64,
+    "shards": shards as u32,
+    "crashes": crashes as u64,
+    "clock-jumps": clock_jumps as u64,
+    "worker-deaths": worker_deaths as u64,
+    "worker-faults": worker_faults as u32,
+    "commits-in-flight": commits_in_flight as usize,
+    "disk-latency-ms": disk.latency_ms as u64,
+    "disk-slow": disk.slow as u32,
+    "disk-refused": disk.refused as u32,
+    "disk-refused-at-once": disk.refused_at_once as u32,
+    "disk-unknown": disk.unknown as u32,
+    "disk-broken": disk.broken as u32,
+    "disk-full": disk.full as u32,
+    "disk-read-error": disk.read_error as u32,
+    "disk-late-ack": disk.late_ack as u32,
+    "net-request-lost": net.request_lost as u32,
+    "net-answer-lost": net.answer_lost as u32,
+    "net-doubled": net.doubled as u32,
+    "net-hangs-up": net.hangs_up as u32,
+    "net-late": net.late as u32,
+}

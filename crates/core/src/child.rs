@@ -26,6 +26,7 @@ use sempre_api::v1::{
 use crate::{
     Refusal, Reply, RunId,
     input::ChildClosed,
+    planted::{self, Bug},
     state::{ChildInfo, State, rows::Kind},
     step::Step,
     task,
@@ -67,6 +68,9 @@ pub(crate) fn closed(step: &mut Step<'_, '_>, news: ChildClosed) -> Result<Resul
 /// The child runs: tells the workflow, then lets the child's first task go. A start that is known already
 /// (delivered twice, or learnt from the child's end) changes nothing.
 pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: String) {
+    if planted::is(Bug::ChildStartsUnheard) {
+        return;
+    }
     let Some(child) = pending(&step.run.state, initiated_event_id).cloned() else { return };
     if started_run(&step.run.state, &child).is_some() {
         return;
@@ -140,6 +144,8 @@ fn apply_policy(step: &mut Step<'_, '_>, child: &ChildInfo, first_run_id: &str) 
     let parent = earlier_parent(&step.run.state, child.initiated_event_id);
     match policy(child) {
         ParentClosePolicy::Abandon => {}
+        ParentClosePolicy::RequestCancel if planted::is(Bug::ChildrenNotCanceled) => {}
+        ParentClosePolicy::Terminate if planted::is(Bug::ChildrenNotTerminated) => {}
         ParentClosePolicy::RequestCancel => step.message(OutboxMessage::CancelChild { workflow_id, first_run_id, parent }),
         ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => {
             step.message(OutboxMessage::TerminateChild { workflow_id, first_run_id, parent });

@@ -6,6 +6,7 @@ use alloc::string::String;
 
 use crate::{
     Refusal, Reply, callbacks, child,
+    planted::{self, Bug},
     state::{ExternalInfo, ExternalKind},
     step::Step,
     task,
@@ -41,7 +42,7 @@ pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Deliv
 /// Writes the result of a pending signal or cancel request. A closed sender does not learn it.
 fn answered(step: &mut Step<'_, '_>, initiated_event_id: i64, result: impl FnOnce(&ExternalInfo) -> Attributes) {
     let state = &step.run.state;
-    if !step.run.is_open() || state.progress.buffer.answers_external(initiated_event_id) {
+    if planted::is(Bug::ExternalAnswersDropped) || !step.run.is_open() || state.progress.buffer.answers_external(initiated_event_id) {
         return;
     }
     let Some(info) = state.derived.externals.get(&initiated_event_id) else { return };

@@ -33,6 +33,7 @@ pub mod keys;
 pub mod limits;
 pub mod options;
 pub mod pause;
+pub mod planted;
 mod query;
 pub mod refusal;
 pub mod reset;

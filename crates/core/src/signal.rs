@@ -9,7 +9,15 @@ use sempre_api::v1::{
     workflowservice::SignalWorkflowExecutionResponse,
 };
 
-use crate::{Refusal, Reply, input::SignalRequest, refusal::text, start::request_link, step::Step, task, validate};
+use crate::{
+    Refusal, Reply,
+    input::SignalRequest,
+    planted::{self, Bug},
+    refusal::text,
+    start::request_link,
+    step::Step,
+    task, validate,
+};
 
 /// Applies a signal, once per request id.
 pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<Result<Reply, Refusal>, Refusal> {
@@ -21,7 +29,7 @@ pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<
     let (key, run_id) = (&step.run.key.workflow, step.run.key.run.to_string());
     let link = request_link(key, &run_id, &request.request_id, EventType::WorkflowExecutionSignaled, step.cx);
     let done = Ok(Ok(Reply::Signaled(SignalWorkflowExecutionResponse { link: Some(link) })));
-    if !request.request_id.is_empty() && step.run.signal_ids.contains(&request.request_id) {
+    if !planted::is(Bug::SignalsForgotten) && !request.request_id.is_empty() && step.run.signal_ids.contains(&request.request_id) {
         return done;
     }
     step.require_open()?;

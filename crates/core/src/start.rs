@@ -20,6 +20,7 @@ use sempre_api::v1::{
 use crate::{
     Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey, attach, close,
     input::{Poller, SignalRequest, TerminateRequest},
+    planted::{self, Bug},
     retry, signal,
     state::{State, derived::is_nil},
     step::Step,
@@ -168,7 +169,7 @@ pub fn start(
         {
             return signal_existing(run, current, *signal, cx);
         }
-        if current.start_request_id == request.request_id {
+        if current.start_request_id == request.request_id && !planted::is(Bug::StartsForgotten) {
             let eager = open.filter(|_| wants_eager(&request, cx)).and_then(|run| first_task_again(run, &request.request_id, cx));
             let mut outcome = already_started_by_this_request(current, key, cx, signal.as_deref(), eager);
             if let (Some(_), Ok(Reply::Started { response, .. })) = (&child_of, &mut outcome.reply) {

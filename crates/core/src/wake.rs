@@ -4,7 +4,12 @@ use alloc::vec::Vec;
 
 use sempre_api::v1::history::{TimerFiredEventAttributes, history_event::Attributes};
 
-use crate::{Refusal, Reply, activity, callbacks, close, step::Step, task};
+use crate::{
+    Refusal, Reply, Span, activity, callbacks, close,
+    planted::{self, Bug},
+    step::Step,
+    task,
+};
 
 /// Does what is due. Early or spurious wake-ups do nothing but re-arm.
 pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Refusal> {
@@ -20,7 +25,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
         }
         return Ok(Ok(Reply::Done));
     }
-    if step.run.state.derived.run_expiration().is_some_and(|end| end <= now)
+    if step.run.state.derived.run_expiration().is_some_and(|end| end <= now + early(Bug::RunTimeoutsEarly, Span::seconds(5)))
         || step.run.state.derived.execution_expiration().is_some_and(|end| end <= now)
     {
         close::run_timed_out(step);
@@ -39,6 +44,11 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
     Ok(Ok(Reply::Done))
 }
 
+/// No time, unless this bug is planted.
+fn early(bug: Bug, span: Span) -> Span {
+    if planted::is(bug) { span } else { Span::ZERO }
+}
+
 /// Fires all due timers in order of (time, started event id); one task follows (spec 04 §1.2).
 fn fire_timers(step: &mut Step<'_, '_>) {
     let now = step.now();
@@ -47,7 +57,9 @@ fn fire_timers(step: &mut Step<'_, '_>) {
         .derived
         .timers
         .values()
-        .filter(|t| t.fire_at <= now.0 && !state.progress.buffer.fires_timer(t.started_event_id))
+        .filter(|t| {
+            t.fire_at <= (now + early(Bug::TimersEarly, Span::seconds(1))).0 && !state.progress.buffer.fires_timer(t.started_event_id)
+        })
         .map(|t| (t.fire_at, t.started_event_id, t.timer_id.clone()))
         .collect();
     if due.is_empty() {

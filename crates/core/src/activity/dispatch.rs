@@ -13,6 +13,7 @@ use super::{Answer, change, options::Options, pending};
 use crate::{
     Reply, TaskToken, Timestamp,
     input::Poller,
+    planted::{self, Bug},
     state::{ActivityProgress, rows::Kind},
     step::{Step, offer_priority},
     transition::{QueueKind, QueueName},
@@ -136,7 +137,7 @@ pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32
     if progress.stamp != stamp {
         return Ok(Ok(Reply::Obsolete));
     }
-    if progress.is_started() {
+    if progress.is_started() && !planted::is(Bug::ActivitiesGivenTwice) {
         let repeated = progress.request_id == poller.request_id && !poller.request_id.is_empty();
         let task = repeated.then(|| task(step, scheduled_event_id)).flatten();
         return Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)));

@@ -8,7 +8,14 @@ use sempre_api::v1::{
 };
 
 use super::{Answer, change, close, failure, pending};
-use crate::{Refusal, Reply, Span, TaskToken, input::ActivityTarget, refusal::text, retry, step::Step};
+use crate::{
+    Refusal, Reply, Span, TaskToken,
+    input::ActivityTarget,
+    planted::{self, Bug},
+    refusal::text,
+    retry,
+    step::Step,
+};
 
 /// A worker's failure without ApplicationFailureInfo.
 const NOT_AN_APPLICATION_FAILURE: &str = "Failure must have ApplicationFailureInfo.";
@@ -127,7 +134,8 @@ fn find_by_token(step: &Step<'_, '_>, token: &TaskToken) -> Result<i64, Refusal>
     let gone = || Refusal::not_found(text::ACTIVITY_NOT_FOUND);
     let (_, progress) = pending(&step.run.state, token.scheduled_event_id).ok_or_else(gone)?;
     let same_run = token.run_id.as_ref() == step.run.key.run.0.0;
-    let same_attempt = token.attempt == progress.token_attempt() && token.started_time == progress.started_time;
+    let same_attempt =
+        planted::is(Bug::StaleActivityTokens) || token.attempt == progress.token_attempt() && token.started_time == progress.started_time;
     if same_run && same_attempt && progress.is_started() { Ok(token.scheduled_event_id) } else { Err(gone()) }
 }
 

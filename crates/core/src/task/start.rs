@@ -11,7 +11,15 @@ use sempre_api::v1::{
 };
 
 use super::{scheduled_attributes, started_attributes, token, virtual_events, withdraw_offer};
-use crate::{Refusal, Reply, Timestamp, input::Poller, state::Task, step::Step, transition::HistoryWindow, update};
+use crate::{
+    Refusal, Reply, Timestamp,
+    input::Poller,
+    planted::{self, Bug},
+    state::Task,
+    step::Step,
+    transition::HistoryWindow,
+    update,
+};
 
 /// Starts the pending task for a poller, or says that the offer is obsolete.
 pub(crate) fn start(
@@ -27,7 +35,7 @@ pub(crate) fn start(
             // A retry that became a task of its own when it was started has another id than its offer.
             && (task.scheduled_event_id == scheduled_event_id || task.is_started())
             && task.stamp == stamp
-            && (!task.is_started() || task.lost || task.request_id == poller.request_id)
+            && (!task.is_started() || task.lost || task.request_id == poller.request_id || planted::is(Bug::TasksGivenTwice))
             && (!sticky || task.sticky().is_some())
     });
     if !wanted {

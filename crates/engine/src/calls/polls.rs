@@ -17,6 +17,7 @@ use sempre_api::{
 use sempre_core::{
     Refusal, Reply, Timestamp,
     input::Poller,
+    planted::{self, Bug},
     transition::{QueueKind, QueueName},
 };
 
@@ -195,7 +196,10 @@ impl Engine {
         while shared.wall_now() < until {
             // A name for each try: when a commit fails, the run is told that the task started by it is lost, and must not
             // take the next one of this poll for it.
-            let poller = Poller { request_id: self.poll_id(), ..poller.clone() };
+            let mut poller = poller.clone();
+            if !planted::is(Bug::PollsKeepTheirName) {
+                poller.request_id = self.poll_id();
+            }
             let polled = shared.matching.poll(queue, poller.clone(), caller);
             self.page_in(queue);
             let handed = match polled {

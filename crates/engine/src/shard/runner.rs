@@ -21,7 +21,11 @@ use futures::{
 };
 use prost::Message as _;
 use sempre_core::{
-    Busy, Execution, Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey, ids::SLOT_COUNT, keys, transition::UpdateNews,
+    Busy, Execution, Refusal, Reply, RunId, RunKey, SlotId, Span, Timestamp, WorkflowKey,
+    ids::SLOT_COUNT,
+    keys,
+    planted::{self, Bug},
+    transition::UpdateNews,
 };
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
@@ -211,6 +215,7 @@ impl Runner {
             self.part.iter_mut().for_each(Part::work);
             match event {
                 Event::Committed(Ok(())) => self.committed(),
+                Event::Committed(Err(CommitError::Unknown { .. })) if planted::is(Bug::UnknownIsDone) => self.committed(),
                 Event::Committed(Err(error)) => {
                     if let Err(reason) = self.recover(error).await {
                         return self.shared.fail(reason);
@@ -619,7 +624,9 @@ impl Runner {
         self.write_listed(&mut open);
         for (_, offer) in std::mem::take(&mut open.offers) {
             let slot = offer.run.workflow.slot();
-            open.commit.put(Table::Offer, &keys::offer(slot, &offer.key), &keys::OfferRecord::new(&offer).encode_to_vec());
+            if !planted::is(Bug::OfferRowsLost) {
+                open.commit.put(Table::Offer, &keys::offer(slot, &offer.key), &keys::OfferRecord::new(&offer).encode_to_vec());
+            }
             open.outputs.push(Output::Offer(offer));
         }
         for place in &open.workflows {
@@ -633,6 +640,7 @@ impl Runner {
                 None => self.release(open.outputs),
             }
         } else {
+            self.release_early(&mut open.outputs);
             let bytes = open.commit.bytes() as u64;
             self.commits.push_back(self.shared.store.commit(open.commit));
             self.in_flight.push_back(InFlight {
@@ -658,6 +666,7 @@ impl Runner {
                 let key = keys::state(slot, id, row.kind, row.number);
                 match &row.value {
                     Some(value) => open.commit.put(Table::State, &key, value),
+                    None if planted::is(Bug::StateRowsStay) => {}
                     None => open.commit.delete(Table::State, &key),
                 }
             }
@@ -666,6 +675,7 @@ impl Runner {
             let workflow = self.cache.at(place);
             let key = keys::current(&workflow.key);
             match &workflow.current {
+                Current::Is(_) if planted::is(Bug::PointerRowsLost) => {}
                 Current::Is(record) => open.commit.put(Table::Current, &key, &record.encode_to_vec()),
                 Current::None => open.commit.delete(Table::Current, &key),
                 Current::Unknown => {}
@@ -680,10 +690,10 @@ impl Runner {
             if old == new {
                 continue;
             }
-            if let Some(old) = old {
+            if let Some(old) = old.filter(|_| !planted::is(Bug::DeadlineRowsStay)) {
                 open.commit.delete(Table::Deadline, &deadlines::row_key(&key, old, id));
             }
-            if let Some(new) = new {
+            if let Some(new) = new.filter(|_| !planted::is(Bug::DeadlineRowsLost)) {
                 let record = keys::RunRecord { retained, ..keys::RunRecord::new(&key) };
                 open.commit.put(Table::Deadline, &deadlines::row_key(&key, new, id), &record.encode_to_vec());
             }
@@ -698,9 +708,23 @@ impl Runner {
         self.shared.stats.commit_inputs.add(done.inputs);
         self.shared.stats.commit_bytes.add(done.bytes);
         // Who is told of a change finds it in lists.
-        self.shared.listing.show(done.updates);
+        if !planted::is(Bug::ListsNotTold) {
+            self.shared.listing.show(done.updates);
+        }
         self.release_workflows(&done.workflows);
         self.release(done.outputs);
+    }
+
+    /// Nothing leaves before its commit, unless a bug is planted.
+    fn release_early(&mut self, outputs: &mut Vec<Output>) {
+        if planted::is(Bug::EffectsBeforeCommit) {
+            let all = std::mem::take(outputs);
+            self.release(all);
+        } else if planted::is(Bug::TasksBeforeCommit) {
+            let (tasks, rest) = std::mem::take(outputs).into_iter().partition(|output| matches!(output, Output::Hand(..)));
+            *outputs = rest;
+            self.release(tasks);
+        }
     }
 
     fn release_workflows(&mut self, places: &[usize]) {
@@ -785,7 +809,7 @@ impl Runner {
                 _ => {}
             }
         }
-        let waiting = self.cache.clear();
+        let waiting = if planted::is(Bug::CacheSurvivesFailure) { Vec::new() } else { self.cache.clear() };
         for message in waiting {
             if let Some(reply) = message.reply {
                 let _ = reply.send(Err(refusal.clone()));
@@ -819,7 +843,9 @@ impl Runner {
         self.batch_number += 1;
         self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;
         self.deadlines = new_deadlines(&self.shared, self.shard);
-        self.reread(true);
+        if !planted::is(Bug::NothingReadAfterFailure) {
+            self.reread(true);
+        }
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use sempre_core::{
     Execution, Input, NamespaceView, Refusal, Reply, RunId, RunKey, Timestamp, Transition,
     input::Context,
     keys,
+    planted::{self, Bug},
     transition::{Offer, OfferKey, QueueKind, QueueName},
 };
 use sempre_store::Table;
@@ -53,7 +54,8 @@ impl Runner {
             self.list(place, run);
         }
         for batch in t.history.drain(..) {
-            self.open.commit.put(Table::History, &keys::history(slot, run, batch.first_event_id), &batch.frames);
+            let off = i64::from(planted::is(Bug::HistoryKeysOffByOne) && batch.first_event_id > 1);
+            self.open.commit.put(Table::History, &keys::history(slot, run, batch.first_event_id + off), &batch.frames);
             if let Some(run) = self.cache.at(place).run(run) {
                 run.tail.push(batch);
             }
@@ -76,11 +78,15 @@ impl Runner {
         }
         for entry in t.outbox.drain(..) {
             let record = keys::OutboxRecord::new(&key, &entry);
-            self.open.commit.put(Table::Outbox, &keys::outbox(slot, run, entry.id), &record.encode_to_vec());
+            if !planted::is(Bug::MessageRowsLost) {
+                self.open.commit.put(Table::Outbox, &keys::outbox(slot, run, entry.id), &record.encode_to_vec());
+            }
             self.open.outputs.push(Output::Deliver(key.clone(), entry));
         }
         for id in t.outbox_gone.drain(..) {
-            self.open.commit.delete(Table::Outbox, &keys::outbox(slot, run, id));
+            if !planted::is(Bug::MessageRowsStay) {
+                self.open.commit.delete(Table::Outbox, &keys::outbox(slot, run, id));
+            }
             self.outbox.forget(&key, id);
         }
         for (id, answer) in t.query_answers.drain(..) {
