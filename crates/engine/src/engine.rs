@@ -127,18 +127,6 @@ impl Engine {
         Self::open_with(store, clock, spawner, seed, settings, Components::default()).await
     }
 
-    /// As [`Engine::open`], with a way to send completion callbacks.
-    pub async fn open_with_callbacks(
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-        spawner: Arc<dyn Spawner>,
-        seed: u64,
-        settings: Settings,
-        callbacks: Arc<dyn CallbackSender>,
-    ) -> Result<Engine, OpenError> {
-        Self::open_with(store, clock, spawner, seed, settings, Components { callbacks, ..Components::default() }).await
-    }
-
     /// As [`Engine::open`], with parts given by hand.
     pub async fn open_with(
         store: Arc<dyn Store>,

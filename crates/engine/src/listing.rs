@@ -11,12 +11,17 @@ use std::{
     },
 };
 
-use sempre_core::{NamespaceId, Refusal, RunId, Span, ids::SLOT_COUNT, keys, visibility::format_datetime};
+use sempre_core::{
+    NamespaceId, Refusal, RunId, Span,
+    ids::SLOT_COUNT,
+    keys,
+    visibility::{Record, format_datetime},
+};
 use sempre_store::{Store, StoreError};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::{
-    Clock, Spawner,
+    Clock, Engine, Spawner,
     rebuild::Rebuild,
     shard::{
         listing::{self, Listed},
@@ -28,6 +33,9 @@ use crate::{
 
 /// Runs that may be deleted during a rebuild; after more it begins again.
 const DELETED_MAX: usize = 1_000_000;
+
+/// Changes that wait for one who watches runs; who is further behind misses some, and is told so.
+const WATCHED_MAX: usize = 4096;
 
 /// Between two looks at whether a namespace's runs still wait for the index.
 const LOOK_AGAIN: Span = Span::millis(250);
@@ -44,6 +52,8 @@ pub(crate) struct Listing {
     /// A rebuild reads runs: deletions are remembered.
     reading: AtomicBool,
     deleted: Mutex<HashSet<RunId>>,
+    /// Those who watch runs.
+    watchers: broadcast::Sender<Arc<Record>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -68,7 +78,14 @@ impl Listing {
             }
         };
         let visibility = Visibility::new(index, clock, spawner, Box::new(on_taken));
-        Self { visibility, rebuild: Rebuild::default(), taken, reading: AtomicBool::new(false), deleted: Mutex::default() }
+        Self {
+            visibility,
+            rebuild: Rebuild::default(),
+            taken,
+            reading: AtomicBool::new(false),
+            deleted: Mutex::default(),
+            watchers: broadcast::Sender::new(WATCHED_MAX),
+        }
     }
 
     /// Reads the rows that an earlier process has left, shows them, and says which shard has which.
@@ -89,6 +106,12 @@ impl Listing {
     pub(crate) fn show(&self, updates: Vec<Update>) {
         if updates.is_empty() {
             return;
+        }
+        if self.watchers.receiver_count() > 0 {
+            for record in updates.iter().filter_map(|update| update.record.as_ref()) {
+                // Nobody watches any more.
+                let _ = self.watchers.send(record.clone());
+            }
         }
         if !self.reading.load(Ordering::SeqCst) {
             return self.visibility.put(updates);
@@ -141,5 +164,13 @@ impl Listing {
     pub(crate) fn end_reading(&self) {
         self.reading.store(false, Ordering::SeqCst);
         *lock(&self.deleted) = HashSet::new();
+    }
+}
+
+impl Engine {
+    /// Every change of a run that lists show, from now on, when it is durable. The same change may come again; the deletion of
+    /// a run does not come.
+    pub fn watch_runs(&self) -> broadcast::Receiver<Arc<Record>> {
+        self.shared.listing.watchers.subscribe()
     }
 }

@@ -109,7 +109,14 @@ async fn work(shared: &Shared) {
         let mut trouble = false;
         for namespace in shared.namespaces.deleted() {
             match remove(shared, &namespace).await {
-                Ok(at) => again = again.into_iter().chain(at).min(),
+                Ok(Then::Gone) => {}
+                Ok(Then::At(at)) => again = again.into_iter().chain([at]).min(),
+                Ok(Then::Later(left)) => {
+                    if pause >= RETRY_MAX {
+                        tracing::warn!(left, namespace = namespace.view.name, "what is left of a deleted namespace does not go");
+                    }
+                    trouble = true;
+                }
                 Err(Trouble::Stopping) => return,
                 Err(error) => {
                     tracing::warn!(%error, namespace = namespace.view.name, "a deleted namespace cannot be removed yet");
@@ -138,8 +145,16 @@ async fn work(shared: &Shared) {
     }
 }
 
-/// As far as it goes now. `Some`: when to go on.
-async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Option<Timestamp>, Trouble> {
+/// How it goes on with a namespace.
+enum Then {
+    Gone,
+    At(Timestamp),
+    /// So much is left that could not be deleted now, or goes by itself: each look reads the whole store, so the pauses grow.
+    Later(usize),
+}
+
+/// As far as it goes now.
+async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Then, Trouble> {
     let id = namespace.id();
     loop {
         let begun = shared.now();
@@ -148,11 +163,11 @@ async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Option<Timesta
             continue;
         }
         if found.left > 0 {
-            return Ok(Some(shared.now() + RETRY_FIRST));
+            return Ok(Then::Later(found.left));
         }
         let settled = Timestamp(namespace.record.deleted_at) + SETTLED_AFTER;
         if begun < settled {
-            return Ok(Some(settled));
+            return Ok(Then::At(settled));
         }
         break;
     }
@@ -171,11 +186,11 @@ async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Option<Timesta
         shared.namespaces.update(id, change).await.map_err(refused)?;
     }
     if delay > Span::ZERO && shared.now() < emptied + delay {
-        return Ok(Some(emptied + delay));
+        return Ok(Then::At(emptied + delay));
     }
     shared.namespaces.remove(id).await.map_err(refused)?;
     tracing::info!(namespace = namespace.view.name, "a deleted namespace is gone with all its data");
-    Ok(None)
+    Ok(Then::Gone)
 }
 
 /// Deletes the runs that it finds, slot by slot.

@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use futures::FutureExt;
 use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey};
 use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -159,6 +160,23 @@ impl Shared {
         if inbox.try_send(Message::Run(Box::new(message))).is_err() {
             self.stats.overloads.add(1);
         }
+    }
+
+    /// Carries something out to its end, even if the caller leaves.
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let hold = self.hold();
+        let work = async move {
+            let _hold = hold;
+            // The caller may have left.
+            let _ = sender.send(work.await);
+        };
+        self.spawner.spawn(name, work.boxed());
+        receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable(STOPPING.into())))
     }
 
     /// The end of a wait of `longest`, by the caller's clock, which must leave the caller a second to take the answer.

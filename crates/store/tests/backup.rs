@@ -16,10 +16,11 @@ use futures::executor::block_on;
 use sempre_store::{
     CommitBatch, Store, Table,
     backup::{BackupError, Head, Reader, Totals, Writer, restore},
+    embedded::{EmbeddedOptions, EmbeddedStore},
     memory::MemoryStore,
     stream_key,
 };
-use support::{Random, Subject, TestFolder, acquire, contents, get, open, put};
+use support::{Random, Subject, TestFolder, acquire, contents, get, open, put, small_options};
 
 fn taken(store: &dyn Store) -> Vec<u8> {
     let snapshot = block_on(store.snapshot()).unwrap();
@@ -185,6 +186,31 @@ fn what_cannot_be_read_says_why() {
     assert_eq!(cut, "the backup is not whole: it ends after 2 frames without its last one; take it again or use another");
     let reader = Reader::open(Cursor::new(&whole[..])).unwrap();
     assert_eq!(*reader.head(), Head { taken_ms: 7, program: "test".into() });
+}
+
+#[test]
+fn a_snapshot_that_makes_the_log_too_long_is_given_up() {
+    let folder = TestFolder::new();
+    let options = EmbeddedOptions { snapshot_log_bytes: 1 << 20, ..small_options() };
+    let store = EmbeddedStore::open(folder.path(), options).unwrap();
+    let fence = acquire(&store, 1);
+    let fill = |value: u8| {
+        for key in 0..40u32 {
+            put(&store, fence, Table::State, &key.to_be_bytes(), &[value; 8000]).unwrap();
+        }
+        block_on(store.checkpoint()).unwrap();
+    };
+    fill(0);
+    let mut snapshot = block_on(store.snapshot()).unwrap();
+    assert_eq!(snapshot.next(1).unwrap().len(), 1);
+    for value in 1..8 {
+        fill(value);
+    }
+    let error = snapshot.next(1).unwrap_err().to_string();
+    assert!(error.contains("go on with a snapshot of") && error.contains("so much was written meanwhile"), "{error}");
+    drop(snapshot);
+    let whole = taken(&store);
+    assert_eq!(get(&restored(&whole), Table::State, &7u32.to_be_bytes()), Some(vec![7; 8000]), "the store goes on, and the next is whole");
 }
 
 #[test]

@@ -51,8 +51,33 @@ fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// When a target was dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acted {
+    Now,
+    /// The job has made the run itself, or has made another run from it, and its query has found it again.
+    Before,
+}
+
 /// Acts on one run. NOT_FOUND: it is gone, closed, or has no such activity.
-pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<(), Refusal> {
+pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<Acted, Refusal> {
+    if order.makes_runs() && !order.selection().is_empty() && is_own(engine, caller, target).await? {
+        return Ok(Acted::Before);
+    }
+    act_now(engine, caller, order, target).await.map(|()| Acted::Now)
+}
+
+/// Whether a reset or fork of this job has made the run, or was made from it.
+async fn is_own(engine: &Engine, caller: &Caller, target: &Target) -> Result<bool, Refusal> {
+    let namespace = engine.shared.namespaces.usable(&caller.namespace)?;
+    let execution = WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id: target.run_id.clone() };
+    let (workflow, run) = workflow_of(namespace.id(), Some(execution))?;
+    let (_, view) = engine.shared.view(&workflow, run, ViewRequest::default()).await?;
+    let ours = |request_id: &String| request_id.strip_prefix(&caller.token).is_some_and(|rest| rest.starts_with(':'));
+    Ok(view.resets.is_some_and(|resets| ours(&resets.made_by) || ours(&resets.left_by)))
+}
+
+async fn act_now(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<(), Refusal> {
     if let Some(request) = &order.fork {
         return fork(engine, caller, request, target).await;
     }

@@ -196,7 +196,7 @@ fn narrowed(query: &str, operation: &Operation) -> String {
         Operation::ResetOperation(_) | Operation::DeletionOperation(_) => query.to_owned(),
         Operation::UnpauseActivitiesOperation(o) => match &o.activity {
             Some(Activity::Type(name)) => {
-                let name = name.replace('\'', "''");
+                let name = name.replace('\\', "\\\\").replace('\'', "''");
                 format!("({query}) AND (TemporalPauseInfo = 'property:activityType={name}')")
             }
             _ => open(query),
@@ -235,6 +235,12 @@ impl OrderRecord {
             (Some(start), Some(operation)) if !start.visibility_query.is_empty() => narrowed(&start.visibility_query, operation),
             _ => String::new(),
         }
+    }
+
+    /// Each call ends a run and makes another.
+    pub(crate) fn makes_runs(&self) -> bool {
+        let operation = self.start.as_ref().and_then(|start| start.operation.as_ref());
+        self.fork.is_some() || matches!(operation, Some(Operation::ResetOperation(_)))
     }
 
     /// What it asks for at most, a second; 0 = nothing said.

@@ -11,6 +11,10 @@
 //!
 //! What a repeated call finds done counts as done. A target that is gone or closed counts as done; one that refuses counts
 //! as failed at once, one that cannot be reached after some tries.
+//!
+//! A query may find again what the job itself has closed or made: a reset ends a run, which comes among the closed ones then.
+//! That is left alone and counted once. After a crash, runs of the page in between that the query does not find any more
+//! are not counted.
 
 mod act;
 mod check;
@@ -41,6 +45,7 @@ use sempre_core::{NamespaceId, Refusal, Span, Timestamp};
 use tokio::sync::Notify;
 
 use crate::{
+    namespaces::Namespaces,
     records::{Change, Records},
     shared::Shared,
 };
@@ -198,7 +203,7 @@ impl Batches {
         let row = self.records.beside(&order_key(key)).await?.unwrap_or_default();
         OrderRecord::decode(row).map_err(|error| {
             tracing::error!(%error, "the order of a batch job is damaged");
-            Refusal::Unavailable("the batch job could not be read".into())
+            Refusal::FailedPrecondition("the order of the batch job is damaged".into())
         })
     }
 
@@ -215,9 +220,10 @@ impl Batches {
         self.live().remove(key);
     }
 
-    /// Takes a new job, unless its id is known or too many are running.
+    /// Takes a new job, unless its namespace is gone, its id is known or too many are running.
     pub(crate) async fn start(
         &self,
+        namespaces: &Namespaces,
         namespace: NamespaceId,
         job_id: &str,
         job: JobRecord,
@@ -227,6 +233,10 @@ impl Batches {
         let key = key(namespace, job_id);
         let decide = |shown: &crate::records::Shown<JobRecord>| {
             let of_namespace = || shown.range(namespace.0.0.to_vec()..).take_while(|(key, _)| key.starts_with(&namespace.0.0));
+            // Deleted since the call was admitted: what goes with a namespace may have gone already.
+            if namespaces.is_gone(namespace) {
+                return Err(Refusal::NamespaceNotFound(namespaces.view(namespace).name.clone()));
+            }
             if shown.get(&key).is_some_and(|job| !job.is_over(retention, now)) {
                 return Err(check::already_known(job_id));
             }
@@ -265,12 +275,10 @@ impl Batches {
             .await
     }
 
-    /// Stops a job. False: it was not running.
+    /// Stops a job. False: it was not running. A job goes on as long as its record does not say that it was stopped: else
+    /// one that could not be written would neither work nor end.
     pub(crate) async fn stop(&self, key: &[u8], why: String, now: Timestamp) -> Result<bool, Refusal> {
         let live = self.live().get(key).cloned();
-        if let Some(live) = &live {
-            live.halt();
-        }
         let stopped = self.note(key, |job| {
             job.state = BatchOperationState::Failed as i32;
             job.close_time = now.0;
@@ -286,6 +294,22 @@ impl Batches {
             live.halt();
         }
         Ok(stopped)
+    }
+
+    /// The last counts of a job that was stopped: some calls were under way.
+    pub(crate) async fn recount(&self, key: &[u8], job: &JobRecord, live: &Live) -> Result<(), Refusal> {
+        let (complete, failed) = (live.complete.load(Ordering::Relaxed), live.failed.load(Ordering::Relaxed));
+        let decide = |shown: &crate::records::Shown<JobRecord>| {
+            let known = shown.get(key).filter(|known| known.token == job.token && !known.is_running());
+            let change = match known {
+                Some(known) if (known.complete, known.failed) != (complete, failed) => {
+                    Change::put(key.to_vec(), JobRecord { complete, failed, ..JobRecord::clone(known) })
+                }
+                _ => Change { records: Vec::new(), beside: Vec::new() },
+            };
+            Ok((change, ()))
+        };
+        self.records.change(decide).await
     }
 
     /// The engine stops: jobs need not wait for their next turn to see that.

@@ -11,7 +11,7 @@ use sempre_core::{Refusal, Span, Timestamp};
 
 use super::{
     JobRecord, Live, OrderRecord, Place,
-    act::{Caller, act},
+    act::{Acted, Caller, act},
     check::Target,
     parse_key,
 };
@@ -32,6 +32,8 @@ const SECOND: f64 = 1e9;
 enum Outcome {
     Done,
     Failed,
+    /// The job has dealt with it before, and counted it then.
+    Again,
     /// The engine or the job stops: nobody knows.
     Unknown,
 }
@@ -56,8 +58,12 @@ pub(crate) async fn run(engine: WeakEngine, key: Vec<u8>) {
     let end = match worked {
         Ok(Ok(())) => None,
         Ok(Err(Ended::Stopping)) => {
-            shared.batches.end(&key);
-            return;
+            if !shared.stopping.load(Ordering::Acquire)
+                && let Err(refusal) = shared.batches.recount(&key, &job, &live).await
+            {
+                tracing::warn!(?refusal, "the last counts of a stopped batch job could not be written");
+            }
+            return shared.batches.end(&key);
         }
         Ok(Err(Ended::Failed(why))) => Some(why),
         Err(_) => Some("a panic".to_owned()),
@@ -104,10 +110,25 @@ async fn note(shared: &Shared, key: &[u8], live: &Live, change: impl Fn(&mut Job
     }
 }
 
+/// What the job was asked for.
+async fn order(shared: &Shared, key: &[u8]) -> Result<OrderRecord, Ended> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match shared.batches.order(key).await {
+            Ok(order) => return Ok(order),
+            Err(_) if shared.stopping.load(Ordering::Acquire) => return Err(Ended::Stopping),
+            Err(Refusal::Unavailable(_)) => {
+                shared.clock.sleep_until(shared.now() + pause).await;
+                pause = Span((pause.0 * 2).min(RETRY_MAX.0));
+            }
+            Err(refusal) => return Err(Ended::Failed(format!("{refusal:?}"))),
+        }
+    }
+}
+
 async fn work(engine: &WeakEngine, key: &[u8], job: &JobRecord, live: &Arc<Live>) -> Result<(), Ended> {
     let shared = &engine.shared;
-    let failed = |refusal: Refusal| Ended::Failed(format!("{refusal:?}"));
-    let order = Arc::new(shared.batches.order(key).await.map_err(failed)?);
+    let order = Arc::new(order(shared, key).await?);
     let (namespace, _) = parse_key(key).ok_or_else(|| Ended::Failed("a damaged key".into()))?;
     let listed = order.targets();
     let mut place = job.place.unwrap_or_default();
@@ -170,6 +191,7 @@ async fn targets(
     let mut count = |outcome: Outcome| match outcome {
         Outcome::Done => drop(live.complete.fetch_add(1, Ordering::Relaxed)),
         Outcome::Failed => drop(live.failed.fetch_add(1, Ordering::Relaxed)),
+        Outcome::Again => {}
         Outcome::Unknown => unknown = true,
     };
     let stops = || live.stopped.load(Ordering::Acquire) || shared.stopping.load(Ordering::Acquire);
@@ -202,8 +224,9 @@ async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, target: 
         let result = act(&strong, caller, order, &target).await;
         drop(strong);
         match result {
+            Ok(Acted::Before) => return Outcome::Again,
             // Gone, or closed already.
-            Ok(()) | Err(Refusal::NotFound(_)) => return Outcome::Done,
+            Ok(Acted::Now) | Err(Refusal::NotFound(_)) => return Outcome::Done,
             Err(_) if engine.shared.stopping.load(Ordering::Acquire) => return Outcome::Unknown,
             Err(refusal @ (Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::Aborted(_))) => {
                 tracing::debug!(?refusal, workflow = target.workflow_id, "a target of a batch job is tried again");

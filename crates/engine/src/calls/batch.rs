@@ -23,6 +23,7 @@ const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
 const SAMPLE_DEFAULT: i32 = 10;
 const SAMPLE_MAX: i32 = 100;
+const JOB_TASK: &str = "sempre batch job";
 
 impl Engine {
     /// `StartBatchOperation`.
@@ -62,9 +63,15 @@ impl Engine {
             ..JobRecord::default()
         };
         let bounds = (self.shared.settings.batch_jobs_max, namespace.view.retention, now);
-        let key = self.shared.batches.start(namespace.id(), &checked.job_id, job, order, bounds).await?;
-        self.run_batch(key);
-        Ok(())
+        let (engine, job_id) = (self.downgrade(), checked.job_id);
+        let started = async move {
+            let shared = engine.shared.clone();
+            let key = shared.batches.start(&shared.namespaces, namespace.id(), &job_id, job, order, bounds).await?;
+            shared.spawner.spawn(JOB_TASK, batch::run(engine, key).boxed());
+            Ok(())
+        };
+        // A job that was taken is begun.
+        self.shared.to_the_end("sempre start of a batch job", started).await
     }
 
     /// How many runs a job is about, as far as can be said before it begins.
@@ -78,12 +85,8 @@ impl Engine {
     /// Goes on with the jobs that the last process left.
     pub(crate) fn resume_batches(&self) {
         for key in self.shared.batches.running() {
-            self.run_batch(key);
+            self.shared.spawner.spawn(JOB_TASK, batch::run(self.downgrade(), key).boxed());
         }
-    }
-
-    fn run_batch(&self, key: Vec<u8>) {
-        self.shared.spawner.spawn("sempre batch job", batch::run(self.downgrade(), key).boxed());
     }
 
     fn job_token(&self) -> String {
@@ -97,7 +100,9 @@ impl Engine {
         validate::required(&request.reason, "Reason is not set on request.")?;
         let (key, _) = self.shared.batch_job(namespace.id(), &request.job_id)?;
         let why = format!("stopped by {:?}: {}", request.identity, request.reason);
-        if !self.shared.batches.stop(&key, why, self.now()).await? {
+        let (shared, now) = (self.shared.clone(), self.now());
+        let stopped = async move { shared.batches.stop(&key, why, now).await };
+        if !self.shared.to_the_end("sempre stop of a batch job", stopped).await? {
             return Err(Refusal::not_found(text::ALREADY_COMPLETED));
         }
         Ok(StopBatchOperationResponse {})

@@ -69,6 +69,10 @@ impl Shared {
     /// Forks a run; gives the new run's id and the last event kept.
     pub(crate) async fn fork(&self, workflow: WorkflowKey, run: Option<RunId>, options: ForkOptions) -> Result<(String, i64), Refusal> {
         let (base, view) = self.view(&workflow, run, ViewRequest::default()).await?;
+        // The current run may be what this very request has made.
+        if let Some(made) = view.resets.filter(|resets| resets.made_by == options.request_id) {
+            return Ok((base.to_string(), made.kept_event_id));
+        }
         let last = view.next_event_id - 1;
         if options.event_id < 0 || options.event_id > last {
             return Err(Refusal::invalid(format!("event ID must be between 1 and the last one of the run, {last}")));

@@ -234,10 +234,9 @@ impl Engine {
             return Err(Refusal::FailedPrecondition(text));
         }
         let now = self.now();
-        let deleted = self
-            .shared
-            .namespaces
-            .update(id, |record| {
+        let shared = self.shared.clone();
+        let deleted = async move {
+            let change = |record: &mut NamespaceRecord| {
                 if record.state != DELETED {
                     record.state = DELETED;
                     // The whole id: a shortened one could meet a name that is taken.
@@ -246,9 +245,12 @@ impl Engine {
                     record.delete_delay = delay.0;
                 }
                 Ok(())
-            })
-            .await?;
-        self.shared.removal.notify_one();
+            };
+            let deleted = shared.namespaces.update(id, change).await?;
+            shared.removal.notify_one();
+            Ok(deleted)
+        };
+        let deleted = self.shared.to_the_end("sempre deletion of a namespace", deleted).await?;
         Ok(DeleteNamespaceResponse { deleted_namespace: deleted.record.name.clone() })
     }
 }

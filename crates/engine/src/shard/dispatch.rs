@@ -14,7 +14,7 @@ use super::{
     cache::Current,
     deadlines,
     load::no_such_run,
-    message::{Answer, Ask, Body, ReplyTo, RunMessage, View, ViewRequest},
+    message::{Answer, Ask, Body, ReplyTo, Resets, RunMessage, View, ViewRequest},
     runner::{Runner, is_open},
     settle::start_input,
     size,
@@ -181,11 +181,15 @@ impl Runner {
             .then(|| cached.tail.page(request.from, next_event_id, limit))
             .flatten();
         let virtual_events = if open { execution.virtual_events() } else { Vec::new() };
+        let resets = execution.state().progress.reset.as_ref().map(|reset| {
+            let kept_event_id = reset.earlier_runs.last().map_or(0, |run| run.last_event_id);
+            Box::new(Resets { made_by: reset.request_id.clone(), kept_event_id, left_by: reset.reset_request_id.clone() })
+        });
         let waits = open && (request.until_closed || request.from >= next_event_id);
         if let Some(watcher) = request.watch.filter(|_| waits) {
             self.watch(key, watcher);
         }
-        Ok(Answer { run, body: Body::View(View { next_event_id, open, virtual_events, page }) })
+        Ok(Answer { run, body: Body::View(View { next_event_id, open, virtual_events, page, resets }) })
     }
 
     fn describe(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {

@@ -105,6 +105,19 @@ pub(crate) struct View {
     pub(crate) virtual_events: Vec<HistoryEvent>,
     /// The page asked for, when it is in memory.
     pub(crate) page: Option<Page>,
+    /// What the run remembers of resets, if it was in any.
+    pub(crate) resets: Option<Box<Resets>>,
+}
+
+/// What a run remembers of resets.
+#[derive(Debug)]
+pub(crate) struct Resets {
+    /// Request id of the reset that made the run; empty: none did.
+    pub(crate) made_by: String,
+    /// The last event that it was made with.
+    pub(crate) kept_event_id: i64,
+    /// Request id of the last reset that was made from the run; empty: none was.
+    pub(crate) left_by: String,
 }
 
 /// A shard's answer.

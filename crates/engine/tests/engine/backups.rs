@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use sempre_core::{Refusal, Span};
 use sempre_engine::backup::PIECE_TAKEN_WITHIN;
 
@@ -24,4 +26,20 @@ async fn there_is_one_backup_at_a_time_and_a_reader_that_stops_loses_it() {
     w.settle().await;
     drop(w.engine.backup("test").await.expect("the second has ended"));
     drop(first);
+}
+
+#[tokio::test]
+async fn data_that_cannot_be_read_in_the_midst_ends_the_backup_with_the_reason() {
+    let w = world().await;
+    w.start("a").await;
+    w.store.snapshot_breaks.store(true, Ordering::SeqCst);
+    let mut pieces = w.engine.backup("test").await.unwrap();
+    assert!(soon(pieces.recv()).await.unwrap().is_ok(), "its begin");
+    assert!(soon(pieces.recv()).await.unwrap().is_ok(), "the first rows");
+    let why = soon(pieces.recv()).await.unwrap().unwrap_err();
+    assert!(why.contains("test"), "{why}");
+    assert!(soon(pieces.recv()).await.is_none(), "nothing that looks like an end");
+    w.store.snapshot_breaks.store(false, Ordering::SeqCst);
+    w.settle().await;
+    assert!(w.engine.backup("test").await.is_ok(), "another may begin");
 }

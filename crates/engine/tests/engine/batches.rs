@@ -1,3 +1,6 @@
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt;
 use prost::Message;
 use sempre_api::{
     FieldMask,
@@ -334,4 +337,128 @@ async fn jobs_go_with_their_namespace() {
     assert_eq!(jobs(), 0);
     w.advance(Span::seconds(100)).await;
     assert_eq!(jobs(), 0);
+}
+
+#[tokio::test]
+async fn a_job_whose_caller_leaves_is_begun_and_one_whose_stop_is_left_stops() {
+    let w = world().await;
+    for id in workflows(3) {
+        w.start(&id).await;
+    }
+    // Polled once: it waits for its commit by then, or has not even begun.
+    assert!(w.engine.start_batch(job("j", terminate(), workflows(3), 0.0)).now_or_never().is_none());
+    for _ in 0..5 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!(counts(&w, "j").await, (Completed, 3, 3, 0));
+    for id in workflows(3) {
+        w.try_start(StartWorkflowExecutionRequest { request_id: format!("again-{id}"), ..start_request(&id) }).await.unwrap();
+    }
+    w.engine.start_batch(job("k", terminate(), workflows(3), 1.0)).await.unwrap();
+    w.settle().await;
+    let request = StopBatchOperationRequest { namespace: NAMESPACE.into(), job_id: "k".into(), reason: "r".into(), ..Default::default() };
+    assert!(w.engine.stop_batch(request).now_or_never().is_none());
+    w.advance(Span::seconds(10)).await;
+    assert_eq!(counts(&w, "k").await, (Failed, 3, 1, 0));
+}
+
+#[tokio::test]
+async fn a_stop_that_cannot_be_written_changes_nothing() {
+    let w = world().await;
+    for id in workflows(3) {
+        w.start(&id).await;
+    }
+    w.engine.start_batch(job("j", terminate(), workflows(3), 1.0)).await.unwrap();
+    w.settle().await;
+    w.store.refuse.store(1, Ordering::SeqCst);
+    assert_eq!(stop(&w, "j").await.unwrap_err(), Refusal::Unavailable("a batch job could not be written".into()));
+    for _ in 0..3 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!((counts(&w, "j").await, closed(&w, 3).await), ((Completed, 3, 3, 0), 3));
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_read_now_is_read_again() {
+    let mut w = world().await;
+    w.start("w0").await;
+    w.start("w1").await;
+    w.engine.start_batch(job("j", terminate(), workflows(2), 1.0)).await.unwrap();
+    w.settle().await;
+    w.reopen().await;
+    w.store.meta_unreadable.store(3, Ordering::SeqCst);
+    for _ in 0..4 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!(w.store.meta_unreadable.load(Ordering::SeqCst), 0, "it was asked for");
+    assert_eq!(counts(&w, "j").await, (Completed, 2, 2, 0));
+}
+
+/// A reset ends a run and makes one: a query that names neither open nor closed runs finds both again.
+#[tokio::test]
+async fn a_reset_by_query_leaves_what_it_has_made_and_ended_alone() {
+    let mut w = world().await;
+    for id in workflows(30) {
+        w.start(&id).await;
+        let task = w.poll().await;
+        w.complete(&task.task_token, vec![]).await;
+    }
+    let reset = Operation::ResetOperation(BatchOperationReset {
+        options: Some(ResetOptions { target: Some(reset_options::Target::FirstWorkflowTask(())), ..Default::default() }),
+        ..Default::default()
+    });
+    let by_query = |job_id: &str, rate| StartBatchOperationRequest {
+        visibility_query: "WorkflowType = 'Test'".into(),
+        target_executions: Vec::new(),
+        ..job(job_id, reset.clone(), [], rate)
+    };
+    let runs = async |w: &World| w.engine.count_runs(NAMESPACE, "WorkflowType = 'Test'").await.unwrap();
+    w.engine.start_batch(by_query("j", 0.0)).await.unwrap();
+    // One a second, and all of them are found twice.
+    for _ in 0..80 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!((counts(&w, "j").await, runs(&w).await), ((Completed, 30, 30, 0), 60), "each once");
+    // A crash in the first page: the new runs are the first that the query finds.
+    let query = "WorkflowType = 'Test' AND ExecutionStatus = 'Running'";
+    let again = StartBatchOperationRequest { visibility_query: query.into(), ..by_query("k", 10.0) };
+    w.engine.start_batch(again).await.unwrap();
+    for _ in 0..10 {
+        w.advance(Span::millis(100)).await;
+    }
+    let before = runs(&w).await;
+    assert!((61..90).contains(&before), "{before}");
+    w.reopen().await;
+    for _ in 0..60 {
+        w.advance(Span::millis(100)).await;
+    }
+    let (state, total, complete, failed) = counts(&w, "k").await;
+    assert_eq!((state, total, failed, runs(&w).await), (Completed, 30, 0, 90), "{complete}");
+}
+
+#[tokio::test]
+async fn no_job_begins_in_a_namespace_that_is_gone() {
+    let w = world().await;
+    let register = RegisterNamespaceRequest {
+        namespace: "n".into(),
+        workflow_execution_retention_period: Some(Span::seconds(3600).to_api()),
+        ..Default::default()
+    };
+    w.engine.register_namespace(register).await.unwrap();
+    // The start waits for the right to write behind a change whose commit is held.
+    w.store.held.store(true, Ordering::SeqCst);
+    let other = w.engine.start_batch(job("other", terminate(), workflows(1), 0.0));
+    let mut other = std::pin::pin!(other);
+    assert!(other.as_mut().now_or_never().is_none());
+    w.settle().await;
+    let request = StartBatchOperationRequest { namespace: "n".into(), ..job("j", terminate(), workflows(1), 0.0) };
+    let mut late = std::pin::pin!(w.engine.start_batch(request));
+    assert!(late.as_mut().now_or_never().is_none());
+    w.settle().await;
+    w.store.held.store(false, Ordering::SeqCst);
+    w.engine.delete_namespace(DeleteNamespaceRequest { namespace: "n".into(), ..Default::default() }).await.unwrap();
+    w.store.permits.add_permits(1);
+    other.await.unwrap();
+    assert!(matches!(soon(late).await, Err(Refusal::NamespaceNotFound(_))));
+    w.advance(Span::seconds(1)).await;
 }

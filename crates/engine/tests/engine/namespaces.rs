@@ -1,3 +1,4 @@
+use futures::FutureExt;
 use sempre_api::v1::{
     enums::{IndexedValueType, NamespaceState, TaskQueueType},
     namespace::{BadBinaries, BadBinaryInfo, NamespaceConfig, UpdateNamespaceInfo},
@@ -347,4 +348,20 @@ async fn many_runs_that_expire_at_once_do_not_hold_up_a_timer_or_a_call() {
     w.start("call").await;
     w.advance(Span::seconds(1)).await;
     w.until("the next second", || runs(&w) == 1).await;
+}
+
+#[tokio::test]
+async fn a_namespace_whose_deleter_leaves_is_removed() {
+    let w = world().await;
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    w.settle().await;
+    let request = DeleteNamespaceRequest { namespace: "n".into(), ..Default::default() };
+    assert!(w.engine.delete_namespace(request).now_or_never().is_none());
+    w.advance(Span::seconds(1)).await;
+    w.advance(Span::seconds(10)).await;
+    let list = ListNamespacesRequest {
+        namespace_filter: Some(sempre_api::v1::namespace::NamespaceFilter { include_deleted: true }),
+        ..Default::default()
+    };
+    assert_eq!(w.engine.list_namespaces(list).await.unwrap().namespaces.len(), 1);
 }

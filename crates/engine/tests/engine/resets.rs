@@ -1,12 +1,15 @@
 //! Resets: what the engine does around core's decision.
 
-use sempre_api::v1::{
-    command::{ContinueAsNewWorkflowExecutionCommandAttributes, StartChildWorkflowExecutionCommandAttributes, command::Attributes},
-    common::{Priority, WorkflowType},
-    enums::{CommandType, WorkflowExecutionStatus},
-    history::{HistoryEvent, history_event},
-    workflow::WorkflowExecutionOptions,
-    workflowservice::*,
+use sempre_api::{
+    sempre::v1::ForkWorkflowExecutionRequest,
+    v1::{
+        command::{ContinueAsNewWorkflowExecutionCommandAttributes, StartChildWorkflowExecutionCommandAttributes, command::Attributes},
+        common::{Priority, WorkflowType},
+        enums::{CommandType, WorkflowExecutionStatus},
+        history::{HistoryEvent, history_event},
+        workflow::WorkflowExecutionOptions,
+        workflowservice::*,
+    },
 };
 use sempre_core::{Refusal, Span};
 use sempre_engine::HistoryReader;
@@ -423,4 +426,32 @@ async fn a_reset_of_an_older_run_is_whole_although_nothing_stays_in_memory() {
     assert_eq!(names(&all(&w, "a", &second).await).last(), Some(&"WORKFLOW_EXECUTION_TERMINATED"));
     assert_eq!(names(&all(&w, "a", &first).await).last(), Some(&"WORKFLOW_EXECUTION_COMPLETED"));
     assert_eq!(w.describe("a").await.unwrap().workflow_execution_info.unwrap().execution.unwrap().run_id, third);
+}
+
+#[tokio::test]
+async fn a_fork_that_is_asked_for_again_is_answered_as_before() {
+    let w = world().await;
+    w.start("w").await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![timer("t", Span::seconds(90_000))]).await;
+    for name in ["a", "b"] {
+        w.signal("w", name).await.unwrap();
+    }
+    // The whole of the history, and no run named: the second time the current run is the new one.
+    let last = w.history("w").await.len() as i64;
+    let request = ForkWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_id: "w".into(),
+        event_id: last,
+        reason: "again".into(),
+        request_id: "fork-1".into(),
+        ..Default::default()
+    };
+    let first = soon(w.engine.fork_workflow(request.clone())).await.unwrap();
+    assert_eq!(soon(w.engine.fork_workflow(request.clone())).await.unwrap(), first);
+    let early = ForkWorkflowExecutionRequest { event_id: 1, request_id: "fork-2".into(), ..request };
+    let second = soon(w.engine.fork_workflow(early.clone())).await.unwrap();
+    assert_ne!(second.run_id, first.run_id);
+    let late = ForkWorkflowExecutionRequest { event_id: last, ..early };
+    assert_eq!(soon(w.engine.fork_workflow(late)).await.unwrap(), second, "an event that the new run has not");
 }

@@ -24,7 +24,7 @@ use sempre_core::{
     transition::{CallbackCall, CallbackResult},
 };
 use sempre_engine::{
-    CallbackSender, Clock, Engine, HistoryReader, Settings, Spawner, VirtualTime,
+    CallbackSender, Clock, Components, Engine, HistoryReader, Settings, Spawner, VirtualTime,
     check::{self, Counts, News},
 };
 use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
@@ -118,6 +118,22 @@ pub(crate) struct TestStore {
     pub(crate) permits: Arc<tokio::sync::Semaphore>,
     /// Reads and acquisitions take a turn of the scheduler.
     pub(crate) slow: AtomicBool,
+    /// Reads of single rows of Meta to refuse.
+    pub(crate) meta_unreadable: AtomicUsize,
+    /// Snapshots end with an error after their first rows.
+    pub(crate) snapshot_breaks: AtomicBool,
+}
+
+/// A snapshot of which only the begin can be read.
+struct Broken(Option<Box<dyn sempre_store::Snapshot>>);
+
+impl sempre_store::Snapshot for Broken {
+    fn next(&mut self, _: usize) -> Result<sempre_store::SnapshotRows, StoreError> {
+        match self.0.take() {
+            Some(mut whole) => whole.next(1),
+            None => Err(StoreError::Rejected { reason: "test".into() }),
+        }
+    }
 }
 
 impl Default for TestStore {
@@ -134,6 +150,8 @@ impl Default for TestStore {
             held: AtomicBool::default(),
             permits: Arc::new(tokio::sync::Semaphore::new(0)),
             slow: AtomicBool::default(),
+            meta_unreadable: AtomicUsize::default(),
+            snapshot_breaks: AtomicBool::default(),
         }
     }
 }
@@ -199,7 +217,11 @@ impl Store for TestStore {
     }
 
     fn snapshot(&self) -> Pending<Result<Box<dyn sempre_store::Snapshot>, StoreError>> {
-        self.inner.snapshot()
+        let snapshot = self.inner.snapshot();
+        if self.snapshot_breaks.load(Ordering::SeqCst) {
+            return snapshot.map(|whole| Ok(Box::new(Broken(Some(whole?))) as Box<dyn sempre_store::Snapshot>)).boxed();
+        }
+        snapshot
     }
 
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
@@ -207,6 +229,9 @@ impl Store for TestStore {
         async move {
             self.turn().await;
             if table == Table::Schedule && self.no_schedules.load(Ordering::SeqCst) {
+                return Err(StoreError::Rejected { reason: "test".into() });
+            }
+            if table == Table::Meta && take(&self.meta_unreadable) {
                 return Err(StoreError::Rejected { reason: "test".into() });
             }
             self.inner.get(table, &key).await
@@ -276,7 +301,7 @@ pub(crate) async fn world_with(settings: Settings) -> World {
     let clock = Arc::new(HandClock { state: Mutex::new((Timestamp::from_millis(1_700_000_000_000), Vec::new())) });
     let store = Arc::new(TestStore::default());
     let outside = Arc::new(Outside::default());
-    let opened = Engine::open_with_callbacks(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone(), outside.clone());
+    let opened = Engine::open_with(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone(), components(&outside));
     let engine = opened.await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
     World { engine, clock, store, settings, outside }
@@ -288,10 +313,15 @@ pub(crate) async fn world_in_virtual_time(locks: u32) -> (World, VirtualTime) {
     let time = VirtualTime::unlocked(clock.clone());
     (0..locks).for_each(|_| time.lock());
     let (store, outside, settings) = (Arc::new(TestStore::default()), Arc::new(Outside::default()), settings());
-    let opened = Engine::open_with_callbacks(store.clone(), Arc::new(time.clone()), Arc::new(Tasks), 1, settings.clone(), outside.clone());
+    let opened = Engine::open_with(store.clone(), Arc::new(time.clone()), Arc::new(Tasks), 1, settings.clone(), components(&outside));
     let engine = opened.await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
     (World { engine, clock, store, settings, outside }, time)
+}
+
+/// What is given by hand: callbacks go to `outside`.
+fn components(outside: &Arc<Outside>) -> Components {
+    Components { callbacks: outside.clone(), ..Components::default() }
 }
 
 impl Drop for World {
@@ -347,7 +377,7 @@ impl World {
     /// The process is gone, what it had under way with it; a new one opens the store.
     pub(crate) async fn crash(&mut self) {
         let (store, clock, outside) = (self.store.clone(), self.clock.clone(), self.outside.clone());
-        let opened = Engine::open_with_callbacks(store, clock, Arc::new(Tasks), 3, self.settings.clone(), outside);
+        let opened = Engine::open_with(store, clock, Arc::new(Tasks), 3, self.settings.clone(), components(&outside));
         self.engine = opened.await.unwrap();
     }
 
@@ -361,7 +391,7 @@ impl World {
     pub(crate) async fn reopen(&mut self) {
         soon(self.engine.shutdown()).await;
         let (store, clock, outside) = (self.store.clone(), self.clock.clone(), self.outside.clone());
-        let opened = Engine::open_with_callbacks(store, clock, Arc::new(Tasks), 2, self.settings.clone(), outside);
+        let opened = Engine::open_with(store, clock, Arc::new(Tasks), 2, self.settings.clone(), components(&outside));
         self.engine = opened.await.unwrap();
     }
 

@@ -1,6 +1,7 @@
 //! The cold store: SQLite, written by checkpoints only (`docs/storage-format.md`, "Cold store").
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -228,6 +229,11 @@ fn blob(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::copy_from_slice(row.get_ref(index)?.as_blob()?))
 }
 
+/// Length of SQLite's log; one that is not there is short.
+fn log_bytes(log: &Path) -> u64 {
+    fs::metadata(log).map_or(0, |log| log.len())
+}
+
 fn key_len(key: &[u8]) -> i64 {
     i64::try_from(key.len()).unwrap_or(i64::MAX)
 }
@@ -241,12 +247,13 @@ fn cache_kib(kib: usize) -> i64 {
 #[derive(Debug)]
 pub(crate) struct ColdReader {
     path: PathBuf,
+    snapshot_log_bytes: u64,
     idle: Mutex<Vec<Connection>>,
 }
 
 impl ColdReader {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        ColdReader { path, idle: Mutex::new(Vec::new()) }
+    pub(crate) fn new(path: PathBuf, snapshot_log_bytes: u64) -> Self {
+        ColdReader { path, snapshot_log_bytes, idle: Mutex::new(Vec::new()) }
     }
 
     /// Closes what is idle.
@@ -295,7 +302,11 @@ impl ColdReader {
         let connection = self.connect().map_err(&error)?;
         // SQLite takes its snapshot at the first read.
         connection.execute_batch("BEGIN; SELECT count(*) FROM store_info;").map_err(&error)?;
-        Ok(ColdSnapshot { connection, table: 0, after: Vec::new() })
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        let log_bytes_max = log_bytes(&log).saturating_add(self.snapshot_log_bytes);
+        Ok(ColdSnapshot { connection, log, log_bytes_max, table: 0, after: Vec::new() })
     }
 
     fn with<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -325,6 +336,9 @@ impl ColdReader {
 #[derive(Debug)]
 pub(crate) struct ColdSnapshot {
     connection: Connection,
+    /// SQLite's own log, which cannot be tidied up while this stands.
+    log: PathBuf,
+    log_bytes_max: u64,
     /// Number of the table being read.
     table: u8,
     /// First key that has not been given.
@@ -334,6 +348,11 @@ pub(crate) struct ColdSnapshot {
 impl crate::Snapshot for ColdSnapshot {
     fn next(&mut self, max_bytes: usize) -> Result<crate::SnapshotRows, StoreError> {
         let error = cold_error("read a snapshot of");
+        let log_bytes = log_bytes(&self.log);
+        if log_bytes > self.log_bytes_max {
+            let reason = format!("so much was written meanwhile that SQLite's log has {log_bytes} bytes, {} may be", self.log_bytes_max);
+            return Err(StoreError::Cold { action: "go on with a snapshot of", reason });
+        }
         let mut page = crate::SnapshotRows::new();
         let mut bytes = 0;
         while let Some(table) = Table::from_id(self.table) {

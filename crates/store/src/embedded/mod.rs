@@ -72,6 +72,9 @@ pub struct EmbeddedOptions {
     pub slice_rows: usize,
     /// SQLite's cache for checkpoints.
     pub cold_cache_bytes: usize,
+    /// By how much SQLite's own log may grow before a snapshot that is being read is given up: as long as it stands, that log
+    /// cannot be used anew.
+    pub snapshot_log_bytes: u64,
 }
 
 impl Default for EmbeddedOptions {
@@ -83,6 +86,7 @@ impl Default for EmbeddedOptions {
             idle_checkpoint: Duration::from_secs(30),
             slice_rows: 4000,
             cold_cache_bytes: 16 << 20,
+            snapshot_log_bytes: 4 << 30,
         }
     }
 }
@@ -238,6 +242,7 @@ impl EmbeddedStore {
         })?;
         let log = Log::new(files, info.store_id, options.segment_bytes, recovered.chain);
         let batch_bytes_max = usize::try_from(options.segment_bytes - BLOCK_BYTES).unwrap_or(usize::MAX).min(BATCH_BYTES_MAX);
+        let reader = ColdReader::new(folder.cold(), options.snapshot_log_bytes);
         let shared = Arc::new(Shared {
             options,
             batch_bytes_max,
@@ -245,7 +250,7 @@ impl EmbeddedStore {
             queue_changed: Condvar::new(),
             overlays: RwLock::new(Overlays { active: Arc::new(overlay), swapped: None }),
             cold_keys: ColdKeys::new(),
-            reader: ColdReader::new(folder.cold()),
+            reader,
             checkpoints: Checkpoints::default(),
             failed: OnceLock::new(),
             is_closed: AtomicBool::new(false),

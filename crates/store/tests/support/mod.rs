@@ -78,6 +78,7 @@ pub fn small_options() -> EmbeddedOptions {
         idle_checkpoint: Duration::from_secs(3600),
         slice_rows: 5,
         cold_cache_bytes: 1 << 20,
+        snapshot_log_bytes: 1 << 30,
     }
 }
 
