@@ -17,9 +17,14 @@ enum Kind {
     Failed,
     /// The flags do not fit together.
     Usage,
+    /// The connection broke in the midst of a call.
+    Broken,
     /// Who reads our output has seen enough.
     PipeClosed,
 }
+
+/// What tonic says of a call whose connection broke.
+const BROKEN: &str = "transport error";
 
 impl Failure {
     pub(crate) fn new(sentence: impl fmt::Display) -> Self {
@@ -52,6 +57,26 @@ impl Failure {
         })
     }
 
+    /// The connection broke, by the cause that is behind all others.
+    fn broken(status: &Status) -> Self {
+        let mut cause: &(dyn std::error::Error + 'static) = status;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        Self { sentence: format!("the connection to the server broke: {cause}"), kind: Kind::Broken }
+    }
+
+    /// The same under TLS: there, a server looks at the client's certificate when the client believes to be connected, and may
+    /// leave without a word.
+    pub(crate) fn under_tls(self, certificate: bool) -> Self {
+        let hint = match (self.kind, certificate) {
+            (Kind::Broken, true) => "it may not trust the client's certificate",
+            (Kind::Broken, false) => "it may want a client certificate: --tls-cert-path and --tls-key-path",
+            _ => return self,
+        };
+        Self { sentence: format!("{}; {hint}", self.sentence), kind: self.kind }
+    }
+
     /// Nothing to tell: who read the output has gone.
     pub(crate) fn is_pipe_closed(&self) -> bool {
         self.kind == Kind::PipeClosed
@@ -65,7 +90,7 @@ impl Failure {
 
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
-        Self::status(&status)
+        if status.message() == BROKEN { Self::broken(&status) } else { Self::status(&status) }
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) struct Family<C: Subcommand> {
 pub(crate) enum Format {
     /// For people
     #[default]
-    #[value(alias = "table")]
+    #[value(alias = "table", alias = "card")]
     Text,
     /// Indented JSON
     Json,

@@ -98,6 +98,10 @@ pub(crate) fn run(
     });
     // A prompt may still wait for a line that nobody will read.
     runtime.shutdown_background();
+    let result = result.map_err(|failure| match &session.settings.tls {
+        Some(tls) => failure.under_tls(tls.client_cert.is_some()),
+        None => failure,
+    });
     result.and_then(|()| session.out.flush())
 }
 

@@ -1,10 +1,14 @@
 //! Commands against a server that they started: each family, as text and as JSON.
 
+mod activities;
+mod asking;
 mod config;
+mod following;
 mod operators;
 mod ours;
 mod output;
 mod queues;
+mod tls;
 mod workflows;
 
 use std::{
@@ -112,19 +116,36 @@ async fn poll(client: &mut WorkflowServiceClient<Channel>, name: &str) -> PollWo
     client.poll_workflow_task_queue(request).await.expect("a task").into_inner()
 }
 
-/// Completes the workflow of a task with a result.
-async fn complete(client: &mut WorkflowServiceClient<Channel>, task: PollWorkflowTaskQueueResponse, json: &'static str) {
+/// One value as workers send it.
+fn payloads(json: &'static str) -> Option<Payloads> {
     let payload = Payload {
         metadata: [("encoding".to_owned(), b"json/plain".as_slice().into())].into(),
         data: json.as_bytes().into(),
         ..Default::default()
     };
-    let result = CompleteWorkflowExecutionCommandAttributes { result: Some(Payloads { payloads: vec![payload] }) };
-    let commands = vec![Command {
+    Some(Payloads { payloads: vec![payload] })
+}
+
+/// Completes a task with commands.
+async fn respond(client: &mut WorkflowServiceClient<Channel>, task: PollWorkflowTaskQueueResponse, commands: Vec<Command>) {
+    let done = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, commands, ..Default::default() };
+    client.respond_workflow_task_completed(done).await.expect("completes");
+}
+
+/// Completes the workflow of a task with a result.
+async fn complete(client: &mut WorkflowServiceClient<Channel>, task: PollWorkflowTaskQueueResponse, json: &'static str) {
+    let result = CompleteWorkflowExecutionCommandAttributes { result: payloads(json) };
+    let command = Command {
         command_type: CommandType::CompleteWorkflowExecution as i32,
         attributes: Some(Attributes::CompleteWorkflowExecutionCommandAttributes(result)),
         ..Default::default()
-    }];
-    let done = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, commands, ..Default::default() };
-    client.respond_workflow_task_completed(done).await.expect("completes");
+    };
+    respond(client, task, vec![command]).await;
+}
+
+/// The end of a command that was left to run: it must be good; gives what it printed.
+fn ended(child: std::process::Child) -> String {
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
 }

@@ -42,17 +42,25 @@ pub(super) fn connector(tls: &Tls, address: &str) -> Result<BoxCloneSyncService<
 
 /// Why there is no connection: nobody is there, or both sides do not trust each other.
 pub(super) fn failure(address: &str, error: &tonic::transport::Error) -> Failure {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    match cause(error) {
+        Some(tls) => {
+            Failure::new(format_args!("no TLS with {address}: {tls}; --tls-ca-path names certificates to trust, --tls=false asks for none"))
+        }
+        None => Failure::new(format_args!("no server answers at {address} with TLS")),
+    }
+}
+
+/// What TLS says, behind what others say of it.
+fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
+    let mut cause = Some(error);
     while let Some(error) = cause {
         let io = error.downcast_ref::<std::io::Error>();
         if let Some(tls) = io.and_then(|error| error.get_ref()).and_then(|inner| inner.downcast_ref::<Error>()) {
-            return Failure::new(format_args!(
-                "no TLS with {address}: {tls}; --tls-ca-path names certificates to trust, --tls=false asks for none"
-            ));
+            return Some(tls);
         }
         cause = error.source();
     }
-    Failure::new(format_args!("no server answers at {address} with TLS"))
+    None
 }
 
 fn config(tls: &Tls) -> Result<ClientConfig, Failure> {

@@ -1,11 +1,16 @@
 //! `workflow trace`: a run and its children as they go, one line for each event that matters, children further in.
 
+use std::collections::VecDeque;
+
 use clap::Args;
 use sempre_api::v1::{
     common::WorkflowExecution,
     history::{HistoryEvent, history_event::Attributes},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use super::Reference;
 use crate::cli::{
@@ -57,15 +62,15 @@ pub(crate) async fn run(session: &mut Session, options: &Options) -> Result<(), 
     let client = session.client().await?;
     let namespace = session.namespace();
     let (tell, mut hear) = mpsc::channel(LINES_MAX);
+    let (end, ended) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let root = Run { execution: options.reference.execution(), depth: 0 };
-    let root_id = tasks.spawn(follow(client.clone(), namespace.clone(), root, tell.clone())).id();
-    let mut waiting = std::collections::VecDeque::new();
-    let mut ended = None;
-    loop {
-        while ended.is_none() && tasks.len() < options.concurrency.max(1) {
+    let root_id = tasks.spawn(follow(client.clone(), namespace.clone(), root, tell.clone(), ended.clone())).id();
+    let mut waiting = VecDeque::new();
+    while !(tasks.is_empty() && waiting.is_empty() && hear.is_empty()) {
+        while tasks.len() < options.concurrency.max(1) {
             let Some(run) = waiting.pop_front() else { break };
-            tasks.spawn(follow(client.clone(), namespace.clone(), run, tell.clone()));
+            tasks.spawn(follow(client.clone(), namespace.clone(), run, tell.clone(), ended.clone()));
         }
         tokio::select! {
             biased;
@@ -74,20 +79,18 @@ pub(crate) async fn run(session: &mut Session, options: &Options) -> Result<(), 
                 Heard::Child(run) if options.depth < 0 || run.depth <= options.depth => waiting.push_back(run),
                 Heard::Child(_) => {}
             },
-            Some(joined) = tasks.join_next_with_id(), if ended.is_none() => {
+            Some(joined) = tasks.join_next_with_id() => {
                 let (id, result) = joined.map_err(|error| Failure::new(format_args!("a run could not be followed: {error}")))?;
                 if id == root_id {
-                    // What the others have told is printed; what they do from here on is another story.
-                    ended = Some(result);
+                    result?;
+                    // The others tell what they have done up to here.
+                    end.send_replace(true);
                 }
+                // A child that cannot be read is gone, or in another namespace.
             }
-            else => break,
-        }
-        if ended.is_some() && hear.is_empty() {
-            break;
         }
     }
-    ended.unwrap_or(Ok(()))
+    Ok(())
 }
 
 fn print(session: &mut Session, depth: i32, workflow_id: &str, text: &str, hue: Option<Hue>) -> Result<(), Failure> {
@@ -99,17 +102,39 @@ fn print(session: &mut Session, depth: i32, workflow_id: &str, text: &str, hue: 
     }
 }
 
-/// Tells the events of a run, and of those it continues as, until it is closed.
-async fn follow(client: Client, namespace: String, run: Run, tell: mpsc::Sender<Heard>) -> Result<(), Failure> {
+/// Tells the events of a run, and of those it continues as, until it is closed. When the root has ended, what is there.
+async fn follow(
+    client: Client,
+    namespace: String,
+    run: Run,
+    tell: mpsc::Sender<Heard>,
+    mut ended: watch::Receiver<bool>,
+) -> Result<(), Failure> {
     let Run { mut execution, depth } = run;
     loop {
-        let mut events = Events::new(client.clone(), namespace.clone(), execution.clone(), Read::Follow);
+        let mut read = if *ended.borrow() { Read::All } else { Read::Follow };
+        let mut events = Events::new(client.clone(), namespace.clone(), execution.clone(), read);
         let mut story = Story::default();
-        let mut next = None;
-        while let Some(event) = events.next().await? {
+        let (mut next, mut told) = (None, 0);
+        loop {
+            let event = tokio::select! {
+                biased;
+                event = events.next() => event?,
+                // The other end stays until all have ended.
+                _ = ended.wait_for(|ended| *ended), if read == Read::Follow => {
+                    read = Read::All;
+                    events = Events::new(client.clone(), namespace.clone(), execution.clone(), read);
+                    continue;
+                }
+            };
+            let Some(event) = event else { break };
+            if event.event_id <= told {
+                continue;
+            }
+            told = event.event_id;
             if let Some((text, hue)) = story.tell(&event) {
                 let line = Heard::Line { depth, workflow_id: execution.workflow_id.clone(), text, hue };
-                // Nobody listens any more when the root has ended.
+                // Nobody listens any more when printing has failed.
                 if tell.send(line).await.is_err() {
                     return Ok(());
                 }
