@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod completion;
 mod config;
+mod dev;
 mod doctor;
 mod env;
 mod environment;
@@ -58,6 +59,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         }
     };
     let result = match cli.command {
+        Command::Dev(options) => dev::run(&cli.common, *options),
         Command::Server { command: ServerCommand::StartDev(options) } => start_dev::run(*options),
         Command::Server { command: ServerCommand::Start(options) } => start::run(options),
         Command::Server { command: ServerCommand::StartTest(options) } => start_test::run(&options),
@@ -119,6 +121,11 @@ enum Command {
         #[command(subcommand)]
         command: ServerCommand,
     },
+    /// Run a server for development and your worker, which is started again when its files change
+    ///
+    /// `sempre dev -- python worker.py` keeps everything in memory; give --db-filename to keep it. The worker finds the server by
+    /// TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE. Each change of a run is a line. Ctrl-C stops the worker, then the server.
+    Dev(Box<dev::Options>),
     /// Start a workflow on the task queue that has workers, show its progress, print its result
     Call(Box<call::Options>),
     /// Start workflows, look at them, steer them

@@ -1,7 +1,12 @@
-//! Runs a server until a signal: what `server start` and `server start-dev` share.
+//! Runs a server until a signal: what `server start`, `server start-dev` and `dev` share.
 #![expect(clippy::disallowed_methods, reason = "the second signal must end the process whatever else hangs")]
 
-use std::{fmt::Write, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use sempre_server::{Server, ServerSettings, dynamic::DynamicConfig};
@@ -47,6 +52,14 @@ pub(crate) enum Data {
 }
 
 impl Data {
+    /// The folder, if there is one.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        match self {
+            Data::Memory => None,
+            Data::Folder(path) => Some(path),
+        }
+    }
+
     fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         Ok(match self {
             Data::Memory => Arc::new(MemoryStore::new()),
@@ -72,23 +85,39 @@ impl Data {
 
 /// Serves until SIGINT or SIGTERM; a second signal ends the process at once.
 pub(crate) fn run(mut settings: ServerSettings, data: &Data) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?;
-    settings.engine.shards = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
-    settings.store_name = data.store_name();
-    settings.visibility_file = data.visibility_file();
-    let result = runtime.block_on(async {
+    complete(&mut settings, data);
+    on_threads(async {
         let shutdown = signals()?;
         let namespaces = settings.namespaces.join(", ");
-        let server = Server::bind(settings, data.open()?).await.map_err(Failure::new)?;
+        let server = bind(settings, data).await?;
         print!("{}", banner(&server, &namespaces, data));
         server.serve(shutdown).await.map_err(Failure::new)
-    });
+    })
+}
+
+/// Runs a server's work on a runtime of its own.
+pub(crate) fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format_args!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(work);
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     result
 }
 
-fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
+/// Writes into the settings what follows from the machine and from where the data lies.
+pub(crate) fn complete(settings: &mut ServerSettings, data: &Data) {
+    settings.engine.shards = std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+    settings.store_name = data.store_name();
+    settings.visibility_file = data.visibility_file();
+}
+
+/// A server that listens.
+pub(crate) async fn bind(settings: ServerSettings, data: &Data) -> Result<Server, Failure> {
+    Server::bind(settings, data.open()?).await.map_err(Failure::new)
+}
+
+/// What a server says of itself when it is ready.
+pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
     let mut text = String::new();
     let place = match data {
         Data::Memory => "in memory, gone when the server stops".to_owned(),
@@ -119,19 +148,19 @@ fn signals() -> Result<impl Future<Output = ()>, Failure> {
 
 /// The signals that mean stop.
 #[cfg(unix)]
-struct Stops {
+pub(crate) struct Stops {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Stops {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -141,15 +170,15 @@ impl Stops {
 
 /// The signals that mean stop.
 #[cfg(not(unix))]
-struct Stops;
+pub(crate) struct Stops;
 
 #[cfg(not(unix))]
 impl Stops {
-    fn new() -> std::io::Result<Self> {
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -18,6 +18,15 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 #[derive(Args)]
 pub(crate) struct Options {
+    #[command(flatten)]
+    serving: Serving,
+    #[command(flatten)]
+    ignored: Ignored,
+}
+
+/// How a server for development serves.
+#[derive(Args)]
+pub(crate) struct Serving {
     /// Port for gRPC; 0 takes a free one
     #[arg(short, long, default_value_t = 7233)]
     port: u16,
@@ -42,8 +51,6 @@ pub(crate) struct Options {
     dynamic: DynamicOptions,
     #[command(flatten)]
     log: LogOptions,
-    #[command(flatten)]
-    ignored: Ignored,
 }
 
 /// Flags of Temporal's development server for parts that this version does not have.
@@ -83,34 +90,42 @@ struct Ignored {
 }
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
-    options.log.install();
-    let mut settings = ServerSettings {
-        address: (options.ip, options.port).into(),
-        namespaces: namespaces(options.namespace),
-        search_attributes: options.search_attribute,
-        ..ServerSettings::default()
-    };
-    settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
-    options.dynamic.apply(&mut settings)?;
-    if !options.ip.is_loopback() {
-        tracing::warn!(ip = %options.ip, "others can reach this server, and it has neither TLS nor authentication");
-    }
+    let (settings, data) = options.serving.settle()?;
     let absent = options.ignored.absent();
     if !absent.is_empty() {
         tracing::warn!(flags = absent.join(" "), "this version has no web UI, no HTTP API and no metrics yet; these flags have no effect");
     }
-    let data = match options.db_filename {
-        None => Data::Memory,
-        Some(path) if path.is_file() => {
-            return Err(Failure::new(format_args!(
-                "{} is a file, but data is kept in a folder of that name. Nothing was changed. \
-                 Give --db-filename a name that is not taken, or move the file away.",
-                path.display()
-            )));
-        }
-        Some(path) => Data::Folder(path),
-    };
     serve::run(settings, &data)
+}
+
+impl Serving {
+    /// Begins to log, and gives the server's settings and where its data lies.
+    pub(crate) fn settle(self) -> Result<(ServerSettings, Data), Failure> {
+        self.log.install();
+        let mut settings = ServerSettings {
+            address: (self.ip, self.port).into(),
+            namespaces: namespaces(self.namespace),
+            search_attributes: self.search_attribute,
+            ..ServerSettings::default()
+        };
+        settings.engine.auto_register_search_attributes = self.auto_register_search_attributes;
+        self.dynamic.apply(&mut settings)?;
+        if !self.ip.is_loopback() {
+            tracing::warn!(ip = %self.ip, "others can reach this server, and it has neither TLS nor authentication");
+        }
+        let data = match self.db_filename {
+            None => Data::Memory,
+            Some(path) if path.is_file() => {
+                return Err(Failure::new(format_args!(
+                    "{} is a file, but data is kept in a folder of that name. Nothing was changed. \
+                     Give --db-filename a name that is not taken, or move the file away.",
+                    path.display()
+                )));
+            }
+            Some(path) => Data::Folder(path),
+        };
+        Ok((settings, data))
+    }
 }
 
 /// `default` and what was given, each once.
@@ -180,20 +195,20 @@ mod tests {
             --dynamic-config-value frontend.enableUpdateWorkflowExecution=true --headless \
             --search-attribute CustomTextField=Text --search-attribute CustomIntField=Int";
         let options = parse(core);
-        assert!(!options.auto_register_search_attributes);
-        assert!(parse("--auto-register-search-attributes").auto_register_search_attributes);
-        assert_eq!((options.port, options.ip.to_string()), (40123, "127.0.0.1".into()));
-        assert_eq!(namespaces(options.namespace), ["default"]);
+        assert!(!options.serving.auto_register_search_attributes);
+        assert!(parse("--auto-register-search-attributes").serving.auto_register_search_attributes);
+        assert_eq!((options.serving.port, options.serving.ip.to_string()), (40123, "127.0.0.1".into()));
+        assert_eq!(namespaces(options.serving.namespace), ["default"]);
         assert!(options.ignored.headless);
-        assert_eq!(options.search_attribute.len(), 2);
+        assert_eq!(options.serving.search_attribute.len(), 2);
 
         let everything = "--port 1 --namespace a -n b --ip localhost --ui-ip 0.0.0.0 --ui-port 2 --ui-public-path /x \
             --ui-asset-path /y --ui-codec-endpoint http://z --http-port 3 --metrics-port 4 --db-filename F --log-format json \
             --log-level never --log-config --sqlite-pragma journal_mode=wal --headless=false";
         let options = parse(everything);
-        assert_eq!(namespaces(options.namespace), ["default", "a", "b"]);
+        assert_eq!(namespaces(options.serving.namespace), ["default", "a", "b"]);
         assert_eq!(options.ignored.absent().len(), 9);
-        assert_eq!(options.db_filename, Some("F".into()));
+        assert_eq!(options.serving.db_filename, Some("F".into()));
     }
 
     #[test]

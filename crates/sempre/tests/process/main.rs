@@ -4,6 +4,7 @@ mod activities;
 mod backups;
 mod cli;
 mod commands;
+mod dev;
 mod failures;
 mod lifecycle;
 mod lists;

@@ -12,7 +12,7 @@ use sempre_api::{
 };
 use serde_json::{Map, Value};
 
-pub(crate) use table::{Cell, Hue, Table};
+pub(crate) use table::{Cell, Hue, Table, paint};
 
 use super::{
     Failure,
