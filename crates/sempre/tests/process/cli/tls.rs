@@ -1,4 +1,5 @@
 //! The client under TLS: a proxy of the test's own takes TLS off in front of a server.
+#![expect(clippy::disallowed_methods, reason = "the proxy ends with the test's runtime")]
 
 use std::{net::SocketAddr, path::PathBuf, process::Output, sync::Arc};
 
@@ -65,7 +66,6 @@ async fn proxy(server: &Server, authority: &Authority, name: &str, clients: Opti
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     let behind = server.0.address.clone();
-    // Ends with the test's runtime.
     tokio::task::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, behind) = (acceptor.clone(), behind.clone());
