@@ -59,7 +59,7 @@ async fn a_folder_that_a_killed_server_left_is_whole() {
         let (code, told) = check(&folder, &[]);
         assert_eq!(code, Some(0), "{told}");
         assert!(told.starts_with("2 runs (2 open), 5 events of "), "{told}");
-        assert!(told.contains("2 current-run pointers, 1 offers, 1 deadlines, 0 messages\n0 problems, "), "{told}");
+        assert!(told.contains("2 current-run pointers, 1 offers, 1 deadlines, 0 messages, 0 schedules\n0 problems, "), "{told}");
     }
     // Nothing was changed: a server goes on with it.
     Running::on(&folder);
