@@ -5,10 +5,10 @@ use crate::Execution;
 /// What of a run is in hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Busy {
-    /// A workflow task.
+    /// A workflow task that a worker has.
     pub task: bool,
-    /// So many activities.
-    pub activities: u32,
+    /// Activities, and a workflow task that no worker has.
+    pub others: u32,
 }
 
 impl Execution {
@@ -19,6 +19,9 @@ impl Execution {
         }
         let progress = &self.state.progress;
         let activities = progress.activities.values().filter(|activity| activity.is_started() || activity.offered_at != 0).count();
-        Busy { task: progress.main.task.is_some() && !self.is_paused(), activities: u32::try_from(activities).unwrap_or(u32::MAX) }
+        let task = progress.main.task.as_deref().filter(|_| !self.is_paused());
+        let started = task.is_some_and(|task| task.is_started() && !task.lost);
+        let offered = usize::from(task.is_some() && !started);
+        Busy { task: started, others: u32::try_from(activities + offered).unwrap_or(u32::MAX) }
     }
 }

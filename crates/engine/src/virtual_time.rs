@@ -3,15 +3,16 @@
 //! | locks | in hand | what time does |
 //! |---|---|---|
 //! | 1 and more | anything | passes as fast as the clock behind it |
-//! | 0 and less | a call, a workflow task, a query, a message between runs | the same |
-//! | 0 and less | activities only, no more of them than locks are below 0 | jumps |
+//! | 0 and less | a call, a workflow task that a worker has, a query, a message between runs | the same |
+//! | 0 and less | only activities and workflow tasks that no worker has, no more of them than locks are below 0 | jumps |
 //! | 0 and less | nothing | jumps |
 //!
 //! It jumps to the earliest deadline, or end of a sleep, that lies ahead, and not before the last one it jumped to has
 //! been dealt with; where none lies ahead it passes as fast as the clock behind it. It never goes back.
 //!
-//! Locks below zero are those of an activity that sleeps in virtual time: what it has unlocked is its own being in
-//! hand. Everything else that a worker or the engine has in hand still holds time.
+//! Locks are below zero when an activity sleeps in virtual time while a client waits for its result (what it has
+//! unlocked is its own being in hand), or a test that waits for a result sleeps while no worker is there. Everything
+//! else that a worker or the engine has in hand still holds time.
 //!
 //! Waits of callers (polls, answers) go by the clock behind it: a jump must not end them.
 
@@ -43,9 +44,10 @@ struct Sleeper {
 #[derive(Default)]
 struct State {
     locks: i64,
-    /// What is in hand, but for activities.
+    /// What is in hand, but for the next.
     tasks: i64,
-    activities: i64,
+    /// Activities, and workflow tasks that no worker has.
+    others: i64,
     /// The next deadline of each part of the engine.
     alarms: BTreeMap<u64, Timestamp>,
     sleepers: BTreeMap<(Timestamp, u64), Sleeper>,
@@ -60,7 +62,7 @@ impl State {
     }
 
     fn unlock(&mut self) -> Result<(), Unbalanced> {
-        if self.locks + self.tasks + self.activities <= 0 {
+        if self.locks + self.tasks + self.others <= 0 {
             return Err(Unbalanced);
         }
         self.locks -= 1;
@@ -74,11 +76,11 @@ impl State {
     }
 
     fn is_idle(&self, now: Timestamp) -> bool {
-        self.tasks == 0 && self.activities == 0 && self.next().is_none_or(|at| at > now)
+        self.tasks == 0 && self.others == 0 && self.next().is_none_or(|at| at > now)
     }
 
     fn may_jump(&self) -> bool {
-        self.locks <= 0 && self.tasks == 0 && self.activities <= -self.locks
+        self.locks <= 0 && self.tasks == 0 && self.others <= -self.locks
     }
 
     /// The earliest time that somebody waits for.
@@ -211,7 +213,7 @@ impl VirtualTime {
         if old != new {
             self.inner.change(|state| {
                 state.tasks += i64::from(new.task) - i64::from(old.task);
-                state.activities += i64::from(new.activities) - i64::from(old.activities);
+                state.others += i64::from(new.others) - i64::from(old.others);
             });
         }
     }

@@ -29,9 +29,9 @@ fn time(locks: i64) -> (VirtualTime, Arc<Wall>) {
     (VirtualTime::new(wall.clone(), locks), wall)
 }
 
-const TASK: Busy = Busy { task: true, activities: 0 };
-const ACTIVITY: Busy = Busy { task: false, activities: 1 };
-const NOTHING: Busy = Busy { task: false, activities: 0 };
+const TASK: Busy = Busy { task: true, others: 0 };
+const ACTIVITY: Busy = Busy { task: false, others: 1 };
+const NOTHING: Busy = Busy { task: false, others: 0 };
 
 #[test]
 fn an_unlocked_clock_jumps_to_the_earliest_deadline_and_no_further_until_it_is_dealt_with() {

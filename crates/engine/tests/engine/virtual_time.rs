@@ -177,6 +177,21 @@ async fn an_activity_that_sleeps_misses_its_heartbeat() {
 }
 
 #[tokio::test]
+async fn who_sleeps_while_no_worker_is_there_sees_the_timers_fire() {
+    let (w, time) = world_in_virtual_time(1).await;
+    w.start("a").await;
+    w.complete(&w.poll().await.task_token, vec![timer("t", Span::seconds(3600))]).await;
+    // Nobody takes the task of the signal. A client waits for the result, and sleeps.
+    w.signal("a", "hello").await.unwrap();
+    time.unlock().unwrap();
+    w.settle().await;
+    assert_eq!(w.names("a").await.last(), Some(&"WORKFLOW_TASK_SCHEDULED"));
+    soon(time.unlock_for(Span::seconds(5400))).await.unwrap();
+    assert_eq!(w.names("a").await.last(), Some(&"TIMER_FIRED"));
+    w.complete(&w.poll().await.task_token, done()).await;
+}
+
+#[tokio::test]
 async fn waits_of_children_hold_nothing_and_messages_between_runs_hold_time() {
     let (w, time) = world_in_virtual_time(0).await;
     let begin = time.now();
