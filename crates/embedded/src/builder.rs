@@ -1,0 +1,104 @@
+//! What an embedded server is started with.
+
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+
+use sempre_core::Span;
+use sempre_engine::visibility::sqlite;
+use sempre_server::{Server, ServerError, ServerSettings, Service, TimeSkipping};
+use sempre_store::{
+    Store, StoreError,
+    embedded::{EmbeddedOptions, EmbeddedStore},
+    memory::MemoryStore,
+};
+
+use crate::Sempre;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The folder cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot serve.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+}
+
+/// Collects what a server is started with.
+#[derive(Clone, Debug, Default)]
+#[must_use = "nothing runs until it is started"]
+pub struct Builder {
+    folder: Option<PathBuf>,
+    shards: Option<NonZeroU32>,
+    listen: Option<SocketAddr>,
+    settings: ServerSettings,
+}
+
+impl Builder {
+    /// Keeps the data in a folder; without one it is in memory and gone with the server.
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Makes a namespace besides `default`, if it is not there.
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.settings.namespaces.push(name.into());
+        self
+    }
+
+    /// How long closed runs are kept in namespaces that are made; at least an hour.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.settings.retention = Span(i64::try_from(retention.as_nanos()).unwrap_or(i64::MAX)).min(Span::MAX);
+        self
+    }
+
+    /// Listens on an address too, for clients of other processes; port 0 takes a free one. There is neither TLS nor
+    /// authentication: whoever reaches the address can do everything.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address);
+        self
+    }
+
+    /// How many shard runners there are; one, and for a folder as many as there are cores, unless this is said.
+    pub fn shards(mut self, shards: NonZeroU32) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Changes any other setting of the engine.
+    pub fn engine(mut self, change: impl FnOnce(&mut sempre_engine::Settings)) -> Self {
+        change(&mut self.settings.engine);
+        self
+    }
+
+    /// Time is virtual, and any namespace and search attribute is there when it is named. Not over a folder.
+    pub(crate) fn for_tests(mut self) -> Self {
+        self.settings.time_skipping = Some(TimeSkipping::Locked);
+        self.settings.any_namespace = true;
+        self.settings.engine.auto_register_search_attributes = true;
+        self
+    }
+
+    /// Starts it. Must be called in a tokio runtime, which it needs for as long as it runs.
+    pub async fn start(self) -> Result<Sempre, StartError> {
+        let Self { folder, shards, listen, mut settings } = self;
+        let cores = || std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
+        let default = if folder.is_some() { cores() } else { 1 };
+        settings.engine.shards = shards.map_or(default, NonZeroU32::get);
+        let store = match folder {
+            None => Arc::new(MemoryStore::new()) as Arc<dyn Store>,
+            Some(folder) => {
+                settings.store_name = "embedded";
+                settings.visibility_file = Some(folder.join(sqlite::FILE_NAME));
+                Arc::new(EmbeddedStore::open(&folder, EmbeddedOptions::default())?)
+            }
+        };
+        let Some(address) = listen else {
+            return Ok(Sempre::new(Service::open(&settings, store).await?, None));
+        };
+        settings.address = address;
+        let server = Server::bind(settings, store).await?;
+        Ok(Sempre::new(server.service().clone(), Some(server)))
+    }
+}

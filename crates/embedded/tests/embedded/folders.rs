@@ -1,0 +1,152 @@
+//! Data that outlives its server, and who may serve it.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use sempre_embedded::{Sempre, StartError};
+use temporalio_client::{
+    Client, ClientOptions, Connection, ConnectionOptions, UntypedWorkflow, Url, WorkflowDescribeOptions, WorkflowExecutionStatus,
+    WorkflowGetResultOptions, WorkflowSignalOptions,
+};
+
+use crate::workflows::{Outcome, Waits, start, with_worker};
+
+/// A folder of its own, gone at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("sempre-embedded-{}-{name}", std::process::id()));
+        // Left by a run that was killed.
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workflow_goes_on_in_the_next_server_of_its_folder() -> Outcome {
+    let folder = Folder::new("goes-on");
+    let sempre = Sempre::open(&folder.0).await?;
+    let client = sempre.client("default").await?;
+    with_worker(&client, async {
+        client.start_workflow(Waits::run, (), start("waits")).await?;
+        Ok(())
+    })
+    .await?;
+    let Err(StartError::Store(_)) = Sempre::open(&folder.0).await else { panic!("a folder has one server at a time") };
+    sempre.shutdown().await;
+
+    let sempre = Sempre::open(&folder.0).await?;
+    let client = sempre.client("default").await?;
+    let handle = client.get_workflow_handle::<Waits>("waits");
+    handle.signal(Waits::tell, (), WorkflowSignalOptions::default()).await?;
+    with_worker(&client, async {
+        assert_eq!(handle.get_result(WorkflowGetResultOptions::default()).await?, "told");
+        Ok(())
+    })
+    .await?;
+    sempre.shutdown().await;
+    drop((sempre, client, handle));
+    Ok(())
+}
+
+/// The `sempre` program: that of the environment, else the one that was built beside this test.
+fn program() -> PathBuf {
+    if let Some(given) = std::env::var_os("SEMPRE_BIN") {
+        return given.into();
+    }
+    let own = std::env::current_exe().expect("a test is a program");
+    let built = own.ancestors().nth(2).expect("tests are two folders deep").join("sempre");
+    assert!(built.is_file(), "{} is not there: build it, or name one with SEMPRE_BIN", built.display());
+    built
+}
+
+/// The program, serving a folder; killed in the end.
+struct Program(Child);
+
+impl Program {
+    /// Serves on a free port; says where.
+    fn serve(folder: &Path) -> Outcome<(Self, String)> {
+        let mut command = Command::new(program());
+        command.args(["server", "start", "--port", "0", "--data-dir"]).arg(folder).stdout(Stdio::piped());
+        let mut child = Self(command.spawn()?);
+        let told = BufReader::new(child.0.stdout.take().expect("it is piped"));
+        for line in told.lines() {
+            if let Some(address) = line?.strip_prefix("Server:") {
+                return Ok((child, address.trim().to_owned()));
+            }
+        }
+        Err("the program ended without saying where it serves".into())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_can_be_served_by_the_program_and_taken_back() -> Outcome {
+    let folder = Folder::new("program");
+    let sempre = Sempre::open(&folder.0).await?;
+    let client = sempre.client("mine").await?;
+    client.start_workflow(Waits::run, (), start("waits")).await?;
+    sempre.shutdown().await;
+    drop((sempre, client));
+
+    let (serving, address) = Program::serve(&folder.0)?;
+    let connection = Connection::connect(ConnectionOptions::new(Url::parse(&format!("http://{address}"))?).build()).await?;
+    let client = Client::new(connection, ClientOptions::new("mine").build())?;
+    with_worker(&client, async {
+        let handle = client.get_workflow_handle::<Waits>("waits");
+        handle.signal(Waits::tell, (), WorkflowSignalOptions::default()).await?;
+        assert_eq!(handle.get_result(WorkflowGetResultOptions::default()).await?, "told");
+        Ok(())
+    })
+    .await?;
+    drop((serving, client));
+
+    let sempre = Sempre::open(&folder.0).await?;
+    let client = sempre.client("mine").await?;
+    let about = client.get_workflow_handle::<UntypedWorkflow>("waits").describe(WorkflowDescribeOptions::default()).await?;
+    assert_eq!(about.status(), WorkflowExecutionStatus::Completed);
+    sempre.shutdown().await;
+    drop((sempre, client));
+    let checked = Command::new(program()).args(["store", "check"]).arg(&folder.0).output()?;
+    assert!(checked.status.success(), "{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_without_a_shutdown() -> Outcome {
+    let folder = Folder::new("no-shutdown");
+    let sempre = Sempre::open(&folder.0).await?;
+    let client = sempre.client("mine").await?;
+    client.start_workflow(Waits::run, (), start("waits")).await?;
+    drop((sempre, client));
+    // The last one that knows of it lets go of the folder in its own time.
+    let sempre = loop {
+        match Sempre::open(&folder.0).await {
+            Ok(sempre) => break sempre,
+            Err(StartError::Store(_)) => tokio::task::yield_now().await,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    let client = sempre.client("mine").await?;
+    let handle = client.get_workflow_handle::<UntypedWorkflow>("waits");
+    let about = handle.describe(WorkflowDescribeOptions::default()).await?;
+    assert_eq!(about.workflow_type(), "Waits");
+    sempre.shutdown().await;
+    Ok(())
+}

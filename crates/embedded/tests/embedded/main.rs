@@ -1,0 +1,8 @@
+//! The official Rust SDK against servers in the same process.
+#![allow(clippy::disallowed_methods, reason = "tests measure by the world's time, and run servers and workers beside themselves")]
+#![allow(missing_docs, reason = "the macros of the SDK make public items for each workflow and activity")]
+
+mod folders;
+mod processes;
+mod skipping;
+mod workflows;
