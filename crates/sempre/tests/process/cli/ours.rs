@@ -56,6 +56,22 @@ async fn a_fork_goes_on_from_an_event() {
 }
 
 #[test]
+fn what_a_schedule_left_out_is_listed() {
+    let server = Server::start();
+    let make = ["schedule", "create", "-s", "s", "--interval", "1000d", "-w", "w", "--type", "T", "-t", "queue"];
+    server.text(&make);
+    server.text(&["schedule", "trigger", "-s", "s"]);
+    assert!(!server.text(&["schedule", "skipped", "-s", "s"]).contains("Overlap"));
+    // Its run is open.
+    server.text(&["schedule", "trigger", "-s", "s"]);
+    let text = server.text(&["schedule", "skipped", "-s", "s"]);
+    assert!(text.lines().any(|line| line.split_whitespace().take(2).eq(["Overlap", "1"])), "{text}");
+    let shown = server.json(&["schedule", "skipped", "-s", "s"]);
+    assert_eq!((&shown["skipped"][0]["reason"], &shown["skipped"][0]["count"]), (&"Overlap".into(), &1.into()));
+    assert_eq!(server.json(&["schedule", "describe", "-s", "s"])["info"]["overlapSkipped"], "1");
+}
+
+#[test]
 fn completion_and_manual_pages() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let shown = output(["completion", shell]);
