@@ -50,7 +50,8 @@ def one(run: Run, programs: pathlib.Path, environment: dict[str, str], folder: p
 
 SUITE = Suite(
     title="examples of the official Rust SDK, from PyPI's temporalio " + cache.SDK_CORE_VERSION,
-    server_arguments=[],
+    # What the examples' own README defines first.
+    server_arguments=["--search-attribute", "CustomKeywordField=Keyword", "--search-attribute", "CustomIntField=Int"],
     subjects=[("schedules", "schedules"), ("search-attributes", "visibility"), ("standalone", "standalone activities")],
     run=run,
     names_tests=True,
