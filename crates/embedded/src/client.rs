@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use http_body_util::{BodyExt, Full};
 use sempre_core::Span;
 use sempre_server::{Service, status};
@@ -42,6 +42,13 @@ pub enum ClientError {
     Options(#[from] ClientNewError),
 }
 
+/// Gives a call to the server, and its answer.
+pub type Carry = Box<dyn FnOnce(GrpcRequest) -> Answer + Send>;
+/// What stands between a client and the server: it sees each call and may lose it, or its answer, or hold it back.
+pub type Wire = Arc<dyn Fn(GrpcRequest, Carry) -> Answer + Send + Sync>;
+/// An answer, once it is there.
+pub type Answer = BoxFuture<'static, Result<GrpcSuccessResponse, Status>>;
+
 /// Told of a call that begins; what it gives is kept until the call ends.
 pub(crate) type OnCall<G> = Arc<dyn Fn(&GrpcRequest) -> G + Send + Sync>;
 
@@ -51,24 +58,40 @@ impl Sempre {
         self.client_with(namespace, Arc::new(|_| ())).await
     }
 
+    /// A client whose calls go over a wire of the caller's: for tests of what happens when calls or answers are lost, or a worker
+    /// is cut off at a chosen moment.
+    pub async fn client_over(&self, namespace: &str, wire: Wire) -> Result<Client, ClientError> {
+        self.ensure(namespace).await?;
+        let service = self.service().clone();
+        let connection = connect(move |request| {
+            let service = service.clone();
+            wire(request, Box::new(move |request| async move { call(&service, request).await }.boxed()))
+        });
+        Ok(Client::new(connection.await?, ClientOptions::new(namespace).build())?)
+    }
+
     /// A connection, for clients with options of their own. The namespaces they name must be there.
     pub async fn connection(&self) -> Result<Connection, ClientError> {
-        Ok(connect(self.service().clone(), Arc::new(|_| ())).await?)
+        Ok(connect(straight(self.service().clone(), Arc::new(|_| ()))).await?)
     }
 
     pub(crate) async fn client_with<G: Send + 'static>(&self, namespace: &str, on_call: OnCall<G>) -> Result<Client, ClientError> {
+        self.ensure(namespace).await?;
+        let connection = connect(straight(self.service().clone(), on_call)).await?;
+        Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
+    }
+
+    async fn ensure(&self, namespace: &str) -> Result<(), ClientError> {
         let made = self.engine().ensure_namespace(namespace, RETENTION).await;
         made.map_err(|refusal| ClientError::Namespace {
             name: namespace.to_owned(),
             reason: status::from_refusal(refusal).message().to_owned(),
-        })?;
-        let connection = connect(self.service().clone(), on_call).await?;
-        Ok(Client::new(connection, ClientOptions::new(namespace).build())?)
+        })
     }
 }
 
-async fn connect<G: Send + 'static>(service: Service, on_call: OnCall<G>) -> Result<Connection, ClientConnectError> {
-    let callback = move |request: GrpcRequest| {
+fn straight<G: Send + 'static>(service: Service, on_call: OnCall<G>) -> impl Fn(GrpcRequest) -> Answer + Send + Sync + 'static {
+    move |request| {
         let (service, guard) = (service.clone(), on_call(&request));
         async move {
             let answer = call(&service, request).await;
@@ -76,7 +99,10 @@ async fn connect<G: Send + 'static>(service: Service, on_call: OnCall<G>) -> Res
             answer
         }
         .boxed()
-    };
+    }
+}
+
+async fn connect(callback: impl Fn(GrpcRequest) -> Answer + Send + Sync + 'static) -> Result<Connection, ClientConnectError> {
     let target = Url::parse(NOWHERE).expect("it is a URL");
     let options = ConnectionOptions::new(target)
         .identity(format!("{}@embedded", std::process::id()))

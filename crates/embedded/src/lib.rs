@@ -24,5 +24,5 @@ pub mod testing;
 
 pub use builder::{Builder, StartError};
 #[cfg(feature = "client")]
-pub use client::ClientError;
+pub use client::{Answer, Carry, ClientError, Wire};
 pub use sempre::Sempre;

@@ -1,0 +1,12 @@
+//! Patterns of durable workflows on the official Temporal Rust SDK, and on nothing else: they work with any server that
+//! speaks Temporal's API.
+//!
+//! | pattern | when |
+//! |---|---|
+//! | [`saga`] | several steps, each with an effect outside, all of them or none |
+//! | [`idempotent`] | an activity that may run more than once and must have its effect once |
+//!
+//! What runs in workflow code follows its rules: no clock, no randomness, no threads, no unordered maps.
+
+pub mod idempotent;
+pub mod saga;

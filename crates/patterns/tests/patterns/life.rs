@@ -1,0 +1,151 @@
+//! Workers that die.
+//!
+//! A *point* is a moment between two things that a worker does to a history: before and after each call in which it answers a
+//! task, and after each poll that gave it one. A worker that dies at a point is cut off there (the call is lost, or its answer is)
+//! and its process, here a runtime of its own, is torn down in the middle of what it did. As only workers' calls and the passing
+//! of time write events, a death at each point is a death between any two events.
+
+use std::{
+    sync::{Arc, Mutex, Once},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use sempre_embedded::{Carry, Sempre, Wire, testing::TestEnvironment};
+use temporalio_client::callback_based::GrpcRequest;
+use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
+use tokio::sync::{oneshot, watch};
+
+pub(crate) type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+pub(crate) const QUEUE: &str = "patterns";
+/// Beyond this something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any timeout of a task or of an activity's attempt in these tests.
+const LONGER_THAN_TIMEOUTS: Duration = Duration::from_secs(60);
+
+/// Counts points, and cuts off at one.
+pub(crate) struct Points {
+    passed: Mutex<Vec<String>>,
+    die_at: Option<usize>,
+    dead: watch::Sender<bool>,
+}
+
+impl Points {
+    fn new(die_at: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { passed: Mutex::default(), die_at, dead: watch::Sender::new(false) })
+    }
+
+    /// Whether this is where it dies.
+    fn pass(&self, name: String) -> bool {
+        let mut passed = self.passed.lock().unwrap();
+        passed.push(name);
+        let dies = self.die_at == Some(passed.len() - 1);
+        if dies {
+            self.dead.send_replace(true);
+        }
+        dies
+    }
+
+    async fn died(&self) {
+        // An error: it can never die any more, as the sender is gone.
+        let _ = self.dead.subscribe().wait_for(|dead| *dead).await;
+    }
+
+    fn wire(self: Arc<Self>) -> Wire {
+        Arc::new(move |request: GrpcRequest, carry: Carry| {
+            let points = self.clone();
+            Box::pin(async move {
+                let rpc = request.rpc.clone();
+                let answers = rpc.starts_with("RespondWorkflowTask") || rpc.starts_with("RespondActivityTask");
+                if *points.dead.borrow() || (answers && points.pass(format!("before {rpc}"))) {
+                    return std::future::pending().await;
+                }
+                let answer = tokio::select! {
+                    answer = carry(request) => answer,
+                    () = points.died() => std::future::pending().await,
+                };
+                let takes = rpc.starts_with("Poll") && answer.as_ref().is_ok_and(|answer| !answer.proto.is_empty());
+                if (answers || takes) && points.pass(format!("after {rpc}")) {
+                    return std::future::pending().await;
+                }
+                answer
+            })
+        })
+    }
+}
+
+/// A worker in a process of its own, so to speak.
+struct Life {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Life {
+    fn begin(server: Sempre, points: Arc<Points>, options: WorkerOptions) -> Self {
+        static QUIET: Once = Once::new();
+        QUIET.call_once(quiet);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = server.client_over("default", points.wire()).await.unwrap();
+                let sdk = Runtime::from_current_tokio(RuntimeOptions::default()).unwrap();
+                let mut worker = Worker::new(&sdk, client, options).unwrap();
+                tokio::select! {
+                    ended = worker.run() => panic!("a worker that nobody stopped has ended: {ended:?}"),
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        });
+        Self { thread, stop }
+    }
+
+    async fn kill(self) {
+        let _ = self.stop.send(());
+        tokio::task::spawn_blocking(|| self.thread.join().expect("the worker did not panic")).await.unwrap();
+    }
+}
+
+/// The SDK's thread of workflows panics when the worker is torn down under it, as it is when it dies. That is not news.
+fn quiet() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if std::thread::current().name() != Some("workflow-processing") {
+            hook(info);
+        }
+    }));
+}
+
+/// Runs `body` with one worker after the other: each dies at its point, counted from its own beginning, the last one lives. Gives what
+/// `body` gave, and the points that the first worker passed.
+pub(crate) async fn with_deaths<T>(
+    test: &TestEnvironment,
+    deaths: &[usize],
+    options: impl Fn() -> WorkerOptions,
+    body: impl Future<Output = Outcome<T>>,
+) -> Outcome<(T, Vec<String>)> {
+    let all = async {
+        tokio::pin!(body);
+        let mut first = None;
+        for death in deaths.iter().copied().map(Some).chain([None]) {
+            let points = Points::new(death);
+            first.get_or_insert(points.clone());
+            let life = Life::begin(test.server().clone(), points.clone(), options());
+            let ended = tokio::select! {
+                outcome = &mut body => Some(outcome),
+                () = points.died() => None,
+            };
+            life.kill().await;
+            if let Some(outcome) = ended {
+                let passed = first.expect("there was one").passed.lock().unwrap().clone();
+                return Ok((outcome?, passed));
+            }
+            // What it had in hand times out; nobody else would notice that it died.
+            test.advance(LONGER_THAN_TIMEOUTS);
+        }
+        unreachable!("the last one does not die")
+    };
+    tokio::time::timeout(PATIENCE, all).await.map_err(|_| format!("hangs, with deaths at {deaths:?}"))?
+}

@@ -1,0 +1,95 @@
+//! The world outside: effects that are counted.
+
+use std::sync::{Arc, Mutex};
+
+use sempre_patterns::idempotent::{
+    Class, DedupStore, Fenced, Key,
+    sqlite::{SqliteDedup, rusqlite::Connection},
+};
+use serde::{Deserialize, Serialize};
+use temporalio_macros::activities;
+use temporalio_sdk::activities::{ActivityContext, ActivityError};
+
+/// When an activity fails for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fails {
+    Never,
+    BeforeItsEffect,
+    AfterItsEffect,
+}
+
+/// What an activity is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Ask {
+    pub(crate) key: Key,
+    pub(crate) step: String,
+    pub(crate) fails: Fails,
+    /// The effect makes somebody cancel the workflow.
+    pub(crate) cancels: bool,
+}
+
+/// Effects, each a row with the step's name, `do` or `undo`; in one database with the memory of them.
+#[derive(Clone)]
+pub(crate) struct World {
+    store: SqliteDedup,
+    effects: Arc<Mutex<Vec<String>>>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE effects (what TEXT NOT NULL)").unwrap();
+        Self { store: SqliteDedup::of(connection).unwrap(), effects: Arc::default() }
+    }
+
+    /// All effects so far, in their order: `do X`, `undo X`.
+    pub(crate) fn effects(&self) -> Vec<String> {
+        self.effects.lock().unwrap().clone()
+    }
+
+    async fn have(&self, key: &Key, what: String) -> Result<(), ActivityError> {
+        let (effects, told) = (self.effects.clone(), what.clone());
+        self.store
+            .in_one(key, move |tx| {
+                tx.execute("INSERT INTO effects VALUES (?1)", [&what])?;
+                let mut all = tx.prepare("SELECT what FROM effects ORDER BY rowid")?;
+                *effects.lock().unwrap() = all.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                Ok(())
+            })
+            .await
+            .inspect_err(|error| eprintln!("{told}: {error:?}"))
+    }
+}
+
+#[activities]
+impl World {
+    #[activity]
+    pub(crate) async fn act(self: Arc<Self>, ctx: ActivityContext, ask: Ask) -> Result<String, ActivityError> {
+        if ask.fails == Fails::BeforeItsEffect {
+            return Err(Class::BusinessRule.error(format!("no {} today", ask.step)));
+        }
+        self.have(&ask.key, format!("do {}", ask.step)).await?;
+        if ask.cancels {
+            let workflow = ctx.workflow_handle::<temporalio_common::UntypedWorkflow>().expect("a workflow asks");
+            workflow.cancel(temporalio_client::WorkflowCancelOptions::builder().reason("changed their mind".to_owned()).build()).await?;
+        }
+        match ask.fails {
+            Fails::AfterItsEffect => Err(Class::Permanent.error(format!("{} went wrong", ask.step))),
+            _ => Ok(format!("{}!", ask.step)),
+        }
+    }
+
+    #[activity]
+    pub(crate) async fn undo(self: Arc<Self>, _ctx: ActivityContext, ask: Ask) -> Result<(), ActivityError> {
+        if ask.fails != Fails::Never {
+            return Err(Class::Permanent.error(format!("{} is stuck", ask.step)));
+        }
+        match self.store.fence(&ask.key).await? {
+            Fenced::Untouched => Ok(()),
+            Fenced::Begun | Fenced::Done(_) => {
+                let undo = Key::new(format!("{} undone", ask.key));
+                self.have(&undo, format!("undo {}", ask.step)).await
+            }
+        }
+    }
+}
