@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sempre_patterns::saga::{Saga, SagaOptions};
 use serde::{Deserialize, Serialize};
 use temporalio_common::RetryPolicy;
 use temporalio_macros::{activities, workflow, workflow_methods};
@@ -29,43 +30,22 @@ pub(crate) struct Order {
 #[derive(Default)]
 pub(crate) struct OrderSaga;
 
-/// What has to be done to take a step back.
-enum Undo {
-    ReleaseInventory,
-    RefundPayment,
-}
-
 #[workflow_methods]
 impl OrderSaga {
     #[run]
     pub(crate) async fn run(ctx: &mut WorkflowContext<Self>, order: Order) -> WorkflowResult<String> {
-        let mut undo = Vec::new();
-        let outcome = Self::fulfil(ctx, &order, &mut undo).await;
-        if outcome.is_err() {
-            for step in undo.into_iter().rev() {
-                match step {
-                    Undo::RefundPayment => ctx.execute_activity(Shop::refund_payment, order.clone(), step_options()).await?,
-                    Undo::ReleaseInventory => {
-                        ctx.execute_activity(Shop::release_inventory, order.clone(), step_options()).await?;
-                    }
-                }
+        let options = SagaOptions::new(Duration::from_secs(60)).step(step_options());
+        let outcome = Saga::run(ctx, options, async |saga| {
+            saga.step("reserve").undo_by(Shop::release_inventory, order.clone()).run(Shop::reserve_inventory, order.clone()).await?;
+            saga.step("charge").undo_by(Shop::refund_payment, order.clone()).run(Shop::charge_payment, order.clone()).await?;
+            if order.gift_wrap {
+                let wrap = saga.step("wrap").run(Shop::wrap_gift, order.clone());
+                let (wrapped, _) = workflows::join!(wrap, ctx.timer(order.grace));
+                wrapped?;
             }
-        }
-        outcome
-    }
-
-    /// Goes forward; each step that worked leaves in `undo` how to take it back.
-    async fn fulfil(ctx: &WorkflowContext<Self>, order: &Order, undo: &mut Vec<Undo>) -> WorkflowResult<String> {
-        ctx.execute_activity(Shop::reserve_inventory, order.clone(), step_options()).await?;
-        undo.push(Undo::ReleaseInventory);
-        ctx.execute_activity(Shop::charge_payment, order.clone(), step_options()).await?;
-        undo.push(Undo::RefundPayment);
-        if order.gift_wrap {
-            let wrap = ctx.execute_activity(Shop::wrap_gift, order.clone(), step_options());
-            let (wrapped, _) = workflows::join!(wrap, ctx.timer(order.grace));
-            wrapped?;
-        }
-        Ok(ctx.execute_activity(Shop::ship, order.clone(), step_options()).await?)
+            saga.step("ship").run(Shop::ship, order.clone()).await
+        });
+        Ok(outcome.await?.value)
     }
 }
 

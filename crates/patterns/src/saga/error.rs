@@ -29,10 +29,16 @@ pub enum SagaError {
     },
     /// The body gave up by itself: a rule of the business.
     #[error(transparent)]
-    GaveUp(#[from] ApplicationFailure),
+    GaveUp(Box<ApplicationFailure>),
     /// Something else of the SDK failed in the body.
     #[error(transparent)]
     Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<ApplicationFailure> for SagaError {
+    fn from(failure: ApplicationFailure) -> Self {
+        Self::GaveUp(Box::new(failure))
+    }
 }
 
 impl From<WorkflowCancellationError> for SagaError {
@@ -74,10 +80,8 @@ impl From<Failed> for WorkflowTermination {
         if whole && matches!(failed.cause, SagaError::Cancelled { .. }) {
             return Self::cancelled_with_details(failed.report);
         }
-        let failure = ApplicationFailure::builder(failed.to_string())
-            .type_name(FAILURE_TYPE.to_owned())
-            .non_retryable(!whole)
-            .details(failed.report);
+        let failure =
+            ApplicationFailure::builder(failed.to_string()).type_name(FAILURE_TYPE.to_owned()).non_retryable(!whole).details(failed.report);
         Self::failed_application(failure.build())
     }
 }

@@ -72,7 +72,8 @@ impl SagaOptions {
     pub fn new(attempt: Duration) -> Self {
         let five = RetryPolicy::builder().maximum_attempts(5).build();
         let patient = RetryPolicy::builder().maximum_interval(UNDO_PAUSE_MAX).build();
-        let both = temporalio_common::ActivityCloseTimeouts::ScheduleAndStartToClose { start_to_close: attempt, schedule_to_close: UNDO_SPAN };
+        let both =
+            temporalio_common::ActivityCloseTimeouts::ScheduleAndStartToClose { start_to_close: attempt, schedule_to_close: UNDO_SPAN };
         Self {
             step: ActivityOptions::with_start_to_close_timeout(attempt).retry_policy(five).build(),
             undo: ActivityOptions::with_close_timeouts(both).retry_policy(patient).build(),
