@@ -26,6 +26,7 @@ use crate::{
     step::{Continues, Step},
     task,
     transition::OutboxMessage,
+    versioning,
 };
 
 /// CompleteWorkflowExecution: closes the run, or lets cron go on.
@@ -83,6 +84,7 @@ pub(crate) fn continue_as_new(
         ContinueAsNewInitiator::Unspecified => ContinueAsNewInitiator::Workflow,
         other => other,
     };
+    let initial = command.initial_versioning_behavior();
     let own = step.run.state.derived.start.event().clone();
     let asked = Span::from_api(command.backoff_start_interval.as_ref()).unwrap_or_default();
     let derived = &step.run.state.derived;
@@ -104,6 +106,7 @@ pub(crate) fn continue_as_new(
     attributes.continued_failure = command.failure;
     attributes.last_completion_result = command.last_completion_result;
     attributes.first_workflow_task_backoff = backoff.to_api_option();
+    versioning::inherit::continue_as_new(step, &mut attributes, initial);
     let mut event = WorkflowExecutionContinuedAsNewEventAttributes {
         workflow_type: attributes.workflow_type.clone(),
         task_queue: attributes.task_queue.clone(),
@@ -268,6 +271,7 @@ fn successor_attributes(step: &Step<'_, '_>, initiator: ContinueAsNewInitiator) 
     attributes.identity = String::new();
     attributes.first_workflow_task_backoff = None;
     attributes.eager_execution_accepted = false;
+    versioning::inherit::again(step, &mut attributes, initiator == ContinueAsNewInitiator::Retry);
     // A run that cron starts is another story (spec 01 §9).
     if initiator != ContinueAsNewInitiator::CronSchedule {
         attributes.completion_callbacks = callbacks::of_chain(&step.run.state);

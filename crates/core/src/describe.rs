@@ -25,6 +25,7 @@ use crate::{
     callbacks, pause,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
+    versioning,
     visibility::health,
 };
 
@@ -83,6 +84,8 @@ impl Execution {
             root_execution: Some(event.root_workflow_execution.clone().unwrap_or_else(|| self.key.to_api())),
             first_run_id: event.first_execution_run_id.clone(),
             priority: derived.priority().cloned(),
+            versioning_info: versioning::described(&self.state),
+            worker_deployment_name: versioning::deployment_name(&self.state),
             auto_reset_points: derived.reset_points.to_api(&alloc::format!("{}", self.key.run), None),
             ..Default::default()
         }
@@ -97,6 +100,7 @@ impl Execution {
         if let Some(paused) = pause::search_attribute(&self.key.workflow.workflow_id, &self.state) {
             fields.insert(pause::SEARCH_ATTRIBUTE.into(), paused);
         }
+        versioning::attributes::add(&self.state, &mut fields);
         if self.is_open() {
             health::add(&self.state, &mut fields);
         }

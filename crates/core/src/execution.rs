@@ -15,7 +15,9 @@ use crate::{
     signal, size,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
-    task, terminate, update, wake,
+    task, terminate,
+    transition::{QueueKind, QueueName},
+    update, versioning, wake,
 };
 
 /// One run.
@@ -112,6 +114,13 @@ impl Execution {
             WorkflowExecutionStatus::Paused if !self.is_paused() => WorkflowExecutionStatus::Running,
             status => status,
         }
+    }
+
+    /// The normal queue of its workflow tasks, or that queue's line for the version that the run is pinned to.
+    pub fn normal_queue(&self) -> QueueName {
+        let version = versioning::workflow_routing(&self.state).and_then(|routing| routing.pinned.clone());
+        let name = self.state.derived.start.task_queue().into();
+        QueueName { namespace: self.key.workflow.namespace, name, kind: QueueKind::Workflow, sticky: false, version }
     }
 
     /// Is open and paused: no workflow task is scheduled, no activity offered, no update admitted (spec 01 §15).

@@ -1,6 +1,6 @@
 //! Everything a run can be asked to apply.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 
 use sempre_api::v1::{
     common::{Header, Link, Payloads, WorkflowExecution},
@@ -13,8 +13,8 @@ use sempre_api::v1::{
 
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
 use crate::{
-    IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, cron::CronTable, options::OptionsRequest,
-    transition::Delivery, visibility::AttributeType,
+    Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable,
+    options::OptionsRequest, transition::Delivery, visibility::AttributeType,
 };
 
 /// What an input is applied with: the time and everything that is not the run's own.
@@ -32,7 +32,7 @@ pub struct Context<'a> {
 }
 
 /// What core needs to know of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct NamespaceView {
     /// Its id.
     pub id: NamespaceId,
@@ -42,6 +42,8 @@ pub struct NamespaceView {
     pub retention: Span,
     /// Its own search attributes.
     pub search_attributes: BTreeMap<String, AttributeType>,
+    /// Its worker deployments.
+    pub deployments: Arc<Deployments>,
 }
 
 /// Who polled: the part of a poll request that a started task remembers.
@@ -53,6 +55,8 @@ pub struct Poller {
     pub request_id: String,
     /// `worker_version_capabilities` as `worker_version` of events.
     pub worker_version: Option<sempre_api::v1::common::WorkerVersionStamp>,
+    /// The worker's version; `None`: it takes unversioned work.
+    pub version: Option<Arc<Version>>,
 }
 
 /// Which activity attempt a worker's call means.

@@ -13,13 +13,14 @@
 //!
 //! Numbers are big-endian so that byte order is their order.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use prost::Message;
+use sempre_api::v1::deployment::WorkerDeploymentVersion;
 
 use crate::{
-    NamespaceId, RunId, RunKey, SlotId, Timestamp, WorkflowKey,
+    NamespaceId, Routing, RunId, RunKey, SlotId, Timestamp, Version, WorkflowKey,
     ids::Uuid,
     transition::{Offer, OfferKey, QueueKind, QueueName},
 };
@@ -199,6 +200,12 @@ pub struct OfferRecord {
     /// Stamp.
     #[prost(uint32, tag = "6")]
     pub stamp: u32,
+    /// The version whose workers alone may have it.
+    #[prost(message, optional, tag = "7")]
+    pub pinned: Option<WorkerDeploymentVersion>,
+    /// To the ramping version, if there is one.
+    #[prost(bool, tag = "8")]
+    pub ramping: bool,
 }
 
 impl OfferRecord {
@@ -211,19 +218,25 @@ impl OfferRecord {
             sticky: offer.queue.sticky,
             normal_name: offer.normal_name.clone(),
             stamp: offer.stamp,
+            pinned: offer.routing.as_ref().and_then(|routing| routing.pinned.as_ref()).map(|version| version.to_api()),
+            ramping: offer.routing.as_ref().is_some_and(|routing| routing.ramping),
         }
     }
 
     /// Back to an offer. `None` when damaged.
     pub fn offer(self, key: OfferKey) -> Option<Offer> {
         let workflow = self.run?.workflow()?;
+        let pinned = self.pinned.as_ref().map(|version| Arc::new(Version::from_api(version)));
+        let routing = (pinned.is_some() || self.ramping).then(|| Arc::new(Routing { pinned: pinned.clone(), ramping: self.ramping }));
         Some(Offer {
             queue: QueueName {
                 namespace: workflow.namespace,
                 name: self.queue,
                 kind: if self.activity { QueueKind::Activity } else { QueueKind::Workflow },
                 sticky: self.sticky,
+                version: pinned.filter(|_| !self.sticky),
             },
+            routing,
             normal_name: self.normal_name,
             run: RunKey { workflow, run: key.run },
             stamp: self.stamp,

@@ -1,7 +1,7 @@
 //! UpdateWorkflowExecutionOptions (spec 01 §13): options of an open run that can be changed from outside.
 //!
-//! Built: `priority`, whole or by field. Versioning overrides and time skipping belong to features that are not built;
-//! setting them is refused, clearing them changes nothing.
+//! Built: `priority`, whole or by field, and `versioning_override`, as a whole. Time skipping of a run is not: setting it
+//! is refused, clearing it changes nothing.
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
@@ -10,11 +10,16 @@ use sempre_api::{
     v1::{
         common::Priority,
         history::{HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes, history_event::Attributes},
-        workflow::WorkflowExecutionOptions,
+        workflow::{VersioningOverride, WorkflowExecutionOptions},
     },
 };
 
-use crate::{Refusal, Reply, activity, step::Step, task, validate};
+use crate::{
+    Refusal, Reply, activity,
+    step::Step,
+    task, validate,
+    versioning::{self, overrides},
+};
 
 /// A request to change options.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,9 +49,6 @@ pub(crate) fn check(options: Option<&WorkflowExecutionOptions>, mask: Option<&Fi
     let options = options.ok_or_else(|| Refusal::invalid("WorkflowExecutionOptions is required"))?;
     let paths = paths(mask)?;
     validate::priority(options.priority.as_ref()).map_err(Refusal::InvalidArgument)?;
-    if paths.contains(&Path::VersioningOverride) && options.versioning_override.is_some() {
-        return Err(Refusal::Unimplemented("versioning overrides are not supported by this server".into()));
-    }
     if paths.contains(&Path::TimeSkipping) && options.time_skipping_config.is_some() {
         return Err(Refusal::Unimplemented("time skipping is not supported by this server".into()));
     }
@@ -100,8 +102,8 @@ pub(crate) fn update(
 ) -> Result<WorkflowExecutionOptions, Refusal> {
     check(options, mask)?;
     let asked = options.and_then(|options| options.priority.clone());
-    let old = current(step);
-    let mut priority = old.clone();
+    let (old, old_override) = (current(step), current_override(step));
+    let (mut priority, mut versioning_override) = (old.clone(), old_override.clone());
     for path in mask.map(paths).transpose()?.unwrap_or_default() {
         let given = asked.clone().unwrap_or_default();
         match path {
@@ -109,18 +111,25 @@ pub(crate) fn update(
             Path::PriorityKey => priority.get_or_insert_default().priority_key = given.priority_key,
             Path::FairnessKey => priority.get_or_insert_default().fairness_key = given.fairness_key,
             Path::FairnessWeight => priority.get_or_insert_default().fairness_weight = given.fairness_weight,
-            Path::VersioningOverride | Path::TimeSkipping => {}
+            Path::VersioningOverride => {
+                let asked = options.and_then(|options| options.versioning_override.as_ref());
+                let queue = step.run.state.derived.start.task_queue();
+                overrides::check(asked, &step.cx.namespace.deployments, queue)?;
+                versioning_override = asked.and_then(overrides::normal);
+            }
+            Path::TimeSkipping => {}
         }
     }
-    if priority != old {
+    if priority != old || versioning_override != old_override {
         let now = step.now();
         step.buffer_event(HistoryEvent {
             event_time: Some(now.to_api()),
             worker_may_ignore: true,
             attributes: Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(Box::new(
                 WorkflowExecutionOptionsUpdatedEventAttributes {
-                    // There is no override, and the event says the whole of the options.
-                    unset_versioning_override: true,
+                    // The event says the whole of the options.
+                    unset_versioning_override: versioning_override.is_none(),
+                    versioning_override: versioning_override.clone(),
                     identity,
                     // An absent priority would mean "as before".
                     priority: Some(priority.clone().unwrap_or_default()),
@@ -130,7 +139,19 @@ pub(crate) fn update(
             ..Default::default()
         });
     }
-    Ok(WorkflowExecutionOptions { priority, ..Default::default() })
+    let versioning_override = versioning_override.map(overrides::with_old_fields);
+    Ok(WorkflowExecutionOptions { priority, versioning_override, ..Default::default() })
+}
+
+/// The run's override, with an update that still waits in the buffer.
+fn current_override(step: &Step<'_, '_>) -> Option<VersioningOverride> {
+    let buffered = step.run.state.progress.buffer.events.iter().rev().find_map(|event| match &event.attributes {
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) if a.unset_versioning_override => Some(None),
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => a.versioning_override.clone().map(Some),
+        _ => None,
+    });
+    let known = || step.run.state.derived.main.versioning.as_ref().and_then(|info| info.versioning_override.clone());
+    buffered.unwrap_or_else(known)
 }
 
 /// The run's priority, with an update that still waits in the buffer.
@@ -144,11 +165,16 @@ fn current(step: &Step<'_, '_>) -> Option<Priority> {
 
 /// Writes an OptionsUpdated event. Offers stand in line by priority: those that wait move when it changes.
 pub(crate) fn write(step: &mut Step<'_, '_>, event: HistoryEvent) {
-    let changes = matches!(
-        &event.attributes,
-        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a))
-            if a.priority.is_some() && a.priority.as_ref() != step.run.state.derived.priority()
-    );
+    let versions = match &event.attributes {
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => versioning::start::moves_with(step, a),
+        _ => false,
+    };
+    let changes = versions
+        || matches!(
+            &event.attributes,
+            Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a))
+                if a.priority.is_some() && a.priority.as_ref() != step.run.state.derived.priority()
+        );
     if !changes {
         step.write(event);
         return;
@@ -158,6 +184,10 @@ pub(crate) fn write(step: &mut Step<'_, '_>, event: HistoryEvent) {
     let task = task::withdraw_offer(step);
     let activities = activity::withdraw_all(step);
     step.write(event);
+    if versions {
+        versioning::start::options_changed(step);
+        task::leave_sticky_queue(step);
+    }
     if task {
         task::offer_again(step);
     }

@@ -5,6 +5,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     format,
     string::{String, ToString},
+    sync::Arc,
     vec::Vec,
 };
 
@@ -18,15 +19,16 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey, attach, close,
+    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, Version, WorkflowKey, attach, close,
     input::{Poller, SignalRequest, TerminateRequest},
     planted::{self, Bug},
     retry, signal,
     state::{State, derived::is_nil},
     step::Step,
     task,
-    transition::{CurrentRecord, HistoryWindow, Reply, StartChild, Transition},
+    transition::{CurrentRecord, HistoryWindow, QueueKind, Reply, StartChild, Transition},
     update, validate,
+    versioning::{self, VersioningProgress},
 };
 
 /// A start, from a client or from a parent.
@@ -102,6 +104,8 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
     main.start_request_id = new.request_id;
     main.namespace_id = Bytes::copy_from_slice(&step.run.key.workflow.namespace.0.0);
     main.held = new.held;
+    main.versioning = versioning::inherit::remembered(&new.attributes)
+        .map(|declined| Box::new(VersioningProgress { declined: Some(declined), ..VersioningProgress::default() }));
     step.write(HistoryEvent {
         event_time: Some(now.to_api()),
         links: new.links,
@@ -151,6 +155,8 @@ pub fn start(
         Some(signal) => validate::signal_with_start(&mut request, signal, cx)?,
         None => validate::start(&mut request, cx)?,
     }
+    let queue = request.task_queue.as_ref().map_or("", |queue| queue.name.as_str());
+    versioning::overrides::check(request.versioning_override.as_ref(), &cx.namespace.deployments, queue)?;
     // A child's were looked at when its parent asked for it.
     if child_of.is_none() {
         let search = request.search_attributes.as_mut();
@@ -246,7 +252,8 @@ fn new_run(
     // Rounded up to whole milliseconds.
     let expiration = execution_timeout.some().map(|timeout| Timestamp::from_millis(((cx.now + timeout).0 + 999_999).div_euclid(1_000_000)));
     let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none() && signal.is_none())
-        .then(|| Poller { identity: request.identity.clone(), request_id: request.request_id.clone(), worker_version: None });
+        .then(|| eager_poller(&request, key, cx))
+        .flatten();
     let initiator =
         if request.cron_schedule.is_empty() { ContinueAsNewInitiator::Unspecified } else { ContinueAsNewInitiator::CronSchedule };
     let mut attributes = WorkflowExecutionStartedEventAttributes {
@@ -279,8 +286,11 @@ fn new_run(
         completion_callbacks: request.completion_callbacks,
         ..Default::default()
     };
+    attributes.versioning_override = request.versioning_override.as_ref().and_then(versioning::overrides::normal);
     let held = child_of.is_some();
     if let Some(child) = child_of {
+        attributes.inherited_pinned_version = child.inherited.pinned;
+        attributes.inherited_auto_upgrade_info = child.inherited.auto_upgrade;
         attributes.parent_workflow_namespace = child.parent_namespace;
         attributes.parent_workflow_namespace_id = child.parent.workflow.namespace.to_string();
         attributes.parent_workflow_execution = Some(child.parent.to_api());
@@ -297,6 +307,22 @@ fn new_run(
         signal,
         eager,
     }
+}
+
+/// Who takes the first task with the answer; nobody if the queue sends it to another version's workers.
+fn eager_poller(request: &StartWorkflowExecutionRequest, key: &WorkflowKey, cx: &Context<'_>) -> Option<Poller> {
+    if request.versioning_override.is_some() {
+        return None;
+    }
+    let version = Version::of_worker(request.eager_worker_deployment_options.as_ref()).map(Arc::new);
+    let queue = request.task_queue.as_ref().map_or("", |queue| queue.name.as_str());
+    let (target, _) = cx.namespace.deployments.target(QueueKind::Workflow, queue, &key.workflow_id, false);
+    (target == version.as_ref()).then(|| Poller {
+        identity: request.identity.clone(),
+        request_id: request.request_id.clone(),
+        worker_version: None,
+        version,
+    })
 }
 
 /// Start delay, or the time to the first cron tick (spec 01 §3.2, §9).

@@ -3,23 +3,24 @@
 //! Handlers first check, then change: a handler that returns a refusal must not have called anything
 //! here that changes the run (completion of a workflow task, which can fail half-way, works on a copy).
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use bytes::BytesMut;
 use sempre_api::v1::{
     common::Priority,
+    deployment::WorkerDeploymentVersion,
     enums::EventType,
     history::{HistoryEvent, history_event::Attributes},
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Timestamp, Transition, attach, deadline, event_type, options,
+    Context, Execution, Refusal, Reply, Routing, Timestamp, Transition, Version, attach, deadline, event_type, options,
     planted::{self, Bug},
     size,
     state::{buffer::is_closing, rows::Kind},
     task,
     transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
-    update, visibility,
+    update, versioning, visibility,
 };
 
 /// Priority of work that asked for none.
@@ -261,7 +262,8 @@ impl<'r, 'c> Step<'r, 'c> {
         priority: u8,
     ) {
         let key = OfferKey { queue: queue.hash64(), priority, time, run: self.run.key.run, scheduled_event_id };
-        self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp, volatile: false });
+        let routing = self.routing(&queue.name, queue.kind);
+        self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp, volatile: false, routing });
         self.touch();
     }
 
@@ -276,9 +278,24 @@ impl<'r, 'c> Step<'r, 'c> {
         self.touch();
     }
 
-    /// A queue of this run's namespace.
+    /// A queue of this run's namespace, or its line for the version that the run is pinned to.
     pub(crate) fn queue(&self, name: &str, kind: QueueKind, sticky: bool) -> QueueName {
-        QueueName { namespace: self.run.key.workflow.namespace, name: name.into(), kind, sticky }
+        let version = if sticky { None } else { self.routing(name, kind).and_then(|routing| routing.pinned.clone()) };
+        QueueName { namespace: self.run.key.workflow.namespace, name: name.into(), kind, sticky, version }
+    }
+
+    /// A queue of this run's namespace, or the line of it that an offer was made on.
+    pub(crate) fn offered_queue(&self, name: &str, kind: QueueKind, sticky: bool, line: Option<&WorkerDeploymentVersion>) -> QueueName {
+        let version = line.map(|version| Arc::new(Version::from_api(version)));
+        QueueName { namespace: self.run.key.workflow.namespace, name: name.into(), kind, sticky, version }
+    }
+
+    /// How the run's tasks on a queue find their workers.
+    pub(crate) fn routing(&self, name: &str, kind: QueueKind) -> Option<Arc<Routing>> {
+        match kind {
+            QueueKind::Workflow => versioning::workflow_routing(&self.run.state),
+            QueueKind::Activity => versioning::activity_routing(self, name),
+        }
     }
 
     /// The workflow's priority in offers: 1 to 5.

@@ -1,6 +1,6 @@
 //! The full result of one applied input, as data: what to write, whom to tell, what to answer.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use prost::Message;
@@ -17,7 +17,7 @@ use sempre_api::v1::{
     },
 };
 
-use crate::{Execution, NamespaceId, Refusal, RunId, RunKey, Timestamp, state::callback};
+use crate::{Execution, NamespaceId, Refusal, Routing, RunId, RunKey, Timestamp, Version, state::callback, versioning::inherit::Inherited};
 
 /// The full result of one applied input. Replies and effects leave only after the commit that holds
 /// the run's rows (`Execution::take_rows`) and everything listed here.
@@ -163,7 +163,12 @@ pub struct QueueName {
     pub kind: QueueKind,
     /// One worker's own queue (TASK_QUEUE_KIND_STICKY).
     pub sticky: bool,
+    /// The line of the queue whose tasks only workers of this version may have. `None`: the queue itself.
+    pub version: Option<Arc<Version>>,
 }
+
+/// Bits of [`QueueName::hash64`] that all lines of a queue have in common.
+pub const SHARED_HASH_BITS: u32 = 8;
 
 impl QueueName {
     /// Fixed 64-bit hash: the queue's place in keys on disk.
@@ -172,7 +177,23 @@ impl QueueName {
         hash.write(&self.namespace.0.0);
         hash.write(self.name.as_bytes());
         hash.write(&[matches!(self.kind, QueueKind::Activity) as u8, self.sticky as u8]);
-        hash.finish()
+        let plain = hash.finish();
+        let Some(version) = &self.version else { return plain };
+        for part in [&version.deployment, &version.build_id] {
+            hash.write(part.as_bytes());
+        }
+        let shared = (1 << SHARED_HASH_BITS) - 1;
+        hash.finish() & !shared | plain & shared
+    }
+
+    /// The queue itself, without a version.
+    pub fn plain(&self) -> Self {
+        Self { version: None, ..self.clone() }
+    }
+
+    /// Its line for a version.
+    pub fn line(&self, version: Option<&Arc<Version>>) -> Self {
+        Self { version: version.cloned(), ..self.clone() }
     }
 }
 
@@ -206,6 +227,8 @@ pub struct Offer {
     pub stamp: u32,
     /// It has no row: the task is speculative.
     pub volatile: bool,
+    /// How it finds its worker on the normal queue; `None` for runs without a version.
+    pub routing: Option<Arc<Routing>>,
 }
 
 /// A message this run owes another, durable until [`crate::Input::Delivered`] names it.
@@ -318,6 +341,8 @@ pub struct StartChild {
     /// An open run of the child's id gives way if this run of the parent's workflow is its parent: a reset has undone
     /// its start (spec 01 §12.3).
     pub replaces_child_of: Option<RunId>,
+    /// What it begins with of the parent's version.
+    pub inherited: Inherited,
 }
 
 /// A signal to another run.

@@ -96,9 +96,6 @@ fn start_payloads(request: &StartWorkflowExecutionRequest, limits: &Limits) -> R
     if request.time_skipping_config.is_some() {
         return Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into()));
     }
-    if request.versioning_override.is_some() {
-        return Err(Refusal::Unimplemented("versioning overrides are not supported".into()));
-    }
     user_metadata(request.user_metadata.as_ref()).map_err(Refusal::InvalidArgument)?;
     blob(request.input.as_ref(), limits)?;
     memo(request.memo.as_ref(), limits).map_err(Refusal::invalid)
@@ -393,7 +390,7 @@ mod tests {
 
     use sempre_api::v1::{
         common::{ActivityType, Callback, Link, Payload, SearchAttributes, WorkflowType, link},
-        workflow::{OnConflictOptions, VersioningOverride},
+        workflow::OnConflictOptions,
     };
 
     use super::*;
@@ -417,6 +414,7 @@ mod tests {
             name: "default".into(),
             retention: Span::seconds(1),
             search_attributes: BTreeMap::new(),
+            deployments: Default::default(),
         };
         let limits = Limits::default();
         let mut ids = fakes::Ids(0);
@@ -537,11 +535,8 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_unimplemented() {
-        let cases: [fn(&mut StartWorkflowExecutionRequest); 3] = [
-            |r| r.completion_callbacks = vec![Callback::default()],
-            |r| r.versioning_override = Some(VersioningOverride::default()),
-            |r| r.time_skipping_config = Some(Default::default()),
-        ];
+        let cases: [fn(&mut StartWorkflowExecutionRequest); 2] =
+            [|r| r.completion_callbacks = vec![Callback::default()], |r| r.time_skipping_config = Some(Default::default())];
         for change in cases {
             let mut request = request();
             change(&mut request);

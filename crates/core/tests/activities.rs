@@ -669,7 +669,7 @@ fn one_poller_gets_an_attempt() {
     let mut world = World::new();
     world.begin("wf", [activity("a").command()]);
     let offer = world.offers[0].clone();
-    let poller = |id: &str| Poller { identity: WORKER.into(), request_id: id.into(), worker_version: None };
+    let poller = |id: &str| Poller { identity: WORKER.into(), request_id: id.into(), ..Poller::default() };
     let first = world.start_activity_task(&offer, poller("one")).unwrap();
     world.sleep(secs(1));
     assert_eq!(world.start_activity_task(&offer, poller("one")).unwrap().response, first.response, "the same answer again");

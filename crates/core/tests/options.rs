@@ -170,7 +170,7 @@ fn refusals() {
     let over = with(request(&["versioning_override"], None), |r| {
         r.workflow_execution_options.as_mut().unwrap().versioning_override = Some(VersioningOverride::default());
     });
-    assert_eq!(refused(over), "unimplemented: versioning overrides are not supported by this server");
+    assert_eq!(refused(over), "override behavior is required");
     world.signal("w", "s").unwrap();
     world.work([complete()]);
     let closed = world.update_options(request(&["priority"], Some(key(1))));

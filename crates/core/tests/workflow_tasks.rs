@@ -468,7 +468,7 @@ fn the_same_poll_gets_the_same_task_again_and_another_poll_none() {
     let mut world = World::new();
     world.start("wf");
     let offer = world.offers[0].clone();
-    let poller = |id: &str| Poller { identity: WORKER.into(), request_id: id.into(), worker_version: None };
+    let poller = |id: &str| Poller { identity: WORKER.into(), request_id: id.into(), ..Poller::default() };
     let first = world.start_workflow_task(&offer, poller("one")).unwrap();
     world.sleep(secs(1));
     let again = world.start_workflow_task(&offer, poller("one")).unwrap();

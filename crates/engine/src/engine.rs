@@ -23,6 +23,7 @@ use crate::{
     callbacks::NoSender,
     calls::queue_config::rate_of,
     cron::Cron,
+    deployments,
     ids::SeededIds,
     listing::Listing,
     matching::{Matching, queries::Queries},
@@ -152,6 +153,7 @@ impl Engine {
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
+        let deployments = Records::open(records::DEPLOYMENTS, store.clone(), spawner.clone()).await?;
         let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), spawner.clone()).await?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
@@ -185,12 +187,14 @@ impl Engine {
             namespaces,
             meta,
             endpoints,
+            deployments,
             batches,
             workers: Workers::default(),
             callbacks: components.callbacks,
             listing,
             schedules,
         });
+        deployments::begin(&shared);
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_rate(&queue, rate_of(&config));
         }

@@ -28,6 +28,7 @@ mod calls;
 pub mod check;
 mod clock;
 pub mod cron;
+mod deployments;
 mod engine;
 mod history;
 mod ids;

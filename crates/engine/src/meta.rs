@@ -66,7 +66,13 @@ fn parse_config_key(key: &[u8]) -> Option<QueueName> {
         TaskQueueType::Activity => QueueKind::Activity,
         TaskQueueType::Unspecified | TaskQueueType::Nexus => return None,
     };
-    Some(QueueName { namespace: NamespaceId(Uuid(*namespace)), name: String::from_utf8(name.to_vec()).ok()?, kind, sticky: false })
+    Some(QueueName {
+        namespace: NamespaceId(Uuid(*namespace)),
+        name: String::from_utf8(name.to_vec()).ok()?,
+        kind,
+        sticky: false,
+        version: None,
+    })
 }
 
 type Configs = BTreeMap<QueueName, Arc<TaskQueueConfig>>;
@@ -259,7 +265,7 @@ mod tests {
     }
 
     fn queue(name: &str, kind: QueueKind) -> QueueName {
-        QueueName { namespace: NamespaceId(Uuid([9; 16])), name: name.into(), kind, sticky: false }
+        QueueName { namespace: NamespaceId(Uuid([9; 16])), name: name.into(), kind, sticky: false, version: None }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::namespace::BadBinaryInfo;
 use sempre_core::{
-    NamespaceId, NamespaceView, Refusal, Span,
+    Deployments, NamespaceId, NamespaceView, Refusal, Span,
     ids::Uuid,
     visibility::{AttributeType, Attributes},
 };
@@ -81,13 +81,14 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    fn new(record: NamespaceRecord) -> Arc<Self> {
+    fn new(record: NamespaceRecord, deployments: Arc<Deployments>) -> Arc<Self> {
         let types = record.search_attributes.iter();
         let view = Arc::new(NamespaceView {
             id: record.namespace_id(),
             name: record.name.clone(),
             retention: Span(record.retention),
             search_attributes: types.filter_map(|(name, kind)| Some((name.clone(), AttributeType::from_api(*kind)?))).collect(),
+            deployments,
         });
         Arc::new(Self { record, view })
     }
@@ -112,6 +113,8 @@ impl Attributes for Namespace {
 struct Inner {
     by_name: BTreeMap<String, Arc<Namespace>>,
     by_id: HashMap<NamespaceId, Arc<Namespace>>,
+    /// The worker deployments of those that have any, also of namespaces that are not known (any more).
+    deployments: HashMap<NamespaceId, Arc<Deployments>>,
 }
 
 /// See the module.
@@ -196,7 +199,10 @@ async fn settle(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer) -
         tracing::warn!(%error, "namespaces could not be read again");
         Refusal::Unavailable("the namespace could not be written".into())
     })?;
-    *inner.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
+    let deployments = std::mem::take(&mut inner.deployments);
+    *inner = loaded.with_deployments(deployments);
+    drop(inner);
     *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
     Ok(())
 }
@@ -264,8 +270,24 @@ impl Namespaces {
     pub(crate) fn view(&self, id: NamespaceId) -> Arc<NamespaceView> {
         match self.read().by_id.get(&id) {
             Some(namespace) => namespace.view.clone(),
-            None => Arc::new(NamespaceView { id, name: format!("{}", id), retention: RETENTION_MIN, search_attributes: BTreeMap::new() }),
+            None => Arc::new(NamespaceView {
+                id,
+                name: format!("{}", id),
+                retention: RETENTION_MIN,
+                search_attributes: BTreeMap::new(),
+                deployments: Arc::default(),
+            }),
         }
+    }
+
+    /// Gives a namespace its worker deployments, as steps see them from now on; returns those before.
+    pub(crate) fn set_deployments(&self, id: NamespaceId, deployments: Arc<Deployments>) -> Arc<Deployments> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let old = inner.deployments.insert(id, deployments).unwrap_or_default();
+        if let Some(namespace) = inner.by_id.get(&id).cloned() {
+            inner.put(namespace.record.clone());
+        }
+        old
     }
 
     /// All, by name, from after `after` on.
@@ -345,6 +367,14 @@ impl Namespaces {
 }
 
 impl Inner {
+    /// What was read does not have them.
+    fn with_deployments(mut self, deployments: HashMap<NamespaceId, Arc<Deployments>>) -> Self {
+        self.deployments = deployments;
+        let records: Vec<NamespaceRecord> = self.by_id.values().map(|namespace| namespace.record.clone()).collect();
+        records.into_iter().for_each(|record| self.put(record));
+        self
+    }
+
     fn remove(&mut self, id: NamespaceId) {
         if let Some(namespace) = self.by_id.remove(&id)
             && self.by_name.get(&namespace.record.name).is_some_and(|n| n.id() == id)
@@ -355,7 +385,8 @@ impl Inner {
 
     /// Two of one name: the first put keeps it; the other is known by its id only.
     fn put(&mut self, record: NamespaceRecord) {
-        let namespace = Namespace::new(record);
+        let deployments = self.deployments.get(&record.namespace_id()).cloned().unwrap_or_default();
+        let namespace = Namespace::new(record, deployments);
         let (id, name) = (namespace.id(), &namespace.record.name);
         if let Some(old) = self.by_id.insert(id, namespace.clone())
             && old.record.name != *name

@@ -10,7 +10,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use bytes::Bytes;
@@ -26,6 +26,9 @@ pub(crate) const NEXUS_ENDPOINTS: Kind = Kind { owner: u32::MAX - 10, prefix: b'
 
 /// See [`NEXUS_ENDPOINTS`].
 pub(crate) const BATCH_JOBS: Kind = Kind { owner: u32::MAX - 11, prefix: b'b', what: "a batch job" };
+
+/// See [`NEXUS_ENDPOINTS`].
+pub(crate) const DEPLOYMENTS: Kind = Kind { owner: u32::MAX - 30, prefix: b'd', what: "a worker deployment" };
 
 /// A kind of records: who commits them, where they are.
 #[derive(Clone, Copy, Debug)]
@@ -59,12 +62,16 @@ impl<R> Change<R> {
     }
 }
 
+/// Puts changed records in force, given by their keys, before their change counts as done.
+type After<R> = Box<dyn Fn(&Shown<R>, &[Vec<u8>]) + Send + Sync>;
+
 /// See the module.
 pub(crate) struct Records<R> {
     kind: Kind,
     store: Arc<dyn Store>,
     spawner: Arc<dyn Spawner>,
     shown: Arc<RwLock<Shown<R>>>,
+    after: Arc<OnceLock<After<R>>>,
     /// One change at a time; holds the right to commit.
     writer: Arc<Mutex<Writer>>,
 }
@@ -119,7 +126,16 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
     pub(crate) async fn open(kind: Kind, store: Arc<dyn Store>, spawner: Arc<dyn Spawner>) -> Result<Self, StoreError> {
         let fence = Fence { shard: kind.owner, epoch: store.acquire(kind.owner).await? };
         let shown = Arc::new(RwLock::new(kind.load(&*store).await?));
-        Ok(Self { kind, store, spawner, shown, writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
+        Ok(Self { kind, store, spawner, shown, after: Arc::default(), writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
+    }
+
+    /// Calls `after` for all records now, and for those that a change has changed. Once.
+    pub(crate) fn after_changes(&self, after: After<R>) {
+        let shown = self.read();
+        let keys: Vec<Vec<u8>> = shown.keys().cloned().collect();
+        after(&shown, &keys);
+        // Set twice, the first would stay: it is the same.
+        let _ = self.after.set(after);
     }
 
     /// All records. Not to be held across an await.
@@ -151,9 +167,16 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
             return Ok(answer);
         }
         let (sender, receiver) = oneshot::channel();
-        let (kind, store, shown) = (self.kind, self.store.clone(), self.shown.clone());
+        let (kind, store, shown, after) = (self.kind, self.store.clone(), self.shown.clone(), self.after.clone());
         let task = async move {
+            let keys: Vec<Vec<u8>> = change.records.iter().map(|(key, _)| key.clone()).collect();
             let result = write(kind, &*store, &shown, &mut writer, change).await;
+            if let Some(after) = after.get() {
+                let shown = shown.read().unwrap_or_else(PoisonError::into_inner);
+                // After a commit in doubt everything was read again.
+                let all: Vec<Vec<u8>> = if result.is_ok() { Vec::new() } else { shown.keys().cloned().collect() };
+                after(&shown, &[keys, all].concat());
+            }
             drop(writer);
             // The caller may have left.
             let _ = sender.send(result);

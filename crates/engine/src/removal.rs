@@ -30,6 +30,7 @@ use sempre_store::{StoreError, Table};
 
 use crate::{
     calls::schedules::remove_schedules,
+    deployments,
     namespaces::Namespace,
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
@@ -55,6 +56,7 @@ const BESIDE_RUNS: &[(&str, Cleanup)] = &[
     ("settings of task queues", |shared, id| queue_settings(shared, id).boxed()),
     ("what lists show of its runs", |shared, id| listed_runs(shared, id).boxed()),
     ("schedules", |shared, id| remove_schedules(shared, id).boxed()),
+    ("worker deployments", |shared, id| deployments::forget(&shared.deployments, id).boxed()),
     ("batch jobs", |shared, id| shared.batches.forget(id).boxed()),
 ];
 

@@ -4,26 +4,33 @@
 
 use sempre_api::v1::workflowservice::{
     CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest,
-    CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest, DeleteScheduleResponse,
-    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse,
-    DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeNamespaceRequest, DescribeNamespaceResponse,
-    DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerRequest,
-    DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest,
-    ExecuteMultiOperationResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetSearchAttributesRequest, GetSearchAttributesResponse,
-    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
-    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest,
-    ListArchivedWorkflowExecutionsResponse, ListBatchOperationsRequest, ListBatchOperationsResponse, ListClosedWorkflowExecutionsRequest,
-    ListClosedWorkflowExecutionsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest,
+    CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse, CreateWorkerDeploymentRequest,
+    CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest, CreateWorkerDeploymentVersionResponse, DeleteScheduleRequest,
+    DeleteScheduleResponse, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest,
+    DeleteWorkerDeploymentVersionResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest,
+    DeprecateNamespaceResponse, DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeDeploymentRequest,
+    DescribeDeploymentResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse,
+    DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse,
+    DescribeWorkerDeploymentVersionRequest, DescribeWorkerDeploymentVersionResponse, DescribeWorkerRequest, DescribeWorkerResponse,
+    DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse,
+    GetClusterInfoRequest, GetClusterInfoResponse, GetCurrentDeploymentRequest, GetCurrentDeploymentResponse,
+    GetDeploymentReachabilityRequest, GetDeploymentReachabilityResponse, GetSearchAttributesRequest, GetSearchAttributesResponse,
+    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkerBuildIdCompatibilityRequest, GetWorkerBuildIdCompatibilityResponse,
+    GetWorkerTaskReachabilityRequest, GetWorkerTaskReachabilityResponse, GetWorkerVersioningRulesRequest, GetWorkerVersioningRulesResponse,
+    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse,
+    ListBatchOperationsRequest, ListBatchOperationsResponse, ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse,
+    ListDeploymentsRequest, ListDeploymentsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest,
     ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest,
-    ListSchedulesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkersRequest, ListWorkersResponse,
-    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PatchScheduleRequest, PatchScheduleResponse,
-    PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
-    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
-    PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
-    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
-    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
-    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
-    RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
+    ListSchedulesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest,
+    ListWorkerDeploymentsResponse, ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse,
+    PatchScheduleRequest, PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest,
+    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
+    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
+    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
+    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
     ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
     ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse,
     RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest,
@@ -32,23 +39,34 @@ use sempre_api::v1::workflowservice::{
     RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
     RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
-    ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
-    SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
-    SignalWorkflowExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse, StartWorkflowExecutionRequest,
-    StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse, TerminateWorkflowExecutionRequest,
-    TerminateWorkflowExecutionResponse, UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest,
-    UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest,
-    UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest,
-    UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
-    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
-    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
+    ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, SetCurrentDeploymentRequest, SetCurrentDeploymentResponse,
+    SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest,
+    SetWorkerDeploymentManagerResponse, SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse,
+    ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse,
+    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse,
+    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityExecutionRequest,
+    UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse,
+    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest,
+    UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkerBuildIdCompatibilityRequest,
+    UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerDeploymentVersionMetadataResponse,
+    UpdateWorkerVersioningRulesRequest, UpdateWorkerVersioningRulesResponse, UpdateWorkflowExecutionOptionsRequest,
+    UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse,
+    workflow_service_server::WorkflowService,
 };
+use sempre_core::Refusal;
 use tonic::{Request, Response};
 
 use crate::{
     client_version,
     frontend::{Answer, Frontend, answer},
 };
+
+/// Older forms of versioning, as a server answers that has them switched off (spec 05 §10).
+const VERSION_SETS_DISABLED: &str = "Worker versioning v0.1 (Version Set-based, deprecated) is disabled on this namespace.";
+const VERSION_RULES_DISABLED: &str = "Worker versioning v0.2 (Rules-based, deprecated) is disabled on this namespace.";
+const PREVIEW_DEPLOYMENTS: &str = "Deployments are deprecated and no longer supported, use Worker Deployments instead";
 
 #[tonic::async_trait]
 impl WorkflowService for Frontend {
@@ -471,6 +489,145 @@ impl WorkflowService for Frontend {
     async fn list_batch_operations(&self, request: Request<ListBatchOperationsRequest>) -> Answer<ListBatchOperationsResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.list_batches(call.body).await)
+    }
+
+    async fn describe_worker_deployment_version(
+        &self,
+        request: Request<DescribeWorkerDeploymentVersionRequest>,
+    ) -> Answer<DescribeWorkerDeploymentVersionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_deployment_version(call.body).await)
+    }
+
+    async fn describe_worker_deployment(
+        &self,
+        request: Request<DescribeWorkerDeploymentRequest>,
+    ) -> Answer<DescribeWorkerDeploymentResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_deployment(call.body).await)
+    }
+
+    async fn list_worker_deployments(&self, request: Request<ListWorkerDeploymentsRequest>) -> Answer<ListWorkerDeploymentsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_deployments(call.body).await)
+    }
+
+    async fn set_worker_deployment_current_version(
+        &self,
+        request: Request<SetWorkerDeploymentCurrentVersionRequest>,
+    ) -> Answer<SetWorkerDeploymentCurrentVersionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.set_current_version(call.body).await)
+    }
+
+    async fn set_worker_deployment_ramping_version(
+        &self,
+        request: Request<SetWorkerDeploymentRampingVersionRequest>,
+    ) -> Answer<SetWorkerDeploymentRampingVersionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.set_ramping_version(call.body).await)
+    }
+
+    async fn set_worker_deployment_manager(
+        &self,
+        request: Request<SetWorkerDeploymentManagerRequest>,
+    ) -> Answer<SetWorkerDeploymentManagerResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.set_deployment_manager(call.body).await)
+    }
+
+    async fn create_worker_deployment(&self, request: Request<CreateWorkerDeploymentRequest>) -> Answer<CreateWorkerDeploymentResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.create_deployment(call.body).await)
+    }
+
+    async fn create_worker_deployment_version(
+        &self,
+        request: Request<CreateWorkerDeploymentVersionRequest>,
+    ) -> Answer<CreateWorkerDeploymentVersionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.create_deployment_version(call.body).await)
+    }
+
+    async fn delete_worker_deployment(&self, request: Request<DeleteWorkerDeploymentRequest>) -> Answer<DeleteWorkerDeploymentResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_deployment(call.body).await)
+    }
+
+    async fn delete_worker_deployment_version(
+        &self,
+        request: Request<DeleteWorkerDeploymentVersionRequest>,
+    ) -> Answer<DeleteWorkerDeploymentVersionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_deployment_version(call.body).await)
+    }
+
+    async fn update_worker_deployment_version_metadata(
+        &self,
+        request: Request<UpdateWorkerDeploymentVersionMetadataRequest>,
+    ) -> Answer<UpdateWorkerDeploymentVersionMetadataResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.update_version_metadata(call.body).await)
+    }
+
+    async fn update_worker_build_id_compatibility(
+        &self,
+        request: Request<UpdateWorkerBuildIdCompatibilityRequest>,
+    ) -> Answer<UpdateWorkerBuildIdCompatibilityResponse> {
+        self.admit(request).await?;
+        answer(Err(Refusal::PermissionDenied(VERSION_SETS_DISABLED.into())))
+    }
+
+    async fn get_worker_build_id_compatibility(
+        &self,
+        request: Request<GetWorkerBuildIdCompatibilityRequest>,
+    ) -> Answer<GetWorkerBuildIdCompatibilityResponse> {
+        self.admit(request).await?;
+        answer(Err(Refusal::PermissionDenied(VERSION_SETS_DISABLED.into())))
+    }
+
+    async fn update_worker_versioning_rules(
+        &self,
+        request: Request<UpdateWorkerVersioningRulesRequest>,
+    ) -> Answer<UpdateWorkerVersioningRulesResponse> {
+        self.admit(request).await?;
+        answer(Err(Refusal::PermissionDenied(VERSION_RULES_DISABLED.into())))
+    }
+
+    async fn get_worker_versioning_rules(
+        &self,
+        request: Request<GetWorkerVersioningRulesRequest>,
+    ) -> Answer<GetWorkerVersioningRulesResponse> {
+        self.admit(request).await?;
+        answer(Err(Refusal::PermissionDenied(VERSION_RULES_DISABLED.into())))
+    }
+
+    async fn get_worker_task_reachability(
+        &self,
+        request: Request<GetWorkerTaskReachabilityRequest>,
+    ) -> Answer<GetWorkerTaskReachabilityResponse> {
+        self.admit(request).await?;
+        answer(Err(Refusal::PermissionDenied(VERSION_RULES_DISABLED.into())))
+    }
+
+    async fn describe_deployment(&self, _: Request<DescribeDeploymentRequest>) -> Answer<DescribeDeploymentResponse> {
+        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    }
+
+    async fn list_deployments(&self, _: Request<ListDeploymentsRequest>) -> Answer<ListDeploymentsResponse> {
+        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    }
+
+    async fn get_deployment_reachability(&self, _: Request<GetDeploymentReachabilityRequest>) -> Answer<GetDeploymentReachabilityResponse> {
+        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    }
+
+    async fn get_current_deployment(&self, _: Request<GetCurrentDeploymentRequest>) -> Answer<GetCurrentDeploymentResponse> {
+        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    }
+
+    async fn set_current_deployment(&self, _: Request<SetCurrentDeploymentRequest>) -> Answer<SetCurrentDeploymentResponse> {
+        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
     }
 
     async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {

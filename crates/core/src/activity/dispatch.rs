@@ -16,7 +16,9 @@ use crate::{
     planted::{self, Bug},
     state::{ActivityProgress, rows::Kind},
     step::{Step, offer_priority},
+    task,
     transition::{QueueKind, QueueName},
+    versioning::{self, start::Admission},
 };
 
 /// After ActivityTaskScheduled was written: makes its progress and offers the first attempt (unless eager).
@@ -44,7 +46,8 @@ pub(crate) fn take_over(step: &mut Step<'_, '_>, scheduled_event_id: i64, now: T
 pub(super) fn offer(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
     let Some((queue, priority)) = place(step, scheduled_event_id) else { return };
     let now = step.now();
-    change(step, scheduled_event_id, |p| p.offered_at = now.0);
+    let line = task::line_of(&queue);
+    change(step, scheduled_event_id, |p| (p.offered_at, p.line) = (now.0, line));
     let stamp = step.run.state.progress.activities.get(&scheduled_event_id).map_or(0, |p| p.stamp);
     step.offer(queue, String::new(), scheduled_event_id, stamp, priority);
 }
@@ -56,9 +59,11 @@ pub(super) fn withdraw(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
         return;
     }
     if let Some((queue, priority)) = place(step, scheduled_event_id) {
+        let line = step.run.state.progress.activities.get(&scheduled_event_id).and_then(|p| p.line.as_ref());
+        let queue = step.offered_queue(&queue.name, QueueKind::Activity, false, line);
         step.withdraw(&queue, priority, offered_at, scheduled_event_id);
     }
-    change(step, scheduled_event_id, |p| p.offered_at = 0);
+    change(step, scheduled_event_id, |p| (p.offered_at, p.line) = (0, None));
 }
 
 /// The run is paused: what no worker has is no longer on offer.
@@ -139,11 +144,20 @@ pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32
     }
     if progress.is_started() && !planted::is(Bug::ActivitiesGivenTwice) {
         let repeated = progress.request_id == poller.request_id && !poller.request_id.is_empty();
-        let task = repeated.then(|| task(step, scheduled_event_id)).flatten();
+        let task = repeated.then(|| given(step, scheduled_event_id)).flatten();
         return Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)));
     }
+    let queue = place(step, scheduled_event_id).map(|(queue, _)| queue.name).unwrap_or_default();
+    match versioning::start::activity_task(step, &queue, &poller) {
+        Admission::Taken => {}
+        Admission::Held => {
+            withdraw(step, scheduled_event_id);
+            return Ok(Ok(Reply::Obsolete));
+        }
+        Admission::Obsolete => return Ok(Ok(Reply::Obsolete)),
+    }
     begin(step, scheduled_event_id, poller);
-    let task = task(step, scheduled_event_id);
+    let task = given(step, scheduled_event_id);
     Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)))
 }
 
@@ -169,8 +183,8 @@ pub(crate) fn start_eager(step: &mut Step<'_, '_>, scheduled_event_id: i64, iden
         return None;
     }
     let request_id = step.cx.ids.uuid();
-    begin(step, scheduled_event_id, Poller { identity: identity.into(), request_id, worker_version: None });
-    task(step, scheduled_event_id).map(|task| *task)
+    begin(step, scheduled_event_id, Poller { identity: identity.into(), request_id, ..Poller::default() });
+    given(step, scheduled_event_id).map(|task| *task)
 }
 
 /// The attempt is in a worker's hands now. No event: history learns of it when the activity closes.
@@ -188,7 +202,7 @@ fn begin(step: &mut Step<'_, '_>, scheduled_event_id: i64, poller: Poller) {
 }
 
 /// What the worker is given.
-fn task(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivityTaskQueueResponse>> {
+fn given(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivityTaskQueueResponse>> {
     let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
     let (scheduled, start) = (info.scheduled(), &step.run.state.derived.start);
     let options = Options::of(info, progress);

@@ -11,7 +11,7 @@ use crate::{
     planted::{self, Bug},
     state::{ActivityInfo, ActivityProgress, State},
     step::Step,
-    task,
+    task, versioning,
 };
 
 /// What can be due. At equal times in this order: the dispatch of a retry, what counts from the scheduling, what counts
@@ -53,7 +53,7 @@ fn shortened(span: Span) -> Span {
 
 /// The earliest time at which [`wake`] has something to do.
 pub(crate) fn next_deadline(state: &State) -> Option<Timestamp> {
-    let held = is_paused(state);
+    let held = is_paused(state) || versioning::in_transition(state);
     let ids = state.progress.activities.keys();
     let all = ids.filter_map(|id| pending(state, *id)).flat_map(|(info, progress)| deadlines(info, progress, held));
     all.flatten().map(|(time, _)| time).min()
@@ -65,7 +65,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
     let mut closed = false;
     for (time, id, due) in due_items(&step.run.state, now) {
         // An earlier item may have closed the activity or begun another attempt.
-        let held = is_paused(&step.run.state);
+        let held = is_paused(&step.run.state) || versioning::in_transition(&step.run.state);
         let holds =
             pending(&step.run.state, id).is_some_and(|(info, progress)| deadlines(info, progress, held).contains(&Some((time, due))));
         if !holds {
@@ -89,7 +89,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
 }
 
 fn due_items(state: &State, now: Timestamp) -> Vec<(Timestamp, i64, Due)> {
-    let held = is_paused(state);
+    let held = is_paused(state) || versioning::in_transition(state);
     let mut items: Vec<_> = state
         .progress
         .activities

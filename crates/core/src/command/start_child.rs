@@ -21,7 +21,7 @@ use crate::{
     state::derived::is_nil,
     step::Step,
     transition::{OutboxMessage, StartChild},
-    validate,
+    validate, versioning,
 };
 
 const CAUSE: Cause = Cause::BadStartChildExecutionAttributes;
@@ -55,6 +55,7 @@ pub(super) fn apply(
 
 fn message(step: &Step<'_, '_>, initiated_event_id: i64, request: StartWorkflowExecutionRequest) -> StartChild {
     let parent = step.run.key.clone();
+    let queue = request.task_queue.as_ref().map_or_else(String::new, |queue| queue.name.clone());
     let root = step.run.state.derived.start.event().root_workflow_execution.clone();
     StartChild {
         initiated_event_id,
@@ -63,6 +64,7 @@ fn message(step: &Step<'_, '_>, initiated_event_id: i64, request: StartWorkflowE
         parent,
         parent_namespace: step.cx.namespace.name.clone(),
         replaces_child_of: None,
+        inherited: versioning::inherit::of_child(step, &queue).0,
     }
 }
 
@@ -84,6 +86,7 @@ pub(crate) fn again(step: &Step<'_, '_>, initiated_event_id: i64, a: StartChildW
         memo: a.memo,
         search_attributes: a.search_attributes,
         priority: a.priority,
+        versioning_override: a.versioning_override,
         ..Default::default()
     };
     message(step, initiated_event_id, request(step, &command))
@@ -124,9 +127,6 @@ fn normalize(step: &Step<'_, '_>, a: &mut StartChildWorkflowExecutionCommandAttr
     validate::cron(&a.cron_schedule, step.now(), step.cx.cron)?;
     validate::task_queue(&mut a.task_queue, Some(step.run.state.derived.start.task_queue()), limits)?;
     validate::priority(a.priority.as_ref()).map_err(|e| format!("invalid priorities: {e}"))?;
-    if a.versioning_override.is_some() {
-        return Err("versioning overrides are not supported by this server".into());
-    }
     if a.parent_close_policy() == ParentClosePolicy::Unspecified {
         a.set_parent_close_policy(ParentClosePolicy::Terminate);
     }
@@ -185,6 +185,7 @@ fn initiated(
         memo: a.memo,
         search_attributes: a.search_attributes,
         priority: a.priority,
+        versioning_override: a.versioning_override,
         ..Default::default()
     }
 }
@@ -213,6 +214,10 @@ fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes
         search_attributes: a.search_attributes.clone(),
         header: a.header.clone(),
         priority: validate::merge_priority(step.run.state.derived.priority(), a.priority.as_ref()),
+        versioning_override: a.versioning_override.clone().or_else(|| {
+            let queue = a.task_queue.as_ref().map_or("", |queue| queue.name.as_str());
+            versioning::inherit::of_child(step, queue).1
+        }),
         ..Default::default()
     };
     // In an upsert these remove a field; in a start they mean nothing.

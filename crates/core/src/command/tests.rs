@@ -55,6 +55,7 @@ impl World {
             name: "default".into(),
             retention: Span::seconds(60),
             search_attributes: [("k".into(), AttributeType::Keyword)].into(),
+            deployments: Default::default(),
         };
         let mut world = Self { run, limits: Limits::default(), namespace, ids: fakes::Ids(0) };
         world.step(|step| {

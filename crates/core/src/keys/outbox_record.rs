@@ -16,6 +16,7 @@ use crate::{
     ids::Uuid,
     input::ChildClosed,
     transition::{CallbackCall, ExternalCancel, ExternalSignal, OutboxEntry, OutboxMessage, StartChild},
+    versioning::inherit::Inherited,
 };
 
 /// Value of an outbox row.
@@ -69,6 +70,8 @@ pub struct StartChildRecord {
     pub root: Option<WorkflowExecution>,
     #[prost(bytes = "bytes", tag = "30")]
     pub replaces_child_of: Bytes,
+    #[prost(message, optional, tag = "31")]
+    pub inherited: Option<Inherited>,
 }
 
 /// See [`ExternalSignal`].
@@ -173,7 +176,7 @@ impl OutboxRecord {
     pub fn new(sender: &RunKey, entry: &OutboxEntry) -> Self {
         let message = match entry.message.clone() {
             OutboxMessage::StartChild(m) => {
-                let StartChild { initiated_event_id, request, parent, parent_namespace, root, replaces_child_of } = *m;
+                let StartChild { initiated_event_id, request, parent, parent_namespace, root, replaces_child_of, inherited } = *m;
                 MessageRecord::StartChild(Box::new(StartChildRecord {
                     initiated_event_id,
                     request: Some(request),
@@ -182,6 +185,7 @@ impl OutboxRecord {
                     parent_namespace,
                     root: Some(root),
                     replaces_child_of: run_bytes_option(replaces_child_of),
+                    inherited: (inherited != Inherited::default()).then_some(inherited),
                 }))
             }
             OutboxMessage::Signal(m) => {
@@ -237,6 +241,7 @@ impl OutboxRecord {
                 parent_namespace: m.parent_namespace,
                 root: m.root?,
                 replaces_child_of: run_option(&m.replaces_child_of).ok()?,
+                inherited: m.inherited.unwrap_or_default(),
             })),
             MessageRecord::Signal(m) => OutboxMessage::Signal(Box::new(ExternalSignal {
                 initiated_event_id: m.initiated_event_id,

@@ -21,7 +21,7 @@ use super::{
     rows::{Dirty, Kind, OUTCOME},
     updates::Updates,
 };
-use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX};
+use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX, versioning::Versioning};
 
 /// What history determines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,6 +122,9 @@ pub struct Main {
     /// The pause in history that is not over (spec 01 §15). Stays when the run closes.
     #[prost(message, optional, boxed, tag = "40")]
     pub pause: Option<alloc::boxed::Box<PauseInfo>>,
+    /// Versions of workers; `None` for runs that have nothing to do with them.
+    #[prost(message, optional, boxed, tag = "60")]
+    pub versioning: Option<alloc::boxed::Box<Versioning>>,
 }
 
 /// Who paused a run, and why.
@@ -391,6 +394,7 @@ impl Derived {
                 self.start = Arc::new(StartInfo::new(event, a));
                 self.reset_points = ResetPoints::inherited(a.prev_auto_reset_points.as_ref(), event_time(event));
                 self.main.status = WorkflowExecutionStatus::Running as i32;
+                self.main.versioning = Versioning::started(a);
                 self.callbacks_registered(event, &a.completion_callbacks, Origin::default(), dirty);
                 let memo = a.memo.clone().unwrap_or_default().fields;
                 let search = a.search_attributes.clone().unwrap_or_default().indexed_fields;
@@ -411,6 +415,7 @@ impl Derived {
                 let resettable = self.children.is_empty() && self.externals.is_empty();
                 self.reset_points.completed(a, event.event_id, event_time(event), resettable);
                 self.main.completed_tasks += 1;
+                self.main.versioning = Versioning::completed(self.main.versioning.take(), a);
                 self.task_gone();
             }
             Attributes::WorkflowTaskTimedOutEventAttributes(_) => self.task_gone(),
@@ -578,6 +583,7 @@ impl Derived {
     }
 
     fn options_updated(&mut self, event: &HistoryEvent, a: &WorkflowExecutionOptionsUpdatedEventAttributes, dirty: &mut Dirty) {
+        self.main.versioning = Versioning::options_updated(self.main.versioning.take(), a);
         if let Some(priority) = &a.priority {
             self.main.priority = Some(alloc::boxed::Box::new(priority.clone()));
         }

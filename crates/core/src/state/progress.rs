@@ -7,11 +7,12 @@ use prost::Message;
 use sempre_api::v1::{
     activity::ActivityOptions,
     common::{Payloads, WorkerVersionStamp},
+    deployment::WorkerDeploymentVersion,
     failure::Failure,
 };
 
 use super::{Buffer, ResetInfo, callback::CallbackProgress};
-use crate::{Span, Timestamp};
+use crate::{Span, Timestamp, versioning::VersioningProgress};
 
 /// What history does not determine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +96,9 @@ pub struct ProgressMain {
     /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
     #[prost(uint64, tag = "41")]
     pub attempt_logs: u64,
+    /// What history does not say of the versions of workers.
+    #[prost(message, optional, boxed, tag = "70")]
+    pub versioning: Option<Box<VersioningProgress>>,
 }
 
 /// Why the last workflow task came to nothing.
@@ -185,6 +189,12 @@ pub struct Task {
     /// It was started for a poll that has gone without it, and is on offer again: nobody has it, no timeout runs.
     #[prost(bool, tag = "22")]
     pub lost: bool,
+    /// The worker was told that the run, which is pinned, could go to another version.
+    #[prost(bool, tag = "23")]
+    pub target_changed: bool,
+    /// The version whose line its offer is on; `None`: the queue itself.
+    #[prost(message, optional, tag = "24")]
+    pub line: Option<WorkerDeploymentVersion>,
 }
 
 impl Task {
@@ -248,6 +258,9 @@ pub struct ActivityProgress {
     /// When its offer was made, ns; 0 = no offer row.
     #[prost(int64, tag = "12")]
     pub offered_at: i64,
+    /// The version whose line that offer is on; `None`: the queue itself.
+    #[prost(message, optional, tag = "50")]
+    pub line: Option<WorkerDeploymentVersion>,
     // Tag 13 was the latest start of any attempt.
     /// `worker_version` of the poller.
     #[prost(message, optional, tag = "14")]

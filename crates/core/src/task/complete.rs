@@ -1,6 +1,6 @@
 //! RespondWorkflowTaskCompleted (spec 02 §2).
 
-use alloc::{boxed::Box, format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, sync::Arc, vec::Vec};
 
 use sempre_api::v1::{
     command::Command,
@@ -19,7 +19,7 @@ use super::{
     started_attributes,
 };
 use crate::{
-    Refusal, Reply, Span, TaskToken, Timestamp, activity,
+    Refusal, Reply, Span, TaskToken, Timestamp, Version, activity,
     command::{self, CommandFailure, Completion},
     input::Poller,
     pause, query, size,
@@ -27,6 +27,7 @@ use crate::{
     step::{Saved, Step},
     transition::HistoryWindow,
     update,
+    versioning::{self, start::Worker},
 };
 
 /// Poll request id of tasks that are started in the reply to a completion.
@@ -50,6 +51,7 @@ pub(crate) fn complete(
     }
     command::check_sequence(&request.commands)?;
     update::check_bodies(&request.messages)?;
+    let worker = versioning::start::worker(&request)?;
     let heartbeat = request.force_create_new_workflow_task && request.commands.is_empty() && request.messages.is_empty();
     if heartbeat && step.now() > Timestamp(task.original_scheduled_time) + step.cx.limits.task_heartbeat_max {
         return Ok(heartbeat_timed_out(step, &task));
@@ -70,7 +72,7 @@ pub(crate) fn complete(
     if discarded {
         speculative::discard(step);
     } else {
-        completion.completed_event_id = write_completed(step, &task, &request);
+        completion.completed_event_id = write_completed(step, &task, &request, &worker);
     }
     step.run.state.progress.main.sticky = sticky(&request);
     // Before the commands: a run that closes releases the queries that nobody has answered.
@@ -125,8 +127,9 @@ fn carry_out(step: &mut Step<'_, '_>, completion: &mut Completion, commands: Vec
 
 /// Writes WorkflowTaskCompleted, before it the Scheduled and Started of a transient task; ends the task.
 #[allow(deprecated)]
-fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkflowTaskCompletedRequest) -> i64 {
+fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkflowTaskCompletedRequest, worker: &Worker) -> i64 {
     materialize(step, task, &request.identity);
+    let change = versioning::start::before_completed(step, worker);
     let id = step.event(Attributes::WorkflowTaskCompletedEventAttributes(Box::new(WorkflowTaskCompletedEventAttributes {
         scheduled_event_id: task.scheduled_event_id,
         started_event_id: task.started_event_id,
@@ -135,9 +138,9 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
         worker_version: request.worker_version_stamp.clone(),
         sdk_metadata: request.sdk_metadata.clone(),
         metering_metadata: request.metering_metadata,
-        deployment: request.deployment.clone(),
-        versioning_behavior: request.versioning_behavior,
-        worker_deployment_name: request.deployment_options.as_ref().map_or_else(String::new, |options| options.deployment_name.clone()),
+        deployment_version: worker.version.as_ref().map(Version::to_api),
+        versioning_behavior: worker.behavior as i32,
+        worker_deployment_name: worker.deployment_name.clone(),
         ..Default::default()
     })));
     let main = &mut step.run.state.progress.main;
@@ -145,6 +148,7 @@ fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkfl
     main.attempt = 1;
     main.closing = false;
     problems::over(main);
+    versioning::start::after_completed(step, &change);
     id
 }
 
@@ -184,6 +188,7 @@ fn next_task(
     let needed = request.force_create_new_workflow_task
         || completion.had_buffered
         || completion.force_task
+        || versioning::in_transition(&step.run.state)
         || !step.run.state.progress.buffer.is_empty();
     let inline = request.return_new_workflow_task;
     if step.run.is_paused() {
@@ -211,6 +216,7 @@ fn next_task(
         identity: request.identity.clone(),
         request_id: INLINE_REQUEST_ID.into(),
         worker_version: request.worker_version_stamp.clone(),
+        version: Version::of_worker(request.deployment_options.as_ref()).map(Arc::new),
     };
     begin(step, poller);
     // The worker that sent a heartbeat has the updates of its task still.

@@ -23,6 +23,7 @@ pub(crate) mod start;
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use sempre_api::v1::{
+    deployment::WorkerDeploymentVersion,
     enums::{TaskQueueKind, TimeoutType, WorkflowTaskFailedCause},
     history::{
         HistoryEvent, WorkflowTaskFailedEventAttributes, WorkflowTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes,
@@ -38,6 +39,7 @@ use crate::{
     state::{State, Task},
     step::Step,
     transition::{QueueKind, QueueName},
+    versioning,
 };
 
 /// Attempt from which each further try gets more time (spec 02 §1.1).
@@ -77,6 +79,9 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, how: ScheduleHow) {
         attempt = 1;
     }
     let now = step.now();
+    if step.run.state.progress.main.sticky.is_some() && versioning::leaves_sticky(step) {
+        step.run.state.progress.main.sticky = None;
+    }
     let state = &step.run.state;
     let normal: String = state.derived.start.task_queue().into();
     let (queue, sticky_timeout) = match &state.progress.main.sticky {
@@ -105,6 +110,7 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, how: ScheduleHow) {
     if how == ScheduleHow::Offered {
         task.offered_at = now.0;
         let name = step.queue(&queue, QueueKind::Workflow, sticky_timeout > 0);
+        task.line = line_of(&name);
         let normal_name = if sticky_timeout > 0 { normal } else { String::new() };
         let priority = step.workflow_priority();
         step.offer(name, normal_name, task.scheduled_event_id, stamp, priority);
@@ -153,6 +159,7 @@ pub(crate) fn started_attributes(task: &Task) -> Attributes {
         suggest_continue_as_new_reasons: task.suggest_reasons.clone(),
         history_size_bytes: task.history_size,
         worker_version: task.worker_version.clone(),
+        target_worker_deployment_version_changed: task.target_changed,
         ..Default::default()
     })
 }
@@ -183,6 +190,11 @@ pub(crate) fn virtual_events(state: &State) -> Vec<HistoryEvent> {
     events
 }
 
+/// The line that an offer is on, as the task remembers it.
+pub(crate) fn line_of(queue: &QueueName) -> Option<WorkerDeploymentVersion> {
+    queue.version.as_ref().map(|version| version.to_api())
+}
+
 /// Takes the offer of the pending task back (it is started, or gone). True when there was one.
 pub(crate) fn withdraw_offer(step: &mut Step<'_, '_>) -> bool {
     let Some(task) = step.run.state.progress.main.task.as_mut() else { return false };
@@ -190,11 +202,21 @@ pub(crate) fn withdraw_offer(step: &mut Step<'_, '_>) -> bool {
     if offered_at == 0 {
         return false;
     }
+    let line = task.line.take();
     let (queue, sticky, id) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id);
-    let name = QueueName { namespace: step.run.key.workflow.namespace, name: queue, kind: QueueKind::Workflow, sticky };
+    let name = step.offered_queue(&queue, QueueKind::Workflow, sticky, line.as_ref());
     let priority = step.workflow_priority();
     step.withdraw(&name, priority, offered_at, id);
     true
+}
+
+/// A pending task whose offer was withdrawn goes to the normal queue when it is offered again.
+pub(crate) fn leave_sticky_queue(step: &mut Step<'_, '_>) {
+    let normal: String = step.run.state.derived.start.task_queue().into();
+    if let Some(task) = step.run.state.progress.main.task.as_mut().filter(|task| !task.is_started()) {
+        task.sticky_timeout = 0;
+        task.queue = normal;
+    }
 }
 
 /// Offers the pending task whose offer was withdrawn, to the same queue.
@@ -205,6 +227,9 @@ pub(crate) fn offer_again(step: &mut Step<'_, '_>) {
     let (queue, sticky, id, stamp) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id, task.stamp);
     let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
     let (name, priority) = (step.queue(&queue, QueueKind::Workflow, sticky), step.workflow_priority());
+    if let Some(task) = step.run.state.progress.main.task.as_mut() {
+        task.line = line_of(&name);
+    }
     step.offer(name, normal_name, id, stamp, priority);
 }
 
@@ -348,8 +373,14 @@ pub(crate) fn reset_sticky(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refu
     if step.run.state.progress.main.sticky.take().is_some() {
         step.touch();
     }
-    let waits = step.run.state.progress.main.task.as_ref().is_some_and(|t| !t.is_started() && t.sticky().is_some());
-    if waits {
+    move_to_normal(step);
+    Ok(Ok(Reply::Done))
+}
+
+/// A task that waits on the sticky queue moves to the normal one. True when a task is pending, wherever it is.
+pub(crate) fn move_to_normal(step: &mut Step<'_, '_>) -> bool {
+    let Some(task) = step.run.state.progress.main.task.as_ref() else { return false };
+    if !task.is_started() && task.sticky().is_some() {
         speculative::convert(step);
         withdraw_offer(step);
         let (now, stamp) = (step.now(), step.next_stamp());
@@ -361,10 +392,13 @@ pub(crate) fn reset_sticky(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refu
             task.offered_at = now.0;
             let id = task.scheduled_event_id;
             let (queue, priority) = (step.queue(&normal, QueueKind::Workflow, false), step.workflow_priority());
+            if let Some(task) = step.run.state.progress.main.task.as_mut() {
+                task.line = line_of(&queue);
+            }
             step.offer(queue, String::new(), id, stamp, priority);
         }
     }
-    Ok(Ok(Reply::Done))
+    true
 }
 
 /// The first task is no longer held back: the parent has recorded the start (spec 04 §4.2 step 4).

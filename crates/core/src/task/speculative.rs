@@ -23,7 +23,7 @@ use crate::{
     state::Task,
     step::Step,
     transition::{Offer, OfferKey, QueueKind},
-    update,
+    update, versioning,
 };
 
 /// How long a speculative task waits for a poller of the normal queue (spec 02 §1.1).
@@ -38,7 +38,8 @@ pub(crate) fn schedule_speculative(step: &mut Step<'_, '_>, how: ScheduleHow) {
     let stamp = step.next_stamp();
     let state = &step.run.state;
     let normal: String = state.derived.start.task_queue().into();
-    let (queue, sticky_timeout) = match &state.progress.main.sticky {
+    let sticky = state.progress.main.sticky.as_ref().filter(|_| !versioning::leaves_sticky(step));
+    let (queue, sticky_timeout) = match sticky {
         Some(sticky) => (sticky.queue.clone(), sticky.schedule_to_start.max(1)),
         None => (normal.clone(), 0),
     };
@@ -77,7 +78,9 @@ fn offer(step: &mut Step<'_, '_>) {
         scheduled_event_id: task.scheduled_event_id,
     };
     let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
-    step.out.volatile_offer = Some(Box::new(Offer { key, queue, normal_name, run: step.run.key.clone(), stamp, volatile: true }));
+    let routing = step.routing(&queue.name, queue.kind);
+    let run = step.run.key.clone();
+    step.out.volatile_offer = Some(Box::new(Offer { key, queue, normal_name, run, stamp, volatile: true, routing }));
 }
 
 /// The started speculative task is scheduled again, on the normal queue: nothing of its start was written, and its poll
@@ -129,6 +132,9 @@ pub(crate) fn convert_by(step: &mut Step<'_, '_>, identity: &str) {
     }
     if !task.is_started() {
         let queue = step.queue(&task.queue, QueueKind::Workflow, task.sticky().is_some());
+        if let Some(task) = step.run.state.progress.main.task.as_mut() {
+            task.line = super::line_of(&queue);
+        }
         let normal_name = if task.sticky().is_some() { normal } else { String::new() };
         step.offer_at(Timestamp(task.offered_at), queue, normal_name, task.scheduled_event_id, task.stamp, step.workflow_priority());
     }

@@ -18,7 +18,7 @@ use crate::{
     state::Task,
     step::Step,
     transition::HistoryWindow,
-    update,
+    update, versioning,
 };
 
 /// Starts the pending task for a poller, or says that the offer is obsolete.
@@ -38,7 +38,7 @@ pub(crate) fn start(
             && (!task.is_started() || task.lost || task.request_id == poller.request_id || planted::is(Bug::TasksGivenTwice))
             && (!sticky || task.sticky().is_some())
     });
-    if !wanted {
+    if !wanted || !versioning::start::may_take_workflow_task(step, &poller) {
         return Ok(Ok(Reply::Obsolete));
     }
     let stays_sticky = sticky && step.run.state.progress.main.sticky.is_some();
@@ -64,6 +64,7 @@ pub(crate) fn begin(step: &mut Step<'_, '_>, poller: Poller) {
     withdraw_offer(step);
     let now = step.now();
     let (suggest, reasons) = suggestion(step);
+    let target_changed = versioning::start::target_changed(step);
     let history_size = step.run.state.derived.main.history_size;
     let Some(mut task) = step.run.state.progress.main.task.take() else { return };
     task.request_id = poller.request_id;
@@ -73,6 +74,7 @@ pub(crate) fn begin(step: &mut Step<'_, '_>, poller: Poller) {
     task.history_size = history_size;
     task.suggest_continue_as_new = suggest;
     task.suggest_reasons = reasons;
+    task.target_changed = target_changed;
     if task.transient && task.scheduled_event_id != step.run.next_event_id() {
         // Something was written since: the retry becomes a task of its own, in history (spec 02 §1.2).
         task.transient = false;
@@ -87,6 +89,7 @@ pub(crate) fn begin(step: &mut Step<'_, '_>, poller: Poller) {
     step.run.state.progress.main.task = Some(task);
     if !speculative {
         step.touch();
+        versioning::start::workflow_task_started(step, poller.version.as_ref());
     }
 }
 

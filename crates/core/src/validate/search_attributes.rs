@@ -111,7 +111,13 @@ mod tests {
 
     fn namespace() -> NamespaceView {
         let types = AttributeType::ALL.into_iter().map(|kind| (format!("Custom{}", kind.name()), kind));
-        NamespaceView { id: NamespaceId::default(), name: "ns".into(), retention: Span::ZERO, search_attributes: types.collect() }
+        NamespaceView {
+            id: NamespaceId::default(),
+            name: "ns".into(),
+            retention: Span::ZERO,
+            search_attributes: types.collect(),
+            deployments: Default::default(),
+        }
     }
 
     fn payload(json: &str) -> Payload {

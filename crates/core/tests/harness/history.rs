@@ -2,13 +2,15 @@
 
 use sempre_api::v1::{
     common::{Payload, Payloads, WorkflowExecution},
+    deployment::WorkerDeploymentVersion,
     enums::{
         ContinueAsNewInitiator, EventType, RetryState, SignalExternalWorkflowExecutionFailedCause, StartChildWorkflowExecutionFailedCause,
-        TaskQueueKind, TimeoutType, WorkflowTaskFailedCause,
+        TaskQueueKind, TimeoutType, VersioningBehavior, WorkflowTaskFailedCause,
     },
     failure::{Failure, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes},
     update::outcome::Value as Outcome,
+    workflow::{VersioningOverride, versioning_override::Override},
 };
 use sempre_core::{RunId, Span};
 
@@ -80,6 +82,21 @@ impl Facts<'_> {
         }
     }
 
+    fn version(&mut self, name: &str, version: &Option<WorkerDeploymentVersion>) {
+        if let Some(version) = version {
+            self.list.push(format!("{name} {}", version.build_id));
+        }
+    }
+
+    fn versioning_override(&mut self, given: &Option<VersioningOverride>) {
+        match given.as_ref().and_then(|given| given.r#override.as_ref()) {
+            Some(Override::Pinned(pinned)) => self.version("override pinned to", &pinned.version),
+            Some(Override::OneTime(once)) => self.version("override once to", &once.target_deployment_version),
+            Some(Override::AutoUpgrade(_)) => self.list.push("override AutoUpgrade".into()),
+            None => {}
+        }
+    }
+
     fn retry(&mut self, state: i32) {
         self.list.push(format!("{:?}", RetryState::try_from(state).expect("a known retry state")));
     }
@@ -119,6 +136,15 @@ impl Facts<'_> {
                 self.failure("continued failure", &a.continued_failure);
                 self.payloads("last result", &a.last_completion_result);
                 self.execution("parent", &a.parent_workflow_execution);
+                self.versioning_override(&a.versioning_override);
+                self.version("pinned to", &a.inherited_pinned_version);
+                if let Some(inherited) = &a.inherited_auto_upgrade_info {
+                    self.version("upgrades from", &inherited.source_deployment_version);
+                    self.id("revision", inherited.source_deployment_revision_number);
+                }
+                if let Some(declined) = &a.declined_target_version_upgrade {
+                    self.version("declined", &declined.deployment_version);
+                }
             }
             Attributes::WorkflowTaskScheduledEventAttributes(a) => {
                 if a.attempt != 1 {
@@ -128,10 +154,19 @@ impl Facts<'_> {
                     self.text("sticky", &queue.name);
                 }
             }
-            Attributes::WorkflowTaskStartedEventAttributes(a) => self.id("scheduled", a.scheduled_event_id),
+            Attributes::WorkflowTaskStartedEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                if a.target_worker_deployment_version_changed {
+                    self.list.push("could go elsewhere".into());
+                }
+            }
             Attributes::WorkflowTaskCompletedEventAttributes(a) => {
                 self.id("scheduled", a.scheduled_event_id);
                 self.id("started", a.started_event_id);
+                self.version("by", &a.deployment_version);
+                if a.versioning_behavior() != VersioningBehavior::Unspecified {
+                    self.list.push(format!("{:?}", a.versioning_behavior()));
+                }
             }
             Attributes::WorkflowTaskFailedEventAttributes(a) => {
                 self.id("scheduled", a.scheduled_event_id);
@@ -214,6 +249,7 @@ impl Facts<'_> {
                     self.id("priority", priority.priority_key.into());
                     self.text("fairness", &priority.fairness_key);
                 }
+                self.versioning_override(&a.versioning_override);
                 self.text("attached", &a.attached_request_id);
                 if !a.attached_completion_callbacks.is_empty() {
                     self.list.push(format!("callbacks {}", a.attached_completion_callbacks.len()));

@@ -11,14 +11,18 @@ pub mod outbox;
 pub mod reset;
 pub mod updates;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
     command::Command,
     common::{Callback, Payload, Payloads, WorkflowType, callback},
-    enums::WorkflowTaskFailedCause,
+    deployment::WorkerDeploymentOptions,
+    enums::{VersioningBehavior, WorkerVersioningMode, WorkflowTaskFailedCause},
     failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
     history::HistoryEvent,
     taskqueue::{StickyExecutionAttributes, TaskQueue},
@@ -29,7 +33,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     Context, Execution, IdSource, Input, Limits, NamespaceId, NamespaceView, Refusal, RunId, RunKey, Span, StartInput, TaskToken,
-    Timestamp, Transition, WorkflowKey,
+    Timestamp, Transition, Version, WorkflowKey,
     cron::{CronTable, InvalidCron},
     ids::Uuid,
     input::{ActivityTarget, CancelRequest, PauseRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
@@ -219,6 +223,19 @@ pub struct World {
     /// News of updates, by update id.
     pub update_news: Vec<(String, UpdateNews)>,
     pub polls: u64,
+    /// The version of the workers that poll from now on.
+    pub worker: Option<Arc<Version>>,
+    /// What they say of the workflow type.
+    pub behavior: VersioningBehavior,
+}
+
+/// What a worker of this version says that it is.
+fn options_of(version: &Version) -> WorkerDeploymentOptions {
+    WorkerDeploymentOptions {
+        deployment_name: version.deployment.clone(),
+        build_id: version.build_id.clone(),
+        worker_versioning_mode: WorkerVersioningMode::Versioned as i32,
+    }
 }
 
 impl Default for World {
@@ -227,7 +244,13 @@ impl Default for World {
         Self {
             now: Timestamp::from_millis(1_700_000_040_000),
             limits: Limits { continue_as_new_interval_min: Span::ZERO, ..Limits::default() },
-            namespace: NamespaceView { id, name: "default".into(), retention: secs(86_400), search_attributes: search_attributes() },
+            namespace: NamespaceView {
+                id,
+                name: "default".into(),
+                retention: secs(86_400),
+                search_attributes: search_attributes(),
+                deployments: Arc::default(),
+            },
             ids: CountingIds::default(),
             runs: BTreeMap::new(),
             chains: BTreeMap::new(),
@@ -240,6 +263,8 @@ impl Default for World {
             queries_released: Vec::new(),
             update_news: Vec::new(),
             polls: 0,
+            worker: None,
+            behavior: VersioningBehavior::Unspecified,
         }
     }
 }
@@ -539,7 +564,7 @@ impl World {
     /// A poll of its own.
     pub fn poller(&mut self) -> Poller {
         self.polls += 1;
-        Poller { identity: WORKER.into(), request_id: format!("poll-{}", self.polls), worker_version: None }
+        Poller { identity: WORKER.into(), request_id: format!("poll-{}", self.polls), version: self.worker.clone(), ..Poller::default() }
     }
 
     fn take_offer(&mut self, queue: &str, kind: QueueKind) -> Option<Offer> {
@@ -612,6 +637,8 @@ impl World {
             task_token: task.response.task_token.clone(),
             commands: commands.into_iter().collect(),
             identity: WORKER.into(),
+            deployment_options: self.worker.as_ref().map(|version| options_of(version)),
+            versioning_behavior: self.behavior as i32,
             ..Default::default()
         };
         change(&mut request);

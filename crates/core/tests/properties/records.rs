@@ -21,9 +21,9 @@ fn offer() -> impl Strategy<Value = Offer> {
     (run_key(), ".{0,12}", ".{0,12}", any::<(bool, bool)>(), 1..=5u8, 0..i64::MAX, 1..i64::MAX, any::<u32>()).prop_map(
         |(run, name, normal_name, (activity, sticky), priority, time, scheduled_event_id, stamp)| {
             let kind = if activity { QueueKind::Activity } else { QueueKind::Workflow };
-            let queue = QueueName { namespace: run.workflow.namespace, name, kind, sticky };
+            let queue = QueueName { namespace: run.workflow.namespace, name, kind, sticky, version: None };
             let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(time), run: run.run, scheduled_event_id };
-            Offer { key, queue, normal_name, run, stamp, volatile: false }
+            Offer { key, queue, normal_name, run, stamp, volatile: false, routing: None }
         },
     )
 }

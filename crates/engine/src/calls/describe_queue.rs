@@ -18,7 +18,7 @@ use sempre_core::{
     transition::{QueueKind, QueueName},
 };
 
-use super::polls::queue_of;
+use super::{deployments::dotted, polls::queue_of};
 use crate::{
     Engine,
     matching::{
@@ -27,14 +27,13 @@ use crate::{
         limiter::{RateSource, SYSTEM_RATE},
         pollers::SeenPoller,
     },
+    namespaces::Namespace,
 };
 
 /// The priority of tasks that name none: shown even when no task has come.
 const PRIORITY_DEFAULT: u8 = 3;
 /// Most build ids that can be asked for with their reachability.
 const REACHABILITY_BUILD_IDS_MAX: usize = 5;
-/// The version of workers without one, in the old form.
-const UNVERSIONED: &str = "__unversioned__";
 /// Go's zero time, which is what the routing of a queue that never had versions was changed at.
 const NEVER: prost_types::Timestamp = prost_types::Timestamp { seconds: -62_135_596_800, nanos: 0 };
 
@@ -97,11 +96,11 @@ fn stats<'a>(levels: impl Iterator<Item = &'a LevelView>, limited: bool, now: Ti
     sum
 }
 
-fn all_stats(view: Option<&QueueView>, now: Timestamp) -> TaskQueueStats {
+pub(super) fn all_stats(view: Option<&QueueView>, now: Timestamp) -> TaskQueueStats {
     stats(view.iter().flat_map(|view| &view.levels), view.is_some_and(|view| view.limited), now)
 }
 
-fn stats_by_priority(view: Option<&QueueView>, now: Timestamp) -> BTreeMap<i32, TaskQueueStats> {
+pub(super) fn stats_by_priority(view: Option<&QueueView>, now: Timestamp) -> BTreeMap<i32, TaskQueueStats> {
     let limited = view.is_some_and(|view| view.limited);
     let mut by_priority = BTreeMap::from([(i32::from(PRIORITY_DEFAULT), stats(std::iter::empty(), limited, now))]);
     for level in view.iter().flat_map(|view| &view.levels) {
@@ -117,6 +116,25 @@ fn effective_rate((rate, source): (f64, RateSource)) -> EffectiveRateLimit {
         RateSource::System => RateLimitSource::System,
     };
     EffectiveRateLimit { requests_per_second: rate as f32, rate_limit_source: rate_limit_source as i32 }
+}
+
+/// Where the queue's new work goes.
+#[allow(deprecated, reason = "old clients read the versions as texts")]
+fn versioning(namespace: &Namespace, queue: Option<&QueueName>) -> TaskQueueVersioningInfo {
+    let route = queue.and_then(|queue| namespace.view.deployments.route(queue.kind, &queue.name));
+    let Some(route) = route else {
+        let current_version = dotted(None);
+        return TaskQueueVersioningInfo { current_version, update_time: Some(NEVER), ..TaskQueueVersioningInfo::default() };
+    };
+    let ramp = route.ramp.as_ref();
+    TaskQueueVersioningInfo {
+        current_deployment_version: route.current.as_ref().map(|version| version.to_api()),
+        current_version: dotted(route.current.as_ref()),
+        ramping_deployment_version: ramp.and_then(|ramp| ramp.version.as_ref()).map(|version| version.to_api()),
+        ramping_version: ramp.map_or_else(String::new, |ramp| dotted(ramp.version.as_ref())),
+        ramping_version_percentage: ramp.map_or(0.0, |ramp| ramp.percentage),
+        update_time: Some(route.changed.to_api()),
+    }
 }
 
 impl Engine {
@@ -179,11 +197,7 @@ impl Engine {
             pollers: pollers(view),
             stats: request.report_stats.then(|| all_stats(view, now)),
             stats_by_priority_key: if request.report_stats { stats_by_priority(view, now) } else { BTreeMap::new() },
-            versioning_info: (!sticky).then(|| TaskQueueVersioningInfo {
-                current_version: UNVERSIONED.into(),
-                update_time: Some(NEVER),
-                ..TaskQueueVersioningInfo::default()
-            }),
+            versioning_info: (!sticky).then(|| versioning(&namespace, queue.as_ref())),
             config,
             effective_rate_limit: Some(effective_rate(rate)),
             task_queue_status: request.include_task_queue_status.then(status),

@@ -131,7 +131,7 @@ impl Engine {
     /// What the workflow task queue of an open run says, as search attributes, when its tasks have waited for long.
     pub(super) fn queue_attributes(&self, namespace: NamespaceId, queue: &str) -> BTreeMap<String, Payload> {
         let now = self.shared.now();
-        let name = QueueName { namespace, name: queue.to_owned(), kind: QueueKind::Workflow, sticky: false };
+        let name = QueueName { namespace, name: queue.to_owned(), kind: QueueKind::Workflow, sticky: false, version: None };
         let Some(view) = self.shared.matching.view(&name) else { return BTreeMap::new() };
         let oldest = view.levels.iter().filter_map(|level| level.oldest).min();
         match oldest {

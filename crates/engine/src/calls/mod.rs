@@ -3,6 +3,7 @@
 mod activities;
 mod attempts;
 mod batch;
+mod deployments;
 mod describe_queue;
 pub(crate) mod endpoints;
 pub(crate) mod fork;

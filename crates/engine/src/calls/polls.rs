@@ -83,7 +83,7 @@ pub(super) fn checked_queue(queue: Option<TaskQueue>) -> Result<TaskQueue, Refus
 pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
     let queue = checked_queue(queue)?;
     let sticky = kind == QueueKind::Workflow && queue.kind == TaskQueueKind::Sticky as i32;
-    Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky })
+    Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky, version: None })
 }
 
 /// The build that a worker says it is. One that counts on version sets to be given only its own tasks is refused:
@@ -111,13 +111,19 @@ impl Engine {
     ) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         check_identity(&request.identity)?;
+        let options = request.deployment_options.as_ref();
+        let normal_name = request.task_queue.as_ref().map_or_else(String::new, |queue| queue.normal_name.clone());
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
+        let own = self.worker(&namespace, options, &queue, Some(&normal_name)).await?;
+        let stamp = version(request.worker_version_capabilities.as_ref(), request.binary_checksum)?;
+        let queue = if queue.sticky { queue } else { queue.line(own.as_ref()) };
         let poll = Poll {
             since: self.wall_now(),
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
-                worker_version: version(request.worker_version_capabilities.as_ref(), request.binary_checksum)?,
+                worker_version: stamp.filter(|_| own.is_none()),
+                version: own,
             },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),
@@ -160,12 +166,16 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         check_identity(&request.identity)?;
         let queue = queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
+        let own = self.worker(&namespace, request.deployment_options.as_ref(), &queue, None).await?;
+        let stamp = version(request.worker_version_capabilities.as_ref(), String::new())?;
+        let queue = queue.line(own.as_ref());
         let poll = Poll {
             since: self.wall_now(),
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
-                worker_version: version(request.worker_version_capabilities.as_ref(), String::new())?,
+                worker_version: stamp.filter(|_| own.is_none()),
+                version: own,
             },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),
@@ -202,6 +212,9 @@ impl Engine {
             }
             let polled = shared.matching.poll(queue, poller.clone(), caller);
             self.page_in(queue);
+            if queue.version.is_some() {
+                self.page_in(&queue.plain());
+            }
             let handed = match polled {
                 Polled::Handed(handed) => handed,
                 Polled::Wait(mut waiting) => {
@@ -257,7 +270,10 @@ impl Engine {
     fn page_in(&self, queue: &QueueName) {
         if self.shared.matching.claim_page(queue) {
             let (shared, queue) = (self.shared.clone(), queue.clone());
-            let read = async move { shared.matching.page(&*shared.store, &queue).await };
+            let read = async move {
+                // On while the polls that wait may want what is behind the window.
+                while shared.matching.page(&*shared.store, &queue).await && shared.matching.claim_page(&queue) {}
+            };
             self.shared.spawner.spawn("sempre task queue page", Box::pin(read));
         }
     }

@@ -122,12 +122,13 @@ impl Engine {
                 tracing::debug!(?refusal, "stickiness of a queried run could not be reset");
             }
         }
+        let workflow_id = key.workflow.workflow_id.clone();
         self.shared.matching.query(&route.normal, asker.task(key, route.clone(), false));
-        let patience = self.poller_window_end(&route.normal);
+        let patience = self.poller_window_end(&route.normal, &workflow_id);
         match self.wait_for(asker, until.min(patience)).await {
             Waited::Outcome(Outcome::Answer(answer)) => answer,
             Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
-            Waited::TimedOut if self.wall_now() >= until || self.poller_window_end(&route.normal) > self.wall_now() => {
+            Waited::TimedOut if self.wall_now() >= until || self.poller_window_end(&route.normal, &workflow_id) > self.wall_now() => {
                 // A poller came in the meantime: the caller's deadline alone counts.
                 match self.wait_for(asker, until).await {
                     Waited::Outcome(Outcome::Answer(answer)) => answer,
@@ -140,8 +141,8 @@ impl Engine {
     }
 
     /// Until when a queue counts as polled.
-    fn poller_window_end(&self, queue: &QueueName) -> Timestamp {
-        self.shared.matching.poller_seen(queue).map_or(Timestamp(0), |seen| seen + QUERY_POLLER_WINDOW)
+    fn poller_window_end(&self, queue: &QueueName, workflow_id: &str) -> Timestamp {
+        self.shared.matching.poller_seen_for(queue, workflow_id).map_or(Timestamp(0), |seen| seen + QUERY_POLLER_WINDOW)
     }
 
     /// `RespondQueryTaskCompleted`.

@@ -128,7 +128,7 @@ impl Engine {
         if name.starts_with("/_sys/") {
             return Err(Refusal::invalid(format!("task queue family name cannot have prefix /_sys/ {name}")));
         }
-        let queue = QueueName { namespace: namespace.id(), name, kind: kind(request.task_queue_type)?, sticky: false };
+        let queue = QueueName { namespace: namespace.id(), name, kind: kind(request.task_queue_type)?, sticky: false, version: None };
         if request.update_queue_rate_limit.is_none() && request.update_fairness_key_rate_limit_default.is_none() {
             let config = self.shared.meta.config(&queue).as_deref().cloned().unwrap_or_default();
             return Ok(UpdateTaskQueueConfigResponse { config: Some(config) });

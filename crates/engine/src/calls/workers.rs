@@ -120,7 +120,13 @@ impl Engine {
             self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
         }
         if !request.sticky_task_queue.is_empty() {
-            let queue = QueueName { namespace: namespace.id(), name: request.sticky_task_queue, kind: QueueKind::Workflow, sticky: true };
+            let queue = QueueName {
+                namespace: namespace.id(),
+                name: request.sticky_task_queue,
+                kind: QueueKind::Workflow,
+                sticky: true,
+                version: None,
+            };
             matching.unload_sticky(&queue);
         }
         Ok(ShutdownWorkerResponse::default())
@@ -131,7 +137,7 @@ impl Engine {
         let both = [TaskQueueType::Workflow as i32, TaskQueueType::Activity as i32];
         let types = if request.task_queue_types.is_empty() { &both[..] } else { &request.task_queue_types };
         for kind in types.iter().filter_map(|task_type| kind_of(*task_type)) {
-            let queue = QueueName { namespace: namespace.id(), name: request.task_queue.clone(), kind, sticky: false };
+            let queue = QueueName { namespace: namespace.id(), name: request.task_queue.clone(), kind, sticky: false, version: None };
             self.shared.matching.forget_poller(&queue, &request.identity);
         }
     }

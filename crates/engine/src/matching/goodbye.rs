@@ -10,7 +10,7 @@ use std::{
 
 use sempre_core::{Span, Timestamp, transition::QueueName};
 
-use super::{Handed, Matching, caller::Instance};
+use super::{Handed, Matching, caller::Instance, routes::is_line};
 
 /// How long late polls of a worker are ended: longer than any that was under way.
 const REMEMBERED: Span = Span::seconds(30);
@@ -80,8 +80,7 @@ impl<S: Send + 'static> Matching<S> {
     /// Shows a worker no longer among the pollers of a queue. That the queue was polled is not forgotten: workers are
     /// restarted, and a query that comes in between waits for the next one.
     pub(crate) fn forget_poller(&self, name: &QueueName, identity: &str) {
-        let hash = name.hash64();
-        if let Some(queue) = self.stripe(hash).get(hash, name) {
+        for queue in self.stripe(name.hash64()).all().filter(|queue| is_line(&queue.name, name)) {
             queue.drop_gone_waiters();
             // Another process of the same name still waits.
             if queue.waiters.iter().all(|waiter| waiter.poller.identity != identity) {

@@ -28,6 +28,7 @@ pub(crate) fn make_normal(offer: &mut Offer) {
     if offer.queue.sticky {
         offer.queue.name.clone_from(&offer.normal_name);
         offer.queue.sticky = false;
+        offer.queue.version = offer.routing.as_ref().and_then(|routing| routing.pinned.clone());
         offer.key.queue = offer.queue.hash64();
     }
 }

@@ -189,6 +189,23 @@ impl Levels {
     }
 }
 
+/// The levels of two lines as those of one.
+pub(super) fn together(mut sum: Vec<LevelView>, more: Vec<LevelView>) -> Vec<LevelView> {
+    for level in more {
+        match sum.iter_mut().find(|known| known.priority == level.priority) {
+            Some(known) => {
+                known.backlog += level.backlog;
+                known.oldest = known.oldest.into_iter().chain(level.oldest).min();
+                known.add_rate += level.add_rate;
+                known.dispatch_rate += level.dispatch_rate;
+            }
+            None => sum.push(level),
+        }
+    }
+    sum.sort_by_key(|level| level.priority);
+    sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

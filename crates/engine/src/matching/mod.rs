@@ -18,11 +18,15 @@ pub(crate) mod pollers;
 pub(crate) mod queries;
 pub(crate) mod queue;
 mod rates;
+mod routes;
 pub(crate) mod scaling;
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
 };
 
 use sempre_core::{
@@ -42,6 +46,7 @@ use limiter::RateSource;
 use pollers::SeenPoller;
 use queue::{Place, Queue, Queues, Waiter};
 use rates::Rates;
+use routes::Routes;
 
 /// Locks that queues are spread over.
 const STRIPES: usize = 16;
@@ -80,6 +85,8 @@ pub(crate) struct Reserved<S: Send + 'static> {
     queue: Arc<QueueName>,
     waiter: Waiter<S>,
     priority: u8,
+    /// The line it waited on, if that is not the queue's own.
+    line: Option<QueueName>,
 }
 
 impl<S: Send + 'static> Reserved<S> {
@@ -126,6 +133,7 @@ pub(crate) struct Matching<S: Send + 'static> {
     goodbyes: Goodbyes,
     idle: IdlePolls,
     rates: Rates,
+    routes: Routes,
     /// The backlog of the last process has been read: offers may be handed out in order.
     loaded: AtomicBool,
     closed: AtomicBool,
@@ -145,6 +153,7 @@ impl<S: Send + 'static> Matching<S> {
             goodbyes: Goodbyes::default(),
             idle: IdlePolls::default(),
             rates: Rates::default(),
+            routes: Routes::default(),
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
@@ -160,7 +169,10 @@ impl<S: Send + 'static> Matching<S> {
     fn open<'a>(&self, stripe: &'a mut Queues<S>, hash: u64, name: &QueueName, now: Timestamp) -> &'a mut Queue<S> {
         let (queue, new) = stripe.open(hash, name, now);
         if new {
-            queue.limiter.set_api(self.rates.get(name), now);
+            // The rate is the queue's, whatever the line.
+            let rate = if name.version.is_some() { self.rates.get(&name.plain()) } else { self.rates.get(name) };
+            queue.limiter.set_api(rate, now);
+            queue.route = self.routes.get(name);
         }
         queue
     }
@@ -186,6 +198,19 @@ impl<S: Send + 'static> Matching<S> {
                 return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone())));
             }
         }
+        if name.version.is_some() || queue.route.is_some() {
+            let first = self.loaded.load(Ordering::Acquire) && queue.waiters.is_empty();
+            self.set_worker_rate(&mut stripe, name, caller.rate, now);
+            if let Some(queued) = first.then(|| self.take_routed(&mut stripe, name, now)).flatten() {
+                return Polled::Handed(Handed::Offer(HeldOffer::new(queued, self.clone())));
+            }
+            let queue = self.open(&mut stripe, hash, name, now);
+            let waiting = self.wait(queue, poller, caller);
+            if faster {
+                self.pump_name(&mut stripe, hash, name);
+            }
+            return Polled::Wait(waiting);
+        }
         // Those who wait while there are offers wait for the queue's rate, and come first.
         if self.loaded.load(Ordering::Acquire)
             && queue.len() > 0
@@ -195,14 +220,20 @@ impl<S: Send + 'static> Matching<S> {
         {
             return Polled::Handed(Handed::Offer(HeldOffer::new(queued, self.clone())));
         }
+        let waiting = self.wait(queue, poller, caller);
+        if faster || queue.len() > 0 {
+            self.pump(queue);
+        }
+        Polled::Wait(waiting)
+    }
+
+    /// Puts a poll into the line.
+    fn wait(self: &Arc<Self>, queue: &mut Queue<S>, poller: Poller, caller: &Caller) -> Waiting<S> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         queue.waiters.push_back(Waiter { id, poller, instance: caller.instance, sender });
         self.stats.pollers.add(1);
-        if faster || queue.len() > 0 {
-            self.pump(queue);
-        }
-        Polled::Wait(Waiting { receiver, matching: self.clone(), queue: queue.name.clone(), id })
+        Waiting { receiver, matching: self.clone(), queue: queue.name.clone(), id }
     }
 
     /// The first offer in line, which goes to a poller.
@@ -216,7 +247,8 @@ impl<S: Send + 'static> Matching<S> {
 
     /// Takes the poller that has waited longest for a new task of this priority, if the queue has no older offers and
     /// may give out one more.
-    pub(crate) fn reserve(&self, name: &QueueName, priority: u8) -> Option<Reserved<S>> {
+    pub(crate) fn reserve(&self, offer: &Offer) -> Option<Reserved<S>> {
+        let (name, priority) = (&offer.queue, offer.key.priority);
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let queue = stripe.get(hash, name)?;
@@ -224,15 +256,23 @@ impl<S: Send + 'static> Matching<S> {
             return None;
         }
         let now = self.clock.now();
-        let waiter = queue.next_waiter(now)?;
+        let line = routes::waits_on(queue, offer).filter(|line| line != name);
+        let waiter = match &line {
+            None => queue.next_waiter(now)?,
+            Some(line) => stripe.get(line.hash64(), line)?.next_waiter(now)?,
+        };
+        let queue = stripe.get(hash, name)?;
         if !queue.limiter.take(now) {
-            queue.waiters.push_front(waiter);
+            let own = line.unwrap_or_else(|| name.clone());
+            if let Some(queue) = stripe.get(own.hash64(), &own) {
+                queue.waiters.push_front(waiter);
+            }
             return None;
         }
         queue.used = now;
         queue.levels.added(priority, now);
         queue.levels.dispatched(priority, now);
-        Some(Reserved { queue: queue.name.clone(), waiter, priority })
+        Some(Reserved { queue: queue.name.clone(), waiter, priority, line })
     }
 
     /// Puts a poller back that got nothing: the first in line again.
@@ -244,13 +284,15 @@ impl<S: Send + 'static> Matching<S> {
             queue.limiter.give_back();
             queue.levels.not_dispatched(reserved.priority);
             queue.levels.not_added(reserved.priority);
+            let name = reserved.queue.clone();
+            let own = reserved.line.unwrap_or_else(|| (*name).clone());
             if self.goodbyes.has(reserved.waiter.instance, now) {
                 // Its worker has left meanwhile.
                 let _ = reserved.waiter.sender.send(Handed::Closed);
-            } else {
+            } else if let Some(queue) = stripe.get(own.hash64(), &own) {
                 queue.waiters.push_front(reserved.waiter);
             }
-            self.pump(queue);
+            self.pump_name(&mut stripe, hash, &name);
         }
     }
 
@@ -267,11 +309,16 @@ impl<S: Send + 'static> Matching<S> {
             let hash = queued.offer.queue.hash64();
             let mut stripe = self.stripe(hash);
             match stripe.get(hash, &queued.offer.queue) {
-                Some(queue) => return self.add(queue, queued, arrival),
+                Some(queue) => {
+                    // A sticky queue has no route.
+                    self.add(queue, queued, arrival);
+                    return;
+                }
                 None if !self.loaded.load(Ordering::Acquire) => {
                     // Recovered: its worker has had no chance to poll yet. Core's timeout moves it on if none comes.
                     let queue = self.open(&mut stripe, hash, &queued.offer.queue, now);
-                    return self.add(queue, queued, arrival);
+                    self.add(queue, queued, arrival);
+                    return;
                 }
                 None => {}
             }
@@ -281,10 +328,14 @@ impl<S: Send + 'static> Matching<S> {
         let hash = queued.offer.queue.hash64();
         let mut stripe = self.stripe(hash);
         let queue = self.open(&mut stripe, hash, &queued.offer.queue, now);
-        self.add(queue, queued, arrival);
+        let name = queue.name.clone();
+        if self.add(queue, queued, arrival) {
+            self.pump_name(&mut stripe, hash, &name);
+        }
     }
 
-    fn add(self: &Arc<Self>, queue: &mut Queue<S>, queued: Queued, arrival: Arrival) {
+    /// True when the queue has a route: its lines are still to be looked at.
+    fn add(self: &Arc<Self>, queue: &mut Queue<S>, queued: Queued, arrival: Arrival) -> bool {
         let now = self.clock.now();
         queue.used = now;
         match arrival {
@@ -295,7 +346,11 @@ impl<S: Send + 'static> Matching<S> {
         let before = queue.len();
         queue.insert(queued, self.window_max, now);
         self.stats.backlog.add((queue.len().saturating_sub(before)) as u64);
+        if queue.route.is_some() {
+            return true;
+        }
         self.pump(queue);
+        false
     }
 
     /// Hands offers to waiting pollers while there are both, as fast as the queue may.
@@ -338,17 +393,18 @@ impl<S: Send + 'static> Matching<S> {
 
     /// A direct query. Only handed to pollers, never stored.
     pub(crate) fn query(self: &Arc<Self>, name: &QueueName, task: queries::QueryTask) {
-        let hash = name.hash64();
         let now = self.clock.now();
-        let mut stripe = self.stripe(hash);
-        let queue = self.open(&mut stripe, hash, name, now);
+        let mut stripe = self.stripe(name.hash64());
+        let line = self.line_of(&mut stripe, name, &task.run.workflow.workflow_id);
+        let queue = self.open(&mut stripe, line.hash64(), &line, now);
         self.give_query(queue, task);
     }
 
     /// A query whose poller has gone before it could be told.
     pub(crate) fn requeue_query(self: &Arc<Self>, task: queries::QueryTask) {
-        let hash = task.queue().hash64();
-        if let Some(queue) = self.stripe(hash).get(hash, task.queue()) {
+        let mut stripe = self.stripe(task.queue().hash64());
+        let line = self.line_of(&mut stripe, task.queue(), &task.run.workflow.workflow_id);
+        if let Some(queue) = stripe.get(line.hash64(), &line) {
             self.give_query(queue, task);
         }
     }
@@ -364,6 +420,12 @@ impl<S: Send + 'static> Matching<S> {
         }
         queue.queries.retain(queries::QueryTask::is_wanted);
         queue.queries.push_back(task);
+    }
+
+    /// As [`Matching::poller_seen`], of those pollers that may be given this workflow's tasks.
+    pub(crate) fn poller_seen_for(&self, name: &QueueName, workflow_id: &str) -> Option<Timestamp> {
+        let line = self.line_of(&mut self.stripe(name.hash64()), name, workflow_id);
+        self.poller_seen(&line)
     }
 
     /// When a poller was last seen on the queue; now, if one waits. `None` when never.
@@ -399,6 +461,9 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let now = self.clock.now();
         let mut stripe = self.stripe(hash);
+        if !name.sticky && name.version.is_none() {
+            return self.view_of_lines(&mut stripe, name, now);
+        }
         let queue = stripe.get(hash, name)?;
         queue.refresh_pollers(now);
         Some(QueueView {
@@ -412,7 +477,7 @@ impl<S: Send + 'static> Matching<S> {
     /// How many workers poll each of a namespace's normal queues for workflow tasks, and since when the oldest task waits.
     pub(crate) fn workflow_queues(&self, namespace: NamespaceId) -> Vec<(String, usize, Option<Timestamp>)> {
         let now = self.clock.now();
-        let mut found = Vec::new();
+        let mut found: BTreeMap<String, (usize, Option<Timestamp>)> = BTreeMap::new();
         for stripe in &self.stripes {
             for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
                 if queue.name.namespace != namespace || queue.name.kind != QueueKind::Workflow || queue.name.sticky {
@@ -420,10 +485,38 @@ impl<S: Send + 'static> Matching<S> {
                 }
                 queue.refresh_pollers(now);
                 let oldest = queue.levels.oldest(|priority| queue::oldest(&queue.offers, priority));
-                found.push((queue.name.name.clone(), queue.pollers.iter().count(), oldest));
+                // Its lines count as the queue.
+                let (pollers, since) = found.entry(queue.name.name.clone()).or_default();
+                *pollers += queue.pollers.iter().count();
+                *since = since.iter().copied().chain(oldest).min();
             }
         }
-        found
+        found.into_iter().map(|(name, (pollers, oldest))| (name, pollers, oldest)).collect()
+    }
+
+    /// A queue together with its lines.
+    fn view_of_lines(&self, stripe: &mut Queues<S>, name: &QueueName, now: Timestamp) -> Option<QueueView> {
+        let mut whole: Option<QueueView> = None;
+        for queue in stripe.all().filter(|queue| routes::is_line(&queue.name, name)) {
+            queue.refresh_pollers(now);
+            let view = QueueView {
+                pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), seen.clone())).collect(),
+                levels: queue.levels.view(now, |priority| queue::oldest(&queue.offers, priority)),
+                rate: queue.limiter.rate(),
+                limited: queue.has_backlog() && queue.limiter.is_waiting(now),
+            };
+            let Some(whole) = &mut whole else {
+                whole = Some(view);
+                continue;
+            };
+            whole.pollers.extend(view.pollers);
+            whole.limited |= view.limited;
+            if queue.name.version.is_none() {
+                whole.rate = view.rate;
+            }
+            whole.levels = levels::together(std::mem::take(&mut whole.levels), view.levels);
+        }
+        whole
     }
 
     /// Offers that wait in the queue's window.
@@ -437,8 +530,13 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn finish_loading(self: &Arc<Self>) {
         self.loaded.store(true, Ordering::Release);
         for stripe in &self.stripes {
-            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
-                self.pump(queue);
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut routed = Vec::new();
+            for queue in stripe.all() {
+                if queue.route.is_some() { routed.push(queue.name.clone()) } else { self.pump(queue) }
+            }
+            for name in routed {
+                self.pump_name(&mut stripe, name.hash64(), &name);
             }
         }
     }

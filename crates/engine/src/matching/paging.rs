@@ -57,14 +57,15 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let Some(queue) = stripe.get(hash, name) else { return false };
-        let low = queue.len() < (self.window_max / 4).max(1);
+        let low = queue.len() < (self.window_max / 4).max(1) || queue.starves(self.window_max);
         let claim = low && queue.loaded_to.is_some() && !queue.paging && self.loaded.load(Ordering::Acquire);
         queue.paging |= claim;
         claim
     }
 
-    /// Fills a window from the store: merges the next rows of every slot, as far as all slots have been read.
-    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, name: &QueueName) {
+    /// Fills a window from the store: merges the next rows of every slot, as far as all slots have been read. False: try again
+    /// later.
+    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, name: &QueueName) -> bool {
         let hash = name.hash64();
         let start = self.stripe(hash).get(hash, name).and_then(|queue| queue.loaded_to);
         let result = match start {
@@ -72,23 +73,28 @@ impl<S: Send + 'static> Matching<S> {
             None => Ok((Vec::new(), None)),
         };
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get(hash, name) else { return };
+        let Some(queue) = stripe.get(hash, name) else { return false };
         queue.paging = false;
         match result {
             // The window has lost its end while this was read: what lies between is in the store only. The next poll
             // reads from the new end.
-            Ok(_) if queue.loaded_to != start => queue.late.clear(),
+            Ok(_) if queue.loaded_to != start => {
+                queue.late.clear();
+                false
+            }
             Ok((offers, read_to)) => {
                 let before = queue.len();
                 let page = offers.into_iter().map(|offer| Queued { row: offer.key.clone(), offer });
                 queue.take_page(page, read_to, self.window_max, self.clock.now());
                 self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
-                self.pump(queue);
+                self.pump_name(&mut stripe, hash, name);
+                true
             }
             // The window stays low: the next poll tries again.
             Err(error) => {
                 queue.late.clear();
                 tracing::warn!(%error, "a page of a task queue could not be read");
+                false
             }
         }
     }

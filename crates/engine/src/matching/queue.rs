@@ -6,7 +6,7 @@ use std::{
 };
 
 use sempre_core::{
-    RunId, Span, Timestamp,
+    Route, RunId, Span, Timestamp,
     input::Poller,
     transition::{OfferKey, QueueName},
 };
@@ -72,6 +72,10 @@ pub(crate) struct Queue<S: Send + 'static> {
     pub(crate) alarm: Option<(u64, Timestamp)>,
     pub(crate) last_poll: Option<Timestamp>,
     pub(crate) used: Timestamp,
+    /// Where its tasks go; `None`: to workers without a version. Lines have none.
+    pub(crate) route: Option<Arc<Route>>,
+    /// Windows that it may hold in memory (see [`super::routes`]).
+    pub(crate) windows: usize,
 }
 
 impl<S: Send + 'static> Queue<S> {
@@ -92,6 +96,8 @@ impl<S: Send + 'static> Queue<S> {
             alarm: None,
             last_poll: None,
             used: now,
+            route: None,
+            windows: 1,
         }
     }
 
@@ -112,6 +118,7 @@ impl<S: Send + 'static> Queue<S> {
     /// Adds an offer in its place. One behind the window stays in the store only; the window may push its last out. Of those
     /// that no store has as many are kept as the window holds: one more is left to its timeout.
     pub(crate) fn insert(&mut self, queued: Queued, window_max: usize, now: Timestamp) {
+        let window_max = window_max * self.windows;
         let place = Place::of(&queued.row);
         if self.loaded_to.is_some_and(|to| place > to) {
             if queued.offer.volatile {

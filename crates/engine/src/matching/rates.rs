@@ -12,6 +12,7 @@ use super::{
     Matching,
     limiter::{Limiter, RateSource},
     queue::Queue,
+    routes::is_line,
 };
 
 /// Tasks per second by queue, as UpdateTaskQueueConfig set them; what has none is not in here.
@@ -41,10 +42,14 @@ impl<S: Send + 'static> Matching<S> {
         self.rates.set(name, rate);
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        if let Some(queue) = stripe.get(hash, name)
-            && queue.limiter.set_api(rate, self.clock.now())
-        {
-            self.pump(queue);
+        let mut faster = Vec::new();
+        for queue in stripe.all().filter(|queue| is_line(&queue.name, name)) {
+            if queue.limiter.set_api(rate, self.clock.now()) {
+                faster.push(queue.name.clone());
+            }
+        }
+        for name in faster {
+            self.pump_name(&mut stripe, name.hash64(), &name);
         }
     }
 
@@ -80,7 +85,7 @@ impl<S: Send + 'static> Matching<S> {
             && queue.alarm.is_some_and(|(set, _)| set == id)
         {
             queue.alarm = None;
-            self.pump(queue);
+            self.pump_name(&mut stripe, hash, name);
         }
     }
 }

@@ -248,6 +248,9 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                 Err(Refusal::NamespaceNotFound(_)) => {
                     Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 })
                 }
+                Err(Refusal::FailedPrecondition(_) | Refusal::InvalidArgument(_)) if child.request.versioning_override.is_some() => {
+                    Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::InvalidVersioningOverride as i32 })
+                }
                 Err(refusal) => {
                     if !is_transient(&refusal) {
                         tracing::warn!(?refusal, run = %sender.run, "a child could not be started");

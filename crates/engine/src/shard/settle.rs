@@ -6,7 +6,7 @@ use sempre_core::{
     input::Context,
     keys,
     planted::{self, Bug},
-    transition::{Offer, OfferKey, QueueKind, QueueName},
+    transition::{Offer, OfferKey, QueueKind},
 };
 use sempre_store::Table;
 
@@ -198,8 +198,7 @@ impl Runner {
             return None;
         }
         let execution = self.cache.at(place).run(run.run)?.execution.as_ref()?;
-        let name = execution.state().derived.start.task_queue().into();
-        let normal = QueueName { namespace: run.workflow.namespace, name, kind: QueueKind::Workflow, sticky: false }.hash64();
+        let normal = execution.normal_queue().hash64();
         (gone.queue != normal).then(|| OfferKey { queue: normal, ..gone.clone() })
     }
 
@@ -215,10 +214,10 @@ impl Runner {
     fn place_offer(&mut self, place: usize, offer: Offer) {
         let core_key = offer.key.clone();
         let mut offer = offer;
-        let mut reserved = self.shared.matching.reserve(&offer.queue, offer.key.priority);
+        let mut reserved = self.shared.matching.reserve(&offer);
         if reserved.is_none() && offer.queue.sticky && !self.shared.matching.sticky_available(&offer.queue) {
             make_normal(&mut offer);
-            reserved = self.shared.matching.reserve(&offer.queue, offer.key.priority);
+            reserved = self.shared.matching.reserve(&offer);
         }
         // On the list first, so that starting it takes it off again.
         self.open.offers.insert(core_key.clone(), offer.clone());
@@ -229,10 +228,10 @@ impl Runner {
     /// The offer of a speculative task: to a waiting poller, or to matching; it never has a row.
     fn place_volatile(&mut self, place: usize, mut offer: Offer) {
         let matching = self.shared.matching.clone();
-        let mut reserved = matching.reserve(&offer.queue, offer.key.priority);
+        let mut reserved = matching.reserve(&offer);
         if reserved.is_none() && offer.queue.sticky && !matching.sticky_available(&offer.queue) {
             make_normal(&mut offer);
-            reserved = matching.reserve(&offer.queue, offer.key.priority);
+            reserved = matching.reserve(&offer);
         }
         match reserved {
             Some(reserved) => self.start_at_once(place, offer.clone(), offer.key, reserved),

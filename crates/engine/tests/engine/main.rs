@@ -10,6 +10,7 @@ mod batches;
 mod callbacks;
 mod checks;
 mod children;
+mod deployments;
 mod failures;
 mod histories;
 mod lists;

@@ -61,7 +61,7 @@ fn a_poll_that_was_reserved_ends_when_its_task_does_not_come() {
     let w = world(100);
     let q = queue("q", false);
     let (mut kept, mut lost) = (w.wait_as(&q, "one"), w.wait_as(&q, "one"));
-    let (first, second) = (w.matching.reserve(&q, 3).unwrap(), w.matching.reserve(&q, 3).unwrap());
+    let (first, second) = (w.matching.reserve(&offer(&q, 99, 3, 99)).unwrap(), w.matching.reserve(&offer(&q, 99, 3, 99)).unwrap());
     w.end("one");
     assert!(kept.handed().now_or_never().is_none());
     first.hand(7);

@@ -67,7 +67,7 @@ fn polls_that_wait_are_served_in_order_when_the_rate_allows() {
     // Others are not held up.
     assert_eq!((0..4).filter_map(|_| w.take(&free)).count(), 4);
     // Neither a new task nor a new poll goes before those that wait.
-    assert!(w.matching.reserve(&slow, 3).is_none());
+    assert!(w.matching.reserve(&offer(&slow, 99, 3, 99)).is_none());
     let mut late = w.wait_at(&slow, Some(2.0));
     w.advance_by(Span::millis(500));
     assert_eq!(polls.iter_mut().skip(2).filter_map(handed).collect::<Vec<_>>(), ["w2"]);
@@ -75,11 +75,11 @@ fn polls_that_wait_are_served_in_order_when_the_rate_allows() {
     assert_eq!(handed(&mut polls[3]).as_deref(), Some("w3"));
     assert!(handed(&mut late).is_none());
     // With nothing in line, a new task waits for the rate as well.
-    assert!(w.matching.reserve(&slow, 3).is_none());
+    assert!(w.matching.reserve(&offer(&slow, 99, 3, 99)).is_none());
     w.advance_by(Span::millis(500));
-    let reserved = w.matching.reserve(&slow, 3).unwrap();
+    let reserved = w.matching.reserve(&offer(&slow, 99, 3, 99)).unwrap();
     w.matching.unreserve(reserved);
-    assert!(w.matching.reserve(&slow, 3).is_some(), "one that was not used is not lost");
+    assert!(w.matching.reserve(&offer(&slow, 99, 3, 99)).is_some(), "one that was not used is not lost");
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_queue_counts_what_comes_what_goes_and_what_waits() {
     drop(w.wait(&q));
     let _poll = w.wait(&q);
     w.advance(1);
-    w.matching.reserve(&q, 3).unwrap().hand(1);
+    w.matching.reserve(&offer(&q, 99, 3, 99)).unwrap().hand(1);
     w.advance(1);
     let level = w.matching.view(&q).unwrap().levels.remove(0);
     assert!(level.add_rate > 0.0 && level.dispatch_rate > 0.0 && level.backlog == 0);

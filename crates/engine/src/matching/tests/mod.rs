@@ -2,6 +2,7 @@
 
 mod goodbyes;
 mod limits;
+mod routes;
 
 use std::{
     sync::{
@@ -71,7 +72,7 @@ fn world(window: usize) -> World {
 }
 
 fn queue(name: &str, sticky: bool) -> QueueName {
-    QueueName { namespace: NamespaceId(Uuid([1; 16])), name: name.into(), kind: QueueKind::Workflow, sticky }
+    QueueName { namespace: NamespaceId(Uuid([1; 16])), name: name.into(), kind: QueueKind::Workflow, sticky, version: None }
 }
 
 fn offer(queue: &QueueName, n: u32, priority: u8, time: i64) -> Offer {
@@ -79,7 +80,7 @@ fn offer(queue: &QueueName, n: u32, priority: u8, time: i64) -> Offer {
     run[12..].copy_from_slice(&n.to_be_bytes());
     let run = RunKey { workflow: WorkflowKey { namespace: queue.namespace, workflow_id: format!("w{n}") }, run: RunId(Uuid(run)) };
     let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(time), run: run.run, scheduled_event_id: 2 };
-    Offer { key, queue: queue.clone(), normal_name: "normal".into(), run, stamp: 1, volatile: false }
+    Offer { key, queue: queue.clone(), normal_name: "normal".into(), run, stamp: 1, volatile: false, routing: None }
 }
 
 fn poller(identity: &str) -> Poller {
@@ -180,16 +181,16 @@ fn an_offer_on_its_way_to_a_poller_that_leaves_comes_back() {
 fn a_reserved_poller_gets_the_started_task_or_its_place_back() {
     let w = world(100);
     let q = queue("q", false);
-    assert!(w.matching.reserve(&q, 3).is_none());
+    assert!(w.matching.reserve(&offer(&q, 99, 3, 99)).is_none());
     let mut first = w.wait(&q);
     let mut second = w.wait(&q);
-    let reserved = w.matching.reserve(&q, 3).unwrap();
+    let reserved = w.matching.reserve(&offer(&q, 99, 3, 99)).unwrap();
     assert!(!first.leave(), "somebody holds this poll");
     w.matching.unreserve(reserved);
-    w.matching.reserve(&q, 3).unwrap().hand(7);
+    w.matching.reserve(&offer(&q, 99, 3, 99)).unwrap().hand(7);
     assert!(matches!(first.handed().now_or_never(), Some(Some(Handed::Started(7)))));
     // A failed commit drops the reservation: the poll learns that it must ask again.
-    drop(w.matching.reserve(&q, 3).unwrap());
+    drop(w.matching.reserve(&offer(&q, 99, 3, 99)).unwrap());
     assert!(matches!(second.handed().now_or_never(), Some(None)));
 }
 
@@ -198,7 +199,7 @@ fn no_new_task_overtakes_a_backlog() {
     let w = world(100);
     let q = queue("q", false);
     w.matching.offer(offer(&q, 1, 3, 1));
-    assert!(w.matching.reserve(&q, 3).is_none());
+    assert!(w.matching.reserve(&offer(&q, 99, 3, 99)).is_none());
     assert_eq!(w.take(&q).as_deref(), Some("w1"));
 }
 
@@ -336,7 +337,9 @@ fn offers_that_come_while_a_page_is_read_are_not_missed() {
     loop {
         match w.take(&q) {
             Some(id) => last = Some(id),
-            None if w.matching.claim_page(&q) => block_on(w.matching.page(&store, &q)),
+            None if w.matching.claim_page(&q) => {
+                block_on(w.matching.page(&store, &q));
+            }
             None => break,
         }
     }
@@ -370,7 +373,9 @@ fn a_page_whose_bound_has_moved_meanwhile_is_read_again() {
     loop {
         match w.take(&q) {
             Some(id) => taken.push(id),
-            None if w.matching.claim_page(&q) => block_on(w.matching.page(&*store, &q)),
+            None if w.matching.claim_page(&q) => {
+                block_on(w.matching.page(&*store, &q));
+            }
             None => break,
         }
     }
@@ -439,7 +444,9 @@ fn rows_of_a_queue_with_the_same_hash_stay_out_of_a_page() {
                 assert_ne!(id, "w1000");
                 taken += 1;
             }
-            None if w.matching.claim_page(&q) => block_on(w.matching.page(&store, &q)),
+            None if w.matching.claim_page(&q) => {
+                block_on(w.matching.page(&store, &q));
+            }
             None => break,
         }
     }
