@@ -41,6 +41,36 @@ async fn workers() {
 }
 
 #[test]
+fn worker_deployments() {
+    let server = Server::start();
+    let deployment = |line: &[&str]| server.text(&[&["worker", "deployment"], line].concat());
+    let one = ["--deployment-name", "pay", "--build-id", "1"];
+    assert_eq!(deployment(&["create", "--name", "pay"]), "Worker deployment created\n");
+    assert_eq!(deployment(&[&["create-version"], &one[..]].concat()), "Worker deployment version created\n");
+    assert_eq!(deployment(&[&["set-current-version", "--yes"], &one[..]].concat()), "Current version set\n");
+    let two = ["--deployment-name", "pay", "--build-id", "2", "--percentage", "5", "--yes", "--allow-no-pollers"];
+    assert_eq!(deployment(&[&["set-ramping-version"], &two[..]].concat()), "Ramping version set\n");
+    assert_eq!(deployment(&[&["update-version-metadata", "--metadata", "who=\"me\""], &one[..]].concat()), "Metadata updated\n");
+    let listed = deployment(&["list"]);
+    assert!(listed.contains("pay") && listed.contains("2 5 %"), "{listed}");
+    let described = server.json(&["worker", "deployment", "describe", "--name", "pay"]);
+    assert_eq!(described["workerDeploymentInfo"]["routingConfig"]["currentDeploymentVersion"]["buildId"], "1");
+    let version = deployment(&[&["describe-version"], &one[..]].concat());
+    assert!(version.contains("Current") && version.contains("who=\"me\""), "{version}");
+    assert_eq!(
+        deployment(&["manager-identity", "set", "--deployment-name", "pay", "--manager-identity", "boss"]),
+        "Manager identity set\n"
+    );
+    let (_, told) = server
+        .failure(&[&["worker", "deployment", "set-current-version", "--yes", "--unversioned", "--deployment-name", "pay"][..]].concat());
+    assert!(told.contains("ManagerIdentity 'boss' is set"), "{told}");
+    assert_eq!(deployment(&["manager-identity", "unset", "--deployment-name", "pay"]), "Manager identity set\n");
+    assert_eq!(deployment(&["set-ramping-version", "--deployment-name", "pay", "--delete", "--yes"]), "Ramping version unset\n");
+    let (_, told) = server.failure(&[&["worker", "deployment", "delete-version"], &one[..]].concat());
+    assert!(told.contains("version 'pay:1' cannot be deleted since it is current or ramping"), "{told}");
+}
+
+#[test]
 fn an_activity_that_is_not_there() {
     let server = Server::start();
     server.text(&["workflow", "start", "--type", "T", "-t", "queue", "-w", "w"]);

@@ -1,4 +1,6 @@
-//! `sempre worker …`: the workers that tell the server of themselves.
+//! `sempre worker …`: the workers that tell the server of themselves, and their versions.
+
+mod deployment;
 
 use clap::{Args, Subcommand};
 use sempre_api::v1::{
@@ -24,6 +26,9 @@ pub(crate) enum WorkerCommand {
     Count(Query),
     /// Describe one worker
     Describe(Describe),
+    /// Versions of workers, and which of them has the work
+    #[command(subcommand, arg_required_else_help = true)]
+    Deployment(deployment::DeploymentCommand),
 }
 
 #[derive(Args)]
@@ -66,6 +71,7 @@ pub(crate) fn run(common: CommonFlags, family: Family<WorkerCommand>) -> Result<
             session.out.line(format!("Total: {}", answer.count))
         }
         WorkerCommand::Describe(options) => describe(session, options.worker_instance_key).await,
+        WorkerCommand::Deployment(command) => deployment::run(session, command).await,
     })
 }
 
