@@ -14,6 +14,7 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
     next.add(state.derived.run_expiration());
     next.add(state.derived.execution_expiration());
     next.add(at(progress.first_task_at));
+    next.add(at(progress.tell_wait_at));
     // A speculative task's timeouts are the engine's to remember: they have no row.
     if progress.task.as_ref().is_some_and(|task| !task.speculative) {
         next.add(task(state).map(|(time, _)| time));

@@ -26,7 +26,7 @@ use crate::{
     state::{ActivityInfo, ActivityProgress},
     task::problems,
     versioning,
-    visibility::health,
+    visibility::{health, waits},
 };
 
 /// How Temporal says that a run does not expire: the first moment of the year 1.
@@ -103,6 +103,7 @@ impl Execution {
         versioning::attributes::add(&self.state, &mut fields);
         if self.is_open() {
             health::add(&self.state, &mut fields);
+            waits::add(&self.state, &mut fields);
         }
         fields
     }

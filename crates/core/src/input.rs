@@ -40,10 +40,19 @@ pub struct NamespaceView {
     pub name: String,
     /// How long a closed run is kept.
     pub retention: Span,
-    /// Its own search attributes.
+    /// Its own search attributes, by the field that histories and state have them under.
     pub search_attributes: BTreeMap<String, AttributeType>,
     /// Its worker deployments.
     pub deployments: Arc<Deployments>,
+    /// What clients call them, where that differs: for texts.
+    pub search_attribute_names: BTreeMap<String, String>,
+}
+
+impl NamespaceView {
+    /// What clients call a search attribute.
+    pub fn search_attribute_name<'a>(&'a self, field: &'a str) -> &'a str {
+        self.search_attribute_names.get(field).map_or(field, String::as_str)
+    }
 }
 
 /// Who polled: the part of a poll request that a started task remembers.

@@ -100,6 +100,8 @@ pub struct Limits {
     pub task_problems_reported: i32,
     /// Shortest time between runs of a continue-as-new chain (`history.workflowIdReuseMinimalInterval`).
     pub continue_as_new_interval_min: Span,
+    /// How long a run waits before lists say what for; zero = they never do.
+    pub waits_told_after: Span,
     /// Eager activities allowed (`system.enableActivityEagerExecution`).
     pub eager_activities: bool,
     /// Eager workflow start allowed (`system.enableEagerWorkflowStart`).
@@ -149,6 +151,7 @@ impl Default for Limits {
             task_retry_interval_max: Span::seconds(10 * 60),
             task_problems_reported: 5,
             continue_as_new_interval_min: Span::seconds(1),
+            waits_told_after: Span::seconds(60),
             eager_activities: true,
             eager_start: true,
             workflow_pause: true,

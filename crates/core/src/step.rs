@@ -337,6 +337,7 @@ impl<'r, 'c> Step<'r, 'c> {
         self.out.reply = reply;
         if self.changed {
             self.run.state.progress.main.transitions += 1;
+            visibility::waits::look(&mut self);
             self.arm();
         }
         if !self.frames.is_empty() {

@@ -415,6 +415,7 @@ mod tests {
             retention: Span::seconds(1),
             search_attributes: BTreeMap::new(),
             deployments: Default::default(),
+            search_attribute_names: Default::default(),
         };
         let limits = Limits::default();
         let mut ids = fakes::Ids(0);

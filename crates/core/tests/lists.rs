@@ -198,3 +198,63 @@ fn activities_that_are_tried_again_are_told_at_each_doubling() {
     world.complete_activity(&task, "done").unwrap();
     assert_eq!(shown(&world, "SempreHealth"), None);
 }
+
+#[test]
+fn a_run_that_has_waited_for_a_minute_says_what_for_until_it_goes_on() {
+    let mut world = World::new();
+    world.limits.waits_told_after = secs(60);
+    let told = |world: &World| ["For", "Since", "Until"].map(|what| shown(world, &format!("SempreWaiting{what}")));
+    let time = |at: sempre_core::Timestamp| Some(sempre_core::visibility::json_string(&sempre_core::visibility::format_datetime(at)));
+    world.start("wf");
+    world.advance(secs(300));
+    assert_eq!(told(&world), [None, None, None], "its task waits, not the run");
+
+    world.work([activity("a").command(), timer("t", secs(600))]);
+    let (since, fires) = (world.now, world.now + secs(600));
+    world.advance(secs(59));
+    assert_eq!((told(&world), record(&world).1), ([None, None, None], 1));
+    world.advance(secs(1));
+    assert_eq!(told(&world), [Some("\"activity\"".into()), time(since), time(fires)]);
+    assert_eq!(record(&world).1, 2);
+    world.advance(secs(60));
+    assert_eq!(record(&world).1, 2, "once");
+    let activity = world.poll_activity().unwrap();
+    world.complete_activity(&activity, "done").unwrap();
+    assert_eq!((told(&world), record(&world).1), ([None, None, None], 3), "it goes on");
+
+    world.work([]);
+    let since = world.now;
+    world.advance(secs(60));
+    assert_eq!(told(&world), [Some("\"timer\"".into()), time(since), time(fires)]);
+    world.signal("wf", "s").unwrap();
+    world.work([cancel_timer("t")]);
+    let since = world.now;
+    world.advance(secs(60));
+    assert_eq!(told(&world), [Some("\"signal\"".into()), time(since), None]);
+    let described = world.run("wf").execution.describe(world.now).workflow_execution_info.unwrap();
+    assert_eq!(described.search_attributes.unwrap().indexed_fields, record(&world).0.search_attributes, "describe too");
+
+    let request = || Box::new(PauseRequest { identity: "op".into(), reason: "why".into(), request_id: String::new() });
+    world.apply("wf", Input::Pause(request())).unwrap();
+    assert_eq!(told(&world), [None, None, None], "it is held back");
+    world.apply("wf", Input::Unpause(request())).unwrap();
+    world.signal("wf", "s").unwrap();
+    world.work([complete()]);
+    world.advance(secs(120));
+    assert_eq!(told(&world), [None, None, None], "closed");
+}
+
+#[test]
+fn a_run_whose_first_task_is_not_due_waits_for_that() {
+    let mut world = World::new();
+    world.limits.waits_told_after = secs(60);
+    let start = StartWorkflowExecutionRequest { workflow_start_delay: Some(secs(3600).to_api()), ..start_request("wf") };
+    world.start_with(start).unwrap();
+    let due = world.now + secs(3600);
+    world.advance(secs(60));
+    assert_eq!(shown(&world, "SempreWaitingFor"), Some("\"start\"".into()));
+    let until = sempre_core::visibility::json_string(&sempre_core::visibility::format_datetime(due));
+    assert_eq!(shown(&world, "SempreWaitingUntil"), Some(until));
+    world.advance(secs(3540));
+    assert_eq!(shown(&world, "SempreWaitingFor"), None);
+}

@@ -10,7 +10,7 @@ use std::{
 
 use futures::FutureExt;
 use sempre_core::{
-    IdSource, SlotId, Timestamp,
+    IdSource, SlotId, Span, Timestamp,
     ids::{SLOT_COUNT, Uuid},
     keys,
 };
@@ -134,7 +134,7 @@ impl Engine {
         clock: Arc<dyn Clock>,
         spawner: Arc<dyn Spawner>,
         seed: u64,
-        settings: Settings,
+        mut settings: Settings,
         components: Components,
     ) -> Result<Engine, OpenError> {
         if settings.shards == 0 || settings.shards > u32::from(SLOT_COUNT) {
@@ -148,6 +148,10 @@ impl Engine {
         if virtual_time.is_some() && !is_empty(&*store).await? {
             // What the runs in it have in hand is not known, and its times may be of another clock.
             return Err(OpenError::Settings("time can only be skipped over an empty store"));
+        }
+        if virtual_time.is_some() {
+            // Time must not be skipped only to tell that somebody waits.
+            settings.limits.waits_told_after = Span::ZERO;
         }
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;

@@ -11,7 +11,7 @@ use sempre_api::v1::namespace::BadBinaryInfo;
 use sempre_core::{
     Deployments, NamespaceId, NamespaceView, Refusal, Span,
     ids::Uuid,
-    visibility::{AttributeType, Attributes},
+    visibility::{AttributeType, Attributes, Registry},
 };
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
@@ -47,12 +47,21 @@ pub(crate) struct NamespaceRecord {
     pub(crate) retention: i64,
     #[prost(btree_map = "string, string", tag = "7")]
     pub(crate) data: BTreeMap<String, String>,
-    /// Name to `IndexedValueType`.
+    /// Field to `IndexedValueType`: [`Registry::live`].
     #[prost(btree_map = "string, int32", tag = "8")]
     pub(crate) search_attributes: BTreeMap<String, i32>,
     /// Counts registrations: tells which of two is older.
     #[prost(uint64, tag = "9")]
     pub(crate) number: u64,
+    /// Field to name, where they differ: [`Registry::names`].
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub(crate) search_attribute_names: BTreeMap<String, String>,
+    /// Former name to field: [`Registry::former`].
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub(crate) former_search_attributes: BTreeMap<String, String>,
+    /// Field to `IndexedValueType`: [`Registry::removed`].
+    #[prost(btree_map = "string, int32", tag = "12")]
+    pub(crate) removed_search_attributes: BTreeMap<String, i32>,
     /// By checksum.
     #[prost(btree_map = "string, message", tag = "30")]
     pub(crate) bad_binaries: BTreeMap<String, BadBinaryInfo>,
@@ -71,6 +80,28 @@ impl NamespaceRecord {
     pub(crate) fn namespace_id(&self) -> NamespaceId {
         NamespaceId(Uuid(self.id.as_ref().try_into().unwrap_or_default()))
     }
+
+    /// Its custom search attributes.
+    pub(crate) fn attributes(&self) -> Registry {
+        Registry {
+            live: self.search_attributes.clone(),
+            removed: self.removed_search_attributes.clone(),
+            names: self.search_attribute_names.clone(),
+            former: self.former_search_attributes.clone(),
+        }
+    }
+
+    /// Changes them; a refusal changes nothing.
+    pub(crate) fn change_attributes(&mut self, change: impl FnOnce(&mut Registry) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        let mut registry = self.attributes();
+        change(&mut registry)?;
+        let Registry { live, removed, names, former } = registry;
+        self.search_attributes = live;
+        self.removed_search_attributes = removed;
+        self.search_attribute_names = names;
+        self.former_search_attributes = former;
+        Ok(())
+    }
 }
 
 /// A namespace in memory.
@@ -78,34 +109,42 @@ impl NamespaceRecord {
 pub(crate) struct Namespace {
     pub(crate) record: NamespaceRecord,
     pub(crate) view: Arc<NamespaceView>,
+    /// Of the record.
+    pub(crate) attributes: Registry,
 }
 
 impl Namespace {
     fn new(record: NamespaceRecord, deployments: Arc<Deployments>) -> Arc<Self> {
         let types = record.search_attributes.iter();
+        let attributes = record.attributes();
         let view = Arc::new(NamespaceView {
             id: record.namespace_id(),
             name: record.name.clone(),
             retention: Span(record.retention),
             search_attributes: types.filter_map(|(name, kind)| Some((name.clone(), AttributeType::from_api(*kind)?))).collect(),
             deployments,
+            search_attribute_names: record.search_attribute_names.clone(),
         });
-        Arc::new(Self { record, view })
+        Arc::new(Self { record, view, attributes })
     }
 
     pub(crate) fn id(&self) -> NamespaceId {
         self.view.id
     }
 
-    /// The type of a search attribute of its own.
-    pub(crate) fn attribute_type(&self, name: &str) -> Option<AttributeType> {
-        self.record.search_attributes.get(name).and_then(|kind| AttributeType::from_api(*kind))
+    /// The type of a search attribute of its own, by its field.
+    pub(crate) fn field_type(&self, field: &str) -> Option<AttributeType> {
+        self.view.search_attributes.get(field).copied()
     }
 }
 
 impl Attributes for Namespace {
     fn attribute(&self, name: &str) -> Option<AttributeType> {
-        self.attribute_type(name)
+        self.attributes.kind(name)
+    }
+
+    fn stored<'a>(&'a self, name: &'a str) -> &'a str {
+        self.attributes.field(name)
     }
 }
 
@@ -276,6 +315,7 @@ impl Namespaces {
                 retention: RETENTION_MIN,
                 search_attributes: BTreeMap::new(),
                 deployments: Arc::default(),
+                search_attribute_names: BTreeMap::new(),
             }),
         }
     }

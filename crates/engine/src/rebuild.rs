@@ -66,6 +66,8 @@ enum RebuildError {
     Index(#[from] IndexError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the index was found damaged again")]
+    DamagedAgain,
     #[error("too many runs were deleted meanwhile")]
     Deletions,
     #[error("the server is shutting down")]
@@ -155,15 +157,23 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
     progress.send_modify(|p| (p.slots, p.runs, p.damaged) = (0, 0, 0));
     listing.begin_reading();
     listing.visibility.begin_rebuild().await?;
-    for slot in 0..SLOT_COUNT {
-        slot_runs(shared, slot).await?;
-        progress.send_modify(|p| p.slots = slot + 1);
-        if (slot + 1) % LOG_SLOTS == 0 {
-            let p = listing.rebuild.progress();
-            tracing::info!(slots = p.slots, of = SLOT_COUNT, runs = p.runs, "rebuilding the index of runs");
+    let all = async {
+        for slot in 0..SLOT_COUNT {
+            slot_runs(shared, slot).await?;
+            progress.send_modify(|p| p.slots = slot + 1);
+            if (slot + 1) % LOG_SLOTS == 0 {
+                let p = listing.rebuild.progress();
+                tracing::info!(slots = p.slots, of = SLOT_COUNT, runs = p.runs, "rebuilding the index of runs");
+            }
         }
+        Ok(listing.visibility.finish_rebuild().await?)
+    };
+    // What waits would wait for ever for an index that only a rebuild helps.
+    tokio::select! {
+        biased;
+        true = listing.visibility.until_damaged() => Err(RebuildError::DamagedAgain),
+        done = all => done,
     }
-    Ok(listing.visibility.finish_rebuild().await?)
 }
 
 /// State rows of one run: kind, number, value.

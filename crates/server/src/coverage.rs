@@ -100,7 +100,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ("sempre.v1.InspectService", &["ListActivityAttempts", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
-    ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility"]),
+    ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility", "RenameSearchAttribute"]),
 ];
 
 const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called through them yet";

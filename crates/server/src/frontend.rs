@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
     ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListSkippedActionsRequest, PreviewBatchOperationRequest,
-    StartBatchForkRequest,
+    RenameSearchAttributeRequest, StartBatchForkRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -222,6 +222,7 @@ in_namespace![
     GetWorkflowExecutionHistoryReverseRequest,
     ListActivityAttemptsRequest,
     ListSkippedActionsRequest,
+    RenameSearchAttributeRequest,
     ListSearchAttributesRequest,
     ListTaskQueuePartitionsRequest,
     ListArchivedWorkflowExecutionsRequest,

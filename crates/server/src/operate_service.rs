@@ -1,8 +1,9 @@
 //! OperateService: what operators do beyond Temporal's API (`crates/api/proto/sempre/v1/operate.proto`).
 
 use sempre_api::sempre::v1::{
-    DescribeVisibilityRequest, DescribeVisibilityResponse, RebuildVisibilityRequest, RebuildVisibilityResponse, VisibilityFailure,
-    VisibilityIndex, VisibilityRebuild, operate_service_server::OperateService,
+    DescribeVisibilityRequest, DescribeVisibilityResponse, RebuildVisibilityRequest, RebuildVisibilityResponse,
+    RenameSearchAttributeRequest, RenameSearchAttributeResponse, VisibilityFailure, VisibilityIndex, VisibilityRebuild,
+    operate_service_server::OperateService,
 };
 use sempre_engine::{IndexStatus, RebuildProgress};
 use tonic::Request;
@@ -52,5 +53,10 @@ impl OperateService for Frontend {
     async fn describe_visibility(&self, request: Request<DescribeVisibilityRequest>) -> Answer<DescribeVisibilityResponse> {
         client_version::check(request.metadata().as_ref())?;
         answer(Ok(described(self.engine.visibility_status().await)))
+    }
+
+    async fn rename_search_attribute(&self, request: Request<RenameSearchAttributeRequest>) -> Answer<RenameSearchAttributeResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.rename_search_attribute(call.body).await)
     }
 }

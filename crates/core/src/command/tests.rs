@@ -56,6 +56,7 @@ impl World {
             retention: Span::seconds(60),
             search_attributes: [("k".into(), AttributeType::Keyword)].into(),
             deployments: Default::default(),
+            search_attribute_names: Default::default(),
         };
         let mut world = Self { run, limits: Limits::default(), namespace, ids: fakes::Ids(0) };
         world.step(|step| {

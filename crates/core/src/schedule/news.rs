@@ -57,7 +57,7 @@ impl Schedule {
         let old = state.recent.len().saturating_sub(RECENT_MAX);
         state.recent.drain(..old);
         if !starting.overlapping {
-            state.running.push(Running { number, workflow_id, run_id, stop: Stop::No as i32, closing: false });
+            state.running.push(Running { number, workflow_id, run_id, stop: Stop::No as i32 });
         }
         self.take_buffer(now);
     }

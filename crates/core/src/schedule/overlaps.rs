@@ -16,6 +16,7 @@ use sempre_api::v1::enums::ScheduleOverlapPolicy as Policy;
 
 use super::{
     BUFFER_MAX, LEFT_OUT_MAX,
+    news::Ended,
     state::{Buffered, Check, LeftOut, Running, Starting, Stop, Why},
     step::Schedule,
 };
@@ -147,7 +148,7 @@ impl Schedule {
 
     /// Runs are to be looked at: the answer is given to [`Schedule::checked`].
     pub fn wants_check(&self) -> bool {
-        self.is_unsure() && self.state.running.iter().any(|running| !running.closing)
+        self.is_unsure()
     }
 
     /// The runs are looked at now: what is decided then is about the starts that wait now.
@@ -155,16 +156,15 @@ impl Schedule {
         self.state.buffered.iter_mut().filter(|start| start.check() == Check::Wanted).for_each(|start| start.set_check(Check::UnderWay));
     }
 
-    /// Of the runs, by the numbers of their starts, `closed` have ended and are about to tell how, `gone` are not there
-    /// any more, and the others are open.
-    pub fn checked(&mut self, closed: &[u64], gone: &[u64], now: Timestamp) {
-        let state = &mut self.state;
-        state.running.retain(|running| !gone.contains(&running.number));
-        state.running.iter_mut().filter(|running| closed.contains(&running.number)).for_each(|running| running.closing = true);
-        let open = state.running.iter().any(|running| !running.closing);
-        for start in state.buffered.iter_mut().filter(|start| start.check() == Check::UnderWay) {
-            start.set_check(if open { Check::Done } else { Check::Wanted });
+    /// Of the runs, by the numbers of their starts, `ended` are over, whether or not they tell so themselves; `gone` are
+    /// not there any more, and the others are open.
+    pub fn checked(&mut self, ended: Vec<(u64, Ended)>, gone: &[u64], now: Timestamp) {
+        self.state.running.retain(|running| !gone.contains(&running.number));
+        // Before anything is decided because of one that is over, too.
+        for (number, ended) in ended {
+            self.ended(number, ended, now);
         }
+        self.state.buffered.iter_mut().filter(|start| start.check() == Check::UnderWay).for_each(|start| start.set_check(Check::Done));
         self.take_buffer(now);
     }
 

@@ -205,9 +205,6 @@ pub struct Running {
     /// [`Stop`].
     #[prost(enumeration = "Stop", tag = "4")]
     pub stop: i32,
-    /// It was found closed: how it has ended is about to be told, and starts wait for that.
-    #[prost(bool, tag = "5")]
-    pub closing: bool,
 }
 
 /// What is to become of a running one.

@@ -93,6 +93,15 @@ pub struct ProgressMain {
     /// The failure's message, cut.
     #[prost(string, tag = "61")]
     pub last_problem_message: String,
+    /// Since when the run waits, with no workflow task, ns; 0 = it does not.
+    #[prost(int64, tag = "62")]
+    pub waiting_since: i64,
+    /// When that is to be told in lists, ns; 0 = it is told, or it does not wait.
+    #[prost(int64, tag = "63")]
+    pub tell_wait_at: i64,
+    /// It is told.
+    #[prost(bool, tag = "64")]
+    pub wait_told: bool,
     /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
     #[prost(uint64, tag = "41")]
     pub attempt_logs: u64,

@@ -70,6 +70,7 @@ pub fn search_attribute_types(
             },
         };
         if !is_nil(payload) && decode_as(payload, kind).is_none() {
+            let name = namespace.search_attribute_name(name);
             return Err(format!("invalid value for search attribute {name} of type {}: {}", kind.name(), shown(payload)));
         }
         payload.metadata.insert(TYPE.to_string(), Bytes::from_static(kind.name().as_bytes()));
@@ -117,6 +118,7 @@ mod tests {
             retention: Span::ZERO,
             search_attributes: types.collect(),
             deployments: Default::default(),
+            search_attribute_names: BTreeMap::new(),
         }
     }
 

@@ -17,7 +17,9 @@ mod of_run;
 mod parse;
 mod print;
 mod record;
+mod registry;
 mod row;
+pub(crate) mod waits;
 mod words;
 
 pub use attribute::{AttributeType, Value};
@@ -30,5 +32,7 @@ pub use names::{NAMESPACE_DIVISION, PREDEFINED, RESERVED_PREFIX, SYSTEM, SetBy, 
 pub(crate) use of_run::Shown;
 pub use parse::{Attributes, Division, ParseOptions, QueryError, parse, status_name};
 pub use record::Record;
+pub use registry::{FORMER_NAMES_MAX, Registry};
 pub use row::{DELETED, Row};
+pub use waits::{WAITING_FOR, WAITING_SINCE, WAITING_UNTIL};
 pub use words::words;

@@ -33,7 +33,7 @@ pub enum SetBy {
 }
 
 /// Attributes that exist in every namespace, defined by the server and SDKs.
-pub const PREDEFINED: [(&str, AttributeType, SetBy); 23] = [
+pub const PREDEFINED: [(&str, AttributeType, SetBy); 26] = [
     ("TemporalChangeVersion", KeywordList, SetBy::Anyone),
     ("BinaryChecksums", KeywordList, SetBy::Anyone),
     ("BuildIds", KeywordList, SetBy::Anyone),
@@ -55,6 +55,9 @@ pub const PREDEFINED: [(&str, AttributeType, SetBy); 23] = [
     (super::TASK_FAILURES, Int, SetBy::Server),
     (super::ACTIVITY_ATTEMPT, Int, SetBy::Server),
     (super::LAST_FAILURE, Text, SetBy::Server),
+    (super::WAITING_FOR, Keyword, SetBy::Server),
+    (super::WAITING_SINCE, Datetime, SetBy::Server),
+    (super::WAITING_UNTIL, Datetime, SetBy::Server),
     (super::QUEUE_POLLERS, Int, SetBy::Server),
     (super::QUEUE_BACKLOG_AGE, Int, SetBy::Server),
 ];

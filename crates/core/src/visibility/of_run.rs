@@ -2,7 +2,8 @@
 //!
 //! A new picture is due when a transition has changed something that lists show or filters look for: the run has begun
 //! or closed, memo or search attributes have changed, it or one of its activities was paused or resumed, problems of its
-//! workflow tasks were reported or are over, it began to hurt or hurts twice as much ([`super::health`]). Numbers that change with every event (length and size of history,
+//! workflow tasks were reported or are over, it began to hurt or hurts twice as much ([`super::health`]), it has
+//! waited for long or does not wait any more ([`super::waits`]). Numbers that change with every event (length and size of history,
 //! transitions) are as of the last picture.
 
 use alloc::{string::String, sync::Arc, vec::Vec};
@@ -26,6 +27,8 @@ pub(crate) struct Shown {
     problem: Option<TaskProblem>,
     /// Workflow tasks fail.
     failing: bool,
+    /// What it waits for is told.
+    wait_told: bool,
 }
 
 impl Shown {
@@ -34,7 +37,7 @@ impl Shown {
         let state = &run.state;
         let main = &state.progress.main;
         let attributes = state.derived.attributes.clone();
-        Self { status: run.status(), attributes, problem: main.problem, failing: main.task_problems > 0 }
+        Self { status: run.status(), attributes, problem: main.problem, failing: main.task_problems > 0, wait_told: main.wait_told }
     }
 
     /// The run does not look like this any more.
@@ -43,6 +46,7 @@ impl Shown {
         self.status != run.status()
             || self.problem != state.progress.main.problem
             || self.failing != (state.progress.main.task_problems > 0)
+            || self.wait_told != state.progress.main.wait_told
             || !Arc::ptr_eq(&self.attributes, &state.derived.attributes)
     }
 }

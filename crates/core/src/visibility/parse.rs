@@ -17,12 +17,28 @@ use crate::{Refusal, limits::QUERY_BYTES_MAX};
 pub trait Attributes {
     /// The type of a custom attribute; `None` if there is none of this name.
     fn attribute(&self, name: &str) -> Option<AttributeType>;
+
+    /// The name that records store it under.
+    fn stored<'a>(&'a self, name: &'a str) -> &'a str {
+        name
+    }
 }
 
 /// No custom attributes.
 impl Attributes for () {
     fn attribute(&self, _: &str) -> Option<AttributeType> {
         None
+    }
+}
+
+/// By the names that clients use.
+impl Attributes for super::Registry {
+    fn attribute(&self, name: &str) -> Option<AttributeType> {
+        self.kind(name)
+    }
+
+    fn stored<'a>(&'a self, name: &'a str) -> &'a str {
+        self.field(name)
     }
 }
 
@@ -135,7 +151,8 @@ fn groups_by(field: &Field) -> bool {
     match field {
         Field::System(field) => *field == super::SystemField::ExecutionStatus,
         Field::Attribute { name, .. } => {
-            name == NAMESPACE_DIVISION || name == super::HEALTH || name.starts_with("TemporalLowCardinalityKeyword")
+            [NAMESPACE_DIVISION, super::HEALTH, super::WAITING_FOR].contains(&name.as_str())
+                || name.starts_with("TemporalLowCardinalityKeyword")
         }
     }
 }

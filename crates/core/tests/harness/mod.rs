@@ -243,13 +243,14 @@ impl Default for World {
         let id = NamespaceId(Uuid([7; 16]));
         Self {
             now: Timestamp::from_millis(1_700_000_040_000),
-            limits: Limits { continue_as_new_interval_min: Span::ZERO, ..Limits::default() },
+            limits: Limits { continue_as_new_interval_min: Span::ZERO, waits_told_after: Span::ZERO, ..Limits::default() },
             namespace: NamespaceView {
                 id,
                 name: "default".into(),
                 retention: secs(86_400),
                 search_attributes: search_attributes(),
                 deployments: Arc::default(),
+                search_attribute_names: Default::default(),
             },
             ids: CountingIds::default(),
             runs: BTreeMap::new(),

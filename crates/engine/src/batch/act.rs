@@ -2,6 +2,7 @@
 
 #![allow(deprecated)] // Old fields that clients send.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use sempre_api::{
     sempre::v1::StartBatchForkRequest,
     v1::{
@@ -19,14 +20,18 @@ use sempre_api::{
         },
     },
 };
-use sempre_core::{Refusal, RunKey, reset::TaskEnds};
+use sempre_core::{NamespaceId, Refusal, RunId, RunKey, WorkflowKey, reset::TaskEnds};
 
 use super::{OrderRecord, check::Target};
 use crate::{
     Engine,
     calls::{fork::ForkOptions, workflow_of},
-    shard::message::ViewRequest,
+    shard::message::{Ask, Body, ViewRequest},
+    shared::internal,
 };
+
+/// Targets looked up at once when a job begins.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// What is the same for all calls of a job.
 #[derive(Clone, Debug)]
@@ -61,10 +66,57 @@ pub(super) enum Acted {
 
 /// Acts on one run. NOT_FOUND: it is gone, closed, or has no such activity.
 pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<Acted, Refusal> {
+    if target.run_id.is_empty() && !target.chain.is_empty() {
+        let target = of_chain(engine, caller, target).await?;
+        // Made before a crash, and not counted then: it is done.
+        if !(order.makes_runs() && is_own(engine, caller, &target).await?) {
+            act_now(engine, caller, order, &target).await?;
+        }
+        return Ok(Acted::Now);
+    }
     if order.makes_runs() && !order.selection().is_empty() && is_own(engine, caller, target).await? {
         return Ok(Acted::Before);
     }
     act_now(engine, caller, order, target).await.map(|()| Acted::Now)
+}
+
+/// The run of a target's chain that is current. NOT_FOUND: the current run is of another chain, or there is none.
+async fn of_chain(engine: &Engine, caller: &Caller, target: &Target) -> Result<Target, Refusal> {
+    let namespace = engine.shared.namespaces.usable(&caller.namespace)?;
+    let (run_id, chain) = current(engine, namespace.id(), &target.workflow_id).await?;
+    if chain != target.chain {
+        return Err(Refusal::not_found("the run that was current when the job began is closed"));
+    }
+    Ok(Target { run_id, ..target.clone() })
+}
+
+/// The current run, and the first one of its chain.
+async fn current(engine: &Engine, namespace: NamespaceId, workflow_id: &str) -> Result<(String, String), Refusal> {
+    let workflow = WorkflowKey { namespace, workflow_id: workflow_id.to_owned() };
+    let Body::Description(description) = engine.shared.ask(workflow, None, Ask::Describe).await?.body else {
+        return Err(internal("a description"));
+    };
+    let info = description.workflow_execution_info.unwrap_or_default();
+    Ok((info.execution.unwrap_or_default().run_id, info.first_run_id))
+}
+
+/// Looks up what listed targets without a run mean now.
+pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, targets: &[Target]) -> Result<Vec<String>, Refusal> {
+    if targets.iter().all(|target| !target.run_id.is_empty()) {
+        return Ok(Vec::new());
+    }
+    let look = |target: Target| async move {
+        if !target.run_id.is_empty() {
+            return Ok(String::new());
+        }
+        match current(engine, namespace, &target.workflow_id).await {
+            Ok((_, chain)) => Ok(chain),
+            // There is none: one that is started later is not meant.
+            Err(Refusal::NotFound(_)) => Ok(RunId::default().to_string()),
+            Err(refusal) => Err(refusal),
+        }
+    };
+    stream::iter(targets.to_vec()).map(look).buffered(LOOKS_AT_ONCE).try_collect().await
 }
 
 /// Whether a reset or fork of this job has made the run, or was made from it.

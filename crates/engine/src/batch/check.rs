@@ -38,6 +38,9 @@ pub(crate) struct Target {
     pub(crate) workflow_id: String,
     /// Empty: the current run.
     pub(crate) run_id: String,
+    /// Where that is empty, the first run of the chain that is meant: the one that was current when the job began. A run
+    /// of the same id that somebody starts later is none of the job's. Empty: not looked up.
+    pub(crate) chain: String,
 }
 
 /// A request that may become a job.
@@ -210,8 +213,13 @@ fn open(query: &str) -> String {
 }
 
 fn targets(request: &StartBatchOperationRequest) -> Vec<Target> {
-    let old = request.executions.iter().map(|e| Target { workflow_id: e.workflow_id.clone(), run_id: e.run_id.clone() });
-    let new = request.target_executions.iter().map(|e| Target { workflow_id: e.business_id.clone(), run_id: e.run_id.clone() });
+    let old =
+        request.executions.iter().map(|e| Target { workflow_id: e.workflow_id.clone(), run_id: e.run_id.clone(), ..Target::default() });
+    let new = request.target_executions.iter().map(|e| Target {
+        workflow_id: e.business_id.clone(),
+        run_id: e.run_id.clone(),
+        ..Target::default()
+    });
     old.chain(new).collect()
 }
 
@@ -220,7 +228,10 @@ impl OrderRecord {
     pub(crate) fn targets(&self) -> Vec<Target> {
         let mut all: Vec<Target> = self.start.as_ref().map(targets).unwrap_or_default();
         let forks = self.fork.iter().flat_map(|fork| &fork.executions);
-        all.extend(forks.map(|e| Target { workflow_id: e.workflow_id.clone(), run_id: e.run_id.clone() }));
+        all.extend(forks.map(|e| Target { workflow_id: e.workflow_id.clone(), run_id: e.run_id.clone(), ..Target::default() }));
+        for (target, chain) in all.iter_mut().zip(&self.chains) {
+            target.chain.clone_from(chain);
+        }
         all
     }
 

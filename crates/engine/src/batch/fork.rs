@@ -27,7 +27,11 @@ impl Checked {
             return Err(Refusal::invalid("event ID must not be negative"));
         }
         ForkOptions::input(request.input.as_ref(), limits)?;
-        let target = |e: &sempre_api::sempre::v1::BatchTarget| Target { workflow_id: e.workflow_id.clone(), run_id: e.run_id.clone() };
+        let target = |e: &sempre_api::sempre::v1::BatchTarget| Target {
+            workflow_id: e.workflow_id.clone(),
+            run_id: e.run_id.clone(),
+            ..Target::default()
+        };
         Ok(Self {
             job_id: request.job_id.clone(),
             kind: BatchOperationType::Reset,

@@ -9,6 +9,9 @@
 //! | completed | nothing: the counts stay until the namespace's retention has passed | - |
 //! | failed (stopped, or it could not go on) | the same | - |
 //!
+//! A target that is listed without a run means the chain of runs that is current when the job begins, not one that somebody
+//! starts later under the same id.
+//!
 //! What a repeated call finds done counts as done. A target that is gone or closed counts as done; one that refuses counts
 //! as failed at once, one that cannot be reached after some tries.
 //!
@@ -50,6 +53,7 @@ use crate::{
     shared::Shared,
 };
 
+pub(crate) use act::chains;
 pub(crate) use check::Checked;
 pub(crate) use run::run;
 
@@ -128,6 +132,9 @@ pub(crate) struct OrderRecord {
     pub(crate) start: Option<StartBatchOperationRequest>,
     #[prost(message, optional, tag = "2")]
     pub(crate) fork: Option<StartBatchForkRequest>,
+    /// Of each listed target, in their order: [`check::Target::chain`].
+    #[prost(string, repeated, tag = "3")]
+    pub(crate) chains: Vec<String>,
 }
 
 impl JobRecord {

@@ -35,7 +35,11 @@ impl Engine {
         limit: usize,
     ) -> Result<(Vec<Target>, Option<Place>), Refusal> {
         let runs = self.visit_runs(namespace, selection, after.as_ref().map(position), limit).await?;
-        let target = |record: &Arc<Record>| Target { workflow_id: record.workflow_id.clone(), run_id: run_of(record).to_string() };
+        let target = |record: &Arc<Record>| Target {
+            workflow_id: record.workflow_id.clone(),
+            run_id: run_of(record).to_string(),
+            ..Target::default()
+        };
         Ok((runs.records.iter().map(target).collect(), runs.next.as_ref().map(to_place)))
     }
 }

@@ -17,6 +17,7 @@ use sempre_core::{Refusal, refusal::text, validate};
 use crate::{
     Engine,
     batch::{self, Checked, JobRecord, OrderRecord},
+    shared::STOPPING,
 };
 
 const PAGE_DEFAULT: usize = 100;
@@ -31,7 +32,7 @@ impl Engine {
         self.namespace(&request.namespace)?;
         let checked = Checked::new(&request)?;
         let namespace = request.namespace.clone();
-        self.begin_batch(&namespace, checked, OrderRecord { start: Some(request), fork: None }).await?;
+        self.begin_batch(&namespace, checked, OrderRecord { start: Some(request), fork: None, ..OrderRecord::default() }).await?;
         Ok(StartBatchOperationResponse {})
     }
 
@@ -40,12 +41,12 @@ impl Engine {
         self.namespace(&request.namespace)?;
         let checked = Checked::fork(&request, &self.shared.settings.limits)?;
         let namespace = request.namespace.clone();
-        self.begin_batch(&namespace, checked, OrderRecord { start: None, fork: Some(request) }).await?;
+        self.begin_batch(&namespace, checked, OrderRecord { start: None, fork: Some(request), ..OrderRecord::default() }).await?;
         Ok(StartBatchForkResponse {})
     }
 
     /// Takes a job and begins it.
-    async fn begin_batch(&self, namespace: &str, checked: Checked, order: OrderRecord) -> Result<(), Refusal> {
+    async fn begin_batch(&self, namespace: &str, checked: Checked, mut order: OrderRecord) -> Result<(), Refusal> {
         let namespace = self.namespace(namespace)?;
         let limits = &self.shared.settings.limits;
         validate::at_most(&checked.job_id, "JobId length exceeds limit.", limits)?;
@@ -56,16 +57,19 @@ impl Engine {
             state: BatchOperationState::Running as i32,
             start_time: now.0,
             token: self.job_token(),
-            identity: checked.identity,
-            reason: checked.reason,
-            query: checked.query,
+            identity: checked.identity.clone(),
+            reason: checked.reason.clone(),
+            query: checked.query.clone(),
             total,
             ..JobRecord::default()
         };
         let bounds = (self.shared.settings.batch_jobs_max, namespace.view.retention, now);
-        let (engine, job_id) = (self.downgrade(), checked.job_id);
+        let (engine, job_id) = (self.downgrade(), checked.job_id.clone());
         let started = async move {
             let shared = engine.shared.clone();
+            let strong = engine.get().ok_or_else(|| Refusal::Unavailable(STOPPING.into()))?;
+            order.chains = batch::chains(&strong, namespace.id(), &checked.targets).await?;
+            drop(strong);
             let key = shared.batches.start(&shared.namespaces, namespace.id(), &job_id, job, order, bounds).await?;
             shared.spawner.spawn(JOB_TASK, batch::run(engine, key).boxed());
             Ok(())

@@ -27,6 +27,7 @@ use sempre_core::{
     visibility::{self, Comparison, Field, Filter, ParseOptions, Query, Record, SystemField, Value, parse},
 };
 
+use super::named;
 use crate::{
     Engine,
     namespaces::Namespace,
@@ -190,7 +191,12 @@ impl Engine {
         let after = position(after)?;
         let runs = self.runs(namespace.id(), query.filter.as_ref(), after, page_size(page)).await?;
         let next = runs.next.as_ref().map(token).unwrap_or_default();
-        Ok((runs.records.iter().map(|record| record.to_api()).collect(), next))
+        let shown = |record: &Arc<Record>| {
+            let mut info = record.to_api();
+            named::shown(namespace, info.search_attributes.as_mut());
+            info
+        };
+        Ok((runs.records.iter().map(shown).collect(), next))
     }
 
     /// `ListWorkflowExecutions`.

@@ -11,6 +11,7 @@ pub(crate) mod index;
 pub(crate) mod lists;
 mod live;
 mod multi_operation;
+pub(crate) mod named;
 mod namespace;
 mod nexus;
 mod operators;

@@ -12,6 +12,7 @@ use sempre_core::{Refusal, Reply, Span, StartInput, Timestamp, WorkflowKey, refu
 use tokio::sync::oneshot;
 
 use super::{
+    named,
     updates::{First, Question, question},
     workflow_of,
 };
@@ -74,7 +75,8 @@ impl Engine {
         self.check_reserved(&namespace, &start.workflow_id)
             .await
             .map_err(|r| Refusal::multi(Operation::Refused(Box::new(r)), Operation::NotTried))?;
-        self.register_unknown(&namespace, &start.search_attributes).await?;
+        let namespace = self.register_unknown(namespace, &start.search_attributes).await?;
+        named::said(&namespace, start.search_attributes.as_mut());
         start.namespace.clone_from(&request.namespace);
         if start.request_id.is_empty() {
             start.request_id = self.poll_id();

@@ -116,7 +116,7 @@ impl Engine {
             }),
             supports_schedules: self.shared.settings.schedules,
         };
-        let names = record.search_attributes.keys();
+        let (names, fields) = (&namespace.attributes, record.search_attributes.keys());
         DescribeNamespaceResponse {
             namespace_info: Some(info),
             config: Some(NamespaceConfig {
@@ -124,7 +124,7 @@ impl Engine {
                 history_archival_state: 1,
                 visibility_archival_state: 1,
                 bad_binaries: (!record.bad_binaries.is_empty()).then(|| BadBinaries { binaries: record.bad_binaries.clone() }),
-                custom_search_attribute_aliases: names.map(|name| (name.clone(), name.clone())).collect(),
+                custom_search_attribute_aliases: fields.map(|field| (field.clone(), names.name(field).to_owned())).collect(),
                 ..Default::default()
             }),
             replication_config: Some(NamespaceReplicationConfig {
@@ -176,6 +176,12 @@ impl Engine {
                     record.owner_email = info.owner_email;
                 }
                 record.data.extend(info.data);
+                record.change_attributes(|all| {
+                    let mut aliases: Vec<_> = config.custom_search_attribute_aliases.iter().collect();
+                    // Names that are given up in the same call are free for others.
+                    aliases.sort_by_key(|(_, name)| !name.is_empty());
+                    aliases.into_iter().try_for_each(|(field, name)| all.alias(field, name))
+                })?;
                 if let Some(retention) = retention {
                     record.retention = retention.0;
                 }

@@ -27,7 +27,7 @@ use sempre_core::{
 };
 use sempre_store::{StoreError, Table};
 
-use super::check_identity;
+use super::{check_identity, named};
 use crate::{
     Engine,
     namespaces::Namespace,
@@ -104,8 +104,7 @@ impl Engine {
     ) -> Result<Arc<Namespace>, Refusal> {
         let action = given.action.as_ref().and_then(|action| action.action.as_ref());
         let of_action = action.and_then(|schedule_action::Action::StartWorkflow(start)| start.search_attributes.as_ref());
-        self.register_unknown(&namespace, own.iter().chain(of_action)).await?;
-        self.namespace(&namespace.view.name)
+        self.register_unknown(namespace, own.iter().chain(of_action)).await
     }
 
     /// Calls; with `starts` the answer waits, for a while, until what was asked for is started: who asks then sees it.
@@ -121,13 +120,15 @@ impl Engine {
     }
 
     /// `CreateSchedule`.
-    pub async fn create_schedule(&self, request: CreateScheduleRequest) -> Result<CreateScheduleResponse, Refusal> {
+    pub async fn create_schedule(&self, mut request: CreateScheduleRequest) -> Result<CreateScheduleResponse, Refusal> {
         let namespace = self.with_schedules(self.shared.namespaces.registered(&request.namespace)?)?;
         let key = self.schedule_key(&namespace, request.schedule_id)?;
         validate::required(&request.request_id, "RequestId is not set on request.")?;
         self.check_call(&request.identity, &request.request_id)?;
-        let given = request.schedule.unwrap_or_default();
+        let mut given = request.schedule.unwrap_or_default();
         let namespace = self.with_attributes(namespace, &given, &request.search_attributes).await?;
+        named::said_of(&namespace, &mut given);
+        named::said(&namespace, request.search_attributes.as_mut());
         let definition = self.definition(&namespace, &given)?;
         let (mut attributes, limits) = (request.search_attributes, &self.shared.settings.limits);
         schedule::belongings(&mut attributes, request.memo.as_ref(), &namespace.view, limits)?;
@@ -149,12 +150,14 @@ impl Engine {
     }
 
     /// `UpdateSchedule`.
-    pub async fn update_schedule(&self, request: UpdateScheduleRequest) -> Result<UpdateScheduleResponse, Refusal> {
+    pub async fn update_schedule(&self, mut request: UpdateScheduleRequest) -> Result<UpdateScheduleResponse, Refusal> {
         let namespace = self.schedules_of(&request.namespace)?;
         let key = self.schedule_key(&namespace, request.schedule_id)?;
         self.check_call(&request.identity, &request.request_id)?;
-        let given = request.schedule.unwrap_or_default();
+        let mut given = request.schedule.unwrap_or_default();
         let namespace = self.with_attributes(namespace, &given, &request.search_attributes).await?;
+        named::said_of(&namespace, &mut given);
+        named::said(&namespace, request.search_attributes.as_mut());
         let definition = self.definition(&namespace, &given)?;
         let (mut attributes, limits) = (request.search_attributes, &self.shared.settings.limits);
         schedule::belongings(&mut attributes, request.memo.as_ref(), &namespace.view, limits)?;
@@ -201,7 +204,12 @@ impl Engine {
         let key = self.schedule_key(&namespace, request.schedule_id)?;
         let mut schedule = self.schedule(&key).await?;
         self.refresh(&key, &mut schedule).await;
-        Ok(schedule::describe(&schedule, self.shared.now()))
+        let mut description = schedule::describe(&schedule, self.shared.now());
+        named::shown(&namespace, description.search_attributes.as_mut());
+        if let Some(schedule) = &mut description.schedule {
+            named::shown_of(&namespace, schedule);
+        }
+        Ok(description)
     }
 
     /// Finds out what has become of the runs that are thought to be open. A schedule hears by itself only of those that
@@ -280,7 +288,11 @@ impl Engine {
             for key in keys {
                 // One that was deleted meanwhile is left out, and a damaged one unless all are asked for.
                 match load(&*self.shared.store, &key).await {
-                    Ok(Some(schedule)) if selects(filter.as_ref(), &schedule) => schedules.push(schedule::list_entry(&schedule, now)),
+                    Ok(Some(schedule)) if selects(filter.as_ref(), &schedule) => {
+                        let mut entry = schedule::list_entry(&schedule, now);
+                        named::shown(&namespace, entry.search_attributes.as_mut());
+                        schedules.push(entry);
+                    }
                     Ok(_) => {}
                     Err(LoadError::Damaged) if filter.is_none() => schedules.push(schedule::list_damaged(&key.schedule_id)),
                     Err(LoadError::Damaged) => {}
@@ -331,6 +343,12 @@ async fn scan(shared: &Shared, namespace: NamespaceId, after: &str, most: usize)
 
 /// Deletes all schedules of a namespace.
 pub(crate) async fn remove_schedules(shared: &Shared, namespace: NamespaceId) -> Result<(), Refusal> {
+    // Answered by the one task that makes schedules: what it made before it knew of the deletion is written by then.
+    let none = ScheduleKey { namespace, schedule_id: String::new() };
+    match shared.schedules.call(none, Call::Delete).await {
+        Ok(_) | Err(Refusal::NotFound(_)) => {}
+        Err(refusal) => return Err(refusal),
+    }
     let mut after = String::new();
     loop {
         let (keys, more) = scan(shared, namespace, &after, SCAN).await?;

@@ -1,7 +1,8 @@
 //! The registry of search attributes of a namespace (spec 06 §4, §6).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use sempre_api::sempre::v1::{RenameSearchAttributeRequest, RenameSearchAttributeResponse};
 use sempre_api::v1::{
     command::{Command, command::Attributes},
     common::SearchAttributes,
@@ -15,7 +16,10 @@ use sempre_core::{
     visibility::{AttributeType, PREDEFINED, SYSTEM, is_built_in, is_reserved},
 };
 
-use crate::{Engine, namespaces::Namespace};
+use crate::{
+    Engine,
+    namespaces::{Namespace, NamespaceRecord},
+};
 
 fn not_set() -> Refusal {
     Refusal::invalid("SearchAttributes are not set on request.")
@@ -39,10 +43,7 @@ impl Engine {
         self.shared
             .namespaces
             .update(namespace.id(), |record| {
-                for (name, kind) in request.search_attributes {
-                    record.search_attributes.entry(name).or_insert(kind);
-                }
-                Ok(())
+                record.change_attributes(|all| request.search_attributes.iter().try_for_each(|(name, kind)| all.add(name, *kind)))
             })
             .await?;
         Ok(AddSearchAttributesResponse::default())
@@ -64,12 +65,7 @@ impl Engine {
         self.shared
             .namespaces
             .update(namespace.id(), |record| {
-                for name in &request.search_attributes {
-                    if record.search_attributes.remove(name).is_none() {
-                        return Err(Refusal::not_found(format!("Search attribute {name} doesn't exist.")));
-                    }
-                }
-                Ok(())
+                record.change_attributes(|all| request.search_attributes.iter().try_for_each(|name| all.remove(name)))
             })
             .await?;
         Ok(RemoveSearchAttributesResponse::default())
@@ -79,45 +75,52 @@ impl Engine {
     pub async fn list_search_attributes(&self, request: ListSearchAttributesRequest) -> Result<ListSearchAttributesResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         Ok(ListSearchAttributesResponse {
-            custom_attributes: namespace.record.search_attributes.clone(),
+            custom_attributes: namespace.attributes.named(),
             system_attributes: built_in().map(|(name, kind)| (name.to_owned(), kind.to_api() as i32)).collect(),
             ..Default::default()
         })
     }
 
+    /// `OperateService.RenameSearchAttribute`.
+    pub async fn rename_search_attribute(&self, request: RenameSearchAttributeRequest) -> Result<RenameSearchAttributeResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        if is_built_in(&request.name) {
+            return Err(Refusal::invalid(format!("Unable to rename non-custom search attribute: {}.", request.name)));
+        }
+        let rename = |record: &mut NamespaceRecord| record.change_attributes(|all| all.rename(&request.name, &request.new_name));
+        self.shared.namespaces.update(namespace.id(), rename).await?;
+        Ok(RenameSearchAttributeResponse::default())
+    }
+
     /// With `auto_register_search_attributes`: registers what a request sets and its namespace does not define, with the
     /// type that the value names. It is on disk when this returns. What has no usable name or type stays unknown, and
-    /// is refused like everywhere.
+    /// is refused like everywhere. Gives the namespace as it is then.
     pub(super) async fn register_unknown<'a>(
         &self,
-        namespace: &Namespace,
+        namespace: Arc<Namespace>,
         sets: impl IntoIterator<Item = &'a SearchAttributes>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Arc<Namespace>, Refusal> {
         if !self.shared.settings.auto_register_search_attributes {
-            return Ok(());
+            return Ok(namespace);
         }
-        let known = &namespace.view.search_attributes;
         let fields = sets.into_iter().flat_map(|set| &set.indexed_fields);
         let unknown: BTreeMap<&String, AttributeType> = fields
-            .filter(|(name, _)| !name.is_empty() && !is_reserved(name) && !known.contains_key(*name))
+            .filter(|(name, _)| !name.is_empty() && !is_reserved(name) && namespace.attributes.kind(name).is_none())
             .filter_map(|(name, payload)| {
                 let kind = std::str::from_utf8(payload.metadata.get("type")?).ok()?;
                 Some((name, AttributeType::from_name(kind)?))
             })
             .collect();
         if unknown.is_empty() {
-            return Ok(());
+            return Ok(namespace);
         }
         let changed = self.shared.namespaces.update(namespace.id(), |record| {
-            for (name, kind) in &unknown {
-                record.search_attributes.entry((*name).clone()).or_insert(kind.to_api() as i32);
-            }
-            Ok(())
+            record.change_attributes(|all| unknown.iter().try_for_each(|(name, kind)| all.add(name, kind.to_api() as i32)))
         });
-        changed.await?;
+        let namespace = changed.await?;
         let names: Vec<_> = unknown.iter().map(|(name, kind)| format!("{name}={}", kind.name())).collect();
         tracing::info!(namespace = namespace.view.name, attributes = names.join(" "), "search attributes were registered");
-        Ok(())
+        Ok(namespace)
     }
 }
 
@@ -127,6 +130,16 @@ pub(super) fn set_by(command: &Command) -> Option<&SearchAttributes> {
         Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => a.search_attributes.as_ref(),
         Attributes::StartChildWorkflowExecutionCommandAttributes(a) => a.search_attributes.as_ref(),
         Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => a.search_attributes.as_ref(),
+        _ => None,
+    }
+}
+
+/// As [`set_by`], to change them.
+pub(super) fn set_by_mut(attributes: &mut Attributes) -> Option<&mut SearchAttributes> {
+    match attributes {
+        Attributes::UpsertWorkflowSearchAttributesCommandAttributes(a) => a.search_attributes.as_mut(),
+        Attributes::StartChildWorkflowExecutionCommandAttributes(a) => a.search_attributes.as_mut(),
+        Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => a.search_attributes.as_mut(),
         _ => None,
     }
 }

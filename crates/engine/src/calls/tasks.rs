@@ -6,20 +6,19 @@ use sempre_api::v1::workflowservice::{
 };
 use sempre_core::{Input, Refusal, Reply};
 
-use super::search_attributes::set_by;
+use super::{named, search_attributes::set_by};
 use crate::{Engine, shared::internal};
 
 impl Engine {
     /// `RespondWorkflowTaskCompleted`.
     pub async fn respond_workflow_task_completed(
         &self,
-        request: RespondWorkflowTaskCompletedRequest,
+        mut request: RespondWorkflowTaskCompletedRequest,
     ) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
-        if self.shared.settings.auto_register_search_attributes
-            && let Some(namespace) = self.shared.namespaces.by_id(key.workflow.namespace)
-        {
-            self.register_unknown(&namespace, request.commands.iter().filter_map(set_by)).await?;
+        if let Some(namespace) = self.shared.namespaces.by_id(key.workflow.namespace) {
+            let namespace = self.register_unknown(namespace, request.commands.iter().filter_map(set_by)).await?;
+            named::said_by(&namespace, &mut request.commands);
         }
         let (_, reply, page) = self.shared.apply_to(key.clone(), Input::CompleteWorkflowTask(token, Box::new(request))).await?;
         let Reply::WorkflowTaskCompleted { mut response, inline } = reply else { return Err(internal("a completed task")) };

@@ -13,7 +13,7 @@ use sempre_core::{
     input::{CancelRequest, SignalRequest, TerminateRequest},
 };
 
-use super::workflow_of;
+use super::{named, workflow_of};
 use crate::{
     Engine, HistoryReader,
     shard::message::{Ask, Body},
@@ -22,10 +22,11 @@ use crate::{
 
 impl Engine {
     /// `StartWorkflowExecution`.
-    pub async fn start_workflow(&self, request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
+    pub async fn start_workflow(&self, mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
         self.check_reserved(&namespace, &request.workflow_id).await?;
-        self.register_unknown(&namespace, &request.search_attributes).await?;
+        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
+        named::said(&namespace, request.search_attributes.as_mut());
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
         self.start(workflow, StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None }).await
     }
@@ -47,11 +48,12 @@ impl Engine {
     /// `SignalWithStartWorkflowExecution`.
     pub async fn signal_with_start(
         &self,
-        request: SignalWithStartWorkflowExecutionRequest,
+        mut request: SignalWithStartWorkflowExecutionRequest,
     ) -> Result<SignalWithStartWorkflowExecutionResponse, Refusal> {
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
         self.check_reserved(&namespace, &request.workflow_id).await?;
-        self.register_unknown(&namespace, &request.search_attributes).await?;
+        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
+        named::said(&namespace, request.search_attributes.as_mut());
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
         let signal = SignalRequest {
             name: request.signal_name,
@@ -162,6 +164,8 @@ impl Engine {
                     let says = self.queue_attributes(namespace.id(), &info.task_queue);
                     info.search_attributes.get_or_insert_default().indexed_fields.extend(says);
                 }
+                let info = description.workflow_execution_info.as_mut();
+                named::shown(&namespace, info.and_then(|info| info.search_attributes.as_mut()));
                 Ok(*description)
             }
             _ => Err(internal("a description")),

@@ -97,10 +97,10 @@ impl Shared {
             if !virtual_frames.is_empty() {
                 chunks.push(virtual_frames);
             }
-            return Ok((History { chunks }, Bytes::new()));
+            return Ok((self.shown_history(run.workflow.namespace, History { chunks }), Bytes::new()));
         }
         let token = HistoryToken::of_task(run.run, page.next, window.next, virtual_frames);
-        Ok((History { chunks }, token.to_bytes()))
+        Ok((self.shown_history(run.workflow.namespace, History { chunks }), token.to_bytes()))
     }
 
     pub(crate) async fn view(&self, workflow: &WorkflowKey, run: Option<RunId>, request: ViewRequest) -> Result<(RunId, View), Refusal> {
@@ -113,6 +113,18 @@ impl Shared {
 
     /// `GetWorkflowExecutionHistory`.
     pub(crate) async fn get_history(
+        &self,
+        namespace: NamespaceId,
+        request: GetWorkflowExecutionHistoryRequest,
+        reader: HistoryReader,
+        deadline: Option<Timestamp>,
+    ) -> Result<GetWorkflowExecutionHistoryResponse, Refusal> {
+        let mut response = self.stored_history(namespace, request, reader, deadline).await?;
+        response.history = response.history.map(|history| self.shown_history(namespace, history));
+        Ok(response)
+    }
+
+    async fn stored_history(
         &self,
         namespace: NamespaceId,
         request: GetWorkflowExecutionHistoryRequest,
@@ -239,6 +251,16 @@ impl Shared {
 
     /// `GetWorkflowExecutionHistoryReverse`.
     pub(crate) async fn get_history_reverse(
+        &self,
+        namespace: NamespaceId,
+        request: GetWorkflowExecutionHistoryReverseRequest,
+    ) -> Result<GetWorkflowExecutionHistoryReverseResponse, Refusal> {
+        let mut response = self.stored_history_reverse(namespace, request).await?;
+        response.history = response.history.map(|history| self.shown_history(namespace, history));
+        Ok(response)
+    }
+
+    async fn stored_history_reverse(
         &self,
         namespace: NamespaceId,
         request: GetWorkflowExecutionHistoryReverseRequest,

@@ -4,15 +4,24 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use sempre_api::v1::{common::Callback, enums::WorkflowExecutionStatus as Status, workflowservice::StartWorkflowExecutionRequest};
+use sempre_api::v1::{
+    common::Callback,
+    enums::{HistoryEventFilterType, WorkflowExecutionStatus as Status},
+    history::history_event::Attributes,
+    workflowservice::{GetWorkflowExecutionHistoryRequest, StartWorkflowExecutionRequest},
+};
 use sempre_core::{
     Input, NamespaceId, Refusal, Reply, RunId, Span, StartInput, WorkflowKey,
     input::{CancelRequest, TerminateRequest},
     keys::schedules::ScheduleKey,
-    schedule::state::{Running, Stop},
+    schedule::{
+        Ended,
+        state::{Running, Stop},
+    },
 };
 
 use crate::{
+    HistoryReader,
     namespaces::REGISTERED,
     shard::message::{Ask, Body},
     shared::{STOPPING, Shared, internal},
@@ -41,9 +50,9 @@ pub(super) enum Outcome {
         for_good: bool,
     },
     Stopped,
-    /// Of the runs looked at, those that have closed and those that are not there, by the numbers of their starts.
+    /// Of the runs looked at, those that are over and those that are not there, by the numbers of their starts.
     Looked {
-        closed: Vec<u64>,
+        ended: Vec<(u64, Ended)>,
         gone: Vec<u64>,
     },
 }
@@ -222,13 +231,62 @@ pub(crate) async fn chain(shared: &Shared, namespace: NamespaceId, workflow_id: 
     Found::Gone
 }
 
+/// How a chain that is over has ended: its own callback may never tell. `None`: it is not there any more.
+async fn end_of(shared: &Shared, namespace: NamespaceId, running: &Running, status: i32) -> Result<Option<Ended>, Refusal> {
+    let workflow_id = &running.workflow_id;
+    let mut ended = Ended { workflow_id: workflow_id.clone(), run_id: running.run_id.clone(), status, ..Ended::default() };
+    // The last run of the chain is the current one, or else its first is its only one.
+    let workflow = WorkflowKey { namespace, workflow_id: workflow_id.clone() };
+    for run in [None, RunId::parse(&running.run_id)] {
+        let answer = match shared.ask(workflow.clone(), run, Ask::Describe).await {
+            Ok(answer) => answer,
+            Err(Refusal::NotFound(_)) => continue,
+            Err(refusal) => return Err(refusal),
+        };
+        let Body::Description(description) = answer.body else { return Err(internal("a description")) };
+        let Some(execution) = description
+            .workflow_execution_info
+            .filter(|info| info.first_run_id == running.run_id && info.status == status)
+            .and_then(|info| info.execution)
+        else {
+            continue;
+        };
+        ended.run_id.clone_from(&execution.run_id);
+        let request = GetWorkflowExecutionHistoryRequest {
+            execution: Some(execution),
+            history_event_filter_type: HistoryEventFilterType::CloseEvent as i32,
+            ..Default::default()
+        };
+        let reader = HistoryReader { follows_next_run_id: true, ..HistoryReader::default() };
+        let history = match shared.get_history(namespace, request, reader, None).await {
+            Ok(response) => response.history.unwrap_or_default(),
+            Err(Refusal::NotFound(_)) => continue,
+            Err(refusal) => return Err(refusal),
+        };
+        let events = history.events().map_err(|_| internal("a close event"))?;
+        match events.into_iter().next().and_then(|event| event.attributes) {
+            Some(Attributes::WorkflowExecutionCompletedEventAttributes(completed)) => ended.result = completed.result,
+            Some(Attributes::WorkflowExecutionFailedEventAttributes(failed)) => ended.failure = failed.failure,
+            _ => {}
+        }
+        return Ok(Some(ended));
+    }
+    Ok(None)
+}
+
 async fn look(shared: &Shared, key: &ScheduleKey, running: Vec<Running>) -> Outcome {
-    let (mut closed, mut gone) = (Vec::new(), Vec::new());
-    for running in running.iter().filter(|running| !running.closing) {
+    let (mut ended, mut gone) = (Vec::new(), Vec::new());
+    for running in &running {
         let mut backoff = BACKOFF_FIRST;
-        for _ in 0..TRIES {
+        for tries_left in (0..TRIES).rev() {
             match chain(shared, key.namespace, &running.workflow_id, &running.run_id).await {
-                Found::Status(status) if CLOSED.contains(&status) => closed.push(running.number),
+                Found::Status(status) if CLOSED.contains(&status) => match end_of(shared, key.namespace, running, status).await {
+                    Ok(Some(end)) => ended.push((running.number, end)),
+                    Ok(None) => gone.push(running.number),
+                    Err(_) if tries_left > 0 && pause(shared, &mut backoff).await => continue,
+                    // It is not open, and must not be taken for it.
+                    Err(refusal) => return Outcome::Failed { text: text(refusal), for_good: false },
+                },
                 // Between two runs of a chain, too.
                 Found::Status(_) => {}
                 Found::Gone => gone.push(running.number),
@@ -243,5 +301,5 @@ async fn look(shared: &Shared, key: &ScheduleKey, running: Vec<Running>) -> Outc
         }
     }
     // A run that nobody could tell of is taken for what it was thought to be: open.
-    Outcome::Looked { closed, gone }
+    Outcome::Looked { ended, gone }
 }

@@ -80,7 +80,7 @@ impl Runner {
             (Work::Start(number), Outcome::AlreadyStarted) => schedule.already_started(number, now),
             (Work::Start(number), Outcome::Failed { text, for_good }) => schedule.start_failed(number, &text, for_good, now),
             (Work::Stop(number), Outcome::Stopped) => schedule.stopped(number),
-            (Work::Look, Outcome::Looked { closed, gone }) => schedule.checked(&closed, &gone, now),
+            (Work::Look, Outcome::Looked { ended, gone }) => schedule.checked(ended, &gone, now),
             (Work::Look, _) => schedule.check_failed(),
             // A stop that failed is tried again.
             _ => {}
@@ -163,6 +163,10 @@ impl Runner {
 
     fn create(&mut self, key: &ScheduleKey, known: bool, create: super::Create, round: &mut Round) -> Result<Bytes, Refusal> {
         let now = self.shared.now();
+        // Deleted since the call was admitted: what goes with a namespace may have gone already.
+        if self.shared.namespaces.is_gone(key.namespace) {
+            return Err(Refusal::NamespaceNotFound(self.shared.namespaces.view(key.namespace).name.clone()));
+        }
         let (definition, state, patch) = create;
         if known && let Some(live) = self.live.get(key) {
             let there = &live.schedule.definition;

@@ -123,7 +123,7 @@ pub(crate) fn add_types(record: &mut visibility::Record, namespaces: &Namespaces
     }
     let namespace = record.run_key().and_then(|key| namespaces.by_id(key.workflow.namespace));
     for (name, payload) in record.search_attributes.iter_mut().filter(|(_, payload)| untyped(payload)) {
-        let custom = || namespace.as_ref()?.attribute_type(name);
+        let custom = || namespace.as_ref()?.field_type(name);
         let kind = visibility::predefined(name).map(|(kind, _)| kind).or_else(custom);
         if let Some(kind) = kind {
             payload.metadata.insert("type".into(), bytes::Bytes::from_static(kind.name().as_bytes()));

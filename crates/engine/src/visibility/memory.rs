@@ -29,6 +29,8 @@ struct State {
     generation: u64,
     needs_rebuild: Option<String>,
     failing: bool,
+    /// Rebuilds that have to begin before it takes changes again.
+    damages: usize,
     closed: bool,
 }
 
@@ -47,13 +49,19 @@ impl MemoryIndex {
     /// An empty index, in need of a rebuild like any new one.
     pub fn new() -> Self {
         let needs_rebuild = Some("it is new".to_owned());
-        let state = State { rows: BTreeMap::new(), generation: 0, needs_rebuild, failing: false, closed: false };
+        let state = State { rows: BTreeMap::new(), generation: 0, needs_rebuild, failing: false, damages: 0, closed: false };
         Self { state: Mutex::new(state) }
     }
 
     /// From now on every change fails, or none does any more.
     pub fn set_failing(&self, failing: bool) {
         self.state().failing = failing;
+    }
+
+    /// From now on changes are refused as by a damaged file, and what is there is lost, until so many rebuilds have begun:
+    /// with two of them, it is damaged again while it is made anew.
+    pub fn damage(&self, times: usize) {
+        self.state().damages = times;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -66,6 +74,10 @@ impl MemoryIndex {
             Err(IndexError::Closed)
         } else if state.failing {
             Err(IndexError::Failed { action: "take changes", reason: "it was told to fail".to_owned() })
+        } else if state.damages > 0 {
+            state.rows.clear();
+            let reason = state.needs_rebuild.insert("it was told to be damaged".to_owned()).clone();
+            Err(IndexError::NeedsRebuild { reason })
         } else {
             Ok(work(&mut state))
         };
@@ -195,7 +207,13 @@ impl Index for MemoryIndex {
     }
 
     fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {
-        self.write(|state| state.generation += 1)
+        let again = {
+            let mut state = self.state();
+            std::mem::take(&mut state.damages).saturating_sub(1)
+        };
+        let begun = self.write(|state| state.generation += 1);
+        self.state().damages = again;
+        begun
     }
 
     fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {

@@ -195,7 +195,10 @@ impl Visibility {
 
     /// Begins a rebuild: every run there is has to be put again, then [`Visibility::finish_rebuild`].
     pub async fn begin_rebuild(&self) -> Result<(), IndexError> {
-        self.inner.index.begin_rebuild().await
+        self.inner.index.begin_rebuild().await?;
+        // What was damaged is put aside; damage that is found from now on is another one.
+        self.inner.state.send_if_modified(|state| std::mem::take(&mut state.damaged));
+        Ok(())
     }
 
     /// Ends a rebuild: waits until all that was put is in the index; what was not put since the begin is gone from it.

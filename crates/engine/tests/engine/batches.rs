@@ -130,6 +130,30 @@ async fn pages_that_are_done_are_not_counted_or_done_again_after_a_crash() {
 }
 
 #[tokio::test]
+async fn a_listed_target_without_a_run_is_the_one_of_when_the_job_began() {
+    let mut w = world().await;
+    for id in workflows(3) {
+        w.start(&id).await;
+    }
+    w.engine.start_batch(job("j", terminate(), workflows(4), 1.0)).await.unwrap();
+    w.settle().await;
+    assert_eq!(counts(&w, "j").await, (Running, 4, 1, 0));
+    // Somebody starts the terminated one anew, one that never was, and the server crashes: the page is done again.
+    for id in ["w0", "w3"] {
+        w.try_start(StartWorkflowExecutionRequest { request_id: format!("again-{id}"), ..start_request(id) }).await.unwrap();
+    }
+    w.reopen().await;
+    for _ in 0..8 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!(counts(&w, "j").await, (Completed, 4, 4, 0));
+    let status = async |id: &str| w.describe(id).await.unwrap().workflow_execution_info.unwrap().status();
+    use WorkflowExecutionStatus::{Running as Open, Terminated};
+    assert_eq!((status("w0").await, status("w3").await), (Open, Open), "nobody asked for them");
+    assert_eq!((status("w1").await, status("w2").await), (Terminated, Terminated));
+}
+
+#[tokio::test]
 async fn a_stopped_job_acts_no_more_and_stays_stopped() {
     let mut w = world().await;
     for id in workflows(20) {

@@ -247,6 +247,32 @@ async fn a_rebuild_gives_what_was_there() {
 }
 
 #[tokio::test]
+async fn an_index_that_is_found_damaged_when_it_is_written_is_made_anew_and_again_if_need_be() {
+    let mut w = world().await;
+    let index = Arc::new(MemoryIndex::new());
+    crash(&mut w, &index).await;
+    some_runs(&w).await;
+    w.until("the first rebuild ends", || !w.engine.visibility_progress().running).await;
+    for (round, times) in [(1, 1), (2, 3)] {
+        let before = picture(&w).await;
+        let finished = w.engine.visibility_progress().finished;
+        index.damage(times);
+        w.start(&format!("found-{round}")).await;
+        for _ in 0..100 {
+            w.advance(Span::millis(500)).await;
+            if w.engine.visibility_progress().finished > finished {
+                break;
+            }
+        }
+        let now = picture(&w).await;
+        assert!(now.is_superset(&before) && now.len() == before.len() + 1, "{times}: {now:?}");
+        w.until("the rebuild ends", || !w.engine.visibility_progress().running).await;
+        assert_eq!(w.engine.visibility_progress().finished, finished + 1, "{times}");
+        assert!(w.engine.visibility_status().await.failure.is_none());
+    }
+}
+
+#[tokio::test]
 async fn lists_say_that_they_wait_for_a_rebuild() {
     let mut w = world().await;
     w.start("a").await;
@@ -284,6 +310,35 @@ async fn runs_are_found_by_what_their_task_queue_says_now() {
     terminate(&w.engine, "waits").await;
     assert_eq!(count(&w, "SempreTaskQueuePollers = 0").await, 0, "only open runs have it");
     assert_eq!(count(&w, "SempreTaskQueuePollers IS NULL").await, 1);
+}
+
+#[tokio::test]
+async fn runs_are_found_and_counted_by_what_they_have_waited_for() {
+    let mut settings = settings();
+    settings.limits.waits_told_after = Span::seconds(60);
+    let w = world_with(settings).await;
+    for id in ["sleeps", "listens", "works"] {
+        w.start(id).await;
+        let task = w.poll().await;
+        let commands = if id == "sleeps" { vec![timer("t", Span::seconds(86_400))] } else { Vec::new() };
+        if id != "works" {
+            w.complete(&task.task_token, commands).await;
+        }
+    }
+    assert_eq!(list(&w, "SempreWaitingFor IS NOT NULL").await, []);
+    w.advance(Span::seconds(60)).await;
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(ids(&list(&w, "SempreWaitingFor = 'timer'").await), ["sleeps"]);
+    assert_eq!(ids(&list(&w, "SempreWaitingFor = 'signal' AND SempreWaitingUntil IS NULL").await), ["listens"]);
+    assert_eq!(ids(&list(&w, "SempreWaitingUntil > '1970-01-01T00:00:00Z'").await), ["sleeps"]);
+    let request = CountWorkflowExecutionsRequest {
+        namespace: NAMESPACE.into(),
+        query: "SempreWaitingFor IS NOT NULL GROUP BY SempreWaitingFor".into(),
+    };
+    let counted = soon(w.engine.count_workflows(request)).await.unwrap();
+    assert_eq!((counted.count, counted.groups.len()), (2, 2));
+    w.signal("listens", "s").await.unwrap();
+    assert_eq!(list(&w, "SempreWaitingFor = 'signal'").await, [], "it goes on");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod nexus;
 mod operators;
 mod pauses;
 mod queries;
+mod renamed_attributes;
 mod resets;
 mod restarts;
 mod schedules;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::FutureExt;
 use prost::Message;
 use sempre_api::sempre::v1::{ListSkippedActionsRequest, SkipReason};
 use sempre_api::v1::{
@@ -9,7 +10,7 @@ use sempre_api::v1::{
     common::{Payload, SearchAttributes},
     enums::{CommandType, IndexedValueType, ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
     failure::Failure,
-    operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest},
+    operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest},
     schedule::{
         BackfillRequest, IntervalSpec, Schedule, ScheduleAction, SchedulePatch, SchedulePolicies, ScheduleSpec, ScheduleState,
         TriggerImmediatelyRequest, schedule_action::Action,
@@ -22,6 +23,7 @@ use sempre_core::{
     keys::schedules::{self, Row, ScheduleKey},
     schedule::state::Definition,
 };
+use sempre_engine::Settings;
 use sempre_store::{CommitBatch, Fence, Store, Table};
 
 use crate::support::*;
@@ -813,4 +815,27 @@ async fn each_policy_meets_an_open_run_after_a_time_without_a_server() {
         let info = until_actions(&w, "s", actions).await.info.unwrap();
         assert_eq!((info.buffer_size, info.overlap_skipped), (waiting, left_out), "{policy:?}");
     }
+}
+
+#[tokio::test]
+async fn one_whose_call_a_deletion_of_its_namespace_has_overtaken_is_not_made() {
+    let w = world_with(Settings { auto_register_search_attributes: true, ..settings() }).await;
+    let mut schedule = every_minute(Policy::Skip);
+    schedule.state = Some(ScheduleState { paused: true, ..Default::default() });
+    let metadata = [("encoding".to_owned(), "json/plain".into()), ("type".to_owned(), "Keyword".into())].into();
+    let color = Payload { metadata, data: "\"red\"".into(), ..Default::default() };
+    let search_attributes = Some(SearchAttributes { indexed_fields: [("Color".to_owned(), color)].into() });
+    let mut create = std::pin::pin!(w.engine.create_schedule(CreateScheduleRequest { search_attributes, ..create_request("s", schedule) }));
+    assert!(create.as_mut().now_or_never().is_none(), "it waits for its attribute to be defined");
+    let delete = DeleteNamespaceRequest {
+        namespace: NAMESPACE.into(),
+        namespace_delete_delay: Some(Span::seconds(3600).to_api()),
+        ..Default::default()
+    };
+    soon(w.engine.delete_namespace(delete)).await.unwrap();
+    for _ in 0..30 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert!(matches!(soon(create).await, Err(Refusal::NamespaceNotFound(_))));
+    assert_eq!(w.store.rows(Table::Schedule), []);
 }

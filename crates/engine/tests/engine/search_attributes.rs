@@ -47,6 +47,8 @@ async fn the_server_s_own_attributes_are_listed_with_their_types() {
         ("SempreWorkflowTaskFailures", IndexedValueType::Int),
         ("SempreActivityAttempt", IndexedValueType::Int),
         ("SempreLastFailure", IndexedValueType::Text),
+        ("SempreWaitingFor", IndexedValueType::Keyword),
+        ("SempreWaitingUntil", IndexedValueType::Datetime),
         ("TemporalReportedProblems", IndexedValueType::KeywordList),
         ("CloseTime", IndexedValueType::Datetime),
     ] {

@@ -285,7 +285,10 @@ pub(crate) const QUEUE: &str = "queue";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn settings() -> Settings {
-    Settings { shards: 2, ..Settings::default() }
+    let mut settings = Settings { shards: 2, ..Settings::default() };
+    // Tests of it switch it on.
+    settings.limits.waits_told_after = Span::ZERO;
+    settings
 }
 
 /// Fails the test instead of hanging it.

@@ -176,6 +176,17 @@ fn a_file_of_another_store_is_not_believed() {
 }
 
 #[test]
+fn an_older_format_is_put_aside_and_made_anew() {
+    let folder = Folder::new("older");
+    filled(&folder);
+    let mut bytes = fs::read(folder.file()).unwrap();
+    bytes[60..64].copy_from_slice(&1u32.to_be_bytes());
+    fs::write(folder.file(), &bytes).unwrap();
+    let index = SqliteIndex::open(&folder.file(), OWNER).unwrap();
+    assert_needs_rebuild(&index, "its file had the old format 1");
+}
+
+#[test]
 fn a_newer_format_is_refused_and_not_touched() {
     let folder = Folder::new("newer");
     filled(&folder);
@@ -183,8 +194,8 @@ fn a_newer_format_is_refused_and_not_touched() {
     bytes[60..64].copy_from_slice(&7u32.to_be_bytes());
     fs::write(folder.file(), &bytes).unwrap();
     let error = SqliteIndex::open(&folder.file(), OWNER).err().expect("refused");
-    assert!(matches!(error, IndexError::NewerFormat { found: 7, supported: 1, .. }), "{error}");
-    assert!(error.to_string().ends_with("has format 7, this program supports formats up to 1. Use a newer version of the program."));
+    assert!(matches!(error, IndexError::NewerFormat { found: 7, supported: 2, .. }), "{error}");
+    assert!(error.to_string().ends_with("has format 7, this program supports formats up to 2. Use a newer version of the program."));
     assert_eq!(fs::read(folder.file()).unwrap(), bytes);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1);
 }

@@ -127,6 +127,26 @@ fn what_cannot_be_done_is_told_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_new_name_of_a_search_attribute_is_in_the_backup() {
+    let scratch = Scratch::new();
+    let (data, file, restored) = (scratch.path("data"), scratch.path("backup"), scratch.path("restored"));
+    let server = Running::on(&data);
+    let at = |server: &Running, args: &[&str]| done(args.iter().chain(&["--address", &server.address]));
+    at(&server, &["operator", "search-attribute", "create", "--name", "Color", "--type", "Keyword"]);
+    let start = ["workflow", "start", "--type", "T", "--task-queue", "q", "-w", "red-one", "--search-attribute", "Color=\"red\""];
+    at(&server, &start);
+    at(&server, &["operator", "search-attribute", "rename", "--name", "Color", "--new-name", "Hue"]);
+    done(create(&server, &file, &[]));
+    drop(server);
+    done(["restore".as_ref(), file.as_os_str(), restored.as_os_str()]);
+    let server = Running::on(&restored);
+    for query in ["Hue = 'red'", "Color = 'red'"] {
+        assert!(at(&server, &["workflow", "list", "--query", query]).contains("red-one"), "{query}");
+    }
+    assert!(at(&server, &["operator", "search-attribute", "list"]).contains("Hue"));
+}
+
+#[test]
 fn a_doctor_sees_a_damaged_cold_store() {
     let scratch = Scratch::new();
     let data = scratch.path("data");

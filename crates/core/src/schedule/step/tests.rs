@@ -73,7 +73,7 @@ fn schedule_of(definition: Definition, state: ScheduleState) -> Schedule {
 fn sure(s: &mut Schedule, now: Timestamp) {
     if s.wants_check() {
         s.check_begins();
-        s.checked(&[], &[], now);
+        s.checked(vec![], &[], now);
     }
 }
 
@@ -91,15 +91,18 @@ fn run_starts(s: &mut Schedule, now: Timestamp) -> Vec<u64> {
 }
 
 fn end(s: &mut Schedule, number: u64, status: Status, now: Timestamp) {
+    s.ended(number, how(status), now);
+}
+
+fn how(status: Status) -> Ended {
     let failure = Failure { message: "broken".into(), ..Default::default() };
-    let ended = Ended {
+    Ended {
         workflow_id: "wf".into(),
         run_id: "last".into(),
         status: status as i32,
         result: (status == Status::Completed).then(|| Payloads { payloads: vec![Payload::default()] }),
         failure: (status == Status::Failed).then_some(failure),
-    };
-    s.ended(number, ended, now);
+    }
 }
 
 /// Advances to a minute and starts what is to be started.
@@ -524,19 +527,37 @@ fn what_runs_is_looked_at_before_a_start_is_left_out() {
     // One that comes after the look has begun wants another one.
     let late = SchedulePatch { trigger_immediately: Some(TriggerImmediatelyRequest::default()), ..Default::default() };
     s.patch(&late, at(121)).expect("taken");
-    s.checked(&[], &[], at(122));
+    s.checked(vec![], &[], at(122));
     assert_eq!((s.state.overlap_skipped, s.state.buffered.len()), (1, 1));
     s.check_begins();
-    // Found closed: the start waits until it is told how, and carries the result on.
-    s.checked(&[1], &[], at(123));
-    assert!(!s.wants_check() && !s.owes() && s.is_unsure());
-    assert_eq!((s.state.overlap_skipped, s.starts(at(123)).count()), (1, 0));
-    end(&mut s, 1, Status::Completed, at(124));
+    // Found closed, before its end is told: the start goes on with what it left.
+    s.checked(vec![(1, how(Status::Completed))], &[], at(124));
+    assert!(!s.wants_check());
+    assert_eq!(s.state.overlap_skipped, 1);
     let starting = s.starts(at(124)).next().expect("one").clone();
     assert!(start_request(&s, &starting, "ns").0.last_completion_result.is_some());
     assert_eq!(run_starts(&mut s, at(124)), [2]);
     assert!(!s.is_unsure());
+    end(&mut s, 1, Status::Completed, at(125));
+    assert_eq!(s.state.running.len(), 1, "told again, it changes nothing");
     assert_eq!(s.wake_at(at(124)), Some(at(180)));
+}
+
+#[test]
+fn of_several_runs_that_are_over_none_is_in_the_way() {
+    let mut s = schedule(Policy::AllowAll);
+    assert_eq!((minute(&mut s, 1), minute(&mut s, 2)), (vec![1], vec![2]));
+    let (mut runs, overlapping) = (Vec::new(), s.state.running.len());
+    for number in 1..=2 {
+        runs.push(Running { number, workflow_id: "wf".into(), run_id: "r".into(), ..Default::default() });
+    }
+    assert_eq!(overlapping, 0, "nobody waits for those that may overlap");
+    s.state.running = runs;
+    s.definition.policies = Some(SchedulePolicies { overlap_policy: Policy::Skip as i32, ..Default::default() });
+    s.advance(at(180));
+    s.check_begins();
+    s.checked(vec![(1, how(Status::Completed)), (2, how(Status::Completed))], &[], at(181));
+    assert_eq!((s.state.overlap_skipped, run_starts(&mut s, at(181))), (0, vec![3]));
 }
 
 #[test]
@@ -545,7 +566,7 @@ fn a_run_that_is_gone_is_in_nobodys_way() {
     minute(&mut s, 1);
     s.advance(at(120));
     s.check_begins();
-    s.checked(&[], &[1], at(121));
+    s.checked(vec![], &[1], at(121));
     assert_eq!(run_starts(&mut s, at(121)), [2]);
     assert_eq!(s.state.overlap_skipped, 0);
 }

@@ -444,7 +444,11 @@ impl<'a> Parser<'a> {
     fn lookup(&self, name: &str) -> Option<Field> {
         let attribute = |kind| Field::Attribute { name: name.into(), kind };
         let system = SystemField::from_name(name).map(Field::System);
-        system.or_else(|| predefined(name).map(|(kind, _)| attribute(kind))).or_else(|| self.attributes.attribute(name).map(attribute))
+        let custom = || {
+            let kind = self.attributes.attribute(name)?;
+            Some(Field::Attribute { name: self.attributes.stored(name).into(), kind })
+        };
+        system.or_else(|| predefined(name).map(|(kind, _)| attribute(kind))).or_else(custom)
     }
 
     /// What may follow the condition.

@@ -23,7 +23,7 @@ use sempre_core::ids::Uuid;
 use super::super::index::IndexError;
 
 /// The format that this program writes, and the newest one that it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// Says in the file's header that it is ours.
 const APPLICATION_ID: u32 = 0x5345_5649;
 const PAGE_BYTES: u32 = 8192;
@@ -57,8 +57,8 @@ CREATE UNIQUE INDEX run_key ON run(run_id, part);
 CREATE INDEX run_order ON run(part, c, s, run_id);
 CREATE INDEX run_type ON run(part, workflow_type, status, c, s, run_id);
 CREATE INDEX run_status ON run(part, status, c, s, run_id);
-CREATE INDEX run_workflow ON run(part, workflow_id, c, s, run_id);
-CREATE INDEX run_start ON run(part, s, c, run_id);
+CREATE INDEX run_workflow ON run(part, workflow_id, c, s, run_id, status, workflow_type);
+CREATE INDEX run_start ON run(part, s, c, run_id, status, workflow_type);
 CREATE TABLE attr_run(run INTEGER NOT NULL, field INTEGER NOT NULL, value NOT NULL, PRIMARY KEY(run, field, value)) WITHOUT ROWID;
 CREATE TABLE attr_order(field INTEGER NOT NULL, value NOT NULL, c INTEGER NOT NULL, s INTEGER NOT NULL, run_id BLOB NOT NULL,
   run INTEGER NOT NULL, PRIMARY KEY(field, value, c, s, run_id, run)) WITHOUT ROWID;

@@ -1,6 +1,7 @@
 //! `operator search-attribute …`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use sempre_api::sempre::v1::RenameSearchAttributeRequest;
 use sempre_api::v1::{
     enums::IndexedValueType,
     operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -20,6 +21,8 @@ pub(crate) enum SearchAttributeCommand {
     List,
     /// Remove custom search attributes
     Remove(Remove),
+    /// Give a custom search attribute another name; the old one goes on to mean it until another attribute has it
+    Rename(Rename),
 }
 
 #[derive(Args)]
@@ -40,6 +43,16 @@ pub(crate) struct Remove {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Rename {
+    /// What it is called now
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// What it is called from now on
+    #[arg(long, value_name = "NAME")]
+    new_name: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -73,7 +86,8 @@ fn type_name(kind: i32) -> String {
 }
 
 pub(super) async fn run(session: &mut Session, command: SearchAttributeCommand) -> Result<(), Failure> {
-    let mut client = session.client().await?.operator;
+    let clients = session.client().await?;
+    let (mut client, mut operate) = (clients.operator, clients.operate);
     let namespace = session.namespace();
     match command {
         SearchAttributeCommand::Create(create) => {
@@ -108,6 +122,10 @@ pub(super) async fn run(session: &mut Session, command: SearchAttributeCommand) 
             session.confirm(&format!("Remove search attribute(s) {}?", remove.name.join(", ")), remove.yes).await?;
             client.remove_search_attributes(RemoveSearchAttributesRequest { search_attributes: remove.name, namespace }).await?;
             session.out.line_in(Hue::Good, "Search attributes have been removed")
+        }
+        SearchAttributeCommand::Rename(Rename { name, new_name }) => {
+            operate.rename_search_attribute(RenameSearchAttributeRequest { namespace, name, new_name }).await?;
+            session.out.line_in(Hue::Good, "The search attribute has been renamed")
         }
     }
 }

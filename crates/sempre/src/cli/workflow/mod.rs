@@ -28,7 +28,7 @@ use clap::{Args, Subcommand};
 use sempre_api::v1::common::WorkflowExecution;
 
 pub(crate) use result::value as result_value;
-pub(crate) use target::{Many, start_batch};
+pub(crate) use target::{Many, ask_about, preview, start_batch, told_job};
 
 use super::{Failure, flags::CommonFlags, flags::Family, session};
 

@@ -13,7 +13,7 @@ use sempre_api::v1::{
     workflowservice::{CountWorkflowExecutionsRequest, ResetWorkflowExecutionRequest, start_batch_operation_request::Operation},
 };
 
-use super::{start_batch, update_options::Versioning};
+use super::{preview, start_batch, update_options::Versioning};
 use crate::cli::{
     Failure,
     history::{Events, Read},
@@ -80,6 +80,9 @@ struct Flags {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
+    /// With a query: only tell how many workflows it would be, and some of them
+    #[arg(long, conflicts_with = "workflow_id")]
+    dry_run: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -188,7 +191,7 @@ async fn many(session: &mut Session, flags: &Flags, after: Vec<PostResetOperatio
         }
     };
     let query = flags.query.clone().unwrap_or_default();
-    if !flags.yes {
+    if !flags.yes && !flags.dry_run {
         let count = CountWorkflowExecutionsRequest { namespace: session.namespace(), query: query.clone() };
         let count = session.client().await?.workflow.count_workflow_executions(count).await?.into_inner().count;
         session.confirm(&format!("Reset about {count} workflow(s)?"), false).await?;
@@ -204,7 +207,11 @@ async fn many(session: &mut Session, flags: &Flags, after: Vec<PostResetOperatio
         post_reset_operations: after,
         ..Default::default()
     };
-    start_batch(session, query, flags.reason.clone(), None, Operation::ResetOperation(operation)).await
+    let operation = Operation::ResetOperation(operation);
+    if flags.dry_run {
+        return preview(session, query, operation).await;
+    }
+    start_batch(session, query, flags.reason.clone(), None, operation).await
 }
 
 /// The run and the event that a point means.

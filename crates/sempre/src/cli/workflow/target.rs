@@ -1,6 +1,8 @@
 //! One workflow, or all that match a query: then the server does the work as a batch operation.
 
 use clap::Args;
+use prost::Message;
+use sempre_api::sempre::v1::PreviewBatchOperationRequest;
 use sempre_api::v1::{
     common::WorkflowExecution,
     workflowservice::{CountWorkflowExecutionsRequest, StartBatchOperationRequest, start_batch_operation_request::Operation},
@@ -9,9 +11,13 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     Failure,
+    output::Table,
     session::{Session, request_id},
     values,
 };
+
+/// Workflows that a dry run shows.
+const PREVIEWED: i32 = 20;
 
 /// Flags of commands that take one workflow or a query.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,6 +40,9 @@ pub(crate) struct Many {
     /// With a query: how many workflows a second
     #[arg(long, value_name = "NUMBER", conflicts_with = "workflow_id")]
     pub(crate) rps: Option<f32>,
+    /// With a query: only tell how many workflows it would be, and some of them
+    #[arg(long, conflicts_with = "workflow_id")]
+    pub(crate) dry_run: bool,
     /// Header; may be given several times
     #[arg(long, value_name = "KEY=JSON", value_parser = values::parse_json_pair)]
     pub(crate) headers: Vec<(String, Value)>,
@@ -54,14 +63,49 @@ impl Many {
     /// Starts a batch operation on what matches the query, after asking.
     pub(crate) async fn batch(&self, session: &mut Session, operation: Operation) -> Result<(), Failure> {
         let query = self.query.clone().unwrap_or_default();
+        if self.dry_run {
+            return preview(session, query, operation).await;
+        }
         if !self.yes {
-            let count = CountWorkflowExecutionsRequest { namespace: session.namespace(), query: query.clone() };
-            let count = session.client().await?.workflow.count_workflow_executions(count).await?.into_inner().count;
-            session.confirm(&format!("Start a batch operation on about {count} workflow(s)?"), false).await?;
+            ask_about(session, &query).await?;
         }
         let reason = self.reason(session);
         start_batch(session, query, reason, self.rps, operation).await
     }
+}
+
+/// Asks whether a batch operation on what matches the query is to be started.
+pub(crate) async fn ask_about(session: &mut Session, query: &str) -> Result<(), Failure> {
+    let count = CountWorkflowExecutionsRequest { namespace: session.namespace(), query: query.to_owned() };
+    let count = session.client().await?.workflow.count_workflow_executions(count).await?.into_inner().count;
+    session.confirm(&format!("Start a batch operation on about {count} workflow(s)?"), false).await
+}
+
+/// Tells what a batch operation would act on now.
+pub(crate) async fn preview(session: &mut Session, visibility_query: String, operation: Operation) -> Result<(), Failure> {
+    let start = StartBatchOperationRequest {
+        namespace: session.namespace(),
+        visibility_query,
+        job_id: request_id(),
+        reason: session.usual_reason(),
+        operation: Some(operation),
+        ..Default::default()
+    };
+    let request =
+        PreviewBatchOperationRequest { namespace: session.namespace(), start: start.encode_to_vec().into(), sample_size: PREVIEWED };
+    let answer = session.client().await?.steer.preview_batch_operation(request).await?.into_inner();
+    session.out.message(&answer)?;
+    session.out.line(format!("It would act on {} workflow(s)", answer.total))?;
+    let rows: Vec<_> = answer.sample.iter().map(|run| vec![run.workflow_id.as_str().into(), run.run_id.as_str().into()]).collect();
+    if rows.is_empty() { Ok(()) } else { session.out.table(&mut Table::new(&["WorkflowId", "RunId"]), &rows) }
+}
+
+/// Tells the id of a job that was started.
+pub(crate) fn told_job(session: &mut Session, job_id: &str) -> Result<(), Failure> {
+    if session.out.is_json() {
+        return session.out.record(vec![("batchJobId", json!(job_id))]);
+    }
+    session.out.line(format!("Started batch for job ID: {job_id}"))
 }
 
 /// Starts a batch operation and tells its job id.
@@ -83,8 +127,5 @@ pub(crate) async fn start_batch(
         ..Default::default()
     };
     session.client().await?.workflow.start_batch_operation(request).await?;
-    if session.out.is_json() {
-        return session.out.record(vec![("batchJobId", json!(job_id))]);
-    }
-    session.out.line(format!("Started batch for job ID: {job_id}"))
+    told_job(session, &job_id)
 }

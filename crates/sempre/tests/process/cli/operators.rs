@@ -38,6 +38,16 @@ fn search_attributes() {
     assert_eq!(server.json(&["operator", "search-attribute", "list"])["customAttributes"]["Count"], "INDEXED_VALUE_TYPE_INT");
     server.text(&["operator", "search-attribute", "remove", "--name", "Sku", "--yes"]);
     assert!(!server.text(&["operator", "search-attribute", "list"]).contains("Sku"));
+    server.text(&["workflow", "start", "--type", "T", "--task-queue", "q", "-w", "counted", "--search-attribute", "Count=7"]);
+    let rename = ["operator", "search-attribute", "rename", "--name", "Count", "--new-name", "Amount"];
+    assert_eq!(server.text(&rename), "The search attribute has been renamed\n");
+    assert!(server.json(&["operator", "search-attribute", "list"])["customAttributes"]["Count"].is_null());
+    assert!(server.text(&["workflow", "list", "--query", "Amount = 7"]).contains("counted"));
+    assert_eq!(
+        server.json(&["workflow", "describe", "-w", "counted"])["workflowExecutionInfo"]["searchAttributes"]["indexedFields"]["Amount"],
+        7
+    );
+    assert_eq!(server.failure(&rename).1, "Search attribute Count doesn't exist.");
     let (code, told) = server.failure(&["operator", "search-attribute", "create", "--name", "X", "--name", "Y", "--type", "Int"]);
     assert_eq!((code, told.as_str()), (Some(2), "give --type once for each --name."));
 }

@@ -43,6 +43,7 @@ async fn why_tells_what_a_run_waits_for() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test waits for a job of the server")]
 async fn a_fork_goes_on_from_an_event() {
     let server = Server::start();
     server.text(&["workflow", "start", "--type", "T", "-t", "queue", "-w", "w"]);
@@ -53,6 +54,29 @@ async fn a_fork_goes_on_from_an_event() {
     assert!(forked["keptEventId"].as_i64().is_some_and(|kept| kept <= 4), "{forked}");
     let described = server.json(&["workflow", "describe", "-w", "w"]);
     assert_eq!(described["workflowExecutionInfo"]["execution"]["runId"], forked["runId"]);
+    // Many, by a query, with another input.
+    let many = ["workflow", "fork", "--query", "WorkflowId = 'w' AND ExecutionStatus = 'Completed'", "-i", "7", "--yes"];
+    let text = server.text(&[&many[..], &["--dry-run"]].concat());
+    assert!(
+        text.starts_with("It would act on 1 workflow(s)\n") && text.lines().last().is_some_and(|line| line.starts_with("w ")),
+        "{text}"
+    );
+    let none = ["workflow", "terminate", "--query", "WorkflowType = 'None'", "--dry-run"];
+    assert_eq!(server.text(&none), "It would act on 0 workflow(s)\n");
+    assert!(server.text(&["batch", "list"]).lines().count() <= 1, "nothing was started");
+    let job = server.json(&many)["batchJobId"].as_str().expect("a job").to_owned();
+    let done = || server.json(&["batch", "describe", "--job-id", &job])["state"] == "BATCH_OPERATION_STATE_COMPLETED";
+    for _ in 0..100 {
+        if done() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(done());
+    let again = server.json(&["workflow", "describe", "-w", "w"]);
+    assert_ne!(again["workflowExecutionInfo"]["execution"]["runId"], forked["runId"], "a run of its own");
+    let events = server.json(&["workflow", "show", "-w", "w"]);
+    assert_eq!(events["events"][0]["workflowExecutionStartedEventAttributes"]["input"][0], 7, "{events}");
 }
 
 #[test]
