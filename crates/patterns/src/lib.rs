@@ -8,5 +8,8 @@
 //!
 //! What runs in workflow code follows its rules: no clock, no randomness, no threads, no unordered maps.
 
+pub mod callback;
+pub mod entity;
+pub mod fan_out;
 pub mod idempotent;
 pub mod saga;

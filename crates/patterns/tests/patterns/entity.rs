@@ -1,0 +1,227 @@
+//! Entities whose worker dies between any two events, in every run of the chain.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use sempre_embedded::testing::TestEnvironment;
+use sempre_patterns::entity::{Carried, Entity, EntityOptions, Message, Snapshot};
+use serde::{Deserialize, Serialize};
+use temporalio_client::{
+    Client, WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowQueryOptions,
+    WorkflowSignalOptions, WorkflowStartOptions, errors::WorkflowGetResultError,
+};
+use temporalio_common::protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_macros::{workflow, workflow_methods};
+use temporalio_sdk::{
+    SyncWorkflowContext, WorkerOptions, WorkflowContext, WorkflowContextView, WorkflowResult,
+    workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
+};
+
+use crate::life::{Outcome, QUEUE, with_deaths};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const PER_RUN: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
+/// Every message that had its effect, in order; and how to live.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Book {
+    lines: Vec<String>,
+    idle: Option<Duration>,
+}
+
+#[workflow]
+struct Scribe {
+    entity: Entity<Book>,
+}
+
+#[workflow_methods]
+impl Scribe {
+    #[init]
+    fn new(_ctx: &WorkflowContextView, carried: Carried<Book>) -> Self {
+        Self { entity: Entity::new(carried) }
+    }
+
+    #[run]
+    async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Book> {
+        let entity = ctx.state(|scribe| scribe.entity.clone());
+        let idle = entity.look(|book| book.idle);
+        entity.live(ctx, EntityOptions { messages_per_run: PER_RUN, idle, ..EntityOptions::default() }).await
+    }
+
+    #[signal]
+    fn note(&mut self, _ctx: &mut SyncWorkflowContext<Self>, message: Message<String>) {
+        self.entity.once(message, |book, line| book.lines.push(line));
+    }
+
+    /// Says which line it is.
+    #[update]
+    fn write(&mut self, _ctx: &mut SyncWorkflowContext<Self>, message: Message<String>) -> usize {
+        self.entity.once(message, |book, line| {
+            book.lines.push(line);
+            book.lines.len()
+        })
+    }
+
+    /// Takes its time: waits for a while between begin and end.
+    #[update]
+    async fn ponder(ctx: &mut WorkflowContext<Self>, message: Message<String>) -> usize {
+        ctx.timer(Duration::from_secs(5)).await;
+        ctx.state_mut(|scribe| {
+            scribe.entity.once(message, |book, line| {
+                book.lines.push(line);
+                book.lines.len()
+            })
+        })
+    }
+
+    #[update]
+    fn close(&mut self, _ctx: &mut SyncWorkflowContext<Self>) {
+        self.entity.close();
+    }
+
+    #[query]
+    fn snapshot(&self, _ctx: &WorkflowContextView) -> Snapshot<Book> {
+        self.entity.snapshot()
+    }
+}
+
+fn options() -> WorkerOptions {
+    WorkerOptions::new(QUEUE).max_cached_workflows(0).register_workflow::<Scribe>().unwrap().build()
+}
+
+async fn start(test: &TestEnvironment, idle: Option<Duration>) -> Outcome<WorkflowHandle<Client, Scribe>> {
+    let options = WorkflowStartOptions::new(QUEUE, "book").build();
+    let book = Book { idle, ..Book::default() };
+    test.client().start_workflow(Scribe::run, book.into(), options).await?;
+    // Of whichever run is the current one.
+    Ok(test.client().get_workflow_handle::<Scribe>("book"))
+}
+
+fn line(n: usize) -> Message<String> {
+    Message::new(format!("id {n}"), format!("line {n}"))
+}
+
+async fn update(handle: &WorkflowHandle<Client, Scribe>, n: usize) -> usize {
+    // A run that continues as new while an update waits tells it to come again: it does, with the same id.
+    for _ in 0..100 {
+        let answer = match n % 4 {
+            2 => handle.execute_update(Scribe::ponder, line(n), WorkflowExecuteUpdateOptions::default()).await,
+            _ => handle.execute_update(Scribe::write, line(n), WorkflowExecuteUpdateOptions::default()).await,
+        };
+        match answer {
+            Ok(line) => return line,
+            Err(error) => println!("line {n} again: {error}"),
+        }
+    }
+    panic!("line {n} is never written");
+}
+
+const LINES: usize = 10;
+
+/// Sends lines, some as signals, some as updates, some twice; closes; gives the book.
+async fn dictate(handle: &WorkflowHandle<Client, Scribe>) -> Outcome<Book> {
+    for n in 0..LINES {
+        if n % 2 == 0 && n % 4 != 2 {
+            handle.signal(Scribe::note, line(n), WorkflowSignalOptions::default()).await?;
+            handle.signal(Scribe::note, line(n), WorkflowSignalOptions::default()).await?;
+        } else {
+            assert_eq!(update(handle, n).await, n + 1);
+            // The answer got lost, so to speak: the client asks again, later and in a later run.
+            if n >= 3 {
+                let again = n - 2 - (1 - n % 2);
+                assert_eq!(update(handle, again).await, again + 1);
+            }
+        }
+    }
+    handle.execute_update(Scribe::close, (), WorkflowExecuteUpdateOptions::default()).await?;
+    Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
+}
+
+/// Runs of the chain, the last first, each replayed by the official replayer; how many events each has.
+async fn chain(handle: &WorkflowHandle<Client, Scribe>, client: &Client) -> Outcome<Vec<usize>> {
+    let mut lengths = Vec::new();
+    let mut run: Option<String> = None;
+    loop {
+        let mut info = handle.info().clone();
+        info.run_id = run.clone();
+        let of_run = WorkflowHandle::<Client, Scribe>::new(client.clone(), info);
+        let history = || of_run.fetch_history(WorkflowFetchHistoryOptions::default());
+        WorkflowReplayer::new(WorkflowReplayerOptions::new().register_workflow::<Scribe>()?.build())?.replay_workflow(history()).await?;
+        let events = history().into_events().await?;
+        lengths.push(events.len());
+        match &events[0].attributes {
+            Some(Attributes::WorkflowExecutionStartedEventAttributes(it)) if !it.continued_execution_run_id.is_empty() => {
+                run = Some(it.continued_execution_run_id.clone());
+            }
+            _ => return Ok(lengths),
+        }
+    }
+}
+
+async fn run(deaths: &[usize]) -> Outcome<(Vec<usize>, Vec<String>)> {
+    let test = TestEnvironment::start().await?;
+    let handle = start(&test, None).await?;
+    let (book, points) = with_deaths(&test, deaths, options, dictate(&handle)).await?;
+    assert_eq!(book.lines, (0..LINES).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    let lengths = chain(&handle, test.client()).await?;
+    test.shutdown().await;
+    Ok((lengths, points))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_is_lost_or_applied_twice_wherever_the_worker_dies() -> Outcome {
+    let (lengths, points) = run(&[]).await?;
+    assert!(lengths.len() >= 3, "{lengths:?}");
+    for (point, name) in points.iter().enumerate() {
+        run(&[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?;
+    }
+    for point in (0..points.len()).step_by(4) {
+        run(&[point, point / 2]).await.map_err(|error| format!("deaths at {point}, {}: {error}", point / 2))?;
+    }
+    println!("runs of {lengths:?} events, a death at each of {} points", points.len());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_entity_ends_with_its_state_and_a_message_keeps_it_alive() -> Outcome {
+    let test = TestEnvironment::start().await?;
+    let handle = start(&test, Some(10 * HOUR)).await?;
+    let begin = test.now();
+    let body = async {
+        for n in 0..3 {
+            test.sleep(6 * HOUR).await;
+            handle.signal(Scribe::note, line(n), WorkflowSignalOptions::default()).await?;
+        }
+        test.idle().await;
+        let snapshot = handle.query(Scribe::snapshot, (), WorkflowQueryOptions::default()).await?;
+        assert_eq!((snapshot.messages, snapshot.messages_of_run, snapshot.closing), (3, 3, false));
+        Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
+    };
+    let (book, _) = with_deaths(&test, &[], options, body).await?;
+    assert_eq!(book.lines.len(), 3);
+    let lived = test.now().duration_since(begin)?;
+    assert!((28 * HOUR..28 * HOUR + HOUR / 10).contains(&lived), "{lived:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_entity_answers_what_it_has_begun_and_leaves_its_state() -> Outcome {
+    let test = TestEnvironment::start().await?;
+    let handle = start(&test, None).await?;
+    let body = async {
+        assert_eq!(update(&handle, 1).await, 1);
+        let ponders = update(&handle, 2);
+        let cancels = async {
+            test.idle().await;
+            handle.cancel(Default::default()).await
+        };
+        // Time is let go by the update that waits, once it has begun; it may be over before the cancellation.
+        let (line, cancelled) = tokio::join!(ponders, cancels);
+        cancelled?;
+        assert_eq!(line, 2);
+        Ok(handle.get_result(WorkflowGetResultOptions::default()).await)
+    };
+    let (ended, _) = with_deaths(&test, &[], options, body).await?;
+    let Err(WorkflowGetResultError::Cancelled { details }) = ended else { panic!("{ended:?}") };
+    assert_eq!(details.deserialize::<Book>()?.lines, ["line 1", "line 2"]);
+    Ok(())
+}
