@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # use std::time::Duration;
-//! # use sempre_patterns::callback::{AlreadyDecided, Decision, Nudge, Plan, Reply, Slot, Vote, wait};
+//! # use sempre_patterns::callback::{Decision, Nudge, Plan, Reply, Slot, Vote, wait};
 //! # use temporalio_macros::{activities, workflow, workflow_methods};
 //! # use temporalio_sdk::{ActivityOptions, SyncWorkflowContext, WorkflowContext, WorkflowResult, activities::{ActivityContext, ActivityError}};
 //! # const HOUR: Duration = Duration::from_secs(3600);
@@ -43,8 +43,8 @@
 //!     }
 //!
 //!     #[update]
-//!     pub fn decide(&mut self, ctx: &mut SyncWorkflowContext<Self>, vote: Vote) -> Result<Decision, AlreadyDecided> {
-//!         self.decision.decide(ctx, vote)
+//!     pub fn decide(&mut self, ctx: &mut SyncWorkflowContext<Self>, vote: Vote) -> Result<Decision, Box<dyn std::error::Error + Send + Sync>> {
+//!         Ok(self.decision.decide(ctx, vote)?)
 //!     }
 //! }
 //! ```

@@ -356,8 +356,16 @@ mod tests {
     #[test]
     fn a_refusal_is_asked_again_and_only_the_newest_ids_are_known() {
         let entity = Entity::new(Carried::from(0));
-        let take =
-            |id: &str, n: i64| entity.try_once(Message::new(id, n), |sum, n| if *sum < n { Err("too little") } else { Ok(*sum -= n) });
+        let take = |id: &str, n: i64| {
+            entity.try_once(Message::new(id, n), |sum, n| {
+                if *sum < n {
+                    Err("too little")
+                } else {
+                    *sum -= n;
+                    Ok(())
+                }
+            })
+        };
         assert_eq!(take("a", 5), Err("too little"));
         entity.once(Message::new("b", 5), |sum, n| *sum += n);
         assert_eq!(take("a", 5), Ok(()));

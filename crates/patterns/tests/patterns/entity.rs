@@ -101,11 +101,15 @@ fn line(n: usize) -> Message<String> {
 }
 
 async fn update(handle: &WorkflowHandle<Client, Scribe>, n: usize) -> usize {
+    send(handle, n, n % 4 == 2).await
+}
+
+async fn send(handle: &WorkflowHandle<Client, Scribe>, n: usize, ponders: bool) -> usize {
     // A run that continues as new while an update waits tells it to come again: it does, with the same id.
     for _ in 0..100 {
-        let answer = match n % 4 {
-            2 => handle.execute_update(Scribe::ponder, line(n), WorkflowExecuteUpdateOptions::default()).await,
-            _ => handle.execute_update(Scribe::write, line(n), WorkflowExecuteUpdateOptions::default()).await,
+        let answer = match ponders {
+            true => handle.execute_update(Scribe::ponder, line(n), WorkflowExecuteUpdateOptions::default()).await,
+            false => handle.execute_update(Scribe::write, line(n), WorkflowExecuteUpdateOptions::default()).await,
         };
         match answer {
             Ok(line) => return line,
@@ -178,6 +182,46 @@ async fn no_message_is_lost_or_applied_twice_wherever_the_worker_dies() -> Outco
         run(&[point, point / 2]).await.map_err(|error| format!("deaths at {point}, {}: {error}", point / 2))?;
     }
     println!("runs of {lengths:?} events, a death at each of {} points", points.len());
+    Ok(())
+}
+
+/// Many talk at once, so that messages arrive while a run continues as new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_message_is_lost_or_applied_twice_when_many_talk_at_once() -> Outcome {
+    const TALKERS: usize = 6;
+    const EACH: usize = 6;
+    let run = async |deaths: &[usize]| -> Outcome<Vec<String>> {
+        let test = TestEnvironment::start().await?;
+        let handle = start(&test, None).await?;
+        let talk = async |talker: usize| -> Outcome {
+            for n in (0..EACH).map(|n| n * TALKERS + talker) {
+                match n % 3 {
+                    0 => handle.signal(Scribe::note, line(n), WorkflowSignalOptions::default()).await?,
+                    _ => drop(send(&handle, n, n % 12 == 1).await),
+                }
+            }
+            Ok(())
+        };
+        let body = async {
+            futures::future::try_join_all((0..TALKERS).map(talk)).await?;
+            handle.execute_update(Scribe::close, (), WorkflowExecuteUpdateOptions::default()).await?;
+            Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
+        };
+        let (mut book, points) = with_deaths(&test, deaths, options, body).await?;
+        book.lines.sort();
+        let mut all: Vec<_> = (0..TALKERS * EACH).map(|n| format!("line {n}")).collect();
+        all.sort();
+        assert_eq!(book.lines, all, "deaths at {deaths:?}");
+        let lengths = chain(&handle, test.client()).await?;
+        assert!(lengths.len() > 2, "{lengths:?}");
+        test.shutdown().await;
+        Ok(points)
+    };
+    let points = run(&[]).await?;
+    // What happens is not the same each time here; about as many points as there were.
+    for point in 0..points.len() {
+        run(&[point]).await.map_err(|error| format!("death {point}: {error}"))?;
+    }
     Ok(())
 }
 

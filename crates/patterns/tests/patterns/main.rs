@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a failed one is a failed test")]
 #![allow(missing_docs, reason = "the macros of the SDK make public items for each workflow and activity")]
 
+mod callback;
 mod entity;
 mod fan_out;
 mod life;
 mod saga;
+mod stories;
 mod world;

@@ -1,0 +1,43 @@
+//! The examples, run as a reader would. Cargo builds them with the tests.
+
+use std::{path::PathBuf, process::Command};
+
+use crate::life::Outcome;
+
+fn example(name: &str) -> Outcome<PathBuf> {
+    let tests = std::env::current_exe()?;
+    let target = tests.parent().and_then(|deps| deps.parent()).ok_or("no target folder")?;
+    let path = target.join("examples").join(name);
+    if path.exists() { Ok(path) } else { Err(format!("{} is not built: cargo build -p sempre-patterns --examples", path.display()).into()) }
+}
+
+fn tell(name: &str, args: &[&str]) -> Outcome<String> {
+    let told = Command::new(example(name)?).args(args).output()?;
+    let text = String::from_utf8(told.stdout)?;
+    if told.status.success() { Ok(text) } else { Err(format!("{}\n{text}\n{}", told.status, String::from_utf8_lossy(&told.stderr)).into()) }
+}
+
+#[test]
+fn an_account_lives_through_its_runs() -> Outcome {
+    let text = tell("account", &[])?;
+    assert!(text.contains("d1 again: balance 5000 (it has its effect once)"), "{text}");
+    assert!(text.ends_with("The account is closed with 3580 cents.\n"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_expense_is_approved_and_paid_once() -> Outcome {
+    let text = tell("approval", &[])?;
+    assert!(text.contains("letter: the boss, Bob does not answer: please approve"), "{text}");
+    assert_eq!(text.matches("HTTP/1.1 200 OK: NotAwaited").count(), 2, "{text}");
+    Ok(())
+}
+
+#[test]
+fn many_items_are_done_and_counted() -> Outcome {
+    let text = tell("fan_out", &["--children", "4", "--items", "30", "--batch", "4", "--running-children", "2"])?;
+    assert!(text.contains("All 120 items are done"), "{text}");
+    let events = text.split("longest history  ").nth(1).and_then(|rest| rest.split(' ').next()).ok_or("no length")?;
+    assert!(events.parse::<u32>()? < 100, "{text}");
+    Ok(())
+}
