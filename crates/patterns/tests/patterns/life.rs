@@ -28,12 +28,23 @@ const LONGER_THAN_TIMEOUTS: Duration = Duration::from_secs(60);
 pub(crate) struct Points {
     passed: Mutex<Vec<String>>,
     die_at: Option<usize>,
+    /// Dying is the end of this process.
+    aborts: bool,
     dead: watch::Sender<bool>,
 }
 
 impl Points {
     fn new(die_at: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { passed: Mutex::default(), die_at, dead: watch::Sender::new(false) })
+        Arc::new(Self { passed: Mutex::default(), die_at, aborts: false, dead: watch::Sender::new(false) })
+    }
+
+    /// Aborts the process at a point.
+    pub(crate) fn aborting(die_at: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { passed: Mutex::default(), die_at, aborts: true, dead: watch::Sender::new(false) })
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.passed.lock().unwrap().len()
     }
 
     /// Whether this is where it dies.
@@ -41,6 +52,9 @@ impl Points {
         let mut passed = self.passed.lock().unwrap();
         passed.push(name);
         let dies = self.die_at == Some(passed.len() - 1);
+        if dies && self.aborts {
+            std::process::abort();
+        }
         if dies {
             self.dead.send_replace(true);
         }
@@ -52,7 +66,7 @@ impl Points {
         let _ = self.dead.subscribe().wait_for(|dead| *dead).await;
     }
 
-    fn wire(self: Arc<Self>) -> Wire {
+    pub(crate) fn wire(self: Arc<Self>) -> Wire {
         Arc::new(move |request: GrpcRequest, carry: Carry| {
             let points = self.clone();
             Box::pin(async move {

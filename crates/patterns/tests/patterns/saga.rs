@@ -24,14 +24,13 @@ use crate::{
     world::{Ask, Fails, World},
 };
 
-/// Longest attempt of an activity here.
-const ATTEMPT: Duration = Duration::from_secs(10);
-
 /// What goes wrong in a trip.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Plan {
+pub struct Plan {
+    /// Longest attempt of an activity.
+    pub(crate) attempt: Duration,
     /// The step that fails, and when.
-    fails: Option<(String, Fails)>,
+    pub(crate) fails: Option<(String, Fails)>,
     /// The step whose compensation fails for good.
     stuck: Option<String>,
     /// The step at whose effect the workflow is cancelled.
@@ -40,18 +39,18 @@ struct Plan {
     gives_up: bool,
 }
 
-const SMOOTH: Plan = Plan { fails: None, stuck: None, cancelled_at: None, gives_up: false };
+pub(crate) const SMOOTH: Plan = Plan { attempt: Duration::from_secs(10), fails: None, stuck: None, cancelled_at: None, gives_up: false };
 
 #[workflow]
 #[derive(Default)]
-struct Trip;
+pub struct Trip;
 
 /// A hotel; flight and car beside each other; a ticket.
 #[workflow_methods]
 impl Trip {
     #[run]
-    async fn run(ctx: &mut WorkflowContext<Self>, plan: Plan) -> WorkflowResult<Vec<String>> {
-        let done = Saga::run(ctx, SagaOptions::new(ATTEMPT), async |saga| {
+    pub async fn run(ctx: &mut WorkflowContext<Self>, plan: Plan) -> WorkflowResult<Vec<String>> {
+        let done = Saga::run(ctx, SagaOptions::new(plan.attempt), async |saga| {
             let step = async |name: &str| {
                 let key = Key::of_run(ctx, name);
                 let fails = plan.fails.as_ref().filter(|(step, _)| step == name).map_or(Fails::Never, |(_, when)| *when);
@@ -79,11 +78,11 @@ fn options(world: &World) -> WorkerOptions {
     WorkerOptions::new(QUEUE).max_cached_workflows(0).register_activities(world.clone()).register_workflow::<Trip>().unwrap().build()
 }
 
-struct Ended {
-    result: Result<Vec<String>, WorkflowGetResultError>,
-    effects: Vec<String>,
-    points: Vec<String>,
-    events: Vec<HistoryEvent>,
+pub(crate) struct Ended {
+    pub(crate) result: Result<Vec<String>, WorkflowGetResultError>,
+    pub(crate) effects: Vec<String>,
+    pub(crate) points: Vec<String>,
+    pub(crate) events: Vec<HistoryEvent>,
 }
 
 async fn run(plan: &Plan, deaths: &[usize]) -> Outcome<Ended> {
@@ -101,7 +100,7 @@ async fn run(plan: &Plan, deaths: &[usize]) -> Outcome<Ended> {
 }
 
 /// Either all, or each that was begun is undone; nothing twice; undone in reverse; and the report says so.
-fn check(plan: &Plan, ended: &Ended) {
+pub(crate) fn check(plan: &Plan, ended: &Ended) {
     let effects = &ended.effects;
     let count = |what: String| effects.iter().filter(|effect| **effect == what).count();
     let place = |what: String| effects.iter().position(|effect| *effect == what);

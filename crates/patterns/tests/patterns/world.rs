@@ -1,10 +1,16 @@
 //! The world outside: effects that are counted.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use sempre_patterns::idempotent::{
     Class, DedupStore, Fenced, Key,
-    sqlite::{SqliteDedup, rusqlite::Connection},
+    sqlite::{
+        SqliteDedup,
+        rusqlite::{self, Connection},
+    },
 };
 use serde::{Deserialize, Serialize};
 use temporalio_macros::activities;
@@ -37,9 +43,18 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE effects (what TEXT NOT NULL)").unwrap();
-        Self { store: SqliteDedup::of(connection).unwrap(), effects: Arc::default() }
+        Self::of(Connection::open_in_memory().unwrap())
+    }
+
+    /// In a file, which outlives a process.
+    pub(crate) fn open(path: &Path) -> Self {
+        Self::of(Connection::open(path).unwrap())
+    }
+
+    fn of(connection: Connection) -> Self {
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS effects (what TEXT NOT NULL)").unwrap();
+        let effects = Arc::new(Mutex::new(all(&connection).unwrap()));
+        Self { store: SqliteDedup::of(connection).unwrap(), effects }
     }
 
     /// All effects so far, in their order: `do X`, `undo X`.
@@ -52,13 +67,17 @@ impl World {
         self.store
             .in_one(key, move |tx| {
                 tx.execute("INSERT INTO effects VALUES (?1)", [&what])?;
-                let mut all = tx.prepare("SELECT what FROM effects ORDER BY rowid")?;
-                *effects.lock().unwrap() = all.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                *effects.lock().unwrap() = all(tx)?;
                 Ok(())
             })
             .await
             .inspect_err(|error| eprintln!("{told}: {error:?}"))
     }
+}
+
+fn all(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut all = connection.prepare("SELECT what FROM effects ORDER BY rowid")?;
+    all.query_map([], |row| row.get(0))?.collect()
 }
 
 #[activities]

@@ -1,0 +1,52 @@
+//! What open runs still need of a patch (`ctx.patched(id)`): whether a branch of the code can go.
+//!
+//! The SDK notes the patches that a run has met in its search attribute `TemporalChangeVersion`; this counts by it.
+
+use temporalio_client::{Client, WorkflowCountOptions, errors::ClientError};
+
+/// Open runs of a workflow type, by whether they have met a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PatchUse {
+    /// They have its marker: they run the new branch.
+    pub with: usize,
+    /// They have not: they began before it, or have not come to it yet.
+    pub without: usize,
+}
+
+/// What may be done to the code of a patch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advice {
+    /// Keep `if ctx.patched(id) { new } else { old }`: some run may be in the old branch.
+    Keep,
+    /// Remove the old branch, and put `ctx.deprecate_patch(id)` before the new one: runs have the marker and replay it.
+    Deprecate,
+    /// Remove the patch: no open run knows of it.
+    Remove,
+}
+
+impl PatchUse {
+    /// Counts the open runs of a workflow type.
+    pub async fn count(client: &Client, workflow_type: &str, patch_id: &str) -> Result<Self, ClientError> {
+        let open = format!("WorkflowType = {} AND ExecutionStatus = 'Running'", quoted(workflow_type));
+        let met = format!("{open} AND TemporalChangeVersion = {}", quoted(patch_id));
+        // In this order: a run that meets the patch in between is counted as one that has not, which errs on the safe side.
+        let with = client.count_workflows(met, WorkflowCountOptions::default()).await?.count();
+        let all = client.count_workflows(open, WorkflowCountOptions::default()).await?.count();
+        Ok(Self { with, without: all.saturating_sub(with) })
+    }
+
+    /// What may be done, as far as open runs are concerned. Closed ones need the code too if they are to be queried or reset: wait for their
+    /// retention, if you do that.
+    pub fn advice(self) -> Advice {
+        match self {
+            Self { without: 1.., .. } => Advice::Keep,
+            Self { with: 1.., .. } => Advice::Deprecate,
+            _ => Advice::Remove,
+        }
+    }
+}
+
+/// A string of a list query.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
