@@ -32,11 +32,11 @@ pub struct Plan {
     /// The step that fails, and when.
     pub(crate) fails: Option<(String, Fails)>,
     /// The step whose compensation fails for good.
-    stuck: Option<String>,
+    pub(crate) stuck: Option<String>,
     /// The step at whose effect the workflow is cancelled.
-    cancelled_at: Option<String>,
+    pub(crate) cancelled_at: Option<String>,
     /// The customer does not want it after all.
-    gives_up: bool,
+    pub(crate) gives_up: bool,
 }
 
 pub(crate) const SMOOTH: Plan = Plan { attempt: Duration::from_secs(10), fails: None, stuck: None, cancelled_at: None, gives_up: false };
