@@ -289,9 +289,15 @@ fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEv
         Some(_) => step.run.state.progress.main.start_request_id.clone(),
         None => step.cx.ids.uuid(),
     };
+    // Whoever has not heard of its start asks again, and the chain may have gone on since.
+    let main = &step.run.state.progress.main;
+    let chain_request_id = if main.chain_request_id.is_empty() { &main.start_request_id } else { &main.chain_request_id }.clone();
+    let chain_signaled = step.run.signal_ids.contains(&chain_request_id);
     let new = NewRun {
         key: RunKey { workflow: step.run.key.workflow.clone(), run },
         request_id,
+        chain_request_id,
+        chain_signaled,
         attributes,
         links: step.run.state.derived.start.links.clone(),
         user_metadata: step.run.state.derived.start.user_metadata.clone(),

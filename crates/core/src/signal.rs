@@ -1,6 +1,6 @@
 //! Signals into a run (spec 04 §2).
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 
 use prost::Message;
 use sempre_api::v1::{
@@ -60,12 +60,19 @@ pub(crate) fn record(step: &mut Step<'_, '_>, request: SignalRequest) {
     task::schedule_if_needed(step);
 }
 
-/// Writes (or buffers) the Signaled event.
-pub(crate) fn record_only(step: &mut Step<'_, '_>, request: SignalRequest) {
-    if !request.request_id.is_empty() && step.run.signal_ids.insert(request.request_id.clone()) {
+/// Whoever comes with this request id has been here.
+pub(crate) fn remember(step: &mut Step<'_, '_>, request_id: String) {
+    if step.run.signal_ids.insert(request_id.clone()) {
         let main = &mut step.run.state.progress.main;
         main.signal_rows += 1;
-        step.run.state.dirty.signal_ids.push((main.signal_rows, request.request_id.clone()));
+        step.run.state.dirty.signal_ids.push((main.signal_rows, request_id));
+    }
+}
+
+/// Writes (or buffers) the Signaled event.
+pub(crate) fn record_only(step: &mut Step<'_, '_>, request: SignalRequest) {
+    if !request.request_id.is_empty() {
+        remember(step, request.request_id.clone());
     }
     let now = step.now();
     step.buffer_event(HistoryEvent {

@@ -68,6 +68,10 @@ pub(crate) struct NewRun {
     pub(crate) key: RunKey,
     /// Request id it is remembered by.
     pub(crate) request_id: String,
+    /// Request id of the start that began its chain, if another run began it; else empty.
+    pub(crate) chain_request_id: String,
+    /// That start brought a signal.
+    pub(crate) chain_signaled: bool,
     /// Event 1.
     pub(crate) attributes: WorkflowExecutionStartedEventAttributes,
     /// Links of event 1.
@@ -102,10 +106,15 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
     let main = &mut step.run.state.progress.main;
     main.attempt = 1;
     main.start_request_id = new.request_id;
+    main.chain_request_id = new.chain_request_id;
     main.namespace_id = Bytes::copy_from_slice(&step.run.key.workflow.namespace.0.0);
     main.held = new.held;
     main.versioning = versioning::inherit::remembered(&new.attributes)
         .map(|declined| Box::new(VersioningProgress { declined: Some(declined), ..VersioningProgress::default() }));
+    if new.chain_signaled {
+        let chain_request_id = step.run.state.progress.main.chain_request_id.clone();
+        signal::remember(&mut step, chain_request_id);
+    }
     step.write(HistoryEvent {
         event_time: Some(now.to_api()),
         links: new.links,
@@ -181,6 +190,15 @@ pub fn start(
             if let (Some(_), Ok(Reply::Started { response, .. })) = (&child_of, &mut outcome.reply) {
                 // A parent knows its child by the first run of the chain.
                 response.run_id.clone_from(&current.first_run_id);
+            }
+            return Ok(outcome);
+        }
+        if current.chain_was_begun_by(&request.request_id) && !planted::is(Bug::StartsForgotten) {
+            let mut outcome = already_started_by_this_request(current, key, cx, signal.as_deref(), None);
+            if let Ok(Reply::Started { response, .. }) = &mut outcome.reply {
+                // As it was answered the first time; its status is that of the chain.
+                response.run_id.clone_from(&current.first_run_id);
+                response.link = Some(started_link(key, &current.first_run_id, cx));
             }
             return Ok(outcome);
         }
@@ -300,6 +318,8 @@ fn new_run(
     NewRun {
         key: RunKey { workflow: key.clone(), run },
         request_id: request.request_id,
+        chain_request_id: String::new(),
+        chain_signaled: false,
         attributes,
         links: request.links,
         user_metadata: request.user_metadata,
@@ -425,7 +445,7 @@ fn terminate_existing(run: &mut Execution, new: RunId, cx: &mut Context<'_>) -> 
     run.apply(Input::Terminate(Box::new(request)), cx)
 }
 
-fn already_running(current: &CurrentRecord, key: &WorkflowKey) -> Refusal {
+pub(crate) fn already_running(current: &CurrentRecord, key: &WorkflowKey) -> Refusal {
     already_started(current, format!("Workflow execution is already running. WorkflowId: {}, RunId: {}.", key.workflow_id, current.run()))
 }
 

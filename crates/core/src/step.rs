@@ -313,6 +313,7 @@ impl<'r, 'c> Step<'r, 'c> {
             first_run_id: derived.start.event().first_execution_run_id.clone(),
             start_time: derived.start_time().0,
             attached_request_ids: attach::request_ids(&self.run.state),
+            chain_request_id: progress.main.chain_request_id.clone(),
         }
     }
 

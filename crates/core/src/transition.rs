@@ -134,12 +134,20 @@ pub struct CurrentRecord {
     /// Request ids of starts that were answered with this run and attached to it (the newest of them).
     #[prost(string, repeated, tag = "50")]
     pub attached_request_ids: Vec<String>,
+    /// Request id of the start that began the chain, when another run began it; empty for a chain's first run.
+    #[prost(string, tag = "70")]
+    pub chain_request_id: String,
 }
 
 impl CurrentRecord {
     /// The run it names; the nil id when damaged.
     pub fn run(&self) -> RunId {
         RunId(crate::ids::Uuid(self.run_id.as_ref().try_into().unwrap_or_default()))
+    }
+
+    /// An earlier run of its chain was made by the start with this request id.
+    pub(crate) fn chain_was_begun_by(&self, request_id: &str) -> bool {
+        !self.chain_request_id.is_empty() && self.chain_request_id == request_id
     }
 }
 

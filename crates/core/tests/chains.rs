@@ -279,6 +279,80 @@ fn a_chain_can_be_addressed_by_its_first_run() {
     world.apply("wf", terminate(first)).unwrap();
 }
 
+/// 01 §3.3.1; Temporal's server forgets the request id with the run that it made, and would start a second chain
+#[test]
+fn a_start_is_known_again_for_as_long_as_its_chain_is_the_current_one() {
+    let request = || with(start_request("wf"), |r| r.request_id = "mine".into());
+    let ways: [fn(&mut StartWorkflowExecutionRequest); 3] =
+        [|_| {}, |r| r.retry_policy = Some(RetryPolicy::default()), |r| r.cron_schedule = "* * * * *".into()];
+    for (n, way) in ways.into_iter().enumerate() {
+        let mut world = World::new();
+        let request = || with(request(), way);
+        let first = world.start_with(request()).unwrap();
+        for _ in 0..2 {
+            world.advance(secs(60));
+            match n {
+                0 => world.work([continue_as_new().command()]),
+                1 => world.work([fail("again")]),
+                _ => world.work([complete()]),
+            };
+        }
+        let again = world.start_with(request()).unwrap();
+        let said = (again.run_id.clone(), again.first_execution_run_id.clone(), again.started, again.status());
+        assert_eq!(said, (first.run_id.clone(), first.run_id.clone(), true, WorkflowExecutionStatus::Running));
+        world.terminate("wf", "enough").unwrap();
+        let closed = world.start_with(request()).unwrap();
+        assert_eq!((closed.run_id.clone(), closed.status()), (first.run_id, WorkflowExecutionStatus::Terminated));
+        assert_eq!(world.chains["wf"].len(), 3, "no other chain");
+        // By another name it is another start.
+        world.start("wf");
+        assert_eq!(world.chains["wf"].len(), 4);
+    }
+}
+
+#[test]
+fn a_chain_keeps_the_name_of_its_start_over_a_reset() {
+    let mut world = World::new();
+    let request = || with(start_request("wf"), |r| r.request_id = "mine".into());
+    let first = world.start_with(request()).unwrap();
+    world.work([continue_as_new().command()]);
+    world.work([]);
+    world.reset("wf", 4);
+    assert_eq!(world.start_with(request()).unwrap().run_id, first.run_id);
+    assert_eq!(world.chains["wf"].len(), 3);
+}
+
+/// 01 §4
+#[test]
+fn a_signal_with_start_signals_its_chain_once() {
+    let mut world = World::new();
+    let request = || with(start_request("wf"), |r| r.request_id = "mine".into());
+    let signal = || sempre_core::input::SignalRequest { name: "go".into(), ..Default::default() };
+    world.signal_with_start(request(), signal()).unwrap();
+    world.work([continue_as_new().command()]);
+    world.work([continue_as_new().command()]);
+    let again = world.signal_with_start(request(), signal()).unwrap();
+    assert!(!again.started);
+    world.work([complete()]);
+    let closed = world.signal_with_start(request(), signal()).unwrap();
+    assert_eq!((closed.started, closed.status()), (false, WorkflowExecutionStatus::Completed));
+    assert_eq!(world.chains["wf"].len(), 3);
+    assert!(!history_text(&world, world.chains["wf"][2]).contains("Signaled"));
+}
+
+/// 01 §5: the update belongs to one run
+#[test]
+fn an_update_with_start_is_not_made_again_in_another_run_of_its_chain() {
+    let mut world = World::new();
+    let request = || with(start_request("wf"), |r| r.request_id = "mine".into());
+    world.start_with(request()).unwrap();
+    world.work([continue_as_new().command()]);
+    let Err(Refusal::MultiOperation(_)) = world.update_with_start(request(), "u") else { panic!("it is refused") };
+    world.work([complete()]);
+    let Err(Refusal::MultiOperation(_)) = world.update_with_start(request(), "u") else { panic!("it is refused") };
+    assert_eq!(world.chains["wf"].len(), 2);
+}
+
 /// 04 §7.5
 #[test]
 fn a_closed_run_is_deleted_after_its_retention() {

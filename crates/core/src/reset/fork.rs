@@ -30,6 +30,23 @@ pub(super) const STATE_BYTES_MAX: usize = 12 << 20;
 /// Children that are remembered as started after the reset point.
 pub(super) const CHILDREN_MAX: usize = 1000;
 
+/// The request ids by which the start of the base run is known again.
+pub(super) struct Names {
+    start_request_id: String,
+    chain_request_id: String,
+    chain_signaled: bool,
+}
+
+impl Names {
+    /// Those of a base run.
+    pub(super) fn of(base: &Execution) -> Self {
+        let main = &base.state.progress.main;
+        let (start_request_id, chain_request_id) = (main.start_request_id.clone(), main.chain_request_id.clone());
+        let chain_signaled = base.signal_ids.contains(&chain_request_id);
+        Self { start_request_id, chain_request_id, chain_signaled }
+    }
+}
+
 /// Why a fork cannot go on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ForkError {
@@ -274,14 +291,18 @@ impl Fork {
     }
 
     /// The run as its copied events left it, without anything under way.
-    pub(super) fn into_execution(mut self, start_request_id: String, info: ResetInfo) -> Result<(Execution, Parts), Refusal> {
+    pub(super) fn into_execution(mut self, names: Names, info: ResetInfo) -> Result<(Execution, Parts), Refusal> {
         if self.derived.main.next_event_id != self.cut {
             return Err(Refusal::Unavailable("the history of the base run was not read".into()));
         }
         self.forget_answered();
         let mut progress = Progress::default();
         progress.main.attempt = 1;
-        progress.main.start_request_id = start_request_id;
+        if names.chain_signaled {
+            self.signal_ids.insert(names.chain_request_id.clone());
+        }
+        progress.main.start_request_id = names.start_request_id;
+        progress.main.chain_request_id = names.chain_request_id;
         progress.main.namespace_id = Bytes::copy_from_slice(&self.key.workflow.namespace.0.0);
         for id in &self.signal_ids {
             progress.main.signal_rows += 1;

@@ -173,7 +173,7 @@ pub fn reset(
     let new_run_id = format!("{}", fork.run());
     let based = base.as_deref().unwrap_or(current);
     let base_run_id = format!("{}", based.key.run);
-    let start_request_id = based.state.progress.main.start_request_id.clone();
+    let names = fork::Names::of(based);
     let info = ResetInfo {
         request_id: request.request_id.clone(),
         earlier_runs: ResetInfo::writers_up_to(based.state.progress.reset.as_deref(), base_run_id.clone(), request.finish_event_id - 1),
@@ -183,7 +183,7 @@ pub fn reset(
     // Events that wait in the current run's buffer get into its history by its end.
     let late = fork.late_events(current);
 
-    let (mut execution, parts) = fork.into_execution(start_request_id, info)?;
+    let (mut execution, parts) = fork.into_execution(names, info)?;
     let mut step = Step::new(&mut execution, cx);
     begin::fail_task(&mut step, request, base_run_id)?;
     step.listed();

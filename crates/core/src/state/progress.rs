@@ -108,6 +108,9 @@ pub struct ProgressMain {
     /// What history does not say of the versions of workers.
     #[prost(message, optional, boxed, tag = "70")]
     pub versioning: Option<Box<VersioningProgress>>,
+    /// Request id of the start that began the chain, when another run began it; empty for a chain's first run.
+    #[prost(string, tag = "75")]
+    pub chain_request_id: String,
 }
 
 /// Why the last workflow task came to nothing.

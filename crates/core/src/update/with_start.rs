@@ -9,7 +9,7 @@ use crate::{
     Context, Execution, Input, Refusal, Reply, StartInput, Transition, WorkflowKey,
     input::UpdateRequest,
     refusal::Operation,
-    start::{existing_response, start, started_link},
+    start::{already_running, existing_response, start, started_link},
     transition::{CurrentRecord, UpdateStatus},
     validate,
 };
@@ -48,6 +48,10 @@ pub fn update_with_start(
         let started = Box::new(existing_response(current, link));
         if let Some(update @ UpdateStatus::Completed { .. }) = known {
             return Ok(UpdateWithStart { started, update, existing: None, created: None });
+        }
+        // An earlier run of the chain may have had this very update: it is not this run's.
+        if run.is_open() && current.chain_was_begun_by(&input.request.request_id) && known.is_none() {
+            return Err(not_started(already_running(current, key)));
         }
         let repeated = current.start_request_id == input.request.request_id;
         let shared = input.request.workflow_id_conflict_policy() == WorkflowIdConflictPolicy::UseExisting;

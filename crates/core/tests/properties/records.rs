@@ -73,10 +73,10 @@ fn offers_of_a_queue_are_in_order() {
 #[test]
 fn current_records_are_read_as_they_were_written() {
     let attached = proptest::collection::vec(".{0,20}", 0..3);
-    let strategy = (any::<[u8; 16]>(), 0..10i32, ".{0,20}", ".{0,40}", any::<i64>(), attached);
-    super::check(&strategy, |(run, status, start_request_id, first_run_id, start_time, attached_request_ids)| {
+    let strategy = (any::<[u8; 16]>(), 0..10i32, ".{0,20}", ".{0,40}", any::<i64>(), attached, ".{0,20}");
+    super::check(&strategy, |(run, status, start_request_id, first_run_id, start_time, attached_request_ids, chain_request_id)| {
         let run_id = Bytes::copy_from_slice(&run);
-        let record = CurrentRecord { run_id, status, start_request_id, first_run_id, start_time, attached_request_ids };
+        let record = CurrentRecord { run_id, status, start_request_id, first_run_id, start_time, attached_request_ids, chain_request_id };
         current_round_trips(&record);
         assert_eq!(record.run(), RunId(Uuid(run)));
     });
