@@ -7,7 +7,7 @@ use sempre_core::Span;
 use crate::{
     executor::give_way,
     random::Random,
-    world::{CALLERS, World},
+    world::{CALLERS, World, lock},
 };
 
 /// Crashes and jumps come within this time, mostly early.
@@ -44,6 +44,7 @@ async fn crash(world: Arc<World>, mut random: Random) {
         // The clock was set back while nothing ran.
         let back = Span::millis(random.between(1, 20_000) as i64);
         world.time.set_ahead(Span(-back.0));
+        lock(&world.oracle).clock_went_back = true;
         world.tell(format_args!("the server's clock goes back by {} ms", back.0 / 1_000_000));
     }
     world.start_server();

@@ -5,28 +5,35 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use futures::FutureExt;
 use sempre_api::v1::{
     common::{RetryPolicy, WorkflowExecution, WorkflowType},
+    enums::{UpdateWorkflowExecutionLifecycleStage, WorkflowIdConflictPolicy},
     query::WorkflowQuery,
-    workflowservice::*,
+    update::WaitPolicy,
+    workflowservice::{
+        execute_multi_operation_request::{Operation as MultiOperation, operation::Operation as MultiAsked},
+        execute_multi_operation_response::response::Response as MultiAnswer,
+        *,
+    },
 };
-use sempre_core::{Refusal, Span};
+use sempre_core::Span;
 use sempre_engine::HistoryReader;
 
 use crate::{
+    acts::{activities, ask, batches, execution, pauses, resets, updates},
     ending::{name, runs_of},
-    network::{Answer, Call, call, is_trouble},
+    executor::WORLD,
+    network::{Answer, Call, call},
     oracle::{Asked, Start},
     random::Random,
-    script::{Input, payloads, queue},
-    worker::missing,
+    script::{Input, payloads, queue, text_of},
+    worker::{self, missing},
     world::{CALLERS, NAMESPACE, World, lock},
 };
 
 /// Calls begin within this time.
 const WITHIN_MS: u64 = 20_000;
-/// Tries of a call whose fate is unknown; then it stays unknown.
-const TRIES: u64 = 8;
 
 /// Starts the clients of the plan.
 pub fn start_all(world: &Arc<World>) {
@@ -36,53 +43,133 @@ pub fn start_all(world: &Arc<World>) {
     }
 }
 
-fn execution(workflow: &str, run: &str) -> WorkflowExecution {
-    WorkflowExecution { workflow_id: workflow.into(), run_id: run.into() }
-}
-
-/// Asks until there is an answer, or the patience is over.
-async fn ask<T: Send + 'static>(world: &Arc<World>, random: &mut Random, make: impl Fn() -> Call<T>) -> Answer<T> {
-    for _ in 0..TRIES {
-        match call(world, random, make()).await {
-            Answer::Refused(refusal) if is_trouble(&refusal) => {}
-            Answer::Unknown => {}
-            known => return known,
-        }
-        if random.permille(150) {
-            return Answer::Unknown;
-        }
-        let pause = Span::millis(random.between(20, 3000) as i64);
-        world.time.sleep(pause).await;
-    }
-    Answer::Unknown
-}
-
 async fn client(world: Arc<World>, n: u64, mut random: Random) {
     let workflow = format!("w{n}");
     let wait = Span(random.below(WITHIN_MS * 1000) as i64 * 1000);
     world.time.sleep(wait).await;
-    let run = start(&world, &mut random, &workflow).await;
+    // Its runs may be followed by others, and have no child that waits for their end.
+    let goes_on = random.permille(550);
+    let run = start(&world, &mut random, &workflow, goes_on).await;
     for k in 0..world.plan.calls {
         let pause = Span(random.below(8_000_000) as i64 * 1000);
         world.time.sleep(pause).await;
         // By its id alone, or by the run.
         let named = run.clone().filter(|_| random.permille(500)).unwrap_or_default();
-        match random.below(16) {
+        let acts = if world.plan.wide == 0 { 16 } else { 29 };
+        match random.below(acts) {
             0..=5 => signal(&world, &mut random, &workflow, &named, k).await,
             6 => cancel(&world, &mut random, &workflow, &named, k).await,
             7 => terminate(&world, &mut random, &workflow, &named, k).await,
             8 | 9 => query(&world, &mut random, &workflow).await,
             10 | 11 => describe(&world, &mut random, &workflow, run.as_deref()).await,
             12 | 13 => history(&world, &mut random, &workflow, &named).await,
-            _ => list(&world, &mut random, &workflow, run.is_some()).await,
+            14 | 15 => list(&world, &mut random, &workflow, run.is_some()).await,
+            16..=20 => updates::update(&world, &mut random, &workflow, &named, k).await,
+            21 | 22 => pauses::pause(&world, &mut random, &workflow, &named, k).await,
+            23 | 24 => activities::operate(&world, &mut random, &workflow, &named, k).await,
+            25 | 26 if goes_on => resets::reset(&world, &mut random, &workflow, &named, k).await,
+            27 => batches::job(&world, &mut random, &workflow, k).await,
+            28 => again(&world, &mut random, &workflow, goes_on, k).await,
+            _ => query(&world, &mut random, &workflow).await,
         }
     }
 }
 
-async fn start(world: &Arc<World>, random: &mut Random, workflow: &str) -> Option<String> {
-    let retries = random.permille(250);
-    let goes_on = retries || random.permille(400);
-    let marker = format!("<in-{workflow}>");
+/// A start, in one of the ways there are.
+#[derive(Clone)]
+enum How {
+    Plain(StartWorkflowExecutionRequest),
+    Signal(SignalWithStartWorkflowExecutionRequest),
+    Update(ExecuteMultiOperationRequest, String),
+}
+
+/// What a start was answered with.
+struct Started {
+    run: String,
+    eager: Option<PollWorkflowTaskQueueResponse>,
+    update: Option<UpdateWorkflowExecutionResponse>,
+}
+
+fn call_of(how: &How, world: &Arc<World>) -> Call<Started> {
+    match how.clone() {
+        How::Plain(request) => Call::new("start", move |engine| {
+            let request = request.clone();
+            async move {
+                let done = engine.start_workflow(request).await?;
+                Ok(Started { run: done.run_id, eager: done.eager_workflow_task, update: None })
+            }
+        }),
+        How::Signal(request) => Call::new("signal with start", move |engine| {
+            let request = request.clone();
+            async move { Ok(Started { run: engine.signal_with_start(request).await?.run_id, eager: None, update: None }) }
+        }),
+        How::Update(request, _) => {
+            let world = world.clone();
+            Call::new("update with start", move |engine| {
+                let (request, deadline) = (request.clone(), world.time.server_deadline(Span::seconds(10)));
+                async move {
+                    let mut started = Started { run: String::new(), eager: None, update: None };
+                    for answer in engine.execute_multi_operation(request, Some(deadline)).await?.responses {
+                        match answer.response {
+                            Some(MultiAnswer::StartWorkflow(done)) => started.run = done.run_id,
+                            Some(MultiAnswer::UpdateWorkflow(done)) => started.update = Some(done),
+                            None => {}
+                        }
+                    }
+                    Ok(started)
+                }
+            })
+        }
+    }
+}
+
+/// One way to make a start.
+fn how(random: &mut Random, mut start: StartWorkflowExecutionRequest, wide: bool, marker: &str) -> How {
+    match if wide { random.below(10) } else { 9 } {
+        0 | 1 => How::Signal(SignalWithStartWorkflowExecutionRequest {
+            namespace: start.namespace,
+            workflow_id: start.workflow_id,
+            workflow_type: start.workflow_type,
+            task_queue: start.task_queue,
+            input: start.input,
+            workflow_execution_timeout: start.workflow_execution_timeout,
+            workflow_run_timeout: start.workflow_run_timeout,
+            workflow_task_timeout: start.workflow_task_timeout,
+            identity: start.identity,
+            request_id: start.request_id,
+            signal_name: "signal".into(),
+            signal_input: Some(payloads(marker)),
+            retry_policy: start.retry_policy,
+            cron_schedule: start.cron_schedule,
+            workflow_start_delay: start.workflow_start_delay,
+            ..Default::default()
+        }),
+        2 | 3 => {
+            start.workflow_start_delay = None;
+            start.cron_schedule = String::new();
+            start.workflow_id_conflict_policy = WorkflowIdConflictPolicy::UseExisting as i32;
+            let id = format!("uws-{}", start.request_id);
+            let update = UpdateWorkflowExecutionRequest {
+                namespace: NAMESPACE.into(),
+                workflow_execution: Some(execution(&start.workflow_id, "")),
+                wait_policy: Some(WaitPolicy { lifecycle_stage: UpdateWorkflowExecutionLifecycleStage::Accepted as i32 }),
+                request: Some(updates::request(&id)),
+                ..Default::default()
+            };
+            let operations = [MultiAsked::StartWorkflow(start), MultiAsked::UpdateWorkflow(update)];
+            let operations = operations.into_iter().map(|operation| MultiOperation { operation: Some(operation) }).collect();
+            How::Update(ExecuteMultiOperationRequest { namespace: NAMESPACE.into(), operations, ..Default::default() }, id)
+        }
+        4..=6 => {
+            start.request_eager_execution = true;
+            How::Plain(start)
+        }
+        _ => How::Plain(start),
+    }
+}
+
+/// The request of a start, with options drawn by chance.
+fn request(world: &World, random: &mut Random, workflow: &str, request_id: String, marker: &str, goes_on: bool) -> StartWorkflowExecutionRequest {
     let input = Input {
         seed: random.any(),
         depth: 0,
@@ -90,7 +177,7 @@ async fn start(world: &Arc<World>, random: &mut Random, workflow: &str) -> Optio
         steps: random.between(0, world.plan.steps),
         waits: false,
         goes_on,
-        marker: marker.clone(),
+        marker: marker.to_owned(),
     };
     let mut request = StartWorkflowExecutionRequest {
         namespace: NAMESPACE.into(),
@@ -99,10 +186,10 @@ async fn start(world: &Arc<World>, random: &mut Random, workflow: &str) -> Optio
         task_queue: Some(queue()),
         input: Some(input.to_payloads()),
         identity: "client".into(),
-        request_id: format!("start-{workflow}"),
+        request_id,
         ..Default::default()
     };
-    if retries {
+    if goes_on && random.permille(450) {
         request.retry_policy = Some(RetryPolicy {
             initial_interval: Some(Span::millis(random.between(1, 5000) as i64).to_api()),
             backoff_coefficient: 1.5,
@@ -116,38 +203,92 @@ async fn start(world: &Arc<World>, random: &mut Random, workflow: &str) -> Optio
     if random.permille(150) {
         request.workflow_execution_timeout = Some(Span::millis(random.between(500, 200_000) as i64).to_api());
     }
-    if random.permille(150) {
+    if goes_on && world.plan.wide > 0 && random.permille(150) {
+        request.cron_schedule = (*random.pick(&["@every 7s", "* * * * *", "@every 1m"]).unwrap_or(&"* * * * *")).into();
+        // Only time ends such a chain.
+        request.workflow_execution_timeout = Some(Span::seconds(random.between(20, 400) as i64).to_api());
+    } else if random.permille(150) {
         request.workflow_start_delay = Some(Span::millis(random.between(1, 30_000) as i64).to_api());
     }
     if random.permille(400) {
         request.workflow_task_timeout = Some(Span::seconds(random.between(1, 10) as i64).to_api());
     }
-    let known = Start { request_id: request.request_id.clone(), run: None, marker: marker.clone(), goes_on };
-    lock(&world.oracle).starts.insert(workflow.to_owned(), known);
+    request
+}
+
+async fn start(world: &Arc<World>, random: &mut Random, workflow: &str, goes_on: bool) -> Option<String> {
+    let (id, marker) = (format!("start-{workflow}"), format!("<in-{workflow}>"));
+    let request = request(world, random, workflow, id, &marker, goes_on);
+    let how = how(random, request, world.plan.wide > 0, &format!("<sws-{workflow}>"));
+    make(world, random, workflow, how, marker).await
+}
+
+/// Another start of the same workflow id, or a signal or an update to what runs there.
+async fn again(world: &Arc<World>, random: &mut Random, workflow: &str, goes_on: bool, k: u64) {
+    lock(&world.oracle).started_again.insert(workflow.to_owned());
+    let (id, marker) = (format!("again-{workflow}-{k}"), format!("<in-{workflow}-{k}>"));
+    let mut request = request(world, random, workflow, id, &marker, goes_on);
+    request.workflow_id_conflict_policy = WorkflowIdConflictPolicy::UseExisting as i32;
+    let how = how(random, request, true, &format!("<sws-{workflow}-{k}>"));
+    make(world, random, workflow, how, marker).await;
+}
+
+async fn make(world: &Arc<World>, random: &mut Random, workflow: &str, how: How, marker: String) -> Option<String> {
+    let (request_id, signal, is_first) = match &how {
+        How::Plain(request) => (request.request_id.clone(), None, request.workflow_id_conflict_policy == 0),
+        How::Signal(request) => (request.request_id.clone(), Some(text_of(request.signal_input.as_ref())), false),
+        How::Update(_, id) => (id.clone(), None, false),
+    };
+    let known = Start { workflow: workflow.to_owned(), request_id: request_id.clone(), run: None, marker: marker.clone(), signal: signal.clone() };
+    lock(&world.oracle).starts.insert(request_id.clone(), known);
     let answer = ask(world, random, || {
-        let (request, at, workflow, marker) = (request.clone(), world.clone(), workflow.to_owned(), marker.clone());
-        Call::new("start", move |engine| {
-            let request = request.clone();
-            async move { engine.start_workflow(request).await }
+        let (at, workflow, marker, signal, first) = (world.clone(), workflow.to_owned(), marker.clone(), signal.clone(), is_first);
+        call_of(&how, world).looked(move |done: &Started| {
+            let execution = execution(&workflow, &done.run);
+            let of_start = if first { missing(&at, &execution, &marker) } else { None };
+            let of_update = done.update.as_ref().and_then(|done| {
+                updates::unjustified(&at, done.update_ref.as_ref(), done.stage, done.outcome.as_ref())
+            });
+            let of_signal = signal.as_ref().filter(|marker| !is_in_some_run(&at, &workflow, marker)).map(|marker| format!("no durable {marker}"));
+            of_start.or(of_update).or(of_signal)
         })
-        .looked(move |done: &StartWorkflowExecutionResponse| missing(&at, &execution(&workflow, &done.run_id), &marker))
     })
     .await;
     let run = match answer {
-        Answer::Done(done) => Some(done.run_id),
-        // A request id is known for as long as the run that it made is the current one.
-        Answer::Refused(Refusal::AlreadyStarted { .. }) if goes_on => None,
+        Answer::Done(done) => {
+            if let Some(update) = done.update {
+                updates::note(world, workflow, update.update_ref.as_ref(), update.stage, update.outcome.as_ref());
+            }
+            if let Some(task) = done.eager {
+                let (at, random) = (world.clone(), Random::new(random.any(), 1));
+                let work = async move {
+                    let mut random = random;
+                    worker::workflow_task(&at, "eager-starter", &mut random, task).await;
+                };
+                world.executor.spawn(WORLD, "eager", work.boxed());
+            }
+            Some(done.run)
+        }
         Answer::Refused(refusal) => {
-            world.violation(format!("the start of {workflow} was refused: {refusal:?}"));
+            // A chain of the same id may have come in between, and its runs may be closed, full or paused when an update comes.
+            if is_first {
+                world.violation(format!("the start of {workflow} was refused: {refusal:?}"));
+            }
             None
         }
         Answer::Unknown => None,
     };
-    world.tell(format_args!("{workflow} is started: {run:?}"));
-    if let Some(start) = lock(&world.oracle).starts.get_mut(workflow) {
+    world.tell(format_args!("{workflow} is started by {request_id}: {run:?}"));
+    if let Some(start) = lock(&world.oracle).starts.get_mut(&request_id) {
         start.run.clone_from(&run);
     }
     run
+}
+
+/// A text is durable in one of the workflow's runs.
+fn is_in_some_run(world: &World, workflow: &str, text: &str) -> bool {
+    let runs = runs_of(world, &execution(workflow, ""));
+    runs.iter().any(|run| missing(world, &execution(workflow, &run.id), text).is_none())
 }
 
 fn asked(workflow: &str, run: &str, what: &str, k: u64) -> Asked {

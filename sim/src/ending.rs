@@ -13,6 +13,7 @@ use sempre_store::Table;
 
 use crate::{
     disk::{Disk, Tables},
+    lists::Lists,
     oracle::Oracle,
     world::{World, lock},
 };
@@ -36,6 +37,8 @@ pub struct Ending {
     pub runs: Vec<Run>,
     /// What was known.
     pub oracle: Oracle,
+    /// What lists say.
+    pub lists: Option<Lists>,
     /// The disk.
     pub tables: Tables,
 }
@@ -85,11 +88,11 @@ fn runs(tables: &Tables, part: &[u8]) -> Vec<Run> {
 impl Ending {
     /// Reads the disk of a world.
     #[must_use]
-    pub fn read(world: &World) -> Self {
+    pub fn read(world: &World, lists: Option<Lists>) -> Self {
         let tables = world.disk.tables();
         let runs = runs(&tables, &[]);
         let oracle = lock(&world.oracle).clone();
-        Self { runs, oracle, tables }
+        Self { runs, oracle, lists, tables }
     }
 
     /// The runs of a workflow id.
@@ -142,10 +145,14 @@ impl Run {
     /// Events that hold this text.
     #[must_use]
     pub fn holding(&self, text: &str) -> usize {
-        let text = text.as_bytes();
-        let holds = |event: &&HistoryEvent| event.encode_to_vec().windows(text.len()).any(|window| window == text);
-        self.events.iter().filter(holds).count()
+        self.events.iter().filter(|event| holding(event, text)).count()
     }
+}
+
+/// An event holds this text.
+#[must_use]
+pub fn holding(event: &HistoryEvent, text: &str) -> bool {
+    event.encode_to_vec().windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// The name of an event's type.

@@ -4,12 +4,16 @@
 //! and workers on a network with faults, and, at the end, every history held against every invariant. The same seed gives the same
 //! bytes; nothing here looks at the real time or at real chance.
 
+mod acts;
 pub mod chaos;
 pub mod client;
 pub mod disk;
 pub mod ending;
 pub mod executor;
+pub mod handlers;
+mod index;
 pub mod invariants;
+pub mod lists;
 #[cfg(feature = "planted")]
 pub mod mutants;
 pub mod network;

@@ -117,6 +117,12 @@ pub struct Plan {
     pub disk: DiskFaults,
     /// Network.
     pub net: NetFaults,
+    /// Schedules.
+    pub schedules: u64,
+    /// Not 0: clients make calls of every kind, and start workflows in every way.
+    pub wide: u64,
+    /// The index of runs is lost at so many crashes in a thousand.
+    pub index_lost: u32,
     /// Answers of workers that are not what a worker should say, so many times in a thousand.
     pub worker_faults: u32,
 }
@@ -155,10 +161,16 @@ impl Plan {
             disk,
             net,
             worker_faults,
+            schedules: 0,
+            wide: 0,
+            index_lost: 0,
         };
         plan.disk.reads_early = r.permille(500);
         plan.disk.latency_ms = *r.pick(&[1, 5, 30]).unwrap_or(&1);
         plan.disk.slow_reads = r.permille(400);
+        plan.wide = u64::from(r.permille(750));
+        plan.schedules = if plan.wide == 0 || r.permille(600) { 0 } else { r.between(1, 2) };
+        plan.index_lost = if r.permille(500) { 0 } else { r.between(100, 600) as u32 };
         plan
     }
 }
@@ -195,6 +207,9 @@ fields! {
     "worker-deaths": worker_deaths as u64,
     "worker-faults": worker_faults as u32,
     "commits-in-flight": commits_in_flight as usize,
+    "schedules": schedules as u64,
+    "wide": wide as u64,
+    "index-lost": index_lost as u32,
     "disk-latency-ms": disk.latency_ms as u64,
     "disk-slow": disk.slow as u32,
     "disk-refused": disk.refused as u32,

@@ -164,7 +164,8 @@ impl Facts {
     }
 
     /// Something will happen by itself.
-    fn waits_for_something(&self) -> bool {
+    #[must_use]
+    pub fn waits_for_something(&self) -> bool {
         !self.activities.is_empty()
             || !self.timers.is_empty()
             || !self.externals.is_empty()

@@ -21,6 +21,7 @@ use sempre_engine::HistoryReader;
 use crate::{
     ending::last_event,
     executor::WORLD,
+    handlers::{self, Answers},
     network::{Answer, Call, call, is_trouble},
     oracle::{Asked, Completion, Handed},
     random::Random,
@@ -123,7 +124,7 @@ fn started_too_early(world: &World, task: &PollWorkflowTaskQueueResponse) -> Opt
     (last < least).then(|| format!("{execution:?} has {last} durable events and a task with event {least}"))
 }
 
-async fn workflow_task(world: &Arc<World>, name: &str, random: &mut Random, task: PollWorkflowTaskQueueResponse) {
+pub(crate) async fn workflow_task(world: &Arc<World>, name: &str, random: &mut Random, task: PollWorkflowTaskQueueResponse) {
     let Some(execution) = task.workflow_execution.clone() else { return };
     if task.query.is_none() && task.messages.is_empty() {
         let handed = Handed::Workflow(execution.run_id.clone(), task.started_event_id, task.attempt);
@@ -153,13 +154,21 @@ async fn workflow_task(world: &Arc<World>, name: &str, random: &mut Random, task
         return fail_task(world, random, task.task_token).await;
     }
     let facts = Facts::of(&events);
-    let commands = script::decide(&facts, world.plan.workflows);
-    let names = script::names_of(&commands);
+    let answers = if bad && random.permille(200) { Answers::default() } else { handlers::answer(&events, &task.messages, random) };
+    // A workflow that only rejects may have nothing else to say, and then nothing is left of the task.
+    let says_nothing = answers.only_rejects && facts.waits_for_something() && random.permille(600);
+    let decided = if says_nothing { Vec::new() } else { script::decide(&facts, world.plan.workflows) };
+    let mut names = script::names_of(&decided);
+    names.extend(answers.names);
+    let leaves_trace = !says_nothing;
+    let mut commands = answers.commands;
+    commands.extend(decided);
     let sticky = random.permille(400);
     let request = RespondWorkflowTaskCompletedRequest {
         namespace: NAMESPACE.into(),
         task_token: task.task_token.clone(),
         commands,
+        messages: answers.messages,
         identity: name.to_owned(),
         sticky_attributes: sticky.then(|| StickyExecutionAttributes {
             worker_task_queue: Some(TaskQueue {
@@ -194,7 +203,9 @@ async fn workflow_task(world: &Arc<World>, name: &str, random: &mut Random, task
     })
     .await;
     let Some(done) = done else { return };
-    lock(&world.oracle).completions.push(Completion { run: execution.run_id.clone(), started: task.started_event_id, names });
+    if leaves_trace {
+        lock(&world.oracle).completions.push(Completion { run: execution.run_id.clone(), started: task.started_event_id, names });
+    }
     // Eager tasks that come with the answer.
     for eager in done.activity_tasks {
         activity(world, name, random, eager).await;

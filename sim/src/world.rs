@@ -16,15 +16,19 @@ use sempre_core::{NamespaceId, Span, WorkflowKey, ids::Uuid};
 use sempre_engine::{
     Components, Engine, Settings,
     check::{self, Counts, News},
-    visibility::memory::MemoryIndex,
+    visibility::{index::Index as _, memory::MemoryIndex},
 };
+use sempre_store::Table;
 
 use crate::{
+    acts::{pauses, schedules},
     chaos, client,
     disk::{Disk, Frozen, SimStore},
     ending::Ending,
     executor::{Executor, Group, WORLD},
+    index::SlowIndex,
     invariants,
+    lists::{self, Lists},
     oracle::Oracle,
     plan::Plan,
     random::{Random, mix},
@@ -41,12 +45,19 @@ const TURNS_MAX: u64 = 6_000_000;
 const TROUBLE: Span = Span::seconds(3600);
 /// After the healing, everything must have ended by then.
 const PATIENCE: Span = Span::seconds(6 * 3600);
+/// Closed runs are kept so long.
+const RETENTION: Span = Span::seconds(30 * 86_400);
+/// So long after that, all of them must be gone.
+const FORGOTTEN: Span = Span::seconds(600);
+/// Answers of lists must have come by then.
+const LISTING: Span = Span::seconds(1200);
 /// How often the healed world is looked at.
 const LOOK: Span = Span::seconds(20);
 
 const DISK_STREAM: u64 = 2;
 const ORDER_STREAM: u64 = 3;
 const ENGINE_STREAM: u64 = 4;
+const INDEX_STREAM: u64 = 5;
 /// First of the streams of callers.
 pub const CALLERS: u64 = 1000;
 
@@ -78,7 +89,8 @@ pub struct World {
     healed: AtomicBool,
     busy: AtomicU64,
     namespace: Mutex<Option<NamespaceId>>,
-    index: Arc<MemoryIndex>,
+    /// Rows of the index of runs: they outlive processes, unless they are lost.
+    index: Mutex<Arc<MemoryIndex>>,
 }
 
 #[derive(Default)]
@@ -144,7 +156,7 @@ pub fn run(plan: &Plan, print: bool) -> Outcome {
         healed: AtomicBool::new(false),
         busy: AtomicU64::new(0),
         namespace: Mutex::default(),
-        index: Arc::new(MemoryIndex::new()),
+        index: Mutex::new(Arc::new(MemoryIndex::new())),
     });
     let outcome = world.clone().live(print);
     // Tasks hold the world, and the world holds them.
@@ -160,6 +172,7 @@ impl World {
         self.start_server();
         worker::start_all(&self);
         client::start_all(&self);
+        schedules::start_all(&self);
         chaos::start(&self);
         self.go_on(&mut order, &mut turns, TROUBLE, |world| world.busy.load(Ordering::SeqCst) == 0);
         self.heal();
@@ -168,19 +181,32 @@ impl World {
         while !done && self.is_well() && turns < TURNS_MAX && self.time.since_begin() < end {
             self.go_on(&mut order, &mut turns, LOOK, |_| false);
             let (counts, _) = self.look();
-            done = counts.open == 0 && counts.offers == 0 && counts.messages == 0;
+            let waiting = lock(&self.oracle).waiting;
+            done = counts.open == 0 && counts.offers == 0 && counts.messages == 0 && waiting == 0;
         }
         let mut numbers = Numbers { turns, ..Numbers::default() };
+        if print && !self.is_well() {
+            println!("{}", Ending::read(&self, None).histories());
+        }
         if self.is_well() {
             self.check_disk("at the end");
-            let ending = Ending::read(&self);
+            let lists = self.read_lists(&mut order, &mut turns);
+            let ending = Ending::read(&self, lists);
             numbers.runs = ending.runs.len() as u64;
             numbers.events = ending.runs.iter().map(|run| run.events.len() as u64).sum();
             if !done {
-                self.violation(format!("work that never ends: {}", ending.open_runs()));
+                let waiting = lock(&self.oracle).waiting;
+                self.violation(format!("work that never ends: {}, and {waiting} wait", ending.open_runs()));
             }
             for violation in invariants::check(&ending) {
                 self.violation(violation);
+            }
+            if print {
+                println!("{}", ending.histories());
+            }
+            numbers.seconds = (self.time.since_begin() / 1_000_000_000) as u64;
+            if self.is_well() {
+                self.forget(&mut order, &mut turns);
             }
         }
         let oracle = lock(&self.oracle);
@@ -188,12 +214,48 @@ impl World {
         drop(oracle);
         numbers.processes = lock(&self.server).group;
         (numbers.commits_unknown, numbers.commits_refused) = self.disk.faults();
-        numbers.seconds = (self.time.since_begin() / 1_000_000_000) as u64;
         let violations = std::mem::take(&mut *lock(&self.violations));
-        if print {
-            println!("{}", Ending::read(&self).histories());
-        }
         Outcome { violations, hash: mix(&[self.trace.hash(), self.disk.hash(), turns]), numbers }
+    }
+
+    /// What lists say now.
+    fn read_lists(self: &Arc<Self>, order: &mut Random, turns: &mut u64) -> Option<Lists> {
+        let found = Arc::new(Mutex::new(None));
+        let task = {
+            let (world, found) = (self.clone(), found.clone());
+            async move {
+                let lists = lists::read(world.clone()).await;
+                if lists.is_none() {
+                    world.violation("lists give no answer".into());
+                }
+                *lock(&found) = lists;
+            }
+        };
+        self.executor.spawn(WORLD, "reader of lists", task.boxed());
+        self.go_on(order, turns, LISTING, |_| lock(&found).is_some());
+        lock(&found).take()
+    }
+
+    /// Nobody calls any more, and the time for which closed runs are kept passes: nothing is left of them.
+    fn forget(self: &Arc<Self>, order: &mut Random, turns: &mut u64) {
+        self.tell(format_args!("the time of retention passes"));
+        self.executor.kill(WORLD);
+        self.time.set_ahead(RETENTION);
+        let kept = |world: &Self| {
+            world.disk.with_tables(|tables| {
+                let of_runs = [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline, Table::Visibility];
+                of_runs.into_iter().map(|table| (table, tables.table(table).len())).filter(|(_, rows)| *rows > 0).collect::<Vec<_>>()
+            })
+        };
+        self.go_on(order, turns, FORGOTTEN, |world| kept(world).is_empty());
+        let kept = kept(self);
+        if !kept.is_empty() {
+            self.violation(format!("rows that retention leaves: {kept:?}"));
+        }
+        let listed = lock(&self.index).stats().now_or_never().and_then(Result::ok).unwrap_or_default().records;
+        if listed > 0 {
+            self.violation(format!("{listed} runs are in the index of runs after their retention"));
+        }
     }
 
     /// Lets tasks go on until `done`, for `span` at most.
@@ -239,6 +301,7 @@ impl World {
     fn heal(self: &Arc<Self>) {
         self.trace.line(self.time.now(), format_args!("healing"));
         self.healed.store(true, Ordering::SeqCst);
+        pauses::mend(self);
         let mut server = lock(&self.server);
         if let Some(store) = &server.store {
             store.heal();
@@ -332,7 +395,14 @@ impl World {
         };
         // The seeds were found without these wake-ups.
         settings.limits.waits_told_after = Span::ZERO;
-        let index = self.index.clone();
+        settings.limits.workflow_pause = true;
+        let mut random = Random::new(plan.seed, mix(&[INDEX_STREAM, group]));
+        if random.permille(plan.index_lost) {
+            self.tell(format_args!("the index of runs is lost"));
+            *lock(&self.index) = Arc::new(MemoryIndex::new());
+        }
+        let trouble = (plan.index_lost > 0 && !self.is_healed()).then_some((random, plan.index_lost / 3));
+        let index = Arc::new(SlowIndex::new(lock(&self.index).clone(), self.time.clone(), trouble));
         let components = Components { index: Box::new(move |_| Ok(index)), ..Components::default() };
         let clock = Arc::new(self.time.server_clock());
         let spawner = Arc::new(self.executor.spawner(group));
@@ -341,7 +411,7 @@ impl World {
             Ok(engine) => engine,
             Err(error) => return self.fallen(&format!("it does not open: {error}")),
         };
-        if let Err(refusal) = engine.ensure_namespace(NAMESPACE, Span::seconds(30 * 86_400)).await {
+        if let Err(refusal) = engine.ensure_namespace(NAMESPACE, RETENTION).await {
             return self.fallen(&format!("simulated faults leave it without a namespace: {refusal:?}"));
         }
         let request = sempre_api::v1::workflowservice::DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };

@@ -3,17 +3,23 @@
 use sempre_api::v1::history::history_event::Attributes;
 
 use crate::{
-    ending::{Ending, name},
+    ending::{Ending, Run, holding, name},
     oracle::Asked,
 };
 
 pub(super) fn check(ending: &Ending) -> Vec<String> {
     let mut found = Vec::new();
-    for (workflow, start) in &ending.oracle.starts {
-        if let Some(run) = &start.run
-            && ending.run(run).is_none_or(|run| run.holding(&start.marker) == 0)
+    for (request_id, start) in &ending.oracle.starts {
+        let Some(run) = &start.run else { continue };
+        // A call that also signals or updates may have found another run.
+        let made = ending.run(run).is_some_and(|run| !request_id.starts_with("start-") || start.signal.is_some() || run.holding(&start.marker) > 0);
+        if !made {
+            found.push(format!("the start {request_id} of {run}"));
+        }
+        if let Some(signal) = &start.signal
+            && !ending.of_workflow(&start.workflow).any(|run| holds(run, signal, "WORKFLOW_EXECUTION_SIGNALED"))
         {
-            found.push(format!("the start of {workflow} {run}"));
+            found.push(format!("signal {signal} of {request_id}"));
         }
     }
     for signal in acknowledged(&ending.oracle.signals) {
@@ -64,5 +70,10 @@ fn acknowledged(asked: &[Asked]) -> impl Iterator<Item = &Asked> {
 
 fn is_there(ending: &Ending, asked: &Asked, event: &str) -> bool {
     let mut runs = ending.of_workflow(&asked.workflow).filter(|run| asked.run.as_ref().is_none_or(|id| *id == run.id));
-    runs.any(|run| run.holding(&asked.marker) > 0 && run.events.iter().any(|e| name(e) == event))
+    runs.any(|run| holds(run, &asked.marker, event))
+}
+
+/// An event of this name holds the text.
+fn holds(run: &Run, text: &str, event: &str) -> bool {
+    run.events.iter().any(|e| name(e) == event && holding(e, text))
 }

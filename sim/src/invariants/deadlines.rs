@@ -20,11 +20,22 @@ fn span(span: Option<&Duration>) -> i64 {
     span.map_or(0, |span| span.seconds * 1_000_000_000 + i64::from(span.nanos))
 }
 
+/// A timeout; one that is not set never comes.
+fn set(timeout: Option<&Duration>) -> i64 {
+    Some(span(timeout)).filter(|span| *span > 0).unwrap_or(i64::MAX)
+}
+
 pub(super) fn check(ending: &Ending) -> Vec<String> {
     let mut found = Vec::new();
     for run in &ending.runs {
         let events: BTreeMap<i64, &HistoryEvent> = run.events.iter().map(|event| (event.event_id, event)).collect();
         for event in &run.events {
+            let workflow = &run.key.workflow.workflow_id;
+            let is_activity = matches!(event.attributes, Some(Attributes::ActivityTaskTimedOutEventAttributes(_)));
+            if is_activity && ending.oracle.options_changed.contains(workflow) {
+                // Its timeouts are not those of its Scheduled event.
+                continue;
+            }
             let Some(due) = due(event, &events) else { continue };
             let now = at(event.event_time.as_ref());
             if now < due {
@@ -59,11 +70,11 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
             match TimeoutType::try_from(info.timeout_type).ok()? {
                 // With the retry that would have come too late, it may end before the whole time has passed.
                 TimeoutType::ScheduleToClose => None,
-                TimeoutType::StartToClose => Some(time_of(timed_out.started_event_id)? + span(scheduled.start_to_close_timeout.as_ref())),
+                TimeoutType::StartToClose => Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.start_to_close_timeout.as_ref()))),
                 TimeoutType::ScheduleToStart => {
-                    Some(time_of(timed_out.scheduled_event_id)? + span(scheduled.schedule_to_start_timeout.as_ref()))
+                    Some(time_of(timed_out.scheduled_event_id)?.saturating_add(set(scheduled.schedule_to_start_timeout.as_ref())))
                 }
-                TimeoutType::Heartbeat => Some(time_of(timed_out.started_event_id)? + span(scheduled.heartbeat_timeout.as_ref())),
+                TimeoutType::Heartbeat => Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.heartbeat_timeout.as_ref()))),
                 TimeoutType::Unspecified => None,
             }
         }
@@ -87,7 +98,8 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
             let run = run.map(|span| begun + back_off + span);
             match (run, chain) {
                 (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
+                // A run without a timeout has no time to end at.
+                (a, b) => Some(a.or(b).unwrap_or(i64::MAX)),
             }
         }
         _ => None,

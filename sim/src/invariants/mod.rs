@@ -4,10 +4,17 @@
 
 mod acknowledged;
 mod activities;
+mod batches;
+mod children;
 mod deadlines;
 mod event_ids;
 mod handed_once;
+mod lists;
+mod pauses;
 mod request_ids;
+mod resets;
+mod schedules;
+mod updates;
 mod workflow_tasks;
 
 use crate::ending::Ending;
@@ -24,6 +31,13 @@ pub const ALL: &[Invariant] = &[
     ("an activity is closed once at most", activities::check),
     ("a deadline never acts early", deadlines::check),
     ("a task is started by one poller per attempt", handed_once::check),
+    ("updates are accepted once and answered once, as was said", updates::check),
+    ("a paused run has no workflow task", pauses::check),
+    ("a reset makes one run that begins as its base", resets::check),
+    ("what a run is told of others is true", children::check),
+    ("a schedule takes the actions that it says", schedules::check),
+    ("a batch job does what it says", batches::check),
+    ("lists show what the runs are", lists::check),
 ];
 
 /// Every breach.

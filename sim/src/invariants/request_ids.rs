@@ -6,12 +6,19 @@ use crate::ending::Ending;
 
 pub(super) fn check(ending: &Ending) -> Vec<String> {
     let mut found = Vec::new();
-    // A start is known again for as long as the run that it made is the current one, so not if that run is followed by others.
-    for (workflow, _) in ending.oracle.starts.iter().filter(|(_, start)| !start.goes_on) {
+    // A start is known again for as long as its chain is the current one of its workflow id.
+    for start in ending.oracle.starts.values().filter(|start| !ending.oracle.started_again.contains(&start.workflow)) {
+        let workflow = &start.workflow;
         let chains: BTreeSet<_> =
             ending.of_workflow(workflow).filter_map(|run| run.started()).map(|started| started.first_execution_run_id.clone()).collect();
         if chains.len() > 1 {
             found.push(format!("one start of {workflow} made the chains {chains:?}"));
+        }
+        if let Some(signal) = start.signal.as_ref().filter(|_| !ending.oracle.reset.contains(workflow)) {
+            let times: usize = ending.of_workflow(workflow).map(|run| run.holding(signal)).sum();
+            if times > 1 {
+                found.push(format!("one signal with start, {signal}, signaled {times} times"));
+            }
         }
     }
     for signal in &ending.oracle.signals {
@@ -23,11 +30,11 @@ pub(super) fn check(ending: &Ending) -> Vec<String> {
                 found.push(format!("signal {} is {count} times in {} {}", signal.marker, signal.workflow, run.id));
             }
         }
-        if signal.run.is_some() && total > 1 {
+        if signal.run.is_some() && total > 1 && !ending.oracle.reset.contains(&signal.workflow) {
             found.push(format!("signal {} to one run is in {total} places", signal.marker));
         }
     }
-    for result in &ending.oracle.results {
+    for result in ending.oracle.results.iter().filter(|result| !ending.oracle.reset.contains(&result.workflow)) {
         let count: usize = ending.of_workflow(&result.workflow).map(|run| run.holding(&result.marker)).sum();
         if count > 1 {
             found.push(format!("result {} is {count} times in history", result.marker));
