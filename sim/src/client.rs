@@ -169,7 +169,14 @@ fn how(random: &mut Random, mut start: StartWorkflowExecutionRequest, wide: bool
 }
 
 /// The request of a start, with options drawn by chance.
-fn request(world: &World, random: &mut Random, workflow: &str, request_id: String, marker: &str, goes_on: bool) -> StartWorkflowExecutionRequest {
+fn request(
+    world: &World,
+    random: &mut Random,
+    workflow: &str,
+    request_id: String,
+    marker: &str,
+    goes_on: bool,
+) -> StartWorkflowExecutionRequest {
     let input = Input {
         seed: random.any(),
         depth: 0,
@@ -239,17 +246,20 @@ async fn make(world: &Arc<World>, random: &mut Random, workflow: &str, how: How,
         How::Signal(request) => (request.request_id.clone(), Some(text_of(request.signal_input.as_ref())), false),
         How::Update(_, id) => (id.clone(), None, false),
     };
-    let known = Start { workflow: workflow.to_owned(), request_id: request_id.clone(), run: None, marker: marker.clone(), signal: signal.clone() };
+    let known =
+        Start { workflow: workflow.to_owned(), request_id: request_id.clone(), run: None, marker: marker.clone(), signal: signal.clone() };
     lock(&world.oracle).starts.insert(request_id.clone(), known);
     let answer = ask(world, random, || {
         let (at, workflow, marker, signal, first) = (world.clone(), workflow.to_owned(), marker.clone(), signal.clone(), is_first);
         call_of(&how, world).looked(move |done: &Started| {
             let execution = execution(&workflow, &done.run);
             let of_start = if first { missing(&at, &execution, &marker) } else { None };
-            let of_update = done.update.as_ref().and_then(|done| {
-                updates::unjustified(&at, done.update_ref.as_ref(), done.stage, done.outcome.as_ref())
-            });
-            let of_signal = signal.as_ref().filter(|marker| !is_in_some_run(&at, &workflow, marker)).map(|marker| format!("no durable {marker}"));
+            let of_update = done
+                .update
+                .as_ref()
+                .and_then(|done| updates::unjustified(&at, done.update_ref.as_ref(), done.stage, done.outcome.as_ref()));
+            let of_signal =
+                signal.as_ref().filter(|marker| !is_in_some_run(&at, &workflow, marker)).map(|marker| format!("no durable {marker}"));
             of_start.or(of_update).or(of_signal)
         })
     })

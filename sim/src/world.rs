@@ -243,7 +243,8 @@ impl World {
         self.time.set_ahead(RETENTION);
         let kept = |world: &Self| {
             world.disk.with_tables(|tables| {
-                let of_runs = [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline, Table::Visibility];
+                let of_runs =
+                    [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline, Table::Visibility];
                 of_runs.into_iter().map(|table| (table, tables.table(table).len())).filter(|(_, rows)| *rows > 0).collect::<Vec<_>>()
             })
         };

@@ -32,11 +32,8 @@ fn is_point(event: &HistoryEvent) -> bool {
 
 /// Resets the run that is named to one of its tasks.
 pub(crate) async fn reset(world: &Arc<World>, random: &mut Random, workflow: &str, run: &str, k: u64) {
-    let read = GetWorkflowExecutionHistoryRequest {
-        namespace: NAMESPACE.into(),
-        execution: Some(execution(workflow, run)),
-        ..Default::default()
-    };
+    let read =
+        GetWorkflowExecutionHistoryRequest { namespace: NAMESPACE.into(), execution: Some(execution(workflow, run)), ..Default::default() };
     let answer = ask(world, random, || {
         let read = read.clone();
         Call::new("history", move |engine| {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use sempre_api::v1::{
-    enums::ScheduleOverlapPolicy as Policy,
     common::WorkflowType,
+    enums::ScheduleOverlapPolicy as Policy,
     schedule::{
         IntervalSpec, Schedule, ScheduleAction, SchedulePatch, SchedulePolicies, ScheduleSpec, ScheduleState, TriggerImmediatelyRequest,
         schedule_action::Action,

@@ -12,7 +12,9 @@ pub(super) fn check(ending: &Ending) -> Vec<String> {
     for (request_id, start) in &ending.oracle.starts {
         let Some(run) = &start.run else { continue };
         // A call that also signals or updates may have found another run.
-        let made = ending.run(run).is_some_and(|run| !request_id.starts_with("start-") || start.signal.is_some() || run.holding(&start.marker) > 0);
+        let made = ending
+            .run(run)
+            .is_some_and(|run| !request_id.starts_with("start-") || start.signal.is_some() || run.holding(&start.marker) > 0);
         if !made {
             found.push(format!("the start {request_id} of {run}"));
         }

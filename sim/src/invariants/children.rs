@@ -41,7 +41,9 @@ pub(super) fn check(ending: &Ending) -> Vec<String> {
                 }
             }
             if let Some((child, end)) = end_of(event) {
-                let mut chain = ending.of_workflow(&child.workflow_id).filter(|other| ending.run(&child.run_id).is_some_and(|run| first_of(run) == first_of(other)));
+                let mut chain = ending
+                    .of_workflow(&child.workflow_id)
+                    .filter(|other| ending.run(&child.run_id).is_some_and(|run| first_of(run) == first_of(other)));
                 if !chain.any(|run| run.events.last().is_some_and(|event| name(event) == end)) {
                     found.push(format!("{}: no run of that child has ended so", whose()));
                 }

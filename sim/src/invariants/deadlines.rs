@@ -70,11 +70,15 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
             match TimeoutType::try_from(info.timeout_type).ok()? {
                 // With the retry that would have come too late, it may end before the whole time has passed.
                 TimeoutType::ScheduleToClose => None,
-                TimeoutType::StartToClose => Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.start_to_close_timeout.as_ref()))),
+                TimeoutType::StartToClose => {
+                    Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.start_to_close_timeout.as_ref())))
+                }
                 TimeoutType::ScheduleToStart => {
                     Some(time_of(timed_out.scheduled_event_id)?.saturating_add(set(scheduled.schedule_to_start_timeout.as_ref())))
                 }
-                TimeoutType::Heartbeat => Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.heartbeat_timeout.as_ref()))),
+                TimeoutType::Heartbeat => {
+                    Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.heartbeat_timeout.as_ref())))
+                }
                 TimeoutType::Unspecified => None,
             }
         }

@@ -31,8 +31,12 @@ fn points(run: &Run) -> impl Iterator<Item = Point<'_>> {
 pub(super) fn check(ending: &Ending) -> Vec<String> {
     let mut found = Vec::new();
     for reset in &ending.oracle.resets {
-        let made: BTreeSet<&str> =
-            ending.of_workflow(&reset.workflow).flat_map(points).filter(|point| point.reason == reset.marker).map(|point| point.new).collect();
+        let made: BTreeSet<&str> = ending
+            .of_workflow(&reset.workflow)
+            .flat_map(points)
+            .filter(|point| point.reason == reset.marker)
+            .map(|point| point.new)
+            .collect();
         if made.len() > 1 {
             found.push(format!("one reset, {}, made {made:?}", reset.marker));
         }

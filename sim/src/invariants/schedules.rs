@@ -40,7 +40,11 @@ pub(super) fn check(ending: &Ending) -> Vec<String> {
         }
         for ((_, ends), (begins, _)) in spans.iter().zip(spans.iter().skip(1)) {
             if begins < ends {
-                found.push(format!("{id} (policy {}) started a chain {} ms before the last one had ended", schedule.policy, (ends - begins) / 1_000_000));
+                found.push(format!(
+                    "{id} (policy {}) started a chain {} ms before the last one had ended",
+                    schedule.policy,
+                    (ends - begins) / 1_000_000
+                ));
             }
         }
     }

@@ -61,13 +61,18 @@ pub(super) fn check(ending: &Ending) -> Vec<String> {
     for update in &ending.oracle.updates {
         let story = stories.get(&update.run[..]).and_then(|stories| stories.get(&update.id));
         let holds = match &update.said {
-            Some(success @ Said::Success(_)) => story.is_some_and(|story| story.completed.iter().any(|(_, said)| said.as_ref() == Some(success))),
+            Some(success @ Said::Success(_)) => {
+                story.is_some_and(|story| story.completed.iter().any(|(_, said)| said.as_ref() == Some(success)))
+            }
             // Rejected, or its run closed before it had an answer.
             Some(Said::Failure(text)) => *text != handlers::rejection(&update.id) || story.is_none(),
             None => !update.accepted || story.is_some(),
         };
         if !holds {
-            found.push(format!("of {} in {} {} was said {:?}, accepted: {}; its history says {story:?}", update.id, update.workflow, update.run, update.said, update.accepted));
+            found.push(format!(
+                "of {} in {} {} was said {:?}, accepted: {}; its history says {story:?}",
+                update.id, update.workflow, update.run, update.said, update.accepted
+            ));
         }
     }
     found
