@@ -46,14 +46,18 @@ pub struct Ending {
 /// The events of a stream.
 #[must_use]
 pub fn events(tables: &Tables, prefix: &[u8]) -> Vec<HistoryEvent> {
+    tables.stream(prefix, 0, usize::MAX).into_iter().flat_map(|(_, row)| events_of(row)).collect()
+}
+
+/// The events of one row.
+#[must_use]
+pub fn events_of(mut row: bytes::Bytes) -> Vec<HistoryEvent> {
     let mut events = Vec::new();
-    for (_, mut row) in tables.stream(prefix, 0, usize::MAX) {
-        while let Ok(Some(frame)) = sempre_api::next_frame(&mut row) {
-            if let Ok(body) = sempre_api::frame_body(frame)
-                && let Ok(event) = HistoryEvent::decode(body)
-            {
-                events.push(event);
-            }
+    while let Ok(Some(frame)) = sempre_api::next_frame(&mut row) {
+        if let Ok(body) = sempre_api::frame_body(frame)
+            && let Ok(event) = HistoryEvent::decode(body)
+        {
+            events.push(event);
         }
     }
     events

@@ -70,6 +70,15 @@ impl<T: Send + 'static> Call<T> {
     }
 }
 
+/// A caller that goes, by its own will or by its death, takes the handler of its call with it.
+struct HangsUp(AbortHandle);
+
+impl Drop for HangsUp {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Makes a call.
 pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, call: Call<T>) -> Answer<T> {
     let net = if world.is_healed() { Default::default() } else { world.plan.net.clone() };
@@ -121,17 +130,14 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
         world.executor.spawn(process.group, "doubled call", serve(None, Some(late)).boxed());
     }
     let patience = if random.permille(net.hangs_up) { Span(random.below(3_000_000) as i64 * 1000) } else { call.patience };
-    // A caller that hangs up takes its handler with it, as a cancelled request does.
     let (hang_up, registration) = AbortHandle::new_pair();
+    let _hangs_up = HangsUp(hang_up);
     let handler = Abortable::new(serve(Some(reply), None), registration).map(drop);
     world.executor.spawn(process.group, call.name, handler.boxed());
     let result = match future::select(answer, world.time.sleep(patience)).await {
         Either::Left((Ok(result), _)) => result,
         Either::Left((Err(_), _)) => return unknown("connection lost"),
-        Either::Right(_) => {
-            hang_up.abort();
-            return unknown("hung up");
-        }
+        Either::Right(_) => return unknown("hung up"),
     };
     let back = pause(random);
     world.time.sleep(back).await;

@@ -65,6 +65,8 @@ pub struct Job {
     pub marker: String,
     /// It signals.
     pub signals: bool,
+    /// Its workflows are those of a query, whose number was counted at the start.
+    pub by_query: bool,
     /// The server has said that it is begun.
     pub acknowledged: bool,
     /// All operations, those done, those failed, once it has ended.

@@ -314,7 +314,8 @@ impl Slot<'_> {
         match lists.currents.get(&key.workflow) {
             Some(record) if record.run() == key.run => {
                 let stored = (record.status, record.start_time, record.first_run_id.as_str());
-                let own = (derived.main.status, derived.start_time().0, execution.first_run_id());
+                // A pause may wait behind the workflow task that a worker has: the run is paused all the same.
+                let own = (execution.status() as i32, derived.start_time().0, execution.first_run_id());
                 if stored != own {
                     let detail = format!("the pointer says {stored:?}, the run {own:?} (status, start time, first run)");
                     self.problem(Some(key), Finding::new("current", detail));

@@ -49,6 +49,7 @@ pub(crate) async fn job(world: &Arc<World>, random: &mut Random, workflow: &str,
         let target = |n: u64| Execution { r#type: ExecutionType::Workflow as i32, business_id: format!("w{n}"), run_id: String::new() };
         request.target_executions = (0..world.plan.workflows).map(target).collect();
     }
+    let by_query = !request.visibility_query.is_empty();
     let answer = ask(world, random, || {
         let request = request.clone();
         Call::new("batch job", move |engine| {
@@ -58,7 +59,7 @@ pub(crate) async fn job(world: &Arc<World>, random: &mut Random, workflow: &str,
     })
     .await;
     let acknowledged = matches!(answer, Answer::Done(_));
-    lock(&world.oracle).jobs.insert(id.clone(), Job { marker, signals, acknowledged, ended: None });
+    lock(&world.oracle).jobs.insert(id.clone(), Job { marker, signals, by_query, acknowledged, ended: None });
     if acknowledged {
         lock(&world.oracle).waiting += 1;
         let random = Random::new(random.any(), 1);
