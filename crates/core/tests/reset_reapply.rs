@@ -269,3 +269,19 @@ fn attached_request_ids_come_along() {
     assert_eq!(again.run_id, world.current_run("w").to_string());
     assert_eq!(world.run("w").events().len(), 6, "known already");
 }
+
+/// A caller whose answer was lost has asked again, and found the next run of the chain
+#[test]
+fn a_signal_that_two_runs_of_the_chain_have_is_told_once() {
+    for finish in [4, 8] {
+        let mut world = World::new();
+        let signal = || sempre_core::input::SignalRequest { name: "go".into(), request_id: "mine".into(), ..Default::default() };
+        world.begin("w", []);
+        world.signal_with("w", signal()).unwrap();
+        world.work([continue_as_new().command()]);
+        world.signal_with("w", signal()).unwrap();
+        world.reset_run("w", 1, finish);
+        let history = history_text(&world, world.current_run("w"));
+        assert_eq!(history.matches("WorkflowExecutionSignaled").count(), 1, "{history}");
+    }
+}

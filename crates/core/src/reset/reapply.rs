@@ -97,7 +97,11 @@ fn is_attached(step: &Step<'_, '_>, request_id: &str) -> bool {
         && (state.progress.main.start_request_id == request_id || attach::request_ids(state).iter().any(|id| id == request_id))
 }
 
+/// Once per request id: a caller without an answer may have signaled two runs of the chain, and this run is told by one of them.
 fn signaled(step: &mut Step<'_, '_>, a: WorkflowExecutionSignaledEventAttributes, event: &HistoryEvent) {
+    if !a.request_id.is_empty() && step.run.signal_ids.contains(&a.request_id) {
+        return;
+    }
     signal::record_only(
         step,
         SignalRequest {
