@@ -9,6 +9,7 @@ const DROPPED: &[&str] = &[
     // Opaque, or the server's own numbers.
     "task_token",
     "next_page_token",
+    "conflict_token",
     "task_id",
     "version",
     "history_size_bytes",

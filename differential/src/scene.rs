@@ -4,6 +4,7 @@
 //! ones again. Every scene has task queues of its own.
 #![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
 
+mod deploy;
 mod operate;
 
 use std::{
@@ -452,6 +453,12 @@ impl Scene {
         PollWorkflowTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: queue, identity: "worker".into(), ..Default::default() }
     }
 
+    fn patient<T>(message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(PATIENCE);
+        request
+    }
+
     /// The next workflow task of a queue.
     pub async fn task_on(&self, queue: Option<TaskQueue>) -> Result<Task, Stop> {
         // The reference may hold a task back from the first poll (partitions of a queue): asks twice.
@@ -679,7 +686,8 @@ impl Scene {
         }
         let transcript = self.notes.lock().expect("no panic holds it").lines.join("\n");
         let text = format!("{transcript}\n{}", sections.concat());
-        let text = text.replace(&format!("{}-", self.prefix), "");
+        // Also where a name may have no dot.
+        let text = text.replace(&format!("{}-", self.prefix), "").replace(&format!("{}-", self.prefix.replace('.', "-")), "");
         shorten(&rename_uuids(&text, &renames))
     }
 

@@ -12,6 +12,7 @@ mod chains;
 mod children;
 mod clients;
 pub mod commands;
+mod deployments;
 mod external;
 mod limits;
 mod queries;
@@ -43,6 +44,7 @@ pub fn all() -> Vec<(&'static str, Script)> {
         chains::all(),
         children::all(),
         clients::all(),
+        deployments::all(),
         external::all(),
         limits::all(),
         queries::all(),
