@@ -10,8 +10,6 @@ from .outcome import FAILED, PASSED, SKIPPED, Outcome, libtest_names, libtest_re
 from .run import Run, Suite, dynamic
 
 SECONDS_MAX = 90
-# Nexus is not built: its tests wait for what never comes. Not for longer than any of them would need.
-NEXUS_SECONDS_MAX = 20
 IGNORED = "ignored by its authors"
 # The names under which its tests look for a development server (the SDK core's, the Rust SDK's, a fixed one), and for a
 # test server (the SDK core's, a fixed one).
@@ -35,10 +33,9 @@ def run(run: Run) -> list[Outcome]:
         if test in ignored:
             return Outcome(test, SKIPPED, 0, IGNORED)
         line = [program, "--exact", test, "--nocapture"]
-        limit = NEXUS_SECONDS_MAX if "::nexus::" in test else SECONDS_MAX
-        ended = process.run(line, environment, temporary, run.log(test), limit)
+        ended = process.run(line, environment, temporary, run.log(test), SECONDS_MAX)
         if ended.code is None:
-            return Outcome(test, FAILED, ended.seconds, f"did not end within {limit} s")
+            return Outcome(test, FAILED, ended.seconds, f"did not end within {SECONDS_MAX} s")
         if ended.code == 0:
             return Outcome(test, PASSED, ended.seconds, "")
         return Outcome(test, FAILED, ended.seconds, libtest_reason(ended.output))

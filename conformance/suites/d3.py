@@ -22,10 +22,6 @@ WANTS_ITS_OWN_SERVER = (
 )
 
 
-# Nexus is not built: its tests wait for what never comes. Not for longer than any of them would need.
-NEXUS_FOLDER, NEXUS_LIMIT = "tests/nexus/", ["--timeout", "6"]
-
-
 def node(test: str) -> str:
     """pytest's own name of a test function: `tests.a::b` is `tests/a.py::b`."""
     module, name = test.split("::")
@@ -61,11 +57,7 @@ def run(run: Run) -> list[Outcome]:
     place = tree(run, run.checkout)
     drop_ins += [f"temporal-sdk-python-{version}", f"temporal-test-server-sdk-python-{version}"]
     files = largest_first(place, "tests", left_out="tests/contrib")
-    nexus = [file for file in files if file.startswith(NEXUS_FOLDER)]
-    others = [file for file in files if file not in nexus]
-    found = {outcome.test: outcome for outcome in pytest(run, python, place, others, ["-E", run.address], drop_ins)}
-    limited = ["-E", run.address, *NEXUS_LIMIT]
-    found |= {outcome.test: outcome for outcome in pytest(run, python, place, nexus, limited, drop_ins)}
+    found = {outcome.test: outcome for outcome in pytest(run, python, place, files, ["-E", run.address], drop_ins)}
     if run.binary:
         tests = [node(outcome.test) for outcome in found.values() if outcome.reason in WANTS_ITS_OWN_SERVER]
         found |= {outcome.test: outcome for outcome in pytest(run, python, place, tests, ["-E", "local"], drop_ins)}

@@ -21,6 +21,7 @@ use sempre_api::v1::history::HistoryEvent;
 use crate::{
     Execution, NamespaceId, RunId, RunKey, Timestamp, WorkflowKey, deadline,
     ids::Uuid,
+    nexus,
     state::{
         Derived, State,
         rows::{Dirty, LoadError},
@@ -170,6 +171,17 @@ impl Audit {
         }
         for id in progress.activities.keys().filter(|id| !derived.activities.contains_key(id)) {
             found.push(Finding::new(format!("attempts[{id}]"), "there is a row of its attempts, but by history it is not pending"));
+        }
+        // An operation that is not started is asked for, or will be.
+        for id in derived.operations.keys() {
+            let asked = progress.operations.get(id).is_some_and(|requests| requests.start.message != 0 || requests.start.next_time != 0);
+            let known = nexus::pending(self.run.state(), *id).is_none_or(|info| nexus::started(self.run.state(), info).is_some());
+            if !asked && !known {
+                found.push(Finding::new(format!("operations[{id}]"), "pending and not started, but nothing asks for its start"));
+            }
+        }
+        for id in progress.operations.keys().filter(|id| !derived.operations.contains_key(id)) {
+            found.push(Finding::new(format!("requests[{id}]"), "there is a row of its requests, but by history it is not pending"));
         }
         self.findings.append(&mut found);
     }

@@ -20,7 +20,7 @@ use crate::{
     cron::CronTable,
     ids::Uuid,
     input::ChildClosed,
-    query,
+    nexus, query,
     retry::{self, Decision},
     start::{NewRun, create},
     step::{Continues, Step},
@@ -331,6 +331,7 @@ impl End {
 fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, end: End) {
     task::clear(step);
     activity::drop_all(step);
+    nexus::drop_all(step);
     if end != End::Reset {
         child::apply_close_policies(step);
     }

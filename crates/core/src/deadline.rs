@@ -1,6 +1,6 @@
 //! The one time at which a run wants to be woken: the earliest of everything that waits for the clock.
 
-use crate::{Span, Timestamp, activity, callbacks, state::State};
+use crate::{Span, Timestamp, activity, callbacks, nexus, state::State};
 
 /// The earliest time at which [`crate::wake::wake`] has something to do; `None` if never.
 pub(crate) fn next(state: &State) -> Option<Timestamp> {
@@ -25,6 +25,7 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
         }
     }
     next.add(activity::next_deadline(state));
+    next.add(nexus::next_deadline(state));
     next.add(callbacks::next_deadline(state));
     next.0
 }

@@ -22,7 +22,7 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     activity::options::Options,
-    callbacks, pause,
+    callbacks, nexus, pause,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
     versioning,
@@ -43,6 +43,7 @@ impl Execution {
             pending_workflow_task: self.pending_workflow_task(),
             workflow_extended_info: Some(self.extended_info()),
             callbacks: callbacks::describe(&self.state),
+            pending_nexus_operations: nexus::describe(&self.state),
             ..Default::default()
         }
     }

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, options, pause, query, retry,
-    signal, size,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, nexus, options, pause, query,
+    retry, signal, size,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate,
@@ -74,6 +74,7 @@ impl Execution {
             Input::PollUpdate { update_id } => update::poll(&mut step, &update_id),
             Input::Wake => wake::wake(&mut step),
             Input::ReleaseFirstTask => task::release_first(&mut step),
+            Input::CompleteOperation(completion) => nexus::completed(&mut step, *completion),
             Input::ChildClosed(news) => child::closed(&mut step, *news),
             Input::UpdateOptions(request) => options::request(&mut step, *request),
             Input::Delivered { outbox_id, delivery } => external::delivered(&mut step, outbox_id, delivery),
@@ -189,6 +190,7 @@ impl Execution {
             + payloads
             + 300 * state.progress.activities.len()
             + 160 * state.derived.timers.len()
+            + state.derived.operations.values().map(|o| 600 + prost::Message::encoded_len(o.as_ref())).sum::<usize>()
             + 400 * state.derived.children.len()
             + 300 * state.derived.externals.len()
             + 80 * self.signal_ids.len()

@@ -5,7 +5,7 @@
 use alloc::string::String;
 
 use crate::{
-    Refusal, Reply, callbacks, child,
+    Refusal, Reply, callbacks, child, nexus,
     planted::{self, Bug},
     state::{ExternalInfo, ExternalKind},
     step::Step,
@@ -30,6 +30,10 @@ pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Deliv
     step.touch();
     match delivery {
         Delivery::Ok => {}
+        Delivery::Operation { scheduled_event_id, attempt, result } => nexus::start_answered(step, scheduled_event_id, attempt, result),
+        Delivery::OperationCancel { scheduled_event_id, attempt, result } => {
+            nexus::cancel_answered(step, scheduled_event_id, attempt, result);
+        }
         Delivery::Callback { number, attempt, result } => callbacks::attempted(step, number, attempt, result),
         Delivery::ChildStarted { initiated_event_id, run_id } => child::started(step, initiated_event_id, run_id),
         Delivery::ChildNotStarted { initiated_event_id, cause } => child::not_started(step, initiated_event_id, cause),

@@ -13,8 +13,8 @@ use sempre_api::v1::{
 
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
 use crate::{
-    Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable,
-    options::OptionsRequest, transition::Delivery, visibility::AttributeType,
+    Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, nexus::EndpointTable,
+    options::OptionsRequest, state::callback, transition::Delivery, visibility::AttributeType,
 };
 
 /// What an input is applied with: the time and everything that is not the run's own.
@@ -27,6 +27,8 @@ pub struct Context<'a> {
     pub limits: &'a Limits,
     /// Cron arithmetic.
     pub cron: &'a dyn CronTable,
+    /// Nexus endpoints.
+    pub endpoints: &'a dyn EndpointTable,
     /// The run's namespace.
     pub namespace: &'a NamespaceView,
 }
@@ -75,6 +77,23 @@ pub enum ActivityTarget {
     Token(TaskToken),
     /// By id: whatever attempt is pending.
     Id(String),
+}
+
+/// How a Nexus operation ended, as its handler's side tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationCompletion {
+    /// The operation's Scheduled event.
+    pub scheduled_event_id: i64,
+    /// Request id of that event.
+    pub request_id: String,
+    /// The handler's name for it; may be empty.
+    pub token: String,
+    /// When it was started, if that is known.
+    pub start_time: Option<Timestamp>,
+    /// What the handler's side points to.
+    pub links: Vec<Link>,
+    /// How.
+    pub outcome: callback::Outcome,
 }
 
 /// Another run as the origin of a signal or cancel request.
@@ -327,6 +346,8 @@ pub enum Input {
     ReleaseFirstTask,
     /// A child has closed (spec 04 §4.3).
     ChildClosed(Box<ChildClosed>),
+    /// A Nexus operation of the run has ended (spec 08 §5.4 step 6).
+    CompleteOperation(Box<OperationCompletion>),
     /// Spec 01 §13.
     UpdateOptions(Box<OptionsRequest>),
     /// What became of a message in this run's outbox.

@@ -32,6 +32,7 @@ pub mod ids;
 pub mod input;
 pub mod keys;
 pub mod limits;
+pub mod nexus;
 pub mod options;
 pub mod pause;
 pub mod planted;

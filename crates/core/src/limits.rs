@@ -57,6 +57,11 @@ pub struct Limits {
     pub pending_signals_max: usize,
     /// Pending cancel requests to other workflows.
     pub pending_cancels_max: usize,
+    /// Pending Nexus operations of a run (`component.nexusoperations.limit.operation.concurrency`).
+    pub pending_operations_max: usize,
+    /// Longest schedule-to-close timeout of a Nexus operation; zero = none
+    /// (`component.nexusoperations.limit.scheduleToCloseTimeout`).
+    pub operation_timeout_max: Span,
     /// Signals a run may receive (`history.maximumSignalsPerExecution`).
     pub signals_max: i64,
     /// Completion callbacks of a run (`system.maxCallbacksPerWorkflow`).
@@ -131,6 +136,8 @@ impl Default for Limits {
             pending_children_max: 2000,
             pending_signals_max: 2000,
             pending_cancels_max: 2000,
+            pending_operations_max: 2000,
+            operation_timeout_max: Span::ZERO,
             signals_max: 10_000,
             callbacks_max: 32,
             update_callbacks_max: 32,

@@ -495,7 +495,7 @@ pub(crate) fn request_link(key: &WorkflowKey, run_id: &str, request_id: &str, ev
     event_link(key, run_id, workflow_event::Reference::RequestIdRef(reference), cx)
 }
 
-fn event_link(key: &WorkflowKey, run_id: &str, reference: workflow_event::Reference, cx: &Context<'_>) -> Link {
+pub(crate) fn event_link(key: &WorkflowKey, run_id: &str, reference: workflow_event::Reference, cx: &Context<'_>) -> Link {
     Link {
         variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent {
             namespace: cx.namespace.name.clone(),

@@ -17,7 +17,10 @@ use crate::{
     Context, Execution, Refusal, Reply, Routing, Timestamp, Transition, Version, attach, deadline, event_type, options,
     planted::{self, Bug},
     size,
-    state::{buffer::is_closing, rows::Kind},
+    state::{
+        buffer::{closed_operation, is_closing},
+        rows::Kind,
+    },
     task,
     transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
     update, versioning, visibility,
@@ -198,7 +201,11 @@ impl<'r, 'c> Step<'r, 'c> {
         for mut event in closings {
             self.patch_started_id(&mut event);
             let activity = closed_activity(&event);
+            let operation = event.attributes.as_ref().and_then(closed_operation);
             self.write(event);
+            if let Some(id) = operation {
+                self.forget_operation(id);
+            }
             if let Some(id) = activity {
                 self.forget_activity(id);
             }
@@ -210,6 +217,13 @@ impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn forget_activity(&mut self, scheduled_event_id: i64) {
         if self.run.state.progress.activities.remove(&scheduled_event_id).is_some() {
             self.run.state.dirty.mark(Kind::Attempt, scheduled_event_id);
+        }
+    }
+
+    /// Drops the requests for a Nexus operation (its closing event has been written or the run is closed).
+    pub(crate) fn forget_operation(&mut self, scheduled_event_id: i64) {
+        if self.run.state.progress.operations.remove(&scheduled_event_id).is_some() {
+            self.run.state.dirty.mark(Kind::OperationRequests, scheduled_event_id);
         }
     }
 
@@ -240,10 +254,17 @@ impl<'r, 'c> Step<'r, 'c> {
 
     /// A message to another run, delivered after the commit.
     pub(crate) fn message(&mut self, message: OutboxMessage) {
+        self.numbered_message(message);
+    }
+
+    /// As [`Step::message`]. Returns its number in the run's outbox.
+    pub(crate) fn numbered_message(&mut self, message: OutboxMessage) -> u64 {
         let main = &mut self.run.state.progress.main;
         main.outbox += 1;
-        self.out.outbox.push(OutboxEntry { id: main.outbox, message });
+        let id = main.outbox;
+        self.out.outbox.push(OutboxEntry { id, message });
         self.touch();
+        id
     }
 
     /// Offers a task to a queue: the row is written, and matching gets it after the commit.
@@ -385,6 +406,7 @@ impl<'r, 'c> Step<'r, 'c> {
             offers: self.out.offers.len(),
             offers_gone: self.out.offers_gone.len(),
             outbox: self.out.outbox.len(),
+            outbox_gone: self.out.outbox_gone.len(),
             changed: self.changed,
         })
     }
@@ -409,6 +431,7 @@ impl<'r, 'c> Step<'r, 'c> {
         self.out.offers.truncate(saved.offers);
         self.out.offers_gone.truncate(saved.offers_gone);
         self.out.outbox.truncate(saved.outbox);
+        self.out.outbox_gone.truncate(saved.outbox_gone);
         self.out.current = None;
         self.out.successor = None;
         self.changed = saved.changed;
@@ -423,6 +446,7 @@ pub(crate) struct Saved {
     offers: usize,
     offers_gone: usize,
     outbox: usize,
+    outbox_gone: usize,
     changed: bool,
 }
 

@@ -5,9 +5,9 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
-    common::{Callback, Header, Link, Payloads},
+    common::{Callback, Header, Link, Payload, Payloads},
     failure::Failure,
-    history::HistoryEvent,
+    history::{HistoryEvent, NexusOperationScheduledEventAttributes},
     query::WorkflowQuery,
     update::Outcome,
     workflow::WorkflowExecutionOptions,
@@ -158,6 +158,8 @@ pub enum QueueKind {
     Workflow,
     /// Activity tasks.
     Activity,
+    /// Requests to Nexus handlers: handed to pollers, never offered.
+    Nexus,
 }
 
 /// A task queue: namespace, name, kind, and whether it is one worker's sticky queue.
@@ -184,7 +186,12 @@ impl QueueName {
         let mut hash = crate::ids::Fnv::default();
         hash.write(&self.namespace.0.0);
         hash.write(self.name.as_bytes());
-        hash.write(&[matches!(self.kind, QueueKind::Activity) as u8, self.sticky as u8]);
+        let kind = match self.kind {
+            QueueKind::Workflow => 0,
+            QueueKind::Activity => 1,
+            QueueKind::Nexus => 2,
+        };
+        hash.write(&[kind, self.sticky as u8]);
         let plain = hash.finish();
         let Some(version) = &self.version else { return plain };
         for part in [&version.deployment, &version.build_id] {
@@ -291,6 +298,10 @@ pub enum OutboxMessage {
     },
     /// Tell somebody outside that the chain has ended (spec 01 §11). Answer: [`Delivery::Callback`].
     Callback(Box<CallbackCall>),
+    /// Ask an endpoint to start a Nexus operation (spec 08 §5.4). Answer: [`Delivery::Operation`].
+    StartOperation(Box<OperationCall>),
+    /// Ask it to cancel one. Answer: [`Delivery::OperationCancel`].
+    CancelOperation(Box<OperationCall>),
 }
 
 /// One attempt to tell a completion callback how the chain ended. Also the stored form.
@@ -320,6 +331,79 @@ pub struct CallbackCall {
     /// `WorkflowExecutionStatus` of the run that ended the chain.
     #[prost(int32, tag = "8")]
     pub status: i32,
+}
+
+/// One request to an endpoint, to start a Nexus operation or to cancel it. Also the stored form.
+#[derive(Clone, PartialEq, Message)]
+pub struct OperationCall {
+    /// The operation's Scheduled event.
+    #[prost(int64, tag = "1")]
+    pub scheduled_event_id: i64,
+    /// Requests of the kind that ended before this one.
+    #[prost(int32, tag = "2")]
+    pub attempt: i32,
+    /// Attributes of the Scheduled event; without the input in a request to cancel.
+    #[prost(message, optional, boxed, tag = "3")]
+    pub attributes: Option<Box<NexusOperationScheduledEventAttributes>>,
+    /// Time of that event, ns.
+    #[prost(int64, tag = "4")]
+    pub scheduled_time: i64,
+    /// When the operation was started, ns; 0 = it was not.
+    #[prost(int64, tag = "5")]
+    pub started_time: i64,
+    /// The handler's name for the operation; empty: it was not started.
+    #[prost(string, tag = "6")]
+    pub token: String,
+    /// The Scheduled event.
+    #[prost(message, optional, tag = "7")]
+    pub link: Option<Link>,
+}
+
+impl OperationCall {
+    /// Attributes of the Scheduled event.
+    pub fn scheduled(&self) -> NexusOperationScheduledEventAttributes {
+        self.attributes.as_deref().cloned().unwrap_or_default()
+    }
+}
+
+/// What became of a request to start a Nexus operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OperationResult {
+    /// It is done.
+    Completed {
+        /// Its result.
+        result: Option<Payload>,
+        /// What the handler points to.
+        links: Vec<Link>,
+    },
+    /// It goes on; its end will be told by the callback.
+    Started {
+        /// The handler's name for it.
+        token: String,
+        /// What the handler points to.
+        links: Vec<Link>,
+    },
+    /// The operation has failed: why.
+    Failed(Box<Failure>),
+    /// The operation was cancelled: why.
+    Canceled(Box<Failure>),
+    /// The handler, or what is between, will never take it: why.
+    Refused(Box<Failure>),
+    /// It may be taken later: why not now.
+    Undelivered(Box<Failure>),
+    /// Too little time is left to ask: `TimeoutType`.
+    NoTime(i32),
+}
+
+/// What became of a request to cancel a Nexus operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OperationCancelResult {
+    /// The handler has it. How the operation ends is another matter.
+    Taken,
+    /// It will never be taken: why.
+    Refused(Box<Failure>),
+    /// It may be taken later: why not now.
+    Undelivered(Box<Failure>),
 }
 
 /// What became of an attempt.
@@ -408,6 +492,24 @@ pub enum Delivery {
         attempt: i32,
         /// What became of it.
         result: CallbackResult,
+    },
+    /// An endpoint was asked to start a Nexus operation.
+    Operation {
+        /// The operation's Scheduled event.
+        scheduled_event_id: i64,
+        /// [`OperationCall::attempt`].
+        attempt: i32,
+        /// What became of it.
+        result: OperationResult,
+    },
+    /// An endpoint was asked to cancel a Nexus operation.
+    OperationCancel {
+        /// The operation's Scheduled event.
+        scheduled_event_id: i64,
+        /// [`OperationCall::attempt`].
+        attempt: i32,
+        /// What became of it.
+        result: OperationCancelResult,
     },
     /// The child runs.
     ChildStarted {

@@ -358,7 +358,9 @@ pub(crate) mod fakes {
     use crate::{
         IdSource, Span, Timestamp,
         cron::{CronTable, InvalidCron},
+        nexus::EndpointTable,
     };
+    use alloc::string::String;
 
     /// Ids that count up.
     pub(crate) struct Ids(pub(crate) u8);
@@ -367,6 +369,15 @@ pub(crate) mod fakes {
         fn random(&mut self) -> [u8; 16] {
             self.0 += 1;
             [self.0; 16]
+        }
+    }
+
+    /// One endpoint, `endpoint`.
+    pub(crate) struct Endpoints;
+
+    impl EndpointTable for Endpoints {
+        fn id_of(&self, name: &str) -> Option<String> {
+            (name == "endpoint").then(|| "endpoint-id".into())
         }
     }
 
@@ -419,7 +430,14 @@ mod tests {
         };
         let limits = Limits::default();
         let mut ids = fakes::Ids(0);
-        let mut cx = Context { now: Timestamp(0), ids: &mut ids, limits: &limits, cron: &fakes::Cron, namespace: &namespace };
+        let mut cx = Context {
+            now: Timestamp(0),
+            ids: &mut ids,
+            limits: &limits,
+            cron: &fakes::Cron,
+            endpoints: &fakes::Endpoints,
+            namespace: &namespace,
+        };
         start(&mut request, &mut cx).map(|()| request)
     }
 

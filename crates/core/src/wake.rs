@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use sempre_api::v1::history::{TimerFiredEventAttributes, history_event::Attributes};
 
 use crate::{
-    Refusal, Reply, Span, activity, callbacks, close,
+    Refusal, Reply, Span, activity, callbacks, close, nexus,
     planted::{self, Bug},
     step::Step,
     task,
@@ -39,6 +39,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
     }
     fire_timers(step);
     activity::wake(step);
+    nexus::wake(step);
     callbacks::wake(step);
     task::wake(step);
     Ok(Ok(Reply::Done))

@@ -169,15 +169,6 @@ const EVENTS_WITHOUT: &[(&str, &str)] = &[
     ("WorkflowExecutionUpdateRejected", "never written: a rejected update leaves no trace"),
     ("WorkflowPropertiesModifiedExternally", "no call of the API asks for it"),
     ("ActivityPropertiesModifiedExternally", "no call of the API asks for it"),
-    ("NexusOperationScheduled", "Nexus is not built"),
-    ("NexusOperationStarted", "Nexus is not built"),
-    ("NexusOperationCompleted", "Nexus is not built"),
-    ("NexusOperationFailed", "Nexus is not built"),
-    ("NexusOperationCanceled", "Nexus is not built"),
-    ("NexusOperationTimedOut", "Nexus is not built"),
-    ("NexusOperationCancelRequested", "Nexus is not built"),
-    ("NexusOperationCancelRequestCompleted", "Nexus is not built"),
-    ("NexusOperationCancelRequestFailed", "Nexus is not built"),
     ("WorkflowExecutionTimeSkippingTransitioned", "time skipping is not built"),
 ];
 
@@ -188,16 +179,10 @@ const CAUSES_WITHOUT: &[(&str, &str)] = &[
     ("BadSignalInputSize", "nobody produces it any more"),
     ("UnhandledUpdate", "nobody produces it: unanswered updates are rejected"),
     ("FailoverCloseCommand", "one cluster has no failover"),
+    ("FeatureDisabled", "nobody produces it: what commands ask for is built"),
     ("BadBinary", "binaries of a namespace cannot be marked bad here"),
     ("GrpcMessageTooLarge", "ends the run: a_message_too_large_for_the_wire_ends_the_run"),
-    ("BadScheduleNexusOperationAttributes", "Nexus is not built"),
-    ("PendingNexusOperationsLimitExceeded", "Nexus is not built"),
-    ("BadRequestCancelNexusOperationAttributes", "Nexus is not built"),
 ];
 
 /// Commands without a scenario, and why.
-const COMMANDS_WITHOUT: &[(&str, &str)] = &[
-    ("Unspecified", "no command"),
-    ("ScheduleNexusOperation", "Nexus is not built; refused in nexus_operations_are_not_there_yet"),
-    ("RequestCancelNexusOperation", "Nexus is not built"),
-];
+const COMMANDS_WITHOUT: &[(&str, &str)] = &[("Unspecified", "no command")];

@@ -254,13 +254,40 @@ fn a_message_that_is_not_there_fails_the_task() {
 }
 
 #[test]
-fn nexus_operations_are_not_there_yet() {
-    let attributes = command::Attributes::ScheduleNexusOperationCommandAttributes(ScheduleNexusOperationCommandAttributes::default());
-    let w = refused([Command { attributes: Some(attributes), ..bare(CommandType::ScheduleNexusOperation) }]);
+fn nexus_operations_must_be_sound() {
+    let w = refused([with(operation(), |a| a.endpoint = "other".into()).command()]);
     assert_fourth(
         &w,
         "
-        4 WorkflowTaskFailed {scheduled 2, started 3, FeatureDisabled, failure 'FeatureDisabled: Nexus operations are not supported by this server'}
+        4 WorkflowTaskFailed {scheduled 2, started 3, BadScheduleNexusOperationAttributes, failure 'BadScheduleNexusOperationAttributes: endpoint \"other\" not found'}
+    ",
+    );
+    let w = refused([bare(CommandType::ScheduleNexusOperation)]);
+    assert_fourth(
+        &w,
+        "
+        4 WorkflowTaskFailed {scheduled 2, started 3, BadScheduleNexusOperationAttributes, failure 'BadScheduleNexusOperationAttributes: empty ScheduleNexusOperationCommandAttributes'}
+    ",
+    );
+    let w = refused([operation().command(), cancel_operation(5), cancel_operation(5)]);
+    assert_fourth(
+        &w,
+        "
+        4 WorkflowTaskFailed {scheduled 2, started 3, BadRequestCancelNexusOperationAttributes, failure 'BadRequestCancelNexusOperationAttributes: cancelation was already requested for an operation with scheduled event ID 5'}
+    ",
+    );
+    let w = refused_with(|l| l.pending_operations_max = 1, [operation().command(), operation().command()]);
+    assert_fourth(
+        &w,
+        "
+        4 WorkflowTaskFailed {scheduled 2, started 3, PendingNexusOperationsLimitExceeded, failure 'PendingNexusOperationsLimitExceeded: workflow has reached the pending nexus operation limit of 1 for this namespace'}
+    ",
+    );
+    let w = refused([cancel_operation(7)]);
+    assert_fourth(
+        &w,
+        "
+        4 WorkflowTaskFailed {scheduled 2, started 3, BadRequestCancelNexusOperationAttributes, failure 'BadRequestCancelNexusOperationAttributes: requested cancelation for a non-existing or already completed operation with scheduled event ID of 7'}
     ",
     );
 }

@@ -430,3 +430,21 @@ fn links_of_an_update_are_links_of_its_events() {
     let links: Vec<_> = world.run("wf").events().into_iter().skip(7).map(|event| event.links).collect();
     assert_eq!(links, [[event("first")], [event("second")]]);
 }
+
+/// Whoever asks by a Nexus operation is named by the callback alone
+#[test]
+fn links_of_an_updates_callback_are_links_of_its_acceptance() {
+    let event = |id: &str| {
+        let event = link::WorkflowEvent { namespace: "n".into(), workflow_id: id.into(), run_id: "r".into(), reference: None };
+        Link { variant: Some(link::Variant::WorkflowEvent(event)) }
+    };
+    let mut asked = request("first", "a");
+    asked.request.links = vec![event("own")];
+    asked.request.completion_callbacks[0].links = vec![event("own"), event("caller")];
+    let mut world = world();
+    world.update_with("wf", asked).unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.answer_updates(&task, [accept(&message(&task))], []).unwrap();
+    let accepted = world.run("wf").events().into_iter().find(|event| event.event_type() == EventType::WorkflowExecutionUpdateAccepted);
+    assert_eq!(accepted.unwrap().links, [event("own"), event("caller")]);
+}

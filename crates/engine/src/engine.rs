@@ -29,6 +29,7 @@ use crate::{
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
+    nexus::{self, OperationSender, calls::NexusCalls},
     rebuild::Rebuild,
     records::{self, Records},
     recovery, removal,
@@ -46,6 +47,7 @@ const PROCESS_STREAM: u64 = 3;
 const QUERY_STREAM: u64 = 4;
 const META_STREAM: u64 = 5;
 const SCHEDULE_STREAM: u64 = 6;
+const NEXUS_STREAM: u64 = 60;
 /// Resets that may be under way; more wait.
 const RESETS_AT_ONCE: usize = 8;
 
@@ -103,6 +105,8 @@ pub type OpenIndex = Box<dyn FnOnce(Uuid) -> Result<Arc<dyn Index>, IndexError> 
 pub struct Components {
     /// Sends completion callbacks.
     pub callbacks: Arc<dyn CallbackSender>,
+    /// Asks Nexus endpoints at URLs.
+    pub operations: Arc<dyn OperationSender>,
     /// Opens the index that lists and counts are answered from.
     pub index: OpenIndex,
 }
@@ -110,7 +114,7 @@ pub struct Components {
 /// Callbacks are not sent; the index is in memory.
 impl Default for Components {
     fn default() -> Self {
-        Self { callbacks: Arc::new(NoSender), index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))) }
+        Self { callbacks: Arc::new(NoSender), operations: Arc::new(nexus::NoSender), index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))) }
     }
 }
 
@@ -195,6 +199,8 @@ impl Engine {
             batches,
             workers: Workers::default(),
             callbacks: components.callbacks,
+            operations: components.operations,
+            nexus_calls: NexusCalls::new(SeededIds::new(seed, NEXUS_STREAM)),
             listing,
             schedules,
         });

@@ -10,6 +10,7 @@
 //! - **meta** keeps what belongs to the server as a whole: its id, settings of task queues (`meta`);
 //! - **visibility** lists and counts runs: an index, and what it has not taken yet (`visibility`);
 //! - **records** of other kinds, Nexus endpoints and batch jobs, are durable and in memory too (`records`);
+//! - **nexus** operations go between callers and handlers (`nexus`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
 //! - **batch** operations act on many runs in the background (`batch`);
@@ -36,6 +37,7 @@ mod listing;
 mod matching;
 mod meta;
 mod namespaces;
+pub mod nexus;
 #[cfg(feature = "real")]
 pub mod real;
 mod rebuild;

@@ -49,6 +49,7 @@ fn config_key(queue: &QueueName) -> Vec<u8> {
     let kind = match queue.kind {
         QueueKind::Workflow => TaskQueueType::Workflow,
         QueueKind::Activity => TaskQueueType::Activity,
+        QueueKind::Nexus => TaskQueueType::Nexus,
     };
     let mut key = vec![CONFIG];
     key.extend_from_slice(&queue.namespace.0.0);
@@ -64,7 +65,8 @@ fn parse_config_key(key: &[u8]) -> Option<QueueName> {
     let kind = match TaskQueueType::try_from(i32::from(*kind)).ok()? {
         TaskQueueType::Workflow => QueueKind::Workflow,
         TaskQueueType::Activity => QueueKind::Activity,
-        TaskQueueType::Unspecified | TaskQueueType::Nexus => return None,
+        TaskQueueType::Nexus => QueueKind::Nexus,
+        TaskQueueType::Unspecified => return None,
     };
     Some(QueueName {
         namespace: NamespaceId(Uuid(*namespace)),

@@ -47,6 +47,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "PauseActivity",
             "PauseWorkflowExecution",
             "PollActivityTaskQueue",
+            "PollNexusTaskQueue",
             "PollWorkflowExecutionUpdate",
             "PollWorkflowTaskQueue",
             "QueryWorkflow",
@@ -64,6 +65,8 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "RespondActivityTaskCompletedById",
             "RespondActivityTaskFailed",
             "RespondActivityTaskFailedById",
+            "RespondNexusTaskCompleted",
+            "RespondNexusTaskFailed",
             "RespondQueryTaskCompleted",
             "RespondWorkflowTaskCompleted",
             "RespondWorkflowTaskFailed",
@@ -89,7 +92,18 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ),
     (
         "temporal.api.operatorservice.v1.OperatorService",
-        &["AddSearchAttributes", "DeleteNamespace", "ListClusters", "ListSearchAttributes", "RemoveSearchAttributes"],
+        &[
+            "AddSearchAttributes",
+            "CreateNexusEndpoint",
+            "DeleteNamespace",
+            "DeleteNexusEndpoint",
+            "GetNexusEndpoint",
+            "ListClusters",
+            "ListNexusEndpoints",
+            "ListSearchAttributes",
+            "RemoveSearchAttributes",
+            "UpdateNexusEndpoint",
+        ],
     ),
     // Where time is virtual.
     (
@@ -103,8 +117,6 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility", "RenameSearchAttribute"]),
 ];
 
-const ENDPOINTS_LACK: &str = "the endpoints are kept, but nothing can be called through them yet";
-
 const OF_WORKFLOWS_ONLY: &str = "activities that belong to no workflow";
 
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED, or cannot give. They do not count as built.
@@ -112,16 +124,10 @@ pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.workflowservice.v1.WorkflowService", "SignalWithStartWorkflowExecution", "time skipping"),
     ("temporal.api.workflowservice.v1.WorkflowService", "StartWorkflowExecution", "time skipping"),
     ("temporal.api.workflowservice.v1.WorkflowService", "CreateWorkerDeploymentVersion", "compute configurations"),
-    ("temporal.api.operatorservice.v1.OperatorService", "CreateNexusEndpoint", ENDPOINTS_LACK),
-    ("temporal.api.operatorservice.v1.OperatorService", "DeleteNexusEndpoint", ENDPOINTS_LACK),
-    ("temporal.api.operatorservice.v1.OperatorService", "GetNexusEndpoint", ENDPOINTS_LACK),
-    ("temporal.api.operatorservice.v1.OperatorService", "ListNexusEndpoints", ENDPOINTS_LACK),
-    ("temporal.api.operatorservice.v1.OperatorService", "UpdateNexusEndpoint", ENDPOINTS_LACK),
     ("temporal.api.workflowservice.v1.WorkflowService", "PauseActivityExecution", OF_WORKFLOWS_ONLY),
     ("temporal.api.workflowservice.v1.WorkflowService", "ResetActivityExecution", OF_WORKFLOWS_ONLY),
     ("temporal.api.workflowservice.v1.WorkflowService", "UnpauseActivityExecution", OF_WORKFLOWS_ONLY),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateActivityExecutionOptions", OF_WORKFLOWS_ONLY),
-    ("temporal.api.workflowservice.v1.WorkflowService", "PollNexusTaskQueue", "Nexus tasks: there are none yet, polls come back empty"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateTaskQueueConfig", "fairness weights and fairness key rate limits"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "time skipping"),
 ];

@@ -105,6 +105,8 @@ impl Entry<'_> {
             "limit.numpendingsignals.error" => limits.pending_signals_max = self.count()?,
             "limit.numpendingcancelrequests.error" => limits.pending_cancels_max = self.count()?,
             "limit.mutablestateactivityfailuresize.error" => limits.activity_failure_max = self.count()?,
+            "component.nexusoperations.limit.operation.concurrency" => limits.pending_operations_max = self.count()?,
+            "component.nexusoperations.limit.scheduletoclosetimeout" => limits.operation_timeout_max = self.span()?,
             "history.maximumsignalsperexecution" => limits.signals_max = self.number()?,
             "history.maximumbufferedeventsbatch" => limits.buffered_events_max = self.count()?,
             "history.maximumbufferedeventssizeinbytes" => limits.buffered_bytes_max = self.count()?,

@@ -17,6 +17,7 @@ pub mod frames;
 mod frontend;
 mod health;
 mod inspect_service;
+mod nexus;
 mod operate_service;
 mod operator_service;
 mod reflection;

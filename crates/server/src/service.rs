@@ -39,7 +39,11 @@ impl Service {
             Some(TimeSkipping::Unlocked) => Arc::new(VirtualTime::unlocked(wall)),
         };
         let spawner = Arc::new(TokioSpawner::current());
-        let components = Components { callbacks: Arc::new(HttpCallbacks::new()), index: open_index(settings.visibility_file.clone()) };
+        let components = Components {
+            callbacks: Arc::new(HttpCallbacks::new()),
+            index: open_index(settings.visibility_file.clone()),
+            ..Components::default()
+        };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, settings).await?;
         let router = Router::new(Frontend::new(engine.clone(), settings));

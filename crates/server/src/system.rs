@@ -50,7 +50,7 @@ impl SystemFacts {
                 eager_workflow_start: self.limits.eager_start,
                 sdk_metadata: true,
                 count_group_by_execution_status: false,
-                nexus: false,
+                nexus: true,
                 server_scaled_deployments: false,
                 server_scaled_provider_cloud_run: false,
             }),

@@ -37,6 +37,7 @@ use sempre_api::v1::workflowservice::{
     RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse,
     RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest,
     RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
+    RespondNexusTaskCompletedRequest, RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse,
     RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
     RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
     ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, SetCurrentDeploymentRequest, SetCurrentDeploymentResponse,
@@ -61,6 +62,7 @@ use tonic::{Request, Response};
 use crate::{
     client_version,
     frontend::{Answer, Frontend, answer},
+    nexus,
 };
 
 /// Older forms of versioning, as a server answers that has them switched off (spec 05 §10).
@@ -229,6 +231,27 @@ impl WorkflowService for Frontend {
     async fn poll_nexus_task_queue(&self, request: Request<PollNexusTaskQueueRequest>) -> Answer<PollNexusTaskQueueResponse> {
         let (body, deadline) = self.admit_poll(request).await?;
         answer(self.engine.poll_nexus_task(body, Some(deadline)).await)
+    }
+
+    async fn respond_nexus_task_completed(
+        &self,
+        request: Request<RespondNexusTaskCompletedRequest>,
+    ) -> Answer<RespondNexusTaskCompletedResponse> {
+        let mut call = self.admit(request).await?;
+        let checked = nexus::answers::in_todays_form(&mut call.body);
+        answer(match checked {
+            Ok(()) => self.engine.respond_nexus_task_completed(call.body).await,
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    async fn respond_nexus_task_failed(&self, request: Request<RespondNexusTaskFailedRequest>) -> Answer<RespondNexusTaskFailedResponse> {
+        let mut call = self.admit(request).await?;
+        let checked = nexus::answers::failure_in_todays_form(&mut call.body);
+        answer(match checked {
+            Ok(()) => self.engine.respond_nexus_task_failed(call.body).await,
+            Err(refusal) => Err(refusal),
+        })
     }
 
     async fn record_activity_task_heartbeat(

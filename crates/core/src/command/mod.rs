@@ -5,6 +5,7 @@
 
 mod cancel_activity;
 mod cancel_external;
+mod cancel_operation;
 mod cancel_timer;
 mod cancel_workflow;
 mod complete_workflow;
@@ -15,6 +16,7 @@ mod modify_properties;
 mod protocol_message;
 mod record_marker;
 mod schedule_activity;
+mod schedule_operation;
 mod sequence;
 mod signal_external;
 mod start_child;
@@ -93,9 +95,8 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, comman
         Attributes::CancelWorkflowExecutionCommandAttributes(a) => cancel_workflow::apply(step, completion, a, notes),
         Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(a) => continue_as_new::apply(step, completion, *a, notes),
         Attributes::ProtocolMessageCommandAttributes(a) => protocol_message::apply(step, completion, a),
-        Attributes::ScheduleNexusOperationCommandAttributes(_) | Attributes::RequestCancelNexusOperationCommandAttributes(_) => {
-            Err(CommandFailure::new(Cause::FeatureDisabled, "Nexus operations are not supported by this server"))
-        }
+        Attributes::ScheduleNexusOperationCommandAttributes(a) => schedule_operation::apply(step, completion, a, notes),
+        Attributes::RequestCancelNexusOperationCommandAttributes(a) => cancel_operation::apply(step, completion, a, notes),
     }
 }
 
@@ -151,6 +152,11 @@ fn within_limit(cause: Cause, what: &str, pending: usize, limit: usize) -> Resul
 }
 
 fn not_set(command: CommandType) -> CommandFailure {
+    match command {
+        CommandType::ScheduleNexusOperation => return CommandFailure::new(cause_of(command), schedule_operation::NOT_SET),
+        CommandType::RequestCancelNexusOperation => return CommandFailure::new(cause_of(command), cancel_operation::NOT_SET),
+        _ => {}
+    }
     let name = sequence::name(command);
     CommandFailure::new(cause_of(command), format!("{name}CommandAttributes is not set on {name}Command."))
 }

@@ -73,7 +73,14 @@ impl World {
     }
 
     fn step<R>(&mut self, act: impl FnOnce(&mut Step<'_, '_>) -> R) -> (R, Transition) {
-        let mut cx = Context { now: NOW, ids: &mut self.ids, limits: &self.limits, cron: &fakes::Cron, namespace: &self.namespace };
+        let mut cx = Context {
+            now: NOW,
+            ids: &mut self.ids,
+            limits: &self.limits,
+            cron: &fakes::Cron,
+            endpoints: &fakes::Endpoints,
+            namespace: &self.namespace,
+        };
         let mut step = Step::new(&mut self.run, &mut cx);
         let out = act(&mut step);
         (out, step.finish(Ok(Reply::Done)))
@@ -596,8 +603,66 @@ fn what_is_not_built_fails_the_task() {
     let mut world = World::new();
     let message = Attributes::ProtocolMessageCommandAttributes(ProtocolMessageCommandAttributes::default());
     assert_eq!(world.failure(message).0, Cause::BadUpdateWorkflowExecutionMessage);
-    let nexus = Attributes::ScheduleNexusOperationCommandAttributes(ScheduleNexusOperationCommandAttributes::default());
-    assert_eq!(world.failure(nexus).0, Cause::FeatureDisabled);
+}
+
+#[test]
+fn nexus_operations() {
+    let mut world = World::new();
+    let a = ScheduleNexusOperationCommandAttributes {
+        endpoint: "endpoint".into(),
+        service: "s".into(),
+        operation: "o".into(),
+        schedule_to_close_timeout: Some(sempre_api::Duration { seconds: 10, nanos: 0 }),
+        schedule_to_start_timeout: Some(sempre_api::Duration { seconds: 11, nanos: 0 }),
+        start_to_close_timeout: Some(sempre_api::Duration { seconds: 9, nanos: 0 }),
+        nexus_header: [("Key".to_string(), "Value".to_string())].into(),
+        ..Default::default()
+    };
+    let refused = |world: &mut World, change: &dyn Fn(&mut ScheduleNexusOperationCommandAttributes)| {
+        let mut a = a.clone();
+        change(&mut a);
+        let (cause, text, terminate) = world.failure(Attributes::ScheduleNexusOperationCommandAttributes(a));
+        assert!(!terminate);
+        (cause, text)
+    };
+    let bad = Cause::BadScheduleNexusOperationAttributes;
+    let name = "ScheduleNexusOperationCommandAttributes.";
+    assert_eq!(refused(&mut world, &|a| a.endpoint = "other".into()), (bad, "endpoint \"other\" not found".into()));
+    type Change = fn(&mut ScheduleNexusOperationCommandAttributes);
+    let cases: [(Change, &str); 8] = [
+        (|a| a.service = "s".repeat(1001), "Service exceeds length limit of 1000"),
+        (|a| a.operation = "o".repeat(1001), "Operation exceeds length limit of 1000"),
+        (
+            |a| a.schedule_to_close_timeout = Some(sempre_api::Duration { seconds: -1, nanos: 0 }),
+            "ScheduleToCloseTimeout is invalid: negative duration",
+        ),
+        (
+            |a| a.schedule_to_start_timeout = Some(sempre_api::Duration { seconds: -1, nanos: 0 }),
+            "ScheduleToStartTimeout is invalid: negative duration",
+        ),
+        (
+            |a| a.start_to_close_timeout = Some(sempre_api::Duration { seconds: -1, nanos: 0 }),
+            "StartToCloseTimeout is invalid: negative duration",
+        ),
+        (
+            |a| a.nexus_header = [("Request-Timeout".to_string(), "1s".to_string())].into(),
+            "NexusHeader contains a disallowed header key: \"Request-Timeout\"",
+        ),
+        (|a| a.nexus_header = [("k".to_string(), "v".repeat(8192))].into(), "NexusHeader exceeds size limit"),
+        (|a| a.endpoint = "__temporal_system".into(), "NexusHeader must be empty when using __temporal_system endpoint"),
+    ];
+    for (change, text) in cases {
+        assert_eq!(refused(&mut world, &change), (bad, format!("{name}{text}")));
+    }
+    world.limits.pending_operations_max = 0;
+    let text = "workflow has reached the pending nexus operation limit of 0 for this namespace";
+    assert_eq!(refused(&mut world, &|_| {}), (Cause::PendingNexusOperationsLimitExceeded, text.into()));
+    let unknown = RequestCancelNexusOperationCommandAttributes { scheduled_event_id: 7 };
+    let text = "requested cancelation for a non-existing or already completed operation with scheduled event ID of 7";
+    assert_eq!(
+        world.failure(Attributes::RequestCancelNexusOperationCommandAttributes(unknown)),
+        (Cause::BadRequestCancelNexusOperationAttributes, text.into(), false)
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::{
     RunId, RunKey,
     ids::Uuid,
     input::ChildClosed,
-    transition::{CallbackCall, ExternalCancel, ExternalSignal, OutboxEntry, OutboxMessage, StartChild},
+    transition::{CallbackCall, ExternalCancel, ExternalSignal, OperationCall, OutboxEntry, OutboxMessage, StartChild},
     versioning::inherit::Inherited,
 };
 
@@ -26,7 +26,7 @@ pub struct OutboxRecord {
     #[prost(message, optional, tag = "1")]
     pub sender: Option<RunRecord>,
     /// The message.
-    #[prost(oneof = "MessageRecord", tags = "2, 3, 4, 5, 6, 7, 8, 50")]
+    #[prost(oneof = "MessageRecord", tags = "2, 3, 4, 5, 6, 7, 8, 50, 60, 61")]
     pub message: Option<MessageRecord>,
 }
 
@@ -50,6 +50,10 @@ pub enum MessageRecord {
     CancelChild(ChildRecord),
     #[prost(message, boxed, tag = "50")]
     Callback(Box<CallbackCall>),
+    #[prost(message, boxed, tag = "60")]
+    StartOperation(Box<OperationCall>),
+    #[prost(message, boxed, tag = "61")]
+    CancelOperation(Box<OperationCall>),
 }
 
 /// See [`StartChild`].
@@ -227,6 +231,8 @@ impl OutboxRecord {
                 MessageRecord::CancelChild(ChildRecord { workflow_id, run_id: first_run_id, parent: run_bytes_option(parent) })
             }
             OutboxMessage::Callback(call) => MessageRecord::Callback(call),
+            OutboxMessage::StartOperation(call) => MessageRecord::StartOperation(call),
+            OutboxMessage::CancelOperation(call) => MessageRecord::CancelOperation(call),
         };
         Self { sender: Some(RunRecord::new(&sender.workflow)), message: Some(message) }
     }
@@ -281,6 +287,8 @@ impl OutboxRecord {
                 OutboxMessage::CancelChild { parent: run_option(&m.parent).ok()?, workflow_id: m.workflow_id, first_run_id: m.run_id }
             }
             MessageRecord::Callback(call) => OutboxMessage::Callback(call),
+            MessageRecord::StartOperation(call) => OutboxMessage::StartOperation(call),
+            MessageRecord::CancelOperation(call) => OutboxMessage::CancelOperation(call),
         })
     }
 }

@@ -154,7 +154,7 @@ impl Fork {
             run.state.progress.buffer.events.iter().cloned().partition(|e| e.attributes.as_ref().is_some_and(is_closing));
         let mut events = others;
         events.extend(closings);
-        events.retain(|event| if reapply::is_of_child(event) { self.reading.0 == self.base } else { self.until.is_none() });
+        events.retain(|event| if reapply::is_of_pending(event) { self.reading.0 == self.base } else { self.until.is_none() });
         events
     }
 
@@ -265,7 +265,7 @@ impl Fork {
             _ => {}
         }
         // Children of a successor have numbers of their own.
-        let wanted = if reapply::is_of_child(&event) {
+        let wanted = if reapply::is_of_pending(&event) {
             self.reading.0 == self.base
         } else {
             self.until.is_none_or(|until| self.reading.0 == self.base && event.event_id <= until)

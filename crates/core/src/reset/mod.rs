@@ -15,6 +15,8 @@
 //! | child initiated | asked for again by the same request id: the child that runs, or a new one |
 //! | child started | pending: its end is passed on by the base run |
 //! | signal or cancel request to another run | sent again by the same request id |
+//! | Nexus operation scheduled | asked for again by the same request id |
+//! | Nexus operation started | pending: its end finds the new run |
 //!
 //! Nothing here reads a store: the caller hands in frames, row by row.
 
@@ -32,7 +34,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Limits, Refusal, Reply, Transition, callbacks, close, options,
+    Context, Execution, Limits, Refusal, Reply, Transition, callbacks, close, nexus, options,
     state::{ResetInfo, rows::Kind},
     step::Step,
     task, update, validate,
@@ -192,6 +194,7 @@ pub fn reset(
         reapply::apply(&mut step, event, request.exclude);
     }
     begin::ask_again(&mut step, parts.requests);
+    nexus::take_over(&mut step);
     for operation in &request.operations {
         match &operation.variant {
             Some(Variant::SignalWorkflow(signal)) => reapply::signal_after(&mut step, signal.clone()),

@@ -7,7 +7,7 @@ use sempre_api::v1::{
 };
 
 use super::Exclude;
-use crate::{attach, child, input::SignalRequest, signal, step::Step, transition::UpdateStatus, update};
+use crate::{attach, child, input::SignalRequest, nexus, signal, step::Step, transition::UpdateStatus, update};
 
 /// Events of this kind are applied again.
 pub(super) fn is_eligible(event: &HistoryEvent, exclude: Exclude) -> bool {
@@ -20,6 +20,7 @@ pub(super) fn is_eligible(event: &HistoryEvent, exclude: Exclude) -> bool {
         // Without its request it was admitted by an event of its own before.
         Some(Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => !exclude.updates && a.accepted_request.is_some(),
         Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(_)) => true,
+        Some(attributes) if nexus::is_news(attributes) => !exclude.nexus,
         _ => is_of_child(event),
     }
 }
@@ -38,6 +39,12 @@ pub(super) fn is_of_child(event: &HistoryEvent) -> bool {
                 | Attributes::ChildWorkflowExecutionTerminatedEventAttributes(_)
         )
     )
+}
+
+/// News of what was asked for before the event, by its number in the run: only those of the base run mean anything, and
+/// none of them will come again.
+pub(super) fn is_of_pending(event: &HistoryEvent) -> bool {
+    is_of_child(event) || event.attributes.as_ref().is_some_and(nexus::is_news)
 }
 
 /// Tells the run of an event of an earlier run.
@@ -80,6 +87,14 @@ pub(super) fn apply(step: &mut Step<'_, '_>, event: &HistoryEvent, exclude: Excl
                 attributes: Some(attributes),
                 ..Default::default()
             });
+        }
+        Some(attributes) if nexus::is_news(&attributes) => {
+            if nexus::wants(&step.run.state, &attributes) {
+                let event_time = Some(step.now().to_api());
+                let links = event.links.clone();
+                step.buffer_event(HistoryEvent { event_time, links, attributes: Some(attributes), ..Default::default() });
+            }
+            return;
         }
         Some(attributes) => {
             let Some(attributes) = of_child(step, attributes) else { return };

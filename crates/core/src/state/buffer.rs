@@ -76,6 +76,31 @@ impl Buffer {
         self.attributes().any(|a| closed_child(a) == Some(initiated_event_id))
     }
 
+    /// The Nexus operation's end is here.
+    pub fn closes_operation(&self, scheduled_event_id: i64) -> bool {
+        self.attributes().any(|a| closed_operation(a) == Some(scheduled_event_id))
+    }
+
+    /// The Nexus operation's Started event, if it is here: when (ns), and the handler's token.
+    pub fn operation_started(&self, scheduled_event_id: i64) -> Option<(i64, &str)> {
+        self.events.iter().find_map(|event| match &event.attributes {
+            Some(Attributes::NexusOperationStartedEventAttributes(a)) if a.scheduled_event_id == scheduled_event_id => {
+                let time = event.event_time.as_ref().map(crate::Timestamp::from_api).unwrap_or_default();
+                Some((time.0, a.operation_token.as_str()))
+            }
+            _ => None,
+        })
+    }
+
+    /// What a handler said to a request to cancel is here.
+    pub fn answers_operation_cancel(&self, scheduled_event_id: i64) -> bool {
+        self.attributes().any(|a| match a {
+            Attributes::NexusOperationCancelRequestCompletedEventAttributes(a) => a.scheduled_event_id == scheduled_event_id,
+            Attributes::NexusOperationCancelRequestFailedEventAttributes(a) => a.scheduled_event_id == scheduled_event_id,
+            _ => false,
+        })
+    }
+
     /// The result of the external request is here.
     pub fn answers_external(&self, initiated_event_id: i64) -> bool {
         self.attributes().any(|a| {
@@ -152,7 +177,18 @@ fn closed_child(attributes: &Attributes) -> Option<i64> {
     })
 }
 
-/// Closings of activities and children come last when the buffer is flushed (spec 01 §2.3).
+/// The Nexus operation that an event ends, by its Scheduled event.
+pub(crate) fn closed_operation(attributes: &Attributes) -> Option<i64> {
+    Some(match attributes {
+        Attributes::NexusOperationCompletedEventAttributes(a) => a.scheduled_event_id,
+        Attributes::NexusOperationFailedEventAttributes(a) => a.scheduled_event_id,
+        Attributes::NexusOperationCanceledEventAttributes(a) => a.scheduled_event_id,
+        Attributes::NexusOperationTimedOutEventAttributes(a) => a.scheduled_event_id,
+        _ => return None,
+    })
+}
+
+/// Closings of activities, children and Nexus operations come last when the buffer is flushed (spec 01 §2.3).
 pub fn is_closing(attributes: &Attributes) -> bool {
     match attributes {
         Attributes::StartChildWorkflowExecutionFailedEventAttributes(_) => false,
@@ -160,6 +196,6 @@ pub fn is_closing(attributes: &Attributes) -> bool {
         | Attributes::ActivityTaskFailedEventAttributes(_)
         | Attributes::ActivityTaskTimedOutEventAttributes(_)
         | Attributes::ActivityTaskCanceledEventAttributes(_) => true,
-        other => closed_child(other).is_some(),
+        other => closed_child(other).or_else(|| closed_operation(other)).is_some(),
     }
 }

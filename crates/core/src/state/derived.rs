@@ -17,6 +17,7 @@ use sempre_api::v1::{
 
 use super::{
     callback::{CallbackInfo, Outcome},
+    operation::{CancelAnswer, OperationInfo},
     reset_points::ResetPoints,
     rows::{Dirty, Kind, OUTCOME},
     updates::Updates,
@@ -44,6 +45,8 @@ pub struct Derived {
     pub children: BTreeMap<i64, Arc<ChildInfo>>,
     /// Pending signals and cancels to other workflows by initiated event id.
     pub externals: BTreeMap<i64, Arc<ExternalInfo>>,
+    /// Pending Nexus operations by scheduled event id.
+    pub operations: BTreeMap<i64, Arc<OperationInfo>>,
     /// Request ids that later calls attached, by the event that says so; the newest of them.
     pub request_ids: BTreeMap<i64, Arc<AttachedId>>,
     /// Updates that history knows of, completed ones too.
@@ -526,6 +529,35 @@ impl Derived {
             Attributes::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
                 self.external_gone(a.initiated_event_id, dirty);
             }
+            Attributes::NexusOperationScheduledEventAttributes(a) => {
+                let info = OperationInfo {
+                    scheduled_event_id: event.event_id,
+                    scheduled_time: event_time(event).0,
+                    attributes: Some(a.clone()),
+                    ..Default::default()
+                };
+                self.operations.insert(event.event_id, Arc::new(info));
+                dirty.mark(Kind::Operation, event.event_id);
+            }
+            Attributes::NexusOperationStartedEventAttributes(a) => self.operation_changed(a.scheduled_event_id, dirty, |info| {
+                info.started_event_id = event.event_id;
+                info.started_time = event_time(event).0;
+                info.token.clone_from(&a.operation_token);
+            }),
+            Attributes::NexusOperationCancelRequestedEventAttributes(a) => self.operation_changed(a.scheduled_event_id, dirty, |info| {
+                info.cancel_requested_event_id = event.event_id;
+                info.cancel_requested_time = event_time(event).0;
+            }),
+            Attributes::NexusOperationCancelRequestCompletedEventAttributes(a) => {
+                self.operation_changed(a.scheduled_event_id, dirty, |info| info.set_cancel_answer(CancelAnswer::Taken));
+            }
+            Attributes::NexusOperationCancelRequestFailedEventAttributes(a) => {
+                self.operation_changed(a.scheduled_event_id, dirty, |info| info.set_cancel_answer(CancelAnswer::Refused));
+            }
+            Attributes::NexusOperationCompletedEventAttributes(a) => self.operation_gone(a.scheduled_event_id, dirty),
+            Attributes::NexusOperationFailedEventAttributes(a) => self.operation_gone(a.scheduled_event_id, dirty),
+            Attributes::NexusOperationCanceledEventAttributes(a) => self.operation_gone(a.scheduled_event_id, dirty),
+            Attributes::NexusOperationTimedOutEventAttributes(a) => self.operation_gone(a.scheduled_event_id, dirty),
             Attributes::UpsertWorkflowSearchAttributesEventAttributes(a) => {
                 if let Some(changes) = &a.search_attributes {
                     merge_fields(&mut Arc::make_mut(&mut self.attributes).search, &changes.indexed_fields);
@@ -677,6 +709,19 @@ impl Derived {
     fn child_gone(&mut self, initiated_event_id: i64, dirty: &mut Dirty) {
         self.children.remove(&initiated_event_id);
         dirty.mark(Kind::Child, initiated_event_id);
+    }
+
+    fn operation_changed(&mut self, scheduled_event_id: i64, dirty: &mut Dirty, change: impl FnOnce(&mut OperationInfo)) {
+        if let Some(info) = self.operations.get_mut(&scheduled_event_id) {
+            change(Arc::make_mut(info));
+            dirty.mark(Kind::Operation, scheduled_event_id);
+        }
+    }
+
+    fn operation_gone(&mut self, scheduled_event_id: i64, dirty: &mut Dirty) {
+        if self.operations.remove(&scheduled_event_id).is_some() {
+            dirty.mark(Kind::Operation, scheduled_event_id);
+        }
     }
 
     fn external_gone(&mut self, initiated_event_id: i64, dirty: &mut Dirty) {

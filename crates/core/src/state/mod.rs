@@ -10,6 +10,7 @@ pub mod attempt_log;
 pub mod buffer;
 pub mod callback;
 pub mod derived;
+pub mod operation;
 pub mod progress;
 pub mod reset;
 pub mod reset_points;
@@ -21,6 +22,7 @@ pub use buffer::Buffer;
 pub use derived::{
     ActivityInfo, AttachedId, ChildInfo, Derived, ExternalInfo, ExternalKind, Fields, Main, PauseInfo, StartInfo, TimerInfo,
 };
+pub use operation::{Attempts, CancelAnswer, OperationInfo, OperationProgress};
 pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};
 pub use reset::{EarlierRun, ResetChild, ResetInfo};
 pub use reset_points::{ResetPoint, ResetPoints};

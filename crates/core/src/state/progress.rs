@@ -11,7 +11,7 @@ use sempre_api::v1::{
     failure::Failure,
 };
 
-use super::{Buffer, ResetInfo, callback::CallbackProgress};
+use super::{Buffer, ResetInfo, callback::CallbackProgress, operation::OperationProgress};
 use crate::{Span, Timestamp, versioning::VersioningProgress};
 
 /// What history does not determine.
@@ -21,6 +21,8 @@ pub struct Progress {
     pub main: ProgressMain,
     /// Attempts of the pending activities, by scheduled event id.
     pub activities: BTreeMap<i64, Arc<ActivityProgress>>,
+    /// Requests for the pending Nexus operations, by scheduled event id; none for those that nothing was asked for yet.
+    pub operations: BTreeMap<i64, OperationProgress>,
     /// Events that wait for the started workflow task to end.
     pub buffer: Buffer,
     /// What resets have to do with the run; `None` for most runs.

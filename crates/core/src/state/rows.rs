@@ -16,6 +16,8 @@
 //! | 13 Callback | 0: how the chain ended; from 1: a callback | [`Outcome`]; [`CallbackRow`] |
 //! | 14 RequestId | event id | [`AttachedId`] |
 //! | 15 Reset | 0 | [`ResetInfo`], of runs that a reset made or was made from |
+//! | 20 Operation | scheduled event id | [`OperationInfo`] |
+//! | 21 OperationRequests | scheduled event id | [`OperationProgress`] |
 //! | 140 AttemptLog | count of logs mod [`super::attempt_log::LOGS_KEPT`] | [`AttemptLog`] |
 //!
 //! Kinds from [`BESIDE_STATE`] on are kept with the run (and deleted with it) but are no state: a run is loaded without them.
@@ -34,8 +36,8 @@ use prost::Message;
 use sempre_api::v1::history::HistoryEvent;
 
 use super::{
-    ActivityInfo, ActivityProgress, AttachedId, AttemptLog, Buffer, ChildInfo, Derived, ExternalInfo, Main, Progress, ResetInfo,
-    ResetPoint, ResetPoints, StartInfo, State, TimerInfo,
+    ActivityInfo, ActivityProgress, AttachedId, AttemptLog, Buffer, ChildInfo, Derived, ExternalInfo, Main, OperationInfo,
+    OperationProgress, Progress, ResetInfo, ResetPoint, ResetPoints, StartInfo, State, TimerInfo,
     callback::{CallbackRow, Outcome},
     derived::Fields,
     progress::ProgressMain,
@@ -61,6 +63,8 @@ pub enum Kind {
     Callback = 13,
     RequestId = 14,
     Reset = 15,
+    Operation = 20,
+    OperationRequests = 21,
     AttemptLog = 140,
 }
 
@@ -153,6 +157,8 @@ impl State {
                 Kind::Timer => d.timers.get(&number).and_then(encoded),
                 Kind::Child => d.children.get(&number).and_then(|c| encoded(c.as_ref())),
                 Kind::External => d.externals.get(&number).and_then(|e| encoded(e.as_ref())),
+                Kind::Operation => d.operations.get(&number).and_then(|o| encoded(o.as_ref())),
+                Kind::OperationRequests => p.operations.get(&number).and_then(encoded),
                 Kind::Callback => self.callback_row(number),
                 Kind::RequestId => d.request_ids.get(&number).and_then(|r| encoded(r.as_ref())),
                 Kind::Update => d.updates.row(number).and_then(encoded),
@@ -206,6 +212,8 @@ impl State {
             + d.timers.values().map(Message::encoded_len).sum::<usize>()
             + d.children.values().map(|row| row.encoded_len()).sum::<usize>()
             + d.externals.values().map(|row| row.encoded_len()).sum::<usize>()
+            + d.operations.values().map(|row| row.encoded_len()).sum::<usize>()
+            + p.operations.values().map(Message::encoded_len).sum::<usize>()
             + p.reset.as_deref().map_or(0, Message::encoded_len)
             + d.callbacks.values().map(|row| row.encoded_len()).sum::<usize>()
     }
@@ -268,6 +276,16 @@ impl State {
                     derived.request_ids.insert(id, Arc::new(AttachedId::decode(value).map_err(damaged)?));
                 }
                 15 => progress.reset = Some(Box::new(ResetInfo::decode(value).map_err(damaged)?)),
+                20 => {
+                    let info = OperationInfo::decode(value).map_err(damaged)?;
+                    if info.attributes.is_none() {
+                        return Err(LoadError::Damaged { kind, number });
+                    }
+                    derived.operations.insert(id, Arc::new(info));
+                }
+                21 => {
+                    progress.operations.insert(id, OperationProgress::decode(value).map_err(damaged)?);
+                }
                 BESIDE_STATE.. => {}
                 _ => return Err(LoadError::Damaged { kind, number }),
             }

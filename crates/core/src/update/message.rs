@@ -4,6 +4,7 @@ use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use prost::Message as _;
 use sempre_api::v1::{
+    common::Link,
     enums::WorkflowTaskFailedCause::BadUpdateWorkflowExecutionMessage,
     history::{
         HistoryEvent, WorkflowExecutionUpdateAcceptedEventAttributes, WorkflowExecutionUpdateCompletedEventAttributes,
@@ -189,7 +190,7 @@ fn accept(step: &mut Step<'_, '_>, id: &str, acceptance: &Acceptance) -> Result<
     let now = step.now();
     step.write(HistoryEvent {
         event_time: Some(now.to_api()),
-        links: waiting.request.as_ref().map(|request| request.links.clone()).unwrap_or_default(),
+        links: waiting.request.as_deref().map(links_of).unwrap_or_default(),
         attributes: Some(Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(Box::new(
             WorkflowExecutionUpdateAcceptedEventAttributes {
                 protocol_instance_id: id.into(),
@@ -204,6 +205,17 @@ fn accept(step: &mut Step<'_, '_>, id: &str, acceptance: &Acceptance) -> Result<
     attach::accepted(step, id, waiting.attached);
     tell(step, id, UpdateNews::Accepted);
     Ok(())
+}
+
+/// Links of a request, and those that only its callbacks bring: whoever asked by a Nexus operation is named by these.
+fn links_of(request: &Request) -> Vec<Link> {
+    let mut links = request.links.clone();
+    for link in request.completion_callbacks.iter().flat_map(|callback| &callback.links) {
+        if !links.contains(link) {
+            links.push(link.clone());
+        }
+    }
+    links
 }
 
 /// No event is written: to the workflow and its history the update never happened. One that an event has admitted is

@@ -8,7 +8,7 @@ use sempre_api::v1::{
 };
 use sempre_core::Span;
 
-use super::{QUEUE, duration, failure, payloads};
+use super::{ENDPOINT, QUEUE, duration, failure, payload, payloads};
 
 /// Something that is a command once its type is added.
 pub trait IntoCommand {
@@ -39,6 +39,8 @@ into_command! {
     RecordMarkerCommandAttributes RecordMarkerCommandAttributes RecordMarker std::convert::identity;
     ContinueAsNewWorkflowExecutionCommandAttributes ContinueAsNewWorkflowExecutionCommandAttributes ContinueAsNewWorkflowExecution Box::new;
     StartChildWorkflowExecutionCommandAttributes StartChildWorkflowExecutionCommandAttributes StartChildWorkflowExecution Box::new;
+    ScheduleNexusOperationCommandAttributes ScheduleNexusOperationCommandAttributes ScheduleNexusOperation std::convert::identity;
+    RequestCancelNexusOperationCommandAttributes RequestCancelNexusOperationCommandAttributes RequestCancelNexusOperation std::convert::identity;
     UpsertWorkflowSearchAttributesCommandAttributes UpsertWorkflowSearchAttributesCommandAttributes UpsertWorkflowSearchAttributes std::convert::identity;
     ModifyWorkflowPropertiesCommandAttributes ModifyWorkflowPropertiesCommandAttributes ModifyWorkflowProperties std::convert::identity;
 }
@@ -62,6 +64,21 @@ pub fn retry(maximum_attempts: i32) -> Option<RetryPolicy> {
 
 pub fn cancel_activity(scheduled_event_id: i64) -> Command {
     RequestCancelActivityTaskCommandAttributes { scheduled_event_id }.command()
+}
+
+/// A Nexus operation at the one endpoint there is.
+pub fn operation() -> ScheduleNexusOperationCommandAttributes {
+    ScheduleNexusOperationCommandAttributes {
+        endpoint: ENDPOINT.into(),
+        service: "service".into(),
+        operation: "operation".into(),
+        input: Some(payload("input")),
+        ..Default::default()
+    }
+}
+
+pub fn cancel_operation(scheduled_event_id: i64) -> Command {
+    RequestCancelNexusOperationCommandAttributes { scheduled_event_id }.command()
 }
 
 pub fn timer(id: &str, span: Span) -> Command {

@@ -287,6 +287,54 @@ impl Facts<'_> {
                     None => {}
                 }
             }
+            other => self.of_operations(other),
+        }
+    }
+
+    fn of_operations(&mut self, attributes: &Attributes) {
+        let result = |payload: &Option<Payload>| payload.clone().map(|payload| Payloads { payloads: vec![payload] });
+        match attributes {
+            Attributes::NexusOperationScheduledEventAttributes(a) => {
+                self.text("at", &format!("{}/{}/{}", a.endpoint, a.service, a.operation));
+                self.id("wtc", a.workflow_task_completed_event_id);
+            }
+            Attributes::NexusOperationStartedEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                self.text("token", &a.operation_token);
+            }
+            Attributes::NexusOperationCompletedEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                self.payloads("result", &result(&a.result));
+            }
+            Attributes::NexusOperationFailedEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                self.failure("failure", &a.failure);
+            }
+            Attributes::NexusOperationCanceledEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                self.failure("failure", &a.failure);
+            }
+            Attributes::NexusOperationTimedOutEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                self.failure("failure", &a.failure);
+                let cause = a.failure.as_ref().and_then(|failure| failure.cause.as_ref()).and_then(|cause| cause.failure_info.as_ref());
+                if let Some(FailureInfo::TimeoutFailureInfo(info)) = cause {
+                    self.list.push(format!("{:?}", info.timeout_type()));
+                }
+            }
+            Attributes::NexusOperationCancelRequestedEventAttributes(a) => {
+                self.id("scheduled", a.scheduled_event_id);
+                self.id("wtc", a.workflow_task_completed_event_id);
+            }
+            Attributes::NexusOperationCancelRequestCompletedEventAttributes(a) => {
+                self.id("requested", a.requested_event_id);
+                self.id("scheduled", a.scheduled_event_id);
+            }
+            Attributes::NexusOperationCancelRequestFailedEventAttributes(a) => {
+                self.id("requested", a.requested_event_id);
+                self.id("scheduled", a.scheduled_event_id);
+                self.failure("failure", &a.failure);
+            }
             other => self.of_children_and_ends(other),
         }
     }

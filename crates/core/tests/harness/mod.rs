@@ -37,11 +37,12 @@ use sempre_core::{
     cron::{CronTable, InvalidCron},
     ids::Uuid,
     input::{ActivityTarget, CancelRequest, PauseRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
+    nexus::EndpointTable,
     start,
     state::{Derived, rows::Dirty},
     transition::{
-        CallbackCall, CallbackResult, CurrentRecord, HistoryWindow, Offer, OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews,
-        UpdateStatus,
+        CallbackCall, CallbackResult, CurrentRecord, HistoryWindow, Offer, OperationCall, OperationCancelResult, OperationResult,
+        OutboxEntry, QueryRoute, QueueKind, Reply, UpdateNews, UpdateStatus,
     },
     update::update_with_start,
     validate::AddressRule,
@@ -128,6 +129,18 @@ impl CronTable for EveryMinute {
             "never" => Ok(None),
             _ => Ok(Some(Timestamp((after.0.div_euclid(MINUTE) + 1) * MINUTE))),
         }
+    }
+}
+
+/// The endpoint that commands may name.
+pub const ENDPOINT: &str = "endpoint";
+
+/// [`ENDPOINT`] only.
+struct Endpoints;
+
+impl EndpointTable for Endpoints {
+    fn id_of(&self, name: &str) -> Option<String> {
+        (name == ENDPOINT).then(|| "endpoint-id".into())
     }
 }
 
@@ -218,6 +231,12 @@ pub struct World {
     pub called_back: Vec<CallbackCall>,
     /// What those outside answer to the next of them; Delivered when nothing is said.
     pub callback_answers: VecDeque<CallbackResult>,
+    /// Requests to start Nexus operations, and to cancel them, as they were sent.
+    pub operations_started: Vec<OperationCall>,
+    pub operations_canceled: Vec<OperationCall>,
+    /// What the handler answers to the next of them; it starts them, and takes cancels, when nothing is said.
+    pub operation_answers: VecDeque<OperationResult>,
+    pub operation_cancel_answers: VecDeque<OperationCancelResult>,
     pub query_answers: Vec<(u64, Result<Option<Payloads>, Refusal>)>,
     pub queries_released: Vec<(u64, QueryRoute)>,
     /// News of updates, by update id.
@@ -260,6 +279,10 @@ impl Default for World {
             outbox: Vec::new(),
             called_back: Vec::new(),
             callback_answers: VecDeque::new(),
+            operations_started: Vec::new(),
+            operations_canceled: Vec::new(),
+            operation_answers: VecDeque::new(),
+            operation_cancel_answers: VecDeque::new(),
             query_answers: Vec::new(),
             queries_released: Vec::new(),
             update_news: Vec::new(),
@@ -272,7 +295,14 @@ impl Default for World {
 
 macro_rules! context {
     ($world:expr) => {
-        &mut Context { now: $world.now, ids: &mut $world.ids, limits: &$world.limits, cron: &EveryMinute, namespace: &$world.namespace }
+        &mut Context {
+            now: $world.now,
+            ids: &mut $world.ids,
+            limits: &$world.limits,
+            cron: &EveryMinute,
+            endpoints: &Endpoints,
+            namespace: &$world.namespace,
+        }
     };
 }
 

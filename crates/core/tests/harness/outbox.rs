@@ -3,7 +3,7 @@
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput,
     input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
-    transition::{CallbackResult, Delivery, OutboxEntry, OutboxMessage},
+    transition::{CallbackResult, Delivery, OperationCancelResult, OperationResult, OutboxEntry, OutboxMessage},
 };
 
 use super::World;
@@ -144,6 +144,19 @@ impl World {
                 };
                 gone_is_fine(self.apply(&workflow_id, Input::RequestCancel(Box::new(request))));
                 Delivery::Ok
+            }
+            OutboxMessage::StartOperation(call) => {
+                let (scheduled_event_id, attempt) = (call.scheduled_event_id, call.attempt);
+                self.operations_started.push(*call);
+                let result = self.operation_answers.pop_front();
+                let result = result.unwrap_or_else(|| OperationResult::Started { token: "token".into(), links: Vec::new() });
+                Delivery::Operation { scheduled_event_id, attempt, result }
+            }
+            OutboxMessage::CancelOperation(call) => {
+                let (scheduled_event_id, attempt) = (call.scheduled_event_id, call.attempt);
+                self.operations_canceled.push(*call);
+                let result = self.operation_cancel_answers.pop_front().unwrap_or(OperationCancelResult::Taken);
+                Delivery::OperationCancel { scheduled_event_id, attempt, result }
             }
             OutboxMessage::Callback(call) => {
                 let (number, attempt) = (call.number, call.attempt);

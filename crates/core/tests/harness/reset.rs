@@ -10,7 +10,7 @@ use sempre_core::{
     reset::{self, Cut, Fork, ForkOrder, ResetRequest},
 };
 
-use super::{EveryMinute, IdSource, World, commands::marker};
+use super::{Endpoints, EveryMinute, IdSource, World, commands::marker};
 
 /// A reset of `id`'s current run to `finish`; the request id is new each time.
 pub fn reset_request(world: &mut World, id: &str, finish: i64) -> ResetWorkflowExecutionRequest {
@@ -101,7 +101,14 @@ impl World {
         let before = current.execution.state().clone();
         let base = self.runs.get_mut(&base_id).map(|base| &mut base.execution);
         let base_before = base.as_ref().map(|base| base.state().clone());
-        let cx = &mut Context { now: self.now, ids: &mut self.ids, limits: &self.limits, cron: &EveryMinute, namespace: &self.namespace };
+        let cx = &mut Context {
+            now: self.now,
+            ids: &mut self.ids,
+            limits: &self.limits,
+            cron: &EveryMinute,
+            endpoints: &Endpoints,
+            namespace: &self.namespace,
+        };
         let outcome = reset::reset(fork, base, &mut current.execution, &request, cx);
         let after = current.execution.state().clone();
         self.runs.insert(current_id, current);

@@ -292,6 +292,7 @@ impl Driver {
         let nothing = match offer.queue.kind {
             QueueKind::Workflow => self.world.start_workflow_task(offer, poller).is_none(),
             QueueKind::Activity => self.world.start_activity_task(offer, poller).is_none(),
+            QueueKind::Nexus => unreachable!("Nexus tasks are never offered"),
         };
         assert!(nothing, "an obsolete offer gives no task");
         assert_eq!(&before, self.world.runs[&offer.run.run].execution.state(), "an obsolete offer changes nothing");
@@ -521,6 +522,7 @@ impl Driver {
                     let task = self.world.start_activity_task(&offer, poller).expect("offers on the table are wanted");
                     self.world.complete_activity(&task, "done").expect("a good attempt is taken");
                 }
+                QueueKind::Nexus => unreachable!("Nexus tasks are never offered"),
             }
             self.look();
         }

@@ -422,6 +422,7 @@ fn offers_are_wanted(world: &World) {
             QueueKind::Workflow => {
                 progress.main.task.as_ref().is_some_and(|t| !t.is_started() && t.scheduled_event_id == id && t.stamp == offer.stamp)
             }
+            QueueKind::Nexus => unreachable!("Nexus tasks are never offered"),
             QueueKind::Activity => progress.activities.get(&id).is_some_and(|a| !a.is_started() && a.stamp == offer.stamp),
         };
         assert!(wanted, "nobody waits for {offer:?}");

@@ -94,6 +94,7 @@ fn task_type(kind: QueueKind) -> TaskQueueType {
     match kind {
         QueueKind::Workflow => TaskQueueType::Workflow,
         QueueKind::Activity => TaskQueueType::Activity,
+        QueueKind::Nexus => TaskQueueType::Nexus,
     }
 }
 

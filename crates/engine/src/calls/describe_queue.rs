@@ -44,12 +44,13 @@ mod text {
         "Enhanced DescribeTaskQueue is not valid for a sticky queue, use api_mode=UNSPECIFIED or a normal queue.";
 }
 
-/// What a type of queue carries; `None` for Nexus and for numbers that mean nothing: such queues are empty.
+/// What a type of queue carries; `None` for numbers that mean nothing: such queues are empty.
 pub(super) fn kind_of(task_type: i32) -> Option<QueueKind> {
     match TaskQueueType::try_from(task_type) {
         Ok(TaskQueueType::Workflow) => Some(QueueKind::Workflow),
         Ok(TaskQueueType::Activity) => Some(QueueKind::Activity),
-        Ok(TaskQueueType::Unspecified | TaskQueueType::Nexus) | Err(_) => None,
+        Ok(TaskQueueType::Nexus) => Some(QueueKind::Nexus),
+        Ok(TaskQueueType::Unspecified) | Err(_) => None,
     }
 }
 

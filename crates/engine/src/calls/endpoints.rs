@@ -1,4 +1,4 @@
-//! Records of Nexus endpoints (spec 08 §5.1). Only the records: nothing is called through them yet.
+//! Records of Nexus endpoints (spec 08 §5.1). Where they lead: `nexus::endpoints`.
 //!
 //! A record is found by its name. Its version begins with 1 and grows with each update.
 
@@ -41,12 +41,17 @@ pub(crate) struct EndpointRecord {
 }
 
 impl EndpointRecord {
-    fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         self.endpoint.clone().unwrap_or_default()
     }
 
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.endpoint.as_ref().and_then(|e| e.spec.as_ref()).map_or("", |spec| &spec.name)
+    }
+
+    /// Id of the namespace whose workers are the target, if workers are.
+    pub(crate) fn target_namespace(&self) -> Option<NamespaceId> {
+        self.target_namespace.as_ref().try_into().ok().map(|id| NamespaceId(Uuid(id)))
     }
 
     /// The namespace whose workers are the target.
@@ -237,7 +242,7 @@ impl Engine {
     /// The endpoint under the name that its target namespace has now.
     fn shown(&self, record: &EndpointRecord) -> Endpoint {
         let mut endpoint = record.endpoint();
-        let id = record.target_namespace.as_ref().try_into().ok().map(|id| NamespaceId(Uuid(id)));
+        let id = record.target_namespace();
         if let (Some(name), Some(EndpointTarget { variant: Some(Variant::Worker(worker)) })) =
             (id.and_then(|id| self.namespace_name(id)), endpoint.spec.as_mut().and_then(|spec| spec.target.as_mut()))
         {

@@ -1,47 +1,72 @@
-//! Long polls for Nexus tasks (spec 05 §2, §14).
+//! What workers answer to Nexus tasks (spec 08 §5.5).
 
-use sempre_api::v1::workflowservice::{PollNexusTaskQueueRequest, PollNexusTaskQueueResponse};
-use sempre_core::{Refusal, Timestamp};
+use bytes::Bytes;
+use sempre_api::v1::{
+    failure::failure::FailureInfo,
+    nexus::{Response, StartOperationResponse, response, start_operation_response},
+    workflowservice::{
+        RespondNexusTaskCompletedRequest, RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse,
+    },
+};
+use sempre_core::Refusal;
 
-use super::{check_identity, polls::checked_queue};
 use crate::{
     Engine,
-    matching::{caller::Instance, idle::Idle},
-    shard::message::Started,
+    nexus::{
+        calls::{Answer, NexusToken},
+        operations::TOKEN_MAX,
+    },
 };
 
+/// What an answer is told that nobody waits for.
+const NOT_FOUND: &str = "Nexus task not found or already expired";
+
 impl Engine {
-    /// `PollNexusTaskQueue`. Waits like the other polls, and always comes back empty (no token): nothing makes Nexus
-    /// tasks yet, for Nexus endpoints and operations are not built. Workers send this poll unasked, though, and one that
-    /// was refused would sit in their client's retry pause and hold up their shutdown.
-    ///
-    /// It ends early when its worker shuts down or the server stops. The worker is not shown as a poller of the queue.
-    /// Heartbeats of workers that come with the poll are recorded.
-    pub async fn poll_nexus_task(
+    /// `RespondNexusTaskCompleted`. An operation's failure must be in its new form, `failure`.
+    #[allow(deprecated, reason = "old workers name only the operation's id")]
+    pub async fn respond_nexus_task_completed(
         &self,
-        request: PollNexusTaskQueueRequest,
-        deadline: Option<Timestamp>,
-    ) -> Result<PollNexusTaskQueueResponse, Refusal> {
-        if let Some(mut idle) = self.enter_nexus_poll(request)? {
-            let shared = &self.shared;
-            let until = shared.wait_until(shared.settings.poll_wait, deadline);
-            tokio::select! {
-                biased;
-                () = idle.ended() => {}
-                () = shared.wall.sleep_until(until) => {}
+        request: RespondNexusTaskCompletedRequest,
+    ) -> Result<RespondNexusTaskCompletedResponse, Refusal> {
+        let response = request.response.unwrap_or_default();
+        if let Response { variant: Some(response::Variant::StartOperation(StartOperationResponse { variant: Some(variant) })) } = &response
+            && let start_operation_response::Variant::AsyncSuccess(started) = variant
+        {
+            let token = if started.operation_token.is_empty() { &started.operation_id } else { &started.operation_token };
+            if token.is_empty() {
+                return Err(Refusal::invalid("missing opration token in response"));
+            }
+            if token.len() > TOKEN_MAX {
+                let text = format!("operation token length exceeds allowed limit ({}/{TOKEN_MAX})", token.len());
+                return Err(Refusal::InvalidArgument(text));
             }
         }
-        Ok(PollNexusTaskQueueResponse::default())
+        self.answer_nexus(&request.task_token, &request.namespace, Answer::Completed(Box::new(response)))?;
+        Ok(RespondNexusTaskCompletedResponse {})
     }
 
-    /// Checks the request and lets go of it: the wait holds nothing of it.
-    fn enter_nexus_poll(&self, request: PollNexusTaskQueueRequest) -> Result<Option<Idle<Started>>, Refusal> {
-        let namespace = self.namespace(&request.namespace)?;
-        check_identity(&request.identity)?;
-        checked_queue(request.task_queue)?;
-        if self.shared.settings.worker_heartbeats && !request.worker_heartbeat.is_empty() {
-            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
+    /// `RespondNexusTaskFailed`. The failure must be in its new form, `failure`.
+    pub async fn respond_nexus_task_failed(
+        &self,
+        request: RespondNexusTaskFailedRequest,
+    ) -> Result<RespondNexusTaskFailedResponse, Refusal> {
+        let failure = request.failure.ok_or_else(|| Refusal::invalid("request must contain error or failure"))?;
+        if !matches!(failure.failure_info, Some(FailureInfo::NexusHandlerFailureInfo(_))) {
+            return Err(Refusal::invalid("request Failure must contain error or failure with NexusHandlerFailureInfo"));
         }
-        Ok(self.shared.matching.idle(Instance::new(namespace.id(), &request.worker_instance_key)))
+        self.answer_nexus(&request.task_token, &request.namespace, Answer::Failed(Box::new(failure)))?;
+        Ok(RespondNexusTaskFailedResponse {})
+    }
+
+    fn answer_nexus(&self, token: &Bytes, namespace: &str, answer: Answer) -> Result<(), Refusal> {
+        if token.is_empty() {
+            return Err(Refusal::invalid("Task token not set on request."));
+        }
+        let token = NexusToken::parse(token).ok_or_else(|| Refusal::invalid("Error deserializing task token."))?;
+        self.check_token_namespace(token.namespace(), namespace)?;
+        if token.process == self.process() && self.shared.nexus_calls.answer(token.task, token.namespace(), answer) {
+            return Ok(());
+        }
+        Err(Refusal::not_found(NOT_FOUND))
     }
 }

@@ -10,7 +10,8 @@ use sempre_api::{
         enums::TaskQueueKind,
         taskqueue::{PollerScalingDecision, TaskQueue},
         workflowservice::{
-            PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+            PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse,
+            PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
         },
     },
 };
@@ -27,7 +28,7 @@ use crate::{
     matching::{
         Handed, Polled,
         caller::{Caller, Instance},
-        held::{HeldOffer, HeldQuery},
+        held::{HeldNexus, HeldOffer, HeldQuery},
         queries::QueryToken,
         scaling::Advice,
     },
@@ -62,6 +63,7 @@ struct Poll {
 enum Task {
     Started(Started),
     Query(HeldQuery<Started>),
+    Nexus(HeldNexus<Started>),
 }
 
 /// The queue a poll names, if it may be named so.
@@ -142,6 +144,7 @@ impl Engine {
                 }
                 return Ok(response);
             }
+            Some(Task::Nexus(_)) => return Err(internal("a workflow task")),
             Some(Task::Started(started)) => started,
         };
         let Started { run, reply, page, claim } = started;
@@ -186,7 +189,7 @@ impl Engine {
             queue,
         };
         match self.next_task(&poll, deadline).await? {
-            None | Some(Task::Query(_)) => Ok(PollActivityTaskQueueResponse::default()),
+            None | Some(Task::Query(_) | Task::Nexus(_)) => Ok(PollActivityTaskQueueResponse::default()),
             Some(Task::Started(Started { reply: Reply::ActivityTask(mut response), claim, .. })) => {
                 response.poller_scaling_decision = decision(self.shared.matching.advise(&poll.queue, poll.since));
                 claim.delivered();
@@ -194,6 +197,46 @@ impl Engine {
             }
             Some(Task::Started(_)) => Err(internal("an activity task")),
         }
+    }
+
+    /// `PollNexusTaskQueue`. Empty (no token) when no task came in time. Heartbeats of workers that come with it are recorded.
+    #[allow(deprecated, reason = "the old version fields are what workers still send")]
+    pub async fn poll_nexus_task(
+        &self,
+        request: PollNexusTaskQueueRequest,
+        deadline: Option<Timestamp>,
+    ) -> Result<PollNexusTaskQueueResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        check_identity(&request.identity)?;
+        let queue = queue_of(&namespace, request.task_queue, QueueKind::Nexus)?;
+        if self.shared.settings.worker_heartbeats && !request.worker_heartbeat.is_empty() {
+            self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
+        }
+        let poll = Poll {
+            since: self.wall_now(),
+            poller: Poller { identity: request.identity, request_id: self.poll_id(), worker_version: None, version: None },
+            caller: Caller {
+                instance: Instance::new(queue.namespace, &request.worker_instance_key),
+                rate: None,
+                capabilities: request.worker_version_capabilities,
+                deployment: request.deployment_options,
+            },
+            queue,
+        };
+        let held = match self.next_task(&poll, deadline).await? {
+            None => return Ok(PollNexusTaskQueueResponse::default()),
+            Some(Task::Nexus(held)) => held,
+            Some(Task::Query(_) | Task::Started(_)) => return Err(internal("a Nexus task")),
+        };
+        let task = held.task();
+        let response = PollNexusTaskQueueResponse {
+            task_token: task.token(self.process()).to_bytes(),
+            request: Some(task.request(self.wall_now())),
+            poller_scaling_decision: decision(self.shared.matching.advise(&poll.queue, poll.since)),
+            ..Default::default()
+        };
+        held.told();
+        Ok(response)
     }
 
     /// Waits for a task that was started for this poll.
@@ -239,6 +282,7 @@ impl Engine {
                 Handed::Closed => return Ok(None),
                 Handed::Started(started) => return Ok(Some(Task::Started(started))),
                 Handed::Query(held) => return Ok(Some(Task::Query(held))),
+                Handed::Nexus(held) => return Ok(Some(Task::Nexus(held))),
                 Handed::Offer(held) => {
                     match self.start_task(held, poller).await {
                         Ok(Some(started)) => return Ok(Some(Task::Started(started))),

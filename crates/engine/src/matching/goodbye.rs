@@ -65,7 +65,6 @@ impl<S: Send + 'static> Matching<S> {
         let now = self.clock.now();
         // First: a poll looks here when it holds the lock of its queue, so none can slip past the search below.
         self.goodbyes.add(instance, now);
-        self.idle.end(instance);
         for stripe in 0..self.stripes.len() {
             for queue in self.stripe(stripe as u64).all() {
                 while let Some(at) = queue.waiters.iter().position(|waiter| waiter.instance == Some(instance)) {

@@ -8,6 +8,7 @@ use sempre_core::{
 };
 
 use super::{Arrival, Matching, queries::QueryTask};
+use crate::nexus::calls::NexusTask;
 
 /// An offer in a queue, and the row it has in the store (which keeps the key it was written under).
 #[derive(Clone, Debug, PartialEq)]
@@ -108,5 +109,44 @@ impl<S: Send + 'static> Drop for HeldQuery<S> {
 impl<S: Send + 'static> fmt::Debug for HeldQuery<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("HeldQuery").field(&self.task).finish()
+    }
+}
+
+/// A Nexus task in somebody's hands. Dropped before [`HeldNexus::told`], it goes back to its queue.
+pub(crate) struct HeldNexus<S: Send + 'static> {
+    task: Option<NexusTask>,
+    matching: Arc<Matching<S>>,
+}
+
+impl<S: Send + 'static> HeldNexus<S> {
+    pub(crate) fn new(task: NexusTask, matching: Arc<Matching<S>>) -> Self {
+        Self { task: Some(task), matching }
+    }
+
+    pub(crate) fn task(&self) -> &NexusTask {
+        self.task.as_ref().expect("only the consuming methods take it")
+    }
+
+    /// A worker's poll is being answered with it.
+    pub(crate) fn told(self) {
+        drop(self.into_task());
+    }
+
+    pub(super) fn into_task(mut self) -> NexusTask {
+        self.task.take().expect("only the consuming methods take it")
+    }
+}
+
+impl<S: Send + 'static> Drop for HeldNexus<S> {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take().filter(NexusTask::is_wanted) {
+            self.matching.nexus(task);
+        }
+    }
+}
+
+impl<S: Send + 'static> fmt::Debug for HeldNexus<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HeldNexus").field(&self.task).finish()
     }
 }

@@ -10,7 +10,6 @@
 pub(crate) mod caller;
 mod goodbye;
 pub(crate) mod held;
-pub(crate) mod idle;
 pub(crate) mod levels;
 pub(crate) mod limiter;
 pub(crate) mod paging;
@@ -36,11 +35,10 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Clock, Spawner, Stats};
+use crate::{Clock, Spawner, Stats, nexus::calls::NexusTask};
 use caller::Caller;
 use goodbye::Goodbyes;
-use held::{HeldOffer, HeldQuery, Queued};
-use idle::IdlePolls;
+use held::{HeldNexus, HeldOffer, HeldQuery, Queued};
 use levels::LevelView;
 use limiter::RateSource;
 use pollers::SeenPoller;
@@ -68,6 +66,8 @@ pub(crate) enum Handed<S: Send + 'static> {
     Started(S),
     /// A query to answer without a workflow task.
     Query(HeldQuery<S>),
+    /// A request to a Nexus handler.
+    Nexus(HeldNexus<S>),
     /// The server stops, or the queue was unloaded: answer empty.
     Closed,
 }
@@ -131,7 +131,6 @@ pub(crate) struct Matching<S: Send + 'static> {
     stats: Arc<Stats>,
     window_max: usize,
     goodbyes: Goodbyes,
-    idle: IdlePolls,
     rates: Rates,
     routes: Routes,
     /// The backlog of the last process has been read: offers may be handed out in order.
@@ -151,7 +150,6 @@ impl<S: Send + 'static> Matching<S> {
             stats,
             window_max: window_max.max(1),
             goodbyes: Goodbyes::default(),
-            idle: IdlePolls::default(),
             rates: Rates::default(),
             routes: Routes::default(),
             loaded: AtomicBool::new(false),
@@ -196,6 +194,11 @@ impl<S: Send + 'static> Matching<S> {
         while let Some(query) = queue.queries.pop_front() {
             if query.is_wanted() {
                 return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone())));
+            }
+        }
+        while let Some(task) = queue.nexus.pop_front() {
+            if task.is_wanted() {
+                return Polled::Handed(Handed::Nexus(HeldNexus::new(task, self.clone())));
             }
         }
         if name.version.is_some() || queue.route.is_some() {
@@ -422,6 +425,25 @@ impl<S: Send + 'static> Matching<S> {
         queue.queries.push_back(task);
     }
 
+    /// A request to a Nexus handler: to the poller that has waited longest, else to the next one. Never stored.
+    pub(crate) fn nexus(self: &Arc<Self>, mut task: NexusTask) {
+        let now = self.clock.now();
+        let name = task.queue.clone();
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = self.open(&mut stripe, hash, &name, now);
+        queue.used = now;
+        while let Some(waiter) = queue.next_waiter(now) {
+            match waiter.sender.send(Handed::Nexus(HeldNexus::new(task, self.clone()))) {
+                Ok(()) => return,
+                Err(Handed::Nexus(held)) => task = held.into_task(),
+                Err(_) => return,
+            }
+        }
+        queue.nexus.retain(NexusTask::is_wanted);
+        queue.nexus.push_back(task);
+    }
+
     /// As [`Matching::poller_seen`], of those pollers that may be given this workflow's tasks.
     pub(crate) fn poller_seen_for(&self, name: &QueueName, workflow_id: &str) -> Option<Timestamp> {
         let line = self.line_of(&mut self.stripe(name.hash64()), name, workflow_id);
@@ -544,7 +566,6 @@ impl<S: Send + 'static> Matching<S> {
     /// Answers all polls with nothing, now and from now on.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.idle.end_all();
         for stripe in &self.stripes {
             for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all() {
                 for waiter in queue.waiters.drain(..) {

@@ -22,6 +22,7 @@ use super::{
     queries::QueryTask,
     scaling::AdviceGate,
 };
+use crate::nexus::calls::NexusTask;
 
 /// An offer's place in the line: priority, then age. Independent of the queue, so that an offer keeps its place
 /// when it moves from a sticky to a normal queue.
@@ -64,6 +65,7 @@ pub(crate) struct Queue<S: Send + 'static> {
     pub(crate) late: Vec<Queued>,
     pub(crate) waiters: VecDeque<Waiter<S>>,
     pub(crate) queries: VecDeque<QueryTask>,
+    pub(crate) nexus: VecDeque<NexusTask>,
     pub(crate) pollers: Pollers,
     pub(crate) levels: Levels,
     pub(crate) limiter: Limiter,
@@ -89,6 +91,7 @@ impl<S: Send + 'static> Queue<S> {
             late: Vec::new(),
             waiters: VecDeque::new(),
             queries: VecDeque::new(),
+            nexus: VecDeque::new(),
             pollers: Pollers::default(),
             levels: Levels::default(),
             limiter: Limiter::default(),
@@ -238,7 +241,13 @@ impl<S: Send + 'static> Queue<S> {
     pub(crate) fn is_idle(&mut self, now: Timestamp, idle_max: Span) -> bool {
         self.drop_gone_waiters();
         self.queries.retain(QueryTask::is_wanted);
-        !self.has_backlog() && !self.paging && self.waiters.is_empty() && self.queries.is_empty() && now.since(self.used) >= idle_max
+        self.nexus.retain(NexusTask::is_wanted);
+        !self.has_backlog()
+            && !self.paging
+            && self.waiters.is_empty()
+            && self.queries.is_empty()
+            && self.nexus.is_empty()
+            && now.since(self.used) >= idle_max
     }
 }
 

@@ -23,7 +23,8 @@ impl Claim {
     pub(crate) fn new(shared: Arc<Shared>, run: RunKey, kind: QueueKind, scheduled_event_id: i64, request_id: String) -> Self {
         let input = match kind {
             QueueKind::Workflow => Input::WorkflowTaskLost { request_id },
-            QueueKind::Activity => Input::ActivityTaskLost { scheduled_event_id, request_id },
+            // No run starts Nexus tasks.
+            QueueKind::Activity | QueueKind::Nexus => Input::ActivityTaskLost { scheduled_event_id, request_id },
         };
         Self { told: Some((run, input)), shared }
     }

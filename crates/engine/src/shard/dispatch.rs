@@ -104,7 +104,14 @@ impl Runner {
         let open = current.as_ref().filter(|record| is_open(record.status)).map(|record| record.run());
         let execution = open.and_then(|run| self.cache.at(place).run(run)).and_then(|run| run.execution.as_deref_mut());
         let shared = self.shared.clone();
-        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        let mut cx = Context {
+            now,
+            ids: &mut self.ids,
+            limits: &shared.settings.limits,
+            cron: &shared.cron,
+            endpoints: &shared.endpoints,
+            namespace: &namespace,
+        };
         self.open.inputs += 1;
         self.open.expected += size::start_bytes(&input);
         let outcome = match sempre_core::start(current.as_ref(), execution, &key, input, &mut cx) {

@@ -19,11 +19,11 @@ use sempre_core::{
     keys::schedules::ScheduleKey,
     refusal::text,
     schedule::{Ended, state::Watch, watch_of},
-    transition::{CallbackCall, CallbackResult, Delivery, OutboxEntry, OutboxMessage},
+    transition::{CallbackCall, CallbackResult, Delivery, OperationCall, OutboxEntry, OutboxMessage},
 };
 
 use super::message::Ask;
-use crate::shared::Shared;
+use crate::{nexus::operations, shared::Shared};
 
 /// Deliveries of one shard under way at once, not counting those that wait for their next try.
 const ACTIVE_MAX: usize = 64;
@@ -115,6 +115,8 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
     let mut delivery = loop {
         let tried = match &message {
             OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, &sender, call).await),
+            OutboxMessage::StartOperation(call) => Ok(start_operation(&shared, &pausing, &sender, call).await),
+            OutboxMessage::CancelOperation(call) => Ok(cancel_operation(&shared, &pausing, call).await),
             message => attempt(&shared, &sender, message).await,
         };
         match tried {
@@ -184,10 +186,31 @@ async fn call_back(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, call
     Delivery::Callback { number: call.number, attempt: call.attempt, result }
 }
 
-/// Somebody outside, by the sender that the engine was given.
+/// An endpoint may take long to answer, too.
+async fn start_operation(shared: &Shared, pausing: &AtomicUsize, caller: &RunKey, call: &OperationCall) -> Delivery {
+    let _hold = shared.hold();
+    pausing.fetch_add(1, Ordering::Relaxed);
+    let result = operations::start(shared, caller, call).await;
+    pausing.fetch_sub(1, Ordering::Relaxed);
+    Delivery::Operation { scheduled_event_id: call.scheduled_event_id, attempt: call.attempt, result }
+}
+
+/// As [`start_operation`].
+async fn cancel_operation(shared: &Shared, pausing: &AtomicUsize, call: &OperationCall) -> Delivery {
+    let _hold = shared.hold();
+    pausing.fetch_add(1, Ordering::Relaxed);
+    let result = operations::cancel(shared, call).await;
+    pausing.fetch_sub(1, Ordering::Relaxed);
+    Delivery::OperationCancel { scheduled_event_id: call.scheduled_event_id, attempt: call.attempt, result }
+}
+
+/// A caller in this server, or somebody outside, by the sender that the engine was given.
 async fn tell_outside(shared: &Shared, sender: &RunKey, call: &CallbackCall) -> CallbackResult {
     match with_outcome(shared, sender, call.clone()).await {
-        Ok(call) => shared.callbacks.send(call).await,
+        Ok(call) => match shared.tell_caller(&call).await {
+            Some(result) => result,
+            None => shared.callbacks.send(call).await,
+        },
         Err(refusal) => {
             tracing::warn!(?refusal, run = %sender.run, "the outcome of an update could not be read");
             CallbackResult::Undelivered("the outcome of the update could not be read".into())
@@ -294,7 +317,9 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
             let told = tell(shared, neighbour(&cancel.workflow_id), &cancel.run_id, Input::RequestCancel(Box::new(request))).await;
             external(cancel.initiated_event_id, told, true)
         }
-        OutboxMessage::Callback(_) => Err(crate::shared::internal("a message to a run")),
+        OutboxMessage::Callback(_) | OutboxMessage::StartOperation(_) | OutboxMessage::CancelOperation(_) => {
+            Err(crate::shared::internal("a message to a run"))
+        }
         OutboxMessage::ReleaseChild { workflow_id, run_id } => {
             quiet(tell(shared, neighbour(workflow_id), run_id, Input::ReleaseFirstTask).await)
         }

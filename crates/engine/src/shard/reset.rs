@@ -143,7 +143,14 @@ impl Runner {
             return Err(Refusal::not_found(text::EXECUTION_NOT_FOUND));
         };
         let base = (order.base != current).then(|| workflow.run(order.base).and_then(|run| run.execution.as_deref_mut())).flatten();
-        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        let mut cx = Context {
+            now,
+            ids: &mut self.ids,
+            limits: &shared.settings.limits,
+            cron: &shared.cron,
+            endpoints: &shared.endpoints,
+            namespace: &namespace,
+        };
         let outcome = reset::reset(order.fork, base, &mut ending, &order.request, &mut cx);
         if let Some(run) = workflow.run(current) {
             run.execution = Some(ending);

@@ -36,7 +36,7 @@ pub(crate) fn apply(
     now: Timestamp,
     namespace: &NamespaceView,
 ) -> Result<Transition, Refusal> {
-    let mut cx = Context { now, ids, limits: &shared.settings.limits, cron: &shared.cron, namespace };
+    let mut cx = Context { now, ids, limits: &shared.settings.limits, cron: &shared.cron, endpoints: &shared.endpoints, namespace };
     execution.apply(input, &mut cx)
 }
 
@@ -317,6 +317,7 @@ pub(crate) fn start_input(offer: &Offer, poller: sempre_core::input::Poller) -> 
     let (scheduled_event_id, stamp) = (offer.key.scheduled_event_id, offer.stamp);
     match offer.queue.kind {
         QueueKind::Workflow => Input::StartWorkflowTask { scheduled_event_id, stamp, sticky: offer.queue.sticky, poller },
-        QueueKind::Activity => Input::StartActivityTask { scheduled_event_id, stamp, poller },
+        // Nexus tasks are never offered.
+        QueueKind::Activity | QueueKind::Nexus => Input::StartActivityTask { scheduled_event_id, stamp, poller },
     }
 }

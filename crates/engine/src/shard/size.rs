@@ -1,7 +1,11 @@
 //! How much an input weighs: a bound for what it can add to the rows of its run.
 
 use prost::Message;
-use sempre_core::{Input, StartInput, input::SignalRequest};
+use sempre_core::{
+    Input, StartInput,
+    input::SignalRequest,
+    transition::{Delivery, OperationCancelResult, OperationResult},
+};
 
 fn of<M: Message>(message: Option<&M>) -> usize {
     message.map_or(0, Message::encoded_len)
@@ -9,6 +13,18 @@ fn of<M: Message>(message: Option<&M>) -> usize {
 
 fn signal(request: &SignalRequest) -> usize {
     request.name.len() + of(request.input.as_ref()) + of(request.header.as_ref())
+}
+
+fn delivered(delivery: &Delivery) -> usize {
+    match delivery {
+        Delivery::Operation { result: OperationResult::Completed { result, .. }, .. } => of(result.as_ref()),
+        Delivery::Operation { result: OperationResult::Failed(f) | OperationResult::Canceled(f), .. } => f.encoded_len(),
+        Delivery::Operation { result: OperationResult::Refused(f) | OperationResult::Undelivered(f), .. } => f.encoded_len(),
+        Delivery::OperationCancel { result: OperationCancelResult::Refused(f) | OperationCancelResult::Undelivered(f), .. } => {
+            f.encoded_len()
+        }
+        _ => 0,
+    }
 }
 
 /// Bytes of payloads that an input brings. What is always small counts as nothing.
@@ -26,6 +42,8 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         Input::FailActivity { failure, last_heartbeat_details, .. } => of(failure.as_deref()) + of(last_heartbeat_details.as_ref()),
         Input::Query { query, .. } => query.encoded_len(),
         Input::Pause(request) | Input::Unpause(request) | Input::PauseActivity(_, request) => request.reason.len() + request.identity.len(),
+        Input::CompleteOperation(completion) => completion.outcome.encoded_len(),
+        Input::Delivered { delivery, .. } => delivered(delivery),
         Input::ChildClosed(news) => news.close_event.encoded_len(),
         Input::UpdateActivityOptions(_, request) => of(request.options.as_ref()),
         Input::StartWorkflowTask { .. }
@@ -41,8 +59,7 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         | Input::PollUpdate { .. }
         | Input::Wake
         | Input::ReleaseFirstTask
-        | Input::UpdateOptions(_)
-        | Input::Delivered { .. } => 0,
+        | Input::UpdateOptions(_) => 0,
     }
 }
 

@@ -136,7 +136,14 @@ impl Runner {
         let mut run = current.as_ref().map(|record| record.run()).unwrap_or_default();
         let execution = workflow.run(run).and_then(|run| run.execution.as_deref_mut());
         let shared = self.shared.clone();
-        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        let mut cx = Context {
+            now,
+            ids: &mut self.ids,
+            limits: &shared.settings.limits,
+            cron: &shared.cron,
+            endpoints: &shared.endpoints,
+            namespace: &namespace,
+        };
         self.open.inputs += 1;
         self.open.expected += size::start_bytes(&start);
         let outcome = match sempre_core::update::update_with_start(current.as_ref(), execution, &key, start, update, &mut cx) {

@@ -16,6 +16,7 @@ mod histories;
 mod lists;
 mod namespaces;
 mod nexus;
+mod nexus_operations;
 mod operators;
 mod pauses;
 mod queries;

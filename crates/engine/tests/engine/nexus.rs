@@ -1,4 +1,4 @@
-//! Polls for Nexus tasks, which nothing makes yet.
+//! Polls for Nexus tasks; what they bring is in `nexus_operations`.
 
 use sempre_api::v1::{
     enums::WorkerStatus,

@@ -109,7 +109,7 @@ async fn what_the_server_says_of_itself_is_true() {
     let info = server.workflow().get_system_info(GetSystemInfoRequest {}).await.expect("answers").into_inner();
     let capabilities = info.capabilities.expect("capabilities");
     assert!(capabilities.signal_and_query_header && capabilities.internal_error_differentiation && capabilities.eager_workflow_start);
-    assert!(capabilities.supports_schedules && capabilities.build_id_based_versioning && !capabilities.nexus);
+    assert!(capabilities.supports_schedules && capabilities.build_id_based_versioning && capabilities.nexus);
     let cluster = server.workflow().get_cluster_info(GetClusterInfoRequest {}).await.expect("answers").into_inner();
     assert_eq!((cluster.server_version, cluster.persistence_store.as_str()), (info.server_version, "memory"));
 }

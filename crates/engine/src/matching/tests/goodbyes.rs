@@ -71,27 +71,6 @@ fn a_poll_that_was_reserved_ends_when_its_task_does_not_come() {
 }
 
 #[test]
-fn polls_that_no_task_can_come_to_end_with_their_worker_or_the_server() {
-    let w = world(100);
-    let idle = |key: &str| w.matching.idle(caller(key).instance);
-    let (mut first, mut second, mut other, mut nameless) =
-        (idle("one").unwrap(), idle("one").unwrap(), idle("two").unwrap(), idle("").unwrap());
-    drop(idle("one").unwrap());
-    assert_eq!(w.matching.stats.pollers.get(), 4, "one that was given up is forgotten");
-    w.end("one");
-    assert!(first.ended().now_or_never().is_some() && second.ended().now_or_never().is_some());
-    assert!(other.ended().now_or_never().is_none() && nameless.ended().now_or_never().is_none());
-    assert!(idle("one").is_none(), "late polls end at once");
-    w.advance(31);
-    assert!(idle("one").is_some());
-    w.matching.close();
-    assert!(other.ended().now_or_never().is_some() && nameless.ended().now_or_never().is_some());
-    assert!(idle("two").is_none());
-    drop((first, second, other, nameless));
-    assert_eq!(w.matching.stats.pollers.get(), 0);
-}
-
-#[test]
 fn a_worker_that_left_is_not_shown() {
     let w = world(100);
     let q = queue("q", false);

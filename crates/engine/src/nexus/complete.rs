@@ -1,0 +1,103 @@
+//! The end of an operation that went on, as its callback tells it (spec 08 §5.4 step 6, §5.6).
+
+use sempre_api::v1::common::{Callback, Link, callback};
+use sempre_core::{
+    Input, Refusal, Timestamp,
+    input::OperationCompletion,
+    nexus::{NOT_FOUND, token},
+    state::callback::Outcome,
+    transition::{CallbackCall, CallbackResult},
+    validate::SYSTEM_CALLBACK_URL,
+};
+
+use super::operations::TOKEN_MAX;
+use crate::{Engine, shared::Shared};
+
+/// Header of a callback with the operation's name at its handler's side.
+const OPERATION_TOKEN_HEADER: &str = "nexus-operation-token";
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Completion {
+    /// The handler's name for it; may be empty.
+    pub operation_token: String,
+    /// When it was started, if that is known.
+    pub start_time: Option<Timestamp>,
+    /// What the handler's side points to.
+    pub links: Vec<Link>,
+    /// How.
+    pub outcome: Outcome,
+}
+
+impl Engine {
+    /// The end of an operation, told by this token of its callback; a namespace that is named must be the token's.
+    ///
+    /// INVALID_ARGUMENT: the token is not one, or something is too large. NOT_FOUND: the operation is over, or its caller is
+    /// gone.
+    pub async fn complete_nexus_operation(&self, namespace: Option<&str>, token: &str, completion: Completion) -> Result<(), Refusal> {
+        self.shared.complete_nexus_operation(namespace, token, completion).await
+    }
+}
+
+impl Shared {
+    pub(crate) async fn complete_nexus_operation(
+        &self,
+        namespace: Option<&str>,
+        token: &str,
+        completion: Completion,
+    ) -> Result<(), Refusal> {
+        let token = token::CompletionToken::parse(token).ok_or_else(|| Refusal::invalid("invalid callback token"))?;
+        let run = token.run();
+        let known = self.namespaces.by_id(run.workflow.namespace).filter(|_| !self.namespaces.is_gone(run.workflow.namespace));
+        let known = known.ok_or_else(|| Refusal::not_found(format!("namespace \"{}\" not found", run.workflow.namespace)))?;
+        if namespace.is_some_and(|name| name != known.view.name) {
+            return Err(Refusal::invalid("invalid callback token"));
+        }
+        let length = completion.operation_token.len();
+        if length > TOKEN_MAX {
+            return Err(Refusal::InvalidArgument(format!("operation token length exceeds allowed limit ({length}/{TOKEN_MAX})")));
+        }
+        if completion.outcome.result.as_ref().map_or(0, prost::Message::encoded_len) > self.settings.limits.blob_size_max {
+            return Err(Refusal::invalid("result exceeds size limit"));
+        }
+        let completion = OperationCompletion {
+            scheduled_event_id: token.scheduled_event_id,
+            request_id: token.request_id,
+            token: completion.operation_token,
+            start_time: completion.start_time,
+            links: completion.links,
+            outcome: completion.outcome,
+        };
+        let input = || Input::CompleteOperation(Box::new(completion.clone()));
+        match self.apply(run.workflow.clone(), Some(run.run), input()).await {
+            // The run may have been reset: the operation is the new run's then.
+            Err(Refusal::NotFound(text)) if text != NOT_FOUND => self.apply(run.workflow, None, input()).await.map(drop),
+            told => told.map(drop),
+        }
+    }
+
+    /// Tells a caller in this server, if that is where the callback goes.
+    pub(crate) async fn tell_caller(&self, call: &CallbackCall) -> Option<CallbackResult> {
+        let Some(Callback { variant: Some(callback::Variant::Nexus(nexus)), .. }) = &call.callback else { return None };
+        if nexus.url != SYSTEM_CALLBACK_URL {
+            return None;
+        }
+        let header = |name: &str| nexus.header.get(name).cloned().unwrap_or_default();
+        let completion = Completion {
+            operation_token: header(OPERATION_TOKEN_HEADER),
+            start_time: Some(Timestamp(call.start_time)),
+            links: call.link.clone().into_iter().collect(),
+            outcome: call.outcome.clone().unwrap_or_default(),
+        };
+        let told = self.complete_nexus_operation(None, &header(token::CALLBACK_TOKEN_HEADER), completion).await;
+        Some(match told {
+            Ok(()) => CallbackResult::Delivered,
+            Err(Refusal::InvalidArgument(text)) => CallbackResult::Refused(format!("handler error (BAD_REQUEST): {text}")),
+            Err(Refusal::NotFound(text)) => CallbackResult::Refused(format!("handler error (NOT_FOUND): {text}")),
+            Err(refusal) => {
+                tracing::debug!(?refusal, "the caller of an operation could not be told of its end");
+                CallbackResult::Undelivered("handler error (UNAVAILABLE): service unavailable".into())
+            }
+        })
+    }
+}

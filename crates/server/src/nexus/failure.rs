@@ -1,0 +1,163 @@
+//! Failures of Nexus' form, read as Temporal's. The way back: `callbacks::failure`.
+//!
+//! | metadata `type` | is |
+//! |---|---|
+//! | `temporal.api.failure.v1.Failure` | that message, in the details, without text and stack |
+//! | `nexus.HandlerError` | a handler's failure: type and retry behaviour in the details |
+//! | `nexus.OperationError` | canceled, or an application's failure of type `OperationError`: state in the details |
+//! | another, or none but details | an application's failure of type `NexusFailure` that has all of it as details |
+//! | none | text and stack only |
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use sempre_api::{
+    json::{Payloads as PayloadForm, from_value},
+    v1::{
+        common::{Payload, Payloads},
+        enums::NexusHandlerErrorRetryBehavior as Retry,
+        failure::{ApplicationFailureInfo, CanceledFailureInfo, Failure, NexusHandlerFailureInfo, failure::FailureInfo},
+        nexus,
+    },
+};
+use serde_json::{Map, Value};
+
+pub(crate) const TEMPORAL: &str = "temporal.api.failure.v1.Failure";
+pub(crate) const HANDLER: &str = "nexus.HandlerError";
+pub(crate) const OPERATION: &str = "nexus.OperationError";
+
+/// As Temporal writes it. `Err`: the details are not what the type says.
+pub(crate) fn temporal(from: &nexus::Failure) -> Result<Failure, String> {
+    let mut failure = match from.metadata.get("type").map(String::as_str) {
+        Some(TEMPORAL) => from_value::<Failure>(details(from)?, PayloadForm::Full).map_err(|error| error.to_string())?,
+        Some(HANDLER) => handler(&details(from)?)?,
+        Some(OPERATION) => operation(&details(from)?),
+        None if from.metadata.is_empty() && from.details.is_empty() => Failure::default(),
+        _ => other(from)?,
+    };
+    failure.message.clone_from(&from.message);
+    failure.stack_trace.clone_from(&from.stack_trace);
+    if let Some(cause) = &from.cause {
+        failure.cause = Some(Box::new(temporal(cause)?));
+    }
+    Ok(failure)
+}
+
+fn details(from: &nexus::Failure) -> Result<Value, String> {
+    serde_json::from_slice(&from.details).map_err(|error| error.to_string())
+}
+
+fn handler(details: &Value) -> Result<Failure, String> {
+    let retry = match details.get("retryableOverride").and_then(Value::as_bool) {
+        Some(true) => Retry::Retryable,
+        Some(false) => Retry::NonRetryable,
+        None => Retry::Unspecified,
+    };
+    let kind = details.get("type").and_then(Value::as_str).unwrap_or_default();
+    let encoded_attributes = match details.get("encodedAttributes").and_then(Value::as_str) {
+        Some(text) if !text.is_empty() => {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|error| error.to_string())?;
+            let value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+            Some(from_value::<Payload>(value, PayloadForm::Full).map_err(|error| error.to_string())?)
+        }
+        _ => None,
+    };
+    let info = NexusHandlerFailureInfo { r#type: kind.into(), retry_behavior: retry as i32 };
+    Ok(Failure { failure_info: Some(FailureInfo::NexusHandlerFailureInfo(info)), encoded_attributes, ..Failure::default() })
+}
+
+fn operation(details: &Value) -> Failure {
+    let info = match details.get("state").and_then(Value::as_str) {
+        Some("canceled") => FailureInfo::CanceledFailureInfo(CanceledFailureInfo::default()),
+        _ => FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
+            r#type: "OperationError".into(),
+            non_retryable: true,
+            ..ApplicationFailureInfo::default()
+        }),
+    };
+    Failure { failure_info: Some(info), ..Failure::default() }
+}
+
+fn other(from: &nexus::Failure) -> Result<Failure, String> {
+    let rest = nexus::Failure { message: String::new(), stack_trace: String::new(), ..from.clone() };
+    let data = Bytes::from(serde_json::to_vec(&to_json(&rest)?).map_err(|error| error.to_string())?);
+    let metadata = [("encoding".to_owned(), Bytes::from_static(b"json/plain"))].into();
+    let details = Payloads { payloads: vec![Payload { metadata, data, ..Payload::default() }] };
+    let info = ApplicationFailureInfo { r#type: "NexusFailure".into(), details: Some(details), ..ApplicationFailureInfo::default() };
+    Ok(Failure { failure_info: Some(FailureInfo::ApplicationFailureInfo(info)), ..Failure::default() })
+}
+
+/// As it stands in bodies of requests and answers.
+fn to_json(from: &nexus::Failure) -> Result<Value, String> {
+    let mut object = Map::new();
+    object.insert("message".into(), from.message.clone().into());
+    if !from.stack_trace.is_empty() {
+        object.insert("stackTrace".into(), from.stack_trace.clone().into());
+    }
+    if !from.metadata.is_empty() {
+        object.insert("metadata".into(), from.metadata.iter().map(|(name, value)| (name.clone(), value.clone())).collect());
+    }
+    if !from.details.is_empty() {
+        object.insert("details".into(), details(from)?);
+    }
+    if let Some(cause) = &from.cause {
+        object.insert("cause".into(), to_json(cause)?);
+    }
+    Ok(object.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nexus(kind: &str, details: &'static str) -> nexus::Failure {
+        let metadata = if kind.is_empty() { Default::default() } else { [("type".to_string(), kind.to_string())].into() };
+        nexus::Failure {
+            message: "text".into(),
+            stack_trace: "stack".into(),
+            metadata,
+            details: details.into(),
+            cause: Some(Box::new(nexus::Failure { message: "cause".into(), ..Default::default() })),
+        }
+    }
+
+    fn info(kind: &str, details: &'static str) -> Option<FailureInfo> {
+        let failure = temporal(&nexus(kind, details)).expect("sound");
+        assert_eq!((failure.message.as_str(), failure.stack_trace.as_str()), ("text", "stack"));
+        let cause = failure.cause.expect("it has one");
+        assert_eq!((cause.message.as_str(), cause.failure_info), ("cause", None));
+        failure.failure_info
+    }
+
+    #[test]
+    fn each_type_is_read_as_what_it_is() {
+        let canceled = info(TEMPORAL, r#"{"source":"S","canceledFailureInfo":{"details":{"payloads":[{"data":"eA=="}]}},"new":1}"#);
+        assert!(matches!(canceled, Some(FailureInfo::CanceledFailureInfo(i)) if i.details.as_ref().unwrap().payloads[0].data == "x"));
+        let retried = NexusHandlerFailureInfo { r#type: "BAD_REQUEST".into(), retry_behavior: Retry::Retryable as i32 };
+        let given = info(HANDLER, r#"{"type":"BAD_REQUEST","retryableOverride":true}"#);
+        assert_eq!(given, Some(FailureInfo::NexusHandlerFailureInfo(retried)));
+        assert!(matches!(info(OPERATION, r#"{"state":"canceled"}"#), Some(FailureInfo::CanceledFailureInfo(_))));
+        let failed = info(OPERATION, r#"{"state":"failed"}"#);
+        assert!(matches!(failed, Some(FailureInfo::ApplicationFailureInfo(i)) if i.non_retryable && i.r#type == "OperationError"));
+        let Some(FailureInfo::ApplicationFailureInfo(unknown)) = info("x", r#"{"a":[1]}"#) else { panic!("an application's") };
+        let json: Value = serde_json::from_slice(&unknown.details.unwrap().payloads[0].data).unwrap();
+        let expected = r#"{"message":"","metadata":{"type":"x"},"details":{"a":[1]},"cause":{"message":"cause"}}"#;
+        assert_eq!((unknown.r#type.as_str(), json), ("NexusFailure", serde_json::from_str(expected).unwrap()));
+        assert_eq!(info("", ""), None);
+        assert!(matches!(info("", "1"), Some(FailureInfo::ApplicationFailureInfo(_))));
+    }
+
+    #[test]
+    fn encoded_attributes_of_a_handlers_failure_come_along() {
+        let payload = BASE64_URL_SAFE_NO_PAD.encode(r#"{"data":"eA=="}"#);
+        let details = format!(r#"{{"type":"INTERNAL","encodedAttributes":"{payload}"}}"#);
+        let failure = temporal(&nexus::Failure { details: details.into(), ..nexus(HANDLER, "") }).expect("sound");
+        assert_eq!(failure.encoded_attributes.expect("a payload").data, "x");
+    }
+
+    #[test]
+    fn details_that_are_not_json_are_refused() {
+        for kind in [TEMPORAL, HANDLER, OPERATION, "x"] {
+            assert!(temporal(&nexus(kind, "{")).is_err(), "{kind}");
+        }
+    }
+}
