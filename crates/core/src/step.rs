@@ -316,6 +316,7 @@ impl<'r, 'c> Step<'r, 'c> {
         match kind {
             QueueKind::Workflow => versioning::workflow_routing(&self.run.state),
             QueueKind::Activity => versioning::activity_routing(self, name),
+            QueueKind::Nexus => None,
         }
     }
 
