@@ -57,10 +57,8 @@ async fn a_fork_goes_on_from_an_event() {
     // Many, by a query, with another input.
     let many = ["workflow", "fork", "--query", "WorkflowId = 'w' AND ExecutionStatus = 'Completed'", "-i", "7", "--yes"];
     let text = server.text(&[&many[..], &["--dry-run"]].concat());
-    assert!(
-        text.starts_with("It would act on 1 workflow(s)\n") && text.lines().last().is_some_and(|line| line.starts_with("w ")),
-        "{text}"
-    );
+    assert!(text.starts_with("It would act on 1 workflow(s)\n"), "{text}");
+    assert!(text.lines().any(|line| line.split_whitespace().next() == Some("w")), "{text}");
     let none = ["workflow", "terminate", "--query", "WorkflowType = 'None'", "--dry-run"];
     assert_eq!(server.text(&none), "It would act on 0 workflow(s)\n");
     assert!(server.text(&["batch", "list"]).lines().count() <= 1, "nothing was started");
@@ -76,7 +74,8 @@ async fn a_fork_goes_on_from_an_event() {
     let again = server.json(&["workflow", "describe", "-w", "w"]);
     assert_ne!(again["workflowExecutionInfo"]["execution"]["runId"], forked["runId"], "a run of its own");
     let events = server.json(&["workflow", "show", "-w", "w"]);
-    assert_eq!(events["events"][0]["workflowExecutionStartedEventAttributes"]["input"][0], 7, "{events}");
+    let input = &events["events"][0]["workflowExecutionStartedEventAttributes"]["input"]["payloads"][0];
+    assert_eq!(input["data"], "Nw==", "{events}");
 }
 
 #[test]
