@@ -44,7 +44,6 @@ impl Execution {
             workflow_extended_info: Some(self.extended_info()),
             callbacks: callbacks::describe(&self.state),
             pending_nexus_operations: nexus::describe(&self.state),
-            ..Default::default()
         }
     }
 
