@@ -127,7 +127,6 @@ async fn overridden(s: Scene) -> Done {
         workflow_execution_options: Some(WorkflowExecutionOptions { versioning_override, ..Default::default() }),
         update_mask: Some(FieldMask { paths: vec!["versioning_override".into()] }),
         identity: "client".into(),
-        ..Default::default()
     };
     for asked in [Some(VersioningOverride::default()), pinned("9"), pinned("2")] {
         let answer = s.client().update_workflow_execution_options(update(asked)).await;

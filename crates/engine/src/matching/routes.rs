@@ -185,8 +185,7 @@ impl<S: Send + 'static> Matching<S> {
         for version in targets(route).into_iter().flatten() {
             let line = name.line(version.as_ref());
             let line_hash = line.hash64();
-            loop {
-                let Some(place) = stripe.get(hash, name).and_then(|queue| queue.first_for(version.as_ref())) else { break };
+            while let Some(place) = stripe.get(hash, name).and_then(|queue| queue.first_for(version.as_ref())) {
                 let Some(waiter) = stripe.get(line_hash, &line).and_then(|queue| queue.next_waiter(now)) else { break };
                 let Some(queue) = stripe.get(hash, name) else { return };
                 if !queue.limiter.take(now) {
