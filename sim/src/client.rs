@@ -78,8 +78,8 @@ async fn client(world: Arc<World>, n: u64, mut random: Random) {
 /// A start, in one of the ways there are.
 #[derive(Clone)]
 enum How {
-    Plain(StartWorkflowExecutionRequest),
-    Signal(SignalWithStartWorkflowExecutionRequest),
+    Plain(Box<StartWorkflowExecutionRequest>),
+    Signal(Box<SignalWithStartWorkflowExecutionRequest>),
     Update(ExecuteMultiOperationRequest, String),
 }
 
@@ -95,13 +95,13 @@ fn call_of(how: &How, world: &Arc<World>) -> Call<Started> {
         How::Plain(request) => Call::new("start", move |engine| {
             let request = request.clone();
             async move {
-                let done = engine.start_workflow(request).await?;
+                let done = engine.start_workflow(*request).await?;
                 Ok(Started { run: done.run_id, eager: done.eager_workflow_task, update: None })
             }
         }),
         How::Signal(request) => Call::new("signal with start", move |engine| {
             let request = request.clone();
-            async move { Ok(Started { run: engine.signal_with_start(request).await?.run_id, eager: None, update: None }) }
+            async move { Ok(Started { run: engine.signal_with_start(*request).await?.run_id, eager: None, update: None }) }
         }),
         How::Update(request, _) => {
             let world = world.clone();
@@ -126,7 +126,7 @@ fn call_of(how: &How, world: &Arc<World>) -> Call<Started> {
 /// One way to make a start.
 fn how(random: &mut Random, mut start: StartWorkflowExecutionRequest, wide: bool, marker: &str) -> How {
     match if wide { random.below(10) } else { 9 } {
-        0 | 1 => How::Signal(SignalWithStartWorkflowExecutionRequest {
+        0 | 1 => How::Signal(Box::new(SignalWithStartWorkflowExecutionRequest {
             namespace: start.namespace,
             workflow_id: start.workflow_id,
             workflow_type: start.workflow_type,
@@ -143,7 +143,7 @@ fn how(random: &mut Random, mut start: StartWorkflowExecutionRequest, wide: bool
             cron_schedule: start.cron_schedule,
             workflow_start_delay: start.workflow_start_delay,
             ..Default::default()
-        }),
+        })),
         2 | 3 => {
             start.workflow_start_delay = None;
             start.cron_schedule = String::new();
@@ -162,9 +162,9 @@ fn how(random: &mut Random, mut start: StartWorkflowExecutionRequest, wide: bool
         }
         4..=6 => {
             start.request_eager_execution = true;
-            How::Plain(start)
+            How::Plain(Box::new(start))
         }
-        _ => How::Plain(start),
+        _ => How::Plain(Box::new(start)),
     }
 }
 
