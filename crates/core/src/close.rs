@@ -169,6 +169,12 @@ pub(crate) fn terminate_by_reset(step: &mut Step<'_, '_>, reason: String, identi
     closed(step, event, if keeps_children { End::Reset } else { End::Run });
 }
 
+/// Writes the event that ends an activity without workflow.
+pub(crate) fn standalone(step: &mut Step<'_, '_>, attributes: Attributes) {
+    let event = step.closing_event(attributes);
+    closed(step, event, End::Chain);
+}
+
 /// The run's own time is up: retry, cron or the end (spec 01 §7).
 pub(crate) fn run_timed_out(step: &mut Step<'_, '_>) {
     let over = step.run.state.derived.execution_expiration().is_some_and(|end| end <= step.now());

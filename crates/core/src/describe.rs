@@ -22,11 +22,11 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     activity::options::Options,
-    callbacks, nexus, pause,
+    callbacks, nexus, pause, standalone,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
     versioning,
-    visibility::{health, waits},
+    visibility::{NAMESPACE_DIVISION, health, waits},
 };
 
 /// How Temporal says that a run does not expire: the first moment of the year 1.
@@ -104,6 +104,9 @@ impl Execution {
         if self.is_open() {
             health::add(&self.state, &mut fields);
             waits::add(&self.state, &mut fields);
+        }
+        if self.is_standalone() {
+            fields.insert(NAMESPACE_DIVISION.into(), standalone::division());
         }
         fields
     }
@@ -187,13 +190,7 @@ impl Execution {
 fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Timestamp) -> PendingActivityInfo {
     let scheduled = info.scheduled();
     let options = Options::of(info, progress);
-    let state = match (info.cancel_requested_event_id != 0, progress.is_started(), progress.pause.is_some()) {
-        (true, ..) => PendingActivityState::CancelRequested,
-        (false, true, false) => PendingActivityState::Started,
-        (false, true, true) => PendingActivityState::PauseRequested,
-        (false, false, false) => PendingActivityState::Scheduled,
-        (false, false, true) => PendingActivityState::Paused,
-    };
+    let state = activity_state(info, progress);
     let waits = !progress.is_started() && progress.pause.is_none() && progress.due() > now;
     let interval = progress.due().since(Timestamp(progress.last_attempt_complete_time));
     let last_identity = if progress.identity.is_empty() { &progress.last_identity } else { &progress.identity };
@@ -225,7 +222,18 @@ fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Times
     }
 }
 
+/// Where a pending activity stands.
+pub(crate) fn activity_state(info: &ActivityInfo, progress: &ActivityProgress) -> PendingActivityState {
+    match (info.cancel_requested_event_id != 0, progress.is_started(), progress.pause.is_some()) {
+        (true, ..) => PendingActivityState::CancelRequested,
+        (false, true, false) => PendingActivityState::Started,
+        (false, true, true) => PendingActivityState::PauseRequested,
+        (false, false, false) => PendingActivityState::Scheduled,
+        (false, false, true) => PendingActivityState::Paused,
+    }
+}
+
 /// A stored time; `None` for 0 = never.
-fn time(nanos: i64) -> Option<sempre_api::Timestamp> {
+pub(crate) fn time(nanos: i64) -> Option<sempre_api::Timestamp> {
     (nanos != 0).then(|| Timestamp(nanos).to_api())
 }

@@ -12,6 +12,7 @@ use sempre_api::v1::{
 };
 
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
+pub use crate::standalone::{CancelActivityRun, TerminateActivityRun};
 use crate::{
     Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, nexus::EndpointTable,
     options::OptionsRequest, state::callback, transition::Delivery, visibility::AttributeType,
@@ -315,6 +316,10 @@ pub enum Input {
     ResetActivity(ActivitySelector, Box<ResetActivity>),
     /// UpdateActivityOptions (spec 03 §9).
     UpdateActivityOptions(ActivitySelector, Box<OptionsUpdate>),
+    /// RequestCancelActivityExecution of an activity without workflow (spec 03 §12.2).
+    CancelActivityRun(Box<CancelActivityRun>),
+    /// TerminateActivityExecution of one.
+    TerminateActivityRun(Box<TerminateActivityRun>),
     /// ResetStickyTaskQueue, or the engine found that the sticky worker is gone: forget it.
     ResetSticky,
     /// A query (spec 06 of 02). `id` is the engine's; the answer comes back under it.

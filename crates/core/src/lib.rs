@@ -43,6 +43,7 @@ pub mod retry;
 pub mod schedule;
 mod signal;
 mod size;
+pub mod standalone;
 pub mod start;
 pub mod state;
 mod step;

@@ -38,6 +38,15 @@ pub enum Refusal {
         /// First run of its chain.
         first_run_id: String,
     },
+    /// ALREADY_EXISTS with ActivityExecutionAlreadyStartedFailure.
+    ActivityAlreadyStarted {
+        /// Text.
+        message: String,
+        /// Request id of the start that made the run in the way.
+        start_request_id: String,
+        /// That run.
+        run_id: String,
+    },
     /// ALREADY_EXISTS without details.
     AlreadyExists(String),
     /// RESOURCE_EXHAUSTED, scope namespace.

@@ -22,7 +22,7 @@ use crate::{
     Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, Version, WorkflowKey, attach, close,
     input::{Poller, SignalRequest, TerminateRequest},
     planted::{self, Bug},
-    retry, signal,
+    retry, signal, standalone,
     state::{State, derived::is_nil},
     step::Step,
     task,
@@ -155,6 +155,7 @@ pub fn start(
     input: StartInput,
     cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
+    standalone::check_workflow_id(&key.workflow_id)?;
     let StartInput { mut request, mut signal, child_of, watcher } = input;
     if let Some(child) = &child_of {
         *request = child.request.clone();

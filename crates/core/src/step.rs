@@ -121,6 +121,7 @@ impl<'r, 'c> Step<'r, 'c> {
     /// Writes a prepared event (its time, links, metadata set) now. Returns its id.
     pub(crate) fn write(&mut self, mut event: HistoryEvent) -> i64 {
         self.keep_speculative_ids();
+        assert!(self.run.is_open(), "a close event is the last");
         let id = self.run.state.derived.main.next_event_id.max(1);
         event.event_id = id;
         event.task_id = id;

@@ -13,7 +13,7 @@ use sempre_api::v1::{
     workflow::WorkflowExecutionOptions,
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
-        SignalWorkflowExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+        SignalWorkflowExecutionResponse, StartActivityExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
     },
 };
 
@@ -612,6 +612,8 @@ pub enum Reply {
         /// History of the eager task.
         eager: Option<HistoryWindow>,
     },
+    /// An activity that belongs to no workflow was started, or found.
+    ActivityStarted(Box<StartActivityExecutionResponse>),
     /// A signal.
     Signaled(SignalWorkflowExecutionResponse),
     /// A workflow task was started for the poller.

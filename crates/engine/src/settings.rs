@@ -17,6 +17,8 @@ pub struct Settings {
     pub poll_wait: Span,
     /// How long a history read waits for new events (`history.longPollExpirationInterval`).
     pub history_wait: Span,
+    /// How long a wait for an activity without workflow lasts (`activity.longPollTimeout`).
+    pub activity_wait: Span,
     /// Inputs of one commit.
     pub batch_inputs_max: usize,
     /// Bytes after which a commit takes no more inputs.
@@ -30,6 +32,8 @@ pub struct Settings {
     /// Search attributes that nobody has defined are defined by the first request that sets them, with the type that it
     /// names, instead of being refused. For development.
     pub auto_register_search_attributes: bool,
+    /// Activities without workflow can be started (`activity.enableStandalone`).
+    pub standalone_activities: bool,
     /// There are schedules (`frontend.enableSchedules`).
     pub schedules: bool,
     /// Batch operations of a namespace that may run at once (`frontend.MaxConcurrentBatchOperationPerNamespace`).
@@ -52,12 +56,14 @@ impl Default for Settings {
             queue_window_max: 20_000,
             poll_wait: Span::seconds(60),
             history_wait: Span::seconds(20),
+            activity_wait: Span::seconds(20),
             batch_inputs_max: 256,
             batch_bytes_max: 1 << 20,
             commits_in_flight_max: 4,
             end_polls_on_shutdown: true,
             worker_heartbeats: true,
             auto_register_search_attributes: false,
+            standalone_activities: true,
             schedules: true,
             batch_jobs_max: 10,
             batch_rate_max: 500.0,

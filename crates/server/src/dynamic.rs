@@ -132,6 +132,8 @@ impl Entry<'_> {
     fn apply_to_waits(&self, engine: &mut Settings) -> Result<bool, DynamicError> {
         match self.key {
             "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
+            "activity.longpolltimeout" => engine.activity_wait = self.span()?,
+            "activity.enablestandalone" => engine.standalone_activities = self.switch()?,
             "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
             "history.workflowtaskcompletionbuffertotalsizelimit" => engine.completion_pages_bytes_max = self.count()?,
             "frontend.enableschedules" => engine.schedules = self.switch()?,

@@ -10,10 +10,11 @@ use sempre_api::{
     v1::{
         enums::{NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope},
         errordetails::{
-            ClientVersionNotSupportedFailure, MultiOperationExecutionFailure, NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure,
-            NamespaceNotFoundFailure, NotFoundFailure, PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure,
-            ServerVersionNotSupportedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
-            WorkflowTaskCompletionBufferLostFailure, multi_operation_execution_failure::OperationStatus,
+            ActivityExecutionAlreadyStartedFailure, ClientVersionNotSupportedFailure, MultiOperationExecutionFailure,
+            NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure, NamespaceNotFoundFailure, NotFoundFailure,
+            PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure, ServerVersionNotSupportedFailure,
+            WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure, WorkflowTaskCompletionBufferLostFailure,
+            multi_operation_execution_failure::OperationStatus,
         },
         failure::MultiOperationExecutionAborted,
     },
@@ -52,6 +53,9 @@ pub fn from_refusal(refusal: Refusal) -> Status {
         Refusal::AlreadyStarted { message, start_request_id, run_id, first_run_id } => {
             let failure = WorkflowExecutionAlreadyStartedFailure { start_request_id, run_id, first_execution_run_id: first_run_id };
             detailed(Code::AlreadyExists, message, &failure)
+        }
+        Refusal::ActivityAlreadyStarted { message, start_request_id, run_id } => {
+            detailed(Code::AlreadyExists, message, &ActivityExecutionAlreadyStartedFailure { start_request_id, run_id })
         }
         Refusal::AlreadyExists(message) => plain(Code::AlreadyExists, message),
         Refusal::ResourceExhausted { cause, message } => resource_exhausted(cause, ResourceExhaustedScope::Namespace, message),

@@ -97,6 +97,8 @@ impl SystemFacts {
 
     /// Fills in what holds for every namespace of this server.
     pub(crate) fn complete(&self, info: &mut NamespaceInfo) {
+        // What the engine says of its own parts stays.
+        let of_engine = info.capabilities.take().unwrap_or_default();
         info.capabilities = Some(namespace_info::Capabilities {
             eager_workflow_start: self.limits.eager_start,
             worker_heartbeats: self.worker_heartbeats,
@@ -107,7 +109,7 @@ impl SystemFacts {
             async_update: true,
             workflow_update_callbacks: true,
             workflow_task_completion_pagination: self.limits.completion_pages,
-            ..namespace_info::Capabilities::default()
+            ..of_engine
         });
         info.limits = Some(namespace_info::Limits {
             blob_size_limit_error: as_i64(self.limits.blob_size_max),

@@ -3,58 +3,62 @@
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
 use sempre_api::v1::workflowservice::{
-    CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest,
-    CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse, CreateWorkerDeploymentRequest,
-    CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest, CreateWorkerDeploymentVersionResponse, DeleteScheduleRequest,
+    CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest,
+    CountWorkersResponse, CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse,
+    CreateWorkerDeploymentRequest, CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest,
+    CreateWorkerDeploymentVersionResponse, DeleteActivityExecutionRequest, DeleteActivityExecutionResponse, DeleteScheduleRequest,
     DeleteScheduleResponse, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest,
     DeleteWorkerDeploymentVersionResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest,
-    DeprecateNamespaceResponse, DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeDeploymentRequest,
-    DescribeDeploymentResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse,
-    DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse,
-    DescribeWorkerDeploymentVersionRequest, DescribeWorkerDeploymentVersionResponse, DescribeWorkerRequest, DescribeWorkerResponse,
-    DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse,
-    GetClusterInfoRequest, GetClusterInfoResponse, GetCurrentDeploymentRequest, GetCurrentDeploymentResponse,
-    GetDeploymentReachabilityRequest, GetDeploymentReachabilityResponse, GetSearchAttributesRequest, GetSearchAttributesResponse,
-    GetSystemInfoRequest, GetSystemInfoResponse, GetWorkerBuildIdCompatibilityRequest, GetWorkerBuildIdCompatibilityResponse,
-    GetWorkerTaskReachabilityRequest, GetWorkerTaskReachabilityResponse, GetWorkerVersioningRulesRequest, GetWorkerVersioningRulesResponse,
+    DeprecateNamespaceResponse, DescribeActivityExecutionRequest, DescribeActivityExecutionResponse, DescribeBatchOperationRequest,
+    DescribeBatchOperationResponse, DescribeDeploymentRequest, DescribeDeploymentResponse, DescribeNamespaceRequest,
+    DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
+    DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse, DescribeWorkerDeploymentVersionRequest,
+    DescribeWorkerDeploymentVersionResponse, DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest,
+    DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, GetClusterInfoRequest,
+    GetClusterInfoResponse, GetCurrentDeploymentRequest, GetCurrentDeploymentResponse, GetDeploymentReachabilityRequest,
+    GetDeploymentReachabilityResponse, GetSearchAttributesRequest, GetSearchAttributesResponse, GetSystemInfoRequest,
+    GetSystemInfoResponse, GetWorkerBuildIdCompatibilityRequest, GetWorkerBuildIdCompatibilityResponse, GetWorkerTaskReachabilityRequest,
+    GetWorkerTaskReachabilityResponse, GetWorkerVersioningRulesRequest, GetWorkerVersioningRulesResponse,
     GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
-    GetWorkflowExecutionHistoryReverseResponse, ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse,
-    ListBatchOperationsRequest, ListBatchOperationsResponse, ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse,
-    ListDeploymentsRequest, ListDeploymentsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest,
-    ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest,
-    ListSchedulesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest,
-    ListWorkerDeploymentsResponse, ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse,
-    PatchScheduleRequest, PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest,
-    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityTaskQueueRequest,
-    PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
-    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
-    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
+    GetWorkflowExecutionHistoryReverseResponse, ListActivityExecutionsRequest, ListActivityExecutionsResponse,
+    ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse, ListBatchOperationsRequest, ListBatchOperationsResponse,
+    ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse, ListDeploymentsRequest, ListDeploymentsResponse,
+    ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse,
+    ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse,
+    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse,
+    ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PatchScheduleRequest,
+    PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
+    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityExecutionRequest, PollActivityExecutionResponse,
+    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse,
+    PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+    QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
     RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
-    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
-    ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
-    ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse,
-    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest,
-    RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse,
-    RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest,
-    RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse,
-    RespondNexusTaskCompletedRequest, RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse,
-    RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
-    RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
-    ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, SetCurrentDeploymentRequest, SetCurrentDeploymentResponse,
-    SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest,
-    SetWorkerDeploymentManagerResponse, SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse,
-    ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
-    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse,
-    StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse,
-    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseActivityExecutionRequest,
-    UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest,
-    UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse,
-    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest,
-    UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkerBuildIdCompatibilityRequest,
-    UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerDeploymentVersionMetadataResponse,
-    UpdateWorkerVersioningRulesRequest, UpdateWorkerVersioningRulesResponse, UpdateWorkflowExecutionOptionsRequest,
-    UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse,
-    workflow_service_server::WorkflowService,
+    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse,
+    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityExecutionRequest,
+    ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse,
+    ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse,
+    RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest,
+    RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse,
+    RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse, RespondNexusTaskCompletedRequest,
+    RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse, RespondQueryTaskCompletedRequest,
+    RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
+    RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse,
+    SetCurrentDeploymentRequest, SetCurrentDeploymentResponse, SetWorkerDeploymentCurrentVersionRequest,
+    SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentManagerResponse,
+    SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
+    SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse, StartActivityExecutionRequest, StartActivityExecutionResponse, StartBatchOperationRequest,
+    StartBatchOperationResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest,
+    StopBatchOperationResponse, TerminateActivityExecutionRequest, TerminateActivityExecutionResponse, TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse, UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest,
+    UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest,
+    UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest,
+    UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
+    UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerDeploymentVersionMetadataRequest,
+    UpdateWorkerDeploymentVersionMetadataResponse, UpdateWorkerVersioningRulesRequest, UpdateWorkerVersioningRulesResponse,
+    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
+    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
 };
 use sempre_core::Refusal;
 use tonic::{Request, Response};
@@ -336,6 +340,57 @@ impl WorkflowService for Frontend {
     async fn update_activity_options(&self, request: Request<UpdateActivityOptionsRequest>) -> Answer<UpdateActivityOptionsResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.update_activity_options(call.body).await)
+    }
+
+    async fn start_activity_execution(&self, request: Request<StartActivityExecutionRequest>) -> Answer<StartActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.start_activity(call.body).await)
+    }
+
+    async fn describe_activity_execution(
+        &self,
+        request: Request<DescribeActivityExecutionRequest>,
+    ) -> Answer<DescribeActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        let deadline = call.deadline();
+        answer(self.engine.describe_activity(call.body, deadline).await)
+    }
+
+    async fn poll_activity_execution(&self, request: Request<PollActivityExecutionRequest>) -> Answer<PollActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        let deadline = call.deadline();
+        answer(self.engine.poll_activity(call.body, deadline).await)
+    }
+
+    async fn list_activity_executions(&self, request: Request<ListActivityExecutionsRequest>) -> Answer<ListActivityExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_activities(call.body).await)
+    }
+
+    async fn count_activity_executions(&self, request: Request<CountActivityExecutionsRequest>) -> Answer<CountActivityExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.count_activities(call.body).await)
+    }
+
+    async fn request_cancel_activity_execution(
+        &self,
+        request: Request<RequestCancelActivityExecutionRequest>,
+    ) -> Answer<RequestCancelActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.cancel_activity(call.body).await)
+    }
+
+    async fn terminate_activity_execution(
+        &self,
+        request: Request<TerminateActivityExecutionRequest>,
+    ) -> Answer<TerminateActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.terminate_activity(call.body).await)
+    }
+
+    async fn delete_activity_execution(&self, request: Request<DeleteActivityExecutionRequest>) -> Answer<DeleteActivityExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_activity(call.body).await)
     }
 
     async fn pause_activity_execution(&self, request: Request<PauseActivityExecutionRequest>) -> Answer<PauseActivityExecutionResponse> {

@@ -16,6 +16,7 @@ use super::{change, dispatch::withdraw, failure, log, operate, options::Options,
 use crate::{
     Span, Timestamp,
     retry::{self, Decision},
+    standalone,
     step::Step,
     task,
     visibility::health,
@@ -93,18 +94,19 @@ pub(super) fn canceled(
     details: Option<Payloads>,
     identity: String,
 ) {
-    write_closing(
-        step,
-        scheduled_event_id,
-        Attributes::ActivityTaskCanceledEventAttributes(ActivityTaskCanceledEventAttributes {
-            details,
-            latest_cancel_requested_event_id: cancel_requested_event_id,
-            scheduled_event_id,
-            identity,
-            ..Default::default()
-        }),
-    );
+    write_canceled(step, scheduled_event_id, cancel_requested_event_id, details, identity);
     task::schedule_if_needed(step);
+}
+
+fn write_canceled(step: &mut Step<'_, '_>, scheduled_event_id: i64, requested: i64, details: Option<Payloads>, identity: String) {
+    let attributes = ActivityTaskCanceledEventAttributes {
+        details,
+        latest_cancel_requested_event_id: requested,
+        scheduled_event_id,
+        identity,
+        ..Default::default()
+    };
+    write_closing(step, scheduled_event_id, Attributes::ActivityTaskCanceledEventAttributes(attributes));
 }
 
 /// RequestCancelActivityTask was written for an activity that is not started: cancel it now (spec 03 §8).
@@ -112,24 +114,22 @@ pub(super) fn canceled(
 ///
 /// The Canceled event goes through the buffer, so it follows the events of the remaining commands.
 pub(crate) fn cancel_if_not_started(step: &mut Step<'_, '_>, scheduled_event_id: i64, identity: &str) -> bool {
-    let Some((info, progress)) = pending(&step.run.state, scheduled_event_id) else { return false };
-    if progress.is_started() {
-        return false;
-    }
+    let Some((info, _)) = pending(&step.run.state, scheduled_event_id).filter(|(_, progress)| !progress.is_started()) else { return false };
+    let requested = info.cancel_requested_event_id;
     let details = Payload {
         metadata: [("encoding".into(), bytes::Bytes::from_static(b"json/plain"))].into(),
         data: bytes::Bytes::from_static(NOT_STARTED),
         ..Default::default()
     };
-    let attributes = ActivityTaskCanceledEventAttributes {
-        details: Some(Payloads { payloads: vec![details] }),
-        latest_cancel_requested_event_id: info.cancel_requested_event_id,
-        scheduled_event_id,
-        identity: identity.into(),
-        ..Default::default()
-    };
-    write_closing(step, scheduled_event_id, Attributes::ActivityTaskCanceledEventAttributes(attributes));
+    write_canceled(step, scheduled_event_id, requested, Some(Payloads { payloads: vec![details] }), identity.into());
     true
+}
+
+/// A cancel request was recorded for an activity that belongs to no workflow: if no worker has it, that is its end.
+pub(crate) fn cancel_unless_started(step: &mut Step<'_, '_>, scheduled_event_id: i64, requested: i64, details: Payloads) {
+    if pending(&step.run.state, scheduled_event_id).is_some_and(|(_, progress)| !progress.is_started()) {
+        write_canceled(step, scheduled_event_id, requested, Some(details), String::new());
+    }
 }
 
 /// The run has closed: withdraws all offers and drops all progress.
@@ -137,6 +137,10 @@ pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
     let ids: Vec<i64> = step.run.state.progress.activities.keys().copied().collect();
     for id in ids {
         withdraw(step, id);
+        if step.run.is_standalone() {
+            // It is shown as long as its run is kept.
+            continue;
+        }
         log::run_closed(step, id);
         step.forget_activity(id);
     }
@@ -194,6 +198,10 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
 #[allow(deprecated)] // `worker_version` is old, but old workers send it.
 fn write_closing(step: &mut Step<'_, '_>, scheduled_event_id: i64, closing: Attributes) {
     withdraw(step, scheduled_event_id);
+    if step.run.is_standalone() {
+        log::closed(step, scheduled_event_id, &closing);
+        return standalone::closed(step, closing);
+    }
     let state = &step.run.state;
     let known = state.derived.activities.get(&scheduled_event_id).is_none_or(|info| info.started_event_id != 0);
     let started = state.progress.activities.get(&scheduled_event_id).filter(|p| p.is_started() && !known).map(Arc::clone);

@@ -1,6 +1,11 @@
 //! From scheduling to a worker's hands: offers, starts, the poll response (spec 03 §4, §10).
 
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 
 use bytes::Bytes;
 use sempre_api::v1::{
@@ -11,9 +16,10 @@ use sempre_api::v1::{
 
 use super::{Answer, change, options::Options, pending};
 use crate::{
-    Reply, TaskToken, Timestamp,
+    Reply, Span, TaskToken, Timestamp,
     input::Poller,
     planted::{self, Bug},
+    standalone,
     state::{ActivityProgress, rows::Kind},
     step::{Step, offer_priority},
     task,
@@ -34,6 +40,19 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, scheduled_event_id: i64, eager: 
     if !eager && !step.run.is_paused() {
         offer(step, scheduled_event_id);
     }
+}
+
+/// As [`schedule`], for an attempt that is due after a delay; timeouts count from then.
+pub(crate) fn schedule_after(step: &mut Step<'_, '_>, scheduled_event_id: i64, delay: Span) {
+    if delay.is_zero() {
+        return schedule(step, scheduled_event_id, false);
+    }
+    schedule(step, scheduled_event_id, true);
+    let begin = step.now() + delay;
+    change(step, scheduled_event_id, |p| {
+        p.taken_over = begin.0;
+        p.scheduled_time = begin.0;
+    });
 }
 
 /// An activity among the events that a reset gave the run: as [`schedule`], and its timeouts count from `now`.
@@ -217,11 +236,13 @@ fn given(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivit
         started_time: progress.started_time,
         activity_id: scheduled.activity_id.clone(),
     };
+    let workflow = standalone::activity_id(&key.workflow).is_none();
     Some(Box::new(PollActivityTaskQueueResponse {
         task_token: token.to_bytes(),
         workflow_namespace: step.cx.namespace.name.clone(),
-        workflow_type: Some(WorkflowType { name: start.workflow_type().into() }),
-        workflow_execution: Some(key.to_api()),
+        workflow_type: workflow.then(|| WorkflowType { name: start.workflow_type().into() }),
+        workflow_execution: workflow.then(|| key.to_api()),
+        activity_run_id: if workflow { String::new() } else { key.run.to_string() },
         activity_type: scheduled.activity_type.clone(),
         activity_id: scheduled.activity_id.clone(),
         header: scheduled.header.clone(),

@@ -38,11 +38,14 @@ use crate::{
     step::Step,
 };
 
-pub(crate) use close::{cancel_if_not_started, drop_all};
-pub(crate) use dispatch::{hold_all, lost, offer_again, release_all, schedule, start, start_eager, take_over, withdraw_all};
+pub(crate) use close::{cancel_if_not_started, cancel_unless_started, drop_all};
+pub(crate) use dispatch::{
+    hold_all, lost, offer_again, release_all, schedule, schedule_after, start, start_eager, take_over, withdraw_all,
+};
 pub use log::AttemptsOfHistory;
 pub use operate::{ResetActivity, UnpauseActivity};
 pub(crate) use operate::{most_tried, paused_types};
+pub(crate) use options::Options;
 pub use options::OptionsUpdate;
 pub(crate) use respond::{cancel, complete, fail, heartbeat};
 pub use select::ActivitySelector;
@@ -58,7 +61,7 @@ fn pending(state: &State, scheduled_event_id: i64) -> Option<(&Arc<ActivityInfo>
 }
 
 /// Changes the activity's progress and marks its row.
-fn change(step: &mut Step<'_, '_>, scheduled_event_id: i64, how: impl FnOnce(&mut ActivityProgress)) {
+pub(crate) fn change(step: &mut Step<'_, '_>, scheduled_event_id: i64, how: impl FnOnce(&mut ActivityProgress)) {
     if let Some(progress) = step.run.state.progress.activities.get_mut(&scheduled_event_id) {
         how(Arc::make_mut(progress));
         step.run.state.dirty.mark(Kind::Attempt, scheduled_event_id);

@@ -13,7 +13,7 @@ use crate::{
     input::ActivityTarget,
     planted::{self, Bug},
     refusal::text,
-    retry,
+    retry, standalone,
     step::Step,
 };
 
@@ -21,6 +21,9 @@ use crate::{
 const NOT_AN_APPLICATION_FAILURE: &str = "Failure must have ApplicationFailureInfo.";
 /// RespondActivityTaskCanceled without a cancel request.
 const CANCEL_NOT_REQUESTED: &str = "unable to mark activity as canceled without activity being request canceled first";
+
+/// The same of an activity that belongs to no workflow.
+const NOT_CANCEL_REQUESTED: &str = "invalid transition from Started";
 
 /// Whether the call needs an attempt in a worker's hands.
 #[derive(Clone, Copy, PartialEq)]
@@ -72,6 +75,9 @@ pub(crate) fn fail(
 pub(crate) fn cancel(step: &mut Step<'_, '_>, target: &ActivityTarget, details: Option<Payloads>, identity: String) -> Answer {
     let id = find(step, target, Needs::Started)?;
     let requested = step.run.state.derived.activities.get(&id).map_or(0, |info| info.cancel_requested_event_id);
+    if requested == 0 && step.run.is_standalone() {
+        return Err(Refusal::FailedPrecondition(NOT_CANCEL_REQUESTED.into()));
+    }
     if requested == 0 {
         return Err(Refusal::invalid(CANCEL_NOT_REQUESTED));
     }
@@ -107,6 +113,9 @@ fn record(step: &mut Step<'_, '_>, scheduled_event_id: i64, details: Option<Payl
         p.heartbeat_details = details;
         p.heartbeat_time = now.0;
     });
+    if let Some(own) = &mut step.run.state.progress.main.standalone {
+        own.heartbeats += 1;
+    }
 }
 
 fn check_failure(failure: Option<&Failure>) -> Result<(), Refusal> {
@@ -122,11 +131,12 @@ fn check_failure(failure: Option<&Failure>) -> Result<(), Refusal> {
 
 /// The scheduled event id of the pending activity that is meant.
 fn find(step: &Step<'_, '_>, target: &ActivityTarget, needs: Needs) -> Result<i64, Refusal> {
-    step.require_open()?;
-    match target {
+    let open = step.require_open();
+    let found = open.and_then(|()| match target {
         ActivityTarget::Token(token) => find_by_token(step, token),
         ActivityTarget::Id(id) => find_by_id(step, id, needs),
-    }
+    });
+    if step.run.is_standalone() { found.map_err(|_| Refusal::not_found(standalone::TASK_NOT_FOUND)) } else { found }
 }
 
 /// A token is good for one attempt only: a worker that was given up loses.

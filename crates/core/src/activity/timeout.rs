@@ -64,7 +64,10 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
     let now = step.now();
     let mut closed = false;
     for (time, id, due) in due_items(&step.run.state, now) {
-        // An earlier item may have closed the activity or begun another attempt.
+        // An earlier item may have closed the activity, and with it the run that is nothing else, or begun another attempt.
+        if !step.run.is_open() {
+            return;
+        }
         let held = is_paused(&step.run.state) || versioning::in_transition(&step.run.state);
         let holds =
             pending(&step.run.state, id).is_some_and(|(info, progress)| deadlines(info, progress, held).contains(&Some((time, due))));

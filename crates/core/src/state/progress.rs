@@ -12,7 +12,7 @@ use sempre_api::v1::{
 };
 
 use super::{Buffer, ResetInfo, callback::CallbackProgress, operation::OperationProgress};
-use crate::{Span, Timestamp, versioning::VersioningProgress};
+use crate::{Span, Timestamp, standalone::Standalone, versioning::VersioningProgress};
 
 /// What history does not determine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,6 +104,9 @@ pub struct ProgressMain {
     /// It is told.
     #[prost(bool, tag = "64")]
     pub wait_told: bool,
+    /// Set in an activity that belongs to no workflow.
+    #[prost(message, optional, boxed, tag = "70")]
+    pub standalone: Option<Box<Standalone>>,
     /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
     #[prost(uint64, tag = "41")]
     pub attempt_logs: u64,

@@ -15,6 +15,7 @@ use super::Record;
 use crate::{
     Execution, NamespaceId, RunId, RunKey, WorkflowKey,
     ids::Uuid,
+    standalone,
     state::{Fields, State, progress::TaskProblem, rows::LoadError},
 };
 
@@ -68,7 +69,7 @@ impl Execution {
         let root = event.root_workflow_execution.clone().unwrap_or_default();
         Record {
             namespace_id: Bytes::copy_from_slice(&self.key.workflow.namespace.0.0),
-            workflow_id: self.key.workflow.workflow_id.clone(),
+            workflow_id: standalone::activity_id(&self.key.workflow).unwrap_or(&self.key.workflow.workflow_id).into(),
             run_id: Bytes::copy_from_slice(&self.key.run.0.0),
             workflow_type: start.workflow_type().into(),
             task_queue: start.task_queue().into(),
@@ -90,6 +91,7 @@ impl Execution {
             first_run_id: event.first_execution_run_id.clone(),
             memo: derived.attributes.memo.clone(),
             search_attributes: self.search_attributes(),
+            activity: self.is_standalone(),
         }
     }
 

@@ -68,6 +68,8 @@ pub struct ParseOptions {
     pub groups: bool,
     /// `ScheduleId` is another name of `WorkflowId`: in lists of schedules.
     pub schedules: bool,
+    /// `ActivityId` and `ActivityType` are other names of `WorkflowId` and `WorkflowType`: in lists of activities.
+    pub activities: bool,
     /// Which division's records are meant.
     pub division: Division,
 }

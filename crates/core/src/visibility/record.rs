@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::common::Payload;
 
-use crate::{NamespaceId, RunId, RunKey, WorkflowKey, ids::Uuid};
+use crate::{NamespaceId, RunId, RunKey, WorkflowKey, ids::Uuid, standalone};
 
 /// What lists know of a run. Written with the commit of the change that it shows.
 #[derive(Clone, PartialEq, Message)]
@@ -14,7 +14,7 @@ pub struct Record {
     /// Namespace id, 16 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub namespace_id: Bytes,
-    /// Workflow id.
+    /// Workflow id, or that of an activity without workflow ([`Record::activity`]).
     #[prost(string, tag = "2")]
     pub workflow_id: String,
     /// Run id, 16 bytes.
@@ -71,6 +71,9 @@ pub struct Record {
     /// Search attributes by name: custom ones, and those that the server sets, all with their type in the metadata.
     #[prost(btree_map = "string, message", tag = "20")]
     pub search_attributes: BTreeMap<String, Payload>,
+    /// It is an activity that belongs to no workflow: `workflow_id` and `workflow_type` are its own id and type.
+    #[prost(bool, tag = "21")]
+    pub activity: bool,
 }
 
 impl Record {
@@ -78,7 +81,11 @@ impl Record {
     pub fn run_key(&self) -> Option<RunKey> {
         let namespace = NamespaceId(Uuid(self.namespace_id.as_ref().try_into().ok()?));
         let run = RunId(Uuid(self.run_id.as_ref().try_into().ok()?));
-        Some(RunKey { workflow: WorkflowKey { namespace, workflow_id: self.workflow_id.clone() }, run })
+        let workflow = match self.activity {
+            true => standalone::key(namespace, &self.workflow_id),
+            false => WorkflowKey { namespace, workflow_id: self.workflow_id.clone() },
+        };
+        Some(RunKey { workflow, run })
     }
 
     /// True while the run has no close event.

@@ -28,7 +28,8 @@ use sempre_api::v1::{
     taskqueue::{StickyExecutionAttributes, TaskQueue},
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest,
-        RespondWorkflowTaskFailedRequest, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+        RespondWorkflowTaskFailedRequest, StartActivityExecutionRequest, StartActivityExecutionResponse, StartWorkflowExecutionRequest,
+        StartWorkflowExecutionResponse,
     },
 };
 use sempre_core::{
@@ -38,7 +39,7 @@ use sempre_core::{
     ids::Uuid,
     input::{ActivityTarget, CancelRequest, PauseRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
     nexus::EndpointTable,
-    start,
+    standalone, start,
     state::{Derived, rows::Dirty},
     transition::{
         CallbackCall, CallbackResult, CurrentRecord, HistoryWindow, Offer, OperationCall, OperationCancelResult, OperationResult,
@@ -404,6 +405,27 @@ impl World {
                     .map(|task| self.workflow_task(made.unwrap_or_else(|| self.current_run(&id)), task, eager.expect("its window")));
                 Ok((*response, task))
             }
+            other => panic!("not an answer to a start: {other:?}"),
+        }
+    }
+
+    /// Starts an activity that belongs to no workflow. The world knows it by the id that its runs are filed under.
+    pub fn start_activity(&mut self, mut request: StartActivityExecutionRequest) -> Result<StartActivityExecutionResponse, Refusal> {
+        if request.request_id.is_empty() {
+            self.polls += 1;
+            request.request_id = format!("start-{}", self.polls);
+        }
+        let key = standalone::key(self.namespace.id, &request.activity_id);
+        let record = self.current.get(&key.workflow_id).cloned();
+        let is_open = record.as_ref().is_some_and(|record| self.runs[&record.run()].execution.is_open());
+        let outcome = standalone::start(record.as_ref(), is_open, &key, request, context!(self))?;
+        assert!(outcome.existing.is_none(), "the run in the way stays as it is");
+        if let Some(created) = outcome.created {
+            let (execution, transition) = *created;
+            self.insert(execution, transition);
+        }
+        match outcome.reply? {
+            Reply::ActivityStarted(response) => Ok(*response),
             other => panic!("not an answer to a start: {other:?}"),
         }
     }

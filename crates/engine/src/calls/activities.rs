@@ -12,7 +12,7 @@ use sempre_api::v1::{
         RespondActivityTaskFailedResponse,
     },
 };
-use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget};
+use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget, standalone};
 
 use super::{by_ids, check_identity};
 use crate::{Engine, shared::internal};
@@ -41,8 +41,10 @@ impl Engine {
             return Err(Refusal::invalid("ActivityId is not set on request."));
         }
         if workflow_id.is_empty() {
-            // It means one that is of no workflow: there is none.
-            return Err(Refusal::NotFound(format!("activity not found for ID: {activity_id}")));
+            // It means one that is of no workflow.
+            let (_, run) = by_ids(namespace.id(), activity_id.clone(), run_id)?;
+            check_identity(identity)?;
+            return Ok((standalone::key(namespace.id(), &activity_id), run, ActivityTarget::Id(activity_id)));
         }
         let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
         check_identity(identity)?;

@@ -63,12 +63,12 @@ struct PageToken {
     run: Bytes,
 }
 
-fn token(position: &Position) -> Bytes {
+pub(super) fn token(position: &Position) -> Bytes {
     let run = Bytes::copy_from_slice(&position.run.0.0);
     PageToken { close: position.close, start: position.start, run }.encode_to_vec().into()
 }
 
-fn position(token: &Bytes) -> Result<Option<Position>, Refusal> {
+pub(super) fn position(token: &Bytes) -> Result<Option<Position>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }
@@ -78,7 +78,7 @@ fn position(token: &Bytes) -> Result<Option<Position>, Refusal> {
     Ok(Some(Position { close: token.close, start: token.start, run: RunId(Uuid(run)) }))
 }
 
-fn refused(error: IndexError) -> Refusal {
+pub(super) fn refused(error: IndexError) -> Refusal {
     match error {
         IndexError::TooComplex => Refusal::InvalidArgument(format!("invalid query: operation is not supported: {error}")),
         IndexError::Busy => Refusal::ResourceExhausted { cause: ResourceExhaustedCause::ConcurrentLimit, message: error.to_string() },
@@ -91,7 +91,7 @@ fn refused(error: IndexError) -> Refusal {
     }
 }
 
-fn page_size(size: i32) -> usize {
+pub(super) fn page_size(size: i32) -> usize {
     let size = if size <= 0 || size > PAGE_MAX { PAGE_MAX } else { size };
     usize::try_from(size).unwrap_or_default()
 }
@@ -132,7 +132,7 @@ fn of_execution(filter: sempre_api::v1::filter::WorkflowExecutionFilter) -> Vec<
 }
 
 /// A value of a group, as search attributes are encoded.
-fn group_value(field: &Field, value: Option<Value>) -> Payload {
+pub(super) fn group_value(field: &Field, value: Option<Value>) -> Payload {
     let (encoding, data) = match value {
         None => ("binary/null", Vec::new()),
         Some(Value::Int(status)) if *field == system(SystemField::ExecutionStatus) => {
@@ -174,7 +174,13 @@ impl Engine {
         self.shared.listing.visibility.count(namespace.id(), query.filter.as_ref()).await.map_err(refused)
     }
 
-    async fn runs(&self, namespace: NamespaceId, filter: Option<&Filter>, after: Option<Position>, limit: usize) -> Result<Runs, Refusal> {
+    pub(super) async fn runs(
+        &self,
+        namespace: NamespaceId,
+        filter: Option<&Filter>,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Runs, Refusal> {
         Rebuild::ready(&self.shared).await?;
         let records = self.shared.listing.visibility.list(namespace, filter, after.as_ref(), limit).await.map_err(refused)?;
         let next = records.last().filter(|_| records.len() >= limit).map(|record| Position::of(record));

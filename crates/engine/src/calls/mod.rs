@@ -22,6 +22,7 @@ pub(crate) mod queue_config;
 mod reset;
 pub(crate) mod schedules;
 mod search_attributes;
+mod standalone;
 mod tasks;
 mod updates;
 mod workers;
@@ -46,6 +47,7 @@ fn by_ids(namespace: NamespaceId, workflow_id: String, run_id: &str) -> Result<(
     if workflow_id.is_empty() {
         return Err(Refusal::invalid("WorkflowId is not set on request."));
     }
+    sempre_core::standalone::check_workflow_id(&workflow_id)?;
     let run = match run_id {
         "" => None,
         text => Some(RunId::parse(text).ok_or_else(|| Refusal::invalid("Invalid RunId."))?),

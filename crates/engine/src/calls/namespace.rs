@@ -107,6 +107,9 @@ impl Engine {
                 eager_workflow_start: limits.eager_start,
                 sync_update: true,
                 async_update: true,
+                standalone_activities: self.shared.settings.standalone_activities,
+                standalone_activity_start_delay: self.shared.settings.standalone_activities,
+                standalone_activity_operator_commands: self.shared.settings.standalone_activities,
                 ..Default::default()
             }),
             limits: Some(namespace_info::Limits {

@@ -15,13 +15,11 @@ use sempre_api::v1::{
 use sempre_core::{
     Input, Refusal, Reply, RunId, Span, WorkflowKey,
     input::{ActivitySelector, OptionsUpdate, PauseRequest, ResetActivity, UnpauseActivity},
+    standalone,
 };
 
 use super::{by_ids, check_identity, workflow_of};
 use crate::{Engine, shared::internal};
-
-/// An activity that belongs to no workflow is named.
-const OF_NO_WORKFLOW: &str = "Commands for activities that belong to no workflow are not supported by this server.";
 
 fn selector(which: Option<ActivitySelector>) -> Result<ActivitySelector, Refusal> {
     which.ok_or_else(|| Refusal::invalid("Either Activity.Id or Activity.Type should be set on request."))
@@ -124,7 +122,9 @@ impl Engine {
     ) -> Result<(WorkflowKey, Option<RunId>, ActivitySelector), Refusal> {
         let namespace = self.namespace(namespace)?;
         if workflow_id.is_empty() {
-            return Err(Refusal::Unimplemented(OF_NO_WORKFLOW.into()));
+            let (_, run) = by_ids(namespace.id(), activity_id.clone(), run_id)?;
+            check_identity(identity)?;
+            return Ok((standalone::key(namespace.id(), &activity_id), run, ActivitySelector::Id(activity_id)));
         }
         let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
         check_identity(identity)?;

@@ -369,7 +369,7 @@ pub(crate) async fn remove_schedules(shared: &Shared, namespace: NamespaceId) ->
 
 /// The condition of a list query over schedules.
 fn filter(query: &str, namespace: &Namespace) -> Result<Option<Filter>, Refusal> {
-    let options = ParseOptions { groups: false, schedules: true, division: Division::Any };
+    let options = ParseOptions { schedules: true, division: Division::Any, ..Default::default() };
     Ok(parse(query, namespace, options)?.filter)
 }
 

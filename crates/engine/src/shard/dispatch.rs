@@ -1,20 +1,23 @@
 //! What each kind of message does, once its run is in memory.
 
-use sempre_api::v1::enums::WorkflowExecutionStatus;
+use prost::Message as _;
+use sempre_api::v1::{enums::WorkflowExecutionStatus, workflowservice::StartActivityExecutionRequest};
 use sempre_core::{
     Execution, Input, NamespaceId, Refusal, Reply, RunId, RunKey, StartInput, Timestamp,
-    input::{Context, Poller, TerminateRequest},
+    input::{Context, Poller, TerminateActivityRun, TerminateRequest},
     keys,
+    standalone::{self, Shows},
     transition::Delivery,
 };
 use sempre_store::Table;
+use tokio::sync::oneshot;
 
 use super::{
     batch::Output,
     cache::Current,
     deadlines,
     load::no_such_run,
-    message::{Answer, Ask, Body, ReplyTo, Resets, RunMessage, View, ViewRequest},
+    message::{ActivityWatch, Answer, Ask, Body, ReplyTo, Resets, RunMessage, View, ViewRequest},
     runner::{Runner, is_open},
     settle::start_input,
     size,
@@ -31,15 +34,20 @@ impl Runner {
         let RunMessage { workflow, run, ask, reply } = *message;
         let run = match (run, &ask, &self.cache.at(place).current) {
             (Some(run), ..) => run,
-            (None, Ask::Start(_) | Ask::UpdateWithStart(..), _) => RunId::default(),
+            (None, Ask::Start(_) | Ask::StartActivity(_) | Ask::UpdateWithStart(..), _) => RunId::default(),
             (None, _, Current::Is(record)) => record.run(),
             (None, ..) => {
-                let refusal = Refusal::not_found(format!("workflow not found for ID: {}", workflow.workflow_id));
+                let refusal = match standalone::activity_id(&workflow) {
+                    Some(_) => standalone::not_found(&workflow),
+                    None => Refusal::not_found(format!("workflow not found for ID: {}", workflow.workflow_id)),
+                };
                 return self.reply(reply, Err(refusal));
             }
         };
         let answer = match ask {
             Ask::Start(input) => self.start(place, *input),
+            Ask::StartActivity(request) => self.start_activity(place, *request),
+            Ask::DescribeActivity(shows, watch) => self.describe_activity(place, run, shows, watch),
             Ask::Apply(input) => self.apply_message(place, run, input),
             Ask::Update(input, watcher) => self.update(place, run, input, watcher),
             Ask::UpdateWithStart(input, watcher) => self.update_with_start(place, *input, watcher),
@@ -134,6 +142,53 @@ impl Runner {
         Ok(self.answer(place, run, reply))
     }
 
+    fn start_activity(&mut self, place: usize, request: StartActivityExecutionRequest) -> Result<Answer, Refusal> {
+        let now = self.now();
+        let workflow = self.cache.at(place);
+        let key = workflow.key.clone();
+        let current = match &workflow.current {
+            Current::Is(record) => Some(record.clone()),
+            Current::None | Current::Unknown => None,
+        };
+        self.refuse_if_gone(key.namespace)?;
+        let namespace = self.shared.namespaces.view(key.namespace);
+        let shared = self.shared.clone();
+        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        self.open.inputs += 1;
+        self.open.expected += request.encoded_len();
+        let open = current.as_ref().is_some_and(|record| is_open(record.status));
+        let outcome = match standalone::start(current.as_ref(), open, &key, request, &mut cx) {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                self.shared.stats.refusals.add(1);
+                return Err(refusal);
+            }
+        };
+        let mut run = current.map(|record| record.run()).unwrap_or_default();
+        if let Some(created) = outcome.created {
+            let (execution, transition) = *created;
+            run = self.adopt(place, execution, transition);
+        }
+        Ok(Answer { run, body: Body::Reply(outcome.reply?, None) })
+    }
+
+    fn describe_activity(
+        &mut self,
+        place: usize,
+        run: RunId,
+        shows: Shows,
+        watch: Option<(ActivityWatch, oneshot::Sender<()>)>,
+    ) -> Result<Answer, Refusal> {
+        let now = self.now();
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let described = self.execution(place, run).and_then(|execution| execution.describe_activity(shows, now));
+        let described = described.ok_or_else(|| standalone::run_not_found(&key))?;
+        if let Some((_, watcher)) = watch.filter(|(watch, _)| !watch.is_over(&described)) {
+            self.watch(key, watcher);
+        }
+        Ok(Answer { run, body: Body::Activity(Box::new(described)) })
+    }
+
     /// The namespace may have been deleted since the call was admitted: no run may begin behind the back of the removal.
     pub(crate) fn refuse_if_gone(&self, id: NamespaceId) -> Result<(), Refusal> {
         if self.shared.namespaces.is_gone(id) {
@@ -218,7 +273,12 @@ impl Runner {
     fn delete(&mut self, place: usize, run: RunId) -> Result<(), Refusal> {
         let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
         let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
-        if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
+        if execution.is_standalone() {
+            if execution.is_open() {
+                let request = TerminateActivityRun { reason: "Delete activity execution".into(), ..Default::default() };
+                self.apply_input(place, run, Input::TerminateActivityRun(Box::new(request)))?;
+            }
+        } else if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
             let request =
                 TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };
             self.apply_input(place, run, Input::Terminate(Box::new(request)))?;

@@ -1,10 +1,14 @@
 //! What a shard is asked, and what it answers.
 
-use sempre_api::v1::{history::HistoryEvent, workflowservice::DescribeWorkflowExecutionResponse};
+use sempre_api::v1::{
+    history::HistoryEvent,
+    workflowservice::{DescribeWorkflowExecutionResponse, StartActivityExecutionRequest},
+};
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     input::{Poller, UpdateRequest},
     reset::ResetRequest,
+    standalone::{Described, Shows},
     state::AttemptLog,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
@@ -57,12 +61,17 @@ pub(crate) enum Ask {
     UpdateWithStart(Box<(StartInput, UpdateRequest)>, UpdateWatcher),
     /// Start a run of the workflow.
     Start(Box<StartInput>),
+    /// Start an activity that belongs to no workflow.
+    StartActivity(Box<StartActivityExecutionRequest>),
     /// A poller wants the task of an offer.
     StartOffer(TakenOffer, Poller),
     /// Look at history.
     View(ViewRequest),
     /// Describe the run.
     Describe,
+    /// Describe an activity that belongs to no workflow. The sender is told of its next change, unless there is already what
+    /// the watch is for.
+    DescribeActivity(Shows, Option<(ActivityWatch, oneshot::Sender<()>)>),
     /// Look at the runs that a reset is about.
     PlanReset(Box<ResetRequest>),
     /// Write copied events of a run that does not exist yet.
@@ -81,6 +90,25 @@ pub(crate) enum Ask {
     Wake(Timestamp),
     /// The deadline of what the run has in memory only has passed.
     WakeMemory,
+}
+
+/// What somebody waits for who watches an activity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ActivityWatch {
+    /// Its end.
+    Closed,
+    /// Any change of it since this version.
+    Since(u64),
+}
+
+impl ActivityWatch {
+    /// There it is.
+    pub(crate) fn is_over(self, described: &Described) -> bool {
+        match self {
+            Self::Closed => !described.is_open,
+            Self::Since(version) => described.version != version,
+        }
+    }
 }
 
 /// A look at history.
@@ -136,6 +164,7 @@ pub(crate) enum Body {
     Task(Box<Started>),
     View(View),
     Description(Box<DescribeWorkflowExecutionResponse>),
+    Activity(Box<Described>),
     ResetPlan(ResetPlan),
     /// The order was not carried out: the runs have gone on since they were read.
     ResetBehind(Box<ResetOrder>),

@@ -6,6 +6,7 @@ use sempre_core::{
     input::Context,
     keys,
     planted::{self, Bug},
+    standalone,
     transition::{Offer, OfferKey, QueueKind},
 };
 use sempre_store::Table;
@@ -103,7 +104,8 @@ impl Runner {
             }
             self.cache.reweigh(place);
         }
-        if t.history_changed
+        // Who watches an activity without workflow waits for any change; most of them are no events.
+        if (t.history_changed || t.durable && standalone::activity_id(&key.workflow).is_some())
             && let Some(watchers) = self.watchers.remove(&key)
         {
             self.open.outputs.extend(watchers.into_iter().map(Output::Notify));

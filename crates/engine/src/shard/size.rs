@@ -33,6 +33,9 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         Input::Signal(request) => signal(request),
         Input::Terminate(request) => request.reason.len() + of(request.details.as_ref()),
         Input::RequestCancel(request) => request.reason.len(),
+        // The reason is written twice: as what it is, and in the failure that the activity ends with.
+        Input::CancelActivityRun(request) => 2 * request.reason.len(),
+        Input::TerminateActivityRun(request) => 2 * request.reason.len(),
         Input::CompleteWorkflowTask(_, request) if request.intermediate_page => 0,
         Input::CompleteWorkflowTask(_, request) => request.encoded_len(),
         Input::FailWorkflowTask(_, request) => request.encoded_len(),

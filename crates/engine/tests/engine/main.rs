@@ -25,6 +25,7 @@ mod resets;
 mod restarts;
 mod schedules;
 mod search_attributes;
+mod standalone_activities;
 mod task_queues;
 mod tasks;
 mod updates;

@@ -16,6 +16,7 @@ mod resets;
 mod schedules;
 mod services;
 mod shutdown;
+mod standalone_activities;
 mod support;
 mod time_skipping;
 mod updates;

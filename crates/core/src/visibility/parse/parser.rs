@@ -435,7 +435,13 @@ impl<'a> Parser<'a> {
             Some(short) => self.lookup(short),
             None => self.lookup(&format!("{RESERVED_PREFIX}{name}")),
         });
-        let field = field.or_else(|| (self.options.schedules && name == "ScheduleId").then_some(Field::System(SystemField::WorkflowId)));
+        let alias = match name {
+            "ScheduleId" if self.options.schedules => Some(SystemField::WorkflowId),
+            "ActivityId" if self.options.activities => Some(SystemField::WorkflowId),
+            "ActivityType" if self.options.activities => Some(SystemField::WorkflowType),
+            _ => None,
+        };
+        let field = field.or_else(|| alias.map(Field::System));
         let field = field.ok_or_else(|| QueryError::Invalid(format!("column name '{name}' is not a valid search attribute")))?;
         self.mentions_division |= field.name() == NAMESPACE_DIVISION;
         Ok(field)

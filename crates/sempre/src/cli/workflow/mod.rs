@@ -11,7 +11,7 @@ mod list;
 mod pause;
 mod query;
 mod reset;
-mod result;
+pub(super) mod result;
 mod show;
 mod signal;
 mod signal_with_start;
