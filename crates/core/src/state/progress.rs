@@ -105,7 +105,7 @@ pub struct ProgressMain {
     #[prost(bool, tag = "64")]
     pub wait_told: bool,
     /// Set in an activity that belongs to no workflow.
-    #[prost(message, optional, boxed, tag = "70")]
+    #[prost(message, optional, boxed, tag = "80")]
     pub standalone: Option<Box<Standalone>>,
     /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
     #[prost(uint64, tag = "41")]
