@@ -18,7 +18,10 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use super::lists::{group_value, page_size, position, refused, token};
+use super::{
+    lists::{group_value, page_size, position, refused, token},
+    named,
+};
 use crate::{
     Engine,
     rebuild::Rebuild,
@@ -84,10 +87,11 @@ impl Engine {
     }
 
     /// `StartActivityExecution`.
-    pub async fn start_activity(&self, request: StartActivityExecutionRequest) -> Result<StartActivityExecutionResponse, Refusal> {
+    pub async fn start_activity(&self, mut request: StartActivityExecutionRequest) -> Result<StartActivityExecutionResponse, Refusal> {
         self.have_activities()?;
         let namespace = self.shared.namespaces.registered(&request.namespace)?;
-        self.register_unknown(&namespace, &request.search_attributes).await?;
+        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
+        named::said(&namespace, request.search_attributes.as_mut());
         let key = standalone::key(namespace.id(), &request.activity_id);
         match self.shared.ask_reply(key, None, Ask::StartActivity(Box::new(request))).await?.1 {
             Reply::ActivityStarted(response) => Ok(*response),
@@ -171,7 +175,9 @@ impl Engine {
             }
             self.wait(&key, Some(run), shows, ActivityWatch::Since(token.version), deadline).await?
         };
-        let Some((run, described)) = found else { return Ok(DescribeActivityExecutionResponse::default()) };
+        let Some((run, mut described)) = found else { return Ok(DescribeActivityExecutionResponse::default()) };
+        let namespace = self.namespace(&request.namespace)?;
+        named::shown(&namespace, described.info.search_attributes.as_mut());
         let long_poll_token = LongPollToken { run: Bytes::copy_from_slice(&run.0.0), version: described.version }.encode_to_vec().into();
         Ok(DescribeActivityExecutionResponse {
             run_id: run.to_string(),
@@ -235,10 +241,11 @@ impl Engine {
         let after = position(&request.next_page_token)?;
         let runs = self.runs(namespace.id(), query.filter.as_ref(), after, page_size(request.page_size)).await?;
         let next_page_token = runs.next.as_ref().map(token).unwrap_or_default();
-        Ok(ListActivityExecutionsResponse {
-            executions: runs.records.iter().map(|record| record.to_api_activity()).collect(),
-            next_page_token,
-        })
+        let mut executions: Vec<_> = runs.records.iter().map(|record| record.to_api_activity()).collect();
+        for info in &mut executions {
+            named::shown(&namespace, info.search_attributes.as_mut());
+        }
+        Ok(ListActivityExecutionsResponse { executions, next_page_token })
     }
 
     /// `CountActivityExecutions`.

@@ -153,7 +153,14 @@ impl Runner {
         self.refuse_if_gone(key.namespace)?;
         let namespace = self.shared.namespaces.view(key.namespace);
         let shared = self.shared.clone();
-        let mut cx = Context { now, ids: &mut self.ids, limits: &shared.settings.limits, cron: &shared.cron, namespace: &namespace };
+        let mut cx = Context {
+            now,
+            ids: &mut self.ids,
+            limits: &shared.settings.limits,
+            cron: &shared.cron,
+            endpoints: &shared.endpoints,
+            namespace: &namespace,
+        };
         self.open.inputs += 1;
         self.open.expected += request.encoded_len();
         let open = current.as_ref().is_some_and(|record| is_open(record.status));
