@@ -44,7 +44,7 @@ enum Path {
 }
 
 /// Refuses what no run could make right.
-pub(crate) fn check(options: Option<&WorkflowExecutionOptions>, mask: Option<&FieldMask>) -> Result<(), Refusal> {
+pub fn check(options: Option<&WorkflowExecutionOptions>, mask: Option<&FieldMask>) -> Result<(), Refusal> {
     let mask = mask.ok_or_else(|| Refusal::invalid("UpdateMask is required"))?;
     let options = options.ok_or_else(|| Refusal::invalid("WorkflowExecutionOptions is required"))?;
     let paths = paths(mask)?;

@@ -6,6 +6,7 @@
 use alloc::{
     format,
     string::{String, ToString},
+    vec::Vec,
 };
 
 use prost::Message;
@@ -29,8 +30,8 @@ mod signal_with_start;
 pub use callbacks::{AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, update_callbacks};
 pub use links::{LINK_BYTES_MAX, LINKS_MAX, links, of_update as links_of_update};
 pub use search_attributes::{
-    SEARCH_ATTRIBUTE_BYTES_MAX, SEARCH_ATTRIBUTES_BYTES_MAX, SEARCH_ATTRIBUTES_MAX, search_attribute_types, search_attributes,
-    search_fields,
+    SEARCH_ATTRIBUTE_BYTES_MAX, SEARCH_ATTRIBUTES_BYTES_MAX, SEARCH_ATTRIBUTES_MAX, search_attribute_names, search_attribute_sizes,
+    search_attribute_types, search_attributes, search_fields,
 };
 pub use signal_with_start::signal_with_start;
 
@@ -187,11 +188,28 @@ pub fn task_queue(queue: &mut Option<TaskQueue>, default: Option<&str>, limits: 
     if queue.name.is_empty() {
         queue.name = default.filter(|d| !d.is_empty()).ok_or(unset)?.to_string();
     }
-    task_queue_name(&queue.name, limits)?;
+    // Before the name is looked at: refusals show the queue (`shown_queue`).
     if queue.kind == TaskQueueKind::Unspecified as i32 {
         queue.kind = TaskQueueKind::Normal as i32;
     }
+    task_queue_name(&queue.name, limits)?;
     Ok(())
+}
+
+/// A queue as refusals of commands show it: the fields that are set, in the text form of protobuf.
+pub fn shown_queue(queue: Option<&TaskQueue>) -> String {
+    let Some(queue) = queue else { return String::new() };
+    let mut fields = Vec::new();
+    if !queue.name.is_empty() {
+        fields.push(format!("name:{:?}", queue.name));
+    }
+    if queue.kind != TaskQueueKind::Unspecified as i32 {
+        fields.push(format!("kind:{}", queue.kind().as_str_name()));
+    }
+    if !queue.normal_name.is_empty() {
+        fields.push(format!("normal_name:{:?}", queue.normal_name));
+    }
+    fields.join(" ")
 }
 
 /// A queue's name: set, not too long, not the server's own.
@@ -259,13 +277,17 @@ fn min_set(a: Span, b: Span) -> Span {
 
 /// Checks an activity to be scheduled and brings it to the form its Scheduled event shows (spec 03 §2).
 ///
-/// `default_queue` is the workflow's; `run_timeout` zero means none.
+/// `default_queue` is the workflow's, for a queue without a name (without any queue the command is refused);
+/// `run_timeout` zero means none.
 pub fn activity(
     a: &mut ScheduleActivityTaskCommandAttributes,
     default_queue: &str,
     run_timeout: Span,
     limits: &Limits,
 ) -> Result<(), String> {
+    if a.task_queue.is_none() {
+        return Err("taskQueue is not set".into());
+    }
     task_queue(&mut a.task_queue, Some(default_queue), limits)?;
     let id = a.activity_id.as_str();
     let activity_type = a.activity_type.as_ref().map_or("", |t| &t.name);
@@ -297,7 +319,7 @@ pub fn activity(
         schedule_to_start = schedule_to_start.some().unwrap_or(run_timeout);
     } else {
         return Err(format!(
-            "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. ActivityId={id} ActivityType={activity_type}"
+            "a valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. ActivityId={id} ActivityType={activity_type}"
         ));
     }
     if !run_timeout.is_zero() {
@@ -593,6 +615,7 @@ mod tests {
         ScheduleActivityTaskCommandAttributes {
             activity_id: "a".into(),
             activity_type: Some(ActivityType { name: "A".into() }),
+            task_queue: Some(TaskQueue::default()),
             schedule_to_close_timeout: seconds(s2c),
             schedule_to_start_timeout: seconds(s2s),
             start_to_close_timeout: seconds(stc),
@@ -652,7 +675,7 @@ mod tests {
             (|a| a.heartbeat_timeout = Some(NEGATIVE), "invalid HeartbeatTimeout: negative duration"),
             (
                 |a| a.start_to_close_timeout = None,
-                "a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity. ActivityId=a ActivityType=A",
+                "a valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand. ActivityId=a ActivityType=A",
             ),
         ];
         for (change, text) in cases {

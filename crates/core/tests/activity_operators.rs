@@ -498,7 +498,7 @@ fn updates_that_make_no_sense_are_refused_and_change_nothing() {
     assert_eq!(invalid(update(&mut world, &["retry_policy.maximum_attempts"], |_| {})), "RetryPolicy is not provided");
     assert_eq!(invalid(update(&mut world, &["start_delay"], |_| {})), "unknown path in UpdateMask: start_delay");
     let none = invalid(update(&mut world, &["start_to_close_timeout"], |_| {}));
-    assert!(none.starts_with("a valid StartToCloseTimeout or ScheduleToCloseTimeout must be set on the activity."), "{none}");
+    assert!(none.starts_with("a valid StartToClose or ScheduleToCloseTimeout is not set on ScheduleActivityTaskCommand."), "{none}");
     let low = Some(RetryPolicy { backoff_coefficient: 0.5, ..Default::default() });
     let text = invalid(update(&mut world, &["retry_policy.backoff_coefficient"], |o| o.retry_policy = low));
     assert_eq!(text, "BackoffCoefficient cannot be less than 1 on retry policy.");

@@ -352,15 +352,15 @@ fn signal_with_start_over_a_closed_run_of_its_own_request() {
 fn texts_of_refused_signals_with_start() {
     type Change = fn(&mut StartWorkflowExecutionRequest, &mut SignalRequest);
     let cases: [(Change, &str); 8] = [
-        (|r, _| r.workflow_id = "x".repeat(1001), "WorkflowId exceeds maximum allowed length (1001/1000)"),
-        (|_, s| s.name = String::new(), "signal not set"),
-        (|_, s| s.name = "x".repeat(1001), "signal name exceeds maximum allowed length (1001/1000)"),
+        (|r, _| r.workflow_id = "x".repeat(1001), "WorkflowId length exceeds limit."),
+        (|_, s| s.name = String::new(), "SignalName is not set on request."),
+        (|_, s| s.name = "x".repeat(1001), "SignalName length exceeds limit."),
         (|r, _| r.workflow_type = None, "WorkflowType is not set on request."),
         (
             |r, _| r.workflow_type = Some(sempre_api::v1::common::WorkflowType { name: "x".repeat(1001) }),
-            "workflow type name exceeds maximum allowed length (1001/1000)",
+            "WorkflowType length exceeds limit.",
         ),
-        (|r, _| r.request_id = "x".repeat(1001), "Request ID exceeds maximum allowed length (1001/1000)"),
+        (|r, _| r.request_id = "x".repeat(1001), "RequestId length exceeds limit."),
         (
             |r, _| r.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::Fail),
             "Invalid WorkflowIDConflictPolicy: WORKFLOW_ID_CONFLICT_POLICY_FAIL is not supported for this operation.",

@@ -84,7 +84,7 @@ impl Frontend {
             return Err(status::from_refusal(Refusal::invalid("Namespace length exceeds limit.")));
         }
         if namespace.is_empty() && body.namespace_required() {
-            return Err(status::from_refusal(Refusal::invalid("Namespace not set on request.")));
+            return Err(status::from_refusal(Refusal::invalid("Namespace is empty.")));
         }
         let headers = metadata.into_headers();
         if let Err(refused) = client_version::check(&headers) {
@@ -165,7 +165,8 @@ macro_rules! in_namespace {
     )+ };
 }
 
-/// Calls with a task token take the namespace from the token when they name none.
+/// Calls with a task token take the namespace from the token when they name none; that there is a token is the
+/// engine's to check.
 macro_rules! in_namespace_of_token {
     ($($request:ty),+ $(,)?) => { $(
         impl InNamespace for $request {
@@ -174,7 +175,7 @@ macro_rules! in_namespace_of_token {
             }
 
             fn namespace_required(&self) -> bool {
-                Bytes::is_empty(&self.task_token)
+                false
             }
         }
     )+ };

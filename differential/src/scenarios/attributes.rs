@@ -7,11 +7,11 @@ use sempre_api::v1::{
 };
 
 use super::{commands::*, scenarios};
-use crate::scene::{Done, Scene, secs};
+use crate::scene::{Done, Scene, payloads, secs};
 
 scenarios!("attributes":
     activity, activity_timeouts, activity_retry_policy, cancel_of_activity, timers, markers, fail_workflow, complete_workflow, continue_as_new_bad, child, child_timeouts, signal_external, cancel_external,
-    search_attributes_unknown, search_attributes_upsert, memo_upsert, memo_empty, lengths,
+    search_attributes_unknown, search_attributes_upsert, search_attributes_carried, memo_upsert, memo_empty, lengths, not_set, too_large, metadata, priorities,
 );
 
 /// Each command alone in a task of its own run; the run is ended afterwards.
@@ -136,6 +136,7 @@ async fn continue_as_new_bad(s: Scene) -> Done {
             ("negative-backoff", C { backoff_start_interval: secs(-1), ..continue_as_new() }.command()),
             ("unknown-attribute", C { search_attributes: Some(search_attributes(&[("NoSuch", "1")])), ..continue_as_new() }.command()),
             ("bad-retry", C { retry_policy: retry(-1), ..continue_as_new() }.command()),
+            ("bad-cron", C { cron_schedule: "no cron".into(), ..continue_as_new() }.command()),
         ],
     )
     .await
@@ -253,4 +254,102 @@ async fn lengths(s: Scene) -> Done {
     let queue = sempre_api::v1::taskqueue::TaskQueue { name: "q".repeat(1001), ..Default::default() };
     s.start_with("a", |r| r.task_queue = Some(queue)).await.ok();
     Ok(())
+}
+
+async fn search_attributes_carried(s: Scene) -> Done {
+    type S = StartChildWorkflowExecutionCommandAttributes;
+    type C = ContinueAsNewWorkflowExecutionCommandAttributes;
+    let long = format!("\"{}\"", "k".repeat(2048));
+    let bad: [&[(&str, &str)]; 3] = [&[("DiffInt", "\"text\"")], &[("ExecutionStatus", "\"Running\"")], &[("DiffKeyword", &long)]];
+    let names = ["type", "system", "long"];
+    for (name, fields) in names.into_iter().zip(bad) {
+        let child = S { search_attributes: Some(search_attributes(fields)), ..s.child("child", Policy::Terminate) };
+        let next = C { search_attributes: Some(search_attributes(fields)), ..continue_as_new() };
+        let (one, two, three) = (format!("child-{name}"), format!("next-{name}"), format!("upsert-{name}"));
+        each(&s, vec![(&one, child.command()), (&two, next.command()), (&three, upsert(fields))]).await?;
+    }
+    Ok(())
+}
+
+async fn not_set(s: Scene) -> Done {
+    use sempre_api::v1::enums::CommandType as T;
+    let types = [
+        ("activity", T::ScheduleActivityTask),
+        ("cancel-activity", T::RequestCancelActivityTask),
+        ("timer", T::StartTimer),
+        ("cancel-timer", T::CancelTimer),
+        ("complete", T::CompleteWorkflowExecution),
+        ("fail", T::FailWorkflowExecution),
+        ("cancel", T::CancelWorkflowExecution),
+        ("continue", T::ContinueAsNewWorkflowExecution),
+        ("cancel-external", T::RequestCancelExternalWorkflowExecution),
+        ("signal-external", T::SignalExternalWorkflowExecution),
+        ("marker", T::RecordMarker),
+        ("child", T::StartChildWorkflowExecution),
+        ("upsert", T::UpsertWorkflowSearchAttributes),
+        ("memo", T::ModifyWorkflowProperties),
+        ("message", T::ProtocolMessage),
+    ];
+    let command = |kind: T| Command { command_type: kind as i32, ..Default::default() };
+    each(&s, types.map(|(name, kind)| (name, command(kind))).into()).await?;
+    s.start("order").await?;
+    let task = s.task().await?;
+    s.complete(&task, [done(), timer("t", 1)]).await.ok();
+    s.complete(&task, [command(T::Unspecified)]).await.ok();
+    s.complete(&task, [Command { command_type: 99, ..Default::default() }]).await.ok();
+    s.terminate("order").await?;
+    Ok(())
+}
+
+/// Over the limit of payloads, 2 MiB.
+async fn too_large(s: Scene) -> Done {
+    let large = || payloads(&"x".repeat(2 << 20));
+    let fields = || memo(&[("m", &"x".repeat(2 << 20))]);
+    each(
+        &s,
+        vec![
+            ("activity", ScheduleActivityTaskCommandAttributes { input: large(), ..s.act("x") }.command()),
+            ("child", StartChildWorkflowExecutionCommandAttributes { input: large(), ..s.child("child", Policy::Terminate) }.command()),
+            (
+                "child-memo",
+                StartChildWorkflowExecutionCommandAttributes { memo: Some(fields()), ..s.child("child", Policy::Terminate) }.command(),
+            ),
+            ("signal", SignalExternalWorkflowExecutionCommandAttributes { input: large(), ..s.signal_to("target") }.command()),
+            ("complete", CompleteWorkflowExecutionCommandAttributes { result: large() }.command()),
+            ("cancel", CancelWorkflowExecutionCommandAttributes { details: large() }.command()),
+            ("fail", fail(&"x".repeat(2 << 20))),
+            ("continue", ContinueAsNewWorkflowExecutionCommandAttributes { input: large(), ..continue_as_new() }.command()),
+            ("continue-memo", ContinueAsNewWorkflowExecutionCommandAttributes { memo: Some(fields()), ..continue_as_new() }.command()),
+            ("memo", ModifyWorkflowPropertiesCommandAttributes { upserted_memo: Some(fields()) }.command()),
+        ],
+    )
+    .await
+}
+
+async fn metadata(s: Scene) -> Done {
+    let with = |summary: usize, details: usize| {
+        let payload = |bytes: usize| payloads(&"x".repeat(bytes)).and_then(|mut p| p.payloads.pop());
+        let metadata = sempre_api::v1::sdk::UserMetadata { summary: payload(summary), details: payload(details) };
+        Command { user_metadata: Some(metadata), ..timer("t", 60) }
+    };
+    each(&s, vec![("summary", with(500, 0)), ("details", with(1, 21_000))]).await
+}
+
+async fn priorities(s: Scene) -> Done {
+    let priority = |key, fairness: &str| {
+        Some(sempre_api::v1::common::Priority { priority_key: key, fairness_key: fairness.into(), fairness_weight: 0.0 })
+    };
+    each(
+        &s,
+        vec![
+            ("activity", ScheduleActivityTaskCommandAttributes { priority: priority(-1, ""), ..s.act("x") }.command()),
+            ("activity-key", ScheduleActivityTaskCommandAttributes { priority: priority(1, &"f".repeat(65)), ..s.act("x") }.command()),
+            (
+                "child",
+                StartChildWorkflowExecutionCommandAttributes { priority: priority(-1, ""), ..s.child("child", Policy::Terminate) }
+                    .command(),
+            ),
+        ],
+    )
+    .await
 }

@@ -16,6 +16,7 @@ mod deployments;
 mod external;
 mod limits;
 mod queries;
+mod refusals;
 mod resets;
 mod starts;
 mod tasks;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<(&'static str, Script)> {
         external::all(),
         limits::all(),
         queries::all(),
+        refusals::all(),
         resets::all(),
         starts::all(),
         tasks::all(),

@@ -18,7 +18,7 @@ use sempre_api::v1::{
 
 use super::{
     Answer, change, dispatch, pending,
-    select::{ActivitySelector, select},
+    select::{ActivitySelector, NOT_FOUND, select},
 };
 use crate::{
     Refusal, Reply, Span, Timestamp, retry,
@@ -138,7 +138,9 @@ pub(crate) fn update(step: &mut Step<'_, '_>, which: &ActivitySelector, request:
     if request.restore_original && request.mask.as_ref().is_some_and(|mask| !mask.is_empty()) {
         return Err(Refusal::invalid(BOTH));
     }
-    step.require_open()?;
+    if !step.run.is_open() {
+        return Err(Refusal::not_found(NOT_FOUND));
+    }
     let paths = match (&request.options, request.mask) {
         _ if request.restore_original => None,
         (None, _) => return Err(Refusal::invalid(NO_OPTIONS)),
@@ -166,7 +168,7 @@ pub(crate) fn update(step: &mut Step<'_, '_>, which: &ActivitySelector, request:
     }
     let last = select(&step.run.state, which)?.pop().and_then(|id| pending(&step.run.state, id));
     let mut options = last.map(|(info, progress)| Options::of(info, progress).to_api()).unwrap_or_default();
-    if let Some(queue) = &mut options.task_queue {
+    if let Some(queue) = options.task_queue.as_mut().filter(|_| paths.is_some()) {
         queue.kind = TaskQueueKind::Normal as i32;
     }
     Ok(Ok(Reply::ActivityOptions(Box::new(options))))
@@ -212,7 +214,9 @@ fn merged(
         priority: options.priority,
         ..Default::default()
     };
-    let queue = step.run.state.derived.start.task_queue();
+    // A queue that was named must have a name; the workflow's takes no place then.
+    let named = paths.iter().any(|path| snake_case(path).starts_with("task_queue"));
+    let queue = if named { "" } else { step.run.state.derived.start.task_queue() };
     validate::activity(&mut checked, queue, Span::ZERO, step.cx.limits).map_err(Refusal::invalid)?;
     Ok(ActivityOptions {
         task_queue: checked.task_queue,

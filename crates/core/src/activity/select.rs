@@ -6,7 +6,7 @@ use super::pending;
 use crate::{Refusal, state::State};
 
 /// None is pending under that id or type.
-const NOT_FOUND: &str = "Can't find pending activity with such ID. Invalid activityID or activity already completed";
+pub(super) const NOT_FOUND: &str = "Can't find pending activity with such ID. Invalid activityID or activity already completed";
 
 /// Which pending activities a call means.
 #[derive(Clone, Debug, PartialEq)]

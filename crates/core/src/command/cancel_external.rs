@@ -93,13 +93,16 @@ fn check(
     let bad = |text: String| Err(CommandFailure::new(CAUSE, text));
     target::own_namespace(step, &a.namespace).map_err(|text| CommandFailure::new(CAUSE, text))?;
     let limit = step.cx.limits.id_length_max;
-    let (id, run, namespace) = (&a.workflow_id, &a.run_id, &step.cx.namespace.name);
+    // Texts show the namespace as the command has it.
+    let (id, run, namespace) = (&a.workflow_id, &a.run_id, &a.namespace);
     if id.is_empty() {
         return bad(format!("WorkflowId is not set on {COMMAND}. Namespace={namespace} RunId={run}"));
     }
     if id.len() > limit {
         let length = id.len();
-        return bad(format!("WorkflowId on {COMMAND} exceeds length limit. WorkflowId={id} Length={length} Limit={limit}"));
+        return bad(format!(
+            "WorkflowId on {COMMAND} exceeds length limit. WorkflowId={id} Length={length} Limit={limit} RunId={run} Namespace={namespace}"
+        ));
     }
     if !target::is_run_id(run) {
         return bad(format!("Invalid RunId set on {COMMAND}. WorkflowId={id} RunId={run} Namespace={namespace}"));

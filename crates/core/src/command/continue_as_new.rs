@@ -18,16 +18,19 @@ pub(super) fn apply(
     notes: Notes,
 ) -> Result<(), CommandFailure> {
     refuse_close_over_buffer(step, completion)?;
-    normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
+    let bad_search = |text: String| CommandFailure::new(Cause::BadSearchAttributes, text);
     let carried = &step.run.state.derived.attributes.search;
+    validate::search_attribute_names(a.search_attributes.as_ref(), step.cx.namespace, carried).map_err(bad_search)?;
+    let shown = normalize(step, &mut a).map_err(|text| CommandFailure::new(CAUSE, text))?;
     validate::search_attribute_types(a.search_attributes.as_mut(), step.cx.namespace, carried)
-        .map_err(|text| CommandFailure::new(Cause::BadSearchAttributes, text))?;
+        .map_err(|e| bad_search(format!("invalid SearchAttributes on {COMMAND}: {e}. {shown}")))?;
     check_sizes(step, &a)?;
     close::continue_as_new(step, completion.completed_event_id, a, notes);
     Ok(())
 }
 
-fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandAttributes) -> Result<(), String> {
+/// What the texts of refusals end with; or such a text.
+fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandAttributes) -> Result<String, String> {
     let limits = step.cx.limits;
     let start = &step.run.state.derived.start;
     let old = start.event();
@@ -40,7 +43,9 @@ fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandA
         let length = workflow_type.len();
         return Err(format!("WorkflowType on {COMMAND} exceeds length limit. WorkflowType={workflow_type} Length={length} Limit={limit}"));
     }
-    validate::task_queue(&mut a.task_queue, Some(start.task_queue()), limits)?;
+    let queue = validate::task_queue(&mut a.task_queue, Some(start.task_queue()), limits);
+    let shown = format!("WorkflowType={workflow_type} TaskQueue={}", validate::shown_queue(a.task_queue.as_ref()));
+    queue.map_err(|e| format!("error validating {COMMAND} TaskQueue: {e}. {shown}"))?;
     let unset = |d: &Option<sempre_api::Duration>| d.as_ref().is_none_or(|d| d.seconds == 0 && d.nanos == 0);
     if unset(&a.workflow_run_timeout) {
         a.workflow_run_timeout = old.workflow_run_timeout;
@@ -49,14 +54,13 @@ fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandA
         a.workflow_task_timeout = old.workflow_task_timeout;
     }
     validate::workflow_timeouts(&old.workflow_execution_timeout, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits)
-        .map_err(|e| format!("Invalid {} on {COMMAND}: {}. WorkflowType={workflow_type}", e.field, e.why))?;
-    Span::from_api(a.backoff_start_interval.as_ref())
-        .map_err(|e| format!("Invalid BackoffStartInterval on {COMMAND}: {e}. WorkflowType={workflow_type}"))?;
+        .map_err(|e| format!("Invalid {} on {COMMAND}: {}. {shown}", e.field, e.why))?;
+    Span::from_api(a.backoff_start_interval.as_ref()).map_err(|e| format!("Invalid BackoffStartInterval on {COMMAND}: {e}. {shown}"))?;
     if let Some(policy) = &mut a.retry_policy {
-        validate::retry_policy(policy)?;
+        validate::retry_policy(policy).map_err(|e| format!("invalid WorkflowRetryPolicy on {COMMAND}: {e}. {shown}"))?;
     }
     validate::cron(&a.cron_schedule, step.now(), step.cx.cron)?;
-    Ok(())
+    Ok(shown)
 }
 
 fn check_sizes(step: &Step<'_, '_>, a: &ContinueAsNewWorkflowExecutionCommandAttributes) -> Result<(), CommandFailure> {
@@ -69,5 +73,6 @@ fn check_sizes(step: &Step<'_, '_>, a: &ContinueAsNewWorkflowExecutionCommandAtt
         let text = "ContinueAsNewWorkflowExecutionCommandAttributes. Memo exceeds size limit.";
         return Err(CommandFailure::too_large(CAUSE, text));
     }
-    validate::search_attributes(a.search_attributes.as_ref()).map_err(|text| CommandFailure::too_large(Cause::BadSearchAttributes, text))
+    let search = a.search_attributes.as_ref();
+    search.map_or(Ok(()), |s| validate::search_attribute_sizes(&s.indexed_fields)).map_err(|text| CommandFailure::too_large(CAUSE, text))
 }

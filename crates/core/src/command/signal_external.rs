@@ -33,6 +33,10 @@ pub(super) fn apply(
     let limit = step.cx.limits.pending_signals_max;
     let pending = target::pending(step, ExternalKind::Signal);
     within_limit(Cause::PendingSignalsLimitExceeded, "pending signals to external workflows", pending, limit)?;
+    if a.input.as_ref().is_some_and(|p| p.encoded_len() > step.cx.limits.blob_size_max) {
+        let text = "SignalExternalWorkflowExecutionCommandAttributes.Input exceeds size limit.";
+        return Err(CommandFailure::too_large(CAUSE, text));
+    }
 
     let (namespace, namespace_id) = target::namespace(step);
     let execution = a.execution.clone().unwrap_or_default();
@@ -86,30 +90,25 @@ pub(super) fn apply(
 fn check(step: &Step<'_, '_>, a: &SignalExternalWorkflowExecutionCommandAttributes) -> Result<(), CommandFailure> {
     const COMMAND: &str = "SignalExternalWorkflowExecutionCommand";
     let bad = |text: alloc::string::String| Err(CommandFailure::new(CAUSE, text));
+    let Some(execution) = &a.execution else { return bad(format!("Execution is not set on {COMMAND}.")) };
     target::own_namespace(step, &a.namespace).map_err(|text| CommandFailure::new(CAUSE, text))?;
     let limit = step.cx.limits.id_length_max;
-    let Some(execution) = &a.execution else { return bad(format!("Execution is not set on {COMMAND}.")) };
-    let (id, run, name, namespace) = (&execution.workflow_id, &execution.run_id, &a.signal_name, &step.cx.namespace.name);
+    // Texts show the namespace as the command has it.
+    let (id, run, name, namespace) = (&execution.workflow_id, &execution.run_id, &a.signal_name, &a.namespace);
     if id.is_empty() {
         return bad(format!("WorkflowId is not set on {COMMAND}. Namespace={namespace} RunId={run} SignalName={name}"));
     }
     if id.len() > limit {
         let length = id.len();
-        return bad(format!("WorkflowId on {COMMAND} exceeds length limit. WorkflowId={id} Length={length} Limit={limit}"));
+        return bad(format!(
+            "WorkflowId on {COMMAND} exceeds length limit. WorkflowId={id} Length={length} Limit={limit} Namespace={namespace} RunId={run} SignalName={name}"
+        ));
     }
     if !target::is_run_id(run) {
         return bad(format!("Invalid RunId set on {COMMAND}. WorkflowId={id} Namespace={namespace} RunId={run} SignalName={name}"));
     }
     if name.is_empty() {
         return bad(format!("SignalName is not set on {COMMAND}. WorkflowId={id} Namespace={namespace} RunId={run}"));
-    }
-    if name.len() > limit {
-        let length = name.len();
-        return bad(format!("SignalName on {COMMAND} exceeds length limit. WorkflowId={id} Length={length} Limit={limit}"));
-    }
-    if a.input.as_ref().is_some_and(|p| p.encoded_len() > step.cx.limits.blob_size_max) {
-        let text = "SignalExternalWorkflowExecutionCommandAttributes.Input exceeds size limit.";
-        return Err(CommandFailure::too_large(CAUSE, text));
     }
     Ok(())
 }

@@ -159,6 +159,7 @@ fn activity(id: &str) -> ScheduleActivityTaskCommandAttributes {
     ScheduleActivityTaskCommandAttributes {
         activity_id: id.into(),
         activity_type: Some(ActivityType { name: "A".into() }),
+        task_queue: Some(TaskQueue::default()),
         start_to_close_timeout: Some(Span::seconds(5).to_api()),
         ..Default::default()
     }
@@ -460,7 +461,9 @@ fn refused_children() {
     let text = "cross namespace commands are not allowed";
     assert_eq!(world.failure(start_child(elsewhere)), (cause, text.into(), false));
     let cron = StartChildWorkflowExecutionCommandAttributes { cron_schedule: "x".into(), ..child("c") };
-    assert_eq!(world.failure(start_child(cron)), (cause, "invalid CronSchedule.".into(), false));
+    let text =
+        "invalid CronSchedule on StartChildWorkflowExecutionCommand: invalid CronSchedule.. WorkflowId=c WorkflowType=C Namespace=default";
+    assert_eq!(world.failure(start_child(cron)), (cause, text.into(), false));
     world.limits.pending_children_max = 0;
     let text = "the number of pending child workflow executions, 0, has reached the per-workflow limit of 0";
     assert_eq!(world.failure(start_child(child("c"))), (Cause::PendingChildWorkflowsLimitExceeded, text.into(), false));

@@ -33,10 +33,9 @@ pub(super) fn apply(
         return Err(CommandFailure::too_large(CAUSE, text));
     }
     let too_large = |text| CommandFailure::too_large(CAUSE, text);
-    validate::search_attributes(Some(&changes)).map_err(too_large)?;
     let mut merged = step.run.state.derived.attributes.search.clone();
     merge_fields(&mut merged, &changes.indexed_fields);
-    validate::search_fields(&merged).map_err(too_large)?;
+    validate::search_attribute_sizes(&merged).map_err(too_large)?;
     let attributes = UpsertWorkflowSearchAttributesEventAttributes {
         workflow_task_completed_event_id: completion.completed_event_id,
         search_attributes: Some(changes),

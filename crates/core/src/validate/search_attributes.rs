@@ -25,6 +25,21 @@ pub const SEARCH_ATTRIBUTES_BYTES_MAX: usize = 40 << 10;
 /// Bytes of a value that is shown in a refusal.
 const SHOWN_MAX: usize = 200;
 
+/// Names that the namespace does not define, unless the run has `carried` them so far: what commands are refused for
+/// before anything else about them.
+pub fn search_attribute_names(
+    attributes: Option<&SearchAttributes>,
+    namespace: &NamespaceView,
+    carried: &BTreeMap<String, Payload>,
+) -> Result<(), String> {
+    let fields = attributes.into_iter().flat_map(|a| a.indexed_fields.keys());
+    let unknown = |name: &&String| predefined(name).is_none() && SystemField::from_name(name).is_none() && !carried.contains_key(*name);
+    for name in fields.filter(unknown) {
+        kind_of(name, namespace)?;
+    }
+    Ok(())
+}
+
 /// Number and sizes of search attributes.
 pub fn search_attributes(attributes: Option<&SearchAttributes>) -> Result<(), String> {
     attributes.map_or(Ok(()), |a| search_fields(&a.indexed_fields))
@@ -32,9 +47,20 @@ pub fn search_attributes(attributes: Option<&SearchAttributes>) -> Result<(), St
 
 /// As [`search_attributes`], of the bare fields (texts of spec 06).
 pub fn search_fields(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
+    search_attribute_count(fields)?;
+    search_attribute_sizes(fields)
+}
+
+/// Number of search attributes.
+fn search_attribute_count(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
     if fields.len() > SEARCH_ATTRIBUTES_MAX {
         return Err(format!("number of search attributes {} exceeds limit {SEARCH_ATTRIBUTES_MAX}", fields.len()));
     }
+    Ok(())
+}
+
+/// Sizes of search attributes, each and all.
+pub fn search_attribute_sizes(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
     let mut total = 0;
     for (name, payload) in fields {
         let bytes = payload.data.len();
@@ -49,7 +75,7 @@ pub fn search_fields(fields: &BTreeMap<String, Payload>) -> Result<(), String> {
     Ok(())
 }
 
-/// Names and types, once a user has set them: the namespace must define the name, and the value must be of its type or
+/// Number, names and types, once a user has set them: the namespace must define the name, and the value must be of its type or
 /// mean "none". Writes the type into the values. What the run has `carried` so far may be said again even if the
 /// namespace does not define it any more, so that removing an attribute stops no chain of runs.
 pub fn search_attribute_types(
@@ -58,6 +84,7 @@ pub fn search_attribute_types(
     carried: &BTreeMap<String, Payload>,
 ) -> Result<(), String> {
     let Some(attributes) = attributes else { return Ok(()) };
+    search_attribute_count(&attributes.indexed_fields)?;
     for (name, payload) in &mut attributes.indexed_fields {
         let kind = match kind_of(name, namespace) {
             Ok(kind) => kind,
@@ -92,11 +119,15 @@ fn kind_of(name: &str, namespace: &NamespaceView) -> Result<AttributeType, Strin
     kind.ok_or_else(|| format!("Namespace {} has no mapping defined for search attribute {name}", namespace.name))
 }
 
-/// A text without its quotes, anything else as it was sent.
+/// A text without its quotes, a list without quotes and commas, anything else as it was sent.
 fn shown(payload: &Payload) -> String {
-    let mut text = match decode_as(payload, AttributeType::Keyword) {
-        Some(Value::Keyword(text)) => text,
-        _ => String::from_utf8_lossy(&payload.data).to_string(),
+    let mut text = match (decode_as(payload, AttributeType::Keyword), decode_as(payload, AttributeType::KeywordList)) {
+        (Some(Value::Keyword(text)), _) => text,
+        (_, Some(Value::KeywordList(texts))) => format!("[{}]", texts.join(" ")),
+        _ => {
+            let text = String::from_utf8_lossy(&payload.data).to_string();
+            if text.starts_with('[') && !text.contains('"') { text.replace(", ", " ").replace(',', " ") } else { text }
+        }
     };
     if text.len() > SHOWN_MAX {
         text.truncate(text.floor_char_boundary(SHOWN_MAX));
@@ -163,7 +194,8 @@ mod tests {
             ("Int", "\"text\"", "text"),
             ("Int", "1.5", "1.5"),
             ("Int", "9223372036854775808", "9223372036854775808"),
-            ("Int", "[1,2]", "[1,2]"),
+            ("Int", "[1,2]", "[1 2]"),
+            ("Int", "[\"a\",\"b\"]", "[a b]"),
             ("Keyword", "1", "1"),
             ("Keyword", "{\"a\":1}", "{\"a\":1}"),
             ("KeywordList", "[1]", "[1]"),

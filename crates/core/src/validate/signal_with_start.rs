@@ -1,15 +1,14 @@
-//! Checks of SignalWithStartWorkflowExecution: those of a start in another order, with texts of their own
-//! (spec 01 §4, 09 §1.4).
+//! Checks of SignalWithStartWorkflowExecution: those of a start in another order (spec 01 §4).
 
 use alloc::format;
 
 use sempre_api::v1::{enums::WorkflowIdConflictPolicy, workflowservice::StartWorkflowExecutionRequest};
 
 use super::{
-    WORKFLOW_ID_NOT_SET, WORKFLOW_TYPE_NOT_SET, blob, cron, default_policies, id_policies, links, priority, required, retry_policy,
-    search_attributes, start_delay, start_payloads, start_timeouts, task_queue,
+    WORKFLOW_ID_NOT_SET, WORKFLOW_TYPE_NOT_SET, at_most, blob, cron, default_policies, id_policies, links, priority, required,
+    retry_policy, search_attributes, start_delay, start_payloads, start_timeouts, task_queue,
 };
-use crate::{Context, Limits, Refusal, input::SignalRequest};
+use crate::{Context, Refusal, input::SignalRequest};
 
 /// Checks both halves and brings the start to its normal form. The request id is both the start's and the signal's.
 pub fn signal_with_start(
@@ -20,17 +19,17 @@ pub fn signal_with_start(
     let limits = cx.limits;
     default_policies(request, WorkflowIdConflictPolicy::UseExisting);
     required(&request.workflow_id, WORKFLOW_ID_NOT_SET)?;
-    at_most("WorkflowId", &request.workflow_id, limits)?;
-    required(&signal.name, "signal not set")?;
-    at_most("signal name", &signal.name, limits)?;
+    at_most(&request.workflow_id, "WorkflowId length exceeds limit.", limits)?;
+    required(&signal.name, "SignalName is not set on request.")?;
+    at_most(&signal.name, "SignalName length exceeds limit.", limits)?;
     let workflow_type = request.workflow_type.as_ref().map_or("", |t| &t.name);
     required(workflow_type, WORKFLOW_TYPE_NOT_SET)?;
-    at_most("workflow type name", workflow_type, limits)?;
+    at_most(workflow_type, "WorkflowType length exceeds limit.", limits)?;
     task_queue(&mut request.task_queue, None, limits).map_err(Refusal::InvalidArgument)?;
     if request.request_id.is_empty() {
         request.request_id = cx.ids.uuid();
     }
-    at_most("Request ID", &request.request_id, limits)?;
+    at_most(&request.request_id, "RequestId length exceeds limit.", limits)?;
     signal.request_id.clone_from(&request.request_id);
     start_timeouts(request, limits)?;
     if let Some(policy) = &mut request.retry_policy {
@@ -49,12 +48,4 @@ pub fn signal_with_start(
     links(&request.links)?;
     start_payloads(request, limits)?;
     blob(signal.input.as_ref(), limits)
-}
-
-fn at_most(what: &str, value: &str, limits: &Limits) -> Result<(), Refusal> {
-    let (length, limit) = (value.len(), limits.id_length_max);
-    if length > limit {
-        return Err(Refusal::InvalidArgument(format!("{what} exceeds maximum allowed length ({length}/{limit})")));
-    }
-    Ok(())
 }

@@ -1,8 +1,8 @@
 //! What workers and clients answer to activity tasks, by token or by id.
 
-use sempre_api::v1::failure::Failure;
 use sempre_api::v1::{
-    failure::failure::FailureInfo,
+    common::WorkflowExecution,
+    failure::{Failure, failure::FailureInfo},
     workflowservice::{
         RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
         RecordActivityTaskHeartbeatResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
@@ -14,7 +14,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget, standalone};
 
-use super::{by_ids, check_identity};
+use super::{check_identity, workflow_of_activity};
 use crate::{Engine, shared::internal};
 
 /// Which run and which activity a call means.
@@ -46,7 +46,8 @@ impl Engine {
             check_identity(identity)?;
             return Ok((standalone::key(namespace.id(), &activity_id), run, ActivityTarget::Id(activity_id)));
         }
-        let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
+        let execution = WorkflowExecution { workflow_id, run_id: run_id.to_owned() };
+        let (workflow, run) = workflow_of_activity(namespace.id(), Some(execution))?;
         check_identity(identity)?;
         Ok((workflow, run, ActivityTarget::Id(activity_id)))
     }

@@ -37,6 +37,10 @@ use crate::{Engine, namespaces::Namespace};
 /// Longest identity of a worker or client.
 const IDENTITY_MAX: usize = 1000;
 
+const NO_WORKFLOW_ID: &str = "WorkflowId is not set on request.";
+/// A run id that is none, where the call names the run by itself or by an activity of it.
+const BAD_RUN_ID: &str = "RunId is not valid UUID.";
+
 /// The workflow, and the run if one is named.
 pub(crate) fn workflow_of(namespace: NamespaceId, execution: Option<WorkflowExecution>) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
     let execution = execution.ok_or_else(|| Refusal::invalid("Execution is not set on request."))?;
@@ -44,13 +48,36 @@ pub(crate) fn workflow_of(namespace: NamespaceId, execution: Option<WorkflowExec
 }
 
 fn by_ids(namespace: NamespaceId, workflow_id: String, run_id: &str) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
+    ids_or(namespace, workflow_id, run_id, (NO_WORKFLOW_ID, "Invalid RunId."))
+}
+
+/// As [`workflow_of`], with the texts of calls whose ids the reference looks at where it looks for the run.
+fn looked_up(namespace: NamespaceId, execution: Option<WorkflowExecution>) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
+    let execution = execution.unwrap_or_default();
+    let texts = ("Can't load workflow execution.  WorkflowId not set.", BAD_RUN_ID);
+    ids_or(namespace, execution.workflow_id, &execution.run_id, texts)
+}
+
+/// As [`workflow_of`], with the texts of calls about activities of workflows.
+fn workflow_of_activity(namespace: NamespaceId, execution: Option<WorkflowExecution>) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
+    let execution = execution.unwrap_or_default();
+    ids_or(namespace, execution.workflow_id, &execution.run_id, (NO_WORKFLOW_ID, BAD_RUN_ID))
+}
+
+/// The texts are for no workflow id, and for a run id that is none.
+fn ids_or(
+    namespace: NamespaceId,
+    workflow_id: String,
+    run_id: &str,
+    (no_workflow, bad_run): (&'static str, &'static str),
+) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
     if workflow_id.is_empty() {
-        return Err(Refusal::invalid("WorkflowId is not set on request."));
+        return Err(Refusal::invalid(no_workflow));
     }
     sempre_core::standalone::check_workflow_id(&workflow_id)?;
     let run = match run_id {
         "" => None,
-        text => Some(RunId::parse(text).ok_or_else(|| Refusal::invalid("Invalid RunId."))?),
+        text => Some(RunId::parse(text).ok_or_else(|| Refusal::invalid(bad_run))?),
     };
     Ok((WorkflowKey { namespace, workflow_id }, run))
 }
@@ -69,6 +96,9 @@ impl Engine {
 
     /// The token of a worker's call, checked against the namespace of the request (empty: the token's).
     fn task_token(&self, bytes: &Bytes, namespace: &str) -> Result<(TaskToken, RunKey), Refusal> {
+        if !namespace.is_empty() {
+            self.namespace(namespace)?;
+        }
         if bytes.is_empty() {
             return Err(Refusal::invalid("Task token not set on request."));
         }

@@ -8,7 +8,7 @@ use sempre_api::v1::{
         execute_multi_operation_response::{Response, response::Response as Answered},
     },
 };
-use sempre_core::{Refusal, Reply, Span, StartInput, Timestamp, WorkflowKey, refusal::Operation, update};
+use sempre_core::{Refusal, Reply, Span, StartInput, Timestamp, WorkflowKey, refusal::Operation, update, validate};
 use tokio::sync::oneshot;
 
 use super::{
@@ -32,6 +32,7 @@ fn check_start(start: &StartWorkflowExecutionRequest, namespace: &str) -> Checke
     if !start.namespace.is_empty() && start.namespace != namespace {
         return Err(invalid("Operation namespace did not match request's namespace."));
     }
+    validate::required(&start.workflow_id, validate::WORKFLOW_ID_NOT_SET)?;
     if !start.cron_schedule.is_empty() {
         return Err(invalid("CronSchedule is not allowed."));
     }

@@ -3,6 +3,7 @@
 
 use sempre_api::v1::{
     activity::ActivityOptions,
+    common::WorkflowExecution,
     workflowservice::{
         PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
         ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
@@ -18,7 +19,7 @@ use sempre_core::{
     standalone,
 };
 
-use super::{by_ids, check_identity, workflow_of};
+use super::{check_identity, workflow_of_activity};
 use crate::{Engine, shared::internal};
 
 fn selector(which: Option<ActivitySelector>) -> Result<ActivitySelector, Refusal> {
@@ -38,7 +39,7 @@ impl Engine {
     pub async fn pause_activity(&self, request: PauseActivityRequest) -> Result<PauseActivityResponse, Refusal> {
         use pause_activity_request::Activity;
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
+        let (workflow, run) = workflow_of_activity(namespace.id(), request.execution)?;
         let which = selector(request.activity.map(|activity| match activity {
             Activity::Id(id) => ActivitySelector::Id(id),
             Activity::Type(name) => ActivitySelector::Type(name),
@@ -52,7 +53,7 @@ impl Engine {
     pub async fn unpause_activity(&self, request: UnpauseActivityRequest) -> Result<UnpauseActivityResponse, Refusal> {
         use unpause_activity_request::Activity;
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
+        let (workflow, run) = workflow_of_activity(namespace.id(), request.execution)?;
         let which = selector(request.activity.and_then(|activity| match activity {
             Activity::Id(id) => Some(ActivitySelector::Id(id)),
             Activity::Type(name) => Some(ActivitySelector::Type(name)),
@@ -73,7 +74,7 @@ impl Engine {
     pub async fn reset_activity(&self, request: ResetActivityRequest) -> Result<ResetActivityResponse, Refusal> {
         use reset_activity_request::Activity;
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
+        let (workflow, run) = workflow_of_activity(namespace.id(), request.execution)?;
         let which = selector(request.activity.and_then(|activity| match activity {
             Activity::Id(id) => Some(ActivitySelector::Id(id)),
             Activity::Type(name) => Some(ActivitySelector::Type(name)),
@@ -95,7 +96,7 @@ impl Engine {
     pub async fn update_activity_options(&self, request: UpdateActivityOptionsRequest) -> Result<UpdateActivityOptionsResponse, Refusal> {
         use update_activity_options_request::Activity;
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = workflow_of(namespace.id(), request.execution)?;
+        let (workflow, run) = workflow_of_activity(namespace.id(), request.execution)?;
         let which = selector(request.activity.and_then(|activity| match activity {
             Activity::Id(id) => Some(ActivitySelector::Id(id)),
             Activity::Type(name) => Some(ActivitySelector::Type(name)),
@@ -126,7 +127,8 @@ impl Engine {
             check_identity(identity)?;
             return Ok((standalone::key(namespace.id(), &activity_id), run, ActivitySelector::Id(activity_id)));
         }
-        let (workflow, run) = by_ids(namespace.id(), workflow_id, run_id)?;
+        let execution = WorkflowExecution { workflow_id, run_id: run_id.to_owned() };
+        let (workflow, run) = workflow_of_activity(namespace.id(), Some(execution))?;
         check_identity(identity)?;
         Ok((workflow, run, ActivitySelector::Id(activity_id)))
     }

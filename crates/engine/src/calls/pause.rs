@@ -1,11 +1,14 @@
 //! Pausing and resuming runs (spec 01 §15).
 
-use sempre_api::v1::workflowservice::{
-    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse,
+use sempre_api::v1::{
+    common::WorkflowExecution,
+    workflowservice::{
+        PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse,
+    },
 };
 use sempre_core::{Input, Refusal, input::PauseRequest};
 
-use super::by_ids;
+use super::looked_up;
 use crate::Engine;
 
 impl Engine {
@@ -15,7 +18,8 @@ impl Engine {
             return Err(Refusal::Unimplemented(format!("workflow pause is not enabled for namespace: {}", request.namespace)));
         }
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = by_ids(namespace.id(), request.workflow_id, &request.run_id)?;
+        let execution = WorkflowExecution { workflow_id: request.workflow_id, run_id: request.run_id };
+        let (workflow, run) = looked_up(namespace.id(), Some(execution))?;
         let pause = PauseRequest { identity: request.identity, reason: request.reason, request_id: request.request_id };
         self.shared.apply(workflow, run, Input::Pause(Box::new(pause))).await?;
         Ok(PauseWorkflowExecutionResponse {})
@@ -24,7 +28,8 @@ impl Engine {
     /// `UnpauseWorkflowExecution`. Works also where pausing is switched off.
     pub async fn unpause_workflow(&self, request: UnpauseWorkflowExecutionRequest) -> Result<UnpauseWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = by_ids(namespace.id(), request.workflow_id, &request.run_id)?;
+        let execution = WorkflowExecution { workflow_id: request.workflow_id, run_id: request.run_id };
+        let (workflow, run) = looked_up(namespace.id(), Some(execution))?;
         let unpause = PauseRequest { identity: request.identity, reason: request.reason, request_id: request.request_id };
         self.shared.apply(workflow, run, Input::Unpause(Box::new(unpause))).await?;
         Ok(UnpauseWorkflowExecutionResponse {})

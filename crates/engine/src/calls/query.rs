@@ -150,6 +150,9 @@ impl Engine {
         &self,
         request: RespondQueryTaskCompletedRequest,
     ) -> Result<RespondQueryTaskCompletedResponse, Refusal> {
+        if !request.namespace.is_empty() {
+            self.namespace(&request.namespace)?;
+        }
         if request.task_token.is_empty() {
             return Err(Refusal::invalid("Task token not set on request."));
         }

@@ -6,12 +6,13 @@ use sempre_api::v1::workflowservice::{
 };
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, WorkflowKey, keys,
-    options::OptionsRequest,
+    options::{self, OptionsRequest},
     reset::{Fork, ResetRequest},
     transition::HistoryBatch,
+    validate,
 };
 
-use super::workflow_of;
+use super::{looked_up, workflow_of};
 use crate::{
     Engine,
     shard::{
@@ -46,7 +47,10 @@ impl Engine {
         request: UpdateWorkflowExecutionOptionsRequest,
     ) -> Result<UpdateWorkflowExecutionOptionsResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution)?;
+        let execution = request.workflow_execution.unwrap_or_default();
+        validate::required(&execution.workflow_id, validate::WORKFLOW_ID_NOT_SET)?;
+        options::check(request.workflow_execution_options.as_ref(), request.update_mask.as_ref())?;
+        let (workflow, run) = looked_up(namespace.id(), Some(execution))?;
         let input = OptionsRequest { options: request.workflow_execution_options, mask: request.update_mask, identity: request.identity };
         match self.shared.apply(workflow, run, Input::UpdateOptions(Box::new(input))).await?.1 {
             Reply::Options(options) => Ok(UpdateWorkflowExecutionOptionsResponse {

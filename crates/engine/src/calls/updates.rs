@@ -27,7 +27,7 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use super::workflow_of;
+use super::{looked_up, workflow_of};
 use crate::{
     Engine,
     history::{read::PAGE_BYTES, slice::PageLimit},
@@ -177,7 +177,7 @@ impl Engine {
     ) -> Result<PollWorkflowExecutionUpdateResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (update, stage) = update::validate_poll(request)?;
-        let (workflow, run) = workflow_of(namespace.id(), update.workflow_execution)?;
+        let (workflow, run) = looked_up(namespace.id(), update.workflow_execution)?;
         let question = Question::Find(update.update_id.clone());
         let patience = self.patience(deadline);
         let reached = self.follow_update(&workflow, run, &question, stage, &patience).await?;

@@ -26,6 +26,7 @@ use prost::Message as _;
 use super::{
     cache::Current,
     deadlines,
+    load::no_such_run,
     message::{Answer, Body},
     runner::Runner,
 };
@@ -83,11 +84,13 @@ impl Runner {
     }
 
     fn check_reset(&mut self, place: usize, base: RunId, current: RunId, request: &ResetRequest) -> Result<Option<String>, Refusal> {
-        let runs = &self.cache.at(place).runs;
-        let loaded = |id: RunId| runs.iter().find(|run| run.id == id).and_then(|run| run.execution.as_deref());
-        let unknown = || Refusal::not_found(text::EXECUTION_NOT_FOUND);
-        let current_execution = loaded(current).ok_or_else(unknown)?;
-        let other = if base == current { None } else { Some(loaded(base).ok_or_else(unknown)?) };
+        let workflow = self.cache.at(place);
+        let loaded = |id: RunId| {
+            let found = workflow.runs.iter().find(|run| run.id == id).and_then(|run| run.execution.as_deref());
+            found.ok_or_else(|| no_such_run(&RunKey { workflow: workflow.key.clone(), run: id }))
+        };
+        let current_execution = loaded(current)?;
+        let other = if base == current { None } else { Some(loaded(base)?) };
         reset::check(other, current_execution, request)
     }
 

@@ -40,7 +40,7 @@ async fn a_namespace_is_needed_and_has_a_length() {
     let server = TestServer::start().await;
     let mut client = server.workflow();
     let empty = client.start_workflow_execution(StartWorkflowExecutionRequest::default()).await.expect_err("no namespace");
-    assert_eq!((empty.code(), empty.message()), (Code::InvalidArgument, "Namespace not set on request."));
+    assert_eq!((empty.code(), empty.message()), (Code::InvalidArgument, "Namespace is empty."));
     let request = StartWorkflowExecutionRequest { namespace: "n".repeat(1001), ..Default::default() };
     let long = client.start_workflow_execution(request).await.expect_err("too long");
     assert_eq!((long.code(), long.message()), (Code::InvalidArgument, "Namespace length exceeds limit."));
