@@ -474,7 +474,7 @@ fn options_can_be_restored() {
     let changed = info.activity_options.unwrap();
     assert_eq!((changed.heartbeat_timeout, changed.schedule_to_start_timeout), (duration(3), duration(60)), "brought to normal form");
     let restored = restore(&mut world);
-    let queue = TaskQueue { name: QUEUE.into(), kind: TaskQueueKind::Normal as i32, ..Default::default() };
+    let queue = TaskQueue { name: QUEUE.into(), ..Default::default() };
     assert_eq!(restored, ActivityOptions { task_queue: Some(queue), ..original.clone() });
     assert_eq!(pending(&world).activity_options.unwrap(), original);
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
     ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListSkippedActionsRequest, PreviewBatchOperationRequest,

@@ -19,7 +19,7 @@ use super::{commands::*, scenarios};
 use crate::scene::{Done, NAMESPACE, Scene, failure, payloads, secs};
 
 scenarios!("refusals":
-    executions, closed_runs, namespaces, names, identities, user_metadata, signals, signal_with_starts, starts, starts_on_conflict, cancels_and_terminates, queries, query_answers, updates, update_polls, update_refs, multi_operations,
+    executions, closed_runs, namespaces, names, identities, user_metadata, signals, signal_with_starts, starts_on_conflict, cancels_and_terminates, queries, query_answers, updates, update_polls, update_refs, multi_operations,
     resets, resets_of_unknown_type, options, pauses, pause_before_a_task, polls, poll_deadlines, task_tokens, activity_tokens, activities_by_id, activity_operators, activity_jitter,
     activity_options, activity_options_ignored, histories, sticky, stale_tasks, stale_activities,
 );
@@ -475,41 +475,6 @@ async fn signal_with_starts(s: Scene) -> Done {
 
 fn priority(key: i32, fairness: &str) -> sempre_api::v1::common::Priority {
     sempre_api::v1::common::Priority { priority_key: key, fairness_key: fairness.into(), fairness_weight: 0.0 }
-}
-
-async fn starts(s: Scene) -> Done {
-    s.start_with("a", |r| {
-        r.cron_schedule = "* * * * *".into();
-        r.workflow_start_delay = secs(1);
-    })
-    .await
-    .ok();
-    s.start_with("a", |r| r.workflow_execution_timeout = Some(sempre_api::Duration { seconds: 1, nanos: -1 })).await.ok();
-    s.start_with("a", |r| r.workflow_execution_timeout = Some(sempre_api::Duration { seconds: 1, nanos: 1_000_000_000 })).await.ok();
-    s.start_with("a", |r| r.memo = Some(memo(&[("m", &"x".repeat(2 << 20))]))).await.ok();
-    s.start_with("a", |r| r.input = payloads(&"x".repeat(2 << 20))).await.ok();
-    s.start_with("a", |r| r.priority = Some(priority(-1, ""))).await.ok();
-    s.start_with("a", |r| r.priority = Some(priority(9, ""))).await.ok();
-    s.start_with("a", |r| r.priority = Some(priority(1, &"f".repeat(65)))).await.ok();
-    s.start_with("a", |r| r.search_attributes = Some(search_attributes(&[("DiffKeyword", &format!("\"{}\"", "k".repeat(2048)))])))
-        .await
-        .ok();
-    s.start_with("a", |r| r.search_attributes = Some(search_attributes(&[("ExecutionStatus", "\"Running\"")]))).await.ok();
-    s.start_with("a", |r| r.search_attributes = Some(search_attributes(&[("DiffInt", "[1,2]")]))).await.ok();
-    s.start_with("a", |r| {
-        r.retry_policy = Some(sempre_api::v1::common::RetryPolicy { maximum_interval: secs(-1), ..retry(2).unwrap_or_default() })
-    })
-    .await
-    .ok();
-    s.start_with("a", |r| {
-        r.retry_policy = Some(sempre_api::v1::common::RetryPolicy {
-            non_retryable_error_types: vec!["TemporalTimeout:Wrong".into()],
-            ..retry(2).unwrap_or_default()
-        })
-    })
-    .await
-    .ok();
-    Ok(())
 }
 
 async fn user_metadata(s: Scene) -> Done {

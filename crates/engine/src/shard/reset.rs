@@ -84,7 +84,7 @@ impl Runner {
     }
 
     fn check_reset(&mut self, place: usize, base: RunId, current: RunId, request: &ResetRequest) -> Result<Option<String>, Refusal> {
-        let workflow = self.cache.at(place);
+        let workflow = &*self.cache.at(place);
         let loaded = |id: RunId| {
             let found = workflow.runs.iter().find(|run| run.id == id).and_then(|run| run.execution.as_deref());
             found.ok_or_else(|| no_such_run(&RunKey { workflow: workflow.key.clone(), run: id }))
