@@ -8,7 +8,7 @@ use harness::{commands::*, history::*, *};
 use sempre_api::v1::{
     activity::ActivityOptions,
     common::{Priority, RetryPolicy},
-    enums::{PendingActivityState as State, TaskQueueKind},
+    enums::PendingActivityState as State,
     history::history_event::Attributes,
     taskqueue::TaskQueue,
     workflow::{PendingActivityInfo, pending_activity_info::pause_info::PausedBy},

@@ -161,8 +161,10 @@ async fn the_chain_is_read_to_its_end_also_when_nothing_is_in_memory() {
     let new = try_reset(&w, reset_request("a", &base, 4, "r")).await.unwrap();
     assert_eq!(signals(&all(&w, "a", &new).await), ["one", "two", "three"]);
     assert!(w.try_complete(&task.task_token, done()).await.is_err());
-    let unknown = try_reset(&w, reset_request("a", &sempre_core::RunId::default().to_string(), 4, "q")).await;
-    assert_eq!(unknown, Err(Refusal::not_found("workflow execution not found")));
+    let run = sempre_core::RunId::default().to_string();
+    let unknown = try_reset(&w, reset_request("a", &run, 4, "q")).await;
+    let text = format!("workflow execution not found for workflow ID \"a\" and run ID \"{run}\"");
+    assert_eq!(unknown, Err(Refusal::NotFound(text)));
     let nobody = try_reset(&w, reset_request("nobody", "", 4, "q")).await;
     assert_eq!(nobody, Err(Refusal::not_found("workflow not found for ID: nobody")));
 }
