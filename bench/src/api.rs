@@ -105,6 +105,7 @@ pub fn schedule_activity(id: &str, start_to_close: Duration, heartbeat: Option<D
         attributes: Some(Attributes::ScheduleActivityTaskCommandAttributes(Box::new(ScheduleActivityTaskCommandAttributes {
             activity_id: id.into(),
             activity_type: Some(ActivityType { name: "work".into() }),
+            task_queue: Some(TaskQueue::default()),
             input: Some(payloads("\"what to do\"")),
             start_to_close_timeout: Some(duration(start_to_close)),
             heartbeat_timeout: heartbeat.map(duration),

@@ -44,6 +44,7 @@ async fn fails_once(client: &mut WorkflowServiceClient<Channel>) {
     let activity = ScheduleActivityTaskCommandAttributes {
         activity_id: "pay".into(),
         activity_type: Some(ActivityType { name: "Pay".into() }),
+        task_queue: Some(TaskQueue::default()),
         start_to_close_timeout: Some(sempre_api::Duration { seconds: 10, nanos: 0 }),
         ..Default::default()
     };

@@ -236,6 +236,7 @@ async fn each_change_of_a_run_is_a_line() {
     let activity = ScheduleActivityTaskCommandAttributes {
         activity_id: "pay".into(),
         activity_type: Some(ActivityType { name: "Pay".into() }),
+        task_queue: Some(TaskQueue::default()),
         start_to_close_timeout: Some(sempre_api::Duration { seconds: 10, nanos: 0 }),
         ..Default::default()
     };

@@ -115,6 +115,7 @@ async fn with_activity(server: &TestServer) {
     let attributes = ScheduleActivityTaskCommandAttributes {
         activity_id: "a".into(),
         activity_type: Some(ActivityType { name: "act".into() }),
+        task_queue: Some(TaskQueue::default()),
         start_to_close_timeout: Some(Span::seconds(10).to_api()),
         ..Default::default()
     };

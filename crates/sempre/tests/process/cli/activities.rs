@@ -19,6 +19,7 @@ async fn paying() -> (Server, WorkflowServiceClient<Channel>) {
     let activity = ScheduleActivityTaskCommandAttributes {
         activity_id: "pay".into(),
         activity_type: Some(ActivityType { name: "Pay".into() }),
+        task_queue: Some(sempre_api::v1::taskqueue::TaskQueue::default()),
         start_to_close_timeout: Some(sempre_api::Duration { seconds: 100, nanos: 0 }),
         ..Default::default()
     };
