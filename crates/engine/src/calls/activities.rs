@@ -14,7 +14,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget, standalone};
 
-use super::{check_identity, workflow_of_activity};
+use super::{by_ids, check_identity, workflow_of_activity};
 use crate::{Engine, shared::internal};
 
 /// Which run and which activity a call means.

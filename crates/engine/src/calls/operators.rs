@@ -19,7 +19,7 @@ use sempre_core::{
     standalone,
 };
 
-use super::{check_identity, workflow_of_activity};
+use super::{by_ids, check_identity, workflow_of_activity};
 use crate::{Engine, shared::internal};
 
 fn selector(which: Option<ActivitySelector>) -> Result<ActivitySelector, Refusal> {
