@@ -9,35 +9,17 @@
 //! Header `nexus-request-retryable` of the answer (`true`, `false`) overrules the table.
 #![expect(clippy::disallowed_methods, reason = "the other side answers by the wall clock")]
 
-mod failure;
+pub(crate) mod failure;
 mod request;
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use sempre_core::{
-    transition::{CallbackCall, CallbackResult},
-    validate::SYSTEM_CALLBACK_URL,
-};
+use sempre_core::transition::{CallbackCall, CallbackResult};
 use sempre_engine::CallbackSender;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::Semaphore,
-    time::timeout,
-};
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::http_client::{self, Answer, Tls};
 
 /// Time for one attempt (`component.callbacks.request.timeout`).
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
@@ -51,8 +33,7 @@ const MESSAGE_BYTES_MAX: usize = 1000;
 /// See the module.
 pub(crate) struct HttpCallbacks {
     permits: Arc<Semaphore>,
-    /// Made when the first `https` callback is sent: reading the system's certificates takes a while.
-    tls: Arc<OnceLock<Result<TlsConnector, String>>>,
+    tls: Arc<Tls>,
 }
 
 impl HttpCallbacks {
@@ -70,77 +51,17 @@ impl CallbackSender for HttpCallbacks {
             let Some(nexus) = request::nexus(&call) else {
                 return CallbackResult::Refused("only Nexus callbacks can be delivered".into());
             };
-            if nexus.url == SYSTEM_CALLBACK_URL {
-                // No token of a Nexus operation is this server's: it gives none out yet.
-                return CallbackResult::Refused("handler error (BAD_REQUEST): invalid callback token".into());
-            }
             let (uri, request) = match request::of(nexus, &call) {
                 Ok(request) => request,
                 Err(text) => return CallbackResult::Refused(text),
             };
-            match timeout(ATTEMPT_MAX, post(uri, request, &tls)).await {
+            match timeout(ATTEMPT_MAX, http_client::send(&uri, request, &tls, ANSWER_BYTES_MAX)).await {
                 Ok(Ok(answer)) => judge(answer),
                 Ok(Err(text)) => CallbackResult::Undelivered(text),
                 Err(_) => CallbackResult::Undelivered(format!("no answer within {} seconds", ATTEMPT_MAX.as_secs())),
             }
         }
         .boxed()
-    }
-}
-
-/// An answer, as far as it matters.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-async fn post(uri: Uri, request: Request<Full<Bytes>>, tls: &OnceLock<Result<TlsConnector, String>>) -> Result<Answer, String> {
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let secure = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|e| format!("cannot connect to {host}:{port}: {e}"))?;
-    if !secure {
-        return exchange(stream, request).await;
-    }
-    let connector = tls.get_or_init(connector).clone()?;
-    let name = ServerName::try_from(host.clone()).map_err(|e| format!("{host} is no name of a server: {e}"))?;
-    let stream = connector.connect(name, stream).await.map_err(|e| format!("no secure connection to {host}:{port}: {e}"))?;
-    exchange(stream, request).await
-}
-
-fn connector() -> Result<TlsConnector, String> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(format!("the system has no root certificates to check https callbacks with: {:?}", found.errors));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-/// One request on a connection of its own.
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
-    let answer = async move {
-        let response = sender.send_request(request).await.map_err(|e| format!("no answer: {e}"))?;
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
-    };
-    tokio::pin!(answer, connection);
-    let mut connected = true;
-    loop {
-        tokio::select! {
-            answer = &mut answer => return answer,
-            // Its end is told through the answer.
-            _ = &mut connection, if connected => connected = false,
-        }
     }
 }
 
@@ -174,7 +95,7 @@ fn judge(answer: Answer) -> CallbackResult {
 
 /// The other side's own words, or its status.
 fn message(answer: &Answer) -> String {
-    let words = serde_json::from_slice::<serde_json::Value>(&answer.body).ok();
+    let words = serde_json::from_slice::<serde_json::Value>(answer.body.as_deref().unwrap_or_default()).ok();
     let words = words.and_then(|failure| Some(failure.get("message")?.as_str()?.to_owned())).filter(|words| !words.is_empty());
     let mut words = words.unwrap_or_else(|| format!("unexpected response status: \"{}\"", answer.status));
     let end = (0..=MESSAGE_BYTES_MAX.min(words.len())).rev().find(|at| words.is_char_boundary(*at)).unwrap_or(0);
@@ -184,12 +105,15 @@ fn message(answer: &Answer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
 
     fn answer(status: u16, retryable: Option<&'static str>, body: &'static str) -> CallbackResult {
         let mut headers = HeaderMap::new();
         retryable.map(|value| headers.insert("nexus-request-retryable", http::HeaderValue::from_static(value)));
-        judge(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from_static(body.as_bytes()) })
+        judge(Answer { status: StatusCode::from_u16(status).unwrap(), headers, body: Some(Bytes::from_static(body.as_bytes())) })
     }
 
     #[test]

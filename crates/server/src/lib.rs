@@ -16,6 +16,8 @@ pub mod dynamic;
 pub mod frames;
 mod frontend;
 mod health;
+mod http1;
+mod http_client;
 mod inspect_service;
 mod nexus;
 mod operate_service;

@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     Service,
     connection::{self, ConnectionSettings},
+    http1,
 };
 
 /// Connections at once; more are closed as they come.
@@ -50,6 +51,11 @@ pub struct ServerSettings {
     pub search_attributes: Vec<(String, IndexedValueType)>,
     /// The engine's settings, limits included.
     pub engine: sempre_engine::Settings,
+    /// Where it answers HTTP; port 0 takes a free one. `None`: nowhere.
+    pub http_address: Option<SocketAddr>,
+    /// URL for callbacks of Nexus operations at endpoints elsewhere; `{{.NamespaceName}}` in it stands for the caller's
+    /// namespace. Unset, it is a route of the HTTP address, if there is one.
+    pub callback_template: Option<String>,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
@@ -70,6 +76,8 @@ impl Default for ServerSettings {
             retention: Span::seconds(24 * 3600),
             search_attributes: Vec::new(),
             engine: sempre_engine::Settings::default(),
+            http_address: None,
+            callback_template: None,
             connections: ConnectionSettings::default(),
             store_name: "memory",
             visibility_file: None,
@@ -108,7 +116,7 @@ pub enum ServerError {
 
 fn listen_advice(source: &io::Error) -> String {
     match source.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use. Stop what uses it, or give another one with --port.".into(),
+        io::ErrorKind::AddrInUse => "the port is in use. Stop what uses it, or give another one with --port (--http-port).".into(),
         io::ErrorKind::PermissionDenied => "this user may not use that port. Give one above 1023 with --port.".into(),
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address. Give another one with --ip.".into(),
         _ => format!("{source}."),
@@ -119,6 +127,7 @@ fn listen_advice(source: &io::Error) -> String {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    http: Option<(TcpListener, SocketAddr)>,
     service: Service,
     connections: Arc<ConnectionSettings>,
 }
@@ -129,13 +138,25 @@ impl Server {
         // First the socket: whoever finds the port taken should not have touched the data.
         let (listener, address) = listen(settings.address).await?;
         settings.address = address;
+        let http = match settings.http_address {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        if let (None, Some((_, address))) = (&settings.callback_template, &http) {
+            settings.callback_template = Some(format!("http://{address}/namespaces/{{{{.NamespaceName}}}}/nexus/callback"));
+        }
         let service = Service::open(&settings, store).await?;
-        Ok(Self { listener, address, service, connections: Arc::new(settings.connections) })
+        Ok(Self { listener, address, http, service, connections: Arc::new(settings.connections) })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it answers HTTP.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(|(_, address)| *address)
     }
 
     /// What it serves, for callers in the same process.
@@ -151,7 +172,8 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, service, connections, .. } = self;
+        let Self { listener, http, service, connections, .. } = self;
+        let http = http.map(|(listener, _)| listener);
         let (drain, draining) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
@@ -172,10 +194,21 @@ impl Server {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
+                accepted = accept(http.as_ref()) => match accepted {
+                    Ok(_) if tasks.len() >= CONNECTIONS_MAX => tracing::warn!("too many connections, one was closed"),
+                    Ok((stream, _)) => {
+                        configure(&stream);
+                        tasks.spawn(http1::run(stream, service.engine().clone(), draining.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
                 Some(_) = tasks.join_next() => {}
             }
         };
-        drop(listener);
+        drop((listener, http));
         // Connections learn first: no new calls while the engine answers the polls that wait.
         drain.send_replace(true);
         let finished = timeout(DRAIN_MAX, async {
@@ -188,6 +221,14 @@ impl Server {
         }
         service.close_store().await;
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
+    }
+}
+
+/// Never, without a listener.
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 

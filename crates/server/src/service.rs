@@ -17,7 +17,10 @@ use sempre_engine::{
 };
 use sempre_store::Store;
 
-use crate::{ServerError, ServerSettings, callbacks::HttpCallbacks, frontend::Frontend, router::Router, server::TimeSkipping};
+use crate::{
+    ServerError, ServerSettings, callbacks::HttpCallbacks, frontend::Frontend, nexus::client::HttpOperations, router::Router,
+    server::TimeSkipping,
+};
 
 /// See the module. Clones are the same.
 #[derive(Clone)]
@@ -41,8 +44,8 @@ impl Service {
         let spawner = Arc::new(TokioSpawner::current());
         let components = Components {
             callbacks: Arc::new(HttpCallbacks::new()),
+            operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
             index: open_index(settings.visibility_file.clone()),
-            ..Components::default()
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, settings).await?;

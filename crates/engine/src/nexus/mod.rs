@@ -8,11 +8,14 @@
 //! Nothing is stored but the caller's outbox: a request may be made more than once, always by the same request id.
 
 pub(crate) mod calls;
-pub(crate) mod complete;
+mod complete;
+mod dispatch;
 pub(crate) mod endpoints;
 pub(crate) mod operations;
 mod sender;
 
+pub use complete::Completion;
+pub use dispatch::{Destination, Handled};
 pub(crate) use sender::NoSender;
 pub use sender::{OperationSender, RequestToCancel, RequestToStart};
 

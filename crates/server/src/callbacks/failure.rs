@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 const DETAILS_TYPE: &str = "temporal.api.failure.v1.Failure";
 
 /// A failure as Nexus writes it: text and stack outside, the rest as details, the cause the same way.
-pub(super) fn nexus(failure: &Failure) -> Value {
+pub(crate) fn nexus(failure: &Failure) -> Value {
     let mut object = Object::default();
     object.text("message", &failure.message);
     object.text("stackTrace", &failure.stack_trace);

@@ -3,20 +3,15 @@
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
-use prost::Message;
-use sempre_api::v1::{
-    common::{
-        Payload,
-        callback::{Nexus, Variant},
-        link::{self, workflow_event::Reference},
-    },
-    enums::EventType,
-};
+use sempre_api::v1::common::callback::{Nexus, Variant};
 use sempre_core::{
     Timestamp,
+    nexus::link,
     state::callback::{Outcome, OutcomeState},
     transition::CallbackCall,
 };
+
+use crate::nexus::content::{of_links, of_payload};
 
 use super::failure;
 
@@ -55,7 +50,10 @@ pub(super) fn of(nexus: &Nexus, call: &CallbackCall) -> Result<(Uri, Request<Ful
         (header::USER_AGENT, USER_AGENT.to_owned()),
         (HeaderName::from_static("nexus-operation-start-time"), http_date(Timestamp(call.start_time))),
         (HeaderName::from_static("nexus-operation-close-time"), Timestamp(outcome.close_time).to_api().to_string()),
-        (HeaderName::from_static("nexus-link"), call.link.as_ref().and_then(link).unwrap_or_default()),
+        (
+            HeaderName::from_static("nexus-link"),
+            call.link.as_ref().and_then(link::to_nexus).map(|link| of_links(&[link])).unwrap_or_default(),
+        ),
     ];
     for (name, value) in rest {
         if !headers.contains_key(&name) && !value.is_empty() {
@@ -75,7 +73,7 @@ fn text(value: &str) -> Result<HeaderValue, String> {
 fn content(outcome: &Outcome) -> Result<(Bytes, String, &'static str), String> {
     let state = match outcome.state() {
         OutcomeState::Succeeded => {
-            let (body, kind) = outcome.result.as_ref().map_or_else(Default::default, payload);
+            let (body, kind) = outcome.result.as_ref().map_or_else(Default::default, of_payload);
             return Ok((body, kind, "succeeded"));
         }
         OutcomeState::Failed => "failed",
@@ -84,60 +82,6 @@ fn content(outcome: &Outcome) -> Result<(Bytes, String, &'static str), String> {
     let failure = failure::nexus(&outcome.failure.clone().unwrap_or_default());
     let body = serde_json::to_vec(&failure).map_err(|e| e.to_string())?;
     Ok((body.into(), "application/json".into(), state))
-}
-
-/// A payload as content of its own type where its metadata says all there is to say, else as it is.
-fn payload(payload: &Payload) -> (Bytes, String) {
-    let of = |name: &str| payload.metadata.get(name).and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-    let (encoding, message_type, count) = (of("encoding"), of("messageType"), payload.metadata.len());
-    let kind = match encoding {
-        "json/plain" => "application/json".to_owned(),
-        "json/protobuf" if count == 2 && !message_type.is_empty() => {
-            format!("application/json; format=protobuf; message-type={message_type:?}")
-        }
-        "binary/protobuf" if count == 2 && !message_type.is_empty() => {
-            format!("application/x-protobuf; message-type={message_type:?}")
-        }
-        "binary/plain" if count == 1 => "application/octet-stream".to_owned(),
-        "binary/null" if count == 1 => String::new(),
-        _ => return (payload.encode_to_vec().into(), "application/x-temporal-payload".into()),
-    };
-    (payload.data.clone(), kind)
-}
-
-/// As the `Nexus-Link` header writes it.
-fn link(link: &sempre_api::v1::common::Link) -> Option<String> {
-    let Some(link::Variant::WorkflowEvent(event)) = &link.variant else { return None };
-    let name = |event_type: i32| camel_case(EventType::try_from(event_type).unwrap_or_default());
-    let query = match event.reference.as_ref()? {
-        Reference::EventRef(to) => {
-            format!("eventID={}&eventType={}&referenceType=EventReference", to.event_id, name(to.event_type))
-        }
-        Reference::RequestIdRef(to) => {
-            format!("eventType={}&referenceType=RequestIdReference&requestID={}", name(to.event_type), escaped(&to.request_id))
-        }
-    };
-    let (namespace, id, run) = (escaped(&event.namespace), escaped(&event.workflow_id), escaped(&event.run_id));
-    Some(format!(
-        "<temporal:///namespaces/{namespace}/workflows/{id}/{run}/history?{query}>; type=\"temporal.api.common.v1.Link.WorkflowEvent\""
-    ))
-}
-
-/// `WorkflowExecutionStarted` for EVENT_TYPE_WORKFLOW_EXECUTION_STARTED.
-fn camel_case(event_type: EventType) -> String {
-    format!("{event_type:?}")
-}
-
-/// Everything but letters, digits and `-_.~` as `%XX`.
-fn escaped(value: &str) -> String {
-    let mut out = String::new();
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -151,9 +95,13 @@ mod tests {
     use http_body_util::BodyExt;
     use sempre_api::v1::{
         common::{
-            Callback, Link,
-            link::{WorkflowEvent, workflow_event},
+            Callback, Link, Payload,
+            link::{
+                self, WorkflowEvent,
+                workflow_event::{self, Reference},
+            },
         },
+        enums::EventType,
         failure::Failure,
     };
 
@@ -235,21 +183,5 @@ mod tests {
         assert_eq!(request.headers()["content-type"], "application/json");
         let (_, canceled) = made(Outcome { state: OutcomeState::Canceled as i32, ..outcome });
         assert_eq!(canceled.headers()["nexus-operation-state"], "canceled");
-    }
-
-    #[test]
-    fn payloads_keep_their_type_where_http_has_one() {
-        let of = |metadata: &[(&str, &str)]| {
-            let metadata = metadata.iter().map(|(k, v)| (k.to_string(), Bytes::copy_from_slice(v.as_bytes()))).collect();
-            payload(&Payload { metadata, data: Bytes::from_static(b"x"), ..Default::default() }).1
-        };
-        assert_eq!(of(&[("encoding", "json/plain"), ("note", "x")]), "application/json");
-        let typed = of(&[("encoding", "json/protobuf"), ("messageType", "a.B")]);
-        assert_eq!(typed, "application/json; format=protobuf; message-type=\"a.B\"");
-        assert_eq!(of(&[("encoding", "binary/plain")]), "application/octet-stream");
-        assert_eq!(of(&[("encoding", "binary/null")]), "");
-        assert_eq!(of(&[("encoding", "binary/encrypted")]), "application/x-temporal-payload");
-        assert_eq!(of(&[("encoding", "binary/plain"), ("note", "x")]), "application/x-temporal-payload");
-        assert_eq!(of(&[]), "application/x-temporal-payload");
     }
 }

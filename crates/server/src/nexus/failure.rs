@@ -10,6 +10,7 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use http::HeaderMap;
 use sempre_api::{
     json::{Payloads as PayloadForm, from_value},
     v1::{
@@ -19,7 +20,27 @@ use sempre_api::{
         nexus,
     },
 };
+use sempre_engine::nexus::call_failure;
 use serde_json::{Map, Value};
+
+use crate::http_client::Answer;
+
+/// Causes of a failure that are read; one with more is none.
+const CAUSES_MAX: usize = 100;
+/// Types of handlers' errors, and the statuses that stand for them.
+const KINDS: [(&str, u16); 11] = [
+    ("BAD_REQUEST", 400),
+    ("UNAUTHENTICATED", 401),
+    ("UNAUTHORIZED", 403),
+    ("NOT_FOUND", 404),
+    ("REQUEST_TIMEOUT", 408),
+    ("CONFLICT", 409),
+    ("RESOURCE_EXHAUSTED", 429),
+    ("INTERNAL", 500),
+    ("NOT_IMPLEMENTED", 501),
+    ("UNAVAILABLE", 503),
+    ("UPSTREAM_TIMEOUT", 520),
+];
 
 pub(crate) const TEMPORAL: &str = "temporal.api.failure.v1.Failure";
 pub(crate) const HANDLER: &str = "nexus.HandlerError";
@@ -103,6 +124,79 @@ fn to_json(from: &nexus::Failure) -> Result<Value, String> {
         object.insert("cause".into(), to_json(cause)?);
     }
     Ok(object.into())
+}
+
+/// What a body has that is a failure of Nexus' form. `Err`: it is none.
+pub(crate) fn of_body(headers: &HeaderMap, body: &[u8]) -> Result<nexus::Failure, String> {
+    let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(format!("invalid response content type: {kind:?}"));
+    }
+    let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    from_json(&value, 0).ok_or_else(|| "the body is no failure".into())
+}
+
+/// `None`: it is not an object, or its causes are too many.
+fn from_json(value: &Value, depth: usize) -> Option<nexus::Failure> {
+    let object = value.as_object().filter(|_| depth < CAUSES_MAX)?;
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let metadata = object.get("metadata").and_then(Value::as_object).into_iter().flatten();
+    Some(nexus::Failure {
+        message: text("message"),
+        stack_trace: text("stackTrace"),
+        metadata: metadata.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect(),
+        details: object.get("details").map(|details| details.to_string().into()).unwrap_or_default(),
+        cause: match object.get("cause") {
+            Some(cause) if !cause.is_null() => Some(Box::new(from_json(cause, depth + 1)?)),
+            _ => None,
+        },
+    })
+}
+
+/// The type of a handler's error that a status stands for.
+pub(crate) fn kind_of(status: u16) -> Option<&'static str> {
+    KINDS.iter().find(|(_, of)| *of == status).map(|(kind, _)| *kind)
+}
+
+/// The status that stands for a type of a handler's error.
+pub(crate) fn status_of(kind: &str) -> u16 {
+    KINDS.iter().find(|(name, _)| *name == kind).map_or(500, |(_, status)| *status)
+}
+
+/// The failure that an answer tells of which is no success.
+pub(crate) fn of_answer(answer: &Answer) -> Failure {
+    let told = of_body(&answer.headers, answer.body.as_deref().unwrap_or_default());
+    let told =
+        told.ok().and_then(|failure| Some((failure.metadata.get("type").is_some_and(|kind| kind == HANDLER), temporal(&failure).ok()?)));
+    if let Some((true, failure)) = told {
+        return failure;
+    }
+    let Some(kind) = kind_of(answer.status.as_u16()) else {
+        let words = told.map(|(_, failure)| failure.message).filter(|words| !words.is_empty());
+        let words = words.map_or_else(String::new, |words| format!(": {words}"));
+        return call_failure(format!("unexpected response status: \"{}\"{words}", answer.status), true);
+    };
+    let retry = match answer.headers.get("nexus-request-retryable").map(|value| value.as_bytes().to_ascii_lowercase()) {
+        Some(value) if value == b"true" => Retry::Retryable,
+        Some(value) if value == b"false" => Retry::NonRetryable,
+        _ => Retry::Unspecified,
+    };
+    let info = NexusHandlerFailureInfo { r#type: kind.into(), retry_behavior: retry as i32 };
+    let cause = told.map(|(_, failure)| Box::new(failure));
+    Failure { failure_info: Some(FailureInfo::NexusHandlerFailureInfo(info)), cause, ..Failure::default() }
+}
+
+/// Why an operation failed, or was canceled, as an answer or a callback tells it. `state` counts where the failure does not name it.
+pub(crate) fn of_operation(failure: &nexus::Failure, state: &str) -> Result<(Failure, bool), String> {
+    let is_operation = failure.metadata.get("type").is_some_and(|kind| kind == OPERATION);
+    let named = is_operation.then(|| details(failure)).transpose()?.and_then(|details| Some(details.get("state")?.as_str()? == "canceled"));
+    let is_canceled = named.unwrap_or(state == "canceled");
+    let wraps = is_operation && failure.metadata.get("unwrap-error").is_some_and(|wraps| wraps == "true");
+    let failure = match &failure.cause {
+        Some(cause) if wraps => temporal(cause)?,
+        _ => temporal(failure)?,
+    };
+    Ok((failure, is_canceled))
 }
 
 #[cfg(test)]

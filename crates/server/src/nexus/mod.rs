@@ -1,4 +1,7 @@
-//! What is Nexus' own on the wire: failures in its form, and in the form of workers of yesterday.
+//! What is Nexus' own on the wire: failures in its form, and in the form of workers of yesterday; requests over HTTP, both ways.
 
 pub(crate) mod answers;
+pub(crate) mod client;
+pub(crate) mod content;
 pub(crate) mod failure;
+pub(crate) mod routes;

@@ -1,0 +1,42 @@
+//! One HTTP/1 connection of the HTTP port.
+#![expect(clippy::disallowed_methods, reason = "lives of connections are counted by the wall clock")]
+
+use std::{convert::Infallible, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sempre_engine::Engine;
+use tokio::{net::TcpStream, sync::watch, time::sleep};
+
+use crate::nexus::routes;
+
+/// Time for a request's headers to come.
+const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// What a connection that was told to go still has to finish its request.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves a connection until it ends. `draining` turns true when the server shuts down.
+pub(crate) async fn run(stream: TcpStream, engine: Engine, mut draining: watch::Receiver<bool>) {
+    let service = service_fn(move |request| {
+        let engine = engine.clone();
+        async move { Ok::<_, Infallible>(routes::answer(&engine, request).await) }
+    });
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return log_end(ended),
+        _ = draining.wait_for(|draining| *draining) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::select! {
+        ended = &mut connection => log_end(ended),
+        () = sleep(GRACE) => tracing::debug!("a connection did not finish its request in time"),
+    }
+}
+
+fn log_end(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}

@@ -1,0 +1,368 @@
+//! Nexus over HTTP (spec 08 §5.6): operations of this server's handlers for callers elsewhere, and callbacks of operations
+//! that this server's workflows have asked others for.
+//!
+//! | POST | is |
+//! |---|---|
+//! | `/nexus/endpoints/<id>/services/<service>/<operation>` | a start |
+//! | `/namespaces/<namespace>/task-queues/<queue>/nexus-services/<service>/<operation>` | the same |
+//! | either with `/cancel` | a cancel; header `Nexus-Operation-Token` |
+//! | `/namespaces/<namespace>/nexus/callback`, `/nexus/callback` | the end of an operation; header `Temporal-Callback-Token` |
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use sempre_api::v1::{
+    failure::{Failure, failure::FailureInfo},
+    nexus::{
+        self, CancelOperationRequest, StartOperationRequest, StartOperationResponse,
+        request::{Capabilities, Variant},
+        response, start_operation_response,
+    },
+};
+use sempre_core::{
+    Refusal, Span, Timestamp,
+    nexus::{link, token::CALLBACK_TOKEN_HEADER},
+    state::callback::{Outcome, OutcomeState},
+};
+use sempre_engine::{
+    Engine,
+    nexus::{Completion, Destination, Handled, handler_failure},
+};
+use serde_json::json;
+
+use super::{client::canceled, content, failure};
+use crate::callbacks;
+
+/// Bytes of a request beside its payload.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Says that failures may be told in the form of today.
+const FAILURE_SUPPORT: &str = "temporal-nexus-failure-support";
+
+type Answer = Response<Full<Bytes>>;
+
+/// What a path names.
+#[derive(Debug, PartialEq, Eq)]
+enum Route {
+    Start { destination: Place, service: String, operation: String },
+    Cancel { destination: Place, service: String, operation: String },
+    Callback { namespace: Option<String> },
+}
+
+/// As [`Destination`], owned.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Endpoint(String),
+    Queue { namespace: String, task_queue: String },
+}
+
+impl Place {
+    fn borrowed(&self) -> Destination<'_> {
+        match self {
+            Self::Endpoint(id) => Destination::Endpoint(id),
+            Self::Queue { namespace, task_queue } => Destination::Queue { namespace, task_queue },
+        }
+    }
+}
+
+fn route(path: &str) -> Option<Route> {
+    let parts: Option<Vec<String>> = path.trim_start_matches('/').split('/').map(link::unescaped).collect();
+    let parts = parts?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (destination, rest) = match parts[..] {
+        ["nexus", "callback"] => return Some(Route::Callback { namespace: None }),
+        ["namespaces", namespace, "nexus", "callback"] => return Some(Route::Callback { namespace: Some(namespace.into()) }),
+        ["nexus", "endpoints", id, "services", ..] => (Place::Endpoint(id.into()), &parts[4..]),
+        ["namespaces", namespace, "task-queues", task_queue, "nexus-services", ..] => {
+            (Place::Queue { namespace: namespace.into(), task_queue: task_queue.into() }, &parts[5..])
+        }
+        _ => return None,
+    };
+    match rest {
+        [service, operation] => Some(Route::Start { destination, service: (*service).into(), operation: (*operation).into() }),
+        [service, operation, "cancel"] => Some(Route::Cancel { destination, service: (*service).into(), operation: (*operation).into() }),
+        _ => None,
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn answer(engine: &Engine, request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let support = parts.headers.get(FAILURE_SUPPORT).is_some_and(|value| value == "true");
+    let told = async {
+        let route = route(parts.uri.path()).ok_or_else(|| handler_failure("NOT_FOUND", "not found"))?;
+        if parts.method != Method::POST {
+            let text = format!("invalid request method: expected POST, got {:?}", parts.method.as_str());
+            return Err(handler_failure("BAD_REQUEST", text));
+        }
+        let bytes_max = engine.payload_bytes_max() + REQUEST_BYTES_MAX;
+        let body = Limited::new(body, bytes_max).collect().await.map(|body| body.to_bytes());
+        let body = body.map_err(|_| handler_failure("BAD_REQUEST", "input exceeds size limit"))?;
+        match route {
+            Route::Start { destination, service, operation } => {
+                let query = parts.uri.query().unwrap_or_default();
+                start(engine, &destination, (service, operation), query, &parts.headers, body, support).await
+            }
+            Route::Cancel { destination, service, operation } => {
+                cancel(engine, &destination, (service, operation), &parts.headers, support).await
+            }
+            Route::Callback { namespace } => callback(engine, namespace.as_deref(), &parts.headers, body).await,
+        }
+    };
+    told.await.unwrap_or_else(|failure| refused(&failure, support))
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// `10s`, `1500ms`, `2m`.
+fn request_timeout(headers: &HeaderMap) -> Result<Option<Span>, Failure> {
+    let text = header(headers, "request-timeout");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bad = || handler_failure("BAD_REQUEST", "invalid request timeout header");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
+    let value: f64 = text[..digits].parse().map_err(|_| bad())?;
+    let unit = match &text[digits..] {
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" => 60e9,
+        _ => return Err(bad()),
+    };
+    Ok(Some(Span((value * unit) as i64)))
+}
+
+/// What a handler is told of a request's headers: all but those of the content and of the callback.
+fn handler_header(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let told = headers.iter().filter(|(name, _)| !name.as_str().starts_with("content-") && !name.as_str().starts_with("nexus-callback-"));
+    told.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+async fn start(
+    engine: &Engine,
+    destination: &Place,
+    (service, operation): (String, String),
+    query: &str,
+    headers: &HeaderMap,
+    body: Bytes,
+    support: bool,
+) -> Result<Answer, Failure> {
+    let bad = |text: &str| handler_failure("BAD_REQUEST", text);
+    let links = content::to_links(headers).ok_or_else(|| bad("invalid \"Nexus-Link\" header"))?;
+    let payload = content::to_payload(headers, body).map_err(|_| bad("invalid input"))?;
+    if prost::Message::encoded_len(&payload) > engine.payload_bytes_max() {
+        return Err(bad("input exceeds size limit"));
+    }
+    let callback =
+        query.split('&').find_map(|pair| pair.strip_prefix("callback=")).and_then(|url| link::unescaped(&url.replace('+', "%20")));
+    let callback_header = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix("nexus-callback-")?.to_owned(), value.to_str().ok()?.to_owned())));
+    let request = StartOperationRequest {
+        service,
+        operation,
+        request_id: header(headers, "nexus-request-id").to_owned(),
+        callback: callback.unwrap_or_default(),
+        payload: Some(payload),
+        callback_header: callback_header.collect(),
+        links,
+    };
+    let response = handled(engine, destination, headers, Variant::StartOperation(request), support).await?;
+    let Some(response::Variant::StartOperation(StartOperationResponse { variant: Some(variant) })) = response.variant else {
+        return Err(handler_failure("INTERNAL", "empty outcome"));
+    };
+    match variant {
+        start_operation_response::Variant::SyncSuccess(success) => {
+            let (body, kind) = success.payload.as_ref().map(content::of_payload).unwrap_or_default();
+            Ok(with_headers(StatusCode::OK, body, &[("content-type", &kind), ("nexus-link", &content::of_links(&success.links))]))
+        }
+        start_operation_response::Variant::AsyncSuccess(success) => {
+            #[allow(deprecated, reason = "old workers name only the id")]
+            let token = if success.operation_token.is_empty() { success.operation_id } else { success.operation_token };
+            let body = json!({ "token": token, "state": "running" }).to_string();
+            let own = [("content-type", "application/json"), ("nexus-link", &content::of_links(&success.links))];
+            Ok(with_headers(StatusCode::CREATED, body.into(), &own))
+        }
+        start_operation_response::Variant::Failure(cause) => Ok(unsuccessful(&cause, support)),
+        #[allow(deprecated, reason = "answers of workers have been brought into the form of today")]
+        start_operation_response::Variant::OperationError(_) => Err(handler_failure("INTERNAL", "empty outcome")),
+    }
+}
+
+async fn cancel(
+    engine: &Engine,
+    destination: &Place,
+    (service, operation): (String, String),
+    headers: &HeaderMap,
+    support: bool,
+) -> Result<Answer, Failure> {
+    let operation_token = header(headers, "nexus-operation-token").to_owned();
+    if operation_token.is_empty() {
+        return Err(handler_failure("BAD_REQUEST", "missing operation token"));
+    }
+    #[allow(deprecated, reason = "operation_id is what old workers read")]
+    let request = CancelOperationRequest { service, operation, operation_id: operation_token.clone(), operation_token };
+    handled(engine, destination, headers, Variant::CancelOperation(request), support).await?;
+    Ok(with_headers(StatusCode::ACCEPTED, Bytes::new(), &[]))
+}
+
+async fn handled(
+    engine: &Engine,
+    destination: &Place,
+    headers: &HeaderMap,
+    variant: Variant,
+    support: bool,
+) -> Result<nexus::Response, Failure> {
+    let request = nexus::Request {
+        header: handler_header(headers),
+        capabilities: Some(Capabilities { temporal_failure_responses: support }),
+        variant: Some(variant),
+        ..nexus::Request::default()
+    };
+    match engine.dispatch_nexus(destination.borrowed(), request, request_timeout(headers)?).await {
+        Ok(Handled::Answered(response)) => Ok(*response),
+        Ok(Handled::Failed(failure)) => Err(*failure),
+        Ok(Handled::NotInTime) => Err(handler_failure("UPSTREAM_TIMEOUT", "upstream timeout")),
+        Err(refusal) => Err(of_refusal(&refusal)),
+    }
+}
+
+async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Failure> {
+    let bad = |text: &str| handler_failure("BAD_REQUEST", text);
+    let state = header(headers, "nexus-operation-state");
+    let links = content::to_links(headers).ok_or_else(|| bad("failed to decode links from request headers"))?;
+    let start_time = match header(headers, "nexus-operation-start-time") {
+        "" => None,
+        text => Some(httpdate::parse_http_date(text).map_err(|_| bad("failed to parse operation start time header"))?),
+    };
+    let nanos = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
+    let outcome = match state {
+        "succeeded" => {
+            let result = content::to_payload(headers, body).map_err(|_| bad("invalid result"))?;
+            Outcome { state: OutcomeState::Succeeded as i32, result: Some(result), ..Outcome::default() }
+        }
+        "failed" | "canceled" => {
+            let failure = failure::of_body(headers, &body).map_err(|_| bad("failed to decode Failure from request body"))?;
+            let (failure, is_canceled) =
+                failure::of_operation(&failure, state).map_err(|_| bad("failed to decode Failure from request body"))?;
+            let (state, failure) = if is_canceled { (OutcomeState::Canceled, canceled(failure)) } else { (OutcomeState::Failed, failure) };
+            Outcome { state: state as i32, failure: Some(failure), ..Outcome::default() }
+        }
+        other => return Err(bad(&format!("invalid request operation state: {other:?}"))),
+    };
+    let completion = Completion {
+        operation_token: header(headers, "nexus-operation-token").to_owned(),
+        start_time: start_time.map(|time| Timestamp(nanos(time))),
+        links: link::all_from_nexus(&links),
+        outcome,
+    };
+    let told = engine.complete_nexus_operation(namespace, header(headers, CALLBACK_TOKEN_HEADER), completion).await;
+    told.map(|()| with_headers(StatusCode::OK, Bytes::new(), &[])).map_err(|refusal| of_refusal(&refusal))
+}
+
+/// What may be told of a refusal. What is the caller's own business is told in words, the rest by its kind.
+fn of_refusal(refusal: &Refusal) -> Failure {
+    match refusal {
+        Refusal::InvalidArgument(text) => handler_failure("BAD_REQUEST", text),
+        Refusal::NotFound(text) => handler_failure("NOT_FOUND", text),
+        Refusal::NamespaceNotFound(_) => handler_failure("NOT_FOUND", "not found"),
+        Refusal::FailedPrecondition(_) | Refusal::AlreadyExists(_) | Refusal::NamespaceInvalidState { .. } => {
+            handler_failure("BAD_REQUEST", "bad request")
+        }
+        Refusal::PermissionDenied(_) => handler_failure("UNAUTHORIZED", "permission denied"),
+        Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => handler_failure("RESOURCE_EXHAUSTED", "resource exhausted"),
+        Refusal::Unavailable(_) | Refusal::Aborted(_) => handler_failure("UNAVAILABLE", "service unavailable"),
+        Refusal::Unimplemented(_) => handler_failure("NOT_IMPLEMENTED", "not implemented"),
+        Refusal::DeadlineExceeded(_) => handler_failure("UPSTREAM_TIMEOUT", "request timeout"),
+        _ => handler_failure("INTERNAL", "internal error"),
+    }
+}
+
+/// A handler's failure. Callers of yesterday are told the cause, where there is one.
+fn refused(failure: &Failure, support: bool) -> Answer {
+    let (kind, retry) = match &failure.failure_info {
+        Some(FailureInfo::NexusHandlerFailureInfo(info)) => (info.r#type.as_str(), info.retry_behavior),
+        _ => ("INTERNAL", 0),
+    };
+    let told = failure.cause.as_deref().filter(|_| !support).unwrap_or(failure);
+    let body = callbacks::failure::nexus(told).to_string();
+    let retryable = match retry {
+        1 => "true",
+        2 => "false",
+        _ => "",
+    };
+    let status = StatusCode::from_u16(failure::status_of(kind)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_headers(status, body.into(), &[("content-type", "application/json"), ("nexus-request-retryable", retryable)])
+}
+
+/// The failure of an operation.
+fn unsuccessful(cause: &Failure, support: bool) -> Answer {
+    let state = if matches!(cause.failure_info, Some(FailureInfo::CanceledFailureInfo(_))) { "canceled" } else { "failed" };
+    let cause = callbacks::failure::nexus(cause);
+    let body = if support {
+        json!({
+            "message": "operation error",
+            "metadata": { "type": failure::OPERATION, "unwrap-error": "true" },
+            "details": { "state": state },
+            "cause": cause,
+        })
+    } else {
+        cause
+    };
+    let status = StatusCode::from_u16(424).unwrap_or(StatusCode::FAILED_DEPENDENCY);
+    with_headers(status, body.to_string().into(), &[("content-type", "application/json"), ("nexus-operation-state", state)])
+}
+
+/// An answer with those of the headers that are not empty.
+fn with_headers(status: StatusCode, body: Bytes, headers: &[(&'static str, &str)]) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            answer.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_what_is_meant() {
+        let queue = || Place::Queue { namespace: "n s".into(), task_queue: "q/1".into() };
+        let (service, operation) = ("s".to_owned(), "o".to_owned());
+        let base = "/namespaces/n%20s/task-queues/q%2F1/nexus-services/s/o";
+        assert_eq!(route(base), Some(Route::Start { destination: queue(), service: service.clone(), operation: operation.clone() }));
+        let cancel = Route::Cancel { destination: queue(), service: service.clone(), operation: operation.clone() };
+        assert_eq!(route(&format!("{base}/cancel")), Some(cancel));
+        let endpoint = Route::Start { destination: Place::Endpoint("id".into()), service, operation };
+        assert_eq!(route("/nexus/endpoints/id/services/s/o"), Some(endpoint));
+        assert_eq!(route("/nexus/callback"), Some(Route::Callback { namespace: None }));
+        assert_eq!(route("/namespaces/n/nexus/callback"), Some(Route::Callback { namespace: Some("n".into()) }));
+        for path in ["/", "/nexus", "/nexus/endpoints/id/services/s", "/nexus/endpoints/id/services/s/o/x", "/api/v1/namespaces"] {
+            assert_eq!(route(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn timeouts_of_requests_are_read() {
+        let read = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("request-timeout", HeaderValue::from_static(text));
+            request_timeout(&headers)
+        };
+        assert_eq!(request_timeout(&HeaderMap::new()), Ok(None));
+        for (text, millis) in [("1500ms", 1500), ("9.987s", 9987), ("2m", 120_000)] {
+            assert_eq!(read(text), Ok(Some(Span::millis(millis))), "{text}");
+        }
+        for text in ["1", "s", "1h", "x"] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}
