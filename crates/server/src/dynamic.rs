@@ -9,6 +9,8 @@ use sempre_core::{Limits, Span, validate::AddressRule};
 use sempre_engine::Settings;
 use serde_json::Value;
 
+use crate::ServerSettings;
+
 /// Keys and values; keys are lower case. The last value of a key wins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DynamicConfig {
@@ -57,12 +59,14 @@ impl DynamicConfig {
         Ok(config)
     }
 
-    /// Writes the known values into `engine`; returns the keys that nothing obeys.
-    pub fn apply(&self, engine: &mut Settings) -> Result<Vec<String>, DynamicError> {
+    /// Writes the known values into `settings`; returns the keys that nothing obeys.
+    pub fn apply(&self, settings: &mut ServerSettings) -> Result<Vec<String>, DynamicError> {
         let mut unknown = Vec::new();
         for (key, value) in &self.values {
             let entry = Entry { key, value };
-            if !entry.apply_to_limits(&mut engine.limits)? && !entry.apply_to_waits(engine)? {
+            let engine = &mut settings.engine;
+            let known = entry.apply_to_limits(&mut engine.limits)? || entry.apply_to_waits(engine)?;
+            if !known && !entry.apply_to_server(settings)? {
                 unknown.push(key.clone());
             }
         }
@@ -146,6 +150,18 @@ impl Entry<'_> {
         Ok(true)
     }
 
+    /// True when the key is of the server itself.
+    fn apply_to_server(&self, settings: &mut ServerSettings) -> Result<bool, DynamicError> {
+        match self.key {
+            "component.nexusoperations.callback.endpoint.template" => {
+                let template = self.value.as_str().ok_or_else(|| self.wrong("a URL"))?;
+                settings.callback_template = (template != "unset").then(|| template.to_owned());
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     fn wrong(&self, wanted: &'static str) -> DynamicError {
         DynamicError::WrongKind { key: self.key.to_owned(), wanted, value: self.value.to_string() }
     }
@@ -223,9 +239,9 @@ mod tests {
     use super::*;
 
     fn apply(assignments: &[&str]) -> Result<(Settings, Vec<String>), DynamicError> {
-        let mut engine = Settings::default();
-        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut engine)?;
-        Ok((engine, unknown))
+        let mut settings = ServerSettings::default();
+        let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut settings)?;
+        Ok((settings.engine, unknown))
     }
 
     #[test]
@@ -264,12 +280,24 @@ mod tests {
     fn unknown_keys_are_accepted_and_named() {
         let keys = [
             "frontend.enableServerVersionCheck=false",
-            "component.nexusoperations.callback.endpoint.template=\"http://localhost:7243/namespaces/{{.NamespaceName}}/nexus/callback\"",
             "a.key.of.tomorrow={\"deep\":[1,2]}",
         ];
         let (engine, unknown) = apply(&keys).expect("accepted");
         assert_eq!(engine.limits, Limits::default());
         assert_eq!(unknown.len(), keys.len());
+    }
+
+    #[test]
+    fn the_url_of_callbacks_is_a_template() {
+        let template = |value: &str| {
+            let mut settings = ServerSettings::default();
+            let assignment = format!("component.nexusoperations.callback.endpoint.template={value}");
+            let config = DynamicConfig::parse([assignment.as_str()]).expect("JSON");
+            config.apply(&mut settings).map(|unknown| (unknown.len(), settings.callback_template))
+        };
+        assert_eq!(template(r#""http://me/{{.NamespaceName}}""#), Ok((0, Some("http://me/{{.NamespaceName}}".into()))));
+        assert_eq!(template(r#""unset""#), Ok((0, None)));
+        assert!(template("1").is_err());
     }
 
     #[test]

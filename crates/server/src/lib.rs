@@ -4,6 +4,8 @@
 //! TCP ─► connection ─► router ─► frames ─► generated codec ─► frontend (checks before the body) ─► engine
 //!                         ◄───────────────────── status (Refusal → code, detail, headers) ◄──┘
 //! ```
+//! HTTP/1 has a port of its own: TCP ─► web::connection ─► web ─► the part that the path names ─► engine.
+//!
 //! The server translates; it decides nothing about workflows. Methods that are not built answer
 //! UNIMPLEMENTED by the generated default, are listed in [`coverage`], and are tested to do so.
 
@@ -16,7 +18,6 @@ pub mod dynamic;
 pub mod frames;
 mod frontend;
 mod health;
-mod http1;
 mod http_client;
 mod inspect_service;
 mod nexus;
@@ -31,6 +32,7 @@ mod steer_service;
 mod storage_service;
 mod system;
 mod test_service;
+mod web;
 mod workflow_service;
 
 pub use connection::ConnectionSettings;

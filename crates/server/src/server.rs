@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     Service,
     connection::{self, ConnectionSettings},
-    http1,
+    web::{self, WebRouter},
 };
 
 /// Connections at once; more are closed as they come.
@@ -174,6 +174,7 @@ impl Server {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let Self { listener, http, service, connections, .. } = self;
         let http = http.map(|(listener, _)| listener);
+        let web = WebRouter::new(service.engine().clone());
         let (drain, draining) = watch::channel(false);
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
@@ -183,27 +184,11 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break None,
                 reason = &mut fatal => break Some(reason),
-                accepted = listener.accept() => match accepted {
-                    Ok(_) if tasks.len() >= CONNECTIONS_MAX => tracing::warn!("too many connections, one was closed"),
-                    Ok((stream, _)) => {
-                        configure(&stream);
-                        tasks.spawn(connection::run(stream, service.router().clone(), Arc::clone(&connections), draining.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
+                accepted = listener.accept() => if let Some(stream) = admitted(accepted, tasks.len()).await {
+                    tasks.spawn(connection::run(stream, service.router().clone(), Arc::clone(&connections), draining.clone()));
                 },
-                accepted = accept(http.as_ref()) => match accepted {
-                    Ok(_) if tasks.len() >= CONNECTIONS_MAX => tracing::warn!("too many connections, one was closed"),
-                    Ok((stream, _)) => {
-                        configure(&stream);
-                        tasks.spawn(http1::run(stream, service.engine().clone(), draining.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        sleep(ACCEPT_PAUSE).await;
-                    }
+                accepted = accept(http.as_ref()) => if let Some(stream) = admitted(accepted, tasks.len()).await {
+                    tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
                 },
                 Some(_) = tasks.join_next() => {}
             }
@@ -229,6 +214,25 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Socket
     match listener {
         Some(listener) => listener.accept().await,
         None => std::future::pending().await,
+    }
+}
+
+/// The connection, if there is room for it. Waits after a failure: the next one would fail as well.
+async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize) -> Option<TcpStream> {
+    match accepted {
+        Ok(_) if open >= CONNECTIONS_MAX => {
+            tracing::warn!("too many connections, one was closed");
+            None
+        }
+        Ok((stream, _)) => {
+            configure(&stream);
+            Some(stream)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            sleep(ACCEPT_PAUSE).await;
+            None
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Engine {
                 (id, task_queue.to_owned())
             }
         };
-        let queue = QueueName { namespace, name, kind: QueueKind::Nexus, sticky: false };
+        let queue = QueueName { namespace, name, kind: QueueKind::Nexus, sticky: false, version: None };
         let timeout = timeout.unwrap_or(REQUEST_DEFAULT).min(REQUEST_DEFAULT);
         let dispatch = Dispatch { queue, request, timeout, operation_timeout: None };
         Ok(match self.shared.dispatch_nexus(dispatch).await {

@@ -111,7 +111,8 @@ pub(crate) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall
     };
     match route.target {
         Target::External { url } => {
-            let caller_namespace = shared.namespaces.view(caller.workflow.namespace).name.clone();
+            let namespace = caller.workflow.namespace;
+            let caller_namespace = (shared.namespaces.view(namespace).name.clone(), namespace.to_string());
             let result_bytes_max = shared.settings.limits.blob_size_max;
             let token_bytes_max = TOKEN_MAX;
             let request =

@@ -16,8 +16,8 @@ use super::call_failure;
 pub struct RequestToStart {
     /// The endpoint's URL, from its record.
     pub url: String,
-    /// Namespace of the caller, for the URL of the callback.
-    pub caller_namespace: String,
+    /// Namespace of the caller, for the URL of the callback: its name, and its id.
+    pub caller_namespace: (String, String),
     /// What is asked; without a callback, which the sender knows how to name.
     pub request: nexus::StartOperationRequest,
     /// Value of the callback's token header.

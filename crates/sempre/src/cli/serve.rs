@@ -35,7 +35,7 @@ impl DynamicOptions {
     /// Writes the values into `settings`.
     pub(crate) fn apply(&self, settings: &mut ServerSettings) -> Result<(), Failure> {
         let config = DynamicConfig::parse(self.values.iter().map(String::as_str)).map_err(Failure::new)?;
-        let unknown = config.apply(&mut settings.engine).map_err(Failure::new)?;
+        let unknown = config.apply(settings).map_err(Failure::new)?;
         if !unknown.is_empty() {
             tracing::warn!(keys = unknown.join(", "), "dynamic configuration that nothing here obeys is ignored");
         }
@@ -123,7 +123,9 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
         Data::Memory => "in memory, gone when the server stops".to_owned(),
         Data::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
     };
-    let lines = [("Server:", server.local_addr().to_string()), ("Namespace:", namespaces.to_owned()), ("Data:", place)];
+    let http = server.http_addr().map(|address| ("HTTP:", address.to_string()));
+    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(http);
+    let lines = lines.chain([("Namespace:", namespaces.to_owned()), ("Data:", place)]);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", version::line());
     for (name, value) in lines {

@@ -12,6 +12,9 @@ use super::{
     serve::{self, Data, DynamicOptions},
 };
 
+/// How far the port for HTTP is above that for gRPC, unless it is given.
+const HTTP_ABOVE: u16 = 10;
+
 #[derive(Args)]
 pub(crate) struct Options {
     /// Folder of the data; made if it is not there
@@ -23,6 +26,9 @@ pub(crate) struct Options {
     /// Port for gRPC; 0 takes a free one
     #[arg(short, long, default_value_t = 7233)]
     port: u16,
+    /// Port for HTTP: Nexus operations and callbacks; 10 above the port for gRPC if it is not given, 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
     /// Namespace that must exist; may be given several times
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: Vec<String>,
@@ -43,8 +49,24 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.log.install();
     let address = (options.ip, options.port).into();
     network::refuse_open(address, options.insecure)?;
-    let mut settings = ServerSettings { address, namespaces: options.namespace, ..ServerSettings::default() };
+    let http_address = Some((options.ip, http_port(options.port, options.http_port)).into());
+    let mut settings = ServerSettings { address, http_address, namespaces: options.namespace, ..ServerSettings::default() };
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
     serve::run(settings, &Data::Folder(options.data_dir))
+}
+
+/// The port for HTTP. It stays the same when the server starts again: handlers elsewhere call back to it.
+fn http_port(grpc: u16, given: Option<u16>) -> u16 {
+    given.unwrap_or(if grpc == 0 { 0 } else { grpc.saturating_add(HTTP_ABOVE) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::http_port;
+
+    #[test]
+    fn the_port_for_http_follows_that_for_grpc() {
+        assert_eq!([http_port(7233, None), http_port(0, None), http_port(7233, Some(0)), http_port(1, Some(2))], [7243, 0, 0, 2]);
+    }
 }

@@ -36,6 +36,9 @@ pub(crate) struct Serving {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = network::parse_ip)]
     ip: IpAddr,
+    /// Port for HTTP: Nexus operations and callbacks; a free one if it is not given
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
     /// Keep the data in a folder of this name; without it everything is gone when the server stops
     #[arg(short = 'f', long, value_name = "FOLDER")]
     db_filename: Option<PathBuf>,
@@ -75,9 +78,6 @@ struct Ignored {
     /// Codec server of the web UI
     #[arg(long, value_name = "URL")]
     ui_codec_endpoint: Option<String>,
-    /// Port of the HTTP API
-    #[arg(long, value_name = "PORT")]
-    http_port: Option<u16>,
     /// Port of the metrics
     #[arg(long, value_name = "PORT")]
     metrics_port: Option<u16>,
@@ -93,7 +93,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let (settings, data) = options.serving.settle()?;
     let absent = options.ignored.absent();
     if !absent.is_empty() {
-        tracing::warn!(flags = absent.join(" "), "this version has no web UI, no HTTP API and no metrics yet; these flags have no effect");
+        tracing::warn!(flags = absent.join(" "), "this version has no web UI and no metrics yet; these flags have no effect");
     }
     serve::run(settings, &data)
 }
@@ -104,6 +104,7 @@ impl Serving {
         self.log.install();
         let mut settings = ServerSettings {
             address: (self.ip, self.port).into(),
+            http_address: Some((self.ip, self.http_port.unwrap_or(0)).into()),
             namespaces: namespaces(self.namespace),
             search_attributes: self.search_attribute,
             ..ServerSettings::default()
@@ -160,7 +161,6 @@ impl Ignored {
             ("--ui-public-path", self.ui_public_path.is_some()),
             ("--ui-asset-path", self.ui_asset_path.is_some()),
             ("--ui-codec-endpoint", self.ui_codec_endpoint.is_some()),
-            ("--http-port", self.http_port.is_some()),
             ("--metrics-port", self.metrics_port.is_some()),
             ("--sqlite-pragma", !self.sqlite_pragma.is_empty()),
             ("--log-config", self.log_config),
@@ -207,7 +207,8 @@ mod tests {
             --log-level never --log-config --sqlite-pragma journal_mode=wal --headless=false";
         let options = parse(everything);
         assert_eq!(namespaces(options.serving.namespace), ["default", "a", "b"]);
-        assert_eq!(options.ignored.absent().len(), 9);
+        assert_eq!(options.serving.http_port, Some(3));
+        assert_eq!(options.ignored.absent().len(), 8);
         assert_eq!(options.serving.db_filename, Some("F".into()));
     }
 

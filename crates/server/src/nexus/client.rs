@@ -15,12 +15,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
-use sempre_api::v1::{
-    common::Payload,
-    failure::{CanceledFailureInfo, Failure, failure::FailureInfo},
-};
+use sempre_api::v1::failure::{CanceledFailureInfo, Failure, failure::FailureInfo};
 use sempre_core::{
     Span,
     nexus::{link, token::CALLBACK_TOKEN_HEADER},
@@ -42,7 +39,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct HttpOperations {
     permits: Arc<Semaphore>,
     tls: Arc<Tls>,
-    /// URL of callbacks; `{{.NamespaceName}}` stands for the caller's namespace. `None`: nobody could call back.
+    /// URL of callbacks; `{{.NamespaceName}}` and `{{.NamespaceID}}` stand for the caller's namespace. `None`: nobody could call back.
     callback_template: Option<String>,
 }
 
@@ -80,7 +77,8 @@ impl OperationSender for HttpOperations {
                 "callbacks have no URL: start the server with --http-port, or set component.nexusoperations.callback.endpoint.template";
             return futures::future::ready(OperationResult::Undelivered(undelivered(text.into()))).boxed();
         };
-        let callback = template.replace("{{.NamespaceName}}", &link::escaped(&request.caller_namespace));
+        let (name, id) = &request.caller_namespace;
+        let callback = template.replace("{{.NamespaceName}}", &link::escaped(name)).replace("{{.NamespaceID}}", id);
         let (result_bytes_max, token_bytes_max) = (request.result_bytes_max, request.token_bytes_max);
         let (uri, built) = match to_start(&request, &callback) {
             Ok(built) => built,
@@ -159,11 +157,7 @@ fn milliseconds(span: Span) -> String {
 
 fn to_start(request: &RequestToStart, callback: &str) -> Result<(Uri, Request<Full<Bytes>>), String> {
     let asked = &request.request;
-    let null = Payload::default();
-    let (body, kind) = match &asked.payload {
-        Some(payload) => content::of_payload(payload),
-        None => (null.data, String::new()),
-    };
+    let (body, kind) = asked.payload.as_ref().map_or_else(Default::default, content::of_payload);
     let query = format!("callback={}", link::escaped(callback));
     let (uri, mut built) = post(&request.url, &[&asked.service, &asked.operation], &query, &request.header, body)?;
     let own = [
@@ -202,6 +196,11 @@ fn started(answer: &Answer, result_bytes_max: usize, token_bytes_max: usize) -> 
         (201, body) => {
             let info: Option<serde_json::Value> = body.as_ref().and_then(|body| serde_json::from_slice(body).ok());
             let field = |name: &str| info.as_ref().and_then(|info| info.get(name)?.as_str()).filter(|text| !text.is_empty());
+            if field("state") != Some("running") {
+                let text = format!("invalid operation state in response info: {:?}", field("state").unwrap_or_default());
+                return OperationResult::Undelivered(undelivered(text));
+            }
+            // Old handlers name only the id.
             match field("token").or_else(|| field("id")) {
                 Some(token) if token.len() > token_bytes_max => {
                     refused(format!("invalid operation token: length exceeds allowed limit ({}/{token_bytes_max})", token.len()))
@@ -210,11 +209,9 @@ fn started(answer: &Answer, result_bytes_max: usize, token_bytes_max: usize) -> 
                 None => OperationResult::Undelivered(undelivered("empty operation token in response".into())),
             }
         }
-        (424, _) => match failure::of_operation(answer) {
-            Ok(failure) if matches!(failure.failure_info, Some(FailureInfo::CanceledFailureInfo(_))) => {
-                OperationResult::Canceled(Box::new(failure))
-            }
-            Ok(failure) => OperationResult::Failed(Box::new(failure)),
+        (424, body) => match unsuccessful(&answer.headers, body.as_deref().unwrap_or_default()) {
+            Ok((failure, true)) => OperationResult::Canceled(Box::new(canceled(failure))),
+            Ok((failure, false)) => OperationResult::Failed(Box::new(failure)),
             Err(text) => OperationResult::Undelivered(undelivered(text)),
         },
         _ => {
@@ -222,6 +219,16 @@ fn started(answer: &Answer, result_bytes_max: usize, token_bytes_max: usize) -> 
             if is_retryable(&failure) { OperationResult::Undelivered(failure) } else { OperationResult::Refused(failure) }
         }
     }
+}
+
+/// Why an operation has failed, and whether it was canceled.
+fn unsuccessful(headers: &HeaderMap, body: &[u8]) -> Result<(Failure, bool), String> {
+    let state = headers.get("nexus-operation-state").and_then(|state| state.to_str().ok()).unwrap_or_default();
+    let failure = failure::of_body(headers, body)?;
+    if !failure::names_state(&failure) && !["failed", "canceled"].contains(&state) {
+        return Err(format!("invalid operation state header: {state:?}"));
+    }
+    failure::of_operation(&failure, state)
 }
 
 /// The failure of an operation that was canceled, whatever its handler made of it.

@@ -186,9 +186,14 @@ pub(crate) fn of_answer(answer: &Answer) -> Failure {
     Failure { failure_info: Some(FailureInfo::NexusHandlerFailureInfo(info)), cause, ..Failure::default() }
 }
 
+/// The failure is an operation's: whether it was canceled stands in it.
+pub(crate) fn names_state(failure: &nexus::Failure) -> bool {
+    failure.metadata.get("type").is_some_and(|kind| kind == OPERATION)
+}
+
 /// Why an operation failed, or was canceled, as an answer or a callback tells it. `state` counts where the failure does not name it.
 pub(crate) fn of_operation(failure: &nexus::Failure, state: &str) -> Result<(Failure, bool), String> {
-    let is_operation = failure.metadata.get("type").is_some_and(|kind| kind == OPERATION);
+    let is_operation = names_state(failure);
     let named = is_operation.then(|| details(failure)).transpose()?.and_then(|details| Some(details.get("state")?.as_str()? == "canceled"));
     let is_canceled = named.unwrap_or(state == "canceled");
     let wraps = is_operation && failure.metadata.get("unwrap-error").is_some_and(|wraps| wraps == "true");

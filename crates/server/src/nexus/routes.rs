@@ -34,14 +34,12 @@ use sempre_engine::{
 use serde_json::json;
 
 use super::{client::canceled, content, failure};
-use crate::callbacks;
+use crate::{callbacks, web::Answer};
 
 /// Bytes of a request beside its payload.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Says that failures may be told in the form of today.
 const FAILURE_SUPPORT: &str = "temporal-nexus-failure-support";
-
-type Answer = Response<Full<Bytes>>;
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]

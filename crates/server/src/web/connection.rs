@@ -5,10 +5,9 @@ use std::{convert::Infallible, time::Duration};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sempre_engine::Engine;
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
-use crate::nexus::routes;
+use super::WebRouter;
 
 /// Time for a request's headers to come.
 const HEADER_WAIT: Duration = Duration::from_secs(30);
@@ -16,10 +15,10 @@ const HEADER_WAIT: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Serves a connection until it ends. `draining` turns true when the server shuts down.
-pub(crate) async fn run(stream: TcpStream, engine: Engine, mut draining: watch::Receiver<bool>) {
+pub(crate) async fn run(stream: TcpStream, router: WebRouter, mut draining: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
-        let engine = engine.clone();
-        async move { Ok::<_, Infallible>(routes::answer(&engine, request).await) }
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(router.call(request).await) }
     });
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).serve_connection(TokioIo::new(stream), service);
