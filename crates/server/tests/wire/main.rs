@@ -9,6 +9,7 @@ mod coverage;
 mod lists;
 mod messages;
 mod namespaces;
+mod nexus_http;
 mod operator_service;
 mod operators;
 mod polls;

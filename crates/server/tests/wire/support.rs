@@ -1,7 +1,7 @@
 //! A server in this process, and raw calls to it.
 #![expect(clippy::disallowed_methods, reason = "the server under test runs beside the test")]
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message;
@@ -28,6 +28,8 @@ pub(crate) struct TestServer {
     pub(crate) engine: Engine,
     pub(crate) channel: Channel,
     pub(crate) url: String,
+    /// Where it answers HTTP.
+    pub(crate) http: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServerError>>,
 }
@@ -42,13 +44,14 @@ impl TestServer {
         let server = Server::bind(settings, Arc::new(MemoryStore::new())).await.expect("the server starts");
         let engine = server.engine().clone();
         let url = format!("http://{}", server.local_addr());
+        let http = server.http_addr();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(async {
             // A dropped sender stops the server too.
             let _ = stopped.await;
         }));
         let channel = Endpoint::new(url.clone()).expect("a URL").connect().await.expect("the server answers");
-        Self { engine, channel, url, stop, served }
+        Self { engine, channel, url, http, stop, served }
     }
 
     pub(crate) fn workflow(&self) -> WorkflowServiceClient<Channel> {
