@@ -33,6 +33,7 @@ mod deployments;
 mod engine;
 mod history;
 mod ids;
+mod listeners;
 mod listing;
 mod matching;
 mod meta;

@@ -56,7 +56,7 @@ impl Engine {
         let until = deadline.unwrap_or(self.wall_now() + WAIT_DEFAULT);
         let mut asker = self.shared.queries.ask(namespace.id());
         let patience = self.now() + until.since(self.wall_now());
-        let (id, reject_condition) = (asker.id, request.query_reject_condition);
+        let (id, reject_condition) = (asker.id(), request.query_reject_condition);
         let input = Input::Query { id, query: Box::new(query), reject_condition, until: patience };
         let (run, reply, _) = self.shared.apply(workflow.clone(), run, input).await?;
         let key = RunKey { workflow, run };
@@ -66,7 +66,7 @@ impl Engine {
             }
             Reply::QueryDirect(route) => self.ask_worker(&mut asker, key, *route, until).await?,
             Reply::QueryBuffered => {
-                let buffered = Buffered { engine: self, key: &key, id: asker.id, armed: true };
+                let buffered = Buffered { engine: self, key: &key, id: asker.id(), armed: true };
                 let waited = self.wait_for(&mut asker, until).await;
                 match waited {
                     Waited::TimedOut => return Err(timed_out()),

@@ -1,9 +1,6 @@
 //! Queries that wait for an answer: who asked, and what a worker is given.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
@@ -13,9 +10,11 @@ use sempre_core::{
     ids::Uuid,
     transition::{QueryRoute, QueueName},
 };
-use tokio::sync::oneshot;
 
-use crate::ids::SeededIds;
+use crate::{
+    ids::SeededIds,
+    listeners::{Listeners, Listening, Wanted},
+};
 
 /// What a query came to.
 #[derive(Debug)]
@@ -26,94 +25,53 @@ pub(crate) enum Outcome {
     Direct(Box<QueryRoute>),
 }
 
-/// Who waits, and in which namespace.
-#[derive(Debug)]
-struct Listener {
-    namespace: NamespaceId,
-    sender: oneshot::Sender<Outcome>,
-}
-
-type Askers = Arc<Mutex<HashMap<u64, Listener>>>;
-
-fn lock(askers: &Askers) -> MutexGuard<'_, HashMap<u64, Listener>> {
-    askers.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The queries of this process that wait.
 #[derive(Debug)]
-pub(crate) struct Queries {
-    askers: Askers,
-    ids: Mutex<SeededIds>,
-}
+pub(crate) struct Queries(Listeners<Outcome>);
 
 impl Queries {
     pub(crate) fn new(ids: SeededIds) -> Self {
-        Self { askers: Askers::default(), ids: Mutex::new(ids) }
+        Self(Listeners::new(ids))
     }
 
     /// A new question in a namespace; forgotten when the guard is dropped.
     pub(crate) fn ask(&self, namespace: NamespaceId) -> Asker {
-        let (sender, receiver) = oneshot::channel();
-        let mut askers = lock(&self.askers);
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        // No counter: what one worker is given says nothing about what others are given.
-        let id = loop {
-            let id = ids.next_u64();
-            if !askers.contains_key(&id) {
-                break id;
-            }
-        };
-        askers.insert(id, Listener { namespace, sender });
-        Asker { id, namespace, receiver, askers: self.askers.clone() }
+        Asker(self.0.listen(namespace))
     }
 
     /// Tells the asker. False when nobody waits any more.
     pub(crate) fn resolve(&self, id: u64, outcome: Outcome) -> bool {
-        let asker = lock(&self.askers).remove(&id);
-        asker.is_some_and(|asker| asker.sender.send(outcome).is_ok())
+        self.0.tell(id, outcome)
     }
 
     /// A worker's answer. False when nobody in its namespace waits for it.
     pub(crate) fn answer(&self, id: u64, namespace: NamespaceId, answer: Result<Option<Payloads>, Refusal>) -> bool {
-        let asker = match lock(&self.askers).entry(id) {
-            Entry::Occupied(asker) if asker.get().namespace == namespace => asker.remove(),
-            _ => return false,
-        };
-        asker.sender.send(Outcome::Answer(answer)).is_ok()
+        self.0.answer(id, namespace, Outcome::Answer(answer))
     }
 }
 
 /// Somebody who waits for the outcome of a query.
 #[derive(Debug)]
-pub(crate) struct Asker {
-    pub(crate) id: u64,
-    namespace: NamespaceId,
-    receiver: oneshot::Receiver<Outcome>,
-    askers: Askers,
-}
+pub(crate) struct Asker(Listening<Outcome>);
 
 impl Asker {
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id()
+    }
+
     pub(crate) async fn outcome(&mut self) -> Outcome {
         let gone = || Outcome::Answer(Err(Refusal::Unavailable("buffered query cleared, please retry".into())));
-        (&mut self.receiver).await.unwrap_or_else(|_| gone())
+        self.0.news().await.unwrap_or_else(gone)
     }
 
     /// Waits anew under the same id, after an outcome that was not the last.
     pub(crate) fn listen_again(&mut self) {
-        let (sender, receiver) = oneshot::channel();
-        lock(&self.askers).insert(self.id, Listener { namespace: self.namespace, sender });
-        self.receiver = receiver;
+        self.0.listen_again();
     }
 
     /// What a worker is given.
     pub(crate) fn task(&self, run: RunKey, route: Arc<QueryRoute>, sticky: bool) -> QueryTask {
-        QueryTask { id: self.id, run, route, sticky, askers: self.askers.clone() }
-    }
-}
-
-impl Drop for Asker {
-    fn drop(&mut self) {
-        lock(&self.askers).remove(&self.id);
+        QueryTask { id: self.id(), run, route, sticky, asker: self.0.wanted() }
     }
 }
 
@@ -125,7 +83,7 @@ pub(crate) struct QueryTask {
     pub(crate) route: Arc<QueryRoute>,
     /// Offered to the worker that holds the run: it needs no history.
     pub(crate) sticky: bool,
-    askers: Askers,
+    asker: Wanted<Outcome>,
 }
 
 impl QueryTask {
@@ -139,7 +97,7 @@ impl QueryTask {
 
     /// The asker still waits.
     pub(crate) fn is_wanted(&self) -> bool {
-        lock(&self.askers).get(&self.id).is_some_and(|asker| !asker.sender.is_closed())
+        self.asker.is_wanted()
     }
 }
 
@@ -175,24 +133,5 @@ impl QueryToken {
 
     pub(crate) fn to_bytes(&self) -> Bytes {
         self.encode_to_vec().into()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_namespace_that_asked_can_answer() {
-        let queries = Queries::new(SeededIds::new(1, 1));
-        let (own, other) = (NamespaceId(Uuid([1; 16])), NamespaceId(Uuid([2; 16])));
-        let (asker, next) = (queries.ask(own), queries.ask(own));
-        assert!(asker.id.abs_diff(next.id) > 1);
-        assert!(!queries.answer(asker.id, other, Ok(None)));
-        assert!(queries.answer(asker.id, own, Ok(None)));
-        assert!(!queries.answer(asker.id, own, Ok(None)), "once");
-        let id = next.id;
-        drop(next);
-        assert!(!queries.answer(id, own, Ok(None)));
     }
 }

@@ -1,17 +1,16 @@
 //! Nexus tasks that wait for an answer: who asked, and what a worker is given.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{failure::Failure, nexus};
 use sempre_core::{NamespaceId, Span, Timestamp, ids::Uuid, transition::QueueName};
-use tokio::sync::oneshot;
 
-use crate::{ids::SeededIds, shared::Shared};
+use crate::{
+    listeners::{Listeners, Wanted},
+    shared::Shared,
+};
 
 /// Time that is kept back of a request, so that who asked hears of its end (`…limit.dispatch.task.timeout.min`).
 const KEPT_BACK: Span = Span::seconds(1);
@@ -25,88 +24,25 @@ pub(crate) enum Answer {
     Failed(Box<Failure>),
 }
 
-/// Who waits, and in which namespace the task is.
-#[derive(Debug)]
-struct Listener {
-    namespace: NamespaceId,
-    sender: oneshot::Sender<Answer>,
-}
-
-type Listeners = Arc<Mutex<HashMap<u64, Listener>>>;
-
-fn lock(listeners: &Listeners) -> MutexGuard<'_, HashMap<u64, Listener>> {
-    listeners.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The Nexus tasks of this process that are not answered.
-#[derive(Debug)]
-pub(crate) struct NexusCalls {
-    listeners: Listeners,
-    ids: Mutex<SeededIds>,
-}
-
-impl NexusCalls {
-    pub(crate) fn new(ids: SeededIds) -> Self {
-        Self { listeners: Listeners::default(), ids: Mutex::new(ids) }
-    }
-
-    /// A new task; forgotten when the guard is dropped.
-    fn call(&self, namespace: NamespaceId) -> Call {
-        let (sender, receiver) = oneshot::channel();
-        let mut listeners = lock(&self.listeners);
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        // No counter: what one worker is given says nothing about what others are given.
-        let id = loop {
-            let id = ids.next_u64();
-            if !listeners.contains_key(&id) {
-                break id;
-            }
-        };
-        listeners.insert(id, Listener { namespace, sender });
-        Call { id, receiver, listeners: self.listeners.clone() }
-    }
-
-    /// A worker's answer. False when nobody waits for it in its namespace.
-    pub(crate) fn answer(&self, id: u64, namespace: NamespaceId, answer: Answer) -> bool {
-        let listener = match lock(&self.listeners).entry(id) {
-            Entry::Occupied(listener) if listener.get().namespace == namespace => listener.remove(),
-            _ => return false,
-        };
-        listener.sender.send(answer).is_ok()
-    }
-}
-
-/// Somebody who waits for a worker's answer.
-#[derive(Debug)]
-struct Call {
-    id: u64,
-    receiver: oneshot::Receiver<Answer>,
-    listeners: Listeners,
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        lock(&self.listeners).remove(&self.id);
-    }
-}
+pub(crate) type NexusCalls = Listeners<Answer>;
 
 /// A request to a handler, for a worker's poll.
 #[derive(Clone, Debug)]
 pub(crate) struct NexusTask {
-    id: u64,
     pub(crate) queue: QueueName,
     request: Arc<nexus::Request>,
     /// When nobody waits for the answer any more, by the callers' clock.
     until: Timestamp,
     /// When the operation must be over, by the callers' clock; `None`: the header says what there is to say.
     operation_until: Option<Timestamp>,
-    listeners: Listeners,
+    caller: Wanted<Answer>,
 }
 
 impl NexusTask {
     /// Somebody still waits.
     pub(crate) fn is_wanted(&self) -> bool {
-        lock(&self.listeners).get(&self.id).is_some_and(|listener| !listener.sender.is_closed())
+        self.caller.is_wanted()
     }
 
     /// The request as the worker gets it: with the time that is left.
@@ -124,7 +60,7 @@ impl NexusTask {
 
     /// The token of the task.
     pub(crate) fn token(&self, process: u64) -> NexusToken {
-        NexusToken::new(self.queue.namespace, self.id, process)
+        NexusToken::new(self.queue.namespace, self.caller.id, process)
     }
 }
 
@@ -162,20 +98,19 @@ impl Shared {
     /// Hands a request to a worker and waits for its answer. `None`: none came in time.
     pub(crate) async fn dispatch_nexus(&self, dispatch: Dispatch) -> Option<Answer> {
         let _hold = self.hold();
-        let mut call = self.nexus_calls.call(dispatch.queue.namespace);
+        let mut call = self.nexus_calls.listen(dispatch.queue.namespace);
         let now = self.wall_now();
         let until = now + Span((dispatch.timeout.0 - KEPT_BACK.0).max(0));
         self.matching.nexus(NexusTask {
-            id: call.id,
             queue: dispatch.queue,
             request: Arc::new(nexus::Request { scheduled_time: Some(now.to_api()), ..dispatch.request }),
             until,
             operation_until: dispatch.operation_timeout.map(|span| now + span),
-            listeners: call.listeners.clone(),
+            caller: call.wanted(),
         });
         tokio::select! {
             biased;
-            answer = &mut call.receiver => answer.ok(),
+            answer = call.news() => answer,
             () = self.wall.sleep_until(until) => None,
         }
     }
@@ -225,20 +160,5 @@ mod tests {
         let shown = [0, 987, 1000, 1500, 9_987, 60_000].map(|ms| go_duration(Span::millis(ms)));
         assert_eq!(shown, ["0ms", "987ms", "1s", "1.5s", "9.987s", "60s"]);
         assert_eq!((go_duration(Span::millis(-5)), milliseconds(Span::millis(1500))), ("0ms".into(), "1500ms".into()));
-    }
-
-    #[test]
-    fn only_the_namespace_of_the_task_can_answer() {
-        let calls = NexusCalls::new(SeededIds::new(1, 1));
-        let (own, other) = (NamespaceId(Uuid([1; 16])), NamespaceId(Uuid([2; 16])));
-        let (call, next) = (calls.call(own), calls.call(own));
-        assert!(call.id.abs_diff(next.id) > 1);
-        let answer = || Answer::Completed(Box::default());
-        assert!(!calls.answer(call.id, other, answer()));
-        assert!(calls.answer(call.id, own, answer()));
-        assert!(!calls.answer(call.id, own, answer()), "once");
-        let id = next.id;
-        drop(next);
-        assert!(!calls.answer(id, own, answer()));
     }
 }
