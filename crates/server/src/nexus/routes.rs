@@ -90,14 +90,14 @@ pub(crate) async fn answer(engine: &Engine, request: Request<Incoming>) -> Answe
     let (parts, body) = request.into_parts();
     let support = parts.headers.get(FAILURE_SUPPORT).is_some_and(|value| value == "true");
     let told = async {
-        let route = route(parts.uri.path()).ok_or_else(|| handler_failure("NOT_FOUND", "not found"))?;
+        let route = route(parts.uri.path()).ok_or_else(|| refusal("NOT_FOUND", "not found"))?;
         if parts.method != Method::POST {
             let text = format!("invalid request method: expected POST, got {:?}", parts.method.as_str());
-            return Err(handler_failure("BAD_REQUEST", text));
+            return Err(refusal("BAD_REQUEST", &text));
         }
         let bytes_max = engine.payload_bytes_max() + REQUEST_BYTES_MAX;
         let body = Limited::new(body, bytes_max).collect().await.map(|body| body.to_bytes());
-        let body = body.map_err(|_| handler_failure("BAD_REQUEST", "input exceeds size limit"))?;
+        let body = body.map_err(|_| refusal("BAD_REQUEST", "input exceeds size limit"))?;
         match route {
             Route::Start { destination, service, operation } => {
                 let query = parts.uri.query().unwrap_or_default();
@@ -112,17 +112,22 @@ pub(crate) async fn answer(engine: &Engine, request: Request<Incoming>) -> Answe
     told.await.unwrap_or_else(|failure| refused(&failure, support))
 }
 
+/// A handler's failure that is made here.
+fn refusal(kind: &str, text: &str) -> Box<Failure> {
+    Box::new(handler_failure(kind, text))
+}
+
 fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 /// `10s`, `1500ms`, `2m`.
-fn request_timeout(headers: &HeaderMap) -> Result<Option<Span>, Failure> {
+fn request_timeout(headers: &HeaderMap) -> Result<Option<Span>, Box<Failure>> {
     let text = header(headers, "request-timeout");
     if text.is_empty() {
         return Ok(None);
     }
-    let bad = || handler_failure("BAD_REQUEST", "invalid request timeout header");
+    let bad = || refusal("BAD_REQUEST", "invalid request timeout header");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(bad)?;
     let value: f64 = text[..digits].parse().map_err(|_| bad())?;
     let unit = match &text[digits..] {
@@ -148,8 +153,8 @@ async fn start(
     headers: &HeaderMap,
     body: Bytes,
     support: bool,
-) -> Result<Answer, Failure> {
-    let bad = |text: &str| handler_failure("BAD_REQUEST", text);
+) -> Result<Answer, Box<Failure>> {
+    let bad = |text: &str| refusal("BAD_REQUEST", text);
     let links = content::to_links(headers).ok_or_else(|| bad("invalid \"Nexus-Link\" header"))?;
     let payload = content::to_payload(headers, body).map_err(|_| bad("invalid input"))?;
     if prost::Message::encoded_len(&payload) > engine.payload_bytes_max() {
@@ -171,7 +176,7 @@ async fn start(
     };
     let response = handled(engine, destination, headers, Variant::StartOperation(request), support).await?;
     let Some(response::Variant::StartOperation(StartOperationResponse { variant: Some(variant) })) = response.variant else {
-        return Err(handler_failure("INTERNAL", "empty outcome"));
+        return Err(refusal("INTERNAL", "empty outcome"));
     };
     match variant {
         start_operation_response::Variant::SyncSuccess(success) => {
@@ -187,7 +192,7 @@ async fn start(
         }
         start_operation_response::Variant::Failure(cause) => Ok(unsuccessful(&cause, support)),
         #[allow(deprecated, reason = "answers of workers have been brought into the form of today")]
-        start_operation_response::Variant::OperationError(_) => Err(handler_failure("INTERNAL", "empty outcome")),
+        start_operation_response::Variant::OperationError(_) => Err(refusal("INTERNAL", "empty outcome")),
     }
 }
 
@@ -197,10 +202,10 @@ async fn cancel(
     (service, operation): (String, String),
     headers: &HeaderMap,
     support: bool,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, Box<Failure>> {
     let operation_token = header(headers, "nexus-operation-token").to_owned();
     if operation_token.is_empty() {
-        return Err(handler_failure("BAD_REQUEST", "missing operation token"));
+        return Err(refusal("BAD_REQUEST", "missing operation token"));
     }
     #[allow(deprecated, reason = "operation_id is what old workers read")]
     let request = CancelOperationRequest { service, operation, operation_id: operation_token.clone(), operation_token };
@@ -214,7 +219,7 @@ async fn handled(
     headers: &HeaderMap,
     variant: Variant,
     support: bool,
-) -> Result<nexus::Response, Failure> {
+) -> Result<nexus::Response, Box<Failure>> {
     let request = nexus::Request {
         header: handler_header(headers),
         capabilities: Some(Capabilities { temporal_failure_responses: support }),
@@ -223,14 +228,14 @@ async fn handled(
     };
     match engine.dispatch_nexus(destination.borrowed(), request, request_timeout(headers)?).await {
         Ok(Handled::Answered(response)) => Ok(*response),
-        Ok(Handled::Failed(failure)) => Err(*failure),
-        Ok(Handled::NotInTime) => Err(handler_failure("UPSTREAM_TIMEOUT", "upstream timeout")),
+        Ok(Handled::Failed(failure)) => Err(failure),
+        Ok(Handled::NotInTime) => Err(refusal("UPSTREAM_TIMEOUT", "upstream timeout")),
         Err(refusal) => Err(of_refusal(&refusal)),
     }
 }
 
-async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Failure> {
-    let bad = |text: &str| handler_failure("BAD_REQUEST", text);
+async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Answer, Box<Failure>> {
+    let bad = |text: &str| refusal("BAD_REQUEST", text);
     let state = header(headers, "nexus-operation-state");
     let links = content::to_links(headers).ok_or_else(|| bad("failed to decode links from request headers"))?;
     let start_time = match header(headers, "nexus-operation-start-time") {
@@ -263,20 +268,20 @@ async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap,
 }
 
 /// What may be told of a refusal. What is the caller's own business is told in words, the rest by its kind.
-fn of_refusal(refusal: &Refusal) -> Failure {
-    match refusal {
-        Refusal::InvalidArgument(text) => handler_failure("BAD_REQUEST", text),
-        Refusal::NotFound(text) => handler_failure("NOT_FOUND", text),
-        Refusal::NamespaceNotFound(_) => handler_failure("NOT_FOUND", "not found"),
+fn of_refusal(why: &Refusal) -> Box<Failure> {
+    match why {
+        Refusal::InvalidArgument(text) => refusal("BAD_REQUEST", text),
+        Refusal::NotFound(text) => refusal("NOT_FOUND", text),
+        Refusal::NamespaceNotFound(_) => refusal("NOT_FOUND", "not found"),
         Refusal::FailedPrecondition(_) | Refusal::AlreadyExists(_) | Refusal::NamespaceInvalidState { .. } => {
-            handler_failure("BAD_REQUEST", "bad request")
+            refusal("BAD_REQUEST", "bad request")
         }
-        Refusal::PermissionDenied(_) => handler_failure("UNAUTHORIZED", "permission denied"),
-        Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => handler_failure("RESOURCE_EXHAUSTED", "resource exhausted"),
-        Refusal::Unavailable(_) | Refusal::Aborted(_) => handler_failure("UNAVAILABLE", "service unavailable"),
-        Refusal::Unimplemented(_) => handler_failure("NOT_IMPLEMENTED", "not implemented"),
-        Refusal::DeadlineExceeded(_) => handler_failure("UPSTREAM_TIMEOUT", "request timeout"),
-        _ => handler_failure("INTERNAL", "internal error"),
+        Refusal::PermissionDenied(_) => refusal("UNAUTHORIZED", "permission denied"),
+        Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => refusal("RESOURCE_EXHAUSTED", "resource exhausted"),
+        Refusal::Unavailable(_) | Refusal::Aborted(_) => refusal("UNAVAILABLE", "service unavailable"),
+        Refusal::Unimplemented(_) => refusal("NOT_IMPLEMENTED", "not implemented"),
+        Refusal::DeadlineExceeded(_) => refusal("UPSTREAM_TIMEOUT", "request timeout"),
+        _ => refusal("INTERNAL", "internal error"),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
 async fn server(assignments: &[&str]) -> TestServer {
     let mut settings = ServerSettings::default();
     let config = DynamicConfig::parse(assignments.iter().copied()).expect("JSON");
-    assert_eq!(config.apply(settings).expect("values"), Vec::<String>::new());
+    assert_eq!(config.apply(&mut settings).expect("values"), Vec::<String>::new());
     TestServer::start_with(settings).await
 }
 

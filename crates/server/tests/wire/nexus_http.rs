@@ -26,6 +26,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tonic::Request;
 
 use crate::support::TestServer;
 
@@ -96,13 +97,20 @@ enum Does {
     Fails(Failure),
 }
 
+/// A poll as workers make it: with a deadline.
+fn patient<T>(poll: T) -> Request<T> {
+    let mut request = Request::new(poll);
+    request.set_timeout(std::time::Duration::from_secs(60));
+    request
+}
+
 /// A worker that takes one request; gives what came.
 async fn work(server: &TestServer, does: Does) -> NexusRequest {
     let mut client = server.workflow();
     let namespace = "default".to_owned();
     let queue = Some(TaskQueue { name: "queue".into(), ..Default::default() });
     let poll = PollNexusTaskQueueRequest { namespace: namespace.clone(), task_queue: queue, identity: "w".into(), ..Default::default() };
-    let task = client.poll_nexus_task_queue(poll).await.expect("a task").into_inner();
+    let task = client.poll_nexus_task_queue(patient(poll)).await.expect("a task").into_inner();
     let task_token = task.task_token;
     assert!(!task_token.is_empty(), "a task came");
     let answer = |variant| RespondNexusTaskCompletedRequest {
@@ -288,7 +296,7 @@ async fn call(server: &TestServer, endpoint: &str) {
     };
     client.start_workflow_execution(start).await.expect("started");
     let poll = PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue: queue, ..Default::default() };
-    let task = client.poll_workflow_task_queue(poll).await.expect("a task").into_inner();
+    let task = client.poll_workflow_task_queue(patient(poll)).await.expect("a task").into_inner();
     let schedule = ScheduleNexusOperationCommandAttributes {
         endpoint: endpoint.into(),
         service: "s".into(),
@@ -321,7 +329,7 @@ async fn history(server: &TestServer, count: usize) -> Vec<HistoryEvent> {
     };
     loop {
         let answer = client.get_workflow_execution_history(request.clone()).await.expect("a history").into_inner();
-        let events = answer.history.expect("a history").events;
+        let events = answer.history.expect("a history").events().expect("events");
         if events.len() >= count {
             return events;
         }

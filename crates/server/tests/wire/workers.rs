@@ -53,7 +53,7 @@ async fn shutdown_worker_ends_its_polls() {
 async fn ending_polls_is_announced_only_when_it_is_done() {
     let mut settings = ServerSettings::default();
     let config = DynamicConfig::parse(["frontend.enableCancelWorkerPollsOnShutdown=false"]).expect("JSON");
-    assert_eq!(config.apply(settings).expect("a switch"), Vec::<String>::new());
+    assert_eq!(config.apply(&mut settings).expect("a switch"), Vec::<String>::new());
     let server = TestServer::start_with(settings).await;
     assert!(!capabilities(&server).await.worker_poll_complete_on_shutdown);
 }
@@ -127,7 +127,7 @@ async fn workers_that_send_heartbeats_are_known_until_they_have_shut_down() {
 async fn heartbeats_are_taken_and_forgotten_where_they_are_switched_off() {
     let mut settings = ServerSettings::default();
     let config = DynamicConfig::parse(["frontend.WorkerHeartbeatsEnabled=false"]).expect("JSON");
-    assert_eq!(config.apply(settings).expect("a switch"), Vec::<String>::new());
+    assert_eq!(config.apply(&mut settings).expect("a switch"), Vec::<String>::new());
     let server = TestServer::start_with(settings).await;
     assert!(!capabilities(&server).await.worker_heartbeats);
     let request = RecordWorkerHeartbeatRequest {
