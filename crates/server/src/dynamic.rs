@@ -278,10 +278,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_accepted_and_named() {
-        let keys = [
-            "frontend.enableServerVersionCheck=false",
-            "a.key.of.tomorrow={\"deep\":[1,2]}",
-        ];
+        let keys = ["frontend.enableServerVersionCheck=false", "a.key.of.tomorrow={\"deep\":[1,2]}"];
         let (engine, unknown) = apply(&keys).expect("accepted");
         assert_eq!(engine.limits, Limits::default());
         assert_eq!(unknown.len(), keys.len());

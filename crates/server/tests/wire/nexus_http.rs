@@ -11,7 +11,9 @@ use sempre_api::v1::{
     history::{HistoryEvent, history_event::Attributes as Event},
     nexus::{
         CancelOperationRequest, CancelOperationResponse, EndpointSpec, EndpointTarget, Link, Request as NexusRequest, Response,
-        StartOperationRequest, StartOperationResponse, endpoint_target, request::Variant, response,
+        StartOperationRequest, StartOperationResponse, endpoint_target,
+        request::Variant,
+        response,
         start_operation_response::{Async, Sync, Variant as Answer},
     },
     operatorservice::CreateNexusEndpointRequest,
@@ -30,7 +32,8 @@ use tonic::Request;
 
 use crate::support::TestServer;
 
-const LINK: &str = "temporal:///namespaces/n/workflows/w/r/history?eventID=5&eventType=NexusOperationScheduled&referenceType=EventReference";
+const LINK: &str =
+    "temporal:///namespaces/n/workflows/w/r/history?eventID=5&eventType=NexusOperationScheduled&referenceType=EventReference";
 const LINK_TYPE: &str = "temporal.api.common.v1.Link.WorkflowEvent";
 
 async fn server() -> TestServer {
@@ -126,7 +129,10 @@ async fn work(server: &TestServer, does: Does) -> NexusRequest {
             client.respond_nexus_task_completed(answer(response::Variant::StartOperation(start))).await.expect("taken");
         }
         Does::Cancels => {
-            client.respond_nexus_task_completed(answer(response::Variant::CancelOperation(CancelOperationResponse {}))).await.expect("taken");
+            client
+                .respond_nexus_task_completed(answer(response::Variant::CancelOperation(CancelOperationResponse {})))
+                .await
+                .expect("taken");
         }
         Does::Fails(failure) => {
             let failed = RespondNexusTaskFailedRequest {
