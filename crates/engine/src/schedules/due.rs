@@ -70,8 +70,7 @@ impl Runner {
             let found = found.inspect_err(|_| self.to_recover.push_front((slot, after.clone())))?;
             for key in &found {
                 let known = self.load_usable(key).await.inspect_err(|_| self.to_recover.push_front((slot, after.clone())))?;
-                if known && let Some(live) = self.live.get_mut(key) {
-                    live.repeated = true;
+                if known {
                     round.touched.insert(key.clone());
                 }
             }

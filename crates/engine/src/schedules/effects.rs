@@ -31,8 +31,6 @@ use crate::{
 const TRIES: u32 = 5;
 const BACKOFF_FIRST: Span = Span::millis(50);
 const BACKOFF_MAX: Span = Span::seconds(10);
-/// Search attributes that tell whose run it is.
-const MARKS: [&str; 2] = ["TemporalScheduledById", "TemporalScheduledStartTime"];
 
 /// Statuses of chains that have ended.
 const CLOSED: [i32; 5] =
@@ -69,8 +67,6 @@ pub(super) enum Effect {
 pub(super) struct Start {
     pub(super) request: StartWorkflowExecutionRequest,
     pub(super) watcher: Option<Callback>,
-    /// It may have been carried out before.
-    pub(super) repeated: bool,
 }
 
 /// A stop.
@@ -123,12 +119,8 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
                 return Outcome::Started { workflow_id: workflow.workflow_id, run_id: first };
             }
             Ok(_) => refused = internal("a start"),
-            Err(Refusal::AlreadyStarted { first_run_id, .. }) => {
-                return match start.repeated && is_own(shared, &workflow, &first_run_id, &start.request).await {
-                    true => Outcome::Started { workflow_id: workflow.workflow_id, run_id: first_run_id },
-                    false => Outcome::AlreadyStarted,
-                };
-            }
+            // Not an earlier try of this start: a chain knows the request that began it.
+            Err(Refusal::AlreadyStarted { .. }) => return Outcome::AlreadyStarted,
             Err(refusal) if is_transient(&refusal) => {
                 refused = refusal;
                 if !pause(shared, &mut backoff).await {
@@ -142,16 +134,6 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
         }
     }
     Outcome::Failed { text: text(refused), for_good: false }
-}
-
-/// The chain that a start met was made by an earlier try of it: a run of it has followed the first meanwhile.
-async fn is_own(shared: &Shared, workflow: &WorkflowKey, first_run_id: &str, request: &StartWorkflowExecutionRequest) -> bool {
-    let Some(run) = RunId::parse(first_run_id) else { return false };
-    let Ok(answer) = shared.ask(workflow.clone(), Some(run), Ask::Describe).await else { return false };
-    let Body::Description(description) = answer.body else { return false };
-    let has = description.workflow_execution_info.and_then(|info| info.search_attributes).unwrap_or_default().indexed_fields;
-    let wants = request.search_attributes.clone().unwrap_or_default().indexed_fields;
-    MARKS.iter().all(|mark| has.get(*mark).map(|payload| &payload.data) == wants.get(*mark).map(|payload| &payload.data))
 }
 
 /// The client's words for it.

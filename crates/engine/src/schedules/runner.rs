@@ -57,8 +57,6 @@ pub(super) struct Live {
     /// Its definition has changed.
     pub(super) redefined: bool,
     pub(super) is_deleted: bool,
-    /// Read again after a restart or a failed commit: what it owes may have been carried out.
-    pub(super) repeated: bool,
     pub(super) waiting: Vec<Waiting>,
 }
 
@@ -223,15 +221,7 @@ impl Runner {
     pub(super) fn insert(&mut self, key: ScheduleKey, schedule: Schedule, is_new: bool) {
         let bytes = schedule.size();
         self.live_bytes += bytes;
-        let live = Live {
-            schedule,
-            under_way: BTreeSet::new(),
-            bytes,
-            redefined: is_new,
-            is_deleted: false,
-            repeated: false,
-            waiting: Vec::new(),
-        };
+        let live = Live { schedule, under_way: BTreeSet::new(), bytes, redefined: is_new, is_deleted: false, waiting: Vec::new() };
         if let Some(old) = self.live.insert(key, live) {
             self.live_bytes -= old.bytes;
         }
@@ -272,7 +262,7 @@ impl Runner {
                 let starting = schedule.state.starting.iter().find(|starting| starting.number == *number);
                 starting.map(|starting| {
                     let (request, watcher) = start_request(schedule, starting, &namespace.name);
-                    Effect::Start(Box::new(Start { request, watcher, repeated: live.repeated || starting.failures > 0 }))
+                    Effect::Start(Box::new(Start { request, watcher }))
                 })
             }
             Work::Look => schedule.wants_check().then(|| {

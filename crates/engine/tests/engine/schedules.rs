@@ -67,9 +67,12 @@ async fn try_describe(w: &World, id: &str) -> Result<DescribeScheduleResponse, R
     soon(w.engine.describe_schedule(request)).await
 }
 
+fn patch_request(id: &str, patch: SchedulePatch) -> PatchScheduleRequest {
+    PatchScheduleRequest { namespace: NAMESPACE.into(), schedule_id: id.into(), patch: Some(patch), ..Default::default() }
+}
+
 async fn patch(w: &World, id: &str, patch: SchedulePatch) {
-    let request = PatchScheduleRequest { namespace: NAMESPACE.into(), schedule_id: id.into(), patch: Some(patch), ..Default::default() };
-    soon(w.engine.patch_schedule(request)).await.unwrap();
+    soon(w.engine.patch_schedule(patch_request(id, patch))).await.unwrap();
 }
 
 fn trigger(policy: Policy) -> SchedulePatch {
@@ -337,6 +340,42 @@ async fn a_crash_between_decision_and_outcome_starts_once() {
         finish_one(&w).await;
         until_actions(&w, "s", 2).await;
         w.until("nothing is owed", || owed_rows(&w) == 0).await;
+    }
+}
+
+/// Two backfills name the same time, so the second one meets the run of the first. A crash before that is written makes
+/// the schedule ask again, and the run in the way is still not the second one's: nobody would tell of its end.
+#[tokio::test]
+async fn a_start_that_met_a_run_before_a_crash_does_not_take_it_for_its_own() {
+    for permits in 0..4 {
+        let mut w = world().await;
+        let mut schedule = every_minute(Policy::Skip);
+        schedule.state = Some(ScheduleState { paused: true, ..Default::default() });
+        create(&w, "s", schedule).await;
+        let time = Some(sempre_core::Timestamp::from_millis(1_600_000_020_000).to_api());
+        let fill = |policy: Policy| {
+            let fill = BackfillRequest { start_time: time, end_time: time, overlap_policy: policy as i32 };
+            SchedulePatch { backfill_request: vec![fill], ..Default::default() }
+        };
+        patch(&w, "s", fill(Policy::AllowAll)).await;
+        until_actions(&w, "s", 1).await;
+        w.settle().await;
+        w.store.held.store(true, Ordering::SeqCst);
+        w.store.permits.add_permits(permits);
+        // Its answer waits for the start.
+        let (engine, patch_request) = (w.engine.clone(), patch_request("s", fill(Policy::BufferAll)));
+        let unheard = tokio::spawn(async move { engine.patch_schedule(patch_request).await });
+        w.settle().await;
+        w.store.held.store(false, Ordering::SeqCst);
+        w.crash().await;
+        unheard.abort();
+        w.settle().await;
+        w.until("nothing is owed", || owed_rows(&w) == 0).await;
+        let info = describe(&w, "s").await.info.unwrap();
+        assert_eq!((info.action_count, info.running_workflows), (1, vec![]), "after {permits} commits");
+        finish_one(&w).await;
+        patch(&w, "s", trigger(Policy::BufferAll)).await;
+        until_actions(&w, "s", 2).await;
     }
 }
 
