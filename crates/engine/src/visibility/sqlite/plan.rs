@@ -153,6 +153,21 @@ impl Bounds {
     }
 }
 
+/// Of the indexes that wide ranges are walked by, the columns they have (`super::schema`).
+const INDEX_COLUMNS: [(&str, &[&str]); 2] = [
+    ("run_workflow", &["id", "c", "s", "run_id", "status", "workflow_type", "workflow_id"]),
+    ("run_start", &["id", "c", "s", "run_id", "status", "workflow_type"]),
+];
+
+/// The columns of the row `r` that a piece of SQL names; one may come more than once.
+fn columns(sql: &str) -> impl Iterator<Item = &str> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    sql.match_indices("r.").filter_map(move |(at, _)| {
+        let rest = &sql[at + 2..];
+        (!sql[..at].ends_with(word)).then(|| &rest[..rest.find(|c| !word(c)).unwrap_or(rest.len())])
+    })
+}
+
 /// One walk along an index.
 #[derive(Clone, Debug)]
 pub(super) enum Branch {
@@ -198,21 +213,38 @@ impl Branch {
 
     /// A statement for those of `rows` runs at one end of the walk's own order that pass: a look, bounded whatever passes.
     pub(super) fn end_sql(&self, rows: usize, highest: bool, bounds: &Bounds, residual: Option<&Text>) -> Text {
+        let asked: Vec<&str> = residual.map(|text| columns(&text.sql).collect()).unwrap_or_default();
+        // What the index has need not be looked up, run by run.
+        let has: &[&str] = match self {
+            Self::Run { index, .. } => INDEX_COLUMNS.iter().find(|(name, _)| name == index).map_or(&[], |(_, columns)| columns),
+            Self::Attribute { .. } => &["id", "c", "s", "run_id"],
+        };
+        let covered = !has.is_empty() && asked.iter().all(|column| has.contains(column));
         let mut text = Text::default();
-        text.push("SELECT r.c, r.s, r.run_id, r.id FROM (");
+        text.push("SELECT r.c, r.s, r.run_id, r.id FROM (SELECT ");
+        let has: &[&str] = if covered { has } else { &["id"] };
+        for (at, column) in has.iter().enumerate() {
+            text.push(if at == 0 { "" } else { ", " });
+            match (self, *column) {
+                (Self::Run { .. }, column) => text.push("r.").push(column),
+                (Self::Attribute { .. }, "id") => text.push("a.run"),
+                (Self::Attribute { .. }, column) => text.push("a.").push(column),
+            };
+            text.push(" AS ").push(column);
+        }
         let by = match self {
             Self::Run { index, keys, by } => {
-                text.push("SELECT r.id AS id FROM run r INDEXED BY ").push(index).push(" WHERE ").add(keys);
+                text.push(" FROM run r INDEXED BY ").push(index).push(" WHERE ").add(keys);
                 by
             }
             Self::Attribute { keys } => {
-                text.push("SELECT a.run AS id FROM attr_order a WHERE ").add(keys);
+                text.push(" FROM attr_order a WHERE ").add(keys);
                 "a.value"
             }
         };
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         text.push(" ORDER BY ").push(by).push(if highest { " DESC LIMIT " } else { " LIMIT " }).bind(Sql::Integer(rows));
-        text.push(") x CROSS JOIN run r ON r.id=x.id WHERE 1");
+        text.push(if covered { ") r WHERE 1" } else { ") x CROSS JOIN run r ON r.id=x.id WHERE 1" });
         bounds.add(&mut text, "(r.c,r.s,r.run_id)", "r.c");
         if let Some(residual) = residual {
             text.push(" AND ").add(residual);
@@ -701,4 +733,15 @@ fn each_once(values: &[Value]) -> Vec<Sql> {
         }
     }
     once
+}
+
+#[cfg(test)]
+mod tests {
+    use super::columns;
+
+    #[test]
+    fn columns_of_the_run_are_told_from_other_names() {
+        let sql = "(r.status=? AND (~r.s)>=? AND EXISTS(SELECT 1 FROM attr_run WHERE run=r.id) AND coalesce(r.root_run_id,hr.x)";
+        assert_eq!(columns(sql).collect::<Vec<_>>(), ["status", "s", "id", "root_run_id"]);
+    }
 }
