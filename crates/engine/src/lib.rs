@@ -56,11 +56,17 @@ mod workers;
 pub mod zones;
 
 pub use callbacks::CallbackSender;
-pub use calls::{index::IndexStatus, lists::Runs};
+pub use calls::{
+    gauges::OpenRuns,
+    index::IndexStatus,
+    lists::Runs,
+    watch::{ListChange, WatchedList},
+};
 pub use clock::{Clock, Spawner};
 pub use engine::{Components, Engine, OpenError, OpenIndex};
 pub use history::read::HistoryReader;
+pub use matching::QueueSummary;
 pub use rebuild::RebuildProgress;
 pub use settings::Settings;
-pub use stats::{Counter, Stats};
+pub use stats::{Counter, EventCounts, Histogram, HistogramReading, LATENCIES, LIVES, OTHER, Stats, TYPES_MAX, TypeStats, Typed, Types};
 pub use virtual_time::{Unbalanced, VirtualTime};

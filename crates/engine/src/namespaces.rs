@@ -289,6 +289,11 @@ impl Namespaces {
         Err(Refusal::NamespaceInvalidState { namespace: name.to_owned(), state, allowed: text })
     }
 
+    /// Some of them, by name.
+    pub(crate) fn first(&self, limit: usize) -> Vec<Arc<Namespace>> {
+        self.read().by_name.values().take(limit).cloned().collect()
+    }
+
     /// By id.
     pub(crate) fn by_id(&self, id: NamespaceId) -> Option<Arc<Namespace>> {
         self.read().by_id.get(&id).cloned()

@@ -157,6 +157,11 @@ impl Entry<'_> {
                 let template = self.value.as_str().ok_or_else(|| self.wrong("a URL"))?;
                 settings.callback_template = (template != "unset").then(|| template.to_owned());
             }
+            "frontend.httpallowedhosts" => {
+                let wrong = || self.wrong("a list of names");
+                let names = self.value.as_array().ok_or_else(wrong)?.iter().map(|name| name.as_str().map(str::to_owned));
+                settings.http_hosts = names.collect::<Option<_>>().ok_or_else(wrong)?;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -207,7 +212,7 @@ impl Entry<'_> {
 }
 
 /// Durations as Go writes them: `1h30m`, `1.5s`, `300ms`, `0`; also `2d`.
-fn parse_span(text: &str) -> Option<Span> {
+pub(crate) fn parse_span(text: &str) -> Option<Span> {
     let mut rest = text.trim();
     if rest == "0" {
         return Some(Span::ZERO);
@@ -295,6 +300,17 @@ mod tests {
         assert_eq!(template(r#""http://me/{{.NamespaceName}}""#), Ok((0, Some("http://me/{{.NamespaceName}}".into()))));
         assert_eq!(template(r#""unset""#), Ok((0, None)));
         assert!(template("1").is_err());
+    }
+
+    #[test]
+    fn names_of_hosts_are_a_list() {
+        let hosts = |value: &str| {
+            let mut settings = ServerSettings::default();
+            let config = DynamicConfig::parse([format!("frontend.httpAllowedHosts={value}").as_str()]).expect("JSON");
+            config.apply(&mut settings).map(|_| settings.http_hosts).map_err(|_| ())
+        };
+        assert_eq!(hosts(r#"["*.example","x"]"#), Ok(vec!["*.example".to_owned(), "x".to_owned()]));
+        assert_eq!((hosts(r#""x""#), hosts("[1]")), (Err(()), Err(())));
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl Frontend {
             return Err(status::from_refusal(Refusal::invalid("Namespace length exceeds limit.")));
         }
         if namespace.is_empty() && body.namespace_required() {
-            return Err(status::from_refusal(Refusal::invalid("Namespace is empty.")));
+            let text = if body.registers_namespace() { "Namespace not set on request." } else { "Namespace is empty." };
+            return Err(status::from_refusal(Refusal::invalid(text)));
         }
         let headers = metadata.into_headers();
         if let Err(refused) = client_version::check(&headers) {

@@ -24,6 +24,7 @@ mod nexus;
 mod operate_service;
 mod operator_service;
 mod reflection;
+mod requests;
 mod router;
 pub mod server;
 mod service;

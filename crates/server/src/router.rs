@@ -21,7 +21,8 @@ use sempre_api::{
     },
 };
 use sempre_core::Refusal;
-use tonic::{Status, codegen::Service};
+use tokio::time::Instant;
+use tonic::{Code, Status, codegen::Service};
 
 use crate::{
     deadline,
@@ -29,6 +30,7 @@ use crate::{
     frontend::Frontend,
     health::HealthService,
     reflection::{self, Reflection},
+    requests::Requests,
     status,
     test_service::TimeService,
 };
@@ -47,6 +49,7 @@ pub(crate) struct Router {
     operate: OperateServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
+    requests: Arc<Requests>,
 }
 
 impl Router {
@@ -66,11 +69,31 @@ impl Router {
             test: TestServiceServer::new(time),
             health: HealthServer::new(health),
             reflection: Arc::default(),
+            requests: Arc::new(Requests::new()),
         }
+    }
+
+    /// What has been called.
+    pub(crate) fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// Answers one call. Dropping the future gives the call up.
     pub(crate) async fn call<B>(&self, request: http::Request<B>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let count = self.requests.begin(request.uri().path());
+        let begun = Instant::now();
+        let response = self.answer(request).await;
+        // What is refused says so before its body.
+        let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+        count.end(code, begun.elapsed());
+        response
+    }
+
+    async fn answer<B>(&self, request: http::Request<B>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,

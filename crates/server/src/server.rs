@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     Service,
     connection::{self, ConnectionSettings},
-    web::{self, WebRouter},
+    web::{self, WebRouter, hosts::Hosts},
 };
 
 /// Connections at once; more are closed as they come.
@@ -53,9 +53,14 @@ pub struct ServerSettings {
     pub engine: sempre_engine::Settings,
     /// Where it answers HTTP; port 0 takes a free one. `None`: nowhere.
     pub http_address: Option<SocketAddr>,
+    /// Names by which it may be asked over HTTP, `*` standing for any text. Empty: all, but where only this machine can
+    /// reach the address, addresses and `localhost` alone.
+    pub http_hosts: Vec<String>,
     /// URL for callbacks of Nexus operations at endpoints elsewhere; `{{.NamespaceName}}` in it stands for the caller's
     /// namespace. Unset, it is a route of the HTTP address, if there is one.
     pub callback_template: Option<String>,
+    /// Where it tells metrics and nothing else; port 0 takes a free one. They are told at the HTTP address too.
+    pub metrics_address: Option<SocketAddr>,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
@@ -77,7 +82,9 @@ impl Default for ServerSettings {
             search_attributes: Vec::new(),
             engine: sempre_engine::Settings::default(),
             http_address: None,
+            http_hosts: Vec::new(),
             callback_template: None,
+            metrics_address: None,
             connections: ConnectionSettings::default(),
             store_name: "memory",
             visibility_file: None,
@@ -127,7 +134,10 @@ fn listen_advice(source: &io::Error) -> String {
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    http: Option<(TcpListener, SocketAddr)>,
+    http: Option<(TcpListener, SocketAddr, Hosts)>,
+    metrics: Option<(TcpListener, SocketAddr, Hosts)>,
+    /// The folder of the data, if there is one.
+    folder: Option<PathBuf>,
     service: Service,
     connections: Arc<ConnectionSettings>,
 }
@@ -138,15 +148,16 @@ impl Server {
         // First the socket: whoever finds the port taken should not have touched the data.
         let (listener, address) = listen(settings.address).await?;
         settings.address = address;
-        let http = match settings.http_address {
-            Some(address) => Some(listen(address).await?),
-            None => None,
-        };
+        let http = listen_if(settings.http_address).await?;
         if let (None, Some((_, address))) = (&settings.callback_template, &http) {
             settings.callback_template = Some(format!("http://{address}/namespaces/{{{{.NamespaceName}}}}/nexus/callback"));
         }
+        let metrics = listen_if(settings.metrics_address).await?;
+        let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
         let service = Service::open(&settings, store).await?;
-        Ok(Self { listener, address, http, service, connections: Arc::new(settings.connections) })
+        let with_hosts = |(listener, address)| (listener, address, Hosts::new(address, settings.http_hosts.clone()));
+        let (http, metrics) = (http.map(with_hosts), metrics.map(with_hosts));
+        Ok(Self { listener, address, http, metrics, folder, service, connections: Arc::new(settings.connections) })
     }
 
     /// Where it listens.
@@ -156,7 +167,12 @@ impl Server {
 
     /// Where it answers HTTP.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(|(_, address)| *address)
+        self.http.as_ref().map(|(_, address, _)| *address)
+    }
+
+    /// Where it tells metrics and nothing else.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(_, address, _)| *address)
     }
 
     /// What it serves, for callers in the same process.
@@ -172,10 +188,13 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, http, service, connections, .. } = self;
-        let http = http.map(|(listener, _)| listener);
-        let web = WebRouter::new(service.engine().clone());
+        let Self { listener, address, http, metrics, folder, service, connections } = self;
         let (drain, draining) = watch::channel(false);
+        let (router, engine) = (service.router().clone(), service.engine().clone());
+        let any = Hosts::new(address, Vec::new());
+        let (http, hosts) = http.map(|(listener, _, hosts)| (listener, hosts)).unzip();
+        let web = WebRouter::new(router, engine, hosts.unwrap_or(any), folder, draining.clone());
+        let (metrics, web_of_metrics) = metrics.map(|(listener, _, hosts)| (listener, web.of_metrics(hosts))).unzip();
         let mut tasks = JoinSet::new();
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
@@ -190,10 +209,14 @@ impl Server {
                 accepted = accept(http.as_ref()) => if let Some(stream) = admitted(accepted, tasks.len()).await {
                     tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
                 },
+                accepted = accept(metrics.as_ref()) => if let Some(stream) = admitted(accepted, tasks.len()).await {
+                    let web = web_of_metrics.as_ref().unwrap_or(&web);
+                    tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
+                },
                 Some(_) = tasks.join_next() => {}
             }
         };
-        drop((listener, http));
+        drop((listener, http, metrics));
         // Connections learn first: no new calls while the engine answers the polls that wait.
         drain.send_replace(true);
         let finished = timeout(DRAIN_MAX, async {
@@ -233,6 +256,13 @@ async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize) ->
             sleep(ACCEPT_PAUSE).await;
             None
         }
+    }
+}
+
+async fn listen_if(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, ServerError> {
+    match address {
+        Some(address) => listen(address).await.map(Some),
+        None => Ok(None),
     }
 }
 

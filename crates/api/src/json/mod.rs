@@ -10,6 +10,7 @@ mod shorthand;
 use std::{fmt, sync::OnceLock};
 
 use prost::{Message, Name};
+pub use prost_reflect as reflect;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
@@ -34,35 +35,57 @@ impl fmt::Display for NotThatMessage {
 
 impl std::error::Error for NotThatMessage {}
 
+/// What becomes of fields that a message does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownFields {
+    /// They are passed over, as newer clients may send them.
+    Ignored,
+    /// The JSON is refused.
+    Refused,
+}
+
 /// The message as JSON: fields by their JSON names in the order of their numbers, unset ones left out.
 pub fn to_value<M: Message + Name>(message: &M, payloads: Payloads) -> Value {
-    let descriptor = descriptor::<M>();
-    // Every message here comes from these descriptors; only an `Any` of an unknown type cannot be written.
-    let dynamic =
-        DynamicMessage::decode(descriptor.clone(), message.encode_to_vec().as_slice()).expect("a message is its own descriptor's");
-    let mut value = dynamic.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap_or(Value::Null);
+    // Every message here comes from these descriptors.
+    let dynamic = DynamicMessage::decode(descriptor::<M>(), message.encode_to_vec().as_slice());
+    dynamic_to_value(&dynamic.expect("a message is its own descriptor's"), payloads)
+}
+
+/// As [`to_value`], of a message of any descriptor of [`descriptors`].
+pub fn dynamic_to_value(message: &DynamicMessage, payloads: Payloads) -> Value {
+    use prost_reflect::ReflectMessage;
+    // Only an `Any` of an unknown type cannot be written.
+    let mut value = message.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap_or(Value::Null);
     if payloads == Payloads::Shorthand {
-        shorthand::shorten(&descriptor, &mut value);
+        shorthand::shorten(&message.descriptor(), &mut value);
     }
     value
 }
 
-/// Reads a message from its JSON; fields that it does not have are passed over, as newer clients may send them.
-pub fn from_value<M: Message + Name + Default>(mut value: Value, payloads: Payloads) -> Result<M, NotThatMessage> {
-    let descriptor = descriptor::<M>();
-    read::prepare(&descriptor, &mut value, payloads);
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let dynamic =
-        DynamicMessage::deserialize_with_options(descriptor, value, &options).map_err(|error| NotThatMessage(error.to_string()))?;
+/// Reads a message from its JSON; fields that it does not have are passed over.
+pub fn from_value<M: Message + Name + Default>(value: Value, payloads: Payloads) -> Result<M, NotThatMessage> {
+    let dynamic = dynamic_from_value(descriptor::<M>(), value, payloads, UnknownFields::Ignored)?;
     M::decode(dynamic.encode_to_vec().as_slice()).map_err(|error| NotThatMessage(error.to_string()))
 }
 
-fn descriptor<M: Name>() -> MessageDescriptor {
-    pool().get_message_by_name(&M::full_name()).expect("messages are generated from these descriptors")
+/// As [`from_value`], for any descriptor of [`descriptors`].
+pub fn dynamic_from_value(
+    descriptor: MessageDescriptor,
+    mut value: Value,
+    payloads: Payloads,
+    unknown: UnknownFields,
+) -> Result<DynamicMessage, NotThatMessage> {
+    read::prepare(&descriptor, &mut value, payloads);
+    let options = DeserializeOptions::new().deny_unknown_fields(unknown == UnknownFields::Refused);
+    DynamicMessage::deserialize_with_options(descriptor, value, &options).map_err(|error| NotThatMessage(error.to_string()))
 }
 
-/// Read once, never changed.
-fn pool() -> &'static DescriptorPool {
+fn descriptor<M: Name>() -> MessageDescriptor {
+    descriptors().get_message_by_name(&M::full_name()).expect("messages are generated from these descriptors")
+}
+
+/// All messages and services of the API. Read once, never changed.
+pub fn descriptors() -> &'static DescriptorPool {
     static POOL: OnceLock<DescriptorPool> = OnceLock::new();
     POOL.get_or_init(|| DescriptorPool::decode(crate::DESCRIPTORS).expect("the build wrote them"))
 }

@@ -25,7 +25,7 @@ pub(super) fn prepare(descriptor: &MessageDescriptor, value: &mut Value, payload
     }
     if let Value::Object(object) = value {
         for field in descriptor.fields() {
-            if let (Kind::Enum(of), Some(value)) = (field.kind(), object.get_mut(field.json_name())) {
+            if let (Kind::Enum(of), Some(value)) = (field.kind(), shorthand::field_of(object, &field)) {
                 match value {
                     Value::Array(list) => list.iter_mut().for_each(|value| full_name(&of, value)),
                     value => full_name(&of, value),

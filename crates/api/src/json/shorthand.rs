@@ -1,7 +1,7 @@
 //! Payloads as the JSON they hold.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use prost_reflect::{Kind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 pub(super) const PAYLOAD: &str = "temporal.api.common.v1.Payload";
@@ -35,7 +35,7 @@ pub(super) fn shorten(descriptor: &MessageDescriptor, value: &mut Value) {
 pub(super) fn each_message(descriptor: &MessageDescriptor, value: &mut Value, visit: &mut dyn FnMut(&MessageDescriptor, &mut Value)) {
     let Value::Object(object) = value else { return };
     for field in descriptor.fields() {
-        let Some(value) = object.get_mut(field.json_name()) else { continue };
+        let Some(value) = field_of(object, &field) else { continue };
         if field.is_map() {
             let Kind::Message(entry) = field.kind() else { continue };
             if let (Kind::Message(of), Value::Object(map)) = (entry.map_entry_value_field().kind(), value) {
@@ -48,6 +48,12 @@ pub(super) fn each_message(descriptor: &MessageDescriptor, value: &mut Value, vi
             }
         }
     }
+}
+
+/// A field's value, by either of its names.
+pub(super) fn field_of<'v>(object: &'v mut Map<String, Value>, field: &FieldDescriptor) -> Option<&'v mut Value> {
+    let name = if object.contains_key(field.json_name()) { field.json_name() } else { field.name() };
+    object.get_mut(name)
 }
 
 /// `None`: the payload has no short form, or would lose something by it.

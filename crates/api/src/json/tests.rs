@@ -117,3 +117,20 @@ fn what_is_not_the_message_is_said_so() {
     let newer = from_value::<WorkflowExecutionInfo>(json!({ "status": "NO_SUCH_STATUS" }), Payloads::Full);
     assert_eq!(newer.expect("a message").status, 0);
 }
+
+#[test]
+fn fields_by_the_names_of_the_protos_are_read_in_short_too() {
+    let value = json!({ "workflow_type": { "name": "T" }, "search_attributes": { "indexed_fields": { "K": "v" } }, "input": [1] });
+    let read: StartWorkflowExecutionRequest = from_value(value, Payloads::Shorthand).expect("a start");
+    let attributes = read.search_attributes.expect("search attributes").indexed_fields;
+    assert_eq!(attributes.get("K"), Some(&payload("json/plain", "\"v\"")));
+    assert_eq!(read.input.map(|input| input.payloads), Some(vec![payload("json/plain", "1")]));
+}
+
+#[test]
+fn unknown_fields_are_refused_where_that_is_asked_for() {
+    let descriptor = descriptors().get_message_by_name("temporal.api.common.v1.WorkflowType").expect("it is there");
+    let read = |unknown| dynamic_from_value(descriptor.clone(), json!({ "name": "T", "nom": "T" }), Payloads::Full, unknown);
+    assert!(read(UnknownFields::Ignored).is_ok());
+    assert!(read(UnknownFields::Refused).expect_err("refused").to_string().contains("nom"));
+}

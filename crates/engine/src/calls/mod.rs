@@ -7,6 +7,7 @@ mod deployments;
 mod describe_queue;
 pub(crate) mod endpoints;
 pub(crate) mod fork;
+pub(crate) mod gauges;
 pub(crate) mod index;
 pub(crate) mod lists;
 mod live;
@@ -25,6 +26,7 @@ mod search_attributes;
 mod standalone;
 mod tasks;
 mod updates;
+pub(crate) mod watch;
 mod workers;
 mod workflows;
 

@@ -241,6 +241,17 @@ impl Engine {
 
     /// Waits for a task that was started for this poll.
     async fn next_task(&self, poll: &Poll, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
+        let task = self.wait_for_task(poll, deadline).await?;
+        let stats = &self.shared.stats;
+        if task.is_some() {
+            stats.polls_answered.add(1)
+        } else {
+            stats.polls_empty.add(1)
+        }
+        Ok(task)
+    }
+
+    async fn wait_for_task(&self, poll: &Poll, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
         let Poll { queue, poller, caller, .. } = poll;
         let shared = &self.shared;
         let until = shared.wait_until(shared.settings.poll_wait, deadline);

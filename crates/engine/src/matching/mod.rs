@@ -123,6 +123,23 @@ pub(crate) struct QueueView {
     pub(crate) limited: bool,
 }
 
+/// A task queue at a glance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSummary {
+    /// Its namespace.
+    pub namespace: NamespaceId,
+    /// What it carries.
+    pub kind: QueueKind,
+    /// Its name.
+    pub name: String,
+    /// Tasks that wait.
+    pub backlog: u64,
+    /// When the oldest of them was offered.
+    pub oldest: Option<Timestamp>,
+    /// Workers that poll it, or have lately.
+    pub pollers: usize,
+}
+
 /// All task queues of the process. `S` is what a started task is.
 pub(crate) struct Matching<S: Send + 'static> {
     stripes: Box<[Mutex<Queues<S>>]>,
@@ -514,6 +531,25 @@ impl<S: Send + 'static> Matching<S> {
             }
         }
         found.into_iter().map(|(name, (pollers, oldest))| (name, pollers, oldest)).collect()
+    }
+
+    /// All normal queues; their lines count as the queue.
+    pub(crate) fn all_queues(&self) -> Vec<QueueSummary> {
+        let now = self.clock.now();
+        let mut found: BTreeMap<(NamespaceId, QueueKind, String), QueueSummary> = BTreeMap::new();
+        for stripe in &self.stripes {
+            for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all().filter(|queue| !queue.name.sticky) {
+                queue.refresh_pollers(now);
+                let (namespace, kind, name) = (queue.name.namespace, queue.name.kind, queue.name.name.clone());
+                let oldest = queue.levels.oldest(|priority| queue::oldest(&queue.offers, priority));
+                let summary = found.entry((namespace, kind, name.clone()));
+                let summary = summary.or_insert_with(|| QueueSummary { namespace, kind, name, backlog: 0, oldest: None, pollers: 0 });
+                summary.backlog += queue.backlog();
+                summary.oldest = summary.oldest.into_iter().chain(oldest).min();
+                summary.pollers += queue.pollers.len();
+            }
+        }
+        found.into_values().collect()
     }
 
     /// A queue together with its lines.

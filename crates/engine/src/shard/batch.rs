@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sempre_api::v1::common::Payloads;
 use sempre_core::{
-    Refusal, RunKey,
+    Refusal, RunKey, Timestamp,
     transition::{Offer, OfferKey, OutboxEntry, QueryRoute, UpdateNews},
 };
 use sempre_store::{CommitBatch, Fence};
@@ -93,4 +93,6 @@ pub(crate) struct InFlight {
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,
     pub(crate) bytes: u64,
+    /// When it was sent.
+    pub(crate) sent: Timestamp,
 }

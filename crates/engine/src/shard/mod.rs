@@ -7,6 +7,7 @@
 pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod claim;
+mod count;
 pub(crate) mod deadlines;
 pub(crate) mod dispatch;
 pub(crate) mod listing;

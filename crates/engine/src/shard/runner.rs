@@ -46,6 +46,7 @@ use crate::{
     ids::SeededIds,
     recovery,
     shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
+    stats::KnownTypes,
     virtual_time::Part,
 };
 
@@ -106,6 +107,8 @@ pub(crate) struct Runner {
     pub(crate) listed: Listed,
     /// Some of these rows may go, if need be in a commit of their own.
     pub(crate) taken: bool,
+    /// Counters of the types it has seen.
+    pub(crate) types: KnownTypes,
     pub(crate) ids: SeededIds,
     /// Tells virtual time what this shard waits for.
     part: Option<Part>,
@@ -162,6 +165,7 @@ impl Runner {
             failures: 0,
             listed,
             taken: false,
+            types: KnownTypes::default(),
             ids,
             part: shared.virtual_time.as_ref().map(VirtualTime::part),
             in_hand: HashMap::new(),
@@ -649,6 +653,7 @@ impl Runner {
                 workflows: open.workflows,
                 inputs: open.inputs,
                 bytes,
+                sent: self.shared.wall_now(),
             });
         }
     }
@@ -707,6 +712,7 @@ impl Runner {
         self.shared.stats.commits.add(1);
         self.shared.stats.commit_inputs.add(done.inputs);
         self.shared.stats.commit_bytes.add(done.bytes);
+        self.shared.stats.commit_waits.observe(self.shared.wall_now().since(done.sent));
         // Who is told of a change finds it in lists.
         if !planted::is(Bug::ListsNotTold) {
             self.shared.listing.show(done.updates);

@@ -47,6 +47,7 @@ impl Runner {
         let workflow = self.cache.at(place);
         let key = RunKey { workflow: workflow.key.clone(), run };
         let slot = key.workflow.slot();
+        self.count(place, run, &t);
         if t.durable {
             self.shared.stats.transitions.add(1);
             self.touch(place, run);

@@ -12,6 +12,33 @@ pub(crate) fn parse_ip(text: &str) -> Result<IpAddr, String> {
     text.trim_matches(['[', ']']).parse().map_err(|_| "it is not an IP address such as 127.0.0.1 or ::1".into())
 }
 
+/// A port that may be left shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OptionalPort {
+    /// Nothing listens.
+    Off,
+    /// This one; 0 is a free one.
+    Port(u16),
+}
+
+impl OptionalPort {
+    /// The port that is to listen.
+    pub(crate) fn port(self) -> Option<u16> {
+        match self {
+            Self::Off => None,
+            Self::Port(port) => Some(port),
+        }
+    }
+}
+
+/// Parses a port or `off`.
+pub(crate) fn parse_port(text: &str) -> Result<OptionalPort, String> {
+    match text {
+        "off" => Ok(OptionalPort::Off),
+        text => text.parse().map(OptionalPort::Port).map_err(|_| "it is neither a port nor `off`".into()),
+    }
+}
+
 /// Refuses addresses that others can reach: there is neither encryption nor a check of who calls.
 pub(crate) fn refuse_open(address: SocketAddr, insecure: bool) -> Result<(), Failure> {
     if insecure || address.ip().is_loopback() {
@@ -34,6 +61,13 @@ mod tests {
         assert_eq!(parse_ip("0.0.0.0"), Ok(IpAddr::from([0, 0, 0, 0])));
         assert_eq!(parse_ip("[::1]"), parse_ip("::1"));
         assert!(parse_ip("example.org").is_err());
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(parse_port("off").map(OptionalPort::port), Ok(None));
+        assert_eq!(parse_port("0").map(OptionalPort::port), Ok(Some(0)));
+        assert!(parse_port("70000").is_err() && parse_port("on").is_err());
     }
 
     #[test]

@@ -124,7 +124,8 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
         Data::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
     };
     let http = server.http_addr().map(|address| ("HTTP:", address.to_string()));
-    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(http);
+    let metrics = server.metrics_addr().map(|address| ("Metrics:", address.to_string()));
+    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(http).chain(metrics);
     let lines = lines.chain([("Namespace:", namespaces.to_owned()), ("Data:", place)]);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", version::line());

@@ -8,7 +8,7 @@ use sempre_server::ServerSettings;
 use super::{
     Failure,
     logging::LogOptions,
-    network,
+    network::{self, OptionalPort},
     serve::{self, Data, DynamicOptions},
 };
 
@@ -26,9 +26,13 @@ pub(crate) struct Options {
     /// Port for gRPC; 0 takes a free one
     #[arg(short, long, default_value_t = 7233)]
     port: u16,
-    /// Port for HTTP: Nexus operations and callbacks; 10 above the port for gRPC if it is not given, 0 takes a free one
+    /// Port for HTTP: the API as JSON, Nexus operations and callbacks, metrics; 10 above the port for gRPC if it is not
+    /// given, 0 takes a free one, `off` none
+    #[arg(long, value_name = "PORT", value_parser = network::parse_port)]
+    http_port: Option<OptionalPort>,
+    /// Port for metrics alone, which are at the port for HTTP too; 0 takes a free one
     #[arg(long, value_name = "PORT")]
-    http_port: Option<u16>,
+    metrics_port: Option<u16>,
     /// Namespace that must exist; may be given several times
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: Vec<String>,
@@ -49,24 +53,32 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.log.install();
     let address = (options.ip, options.port).into();
     network::refuse_open(address, options.insecure)?;
-    let http_address = Some((options.ip, http_port(options.port, options.http_port)).into());
-    let mut settings = ServerSettings { address, http_address, namespaces: options.namespace, ..ServerSettings::default() };
+    let mut settings = ServerSettings {
+        address,
+        http_address: http_port(options.port, options.http_port).map(|port| (options.ip, port).into()),
+        metrics_address: options.metrics_port.map(|port| (options.ip, port).into()),
+        namespaces: options.namespace,
+        ..ServerSettings::default()
+    };
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
     serve::run(settings, &Data::Folder(options.data_dir))
 }
 
 /// The port for HTTP. It stays the same when the server starts again: handlers elsewhere call back to it.
-fn http_port(grpc: u16, given: Option<u16>) -> u16 {
-    given.unwrap_or(if grpc == 0 { 0 } else { grpc.saturating_add(HTTP_ABOVE) })
+fn http_port(grpc: u16, given: Option<OptionalPort>) -> Option<u16> {
+    given.unwrap_or(OptionalPort::Port(if grpc == 0 { 0 } else { grpc.saturating_add(HTTP_ABOVE) })).port()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::http_port;
+    use super::*;
 
     #[test]
     fn the_port_for_http_follows_that_for_grpc() {
-        assert_eq!([http_port(7233, None), http_port(0, None), http_port(7233, Some(0)), http_port(1, Some(2))], [7243, 0, 0, 2]);
+        let given = |port| Some(OptionalPort::Port(port));
+        let ports = [http_port(7233, None), http_port(0, None), http_port(7233, given(0)), http_port(1, given(2))];
+        assert_eq!(ports, [7243, 0, 0, 2].map(Some));
+        assert_eq!(http_port(7233, Some(OptionalPort::Off)), None);
     }
 }

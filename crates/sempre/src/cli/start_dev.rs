@@ -10,7 +10,7 @@ use sempre_server::ServerSettings;
 use super::{
     Failure,
     logging::LogOptions,
-    network,
+    network::{self, OptionalPort},
     serve::{self, Data, DynamicOptions},
 };
 
@@ -36,9 +36,12 @@ pub(crate) struct Serving {
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = network::parse_ip)]
     ip: IpAddr,
-    /// Port for HTTP: Nexus operations and callbacks; a free one if it is not given
+    /// Port for HTTP: the API as JSON, Nexus operations and callbacks, metrics; a free one if it is not given, `off` none
+    #[arg(long, value_name = "PORT", value_parser = network::parse_port)]
+    http_port: Option<OptionalPort>,
+    /// Port for metrics alone, which are at the port for HTTP too; 0 takes a free one
     #[arg(long, value_name = "PORT")]
-    http_port: Option<u16>,
+    metrics_port: Option<u16>,
     /// Keep the data in a folder of this name; without it everything is gone when the server stops
     #[arg(short = 'f', long, value_name = "FOLDER")]
     db_filename: Option<PathBuf>,
@@ -78,9 +81,6 @@ struct Ignored {
     /// Codec server of the web UI
     #[arg(long, value_name = "URL")]
     ui_codec_endpoint: Option<String>,
-    /// Port of the metrics
-    #[arg(long, value_name = "PORT")]
-    metrics_port: Option<u16>,
     /// Setting of SQLite
     #[arg(long, value_name = "KEY=VALUE")]
     sqlite_pragma: Vec<String>,
@@ -93,7 +93,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let (settings, data) = options.serving.settle()?;
     let absent = options.ignored.absent();
     if !absent.is_empty() {
-        tracing::warn!(flags = absent.join(" "), "this version has no web UI and no metrics yet; these flags have no effect");
+        tracing::warn!(flags = absent.join(" "), "this version has no web UI yet; these flags have no effect");
     }
     serve::run(settings, &data)
 }
@@ -104,7 +104,8 @@ impl Serving {
         self.log.install();
         let mut settings = ServerSettings {
             address: (self.ip, self.port).into(),
-            http_address: Some((self.ip, self.http_port.unwrap_or(0)).into()),
+            http_address: self.http_port.unwrap_or(OptionalPort::Port(0)).port().map(|port| (self.ip, port).into()),
+            metrics_address: self.metrics_port.map(|port| (self.ip, port).into()),
             namespaces: namespaces(self.namespace),
             search_attributes: self.search_attribute,
             ..ServerSettings::default()
@@ -161,7 +162,6 @@ impl Ignored {
             ("--ui-public-path", self.ui_public_path.is_some()),
             ("--ui-asset-path", self.ui_asset_path.is_some()),
             ("--ui-codec-endpoint", self.ui_codec_endpoint.is_some()),
-            ("--metrics-port", self.metrics_port.is_some()),
             ("--sqlite-pragma", !self.sqlite_pragma.is_empty()),
             ("--log-config", self.log_config),
         ];
@@ -207,8 +207,8 @@ mod tests {
             --log-level never --log-config --sqlite-pragma journal_mode=wal --headless=false";
         let options = parse(everything);
         assert_eq!(namespaces(options.serving.namespace), ["default", "a", "b"]);
-        assert_eq!(options.serving.http_port, Some(3));
-        assert_eq!(options.ignored.absent().len(), 8);
+        assert_eq!((options.serving.http_port, options.serving.metrics_port), (Some(OptionalPort::Port(3)), Some(4)));
+        assert_eq!(options.ignored.absent().len(), 7);
         assert_eq!(options.serving.db_filename, Some("F".into()));
     }
 

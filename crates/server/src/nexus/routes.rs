@@ -34,7 +34,10 @@ use sempre_engine::{
 use serde_json::json;
 
 use super::{client::canceled, content, failure};
-use crate::{callbacks, web::Answer};
+use crate::callbacks;
+
+/// An answer, whole.
+type Answer = Response<Full<Bytes>>;
 
 /// Bytes of a request beside its payload.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
@@ -83,6 +86,11 @@ fn route(path: &str) -> Option<Route> {
         [service, operation, "cancel"] => Some(Route::Cancel { destination, service: (*service).into(), operation: (*operation).into() }),
         _ => None,
     }
+}
+
+/// True for paths that name something here.
+pub(crate) fn is_route(path: &str) -> bool {
+    route(path).is_some()
 }
 
 /// Answers one request.

@@ -1,4 +1,4 @@
-//! One HTTP/1 connection of the HTTP port.
+//! One HTTP/1 connection, from its first byte to its last.
 #![expect(clippy::disallowed_methods, reason = "lives of connections are counted by the wall clock")]
 
 use std::{convert::Infallible, time::Duration};
@@ -9,10 +9,10 @@ use tokio::{net::TcpStream, sync::watch, time::sleep};
 
 use super::WebRouter;
 
-/// Time for a request's headers to come.
-const HEADER_WAIT: Duration = Duration::from_secs(30);
+/// Time for a request's headers to come; also what a connection may be idle between two requests.
+const HEADER_WAIT: Duration = Duration::from_secs(120);
 /// What a connection that was told to go still has to finish its request.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(70);
 
 /// Serves a connection until it ends. `draining` turns true when the server shuts down.
 pub(crate) async fn run(stream: TcpStream, router: WebRouter, mut draining: watch::Receiver<bool>) {
@@ -20,8 +20,12 @@ pub(crate) async fn run(stream: TcpStream, router: WebRouter, mut draining: watc
         let router = router.clone();
         async move { Ok::<_, Infallible>(router.call(request).await) }
     });
-    let connection =
-        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WAIT)
+        // A client that has said all it says still reads its answer.
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return log_end(ended),

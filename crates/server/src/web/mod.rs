@@ -2,65 +2,105 @@
 //!
 //! | path | part |
 //! |---|---|
-//! | `/nexus/…`, `/namespaces/…` | [`crate::nexus::routes`] |
-//! | others | nobody's: 404 |
+//! | `/nexus/…`, `/namespaces/…/nexus…` | [`crate::nexus::routes`] |
+//! | `…/history-stream`, `…/workflow-stream` | [`streams`] |
+//! | `/metrics` | [`metrics`] |
+//! | routes of the API, `/api/v1/openapi.json` | [`api`] |
 //!
-//! A new part gets a line in [`WebRouter::dispatch`]. What holds for every request is done here: a panic becomes a masked
-//! 500. Bodies are bounded by those who read them.
+//! A new part gets a line in [`WebRouter::dispatch`]. What holds for every request is done here: browsers that were tricked
+//! are refused, a panic becomes a masked 500. Bodies are bounded by those who read them.
 
+mod api;
 pub(crate) mod connection;
+pub(crate) mod hosts;
+mod metrics;
+mod streams;
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, path::PathBuf};
 
-use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sempre_engine::Engine;
+use tokio::sync::watch;
+use tonic::Status;
 
-use crate::{nexus::routes, router::panic_text};
+use self::{
+    api::{
+        JsonApi,
+        answer::{Answer, Form, refusal, whole},
+        routes,
+    },
+    hosts::Hosts,
+    metrics::Metrics,
+    streams::{Named, Streams},
+};
+use crate::{
+    nexus,
+    router::{Router, panic_text},
+    status,
+};
 
-/// An answer, whole.
-pub(crate) type Answer = Response<Full<Bytes>>;
-
-/// What a path without a part is told, in the form of gRPC's statuses as JSON.
-const NOT_FOUND: &str = r#"{"code":5,"message":"Not Found","details":[]}"#;
-const FAILED: &str = r#"{"code":13,"message":"internal error","details":[]}"#;
+const METRICS: &str = "/metrics";
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All that is answered over HTTP; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct WebRouter {
-    engine: Engine,
+    hosts: Hosts,
+    api: JsonApi,
+    streams: Streams,
+    metrics: Metrics,
+    /// Nothing else is answered.
+    only_metrics: bool,
 }
 
 impl WebRouter {
-    pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine }
+    /// `hosts` says who may ask; `folder` is that of the data, if there is one; `draining` turns true when the server shuts
+    /// down.
+    pub(crate) fn new(router: Router, engine: Engine, hosts: Hosts, folder: Option<PathBuf>, draining: watch::Receiver<bool>) -> Self {
+        Self {
+            hosts,
+            api: JsonApi::new(router.clone()),
+            metrics: Metrics::new(engine.clone(), router.clone(), folder),
+            streams: Streams { router, engine, draining },
+            only_metrics: false,
+        }
+    }
+
+    /// The same for a port of metrics.
+    pub(crate) fn of_metrics(&self, hosts: Hosts) -> Self {
+        Self { hosts, only_metrics: true, ..self.clone() }
     }
 
     /// Answers one request. Dropping the future gives it up.
     pub(crate) async fn call(&self, request: Request<Incoming>) -> Answer {
+        if let Err(why) = self.hosts.check(request.uri(), request.headers()) {
+            return refusal(Form::PLAIN, &Status::permission_denied(why));
+        }
         let path = request.uri().path().to_owned();
         let answer = AssertUnwindSafe(self.dispatch(request)).catch_unwind().await;
-        answer.unwrap_or_else(|panic| {
-            tracing::error!(path, panic = panic_text(panic.as_ref()), "a request failed");
-            json(StatusCode::INTERNAL_SERVER_ERROR, FAILED)
-        })
+        answer.unwrap_or_else(|panic| refusal(Form::PLAIN, &status::masked(&path, panic_text(panic.as_ref()))))
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Answer {
-        match request.uri().path().split('/').nth(1) {
-            Some("nexus" | "namespaces") => routes::answer(&self.engine, request).await,
-            _ => json(StatusCode::NOT_FOUND, NOT_FOUND),
+        let path = request.uri().path();
+        if !self.only_metrics && (path.starts_with("/nexus/") || nexus::routes::is_route(path)) {
+            return nexus::routes::answer(&self.streams.engine, request).await.map(BodyExt::boxed_unsync);
         }
+        if request.method() == Method::GET && request.uri().path() == METRICS {
+            return whole(StatusCode::OK, METRICS_TYPE, self.metrics.text().await);
+        }
+        if self.only_metrics {
+            return refusal(Form::PLAIN, &Status::not_found("Not Found"));
+        }
+        let named = routes::segments(request.uri().path()).and_then(|segments| Named::of(&segments));
+        if let Some(named) = named.filter(|_| request.method() == Method::GET)
+            && let Some(query) = routes::query_pairs(request.uri().query().unwrap_or_default())
+        {
+            return self.streams.answer(named, request.headers(), &query).await;
+        }
+        self.api.answer(request).await
     }
-}
-
-/// An answer that is JSON.
-pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
 }

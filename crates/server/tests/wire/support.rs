@@ -41,7 +41,11 @@ impl TestServer {
 
     pub(crate) async fn start_with(mut settings: ServerSettings) -> Self {
         settings.address.set_port(0);
-        let server = Server::bind(settings, Arc::new(MemoryStore::new())).await.expect("the server starts");
+        Self::serve(Server::bind(settings, Arc::new(MemoryStore::new())).await.expect("the server starts")).await
+    }
+
+    /// Lets a server that listens answer.
+    pub(crate) async fn serve(server: Server) -> Self {
         let engine = server.engine().clone();
         let url = format!("http://{}", server.local_addr());
         let http = server.http_addr();

@@ -1,6 +1,15 @@
 //! Counters for metrics and tests; written with relaxed order, read at any time.
 
+mod events;
+mod histogram;
+mod types;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use events::EventCounts;
+pub use histogram::{Histogram, HistogramReading, LATENCIES, LIVES};
+pub(crate) use types::KnownTypes;
+pub use types::{OTHER, TYPES_MAX, TypeStats, Typed, Types};
 
 /// A number that only the engine changes.
 #[derive(Debug, Default)]
@@ -62,4 +71,18 @@ pub struct Stats {
     pub runs_removed: Counter,
     /// Deadlines that fired.
     pub deadlines: Counter,
+    /// From sending a commit to its acknowledgement.
+    pub commit_waits: Histogram,
+    /// From scheduling a workflow task to its start.
+    pub workflow_task_waits: Histogram,
+    /// From scheduling an attempt of an activity to its start.
+    pub activity_task_waits: Histogram,
+    /// Events written, by type.
+    pub events: EventCounts,
+    /// What happened to workflows and activities, by type.
+    pub types: Types,
+    /// Polls answered with a task.
+    pub polls_answered: Counter,
+    /// Polls answered empty.
+    pub polls_empty: Counter,
 }

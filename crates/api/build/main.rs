@@ -3,6 +3,9 @@
 //! Nothing generated is committed; the cloud API and the SDK-internal packages are filtered out. Our own services
 //! (`proto/`) are added.
 
+#[cfg(feature = "http")]
+mod routes;
+
 use std::{collections::BTreeSet, env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
@@ -34,7 +37,7 @@ fn wanted(file: &str, package: &str) -> bool {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed=DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH");
     let path = env::var("DEP_TEMPORALIO_PROTOS_DESCRIPTOR_PATH")
@@ -49,6 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop_absent_imports(&mut set);
 
     fs::write(out.join("methods.rs"), methods(&set))?;
+    #[cfg(feature = "http")]
+    fs::write(out.join("routes.rs"), routes::table()?)?;
 
     let services = env::var_os("CARGO_FEATURE_GRPC").is_some();
     let clients = env::var_os("CARGO_FEATURE_GRPC_CLIENT").is_some();

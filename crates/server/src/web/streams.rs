@@ -1,0 +1,292 @@
+//! What happens, as it happens: server-sent events of a run's history and of a list of runs.
+//!
+//! | stream | events |
+//! |---|---|
+//! | `…/workflows/{id}/history-stream` | `history`: an event, its id `RUN_ID/EVENT_ID`; `end`: the run has closed and all was told |
+//! | `…/workflow-stream` | `run`: a run of the list; `left`: one that is not in it any more; `ready`: the first runs were told; `lagged`: changes were missed, the list begins anew |
+//! | both | `refused`: why there will be no more, as a `google.rpc.Status` |
+//!
+//! Nothing is read ahead: the next event is made when the last one has been taken. A comment comes when there was nothing
+//! to tell for a while, so that a connection that broke is noticed.
+#![expect(clippy::disallowed_methods, reason = "a comment comes by the wall clock")]
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, stream};
+use http::{HeaderMap, HeaderValue, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use prost::Message;
+use sempre_api::{
+    json::{self, Payloads},
+    v1::{
+        common::WorkflowExecution,
+        history::HistoryEvent,
+        workflowservice::{
+            DescribeNamespaceRequest, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
+            GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
+        },
+    },
+};
+use sempre_engine::{Engine, ListChange, WatchedList};
+use serde_json::{Value, json};
+use tokio::{sync::watch, time::timeout};
+use tonic::Status;
+
+use super::api::{
+    answer::{Answer, Form, refusal, status_value},
+    call,
+};
+use crate::{router::Router, status};
+
+/// How long nothing is said before a comment shows that there is somebody.
+const QUIET_MAX: Duration = Duration::from_secs(15);
+/// Events of history read at once.
+const PAGE_EVENTS: i32 = 200;
+/// Runs told at the beginning of a list, unless the query says otherwise, and at most.
+const FIRST_RUNS: usize = 100;
+const FIRST_RUNS_MAX: usize = 1000;
+/// What browsers wait before they connect again.
+const RETRY: &str = "retry: 2000\n\n";
+/// Says nothing.
+const COMMENT: &str = ":\n\n";
+const DESCRIBE: &str = "/temporal.api.workflowservice.v1.WorkflowService/DescribeWorkflowExecution";
+const HISTORY: &str = "/temporal.api.workflowservice.v1.WorkflowService/GetWorkflowExecutionHistory";
+const NAMESPACE: &str = "/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace";
+
+/// A stream that a path names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    History { namespace: String, workflow_id: String },
+    Runs { namespace: String },
+}
+
+impl Named {
+    /// By the segments of a path.
+    pub(super) fn of(segments: &[String]) -> Option<Self> {
+        match segments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["api", "v1", "namespaces", namespace, "workflows", workflow_id, "history-stream"] => {
+                Some(Self::History { namespace: namespace.to_owned(), workflow_id: workflow_id.to_owned() })
+            }
+            ["api", "v1", "namespaces", namespace, "workflow-stream"] => Some(Self::Runs { namespace: namespace.to_owned() }),
+            _ => None,
+        }
+    }
+}
+
+/// What streams are made of.
+#[derive(Clone)]
+pub(super) struct Streams {
+    pub(super) router: Router,
+    pub(super) engine: Engine,
+    /// Turns true when the server shuts down: streams end.
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+impl Streams {
+    pub(super) async fn answer(&self, named: Named, headers: &HeaderMap, query: &[(String, String)]) -> Answer {
+        let (_, form) = Form::of_request(headers, query);
+        let value = |names: &[&str]| query.iter().find(|(name, _)| names.contains(&name.as_str())).map(|(_, value)| value.clone());
+        let metadata = match call::metadata(headers) {
+            Ok(metadata) => metadata,
+            Err(status) => return refusal(form, &status),
+        };
+        match named {
+            Named::History { namespace, workflow_id } => {
+                let run_id = value(&["runId", "execution.runId", "execution.run_id"]).unwrap_or_default();
+                let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()).map(str::to_owned);
+                let last = last.or_else(|| value(&["lastEventId"])).filter(|last| !last.is_empty());
+                let resumed = match &last {
+                    None => None,
+                    Some(last) => match self.after(last) {
+                        Some(resumed) => Some(resumed),
+                        None => {
+                            return refusal(form, &Status::invalid_argument(format!("{last:?} is not the id of an event of this stream")));
+                        }
+                    },
+                };
+                let (run_id, next_page_token) = resumed.unwrap_or((run_id, Bytes::new()));
+                let execution = WorkflowExecution { workflow_id, run_id };
+                let execution = match self.execution(&namespace, execution, metadata.clone()).await {
+                    Ok(execution) => execution,
+                    Err(status) => return refusal(form, &status),
+                };
+                let request = GetWorkflowExecutionHistoryRequest {
+                    namespace,
+                    execution: Some(execution.clone()),
+                    maximum_page_size: PAGE_EVENTS,
+                    next_page_token,
+                    wait_new_event: true,
+                    ..Default::default()
+                };
+                let state = History {
+                    streams: self.clone(),
+                    metadata,
+                    payloads: form.payloads,
+                    run_id: execution.run_id,
+                    request,
+                    read: Vec::new().into_iter(),
+                    more: true,
+                    ended: false,
+                };
+                events(stream::unfold(state, history_event))
+            }
+            Named::Runs { namespace } => {
+                let first = value(&["pageSize", "page_size"]).map_or(Ok(FIRST_RUNS), |size| size.parse::<usize>());
+                let Ok(first) = first else { return refusal(form, &Status::invalid_argument("pageSize is not a number")) };
+                // What is checked of every call is checked of this one too.
+                let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..Default::default() };
+                if let Err(status) = call::unary(&self.router, NAMESPACE, metadata, &request.encode_to_vec()).await {
+                    return refusal(form, &status);
+                }
+                let query = value(&["query"]).unwrap_or_default();
+                match self.engine.watch_list(&namespace, &query, first.min(FIRST_RUNS_MAX)).await {
+                    Ok(list) => events(stream::unfold(Runs { list, draining: self.draining.clone(), payloads: form.payloads }, run_change)),
+                    Err(refused) => refusal(form, &status::from_refusal(refused)),
+                }
+            }
+        }
+    }
+
+    /// The run of an event, and where its history goes on behind it.
+    fn after(&self, last: &str) -> Option<(String, Bytes)> {
+        let (run_id, event_id) = last.split_once('/')?;
+        let token = self.engine.history_from(run_id, event_id.parse::<i64>().ok()?.checked_add(1)?)?;
+        Some((run_id.to_owned(), token))
+    }
+
+    /// The run that is meant; refused if there is none.
+    async fn execution(&self, namespace: &str, execution: WorkflowExecution, metadata: HeaderMap) -> Result<WorkflowExecution, Status> {
+        let request = DescribeWorkflowExecutionRequest { namespace: namespace.to_owned(), execution: Some(execution) };
+        let answer = call::unary(&self.router, DESCRIBE, metadata, &request.encode_to_vec()).await?;
+        let answer = DescribeWorkflowExecutionResponse::decode(answer).map_err(unreadable)?;
+        answer.workflow_execution_info.and_then(|info| info.execution).ok_or_else(|| Status::internal("a run without an id"))
+    }
+}
+
+fn unreadable(error: prost::DecodeError) -> Status {
+    Status::internal(format!("an answer that cannot be read: {error}"))
+}
+
+/// A run's history, as far as it has been told. Read through the router, as by any other caller.
+struct History {
+    streams: Streams,
+    metadata: HeaderMap,
+    payloads: Payloads,
+    run_id: String,
+    request: GetWorkflowExecutionHistoryRequest,
+    /// Read and not told yet.
+    read: std::vec::IntoIter<HistoryEvent>,
+    /// There may be more than has been read.
+    more: bool,
+    ended: bool,
+}
+
+impl History {
+    async fn read(&mut self) -> Result<(), Status> {
+        let answer = call::unary(&self.streams.router, HISTORY, self.metadata.clone(), &self.request.encode_to_vec()).await?;
+        let page = GetWorkflowExecutionHistoryResponse::decode(answer).map_err(unreadable)?;
+        self.read = page.history.unwrap_or_default().events().map_err(unreadable)?.into_iter();
+        self.more = !page.next_page_token.is_empty();
+        self.request.next_page_token = page.next_page_token;
+        Ok(())
+    }
+}
+
+async fn history_event(mut state: History) -> Option<(String, History)> {
+    loop {
+        if state.ended {
+            return None;
+        }
+        if let Some(event) = state.read.next() {
+            let id = format!("{}/{}", state.run_id, event.event_id);
+            return Some((told("history", Some(&id), &json::to_value(&event, state.payloads)), state));
+        }
+        if !state.more {
+            state.ended = true;
+            return Some((told("end", None, &json!({})), state));
+        }
+        let mut draining = state.streams.draining.clone();
+        let read = tokio::select! {
+            read = timeout(QUIET_MAX, state.read()) => read,
+            _ = draining.wait_for(|draining| *draining) => return None,
+        };
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => {
+                state.ended = true;
+                return Some((told("refused", None, &status_value(&status, state.payloads)), state));
+            }
+            Err(_) => return Some((COMMENT.to_owned(), state)),
+        }
+    }
+}
+
+/// A list of runs that is watched.
+struct Runs {
+    list: WatchedList,
+    draining: watch::Receiver<bool>,
+    payloads: Payloads,
+}
+
+async fn run_change(mut state: Runs) -> Option<(String, Runs)> {
+    let change = tokio::select! {
+        change = timeout(QUIET_MAX, state.list.next()) => change,
+        _ = state.draining.wait_for(|draining| *draining) => return None,
+    };
+    let text = match change {
+        Err(_) => COMMENT.to_owned(),
+        Ok(change) => match change? {
+            ListChange::Run(info) => told("run", None, &json::to_value(&*info, state.payloads)),
+            ListChange::Left(execution) => told("left", None, &json::to_value(&execution, state.payloads)),
+            ListChange::Ready => told("ready", None, &json!({})),
+            ListChange::Lagged(lost) => told("lagged", None, &json!({ "lost": lost.to_string() })),
+        },
+    };
+    Some((text, state))
+}
+
+/// One event. JSON has no line breaks.
+fn told(kind: &str, id: Option<&str>, data: &Value) -> String {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("event: {kind}\n{id}data: {data}\n\n")
+}
+
+fn events(all: impl Stream<Item = String> + Send + 'static) -> Answer {
+    let all = stream::once(async { RETRY.to_owned() }).chain(all);
+    let frames = all.map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from(text))));
+    let mut answer = http::Response::new(StreamBody::new(frames).boxed_unsync());
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        // Proxies that collect answers are asked not to.
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    for (name, value) in headers {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_streams() {
+        let of = |path: &str| Named::of(&path.split('/').skip(1).map(str::to_owned).collect::<Vec<_>>());
+        let history = Named::History { namespace: "n".into(), workflow_id: "w".into() };
+        assert_eq!(of("/api/v1/namespaces/n/workflows/w/history-stream"), Some(history));
+        assert_eq!(of("/api/v1/namespaces/n/workflow-stream"), Some(Named::Runs { namespace: "n".into() }));
+        for path in ["/api/v1/namespaces/n/workflows/w/history", "/namespaces/n/workflow-stream", "/"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_lines_and_an_empty_one() {
+        let text = told("history", Some("r/1"), &json!({ "a": "x\ny" }));
+        assert_eq!(text, "event: history\nid: r/1\ndata: {\"a\":\"x\\ny\"}\n\n");
+    }
+}
