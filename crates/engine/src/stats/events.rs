@@ -159,6 +159,6 @@ mod tests {
         assert_eq!(all, expected);
         assert_eq!(counts.get(EventType::WorkflowTaskScheduled), 2);
         // What is cut is not counted, and does no harm.
-        assert_eq!(counts.count(&frames[..frames.len() - 1]).closed, false);
+        assert!(!counts.count(&frames[..frames.len() - 1]).closed);
     }
 }
