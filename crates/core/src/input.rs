@@ -15,6 +15,7 @@ pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, Unpaus
 pub use crate::standalone::{CancelActivityRun, TerminateActivityRun};
 use crate::{
     Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, nexus::EndpointTable,
+    transition::Ranks,
     options::OptionsRequest, state::callback, transition::Delivery, visibility::AttributeType,
 };
 
@@ -30,6 +31,8 @@ pub struct Context<'a> {
     pub cron: &'a dyn CronTable,
     /// Nexus endpoints.
     pub endpoints: &'a dyn EndpointTable,
+    /// Places of tasks that name a fairness key.
+    pub ranks: &'a dyn Ranks,
     /// The run's namespace.
     pub namespace: &'a NamespaceView,
 }

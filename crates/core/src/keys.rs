@@ -5,7 +5,7 @@
 //! | Current | namespace id (16), workflow id | [`crate::transition::CurrentRecord`] |
 //! | State | run id (16), row kind (1), number (8) | see [`crate::state::rows`] |
 //! | History | run id (16), first event id (8) | event frames |
-//! | Offer | queue hash (8), priority (1), time (8), run id (16), scheduled event id (8) | [`OfferRecord`] |
+//! | Offer | queue hash (8), priority (1; plus 8 when ranked), time or rank (8), run id (16), scheduled event id (8) | [`OfferRecord`] |
 //! | Outbox | run id (16), number (8) | [`OutboxRecord`] |
 //! | Deadline | time (8), run id (16) | [`RunRecord`] |
 //! | Visibility | run id (16) | [`crate::visibility::Row`] |
@@ -13,7 +13,7 @@
 //!
 //! Numbers are big-endian so that byte order is their order.
 
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,7 +22,7 @@ use sempre_api::v1::deployment::WorkerDeploymentVersion;
 use crate::{
     NamespaceId, Routing, RunId, RunKey, SlotId, Timestamp, Version, WorkflowKey,
     ids::Uuid,
-    transition::{Offer, OfferKey, QueueKind, QueueName},
+    transition::{Fairness, Offer, OfferKey, QueueKind, QueueName, RANKED},
 };
 
 fn begin(slot: SlotId, capacity: usize) -> Vec<u8> {
@@ -136,6 +136,13 @@ pub fn offer_queue(slot: u16, queue: u64) -> Vec<u8> {
     key
 }
 
+/// First key of a queue's ranked offers in a slot: after all others of the queue.
+pub fn offer_queue_ranked(slot: u16, queue: u64) -> Vec<u8> {
+    let mut key = offer_queue(slot, queue);
+    key.push(RANKED);
+    key
+}
+
 /// The place an offer row stands for.
 pub fn parse_offer(key: &[u8]) -> Option<OfferKey> {
     Some(OfferKey {
@@ -206,6 +213,15 @@ pub struct OfferRecord {
     /// To the ramping version, if there is one.
     #[prost(bool, tag = "8")]
     pub ramping: bool,
+    /// Fairness key.
+    #[prost(string, tag = "9")]
+    pub fairness_key: String,
+    /// Fairness weight; 0 = none is named.
+    #[prost(float, tag = "10")]
+    pub fairness_weight: f32,
+    /// When it was offered, ns, if the key has a rank in the place of that.
+    #[prost(int64, tag = "11")]
+    pub offered: i64,
 }
 
 impl OfferRecord {
@@ -220,6 +236,9 @@ impl OfferRecord {
             stamp: offer.stamp,
             pinned: offer.routing.as_ref().and_then(|routing| routing.pinned.as_ref()).map(|version| version.to_api()),
             ramping: offer.routing.as_ref().is_some_and(|routing| routing.ramping),
+            fairness_key: offer.fairness.as_ref().map_or_else(String::new, |fairness| fairness.key.clone()),
+            fairness_weight: offer.fairness.as_ref().map_or(0.0, |fairness| fairness.weight),
+            offered: if offer.key.is_ranked() { offer.offered.0 } else { 0 },
         }
     }
 
@@ -228,7 +247,10 @@ impl OfferRecord {
         let workflow = self.run?.workflow()?;
         let pinned = self.pinned.as_ref().map(|version| Arc::new(Version::from_api(version)));
         let routing = (pinned.is_some() || self.ramping).then(|| Arc::new(Routing { pinned: pinned.clone(), ramping: self.ramping }));
+        let fair = !self.fairness_key.is_empty() || self.fairness_weight != 0.0;
         Some(Offer {
+            fairness: fair.then(|| Box::new(Fairness { key: self.fairness_key, weight: self.fairness_weight })),
+            offered: if key.is_ranked() { Timestamp(self.offered) } else { key.time },
             queue: QueueName {
                 namespace: workflow.namespace,
                 name: self.queue,

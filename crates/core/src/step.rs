@@ -22,7 +22,7 @@ use crate::{
         rows::Kind,
     },
     task,
-    transition::{CurrentRecord, DeadlineChange, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName},
+    transition::{CurrentRecord, DeadlineChange, Fairness, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName, RANKED},
     update, versioning, visibility,
 };
 
@@ -268,9 +268,10 @@ impl<'r, 'c> Step<'r, 'c> {
         id
     }
 
-    /// Offers a task to a queue: the row is written, and matching gets it after the commit.
-    pub(crate) fn offer(&mut self, queue: QueueName, normal_name: String, scheduled_event_id: i64, stamp: u32, priority: u8) {
-        self.offer_at(self.now(), queue, normal_name, scheduled_event_id, stamp, priority);
+    /// Offers a task to a queue: the row is written, and matching gets it after the commit. Its rank, if it is to have one, it
+    /// gets when the step ends.
+    pub(crate) fn offer(&mut self, queue: QueueName, normal_name: String, scheduled_event_id: i64, stamp: u32, standing: Standing) {
+        self.offer_at(self.now(), queue, normal_name, scheduled_event_id, stamp, standing);
     }
 
     /// As [`Step::offer`], for a task that was offered before without a row.
@@ -281,16 +282,49 @@ impl<'r, 'c> Step<'r, 'c> {
         normal_name: String,
         scheduled_event_id: i64,
         stamp: u32,
-        priority: u8,
+        standing: Standing,
     ) {
+        let Standing { priority, fairness } = standing;
         let key = OfferKey { queue: queue.hash64(), priority, time, run: self.run.key.run, scheduled_event_id };
         let routing = self.routing(&queue.name, queue.kind);
-        self.out.offers.push(Offer { key, queue, normal_name, run: self.run.key.clone(), stamp, volatile: false, routing });
+        let run = self.run.key.clone();
+        self.out.offers.push(Offer { key, queue, normal_name, run, stamp, volatile: false, routing, fairness, offered: time });
         self.touch();
     }
 
+    /// Gives the offers of this step that name a fairness key their ranks. A sticky queue is one worker's, where nobody waits
+    /// for a turn; what a worker was offered without a row keeps the place it had.
+    fn rank_offers(&mut self) {
+        let progress = &mut self.run.state.progress;
+        for offer in &mut self.out.offers {
+            let Some(fairness) = offer.fairness.as_deref().filter(|fairness| !fairness.key.is_empty()) else { continue };
+            if offer.queue.sticky || offer.key.is_ranked() || offer.offered != self.cx.now {
+                continue;
+            }
+            let id = offer.key.scheduled_event_id;
+            let (offered_at, ranked) = match offer.queue.kind {
+                QueueKind::Activity => match progress.activities.get_mut(&id) {
+                    Some(activity) => {
+                        let activity = Arc::make_mut(activity);
+                        (&mut activity.offered_at, &mut activity.ranked)
+                    }
+                    None => continue,
+                },
+                QueueKind::Workflow | QueueKind::Nexus => match progress.main.task.as_deref_mut() {
+                    Some(task) if task.scheduled_event_id == id => (&mut task.offered_at, &mut task.ranked),
+                    _ => continue,
+                },
+            };
+            let rank = self.cx.ranks.rank(&offer.queue, offer.key.priority, fairness);
+            offer.key.time = rank;
+            offer.key.priority |= RANKED;
+            (*offered_at, *ranked) = (rank.0, true);
+        }
+    }
+
     /// Takes an offer back: its row goes. An offer made in this same transition just disappears.
-    pub(crate) fn withdraw(&mut self, queue: &QueueName, priority: u8, offered_at: i64, scheduled_event_id: i64) {
+    pub(crate) fn withdraw(&mut self, queue: &QueueName, priority: u8, ranked: bool, offered_at: i64, scheduled_event_id: i64) {
+        let priority = if ranked { priority | RANKED } else { priority };
         let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(offered_at), run: self.run.key.run, scheduled_event_id };
         let before = self.out.offers.len();
         self.out.offers.retain(|o| o.key != key);
@@ -321,9 +355,9 @@ impl<'r, 'c> Step<'r, 'c> {
         }
     }
 
-    /// The workflow's priority in offers: 1 to 5.
-    pub(crate) fn workflow_priority(&self) -> u8 {
-        offer_priority(self.run.state.derived.priority(), None)
+    /// How the workflow's tasks stand in line.
+    pub(crate) fn workflow_standing(&self) -> Standing {
+        Standing::new(self.run.state.derived.priority(), None)
     }
 
     /// The pointer record of this run as it stands.
@@ -359,6 +393,9 @@ impl<'r, 'c> Step<'r, 'c> {
         }
         task::pages::drop_ended(self.run);
         self.out.reply = reply;
+        if !self.out.offers.is_empty() && self.run.is_open() {
+            self.rank_offers();
+        }
         if self.changed {
             self.run.state.progress.main.transitions += 1;
             visibility::waits::look(&mut self);
@@ -452,11 +489,31 @@ pub(crate) struct Saved {
     changed: bool,
 }
 
-/// Priority of an offer: the activity's key over the workflow's; 1 to 5, default 3 (spec 05 §5).
-pub(crate) fn offer_priority(workflow: Option<&Priority>, own: Option<&Priority>) -> u8 {
-    let key = own.map_or(0, |p| p.priority_key);
-    let key = if key > 0 { key } else { workflow.map_or(0, |p| p.priority_key) };
-    if key > 0 { key.min(5) as u8 } else { PRIORITY_DEFAULT }
+/// Where an offer stands in line (spec 05 §5).
+pub(crate) struct Standing {
+    /// 1 (first) to 5 (last).
+    pub(crate) priority: u8,
+    fairness: Option<Box<Fairness>>,
+}
+
+impl Standing {
+    /// The activity's words over the workflow's, field by field.
+    pub(crate) fn new(workflow: Option<&Priority>, own: Option<&Priority>) -> Self {
+        let key = own.map_or(0, |p| p.priority_key);
+        let key = if key > 0 { key } else { workflow.map_or(0, |p| p.priority_key) };
+        let priority = if key > 0 { key.min(5) as u8 } else { PRIORITY_DEFAULT };
+        let named = |p: &&Priority| !p.fairness_key.is_empty();
+        let fairness_key = own.filter(named).or(workflow.filter(named)).map_or("", |p| p.fairness_key.as_str());
+        let weight = [own, workflow].into_iter().flatten().map(|p| p.fairness_weight).find(|weight| *weight != 0.0).unwrap_or(0.0);
+        let fair = !fairness_key.is_empty() || weight != 0.0;
+        let fairness = fair.then(|| Box::new(Fairness { key: fairness_key.into(), weight }));
+        Self { priority, fairness }
+    }
+
+    /// For an offer that is made elsewhere.
+    pub(crate) fn into_parts(self) -> (u8, Option<Box<Fairness>>) {
+        (self.priority, self.fairness)
+    }
 }
 
 fn closed_activity(event: &HistoryEvent) -> Option<i64> {

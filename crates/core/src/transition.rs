@@ -212,19 +212,60 @@ impl QueueName {
     }
 }
 
-/// The place of an offer: queue, priority, age, and the task it stands for. Orders a queue's line.
+/// How a task shares its queue with others of its priority (spec 05 §5), as its run and it say.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fairness {
+    /// Whose turn it takes; empty: that of all tasks which name nobody.
+    pub key: String,
+    /// How many turns the key has for one of a key of weight 1; not above 0: 1.
+    pub weight: f32,
+}
+
+/// Gives tasks that name a fairness key their ranks: what is ranked lower is handed out first.
+pub trait Ranks {
+    /// The rank of one more task of `priority` on `queue`; 1 or more.
+    fn rank(&self, queue: &QueueName, priority: u8, fairness: &Fairness) -> Timestamp;
+}
+
+/// One rank for all: they stand in the order of their runs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRanks;
+
+impl Ranks for NoRanks {
+    fn rank(&self, _: &QueueName, _: u8, _: &Fairness) -> Timestamp {
+        Timestamp(1)
+    }
+}
+
+/// Set in the priority of an [`OfferKey`] whose `time` is a rank.
+pub const RANKED: u8 = 8;
+
+/// The place of an offer: queue, priority, age, and the task it stands for. Orders a queue's line, and that of its ranked
+/// offers, which is another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct OfferKey {
     /// [`QueueName::hash64`].
     pub queue: u64,
-    /// 1 (first) to 5 (last).
+    /// 1 (first) to 5 (last); with [`RANKED`] added, the offer has a rank.
     pub priority: u8,
-    /// When it was offered.
+    /// When it was offered, or its rank.
     pub time: Timestamp,
     /// The run.
     pub run: RunId,
     /// The Scheduled event.
     pub scheduled_event_id: i64,
+}
+
+impl OfferKey {
+    /// 1 (first) to 5 (last).
+    pub fn level(&self) -> u8 {
+        self.priority & !RANKED
+    }
+
+    /// It stands in the line of the ranked.
+    pub fn is_ranked(&self) -> bool {
+        self.priority & RANKED != 0
+    }
 }
 
 /// A task that waits for a poller.
@@ -244,6 +285,10 @@ pub struct Offer {
     pub volatile: bool,
     /// How it finds its worker on the normal queue; `None` for runs without a version.
     pub routing: Option<Arc<Routing>>,
+    /// How it shares the queue; `None`: neither a key nor a weight is named.
+    pub fairness: Option<Box<Fairness>>,
+    /// When it was offered.
+    pub offered: Timestamp,
 }
 
 /// A message this run owes another, durable until [`crate::Input::Delivered`] names it.

@@ -458,6 +458,7 @@ mod tests {
             limits: &limits,
             cron: &fakes::Cron,
             endpoints: &fakes::Endpoints,
+            ranks: &crate::transition::NoRanks,
             namespace: &namespace,
         };
         start(&mut request, &mut cx).map(|()| request)

@@ -21,7 +21,7 @@ use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
     batch::Batches,
     callbacks::NoSender,
-    calls::queue_config::rate_of,
+    calls::queue_config::settings_of,
     cron::Cron,
     deployments,
     ids::SeededIds,
@@ -206,7 +206,7 @@ impl Engine {
         });
         deployments::begin(&shared);
         for (queue, config) in shared.meta.configs() {
-            shared.matching.set_rate(&queue, rate_of(&config));
+            shared.matching.set_up(&queue, settings_of(&config));
         }
         let mut runners = Vec::new();
         for ((shard, inbox), listed) in (0..).zip(receivers).zip(listed) {

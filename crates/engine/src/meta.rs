@@ -222,7 +222,7 @@ impl Meta {
     pub(crate) async fn update_config(
         &self,
         queue: QueueName,
-        change: impl FnOnce(&mut TaskQueueConfig),
+        change: impl FnOnce(&mut TaskQueueConfig) -> Result<(), Refusal>,
         done: impl FnOnce(&TaskQueueConfig) + Send + 'static,
     ) -> Result<Arc<TaskQueueConfig>, Refusal> {
         let mut writer: OwnedMutexGuard<Writer> = self.writer.clone().lock_owned().await;
@@ -233,7 +233,7 @@ impl Meta {
             return Err(Refusal::ResourceExhausted { cause: ResourceExhaustedCause::PersistenceStorageLimit, message });
         }
         let mut config = known.as_deref().cloned().unwrap_or_default();
-        change(&mut config);
+        change(&mut config)?;
         // Goes on when the caller leaves: between the commit and its effect nothing may stop.
         let (sender, receiver) = oneshot::channel();
         let (store, configs) = (self.store.clone(), self.configs.clone());
@@ -292,6 +292,7 @@ mod tests {
                 let told = told.clone();
                 let change = |config: &mut TaskQueueConfig| {
                     config.fairness_weight_overrides.insert(format!("{n}"), f32::from(n));
+                    Ok(())
                 };
                 let config = meta
                     .update_config(q.clone(), change, move |config| *told.lock().unwrap() = config.fairness_weight_overrides.len())
@@ -304,7 +305,7 @@ mod tests {
             assert_eq!(again.config(&q), meta.config(&q));
             assert_eq!(again.configs().len(), 1);
             // The first has lost the right to write, takes it back, and sees what there is.
-            assert!(meta.update_config(q.clone(), |_| {}, |_| {}).await.is_ok());
+            assert!(meta.update_config(q.clone(), |_| Ok(()), |_| {}).await.is_ok());
         };
         all.now_or_never().expect("the memory store never waits");
     }

@@ -72,7 +72,7 @@ async fn queue_settings(shared: &Shared, id: NamespaceId) -> Result<(), Refusal>
             return Ok(());
         }
         for queue in removed {
-            shared.matching.set_rate(&queue, None);
+            shared.matching.set_up(&queue, Default::default());
         }
     }
 }

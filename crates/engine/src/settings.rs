@@ -40,6 +40,9 @@ pub struct Settings {
     pub batch_jobs_max: usize,
     /// Runs that one batch operation may act on in a second (`worker.batcherRPS`).
     pub batch_rate_max: f64,
+    /// Calls of one method that may be open at once in a namespace, of those that may take long: polls, queries, updates, reads
+    /// that wait (`frontend.namespaceCount`).
+    pub long_calls_max: usize,
     /// Bytes of completions that have come in part and are kept in memory, over all shards; one page more is answered with
     /// RESOURCE_EXHAUSTED (`history.workflowTaskCompletionBufferTotalSizeLimit`).
     pub completion_pages_bytes_max: usize,
@@ -67,6 +70,7 @@ impl Default for Settings {
             schedules: true,
             batch_jobs_max: 10,
             batch_rate_max: 500.0,
+            long_calls_max: 1200,
             completion_pages_bytes_max: 256 << 20,
             limits: Limits::default(),
         }

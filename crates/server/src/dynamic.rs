@@ -142,6 +142,7 @@ impl Entry<'_> {
             "history.workflowtaskcompletionbuffertotalsizelimit" => engine.completion_pages_bytes_max = self.count()?,
             "frontend.enableschedules" => engine.schedules = self.switch()?,
             "frontend.maxconcurrentbatchoperationpernamespace" => engine.batch_jobs_max = self.count()?,
+            "frontend.namespacecount" => engine.long_calls_max = self.count()?,
             "worker.batcherrps" => engine.batch_rate_max = self.number()?.clamp(1, 1_000_000) as f64,
             "frontend.workerheartbeatsenabled" => engine.worker_heartbeats = self.switch()?,
             "frontend.enablecancelworkerpollsonshutdown" => engine.end_polls_on_shutdown = self.switch()?,

@@ -43,7 +43,13 @@ use sempre_core::{Refusal, Span, Timestamp};
 use sempre_engine::{Engine, HistoryReader};
 use tonic::{Request, Response, Status};
 
-use crate::{client_version, deadline, server::ServerSettings, status, system::SystemFacts};
+use crate::{
+    client_version, deadline,
+    long_calls::{LongCall, LongCalls},
+    server::ServerSettings,
+    status,
+    system::SystemFacts,
+};
 
 /// What a handler gives back.
 pub(crate) type Answer<T> = Result<Response<T>, Status>;
@@ -58,6 +64,7 @@ pub(crate) struct Frontend {
     id_length_max: usize,
     /// The retention of namespaces that are made by the first call that names them.
     any_namespace: Option<Span>,
+    long_calls: Arc<LongCalls>,
 }
 
 /// A request that passed the checks before its body.
@@ -72,7 +79,8 @@ impl Frontend {
         let facts = SystemFacts::new(settings, engine.cluster_id().to_owned());
         let host = settings.address.to_string().into();
         let any_namespace = settings.any_namespace.then_some(settings.retention);
-        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max, any_namespace }
+        let long_calls = LongCalls::new(settings.engine.long_calls_max);
+        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max, any_namespace, long_calls }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.
@@ -106,6 +114,11 @@ impl Frontend {
                 Err(unknown.unwrap_or_else(|| status::from_refusal(refusal)))
             }
         }
+    }
+
+    /// A call that may take long: it holds one of its namespace's places until what is returned is dropped.
+    pub(crate) fn long<R: InNamespace>(&self, body: &R, method: &'static str) -> Result<LongCall, Status> {
+        self.long_calls.begin(body.namespace(), method)
     }
 
     /// An unknown namespace is told before anything else that is wrong. Only asked when something is.

@@ -20,6 +20,7 @@ mod frontend;
 mod health;
 mod http_client;
 mod inspect_service;
+mod long_calls;
 mod nexus;
 mod operate_service;
 mod operator_service;

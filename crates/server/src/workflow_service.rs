@@ -141,6 +141,8 @@ impl WorkflowService for Frontend {
         request: Request<GetWorkflowExecutionHistoryRequest>,
     ) -> Answer<GetWorkflowExecutionHistoryResponse> {
         let call = self.admit(request).await?;
+        let waits = call.body.wait_new_event;
+        let _open = waits.then(|| self.long(&call.body, "get_workflow_execution_history")).transpose()?;
         let (reader, deadline) = (call.history_reader(), call.deadline());
         answer(self.engine.get_history(call.body, reader, deadline).await)
     }
@@ -168,18 +170,21 @@ impl WorkflowService for Frontend {
 
     async fn query_workflow(&self, request: Request<QueryWorkflowRequest>) -> Answer<QueryWorkflowResponse> {
         let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "query_workflow")?;
         let deadline = call.deadline();
         answer(self.engine.query_workflow(call.body, deadline).await)
     }
 
     async fn update_workflow_execution(&self, request: Request<UpdateWorkflowExecutionRequest>) -> Answer<UpdateWorkflowExecutionResponse> {
         let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "update_workflow_execution")?;
         let deadline = call.deadline();
         answer(self.engine.update_workflow(call.body, deadline).await)
     }
 
     async fn execute_multi_operation(&self, request: Request<ExecuteMultiOperationRequest>) -> Answer<ExecuteMultiOperationResponse> {
         let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "execute_multi_operation")?;
         let deadline = call.deadline();
         answer(self.engine.execute_multi_operation(call.body, deadline).await)
     }
@@ -189,12 +194,14 @@ impl WorkflowService for Frontend {
         request: Request<PollWorkflowExecutionUpdateRequest>,
     ) -> Answer<PollWorkflowExecutionUpdateResponse> {
         let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "poll_workflow_execution_update")?;
         let deadline = call.deadline();
         answer(self.engine.poll_update(call.body, deadline).await)
     }
 
     async fn poll_workflow_task_queue(&self, request: Request<PollWorkflowTaskQueueRequest>) -> Answer<PollWorkflowTaskQueueResponse> {
         let (body, deadline) = self.admit_poll(request).await?;
+        let _open = self.long(&body, "poll_workflow_task_queue")?;
         answer(self.engine.poll_workflow_task(body, Some(deadline)).await)
     }
 
@@ -229,11 +236,13 @@ impl WorkflowService for Frontend {
 
     async fn poll_activity_task_queue(&self, request: Request<PollActivityTaskQueueRequest>) -> Answer<PollActivityTaskQueueResponse> {
         let (body, deadline) = self.admit_poll(request).await?;
+        let _open = self.long(&body, "poll_activity_task_queue")?;
         answer(self.engine.poll_activity_task(body, Some(deadline)).await)
     }
 
     async fn poll_nexus_task_queue(&self, request: Request<PollNexusTaskQueueRequest>) -> Answer<PollNexusTaskQueueResponse> {
         let (body, deadline) = self.admit_poll(request).await?;
+        let _open = self.long(&body, "poll_nexus_task_queue")?;
         answer(self.engine.poll_nexus_task(body, Some(deadline)).await)
     }
 
@@ -352,12 +361,14 @@ impl WorkflowService for Frontend {
         request: Request<DescribeActivityExecutionRequest>,
     ) -> Answer<DescribeActivityExecutionResponse> {
         let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "describe_activity_execution")?;
         let deadline = call.deadline();
         answer(self.engine.describe_activity(call.body, deadline).await)
     }
 
     async fn poll_activity_execution(&self, request: Request<PollActivityExecutionRequest>) -> Answer<PollActivityExecutionResponse> {
         let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "poll_activity_execution")?;
         let deadline = call.deadline();
         answer(self.engine.poll_activity(call.body, deadline).await)
     }

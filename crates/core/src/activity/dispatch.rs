@@ -9,7 +9,7 @@ use alloc::{
 
 use bytes::Bytes;
 use sempre_api::v1::{
-    common::{Priority, WorkflowType},
+    common::WorkflowType,
     enums::TimeoutType,
     workflowservice::PollActivityTaskQueueResponse,
 };
@@ -21,9 +21,10 @@ use crate::{
     planted::{self, Bug},
     standalone,
     state::{ActivityProgress, rows::Kind},
-    step::{Step, offer_priority},
+    step::{Standing, Step},
     task,
     transition::{QueueKind, QueueName},
+    validate,
     versioning::{self, start::Admission},
 };
 
@@ -63,26 +64,27 @@ pub(crate) fn take_over(step: &mut Step<'_, '_>, scheduled_event_id: i64, now: T
 
 /// Offers the current attempt to its queue.
 pub(super) fn offer(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
-    let Some((queue, priority)) = place(step, scheduled_event_id) else { return };
+    let Some((queue, standing)) = place(step, scheduled_event_id) else { return };
     let now = step.now();
     let line = task::line_of(&queue);
-    change(step, scheduled_event_id, |p| (p.offered_at, p.line) = (now.0, line));
+    change(step, scheduled_event_id, |p| (p.offered_at, p.ranked, p.line) = (now.0, false, line));
     let stamp = step.run.state.progress.activities.get(&scheduled_event_id).map_or(0, |p| p.stamp);
-    step.offer(queue, String::new(), scheduled_event_id, stamp, priority);
+    step.offer(queue, String::new(), scheduled_event_id, stamp, standing);
 }
 
 /// Takes the current attempt's offer back, if there is one.
 pub(super) fn withdraw(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
-    let offered_at = step.run.state.progress.activities.get(&scheduled_event_id).map_or(0, |p| p.offered_at);
+    let progress = step.run.state.progress.activities.get(&scheduled_event_id);
+    let (offered_at, ranked) = progress.map_or((0, false), |p| (p.offered_at, p.ranked));
     if offered_at == 0 {
         return;
     }
-    if let Some((queue, priority)) = place(step, scheduled_event_id) {
+    if let Some((queue, standing)) = place(step, scheduled_event_id) {
         let line = step.run.state.progress.activities.get(&scheduled_event_id).and_then(|p| p.line.as_ref());
         let queue = step.offered_queue(&queue.name, QueueKind::Activity, false, line);
-        step.withdraw(&queue, priority, offered_at, scheduled_event_id);
+        step.withdraw(&queue, standing.priority, ranked, offered_at, scheduled_event_id);
     }
-    change(step, scheduled_event_id, |p| (p.offered_at, p.line) = (0, None));
+    change(step, scheduled_event_id, |p| (p.offered_at, p.ranked, p.line) = (0, false, None));
 }
 
 /// The run is paused: what no worker has is no longer on offer.
@@ -142,15 +144,14 @@ pub(crate) fn offer_again(step: &mut Step<'_, '_>, ids: Vec<i64>) {
     ids.into_iter().for_each(|id| offer(step, id));
 }
 
-/// Queue and priority of the activity's offers.
-fn place(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<(QueueName, u8)> {
+/// Queue of the activity's offers, and how they stand there.
+fn place(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<(QueueName, Standing)> {
     let derived = &step.run.state.derived;
     let progress = step.run.state.progress.activities.get(&scheduled_event_id)?;
     let options = Options::of(derived.activities.get(&scheduled_event_id)?, progress);
     let own = Some(options.task_queue()).filter(|name| !name.is_empty());
     let queue = step.queue(own.unwrap_or_else(|| derived.start.task_queue()), QueueKind::Activity, false);
-    let priority = offer_priority(derived.priority(), options.priority());
-    Some((queue, priority))
+    Some((queue, Standing::new(derived.priority(), options.priority())))
 }
 
 /// A poller takes the attempt that was offered with `stamp`.
@@ -256,23 +257,7 @@ fn given(step: &Step<'_, '_>, scheduled_event_id: i64) -> Option<Box<PollActivit
         start_to_close_timeout: options.duration(TimeoutType::StartToClose),
         heartbeat_timeout: options.duration(TimeoutType::Heartbeat),
         retry_policy: options.retry_policy().cloned(),
-        priority: merged_priority(step.run.state.derived.priority(), options.priority()),
+        priority: validate::merge_priority(step.run.state.derived.priority(), options.priority()),
         ..Default::default()
     }))
-}
-
-/// The activity's priority over the workflow's, field by field.
-fn merged_priority(workflow: Option<&Priority>, own: Option<&Priority>) -> Option<Priority> {
-    let (Some(workflow), Some(own)) = (workflow, own) else { return own.or(workflow).cloned() };
-    let mut merged = workflow.clone();
-    if own.priority_key != 0 {
-        merged.priority_key = own.priority_key;
-    }
-    if !own.fairness_key.is_empty() {
-        merged.fairness_key.clone_from(&own.fairness_key);
-    }
-    if own.fairness_weight != 0.0 {
-        merged.fairness_weight = own.fairness_weight;
-    }
-    Some(merged)
 }

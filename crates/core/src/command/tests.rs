@@ -79,6 +79,7 @@ impl World {
             limits: &self.limits,
             cron: &fakes::Cron,
             endpoints: &fakes::Endpoints,
+            ranks: &crate::transition::NoRanks,
             namespace: &self.namespace,
         };
         let mut step = Step::new(&mut self.run, &mut cx);

@@ -212,6 +212,9 @@ pub struct Task {
     /// The version whose line its offer is on; `None`: the queue itself.
     #[prost(message, optional, tag = "24")]
     pub line: Option<WorkerDeploymentVersion>,
+    /// `offered_at` is the rank of its offer, whenever that was made.
+    #[prost(bool, tag = "25")]
+    pub ranked: bool,
 }
 
 impl Task {
@@ -278,6 +281,9 @@ pub struct ActivityProgress {
     /// The version whose line that offer is on; `None`: the queue itself.
     #[prost(message, optional, tag = "50")]
     pub line: Option<WorkerDeploymentVersion>,
+    /// `offered_at` is the rank of that offer, whenever that was made.
+    #[prost(bool, tag = "51")]
+    pub ranked: bool,
     // Tag 13 was the latest start of any attempt.
     /// `worker_version` of the poller.
     #[prost(message, optional, tag = "14")]

@@ -112,8 +112,8 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, how: ScheduleHow) {
         let name = step.queue(&queue, QueueKind::Workflow, sticky_timeout > 0);
         task.line = line_of(&name);
         let normal_name = if sticky_timeout > 0 { normal } else { String::new() };
-        let priority = step.workflow_priority();
-        step.offer(name, normal_name, task.scheduled_event_id, stamp, priority);
+        let standing = step.workflow_standing();
+        step.offer(name, normal_name, task.scheduled_event_id, stamp, standing);
     }
     let main = &mut step.run.state.progress.main;
     main.attempt = attempt;
@@ -198,15 +198,15 @@ pub(crate) fn line_of(queue: &QueueName) -> Option<WorkerDeploymentVersion> {
 /// Takes the offer of the pending task back (it is started, or gone). True when there was one.
 pub(crate) fn withdraw_offer(step: &mut Step<'_, '_>) -> bool {
     let Some(task) = step.run.state.progress.main.task.as_mut() else { return false };
-    let offered_at = core::mem::take(&mut task.offered_at);
+    let (offered_at, ranked) = (core::mem::take(&mut task.offered_at), core::mem::take(&mut task.ranked));
     if offered_at == 0 {
         return false;
     }
     let line = task.line.take();
     let (queue, sticky, id) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id);
     let name = step.offered_queue(&queue, QueueKind::Workflow, sticky, line.as_ref());
-    let priority = step.workflow_priority();
-    step.withdraw(&name, priority, offered_at, id);
+    let priority = step.workflow_standing().priority;
+    step.withdraw(&name, priority, ranked, offered_at, id);
     true
 }
 
@@ -226,11 +226,11 @@ pub(crate) fn offer_again(step: &mut Step<'_, '_>) {
     task.offered_at = now.0;
     let (queue, sticky, id, stamp) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id, task.stamp);
     let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
-    let (name, priority) = (step.queue(&queue, QueueKind::Workflow, sticky), step.workflow_priority());
+    let (name, standing) = (step.queue(&queue, QueueKind::Workflow, sticky), step.workflow_standing());
     if let Some(task) = step.run.state.progress.main.task.as_mut() {
         task.line = line_of(&name);
     }
-    step.offer(name, normal_name, id, stamp, priority);
+    step.offer(name, normal_name, id, stamp, standing);
 }
 
 /// Ends the pending task without an event: its offer goes, nothing is pending.
@@ -391,11 +391,11 @@ pub(crate) fn move_to_normal(step: &mut Step<'_, '_>) -> bool {
             task.stamp = stamp;
             task.offered_at = now.0;
             let id = task.scheduled_event_id;
-            let (queue, priority) = (step.queue(&normal, QueueKind::Workflow, false), step.workflow_priority());
+            let (queue, standing) = (step.queue(&normal, QueueKind::Workflow, false), step.workflow_standing());
             if let Some(task) = step.run.state.progress.main.task.as_mut() {
                 task.line = line_of(&queue);
             }
-            step.offer(queue, String::new(), id, stamp, priority);
+            step.offer(queue, String::new(), id, stamp, standing);
         }
     }
     true

@@ -70,17 +70,20 @@ fn offer(step: &mut Step<'_, '_>) {
     let Some(task) = step.run.state.progress.main.task.as_deref() else { return };
     let (sticky, stamp) = (task.sticky().is_some(), task.stamp);
     let queue = step.queue(&task.queue, QueueKind::Workflow, sticky);
+    let (priority, fairness) = step.workflow_standing().into_parts();
+    let offered = Timestamp(task.scheduled_time);
     let key = OfferKey {
         queue: queue.hash64(),
-        priority: step.workflow_priority(),
-        time: Timestamp(task.scheduled_time),
+        priority,
+        time: offered,
         run: step.run.key.run,
         scheduled_event_id: task.scheduled_event_id,
     };
     let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
     let routing = step.routing(&queue.name, queue.kind);
     let run = step.run.key.clone();
-    step.out.volatile_offer = Some(Box::new(Offer { key, queue, normal_name, run, stamp, volatile: true, routing }));
+    let offer = Offer { key, queue, normal_name, run, stamp, volatile: true, routing, fairness, offered };
+    step.out.volatile_offer = Some(Box::new(offer));
 }
 
 /// The started speculative task is scheduled again, on the normal queue: nothing of its start was written, and its poll
@@ -136,7 +139,7 @@ pub(crate) fn convert_by(step: &mut Step<'_, '_>, identity: &str) {
             task.line = super::line_of(&queue);
         }
         let normal_name = if task.sticky().is_some() { normal } else { String::new() };
-        step.offer_at(Timestamp(task.offered_at), queue, normal_name, task.scheduled_event_id, task.stamp, step.workflow_priority());
+        step.offer_at(Timestamp(task.offered_at), queue, normal_name, task.scheduled_event_id, task.stamp, step.workflow_standing());
     }
     // An update may be the first to wake a run whose start is delayed.
     step.run.state.progress.main.first_task_at = 0;

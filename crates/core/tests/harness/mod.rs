@@ -302,6 +302,7 @@ macro_rules! context {
             limits: &$world.limits,
             cron: &EveryMinute,
             endpoints: &Endpoints,
+            ranks: &sempre_core::transition::NoRanks,
             namespace: &$world.namespace,
         }
     };

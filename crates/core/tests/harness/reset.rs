@@ -107,6 +107,7 @@ impl World {
             limits: &self.limits,
             cron: &EveryMinute,
             endpoints: &Endpoints,
+            ranks: &sempre_core::transition::NoRanks,
             namespace: &self.namespace,
         };
         let outcome = reset::reset(fork, base, &mut current.execution, &request, cx);

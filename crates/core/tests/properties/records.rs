@@ -1,13 +1,13 @@
 //! What is written comes back as it was: keys, records, tokens.
 
 use bytes::Bytes;
-use proptest::{collection::vec, prelude::any, strategy::Strategy};
+use proptest::{collection::vec, option, prelude::any, strategy::Strategy};
 use prost::Message;
 use sempre_core::{
     NamespaceId, RunId, RunKey, TaskToken, Timestamp, WorkflowKey,
     ids::Uuid,
     keys::{self, OfferRecord, OutboxRecord},
-    transition::{CurrentRecord, Offer, OfferKey, OutboxEntry, QueueKind, QueueName},
+    transition::{CurrentRecord, Fairness, Offer, OfferKey, OutboxEntry, QueueKind, QueueName, RANKED},
 };
 
 fn run_key() -> impl Strategy<Value = RunKey> {
@@ -18,12 +18,16 @@ fn run_key() -> impl Strategy<Value = RunKey> {
 }
 
 fn offer() -> impl Strategy<Value = Offer> {
-    (run_key(), ".{0,12}", ".{0,12}", any::<(bool, bool)>(), 1..=5u8, 0..i64::MAX, 1..i64::MAX, any::<u32>()).prop_map(
-        |(run, name, normal_name, (activity, sticky), priority, time, scheduled_event_id, stamp)| {
+    let fairness = option::of((".{1,12}", 0.0..10f32)).prop_map(|named| named.map(|(key, weight)| Box::new(Fairness { key, weight })));
+    let key = (1..=5u8, 0..i64::MAX, 1..i64::MAX, option::of(0..i64::MAX));
+    (run_key(), ".{0,12}", ".{0,12}", any::<(bool, bool)>(), key, fairness, any::<u32>()).prop_map(
+        |(run, name, normal_name, (activity, sticky), (level, time, scheduled_event_id, ranked), fairness, stamp)| {
             let kind = if activity { QueueKind::Activity } else { QueueKind::Workflow };
             let queue = QueueName { namespace: run.workflow.namespace, name, kind, sticky, version: None };
+            let priority = if ranked.is_some() { level | RANKED } else { level };
             let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(time), run: run.run, scheduled_event_id };
-            Offer { key, queue, normal_name, run, stamp, volatile: false, routing: None }
+            let offered = ranked.map_or(key.time, Timestamp);
+            Offer { key, queue, normal_name, run, stamp, volatile: false, routing: None, fairness, offered }
         },
     )
 }
@@ -60,7 +64,7 @@ fn offers_are_read_as_they_were_written() {
     super::check(&offer(), |offer| offer_round_trips(&offer));
 }
 
-/// Byte order of keys is the order of offers: a queue, then priority, then age.
+/// Byte order of keys is the order of offers: a queue, those without ranks, then priority, then age or rank.
 #[test]
 fn offers_of_a_queue_are_in_order() {
     super::check(&(offer(), offer()), |(one, other)| {

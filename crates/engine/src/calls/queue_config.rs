@@ -1,5 +1,7 @@
 //! Settings of task queues made by hand (spec 05 §4).
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use sempre_api::v1::{
     enums::TaskQueueType,
     taskqueue::{ConfigMetadata, RateLimitConfig, TaskQueueConfig},
@@ -7,11 +9,11 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     Refusal, Timestamp,
-    transition::{QueueKind, QueueName},
+    transition::QueueName,
 };
 
 use super::{IDENTITY_MAX, describe_queue::kind_of};
-use crate::Engine;
+use crate::{Engine, matching::rates::Settings};
 
 /// Longest name of a task queue.
 const NAME_MAX: usize = 1000;
@@ -25,9 +27,8 @@ mod text {
     pub(super) const WORKFLOW_KEY_RATE: &str = "Setting fairness key rate limit on workflow task queues is not allowed.";
     pub(super) const KEY_EMPTY: &str = "fairness weight override key must not be empty";
     pub(super) const KEY_TOO_LONG: &str = "fairness key length exceeds limit";
-    pub(super) const TYPE: &str = "TaskQueueType must be workflow or activity.";
-    pub(super) const FAIRNESS: &str = "Task queue fairness is not built yet: its weights and rate limits cannot be set.";
-    pub(super) const NEXUS: &str = "Nexus task queues are not built yet.";
+    pub(super) const TYPE: &str = "TaskQueueType must be workflow, activity or nexus.";
+    pub(super) const TOO_MANY_KEYS: &str = "fairness weight overrides update rejected: exceeding maximum key size";
 }
 
 fn check_length(field: &str, value: &str, max: usize) -> Result<(), Refusal> {
@@ -87,19 +88,7 @@ fn check(request: &UpdateTaskQueueConfigRequest) -> Result<(), Refusal> {
     }
     check_rate(request.update_fairness_key_rate_limit_default.as_ref(), "UpdateFairnessKeyRateLimitDefault")?;
     check_length("Identity", &request.identity, IDENTITY_MAX)?;
-    check_weights(request)?;
-    // What would not be obeyed is not accepted. Taking back what was never set is.
-    if sets(&request.update_fairness_key_rate_limit_default) || !request.set_fairness_weight_overrides.is_empty() {
-        return Err(Refusal::Unimplemented(text::FAIRNESS.into()));
-    }
-    Ok(())
-}
-
-fn kind(task_type: i32) -> Result<QueueKind, Refusal> {
-    if task_type == TaskQueueType::Nexus as i32 {
-        return Err(Refusal::Unimplemented(text::NEXUS.into()));
-    }
-    kind_of(task_type).ok_or_else(|| Refusal::invalid(text::TYPE))
+    check_weights(request)
 }
 
 fn limit(update: RateLimitUpdate, identity: &str, now: Timestamp) -> RateLimitConfig {
@@ -107,18 +96,34 @@ fn limit(update: RateLimitUpdate, identity: &str, now: Timestamp) -> RateLimitCo
     RateLimitConfig { rate_limit: update.rate_limit, metadata: Some(metadata) }
 }
 
-/// The rate that the settings demand.
-pub(crate) fn rate_of(config: &TaskQueueConfig) -> Option<f64> {
-    let limit = config.queue_rate_limit.as_ref()?.rate_limit.as_ref()?;
-    Some(f64::from(limit.requests_per_second))
+fn rate_of(config: Option<&RateLimitConfig>) -> Option<f64> {
+    Some(f64::from(config?.rate_limit.as_ref()?.requests_per_second))
+}
+
+/// What the settings of a queue are to matching.
+pub(crate) fn settings_of(config: &TaskQueueConfig) -> Settings {
+    Settings {
+        rate: rate_of(config.queue_rate_limit.as_ref()),
+        key_rate: rate_of(config.fairness_keys_rate_limit_default.as_ref()),
+        weights: Arc::new(config.fairness_weight_overrides.clone()),
+    }
+}
+
+/// Whether a change leaves no more weights than a queue may have. The first that are set for it were counted with the request.
+fn fits(config: &TaskQueueConfig, request: &UpdateTaskQueueConfigRequest) -> bool {
+    let known = &config.fairness_weight_overrides;
+    let gone = request.unset_fairness_weight_overrides.iter().filter(|key| known.contains_key(*key)).collect::<BTreeSet<_>>();
+    let new = request.set_fairness_weight_overrides.keys().filter(|key| !known.contains_key(*key)).count();
+    known.is_empty() || known.len() - gone.len() + new <= WEIGHTS_MAX
 }
 
 impl Engine {
-    /// `UpdateTaskQueueConfig`: the rate limit of an activity queue, durable. Fairness is refused with UNIMPLEMENTED.
+    /// `UpdateTaskQueueConfig`: the rate limits of an activity or Nexus queue and of its fairness keys, and the weights of the
+    /// keys; durable.
     pub async fn update_task_queue_config(&self, request: UpdateTaskQueueConfigRequest) -> Result<UpdateTaskQueueConfigResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         check(&request)?;
-        let name = request.task_queue;
+        let name = request.task_queue.clone();
         if name.is_empty() {
             return Err(Refusal::invalid("missing task queue name"));
         }
@@ -128,22 +133,33 @@ impl Engine {
         if name.starts_with("/_sys/") {
             return Err(Refusal::invalid(format!("task queue family name cannot have prefix /_sys/ {name}")));
         }
-        let queue = QueueName { namespace: namespace.id(), name, kind: kind(request.task_queue_type)?, sticky: false, version: None };
-        if request.update_queue_rate_limit.is_none() && request.update_fairness_key_rate_limit_default.is_none() {
+        let kind = kind_of(request.task_queue_type).ok_or_else(|| Refusal::invalid(text::TYPE))?;
+        let queue = QueueName { namespace: namespace.id(), name, kind, sticky: false, version: None };
+        let weights = !request.set_fairness_weight_overrides.is_empty() || !request.unset_fairness_weight_overrides.is_empty();
+        if request.update_queue_rate_limit.is_none() && request.update_fairness_key_rate_limit_default.is_none() && !weights {
             let config = self.shared.meta.config(&queue).as_deref().cloned().unwrap_or_default();
             return Ok(UpdateTaskQueueConfigResponse { config: Some(config) });
         }
-        let (now, identity) = (self.now(), request.identity);
-        let change = |config: &mut TaskQueueConfig| {
+        let now = self.now();
+        let change = move |config: &mut TaskQueueConfig| {
+            if !fits(config, &request) {
+                return Err(Refusal::invalid(text::TOO_MANY_KEYS));
+            }
+            let identity = &request.identity;
             if let Some(update) = request.update_queue_rate_limit {
-                config.queue_rate_limit = Some(limit(update, &identity, now));
+                config.queue_rate_limit = Some(limit(update, identity, now));
             }
             if let Some(update) = request.update_fairness_key_rate_limit_default {
-                config.fairness_keys_rate_limit_default = Some(limit(update, &identity, now));
+                config.fairness_keys_rate_limit_default = Some(limit(update, identity, now));
             }
+            for key in &request.unset_fairness_weight_overrides {
+                config.fairness_weight_overrides.remove(key);
+            }
+            config.fairness_weight_overrides.extend(request.set_fairness_weight_overrides);
+            Ok(())
         };
-        let (matching, limited) = (self.shared.matching.clone(), queue.clone());
-        let done = move |config: &TaskQueueConfig| matching.set_rate(&limited, rate_of(config));
+        let (matching, named) = (self.shared.matching.clone(), queue.clone());
+        let done = move |config: &TaskQueueConfig| matching.set_up(&named, settings_of(config));
         let config = self.shared.meta.update_config(queue, change, done).await?;
         Ok(UpdateTaskQueueConfigResponse { config: Some((*config).clone()) })
     }

@@ -89,7 +89,15 @@ impl Engine {
         let (now, limits, cron) = (self.shared.now(), &self.shared.settings.limits, &self.shared.cron);
         self.with_schedule_ids(|ids| {
             let mut definition = Definition { uid: ids.uuid(), create_time: now.0, ..Definition::default() };
-            let mut cx = Context { now, ids, limits, cron, endpoints: &sempre_core::nexus::NoEndpoints, namespace: &namespace.view };
+            let mut cx = Context {
+                now,
+                ids,
+                limits,
+                cron,
+                endpoints: &sempre_core::nexus::NoEndpoints,
+                ranks: &sempre_core::transition::NoRanks,
+                namespace: &namespace.view,
+            };
             schedule::definition(&mut definition, given, &Database, &mut cx)?;
             Ok(definition)
         })

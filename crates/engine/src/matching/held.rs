@@ -140,7 +140,7 @@ impl<S: Send + 'static> HeldNexus<S> {
 impl<S: Send + 'static> Drop for HeldNexus<S> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take().filter(NexusTask::is_wanted) {
-            self.matching.nexus(task);
+            self.matching.requeue_nexus(task);
         }
     }
 }

@@ -157,9 +157,9 @@ impl Levels {
         self.levels.iter_mut().for_each(|level| level.stored = 0);
     }
 
-    /// Offers that wait.
-    pub(super) fn backlog(&self) -> u64 {
-        self.levels.iter().map(|level| level.waiting + level.stored).sum()
+    /// Offers that wait, in memory and in the store only.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        self.levels.iter().fold((0, 0), |(waiting, stored), level| (waiting + level.waiting, stored + level.stored))
     }
 
     /// When the oldest that waits was offered; `first` as in [`Levels::view`].
@@ -167,11 +167,9 @@ impl Levels {
         self.levels.iter().filter_map(|level| level.oldest(first(level.priority))).min()
     }
 
-    /// Tasks that come for each that goes, of late. Not a number when none do.
-    pub(super) fn add_ratio(&mut self, now: Timestamp) -> f32 {
-        let (added, dispatched) =
-            self.levels.iter_mut().fold((0.0, 0.0), |(a, d), level| (a + level.added.rate(now), d + level.dispatched.rate(now)));
-        added / dispatched
+    /// Tasks that come and that go, per second, of late.
+    pub(super) fn rates(&mut self, now: Timestamp) -> (f32, f32) {
+        self.levels.iter_mut().fold((0.0, 0.0), |(a, d), level| (a + level.added.rate(now), d + level.dispatched.rate(now)))
     }
 
     /// All priorities seen so far. `oldest` tells when the first offer of a priority in the window was offered.
@@ -235,13 +233,13 @@ mod tests {
         levels.store(3, at(7), at(9));
         levels.store(5, at(4), at(9));
         levels.store(5, at(6), at(9));
-        assert_eq!(levels.backlog(), 4);
+        assert_eq!(levels.counts(), (1, 3));
         let view = levels.view(at(9), |priority| (priority == 3).then_some(at(1)));
         assert_eq!(view.iter().map(|l| (l.priority, l.backlog, l.oldest)).collect::<Vec<_>>(), [(3, 2, Some(at(1))), (5, 2, Some(at(4)))]);
         levels.unstore(5);
         levels.leave(3);
-        assert_eq!(levels.backlog(), 2);
+        assert_eq!(levels.counts(), (0, 2));
         levels.all_in_memory();
-        assert_eq!(levels.backlog(), 0);
+        assert_eq!(levels.counts(), (0, 0));
     }
 }

@@ -21,23 +21,61 @@ pub(crate) enum RateSource {
     System,
 }
 
+/// A rate as times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Nanoseconds between two tasks. `None`: no task goes out.
+    interval: Option<i64>,
+    /// Nanoseconds that a full bucket is ahead of its time.
+    burst: i64,
+}
+
+impl Pace {
+    /// No bucket is ahead by more nanoseconds.
+    pub(super) const BURST_MAX: i64 = 1_000_000_000;
+
+    /// Of tasks per second.
+    pub(super) fn of(rate: f64) -> Self {
+        if rate.is_nan() || rate <= RATE_MIN {
+            return Self { interval: None, burst: 0 };
+        }
+        let interval = (1e9 / rate) as i64;
+        Self { interval: Some(interval), burst: (rate.ceil() as i64 - 1).saturating_mul(interval) }
+    }
+
+    /// Any task goes at all.
+    pub(super) fn runs(self) -> bool {
+        self.interval.is_some()
+    }
+
+    /// When the next task may go, if the last might have gone at `next` and goes now.
+    pub(super) fn after(self, next: i64, now: Timestamp) -> i64 {
+        now.0.max(next.saturating_add(self.burst)) + self.interval.unwrap_or_default() - self.burst
+    }
+
+    /// The same, had that task not gone.
+    pub(super) fn before(self, next: i64) -> i64 {
+        next.saturating_sub(self.interval.unwrap_or_default())
+    }
+
+    /// No later than this rate lets the next task go.
+    pub(super) fn cut(self, next: i64, now: Timestamp) -> i64 {
+        self.interval.map_or(next, |interval| next.min(now.0.saturating_add(interval)))
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     api: Option<f64>,
     worker: Option<f64>,
-    /// Nanoseconds between two tasks. `None`: no task goes out.
-    interval: Option<i64>,
-    /// Nanoseconds that a full bucket is ahead of its time.
-    burst: i64,
+    pace: Pace,
     next: i64,
 }
 
 impl Default for Limiter {
     fn default() -> Self {
-        let mut limiter = Self { api: None, worker: None, interval: None, burst: 0, next: i64::MIN };
-        limiter.apply(Timestamp(0));
-        limiter
+        Self { api: None, worker: None, pace: Pace::of(SYSTEM_RATE), next: i64::MIN }
     }
 }
 
@@ -81,37 +119,33 @@ impl Limiter {
 
     fn apply(&mut self, now: Timestamp) {
         let (rate, _) = self.rate();
-        if rate <= RATE_MIN {
-            self.interval = None;
-            return;
-        }
-        let interval = (1e9 / rate) as i64;
-        self.interval = Some(interval);
-        self.burst = (rate.ceil() as i64 - 1).saturating_mul(interval);
+        self.pace = Pace::of(rate);
         // A slower rate may have put the next task far off.
-        self.next = self.next.min(now.0.saturating_add(interval));
+        self.next = self.pace.cut(self.next, now);
     }
 
     /// When the next task may go. `None`: not before the rate changes.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.interval.map(|_| Timestamp(self.next))
+        self.pace.runs().then_some(Timestamp(self.next))
     }
 
     /// Whether a task would have to wait now.
     pub(crate) fn is_waiting(&self, now: Timestamp) -> bool {
-        self.interval.is_none() || now.0 < self.next
+        !self.pace.runs() || now.0 < self.next
     }
 
     /// Lets a task go, if one may.
     pub(crate) fn take(&mut self, now: Timestamp) -> bool {
-        let Some(interval) = self.interval.filter(|_| now.0 >= self.next) else { return false };
-        self.next = now.0.max(self.next.saturating_add(self.burst)) + interval - self.burst;
-        true
+        let goes = !self.is_waiting(now);
+        if goes {
+            self.next = self.pace.after(self.next, now);
+        }
+        goes
     }
 
     /// The task did not go after all.
     pub(crate) fn give_back(&mut self) {
-        self.next = self.next.saturating_sub(self.interval.unwrap_or_default());
+        self.next = self.pace.before(self.next);
     }
 }
 

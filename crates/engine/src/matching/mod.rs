@@ -8,17 +8,20 @@
 //! queue when it is dropped before the run has decided about it.
 
 pub(crate) mod caller;
+pub(crate) mod fair;
 mod goodbye;
 pub(crate) mod held;
 pub(crate) mod levels;
 pub(crate) mod limiter;
+mod nexus;
 pub(crate) mod paging;
 pub(crate) mod pollers;
 pub(crate) mod queries;
 pub(crate) mod queue;
-mod rates;
+pub(crate) mod rates;
 mod routes;
 pub(crate) mod scaling;
+pub(crate) mod window;
 
 use std::{
     collections::BTreeMap,
@@ -31,20 +34,22 @@ use std::{
 use sempre_core::{
     NamespaceId, Span, Timestamp,
     input::Poller,
-    transition::{Offer, OfferKey, QueueKind, QueueName},
+    transition::{Fairness, Offer, OfferKey, QueueKind, QueueName, Ranks},
 };
 use tokio::sync::oneshot;
 
-use crate::{Clock, Spawner, Stats, nexus::calls::NexusTask};
+use crate::{Clock, Spawner, Stats};
 use caller::Caller;
+use fair::{Budget, Fair, KEYS_MAX};
 use goodbye::Goodbyes;
 use held::{HeldNexus, HeldOffer, HeldQuery, Queued};
 use levels::LevelView;
 use limiter::RateSource;
 use pollers::SeenPoller;
-use queue::{Place, Queue, Queues, Waiter};
+use queue::{Next, Queue, Queues, Waiter};
 use rates::Rates;
 use routes::Routes;
+use window::{Place, Side};
 
 /// Locks that queues are spread over.
 const STRIPES: usize = 16;
@@ -85,6 +90,7 @@ pub(crate) struct Reserved<S: Send + 'static> {
     queue: Arc<QueueName>,
     waiter: Waiter<S>,
     priority: u8,
+    fairness: Option<Box<Fairness>>,
     /// The line it waited on, if that is not the queue's own.
     line: Option<QueueName>,
 }
@@ -140,6 +146,22 @@ pub struct QueueSummary {
     pub pollers: usize,
 }
 
+impl QueueView {
+    fn of<S: Send + 'static>(queue: &mut Queue<S>, now: Timestamp) -> Self {
+        queue.nexus.drop_unwanted(&mut queue.levels);
+        let mut levels = std::mem::take(&mut queue.levels);
+        let shown = levels.view(now, |level| queue.oldest_of(level));
+        queue.levels = levels;
+        let waits = queue.has_backlog() || !queue.nexus.is_empty();
+        Self {
+            pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), seen.clone())).collect(),
+            levels: shown,
+            rate: queue.limiter.rate(),
+            limited: waits && queue.limiter.is_waiting(now),
+        }
+    }
+}
+
 /// All task queues of the process. `S` is what a started task is.
 pub(crate) struct Matching<S: Send + 'static> {
     stripes: Box<[Mutex<Queues<S>>]>,
@@ -150,6 +172,9 @@ pub(crate) struct Matching<S: Send + 'static> {
     goodbyes: Goodbyes,
     rates: Rates,
     routes: Routes,
+    budget: Arc<Budget>,
+    /// No rank was given beyond this one.
+    ranked_to: AtomicI64,
     /// The backlog of the last process has been read: offers may be handed out in order.
     loaded: AtomicBool,
     closed: AtomicBool,
@@ -169,6 +194,8 @@ impl<S: Send + 'static> Matching<S> {
             goodbyes: Goodbyes::default(),
             rates: Rates::default(),
             routes: Routes::default(),
+            budget: Budget::new(KEYS_MAX),
+            ranked_to: AtomicI64::new(0),
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
@@ -185,11 +212,20 @@ impl<S: Send + 'static> Matching<S> {
         let (queue, new) = stripe.open(hash, name, now);
         if new {
             // The rate is the queue's, whatever the line.
-            let rate = if name.version.is_some() { self.rates.get(&name.plain()) } else { self.rates.get(name) };
-            queue.limiter.set_api(rate, now);
+            let settings = if name.version.is_some() { self.rates.get(&name.plain()) } else { self.rates.get(name) };
+            settings.unwrap_or_default().apply(queue, now);
             queue.route = self.routes.get(name);
         }
         queue
+    }
+
+    /// The queue's line of the ranked.
+    fn ranked<'a>(&self, queue: &'a mut Queue<S>) -> &'a mut Fair {
+        queue.fair.get_or_insert_with(|| {
+            // Before all is loaded it is not known where the store's ranks begin.
+            let begin = if self.loaded.load(Ordering::Acquire) { self.ranked_to.load(Ordering::Relaxed) } else { 0 };
+            Fair::new(self.budget.clone(), begin)
+        })
     }
 
     /// A poll: takes what is there, or joins the line.
@@ -213,10 +249,10 @@ impl<S: Send + 'static> Matching<S> {
                 return Polled::Handed(Handed::Query(HeldQuery::new(query, self.clone())));
             }
         }
-        while let Some(task) = queue.nexus.pop_front() {
-            if task.is_wanted() {
-                return Polled::Handed(Handed::Nexus(HeldNexus::new(task, self.clone())));
-            }
+        if queue.waiters.is_empty()
+            && let Some(task) = queue.pop_nexus(now)
+        {
+            return Polled::Handed(Handed::Nexus(HeldNexus::new(task, self.clone())));
         }
         if name.version.is_some() || queue.route.is_some() {
             let first = self.loaded.load(Ordering::Acquire) && queue.waiters.is_empty();
@@ -233,16 +269,17 @@ impl<S: Send + 'static> Matching<S> {
         }
         // Those who wait while there are offers wait for the queue's rate, and come first.
         if self.loaded.load(Ordering::Acquire)
-            && queue.len() > 0
             && queue.waiters.is_empty()
-            && queue.limiter.take(now)
-            && let Some(queued) = self.take(queue, now)
+            && let Some(queued) = self.take(queue, Side::Current, now)
         {
             return Polled::Handed(Handed::Offer(HeldOffer::new(queued, self.clone())));
         }
         let waiting = self.wait(queue, poller, caller);
         if faster || queue.len() > 0 {
             self.pump(queue);
+        }
+        if !queue.nexus.is_empty() {
+            self.pump_nexus(queue);
         }
         Polled::Wait(waiting)
     }
@@ -256,19 +293,36 @@ impl<S: Send + 'static> Matching<S> {
         Waiting { receiver, matching: self.clone(), queue: queue.name.clone(), id }
     }
 
-    /// The first offer in line, which goes to a poller.
-    fn take(&self, queue: &mut Queue<S>, now: Timestamp) -> Option<Queued> {
-        let queued = queue.pop()?;
-        queue.levels.dispatched(queued.row.priority, now);
+    /// The next offer of a side, for a poller, if it may go now.
+    fn take(&self, queue: &mut Queue<S>, side: Side, now: Timestamp) -> Option<Queued> {
+        let next = queue.next(side)?;
+        if !queue.admit_next(&next, now) {
+            return None;
+        }
+        Some(self.take_next(queue, &next, now))
+    }
+
+    /// The offer that was admitted.
+    fn take_next(&self, queue: &mut Queue<S>, next: &Next, now: Timestamp) -> Queued {
+        let queued = queue.pop(next).expect("the next offer is in memory until it is taken");
+        queue.levels.dispatched(queued.row.level(), now);
         self.stats.backlog.sub(1);
         self.stats.backlog_matches.add(1);
-        Some(queued)
+        queued
+    }
+
+    /// As if [`Matching::take_next`] had not been.
+    fn put_back(&self, queue: &mut Queue<S>, next: &Next, queued: Queued, now: Timestamp) {
+        let before = queue.len();
+        queue.undo(next, queued, self.window_max, now);
+        self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
+        self.stats.backlog_matches.sub(1);
     }
 
     /// Takes the poller that has waited longest for a new task of this priority, if the queue has no older offers and
     /// may give out one more.
     pub(crate) fn reserve(&self, offer: &Offer) -> Option<Reserved<S>> {
-        let (name, priority) = (&offer.queue, offer.key.priority);
+        let (name, priority) = (&offer.queue, offer.key.level());
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let queue = stripe.get(hash, name)?;
@@ -282,7 +336,8 @@ impl<S: Send + 'static> Matching<S> {
             Some(line) => stripe.get(line.hash64(), line)?.next_waiter(now)?,
         };
         let queue = stripe.get(hash, name)?;
-        if !queue.limiter.take(now) {
+        let fairness = offer.fairness.as_deref();
+        if !queue.admit(fairness, now) {
             let own = line.unwrap_or_else(|| name.clone());
             if let Some(queue) = stripe.get(own.hash64(), &own) {
                 queue.waiters.push_front(waiter);
@@ -292,7 +347,13 @@ impl<S: Send + 'static> Matching<S> {
         queue.used = now;
         queue.levels.added(priority, now);
         queue.levels.dispatched(priority, now);
-        Some(Reserved { queue: queue.name.clone(), waiter, priority, line })
+        if offer.key.is_ranked() {
+            let (key, weight) = queue.share(fairness);
+            if let Some(fair) = &mut queue.fair {
+                fair.turns.not_needed(priority, key, weight);
+            }
+        }
+        Some(Reserved { queue: queue.name.clone(), waiter, priority, fairness: offer.fairness.clone(), line })
     }
 
     /// Puts a poller back that got nothing: the first in line again.
@@ -301,7 +362,7 @@ impl<S: Send + 'static> Matching<S> {
         let hash = reserved.queue.hash64();
         let mut stripe = self.stripe(hash);
         if let Some(queue) = stripe.get(hash, &reserved.queue) {
-            queue.limiter.give_back();
+            queue.give_back(reserved.fairness.as_deref());
             queue.levels.not_dispatched(reserved.priority);
             queue.levels.not_added(reserved.priority);
             let name = reserved.queue.clone();
@@ -359,9 +420,18 @@ impl<S: Send + 'static> Matching<S> {
         let now = self.clock.now();
         queue.used = now;
         match arrival {
-            Arrival::New => queue.levels.added(queued.row.priority, now),
-            Arrival::Back => queue.levels.not_dispatched(queued.row.priority),
+            Arrival::New => queue.levels.added(queued.row.level(), now),
+            Arrival::Back => queue.levels.not_dispatched(queued.row.level()),
             Arrival::Known => {}
+        }
+        if queued.row.is_ranked() {
+            let (key, weight) = queue.share(queued.offer.fairness.as_deref());
+            let key = key.to_owned();
+            let fair = self.ranked(queue);
+            if arrival == Arrival::Known {
+                fair.turns.found(queued.row.level(), &key, weight, queued.row.time.0);
+                self.ranked_to.fetch_max(queued.row.time.0, Ordering::Relaxed);
+            }
         }
         let before = queue.len();
         queue.insert(queued, self.window_max, now);
@@ -379,25 +449,16 @@ impl<S: Send + 'static> Matching<S> {
             return;
         }
         let now = self.clock.now();
-        while queue.len() > 0 {
+        while let Some(next) = queue.next(Side::Current) {
             let Some(waiter) = queue.next_waiter(now) else { return };
-            if !queue.limiter.take(now) {
+            if !queue.admit_next(&next, now) {
                 queue.waiters.push_front(waiter);
-                return self.set_alarm(queue);
+                return self.set_alarm(queue, queue.next_at(&next));
             }
-            let Some(queued) = self.take(queue, now) else { return };
-            match waiter.sender.send(Handed::Offer(HeldOffer::new(queued, self.clone()))) {
-                Ok(()) => {}
-                // Gone between the look and the send: the offer stays first in line.
-                Err(Handed::Offer(held)) => {
-                    let queued = held.into_queued();
-                    queue.limiter.give_back();
-                    queue.levels.not_dispatched(queued.row.priority);
-                    queue.insert(queued, self.window_max, now);
-                    self.stats.backlog.add(1);
-                    self.stats.backlog_matches.sub(1);
-                }
-                Err(_) => {}
+            let queued = self.take_next(queue, &next, now);
+            // Gone between the look and the send: the offer stays first in line.
+            if let Err(Handed::Offer(held)) = waiter.sender.send(Handed::Offer(HeldOffer::new(queued, self.clone()))) {
+                self.put_back(queue, &next, held.into_queued(), now);
             }
         }
     }
@@ -442,25 +503,6 @@ impl<S: Send + 'static> Matching<S> {
         queue.queries.push_back(task);
     }
 
-    /// A request to a Nexus handler: to the poller that has waited longest, else to the next one. Never stored.
-    pub(crate) fn nexus(self: &Arc<Self>, mut task: NexusTask) {
-        let now = self.clock.now();
-        let name = task.queue.clone();
-        let hash = name.hash64();
-        let mut stripe = self.stripe(hash);
-        let queue = self.open(&mut stripe, hash, &name, now);
-        queue.used = now;
-        while let Some(waiter) = queue.next_waiter(now) {
-            match waiter.sender.send(Handed::Nexus(HeldNexus::new(task, self.clone()))) {
-                Ok(()) => return,
-                Err(Handed::Nexus(held)) => task = held.into_task(),
-                Err(_) => return,
-            }
-        }
-        queue.nexus.retain(NexusTask::is_wanted);
-        queue.nexus.push_back(task);
-    }
-
     /// As [`Matching::poller_seen`], of those pollers that may be given this workflow's tasks.
     pub(crate) fn poller_seen_for(&self, name: &QueueName, workflow_id: &str) -> Option<Timestamp> {
         let line = self.line_of(&mut self.stripe(name.hash64()), name, workflow_id);
@@ -485,11 +527,12 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn unload_sticky(self: &Arc<Self>, name: &QueueName) {
         let hash = name.hash64();
         let Some(queue) = self.stripe(hash).remove(hash, name) else { return };
+        self.stats.backlog.sub(queue.len() as u64);
         for waiter in queue.waiters {
             let _ = waiter.sender.send(Handed::Closed);
         }
-        self.stats.backlog.sub(queue.offers.len() as u64);
-        for mut queued in queue.offers.into_values().chain(queue.volatile.into_values()) {
+        // A sticky queue ranks nothing.
+        for mut queued in queue.plain.into_offers() {
             queued.make_normal();
             self.enqueue(queued, Arrival::Known);
         }
@@ -505,12 +548,7 @@ impl<S: Send + 'static> Matching<S> {
         }
         let queue = stripe.get(hash, name)?;
         queue.refresh_pollers(now);
-        Some(QueueView {
-            pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), seen.clone())).collect(),
-            levels: queue.levels.view(now, |priority| queue::oldest(&queue.offers, priority)),
-            rate: queue.limiter.rate(),
-            limited: queue.has_backlog() && queue.limiter.is_waiting(now),
-        })
+        Some(QueueView::of(queue, now))
     }
 
     /// How many workers poll each of a namespace's normal queues for workflow tasks, and since when the oldest task waits.
@@ -523,7 +561,7 @@ impl<S: Send + 'static> Matching<S> {
                     continue;
                 }
                 queue.refresh_pollers(now);
-                let oldest = queue.levels.oldest(|priority| queue::oldest(&queue.offers, priority));
+                let oldest = queue.oldest();
                 // Its lines count as the queue.
                 let (pollers, since) = found.entry(queue.name.name.clone()).or_default();
                 *pollers += queue.pollers.iter().count();
@@ -541,7 +579,7 @@ impl<S: Send + 'static> Matching<S> {
             for queue in stripe.lock().unwrap_or_else(PoisonError::into_inner).all().filter(|queue| !queue.name.sticky) {
                 queue.refresh_pollers(now);
                 let (namespace, kind, name) = (queue.name.namespace, queue.name.kind, queue.name.name.clone());
-                let oldest = queue.levels.oldest(|priority| queue::oldest(&queue.offers, priority));
+                let oldest = queue.oldest();
                 let summary = found.entry((namespace, kind, name.clone()));
                 let summary = summary.or_insert_with(|| QueueSummary { namespace, kind, name, backlog: 0, oldest: None, pollers: 0 });
                 summary.backlog += queue.backlog();
@@ -557,12 +595,7 @@ impl<S: Send + 'static> Matching<S> {
         let mut whole: Option<QueueView> = None;
         for queue in stripe.all().filter(|queue| routes::is_line(&queue.name, name)) {
             queue.refresh_pollers(now);
-            let view = QueueView {
-                pollers: queue.pollers.iter().map(|(identity, seen)| (identity.clone(), seen.clone())).collect(),
-                levels: queue.levels.view(now, |priority| queue::oldest(&queue.offers, priority)),
-                rate: queue.limiter.rate(),
-                limited: queue.has_backlog() && queue.limiter.is_waiting(now),
-            };
+            let view = QueueView::of(queue, now);
             let Some(whole) = &mut whole else {
                 whole = Some(view);
                 continue;
@@ -591,6 +624,9 @@ impl<S: Send + 'static> Matching<S> {
             let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
             let mut routed = Vec::new();
             for queue in stripe.all() {
+                if let Some(fair) = &mut queue.fair {
+                    fair.turns.all_found();
+                }
                 if queue.route.is_some() { routed.push(queue.name.clone()) } else { self.pump(queue) }
             }
             for name in routed {
@@ -620,6 +656,18 @@ impl<S: Send + 'static> Matching<S> {
         for stripe in &self.stripes {
             stripe.lock().unwrap_or_else(PoisonError::into_inner).retain(|queue| !queue.is_idle(now, IDLE_MAX));
         }
+    }
+}
+
+impl<S: Send + 'static> Ranks for Matching<S> {
+    fn rank(&self, name: &QueueName, priority: u8, fairness: &Fairness) -> Timestamp {
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = self.open(&mut stripe, hash, name, self.clock.now());
+        let weight = fair::weight(&queue.weights, Some(fairness));
+        let rank = self.ranked(queue).turns.rank(priority, &fairness.key, weight);
+        self.ranked_to.fetch_max(rank, Ordering::Relaxed);
+        Timestamp(rank)
     }
 }
 

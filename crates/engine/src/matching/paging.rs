@@ -10,7 +10,12 @@ use sempre_core::{
 };
 use sempre_store::{Store, StoreError, Table};
 
-use super::{Arrival, Matching, held::Queued, queue::Place};
+use super::{
+    Arrival, Matching,
+    held::Queued,
+    queue::Queue,
+    window::{Place, Window},
+};
 
 /// Rows read at once while the backlog of the last process is loaded.
 const LOAD_ROWS: usize = 1000;
@@ -52,55 +57,79 @@ impl<S: Send + 'static> Matching<S> {
         }
     }
 
-    /// Whether a queue's window runs low while the store has more; marks it as being paged.
+    /// Whether a window of a queue runs low while the store has more; marks it as being paged.
     pub(crate) fn claim_page(&self, name: &QueueName) -> bool {
+        if !self.loaded.load(Ordering::Acquire) {
+            return false;
+        }
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let Some(queue) = stripe.get(hash, name) else { return false };
-        let low = queue.len() < (self.window_max / 4).max(1) || queue.starves(self.window_max);
-        let claim = low && queue.loaded_to.is_some() && !queue.paging && self.loaded.load(Ordering::Acquire);
-        queue.paging |= claim;
-        claim
+        let two = queue.has_two_sides();
+        let plain = queue.plain.claim_page(two, self.window_max);
+        plain | queue.fair.as_mut().is_some_and(|fair| fair.window.claim_page(two, self.window_max))
     }
 
-    /// Fills a window from the store: merges the next rows of every slot, as far as all slots have been read. False: try again
-    /// later.
+    /// Fills the windows that were claimed from the store. False: try again later.
     pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, name: &QueueName) -> bool {
+        let plain = self.page_line(store, name, false).await;
+        plain & self.page_line(store, name, true).await
+    }
+
+    /// Merges the next rows of every slot, as far as all slots have been read.
+    async fn page_line(self: &Arc<Self>, store: &dyn Store, name: &QueueName, ranked: bool) -> bool {
         let hash = name.hash64();
-        let start = self.stripe(hash).get(hash, name).and_then(|queue| queue.loaded_to);
+        let start = {
+            let mut stripe = self.stripe(hash);
+            match stripe.get(hash, name).and_then(|queue| queue.window(ranked)) {
+                Some(window) if window.is_paging() => window.end(),
+                _ => return true,
+            }
+        };
         let result = match start {
             Some(start) => read_page(store, name, start, self.window_max).await,
             None => Ok((Vec::new(), None)),
         };
+        let now = self.clock.now();
         let mut stripe = self.stripe(hash);
         let Some(queue) = stripe.get(hash, name) else { return false };
-        queue.paging = false;
+        let before = queue.len();
+        let failed = result.is_err();
+        let route = queue.route.clone();
+        let mut levels = std::mem::take(&mut queue.levels);
+        let usable = queue.window(ranked).is_some_and(|window| window.page_read(start, failed));
         match result {
+            Ok((offers, read_to)) if usable => {
+                let page = offers.into_iter().map(|offer| Queued { row: offer.key.clone(), offer });
+                if let Some(window) = queue.window(ranked) {
+                    window.take_page(page, read_to, route.as_deref(), self.window_max, &mut levels, now);
+                }
+                if queue.is_whole() {
+                    levels.all_in_memory();
+                }
+            }
             // The window has lost its end while this was read: what lies between is in the store only. The next poll
             // reads from the new end.
-            Ok(_) if queue.loaded_to != start => {
-                queue.late.clear();
-                false
-            }
-            Ok((offers, read_to)) => {
-                let before = queue.len();
-                let page = offers.into_iter().map(|offer| Queued { row: offer.key.clone(), offer });
-                queue.take_page(page, read_to, self.window_max, self.clock.now());
-                self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
-                self.pump_name(&mut stripe, hash, name);
-                true
-            }
+            Ok(_) => {}
             // The window stays low: the next poll tries again.
-            Err(error) => {
-                queue.late.clear();
-                tracing::warn!(%error, "a page of a task queue could not be read");
-                false
-            }
+            Err(error) => tracing::warn!(%error, "a page of a task queue could not be read"),
         }
+        queue.levels = levels;
+        if usable {
+            self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
+            self.pump_name(&mut stripe, hash, name);
+        }
+        usable
     }
 }
 
-/// The offers of a queue after `start`, and how far they reach (`None`: to the end).
+impl<S: Send + 'static> Queue<S> {
+    fn window(&mut self, ranked: bool) -> Option<&mut Window> {
+        if ranked { self.fair.as_mut().map(|fair| &mut fair.window) } else { Some(&mut self.plain) }
+    }
+}
+
+/// The offers of one line of a queue after `start`, and how far they reach (`None`: to the end).
 async fn read_page(
     store: &dyn Store,
     name: &QueueName,
@@ -121,6 +150,7 @@ async fn read_page(
         };
         let from = after(keys::offer(sempre_core::SlotId(slot), &key));
         let to = match hash.checked_add(1) {
+            _ if !start.is_ranked() => keys::offer_queue_ranked(slot, hash),
             Some(next) => keys::offer_queue(slot, next),
             None => keys::slot(slot + 1),
         };

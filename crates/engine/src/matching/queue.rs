@@ -1,43 +1,37 @@
-//! One task queue: a bounded window of its line of offers, and the line of pollers.
+//! One task queue: its lines of offers, and the line of pollers.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
 use sempre_core::{
-    Route, RunId, Span, Timestamp,
+    Route, Span, Timestamp,
     input::Poller,
-    transition::{OfferKey, QueueName},
+    transition::{Fairness, Offer, QueueName},
 };
 use tokio::sync::oneshot;
 
 use super::{
     Handed,
     caller::{Caller, Instance},
+    fair::{self, Fair, KeyLimits, Weights},
     held::Queued,
     levels::Levels,
     limiter::Limiter,
+    nexus::WaitingNexus,
     pollers::Pollers,
     queries::QueryTask,
+    routes,
     scaling::AdviceGate,
+    window::{Place, Side, Window},
 };
-use crate::nexus::calls::NexusTask;
 
-/// An offer's place in the line: priority, then age. Independent of the queue, so that an offer keeps its place
-/// when it moves from a sticky to a normal queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) priority: u8,
-    pub(crate) time: Timestamp,
-    pub(crate) run: RunId,
-    pub(crate) scheduled_event_id: i64,
-}
-
-impl Place {
-    pub(crate) fn of(key: &OfferKey) -> Self {
-        Self { priority: key.priority, time: key.time, run: key.run, scheduled_event_id: key.scheduled_event_id }
-    }
+/// The next offer to go to a poll of one side.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Next {
+    side: Side,
+    place: Place,
 }
 
 /// One waiting poll.
@@ -53,19 +47,17 @@ pub(crate) struct Waiter<S: Send + 'static> {
 #[derive(Debug)]
 pub(crate) struct Queue<S: Send + 'static> {
     pub(crate) name: Arc<QueueName>,
-    pub(crate) offers: BTreeMap<Place, Queued>,
-    /// Set when the store holds offers that are not in memory: all of them come after this place.
-    pub(crate) loaded_to: Option<Place>,
-    /// Offers behind the window that the store does not have (tasks in memory only). They come in when the window does; none
-    /// while all offers are in memory.
-    pub(crate) volatile: BTreeMap<Place, Queued>,
-    /// A page is being read.
-    pub(crate) paging: bool,
-    /// Offers behind the window that came while a page was read: the read may have missed them.
-    pub(crate) late: Vec<Queued>,
+    /// Offers in the order of their age.
+    pub(crate) plain: Window,
+    /// Offers that have ranks, once there were any.
+    pub(crate) fair: Option<Box<Fair>>,
+    /// What each fairness key may have.
+    pub(crate) key_limits: Option<Box<KeyLimits>>,
+    /// Weights set by hand.
+    pub(crate) weights: Weights,
     pub(crate) waiters: VecDeque<Waiter<S>>,
     pub(crate) queries: VecDeque<QueryTask>,
-    pub(crate) nexus: VecDeque<NexusTask>,
+    pub(crate) nexus: WaitingNexus,
     pub(crate) pollers: Pollers,
     pub(crate) levels: Levels,
     pub(crate) limiter: Limiter,
@@ -76,22 +68,19 @@ pub(crate) struct Queue<S: Send + 'static> {
     pub(crate) used: Timestamp,
     /// Where its tasks go; `None`: to workers without a version. Lines have none.
     pub(crate) route: Option<Arc<Route>>,
-    /// Windows that it may hold in memory (see [`super::routes`]).
-    pub(crate) windows: usize,
 }
 
 impl<S: Send + 'static> Queue<S> {
     fn new(name: QueueName, now: Timestamp) -> Self {
         Self {
             name: Arc::new(name),
-            offers: BTreeMap::new(),
-            loaded_to: None,
-            volatile: BTreeMap::new(),
-            paging: false,
-            late: Vec::new(),
+            plain: Window::new(false),
+            fair: None,
+            key_limits: None,
+            weights: Weights::default(),
             waiters: VecDeque::new(),
             queries: VecDeque::new(),
-            nexus: VecDeque::new(),
+            nexus: WaitingNexus::default(),
             pollers: Pollers::default(),
             levels: Levels::default(),
             limiter: Limiter::default(),
@@ -100,97 +89,182 @@ impl<S: Send + 'static> Queue<S> {
             last_poll: None,
             used: now,
             route: None,
-            windows: 1,
         }
     }
 
+    /// Offers in memory.
     pub(crate) fn len(&self) -> usize {
-        self.offers.len()
+        self.plain.len() + self.fair.as_ref().map_or(0, |fair| fair.window.len())
     }
 
     /// Older offers than a new one exist, in memory or in the store.
     pub(crate) fn has_backlog(&self) -> bool {
-        !self.offers.is_empty() || self.loaded_to.is_some()
+        !self.plain.is_empty() || self.fair.as_ref().is_some_and(|fair| !fair.window.is_empty())
     }
 
-    /// Offers that wait, in memory and in the store.
+    /// Tasks that wait, in memory and in the store.
     pub(crate) fn backlog(&self) -> u64 {
-        self.levels.backlog()
+        let (waiting, stored) = self.levels.counts();
+        waiting + stored
     }
 
-    /// Adds an offer in its place. One behind the window stays in the store only; the window may push its last out. Of those
-    /// that no store has as many are kept as the window holds: one more is left to its timeout.
+    /// When the oldest in memory of a level was offered.
+    pub(crate) fn oldest_of(&self, level: u8) -> Option<Timestamp> {
+        let ranked = self.fair.as_ref().and_then(|fair| fair.window.oldest(level));
+        [self.plain.oldest(level), ranked, self.nexus.oldest(level)].into_iter().flatten().min()
+    }
+
+    /// When the oldest that waits was offered.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.levels.oldest(|level| self.oldest_of(level))
+    }
+
+    /// The part of a task's key, and the weight that counts for it.
+    pub(super) fn share<'f>(&self, fairness: Option<&'f Fairness>) -> (&'f str, f64) {
+        (fairness.map_or("", |fairness| fairness.key.as_str()), fair::weight(&self.weights, fairness))
+    }
+
+    /// Adds an offer in its place. The window may push its last out.
     pub(crate) fn insert(&mut self, queued: Queued, window_max: usize, now: Timestamp) {
-        let window_max = window_max * self.windows;
-        let place = Place::of(&queued.row);
-        if self.loaded_to.is_some_and(|to| place > to) {
-            if queued.offer.volatile {
-                self.keep_volatile(place, queued, window_max, now);
-                return;
-            }
-            self.levels.store(place.priority, place.time, now);
-            if self.paging {
-                self.late.push(queued);
-            }
-            return;
-        }
-        if self.offers.insert(place, queued).is_none() {
-            self.levels.enter(place.priority, now);
-        }
-        while self.offers.len() > window_max {
-            if let Some((last, queued)) = self.offers.pop_last() {
-                self.levels.leave(last.priority);
-                if queued.offer.volatile {
-                    self.keep_volatile(last, queued, window_max, now);
+        let side = routes::side(self.route.as_deref(), &queued.offer);
+        let window = match &mut self.fair {
+            Some(fair) if queued.row.is_ranked() => &mut fair.window,
+            _ => &mut self.plain,
+        };
+        window.insert(queued, side, window_max, &mut self.levels, now);
+    }
+
+    /// Nothing is in the store that is not in memory.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.plain.end().is_none() && self.fair.as_ref().is_none_or(|fair| fair.window.end().is_none())
+    }
+
+    /// The offer that a poll of this side has next. `None` too when it is not known, because the line that may have it is being
+    /// read.
+    pub(crate) fn next(&mut self, side: Side) -> Option<Next> {
+        let plain = self.plain.first(side).map(|(place, _)| *place);
+        let Some(fair) = &mut self.fair else { return plain.map(|place| Next { side, place }) };
+        let ranked = fair.window.first(side).map(|(place, _)| *place);
+        let place = match (plain, ranked) {
+            (None, None) => return None,
+            (Some(plain), None) if fair.window.unread_level().is_some_and(|level| level <= plain.level()) => return None,
+            (None, Some(ranked)) if self.plain.unread_level().is_some_and(|level| level <= ranked.level()) => return None,
+            (Some(place), None) | (None, Some(place)) => place,
+            (Some(plain), Some(ranked)) if plain.level() != ranked.level() => {
+                if plain.level() < ranked.level() {
+                    plain
                 } else {
-                    self.levels.store(last.priority, last.time, now);
+                    ranked
                 }
             }
-            self.loaded_to = self.offers.keys().next_back().copied();
-        }
-    }
-
-    fn keep_volatile(&mut self, place: Place, queued: Queued, window_max: usize, now: Timestamp) {
-        if self.volatile.len() < window_max && self.volatile.insert(place, queued).is_none() {
-            self.levels.store(place.priority, place.time, now);
-        }
-    }
-
-    /// Takes in what was read from the store, which reaches to `read_to` (`None`: to the end).
-    pub(crate) fn take_page(&mut self, page: impl Iterator<Item = Queued>, read_to: Option<Place>, window_max: usize, now: Timestamp) {
-        self.loaded_to = read_to;
-        let late = std::mem::take(&mut self.late);
-        let behind = read_to.map(|to| self.volatile.split_off(&to)).unwrap_or_default();
-        let reached = std::mem::replace(&mut self.volatile, behind);
-        for queued in page.chain(late).chain(reached.into_values()) {
-            let place = Place::of(&queued.row);
-            if !self.offers.contains_key(&place) {
-                self.levels.unstore(place.priority);
+            (Some(plain), Some(ranked)) => {
+                if fair.turns.unkeyed(plain.level(), side) <= ranked.time.0 {
+                    plain
+                } else {
+                    ranked
+                }
             }
-            self.insert(queued, window_max, now);
+        };
+        Some(Next { side, place })
+    }
+
+    fn fairness_of(&self, next: &Next) -> Option<&Fairness> {
+        let window = match &self.fair {
+            Some(fair) if next.place.is_ranked() => &fair.window,
+            _ => &self.plain,
+        };
+        window.first(next.side).and_then(|(_, queued)| queued.offer.fairness.as_deref())
+    }
+
+    /// When a task may go, by the rates of the queue and of its key. `None`: not before one of them changes.
+    fn ready_at(&self, fairness: Option<&Fairness>) -> Option<Timestamp> {
+        let queue = self.limiter.next()?;
+        let Some(limits) = &self.key_limits else { return Some(queue) };
+        let (key, weight) = self.share(fairness);
+        Some(limits.ready_at(key, weight)?.max(queue))
+    }
+
+    /// As [`Queue::ready_at`], of the next offer.
+    pub(crate) fn next_at(&self, next: &Next) -> Option<Timestamp> {
+        self.ready_at(self.fairness_of(next))
+    }
+
+    /// Lets a task go, if the rates allow it.
+    pub(crate) fn admit(&mut self, fairness: Option<&Fairness>, now: Timestamp) -> bool {
+        if self.key_limits.is_none() {
+            return self.limiter.take(now);
         }
-        if self.loaded_to.is_none() {
-            self.levels.all_in_memory();
+        let (key, weight) = self.share(fairness);
+        let ready = self.key_limits.as_ref().and_then(|limits| limits.ready_at(key, weight)).is_some_and(|at| at <= now);
+        let goes = ready && self.limiter.take(now);
+        if let Some(limits) = self.key_limits.as_mut().filter(|_| goes) {
+            limits.take(key, weight, now);
+        }
+        goes
+    }
+
+    /// The task did not go after all.
+    pub(crate) fn give_back(&mut self, fairness: Option<&Fairness>) {
+        self.limiter.give_back();
+        let (key, weight) = self.share(fairness);
+        if let Some(limits) = &mut self.key_limits {
+            limits.give_back(key, weight);
         }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Queued> {
-        let (place, queued) = self.offers.pop_first()?;
-        self.levels.leave(place.priority);
+    /// As [`Queue::admit`], of the next offer.
+    pub(crate) fn admit_next(&mut self, next: &Next, now: Timestamp) -> bool {
+        if self.key_limits.is_none() {
+            return self.limiter.take(now);
+        }
+        let fairness = self.fairness_of(next).cloned();
+        self.admit(fairness.as_ref(), now)
+    }
+
+    /// Takes the next offer, and counts its turn.
+    pub(crate) fn pop(&mut self, next: &Next) -> Option<Queued> {
+        let level = next.place.level();
+        let Some(fair) = &mut self.fair else { return self.plain.pop(next.side, &next.place, &mut self.levels) };
+        let queued = if next.place.is_ranked() {
+            let queued = fair.window.pop(next.side, &next.place, &mut self.levels)?;
+            fair.turns.handed(level, next.place.time.0);
+            queued
+        } else {
+            let queued = self.plain.pop(next.side, &next.place, &mut self.levels)?;
+            fair.turns.unkeyed_handed(level, next.side, unkeyed_weight(&self.weights, &queued.offer));
+            queued
+        };
+        if self.plain.is_empty() && fair.window.is_empty() {
+            fair.turns.settle();
+        }
         Some(queued)
+    }
+
+    /// The offer that was taken goes back, as if it had not been.
+    pub(crate) fn undo(&mut self, next: &Next, queued: Queued, window_max: usize, now: Timestamp) {
+        self.give_back(queued.offer.fairness.as_deref());
+        self.levels.not_dispatched(next.place.level());
+        if let Some(fair) = self.fair.as_mut().filter(|_| !next.place.is_ranked()) {
+            fair.turns.unkeyed_not_handed(next.place.level(), next.side, unkeyed_weight(&self.weights, &queued.offer));
+        }
+        self.insert(queued, window_max, now);
     }
 
     /// Forgets an offer. True when it was in memory.
     pub(crate) fn remove(&mut self, place: &Place) -> bool {
-        if self.offers.remove(place).is_some() {
-            self.levels.leave(place.priority);
-            return true;
+        match &mut self.fair {
+            Some(fair) if place.is_ranked() => fair.window.remove(place, &mut self.levels),
+            _ => self.plain.remove(place, &mut self.levels),
         }
-        self.volatile.remove(place);
-        if self.loaded_to.is_some_and(|to| *place > to) {
-            self.levels.unstore(place.priority);
+    }
+
+    /// Another route: what waits goes to other sides.
+    pub(crate) fn set_route(&mut self, route: Option<Arc<Route>>) -> Option<Arc<Route>> {
+        self.plain.split(route.as_deref());
+        if let Some(fair) = &mut self.fair {
+            fair.window.split(route.as_deref());
         }
-        false
+        std::mem::replace(&mut self.route, route)
     }
 
     /// The longest waiting poll whose client is still there.
@@ -241,9 +315,10 @@ impl<S: Send + 'static> Queue<S> {
     pub(crate) fn is_idle(&mut self, now: Timestamp, idle_max: Span) -> bool {
         self.drop_gone_waiters();
         self.queries.retain(QueryTask::is_wanted);
-        self.nexus.retain(NexusTask::is_wanted);
+        self.nexus.drop_unwanted(&mut self.levels);
         !self.has_backlog()
-            && !self.paging
+            && !self.plain.is_paging()
+            && self.fair.as_ref().is_none_or(|fair| !fair.window.is_paging())
             && self.waiters.is_empty()
             && self.queries.is_empty()
             && self.nexus.is_empty()
@@ -251,11 +326,9 @@ impl<S: Send + 'static> Queue<S> {
     }
 }
 
-/// When the first offer of a priority was offered.
-pub(crate) fn oldest(offers: &BTreeMap<Place, Queued>, priority: u8) -> Option<Timestamp> {
-    let first = Place { priority, time: Timestamp(i64::MIN), run: RunId::default(), scheduled_event_id: i64::MIN };
-    let (place, _) = offers.range(first..).next()?;
-    (place.priority == priority).then_some(place.time)
+/// The weight of a task that stands in the line of age. One that names a key does so only on its way from a sticky queue.
+fn unkeyed_weight(weights: &Weights, offer: &Offer) -> f64 {
+    fair::weight(weights, offer.fairness.as_deref().filter(|fairness| fairness.key.is_empty()))
 }
 
 /// Queues by the hash of their name. Names that share a hash share nothing else: the hash is no secret and can be

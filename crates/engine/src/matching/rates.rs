@@ -1,4 +1,4 @@
-//! Rates set for queues by hand, and the timers of queues that wait for their rate.
+//! What is set for queues by hand, rates and weights, and the timers of queues that wait for their rate.
 
 use std::{
     collections::HashMap,
@@ -6,45 +6,79 @@ use std::{
 };
 
 use futures::FutureExt;
-use sempre_core::transition::QueueName;
+use sempre_core::{Timestamp, transition::QueueName};
 
 use super::{
     Matching,
+    fair::{KeyLimits, Weights},
     limiter::{Limiter, RateSource},
     queue::Queue,
     routes::is_line,
 };
 
-/// Tasks per second by queue, as UpdateTaskQueueConfig set them; what has none is not in here.
+/// What UpdateTaskQueueConfig has set for a queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Settings {
+    /// Tasks per second.
+    pub(crate) rate: Option<f64>,
+    /// Tasks per second of each fairness key of weight 1.
+    pub(crate) key_rate: Option<f64>,
+    /// Weights of fairness keys, in the place of those that tasks name.
+    pub(crate) weights: Weights,
+}
+
+impl Settings {
+    /// True when the queue may be able to give out more now.
+    pub(super) fn apply<S: Send + 'static>(self, queue: &mut Queue<S>, now: Timestamp) -> bool {
+        queue.weights = self.weights;
+        let known = queue.key_limits.as_ref().map(|limits| limits.rate());
+        let keys_changed = known != self.key_rate;
+        match (self.key_rate, &mut queue.key_limits) {
+            (None, limits) => *limits = None,
+            (Some(rate), None) => queue.key_limits = Some(KeyLimits::new(rate)),
+            (Some(rate), Some(limits)) => {
+                if keys_changed {
+                    limits.set_rate(rate, now);
+                }
+            }
+        }
+        queue.limiter.set_api(self.rate, now) || keys_changed
+    }
+}
+
+/// The settings of queues; what has none is not in here.
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
-    by_name: RwLock<HashMap<QueueName, f64>>,
+    by_name: RwLock<HashMap<QueueName, Settings>>,
 }
 
 impl Rates {
-    pub(super) fn get(&self, name: &QueueName) -> Option<f64> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    pub(super) fn get(&self, name: &QueueName) -> Option<Settings> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    fn set(&self, name: &QueueName, rate: Option<f64>) {
+    fn set(&self, name: &QueueName, settings: &Settings) {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        match rate {
-            Some(rate) => drop(by_name.insert(name.clone(), rate)),
-            None => drop(by_name.remove(name)),
+        if *settings == Settings::default() {
+            by_name.remove(name);
+        } else {
+            by_name.insert(name.clone(), settings.clone());
         }
     }
 }
 
 impl<S: Send + 'static> Matching<S> {
-    /// Sets how many tasks a second a queue gives out, or takes that back.
-    pub(crate) fn set_rate(self: &Arc<Self>, name: &QueueName, rate: Option<f64>) {
+    /// Sets how fast a queue gives out tasks, and how its fairness keys share it.
+    pub(crate) fn set_up(self: &Arc<Self>, name: &QueueName, settings: Settings) {
         // First: a queue that is opened from now on has it.
-        self.rates.set(name, rate);
+        self.rates.set(name, &settings);
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let mut faster = Vec::new();
         for queue in stripe.all().filter(|queue| is_line(&queue.name, name)) {
-            if queue.limiter.set_api(rate, self.clock.now()) {
+            if settings.clone().apply(queue, self.clock.now()) {
+                // What it waits for is another moment now.
+                queue.alarm = None;
                 faster.push(queue.name.clone());
             }
         }
@@ -56,14 +90,14 @@ impl<S: Send + 'static> Matching<S> {
     /// The rate that a queue nobody uses would have.
     pub(crate) fn rate_of_unused(&self, name: &QueueName) -> (f64, RateSource) {
         let mut limiter = Limiter::default();
-        limiter.set_api(self.rates.get(name), self.clock.now());
+        limiter.set_api(self.rates.get(name).and_then(|settings| settings.rate), self.clock.now());
         limiter.rate()
     }
 
     /// A queue has offers and pollers, and must wait: at most one timer rings when it may go on.
-    pub(super) fn set_alarm(self: &Arc<Self>, queue: &mut Queue<S>) {
+    pub(super) fn set_alarm(self: &Arc<Self>, queue: &mut Queue<S>, at: Option<Timestamp>) {
         // None: until the rate changes.
-        let Some(at) = queue.limiter.next() else { return };
+        let Some(at) = at else { return };
         if queue.alarm.is_some_and(|(_, set)| set <= at) {
             return;
         }
@@ -85,6 +119,7 @@ impl<S: Send + 'static> Matching<S> {
             && queue.alarm.is_some_and(|(set, _)| set == id)
         {
             queue.alarm = None;
+            self.pump_nexus(queue);
             self.pump_name(&mut stripe, hash, name);
         }
     }

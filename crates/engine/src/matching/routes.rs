@@ -26,12 +26,9 @@ use super::{
     Handed, Matching,
     held::{HeldOffer, Queued},
     queries::QueryTask,
-    queue::{Place, Queue, Queues},
+    queue::{Queue, Queues},
+    window::Side,
 };
-
-/// Times the window that a queue may hold in memory while the tasks of one side of a ramp wait and those of the other are
-/// asked for.
-const WINDOWS_MAX: usize = 16;
 
 /// The routes in force, by queue; what has none is not in here.
 #[derive(Debug, Default)]
@@ -55,42 +52,30 @@ fn target<'r>(route: &'r Route, offer: &Offer) -> Option<&'r Arc<Version>> {
     route.target(&offer.run.workflow.workflow_id, offer.routing.as_ref().is_some_and(|routing| routing.ramping)).0
 }
 
+/// Which side of the route that is. Of two sides with one version there is only the first.
+pub(super) fn side(route: Option<&Route>, offer: &Offer) -> Side {
+    let Some(route) = route.filter(|route| route.ramp.is_some()) else { return Side::Current };
+    if target(route, offer) == route.current.as_ref() { Side::Current } else { Side::Ramp }
+}
+
 /// The versions that a route sends anything to.
-fn targets(route: &Route) -> [Option<Option<Arc<Version>>>; 2] {
-    [Some(route.current.clone()), route.ramp.as_ref().map(|ramp| ramp.version.clone())]
+fn targets(route: &Route) -> impl Iterator<Item = (Side, Option<&Arc<Version>>)> {
+    let ramp = route.ramp.as_ref().map(|ramp| (Side::Ramp, ramp.version.as_ref()));
+    [Some((Side::Current, route.current.as_ref())), ramp].into_iter().flatten()
 }
 
 impl<S: Send + 'static> Queue<S> {
-    /// The first offer that workers of this version may have.
-    fn first_for(&self, version: Option<&Arc<Version>>) -> Option<Place> {
-        let Some(route) = &self.route else {
-            return self.offers.keys().next().copied().filter(|_| version.is_none() || self.name.version.as_ref() == version);
-        };
-        if !targets(route).iter().flatten().any(|target| target.as_ref() == version) {
-            return None;
+    /// The side of the queue that workers of this version have. `None`: none of it.
+    pub(super) fn side_of(&self, version: Option<&Arc<Version>>) -> Option<Side> {
+        match &self.route {
+            Some(route) => targets(route).find(|(_, target)| *target == version).map(|(side, _)| side),
+            None => (self.name.version.as_ref() == version).then_some(Side::Current),
         }
-        self.offers.iter().find(|(_, queued)| target(route, &queued.offer) == version).map(|(place, _)| *place)
     }
 
-    fn pop_at(&mut self, place: &Place) -> Option<Queued> {
-        let queued = self.offers.remove(place)?;
-        self.levels.leave(place.priority);
-        if self.offers.is_empty() {
-            self.windows = 1;
-        }
-        Some(queued)
-    }
-
-    /// One side of a ramp fills the window, and the other may be behind it: the window grows.
-    pub(super) fn starves(&mut self, window_max: usize) -> bool {
-        let Some(route) = &self.route else { return false };
-        let full = self.loaded_to.is_some() && self.offers.len() >= self.windows * window_max;
-        let waits = targets(route).iter().flatten().any(|version| self.first_for(version.as_ref()).is_none());
-        if full && waits && self.windows < WINDOWS_MAX {
-            self.windows += 1;
-            return true;
-        }
-        false
+    /// What a poll that finds nothing may have to do with what is behind the window.
+    pub(super) fn has_two_sides(&self) -> bool {
+        self.route.as_ref().is_some_and(|route| route.ramp.is_some())
     }
 }
 
@@ -108,11 +93,10 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let Some(queue) = stripe.get(hash, name) else { return };
-        let old = std::mem::replace(&mut queue.route, route);
-        queue.windows = 1;
+        let old = queue.set_route(route);
         let mut waiting: Vec<QueryTask> = queue.queries.drain(..).collect();
-        for version in old.iter().flat_map(|old| targets(old)).flatten() {
-            let line = name.line(version.as_ref());
+        for (_, version) in old.iter().flat_map(|old| targets(old)) {
+            let line = name.line(version);
             let Some(queue) = stripe.get(line.hash64(), &line).filter(|_| version.is_some()) else { continue };
             let (own, moved) = queue.queries.drain(..).partition(|query| query.queue().version.is_some());
             queue.queries = own;
@@ -143,29 +127,14 @@ impl<S: Send + 'static> Matching<S> {
     pub(super) fn take_routed(&self, stripe: &mut Queues<S>, name: &QueueName, now: Timestamp) -> Option<Queued> {
         if name.version.is_some()
             && let Some(queue) = stripe.get(name.hash64(), name)
-            && queue.len() > 0
-            && queue.limiter.take(now)
+            && let Some(queued) = self.take(queue, Side::Current, now)
         {
-            return self.take(queue, now);
+            return Some(queued);
         }
         let plain = name.plain();
         let queue = stripe.get(plain.hash64(), &plain)?;
-        if name.version.is_some() && queue.route.is_none() {
-            return None;
-        }
-        let place = queue.first_for(name.version.as_ref())?;
-        if !queue.limiter.take(now) {
-            return None;
-        }
-        self.take_at(queue, &place, now)
-    }
-
-    fn take_at(&self, queue: &mut Queue<S>, place: &Place, now: Timestamp) -> Option<Queued> {
-        let queued = queue.pop_at(place)?;
-        queue.levels.dispatched(queued.row.priority, now);
-        self.stats.backlog.sub(1);
-        self.stats.backlog_matches.add(1);
-        Some(queued)
+        let side = queue.side_of(name.version.as_ref())?;
+        self.take(queue, side, now)
     }
 
     /// Hands the offers of a queue to polls, on whatever lines they wait.
@@ -182,28 +151,24 @@ impl<S: Send + 'static> Matching<S> {
             return;
         }
         let now = self.clock.now();
-        for version in targets(route).into_iter().flatten() {
-            let line = name.line(version.as_ref());
+        for (side, version) in targets(route) {
+            let line = name.line(version);
             let line_hash = line.hash64();
-            while let Some(place) = stripe.get(hash, name).and_then(|queue| queue.first_for(version.as_ref())) {
+            while let Some(next) = stripe.get(hash, name).and_then(|queue| queue.next(side)) {
                 let Some(waiter) = stripe.get(line_hash, &line).and_then(|queue| queue.next_waiter(now)) else { break };
                 let Some(queue) = stripe.get(hash, name) else { return };
-                if !queue.limiter.take(now) {
-                    self.set_alarm(queue);
+                if !queue.admit_next(&next, now) {
+                    self.set_alarm(queue, queue.next_at(&next));
                     if let Some(queue) = stripe.get(line_hash, &line) {
                         queue.waiters.push_front(waiter);
                     }
-                    return;
+                    // What keeps this one may be its key's rate, which is not the other side's.
+                    break;
                 }
-                let Some(queued) = self.take_at(queue, &place, now) else { break };
+                let queued = self.take_next(queue, &next, now);
+                // Gone between the look and the send: the offer keeps its place.
                 if let Err(Handed::Offer(held)) = waiter.sender.send(Handed::Offer(HeldOffer::new(queued, self.clone()))) {
-                    // Gone between the look and the send: the offer keeps its place.
-                    let queued = held.into_queued();
-                    queue.limiter.give_back();
-                    queue.levels.not_dispatched(queued.row.priority);
-                    queue.insert(queued, self.window_max, now);
-                    self.stats.backlog.add(1);
-                    self.stats.backlog_matches.sub(1);
+                    self.put_back(queue, &next, held.into_queued(), now);
                 }
             }
         }

@@ -1,8 +1,10 @@
 //! Advice to workers that choose by themselves how many polls they keep open (spec 05 §7).
 
-use sempre_core::{Span, Timestamp, transition::QueueName};
+use std::sync::Arc;
 
-use super::{Matching, queue};
+use sempre_core::{Span, Timestamp, Version, transition::QueueName};
+
+use super::{Matching, queue::Queue, window::Side};
 
 /// A poll that waited this long was one too many.
 const WAIT_MAX: Span = Span::seconds(1);
@@ -41,24 +43,64 @@ impl AdviceGate {
     }
 }
 
+/// What a queue, or a side of it, says of the work in it.
+struct Pressure {
+    backlog: u64,
+    oldest: Option<Timestamp>,
+    /// Tasks that come and that go, per second.
+    rates: (f32, f32),
+}
+
+impl<S: Send + 'static> Queue<S> {
+    /// What waits for workers of this version in the queue. Of a ramp's two sides each has its share of what is in the store,
+    /// and of what comes and goes.
+    fn pressure(&mut self, version: Option<&Arc<Version>>, now: Timestamp) -> Option<Pressure> {
+        let side = self.side_of(version)?;
+        let share = self.route.as_ref().and_then(|route| route.ramp.as_ref()).map(|ramp| {
+            let ramped = f64::from(ramp.percentage.clamp(0.0, 100.0)) / 100.0;
+            if side == Side::Ramp { ramped } else { 1.0 - ramped }
+        });
+        let (waiting, stored) = self.levels.counts();
+        let (added, dispatched) = self.levels.rates(now);
+        let Some(share) = share else {
+            return Some(Pressure { backlog: waiting + stored, oldest: self.oldest(), rates: (added, dispatched) });
+        };
+        let windows = [Some(&self.plain), self.fair.as_ref().map(|fair| &fair.window)];
+        let here: usize = windows.iter().flatten().map(|window| window.len_of(side)).sum();
+        let first = windows.iter().flatten().filter_map(|window| window.first(side)).map(|(_, queued)| queued.offer.offered).min();
+        let rates = ((f64::from(added) * share) as f32, (f64::from(dispatched) * share) as f32);
+        Some(Pressure { backlog: here as u64 + (stored as f64 * share) as u64, oldest: first, rates })
+    }
+}
+
 impl<S: Send + 'static> Matching<S> {
-    /// What to say with a task of this queue to a poll that waited since `since`.
+    /// What to say with a task of this queue to a poll that waited since `since`. Workers of a version have, besides their own
+    /// line, what the queue itself sends to them.
     pub(crate) fn advise(&self, name: &QueueName, since: Timestamp) -> Advice {
         let now = self.clock.now();
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
+        let version = name.version.as_ref();
+        let mut all: Vec<Pressure> = Vec::new();
+        let plain = name.plain();
+        if version.is_some()
+            && let Some(queue) = stripe.get(plain.hash64(), &plain)
+        {
+            all.extend(queue.pressure(version, now));
+        }
         let Some(queue) = stripe.get(hash, name) else { return Advice::default() };
-        let backlog = queue.backlog();
+        all.extend(queue.pressure(version, now));
+        let backlog = all.iter().map(|pressure| pressure.backlog).sum();
         if now.since(since) >= WAIT_MAX {
             return Advice { backlog, polls: Some(-1) };
         }
         if !queue.advice.pass(queue.pollers.len(), now) {
             return Advice { backlog, polls: None };
         }
-        let old = backlog > 0
-            && queue.levels.oldest(|priority| queue::oldest(&queue.offers, priority)).is_some_and(|t| now.since(t) > BACKLOG_AGE_MAX);
-        // Of a sticky queue's rates one worker sees too little to draw conclusions.
-        let more = old || (!name.sticky && queue.levels.add_ratio(now) > ADD_RATIO_MAX);
+        let old = backlog > 0 && all.iter().filter_map(|pressure| pressure.oldest).min().is_some_and(|t| now.since(t) > BACKLOG_AGE_MAX);
+        let (added, dispatched) = all.iter().fold((0.0, 0.0), |(a, d), pressure| (a + pressure.rates.0, d + pressure.rates.1));
+        // Of a sticky queue's rates one worker sees too little to draw conclusions. Not a number when nothing came or went.
+        let more = old || (!name.sticky && added / dispatched > ADD_RATIO_MAX);
         Advice { backlog, polls: more.then_some(1) }
     }
 }

@@ -118,6 +118,7 @@ impl Runner {
             limits: &shared.settings.limits,
             cron: &shared.cron,
             endpoints: &shared.endpoints,
+            ranks: &*shared.matching,
             namespace: &namespace,
         };
         self.open.inputs += 1;
@@ -159,6 +160,7 @@ impl Runner {
             limits: &shared.settings.limits,
             cron: &shared.cron,
             endpoints: &shared.endpoints,
+            ranks: &*shared.matching,
             namespace: &namespace,
         };
         self.open.inputs += 1;

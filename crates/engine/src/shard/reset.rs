@@ -152,6 +152,7 @@ impl Runner {
             limits: &shared.settings.limits,
             cron: &shared.cron,
             endpoints: &shared.endpoints,
+            ranks: &*shared.matching,
             namespace: &namespace,
         };
         let outcome = reset::reset(order.fork, base, &mut ending, &order.request, &mut cx);

@@ -37,7 +37,15 @@ pub(crate) fn apply(
     now: Timestamp,
     namespace: &NamespaceView,
 ) -> Result<Transition, Refusal> {
-    let mut cx = Context { now, ids, limits: &shared.settings.limits, cron: &shared.cron, endpoints: &shared.endpoints, namespace };
+    let mut cx = Context {
+        now,
+        ids,
+        limits: &shared.settings.limits,
+        cron: &shared.cron,
+        endpoints: &shared.endpoints,
+        ranks: &*shared.matching,
+        namespace,
+    };
     execution.apply(input, &mut cx)
 }
 

@@ -142,6 +142,7 @@ impl Runner {
             limits: &shared.settings.limits,
             cron: &shared.cron,
             endpoints: &shared.endpoints,
+            ranks: &*shared.matching,
             namespace: &namespace,
         };
         self.open.inputs += 1;

@@ -108,6 +108,31 @@ async fn the_longest_wait_of_a_poll_is_a_setting() {
 }
 
 #[tokio::test]
+async fn a_namespace_has_only_so_many_polls_of_a_kind_open() {
+    let mut settings = ServerSettings::default();
+    settings.engine.poll_wait = Span::seconds(30);
+    settings.engine.long_calls_max = 2;
+    let server = TestServer::start_with(settings).await;
+    let open = || {
+        let mut client = server.workflow();
+        tokio::spawn(async move { client.poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await })
+    };
+    let (first, _second) = (open(), open());
+    until(|| server.engine.stats().pollers.get() == 2).await;
+    let refused = server.workflow().poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await.expect_err("one too many");
+    assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, "namespace concurrent poller limit exceeded"));
+    assert_eq!(refused.metadata().get("resource-exhausted-cause").expect("a cause"), "ConcurrentLimit");
+    // Another kind has its own room, and a poll that has ended makes room.
+    let nexus = server.workflow().poll_nexus_task_queue(nexus_poll(Some(Duration::from_millis(2100)))).await;
+    assert!(nexus.is_ok());
+    first.abort();
+    until(|| server.engine.stats().pollers.get() == 1).await;
+    let third = open();
+    until(|| server.engine.stats().pollers.get() == 2).await;
+    assert!(!third.is_finished());
+}
+
+#[tokio::test]
 async fn a_poll_ends_when_its_caller_gives_it_up_or_is_gone() {
     let server = TestServer::start().await;
     let pollers = || server.engine.stats().pollers.get();

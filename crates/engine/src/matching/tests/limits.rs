@@ -1,7 +1,14 @@
 //! Queues that give out tasks at a rate, and what queues count.
 
 use super::*;
-use crate::matching::limiter::{RateSource, SYSTEM_RATE};
+use crate::matching::{
+    limiter::{RateSource, SYSTEM_RATE},
+    rates::Settings,
+};
+
+fn at_rate(rate: Option<f64>) -> Settings {
+    Settings { rate, ..Settings::default() }
+}
 
 fn activities(name: &str) -> QueueName {
     QueueName { kind: QueueKind::Activity, ..queue(name, false) }
@@ -102,15 +109,15 @@ fn zero_stops_until_the_next_poll_says_otherwise() {
 fn a_rate_set_by_hand_goes_before_the_workers_and_holds_for_queues_opened_later() {
     let w = world(100);
     let q = activities("q");
-    w.matching.set_rate(&q, Some(0.0));
+    w.matching.set_up(&q, at_rate(Some(0.0)));
     assert_eq!(w.matching.rate_of_unused(&q), (0.0, RateSource::Api));
     w.matching.offer(offer(&q, 1, 3, 1));
     let mut poll = w.wait_at(&q, Some(5.0));
     assert_eq!(w.rate(&q), (0.0, RateSource::Api));
     assert!(handed(&mut poll).is_none());
-    w.matching.set_rate(&q, Some(3.0));
+    w.matching.set_up(&q, at_rate(Some(3.0)));
     assert_eq!(handed(&mut poll).as_deref(), Some("w1"));
-    w.matching.set_rate(&q, None);
+    w.matching.set_up(&q, at_rate(None));
     assert_eq!(w.rate(&q), (5.0, RateSource::Worker));
 }
 
@@ -119,7 +126,7 @@ fn a_limited_backlog_is_paged_in_and_comes_in_order() {
     let q = activities("q");
     let store = backlog(&q, 300);
     let w = new_world(20);
-    w.matching.set_rate(&q, Some(10.0));
+    w.matching.set_up(&q, at_rate(Some(10.0)));
     block_on(w.matching.load(&store, (0, 1024))).unwrap();
     w.matching.finish_loading();
     let mut taken = Vec::new();
@@ -163,7 +170,7 @@ fn fifty_thousand_in_line_at_a_rate_and_over_a_restart() {
     for stop in [20_000, COUNT as usize] {
         // A new process: what has been taken is no longer in the store.
         let w = new_world(5_000);
-        w.matching.set_rate(&q, Some(RATE as f64));
+        w.matching.set_up(&q, at_rate(Some(RATE as f64)));
         block_on(w.matching.load(&store, (0, 1024))).unwrap();
         w.matching.finish_loading();
         let mut seconds = 0;

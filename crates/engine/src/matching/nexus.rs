@@ -1,0 +1,116 @@
+//! Requests to Nexus handlers in their queues: they wait in memory only, and whoever asked still waits for the answer.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use sempre_core::Timestamp;
+
+use super::{Handed, Matching, held::HeldNexus, levels::Levels, queue::Queue};
+use crate::nexus::calls::NexusTask;
+
+/// The level that requests are counted under: they have no priorities.
+const LEVEL: u8 = 3;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingNexus {
+    tasks: VecDeque<(NexusTask, Timestamp)>,
+}
+
+impl WaitingNexus {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// When the first came.
+    pub(super) fn oldest(&self, level: u8) -> Option<Timestamp> {
+        self.tasks.front().filter(|_| level == LEVEL).map(|(_, since)| *since)
+    }
+
+    /// Forgets those whose callers have gone.
+    pub(super) fn drop_unwanted(&mut self, levels: &mut Levels) {
+        self.tasks.retain(|(task, _)| {
+            let wanted = task.is_wanted();
+            if !wanted {
+                levels.leave(LEVEL);
+            }
+            wanted
+        });
+    }
+}
+
+impl<S: Send + 'static> Queue<S> {
+    fn push_nexus(&mut self, task: NexusTask, arrived: Arrived, now: Timestamp) {
+        self.nexus.drop_unwanted(&mut self.levels);
+        self.levels.enter(LEVEL, now);
+        match arrived {
+            Arrived::Last => self.nexus.tasks.push_back((task, now)),
+            Arrived::First => self.nexus.tasks.push_front((task, now)),
+        }
+    }
+
+    /// The first request that somebody waits for, if the queue's rate allows one.
+    pub(super) fn pop_nexus(&mut self, now: Timestamp) -> Option<NexusTask> {
+        self.nexus.drop_unwanted(&mut self.levels);
+        if self.nexus.is_empty() || !self.limiter.take(now) {
+            return None;
+        }
+        let (task, _) = self.nexus.tasks.pop_front()?;
+        self.levels.leave(LEVEL);
+        self.levels.dispatched(LEVEL, now);
+        Some(task)
+    }
+}
+
+/// Where a request joins those that wait.
+enum Arrived {
+    First,
+    Last,
+}
+
+impl<S: Send + 'static> Matching<S> {
+    /// A request to a handler: to the poller that has waited longest, else to the next one. Never stored.
+    pub(crate) fn nexus(self: &Arc<Self>, task: NexusTask) {
+        let now = self.clock.now();
+        let name = task.queue.clone();
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = self.open(&mut stripe, hash, &name, now);
+        queue.used = now;
+        queue.levels.added(LEVEL, now);
+        queue.push_nexus(task, Arrived::Last, now);
+        self.pump_nexus(queue);
+    }
+
+    /// A request whose poller has gone before it could be told: it is the first again.
+    pub(crate) fn requeue_nexus(self: &Arc<Self>, task: NexusTask) {
+        let now = self.clock.now();
+        let name = task.queue.clone();
+        let hash = name.hash64();
+        let mut stripe = self.stripe(hash);
+        let queue = self.open(&mut stripe, hash, &name, now);
+        queue.limiter.give_back();
+        queue.levels.not_dispatched(LEVEL);
+        queue.push_nexus(task, Arrived::First, now);
+        self.pump_nexus(queue);
+    }
+
+    /// Hands requests to waiting polls, as fast as the queue may.
+    pub(super) fn pump_nexus(self: &Arc<Self>, queue: &mut Queue<S>) {
+        let now = self.clock.now();
+        while !queue.nexus.is_empty() {
+            let Some(waiter) = queue.next_waiter(now) else { return };
+            let Some(task) = queue.pop_nexus(now) else {
+                queue.waiters.push_front(waiter);
+                if !queue.nexus.is_empty() {
+                    self.set_alarm(queue, queue.limiter.next());
+                }
+                return;
+            };
+            if let Err(Handed::Nexus(held)) = waiter.sender.send(Handed::Nexus(HeldNexus::new(task, self.clone()))) {
+                queue.limiter.give_back();
+                queue.levels.not_dispatched(LEVEL);
+                queue.push_nexus(held.into_task(), Arrived::First, now);
+            }
+        }
+    }
+}
