@@ -26,8 +26,8 @@ use crate::{
     executor::WORLD,
     network::{Answer, Call, call},
     oracle::{Asked, Start},
-    random::Random,
-    script::{Input, payloads, queue, text_of},
+    random::{Random, mix},
+    script::{Input, payloads, priority, queue, text_of},
     worker::{self, missing},
     world::{CALLERS, NAMESPACE, World, lock},
 };
@@ -187,6 +187,7 @@ fn request(
         marker: marker.to_owned(),
     };
     let mut request = StartWorkflowExecutionRequest {
+        priority: priority(mix(&[input.seed, 1])),
         namespace: NAMESPACE.into(),
         workflow_id: workflow.into(),
         workflow_type: Some(WorkflowType { name: "Simulated".into() }),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sempre_api::v1::{
     command::{Command, command::Attributes, *},
-    common::{ActivityType, Payload, Payloads, RetryPolicy, WorkflowExecution, WorkflowType},
+    common::{ActivityType, Payload, Payloads, Priority, RetryPolicy, WorkflowExecution, WorkflowType},
     enums::{CommandType, ParentClosePolicy, TaskQueueKind},
     failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes as Event},
@@ -268,6 +268,15 @@ fn marker(id: &str) -> Command {
     command(CommandType::RecordMarker, Attributes::RecordMarkerCommandAttributes(attributes))
 }
 
+/// Every other task names something of where it stands in its queue: a level, a key that others name too, a weight.
+pub(crate) fn priority(chance: u64) -> Option<Priority> {
+    let key = chance / 2 % 5;
+    let fairness_key = if key == 0 { String::new() } else { format!("key-{key}") };
+    let priority_key = i32::try_from(chance / 10 % 4).unwrap_or_default();
+    let fairness_weight = (chance / 40 % 4) as f32 * 0.7;
+    chance.is_multiple_of(2).then_some(Priority { priority_key, fairness_key, fairness_weight })
+}
+
 fn activity(input: &Input, id: &str, r: &mut Random) -> Command {
     let mut attributes = ScheduleActivityTaskCommandAttributes {
         activity_id: format!("a{id}"),
@@ -276,6 +285,7 @@ fn activity(input: &Input, id: &str, r: &mut Random) -> Command {
         input: Some(payloads(&format!("{}", mix(&[input.seed, r.any()])))),
         start_to_close_timeout: Some(Span::millis(r.between(500, 60_000) as i64).to_api()),
         request_eager_execution: r.permille(200),
+        priority: priority(mix(&[input.seed, id.bytes().map(u64::from).sum(), 2])),
         ..Default::default()
     };
     if r.permille(300) {

@@ -389,7 +389,7 @@ fn operations_after_the_reset_come_before_the_first_task() {
         ),
         "{text}"
     );
-    assert_eq!(world.offers.iter().map(|o| o.key.priority).collect::<Vec<_>>(), [1]);
+    assert_eq!(world.offers.iter().map(|o| (o.key.level(), o.key.is_ranked())).collect::<Vec<_>>(), [(1, true)]);
     let nothing = with(request.clone(), |r| r.post_reset_operations = vec![PostResetOperation { variant: None }]);
     assert_eq!(world.reset_with(nothing), invalid("unsupported post reset operation: <nil>"));
     let wrong = with(reset_request(&mut world, "w", 9), |r| {

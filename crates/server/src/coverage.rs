@@ -134,7 +134,6 @@ pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.workflowservice.v1.WorkflowService", "SignalWithStartWorkflowExecution", "time skipping"),
     ("temporal.api.workflowservice.v1.WorkflowService", "StartWorkflowExecution", "time skipping"),
     ("temporal.api.workflowservice.v1.WorkflowService", "CreateWorkerDeploymentVersion", "compute configurations"),
-    ("temporal.api.workflowservice.v1.WorkflowService", "UpdateTaskQueueConfig", "fairness weights and fairness key rate limits"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "time skipping"),
 ];
 

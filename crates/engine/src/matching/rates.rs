@@ -83,6 +83,9 @@ impl<S: Send + 'static> Matching<S> {
             }
         }
         for name in faster {
+            if let Some(queue) = stripe.get(name.hash64(), &name) {
+                self.pump_nexus(queue);
+            }
             self.pump_name(&mut stripe, name.hash64(), &name);
         }
     }

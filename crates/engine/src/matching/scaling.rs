@@ -81,24 +81,22 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let version = name.version.as_ref();
-        let mut all: Vec<Pressure> = Vec::new();
-        let plain = name.plain();
-        if version.is_some()
-            && let Some(queue) = stripe.get(plain.hash64(), &plain)
-        {
-            all.extend(queue.pressure(version, now));
-        }
+        let shared = version.and_then(|_| {
+            let plain = name.plain();
+            stripe.get(plain.hash64(), &plain)?.pressure(version, now)
+        });
         let Some(queue) = stripe.get(hash, name) else { return Advice::default() };
-        all.extend(queue.pressure(version, now));
-        let backlog = all.iter().map(|pressure| pressure.backlog).sum();
+        let all = [queue.pressure(version, now), shared];
+        let all = || all.iter().flatten();
+        let backlog = all().map(|pressure| pressure.backlog).sum();
         if now.since(since) >= WAIT_MAX {
             return Advice { backlog, polls: Some(-1) };
         }
         if !queue.advice.pass(queue.pollers.len(), now) {
             return Advice { backlog, polls: None };
         }
-        let old = backlog > 0 && all.iter().filter_map(|pressure| pressure.oldest).min().is_some_and(|t| now.since(t) > BACKLOG_AGE_MAX);
-        let (added, dispatched) = all.iter().fold((0.0, 0.0), |(a, d), pressure| (a + pressure.rates.0, d + pressure.rates.1));
+        let old = backlog > 0 && all().filter_map(|pressure| pressure.oldest).min().is_some_and(|t| now.since(t) > BACKLOG_AGE_MAX);
+        let (added, dispatched) = all().fold((0.0, 0.0), |(a, d), pressure| (a + pressure.rates.0, d + pressure.rates.1));
         // Of a sticky queue's rates one worker sees too little to draw conclusions. Not a number when nothing came or went.
         let more = old || (!name.sticky && added / dispatched > ADD_RATIO_MAX);
         Advice { backlog, polls: more.then_some(1) }

@@ -404,3 +404,51 @@ async fn the_end_of_an_operation_finds_the_callers_new_run() {
     w.until_event(EventType::NexusOperationCompleted).await;
     assert!(!w.outside.silent.load(Ordering::SeqCst));
 }
+
+#[tokio::test]
+async fn a_handlers_queue_is_counted_and_held_to_its_rate() {
+    use sempre_api::v1::{
+        enums::{RateLimitSource, TaskQueueType},
+        taskqueue::RateLimit,
+        workflowservice::update_task_queue_config_request::RateLimitUpdate,
+    };
+    let (w, _) = world_with_endpoint().await;
+    let update = |rate: Option<f32>| UpdateTaskQueueConfigRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: HANDLERS.into(),
+        task_queue_type: TaskQueueType::Nexus as i32,
+        update_queue_rate_limit: Some(RateLimitUpdate {
+            rate_limit: rate.map(|requests_per_second| RateLimit { requests_per_second }),
+            reason: String::new(),
+        }),
+        ..Default::default()
+    };
+    let describe = || DescribeTaskQueueRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: Some(TaskQueue { name: HANDLERS.into(), ..Default::default() }),
+        task_queue_type: TaskQueueType::Nexus as i32,
+        report_stats: true,
+        report_config: true,
+        ..Default::default()
+    };
+    soon(w.engine.update_task_queue_config(update(Some(0.0)))).await.unwrap();
+    let poll = w.poll_handler_beside();
+    w.settle().await;
+    w.call(|_| {}).await;
+    w.advance(Span::seconds(3)).await;
+    assert!(!poll.is_finished(), "the queue gives out nothing");
+    let description = soon(w.engine.describe_task_queue(describe())).await.unwrap();
+    let stats = description.stats.unwrap();
+    assert_eq!((stats.approximate_backlog_count, stats.rate_limiting_active), (1, true));
+    assert_eq!(stats.approximate_backlog_age, Some(Span::seconds(3).to_api()));
+    assert!(stats.tasks_add_rate > 0.0 && stats.tasks_dispatch_rate == 0.0);
+    assert_eq!(description.effective_rate_limit.unwrap().rate_limit_source(), RateLimitSource::Api);
+    assert!(description.config.unwrap().queue_rate_limit.is_some());
+    // The limit is taken back: whoever waits has it.
+    soon(w.engine.update_task_queue_config(update(None))).await.unwrap();
+    let task = soon(poll).await.unwrap();
+    assert_eq!(start_of(&task).operation, "operation");
+    let stats = soon(w.engine.describe_task_queue(describe())).await.unwrap().stats.unwrap();
+    assert_eq!((stats.approximate_backlog_count, stats.rate_limiting_active), (0, false));
+    assert!(stats.tasks_dispatch_rate > 0.0);
+}

@@ -418,3 +418,76 @@ async fn the_data_has_a_name_for_ever() {
     w.reopen().await;
     assert_eq!(w.engine.cluster_id(), id);
 }
+
+fn fair_activity(id: &str, key: &str) -> sempre_api::v1::command::Command {
+    let mut command = activity(id, 0);
+    if let Some(Attributes::ScheduleActivityTaskCommandAttributes(a)) = &mut command.attributes {
+        a.priority = Some(Priority { fairness_key: key.into(), ..Default::default() });
+    }
+    command
+}
+
+#[tokio::test]
+async fn keys_share_a_queue_by_the_weights_set_by_hand_also_after_a_restart() {
+    let mut w = world().await;
+    let weights = UpdateTaskQueueConfigRequest {
+        update_queue_rate_limit: None,
+        set_fairness_weight_overrides: [("heavy".to_owned(), 3.0), ("gone".to_owned(), 9.0)].into(),
+        ..rate_update(None)
+    };
+    soon(w.engine.update_task_queue_config(weights)).await.unwrap();
+    let unset =
+        UpdateTaskQueueConfigRequest { update_queue_rate_limit: None, unset_fairness_weight_overrides: vec!["gone".into()], ..rate_update(None) };
+    let config = soon(w.engine.update_task_queue_config(unset)).await.unwrap().config.unwrap();
+    assert_eq!(config.fairness_weight_overrides, [("heavy".to_owned(), 3.0)].into());
+    w.start("a").await;
+    let task = w.poll().await;
+    let ids = (0..12).map(|n| format!("{n}"));
+    let light = ids.clone().map(|id| fair_activity(&format!("light-{id}"), "light"));
+    let heavy = ids.map(|id| fair_activity(&format!("heavy-{id}"), "heavy"));
+    w.complete(&task.task_token, light.chain(heavy).collect()).await;
+    for round in 0..3 {
+        let mut heavy = 0;
+        for _ in 0..4 {
+            heavy += usize::from(w.poll_activity().await.activity_id.starts_with("heavy"));
+        }
+        assert_eq!(heavy, 3, "round {round}");
+        w.reopen().await;
+    }
+    assert_eq!(w.describe_queue(describe(TaskQueueType::Activity)).await.stats.unwrap().approximate_backlog_count, 12);
+    assert_eq!(w.describe_queue(describe(TaskQueueType::Activity)).await.config, Some(config));
+    // Those that are cancelled with their run leave no rows.
+    let terminate = TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+        ..Default::default()
+    };
+    soon(w.engine.terminate(terminate)).await.unwrap();
+    w.settle().await;
+    assert_eq!(w.describe_queue(describe(TaskQueueType::Activity)).await.stats.unwrap().approximate_backlog_count, 0);
+    assert!(w.store.rows(sempre_store::Table::Offer).is_empty());
+}
+
+#[tokio::test]
+async fn each_key_has_a_rate_set_by_hand() {
+    let w = world().await;
+    let limit = UpdateTaskQueueConfigRequest {
+        update_queue_rate_limit: None,
+        update_fairness_key_rate_limit_default: rate_update(Some(1.0)).update_queue_rate_limit,
+        ..rate_update(None)
+    };
+    let config = soon(w.engine.update_task_queue_config(limit)).await.unwrap().config.unwrap();
+    assert_eq!(config.fairness_keys_rate_limit_default.unwrap().rate_limit.unwrap().requests_per_second, 1.0);
+    w.start("a").await;
+    let task = w.poll().await;
+    let commands = [("a1", "a"), ("a2", "a"), ("b1", "b"), ("b2", "b")].map(|(id, key)| fair_activity(id, key));
+    w.complete(&task.task_token, commands.into()).await;
+    let mut first = [w.poll_activity().await.activity_id, w.poll_activity().await.activity_id];
+    first.sort();
+    assert_eq!(first, ["a1", "b1"]);
+    let poll = w.poll_activities("k", None);
+    w.advance(Span::millis(900)).await;
+    assert!(!poll.is_finished());
+    w.advance(Span::millis(100)).await;
+    assert!(!soon(poll).await.unwrap().activity_id.is_empty());
+}

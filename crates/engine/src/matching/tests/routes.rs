@@ -154,3 +154,46 @@ fn all_lines_are_shown_as_one_queue() {
     assert_eq!(w.matching.view(&line(&q, "1")).unwrap().levels[0].backlog, 1);
     assert!(w.matching.polled_lately(&line(&q, "2")) && !w.matching.polled_lately(&line(&q, "1")));
 }
+
+#[test]
+fn workers_of_a_version_hear_of_what_the_queue_sends_to_them() {
+    let w = world(10_000);
+    let q = queue("q", false);
+    w.matching.set_route(&q, route(Some("1"), None));
+    drop(w.wait(&line(&q, "1")));
+    for n in 1..=10 {
+        w.matching.offer(offer(&q, n, 3, i64::from(n)));
+    }
+    w.matching.offer(pinned(&q, "1", 11, 11));
+    w.matching.offer(pinned(&q, "2", 12, 12));
+    w.advance(1);
+    let advice = |name: &QueueName| w.matching.advise(name, w.clock.now());
+    assert_eq!((advice(&line(&q, "1")).backlog, advice(&line(&q, "1")).polls), (11, Some(1)));
+    assert_eq!(advice(&line(&q, "2")).backlog, 1);
+    // Each side of a ramp hears of its own.
+    w.matching.set_route(&q, route(Some("1"), Some(("2", 50.0))));
+    let (one, two) = (advice(&line(&q, "1")).backlog, advice(&line(&q, "2")).backlog);
+    assert!(one > 1 && two > 1 && one + two == 12, "{one} {two}");
+}
+
+#[test]
+fn both_sides_of_a_ramp_have_ranked_tasks_in_turn() {
+    let w = world(10_000);
+    let q = queue("q", false);
+    let ramp = route(Some("1"), Some(("2", 50.0)));
+    w.matching.set_route(&q, ramp.clone());
+    for n in 0..400 {
+        let fairness = Fairness { key: format!("k{}", n % 2), weight: if n % 2 == 0 { 1.0 } else { 3.0 } };
+        let mut task = offer(&q, n, 3, 0);
+        task.key.time = w.matching.rank(&q, 3, &fairness);
+        task.key.priority |= sempre_core::transition::RANKED;
+        w.matching.offer(Offer { fairness: Some(Box::new(fairness)), ..task });
+    }
+    for build in ["1", "2"] {
+        let taken: Vec<u32> = std::iter::from_fn(|| w.take(&line(&q, build))).map(|id| id[1..].parse().unwrap()).collect();
+        let heavy = taken[..60].iter().filter(|n| *n % 2 == 1).count();
+        assert!((35..=55).contains(&heavy), "three of four: {heavy} of 60");
+        assert!(taken.len() > 120);
+    }
+    assert_eq!(w.counted(&q), 0);
+}
