@@ -15,8 +15,7 @@ pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, Unpaus
 pub use crate::standalone::{CancelActivityRun, TerminateActivityRun};
 use crate::{
     Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, nexus::EndpointTable,
-    transition::Ranks,
-    options::OptionsRequest, state::callback, transition::Delivery, visibility::AttributeType,
+    options::OptionsRequest, state::callback, transition::Delivery, transition::Ranks, visibility::AttributeType,
 };
 
 /// What an input is applied with: the time and everything that is not the run's own.

@@ -22,7 +22,9 @@ use crate::{
         rows::Kind,
     },
     task,
-    transition::{CurrentRecord, DeadlineChange, Fairness, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName, RANKED},
+    transition::{
+        CurrentRecord, DeadlineChange, Fairness, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName, RANKED,
+    },
     update, versioning, visibility,
 };
 

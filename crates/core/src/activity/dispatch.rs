@@ -8,11 +8,7 @@ use alloc::{
 };
 
 use bytes::Bytes;
-use sempre_api::v1::{
-    common::WorkflowType,
-    enums::TimeoutType,
-    workflowservice::PollActivityTaskQueueResponse,
-};
+use sempre_api::v1::{common::WorkflowType, enums::TimeoutType, workflowservice::PollActivityTaskQueueResponse};
 
 use super::{Answer, change, options::Options, pending};
 use crate::{

@@ -72,13 +72,8 @@ fn offer(step: &mut Step<'_, '_>) {
     let queue = step.queue(&task.queue, QueueKind::Workflow, sticky);
     let (priority, fairness) = step.workflow_standing().into_parts();
     let offered = Timestamp(task.scheduled_time);
-    let key = OfferKey {
-        queue: queue.hash64(),
-        priority,
-        time: offered,
-        run: step.run.key.run,
-        scheduled_event_id: task.scheduled_event_id,
-    };
+    let key =
+        OfferKey { queue: queue.hash64(), priority, time: offered, run: step.run.key.run, scheduled_event_id: task.scheduled_event_id };
     let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
     let routing = step.routing(&queue.name, queue.kind);
     let run = step.run.key.clone();

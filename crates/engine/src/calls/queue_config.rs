@@ -7,10 +7,7 @@ use sempre_api::v1::{
     taskqueue::{ConfigMetadata, RateLimitConfig, TaskQueueConfig},
     workflowservice::{UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, update_task_queue_config_request::RateLimitUpdate},
 };
-use sempre_core::{
-    Refusal, Timestamp,
-    transition::QueueName,
-};
+use sempre_core::{Refusal, Timestamp, transition::QueueName};
 
 use super::{IDENTITY_MAX, describe_queue::kind_of};
 use crate::{Engine, matching::rates::Settings};

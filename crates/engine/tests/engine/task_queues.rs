@@ -436,8 +436,11 @@ async fn keys_share_a_queue_by_the_weights_set_by_hand_also_after_a_restart() {
         ..rate_update(None)
     };
     soon(w.engine.update_task_queue_config(weights)).await.unwrap();
-    let unset =
-        UpdateTaskQueueConfigRequest { update_queue_rate_limit: None, unset_fairness_weight_overrides: vec!["gone".into()], ..rate_update(None) };
+    let unset = UpdateTaskQueueConfigRequest {
+        update_queue_rate_limit: None,
+        unset_fairness_weight_overrides: vec!["gone".into()],
+        ..rate_update(None)
+    };
     let config = soon(w.engine.update_task_queue_config(unset)).await.unwrap().config.unwrap();
     assert_eq!(config.fairness_weight_overrides, [("heavy".to_owned(), 3.0)].into());
     w.start("a").await;
@@ -454,6 +457,7 @@ async fn keys_share_a_queue_by_the_weights_set_by_hand_also_after_a_restart() {
         assert_eq!(heavy, 3, "round {round}");
         w.reopen().await;
     }
+    w.settle().await;
     assert_eq!(w.describe_queue(describe(TaskQueueType::Activity)).await.stats.unwrap().approximate_backlog_count, 12);
     assert_eq!(w.describe_queue(describe(TaskQueueType::Activity)).await.config, Some(config));
     // Those that are cancelled with their run leave no rows.

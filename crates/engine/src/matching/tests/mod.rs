@@ -81,7 +81,17 @@ fn offer(queue: &QueueName, n: u32, priority: u8, time: i64) -> Offer {
     run[12..].copy_from_slice(&n.to_be_bytes());
     let run = RunKey { workflow: WorkflowKey { namespace: queue.namespace, workflow_id: format!("w{n}") }, run: RunId(Uuid(run)) };
     let key = OfferKey { queue: queue.hash64(), priority, time: Timestamp(time), run: run.run, scheduled_event_id: 2 };
-    Offer { key, queue: queue.clone(), normal_name: "normal".into(), run, stamp: 1, volatile: false, routing: None, fairness: None, offered: Timestamp(time) }
+    Offer {
+        key,
+        queue: queue.clone(),
+        normal_name: "normal".into(),
+        run,
+        stamp: 1,
+        volatile: false,
+        routing: None,
+        fairness: None,
+        offered: Timestamp(time),
+    }
 }
 
 fn poller(identity: &str) -> Poller {
