@@ -96,6 +96,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "UpdateActivityOptions",
             "UpdateNamespace",
             "UpdateSchedule",
+            "UpdateTaskQueueConfig",
             "UpdateWorkerBuildIdCompatibility",
             "UpdateWorkerDeploymentVersionMetadata",
             "UpdateWorkerVersioningRules",

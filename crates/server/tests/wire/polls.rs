@@ -121,7 +121,7 @@ async fn a_namespace_has_only_so_many_polls_of_a_kind_open() {
     until(|| server.engine.stats().pollers.get() == 2).await;
     let refused = server.workflow().poll_workflow_task_queue(poll(Some(Duration::from_secs(60)))).await.expect_err("one too many");
     assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, "namespace concurrent poller limit exceeded"));
-    assert_eq!(refused.metadata().get("resource-exhausted-cause").expect("a cause"), "ConcurrentLimit");
+    assert_eq!(refused.metadata().get("x-resource-exhausted-cause").expect("a cause"), "ConcurrentLimit");
     // Another kind has its own room, and a poll that has ended makes room.
     let nexus = server.workflow().poll_nexus_task_queue(nexus_poll(Some(Duration::from_millis(2100)))).await;
     assert!(nexus.is_ok());
