@@ -34,6 +34,7 @@ pub mod keys;
 pub mod limits;
 pub mod nexus;
 pub mod options;
+pub mod patch;
 pub mod pause;
 pub mod planted;
 mod query;

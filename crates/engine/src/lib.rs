@@ -11,6 +11,7 @@
 //! - **visibility** lists and counts runs: an index, and what it has not taken yet (`visibility`);
 //! - **records** of other kinds, Nexus endpoints and batch jobs, are durable and in memory too (`records`);
 //! - **nexus** operations go between callers and handlers (`nexus`);
+//! - **gate**: whether the workers of a version can go on with the runs there are, before they get them (`gate`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
 //! - **batch** operations act on many runs in the background (`batch`);
@@ -31,6 +32,7 @@ mod clock;
 pub mod cron;
 mod deployments;
 mod engine;
+mod gate;
 mod history;
 mod ids;
 mod listeners;

@@ -65,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) resets: Semaphore,
     /// Tells the removal of namespaces to look again.
     pub(crate) removal: Notify,
+    /// Checks of versions under way.
+    pub(crate) checks: Arc<Semaphore>,
     /// One backup at a time.
     pub(crate) backup: Arc<Semaphore>,
     pub(crate) inboxes: Vec<mpsc::Sender<Message>>,

@@ -34,6 +34,7 @@ mod steer_service;
 mod storage_service;
 mod system;
 mod test_service;
+mod version_service;
 mod web;
 mod workflow_service;
 

@@ -14,6 +14,7 @@ use sempre_api::{
     sempre::v1::{
         inspect_service_server::InspectServiceServer, operate_service_server::OperateServiceServer,
         steer_service_server::SteerServiceServer, storage_service_server::StorageServiceServer,
+        version_service_server::VersionServiceServer,
     },
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
@@ -47,6 +48,7 @@ pub(crate) struct Router {
     steer: SteerServiceServer<Frontend>,
     storage: StorageServiceServer<Frontend>,
     operate: OperateServiceServer<Frontend>,
+    version: VersionServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
     requests: Arc<Requests>,
@@ -65,6 +67,7 @@ impl Router {
             steer: SteerServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             storage: StorageServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             inspect: InspectServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            version: VersionServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             operate: OperateServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(time),
             health: HealthServer::new(health),
@@ -130,6 +133,7 @@ impl Router {
             "sempre.v1.SteerService" => self.steer.clone().call(request).await,
             "sempre.v1.StorageService" => self.storage.clone().call(request).await,
             "sempre.v1.OperateService" => self.operate.clone().call(request).await,
+            "sempre.v1.VersionService" => self.version.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
             reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,

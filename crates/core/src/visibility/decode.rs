@@ -39,6 +39,36 @@ pub fn decode_as(payload: &Payload, kind: AttributeType) -> Option<Value> {
     }
 }
 
+/// The members of a JSON object that has scalars only, in the order in which they are written; those that are null have no
+/// value. `None` for anything else.
+pub fn decode_object(data: &[u8]) -> Option<Vec<(String, Option<Value>)>> {
+    let mut reader = Reader { rest: core::str::from_utf8(data).ok()? };
+    let mut members = Vec::new();
+    if !reader.take("{") {
+        return None;
+    }
+    let mut ended = reader.take("}");
+    while !ended {
+        let name = reader.take("\"").then(|| reader.text()).flatten()?;
+        if !reader.take(":") {
+            return None;
+        }
+        let value = match reader.scalar()? {
+            Json::Text(text) => Some(Value::Keyword(text)),
+            Json::Bool(b) => Some(Value::Bool(b)),
+            number @ Json::Number(_) => Some(of_scalar(number, AttributeType::Double)?),
+            Json::Null | Json::List(_) => None,
+        };
+        members.push((name, value));
+        ended = reader.take("}");
+        if !ended && !reader.take(",") {
+            return None;
+        }
+    }
+    reader.space();
+    reader.rest.is_empty().then_some(members)
+}
+
 fn of_scalar(json: Json<'_>, kind: AttributeType) -> Option<Value> {
     match (json, kind) {
         (Json::Text(text), AttributeType::Keyword) => Some(Value::Keyword(text)),

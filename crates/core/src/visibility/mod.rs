@@ -24,7 +24,7 @@ mod words;
 
 pub use attribute::{AttributeType, Value};
 pub use datetime::{END_OF_TIME, format_datetime, parse_datetime};
-pub use decode::{decode, decode_as};
+pub use decode::{decode, decode_as, decode_object};
 pub use filter::{Comparison, Field, Filter, Query, SystemField};
 pub use health::{ACTIVITY_ATTEMPT, HEALTH, LAST_FAILURE, QUEUE_BACKLOG_AGE, QUEUE_POLLERS, TASK_FAILURES};
 pub use json::json_string;

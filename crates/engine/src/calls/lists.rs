@@ -78,7 +78,7 @@ pub(super) fn position(token: &Bytes) -> Result<Option<Position>, Refusal> {
     Ok(Some(Position { close: token.close, start: token.start, run: RunId(Uuid(run)) }))
 }
 
-pub(super) fn refused(error: IndexError) -> Refusal {
+pub(crate) fn refused(error: IndexError) -> Refusal {
     match error {
         IndexError::TooComplex => Refusal::InvalidArgument(format!("invalid query: operation is not supported: {error}")),
         IndexError::Busy => Refusal::ResourceExhausted { cause: ResourceExhaustedCause::ConcurrentLimit, message: error.to_string() },
@@ -174,7 +174,7 @@ impl Engine {
         self.shared.listing.visibility.count(namespace.id(), query.filter.as_ref()).await.map_err(refused)
     }
 
-    pub(super) async fn runs(
+    pub(crate) async fn runs(
         &self,
         namespace: NamespaceId,
         filter: Option<&Filter>,

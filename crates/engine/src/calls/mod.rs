@@ -18,7 +18,7 @@ mod nexus;
 mod operators;
 mod pause;
 mod polls;
-mod query;
+pub(crate) mod query;
 pub(crate) mod queue_config;
 mod reset;
 pub(crate) mod schedules;

@@ -343,7 +343,7 @@ impl Engine {
                 Ok(page) => page,
                 Err(refusal) => {
                     // The asker is told; this poll comes back empty.
-                    self.shared.queries.resolve(task.id, crate::matching::queries::Outcome::Answer(Err(refusal)));
+                    self.shared.queries.resolve(task.id, crate::matching::queries::Outcome::Answer(Err(refusal), 0));
                     held.told();
                     return Ok(PollWorkflowTaskQueueResponse::default());
                 }

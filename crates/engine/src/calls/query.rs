@@ -31,7 +31,7 @@ fn timed_out() -> Refusal {
 }
 
 /// How a wait for a worker ended.
-enum Waited {
+pub(crate) enum Waited {
     Outcome(Outcome),
     TimedOut,
 }
@@ -73,7 +73,7 @@ impl Engine {
                     Waited::Outcome(outcome) => {
                         buffered.disarm();
                         match outcome {
-                            Outcome::Answer(answer) => answer?,
+                            Outcome::Answer(answer, _) => answer?,
                             Outcome::Direct(route) => {
                                 asker.listen_again();
                                 self.ask_worker(&mut asker, key, *route, until).await?
@@ -87,7 +87,7 @@ impl Engine {
         Ok(QueryWorkflowResponse { query_result: result, ..Default::default() })
     }
 
-    async fn wait_for(&self, asker: &mut Asker, until: Timestamp) -> Waited {
+    pub(crate) async fn wait_for(&self, asker: &mut Asker, until: Timestamp) -> Waited {
         tokio::select! {
             biased;
             outcome = asker.outcome() => Waited::Outcome(outcome),
@@ -109,7 +109,7 @@ impl Engine {
             if self.shared.matching.sticky_available(queue) {
                 self.shared.matching.query(queue, asker.task(key.clone(), route.clone(), true));
                 match self.wait_for(asker, until.min(self.wall_now() + *wait)).await {
-                    Waited::Outcome(Outcome::Answer(answer)) => return answer,
+                    Waited::Outcome(Outcome::Answer(answer, _)) => return answer,
                     Waited::Outcome(Outcome::Direct(_)) => return Err(internal("an answer")),
                     Waited::TimedOut => {}
                 }
@@ -126,12 +126,12 @@ impl Engine {
         self.shared.matching.query(&route.normal, asker.task(key, route.clone(), false));
         let patience = self.poller_window_end(&route.normal, &workflow_id);
         match self.wait_for(asker, until.min(patience)).await {
-            Waited::Outcome(Outcome::Answer(answer)) => answer,
+            Waited::Outcome(Outcome::Answer(answer, _)) => answer,
             Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
             Waited::TimedOut if self.wall_now() >= until || self.poller_window_end(&route.normal, &workflow_id) > self.wall_now() => {
                 // A poller came in the meantime: the caller's deadline alone counts.
                 match self.wait_for(asker, until).await {
-                    Waited::Outcome(Outcome::Answer(answer)) => answer,
+                    Waited::Outcome(Outcome::Answer(answer, _)) => answer,
                     Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
                     Waited::TimedOut => Err(timed_out()),
                 }
@@ -166,7 +166,7 @@ impl Engine {
         } else {
             Err(Refusal::QueryFailed { message: request.error_message, failure: request.failure.map(Box::new) })
         };
-        if token.process == self.process() && self.shared.queries.answer(token.query, token.namespace(), answer) {
+        if token.process == self.process() && self.shared.queries.answer(token.query, token.namespace(), answer, request.cause) {
             return Ok(RespondQueryTaskCompletedResponse::default());
         }
         Err(Refusal::not_found("query task not found, or already expired"))

@@ -19,8 +19,8 @@ use crate::{
 /// What a query came to.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A worker answered, or the query failed.
-    Answer(Result<Option<Payloads>, Refusal>),
+    /// A worker answered, or the query failed; with the `WorkflowTaskFailedCause` that the worker gave.
+    Answer(Result<Option<Payloads>, Refusal>, i32),
     /// It was buffered on its run and no task will carry it: ask a worker directly.
     Direct(Box<QueryRoute>),
 }
@@ -45,8 +45,8 @@ impl Queries {
     }
 
     /// A worker's answer. False when nobody in its namespace waits for it.
-    pub(crate) fn answer(&self, id: u64, namespace: NamespaceId, answer: Result<Option<Payloads>, Refusal>) -> bool {
-        self.0.answer(id, namespace, Outcome::Answer(answer))
+    pub(crate) fn answer(&self, id: u64, namespace: NamespaceId, answer: Result<Option<Payloads>, Refusal>, cause: i32) -> bool {
+        self.0.answer(id, namespace, Outcome::Answer(answer, cause))
     }
 }
 
@@ -60,7 +60,7 @@ impl Asker {
     }
 
     pub(crate) async fn outcome(&mut self) -> Outcome {
-        let gone = || Outcome::Answer(Err(Refusal::Unavailable("buffered query cleared, please retry".into())));
+        let gone = || Outcome::Answer(Err(Refusal::Unavailable("buffered query cleared, please retry".into())), 0);
         self.0.news().await.unwrap_or_else(gone)
     }
 

@@ -764,7 +764,7 @@ impl Runner {
                 Output::Withdraw(row) => self.shared.matching.withdraw(&row),
                 Output::Deliver(sender, entry) => self.outbox.push(sender, entry),
                 Output::QueryAnswer(id, answer) => {
-                    self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(answer));
+                    self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(answer, 0));
                 }
                 Output::QueryDirect(id, route) => {
                     self.shared.queries.resolve(id, crate::matching::queries::Outcome::Direct(route));
@@ -823,7 +823,7 @@ impl Runner {
         }
         for id in self.buffered_queries.drain() {
             let cleared = Refusal::Unavailable("buffered query cleared, please retry".into());
-            self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(Err(cleared)));
+            self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(Err(cleared), 0));
         }
         self.forget_in_hand();
         // Dropped watchers look again.

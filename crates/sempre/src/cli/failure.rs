@@ -15,6 +15,8 @@ pub(crate) struct Failure {
 enum Kind {
     /// What was asked for did not work.
     Failed,
+    /// Whether it is so could not be found out.
+    Undecided,
     /// The flags do not fit together.
     Usage,
     /// The connection broke in the midst of a call.
@@ -29,6 +31,11 @@ const BROKEN: &str = "transport error";
 impl Failure {
     pub(crate) fn new(sentence: impl fmt::Display) -> Self {
         Self { sentence: sentence.to_string(), kind: Kind::Failed }
+    }
+
+    /// Whether it is so could not be found out.
+    pub(crate) fn undecided(sentence: impl fmt::Display) -> Self {
+        Self { sentence: sentence.to_string(), kind: Kind::Undecided }
     }
 
     /// The flags do not fit together: told like what is not understood at all.
@@ -82,9 +89,13 @@ impl Failure {
         self.kind == Kind::PipeClosed
     }
 
-    /// 1 failed, 2 not understood.
+    /// 1 failed, 2 not understood, 3 not found out.
     pub(crate) fn exit_code(&self) -> u8 {
-        if self.kind == Kind::Usage { 2 } else { 1 }
+        match self.kind {
+            Kind::Usage => 2,
+            Kind::Undecided => 3,
+            Kind::Failed | Kind::Broken | Kind::PipeClosed => 1,
+        }
     }
 }
 
@@ -135,7 +146,7 @@ mod tests {
 
     #[test]
     fn exit_codes() {
-        assert_eq!((Failure::new("").exit_code(), Failure::usage("").exit_code()), (1, 2));
+        assert_eq!([Failure::new(""), Failure::usage(""), Failure::undecided("")].map(|failure| failure.exit_code()), [1, 2, 3]);
         assert!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).is_pipe_closed());
     }
 }

@@ -8,6 +8,7 @@ mod call;
 mod client;
 mod completion;
 mod config;
+mod deployment;
 mod dev;
 mod doctor;
 mod env;
@@ -48,7 +49,7 @@ pub(crate) use failure::Failure;
 use flags::{CommonFlags, Family};
 
 /// Runs the command that `args` name (the first one is the program) and returns the exit code:
-/// 0 done, 1 failed, 2 not understood.
+/// 0 done, 1 failed, 2 not understood, 3 not found out.
 pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     let cli = match Cli::try_parse_from(start_test::with_command(args)) {
         Ok(cli) => cli,
@@ -74,6 +75,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Schedule(family) => schedule::run(cli.common, family),
         Command::Batch(family) => batch::run(cli.common, family),
         Command::TaskQueue(family) => task_queue::run(cli.common, family),
+        Command::Deployment(family) => deployment::run(cli.common, family),
         Command::Worker(family) => worker::run(cli.common, family),
         Command::Operator(family) => operator::run(cli.common, family),
         Command::Backup(family) => backup::run(cli.common, family),
@@ -140,6 +142,8 @@ enum Command {
     TaskQueue(Family<task_queue::TaskQueueCommand>),
     /// See the workers that tell the server of themselves
     Worker(Family<worker::WorkerCommand>),
+    /// Check versions of workers against the runs that there are
+    Deployment(Family<deployment::DeploymentCommand>),
     /// Manage namespaces, search attributes, the cluster, Nexus endpoints
     Operator(Family<operator::OperatorCommand>),
     /// Keep profiles for connecting in the configuration file

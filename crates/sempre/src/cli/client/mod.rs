@@ -9,6 +9,7 @@ use sempre_api::{
     sempre::v1::{
         inspect_service_client::InspectServiceClient, operate_service_client::OperateServiceClient,
         steer_service_client::SteerServiceClient, storage_service_client::StorageServiceClient,
+        version_service_client::VersionServiceClient,
     },
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,
@@ -42,6 +43,7 @@ pub(crate) struct Client {
     pub(crate) operate: OperateServiceClient<Service>,
     pub(crate) storage: StorageServiceClient<Service>,
     pub(crate) steer: SteerServiceClient<Service>,
+    pub(crate) version: VersionServiceClient<Service>,
     pub(crate) health: HealthClient<Service>,
 }
 
@@ -78,6 +80,7 @@ impl Client {
             operate: OperateServiceClient::new(service()),
             storage: StorageServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             steer: SteerServiceClient::new(service()),
+            version: VersionServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             health: HealthClient::new(service()),
         })
     }

@@ -18,6 +18,7 @@ use sempre_api::v1::{
 
 use crate::cli::{
     Failure,
+    deployment::check,
     input::json_payload,
     output::{Cell, Table, short_name},
     session::{self, Session},
@@ -40,6 +41,8 @@ pub(crate) enum DeploymentCommand {
     CreateVersion(Version),
     /// Delete a version that nobody needs any more
     DeleteVersion(DeleteVersion),
+    /// Have the workers of a version replay open runs, and tell which they cannot go on with: `sempre deployment check`
+    Check(check::Options),
     /// Give new work to a version
     SetCurrentVersion(SetCurrent),
     /// Give a part of new work to a version
@@ -119,6 +122,9 @@ pub(crate) struct Target {
 pub(crate) struct SetCurrent {
     #[command(flatten)]
     target: Target,
+    /// First do as `sempre deployment check` does, and change nothing unless it passes
+    #[arg(long, conflicts_with_all = ["unversioned", "allow_no_pollers"])]
+    check: bool,
     #[arg(long, hide = true)]
     delete: bool,
 }
@@ -238,7 +244,14 @@ pub(super) async fn run(session: &mut Session, command: DeploymentCommand) -> Re
             session.client().await?.workflow.delete_worker_deployment_version(request).await?;
             session.out.line("Worker deployment version deleted")
         }
-        DeploymentCommand::SetCurrentVersion(options) => set_current(session, options.target).await,
+        DeploymentCommand::Check(options) => check::run(session, options).await,
+        DeploymentCommand::SetCurrentVersion(options) => {
+            if let Some(build_id) = options.target.build_id.clone().filter(|_| options.check) {
+                let deployment_name = options.target.deployment_name.clone();
+                check::run(session, check::Options { deployment_name, build_id, extent: check::Extent::default() }).await?;
+            }
+            set_current(session, options.target).await
+        }
         DeploymentCommand::SetRampingVersion(options) => set_ramping(session, options).await,
         DeploymentCommand::UpdateVersionMetadata(options) => update_metadata(session, options).await,
         DeploymentCommand::ManagerIdentity(ManagerCommand::Set(options)) => {
