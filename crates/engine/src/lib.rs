@@ -12,6 +12,7 @@
 //! - **records** of other kinds, Nexus endpoints and batch jobs, are durable and in memory too (`records`);
 //! - **nexus** operations go between callers and handlers (`nexus`);
 //! - **gate**: whether the workers of a version can go on with the runs there are, before they get them (`gate`);
+//! - **patches** of workflow code that runs still need (`patches`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
 //! - **batch** operations act on many runs in the background (`batch`);
@@ -41,6 +42,7 @@ mod matching;
 mod meta;
 mod namespaces;
 pub mod nexus;
+mod patches;
 #[cfg(feature = "real")]
 pub mod real;
 mod rebuild;

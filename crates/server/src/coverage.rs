@@ -127,7 +127,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ("sempre.v1.InspectService", &["ListActivityAttempts", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
-    ("sempre.v1.VersionService", &["CheckDeploymentVersion"]),
+    ("sempre.v1.VersionService", &["CheckDeploymentVersion", "ListPatches"]),
     ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility", "RenameSearchAttribute"]),
 ];
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    CheckDeploymentVersionRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListSkippedActionsRequest, PreviewBatchOperationRequest,
+    CheckDeploymentVersionRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListPatchesRequest, ListSkippedActionsRequest, PreviewBatchOperationRequest,
     RenameSearchAttributeRequest, StartBatchForkRequest,
 };
 use sempre_api::v1::{
@@ -195,6 +195,7 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    ListPatchesRequest,
     CheckDeploymentVersionRequest,
     DescribeWorkerDeploymentVersionRequest,
     DescribeWorkerDeploymentRequest,

@@ -1,7 +1,10 @@
 //! VersionService: versions against the runs there are (`crates/api/proto/sempre/v1/versions.proto`).
 
 use futures::{Stream, StreamExt, stream};
-use sempre_api::sempre::v1::{CheckDeploymentVersionRequest, CheckDeploymentVersionResponse, version_service_server::VersionService};
+use sempre_api::sempre::v1::{
+    CheckDeploymentVersionRequest, CheckDeploymentVersionResponse, ListPatchesRequest, ListPatchesResponse,
+    version_service_server::VersionService,
+};
 use sempre_core::Refusal;
 use tokio::sync::mpsc::Receiver;
 use tonic::{Request, Response, Status, codegen::BoxStream};
@@ -25,6 +28,12 @@ impl VersionService for Frontend {
     ) -> Answer<BoxStream<CheckDeploymentVersionResponse>> {
         let call = self.admit(request).await?;
         let messages = self.engine.check_version(call.body).map_err(status::from_refusal)?;
+        Ok(Response::new(stream_of(messages).boxed()))
+    }
+
+    async fn list_patches(&self, request: Request<ListPatchesRequest>) -> Answer<BoxStream<ListPatchesResponse>> {
+        let call = self.admit(request).await?;
+        let messages = self.engine.list_patches(call.body).map_err(status::from_refusal)?;
         Ok(Response::new(stream_of(messages).boxed()))
     }
 }

@@ -29,5 +29,6 @@ mod standalone_activities;
 mod task_queues;
 mod tasks;
 mod updates;
+mod version_checks;
 mod virtual_time;
 mod workflows;
