@@ -23,7 +23,7 @@ use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_sdk::runtime::RuntimeOptions;
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, WorkerOptionsBuilder};
 
-pub use server::Server;
+pub use server::{Server, binary};
 
 /// What a conformance test returns: the first thing that went wrong, if any.
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -37,7 +37,7 @@ pub struct Case {
     pub client: Client,
     /// The task queue and the prefix of the workflow ids of this test.
     pub name: String,
-    _server: Arc<Server>,
+    server: Arc<Server>,
 }
 
 impl Case {
@@ -47,7 +47,12 @@ impl Case {
         // A server may listen before it is able to answer.
         let client = eventually("the server answers", async || Ok(connect(server.address()).await.ok())).await?;
         let name = format!("{name}-{}", unique());
-        Ok(Self { client, name, _server: server })
+        Ok(Self { client, name, server })
+    }
+
+    /// `host:port` of the server.
+    pub fn address(&self) -> &str {
+        self.server.address()
     }
 
     /// Worker options for the task queue of this test.

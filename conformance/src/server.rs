@@ -86,7 +86,7 @@ fn free_port() -> Outcome<u16> {
 }
 
 /// `SEMPRE_BIN`, or the `sempre` built beside this test.
-fn binary() -> Outcome<PathBuf> {
+pub fn binary() -> Outcome<PathBuf> {
     if let Some(path) = std::env::var_os("SEMPRE_BIN") {
         return Ok(path.into());
     }

@@ -68,8 +68,10 @@ pub use calls::{
 };
 pub use clock::{Clock, Spawner};
 pub use engine::{Components, Engine, OpenError, OpenIndex};
+pub use gate::CheckMessages;
 pub use history::read::HistoryReader;
 pub use matching::QueueSummary;
+pub use patches::PatchMessages;
 pub use rebuild::RebuildProgress;
 pub use settings::Settings;
 pub use stats::{Counter, EventCounts, Histogram, HistogramReading, LATENCIES, LIVES, OTHER, Stats, TYPES_MAX, TypeStats, Typed, Types};

@@ -114,6 +114,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "ListClusters",
             "ListNexusEndpoints",
             "ListSearchAttributes",
+            "RemoveRemoteCluster",
             "RemoveSearchAttributes",
             "UpdateNexusEndpoint",
         ],
@@ -139,6 +140,31 @@ pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "time skipping"),
 ];
 
+/// Methods that a self-hosted server of Temporal (1.31.2, as it comes) refuses to everybody, and this one with the same words; its
+/// answers were recorded from it. They answer UNIMPLEMENTED and do not count as built.
+pub const REFUSED: &[(&str, &str, &str)] = &[
+    (WORKFLOW, "DescribeDeployment", PREVIEW_DEPLOYMENTS),
+    (WORKFLOW, "ListDeployments", PREVIEW_DEPLOYMENTS),
+    (WORKFLOW, "GetDeploymentReachability", PREVIEW_DEPLOYMENTS),
+    (WORKFLOW, "GetCurrentDeployment", PREVIEW_DEPLOYMENTS),
+    (WORKFLOW, "SetCurrentDeployment", PREVIEW_DEPLOYMENTS),
+    (WORKFLOW, "CreateWorkflowRule", "method CreateWorkflowRule not supported"),
+    (WORKFLOW, "DescribeWorkflowRule", "method DescribeWorkflowRule not supported"),
+    (WORKFLOW, "DeleteWorkflowRule", "method DeleteWorkflowRule not supported"),
+    (WORKFLOW, "ListWorkflowRules", "method ListWorkflowRules not supported"),
+    (WORKFLOW, "TriggerWorkflowRule", "method TriggerWorkflowRule not supported"),
+    (WORKFLOW, "FetchWorkerConfig", "FetchWorkerConfig command is not enabled."),
+    (WORKFLOW, "UpdateWorkerConfig", "UpdateWorkerConfig command is not enabled."),
+];
+
+const WORKFLOW: &str = "temporal.api.workflowservice.v1.WorkflowService";
+const PREVIEW_DEPLOYMENTS: &str = "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+
+/// What a method that is refused as by Temporal's server answers.
+pub fn refused(service: &str, method: &str) -> Option<&'static str> {
+    REFUSED.iter().find(|(in_service, name, _)| (*in_service, *name) == (service, method)).map(|(_, _, text)| *text)
+}
+
 /// One method of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Method {
@@ -150,13 +176,15 @@ pub struct Method {
     pub built: bool,
     /// What a method that is built in part lacks.
     pub lacks: Option<&'static str>,
+    /// What one answers that Temporal's server refuses, too.
+    pub refused: Option<&'static str>,
 }
 
 /// Every method of the API, in the order of the API's files.
 pub fn methods() -> impl Iterator<Item = Method> {
     sempre_api::METHODS.iter().map(|&(service, name)| {
         let lacks = PARTLY.iter().find(|(in_service, method, _)| (*in_service, *method) == (service, name)).map(|(_, _, lacks)| *lacks);
-        Method { service, name, built: is_built(service, name), lacks }
+        Method { service, name, built: is_built(service, name), lacks, refused: refused(service, name) }
     })
 }
 
@@ -175,7 +203,7 @@ mod tests {
                 assert!(sempre_api::METHODS.contains(&(service, method)), "{service}/{method}");
             }
         }
-        for (service, method, _) in PARTLY {
+        for (service, method, _) in PARTLY.iter().chain(REFUSED) {
             assert!(sempre_api::METHODS.contains(&(service, method)) && !is_built(service, method), "{service}/{method}");
         }
     }

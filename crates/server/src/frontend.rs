@@ -9,34 +9,7 @@ use sempre_api::sempre::v1::{
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
-    workflowservice::{
-        CountActivityExecutionsRequest, CountSchedulesRequest, CountWorkersRequest, CountWorkflowExecutionsRequest, CreateScheduleRequest,
-        CreateWorkerDeploymentRequest, CreateWorkerDeploymentVersionRequest, DeleteActivityExecutionRequest, DeleteScheduleRequest,
-        DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentVersionRequest, DeleteWorkflowExecutionRequest, DeprecateNamespaceRequest,
-        DescribeActivityExecutionRequest, DescribeBatchOperationRequest, DescribeNamespaceRequest, DescribeScheduleRequest,
-        DescribeTaskQueueRequest, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentVersionRequest, DescribeWorkerRequest,
-        DescribeWorkflowExecutionRequest, ExecuteMultiOperationRequest, GetWorkerBuildIdCompatibilityRequest,
-        GetWorkerTaskReachabilityRequest, GetWorkerVersioningRulesRequest, GetWorkflowExecutionHistoryRequest,
-        GetWorkflowExecutionHistoryReverseRequest, ListActivityExecutionsRequest, ListArchivedWorkflowExecutionsRequest,
-        ListBatchOperationsRequest, ListClosedWorkflowExecutionsRequest, ListOpenWorkflowExecutionsRequest,
-        ListScheduleMatchingTimesRequest, ListSchedulesRequest, ListTaskQueuePartitionsRequest, ListWorkerDeploymentsRequest,
-        ListWorkersRequest, ListWorkflowExecutionsRequest, PatchScheduleRequest, PauseActivityExecutionRequest, PauseActivityRequest,
-        PauseWorkflowExecutionRequest, PollActivityExecutionRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest,
-        PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
-        RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest, RequestCancelActivityExecutionRequest,
-        RequestCancelWorkflowExecutionRequest, ResetActivityExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest,
-        ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
-        RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest,
-        RespondActivityTaskFailedRequest, RespondNexusTaskCompletedRequest, RespondNexusTaskFailedRequest,
-        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest,
-        ScanWorkflowExecutionsRequest, SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentManagerRequest,
-        SetWorkerDeploymentRampingVersionRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest,
-        SignalWorkflowExecutionRequest, StartActivityExecutionRequest, StartBatchOperationRequest, StartWorkflowExecutionRequest,
-        StopBatchOperationRequest, TerminateActivityExecutionRequest, TerminateWorkflowExecutionRequest, UnpauseActivityExecutionRequest,
-        UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityExecutionOptionsRequest, UpdateActivityOptionsRequest,
-        UpdateNamespaceRequest, UpdateScheduleRequest, UpdateTaskQueueConfigRequest, UpdateWorkerBuildIdCompatibilityRequest,
-        UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest,
-        UpdateWorkflowExecutionRequest,
+    workflowservice::{CountActivityExecutionsRequest, CountSchedulesRequest, CountWorkersRequest, CountWorkflowExecutionsRequest, CreateScheduleRequest, CreateWorkerDeploymentRequest, CreateWorkerDeploymentVersionRequest, CreateWorkflowRuleRequest, DeleteActivityExecutionRequest, DeleteScheduleRequest, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentVersionRequest, DeleteWorkflowExecutionRequest, DeleteWorkflowRuleRequest, DeprecateNamespaceRequest, DescribeActivityExecutionRequest, DescribeBatchOperationRequest, DescribeDeploymentRequest, DescribeNamespaceRequest, DescribeScheduleRequest, DescribeTaskQueueRequest, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentVersionRequest, DescribeWorkerRequest, DescribeWorkflowExecutionRequest, DescribeWorkflowRuleRequest, ExecuteMultiOperationRequest, FetchWorkerConfigRequest, GetCurrentDeploymentRequest, GetDeploymentReachabilityRequest, GetWorkerBuildIdCompatibilityRequest, GetWorkerTaskReachabilityRequest, GetWorkerVersioningRulesRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest, ListActivityExecutionsRequest, ListArchivedWorkflowExecutionsRequest, ListBatchOperationsRequest, ListClosedWorkflowExecutionsRequest, ListDeploymentsRequest, ListOpenWorkflowExecutionsRequest, ListScheduleMatchingTimesRequest, ListSchedulesRequest, ListTaskQueuePartitionsRequest, ListWorkerDeploymentsRequest, ListWorkersRequest, ListWorkflowExecutionsRequest, ListWorkflowRulesRequest, PatchScheduleRequest, PauseActivityExecutionRequest, PauseActivityRequest, PauseWorkflowExecutionRequest, PollActivityExecutionRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest, RequestCancelActivityExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetActivityExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest, ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondNexusTaskCompletedRequest, RespondNexusTaskFailedRequest, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ScanWorkflowExecutionsRequest, SetCurrentDeploymentRequest, SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentRampingVersionRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartActivityExecutionRequest, StartBatchOperationRequest, StartWorkflowExecutionRequest, StopBatchOperationRequest, TerminateActivityExecutionRequest, TerminateWorkflowExecutionRequest, TriggerWorkflowRuleRequest, UnpauseActivityExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityExecutionOptionsRequest, UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateScheduleRequest, UpdateTaskQueueConfigRequest, UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerConfigRequest, UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};
@@ -44,7 +17,7 @@ use sempre_engine::{Engine, HistoryReader};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    client_version, deadline,
+    client_version, coverage, deadline,
     long_calls::{LongCall, LongCalls},
     server::ServerSettings,
     status,
@@ -102,6 +75,16 @@ impl Frontend {
             self.engine.ensure_namespace(namespace, retention).await.map_err(status::from_refusal)?;
         }
         Ok(Admitted { body, headers, now: self.engine.wall_now() })
+    }
+
+    /// Refuses a method as Temporal's server does, once the namespace is known ([`crate::coverage::REFUSED`]).
+    pub(crate) async fn refuse<R: InNamespace, T>(&self, method: &str, request: Request<R>) -> Answer<T> {
+        let call = self.admit(request).await?;
+        if let Some(unknown) = self.unknown_namespace(call.body.namespace()).await {
+            return Err(unknown);
+        }
+        let text = coverage::refused("temporal.api.workflowservice.v1.WorkflowService", method).unwrap_or_default();
+        answer(Err(Refusal::Unimplemented(text.into())))
     }
 
     /// As [`Frontend::admit`], and the deadline by which a poll must be answered.
@@ -195,6 +178,18 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    DescribeDeploymentRequest,
+    ListDeploymentsRequest,
+    GetDeploymentReachabilityRequest,
+    GetCurrentDeploymentRequest,
+    SetCurrentDeploymentRequest,
+    CreateWorkflowRuleRequest,
+    DescribeWorkflowRuleRequest,
+    DeleteWorkflowRuleRequest,
+    ListWorkflowRulesRequest,
+    TriggerWorkflowRuleRequest,
+    FetchWorkerConfigRequest,
+    UpdateWorkerConfigRequest,
     ListPatchesRequest,
     CheckDeploymentVersionRequest,
     DescribeWorkerDeploymentVersionRequest,

@@ -9,7 +9,7 @@ use sempre_api::v1::operatorservice::{
     UpdateNexusEndpointRequest, UpdateNexusEndpointResponse, operator_service_server::OperatorService,
 };
 use sempre_core::Refusal;
-use tonic::{Request, Response};
+use tonic::{Request, Response, Status};
 
 use crate::{
     client_version,
@@ -17,6 +17,9 @@ use crate::{
 };
 
 const ONE_CLUSTER: &str = "this server is one cluster; remote clusters are not supported";
+
+const NO_CLUSTER: &str = "The cluster to be deleted cannot be found in clusters cache.";
+const OWN_CLUSTER: &str = "Unable to delete cluster info with error: Cannot delete current cluster metadata.";
 
 fn one_cluster<T>() -> Answer<T> {
     answer(Err(Refusal::Unimplemented(ONE_CLUSTER.into())))
@@ -48,8 +51,13 @@ impl OperatorService for Frontend {
         one_cluster()
     }
 
-    async fn remove_remote_cluster(&self, _: Request<RemoveRemoteClusterRequest>) -> Answer<RemoveRemoteClusterResponse> {
-        one_cluster()
+    /// There is no remote cluster, and this one stays.
+    async fn remove_remote_cluster(&self, request: Request<RemoveRemoteClusterRequest>) -> Answer<RemoveRemoteClusterResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        if request.into_inner().cluster_name == self.facts.cluster(&self.host).cluster_name {
+            return Err(Status::internal(OWN_CLUSTER));
+        }
+        answer(Err(Refusal::not_found(NO_CLUSTER)))
     }
 
     async fn list_clusters(&self, request: Request<ListClustersRequest>) -> Answer<ListClustersResponse> {

@@ -2,64 +2,7 @@
 //!
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
-use sempre_api::v1::workflowservice::{
-    CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest,
-    CountWorkersResponse, CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse,
-    CreateWorkerDeploymentRequest, CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest,
-    CreateWorkerDeploymentVersionResponse, DeleteActivityExecutionRequest, DeleteActivityExecutionResponse, DeleteScheduleRequest,
-    DeleteScheduleResponse, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest,
-    DeleteWorkerDeploymentVersionResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeprecateNamespaceRequest,
-    DeprecateNamespaceResponse, DescribeActivityExecutionRequest, DescribeActivityExecutionResponse, DescribeBatchOperationRequest,
-    DescribeBatchOperationResponse, DescribeDeploymentRequest, DescribeDeploymentResponse, DescribeNamespaceRequest,
-    DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse,
-    DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse, DescribeWorkerDeploymentVersionRequest,
-    DescribeWorkerDeploymentVersionResponse, DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest,
-    DescribeWorkflowExecutionResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, GetClusterInfoRequest,
-    GetClusterInfoResponse, GetCurrentDeploymentRequest, GetCurrentDeploymentResponse, GetDeploymentReachabilityRequest,
-    GetDeploymentReachabilityResponse, GetSearchAttributesRequest, GetSearchAttributesResponse, GetSystemInfoRequest,
-    GetSystemInfoResponse, GetWorkerBuildIdCompatibilityRequest, GetWorkerBuildIdCompatibilityResponse, GetWorkerTaskReachabilityRequest,
-    GetWorkerTaskReachabilityResponse, GetWorkerVersioningRulesRequest, GetWorkerVersioningRulesResponse,
-    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
-    GetWorkflowExecutionHistoryReverseResponse, ListActivityExecutionsRequest, ListActivityExecutionsResponse,
-    ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse, ListBatchOperationsRequest, ListBatchOperationsResponse,
-    ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse, ListDeploymentsRequest, ListDeploymentsResponse,
-    ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse,
-    ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse,
-    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse,
-    ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, PatchScheduleRequest,
-    PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
-    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityExecutionRequest, PollActivityExecutionResponse,
-    PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse,
-    PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
-    QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
-    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
-    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse,
-    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityExecutionRequest,
-    ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse,
-    ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest,
-    RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse,
-    RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest,
-    RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse,
-    RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse, RespondNexusTaskCompletedRequest,
-    RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse, RespondQueryTaskCompletedRequest,
-    RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
-    RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse,
-    SetCurrentDeploymentRequest, SetCurrentDeploymentResponse, SetWorkerDeploymentCurrentVersionRequest,
-    SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentManagerResponse,
-    SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
-    SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
-    SignalWorkflowExecutionResponse, StartActivityExecutionRequest, StartActivityExecutionResponse, StartBatchOperationRequest,
-    StartBatchOperationResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest,
-    StopBatchOperationResponse, TerminateActivityExecutionRequest, TerminateActivityExecutionResponse, TerminateWorkflowExecutionRequest,
-    TerminateWorkflowExecutionResponse, UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest,
-    UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest,
-    UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest,
-    UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
-    UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerDeploymentVersionMetadataRequest,
-    UpdateWorkerDeploymentVersionMetadataResponse, UpdateWorkerVersioningRulesRequest, UpdateWorkerVersioningRulesResponse,
-    UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest,
-    UpdateWorkflowExecutionResponse, workflow_service_server::WorkflowService,
-};
+use sempre_api::v1::workflowservice::{CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse, CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse, CreateWorkerDeploymentRequest, CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest, CreateWorkerDeploymentVersionResponse, CreateWorkflowRuleRequest, CreateWorkflowRuleResponse, DeleteActivityExecutionRequest, DeleteActivityExecutionResponse, DeleteScheduleRequest, DeleteScheduleResponse, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest, DeleteWorkerDeploymentVersionResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeleteWorkflowRuleRequest, DeleteWorkflowRuleResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse, DescribeActivityExecutionRequest, DescribeActivityExecutionResponse, DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeDeploymentRequest, DescribeDeploymentResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest, DescribeTaskQueueResponse, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse, DescribeWorkerDeploymentVersionRequest, DescribeWorkerDeploymentVersionResponse, DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, DescribeWorkflowRuleRequest, DescribeWorkflowRuleResponse, ExecuteMultiOperationRequest, ExecuteMultiOperationResponse, FetchWorkerConfigRequest, FetchWorkerConfigResponse, GetClusterInfoRequest, GetClusterInfoResponse, GetCurrentDeploymentRequest, GetCurrentDeploymentResponse, GetDeploymentReachabilityRequest, GetDeploymentReachabilityResponse, GetSearchAttributesRequest, GetSearchAttributesResponse, GetSystemInfoRequest, GetSystemInfoResponse, GetWorkerBuildIdCompatibilityRequest, GetWorkerBuildIdCompatibilityResponse, GetWorkerTaskReachabilityRequest, GetWorkerTaskReachabilityResponse, GetWorkerVersioningRulesRequest, GetWorkerVersioningRulesResponse, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse, ListActivityExecutionsRequest, ListActivityExecutionsResponse, ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse, ListBatchOperationsRequest, ListBatchOperationsResponse, ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse, ListDeploymentsRequest, ListDeploymentsResponse, ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse, ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, ListWorkflowRulesRequest, ListWorkflowRulesResponse, PatchScheduleRequest, PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityExecutionRequest, PollActivityExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse, RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse, RespondNexusTaskCompletedRequest, RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, SetCurrentDeploymentRequest, SetCurrentDeploymentResponse, SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentManagerResponse, SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, StartActivityExecutionRequest, StartActivityExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse, TerminateActivityExecutionRequest, TerminateActivityExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, TriggerWorkflowRuleRequest, TriggerWorkflowRuleResponse, UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerConfigRequest, UpdateWorkerConfigResponse, UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerDeploymentVersionMetadataResponse, UpdateWorkerVersioningRulesRequest, UpdateWorkerVersioningRulesResponse, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse, UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse, UpdateWorkerDeploymentVersionComputeConfigRequest, UpdateWorkerDeploymentVersionComputeConfigResponse, ValidateWorkerDeploymentVersionComputeConfigRequest, ValidateWorkerDeploymentVersionComputeConfigResponse, workflow_service_server::WorkflowService};
 use sempre_core::Refusal;
 use tonic::{Request, Response};
 
@@ -72,7 +15,9 @@ use crate::{
 /// Older forms of versioning, as a server answers that has them switched off (spec 05 §10).
 const VERSION_SETS_DISABLED: &str = "Worker versioning v0.1 (Version Set-based, deprecated) is disabled on this namespace.";
 const VERSION_RULES_DISABLED: &str = "Worker versioning v0.2 (Rules-based, deprecated) is disabled on this namespace.";
-const PREVIEW_DEPLOYMENTS: &str = "Deployments are deprecated and no longer supported, use Worker Deployments instead";
+
+/// What starts workers in a cloud is outside of this server.
+const COMPUTE: &str = "compute configurations are not supported by this server";
 
 #[tonic::async_trait]
 impl WorkflowService for Frontend {
@@ -699,24 +644,66 @@ impl WorkflowService for Frontend {
         answer(Err(Refusal::PermissionDenied(VERSION_RULES_DISABLED.into())))
     }
 
-    async fn describe_deployment(&self, _: Request<DescribeDeploymentRequest>) -> Answer<DescribeDeploymentResponse> {
-        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    async fn describe_deployment(&self, request: Request<DescribeDeploymentRequest>) -> Answer<DescribeDeploymentResponse> {
+        self.refuse("DescribeDeployment", request).await
     }
 
-    async fn list_deployments(&self, _: Request<ListDeploymentsRequest>) -> Answer<ListDeploymentsResponse> {
-        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    async fn list_deployments(&self, request: Request<ListDeploymentsRequest>) -> Answer<ListDeploymentsResponse> {
+        self.refuse("ListDeployments", request).await
     }
 
-    async fn get_deployment_reachability(&self, _: Request<GetDeploymentReachabilityRequest>) -> Answer<GetDeploymentReachabilityResponse> {
-        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    async fn get_deployment_reachability(&self, request: Request<GetDeploymentReachabilityRequest>) -> Answer<GetDeploymentReachabilityResponse> {
+        self.refuse("GetDeploymentReachability", request).await
     }
 
-    async fn get_current_deployment(&self, _: Request<GetCurrentDeploymentRequest>) -> Answer<GetCurrentDeploymentResponse> {
-        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    async fn get_current_deployment(&self, request: Request<GetCurrentDeploymentRequest>) -> Answer<GetCurrentDeploymentResponse> {
+        self.refuse("GetCurrentDeployment", request).await
     }
 
-    async fn set_current_deployment(&self, _: Request<SetCurrentDeploymentRequest>) -> Answer<SetCurrentDeploymentResponse> {
-        answer(Err(Refusal::Unimplemented(PREVIEW_DEPLOYMENTS.into())))
+    async fn set_current_deployment(&self, request: Request<SetCurrentDeploymentRequest>) -> Answer<SetCurrentDeploymentResponse> {
+        self.refuse("SetCurrentDeployment", request).await
+    }
+
+    async fn create_workflow_rule(&self, request: Request<CreateWorkflowRuleRequest>) -> Answer<CreateWorkflowRuleResponse> {
+        self.refuse("CreateWorkflowRule", request).await
+    }
+
+    async fn describe_workflow_rule(&self, request: Request<DescribeWorkflowRuleRequest>) -> Answer<DescribeWorkflowRuleResponse> {
+        self.refuse("DescribeWorkflowRule", request).await
+    }
+
+    async fn delete_workflow_rule(&self, request: Request<DeleteWorkflowRuleRequest>) -> Answer<DeleteWorkflowRuleResponse> {
+        self.refuse("DeleteWorkflowRule", request).await
+    }
+
+    async fn list_workflow_rules(&self, request: Request<ListWorkflowRulesRequest>) -> Answer<ListWorkflowRulesResponse> {
+        self.refuse("ListWorkflowRules", request).await
+    }
+
+    async fn trigger_workflow_rule(&self, request: Request<TriggerWorkflowRuleRequest>) -> Answer<TriggerWorkflowRuleResponse> {
+        self.refuse("TriggerWorkflowRule", request).await
+    }
+
+    async fn fetch_worker_config(&self, request: Request<FetchWorkerConfigRequest>) -> Answer<FetchWorkerConfigResponse> {
+        self.refuse("FetchWorkerConfig", request).await
+    }
+
+    async fn update_worker_config(&self, request: Request<UpdateWorkerConfigRequest>) -> Answer<UpdateWorkerConfigResponse> {
+        self.refuse("UpdateWorkerConfig", request).await
+    }
+
+    async fn update_worker_deployment_version_compute_config(
+        &self,
+        _: Request<UpdateWorkerDeploymentVersionComputeConfigRequest>,
+    ) -> Answer<UpdateWorkerDeploymentVersionComputeConfigResponse> {
+        answer(Err(Refusal::Unimplemented(COMPUTE.into())))
+    }
+
+    async fn validate_worker_deployment_version_compute_config(
+        &self,
+        _: Request<ValidateWorkerDeploymentVersionComputeConfigRequest>,
+    ) -> Answer<ValidateWorkerDeploymentVersionComputeConfigResponse> {
+        answer(Err(Refusal::Unimplemented(COMPUTE.into())))
     }
 
     async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {

@@ -144,7 +144,8 @@ impl Check {
 
     async fn result(&mut self) -> Result<DeploymentCheck, Ended> {
         Rebuild::ready(&self.engine.shared).await?;
-        let visibility = self.engine.shared.listing.visibility.clone();
+        let shared = self.engine.shared.clone();
+        let visibility = &shared.listing.visibility;
         let id = self.namespace.id();
         let mut task_queues = Vec::new();
         for queue in &self.queues {

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sempre_api::sempre::v1::{PatchAdvice, PatchUse};
-use sempre_core::{Timestamp, patch::Patch};
+use sempre_core::{
+    Timestamp,
+    patch::{self, Patch},
+};
 
 use super::PATCHES_MAX;
 
@@ -31,10 +34,26 @@ struct Count {
     needs: Option<Run>,
 }
 
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.open += other.open;
+        self.open_deprecated += other.open_deprecated;
+        self.closed += other.closed;
+        self.closed_deprecated += other.closed_deprecated;
+        self.last_close = self.last_close.max(other.last_close);
+        if let Some(run) = other.needs.filter(|run| older(run, self.needs.as_ref())) {
+            self.needs = Some(run);
+        }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     counts: BTreeMap<Id, Count>,
+    /// Ids of patches, and of changes with versions, that markers have named: they tell what entries of the index mean.
+    patches: BTreeSet<String>,
+    changes: BTreeSet<String>,
     /// Open runs that were looked at, with the ids of the patches they have met: for the oldest that lacks one.
     oldest: Vec<(Run, BTreeSet<String>)>,
     /// There are more patches than are told apart.
@@ -49,6 +68,27 @@ fn older(run: &Run, than: Option<&Run>) -> bool {
 }
 
 impl Tally {
+    /// What a run's markers name.
+    pub(super) fn marked(&mut self, met: &BTreeMap<Id, bool>) {
+        for (id, version) in met.keys() {
+            let ids = if version.is_some() { &mut self.changes } else { &mut self.patches };
+            if ids.len() < PATCHES_MAX && !ids.contains(id) {
+                ids.insert(id.clone());
+            }
+        }
+    }
+
+    /// Entries of the index that name versions of changes, as markers of the type show, count as those.
+    pub(super) fn settle(&mut self) {
+        let entries: Vec<Id> = self.counts.keys().filter(|(id, version)| version.is_none() && !self.patches.contains(id)).cloned().collect();
+        for entry in entries {
+            let meanings = patch::of_entry(&entry.0);
+            let Some(version) = meanings.into_iter().find(|meant| meant.version.is_some() && self.changes.contains(&meant.id)) else { continue };
+            let Some(count) = self.counts.remove(&entry) else { continue };
+            self.counts.entry((version.id, version.version)).or_default().add(count);
+        }
+    }
+
     /// A run that was looked at, and what it has met. A patch counts as deprecated if the run has met it so.
     pub(super) fn run(&mut self, run: &Run, met: &BTreeMap<Id, bool>) {
         for (id, deprecated) in met {

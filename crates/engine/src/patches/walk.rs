@@ -89,8 +89,9 @@ impl Walk {
 
     async fn all(&mut self) -> Result<(), Ended> {
         Rebuild::ready(&self.engine.shared).await?;
-        let users = parse("", &*self.namespace, ParseOptions::default())?.filter;
-        let visibility = self.engine.shared.listing.visibility.clone();
+        let users = parse("", &*self.namespace, ParseOptions::default()).map_err(Refusal::from)?.filter;
+        let shared = self.engine.shared.clone();
+        let visibility = &shared.listing.visibility;
         let groups = visibility.count_by(self.namespace.id(), users.as_ref(), &system(SystemField::WorkflowType)).await.map_err(refused)?;
         let mut names: Vec<String> = Vec::new();
         for (value, _) in groups {
@@ -138,6 +139,7 @@ impl Walk {
             let count = visibility.count(self.namespace.id(), Some(&filter)).await.map_err(refused)? as i64;
             *(if open { &mut told.open_runs } else { &mut told.closed_runs }) = count;
         }
+        tally.settle();
         told.truncated |= tally.overflow;
         let retention = Span(self.namespace.record.retention);
         told.patches = tally.uses(&self.patch_id, told.open_runs, told.closed_runs, retention, !told.truncated);
@@ -175,7 +177,9 @@ impl Walk {
                     *(if record.is_open() { &mut told.open_histories_read } else { &mut told.closed_histories_read }) += 1;
                     self.progress.histories_read += 1;
                     // A codec may have been over the markers: the index knows of them all the same.
-                    if patches.is_empty() { by_index(record) } else { met_by_markers(patches.into_iter()) }
+                    let met = met_by_markers(patches.into_iter());
+                    tally.marked(&met);
+                    if met.is_empty() { by_index(record) } else { met }
                 } else {
                     by_index(record)
                 };

@@ -18,6 +18,7 @@ mod namespaces;
 mod nexus;
 mod nexus_operations;
 mod operators;
+mod patches;
 mod pauses;
 mod queries;
 mod renamed_attributes;

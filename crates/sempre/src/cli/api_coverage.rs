@@ -34,9 +34,10 @@ fn as_text(services: &BTreeMap<&str, Vec<Method>>) -> String {
             text += &format!("  built      {}\n", method.name);
         }
         for method in absent {
-            match method.lacks {
-                Some(lacks) => text += &format!("  partly     {} (lacks {lacks})\n", method.name),
-                None => text += &format!("  not built  {}\n", method.name),
+            match (method.lacks, method.refused) {
+                (Some(lacks), _) => text += &format!("  partly     {} (lacks {lacks})\n", method.name),
+                (None, Some(said)) => text += &format!("  refused    {} (as by Temporal's server: {said})\n", method.name),
+                (None, None) => text += &format!("  not built  {}\n", method.name),
             }
         }
     }
@@ -47,11 +48,15 @@ fn as_json(services: &BTreeMap<&str, Vec<Method>>) -> String {
     let names =
         |methods: &[Method], built| -> Vec<_> { methods.iter().filter(|method| method.built == built).map(|method| method.name).collect() };
     let partly = |methods: &[Method]| -> BTreeMap<_, _> { methods.iter().filter_map(|m| Some((m.name, m.lacks?))).collect() };
+    let refused = |methods: &[Method]| -> BTreeMap<_, _> { methods.iter().filter_map(|m| Some((m.name, m.refused?))).collect() };
     let services: Vec<_> = services
         .iter()
         .map(|(service, methods)| {
-            // Those built in part are among those not built.
-            json!({ "service": service, "built": names(methods, true), "not_built": names(methods, false), "lacking": partly(methods) })
+            // Those built in part, and those that Temporal's server refuses too, are among those not built.
+            json!({
+                "service": service, "built": names(methods, true), "not_built": names(methods, false), "lacking": partly(methods),
+                "refused": refused(methods),
+            })
         })
         .collect();
     format!("{:#}\n", json!({ "services": services }))

@@ -134,6 +134,12 @@ async fn the_one_cluster_is_listed_and_no_other_can_be_added() {
     let text = "this server is one cluster; remote clusters are not supported";
     let added = client.add_or_update_remote_cluster(AddOrUpdateRemoteClusterRequest::default()).await;
     assert_eq!(refused(added), (Code::Unimplemented, text.into()));
-    let removed = client.remove_remote_cluster(RemoveRemoteClusterRequest::default()).await;
-    assert_eq!(refused(removed), (Code::Unimplemented, text.into()));
+    for (name, code, text) in [
+        ("", Code::NotFound, "The cluster to be deleted cannot be found in clusters cache."),
+        ("other", Code::NotFound, "The cluster to be deleted cannot be found in clusters cache."),
+        (&info.cluster_name, Code::Internal, "Unable to delete cluster info with error: Cannot delete current cluster metadata."),
+    ] {
+        let removed = client.remove_remote_cluster(RemoveRemoteClusterRequest { cluster_name: name.to_owned() }).await;
+        assert_eq!(refused(removed), (code, text.into()), "{name}");
+    }
 }

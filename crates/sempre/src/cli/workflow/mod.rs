@@ -8,6 +8,7 @@ mod execute;
 mod fix_history;
 mod fork;
 mod list;
+mod patches;
 mod pause;
 mod query;
 mod reset;
@@ -79,6 +80,11 @@ pub(crate) enum WorkflowCommand {
     Result(result::Options),
     /// Watch a workflow and its children as they go
     Trace(trace::Options),
+    /// Tell which patches in workflow code (`patched`, `GetVersion`) runs still need, and which are safe to remove
+    ///
+    /// From the search attribute TemporalChangeVersion, and from the markers in a bounded number of histories; what was read is
+    /// said.
+    Patches(patches::Options),
     /// Pause a workflow
     Pause(pause::Options),
     /// Let a paused workflow go on
@@ -131,6 +137,7 @@ pub(crate) fn run(common: CommonFlags, family: Family<WorkflowCommand>) -> Resul
         C::Why(options) => why::run(session, &options).await,
         C::Result(options) => result::run(session, &options).await,
         C::Trace(options) => trace::run(session, &options).await,
+        C::Patches(options) => patches::run(session, options).await,
         C::Pause(options) => pause::pause(session, &options).await,
         C::Unpause(options) => pause::unpause(session, &options).await,
         C::UpdateOptions(options) => update_options::run(session, &options).await,
