@@ -1,6 +1,7 @@
 //! What open runs still need of a patch (`ctx.patched(id)`): whether a branch of the code can go.
 //!
-//! The SDK notes the patches that a run has met in its search attribute `TemporalChangeVersion`; this counts by it.
+//! The SDK notes the patches that a run has met in its search attribute `TemporalChangeVersion`; this counts by it. On a Sempre
+//! server, `sempre workflow patches` tells the same of all patches at once, and from histories which runs have met one as deprecated.
 
 use temporalio_client::{Client, WorkflowCountOptions, errors::ClientError};
 

@@ -158,7 +158,6 @@ impl Engine {
         }
         let token = QueryToken::parse(&request.task_token).ok_or_else(|| Refusal::invalid("Error deserializing task token."))?;
         self.check_token_namespace(token.namespace(), &request.namespace)?;
-        eprintln!("TEMP {:?} {:?} cause {} failure {:?}", request.completed_type, request.error_message, request.cause, request.failure);
         let too_large = request.query_result.as_ref().map_or(0, prost::Message::encoded_len) > self.shared.settings.limits.blob_size_max;
         let answer = if too_large {
             Err(Refusal::QueryFailed { message: text::BLOB_TOO_LARGE.into(), failure: None })

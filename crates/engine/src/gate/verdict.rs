@@ -68,14 +68,16 @@ pub(crate) struct Told {
 
 /// Reads the messages of the SDKs. What is not understood is left out: the message goes to the caller in any case.
 pub(crate) fn told(message: &str) -> Told {
-    let event_id = ["HistoryEvent(id: ", "event_id: ", "eventId=", "EventId:", "event id "].iter().find_map(|before| {
+    let event_id = ["HistoryEvent(id: ", "history event position ", "eventId=", "EventId:", "event id "].iter().find_map(|before| {
         let rest = &message[message.find(before)? + before.len()..];
         let digits = rest.trim_start();
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
         digits[..end].parse().ok()
     });
     let patch = between(message, "patch marker encountered for change ", ",");
-    let named = between(message, "of scheduled event '", "'").or_else(|| between(message, "of recorded marker '", "'")).or(patch);
+    let named = between(message, "of scheduled event '", "'").or_else(|| between(message, "of recorded marker '", "'"));
+    // Go: `history event is ActivityTaskScheduled: (ActivityId:5, …`
+    let named = named.or_else(|| between(message, ": (ActivityId:", ",")).or(patch);
     Told { event_id, named: named.map(str::to_owned), command: command(message, patch) }
 }
 
@@ -88,7 +90,7 @@ fn command(message: &str, patch: Option<&str>) -> String {
     if let Some(patch) = patch {
         return format!("no call of patched or deprecate_patch for {patch}");
     }
-    if message.contains("No command scheduled for event") || message.contains("missing replay command") {
+    if message.contains("No command scheduled for event") || message.contains("missing replay command") || message.contains("did not produce that") {
         return "none".to_owned();
     }
     // `… does not match activity type of activity command 'b'`
@@ -163,8 +165,11 @@ mod tests {
         check(&format!("{rule}{child}"), None, Some("c-1"), "child workflow id c-2");
         let patch = "Non-deprecated patch marker encountered for change new-fee, but there is no corresponding change command!";
         check(&format!("{rule}{patch}"), None, Some("new-fee"), "no call of patched or deprecate_patch for new-fee");
-        let go = "nondeterministic workflow: history event is ActivityTaskScheduled: (ActivityId:5), replay command is StartTimer: (TimerId:5)";
-        check(&format!("[TMPRL1100] {go}"), None, None, "StartTimer: (TimerId:5)");
+        let go = "nondeterministic workflow: history event is ActivityTaskScheduled: (ActivityId:5, Header:()), replay command is StartTimer: (TimerId:5)";
+        check(&format!("[TMPRL1100] {go}"), None, Some("5"), "StartTimer: (TimerId:5)");
+        let go = "Workflow panic: [TMPRL1100] During replay, a matching Activity command was expected in history event position 5. However, the \
+                  replayed code did not produce that. Possible causes are nondeterministic workflow definition code.";
+        check(go, Some(5), None, "none");
         check("it broke", None, None, "");
     }
 }
