@@ -98,11 +98,8 @@ fn worker(case: &Case, build: &str) -> WorkerOptionsBuilder {
 
 async fn known(case: &Case, build: &str) -> Outcome {
     let version = ApiVersion { deployment_name: case.name.clone(), build_id: build.to_owned() };
-    let request = DescribeWorkerDeploymentVersionRequest {
-        namespace: "default".to_owned(),
-        deployment_version: Some(version),
-        ..Default::default()
-    };
+    let request =
+        DescribeWorkerDeploymentVersionRequest { namespace: "default".to_owned(), deployment_version: Some(version), ..Default::default() };
     eventually("the version is known", async || {
         let answer = case.client.clone().describe_worker_deployment_version(tonic::Request::new(request.clone())).await;
         Ok(answer.ok().filter(|answer| answer.get_ref().version_task_queues.iter().any(|queue| queue.r#type == 1)).map(drop))
@@ -159,9 +156,13 @@ async fn a_planted_change_is_caught_and_its_event_named() -> Outcome {
         known(&case, "2").await?;
         let (code, answer) = asked(&case, "2").await?;
         same("exit code", code, Some(1))?;
-        for what in
-            ["REPLAY_OUTCOME_NON_DETERMINISTIC", r#""eventId": "5""#, "ActivityTaskScheduled Till::charge", "activity type Till::refund", "TMPRL1100"]
-        {
+        for what in [
+            "REPLAY_OUTCOME_NON_DETERMINISTIC",
+            r#""eventId": "5""#,
+            "ActivityTaskScheduled Till::charge",
+            "activity type Till::refund",
+            "TMPRL1100",
+        ] {
             told(&answer, what)?;
         }
         Ok(())

@@ -4,12 +4,42 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    CheckDeploymentVersionRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListPatchesRequest, ListSkippedActionsRequest, PreviewBatchOperationRequest,
-    RenameSearchAttributeRequest, StartBatchForkRequest,
+    CheckDeploymentVersionRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListPatchesRequest,
+    ListSkippedActionsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, StartBatchForkRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
-    workflowservice::{CountActivityExecutionsRequest, CountSchedulesRequest, CountWorkersRequest, CountWorkflowExecutionsRequest, CreateScheduleRequest, CreateWorkerDeploymentRequest, CreateWorkerDeploymentVersionRequest, CreateWorkflowRuleRequest, DeleteActivityExecutionRequest, DeleteScheduleRequest, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentVersionRequest, DeleteWorkflowExecutionRequest, DeleteWorkflowRuleRequest, DeprecateNamespaceRequest, DescribeActivityExecutionRequest, DescribeBatchOperationRequest, DescribeDeploymentRequest, DescribeNamespaceRequest, DescribeScheduleRequest, DescribeTaskQueueRequest, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentVersionRequest, DescribeWorkerRequest, DescribeWorkflowExecutionRequest, DescribeWorkflowRuleRequest, ExecuteMultiOperationRequest, FetchWorkerConfigRequest, GetCurrentDeploymentRequest, GetDeploymentReachabilityRequest, GetWorkerBuildIdCompatibilityRequest, GetWorkerTaskReachabilityRequest, GetWorkerVersioningRulesRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest, ListActivityExecutionsRequest, ListArchivedWorkflowExecutionsRequest, ListBatchOperationsRequest, ListClosedWorkflowExecutionsRequest, ListDeploymentsRequest, ListOpenWorkflowExecutionsRequest, ListScheduleMatchingTimesRequest, ListSchedulesRequest, ListTaskQueuePartitionsRequest, ListWorkerDeploymentsRequest, ListWorkersRequest, ListWorkflowExecutionsRequest, ListWorkflowRulesRequest, PatchScheduleRequest, PauseActivityExecutionRequest, PauseActivityRequest, PauseWorkflowExecutionRequest, PollActivityExecutionRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest, PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest, RequestCancelActivityExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetActivityExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest, ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondNexusTaskCompletedRequest, RespondNexusTaskFailedRequest, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ScanWorkflowExecutionsRequest, SetCurrentDeploymentRequest, SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentRampingVersionRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartActivityExecutionRequest, StartBatchOperationRequest, StartWorkflowExecutionRequest, StopBatchOperationRequest, TerminateActivityExecutionRequest, TerminateWorkflowExecutionRequest, TriggerWorkflowRuleRequest, UnpauseActivityExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest, UpdateActivityExecutionOptionsRequest, UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateScheduleRequest, UpdateTaskQueueConfigRequest, UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerConfigRequest, UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest
+    workflowservice::{
+        CountActivityExecutionsRequest, CountSchedulesRequest, CountWorkersRequest, CountWorkflowExecutionsRequest, CreateScheduleRequest,
+        CreateWorkerDeploymentRequest, CreateWorkerDeploymentVersionRequest, CreateWorkflowRuleRequest, DeleteActivityExecutionRequest,
+        DeleteScheduleRequest, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentVersionRequest, DeleteWorkflowExecutionRequest,
+        DeleteWorkflowRuleRequest, DeprecateNamespaceRequest, DescribeActivityExecutionRequest, DescribeBatchOperationRequest,
+        DescribeDeploymentRequest, DescribeNamespaceRequest, DescribeScheduleRequest, DescribeTaskQueueRequest,
+        DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentVersionRequest, DescribeWorkerRequest, DescribeWorkflowExecutionRequest,
+        DescribeWorkflowRuleRequest, ExecuteMultiOperationRequest, FetchWorkerConfigRequest, GetCurrentDeploymentRequest,
+        GetDeploymentReachabilityRequest, GetWorkerBuildIdCompatibilityRequest, GetWorkerTaskReachabilityRequest,
+        GetWorkerVersioningRulesRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
+        ListActivityExecutionsRequest, ListArchivedWorkflowExecutionsRequest, ListBatchOperationsRequest,
+        ListClosedWorkflowExecutionsRequest, ListDeploymentsRequest, ListOpenWorkflowExecutionsRequest, ListScheduleMatchingTimesRequest,
+        ListSchedulesRequest, ListTaskQueuePartitionsRequest, ListWorkerDeploymentsRequest, ListWorkersRequest,
+        ListWorkflowExecutionsRequest, ListWorkflowRulesRequest, PatchScheduleRequest, PauseActivityExecutionRequest, PauseActivityRequest,
+        PauseWorkflowExecutionRequest, PollActivityExecutionRequest, PollActivityTaskQueueRequest, PollNexusTaskQueueRequest,
+        PollWorkflowExecutionUpdateRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
+        RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest, RequestCancelActivityExecutionRequest,
+        RequestCancelWorkflowExecutionRequest, ResetActivityExecutionRequest, ResetActivityRequest, ResetStickyTaskQueueRequest,
+        ResetWorkflowExecutionRequest, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
+        RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest,
+        RespondActivityTaskFailedRequest, RespondNexusTaskCompletedRequest, RespondNexusTaskFailedRequest,
+        RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest,
+        ScanWorkflowExecutionsRequest, SetCurrentDeploymentRequest, SetWorkerDeploymentCurrentVersionRequest,
+        SetWorkerDeploymentManagerRequest, SetWorkerDeploymentRampingVersionRequest, ShutdownWorkerRequest,
+        SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartActivityExecutionRequest, StartBatchOperationRequest,
+        StartWorkflowExecutionRequest, StopBatchOperationRequest, TerminateActivityExecutionRequest, TerminateWorkflowExecutionRequest,
+        TriggerWorkflowRuleRequest, UnpauseActivityExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest,
+        UpdateActivityExecutionOptionsRequest, UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateScheduleRequest,
+        UpdateTaskQueueConfigRequest, UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerConfigRequest,
+        UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest,
+        UpdateWorkflowExecutionRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp};

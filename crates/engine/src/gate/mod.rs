@@ -30,12 +30,7 @@ use sempre_core::{
 };
 use tokio::sync::mpsc;
 
-use crate::{
-    Engine,
-    deployments::key,
-    matching::QUERY_POLLER_WINDOW,
-    namespaces::Namespace,
-};
+use crate::{Engine, deployments::key, matching::QUERY_POLLER_WINDOW, namespaces::Namespace};
 use check::Check;
 
 /// Checks under way in one process; more are refused.
@@ -100,7 +95,9 @@ impl Bounds {
     fn of(request: &CheckDeploymentVersionRequest) -> Result<Self, Refusal> {
         let timeout = match request.replay_timeout.as_ref() {
             None => REPLAY_TIMEOUT,
-            given => Span::from_api(given).ok().filter(|span| *span > Span::ZERO).ok_or_else(|| Refusal::invalid("invalid ReplayTimeout"))?,
+            given => {
+                Span::from_api(given).ok().filter(|span| *span > Span::ZERO).ok_or_else(|| Refusal::invalid("invalid ReplayTimeout"))?
+            }
         };
         Ok(Self {
             read: bound(request.runs_per_type, READ_DEFAULT, READ_MAX)?,
@@ -143,7 +140,8 @@ impl Engine {
 
     /// The task queues of workflows of a version, and those that only its deployment's current version has.
     fn queues_of_version(&self, namespace: &Namespace, version: &Arc<Version>) -> Result<Vec<Queue>, Refusal> {
-        let not_found = || Refusal::not_found(format!("build ID '{}' not found in Worker Deployment '{}'", version.build_id, version.deployment));
+        let not_found =
+            || Refusal::not_found(format!("build ID '{}' not found in Worker Deployment '{}'", version.build_id, version.deployment));
         let record = self.shared.deployments.get(&key(namespace.id(), &version.deployment)).ok_or_else(not_found)?;
         let own = record.versions.get(&version.build_id).ok_or_else(not_found)?;
         let current = record.current().and_then(|build| record.versions.get(build));

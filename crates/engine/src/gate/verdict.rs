@@ -90,7 +90,10 @@ fn command(message: &str, patch: Option<&str>) -> String {
     if let Some(patch) = patch {
         return format!("no call of patched or deprecate_patch for {patch}");
     }
-    if message.contains("No command scheduled for event") || message.contains("missing replay command") || message.contains("did not produce that") {
+    if message.contains("No command scheduled for event")
+        || message.contains("missing replay command")
+        || message.contains("did not produce that")
+    {
         return "none".to_owned();
     }
     // `… does not match activity type of activity command 'b'`

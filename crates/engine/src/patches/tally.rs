@@ -80,10 +80,13 @@ impl Tally {
 
     /// Entries of the index that name versions of changes, as markers of the type show, count as those.
     pub(super) fn settle(&mut self) {
-        let entries: Vec<Id> = self.counts.keys().filter(|(id, version)| version.is_none() && !self.patches.contains(id)).cloned().collect();
+        let entries: Vec<Id> =
+            self.counts.keys().filter(|(id, version)| version.is_none() && !self.patches.contains(id)).cloned().collect();
         for entry in entries {
             let meanings = patch::of_entry(&entry.0);
-            let Some(version) = meanings.into_iter().find(|meant| meant.version.is_some() && self.changes.contains(&meant.id)) else { continue };
+            let Some(version) = meanings.into_iter().find(|meant| meant.version.is_some() && self.changes.contains(&meant.id)) else {
+                continue;
+            };
             let Some(count) = self.counts.remove(&entry) else { continue };
             self.counts.entry((version.id, version.version)).or_default().add(count);
         }
@@ -131,7 +134,8 @@ impl Tally {
     fn of(&self, (id, version): &Id, count: &Count, open: i64, closed: i64, retention: sempre_core::Span, whole: bool) -> PatchUse {
         // Another version of the same change is no run without it.
         let met_open: i64 = self.counts.range((id.clone(), None)..).take_while(|((other, _), _)| other == id).map(|(_, c)| c.open).sum();
-        let met_closed: i64 = self.counts.range((id.clone(), None)..).take_while(|((other, _), _)| other == id).map(|(_, c)| c.closed).sum();
+        let met_closed: i64 =
+            self.counts.range((id.clone(), None)..).take_while(|((other, _), _)| other == id).map(|(_, c)| c.closed).sum();
         let mut told = PatchUse {
             patch_id: id.clone(),
             version: *version,

@@ -102,7 +102,9 @@ impl Walk {
             }
         }
         if names.len() > TYPES_MAX {
-            return Err(Refusal::FailedPrecondition(format!("there are more than {TYPES_MAX} workflow types: name those that matter")).into());
+            return Err(
+                Refusal::FailedPrecondition(format!("there are more than {TYPES_MAX} workflow types: name those that matter")).into()
+            );
         }
         self.progress.types_total = names.len() as i64;
         for name in names {

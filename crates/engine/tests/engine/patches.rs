@@ -3,9 +3,7 @@
 use sempre_api::{
     sempre::v1::{ListPatchesRequest, PatchAdvice, WorkflowTypePatches},
     v1::{
-        command::{
-            Command, RecordMarkerCommandAttributes, UpsertWorkflowSearchAttributesCommandAttributes, command::Attributes,
-        },
+        command::{Command, RecordMarkerCommandAttributes, UpsertWorkflowSearchAttributesCommandAttributes, command::Attributes},
         common::{Payload, Payloads, SearchAttributes},
         enums::CommandType,
     },
@@ -35,8 +33,7 @@ fn patched(id: &str, deprecated: bool) -> Command {
 
 fn noted(ids: &str) -> Command {
     let indexed_fields = [("TemporalChangeVersion".to_owned(), payload(ids))].into();
-    let attributes =
-        UpsertWorkflowSearchAttributesCommandAttributes { search_attributes: Some(SearchAttributes { indexed_fields }) };
+    let attributes = UpsertWorkflowSearchAttributesCommandAttributes { search_attributes: Some(SearchAttributes { indexed_fields }) };
     Command {
         command_type: CommandType::UpsertWorkflowSearchAttributes as i32,
         attributes: Some(Attributes::UpsertWorkflowSearchAttributesCommandAttributes(attributes)),
@@ -85,10 +82,7 @@ async fn patches_are_counted_with_without_and_deprecated() {
     assert_eq!((told.open_runs, told.closed_runs, told.open_histories_read, told.closed_histories_read), (3, 1, 3, 1));
     assert_eq!(
         counts(&told),
-        [
-            ("fee".to_owned(), 2, 1, 1, 0, PatchAdvice::Deprecate),
-            ("tax".to_owned(), 1, 1, 2, 1, PatchAdvice::Remove),
-        ]
+        [("fee".to_owned(), 2, 1, 1, 0, PatchAdvice::Deprecate), ("tax".to_owned(), 1, 1, 2, 1, PatchAdvice::Remove),]
     );
     assert_eq!(told.patches[0].workflow_id, "a", "who needs it");
     let one = w.patches(ListPatchesRequest { patch_id: "tax".into(), ..Default::default() }).await;
@@ -112,10 +106,7 @@ async fn markers_without_the_attribute_are_found_in_histories() {
     w.run_that("go", vec![marker("Version", &[("change-id", r#""fee""#), ("version", "2")])], false).await;
     w.run_that("java", vec![marker("Version", &[("changeId", r#""fee""#), ("version", "1")])], true).await;
     let told = w.patches(ListPatchesRequest::default()).await;
-    assert_eq!(
-        counts(&told),
-        [("fee 1".to_owned(), 0, 0, 0, 1, PatchAdvice::Remove), ("fee 2".to_owned(), 1, 0, 0, 0, PatchAdvice::Keep)]
-    );
+    assert_eq!(counts(&told), [("fee 1".to_owned(), 0, 0, 0, 1, PatchAdvice::Remove), ("fee 2".to_owned(), 1, 0, 0, 0, PatchAdvice::Keep)]);
 }
 
 #[tokio::test]

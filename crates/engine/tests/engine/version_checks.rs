@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
-const DIFFERS: &str = "[TMPRL1100] Nondeterminism error: Activity machine does not handle this event: HistoryEvent(id: 5, ActivityTaskScheduled)";
+const DIFFERS: &str =
+    "[TMPRL1100] Nondeterminism error: Activity machine does not handle this event: HistoryEvent(id: 5, ActivityTaskScheduled)";
 
 fn options(build: &str) -> WorkerDeploymentOptions {
     WorkerDeploymentOptions {
@@ -78,7 +79,8 @@ impl World {
                 assert!(task.query.is_some(), "a version that is not current gets queries only");
                 assert_eq!(task.query.unwrap().query_type, "__temporal_workflow_metadata");
                 assert_eq!(task.started_event_id, 0);
-                let mut answer = RespondQueryTaskCompletedRequest { namespace: NAMESPACE.into(), task_token: task.task_token, ..Default::default() };
+                let mut answer =
+                    RespondQueryTaskCompletedRequest { namespace: NAMESPACE.into(), task_token: task.task_token, ..Default::default() };
                 let mut fails = |message: &str, cause: WorkflowTaskFailedCause| {
                     answer.completed_type = QueryResultType::Failed as i32;
                     answer.error_message = message.into();
@@ -138,7 +140,17 @@ async fn a_difference_is_found_with_its_event_and_nothing_is_touched() {
     assert_eq!((problem.workflow_id.as_str(), problem.event_id, problem.event.as_str()), ("a", 5, "ActivityTaskScheduled charge"));
     assert_eq!((problem.command.as_str(), problem.message.as_str()), ("activity", DIFFERS));
     assert_eq!((w.names("a").await, w.names("b").await), before, "no run has changed");
-    assert_eq!(soon(w.engine.describe_deployment(DescribeWorkerDeploymentRequest { namespace: NAMESPACE.into(), deployment_name: "shop".into() })).await.unwrap().worker_deployment_info.unwrap().routing_config.unwrap().current_deployment_version, None);
+    assert_eq!(
+        soon(w.engine.describe_deployment(DescribeWorkerDeploymentRequest { namespace: NAMESPACE.into(), deployment_name: "shop".into() }))
+            .await
+            .unwrap()
+            .worker_deployment_info
+            .unwrap()
+            .routing_config
+            .unwrap()
+            .current_deployment_version,
+        None
+    );
 }
 
 #[tokio::test]
@@ -190,7 +202,11 @@ async fn tasks_that_are_pending_or_under_way_do_not_matter_and_are_not_sent() {
     let mut messages = w.engine.check_version(request()).unwrap();
     let task = soon(poll).await.unwrap();
     let events = task.history.unwrap().events().unwrap();
-    assert_eq!(events.iter().map(|event| event.event_id).collect::<Vec<_>>(), [1, 2, 3, 4, 5], "up to the commands of the last completed task");
+    assert_eq!(
+        events.iter().map(|event| event.event_id).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5],
+        "up to the commands of the last completed task"
+    );
     assert_eq!((task.previous_started_event_id, task.next_page_token), (3, Bytes::new()));
     let answer = RespondQueryTaskCompletedRequest {
         namespace: NAMESPACE.into(),

@@ -28,9 +28,10 @@ async fn exactly_the_listed_methods_do_not_answer_unimplemented() {
 async fn what_temporal_refuses_is_refused_after_the_namespace_was_looked_at() {
     let server = TestServer::start().await;
     for (service, method, _) in coverage::REFUSED {
-        for (body, code, text) in
-            [(&b""[..], Code::InvalidArgument, "Namespace is empty."), (b"\x0a\x07nowhere", Code::NotFound, "Namespace nowhere is not found.")]
-        {
+        for (body, code, text) in [
+            (&b""[..], Code::InvalidArgument, "Namespace is empty."),
+            (b"\x0a\x07nowhere", Code::NotFound, "Namespace nowhere is not found."),
+        ] {
             let status = raw_call(&server.channel, &format!("/{service}/{method}"), body, false).await.expect_err("refused");
             assert_eq!((status.code(), status.message()), (code, text), "{method}");
         }

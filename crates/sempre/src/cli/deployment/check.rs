@@ -95,7 +95,9 @@ pub(crate) async fn run(session: &mut Session, options: Options) -> Result<(), F
 
 fn how_far(progress: &CheckProgress) -> String {
     let CheckProgress { types_total, types_done, workflow_type, runs_read, runs_replayed, problems } = progress;
-    format!("{types_done} of {types_total} types, at {workflow_type}: {runs_read} histories read, {runs_replayed} replayed, {problems} problems")
+    format!(
+        "{types_done} of {types_total} types, at {workflow_type}: {runs_read} histories read, {runs_replayed} replayed, {problems} problems"
+    )
 }
 
 fn verdict(verdict: CheckVerdict) -> Cell {
@@ -127,7 +129,9 @@ fn show(session: &mut Session, check: &DeploymentCheck) -> Result<(), Failure> {
     for kind in &check.types {
         for problem in &kind.problems {
             session.out.line_in(Hue::Bad, format!("{}: {}", kind.workflow_type, told(problem)))?;
-            session.out.line(format!("  run {} {}, {} of this shape were read", problem.workflow_id, problem.run_id, problem.runs_alike))?;
+            session
+                .out
+                .line(format!("  run {} {}, {} of this shape were read", problem.workflow_id, problem.run_id, problem.runs_alike))?;
             session.out.line(format!("  the worker: {}", problem.message.lines().next().unwrap_or_default()))?;
         }
         if kind.shapes > kind.shapes_replayed {
