@@ -132,6 +132,15 @@ class Breaks(Order):
         raise RuntimeError("the new code is wrong")
 
 
+@workflow.defn(name="Order")
+class Deprecated(Order):
+    @workflow.run
+    async def run(self) -> None:
+        workflow.deprecate_patch("refund-instead")
+        await self.refund()
+        await self.finished()
+
+
 class Deployment:
     """A deployment of one test, its workers, and the check."""
 
@@ -285,3 +294,41 @@ async def test_version_without_workers(case: Case) -> None:
     names = ["--deployment-name", case.name, "--build-id", "none"]
     code, _, told = await deployment.cli("deployment", "check", *names)
     assert code == 1 and "not found" in told
+
+
+async def test_patches_that_runs_need(case: Case) -> None:
+    """From the first run that meets a patch to the last one that needs it, by the markers that the SDK records."""
+    deployment = Deployment(case)
+    kind = {"task_queue": case.name}
+
+    async def patches() -> dict:
+        # Other tests have runs of the same type on the same server.
+        code, out, told = await deployment.cli("workflow", "patches", "--type", "Order", "--patch-id", "refund-instead")
+        assert code == 0, told
+        (listed,) = json.loads(out)
+        (patch,) = listed["patches"]
+        return patch
+
+    async def begin(build: str, program: type, id: str) -> None:
+        async with deployment.worker(build, program):
+            await deployment.set_current(build)
+            handle = await case.client.start_workflow("Order", id=case.id(id), **kind)
+
+            async def waits() -> bool | None:
+                names = await event_names(handle)
+                return True if names[-1] == "WorkflowTaskCompleted" and "ActivityTaskCompleted" in names else None
+
+            await eventually("it waits", waits)
+
+    await begin("1", Patched, "patched")
+    one = await patches()
+    assert int(one["openWith"]) - int(one.get("openDeprecated", 0)) >= 1
+    await begin("2", Deprecated, "deprecated")
+    two = await patches()
+    assert int(two["openWith"]) == int(one["openWith"]) + 1
+    assert int(two["openDeprecated"]) == int(one.get("openDeprecated", 0)) + 1
+    assert two["advice"] == "PATCH_ADVICE_DEPRECATE", two
+    for id in ["patched", "deprecated"]:
+        await case.client.get_workflow_handle(case.id(id)).terminate()
+    code, out, _ = await deployment.cli("workflow", "patches", "--type", "Order", "--histories-per-type", "-1")
+    assert code == 0 and "refund-instead" in out, "the index knows of it, too"

@@ -13,6 +13,9 @@ pub(crate) const QUERY: &str = "__temporal_workflow_metadata";
 /// How SDKs begin the message of a replay that differs.
 const RULE: &str = "TMPRL1100";
 
+/// What the SDKs on the common core say when the worker itself has taken the run further meanwhile.
+const EXPIRED: &str = "Query expired";
+
 /// Bytes of a worker's message that are passed on.
 const MESSAGE_MAX: usize = 2000;
 
@@ -34,7 +37,9 @@ pub(crate) fn of_answer(answer: Result<Option<Payloads>, Refusal>, cause: i32) -
             let cause = WorkflowTaskFailedCause::try_from(cause).unwrap_or_default();
             let failure = failure.map(|failure| failure.message).unwrap_or_default();
             let said = if message.is_empty() { failure } else { message };
-            if cause == WorkflowTaskFailedCause::NonDeterministicError || differs(&said) {
+            if said.contains(EXPIRED) {
+                problem(ReplayOutcome::Unanswered, &said)
+            } else if cause == WorkflowTaskFailedCause::NonDeterministicError || differs(&said) {
                 problem(ReplayOutcome::NonDeterministic, &said)
             } else if cause == WorkflowTaskFailedCause::Unspecified && said.contains(QUERY) {
                 Verdict::Same
@@ -144,6 +149,8 @@ mod tests {
         assert_eq!(outcome(no_type), Some(ReplayOutcome::Failed));
         let named = failed("it broke in __temporal_workflow_metadata", WorkflowWorkerUnhandledFailure);
         assert_eq!(outcome(named), Some(ReplayOutcome::Failed), "a task that failed is no refusal of a query");
+        let further = failed("Fatal error: Query expired", WorkflowWorkerUnhandledFailure);
+        assert_eq!(outcome(further), Some(ReplayOutcome::Unanswered), "it has the run already");
         let late = of_answer(Err(Refusal::DeadlineExceeded("late".into())), 0);
         assert_eq!(outcome(late), Some(ReplayOutcome::Unanswered));
     }
