@@ -52,7 +52,7 @@ macro_rules! program {
             #[workflow_methods]
             impl Order {
                 #[run]
-                async fn run($ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
+                pub async fn run($ctx: &mut WorkflowContext<Self>) -> WorkflowResult<()> {
                     $body
                     $ctx.wait_condition(|state| state.done).await?;
                     Ok(())

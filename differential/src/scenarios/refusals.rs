@@ -21,7 +21,7 @@ use crate::scene::{Done, NAMESPACE, Scene, failure, payloads, secs};
 scenarios!("refusals":
     executions, closed_runs, namespaces, names, identities, user_metadata, signals, signal_with_starts, starts_on_conflict, cancels_and_terminates, queries, query_answers, updates, update_polls, update_refs, multi_operations,
     resets, resets_of_unknown_type, options, pauses, pause_before_a_task, polls, poll_deadlines, task_tokens, activity_tokens, activities_by_id, activity_operators, activity_jitter,
-    activity_options, activity_options_ignored, histories, sticky, stale_tasks, stale_activities, switched_off,
+    activity_options, activity_options_ignored, histories, sticky, stale_tasks, stale_activities,
 );
 
 const RUN: &str = "00000000-0000-4000-8000-000000000001";
@@ -1252,25 +1252,5 @@ async fn stale_activities(s: Scene) -> Done {
     s.fail_activity(&task, failure("late")).await.ok();
     s.cancel_activity(&task).await.ok();
     s.heartbeat(&task).await.ok();
-    Ok(())
-}
-
-/// Calls that a server refuses to everybody as it comes.
-async fn switched_off(s: Scene) -> Done {
-    for (what, namespace) in [("known", NAMESPACE.to_owned()), ("empty", String::new()), ("unknown", "no-such-namespace".into())] {
-        let n = || namespace.clone();
-        ask!(s, what, create_workflow_rule, CreateWorkflowRuleRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, describe_workflow_rule, DescribeWorkflowRuleRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, delete_workflow_rule, DeleteWorkflowRuleRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, list_workflow_rules, ListWorkflowRulesRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, trigger_workflow_rule, TriggerWorkflowRuleRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, fetch_worker_config, FetchWorkerConfigRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, update_worker_config, UpdateWorkerConfigRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, describe_deployment, DescribeDeploymentRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, list_deployments, ListDeploymentsRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, get_deployment_reachability, GetDeploymentReachabilityRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, get_current_deployment, GetCurrentDeploymentRequest { namespace: n(), ..Default::default() });
-        ask!(s, what, set_current_deployment, SetCurrentDeploymentRequest { namespace: n(), ..Default::default() });
-    }
     Ok(())
 }
