@@ -207,16 +207,18 @@ impl Turns {
         }
     }
 
-    /// A task that was found in the store.
-    pub(super) fn found(&mut self, level: u8, key: &str, weight: f64, rank: i64) {
+    /// A task that was found in the store; an old one waited there when the process began.
+    pub(super) fn found(&mut self, level: u8, key: &str, weight: f64, rank: i64, old: bool) {
         let key = hash(key);
         let end = rank.saturating_add(stride(weight)).max(self.end(level, key));
         self.set_end(level, key, end);
-        let level = self.level(level);
-        level.stored_from = Some(level.stored_from.map_or(rank, |from| from.min(rank)));
+        if old {
+            let level = self.level(level);
+            level.stored_from = Some(level.stored_from.map_or(rank, |from| from.min(rank)));
+        }
     }
 
-    /// All that is in the store has been found.
+    /// All that waited in the store when the process began has been found.
     pub(super) fn all_found(&mut self) {
         for level in &mut self.levels {
             level.now = level.now.max(level.stored_from.take().unwrap_or(level.now));

@@ -175,6 +175,8 @@ pub(crate) struct Matching<S: Send + 'static> {
     budget: Arc<Budget>,
     /// No rank was given beyond this one.
     ranked_to: AtomicI64,
+    /// What was offered later was not in the backlog of the last process.
+    begun: Timestamp,
     /// The backlog of the last process has been read: offers may be handed out in order.
     loaded: AtomicBool,
     closed: AtomicBool,
@@ -184,7 +186,8 @@ pub(crate) struct Matching<S: Send + 'static> {
 
 impl<S: Send + 'static> Matching<S> {
     pub(crate) fn new(clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, stats: Arc<Stats>, window_max: usize) -> Arc<Self> {
-        let swept = AtomicI64::new(clock.now().0);
+        let begun = clock.now();
+        let swept = AtomicI64::new(begun.0);
         Arc::new(Self {
             stripes: (0..STRIPES).map(|_| Mutex::new(Queues::new())).collect(),
             clock,
@@ -196,6 +199,7 @@ impl<S: Send + 'static> Matching<S> {
             routes: Routes::default(),
             budget: Budget::new(KEYS_MAX),
             ranked_to: AtomicI64::new(0),
+            begun,
             loaded: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             next_id: AtomicU64::new(1),
@@ -429,7 +433,8 @@ impl<S: Send + 'static> Matching<S> {
             let key = key.to_owned();
             let fair = self.ranked(queue);
             if arrival == Arrival::Known {
-                fair.turns.found(queued.row.level(), &key, weight, queued.row.time.0);
+                let old = queued.offer.offered <= self.begun;
+                fair.turns.found(queued.row.level(), &key, weight, queued.row.time.0, old);
                 self.ranked_to.fetch_max(queued.row.time.0, Ordering::Relaxed);
             }
         }
@@ -619,12 +624,12 @@ impl<S: Send + 'static> Matching<S> {
 
     /// The backlog of the last process is in the windows: start handing it out.
     pub(crate) fn finish_loading(self: &Arc<Self>) {
-        self.loaded.store(true, Ordering::Release);
+        let first = !self.loaded.swap(true, Ordering::AcqRel);
         for stripe in &self.stripes {
             let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
             let mut routed = Vec::new();
             for queue in stripe.all() {
-                if let Some(fair) = &mut queue.fair {
+                if let Some(fair) = queue.fair.as_mut().filter(|_| first) {
                     fair.turns.all_found();
                 }
                 if queue.route.is_some() { routed.push(queue.name.clone()) } else { self.pump(queue) }

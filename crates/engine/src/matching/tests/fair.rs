@@ -280,7 +280,7 @@ fn the_order_survives_a_restart() {
         before.matching.offer(offer);
     }
     block_on(store.commit(batch)).unwrap();
-    let w = new_world(50);
+    let w = new_world_at(50, 10_000);
     block_on(w.matching.load(&store, (0, 1024))).unwrap();
     w.matching.finish_loading();
     let mut order: Vec<u32> = Vec::new();
@@ -313,6 +313,52 @@ fn the_order_survives_a_restart() {
     assert!(a > 150 && b > 150, "{a} {b}");
 }
 
+#[test]
+fn what_comes_while_the_last_backlog_is_read_does_not_hold_it_up() {
+    let q = queue("q", false);
+    let before = world(1000);
+    let store = MemoryStore::new();
+    let commit = |offers: &[Offer]| {
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+        offers.iter().for_each(|offer| put(&mut batch, offer));
+        block_on(store.commit(batch)).unwrap();
+    };
+    let old: Vec<Offer> = (0..300).map(|n| task(&before, &q, n, 3, "a", 0.0)).collect();
+    old.iter().for_each(|offer| before.matching.offer(offer.clone()));
+    assert_eq!(before.next(&q, 100).len(), 100);
+    commit(&old[100..]);
+    let w = new_world_at(1000, 10_000);
+    // They are read again, as part of what is in the store.
+    let early: Vec<Offer> = (1000..1003).map(|n| task(&w, &q, n, 3, "b", 0.0)).collect();
+    commit(&early);
+    early.iter().for_each(|offer| w.matching.offer(offer.clone()));
+    block_on(w.matching.load(&store, (0, 1024))).unwrap();
+    w.matching.finish_loading();
+    assert_eq!(w.next(&q, 3), [1000, 1001, 1002]);
+    for n in 2000..2050 {
+        w.give(&q, n, "b");
+    }
+    assert_eq!(w.next(&q, 40).iter().filter(|n| **n < 1000).count(), 20);
+}
+
+#[test]
+fn a_part_of_the_backlog_that_is_read_again_moves_nobody_on() {
+    let w = world(1000);
+    let q = queue("q", false);
+    let store = MemoryStore::new();
+    let offers: Vec<Offer> = (0..300).map(|n| task(&w, &q, n, 3, "a", 0.0)).collect();
+    offers.iter().for_each(|offer| w.matching.offer(offer.clone()));
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+    // A shard's slots, with the later ranks.
+    offers[200..].iter().for_each(|offer| put(&mut batch, offer));
+    block_on(store.commit(batch)).unwrap();
+    w.next(&q, 10);
+    block_on(w.matching.load(&store, (0, 1024))).unwrap();
+    w.matching.finish_loading();
+    w.give(&q, 1000, "b");
+    assert!(w.next(&q, 2).contains(&1000));
+}
+
 /// What happens to a queue: tasks come (how many, of which key), polls take some, the server is started anew.
 #[derive(Clone, Debug)]
 enum Act {
@@ -340,6 +386,7 @@ struct Shop {
     q: QueueName,
     store: MemoryStore,
     window: usize,
+    started: i64,
     weights: [f32; 5],
     next: u32,
     /// What waits, by number: its key and its row.
@@ -361,6 +408,7 @@ impl Shop {
             q,
             store: MemoryStore::new(),
             window,
+            started: 0,
             weights,
             next: 0,
             waiting: BTreeMap::new(),
@@ -436,7 +484,8 @@ impl Shop {
                 self.look();
             }
             Act::Restart => {
-                self.w = new_world(self.window);
+                self.started += 1_000_000;
+                self.w = new_world_at(self.window, self.started);
                 block_on(self.w.matching.load(&self.store, (0, 1024))).unwrap();
                 self.w.matching.finish_loading();
                 for pair in self.since.keys() {

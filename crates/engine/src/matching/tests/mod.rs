@@ -61,7 +61,12 @@ struct World {
 
 /// A world that has not read its backlog.
 fn new_world(window: usize) -> World {
-    let (clock, tasks) = (Arc::new(Hand::default()), Arc::new(Tasks::default()));
+    new_world_at(window, 0)
+}
+
+/// The same, that begins at this time.
+fn new_world_at(window: usize, now: i64) -> World {
+    let (clock, tasks) = (Arc::new(Hand(Arc::new(AtomicI64::new(now)))), Arc::new(Tasks::default()));
     let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), window);
     World { clock, tasks, matching }
 }
