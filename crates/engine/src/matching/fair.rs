@@ -24,7 +24,7 @@
 //! that were withdrawn before they were handed out are lost to their key until nothing waits in the queue.
 //!
 //! Memory: besides the window, 24 bytes for each key that has tasks waiting, [`KEYS_MAX`] of them in the whole process (with
-//! the room that hash maps leave free, at most 56 MiB). Keys beyond share [`CROWD`] places by their hash, and those that meet
+//! the room that hash maps leave free, at most 60 MB, and half as much again while one of them grows). Keys beyond share [`CROWD`] places by their hash, and those that meet
 //! in one have one turn together.
 
 use std::{

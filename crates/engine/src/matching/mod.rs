@@ -469,11 +469,16 @@ impl<S: Send + 'static> Matching<S> {
     }
 
     /// Forgets an offer whose row is gone.
-    pub(crate) fn withdraw(&self, row: &OfferKey) {
+    pub(crate) fn withdraw(self: &Arc<Self>, row: &OfferKey) {
         // The place names the task: at most one queue has it.
         let place = Place::of(row);
-        if self.stripe(row.queue).with_hash(row.queue).any(|queue| queue.remove(&place)) {
-            self.stats.backlog.sub(1);
+        let mut stripe = self.stripe(row.queue);
+        let Some(queue) = stripe.with_hash(row.queue).find_map(|queue| queue.remove(&place).then_some(queue)) else { return };
+        self.stats.backlog.sub(1);
+        // The next may be of a key that may have it now.
+        if queue.key_limits.is_some() {
+            let name = queue.name.clone();
+            self.pump_name(&mut stripe, row.queue, &name);
         }
     }
 
