@@ -9,6 +9,7 @@ use sempre_api::json::{
 use serde_json::{Map, Value, json};
 
 use super::routes::Compiled;
+use crate::coverage;
 
 /// How deep fields of fields are named as query parameters.
 const QUERY_DEPTH_MAX: usize = 3;
@@ -16,16 +17,20 @@ const STATUS: &str = "google.rpc.Status";
 const PAYLOAD: &str = "temporal.api.common.v1.Payload";
 const PAYLOADS: &str = "temporal.api.common.v1.Payloads";
 
+/// Tags of methods that answer UNIMPLEMENTED, always or to some requests.
+const NOT_BUILT: &str = "not built";
+const BUILT_IN_PART: &str = "built in part";
+
 /// The document.
 pub(crate) fn document(routes: &[Compiled]) -> Value {
     let mut writer = Writer::default();
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let mut bindings: HashMap<&str, usize> = HashMap::new();
     for compiled in routes {
         let binding = bindings.entry(compiled.method.as_str()).or_default();
         *binding += 1;
         let operation = writer.operation(compiled, *binding);
-        paths.entry(compiled.route.path).or_default().insert(compiled.route.verb.to_lowercase(), operation);
+        paths.entry(path(compiled.route.path)).or_default().insert(compiled.route.verb.to_lowercase(), operation);
     }
     writer.reference_name(STATUS);
     let schemas = writer.schemas();
@@ -59,6 +64,12 @@ impl Writer {
             .get_service_by_name(route.service)
             .and_then(|service| service.methods().find(|method| method.name() == route.method));
         let Some(method) = method else { return Value::Null };
+        let known = coverage::methods().find(|known| (known.service, known.name) == (route.service, route.method));
+        let tag = match known {
+            Some(known) if known.built => method.parent_service().name(),
+            Some(known) if known.lacks.is_some() => BUILT_IN_PART,
+            _ => NOT_BUILT,
+        };
         let number = if binding == 1 { String::new() } else { binding.to_string() };
         let mut parameters: Vec<Value> = compiled.path_fields().map(path_parameter).collect();
         if route.body != "*" {
@@ -67,7 +78,7 @@ impl Writer {
         }
         let mut operation = json!({
             "operationId": format!("{}{number}", route.method),
-            "tags": [method.parent_service().name()],
+            "tags": [tag],
             "parameters": parameters,
             "responses": {
                 "200": { "description": "What was asked for.", "content": self.content(&compiled.output) },
@@ -220,8 +231,25 @@ impl Writer {
     }
 }
 
+/// A path with its fields by their labels. Two that differ only in what a field is called are one in OpenAPI.
+fn path(template: &str) -> String {
+    let segments = template.split('/').map(|segment| match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+        Some(field) => format!("{{{}}}", label(field)),
+        None => segment.to_owned(),
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// What a field in a path is called: without the message it is in, unless that says what it is of.
+fn label(field: &str) -> String {
+    match field.rsplit_once('.') {
+        Some((_, name)) if name != "name" => name.to_owned(),
+        _ => field.replace('.', "_"),
+    }
+}
+
 fn path_parameter(field: &str) -> Value {
-    json!({ "name": field, "in": "path", "required": true, "schema": { "type": "string" } })
+    json!({ "name": label(field), "in": "path", "required": true, "schema": { "type": "string" } })
 }
 
 /// Comments before things, without notes to the linter of the protos.
@@ -268,12 +296,19 @@ mod tests {
         let document = document(routes.all());
         let mut ids = BTreeSet::new();
         for compiled in routes.all() {
-            let operation = &document["paths"][compiled.route.path][compiled.route.verb.to_lowercase()];
+            let operation = &document["paths"][path(compiled.route.path)][compiled.route.verb.to_lowercase()];
             assert!(ids.insert(operation["operationId"].to_string()), "{}", compiled.route.path);
             let named: Vec<_> = operation["parameters"].as_array().expect("parameters").iter().map(|p| &p["name"]).collect();
-            assert!(compiled.path_fields().all(|field| named.contains(&&json!(field))), "{}", compiled.route.path);
+            assert!(compiled.path_fields().all(|field| named.contains(&&json!(label(field)))), "{}", compiled.route.path);
             assert_eq!(operation["requestBody"].is_null(), compiled.route.body.is_empty(), "{}", compiled.route.path);
         }
+        let shapes: BTreeSet<Vec<&str>> = document["paths"]
+            .as_object()
+            .expect("paths")
+            .keys()
+            .map(|path| path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment }).collect())
+            .collect();
+        assert_eq!(shapes.len(), document["paths"].as_object().map_or(0, Map::len), "paths that are one");
         let text = document.to_string();
         for reference in text.split("\"#/components/schemas/").skip(1) {
             let name = reference.split('"').next().expect("a name");
@@ -289,7 +324,9 @@ mod tests {
         assert!(list["description"].as_str().is_some_and(|text| text.contains("visibility")), "{}", list["description"]);
         let names: Vec<_> = list["parameters"].as_array().expect("parameters").iter().map(|p| p["name"].as_str()).collect();
         assert_eq!(names, [Some("namespace"), Some("pageSize"), Some("nextPageToken"), Some("query")]);
-        let history = &document["paths"]["/api/v1/namespaces/{namespace}/workflows/{execution.workflow_id}/history"]["get"];
+        let history = &document["paths"]["/api/v1/namespaces/{namespace}/workflows/{workflow_id}/history"]["get"];
+        let rules = &document["paths"]["/api/v1/namespaces/{namespace}/workflow-rules"]["get"];
+        assert_eq!((&list["tags"], &rules["tags"]), (&json!(["WorkflowService"]), &json!([NOT_BUILT])));
         assert!(history["parameters"].as_array().is_some_and(|all| all.iter().any(|p| p["name"] == "execution.runId")));
     }
 }
