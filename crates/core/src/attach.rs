@@ -10,11 +10,14 @@ use sempre_api::v1::{
     enums::EventType,
     history::{HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes, history_event::Attributes},
     workflow::OnConflictOptions,
-    workflowservice::StartWorkflowExecutionRequest,
+    workflowservice::{StartActivityExecutionRequest, StartWorkflowExecutionRequest},
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Transition, WorkflowKey, limits::ATTACHED_REQUEST_IDS_MAX, start::request_link, state::State,
+    Context, Execution, Refusal, Reply, Transition, WorkflowKey,
+    limits::{ATTACHED_LINKS_MAX, ATTACHED_REQUEST_IDS_MAX},
+    start::request_link,
+    state::State,
     step::Step,
 };
 
@@ -27,6 +30,17 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    /// As [`Attached::new`], of an activity that belongs to no workflow. `None`: nothing.
+    pub(crate) fn to_activity(request: StartActivityExecutionRequest) -> Option<Self> {
+        let options = request.on_conflict_options?;
+        let attached = Self {
+            request_id: if options.attach_request_id { request.request_id } else { String::new() },
+            callbacks: if options.attach_completion_callbacks { request.completion_callbacks } else { Vec::new() },
+            links: if options.attach_links { request.links } else { Vec::new() },
+        };
+        (!attached.request_id.is_empty() || !attached.callbacks.is_empty() || !attached.links.is_empty()).then_some(attached)
+    }
+
     /// The parts of the request that its options select.
     pub(crate) fn new(request: StartWorkflowExecutionRequest, options: OnConflictOptions) -> Self {
         Self {
@@ -42,6 +56,11 @@ pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'
     let mut step = Step::new(run, cx);
     step.require_open()?;
     callbacks_within_limit(&step, attached.callbacks.len())?;
+    if let Some(own) = &mut step.run.state.progress.main.standalone {
+        own.attached_links.extend_from_slice(&attached.links);
+        let forgotten = own.attached_links.len().saturating_sub(ATTACHED_LINKS_MAX);
+        own.attached_links.drain(..forgotten);
+    }
     let now = step.now();
     step.buffer_event(HistoryEvent {
         event_time: Some(now.to_api()),
@@ -72,7 +91,7 @@ fn callbacks_within_limit(step: &Step<'_, '_>, new: usize) -> Result<(), Refusal
 
 /// Request ids attached to the run, oldest first, those of buffered events last.
 pub(crate) fn request_ids(state: &State) -> Vec<String> {
-    let attached = state.derived.request_ids.values().filter(|attached| attached.update_id.is_empty());
+    let attached = state.derived.request_ids.values().filter(|attached| attached.update_id.is_empty() && !attached.is_of_signal());
     let mut ids: Vec<String> = attached.map(|attached| attached.request_id.clone()).collect();
     ids.extend(state.progress.buffer.attached_request_ids().map(String::from));
     let forgotten = ids.len().saturating_sub(ATTACHED_REQUEST_IDS_MAX);

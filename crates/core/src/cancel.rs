@@ -12,11 +12,15 @@ use crate::{
 
 /// Records a cancel request: once; a closed run takes it without effect.
 pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) -> Result<Result<Reply, Refusal>, Refusal> {
-    check_chain(step, &request.first_run_id)?;
     if request.source.is_none() && request.parent.is_none() {
         // As long as they like: the reason is what a person has to say.
         validate::links(&request.links)?;
     }
+    // Whose run it was does not matter any more.
+    if !step.run.is_open() {
+        return Ok(Ok(Reply::Done));
+    }
+    check_chain(step, &request.first_run_id)?;
     if let Some(parent) = &request.parent {
         check_parent(step, parent, request.reset_parent)?;
     }
@@ -24,7 +28,7 @@ pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) ->
         check_source(step, source)?;
     }
     let state = &step.run.state;
-    if !step.run.is_open() || state.derived.main.cancel_requested || state.progress.buffer.cancel_requested() {
+    if state.derived.main.cancel_requested || state.progress.buffer.cancel_requested() {
         return Ok(Ok(Reply::Done));
     }
     let now = step.now();

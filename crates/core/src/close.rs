@@ -23,6 +23,7 @@ use crate::{
     nexus, query,
     retry::{self, Decision},
     start::{NewRun, create},
+    state::derived::{memo_of_start, search_of_start},
     step::{Continues, Step},
     task,
     transition::OutboxMessage,
@@ -99,8 +100,8 @@ pub(crate) fn continue_as_new(
     attributes.workflow_task_timeout = command.workflow_task_timeout.filter(|d| *d != Default::default()).or(own.workflow_task_timeout);
     attributes.input = command.input;
     attributes.header = command.header;
-    attributes.memo = command.memo;
-    attributes.search_attributes = command.search_attributes;
+    attributes.memo = memo_of_start(command.memo);
+    attributes.search_attributes = search_of_start(command.search_attributes);
     attributes.retry_policy = command.retry_policy;
     attributes.cron_schedule = command.cron_schedule;
     attributes.continued_failure = command.failure;

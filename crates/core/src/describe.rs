@@ -136,7 +136,10 @@ impl Execution {
         let updated = EventType::WorkflowExecutionOptionsUpdated as i32;
         let to_updates = progress.buffer.update_options().map(|update| update.attached_request_id.as_str());
         let buffered = progress.buffer.attached_request_ids().chain(to_updates).map(|id| (id.into(), info(updated, 0, true)));
-        core::iter::once(started).chain(attached).chain(buffered).collect()
+        let signaled = EventType::WorkflowExecutionSignaled as i32;
+        let signals = progress.buffer.linked_signals().map(|id| (id.into(), info(signaled, 0, true)));
+        // One id for two things is that of the start.
+        signals.chain(buffered).chain(attached).chain(core::iter::once(started)).collect()
     }
 
     fn pending_activities(&self, now: Timestamp) -> Vec<PendingActivityInfo> {

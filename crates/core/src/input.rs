@@ -1,6 +1,12 @@
 //! Everything a run can be asked to apply.
 
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    sync::Arc,
+    vec::Vec,
+};
 
 use sempre_api::v1::{
     common::{Header, Link, Payloads, WorkflowExecution},
@@ -51,6 +57,8 @@ pub struct NamespaceView {
     pub deployments: Arc<Deployments>,
     /// What clients call them, where that differs: for texts.
     pub search_attribute_names: BTreeMap<String, String>,
+    /// Checksums of binaries whose workflow tasks are not taken (spec 02 §2.2 step 4, 05 §12).
+    pub bad_binaries: BTreeSet<String>,
 }
 
 impl NamespaceView {
@@ -71,6 +79,17 @@ pub struct Poller {
     pub worker_version: Option<sempre_api::v1::common::WorkerVersionStamp>,
     /// The worker's version; `None`: it takes unversioned work.
     pub version: Option<Arc<Version>>,
+    /// The SDK it says it is; kept for activities without workflow only.
+    pub sdk: Sdk,
+}
+
+/// What a client says it is (`client-name` and `client-version` of its calls); empty if it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sdk {
+    /// Such as `temporal-go`.
+    pub name: String,
+    /// Such as `1.30.0`.
+    pub version: String,
 }
 
 /// Which activity attempt a worker's call means.

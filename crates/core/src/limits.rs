@@ -7,6 +7,9 @@ use crate::{Span, validate::AddressRule};
 /// Request ids of later calls that a run remembers beside its own; the oldest is forgotten first (spec 09 §2.3).
 pub const ATTACHED_REQUEST_IDS_MAX: usize = 25;
 
+/// Links of later starts that an activity without workflow shows beside its own; the oldest is forgotten first.
+pub const ATTACHED_LINKS_MAX: usize = 100;
+
 /// Bytes of history that one step may write whatever the settings say: the rows that come with them (what is pending
 /// holds its event too) must fit into one commit of a store.
 pub const TRANSACTION_BYTES_MAX: usize = 12 << 20;
@@ -111,6 +114,10 @@ pub struct Limits {
     pub eager_activities: bool,
     /// Eager workflow start allowed (`system.enableEagerWorkflowStart`).
     pub eager_start: bool,
+    /// Bytes of the summary in user metadata (`limit.userMetadataSummarySize`).
+    pub summary_size_max: usize,
+    /// Bytes of the details in user metadata (`limit.userMetadataDetailsSize`).
+    pub details_size_max: usize,
     /// Runs may be paused (`frontend.WorkflowPauseEnabled`).
     pub workflow_pause: bool,
     /// Commands may address other namespaces (`system.enableCrossNamespaceCommands`).
@@ -161,6 +168,8 @@ impl Default for Limits {
             waits_told_after: Span::seconds(60),
             eager_activities: true,
             eager_start: true,
+            summary_size_max: 400,
+            details_size_max: 20_000,
             workflow_pause: true,
             cross_namespace_commands: false,
         }

@@ -23,7 +23,10 @@ use crate::{
     input::{Poller, SignalRequest, TerminateRequest},
     planted::{self, Bug},
     retry, signal, standalone,
-    state::{State, derived::is_nil},
+    state::{
+        State,
+        derived::{memo_of_start, search_of_start},
+    },
     step::Step,
     task,
     transition::{CurrentRecord, HistoryWindow, QueueKind, Reply, StartChild, Transition},
@@ -293,11 +296,8 @@ fn new_run(
         workflow_execution_expiration_time: expiration.map(Timestamp::to_api),
         cron_schedule: request.cron_schedule,
         first_workflow_task_backoff: backoff.to_api_option(),
-        memo: request.memo,
-        search_attributes: request.search_attributes.map(|mut search| {
-            search.indexed_fields.retain(|_, payload| !is_nil(payload));
-            search
-        }),
+        memo: memo_of_start(request.memo),
+        search_attributes: search_of_start(request.search_attributes),
         header: request.header,
         workflow_id: key.workflow_id.clone(),
         priority: request.priority,
@@ -341,8 +341,8 @@ fn eager_poller(request: &StartWorkflowExecutionRequest, key: &WorkflowKey, cx: 
     (target == version.as_ref()).then(|| Poller {
         identity: request.identity.clone(),
         request_id: request.request_id.clone(),
-        worker_version: None,
         version,
+        ..Poller::default()
     })
 }
 

@@ -39,10 +39,6 @@ use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal:
 
 /// Bytes of a fairness key (spec 05 §5).
 pub const FAIRNESS_KEY_MAX: usize = 64;
-/// Bytes of `user_metadata.summary` (`limit.userMetadataSummarySize`).
-pub const SUMMARY_BYTES_MAX: usize = 400;
-/// Bytes of `user_metadata.details` (`limit.userMetadataDetailsSize`).
-pub const DETAILS_BYTES_MAX: usize = 20_000;
 /// Queue names of the server itself begin so.
 pub const RESERVED_QUEUE_PREFIX: &str = "/_sys/";
 
@@ -97,7 +93,7 @@ fn start_payloads(request: &StartWorkflowExecutionRequest, limits: &Limits) -> R
     if request.time_skipping_config.is_some() {
         return Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into()));
     }
-    user_metadata(request.user_metadata.as_ref()).map_err(Refusal::InvalidArgument)?;
+    user_metadata(request.user_metadata.as_ref(), limits).map_err(Refusal::InvalidArgument)?;
     blob(request.input.as_ref(), limits)?;
     memo(request.memo.as_ref(), limits).map_err(Refusal::invalid)
 }
@@ -169,9 +165,9 @@ pub fn priority(priority: Option<&Priority>) -> Result<(), String> {
 }
 
 /// Summary and details within their sizes.
-pub fn user_metadata(metadata: Option<&UserMetadata>) -> Result<(), String> {
+pub fn user_metadata(metadata: Option<&UserMetadata>, limits: &Limits) -> Result<(), String> {
     let Some(metadata) = metadata else { return Ok(()) };
-    let fields = [("summary", &metadata.summary, SUMMARY_BYTES_MAX), ("details", &metadata.details, DETAILS_BYTES_MAX)];
+    let fields = [("summary", &metadata.summary, limits.summary_size_max), ("details", &metadata.details, limits.details_size_max)];
     for (name, payload, limit) in fields {
         let bytes = payload.as_ref().map_or(0, Message::encoded_len);
         if bytes > limit {
@@ -246,19 +242,22 @@ pub struct InvalidTimeout {
     pub why: InvalidSpan,
 }
 
-/// Brings a workflow's three timeouts to their normal form: the run at most as long as the execution, the
+/// Brings a workflow's three timeouts to their normal form: none over [`Span::MAX`], the run at most as long as the execution, the
 /// task by default 10 s and at most 120 s and the run (spec 01 §3.1). Zero stays what it was.
 pub fn workflow_timeouts(
-    execution: &Option<Duration>,
+    execution: &mut Option<Duration>,
     run: &mut Option<Duration>,
     task: &mut Option<Duration>,
     limits: &Limits,
 ) -> Result<(), InvalidTimeout> {
     let read = |field, value: &Option<Duration>| Span::from_api(value.as_ref()).map_err(|why| InvalidTimeout { field, why });
-    let execution = read("WorkflowExecutionTimeout", execution)?;
+    let execution_span = read("WorkflowExecutionTimeout", execution)?;
     let run_span = read("WorkflowRunTimeout", run)?;
     let task_span = read("WorkflowTaskTimeout", task)?;
-    let run_span = min_set(run_span, execution);
+    if !execution_span.is_zero() {
+        *execution = Some(execution_span.to_api());
+    }
+    let run_span = min_set(run_span, execution_span);
     if !run_span.is_zero() {
         *run = Some(run_span.to_api());
     }
@@ -347,8 +346,13 @@ pub fn merge_priority(parent: Option<&Priority>, own: Option<&Priority>) -> Opti
 
 /// Brings the three timeouts of a start to their normal form.
 fn start_timeouts(request: &mut StartWorkflowExecutionRequest, limits: &Limits) -> Result<(), Refusal> {
-    workflow_timeouts(&request.workflow_execution_timeout, &mut request.workflow_run_timeout, &mut request.workflow_task_timeout, limits)
-        .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))
+    workflow_timeouts(
+        &mut request.workflow_execution_timeout,
+        &mut request.workflow_run_timeout,
+        &mut request.workflow_task_timeout,
+        limits,
+    )
+    .map_err(|e| Refusal::InvalidArgument(format!("An invalid {}Seconds is set on request. cause: {}", e.field, e.why)))
 }
 
 fn start_delay(request: &StartWorkflowExecutionRequest) -> Result<(), Refusal> {
@@ -449,6 +453,7 @@ mod tests {
             search_attributes: BTreeMap::new(),
             deployments: Default::default(),
             search_attribute_names: Default::default(),
+            bad_binaries: Default::default(),
         };
         let limits = Limits::default();
         let mut ids = fakes::Ids(0);
@@ -605,11 +610,15 @@ mod tests {
         for ((execution, run, task), expected) in cases {
             let span = |s: i64| (s != 0).then(|| Span::seconds(s).to_api());
             let (mut r, mut t) = (span(run), span(task));
-            workflow_timeouts(&span(execution), &mut r, &mut t, &Limits::default()).expect("valid");
+            workflow_timeouts(&mut span(execution), &mut r, &mut t, &Limits::default()).expect("valid");
             assert_eq!((r, t), (span(expected.0), span(expected.1)), "{execution} {run} {task}");
         }
-        let got = workflow_timeouts(&None, &mut None, &mut Some(NEGATIVE), &Limits::default());
+        let got = workflow_timeouts(&mut None, &mut None, &mut Some(NEGATIVE), &Limits::default());
         assert_eq!(got, Err(InvalidTimeout { field: "WorkflowTaskTimeout", why: InvalidSpan::Negative }));
+        let (mut execution, mut run, mut task) = (Some(Duration { seconds: i64::MAX, nanos: 0 }), None, None);
+        workflow_timeouts(&mut execution, &mut run, &mut task, &Limits::default()).expect("valid");
+        let century = Some(Span::MAX.to_api());
+        assert_eq!((execution, run), (century, century), "a century at most");
     }
 
     fn an_activity(s2c: i64, s2s: i64, stc: i64, heartbeat: i64) -> ScheduleActivityTaskCommandAttributes {

@@ -844,3 +844,23 @@ fn an_activity_id_may_be_used_again_after_its_end() {
         )
     );
 }
+
+/// 03 §11: whoever says how the attempt went, it was the worker that had it
+#[test]
+fn the_last_worker_of_a_retried_activity_is_the_one_that_had_it() {
+    let mut world = World::new();
+    world.begin(
+        "wf",
+        [with(activity("a"), |a| a.retry_policy = Some(RetryPolicy { initial_interval: duration(1), ..Default::default() })).command()],
+    );
+    world.poll_activity().unwrap();
+    let fail = Input::FailActivity {
+        target: by_id("a"),
+        failure: Some(Box::new(failure("no"))),
+        last_heartbeat_details: None,
+        identity: "somebody else".into(),
+    };
+    world.apply("wf", fail).unwrap();
+    let pending = world.run("wf").execution.describe(world.now).pending_activities.remove(0);
+    assert_eq!((pending.attempt, pending.last_worker_identity.as_str()), (2, WORKER));
+}

@@ -277,6 +277,11 @@ fn a_chain_can_be_addressed_by_its_first_run() {
     assert_eq!(refusal, Refusal::NotFound("workflow execution not found".into()));
     let first = world.chains["wf"][0].to_string();
     world.apply("wf", terminate(first)).unwrap();
+    // Of a closed run nobody asks whose it was.
+    let closed = world.apply("wf", terminate("other".into())).unwrap_err();
+    assert_eq!(closed, Refusal::NotFound("workflow execution already completed".into()));
+    let cancel = sempre_core::input::CancelRequest { first_run_id: "other".into(), ..Default::default() };
+    world.apply("wf", Input::RequestCancel(Box::new(cancel))).unwrap();
 }
 
 /// 01 §3.3.1; Temporal's server forgets the request id with the run that it made, and would start a second chain

@@ -180,7 +180,6 @@ const CAUSES_WITHOUT: &[(&str, &str)] = &[
     ("UnhandledUpdate", "nobody produces it: unanswered updates are rejected"),
     ("FailoverCloseCommand", "one cluster has no failover"),
     ("FeatureDisabled", "nobody produces it: what commands ask for is built"),
-    ("BadBinary", "binaries of a namespace cannot be marked bad here"),
     ("GrpcMessageTooLarge", "ends the run: a_message_too_large_for_the_wire_ends_the_run"),
 ];
 

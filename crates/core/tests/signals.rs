@@ -5,7 +5,11 @@
 mod harness;
 
 use harness::{commands::*, history::*, *};
-use sempre_core::{Refusal, Reply, input::SignalRequest};
+use sempre_api::v1::{
+    common::{Link, link},
+    enums::EventType,
+};
+use sempre_core::{Input, Refusal, Reply, input::SignalRequest, limits::ATTACHED_REQUEST_IDS_MAX};
 
 fn named(name: &str, request_id: &str) -> SignalRequest {
     SignalRequest { name: name.into(), request_id: request_id.into(), identity: "client".into(), ..Default::default() }
@@ -165,4 +169,39 @@ fn signal_with_start_of_a_closed_run_starts_again() {
         3 WorkflowTaskScheduled
     ",
     );
+}
+
+/// 04 §2.2: the link of the answer names the event by the request id
+#[test]
+fn a_signal_with_links_can_be_found_by_its_request_id() {
+    let mut world = World::new();
+    world.begin("wf", []);
+    let linked = |name: &str| SignalRequest {
+        name: "go".into(),
+        request_id: name.into(),
+        links: vec![Link { variant: Some(link::Variant::BatchJob(link::BatchJob { job_id: "j".into() })) }],
+        ..Default::default()
+    };
+    let known = |world: &World, id: &str| {
+        let mut infos = world.run("wf").execution.describe(world.now).workflow_extended_info.unwrap().request_id_infos;
+        infos.remove(id).map(|info| (info.event_type(), info.event_id, info.buffered))
+    };
+    let signaled = EventType::WorkflowExecutionSignaled;
+    world.apply("wf", Input::Signal(Box::new(linked("one")))).unwrap();
+    world.apply("wf", Input::Signal(Box::new(SignalRequest { links: Vec::new(), ..linked("unlinked") }))).unwrap();
+    assert_eq!(known(&world, "one"), Some((signaled, 5, false)));
+    assert_eq!(known(&world, "unlinked"), None, "nobody comes back to it");
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.apply("wf", Input::Signal(Box::new(linked("two")))).unwrap();
+    assert_eq!(known(&world, "two"), Some((signaled, 0, true)));
+    world.complete(&task, []);
+    assert_eq!(known(&world, "two"), Some((signaled, 10, false)));
+    // It is no start: a start with that id is another.
+    let refused = world.start_with(with(start_request("wf"), |r| r.request_id = "one".into())).unwrap_err();
+    assert!(matches!(refused, Refusal::AlreadyStarted { .. }), "{refused:?}");
+    for number in 0..ATTACHED_REQUEST_IDS_MAX {
+        world.apply("wf", Input::Signal(Box::new(linked(&number.to_string())))).unwrap();
+    }
+    assert_eq!((known(&world, "one"), known(&world, "two")), (None, None), "the oldest are forgotten");
+    assert!(known(&world, "0").is_some());
 }

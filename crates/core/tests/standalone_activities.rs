@@ -7,7 +7,7 @@ mod harness;
 use harness::{history::*, *};
 use sempre_api::v1::{
     activity::{ActivityExecutionInfo, ActivityExecutionOutcome, activity_execution_outcome::Value},
-    common::{ActivityType, Link, RetryPolicy, SearchAttributes, link},
+    common::{ActivityType, Link, OnConflictOptions, RetryPolicy, SearchAttributes, link},
     enums::{
         ActivityExecutionStatus as Status, ActivityIdConflictPolicy as Conflict, ActivityIdReusePolicy as Reuse,
         PendingActivityState as State, RetryState,
@@ -18,8 +18,10 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     Input, Refusal, Reply,
-    input::{ActivitySelector, ActivityTarget, CancelActivityRun, OptionsUpdate, SignalRequest, TerminateActivityRun},
+    input::{ActivitySelector, ActivityTarget, CancelActivityRun, OptionsUpdate, Poller, Sdk, SignalRequest, TerminateActivityRun},
+    limits::ATTACHED_LINKS_MAX,
     standalone::{self, Described, Shows},
+    transition::QueueKind,
     visibility::NAMESPACE_DIVISION,
 };
 
@@ -79,7 +81,7 @@ fn terminate(world: &mut World, request_id: &str) -> Result<Reply, Refusal> {
 }
 
 fn task_gone<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
-    assert_eq!(answer.err(), Some(Refusal::not_found("activity task not found")));
+    assert_eq!(answer.err(), Some(Refusal::not_found("activity not found for ID: a")));
 }
 
 fn started(request: StartActivityExecutionRequest) -> World {
@@ -147,7 +149,7 @@ fn ids_are_used_by_their_policies() {
     let mut world = World::new();
     let first = world.start_activity(StartActivityExecutionRequest { request_id: "r".into(), ..request("a") }).unwrap();
     let again = world.start_activity(StartActivityExecutionRequest { request_id: "r".into(), ..request("a") }).unwrap();
-    assert_eq!((&again.run_id, again.started), (&first.run_id, true), "the same request has one effect");
+    assert_eq!((&again.run_id, again.started), (&first.run_id, false), "the same request has one effect");
     let taken = Refusal::ActivityAlreadyStarted {
         message: "activity execution already started".into(),
         start_request_id: "r".into(),
@@ -173,6 +175,67 @@ fn ids_are_used_by_their_policies() {
     assert!(world.run("a").execution.is_open());
     let reserved = with(start_request("x"), |r| r.workflow_id = filed(&world, "a"));
     assert_eq!(world.start_with(reserved).unwrap_err(), Refusal::invalid("WorkflowId is reserved for activities."));
+}
+
+/// What a start attaches to the activity that it finds open, if it says so.
+#[test]
+fn a_later_start_attaches_its_request_id_and_links() {
+    let mut world = started(StartActivityExecutionRequest { request_id: "first".into(), ..request("a") });
+    let run = info(&world).run_id;
+    let linked = |job: &str| Link { variant: Some(link::Variant::BatchJob(link::BatchJob { job_id: job.into() })) };
+    let found = |request_id: &str, options: Option<OnConflictOptions>| StartActivityExecutionRequest {
+        request_id: request_id.into(),
+        id_conflict_policy: Conflict::UseExisting as i32,
+        links: vec![linked(request_id)],
+        on_conflict_options: options,
+        ..request("a")
+    };
+    let attach = OnConflictOptions { attach_request_id: true, attach_links: true, ..Default::default() };
+    let before = world.run(&filed(&world, "a")).execution.state().clone();
+    for nothing in [None, Some(OnConflictOptions::default())] {
+        assert!(!world.start_activity(found("second", nothing)).unwrap().started);
+        assert_eq!(*world.run(&filed(&world, "a")).execution.state(), before, "nothing is attached unasked");
+    }
+    let second = world.start_activity(found("second", Some(attach))).unwrap();
+    assert_eq!((second.run_id.as_str(), second.started), (run.as_str(), false));
+    assert_eq!(info(&world).links, [linked("second")]);
+    // It is known again, whatever it says then, and when the activity is closed too.
+    let again = world.start_activity(StartActivityExecutionRequest { request_id: "second".into(), ..request("a") }).unwrap();
+    assert_eq!((again.run_id.as_str(), again.started), (run.as_str(), false));
+    let links_only = OnConflictOptions { attach_links: true, ..Default::default() };
+    world.start_activity(found("third", Some(links_only))).unwrap();
+    assert_eq!(info(&world).links, [linked("second"), linked("third")]);
+    let taken = world.start_activity(StartActivityExecutionRequest { request_id: "third".into(), ..request("a") });
+    assert!(matches!(taken, Err(Refusal::ActivityAlreadyStarted { .. })), "{taken:?}");
+    for number in 0..ATTACHED_LINKS_MAX {
+        world.start_activity(found(&number.to_string(), Some(links_only))).unwrap();
+    }
+    let links = info(&world).links;
+    assert_eq!((links.len(), &links[0]), (ATTACHED_LINKS_MAX, &linked("0")), "the oldest are forgotten");
+    terminate(&mut world, "t").unwrap();
+    let closed = world.start_activity(StartActivityExecutionRequest { request_id: "second".into(), ..request("a") }).unwrap();
+    assert_eq!((closed.run_id.as_str(), closed.started), (run.as_str(), false));
+}
+
+#[test]
+fn the_sdk_of_the_last_worker_is_shown() {
+    let policy = RetryPolicy { initial_interval: duration(1), ..Default::default() };
+    let mut world = started(StartActivityExecutionRequest { retry_policy: Some(policy), ..request("a") });
+    let shown = |world: &World| (info(world).sdk_name, info(world).sdk_version);
+    assert_eq!(shown(&world), Default::default());
+    let take = |world: &mut World, name: &str, version: &str| {
+        let offer = world.take_offer(QUEUE, QueueKind::Activity).unwrap();
+        let poller = Poller { sdk: Sdk { name: name.into(), version: version.into() }, ..world.poller() };
+        world.start_activity_task(&offer, poller).unwrap()
+    };
+    let first = take(&mut world, "temporal-go", "1.30.0");
+    assert_eq!(shown(&world), ("temporal-go".into(), "1.30.0".into()));
+    world.fail_activity(&first, failure("no")).unwrap();
+    assert_eq!(shown(&world), ("temporal-go".into(), "1.30.0".into()), "until another takes it");
+    world.advance(secs(1));
+    let second = take(&mut world, "", "");
+    assert_eq!(shown(&world), Default::default());
+    world.complete_activity(&second, "yes").unwrap();
 }
 
 #[test]
@@ -281,7 +344,7 @@ fn a_cancel_request_ends_what_nobody_has() {
     assert_eq!(canceled.details, payloads("\"enough\""));
     assert_eq!(info(&world).canceled_reason, "enough");
     assert!(world.poll_activity().is_none(), "its offer is gone");
-    assert!(matches!(cancel(&mut world, "other"), Err(Refusal::NotFound(_))));
+    assert_eq!(cancel(&mut world, "other").unwrap_err(), Refusal::FailedPrecondition("invalid transition from Canceled".into()));
     assert_events(
         &world,
         "

@@ -8,6 +8,7 @@ use harness::{commands::*, history::*, *};
 use sempre_api::v1::{
     enums::{CommandType, WorkflowTaskFailedCause},
     sdk::WorkflowTaskCompletedMetadata,
+    workflowservice::RespondWorkflowTaskCompletedRequest,
 };
 use sempre_core::{Input, Refusal, input::Poller};
 
@@ -610,4 +611,36 @@ fn resetting_stickiness_sends_the_next_task_to_the_normal_queue() {
     world.apply("wf", Input::ResetSticky).unwrap();
     world.signal("wf", "go").unwrap();
     assert_eq!(world.poll_workflow(QUEUE).unwrap().events.len(), 7);
+}
+
+/// 02 §2.2 step 4
+#[test]
+fn a_binary_that_is_marked_bad_completes_nothing() {
+    let mut world = World::new();
+    world.start("wf");
+    world.namespace.bad_binaries.insert("bad".into());
+    let task = world.poll_workflow(QUEUE).unwrap();
+    #[allow(deprecated)]
+    let by = |sum: &'static str| move |r: &mut RespondWorkflowTaskCompletedRequest| r.binary_checksum = sum.into();
+    let refused = world.complete_with(&task, [complete()], by("bad")).unwrap_err();
+    assert_eq!(refused, Refusal::invalid("BadBinary: binary bad is marked as bad deployment"));
+    // Nothing but what is said: one without commands is not taken either, and of an attempt that is not in history nothing is written.
+    let again = world.poll_workflow(QUEUE).unwrap();
+    let refused = world.complete_with(&again, [], by("bad")).unwrap_err();
+    assert_eq!(refused, Refusal::invalid("BadBinary: binary bad is marked as bad deployment"));
+    world.complete_with(&again, [complete()], by("good")).unwrap();
+    assert_history(
+        &world,
+        "wf",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskFailed {scheduled 2, started 3, BadBinary, failure 'BadBinary: binary bad is marked as bad deployment'}
+        5 WorkflowTaskScheduled {attempt 2}
+        6 WorkflowTaskStarted {scheduled 5}
+        7 WorkflowTaskCompleted {scheduled 5, started 6}
+        8 WorkflowExecutionCompleted {wtc 7}
+    ",
+    );
 }

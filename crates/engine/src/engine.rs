@@ -158,7 +158,7 @@ impl Engine {
             settings.limits.waits_told_after = Span::ZERO;
         }
         let stats: Arc<Stats> = Arc::default();
-        let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?;
+        let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let deployments = Records::open(records::DEPLOYMENTS, store.clone(), spawner.clone()).await?;

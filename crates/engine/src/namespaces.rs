@@ -1,7 +1,7 @@
 //! Namespaces: durable records, all of them in memory. Changes are visible as soon as their call returned.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::namespace::BadBinaryInfo;
 use sempre_core::{
-    Deployments, NamespaceId, NamespaceView, Refusal, Span,
+    Deployments, Limits, NamespaceId, NamespaceView, Refusal, Span,
     ids::Uuid,
     visibility::{AttributeType, Attributes, Registry},
 };
@@ -22,7 +22,6 @@ use crate::Spawner;
 const OWNER: u32 = u32::MAX;
 /// Shortest retention of a namespace.
 pub(crate) const RETENTION_MIN: Span = Span::seconds(3600);
-const NAME_MAX: usize = 1000;
 
 /// `NamespaceState`.
 pub(crate) const REGISTERED: i32 = 1;
@@ -124,6 +123,7 @@ impl Namespace {
             search_attributes: types.filter_map(|(name, kind)| Some((name.clone(), AttributeType::from_api(*kind)?))).collect(),
             deployments,
             search_attribute_names: record.search_attribute_names.clone(),
+            bad_binaries: record.bad_binaries.keys().cloned().collect(),
         });
         Arc::new(Self { record, view, attributes })
     }
@@ -163,6 +163,8 @@ pub(crate) struct Namespaces {
     inner: Arc<RwLock<Inner>>,
     /// One change at a time; holds the right to commit.
     writer: Arc<Mutex<Writer>>,
+    /// Longest name that is looked for, bytes.
+    name_length_max: usize,
 }
 
 struct Writer {
@@ -252,7 +254,13 @@ impl Namespaces {
         let epoch = store.acquire(OWNER).await?;
         let inner = Arc::new(RwLock::new(load(&*store).await?));
         let writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
-        Ok(Self { store, spawner, inner, writer: Arc::new(Mutex::new(writer)) })
+        let name_length_max = Limits::default().id_length_max;
+        Ok(Self { store, spawner, inner, writer: Arc::new(Mutex::new(writer)), name_length_max })
+    }
+
+    /// With this length of names, bytes (`limit.maxIDLength`).
+    pub(crate) fn with_names_of(self, name_length_max: usize) -> Self {
+        Self { name_length_max, ..self }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
@@ -264,7 +272,7 @@ impl Namespaces {
         if name.is_empty() {
             return Err(Refusal::invalid("Namespace not set on request."));
         }
-        if name.len() > NAME_MAX {
+        if name.len() > self.name_length_max {
             return Err(Refusal::invalid("Namespace length exceeds limit."));
         }
         self.read().by_name.get(name).cloned().ok_or_else(|| Refusal::NamespaceNotFound(name.to_owned()))
@@ -321,6 +329,7 @@ impl Namespaces {
                 search_attributes: BTreeMap::new(),
                 deployments: Arc::default(),
                 search_attribute_names: BTreeMap::new(),
+                bad_binaries: BTreeSet::new(),
             }),
         }
     }

@@ -46,6 +46,13 @@ pub struct Settings {
     /// Bytes of completions that have come in part and are kept in memory, over all shards; one page more is answered with
     /// RESOURCE_EXHAUSTED (`history.workflowTaskCompletionBufferTotalSizeLimit`).
     pub completion_pages_bytes_max: usize,
+    /// Binaries that one namespace may mark bad (`frontend.maxBadBinaries`).
+    pub bad_binaries_max: usize,
+    /// How long after it went out of use it is first looked whether runs are pinned to a worker version
+    /// (`matching.wv.VersionDrainageStatusVisibilityGracePeriod`).
+    pub drainage_grace: Span,
+    /// How long until it is looked again (`matching.wv.VersionDrainageStatusRefreshInterval`).
+    pub drainage_interval: Span,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -72,6 +79,9 @@ impl Default for Settings {
             batch_rate_max: 500.0,
             long_calls_max: 1200,
             completion_pages_bytes_max: 256 << 20,
+            bad_binaries_max: 10,
+            drainage_grace: Span::seconds(180),
+            drainage_interval: Span::seconds(180),
             limits: Limits::default(),
         }
     }

@@ -124,6 +124,9 @@ impl Entry<'_> {
             "history.workflowtaskheartbeattimeout" => limits.task_heartbeat_max = self.span()?,
             "history.workflowtaskretrymaxinterval" => limits.task_retry_interval_max = self.span()?,
             "history.workflowidreuseminimalinterval" => limits.continue_as_new_interval_min = self.span()?,
+            "limit.usermetadatasummarysize" => limits.summary_size_max = self.count()?,
+            "limit.usermetadatadetailssize" => limits.details_size_max = self.count()?,
+            "frontend.workflowpauseenabled" => limits.workflow_pause = self.switch()?,
             "system.enableactivityeagerexecution" => limits.eager_activities = self.switch()?,
             "system.enableeagerworkflowstart" => limits.eager_start = self.switch()?,
             "system.enablecrossnamespacecommands" => limits.cross_namespace_commands = self.switch()?,
@@ -144,6 +147,9 @@ impl Entry<'_> {
             "frontend.maxconcurrentbatchoperationpernamespace" => engine.batch_jobs_max = self.count()?,
             "frontend.namespacecount" => engine.long_calls_max = self.count()?,
             "worker.batcherrps" => engine.batch_rate_max = self.number()?.clamp(1, 1_000_000) as f64,
+            "frontend.maxbadbinaries" => engine.bad_binaries_max = self.count()?,
+            "matching.wv.versiondrainagestatusvisibilitygraceperiod" => engine.drainage_grace = self.span()?,
+            "matching.wv.versiondrainagestatusrefreshinterval" => engine.drainage_interval = self.span()?,
             "frontend.workerheartbeatsenabled" => engine.worker_heartbeats = self.switch()?,
             "frontend.enablecancelworkerpollsonshutdown" => engine.end_polls_on_shutdown = self.switch()?,
             _ => return Ok(false),
@@ -264,6 +270,12 @@ mod tests {
             "history.longPollExpirationInterval = 3",
             "frontend.MaxConcurrentBatchOperationPerNamespace=1000",
             "worker.batcherRPS=20",
+            "limit.userMetadataSummarySize=7",
+            "limit.userMetadataDetailsSize=8",
+            "frontend.WorkflowPauseEnabled=false",
+            "frontend.maxBadBinaries=3",
+            "matching.wv.VersionDrainageStatusVisibilityGracePeriod=10",
+            "matching.wv.VersionDrainageStatusRefreshInterval=\"1s\"",
         ])
         .expect("all good");
         assert_eq!(unknown, Vec::<String>::new());
@@ -275,11 +287,16 @@ mod tests {
             eager_activities: false,
             updates_max: 20,
             updates_suggest_permille: 750,
+            summary_size_max: 7,
+            details_size_max: 8,
+            workflow_pause: false,
             ..Limits::default()
         };
         assert_eq!(engine.limits, expected);
         assert_eq!((engine.history_wait, engine.poll_wait), (Span::seconds(3), Span::seconds(1)));
         assert_eq!((engine.batch_jobs_max, engine.batch_rate_max), (1000, 20.0));
+        let drainage = (engine.drainage_grace, engine.drainage_interval);
+        assert_eq!((engine.bad_binaries_max, drainage), (3, (Span::seconds(10), Span::seconds(1))));
     }
 
     #[test]

@@ -42,9 +42,9 @@ use sempre_api::v1::{
         UpdateWorkflowExecutionRequest,
     },
 };
-use sempre_core::{Refusal, Span, Timestamp};
+use sempre_core::{Refusal, Span, Timestamp, input::Sdk};
 use sempre_engine::{Engine, HistoryReader};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     client_version, coverage, deadline,
@@ -158,6 +158,16 @@ impl<R> Admitted<R> {
             follows_next_run_id: header("supported-features").split(',').any(|f| f.trim() == "follows-next-run-id"),
         }
     }
+}
+
+/// Longest name or version of an SDK that is believed, bytes.
+const SDK_BYTES_MAX: usize = 255;
+
+/// What SDK the caller says it has.
+pub(crate) fn sdk(headers: &MetadataMap) -> Sdk {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| value.len() <= SDK_BYTES_MAX);
+    let text = |name| header(name).unwrap_or_default().to_owned();
+    Sdk { name: text("client-name"), version: text("client-version") }
 }
 
 /// The engine's answer as a handler's.

@@ -12,6 +12,9 @@ use sempre_core::Limits;
 
 use crate::{SERVER_VERSION, client_version, frames::MESSAGE_BYTES_MAX, server::ServerSettings};
 
+/// What lists and counts are answered from.
+const VISIBILITY_STORE: &str = "sqlite";
+
 /// Answers that do not depend on the request.
 #[derive(Clone, Debug)]
 pub(crate) struct SystemFacts {
@@ -49,7 +52,7 @@ impl SystemFacts {
                 upsert_memo: true,
                 eager_workflow_start: self.limits.eager_start,
                 sdk_metadata: true,
-                count_group_by_execution_status: false,
+                count_group_by_execution_status: true,
                 nexus: true,
                 server_scaled_deployments: false,
                 server_scaled_provider_cloud_run: false,
@@ -74,8 +77,7 @@ impl SystemFacts {
             cluster_name: "active".into(),
             history_shard_count: i32::from(sempre_core::ids::SLOT_COUNT),
             persistence_store: self.store_name.into(),
-            // No list or count yet.
-            visibility_store: String::new(),
+            visibility_store: VISIBILITY_STORE.into(),
             initial_failover_version: 1,
             failover_version_increment: 10,
         }

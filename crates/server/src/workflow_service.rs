@@ -71,7 +71,7 @@ use tonic::{Request, Response};
 
 use crate::{
     client_version,
-    frontend::{Answer, Frontend, answer},
+    frontend::{self, Answer, Frontend, answer},
     nexus,
 };
 
@@ -243,9 +243,10 @@ impl WorkflowService for Frontend {
     }
 
     async fn poll_activity_task_queue(&self, request: Request<PollActivityTaskQueueRequest>) -> Answer<PollActivityTaskQueueResponse> {
+        let sdk = frontend::sdk(request.metadata());
         let (body, deadline) = self.admit_poll(request).await?;
         let _open = self.long(&body, "poll_activity_task_queue")?;
-        answer(self.engine.poll_activity_task(body, Some(deadline)).await)
+        answer(self.engine.poll_activity_task_as(body, sdk, Some(deadline)).await)
     }
 
     async fn poll_nexus_task_queue(&self, request: Request<PollNexusTaskQueueRequest>) -> Answer<PollNexusTaskQueueResponse> {

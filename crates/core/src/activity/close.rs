@@ -27,7 +27,7 @@ const NOT_STARTED: &[u8] = b"\"ACTIVITY_ID_NOT_STARTED\"";
 
 /// The started attempt has failed: schedules the next one or closes the activity.
 pub(super) fn attempt_failed(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Option<Failure>, identity: String) {
-    let Some(retry_state) = retry_or_stop(step, scheduled_event_id, failure.as_ref(), &identity) else { return };
+    let Some(retry_state) = retry_or_stop(step, scheduled_event_id, failure.as_ref()) else { return };
     write_closing(
         step,
         scheduled_event_id,
@@ -45,8 +45,7 @@ pub(super) fn attempt_failed(step: &mut Step<'_, '_>, scheduled_event_id: i64, f
 /// One of the four timeouts has passed. True when the activity is closed by it.
 pub(super) fn timed_out(step: &mut Step<'_, '_>, scheduled_event_id: i64, kind: TimeoutType) -> bool {
     let mut failure = failure::timeout(kind);
-    let identity = step.run.state.progress.activities.get(&scheduled_event_id).map_or_else(String::new, |p| p.identity.clone());
-    let Some(retry_state) = retry_or_stop(step, scheduled_event_id, Some(&failure), &identity) else { return false };
+    let Some(retry_state) = retry_or_stop(step, scheduled_event_id, Some(&failure)) else { return false };
     if retry_state == RetryState::Timeout && kind != TimeoutType::ScheduleToStart {
         failure = failure::no_time_to_retry();
     }
@@ -147,7 +146,7 @@ pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
 }
 
 /// Decides about another attempt. `None`: it is scheduled; `Some`: there is none, and why.
-fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Option<&Failure>, identity: &str) -> Option<RetryState> {
+fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Option<&Failure>) -> Option<RetryState> {
     let now = step.now();
     let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
     let options = Options::of(info, progress);
@@ -176,7 +175,10 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
         p.stamp = stamp;
         p.scheduled_time = (now + after).0;
         p.started_time = 0;
-        p.identity = String::new();
+        // The worker that had it, whoever says how it went. An attempt that none had leaves the one before.
+        if !p.identity.is_empty() {
+            p.last_identity = core::mem::take(&mut p.identity);
+        }
         p.request_id = String::new();
         p.worker_version = None;
         p.reset = false;
@@ -185,7 +187,6 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
             operate::forget_heartbeat(p);
         }
         p.last_failure = failure.map(|f| Box::new(retry::truncate_failure(f.clone(), limit)));
-        p.last_identity = identity.into();
         p.last_attempt_complete_time = now.0;
     });
     if step.run.state.progress.activities.get(&scheduled_event_id).is_some_and(|p| health::is_told(p.attempt)) {

@@ -207,6 +207,9 @@ pub(crate) fn start_eager(step: &mut Step<'_, '_>, scheduled_event_id: i64, iden
 fn begin(step: &mut Step<'_, '_>, scheduled_event_id: i64, poller: Poller) {
     withdraw(step, scheduled_event_id);
     let now = step.now();
+    if let Some(own) = &mut step.run.state.progress.main.standalone {
+        (own.sdk_name, own.sdk_version) = (poller.sdk.name, poller.sdk.version);
+    }
     change(step, scheduled_event_id, |p| {
         p.started_time = now.0;
         p.identity = poller.identity;

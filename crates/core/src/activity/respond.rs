@@ -136,7 +136,7 @@ fn find(step: &Step<'_, '_>, target: &ActivityTarget, needs: Needs) -> Result<i6
         ActivityTarget::Token(token) => find_by_token(step, token),
         ActivityTarget::Id(id) => find_by_id(step, id, needs),
     });
-    if step.run.is_standalone() { found.map_err(|_| Refusal::not_found(standalone::TASK_NOT_FOUND)) } else { found }
+    if step.run.is_standalone() { found.map_err(|_| standalone::not_found(&step.run.key.workflow)) } else { found }
 }
 
 /// A token is good for one attempt only: a worker that was given up loses.

@@ -53,9 +53,14 @@ fn normalize(step: &Step<'_, '_>, a: &mut ContinueAsNewWorkflowExecutionCommandA
     if unset(&a.workflow_task_timeout) {
         a.workflow_task_timeout = old.workflow_task_timeout;
     }
-    validate::workflow_timeouts(&old.workflow_execution_timeout, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits)
+    let mut execution = old.workflow_execution_timeout;
+    validate::workflow_timeouts(&mut execution, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits)
         .map_err(|e| format!("Invalid {} on {COMMAND}: {}. {shown}", e.field, e.why))?;
-    Span::from_api(a.backoff_start_interval.as_ref()).map_err(|e| format!("Invalid BackoffStartInterval on {COMMAND}: {e}. {shown}"))?;
+    let backoff = Span::from_api(a.backoff_start_interval.as_ref())
+        .map_err(|e| format!("Invalid BackoffStartInterval on {COMMAND}: {e}. {shown}"))?;
+    if !backoff.is_zero() {
+        a.backoff_start_interval = Some(backoff.to_api());
+    }
     if let Some(policy) = &mut a.retry_policy {
         validate::retry_policy(policy).map_err(|e| format!("invalid WorkflowRetryPolicy on {COMMAND}: {e}. {shown}"))?;
     }

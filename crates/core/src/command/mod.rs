@@ -78,7 +78,7 @@ pub(crate) fn apply(step: &mut Step<'_, '_>, completion: &mut Completion, comman
         Some(attributes) if type_of(&attributes) == asked => attributes,
         _ => return Err(not_set(asked)),
     };
-    validate::user_metadata(notes.user_metadata.as_ref()).map_err(|text| CommandFailure::new(cause_of(asked), text))?;
+    validate::user_metadata(notes.user_metadata.as_ref(), step.cx.limits).map_err(|text| CommandFailure::new(cause_of(asked), text))?;
     match attributes {
         Attributes::ScheduleActivityTaskCommandAttributes(a) => schedule_activity::apply(step, completion, *a, notes),
         Attributes::RequestCancelActivityTaskCommandAttributes(a) => cancel_activity::apply(step, completion, a, notes),

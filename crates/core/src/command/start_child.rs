@@ -18,7 +18,7 @@ use sempre_api::v1::{
 use super::{CommandFailure, Completion, Notes, target, within_limit, write};
 use crate::{
     child,
-    state::derived::is_nil,
+    state::derived::{memo_of_start, search_of_start},
     step::Step,
     transition::{OutboxMessage, StartChild},
     validate, versioning,
@@ -41,6 +41,8 @@ pub(super) fn apply(
     let what = "pending child workflow executions";
     within_limit(Cause::PendingChildWorkflowsLimitExceeded, what, pending(step, limit), limit)?;
 
+    a.memo = memo_of_start(a.memo);
+    a.search_attributes = search_of_start(a.search_attributes);
     let mut request = request(step, &a);
     request.user_metadata = notes.user_metadata.clone();
     completion.children_started.push(a.workflow_id.clone());
@@ -102,7 +104,7 @@ fn normalize(step: &Step<'_, '_>, a: &mut StartChildWorkflowExecutionCommandAttr
     target::own_namespace(step, &a.namespace).map_err(|text| bad(text.into()))?;
     let shown = required(step, a).map_err(bad)?;
     let limits = step.cx.limits;
-    validate::workflow_timeouts(&a.workflow_execution_timeout, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits)
+    validate::workflow_timeouts(&mut a.workflow_execution_timeout, &mut a.workflow_run_timeout, &mut a.workflow_task_timeout, limits)
         .map_err(|e| bad(format!("Invalid {} on {COMMAND}: {}. {shown}", e.field, e.why)))?;
     if let Some(policy) = &mut a.retry_policy {
         validate::retry_policy(policy).map_err(|e| bad(format!("invalid WorkflowRetryPolicy on {COMMAND}: {e}. {shown}")))?;
@@ -218,7 +220,7 @@ fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes
         WorkflowIdReusePolicy::TerminateIfRunning => (WorkflowIdReusePolicy::AllowDuplicate, WorkflowIdConflictPolicy::TerminateExisting),
         reuse => (reuse, WorkflowIdConflictPolicy::Fail),
     };
-    let mut request = StartWorkflowExecutionRequest {
+    StartWorkflowExecutionRequest {
         namespace: step.cx.namespace.name.clone(),
         workflow_id: a.workflow_id.clone(),
         workflow_type: a.workflow_type.clone(),
@@ -240,13 +242,5 @@ fn request(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttributes
             versioning::inherit::of_child(step, queue).1
         }),
         ..Default::default()
-    };
-    // In an upsert these remove a field; in a start they mean nothing.
-    if let Some(memo) = &mut request.memo {
-        memo.fields.retain(|_, payload| !is_nil(payload));
     }
-    if let Some(search) = &mut request.search_attributes {
-        search.indexed_fields.retain(|_, payload| !is_nil(payload));
-    }
-    request
 }

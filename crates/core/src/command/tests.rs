@@ -57,6 +57,7 @@ impl World {
             search_attributes: [("k".into(), AttributeType::Keyword)].into(),
             deployments: Default::default(),
             search_attribute_names: Default::default(),
+            bad_binaries: Default::default(),
         };
         let mut world = Self { run, limits: Limits::default(), namespace, ids: fakes::Ids(0) };
         world.step(|step| {
@@ -437,7 +438,7 @@ fn a_child_is_asked_for_as_a_client_would() {
     assert_eq!((a.namespace.as_str(), a.parent_close_policy()), ("default", ParentClosePolicy::Terminate));
     assert_eq!(a.workflow_task_timeout, Some(Span::seconds(10).to_api()));
     assert_eq!(a.task_queue.as_ref().map(|q| q.name.as_str()), Some("q"));
-    assert_eq!(a.memo.as_ref().map(|m| m.fields.len()), Some(2));
+    assert_eq!(a.memo.as_ref().map(|m| m.fields.len()), Some(1));
     let OutboxMessage::StartChild(message) = &got.transition.outbox[0].message else { panic!("no message") };
     assert_eq!(message.initiated_event_id, 3);
     assert_eq!(message.root, world.run.key.to_api());

@@ -101,7 +101,10 @@ pub(crate) fn terminate(step: &mut Step<'_, '_>, request: TerminateActivityRun) 
 }
 
 fn require_open(step: &Step<'_, '_>) -> Result<(), Refusal> {
-    if step.run.is_open() { Ok(()) } else { Err(Refusal::not_found("activity execution already completed")) }
+    if step.run.is_open() {
+        return Ok(());
+    }
+    Err(Refusal::FailedPrecondition(format!("invalid transition from {:?}", step.run.status())))
 }
 
 /// The activity has ended as `closing` says, which in a workflow would be its closing event: that is the end of the run.
@@ -124,8 +127,10 @@ pub(crate) fn closed(step: &mut Step<'_, '_>, closing: Attributes) {
             let event = WorkflowExecutionFailedEventAttributes { retry_state: a.retry_state, ..Default::default() };
             (failed(a.failure), retry_state, Attributes::WorkflowExecutionFailedEventAttributes(event))
         }
-        Attributes::ActivityTaskTimedOutEventAttributes(a) => {
+        Attributes::ActivityTaskTimedOutEventAttributes(mut a) => {
             let retry_state = a.retry_state();
+            // Nobody asks of whose side such a failure is.
+            a.failure.iter_mut().for_each(|failure| failure.source.clear());
             if let Some(own) = a.failure.as_ref().filter(|failure| is_of_attempt(failure)) {
                 last_attempt(step, Some(Failure { cause: None, ..own.clone() }), None);
             }
@@ -134,9 +139,6 @@ pub(crate) fn closed(step: &mut Step<'_, '_>, closing: Attributes) {
         }
         Attributes::ActivityTaskCanceledEventAttributes(a) => {
             let identity = part(&step.run.state).map_or_else(String::new, |own| own.cancel_identity.clone());
-            if step.run.state.progress.activities.values().any(|progress| progress.is_started()) {
-                last_attempt(step, None, Some(a.identity));
-            }
             let info = CanceledFailureInfo { details: a.details, identity };
             let failure =
                 Failure { message: CANCELED.into(), failure_info: Some(FailureInfo::CanceledFailureInfo(info)), ..Default::default() };

@@ -1,7 +1,7 @@
 //! Activities that belong to no workflow (spec 03 §12).
 //!
 //! Such an activity is a run that has no workflow: its history, which no call shows, is its start, its one
-//! ActivityTaskScheduled event, a cancel request if there was one, and the event of its end. Attempts, timeouts, retries,
+//! ActivityTaskScheduled event, what later starts attached to it, a cancel request if there was one, and the event of its end. Attempts, timeouts, retries,
 //! heartbeats, and what operators do are those of [`crate::activity`]; the shard, the rows and the deadline are those of any
 //! run. What differs is here: how it starts (`start`), what ends it (`close`), how it is shown (`describe`).
 //!
@@ -23,12 +23,12 @@ mod close;
 mod describe;
 mod start;
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 use prost::Message;
-use sempre_api::v1::activity::ActivityExecutionOutcome;
+use sempre_api::v1::{activity::ActivityExecutionOutcome, common::Link};
 
-use crate::{Execution, Input, NamespaceId, Refusal, RunKey, WorkflowKey, state::State};
+use crate::{Execution, Input, NamespaceId, Refusal, WorkflowKey, state::State};
 
 pub use close::{CancelActivityRun, TerminateActivityRun};
 pub(crate) use close::{cancel, closed, terminate};
@@ -42,8 +42,6 @@ const PREFIX: &str = "\0activity\0";
 pub const DIVISION: &str = "SempreActivity";
 /// A workflow id that begins like those of activities.
 const RESERVED: &str = "WorkflowId is reserved for activities.";
-/// A worker's answer to a task that is gone.
-pub(crate) const TASK_NOT_FOUND: &str = "activity task not found";
 /// The one event that schedules it: its second.
 pub(crate) const SCHEDULED_EVENT_ID: i64 = 2;
 
@@ -62,15 +60,9 @@ pub fn check_workflow_id(workflow_id: &str) -> Result<(), Refusal> {
     if workflow_id.starts_with(PREFIX) { Err(Refusal::invalid(RESERVED)) } else { Ok(()) }
 }
 
-/// NOT_FOUND for an activity.
+/// NOT_FOUND for an activity, a run of it, or a task of it that a worker answers too late.
 pub fn not_found(key: &WorkflowKey) -> Refusal {
     Refusal::NotFound(format!("activity not found for ID: {}", activity_id(key).unwrap_or_default()))
-}
-
-/// NOT_FOUND for a run of an activity.
-pub fn run_not_found(key: &RunKey) -> Refusal {
-    let id = activity_id(&key.workflow).unwrap_or_default();
-    Refusal::NotFound(format!("activity execution not found for activity ID {id:?} and run ID \"{}\"", key.run))
 }
 
 /// What history does not say of such an activity.
@@ -94,6 +86,15 @@ pub struct Standalone {
     /// Start delay, ns.
     #[prost(int64, tag = "6")]
     pub start_delay: i64,
+    /// SDK of the worker that took its last attempt; empty if that is not known.
+    #[prost(string, tag = "7")]
+    pub sdk_name: String,
+    /// Version of that SDK.
+    #[prost(string, tag = "8")]
+    pub sdk_version: String,
+    /// Links of later starts that found it open; the newest of them.
+    #[prost(message, repeated, tag = "9")]
+    pub attached_links: Vec<Link>,
 }
 
 impl Execution {

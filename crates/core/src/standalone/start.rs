@@ -18,7 +18,8 @@ use sempre_api::v1::{
 use super::{Standalone, activity_id};
 use crate::{
     Context, Execution, Refusal, RunId, RunKey, Span, StartOutcome, Transition, WorkflowKey, activity,
-    state::{State, derived::is_nil},
+    attach::{self, Attached},
+    state::{State, derived::search_of_start},
     step::Step,
     transition::{CurrentRecord, Reply},
     validate,
@@ -31,10 +32,10 @@ const INPUT_TOO_LARGE: &str = "input exceeds length limit";
 /// Callbacks are off, as they are by default on the reference server.
 const NO_CALLBACKS: &str = "completion callbacks of activities are not enabled";
 
-/// Starts an activity, or says why not. `current` is the record of the id's last run; `is_open`: that run has not ended.
+/// Starts an activity, or says why not. `current` is the record of the id's last run, `open` that run if it has not ended.
 pub fn start(
     current: Option<&CurrentRecord>,
-    is_open: bool,
+    open: Option<&mut Execution>,
     key: &WorkflowKey,
     mut request: StartActivityExecutionRequest,
     cx: &mut Context<'_>,
@@ -42,13 +43,17 @@ pub fn start(
     let delay = check(&mut request, cx)?;
     if let Some(current) = current {
         if current.start_request_id == request.request_id {
-            return Ok(answer(key, current.run(), true, cx));
+            return Ok(answer(key, current.run(), false, cx));
         }
-        if is_open {
-            return match request.id_conflict_policy() {
-                ActivityIdConflictPolicy::UseExisting => Ok(answer(key, current.run(), false, cx)),
-                _ => Err(already_started(current)),
-            };
+        if current.attached_request_ids.contains(&request.request_id) {
+            return Ok(answer(key, current.run(), false, cx));
+        }
+        if let Some(run) = open {
+            if request.id_conflict_policy() != ActivityIdConflictPolicy::UseExisting {
+                return Err(already_started(current));
+            }
+            let existing = Attached::to_activity(request).map(|attached| attach::attach(run, attached, cx)).transpose()?;
+            return Ok(StartOutcome { existing, ..answer(key, current.run(), false, cx) });
         }
         let failed = |status| {
             use WorkflowExecutionStatus::{Canceled, Failed, Terminated, TimedOut};
@@ -118,13 +123,19 @@ fn check(request: &mut StartActivityExecutionRequest, cx: &mut Context<'_>) -> R
     }
     let delay =
         Span::from_api(request.start_delay.as_ref()).map_err(|why| Refusal::InvalidArgument(format!("invalid StartDelay: {why}")))?;
-    validate::user_metadata(request.user_metadata.as_ref()).map_err(Refusal::InvalidArgument)?;
+    validate::user_metadata(request.user_metadata.as_ref(), limits).map_err(Refusal::InvalidArgument)?;
     validate::search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
     validate::search_attribute_types(request.search_attributes.as_mut(), cx.namespace, &BTreeMap::new())
         .map_err(Refusal::InvalidArgument)?;
     validate::links(&request.links)?;
     if !request.completion_callbacks.is_empty() {
         return Err(Refusal::Unimplemented(NO_CALLBACKS.into()));
+    }
+    if let Err(unknown) = ActivityIdReusePolicy::try_from(request.id_reuse_policy) {
+        return Err(Refusal::InvalidArgument(format!("unsupported ID reuse policy: {}", unknown.0)));
+    }
+    if let Err(unknown) = ActivityIdConflictPolicy::try_from(request.id_conflict_policy) {
+        return Err(Refusal::InvalidArgument(format!("unsupported ID conflict policy: {}", unknown.0)));
     }
     Ok(delay)
 }
@@ -165,10 +176,7 @@ fn create(key: RunKey, request: StartActivityExecutionRequest, delay: Span, cx: 
         first_execution_run_id: run_id,
         attempt: 1,
         first_workflow_task_backoff: delay.to_api_option(),
-        search_attributes: request.search_attributes.map(|mut search| {
-            search.indexed_fields.retain(|_, payload| !is_nil(payload));
-            search
-        }),
+        search_attributes: search_of_start(request.search_attributes),
         workflow_id,
         ..Default::default()
     };

@@ -7,6 +7,8 @@ use sempre_api::v1::history::{
     HistoryEvent, history_event::Attributes, workflow_execution_options_updated_event_attributes::WorkflowUpdateOptionsUpdate,
 };
 
+use super::derived::is_linked_signal;
+
 /// Buffered events in order of arrival; their `event_id` is 0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Buffer {
@@ -125,6 +127,16 @@ impl Buffer {
         self.attributes().filter_map(|a| match a {
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) if !a.attached_request_id.is_empty() => {
                 Some(a.attached_request_id.as_str())
+            }
+            _ => None,
+        })
+    }
+
+    /// Request ids of the signals here that came with links.
+    pub fn linked_signals(&self) -> impl Iterator<Item = &str> {
+        self.events.iter().filter_map(|event| match &event.attributes {
+            Some(Attributes::WorkflowExecutionSignaledEventAttributes(a)) if is_linked_signal(event, &a.request_id) => {
+                Some(a.request_id.as_str())
             }
             _ => None,
         })

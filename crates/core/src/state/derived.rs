@@ -5,8 +5,8 @@ use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
-    common::{Callback, Link, Payload, Priority, WorkflowExecution},
-    enums::{ContinueAsNewInitiator, WorkflowExecutionStatus, WorkflowTaskFailedCause},
+    common::{Callback, Link, Memo, Payload, Priority, SearchAttributes, WorkflowExecution},
+    enums::{ContinueAsNewInitiator, EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause},
     history::{
         ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes,
         WorkflowExecutionStartedEventAttributes, history_event::Attributes,
@@ -47,7 +47,7 @@ pub struct Derived {
     pub externals: BTreeMap<i64, Arc<ExternalInfo>>,
     /// Pending Nexus operations by scheduled event id.
     pub operations: BTreeMap<i64, Arc<OperationInfo>>,
-    /// Request ids that later calls attached, by the event that says so; the newest of them.
+    /// Request ids that later calls attached or linked signals brought, by the event that says so; the newest of them.
     pub request_ids: BTreeMap<i64, Arc<AttachedId>>,
     /// Updates that history knows of, completed ones too.
     pub updates: Updates,
@@ -266,7 +266,7 @@ pub struct ExternalInfo {
     pub target: Option<WorkflowExecution>,
 }
 
-/// A request id that a later call attached to the run (spec 01 §3.3).
+/// A request id that a later call attached to the run (spec 01 §3.3), or that a signal with links brought (spec 04 §2.2).
 #[derive(Clone, PartialEq, Message)]
 pub struct AttachedId {
     /// The request id.
@@ -278,6 +278,19 @@ pub struct AttachedId {
     /// The update that it was attached to; empty: to the run itself.
     #[prost(string, tag = "3")]
     pub update_id: String,
+}
+
+impl AttachedId {
+    /// It came with a signal, not with a call that attached it.
+    pub(crate) fn is_of_signal(&self) -> bool {
+        self.event_type == EventType::WorkflowExecutionSignaled as i32
+    }
+}
+
+/// Whoever sent this signal follows the link of its answer, which names the event by the request id (spec 04 §2.2). Who sends
+/// no links has nothing to come back to: their signals, of which there may be many, are not written down.
+pub(crate) fn is_linked_signal(event: &HistoryEvent, request_id: &str) -> bool {
+    !event.links.is_empty() && !request_id.is_empty()
 }
 
 impl StartInfo {
@@ -466,7 +479,12 @@ impl Derived {
             }
             Attributes::TimerFiredEventAttributes(a) => self.timer_gone(&a.timer_id, a.started_event_id, dirty),
             Attributes::TimerCanceledEventAttributes(a) => self.timer_gone(&a.timer_id, a.started_event_id, dirty),
-            Attributes::WorkflowExecutionSignaledEventAttributes(_) => self.main.signal_count += 1,
+            Attributes::WorkflowExecutionSignaledEventAttributes(a) => {
+                self.main.signal_count += 1;
+                if is_linked_signal(event, &a.request_id) {
+                    self.request_id_attached(event, Origin { attached: true, request_id: &a.request_id, update_id: "" }, dirty);
+                }
+            }
             Attributes::WorkflowExecutionCancelRequestedEventAttributes(_) => self.main.cancel_requested = true,
             Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(a) => {
                 let child = ChildInfo {
@@ -639,12 +657,13 @@ impl Derived {
         self.request_id_attached(event, from, dirty);
     }
 
-    /// Request ids of the run and those of its updates do not push each other out.
+    /// Request ids of the run, those of its updates and those of its signals do not push each other out.
     fn request_id_attached(&mut self, event: &HistoryEvent, from: Origin<'_>, dirty: &mut Dirty) {
         let attached = AttachedId { request_id: from.request_id.into(), event_type: event.event_type, update_id: from.update_id.into() };
+        let signal = attached.is_of_signal();
         self.request_ids.insert(event.event_id, Arc::new(attached));
         dirty.mark(Kind::RequestId, event.event_id);
-        let alike = |id: &AttachedId| id.update_id.is_empty() == from.update_id.is_empty();
+        let alike = |id: &AttachedId| id.update_id.is_empty() == from.update_id.is_empty() && id.is_of_signal() == signal;
         let mut known = self.request_ids.iter().filter(|(_, id)| alike(id)).map(|(event_id, _)| *event_id);
         let oldest = known.next();
         if known.count() >= ATTACHED_REQUEST_IDS_MAX
@@ -757,6 +776,26 @@ pub fn is_nil(payload: &Payload) -> bool {
     encoding == Some(b"binary/null")
         || payload.data.is_empty() && encoding != Some(b"binary/plain") && encoding != Some(b"binary/protobuf")
         || encoding == Some(b"json/plain") && matches!(payload.data.as_ref(), b"null" | b"[]")
+}
+
+/// A memo as the event of a start has it (spec 01 §3.4, 04 §4): without fields of no value, which mean nothing there; none
+/// if no field is left. JSON null stays: a memo of a start is the user's, as it was given.
+pub(crate) fn memo_of_start(memo: Option<Memo>) -> Option<Memo> {
+    memo.map(|mut memo| {
+        memo.fields.retain(|_, payload| !is_nil(payload) || payload.data.as_ref() == b"null");
+        memo
+    })
+    .filter(|memo| !memo.fields.is_empty())
+}
+
+/// Search attributes as the event of a start has them: without those of no value; none if none is left.
+pub(crate) fn search_of_start(search: Option<SearchAttributes>) -> Option<SearchAttributes> {
+    search
+        .map(|mut search| {
+            search.indexed_fields.retain(|_, payload| !is_nil(payload));
+            search
+        })
+        .filter(|search| !search.indexed_fields.is_empty())
 }
 
 /// Why a run continues: shown in its Started event.

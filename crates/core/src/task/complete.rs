@@ -56,6 +56,10 @@ pub(crate) fn complete(
     if heartbeat && step.now() > Timestamp(task.original_scheduled_time) + step.cx.limits.task_heartbeat_max {
         return Ok(heartbeat_timed_out(step, &task));
     }
+    if let Some(failure) = bad_binary(step, &request) {
+        let saved = step.save();
+        return commands_failed(step, *saved, &task, &request, failure);
+    }
     let discarded = speculative::is_discarded(step, &task, &request);
     // Commands and messages may fail half-way; everything they did is then undone.
     let saved = (!request.commands.is_empty() || !request.messages.is_empty()).then(|| step.save());
@@ -109,6 +113,17 @@ pub(crate) fn complete(
         window
     });
     Ok(Ok(Reply::WorkflowTaskCompleted { response: Box::new(answer), inline: window }))
+}
+
+/// The worker's binary is one that the namespace has marked bad (spec 02 §2.2 step 4).
+#[allow(deprecated)] // binary_checksum: what old workers send
+fn bad_binary(step: &Step<'_, '_>, request: &RespondWorkflowTaskCompletedRequest) -> Option<CommandFailure> {
+    let binary = &request.binary_checksum;
+    step.cx
+        .namespace
+        .bad_binaries
+        .contains(binary)
+        .then(|| CommandFailure::new(WorkflowTaskFailedCause::BadBinary, format!("binary {binary} is marked as bad deployment")))
 }
 
 /// Commands in their order, each with the message it names; then the other messages (spec 02 §7.3).
@@ -217,6 +232,7 @@ fn next_task(
         request_id: INLINE_REQUEST_ID.into(),
         worker_version: request.worker_version_stamp.clone(),
         version: Version::of_worker(request.deployment_options.as_ref()).map(Arc::new),
+        ..Poller::default()
     };
     begin(step, poller);
     // The worker that sent a heartbeat has the updates of its task still.

@@ -271,6 +271,7 @@ impl Default for World {
                 search_attributes: search_attributes(),
                 deployments: Arc::default(),
                 search_attribute_names: Default::default(),
+                bad_binaries: Default::default(),
             },
             ids: CountingIds::default(),
             runs: BTreeMap::new(),
@@ -418,9 +419,20 @@ impl World {
         }
         let key = standalone::key(self.namespace.id, &request.activity_id);
         let record = self.current.get(&key.workflow_id).cloned();
-        let is_open = record.as_ref().is_some_and(|record| self.runs[&record.run()].execution.is_open());
-        let outcome = standalone::start(record.as_ref(), is_open, &key, request, context!(self))?;
-        assert!(outcome.existing.is_none(), "the run in the way stays as it is");
+        let open = record.as_ref().map(|record| record.run()).filter(|run| self.runs[run].execution.is_open());
+        let mut run = open.and_then(|run| self.runs.get_mut(&run));
+        let before = run.as_ref().map(|run| run.execution.state().clone());
+        let outcome = standalone::start(record.as_ref(), run.as_mut().map(|run| &mut run.execution), &key, request, context!(self));
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                assert_eq!(before, run.map(|run| run.execution.state().clone()), "a refusal changes nothing");
+                return Err(refusal);
+            }
+        };
+        if let Some(transition) = outcome.existing {
+            self.commit(open.expect("it was found open"), transition).expect("it takes what is attached");
+        }
         if let Some(created) = outcome.created {
             let (execution, transition) = *created;
             self.insert(execution, transition);
@@ -621,7 +633,7 @@ impl World {
         Poller { identity: WORKER.into(), request_id: format!("poll-{}", self.polls), version: self.worker.clone(), ..Poller::default() }
     }
 
-    fn take_offer(&mut self, queue: &str, kind: QueueKind) -> Option<Offer> {
+    pub fn take_offer(&mut self, queue: &str, kind: QueueKind) -> Option<Offer> {
         let fits = |o: &&Offer| o.queue.name == queue && o.queue.kind == kind;
         self.offers.iter().filter(fits).min_by(|a, b| a.key.cmp(&b.key)).cloned()
     }

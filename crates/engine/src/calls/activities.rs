@@ -12,9 +12,9 @@ use sempre_api::v1::{
         RespondActivityTaskFailedResponse,
     },
 };
-use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget, standalone};
+use sempre_core::{Input, Refusal, Reply, RunId, WorkflowKey, input::ActivityTarget};
 
-use super::{by_ids, check_identity, workflow_of_activity};
+use super::workflow_of_activity;
 use crate::{Engine, shared::internal};
 
 /// Which run and which activity a call means.
@@ -31,7 +31,7 @@ fn check_failure(failure: Option<&Failure>) -> Result<(), Refusal> {
 impl Engine {
     fn by_token(&self, token: &bytes::Bytes, namespace: &str, identity: &str) -> Result<Target, Refusal> {
         let (token, key) = self.task_token(token, namespace)?;
-        check_identity(identity)?;
+        self.check_identity(identity)?;
         Ok((key.workflow, Some(key.run), ActivityTarget::Token(token)))
     }
 
@@ -40,15 +40,15 @@ impl Engine {
         if activity_id.is_empty() {
             return Err(Refusal::invalid("ActivityId is not set on request."));
         }
-        if workflow_id.is_empty() {
-            // It means one that is of no workflow.
-            let (_, run) = by_ids(namespace.id(), activity_id.clone(), run_id)?;
-            check_identity(identity)?;
-            return Ok((standalone::key(namespace.id(), &activity_id), run, ActivityTarget::Id(activity_id)));
+        // Without a workflow id it means one that is of no workflow, if there are such.
+        if workflow_id.is_empty() && self.shared.settings.standalone_activities {
+            self.check_identity(identity)?;
+            let (workflow, run) = self.activity(&namespace.view.name, &activity_id, run_id)?;
+            return Ok((workflow, run, ActivityTarget::Id(activity_id)));
         }
         let execution = WorkflowExecution { workflow_id, run_id: run_id.to_owned() };
         let (workflow, run) = workflow_of_activity(namespace.id(), Some(execution))?;
-        check_identity(identity)?;
+        self.check_identity(identity)?;
         Ok((workflow, run, ActivityTarget::Id(activity_id)))
     }
 

@@ -18,7 +18,7 @@ use sempre_api::v1::{
     },
 };
 use sempre_core::{
-    NamespaceId, Refusal, Span, Timestamp, Version,
+    NamespaceId, Refusal, Timestamp, Version,
     deployment::UNVERSIONED,
     transition::{QueueKind, QueueName},
 };
@@ -41,8 +41,6 @@ const DEPLOYMENTS_MAX: usize = 100;
 /// the id of a workflow there.
 const NAME_MAX: usize = (1000 - "temporal-sys-worker-deployment-version::".len()) / 2;
 const PAGE_MAX: usize = 1000;
-/// Whether runs are still pinned to a version that is no longer used is looked at again after this time, when somebody asks.
-const DRAINAGE_INTERVAL: Span = Span::seconds(180);
 
 /// Refuses what cannot be part of a version; `what` names it.
 fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
@@ -372,10 +370,14 @@ impl Engine {
         let id = key(namespace.id(), name);
         let Some(record) = self.shared.deployments.get(&id) else { return Ok(None) };
         let now = self.now();
+        let settings = &self.shared.settings;
         let due = record.versions.iter().filter(|(_, version)| {
             version.drainage.as_ref().is_some_and(|drainage| {
                 let checked = drainage.last_checked_time.as_ref().map(Timestamp::from_api).unwrap_or_default();
-                drainage.status() == VersionDrainageStatus::Draining && now.since(checked) >= DRAINAGE_INTERVAL
+                // Nobody has looked since it went out of use.
+                let first = drainage.last_checked_time == drainage.last_changed_time;
+                let after = if first { settings.drainage_grace } else { settings.drainage_interval };
+                drainage.status() == VersionDrainageStatus::Draining && now.since(checked) >= after
             })
         });
         let due: Vec<String> = due.map(|(build_id, _)| build_id.clone()).collect();

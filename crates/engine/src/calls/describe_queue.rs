@@ -18,7 +18,7 @@ use sempre_core::{
     transition::{QueueKind, QueueName},
 };
 
-use super::{deployments::dotted, polls::queue_of};
+use super::deployments::dotted;
 use crate::{
     Engine,
     matching::{
@@ -152,7 +152,7 @@ impl Engine {
         }
         if request.api_mode == DescribeTaskQueueMode::Enhanced as i32 {
             let sticky = request.task_queue.as_ref().is_some_and(|queue| queue.kind == TaskQueueKind::Sticky as i32);
-            let queue = queue_of(&namespace, request.task_queue.clone(), QueueKind::Workflow)?;
+            let queue = self.queue_of(&namespace, request.task_queue.clone(), QueueKind::Workflow)?;
             if sticky {
                 return Err(Refusal::invalid(text::ENHANCED_STICKY));
             }
@@ -171,7 +171,7 @@ impl Engine {
         let kind = kind.filter(|_| !partition);
         let named = match (partition, request.task_queue) {
             (true, _) => None,
-            (false, queue) => Some(queue_of(&namespace, queue, kind.unwrap_or(QueueKind::Workflow))?),
+            (false, queue) => Some(self.queue_of(&namespace, queue, kind.unwrap_or(QueueKind::Workflow))?),
         };
         if request.report_stats && (partition || sticky) {
             return Err(Refusal::invalid(text::NOT_ROOT_STATS));
@@ -250,7 +250,7 @@ impl Engine {
         host: &str,
     ) -> Result<ListTaskQueuePartitionsResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        let name = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?.name;
+        let name = self.queue_of(&namespace, request.task_queue, QueueKind::Workflow)?.name;
         let partitions = vec![TaskQueuePartitionMetadata { key: name, owner_host_name: host.to_owned() }];
         Ok(ListTaskQueuePartitionsResponse {
             activity_task_queue_partitions: partitions.clone(),

@@ -12,7 +12,7 @@ use sempre_core::{
     validate,
 };
 
-use super::{by_ids, check_identity};
+use super::by_ids;
 use crate::{
     Engine,
     shard::message::ViewRequest,
@@ -50,7 +50,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let limits = &self.shared.settings.limits;
         let (workflow, run) = by_ids(namespace.id(), request.workflow_id, &request.run_id)?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         validate::required(&request.request_id, "RequestId is not set on request.")?;
         validate::at_most(&request.request_id, "RequestId length exceeds limit.", limits)?;
         let options = ForkOptions {

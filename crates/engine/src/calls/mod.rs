@@ -32,12 +32,9 @@ mod workflows;
 
 use bytes::Bytes;
 use sempre_api::v1::common::WorkflowExecution;
-use sempre_core::{NamespaceId, Refusal, RunId, RunKey, TaskToken, WorkflowKey};
+use sempre_core::{NamespaceId, Refusal, RunId, RunKey, TaskToken, WorkflowKey, validate};
 
 use crate::{Engine, namespaces::Namespace};
-
-/// Longest identity of a worker or client.
-const IDENTITY_MAX: usize = 1000;
 
 const NO_WORKFLOW_ID: &str = "WorkflowId is not set on request.";
 /// A run id that is none, where the call names the run by itself or by an activity of it.
@@ -84,16 +81,14 @@ fn ids_or(
     Ok((WorkflowKey { namespace, workflow_id }, run))
 }
 
-fn check_identity(identity: &str) -> Result<(), Refusal> {
-    if identity.len() > IDENTITY_MAX {
-        return Err(Refusal::invalid("Identity length exceeds limit."));
-    }
-    Ok(())
-}
-
 impl Engine {
     pub(crate) fn namespace(&self, name: &str) -> Result<std::sync::Arc<Namespace>, Refusal> {
         self.shared.namespaces.usable(name)
+    }
+
+    /// The identity of a worker or client within its length (`limit.maxIDLength`).
+    fn check_identity(&self, identity: &str) -> Result<(), Refusal> {
+        validate::at_most(identity, "Identity length exceeds limit.", &self.shared.settings.limits)
     }
 
     /// The token of a worker's call, checked against the namespace of the request (empty: the token's).

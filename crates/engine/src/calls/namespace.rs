@@ -10,7 +10,7 @@ use sempre_api::v1::{
         ListNamespacesResponse, RegisterNamespaceRequest, RegisterNamespaceResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
     },
 };
-use sempre_core::{NamespaceId, Refusal, Span, ids::Uuid};
+use sempre_core::{NamespaceId, Refusal, Span, ids::Uuid, validate};
 
 use crate::{
     Engine,
@@ -20,9 +20,6 @@ use crate::{
 /// The one cluster's name, as the dev server of the reference calls it.
 const CLUSTER: &str = "active";
 const LIST_PAGE: usize = 100;
-const NAME_MAX: usize = 1000;
-/// Bad binaries of a namespace (`frontend.maxBadBinaries`).
-const BAD_BINARIES_MAX: usize = 10;
 const STATE_TEXT: &str = "Invalid namespace state update.";
 const RETENTION_TEXT: &str = "A valid retention period is not set on request.";
 
@@ -36,9 +33,7 @@ impl Engine {
         if request.namespace.is_empty() {
             return Err(Refusal::invalid("Namespace not set on request."));
         }
-        if request.namespace.len() > NAME_MAX {
-            return Err(Refusal::invalid("Namespace length exceeds limit."));
-        }
+        validate::at_most(&request.namespace, "Namespace length exceeds limit.", &self.shared.settings.limits)?;
         if request.is_global_namespace {
             return Err(Refusal::invalid("Cannot register global namespace when not enabled"));
         }
@@ -160,7 +155,7 @@ impl Engine {
             Some(ttl) => Some(retention(Some(ttl))?),
             None => None,
         };
-        let now = self.now();
+        let (now, bad_binaries_max) = (self.now(), self.shared.settings.bad_binaries_max);
         let info = request.update_info.unwrap_or_default();
         let updated = self
             .shared
@@ -191,8 +186,8 @@ impl Engine {
                 for (checksum, info) in config.bad_binaries.into_iter().flat_map(|bad| bad.binaries) {
                     record.bad_binaries.insert(checksum, BadBinaryInfo { create_time: Some(now.to_api()), ..info });
                 }
-                if record.bad_binaries.len() > BAD_BINARIES_MAX {
-                    let text = format!("Total resetBinaries cannot exceed the max limit: {BAD_BINARIES_MAX}");
+                if record.bad_binaries.len() > bad_binaries_max {
+                    let text = format!("Total resetBinaries cannot exceed the max limit: {bad_binaries_max}");
                     return Err(Refusal::invalid(text));
                 }
                 let gone = request.delete_bad_binary;

@@ -16,10 +16,9 @@ use sempre_api::v1::{
 use sempre_core::{
     Input, Refusal, Reply, RunId, Span, WorkflowKey,
     input::{ActivitySelector, OptionsUpdate, PauseRequest, ResetActivity, UnpauseActivity},
-    standalone,
 };
 
-use super::{by_ids, check_identity, workflow_of_activity};
+use super::workflow_of_activity;
 use crate::{Engine, shared::internal};
 
 fn selector(which: Option<ActivitySelector>) -> Result<ActivitySelector, Refusal> {
@@ -59,7 +58,7 @@ impl Engine {
             Activity::Type(name) => Some(ActivitySelector::Type(name)),
             Activity::UnpauseAll(wanted) => all(wanted),
         }))?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         let unpause = UnpauseActivity {
             reset_attempts: request.reset_attempts,
             reset_heartbeat: request.reset_heartbeat,
@@ -80,7 +79,7 @@ impl Engine {
             Activity::Type(name) => Some(ActivitySelector::Type(name)),
             Activity::MatchAll(wanted) => all(wanted),
         }))?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         let reset = ResetActivity {
             reset_heartbeat: request.reset_heartbeat,
             keep_paused: request.keep_paused,
@@ -102,7 +101,7 @@ impl Engine {
             Activity::Type(name) => Some(ActivitySelector::Type(name)),
             Activity::MatchAll(wanted) => all(wanted),
         }))?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         let update = OptionsUpdate {
             options: request.activity_options,
             mask: request.update_mask.map(|mask| mask.paths),
@@ -113,7 +112,7 @@ impl Engine {
         Ok(UpdateActivityOptionsResponse { activity_options: Some(options) })
     }
 
-    /// The activity of a workflow that one of the newer calls names.
+    /// The activity that one of the newer calls names: of a workflow, or without a workflow id one that belongs to none.
     fn named(
         &self,
         namespace: &str,
@@ -121,15 +120,15 @@ impl Engine {
         activity_id: String,
         identity: &str,
     ) -> Result<(WorkflowKey, Option<RunId>, ActivitySelector), Refusal> {
-        let namespace = self.namespace(namespace)?;
         if workflow_id.is_empty() {
-            let (_, run) = by_ids(namespace.id(), activity_id.clone(), run_id)?;
-            check_identity(identity)?;
-            return Ok((standalone::key(namespace.id(), &activity_id), run, ActivitySelector::Id(activity_id)));
+            let (workflow, run) = self.activity(namespace, &activity_id, run_id)?;
+            self.check_identity(identity)?;
+            return Ok((workflow, run, ActivitySelector::Id(activity_id)));
         }
+        let namespace = self.namespace(namespace)?;
         let execution = WorkflowExecution { workflow_id, run_id: run_id.to_owned() };
         let (workflow, run) = workflow_of_activity(namespace.id(), Some(execution))?;
-        check_identity(identity)?;
+        self.check_identity(identity)?;
         Ok((workflow, run, ActivitySelector::Id(activity_id)))
     }
 

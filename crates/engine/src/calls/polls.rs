@@ -16,13 +16,13 @@ use sempre_api::{
     },
 };
 use sempre_core::{
-    Refusal, Reply, Timestamp,
-    input::Poller,
+    Limits, Refusal, Reply, Timestamp,
+    input::{Poller, Sdk},
     planted::{self, Bug},
     transition::{QueueKind, QueueName},
+    validate,
 };
 
-use super::check_identity;
 use crate::{
     Engine,
     matching::{
@@ -39,9 +39,6 @@ use crate::{
     },
     shared::internal,
 };
-
-/// Longest name of a task queue.
-const QUEUE_NAME_MAX: usize = 1000;
 
 /// Offers whose runs cannot be asked that one poll passes over.
 const PASSED_MAX: usize = 16;
@@ -67,25 +64,16 @@ enum Task {
 }
 
 /// The queue a poll names, if it may be named so.
-pub(super) fn checked_queue(queue: Option<TaskQueue>) -> Result<TaskQueue, Refusal> {
+fn checked_queue(queue: Option<TaskQueue>, limits: &Limits) -> Result<TaskQueue, Refusal> {
     let queue = queue.ok_or_else(|| Refusal::invalid("taskQueue is not set"))?;
     if queue.name.is_empty() {
         return Err(Refusal::invalid("missing task queue name"));
     }
-    if queue.name.len() > QUEUE_NAME_MAX {
-        return Err(Refusal::invalid("taskQueue length exceeds limit"));
-    }
+    validate::at_most(&queue.name, "taskQueue length exceeds limit", limits)?;
     if queue.name.starts_with("/_sys/") {
         return Err(Refusal::invalid("task queue name cannot start with reserved prefix /_sys/"));
     }
     Ok(queue)
-}
-
-/// The queue a poll means.
-pub(super) fn queue_of(namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
-    let queue = checked_queue(queue)?;
-    let sticky = kind == QueueKind::Workflow && queue.kind == TaskQueueKind::Sticky as i32;
-    Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky, version: None })
 }
 
 /// The build that a worker says it is. One that counts on version sets to be given only its own tasks is refused:
@@ -104,6 +92,13 @@ fn decision(advice: Advice) -> Option<PollerScalingDecision> {
 }
 
 impl Engine {
+    /// The queue a poll means.
+    pub(super) fn queue_of(&self, namespace: &Namespace, queue: Option<TaskQueue>, kind: QueueKind) -> Result<QueueName, Refusal> {
+        let queue = checked_queue(queue, &self.shared.settings.limits)?;
+        let sticky = kind == QueueKind::Workflow && queue.kind == TaskQueueKind::Sticky as i32;
+        Ok(QueueName { namespace: namespace.id(), name: queue.name, kind, sticky, version: None })
+    }
+
     /// `PollWorkflowTaskQueue`. Empty (no token) when no task came in time.
     #[allow(deprecated, reason = "the old version fields are what workers still send")]
     pub async fn poll_workflow_task(
@@ -112,10 +107,13 @@ impl Engine {
         deadline: Option<Timestamp>,
     ) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         let options = request.deployment_options.as_ref();
         let normal_name = request.task_queue.as_ref().map_or_else(String::new, |queue| queue.normal_name.clone());
-        let queue = queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
+        let queue = self.queue_of(&namespace, request.task_queue, QueueKind::Workflow)?;
+        if namespace.view.bad_binaries.contains(&request.binary_checksum) {
+            return Err(Refusal::invalid(format!("Binary {} already marked as bad deployment.", request.binary_checksum)));
+        }
         let own = self.worker(&namespace, options, &queue, Some(&normal_name)).await?;
         let stamp = version(request.worker_version_capabilities.as_ref(), request.binary_checksum)?;
         let queue = if queue.sticky { queue } else { queue.line(own.as_ref()) };
@@ -126,6 +124,7 @@ impl Engine {
                 request_id: self.poll_id(),
                 worker_version: stamp.filter(|_| own.is_none()),
                 version: own,
+                sdk: Sdk::default(),
             },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),
@@ -160,15 +159,25 @@ impl Engine {
     }
 
     /// `PollActivityTaskQueue`. Empty (no token) when no task came in time.
-    #[allow(deprecated, reason = "the old version fields are what workers still send")]
     pub async fn poll_activity_task(
         &self,
         request: PollActivityTaskQueueRequest,
         deadline: Option<Timestamp>,
     ) -> Result<PollActivityTaskQueueResponse, Refusal> {
+        self.poll_activity_task_as(request, Sdk::default(), deadline).await
+    }
+
+    /// As [`Engine::poll_activity_task`], by a worker that says what SDK it has.
+    #[allow(deprecated, reason = "the old version fields are what workers still send")]
+    pub async fn poll_activity_task_as(
+        &self,
+        request: PollActivityTaskQueueRequest,
+        sdk: Sdk,
+        deadline: Option<Timestamp>,
+    ) -> Result<PollActivityTaskQueueResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        check_identity(&request.identity)?;
-        let queue = queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
+        self.check_identity(&request.identity)?;
+        let queue = self.queue_of(&namespace, request.task_queue, QueueKind::Activity)?;
         let own = self.worker(&namespace, request.deployment_options.as_ref(), &queue, None).await?;
         let stamp = version(request.worker_version_capabilities.as_ref(), String::new())?;
         let queue = queue.line(own.as_ref());
@@ -179,6 +188,7 @@ impl Engine {
                 request_id: self.poll_id(),
                 worker_version: stamp.filter(|_| own.is_none()),
                 version: own,
+                sdk,
             },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),
@@ -207,14 +217,20 @@ impl Engine {
         deadline: Option<Timestamp>,
     ) -> Result<PollNexusTaskQueueResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        check_identity(&request.identity)?;
-        let queue = queue_of(&namespace, request.task_queue, QueueKind::Nexus)?;
+        self.check_identity(&request.identity)?;
+        let queue = self.queue_of(&namespace, request.task_queue, QueueKind::Nexus)?;
         if self.shared.settings.worker_heartbeats && !request.worker_heartbeat.is_empty() {
             self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
         }
         let poll = Poll {
             since: self.wall_now(),
-            poller: Poller { identity: request.identity, request_id: self.poll_id(), worker_version: None, version: None },
+            poller: Poller {
+                identity: request.identity,
+                request_id: self.poll_id(),
+                worker_version: None,
+                version: None,
+                sdk: Sdk::default(),
+            },
             caller: Caller {
                 instance: Instance::new(queue.namespace, &request.worker_instance_key),
                 rate: None,

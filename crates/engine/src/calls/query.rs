@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sempre_api::v1::{
+    common::{Link, link},
     enums::QueryResultType,
     query::QueryRejected,
     workflowservice::{QueryWorkflowRequest, QueryWorkflowResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse},
@@ -23,8 +24,17 @@ use crate::{
     shared::internal,
 };
 
+/// Why a link leads to a run and to no event of it.
+const QUERIED: &str = "Query";
 /// How long a query waits when the caller sets no deadline.
 const WAIT_DEFAULT: sempre_core::Span = sempre_core::Span::seconds(10);
+
+/// A link to the run that answered; no event says so.
+fn answered_by(namespace: String, run: &RunKey) -> Link {
+    let (workflow_id, run_id) = (run.workflow.workflow_id.clone(), run.run.to_string());
+    let workflow = link::Workflow { namespace, workflow_id, run_id, reason: QUERIED.into() };
+    Link { variant: Some(link::Variant::Workflow(workflow)) }
+}
 
 fn timed_out() -> Refusal {
     Refusal::DeadlineExceeded("query timed out before a worker could process it".into())
@@ -60,6 +70,7 @@ impl Engine {
         let input = Input::Query { id, query: Box::new(query), reject_condition, until: patience };
         let (run, reply, _) = self.shared.apply(workflow.clone(), run, input).await?;
         let key = RunKey { workflow, run };
+        let link = answered_by(request.namespace, &key);
         let result = match reply {
             Reply::QueryRejected { status } => {
                 return Ok(QueryWorkflowResponse { query_rejected: Some(QueryRejected { status }), ..Default::default() });
@@ -84,7 +95,7 @@ impl Engine {
             }
             _ => return Err(internal("a query")),
         };
-        Ok(QueryWorkflowResponse { query_result: result, ..Default::default() })
+        Ok(QueryWorkflowResponse { query_result: result, query_rejected: None, link: Some(link) })
     }
 
     pub(crate) async fn wait_for(&self, asker: &mut Asker, until: Timestamp) -> Waited {

@@ -7,13 +7,11 @@ use sempre_api::v1::{
     taskqueue::{ConfigMetadata, RateLimitConfig, TaskQueueConfig},
     workflowservice::{UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, update_task_queue_config_request::RateLimitUpdate},
 };
-use sempre_core::{Refusal, Timestamp, transition::QueueName};
+use sempre_core::{Limits, Refusal, Timestamp, transition::QueueName, validate};
 
-use super::{IDENTITY_MAX, describe_queue::kind_of};
+use super::describe_queue::kind_of;
 use crate::{Engine, matching::rates::Settings};
 
-/// Longest name of a task queue.
-const NAME_MAX: usize = 1000;
 const REASON_MAX: usize = 1000;
 const WEIGHTS_MAX: usize = 1000;
 const FAIRNESS_KEY_MAX: usize = 64;
@@ -73,7 +71,7 @@ fn check_weights(request: &UpdateTaskQueueConfigRequest) -> Result<(), Refusal> 
     }
 }
 
-fn check(request: &UpdateTaskQueueConfigRequest) -> Result<(), Refusal> {
+fn check(request: &UpdateTaskQueueConfigRequest, limits: &Limits) -> Result<(), Refusal> {
     let sets = |update: &Option<RateLimitUpdate>| update.as_ref().is_some_and(|update| update.rate_limit.is_some());
     let workflow = request.task_queue_type == TaskQueueType::Workflow as i32;
     if workflow && sets(&request.update_queue_rate_limit) {
@@ -84,7 +82,7 @@ fn check(request: &UpdateTaskQueueConfigRequest) -> Result<(), Refusal> {
         return Err(Refusal::invalid(text::WORKFLOW_KEY_RATE));
     }
     check_rate(request.update_fairness_key_rate_limit_default.as_ref(), "UpdateFairnessKeyRateLimitDefault")?;
-    check_length("Identity", &request.identity, IDENTITY_MAX)?;
+    check_length("Identity", &request.identity, limits.id_length_max)?;
     check_weights(request)
 }
 
@@ -119,14 +117,13 @@ impl Engine {
     /// keys; durable.
     pub async fn update_task_queue_config(&self, request: UpdateTaskQueueConfigRequest) -> Result<UpdateTaskQueueConfigResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
-        check(&request)?;
+        let limits = &self.shared.settings.limits;
+        check(&request, limits)?;
         let name = request.task_queue.clone();
         if name.is_empty() {
             return Err(Refusal::invalid("missing task queue name"));
         }
-        if name.len() > NAME_MAX {
-            return Err(Refusal::invalid("taskQueue length exceeds limit"));
-        }
+        validate::at_most(&name, "taskQueue length exceeds limit", limits)?;
         if name.starts_with("/_sys/") {
             return Err(Refusal::invalid(format!("task queue family name cannot have prefix /_sys/ {name}")));
         }

@@ -27,7 +27,7 @@ use sempre_core::{
 };
 use sempre_store::{StoreError, Table};
 
-use super::{check_identity, named};
+use super::named;
 use crate::{
     Engine,
     namespaces::Namespace,
@@ -80,7 +80,7 @@ impl Engine {
     }
 
     fn check_call(&self, identity: &str, request_id: &str) -> Result<(), Refusal> {
-        check_identity(identity)?;
+        self.check_identity(identity)?;
         validate::at_most(request_id, "RequestId length exceeds limit.", &self.shared.settings.limits)
     }
 
@@ -129,7 +129,7 @@ impl Engine {
 
     /// `CreateSchedule`.
     pub async fn create_schedule(&self, mut request: CreateScheduleRequest) -> Result<CreateScheduleResponse, Refusal> {
-        let namespace = self.with_schedules(self.shared.namespaces.registered(&request.namespace)?)?;
+        let namespace = self.with_schedules(self.namespace(&request.namespace)?)?;
         let key = self.schedule_key(&namespace, request.schedule_id)?;
         validate::required(&request.request_id, "RequestId is not set on request.")?;
         self.check_call(&request.identity, &request.request_id)?;
@@ -196,7 +196,7 @@ impl Engine {
     pub async fn delete_schedule(&self, request: DeleteScheduleRequest) -> Result<DeleteScheduleResponse, Refusal> {
         let namespace = self.schedules_of(&request.namespace)?;
         let key = self.schedule_key(&namespace, request.schedule_id)?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         self.shared.schedules.call(key, Call::Delete).await?;
         Ok(DeleteScheduleResponse::default())
     }

@@ -57,7 +57,8 @@ impl Engine {
         if self.shared.settings.standalone_activities { Ok(()) } else { Err(Refusal::Unimplemented(DISABLED.into())) }
     }
 
-    fn activity(&self, namespace: &str, activity_id: &str, run_id: &str) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
+    /// The activity that a call names which can mean no other.
+    pub(super) fn activity(&self, namespace: &str, activity_id: &str, run_id: &str) -> Result<(WorkflowKey, Option<RunId>), Refusal> {
         self.have_activities()?;
         let namespace = self.namespace(namespace)?;
         if activity_id.is_empty() {
@@ -89,7 +90,7 @@ impl Engine {
     /// `StartActivityExecution`.
     pub async fn start_activity(&self, mut request: StartActivityExecutionRequest) -> Result<StartActivityExecutionResponse, Refusal> {
         self.have_activities()?;
-        let namespace = self.shared.namespaces.registered(&request.namespace)?;
+        let namespace = self.namespace(&request.namespace)?;
         let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
         named::said(&namespace, request.search_attributes.as_mut());
         let key = standalone::key(namespace.id(), &request.activity_id);

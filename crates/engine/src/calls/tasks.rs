@@ -9,7 +9,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{Input, Refusal, Reply};
 
-use super::{check_identity, named, search_attributes::set_by};
+use super::{named, search_attributes::set_by};
 use crate::{Engine, shared::internal};
 
 impl Engine {
@@ -19,7 +19,7 @@ impl Engine {
         mut request: RespondWorkflowTaskCompletedRequest,
     ) -> Result<RespondWorkflowTaskCompletedResponse, Refusal> {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         if let Some(namespace) = self.shared.namespaces.by_id(key.workflow.namespace) {
             let namespace = self.register_unknown(namespace, request.commands.iter().filter_map(set_by)).await?;
             named::said_by(&namespace, &mut request.commands);
@@ -44,7 +44,7 @@ impl Engine {
         request: RespondWorkflowTaskFailedRequest,
     ) -> Result<RespondWorkflowTaskFailedResponse, Refusal> {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
-        check_identity(&request.identity)?;
+        self.check_identity(&request.identity)?;
         self.shared.apply_to(key, Input::FailWorkflowTask(token, Box::new(request))).await?;
         Ok(RespondWorkflowTaskFailedResponse::default())
     }

@@ -9,7 +9,7 @@ use sempre_api::v1::workflowservice::{
     StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
 };
 use sempre_core::{
-    Input, Refusal, Reply, RunKey, StartInput, Timestamp, WorkflowKey,
+    Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     input::{CancelRequest, SignalRequest, TerminateRequest},
 };
 
@@ -19,6 +19,12 @@ use crate::{
     shard::message::{Ask, Body},
     shared::internal,
 };
+
+/// The run that a call means which may name a chain instead: then it is the current run, whatever run is named beside
+/// (spec 01 §6.1, §6.2). That it is of the chain is for core to check.
+fn unless_chain(run: Option<RunId>, first_execution_run_id: &str) -> Option<RunId> {
+    run.filter(|_| first_execution_run_id.is_empty())
+}
 
 impl Engine {
     /// `StartWorkflowExecution`.
@@ -122,6 +128,7 @@ impl Engine {
     ) -> Result<RequestCancelWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution)?;
+        let run = unless_chain(run, &request.first_execution_run_id);
         let cancel = CancelRequest {
             reason: request.reason,
             identity: request.identity,
@@ -140,6 +147,7 @@ impl Engine {
     pub async fn terminate(&self, request: TerminateWorkflowExecutionRequest) -> Result<TerminateWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution)?;
+        let run = unless_chain(run, &request.first_execution_run_id);
         let or = |given: String, default: &str| if given.is_empty() { default.to_owned() } else { given };
         let terminate = TerminateRequest {
             reason: or(request.reason, "terminated by user via frontend"),

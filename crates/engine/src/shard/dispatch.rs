@@ -153,6 +153,8 @@ impl Runner {
         };
         self.refuse_if_gone(key.namespace)?;
         let namespace = self.shared.namespaces.view(key.namespace);
+        let open = current.as_ref().filter(|record| is_open(record.status)).map(|record| record.run());
+        let open = open.and_then(|run| self.cache.at(place).run(run)).and_then(|run| run.execution.as_deref_mut());
         let shared = self.shared.clone();
         let mut cx = Context {
             now,
@@ -165,7 +167,6 @@ impl Runner {
         };
         self.open.inputs += 1;
         self.open.expected += request.encoded_len();
-        let open = current.as_ref().is_some_and(|record| is_open(record.status));
         let outcome = match standalone::start(current.as_ref(), open, &key, request, &mut cx) {
             Ok(outcome) => outcome,
             Err(refusal) => {
@@ -174,6 +175,9 @@ impl Runner {
             }
         };
         let mut run = current.map(|record| record.run()).unwrap_or_default();
+        if let Some(transition) = outcome.existing {
+            let _ = self.settle(place, run, transition);
+        }
         if let Some(created) = outcome.created {
             let (execution, transition) = *created;
             run = self.adopt(place, execution, transition);
@@ -191,7 +195,7 @@ impl Runner {
         let now = self.now();
         let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
         let described = self.execution(place, run).and_then(|execution| execution.describe_activity(shows, now));
-        let described = described.ok_or_else(|| standalone::run_not_found(&key))?;
+        let described = described.ok_or_else(|| standalone::not_found(&key.workflow))?;
         if let Some((_, watcher)) = watch.filter(|(watch, _)| !watch.is_over(&described)) {
             self.watch(key, watcher);
         }

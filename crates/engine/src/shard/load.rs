@@ -28,7 +28,7 @@ pub(crate) enum Loaded {
 /// The answer to who names a run that the store does not have.
 pub(crate) fn no_such_run(key: &RunKey) -> Refusal {
     if standalone::activity_id(&key.workflow).is_some() {
-        return standalone::run_not_found(key);
+        return standalone::not_found(&key.workflow);
     }
     Refusal::NotFound(format!("workflow execution not found for workflow ID {:?} and run ID \"{}\"", key.workflow.workflow_id, key.run))
 }

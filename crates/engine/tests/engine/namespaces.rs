@@ -1,9 +1,12 @@
 use futures::FutureExt;
 use sempre_api::v1::{
+    common::{ActivityType, WorkflowType},
     enums::{IndexedValueType, NamespaceState, TaskQueueType},
     namespace::{BadBinaries, BadBinaryInfo, NamespaceConfig, UpdateNamespaceInfo},
     operatorservice::*,
-    taskqueue::RateLimit,
+    schedule::{Schedule, ScheduleAction, schedule_action::Action},
+    taskqueue::{RateLimit, TaskQueue},
+    workflow::NewWorkflowExecutionInfo,
     workflowservice::*,
 };
 use sempre_core::{
@@ -45,6 +48,34 @@ async fn register_describe_update_list_deprecate_delete() {
     e.deprecate_namespace(DeprecateNamespaceRequest { namespace: "n".into(), ..Default::default() }).await.unwrap();
     let refused = w.try_start(StartWorkflowExecutionRequest { namespace: "n".into(), ..start_request("a") }).await.unwrap_err();
     assert_eq!(refused, Refusal::NamespaceInvalidState { namespace: "n".into(), state: "Deprecated", allowed: "Registered" });
+    // Only starts of workflows are refused (spec 09 §4.4).
+    let activity = StartActivityExecutionRequest {
+        namespace: "n".into(),
+        activity_id: "a".into(),
+        activity_type: Some(ActivityType { name: "Act".into() }),
+        task_queue: Some(queue()),
+        start_to_close_timeout: Some(Span::seconds(30).to_api()),
+        ..Default::default()
+    };
+    w.engine.start_activity(activity).await.unwrap();
+    let schedule = CreateScheduleRequest {
+        namespace: "n".into(),
+        schedule_id: "s".into(),
+        request_id: "r".into(),
+        schedule: Some(Schedule {
+            action: Some(ScheduleAction {
+                action: Some(Action::StartWorkflow(NewWorkflowExecutionInfo {
+                    workflow_id: "w".into(),
+                    workflow_type: Some(WorkflowType { name: "T".into() }),
+                    task_queue: Some(queue()),
+                    ..Default::default()
+                })),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    w.engine.create_schedule(schedule).await.unwrap();
     let deleted = w.engine.delete_namespace(DeleteNamespaceRequest { namespace: "n".into(), ..Default::default() }).await.unwrap();
     assert_eq!(deleted.deleted_namespace, format!("n-deleted-{id}"));
     w.engine.register_namespace(register("n", 3600)).await.unwrap();
@@ -238,6 +269,7 @@ async fn nothing_starts_and_nothing_is_deprecated_in_a_deleted_namespace() {
     assert_eq!(deprecated.unwrap_err(), Refusal::invalid("Invalid namespace state update."));
 }
 
+#[allow(deprecated, reason = "the checksums of binaries are what old workers send")]
 #[tokio::test]
 async fn an_update_merges_data_and_keeps_bad_binaries_within_their_limit() {
     let w = world().await;
@@ -285,10 +317,26 @@ async fn an_update_merges_data_and_keeps_bad_binaries_within_their_limit() {
     assert_eq!((ten.len(), ten["sum-0"].create_time.is_some()), (10, true));
     let more = update(|r| bad(r, 10, 11)).await.unwrap_err();
     assert_eq!(more, Refusal::invalid("Total resetBinaries cannot exceed the max limit: 10"));
+    let poll = |sum: &str| PollWorkflowTaskQueueRequest { binary_checksum: sum.into(), ..poll_request() };
+    let refused = w.engine.poll_workflow_task(poll("sum-3"), None).await.unwrap_err();
+    assert_eq!(refused, Refusal::invalid("Binary sum-3 already marked as bad deployment."));
+    w.start("a").await;
+    let task = w.engine.poll_workflow_task(poll("sum-11"), None).await.unwrap();
+    let complete = |sum: &str| RespondWorkflowTaskCompletedRequest {
+        task_token: task.task_token.clone(),
+        commands: done(),
+        binary_checksum: sum.into(),
+        ..Default::default()
+    };
+    let refused = w.engine.respond_workflow_task_completed(complete("sum-3")).await.unwrap_err();
+    assert_eq!(refused, Refusal::invalid("BadBinary: binary sum-3 is marked as bad deployment"));
     let nine = update(|r| r.delete_bad_binary = "sum-3".into()).await.unwrap().config.unwrap().bad_binaries.unwrap().binaries;
     assert!(nine.len() == 9 && !nine.contains_key("sum-3"));
     let none = update(|r| r.delete_bad_binary = "sum-3".into()).await.unwrap_err();
     assert_eq!(none, Refusal::invalid("Bad binary checksum sum-3 doesn't exists."));
+    // It is good again.
+    let task = w.engine.poll_workflow_task(poll("sum-3"), None).await.unwrap();
+    assert_eq!(task.attempt, 2);
 }
 
 #[tokio::test]
@@ -364,4 +412,33 @@ async fn a_namespace_whose_deleter_leaves_is_removed() {
         ..Default::default()
     };
     assert_eq!(w.engine.list_namespaces(list).await.unwrap().namespaces.len(), 1);
+}
+
+/// 09 §5.2: names are as long as they may be here
+#[tokio::test]
+async fn the_longest_name_is_a_setting() {
+    let mut settings = settings();
+    settings.limits.id_length_max = 10;
+    settings.bad_binaries_max = 1;
+    let w = world_with(settings).await;
+    let long = "x".repeat(11);
+    let name = Refusal::invalid("Namespace length exceeds limit.");
+    assert_eq!(w.engine.register_namespace(register(&long, 3600)).await.unwrap_err(), name);
+    assert_eq!(w.try_start(StartWorkflowExecutionRequest { namespace: long.clone(), ..start_request("a") }).await.unwrap_err(), name);
+    let poll = PollWorkflowTaskQueueRequest { identity: long.clone(), ..poll_request() };
+    assert_eq!(w.engine.poll_workflow_task(poll, None).await.unwrap_err(), Refusal::invalid("Identity length exceeds limit."));
+    let poll = PollWorkflowTaskQueueRequest { task_queue: Some(TaskQueue { name: long.clone(), ..queue() }), ..poll_request() };
+    assert_eq!(w.engine.poll_workflow_task(poll, None).await.unwrap_err(), Refusal::invalid("taskQueue length exceeds limit"));
+    let config = UpdateTaskQueueConfigRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: long.clone(),
+        task_queue_type: TaskQueueType::Activity as i32,
+        ..Default::default()
+    };
+    assert_eq!(w.engine.update_task_queue_config(config).await.unwrap_err(), Refusal::invalid("taskQueue length exceeds limit"));
+    let binaries = ["a", "b"].map(|sum| (sum.to_owned(), BadBinaryInfo::default())).into();
+    let config = NamespaceConfig { bad_binaries: Some(BadBinaries { binaries }), ..Default::default() };
+    let update = UpdateNamespaceRequest { namespace: NAMESPACE.into(), config: Some(config), ..Default::default() };
+    let more = w.engine.update_namespace(update).await.unwrap_err();
+    assert_eq!(more, Refusal::invalid("Total resetBinaries cannot exceed the max limit: 1"));
 }

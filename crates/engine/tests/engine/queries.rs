@@ -1,4 +1,5 @@
 use sempre_api::v1::{
+    common::{Link, link},
     enums::{QueryRejectCondition, QueryResultType, WorkflowExecutionStatus},
     query::{WorkflowQuery, WorkflowQueryResult},
     workflowservice::*,
@@ -53,7 +54,11 @@ async fn an_idle_run_is_asked_through_a_poller_with_full_history() {
     assert_eq!(task.query.as_ref().unwrap().query_type, "state");
     assert_eq!(names(&task.history.clone().unwrap().events().unwrap()).len(), 4);
     answer(&w, &task).await.unwrap();
-    assert_eq!(soon(asked).await.unwrap().unwrap().query_result, Some(payloads("42")));
+    let response = soon(asked).await.unwrap().unwrap();
+    assert_eq!(response.query_result, Some(payloads("42")));
+    let run = task.workflow_execution.clone().unwrap();
+    let workflow = link::Workflow { namespace: NAMESPACE.into(), workflow_id: run.workflow_id, run_id: run.run_id, reason: "Query".into() };
+    assert_eq!(response.link, Some(Link { variant: Some(link::Variant::Workflow(workflow)) }), "the run that answered");
     assert_eq!(answer(&w, &task).await.unwrap_err(), Refusal::NotFound("query task not found, or already expired".into()));
     assert_eq!(w.names("a").await.len(), 4, "a query is no event");
 }

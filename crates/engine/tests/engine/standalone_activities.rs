@@ -2,8 +2,8 @@
 
 use sempre_api::v1::{
     activity::{ActivityExecutionListInfo, activity_execution_outcome::Value},
-    common::ActivityType,
-    enums::{ActivityExecutionStatus as Status, PendingActivityState as State, TimeoutType},
+    common::{ActivityType, OnConflictOptions},
+    enums::{ActivityExecutionStatus as Status, ActivityIdConflictPolicy, PendingActivityState as State, TimeoutType},
     failure::failure::FailureInfo,
     operatorservice::DeleteNamespaceRequest,
     workflowservice::*,
@@ -103,7 +103,7 @@ async fn a_worker_does_it_and_who_waits_hears_of_it() {
     let outcome = soon(waiting).await.unwrap().unwrap();
     assert_eq!((outcome.run_id, outcome.outcome.unwrap().value), (run.clone(), Some(Value::Result(payloads("out")))));
     let again = soon(w.engine.respond_activity_task_completed(completed)).await.unwrap_err();
-    assert_eq!(again, Refusal::not_found("activity task not found"));
+    assert_eq!(again, Refusal::not_found("activity not found for ID: a"));
     let shown = described(&w, "a").await;
     assert_eq!((shown.run_id, shown.input), (run, Some(payloads("in"))));
     assert_eq!(status(&w, "a").await, (Status::Completed, State::Unspecified));
@@ -313,6 +313,12 @@ async fn when_they_are_switched_off_every_call_says_so() {
     assert_eq!(terminate(&w, "a").await.unwrap_err(), off);
     let list = ListActivityExecutionsRequest { namespace: NAMESPACE.into(), ..Default::default() };
     assert_eq!(soon(w.engine.list_activities(list)).await.unwrap_err(), off);
+    let pause = PauseActivityExecutionRequest { namespace: NAMESPACE.into(), activity_id: "a".into(), ..Default::default() };
+    assert_eq!(soon(w.engine.pause_activity_execution(pause)).await.unwrap_err(), off);
+    // Without such activities it can only be one of a workflow that is meant.
+    let by_id = RespondActivityTaskCompletedByIdRequest { namespace: NAMESPACE.into(), activity_id: "a".into(), ..Default::default() };
+    let refused = soon(w.engine.respond_activity_task_completed_by_id(by_id)).await.unwrap_err();
+    assert_eq!(refused, Refusal::invalid("WorkflowId is not set on request."));
 }
 
 #[tokio::test]
@@ -326,4 +332,40 @@ async fn a_timeout_is_the_outcome_that_a_poll_gives() {
     let Some(Value::Failure(failure)) = soon(waiting).await.unwrap().unwrap().outcome.unwrap().value else { panic!("no failure") };
     let Some(FailureInfo::TimeoutFailureInfo(info)) = failure.failure_info else { panic!("no timeout") };
     assert_eq!(info.timeout_type(), TimeoutType::ScheduleToStart);
+}
+
+#[tokio::test]
+async fn operators_hear_the_same_of_a_bad_id_as_clients() {
+    let w = world().await;
+    start(&w, "a").await;
+    let pause = |activity_id: &str, run_id: &str| PauseActivityExecutionRequest {
+        namespace: NAMESPACE.into(),
+        activity_id: activity_id.into(),
+        run_id: run_id.into(),
+        ..Default::default()
+    };
+    let said = |request| async { soon(w.engine.pause_activity_execution(request)).await.map(drop) };
+    assert_eq!(said(pause("", "")).await.unwrap_err(), Refusal::invalid("activity ID is required"));
+    assert_eq!(said(pause("a", "no-uuid")).await.unwrap_err(), Refusal::invalid("invalid run id: must be a valid UUID"));
+    assert_eq!(said(pause("b", "")).await.unwrap_err(), Refusal::not_found("activity not found for ID: b"));
+    said(pause("a", "")).await.unwrap();
+    assert_eq!(status(&w, "a").await, (Status::Running, State::Paused));
+}
+
+#[tokio::test]
+async fn a_start_attaches_itself_to_the_one_it_finds() {
+    let mut w = world().await;
+    let run = start(&w, "a").await;
+    let attach = StartActivityExecutionRequest {
+        request_id: "second".into(),
+        id_conflict_policy: ActivityIdConflictPolicy::UseExisting as i32,
+        on_conflict_options: Some(OnConflictOptions { attach_request_id: true, ..Default::default() }),
+        ..request("a")
+    };
+    let found = soon(w.engine.start_activity(attach)).await.unwrap();
+    assert_eq!((&found.run_id, found.started), (&run, false));
+    w.reopen().await;
+    let again = StartActivityExecutionRequest { request_id: "second".into(), ..request("a") };
+    let again = soon(w.engine.start_activity(again)).await.unwrap();
+    assert_eq!((&again.run_id, again.started), (&run, false), "it is known again after a restart");
 }

@@ -289,3 +289,41 @@ async fn a_cache_that_holds_almost_nothing_changes_nothing() {
         assert_eq!(w.names(&format!("w{n}")).await.last(), Some(&"WORKFLOW_EXECUTION_COMPLETED"));
     }
 }
+
+/// 01 §6.1–2: a chain is named by its first run, whatever run is named beside
+#[tokio::test]
+async fn cancels_and_terminations_of_a_chain_find_its_current_run() {
+    let mut settings = settings();
+    settings.limits.continue_as_new_interval_min = Span::ZERO;
+    let w = world_with(settings).await;
+    let first = w.start("a").await;
+    let task = w.poll().await;
+    let next = ContinueAsNewWorkflowExecutionCommandAttributes::default();
+    let next =
+        command(CommandType::ContinueAsNewWorkflowExecution, Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(Box::new(next)));
+    w.complete(&task.task_token, vec![next]).await;
+    let cancel = |run: &str, first: &str| RequestCancelWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", run)),
+        first_execution_run_id: first.into(),
+        ..Default::default()
+    };
+    let terminate = |run: &str, first: &str| TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", run)),
+        first_execution_run_id: first.into(),
+        ..Default::default()
+    };
+    let unknown = "00000000-0000-4000-8000-000000000001";
+    let other = Refusal::NotFound("workflow execution not found".into());
+    assert_eq!(w.engine.request_cancel(cancel(&first, unknown)).await.unwrap_err(), other);
+    assert_eq!(w.engine.terminate(terminate(&first, unknown)).await.unwrap_err(), other);
+    w.engine.request_cancel(cancel(&first, &first)).await.unwrap();
+    assert!(w.names("a").await.contains(&"WORKFLOW_EXECUTION_CANCEL_REQUESTED"), "the run that goes on was asked");
+    w.engine.terminate(terminate(unknown, &first)).await.unwrap();
+    let info = w.describe("a").await.unwrap().workflow_execution_info.unwrap();
+    assert_eq!(info.status, WorkflowExecutionStatus::Terminated as i32);
+    let done = Refusal::NotFound("workflow execution already completed".into());
+    assert_eq!(w.engine.terminate(terminate("", unknown)).await.unwrap_err(), done);
+    w.engine.request_cancel(cancel("", unknown)).await.unwrap();
+}

@@ -6,7 +6,8 @@ use sempre_api::v1::{
     errordetails::ActivityExecutionAlreadyStartedFailure,
     taskqueue::TaskQueue,
     workflowservice::{
-        DescribeNamespaceRequest, PollActivityExecutionRequest, PollActivityExecutionResponse, StartActivityExecutionRequest,
+        DescribeActivityExecutionRequest, DescribeNamespaceRequest, PollActivityExecutionRequest, PollActivityExecutionResponse,
+        PollActivityTaskQueueRequest, StartActivityExecutionRequest,
     },
 };
 use sempre_core::Span;
@@ -64,4 +65,23 @@ async fn clients_are_told_that_there_are_such_activities() {
     let capabilities = info.capabilities.expect("capabilities");
     assert!(capabilities.standalone_activities && capabilities.standalone_activity_start_delay);
     assert!(capabilities.standalone_activity_operator_commands && !capabilities.standalone_activity_batch_operations);
+}
+
+#[tokio::test]
+async fn the_sdk_of_the_worker_is_the_one_its_polls_name() {
+    let server = TestServer::start().await;
+    let mut client = server.workflow();
+    client.start_activity_execution(request()).await.expect("starts");
+    let mut poll = Request::new(PollActivityTaskQueueRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
+        ..Default::default()
+    });
+    poll.set_timeout(std::time::Duration::from_secs(10));
+    poll.metadata_mut().insert("client-name", "temporal-go".parse().expect("a value"));
+    poll.metadata_mut().insert("client-version", "1.30.0".parse().expect("a value"));
+    client.poll_activity_task_queue(poll).await.expect("comes");
+    let describe = DescribeActivityExecutionRequest { namespace: NAMESPACE.into(), activity_id: "a".into(), ..Default::default() };
+    let info = client.describe_activity_execution(describe).await.expect("is there").into_inner().info.expect("info");
+    assert_eq!((info.sdk_name.as_str(), info.sdk_version.as_str()), ("temporal-go", "1.30.0"));
 }
