@@ -6,6 +6,7 @@
 
 mod deploy;
 mod operate;
+mod standalone;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ use sempre_api::{
         enums::{QueryResultType, TaskQueueKind, WorkflowTaskFailedCause},
         failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
         history::{HistoryEvent, history_event::Attributes},
+        operatorservice::operator_service_client::OperatorServiceClient,
         query::WorkflowQuery,
         taskqueue::{StickyExecutionAttributes, TaskQueue},
         workflowservice::{workflow_service_client::WorkflowServiceClient, *},
@@ -81,6 +83,7 @@ struct Notes {
 #[derive(Clone)]
 pub struct Scene {
     client: Client,
+    operator: OperatorServiceClient<Channel>,
     prefix: String,
     notes: Arc<Mutex<Notes>>,
 }
@@ -117,14 +120,21 @@ impl Scene {
     /// A scene whose names begin with `prefix`.
     #[must_use]
     pub fn new(channel: Channel, prefix: String) -> Self {
+        let operator = OperatorServiceClient::new(channel.clone());
         let client = WorkflowServiceClient::new(channel).max_decoding_message_size(64 << 20);
-        Self { client, prefix, notes: Arc::default() }
+        Self { client, operator, prefix, notes: Arc::default() }
     }
 
     /// For calls that have no short form.
     #[must_use]
     pub fn client(&self) -> Client {
         self.client.clone()
+    }
+
+    /// For calls of operators.
+    #[must_use]
+    pub fn operator(&self) -> OperatorServiceClient<Channel> {
+        self.operator.clone()
     }
 
     /// Workflow id of a short name.
@@ -369,7 +379,7 @@ impl Scene {
     pub async fn query(&self, name: &str, change: impl FnOnce(&mut QueryWorkflowRequest)) -> Result<QueryWorkflowResponse, Status> {
         let mut request = self.query_request(name);
         change(&mut request);
-        let result = self.client().query_workflow(Self::request(request)).await;
+        let result = self.client().query_workflow(Self::request(request)).await.map(without_link);
         self.record(&format!("query {name}"), result)
     }
 
@@ -383,7 +393,7 @@ impl Scene {
         let mut request = self.query_request(name);
         change(&mut request);
         let mut client = self.client();
-        tokio::spawn(async move { client.query_workflow(Self::request(request)).await })
+        tokio::spawn(async move { client.query_workflow(Self::request(request)).await.map(without_link) })
     }
 
     /// What became of a call beside the script.
@@ -476,6 +486,13 @@ impl Scene {
             return Ok(task);
         }
         self.poll_task(queue).await?.ok_or_else(|| Stop("no workflow task came".into()))
+    }
+
+    /// A poll of the main queue as a script wants it, and its answer as it is.
+    pub async fn poll_with(&self, change: impl FnOnce(&mut PollWorkflowTaskQueueRequest)) -> Result<PollWorkflowTaskQueueResponse, Status> {
+        let mut request = Self::poll_request(self.queue());
+        change(&mut request);
+        self.record("poll", self.client().poll_workflow_task_queue(Self::request(request)).await)
     }
 
     async fn poll_task(&self, queue: Option<TaskQueue>) -> Result<Option<Task>, Stop> {
@@ -713,7 +730,7 @@ impl Scene {
             if done.iter().any(|(id, _)| *id == run) {
                 continue;
             }
-            let own = if run.is_empty() { self.current_run(name).await } else { run };
+            let own = if run.is_empty() { self.current(name).await } else { run };
             let Some(events) = self.history(name, &own).await else { continue };
             let mut others = Vec::new();
             for event in &events {
@@ -735,7 +752,8 @@ impl Scene {
         done
     }
 
-    async fn current_run(&self, name: &str) -> String {
+    /// Run id of the current run; empty if there is none.
+    pub async fn current(&self, name: &str) -> String {
         let request = DescribeWorkflowExecutionRequest { namespace: NAMESPACE.into(), execution: Some(self.execution(name)) };
         let answer = self.client().describe_workflow_execution(Self::request(request)).await;
         let info = answer.ok().and_then(|answer| answer.into_inner().workflow_execution_info);
@@ -771,6 +789,11 @@ impl Scene {
 /// build id, which the reference says of nearly every run.
 fn without_meaning(name: &str, value: &sempre_api::v1::common::Payload) -> bool {
     name.starts_with("Sempre") || name == "BuildIds" && value.data.as_ref() == br#"["unversioned"]"#
+}
+
+/// Newer than the reference's API: a link in the answer.
+fn without_link(response: Response<QueryWorkflowResponse>) -> Response<QueryWorkflowResponse> {
+    response.map(|answer| QueryWorkflowResponse { link: None, ..answer })
 }
 
 /// One event: id, name, facts.

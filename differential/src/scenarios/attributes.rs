@@ -2,7 +2,7 @@
 
 use sempre_api::v1::{
     command::*,
-    common::{ActivityType, RetryPolicy, WorkflowExecution, WorkflowType},
+    common::{ActivityType, Memo, Payload, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType},
     enums::ParentClosePolicy as Policy,
 };
 
@@ -11,7 +11,7 @@ use crate::scene::{Done, Scene, payloads, secs};
 
 scenarios!("attributes":
     activity, activity_timeouts, activity_retry_policy, cancel_of_activity, timers, markers, fail_workflow, complete_workflow, continue_as_new_bad, child, child_timeouts, signal_external, cancel_external,
-    search_attributes_unknown, search_attributes_upsert, search_attributes_carried, memo_upsert, memo_empty, lengths, not_set, too_large, metadata, priorities,
+    search_attributes_unknown, search_attributes_upsert, search_attributes_carried, memo_upsert, memo_empty, lengths, not_set, too_large, metadata, priorities, without_value,
 );
 
 /// Each command alone in a task of its own run; the run is ended afterwards.
@@ -352,4 +352,48 @@ async fn priorities(s: Scene) -> Done {
         ],
     )
     .await
+}
+
+/// Fields without a value: dropped from what starts a run, wherever it says so.
+async fn without_value(s: Scene) -> Done {
+    let null = || Payload { metadata: [("encoding".to_owned(), "binary/null".into())].into(), ..Default::default() };
+    let empty = || payloads("[]").unwrap_or_default().payloads.remove(0);
+    let memo_of = || {
+        let mut memo = memo(&[("kept", "1"), ("text", "\"\""), ("json", "null")]);
+        memo.fields.extend([("null".into(), null()), ("list".into(), empty()), ("none".into(), Payload::default())]);
+        Some(memo)
+    };
+    let search_of = || {
+        let mut search = search_attributes(&[("DiffInt", "4")]);
+        search.indexed_fields.extend([("DiffKeyword".into(), null())]);
+        Some(search)
+    };
+    let only_memo = || Some(Memo { fields: [("null".into(), null())].into() });
+    let only_search = || Some(SearchAttributes { indexed_fields: [("DiffInt".into(), null()), ("DiffKeyword".into(), empty())].into() });
+    s.start_with("a", |r| (r.memo, r.search_attributes) = (memo_of(), search_of())).await?;
+    s.describe("a").await?;
+    s.terminate("a").await?;
+    for (name, memo, search_attributes) in [("c", memo_of(), search_of()), ("d", only_memo(), only_search())] {
+        let parent = format!("parent-{name}");
+        s.start(&parent).await?;
+        let child = StartChildWorkflowExecutionCommandAttributes { memo, search_attributes, ..s.child(name, Policy::Abandon) };
+        s.work([child.command()]).await?;
+        s.task_on(s.queue_named("c")).await?;
+        s.describe(name).await?;
+        s.terminate(&parent).await?;
+        s.terminate(name).await?;
+    }
+    s.start_with("b", |r| (r.memo, r.search_attributes) = (only_memo(), only_search())).await?;
+    s.describe("b").await?;
+    for (memo, search_attributes) in [(memo_of(), search_of()), (only_memo(), only_search())] {
+        let task = s.task().await?;
+        // A run that continues within its first second is held back for the rest of it.
+        s.sleep(1100).await;
+        s.complete(&task, [ContinueAsNewWorkflowExecutionCommandAttributes { memo, search_attributes, ..continue_as_new() }.command()])
+            .await?;
+    }
+    s.task().await?;
+    s.describe("b").await?;
+    s.terminate("b").await?;
+    Ok(())
 }

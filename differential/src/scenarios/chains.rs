@@ -1,13 +1,16 @@
 //! Chains of runs: continue-as-new, workflow retry, cron.
 
-use sempre_api::v1::command::{Command, ContinueAsNewWorkflowExecutionCommandAttributes};
+use sempre_api::v1::{
+    command::{Command, ContinueAsNewWorkflowExecutionCommandAttributes},
+    common::WorkflowExecution,
+};
 
 use super::{commands::*, scenarios};
 use crate::scene::{Done, Scene, Stop, failure_with, secs};
 
 scenarios!("chains":
     continues, continues_with_changes, continues_with_back_off, continues_with_buffered_signal, carries_memo_and_search_attributes, retried, retried_to_the_end, not_retryable, retried_after_timeout,
-    execution_timeout_ends_the_chain, cron_goes_on, cron_after_failure, cron_is_cancelled, cron_is_terminated, cron_continues_as_new,
+    execution_timeout_ends_the_chain, cron_goes_on, cron_after_failure, cron_is_cancelled, cron_is_terminated, cron_continues_as_new, addressed_by_the_first_run,
 );
 
 /// A run that continues within its first second is held back for the rest of it: waits, so that none is.
@@ -158,5 +161,27 @@ async fn cron_continues_as_new(s: Scene) -> Done {
     work_late(&s, [continue_as_new().command()]).await?;
     s.work([done()]).await?;
     s.terminate("a").await?;
+    Ok(())
+}
+
+/// With the first run's id it is the current run that is meant, whatever run is named beside.
+async fn addressed_by_the_first_run(s: Scene) -> Done {
+    s.start("a").await?;
+    let first = s.current("a").await;
+    work_late(&s, [continue_as_new().command()]).await?;
+    let second = s.task().await?;
+    s.complete(&second, [timer("t", 60)]).await?;
+    let of = |run: &str| Some(WorkflowExecution { run_id: run.into(), ..s.execution("a") });
+    let (known, unknown) = (second.poll.workflow_execution.clone().unwrap_or_default().run_id, "00000000-0000-4000-8000-000000000001");
+    for run in [&first[..], unknown, "no-uuid"] {
+        s.cancel_with("a", |r| (r.workflow_execution, r.first_execution_run_id) = (of(run), first.clone())).await.ok();
+        s.cancel_with("a", |r| (r.workflow_execution, r.first_execution_run_id) = (of(run), known.clone())).await.ok();
+    }
+    s.terminate_with("a", |r| (r.workflow_execution, r.first_execution_run_id) = (of(&first), known.clone())).await.ok();
+    s.terminate_with("a", |r| (r.workflow_execution, r.first_execution_run_id) = (of("no-uuid"), first.clone())).await.ok();
+    s.terminate_with("a", |r| (r.workflow_execution, r.first_execution_run_id) = (of(&first), first.clone())).await.ok();
+    // Of a closed run nobody asks whose it was.
+    s.terminate_with("a", |r| r.first_execution_run_id = unknown.into()).await.ok();
+    s.cancel_with("a", |r| r.first_execution_run_id = unknown.into()).await.ok();
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use crate::scene::{Done, Scene};
 
 mod activities;
+mod aliases;
 mod attributes;
 mod chains;
 mod children;
@@ -18,6 +19,7 @@ mod limits;
 mod queries;
 mod refusals;
 mod resets;
+mod standalone;
 mod starts;
 mod tasks;
 mod timers;
@@ -41,6 +43,7 @@ use scenarios;
 pub fn all() -> Vec<(&'static str, Script)> {
     [
         activities::all(),
+        aliases::all(),
         attributes::all(),
         chains::all(),
         children::all(),
@@ -51,6 +54,7 @@ pub fn all() -> Vec<(&'static str, Script)> {
         queries::all(),
         refusals::all(),
         resets::all(),
+        standalone::all(),
         starts::all(),
         tasks::all(),
         timers::all(),

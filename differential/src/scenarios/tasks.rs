@@ -3,7 +3,8 @@
 use sempre_api::v1::{
     command::{Command, ScheduleActivityTaskCommandAttributes},
     enums::{CommandType, WorkflowTaskFailedCause},
-    workflowservice::{ResetStickyTaskQueueRequest, RespondWorkflowTaskCompletedRequest},
+    namespace::{BadBinaries, BadBinaryInfo, NamespaceConfig, UpdateNamespaceInfo},
+    workflowservice::{ResetStickyTaskQueueRequest, RespondWorkflowTaskCompletedRequest, UpdateNamespaceRequest},
 };
 use tonic::Request;
 
@@ -14,7 +15,7 @@ scenarios!("tasks":
     plain, workflow_fails, workflow_cancels_itself, no_commands, failed_once, failed_twice, times_out, late_completion, completed_twice,
     signal_ends_transience, signal_during_transient_start, unhandled_command, unhandled_command_then_done, closing_refuses_signals, force_new_task, inline_task, heartbeat_of_task,
     sticky_gets_the_rest, sticky_times_out, sticky_failure, sticky_start_to_close, sticky_reset, normal_poller_takes_sticky_task, close_not_last, close_twice, unknown_command, wrong_attributes,
-    garbage_token, empty_token, non_determinism, message_too_large, sdk_metadata, user_metadata, activity_before_bad_command,
+    garbage_token, empty_token, non_determinism, message_too_large, sdk_metadata, user_metadata, activity_before_bad_command, bad_binary,
 );
 
 async fn plain(s: Scene) -> Done {
@@ -368,5 +369,32 @@ async fn activity_before_bad_command(s: Scene) -> Done {
     s.complete(&task, [s.act("x").command(), marker("m"), cancel_timer("none")]).await.ok();
     s.work([s.act("x").command()]).await?;
     s.terminate("a").await?;
+    Ok(())
+}
+
+/// Of a binary that is marked bad no task is taken, and to it none is given.
+async fn bad_binary(s: Scene) -> Done {
+    s.start_with("a", |r| r.workflow_task_timeout = secs(60)).await?;
+    let task = s.task().await?;
+    let checksum = s.id("sum");
+    let info = BadBinaryInfo { reason: "it corrupts".into(), operator: "somebody".into(), create_time: None };
+    let bad = BadBinaries { binaries: [(checksum.clone(), info)].into() };
+    let mark = UpdateNamespaceRequest {
+        namespace: NAMESPACE.into(),
+        config: Some(NamespaceConfig { bad_binaries: Some(bad), ..Default::default() }),
+        // The reference keeps nothing of an update that changes nothing else.
+        update_info: Some(UpdateNamespaceInfo { data: [("binaries".to_owned(), "marked".to_owned())].into(), ..Default::default() }),
+        ..Default::default()
+    };
+    s.client().update_namespace(Request::new(mark)).await?;
+    // The reference's parts look at their namespaces every two seconds.
+    s.sleep(5000).await;
+    s.poll_with(|r| r.binary_checksum.clone_from(&checksum)).await.ok();
+    s.complete_with(&task, [done()], |r| r.binary_checksum.clone_from(&checksum)).await.ok();
+    let again = s.task().await?;
+    s.complete_with(&again, [], |r| r.binary_checksum.clone_from(&checksum)).await.ok();
+    s.complete_with(&again, [done()], |r| r.binary_checksum = "another".into()).await.ok();
+    let unmark = UpdateNamespaceRequest { namespace: NAMESPACE.into(), delete_bad_binary: checksum, ..Default::default() };
+    s.client().update_namespace(Request::new(unmark)).await?;
     Ok(())
 }
