@@ -2,7 +2,7 @@
 //!
 //! `sempre deployment check` is asked, as a deploy script asks it; the server must be Sempre.
 #![allow(clippy::disallowed_methods, reason = "a client of a server in another process: it waits by the wall clock")]
-#![allow(missing_docs, reason = "the macros of the SDK make public items for each workflow and activity")]
+#![allow(missing_docs, unreachable_pub, reason = "the macros of the SDK make public items for each workflow and activity")]
 
 use std::process::Command;
 use std::sync::Arc;
