@@ -98,10 +98,12 @@ impl Default for ServerSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {}", listen_advice(.source))]
+    #[error("cannot listen on {address}: {}", listen_advice(.source, .option))]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// The option that names its port.
+        option: &'static str,
         /// The operating system's refusal.
         source: io::Error,
     },
@@ -121,10 +123,10 @@ pub enum ServerError {
     Failed(String),
 }
 
-fn listen_advice(source: &io::Error) -> String {
+fn listen_advice(source: &io::Error, option: &str) -> String {
     match source.kind() {
-        io::ErrorKind::AddrInUse => "the port is in use. Stop what uses it, or give another one with --port (--http-port).".into(),
-        io::ErrorKind::PermissionDenied => "this user may not use that port. Give one above 1023 with --port.".into(),
+        io::ErrorKind::AddrInUse => format!("the port is in use. Stop what uses it, or give another one with {option}."),
+        io::ErrorKind::PermissionDenied => format!("this user may not use that port. Give one above 1023 with {option}."),
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address. Give another one with --ip.".into(),
         _ => format!("{source}."),
     }
@@ -146,13 +148,13 @@ impl Server {
     /// Listens, opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
     pub async fn bind(mut settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
         // First the socket: whoever finds the port taken should not have touched the data.
-        let (listener, address) = listen(settings.address).await?;
+        let (listener, address) = listen(settings.address, "--port").await?;
         settings.address = address;
-        let http = listen_if(settings.http_address).await?;
+        let http = listen_if(settings.http_address, "--http-port").await?;
         if let (None, Some((_, address))) = (&settings.callback_template, &http) {
             settings.callback_template = Some(format!("http://{address}/namespaces/{{{{.NamespaceName}}}}/nexus/callback"));
         }
-        let metrics = listen_if(settings.metrics_address).await?;
+        let metrics = listen_if(settings.metrics_address, "--metrics-port").await?;
         let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
         let service = Service::open(&settings, store).await?;
         let with_hosts = |(listener, address)| (listener, address, Hosts::new(address, settings.http_hosts.clone()));
@@ -259,15 +261,15 @@ async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize) ->
     }
 }
 
-async fn listen_if(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, ServerError> {
+async fn listen_if(address: Option<SocketAddr>, option: &'static str) -> Result<Option<(TcpListener, SocketAddr)>, ServerError> {
     match address {
-        Some(address) => listen(address).await.map(Some),
+        Some(address) => listen(address, option).await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let failed = |source| ServerError::Listen { address, source };
+async fn listen(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let failed = |source| ServerError::Listen { address, option, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))

@@ -128,7 +128,7 @@ fn the_worker_is_told_of_the_server_and_started_again_when_a_file_changes() {
     fs::create_dir_all(folder.join("target")).expect("writable");
     fs::write(folder.join("worker.txt"), "first").expect("writable");
     let shell = format!(
-        "echo at $TEMPORAL_ADDRESS in $TEMPORAL_NAMESPACE key=$TEMPORAL_API_KEY tls=$TEMPORAL_TLS; cat {}/worker.txt; echo; echo oh >&2; exec sleep 1000",
+        "echo oh >&2; echo at $TEMPORAL_ADDRESS in $TEMPORAL_NAMESPACE key=$TEMPORAL_API_KEY tls=$TEMPORAL_TLS; cat {}/worker.txt; echo; exec sleep 1000",
         folder.display()
     );
     let mut dev = Dev::start(&["--watch", folder.to_str().expect("text")], &shell);

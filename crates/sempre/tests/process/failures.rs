@@ -72,6 +72,10 @@ fn a_port_that_is_in_use() {
     let port = taken.local_addr().expect("an address").port();
     let told = failure(["server", "start-dev", "--port", &port.to_string()]);
     assert_eq!(told, format!("cannot listen on 127.0.0.1:{port}: the port is in use. Stop what uses it, or give another one with --port."));
+    for option in ["--http-port", "--metrics-port"] {
+        let told = failure(["server", "start-dev", "--port", "0", option, &port.to_string()]);
+        assert!(told.ends_with(&format!(":{port}: the port is in use. Stop what uses it, or give another one with {option}.")), "{told}");
+    }
 }
 
 #[test]

@@ -68,8 +68,12 @@ impl Running {
         let mut child = command(args).spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut banner = Vec::new();
-        for line in lines.by_ref().take(4) {
+        for line in lines.by_ref() {
             banner.push(line.expect("text"));
+            // It is the last one.
+            if banner.last().is_some_and(|line| line.starts_with("Data:")) {
+                break;
+            }
         }
         let address = banner.iter().find_map(|line| line.strip_prefix("Server:")).map(|rest| rest.trim().to_owned());
         let Some(address) = address else {
