@@ -6,12 +6,13 @@
 
 mod read;
 mod shorthand;
+mod write;
 
 use std::{fmt, sync::OnceLock};
 
 use prost::{Message, Name};
 pub use prost_reflect as reflect;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor};
 use serde_json::Value;
 
 /// How payloads stand in JSON.
@@ -54,8 +55,7 @@ pub fn to_value<M: Message + Name>(message: &M, payloads: Payloads) -> Value {
 /// As [`to_value`], of a message of any descriptor of [`descriptors`].
 pub fn dynamic_to_value(message: &DynamicMessage, payloads: Payloads) -> Value {
     use prost_reflect::ReflectMessage;
-    // Only an `Any` of an unknown type cannot be written.
-    let mut value = message.serialize_with_options(serde_json::value::Serializer, &SerializeOptions::new()).unwrap_or(Value::Null);
+    let mut value = write::to_value(message);
     if payloads == Payloads::Shorthand {
         shorthand::shorten(&message.descriptor(), &mut value);
     }
@@ -68,14 +68,15 @@ pub fn from_value<M: Message + Name + Default>(value: Value, payloads: Payloads)
     M::decode(dynamic.encode_to_vec().as_slice()).map_err(|error| NotThatMessage(error.to_string()))
 }
 
-/// As [`from_value`], for any descriptor of [`descriptors`].
+/// As [`from_value`], for any descriptor of [`descriptors`]. Payloads in short that together are more than 4 MiB as
+/// messages are refused before any is made: one is many times as large as the digit that may stand for it.
 pub fn dynamic_from_value(
     descriptor: MessageDescriptor,
     mut value: Value,
     payloads: Payloads,
     unknown: UnknownFields,
 ) -> Result<DynamicMessage, NotThatMessage> {
-    read::prepare(&descriptor, &mut value, payloads);
+    read::prepare(&descriptor, &mut value, payloads, &mut shorthand::Room::default())?;
     let options = DeserializeOptions::new().deny_unknown_fields(unknown == UnknownFields::Refused);
     DynamicMessage::deserialize_with_options(descriptor, value, &options).map_err(|error| NotThatMessage(error.to_string()))
 }

@@ -4,21 +4,27 @@ use prost_reflect::{EnumDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use super::{
-    Payloads,
-    shorthand::{self, PAYLOAD, PAYLOADS},
+    NotThatMessage, Payloads,
+    shorthand::{self, PAYLOAD, PAYLOADS, Room},
 };
 
-/// Brings `value`, JSON of a message of `descriptor`, into the standard form.
-pub(super) fn prepare(descriptor: &MessageDescriptor, value: &mut Value, payloads: Payloads) {
+/// Brings `value`, JSON of a message of `descriptor`, into the standard form. Refused: more payloads in short than there is
+/// room for.
+pub(super) fn prepare(
+    descriptor: &MessageDescriptor,
+    value: &mut Value,
+    payloads: Payloads,
+    room: &mut Room,
+) -> Result<(), NotThatMessage> {
     if payloads == Payloads::Shorthand {
         match descriptor.full_name() {
-            PAYLOAD => return shorthand::long_form(value),
+            PAYLOAD => return shorthand::long_form(value, room),
             PAYLOADS => {
                 if let Value::Array(list) = value {
-                    list.iter_mut().for_each(shorthand::long_form);
+                    list.iter_mut().try_for_each(|value| shorthand::long_form(value, room))?;
                     *value = serde_json::json!({ "payloads": value.take() });
                 }
-                return;
+                return Ok(());
             }
             _ => {}
         }
@@ -33,7 +39,13 @@ pub(super) fn prepare(descriptor: &MessageDescriptor, value: &mut Value, payload
             }
         }
     }
-    shorthand::each_message(descriptor, value, &mut |of, value| prepare(of, value, payloads));
+    let mut prepared = Ok(());
+    shorthand::each_message(descriptor, value, &mut |of, value| {
+        if prepared.is_ok() {
+            prepared = prepare(of, value, payloads, room);
+        }
+    });
+    prepared
 }
 
 /// `EVENT_TYPE_TIMER_FIRED` for `TimerFired`; what is no such name stays.

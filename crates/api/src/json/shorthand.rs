@@ -4,8 +4,14 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
+use super::NotThatMessage;
+
 pub(super) const PAYLOAD: &str = "temporal.api.common.v1.Payload";
 pub(super) const PAYLOADS: &str = "temporal.api.common.v1.Payloads";
+/// Bytes that the payloads in short of one JSON may have as messages, all together: the largest message over gRPC.
+const SHORT_BYTES_MAX: usize = 4 << 20;
+/// What a payload has besides its data, at least: the name of its encoding, and lengths.
+const PAYLOAD_BYTES_MIN: usize = 28;
 /// Names the type of a protobuf message in shorthand.
 const MESSAGE_TYPE: &str = "_protoMessageType";
 
@@ -74,11 +80,28 @@ fn short_form(payload: &Value) -> Option<Value> {
     }
 }
 
-/// The payload that a short form stands for; a full form is left as it is.
-pub(super) fn long_form(value: &mut Value) {
-    if value.as_object().is_some_and(|object| !object.is_empty() && object.keys().all(|key| key == "metadata" || key == "data")) {
-        return;
+/// Bytes that payloads in short may still have.
+pub(super) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(SHORT_BYTES_MAX)
     }
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), NotThatMessage> {
+        self.0 = self.0.checked_sub(bytes).ok_or_else(|| NotThatMessage(format!("its payloads have more than {SHORT_BYTES_MAX} bytes")))?;
+        Ok(())
+    }
+}
+
+/// The payload that a short form stands for; a full form is left as it is.
+pub(super) fn long_form(value: &mut Value, room: &mut Room) -> Result<(), NotThatMessage> {
+    if value.as_object().is_some_and(|object| !object.is_empty() && object.keys().all(|key| key == "metadata" || key == "data")) {
+        return Ok(());
+    }
+    room.take(PAYLOAD_BYTES_MIN + if value.is_null() { 0 } else { text_bytes(value) })?;
     let encoded = |text: &str| BASE64_STANDARD.encode(text);
     *value = match value.take() {
         Value::Null => json!({ "metadata": { "encoding": encoded("binary/null") } }),
@@ -92,6 +115,25 @@ pub(super) fn long_form(value: &mut Value) {
         },
         other => plain(&other),
     };
+    Ok(())
+}
+
+/// Bytes of a value's JSON, which is not made.
+fn text_bytes(value: &Value) -> usize {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Neither a value nor counting can fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 fn plain(value: &Value) -> Value {

@@ -134,3 +134,42 @@ fn unknown_fields_are_refused_where_that_is_asked_for() {
     assert!(read(UnknownFields::Ignored).is_ok());
     assert!(read(UnknownFields::Refused).expect_err("refused").to_string().contains("nom"));
 }
+
+#[test]
+fn payloads_in_short_are_counted_before_they_are_made() {
+    let read = |value| from_value::<StartWorkflowExecutionRequest>(value, Payloads::Shorthand);
+    let many = |count: usize| json!({ "input": vec![1; count] });
+    // Exact enough: what is let through is no larger than a message over gRPC may be, but for some bytes of each payload.
+    assert_eq!(read(many(100_000)).expect("it fits").input.map(|input| input.payloads.len()), Some(100_000));
+    let refused = read(many(200_000)).expect_err("refused").to_string();
+    assert_eq!(refused, "its payloads have more than 4194304 bytes");
+    // All of a message count together, wherever they are.
+    let fields = |count: usize| (0..count).map(|at| (at.to_string(), json!(null))).collect::<serde_json::Map<_, _>>();
+    let spread = json!({ "input": vec![1; 100_000], "memo": { "fields": fields(50_000) } });
+    assert!(read(spread).is_err());
+    let large = json!({ "input": ["x".repeat(4 << 20)] });
+    assert!(read(large).is_err());
+}
+
+#[test]
+fn what_json_has_no_form_for_is_left_out() {
+    let late = Timestamp { seconds: 400_000_000_000, nanos: 0 };
+    let info = WorkflowExecutionInfo { task_queue: "q".into(), start_time: Some(late), ..Default::default() };
+    assert_eq!(to_value(&info, Payloads::Full), json!({ "taskQueue": "q" }));
+    let event = |time| HistoryEvent { event_id: 1, event_time: Some(time), ..Default::default() };
+    let answer = GetWorkflowExecutionHistoryResponse {
+        history: Some(History::from_events([&event(late), &event(Timestamp { seconds: 1, nanos: 0 })])),
+        next_page_token: Bytes::from_static(b"t"),
+        ..Default::default()
+    };
+    let expected = json!({
+        "history": { "events": [{ "eventId": "1" }, { "eventId": "1", "eventTime": "1970-01-01T00:00:01Z" }] },
+        "nextPageToken": "dA==",
+    });
+    assert_eq!(to_value(&answer, Payloads::Full), expected);
+    let unknown = prost_types::Any { type_url: "type.googleapis.com/no.such.Type".into(), value: vec![8, 1] };
+    let known = prost_types::Any { type_url: "type.googleapis.com/google.protobuf.Duration".into(), value: vec![8, 1] };
+    let status = crate::google::rpc::Status { code: 5, message: "m".into(), details: vec![unknown, known] };
+    let value = to_value(&status, Payloads::Full);
+    assert_eq!((&value["code"], value["details"].as_array().map(Vec::len)), (&json!(5), Some(1)), "{value}");
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{Refusal, Span, Timestamp};
 use sempre_engine::{
-    Components, Engine,
+    Components, Engine, ListChange,
     visibility::{
         index::{Change, Groups, Index, IndexError, IndexStats, Position},
         memory::MemoryIndex,
@@ -517,4 +518,34 @@ async fn a_namespace_sees_its_own_runs_only() {
     let page = soon(w.engine.visit_runs(NAMESPACE, "WorkflowType = 'Test'", None, 10)).await.unwrap();
     assert_eq!((page.records.len(), page.next), (1, None));
     assert_eq!(soon(w.engine.count_runs(NAMESPACE, "")).await, Ok(1));
+}
+
+#[tokio::test]
+async fn who_watches_a_list_and_falls_behind_gets_it_anew_a_second_later() {
+    let w = world().await;
+    w.start("first").await;
+    let mut list = w.engine.watch_list("default", "", 2).await.unwrap();
+    assert_eq!(soon(list.next()).await.unwrap().unwrap(), ListChange::Begin);
+    assert!(matches!(soon(list.next()).await.unwrap().unwrap(), ListChange::Run(_)));
+    assert_eq!(soon(list.next()).await.unwrap().unwrap(), ListChange::Ready);
+    // More than wait for one who watches.
+    for n in 0..4200 {
+        w.start(&format!("w-{n}")).await;
+    }
+    assert!(matches!(soon(list.next()).await.unwrap().unwrap(), ListChange::Lagged(lost) if lost > 0));
+    // Whoever asks and goes, as with a time limit, takes nothing along.
+    for _ in 0..2 {
+        assert!(tokio::time::timeout(Duration::from_millis(20), list.next()).await.is_err(), "not before its second is over");
+    }
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(soon(list.next()).await.unwrap().unwrap(), ListChange::Begin);
+    for _ in 0..2 {
+        assert!(matches!(soon(list.next()).await.unwrap().unwrap(), ListChange::Run(_)));
+    }
+    assert_eq!(soon(list.next()).await.unwrap().unwrap(), ListChange::Ready);
+    w.start("last").await;
+    match soon(list.next()).await.unwrap().unwrap() {
+        ListChange::Run(info) => assert_eq!(info.execution.unwrap().workflow_id, "last"),
+        other => panic!("{other:?}"),
+    }
 }

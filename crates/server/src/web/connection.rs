@@ -23,8 +23,7 @@ pub(crate) async fn run(stream: TcpStream, router: WebRouter, mut draining: watc
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WAIT)
-        // A client that has said all it says still reads its answer.
-        .half_close(true)
+        // Not `half_close`: who closes has given its request up, and what answers it is dropped.
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {

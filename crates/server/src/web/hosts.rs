@@ -22,11 +22,12 @@ impl Hosts {
         Self { loopback: address.ip().is_loopback(), allowed }
     }
 
-    /// Why a request is refused.
-    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
+    /// Why a request is refused. The list of names is for the API: what only programs ask for (`of_programs`: Nexus, metrics)
+    /// is asked for by other names and addresses as well, such as the one that callbacks are given.
+    pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, of_programs: bool) -> Result<(), &'static str> {
         let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
         let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| text(header::HOST)).unwrap_or_default();
-        if !self.is_allowed(host) {
+        if !self.is_allowed(host, of_programs) {
             return Err("Host not allowed");
         }
         match text(header::ORIGIN) {
@@ -35,13 +36,16 @@ impl Hosts {
         }
     }
 
-    fn is_allowed(&self, host: &str) -> bool {
+    fn is_allowed(&self, host: &str, of_programs: bool) -> bool {
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
             _ => host,
         };
         if !self.allowed.is_empty() {
-            return self.allowed.iter().any(|pattern| fits(pattern, host) || fits(pattern, name));
+            let named = self.allowed.iter().any(|pattern| fits(pattern, host) || fits(pattern, name));
+            if named || !of_programs {
+                return named;
+            }
         }
         let plain = name.trim_start_matches('[').trim_end_matches(']');
         let is_local = plain.eq_ignore_ascii_case("localhost") || plain.to_ascii_lowercase().ends_with(".localhost");
@@ -83,7 +87,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
         }
-        hosts.check(&Uri::from_static("/"), &headers)
+        hosts.check(&Uri::from_static("/"), &headers, false)
     }
 
     #[test]
@@ -101,6 +105,23 @@ mod tests {
         assert_eq!(check(&named, "x.example:5", None), Ok(()));
         assert_eq!(check(&named, "abcz:1", None), Ok(()));
         assert_eq!(check(&named, "localhost", None), Err("Host not allowed"));
+    }
+
+    #[test]
+    fn a_list_of_names_does_not_shut_programs_out() {
+        let check = |hosts: &Hosts, host: &'static str, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]);
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            hosts.check(&Uri::from_static("/"), &headers, true)
+        };
+        let near = Hosts::new(([127, 0, 0, 1], 7243).into(), vec!["sempre.example".into()]);
+        for host in ["sempre.example", "127.0.0.1:7243", "localhost:7243", "10.0.0.1"] {
+            assert_eq!(check(&near, host, None), Ok(()), "{host}");
+        }
+        assert_eq!(check(&near, "evil.example", None), Err("Host not allowed"));
+        assert_eq!(check(&near, "127.0.0.1:7243", Some("http://evil.example")), Err("Origin not allowed"));
+        let open = Hosts::new(([0, 0, 0, 0], 7243).into(), vec!["sempre.example".into()]);
+        assert_eq!(check(&open, "other.example", None), Ok(()));
     }
 
     #[test]

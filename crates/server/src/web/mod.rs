@@ -16,14 +16,14 @@ pub(crate) mod hosts;
 mod metrics;
 mod streams;
 
-use std::{panic::AssertUnwindSafe, path::PathBuf};
+use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
 
 use futures::FutureExt;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sempre_engine::Engine;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 
 use self::{
@@ -34,7 +34,7 @@ use self::{
     },
     hosts::Hosts,
     metrics::Metrics,
-    streams::{Named, Streams},
+    streams::{Named, STREAMS_MAX, Streams},
 };
 use crate::{
     nexus,
@@ -64,7 +64,7 @@ impl WebRouter {
             hosts,
             api: JsonApi::new(router.clone()),
             metrics: Metrics::new(engine.clone(), router.clone(), folder),
-            streams: Streams { router, engine, draining },
+            streams: Streams { router, engine, draining, free: Arc::new(Semaphore::new(STREAMS_MAX)) },
             only_metrics: false,
         }
     }
@@ -76,7 +76,8 @@ impl WebRouter {
 
     /// Answers one request. Dropping the future gives it up.
     pub(crate) async fn call(&self, request: Request<Incoming>) -> Answer {
-        if let Err(why) = self.hosts.check(request.uri(), request.headers()) {
+        let of_programs = self.only_metrics || is_nexus(request.uri().path()) || request.uri().path() == METRICS;
+        if let Err(why) = self.hosts.check(request.uri(), request.headers(), of_programs) {
             return refusal(Form::PLAIN, &Status::permission_denied(why));
         }
         let path = request.uri().path().to_owned();
@@ -86,7 +87,7 @@ impl WebRouter {
 
     async fn dispatch(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
-        if !self.only_metrics && (path.starts_with("/nexus/") || nexus::routes::is_route(path)) {
+        if !self.only_metrics && is_nexus(path) {
             return nexus::routes::answer(&self.streams.engine, request).await.map(BodyExt::boxed_unsync);
         }
         if request.method() == Method::GET && request.uri().path() == METRICS {
@@ -103,4 +104,8 @@ impl WebRouter {
         }
         self.api.answer(request).await
     }
+}
+
+fn is_nexus(path: &str) -> bool {
+    path.starts_with("/nexus/") || nexus::routes::is_route(path)
 }

@@ -3,14 +3,14 @@
 //! | stream | events |
 //! |---|---|
 //! | `…/workflows/{id}/history-stream` | `history`: an event, its id `RUN_ID/EVENT_ID`; `end`: the run has closed and all was told |
-//! | `…/workflow-stream` | `run`: a run of the list; `left`: one that is not in it any more; `ready`: the first runs were told; `lagged`: changes were missed, the list begins anew |
+//! | `…/workflow-stream` | `begin`: the list begins, forget what was told; `run`: a run of the list; `left`: one that is not in it any more; `ready`: the first runs were told; `lagged`: changes were missed, the list begins anew |
 //! | both | `refused`: why there will be no more, as a `google.rpc.Status` |
 //!
 //! Nothing is read ahead: the next event is made when the last one has been taken. A comment comes when there was nothing
 //! to tell for a while, so that a connection that broke is noticed.
 #![expect(clippy::disallowed_methods, reason = "a comment comes by the wall clock")]
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -31,7 +31,10 @@ use sempre_api::{
 };
 use sempre_engine::{Engine, ListChange, WatchedList};
 use serde_json::{Value, json};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
 use tonic::Status;
 
 use super::api::{
@@ -42,6 +45,8 @@ use crate::{router::Router, status};
 
 /// How long nothing is said before a comment shows that there is somebody.
 const QUIET_MAX: Duration = Duration::from_secs(15);
+/// Streams at once; more are refused.
+pub(super) const STREAMS_MAX: usize = 1000;
 /// Events of history read at once.
 const PAGE_EVENTS: i32 = 200;
 /// Runs told at the beginning of a list, unless the query says otherwise, and at most.
@@ -82,6 +87,8 @@ pub(super) struct Streams {
     pub(super) engine: Engine,
     /// Turns true when the server shuts down: streams end.
     pub(super) draining: watch::Receiver<bool>,
+    /// What is left of [`STREAMS_MAX`].
+    pub(super) free: Arc<Semaphore>,
 }
 
 impl Streams {
@@ -91,6 +98,9 @@ impl Streams {
         let metadata = match call::metadata(headers) {
             Ok(metadata) => metadata,
             Err(status) => return refusal(form, &status),
+        };
+        let Ok(open) = self.free.clone().try_acquire_owned() else {
+            return refusal(form, &Status::resource_exhausted(format!("there are {STREAMS_MAX} streams open already")));
         };
         match named {
             Named::History { namespace, workflow_id } => {
@@ -129,6 +139,7 @@ impl Streams {
                     read: Vec::new().into_iter(),
                     more: true,
                     ended: false,
+                    _open: open,
                 };
                 events(stream::unfold(state, history_event))
             }
@@ -142,7 +153,11 @@ impl Streams {
                 }
                 let query = value(&["query"]).unwrap_or_default();
                 match self.engine.watch_list(&namespace, &query, first.min(FIRST_RUNS_MAX)).await {
-                    Ok(list) => events(stream::unfold(Runs { list, draining: self.draining.clone(), payloads: form.payloads }, run_change)),
+                    Ok(list) => {
+                        let draining = self.draining.clone();
+                        let state = Runs { list, draining, payloads: form.payloads, ended: false, _open: open };
+                        events(stream::unfold(state, run_change))
+                    }
                     Err(refused) => refusal(form, &status::from_refusal(refused)),
                 }
             }
@@ -181,6 +196,7 @@ struct History {
     /// There may be more than has been read.
     more: bool,
     ended: bool,
+    _open: OwnedSemaphorePermit,
 }
 
 impl History {
@@ -228,9 +244,14 @@ struct Runs {
     list: WatchedList,
     draining: watch::Receiver<bool>,
     payloads: Payloads,
+    ended: bool,
+    _open: OwnedSemaphorePermit,
 }
 
 async fn run_change(mut state: Runs) -> Option<(String, Runs)> {
+    if state.ended {
+        return None;
+    }
     let change = tokio::select! {
         change = timeout(QUIET_MAX, state.list.next()) => change,
         _ = state.draining.wait_for(|draining| *draining) => return None,
@@ -238,10 +259,17 @@ async fn run_change(mut state: Runs) -> Option<(String, Runs)> {
     let text = match change {
         Err(_) => COMMENT.to_owned(),
         Ok(change) => match change? {
-            ListChange::Run(info) => told("run", None, &json::to_value(&*info, state.payloads)),
-            ListChange::Left(execution) => told("left", None, &json::to_value(&execution, state.payloads)),
-            ListChange::Ready => told("ready", None, &json!({})),
-            ListChange::Lagged(lost) => told("lagged", None, &json!({ "lost": lost.to_string() })),
+            Err(refused) => {
+                state.ended = true;
+                told("refused", None, &status_value(&status::from_refusal(refused), state.payloads))
+            }
+            Ok(change) => match change {
+                ListChange::Begin => told("begin", None, &json!({})),
+                ListChange::Run(info) => told("run", None, &json::to_value(&*info, state.payloads)),
+                ListChange::Left(execution) => told("left", None, &json::to_value(&execution, state.payloads)),
+                ListChange::Ready => told("ready", None, &json!({})),
+                ListChange::Lagged(lost) => told("lagged", None, &json!({ "lost": lost.to_string() })),
+            },
         },
     };
     Some((text, state))

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use sempre_server::ServerSettings;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::support::TestServer;
 
@@ -199,6 +199,7 @@ async fn a_list_of_runs_stays_true() {
     let old = start(address, "old").await;
     let query = "query=ExecutionStatus%3D%22Running%22";
     let mut events = Events::open(address, &format!("/api/v1/namespaces/default/workflow-stream?{query}"), &[]).await;
+    assert_eq!(events.next().await.expect("the beginning").0, "begin");
     let (kind, _, run) = events.next().await.expect("the run that was there");
     assert_eq!((kind.as_str(), &run["execution"]["runId"]), ("run", &json!(old)));
     assert_eq!(events.next().await.expect("all told").0, "ready");
@@ -225,4 +226,39 @@ async fn streams_end_with_the_server() {
     while history.next().await.is_some() {}
     while runs.next().await.is_some() {}
     stopped.await.expect("joined").expect("stopped well");
+}
+
+/// Calls of GetWorkflowExecutionHistory that wait.
+async fn pending(address: SocketAddr, wanted: &str) -> bool {
+    let line = format!("service_pending_requests{{operation=\"GetWorkflowExecutionHistory\",service_name=\"frontend\"}} {wanted}\n");
+    for _ in 0..100 {
+        if text(address, request(address, Method::GET, "/metrics", &[], "")).await.2.contains(&line) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_gives_its_call_up() {
+    let (_server, address) = server().await;
+    start(address, "w").await;
+    let target =
+        "/api/v1/namespaces/default/workflows/w/history?waitNewEvent=true&historyEventFilterType=HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT";
+    let mut client = TcpStream::connect(address).await.expect("the server listens");
+    let asked = format!("GET {target} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    client.write_all(asked.as_bytes()).await.expect("sent");
+    assert!(pending(address, "1").await, "it waits");
+    drop(client);
+    assert!(pending(address, "0").await, "it is given up");
+}
+
+#[tokio::test]
+async fn more_payloads_than_a_message_may_have_are_refused() {
+    let (_server, address) = server().await;
+    let many = json!({ "workflowType": { "name": "T" }, "taskQueue": { "name": "q" }, "input": vec![1; 1_000_000] });
+    let (status, refused) = json_of(address, Method::POST, "/api/v1/namespaces/default/workflows/w", &many).await;
+    assert_eq!((status, &refused["code"]), (400, &json!(3)), "{refused}");
+    assert!(refused["message"].as_str().is_some_and(|text| text.ends_with("its payloads have more than 4194304 bytes")), "{refused}");
 }

@@ -87,11 +87,8 @@ pub(crate) fn refusal_as(code: StatusCode, form: Form, status: &Status) -> Answe
 pub(crate) fn status_value(status: &Status, payloads: Payloads) -> Value {
     let details = google::rpc::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
     let told = google::rpc::Status { code: status.code().into(), message: status.message().to_owned(), details };
-    match json::to_value(&told, payloads) {
-        // A detail that nobody here knows.
-        Value::Null => json::to_value(&google::rpc::Status { details: Vec::new(), ..told }, payloads),
-        value => value,
-    }
+    // A detail that nobody here knows is left out.
+    json::to_value(&told, payloads)
 }
 
 /// The HTTP code of a gRPC code, as gateways have it.

@@ -5,6 +5,7 @@
 //!    JSON ◄─ answer (google.rpc.Status for refusals) ◄───────────────────── message ◄────────────────────┘
 //! ```
 //! Knows no method by name: routes and messages are read from descriptors.
+#![expect(clippy::disallowed_methods, reason = "bodies are waited for by the wall clock")]
 
 pub(crate) mod answer;
 pub(crate) mod call;
@@ -12,13 +13,17 @@ mod openapi;
 mod request;
 pub(crate) mod routes;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::Message;
 use sempre_api::json::{self, reflect::DynamicMessage};
+use tokio::time::timeout;
 use tonic::Status;
 
 use self::{
@@ -29,6 +34,9 @@ use crate::{frames::MESSAGE_BYTES_MAX, router::Router};
 
 /// Where the API is described, by OpenAPI 3. What is JSON is YAML too.
 const DOCUMENT: [&str; 3] = ["/api/v1/openapi.json", "/openapi.json", "/openapi.yaml"];
+
+/// How long a body may take to come.
+const BODY_WAIT: Duration = Duration::from_secs(30);
 
 /// The API over HTTP; cheap to clone.
 #[derive(Clone)]
@@ -92,7 +100,7 @@ impl JsonApi {
         let metadata = call::metadata(&parts.headers)?;
         let body = match route.route.body {
             "" => Bytes::new(),
-            _ => bounded(body).await?,
+            _ => timeout(BODY_WAIT, bounded(body)).await.map_err(|_| Status::deadline_exceeded("the body did not come in time"))??,
         };
         let message = request::build(route, in_path, query, &body, inbound.payloads)?;
         let answer = call::unary(&self.0.router, &route.method, metadata, &message.encode_to_vec()).await?;
