@@ -27,6 +27,11 @@ impl Runner {
         }
     }
 
+    /// Counts a run that a reset has made. Its events that are copies happened once, and were counted then.
+    pub(super) fn count_reset(&mut self, place: usize, run: RunId) {
+        self.count_run(place, run, true, false);
+    }
+
     fn count_attempt(&mut self, place: usize, task: &PollActivityTaskQueueResponse) {
         let stats = &self.shared.stats;
         stats.activity_task_waits.observe(between(task.current_attempt_scheduled_time.as_ref(), task.started_time.as_ref()));

@@ -178,6 +178,7 @@ impl Runner {
         let (execution, transition) = *outcome.created;
         self.open.expected += execution.weight();
         let run = self.adopt(place, execution, transition);
+        self.count_reset(place, run);
         Ok(Answer { run, body: Body::Reply(Reply::Done, None) })
     }
 

@@ -126,15 +126,15 @@ pub(crate) struct KnownTypes {
 impl KnownTypes {
     /// The counters of a type.
     pub(crate) fn get<'a>(&'a mut self, types: &'a Types, namespace: NamespaceId, of: Typed, name: &str) -> &'a TypeStats {
-        let known = self.known.entry((namespace, of)).or_default();
-        if !known.contains_key(name) {
+        let is_known = self.known.get(&(namespace, of)).is_some_and(|known| known.contains_key(name));
+        if !is_known {
             if self.count >= KNOWN_MAX {
                 return &types.other[usize::from(of == Typed::Activity)];
             }
             self.count += 1;
-            known.insert(name.to_owned(), types.find(namespace, of, name));
+            self.known.entry((namespace, of)).or_default().insert(name.to_owned(), types.find(namespace, of, name));
         }
-        &known[name]
+        &self.known[&(namespace, of)][name]
     }
 }
 
@@ -159,5 +159,10 @@ mod tests {
         let other = all.last().expect("the others");
         assert_eq!((other.name.as_str(), other.begun.get()), (OTHER, 2 * (KNOWN_MAX + 10 - TYPES_MAX) as u64));
         assert!(one.count <= KNOWN_MAX);
+        let namespaces = one.known.len();
+        for number in 1..10 {
+            one.get(&types, NamespaceId(sempre_core::ids::Uuid([number; 16])), Typed::Workflow, "T");
+        }
+        assert_eq!(one.known.len(), namespaces, "no room is made for what is not remembered");
     }
 }

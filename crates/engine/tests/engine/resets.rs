@@ -94,6 +94,8 @@ async fn an_open_run_is_reset_and_the_new_one_is_served() {
     let lost = soon(poll).await.unwrap();
     let new = reset(&w, "a", 4).await;
     assert_ne!(old, new);
+    let begun: Vec<u64> = w.engine.stats().types.all().iter().map(|kind| kind.begun.get()).collect();
+    assert_eq!(begun, [2], "a run that a reset makes has begun like any other");
     assert!(w.try_complete(&lost.task_token, done()).await.is_err());
     let expected = [
         "WORKFLOW_EXECUTION_STARTED",

@@ -1,6 +1,12 @@
 //! Every series that is told moves when it should, and no other is told.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Method, StatusCode};
 use prost::{Message, Name};
@@ -62,7 +68,7 @@ const FAMILIES: &[(&str, Does)] = &[
     ("approximate_backlog_age_seconds", Does::IsThere),
     ("sempre_task_queue_pollers", Does::IsThere),
     ("sempre_history_events_total", Does::Grows),
-    ("state_transition_count", Does::Grows),
+    ("sempre_transitions_total", Does::Grows),
     ("sempre_refusals_total", Does::Grows),
     ("sempre_overloads_total", Does::IsTold),
     ("sempre_deadlines_total", Does::Grows),
@@ -99,6 +105,7 @@ async fn read(address: SocketAddr) -> (BTreeMap<String, f64>, String) {
     assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let mut families: BTreeMap<String, f64> = BTreeMap::new();
     let mut histogram = String::new();
+    let mut series_told = BTreeSet::new();
     for line in text.lines() {
         match line.split(' ').collect::<Vec<_>>()[..] {
             ["#", "TYPE", name, kind] => {
@@ -108,6 +115,7 @@ async fn read(address: SocketAddr) -> (BTreeMap<String, f64>, String) {
             ["#", ..] => {}
             _ => {
                 let (series, value) = line.rsplit_once(' ').expect("a sample");
+                assert!(series_told.insert(series.to_owned()), "{series} is told twice");
                 let name = series.split('{').next().expect("a name");
                 let value: f64 = value.parse().expect("a number");
                 let family = match name.strip_suffix("_count").filter(|name| *name == histogram) {

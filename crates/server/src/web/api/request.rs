@@ -1,5 +1,7 @@
 //! The message that a request over HTTP stands for: its body, the fields in its path, the rest from its query.
 
+use std::collections::HashMap;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use sempre_api::json::{
     self, Payloads, UnknownFields,
@@ -62,18 +64,22 @@ fn body_message(descriptor: &MessageDescriptor, body: &[u8], payloads: Payloads)
 
 /// The values of each name, in order. `map[key]=value` is `map` with two values.
 fn grouped(query: &[(String, String)]) -> Vec<(&str, Vec<&str>)> {
-    let mut groups: Vec<(&str, Option<&str>, Vec<&str>)> = Vec::new();
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut places: HashMap<(&str, Option<&str>), usize> = HashMap::new();
     for (name, value) in query {
         let (name, key) = match name.strip_suffix(']').and_then(|name| name.split_once('[')) {
             Some((name, key)) => (name, Some(key)),
             None => (name.as_str(), None),
         };
-        match groups.iter_mut().find(|group| (group.0, group.1) == (name, key)) {
-            Some((_, _, values)) => values.push(value),
-            None => groups.push((name, key, key.into_iter().chain([value.as_str()]).collect())),
+        match places.get(&(name, key)) {
+            Some(place) => groups[*place].1.push(value),
+            None => {
+                places.insert((name, key), groups.len());
+                groups.push((name, key.into_iter().chain([value.as_str()]).collect()));
+            }
         }
     }
-    groups.into_iter().map(|(name, _, values)| (name, values)).collect()
+    groups
 }
 
 /// True for what the path or the body says already.

@@ -100,7 +100,7 @@ pub(super) fn workflows(text: &mut Text, engine: &Engine) {
 }
 
 pub(super) fn open_runs(text: &mut Text, all: &[OpenRuns]) {
-    let mut family = text.gauge("sempre_workflows_open", "Open runs, at most 5 seconds ago.");
+    let mut family = text.gauge("sempre_workflows_open", "Open runs, some seconds ago.");
     for OpenRuns { namespace, by_type, .. } in all {
         for (kind, runs) in by_type.iter().take(OPEN_TYPES_MAX) {
             family.count(&[("namespace", namespace), ("workflowType", kind)], *runs);
@@ -188,7 +188,7 @@ pub(super) fn engine(text: &mut Text, engine: &Engine) {
         family.count(&[("event_type", &format!("{kind:?}"))], count);
     }
     let counters = [
-        ("state_transition_count", "Changes of runs.", &stats.transitions),
+        ("sempre_transitions_total", "Changes of runs.", &stats.transitions),
         ("sempre_refusals_total", "Requests that runs refused.", &stats.refusals),
         ("sempre_overloads_total", "Requests refused because too many waited.", &stats.overloads),
         ("sempre_deadlines_total", "Timers and timeouts that were due.", &stats.deadlines),

@@ -5,14 +5,13 @@ use crate::SERVER_VERSION;
 
 /// Ticks of the kernel's clock in a second, as user space is told on every Linux.
 const TICKS: f64 = 100.0;
-const PAGE_BYTES: f64 = 4096.0;
 
 pub(super) fn families(text: &mut Text) {
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("server_version", SERVER_VERSION)];
     text.gauge("sempre_build_info", "Versions, as labels of a 1.").count(&labels, 1);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    if let Some(pages) = read("/proc/self/statm").split(' ').nth(1).and_then(|pages| pages.parse::<f64>().ok()) {
-        text.gauge("process_resident_memory_bytes", "Memory in use.").sample(&[], pages * PAGE_BYTES);
+    if let Some(bytes) = resident(&read("/proc/self/status")) {
+        text.gauge("process_resident_memory_bytes", "Memory in use.").sample(&[], bytes);
     }
     // Behind the name, which may have anything in it.
     let stat = read("/proc/self/stat");
@@ -22,5 +21,22 @@ pub(super) fn families(text: &mut Text) {
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         text.gauge("process_open_fds", "Open files and sockets.").sample(&[], open.count() as f64);
+    }
+}
+
+/// Bytes, of what the kernel says in kibibytes: pages are not equally large everywhere.
+fn resident(status: &str) -> Option<f64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok().map(|kibibytes| kibibytes * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::resident;
+
+    #[test]
+    fn memory_is_read_in_kibibytes() {
+        assert_eq!(resident("Name:\tsempre\nVmRSS:\t   12 kB\nRssAnon:\t 4 kB\n"), Some(12288.0));
+        assert_eq!(resident("Name:\tVmRSS: 5\n"), None);
     }
 }
