@@ -1,5 +1,6 @@
 //! Failures as JSON: Nexus' own form, and in it the proto3 JSON form of `temporal.api.failure.v1.Failure`.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use sempre_api::{
     Duration,
     v1::{
@@ -27,6 +28,9 @@ pub(crate) fn nexus(failure: &Failure) -> Value {
                 NexusHandlerErrorRetryBehavior::Retryable => details.value("retryableOverride", Value::Bool(true)),
                 NexusHandlerErrorRetryBehavior::NonRetryable => details.value("retryableOverride", Value::Bool(false)),
                 NexusHandlerErrorRetryBehavior::Unspecified => {}
+            }
+            if let Some(attributes) = &failure.encoded_attributes {
+                details.text("encodedAttributes", &BASE64_URL_SAFE_NO_PAD.encode(payload(attributes).to_string()));
             }
             object.value("details", details.into());
         }
@@ -248,7 +252,7 @@ mod tests {
     use bytes::Bytes;
     use sempre_api::v1::{
         common::ActivityType,
-        failure::{ActivityFailureInfo, ApplicationFailureInfo, TerminatedFailureInfo},
+        failure::{ActivityFailureInfo, ApplicationFailureInfo, NexusHandlerFailureInfo, TerminatedFailureInfo},
     };
 
     use super::*;
@@ -318,6 +322,25 @@ mod tests {
             },
         });
         assert_eq!(nexus(&failure), expected);
+    }
+
+    #[test]
+    fn encoded_attributes_of_a_handlers_failure_are_told() {
+        let info = NexusHandlerFailureInfo { r#type: "INTERNAL".into(), ..Default::default() };
+        let attributes = Payload {
+            metadata: [("encoding".to_string(), Bytes::from_static(b"binary/encrypted"))].into(),
+            data: Bytes::from_static(b"\xff\xfe"),
+            ..Default::default()
+        };
+        let failure = Failure {
+            message: "encoded failure".into(),
+            encoded_attributes: Some(attributes),
+            failure_info: Some(FailureInfo::NexusHandlerFailureInfo(info)),
+            ..Default::default()
+        };
+        let told = nexus(&failure);
+        let read = crate::nexus::failure::from_json(&told, 0).expect("a failure");
+        assert_eq!(crate::nexus::failure::temporal(&read), Ok(failure), "{told}");
     }
 
     #[test]

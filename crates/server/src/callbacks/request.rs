@@ -1,7 +1,7 @@
 //! The request that tells of a finished operation.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body_util::Full;
 use sempre_api::v1::common::callback::{Nexus, Variant};
 use sempre_core::{
@@ -11,7 +11,10 @@ use sempre_core::{
     transition::CallbackCall,
 };
 
-use crate::nexus::content::{of_links, of_payload};
+use crate::{
+    http_client::{authorize, host_of, is_of_connection},
+    nexus::content::{of_links, of_payload},
+};
 
 use super::failure;
 
@@ -29,22 +32,24 @@ pub(super) fn nexus(call: &CallbackCall) -> Option<&Nexus> {
 pub(super) fn of(nexus: &Nexus, call: &CallbackCall) -> Result<(Uri, Request<Full<Bytes>>), String> {
     let uri: Uri = nexus.url.parse().map_err(|e| format!("the callback's URL cannot be used: {e}"))?;
     let authority = uri.authority().ok_or("the callback's URL names no host")?;
-    let host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host).to_owned();
+    let host = host_of(authority.as_str()).to_owned();
     let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let outcome = call.outcome.clone().unwrap_or_default();
     let (body, content, state) = content(&outcome)?;
+    let state = HeaderValue::from_static(state);
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path.parse().map_err(|e| format!("the callback's URL cannot be used: {e}"))?;
     let headers = request.headers_mut();
-    let own = [(header::CONTENT_TYPE, content), (HeaderName::from_static("nexus-operation-state"), state.into())];
-    for (name, value) in own.into_iter().filter(|(_, value)| !value.is_empty()) {
-        headers.insert(name, text(&value)?);
-    }
+    headers.extend(content);
+    headers.insert(HeaderName::from_static("nexus-operation-state"), state);
     for (name, value) in &nexus.header {
         let name = HeaderName::try_from(name.as_str()).map_err(|_| format!("{name:?} is no name of a header"))?;
-        headers.insert(name, text(value)?);
+        if !is_of_connection(&name) {
+            headers.insert(name, text(value)?);
+        }
     }
+    authorize(&uri, headers);
     // What the caller did not say itself.
     let rest = [
         (header::USER_AGENT, USER_AGENT.to_owned()),
@@ -69,19 +74,20 @@ fn text(value: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(value).map_err(|_| format!("{value:?} cannot be the value of a header"))
 }
 
-/// Body, content type (empty: none) and state of the operation.
-fn content(outcome: &Outcome) -> Result<(Bytes, String, &'static str), String> {
+/// Body, headers of its content, and state of the operation.
+fn content(outcome: &Outcome) -> Result<(Bytes, HeaderMap, &'static str), String> {
     let state = match outcome.state() {
         OutcomeState::Succeeded => {
-            let (body, kind) = outcome.result.as_ref().map_or_else(Default::default, of_payload);
-            return Ok((body, kind, "succeeded"));
+            let (body, headers) = outcome.result.as_ref().map_or_else(Default::default, of_payload);
+            return Ok((body, headers, "succeeded"));
         }
         OutcomeState::Failed => "failed",
         OutcomeState::Canceled => "canceled",
     };
     let failure = failure::nexus(&outcome.failure.clone().unwrap_or_default());
     let body = serde_json::to_vec(&failure).map_err(|e| e.to_string())?;
-    Ok((body.into(), "application/json".into(), state))
+    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Ok((body.into(), headers.into_iter().collect(), state))
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -159,12 +165,31 @@ mod tests {
                 "<temporal:///namespaces/de%20fault/workflows/w%2F1/r/history?eventID=1&eventType=WorkflowExecutionStarted&referenceType=EventReference>; type=\"temporal.api.common.v1.Link.WorkflowEvent\"",
             ),
             ("host", "host:81"),
+            ("authorization", "Basic bWU6eA=="),
         ];
         for (name, value) in expected {
             assert_eq!(request.headers().get(name).map(|v| v.to_str().unwrap()), Some(value), "{name}");
         }
         let body = futures::executor::block_on(request.into_body().collect()).unwrap().to_bytes();
         assert_eq!(body, "\"done\"");
+    }
+
+    #[test]
+    fn content_of_others_and_headers_of_the_connection() {
+        let metadata = [("encoding", "unknown/nexus-content"), ("type", "text/plain"), ("language", "en")];
+        let metadata = metadata.map(|(name, value)| (name.to_string(), Bytes::from_static(value.as_bytes())));
+        let result = Payload { metadata: metadata.into(), data: Bytes::from_static(b"hi"), ..Default::default() };
+        let mut call = call(Outcome { result: Some(result), ..Default::default() });
+        if let Some(Variant::Nexus(nexus)) = call.callback.as_mut().and_then(|callback| callback.variant.as_mut()) {
+            nexus.header.insert("Content-Length".into(), "99".into());
+            nexus.header.insert("authorization".into(), "own".into());
+        }
+        let (_, request) = of(nexus(&call).expect("Nexus"), &call).expect("a request");
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("content-type").as_deref(), Some("text/plain"));
+        assert_eq!(header("content-language").as_deref(), Some("en"));
+        assert_eq!((header("content-length"), header("authorization").as_deref()), (None, Some("own")));
+        assert_eq!(futures::executor::block_on(request.into_body().collect()).unwrap().to_bytes(), "hi");
     }
 
     #[test]

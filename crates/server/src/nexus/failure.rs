@@ -126,18 +126,26 @@ fn to_json(from: &nexus::Failure) -> Result<Value, String> {
     Ok(object.into())
 }
 
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default()
+}
+
+/// The content says that it is JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    content_type(headers).split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
 /// What a body has that is a failure of Nexus' form. `Err`: it is none.
 pub(crate) fn of_body(headers: &HeaderMap, body: &[u8]) -> Result<nexus::Failure, String> {
-    let kind = headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(format!("invalid response content type: {kind:?}"));
+    if !is_json(headers) {
+        return Err(format!("invalid response content type: {:?}", content_type(headers)));
     }
     let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     from_json(&value, 0).ok_or_else(|| "the body is no failure".into())
 }
 
 /// `None`: it is not an object, or its causes are too many.
-fn from_json(value: &Value, depth: usize) -> Option<nexus::Failure> {
+pub(crate) fn from_json(value: &Value, depth: usize) -> Option<nexus::Failure> {
     let object = value.as_object().filter(|_| depth < CAUSES_MAX)?;
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let metadata = object.get("metadata").and_then(Value::as_object).into_iter().flatten();
@@ -165,7 +173,7 @@ pub(crate) fn status_of(kind: &str) -> u16 {
 
 /// The failure that an answer tells of which is no success.
 pub(crate) fn of_answer(answer: &Answer) -> Failure {
-    let told = of_body(&answer.headers, answer.body.as_deref().unwrap_or_default());
+    let told = of_body(&answer.headers, answer.bytes());
     let told =
         told.ok().and_then(|failure| Some((failure.metadata.get("type").is_some_and(|kind| kind == HANDLER), temporal(&failure).ok()?)));
     if let Some((true, failure)) = told {
