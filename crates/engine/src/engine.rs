@@ -276,6 +276,8 @@ impl Engine {
         for ended in self.owner.ended.lock().await.iter_mut() {
             let _ = ended.wait_for(|ended| *ended).await;
         }
+        // Only now: that there was no answer must not be committed as one.
+        shared.nexus_calls.close();
         shared.listing.visibility.close().await;
         if let Err(error) = shared.store.close().await {
             tracing::error!(%error, "the store could not be closed");

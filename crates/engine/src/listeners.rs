@@ -4,7 +4,10 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use sempre_core::NamespaceId;
@@ -30,11 +33,20 @@ fn lock<T>(table: &Table<T>) -> MutexGuard<'_, HashMap<u64, Listener<T>>> {
 pub(crate) struct Listeners<T> {
     table: Table<T>,
     ids: Mutex<SeededIds>,
+    /// Changed under the table's lock only.
+    closed: AtomicBool,
 }
 
 impl<T> Listeners<T> {
     pub(crate) fn new(ids: SeededIds) -> Self {
-        Self { table: Table::default(), ids: Mutex::new(ids) }
+        Self { table: Table::default(), ids: Mutex::new(ids), closed: AtomicBool::new(false) }
+    }
+
+    /// There will be no more news: not for those that wait, nor for those that come.
+    pub(crate) fn close(&self) {
+        let mut table = lock(&self.table);
+        self.closed.store(true, Ordering::Release);
+        table.clear();
     }
 
     /// Somebody new who waits; forgotten when the guard is dropped.
@@ -48,7 +60,9 @@ impl<T> Listeners<T> {
                 break id;
             }
         };
-        table.insert(id, Listener { namespace, sender });
+        if !self.closed.load(Ordering::Acquire) {
+            table.insert(id, Listener { namespace, sender });
+        }
         Listening { receiver, namespace, wanted: Wanted { id, table: self.table.clone() } }
     }
 
@@ -146,6 +160,18 @@ mod tests {
         let (id, wanted) = (next.id(), next.wanted());
         drop(next);
         assert!(!wanted.is_wanted() && !listeners.answer(id, own, ()) && !listeners.tell(id, ()));
+    }
+
+    #[test]
+    fn nobody_waits_for_news_that_cannot_come() {
+        let listeners = Listeners::<()>::new(SeededIds::new(1, 1));
+        let mut early = listeners.listen(NamespaceId(Uuid([1; 16])));
+        listeners.close();
+        let mut late = listeners.listen(NamespaceId(Uuid([1; 16])));
+        for one in [&mut early, &mut late] {
+            assert_eq!(futures::executor::block_on(one.news()), None);
+            assert!(!one.wanted().is_wanted());
+        }
     }
 
     #[test]

@@ -10,10 +10,24 @@ use crate::nexus::calls::NexusTask;
 /// The level that requests are counted under: they have no priorities.
 const LEVEL: u8 = 3;
 
+/// Requests that wait in one queue; more are refused.
+pub(super) const WAITING_MAX: usize = 4096;
+/// Requests that may wait before those are looked for whose callers have gone.
+const UNSWEPT: usize = 64;
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WaitingNexus {
     tasks: VecDeque<(NexusTask, Timestamp)>,
+    /// How many there must be before those are looked for again whose callers have gone: twice as many as were left, so
+    /// that a request costs the same however many wait.
+    sweep_at: usize,
+}
+
+impl Default for WaitingNexus {
+    fn default() -> Self {
+        Self { tasks: VecDeque::new(), sweep_at: UNSWEPT }
+    }
 }
 
 impl WaitingNexus {
@@ -35,12 +49,28 @@ impl WaitingNexus {
             }
             wanted
         });
+        self.sweep_at = (self.tasks.len() * 2).clamp(UNSWEPT, WAITING_MAX);
+    }
+
+    /// Forgets those at the front whose callers have gone.
+    fn drop_unwanted_first(&mut self, levels: &mut Levels) {
+        while self.tasks.front().is_some_and(|(task, _)| !task.is_wanted()) {
+            self.tasks.pop_front();
+            levels.leave(LEVEL);
+        }
+    }
+
+    /// There is room for one more.
+    fn has_room(&mut self, levels: &mut Levels) -> bool {
+        if self.tasks.len() >= self.sweep_at {
+            self.drop_unwanted(levels);
+        }
+        self.tasks.len() < WAITING_MAX
     }
 }
 
 impl<S: Send + 'static> Queue<S> {
     fn push_nexus(&mut self, task: NexusTask, arrived: Arrived, now: Timestamp) {
-        self.nexus.drop_unwanted(&mut self.levels);
         self.levels.enter(LEVEL, now);
         match arrived {
             Arrived::Last => self.nexus.tasks.push_back((task, now)),
@@ -50,7 +80,7 @@ impl<S: Send + 'static> Queue<S> {
 
     /// The first request that somebody waits for, if the queue's rate allows one.
     pub(super) fn pop_nexus(&mut self, now: Timestamp) -> Option<NexusTask> {
-        self.nexus.drop_unwanted(&mut self.levels);
+        self.nexus.drop_unwanted_first(&mut self.levels);
         if self.nexus.is_empty() || !self.limiter.take(now) {
             return None;
         }
@@ -68,17 +98,21 @@ enum Arrived {
 }
 
 impl<S: Send + 'static> Matching<S> {
-    /// A request to a handler: to the poller that has waited longest, else to the next one. Never stored.
-    pub(crate) fn nexus(self: &Arc<Self>, task: NexusTask) {
+    /// A request to a handler: to the poller that has waited longest, else to the next one. Never stored. False: too many wait.
+    pub(crate) fn nexus(self: &Arc<Self>, task: NexusTask) -> bool {
         let now = self.clock.now();
         let name = task.queue.clone();
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let queue = self.open(&mut stripe, hash, &name, now);
         queue.used = now;
+        if !queue.nexus.has_room(&mut queue.levels) {
+            return false;
+        }
         queue.levels.added(LEVEL, now);
         queue.push_nexus(task, Arrived::Last, now);
         self.pump_nexus(queue);
+        true
     }
 
     /// A request whose poller has gone before it could be told: it is the first again.

@@ -7,6 +7,7 @@ use prost::Message;
 use sempre_api::v1::{failure::Failure, nexus};
 use sempre_core::{NamespaceId, Span, Timestamp, ids::Uuid, transition::QueueName};
 
+use super::handler_failure;
 use crate::{
     listeners::{Listeners, Wanted},
     shared::Shared,
@@ -14,6 +15,9 @@ use crate::{
 
 /// Time that is kept back of a request, so that who asked hears of its end (`…limit.dispatch.task.timeout.min`).
 const KEPT_BACK: Span = Span::seconds(1);
+
+/// Why a request was not put into a queue.
+const TOO_MANY: &str = "too many requests wait in the task queue";
 
 /// What a worker answered.
 #[derive(Debug)]
@@ -40,9 +44,19 @@ pub(crate) struct NexusTask {
 }
 
 impl NexusTask {
+    #[cfg(test)]
+    pub(crate) fn of(queue: QueueName, caller: Wanted<Answer>) -> Self {
+        Self { queue, request: Arc::default(), until: Timestamp(0), operation_until: None, caller }
+    }
+
     /// Somebody still waits.
     pub(crate) fn is_wanted(&self) -> bool {
         self.caller.is_wanted()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn number(&self) -> u64 {
+        self.caller.id
     }
 
     /// The request as the worker gets it: with the time that is left.
@@ -95,19 +109,22 @@ pub(crate) struct Dispatch {
 }
 
 impl Shared {
-    /// Hands a request to a worker and waits for its answer. `None`: none came in time.
+    /// Hands a request to a worker and waits for its answer. `None`: none came in time, or the engine stops.
     pub(crate) async fn dispatch_nexus(&self, dispatch: Dispatch) -> Option<Answer> {
         let _hold = self.hold();
         let mut call = self.nexus_calls.listen(dispatch.queue.namespace);
         let now = self.wall_now();
         let until = now + Span((dispatch.timeout.0 - KEPT_BACK.0).max(0));
-        self.matching.nexus(NexusTask {
+        let taken = self.matching.nexus(NexusTask {
             queue: dispatch.queue,
             request: Arc::new(nexus::Request { scheduled_time: Some(now.to_api()), ..dispatch.request }),
             until,
             operation_until: dispatch.operation_timeout.map(|span| now + span),
             caller: call.wanted(),
         });
+        if !taken {
+            return Some(Answer::Failed(Box::new(handler_failure("RESOURCE_EXHAUSTED", TOO_MANY))));
+        }
         tokio::select! {
             biased;
             answer = call.news() => answer,

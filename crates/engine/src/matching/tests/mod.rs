@@ -3,6 +3,7 @@
 mod fair;
 mod goodbyes;
 mod limits;
+mod nexus;
 mod routes;
 
 use std::{
