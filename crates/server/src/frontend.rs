@@ -67,7 +67,7 @@ pub(crate) struct Frontend {
     id_length_max: usize,
     /// The retention of namespaces that are made by the first call that names them.
     any_namespace: Option<Span>,
-    long_calls: Arc<LongCalls>,
+    pub(crate) long_calls: Arc<LongCalls>,
 }
 
 /// A request that passed the checks before its body.

@@ -30,6 +30,7 @@ use crate::{
     frames::{BoundedMessages, MESSAGE_BYTES_MAX},
     frontend::Frontend,
     health::HealthService,
+    long_calls::LongCalls,
     reflection::{self, Reflection},
     requests::Requests,
     status,
@@ -52,12 +53,14 @@ pub(crate) struct Router {
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
     requests: Arc<Requests>,
+    long_calls: Arc<LongCalls>,
 }
 
 impl Router {
     pub(crate) fn new(frontend: Frontend) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
+        let long_calls = Arc::clone(&frontend.long_calls);
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -73,7 +76,13 @@ impl Router {
             health: HealthServer::new(health),
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
+            long_calls,
         }
+    }
+
+    /// Calls that may take long, whichever way they come.
+    pub(crate) fn long_calls(&self) -> &Arc<LongCalls> {
+        &self.long_calls
     }
 
     /// What has been called.

@@ -22,8 +22,10 @@ use crate::{
     web::{self, WebRouter, hosts::Hosts},
 };
 
-/// Connections at once; more are closed as they come.
+/// Connections of workers and clients at once; more are closed as they come.
 const CONNECTIONS_MAX: usize = 16_384;
+/// Connections of HTTP/1 at once, metrics included: they take no room from workers.
+const HTTP_CONNECTIONS_MAX: usize = 4096;
 /// How long calls in flight may take to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: the usual reason is a lack of file descriptors.
@@ -57,7 +59,8 @@ pub struct ServerSettings {
     /// reach the address, addresses and `localhost` alone.
     pub http_hosts: Vec<String>,
     /// URL for callbacks of Nexus operations at endpoints elsewhere; `{{.NamespaceName}}` in it stands for the caller's
-    /// namespace. Unset, it is a route of the HTTP address, if there is one.
+    /// namespace. Unset, it is a route of the HTTP address, if there is one and it is not that of all interfaces: no other
+    /// machine could call that.
     pub callback_template: Option<String>,
     /// Where it tells metrics and nothing else; port 0 takes a free one. They are told at the HTTP address too.
     pub metrics_address: Option<SocketAddr>,
@@ -152,7 +155,7 @@ impl Server {
         settings.address = address;
         let http = listen_if(settings.http_address, "--http-port").await?;
         if let (None, Some((_, address))) = (&settings.callback_template, &http) {
-            settings.callback_template = Some(format!("http://{address}/namespaces/{{{{.NamespaceName}}}}/nexus/callback"));
+            settings.callback_template = default_template(*address);
         }
         let metrics = listen_if(settings.metrics_address, "--metrics-port").await?;
         let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
@@ -197,7 +200,7 @@ impl Server {
         let (http, hosts) = http.map(|(listener, _, hosts)| (listener, hosts)).unzip();
         let web = WebRouter::new(router, engine, hosts.unwrap_or(any), folder, draining.clone());
         let (metrics, web_of_metrics) = metrics.map(|(listener, _, hosts)| (listener, web.of_metrics(hosts))).unzip();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut web_tasks) = (JoinSet::new(), JoinSet::new());
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
         tokio::pin!(fatal);
@@ -205,17 +208,18 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break None,
                 reason = &mut fatal => break Some(reason),
-                accepted = listener.accept() => if let Some(stream) = admitted(accepted, tasks.len()).await {
+                accepted = listener.accept() => if let Some(stream) = admitted(accepted, tasks.len(), CONNECTIONS_MAX).await {
                     tasks.spawn(connection::run(stream, service.router().clone(), Arc::clone(&connections), draining.clone()));
                 },
-                accepted = accept(http.as_ref()) => if let Some(stream) = admitted(accepted, tasks.len()).await {
-                    tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
+                accepted = accept(http.as_ref()) => if let Some(stream) = admitted(accepted, web_tasks.len(), HTTP_CONNECTIONS_MAX).await {
+                    web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
                 },
-                accepted = accept(metrics.as_ref()) => if let Some(stream) = admitted(accepted, tasks.len()).await {
+                accepted = accept(metrics.as_ref()) => if let Some(stream) = admitted(accepted, web_tasks.len(), HTTP_CONNECTIONS_MAX).await {
                     let web = web_of_metrics.as_ref().unwrap_or(&web);
-                    tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
+                    web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
                 },
                 Some(_) = tasks.join_next() => {}
+                Some(_) = web_tasks.join_next() => {}
             }
         };
         drop((listener, http, metrics));
@@ -224,14 +228,23 @@ impl Server {
         let finished = timeout(DRAIN_MAX, async {
             service.engine().shutdown().await;
             while tasks.join_next().await.is_some() {}
+            while web_tasks.join_next().await.is_some() {}
         });
         if finished.await.is_err() {
-            tracing::warn!(connections = tasks.len(), "calls did not finish in time and were broken off");
+            let connections = tasks.len() + web_tasks.len();
+            tracing::warn!(connections, "calls did not finish in time and were broken off");
             tasks.shutdown().await;
+            web_tasks.shutdown().await;
         }
         service.close_store().await;
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
     }
+}
+
+/// Where callbacks go unless the settings say so: to this server's own route, if its address names one machine.
+fn default_template(http: SocketAddr) -> Option<String> {
+    let template = || format!("http://{http}/namespaces/{{{{.NamespaceName}}}}/nexus/callback");
+    (!http.ip().is_unspecified()).then(template)
 }
 
 /// Never, without a listener.
@@ -243,9 +256,9 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Socket
 }
 
 /// The connection, if there is room for it. Waits after a failure: the next one would fail as well.
-async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize) -> Option<TcpStream> {
+async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize, max: usize) -> Option<TcpStream> {
     match accepted {
-        Ok(_) if open >= CONNECTIONS_MAX => {
+        Ok(_) if open >= max => {
             tracing::warn!("too many connections, one was closed");
             None
         }
@@ -278,5 +291,18 @@ async fn listen(address: SocketAddr, option: &'static str) -> Result<(TcpListene
 fn configure(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callbacks_have_a_url_where_the_address_names_a_machine() {
+        let of = |text: &str| default_template(text.parse().unwrap());
+        assert_eq!(of("127.0.0.1:8080").as_deref(), Some("http://127.0.0.1:8080/namespaces/{{.NamespaceName}}/nexus/callback"));
+        assert_eq!(of("[::1]:80").as_deref(), Some("http://[::1]:80/namespaces/{{.NamespaceName}}/nexus/callback"));
+        assert_eq!((of("0.0.0.0:8080"), of("[::]:8080")), (None, None));
     }
 }

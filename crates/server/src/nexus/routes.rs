@@ -5,14 +5,18 @@
 //! |---|---|
 //! | `/nexus/endpoints/<id>/services/<service>/<operation>` | a start |
 //! | `/namespaces/<namespace>/task-queues/<queue>/nexus-services/<service>/<operation>` | the same |
-//! | either with `/cancel` | a cancel; header `Nexus-Operation-Token` |
+//! | either with `/cancel` | a cancel; header `Nexus-Operation-Token`, of old `?token=<token>` |
+//! | either with `/<token>/cancel` | a cancel of old |
 //! | `/namespaces/<namespace>/nexus/callback`, `/nexus/callback` | the end of an operation; header `Temporal-Callback-Token` |
 
-use std::collections::BTreeMap;
+#![expect(clippy::disallowed_methods, reason = "the other side sends by the wall clock")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use sempre_api::v1::{
     failure::{Failure, failure::FailureInfo},
@@ -32,24 +36,47 @@ use sempre_engine::{
     nexus::{Completion, Destination, Handled, handler_failure},
 };
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{client::canceled, content, failure};
-use crate::callbacks;
+use crate::{callbacks, long_calls::LongCalls};
 
 /// An answer, whole.
 type Answer = Response<Full<Bytes>>;
 
 /// Bytes of a request beside its payload.
 const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Time for a request's body to come.
+const BODY_WAIT: Duration = Duration::from_secs(30);
+/// What a request to a handler counts as, among the calls that may take long.
+const DISPATCH: &str = "DispatchNexusTask";
+/// Headers that the callback shall have begin so.
+const CALLBACK_HEADERS: &str = "nexus-callback-";
+const OPERATION_TOKEN: &str = "nexus-operation-token";
+/// Headers that are between servers: a handler is not told of them.
+const NOT_FOR_HANDLERS: [&str; 7] =
+    ["accept-encoding", "host", FAILURE_SUPPORT, "transfer-encoding", "x-forwarded-for", "xdc-redirection", "xdc-redirection-api"];
 /// Says that failures may be told in the form of today.
 const FAILURE_SUPPORT: &str = "temporal-nexus-failure-support";
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 enum Route {
-    Start { destination: Place, service: String, operation: String },
-    Cancel { destination: Place, service: String, operation: String },
-    Callback { namespace: Option<String> },
+    Start {
+        destination: Place,
+        service: String,
+        operation: String,
+    },
+    /// `token`: it is in the path.
+    Cancel {
+        destination: Place,
+        service: String,
+        operation: String,
+        token: Option<String>,
+    },
+    Callback {
+        namespace: Option<String>,
+    },
 }
 
 /// As [`Destination`], owned.
@@ -83,7 +110,13 @@ fn route(path: &str) -> Option<Route> {
     };
     match rest {
         [service, operation] => Some(Route::Start { destination, service: (*service).into(), operation: (*operation).into() }),
-        [service, operation, "cancel"] => Some(Route::Cancel { destination, service: (*service).into(), operation: (*operation).into() }),
+        [service, operation, "cancel"] => {
+            Some(Route::Cancel { destination, service: (*service).into(), operation: (*operation).into(), token: None })
+        }
+        [service, operation, token, "cancel"] => {
+            let token = Some((*token).into());
+            Some(Route::Cancel { destination, service: (*service).into(), operation: (*operation).into(), token })
+        }
         _ => None,
     }
 }
@@ -93,31 +126,54 @@ pub(crate) fn is_route(path: &str) -> bool {
     route(path).is_some()
 }
 
+/// Who answers, and whether failures may be told in the form of today.
+struct Desk<'a> {
+    engine: &'a Engine,
+    long_calls: &'a Arc<LongCalls>,
+    support: bool,
+}
+
 /// Answers one request.
-pub(crate) async fn answer(engine: &Engine, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(engine: &Engine, long_calls: &Arc<LongCalls>, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
     let support = parts.headers.get(FAILURE_SUPPORT).is_some_and(|value| value == "true");
+    let desk = Desk { engine, long_calls, support };
     let told = async {
         let route = route(parts.uri.path()).ok_or_else(|| refusal("NOT_FOUND", "not found"))?;
         if parts.method != Method::POST {
             let text = format!("invalid request method: expected POST, got {:?}", parts.method.as_str());
             return Err(refusal("BAD_REQUEST", &text));
         }
-        let bytes_max = engine.payload_bytes_max() + REQUEST_BYTES_MAX;
-        let body = Limited::new(body, bytes_max).collect().await.map(|body| body.to_bytes());
-        let body = body.map_err(|_| refusal("BAD_REQUEST", "input exceeds size limit"))?;
+        let too_large = match route {
+            Route::Callback { .. } => "result exceeds size limit",
+            _ => "input exceeds size limit",
+        };
+        let body = whole(body, engine.payload_bytes_max() + REQUEST_BYTES_MAX, too_large, BODY_WAIT).await?;
+        let query = parts.uri.query().unwrap_or_default();
         match route {
             Route::Start { destination, service, operation } => {
-                let query = parts.uri.query().unwrap_or_default();
-                start(engine, &destination, (service, operation), query, &parts.headers, body, support).await
+                start(&desk, &destination, (service, operation), query, &parts.headers, body).await
             }
-            Route::Cancel { destination, service, operation } => {
-                cancel(engine, &destination, (service, operation), &parts.headers, support).await
+            Route::Cancel { destination, service, operation, token } => {
+                cancel(&desk, &destination, (service, operation, token), query, &parts.headers).await
             }
             Route::Callback { namespace } => callback(engine, namespace.as_deref(), &parts.headers, body).await,
         }
     };
     told.await.unwrap_or_else(|failure| refused(&failure, support))
+}
+
+/// A body, if it comes in time and is not too large.
+async fn whole<B>(body: B, bytes_max: usize, too_large: &str, wait: Duration) -> Result<Bytes, Box<Failure>>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    match timeout(wait, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refusal("BAD_REQUEST", too_large)),
+        Ok(Err(_)) => Err(refusal("BAD_REQUEST", "the request ended within its body")),
+        Err(_) => Err(refusal("REQUEST_TIMEOUT", "the request did not come in time")),
+    }
 }
 
 /// A handler's failure that is made here.
@@ -129,7 +185,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// `10s`, `1500ms`, `2m`.
+/// `10s`, `1500ms`, `2m`; nothing and `0s` are none.
 fn request_timeout(headers: &HeaderMap) -> Result<Option<Span>, Box<Failure>> {
     let text = header(headers, "request-timeout");
     if text.is_empty() {
@@ -144,52 +200,63 @@ fn request_timeout(headers: &HeaderMap) -> Result<Option<Span>, Box<Failure>> {
         "m" => 60e9,
         _ => return Err(bad()),
     };
-    Ok(Some(Span((value * unit) as i64)))
+    let span = Span((value * unit) as i64);
+    Ok((span.0 > 0).then_some(span))
 }
 
-/// What a handler is told of a request's headers: all but those of the content and of the callback.
+/// What a handler is told of a request's headers: all but those of the content, of the callback, and between servers. Of one
+/// that is there twice, the first.
 fn handler_header(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let told = headers.iter().filter(|(name, _)| !name.as_str().starts_with("content-") && !name.as_str().starts_with("nexus-callback-"));
-    told.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
+    let told = headers.keys().filter(|name| {
+        let name = name.as_str();
+        !name.starts_with("content-") && !name.starts_with(CALLBACK_HEADERS) && !NOT_FOR_HANDLERS.contains(&name)
+    });
+    told.filter_map(|name| Some((name.as_str().to_owned(), headers.get(name)?.to_str().ok()?.to_owned()))).collect()
+}
+
+/// A parameter of a query.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| link::unescaped(&value.replace('+', "%20")))
 }
 
 async fn start(
-    engine: &Engine,
+    desk: &Desk<'_>,
     destination: &Place,
     (service, operation): (String, String),
     query: &str,
     headers: &HeaderMap,
     body: Bytes,
-    support: bool,
 ) -> Result<Answer, Box<Failure>> {
     let bad = |text: &str| refusal("BAD_REQUEST", text);
     let links = content::to_links(headers).ok_or_else(|| bad("invalid \"Nexus-Link\" header"))?;
     let payload = content::to_payload(headers, body).map_err(|_| bad("invalid input"))?;
-    if prost::Message::encoded_len(&payload) > engine.payload_bytes_max() {
+    if prost::Message::encoded_len(&payload) > desk.engine.payload_bytes_max() {
         return Err(bad("input exceeds size limit"));
     }
-    let callback =
-        query.split('&').find_map(|pair| pair.strip_prefix("callback=")).and_then(|url| link::unescaped(&url.replace('+', "%20")));
-    let callback_header = headers
-        .iter()
-        .filter_map(|(name, value)| Some((name.as_str().strip_prefix("nexus-callback-")?.to_owned(), value.to_str().ok()?.to_owned())));
+    let callback_header = headers.keys().filter_map(|name| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some((name.as_str().strip_prefix(CALLBACK_HEADERS)?.to_owned(), value.to_owned()))
+    });
     let request = StartOperationRequest {
         service,
         operation,
         request_id: header(headers, "nexus-request-id").to_owned(),
-        callback: callback.unwrap_or_default(),
+        callback: parameter(query, "callback").unwrap_or_default(),
         payload: Some(payload),
         callback_header: callback_header.collect(),
         links,
     };
-    let response = handled(engine, destination, headers, Variant::StartOperation(request), support).await?;
+    let response = handled(desk, destination, handler_header(headers), headers, Variant::StartOperation(request)).await?;
     let Some(response::Variant::StartOperation(StartOperationResponse { variant: Some(variant) })) = response.variant else {
         return Err(refusal("INTERNAL", "empty outcome"));
     };
     match variant {
         start_operation_response::Variant::SyncSuccess(success) => {
-            let (body, kind) = success.payload.as_ref().map(content::of_payload).unwrap_or_default();
-            Ok(with_headers(StatusCode::OK, body, &[("content-type", &kind), ("nexus-link", &content::of_links(&success.links))]))
+            let (body, headers) = success.payload.as_ref().map(content::of_payload).unwrap_or_default();
+            let mut answer = with_headers(StatusCode::OK, body, &[("nexus-link", &content::of_links(&success.links))]);
+            answer.headers_mut().extend(headers);
+            Ok(answer)
         }
         start_operation_response::Variant::AsyncSuccess(success) => {
             #[allow(deprecated, reason = "old workers name only the id")]
@@ -198,42 +265,54 @@ async fn start(
             let own = [("content-type", "application/json"), ("nexus-link", &content::of_links(&success.links))];
             Ok(with_headers(StatusCode::CREATED, body.into(), &own))
         }
-        start_operation_response::Variant::Failure(cause) => Ok(unsuccessful(&cause, support)),
+        start_operation_response::Variant::Failure(cause) => Ok(unsuccessful(&cause, desk.support)),
         #[allow(deprecated, reason = "answers of workers have been brought into the form of today")]
         start_operation_response::Variant::OperationError(_) => Err(refusal("INTERNAL", "empty outcome")),
     }
 }
 
 async fn cancel(
-    engine: &Engine,
+    desk: &Desk<'_>,
     destination: &Place,
-    (service, operation): (String, String),
+    (service, operation, token): (String, String, Option<String>),
+    query: &str,
     headers: &HeaderMap,
-    support: bool,
 ) -> Result<Answer, Box<Failure>> {
-    let operation_token = header(headers, "nexus-operation-token").to_owned();
+    let mut told = handler_header(headers);
+    let operation_token = match (token, header(headers, OPERATION_TOKEN)) {
+        (Some(token), _) => token,
+        (None, "") => parameter(query, "token").unwrap_or_default(),
+        (None, token) => {
+            told.remove(OPERATION_TOKEN);
+            token.to_owned()
+        }
+    };
     if operation_token.is_empty() {
         return Err(refusal("BAD_REQUEST", "missing operation token"));
     }
     #[allow(deprecated, reason = "operation_id is what old workers read")]
     let request = CancelOperationRequest { service, operation, operation_id: operation_token.clone(), operation_token };
-    handled(engine, destination, headers, Variant::CancelOperation(request), support).await?;
+    handled(desk, destination, told, headers, Variant::CancelOperation(request)).await?;
     Ok(with_headers(StatusCode::ACCEPTED, Bytes::new(), &[]))
 }
 
+/// What a handler made of a request with this header; `headers` are all.
 async fn handled(
-    engine: &Engine,
+    desk: &Desk<'_>,
     destination: &Place,
+    header: BTreeMap<String, String>,
     headers: &HeaderMap,
     variant: Variant,
-    support: bool,
 ) -> Result<nexus::Response, Box<Failure>> {
+    let engine = desk.engine;
     let request = nexus::Request {
-        header: handler_header(headers),
-        capabilities: Some(Capabilities { temporal_failure_responses: support }),
+        header,
+        capabilities: Some(Capabilities { temporal_failure_responses: desk.support }),
         variant: Some(variant),
         ..nexus::Request::default()
     };
+    let namespace = engine.namespace_of(destination.borrowed()).map_err(|refusal| of_refusal(&refusal))?;
+    let _long = desk.long_calls.begin(&namespace, DISPATCH).map_err(|_| refusal("RESOURCE_EXHAUSTED", "resource exhausted"))?;
     match engine.dispatch_nexus(destination.borrowed(), request, request_timeout(headers)?).await {
         Ok(Handled::Answered(response)) => Ok(*response),
         Ok(Handled::Failed(failure)) => Err(failure),
@@ -248,15 +327,17 @@ async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap,
     let links = content::to_links(headers).ok_or_else(|| bad("failed to decode links from request headers"))?;
     let start_time = match header(headers, "nexus-operation-start-time") {
         "" => None,
-        text => Some(httpdate::parse_http_date(text).map_err(|_| bad("failed to parse operation start time header"))?),
+        text => Some(start_time(text).ok_or_else(|| bad("failed to parse operation start time header"))?),
     };
-    let nanos = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i64);
     let outcome = match state {
         "succeeded" => {
-            let result = content::to_payload(headers, body).map_err(|_| bad("invalid result"))?;
+            let result = content::to_payload(headers, body).map_err(|_| bad("invalid result content"))?;
             Outcome { state: OutcomeState::Succeeded as i32, result: Some(result), ..Outcome::default() }
         }
         "failed" | "canceled" => {
+            if !failure::is_json(headers) {
+                return Err(bad(&format!("invalid request content type: {:?}", header(headers, "content-type"))));
+            }
             let failure = failure::of_body(headers, &body).map_err(|_| bad("failed to decode Failure from request body"))?;
             let (failure, is_canceled) =
                 failure::of_operation(&failure, state).map_err(|_| bad("failed to decode Failure from request body"))?;
@@ -266,8 +347,8 @@ async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap,
         other => return Err(bad(&format!("invalid request operation state: {other:?}"))),
     };
     let completion = Completion {
-        operation_token: header(headers, "nexus-operation-token").to_owned(),
-        start_time: start_time.map(|time| Timestamp(nanos(time))),
+        operation_token: header(headers, OPERATION_TOKEN).to_owned(),
+        start_time,
         links: link::all_from_nexus(&links),
         outcome,
     };
@@ -275,12 +356,19 @@ async fn callback(engine: &Engine, namespace: Option<&str>, headers: &HeaderMap,
     told.map(|()| with_headers(StatusCode::OK, Bytes::new(), &[])).map_err(|refusal| of_refusal(&refusal))
 }
 
+/// A date of HTTP. `None`: it is none, or beyond what times of events can be.
+fn start_time(text: &str) -> Option<Timestamp> {
+    let time = httpdate::parse_http_date(text).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).ok().map(Timestamp)
+}
+
 /// What may be told of a refusal. What is the caller's own business is told in words, the rest by its kind.
 fn of_refusal(why: &Refusal) -> Box<Failure> {
     match why {
         Refusal::InvalidArgument(text) => refusal("BAD_REQUEST", text),
         Refusal::NotFound(text) => refusal("NOT_FOUND", text),
-        Refusal::NamespaceNotFound(_) => refusal("NOT_FOUND", "not found"),
+        Refusal::NamespaceNotFound(name) => refusal("NOT_FOUND", &format!("namespace not found: {name:?}")),
         Refusal::FailedPrecondition(_) | Refusal::AlreadyExists(_) | Refusal::NamespaceInvalidState { .. } => {
             refusal("BAD_REQUEST", "bad request")
         }
@@ -342,6 +430,9 @@ fn with_headers(status: StatusCode, body: Bytes, headers: &[(&'static str, &str)
 
 #[cfg(test)]
 mod tests {
+    use futures::{StreamExt, stream};
+    use http_body_util::StreamBody;
+
     use super::*;
 
     #[test]
@@ -350,8 +441,9 @@ mod tests {
         let (service, operation) = ("s".to_owned(), "o".to_owned());
         let base = "/namespaces/n%20s/task-queues/q%2F1/nexus-services/s/o";
         assert_eq!(route(base), Some(Route::Start { destination: queue(), service: service.clone(), operation: operation.clone() }));
-        let cancel = Route::Cancel { destination: queue(), service: service.clone(), operation: operation.clone() };
-        assert_eq!(route(&format!("{base}/cancel")), Some(cancel));
+        let cancel = |token| Route::Cancel { destination: queue(), service: "s".into(), operation: "o".into(), token };
+        assert_eq!(route(&format!("{base}/cancel")), Some(cancel(None)));
+        assert_eq!(route(&format!("{base}/a%2Fb/cancel")), Some(cancel(Some("a/b".into()))));
         let endpoint = Route::Start { destination: Place::Endpoint("id".into()), service, operation };
         assert_eq!(route("/nexus/endpoints/id/services/s/o"), Some(endpoint));
         assert_eq!(route("/nexus/callback"), Some(Route::Callback { namespace: None }));
@@ -359,6 +451,47 @@ mod tests {
         for path in ["/", "/nexus", "/nexus/endpoints/id/services/s", "/nexus/endpoints/id/services/s/o/x", "/api/v1/namespaces"] {
             assert_eq!(route(path), None, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_must_come_in_time_and_whole() {
+        let told = |failure: Box<Failure>| match failure.failure_info {
+            Some(FailureInfo::NexusHandlerFailureInfo(info)) => (info.r#type, failure.message),
+            other => panic!("{other:?}"),
+        };
+        let read = |chunks: Vec<Result<&'static [u8], std::io::Error>>, ends: bool| async move {
+            let chunks = stream::iter(chunks).chain(if ends { stream::empty().left_stream() } else { stream::pending().right_stream() });
+            let body = StreamBody::new(chunks.map(|chunk| chunk.map(|bytes| http_body::Frame::data(Bytes::from_static(bytes)))));
+            whole(body, 4, "large", Duration::from_millis(50)).await
+        };
+        assert_eq!(read(vec![Ok(&b"ab"[..]), Ok(&b"cd"[..])], true).await.map_err(told), Ok(Bytes::from_static(b"abcd")));
+        assert_eq!(read(vec![Ok(&b"abcde"[..])], true).await.map_err(told), Err(("BAD_REQUEST".into(), "large".into())));
+        let late = ("REQUEST_TIMEOUT".into(), "the request did not come in time".into());
+        assert_eq!(read(vec![Ok(&b"ab"[..])], false).await.map_err(told), Err(late));
+        let broken = vec![Ok(&b"ab"[..]), Err(std::io::ErrorKind::ConnectionReset.into())];
+        assert_eq!(read(broken, true).await.map_err(told), Err(("BAD_REQUEST".into(), "the request ended within its body".into())));
+        assert_eq!(failure::status_of("REQUEST_TIMEOUT"), 408);
+    }
+
+    #[test]
+    fn start_times_are_dates_that_events_can_have() {
+        assert_eq!(start_time("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Timestamp(784_111_777_000_000_000)));
+        assert_eq!(start_time("Mon, 01 Jan 2300 00:00:00 GMT"), None);
+        assert_eq!(start_time("soon"), None);
+    }
+
+    #[test]
+    fn a_handler_is_told_what_is_meant_for_it() {
+        let mut headers = HeaderMap::new();
+        let all = NOT_FOR_HANDLERS.into_iter().chain(["content-type", "nexus-callback-token", "x-own", OPERATION_TOKEN]);
+        for name in all {
+            headers.append(name, HeaderValue::from_static("1"));
+        }
+        headers.append("x-own", HeaderValue::from_static("2"));
+        let told = handler_header(&headers);
+        assert_eq!(told, [(OPERATION_TOKEN.to_owned(), "1".to_owned()), ("x-own".to_owned(), "1".to_owned())].into());
+        assert_eq!(parameter("a=b&token=x%2Fy+z", "token").as_deref(), Some("x/y z"));
+        assert_eq!(parameter("tokens=x", "token"), None);
     }
 
     #[test]
@@ -372,6 +505,7 @@ mod tests {
         for (text, millis) in [("1500ms", 1500), ("9.987s", 9987), ("2m", 120_000)] {
             assert_eq!(read(text), Ok(Some(Span::millis(millis))), "{text}");
         }
+        assert_eq!(read("0s"), Ok(None));
         for text in ["1", "s", "1h", "x"] {
             assert!(read(text).is_err(), "{text}");
         }

@@ -7,10 +7,12 @@ use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpStream, sync::watch, time::sleep};
 
-use super::WebRouter;
+use super::{WebRouter, stall::Patient};
 
 /// Time for a request's headers to come; also what a connection may be idle between two requests.
 const HEADER_WAIT: Duration = Duration::from_secs(120);
+/// How long a client may read nothing of what it is sent.
+const WRITE_WAIT: Duration = Duration::from_secs(30);
 /// What a connection that was told to go still has to finish its request.
 const GRACE: Duration = Duration::from_secs(70);
 
@@ -24,7 +26,7 @@ pub(crate) async fn run(stream: TcpStream, router: WebRouter, mut draining: watc
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WAIT)
         // Not `half_close`: who closes has given its request up, and what answers it is dropped.
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_WAIT)), service);
     tokio::pin!(connection);
     tokio::select! {
         ended = &mut connection => return log_end(ended),

@@ -14,6 +14,7 @@ mod api;
 pub(crate) mod connection;
 pub(crate) mod hosts;
 mod metrics;
+mod stall;
 mod streams;
 
 use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
@@ -88,7 +89,8 @@ impl WebRouter {
     async fn dispatch(&self, request: Request<Incoming>) -> Answer {
         let path = request.uri().path();
         if !self.only_metrics && is_nexus(path) {
-            return nexus::routes::answer(&self.streams.engine, request).await.map(BodyExt::boxed_unsync);
+            let long_calls = self.streams.router.long_calls();
+            return nexus::routes::answer(&self.streams.engine, long_calls, request).await.map(BodyExt::boxed_unsync);
         }
         if request.method() == Method::GET && request.uri().path() == METRICS {
             return whole(StatusCode::OK, METRICS_TYPE, self.metrics.text().await);

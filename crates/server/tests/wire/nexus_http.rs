@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use sempre_api::v1::{
     command::{Command, ScheduleNexusOperationCommandAttributes, command::Attributes},
     common::{Payload, WorkflowExecution, WorkflowType},
-    enums::CommandType,
+    enums::{CommandType, TaskQueueType},
     failure::{ApplicationFailureInfo, CanceledFailureInfo, Failure, NexusHandlerFailureInfo, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes as Event},
     nexus::{
@@ -19,8 +19,9 @@ use sempre_api::v1::{
     operatorservice::CreateNexusEndpointRequest,
     taskqueue::TaskQueue,
     workflowservice::{
-        GetWorkflowExecutionHistoryRequest, PollNexusTaskQueueRequest, PollWorkflowTaskQueueRequest, RespondNexusTaskCompletedRequest,
-        RespondNexusTaskFailedRequest, RespondWorkflowTaskCompletedRequest, StartWorkflowExecutionRequest,
+        DescribeTaskQueueRequest, GetWorkflowExecutionHistoryRequest, PollNexusTaskQueueRequest, PollWorkflowTaskQueueRequest,
+        RespondNexusTaskCompletedRequest, RespondNexusTaskFailedRequest, RespondWorkflowTaskCompletedRequest,
+        StartWorkflowExecutionRequest,
     },
 };
 use sempre_server::ServerSettings;
@@ -210,9 +211,91 @@ async fn an_operation_that_goes_on_is_named_and_can_be_canceled() {
         panic!("a cancel")
     };
     assert_eq!((service.as_str(), operation.as_str(), operation_token.as_str()), ("s", "o", "token"));
+    assert!(!request.header.contains_key("nexus-operation-token"), "{:?}", request.header);
+    for old in [format!("{base}/to%2Fken/cancel"), format!("{base}/cancel?token=to%2Fken")] {
+        let (answer, request) = tokio::join!(post(&server, &old, &[], ""), work(&server, Does::Cancels));
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let Some(Variant::CancelOperation(cancel)) = request.variant else { panic!("a cancel") };
+        assert_eq!(cancel.operation_token, "to/ken", "{old}");
+    }
 
     let nameless = post(&server, &path, &[], "").await;
     assert_eq!((nameless.status, nameless.json()["message"].as_str()), (400, Some("missing operation token")));
+}
+
+#[tokio::test]
+async fn content_of_others_and_headers_between_servers() {
+    let server = server().await;
+    let path = "/namespaces/default/task-queues/queue/nexus-services/s/o";
+    let metadata = [("encoding", "unknown/nexus-content"), ("type", "text/plain"), ("language", "en")];
+    let metadata = metadata.map(|(name, value)| (name.to_owned(), bytes::Bytes::from_static(value.as_bytes())));
+    let payload = Payload { metadata: metadata.into(), data: "hi".into(), ..Default::default() };
+    let done = Does::Starts(Answer::SyncSuccess(Sync { payload: Some(payload.clone()), links: vec![] }));
+    let headers = [
+        ("content-type", "text/plain"),
+        ("content-language", "en"),
+        ("accept-encoding", "gzip"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("xdc-redirection", "false"),
+        ("temporal-nexus-failure-support", "true"),
+        ("x-own", "first"),
+        ("x-own", "second"),
+    ];
+    let (answer, request) = tokio::join!(post(&server, path, &headers, "hi"), work(&server, done));
+    assert_eq!((answer.status, answer.body.as_str()), (200, "hi"), "{answer:?}");
+    assert_eq!((answer.header("content-type"), answer.header("content-language")), ("text/plain", "en"));
+    assert_eq!(started(&request).payload, Some(payload));
+    let told: Vec<&str> = request.header.keys().map(String::as_str).collect();
+    assert_eq!(told, ["Request-Timeout", "connection", "request-timeout", "x-own"]);
+    assert_eq!(request.header["x-own"], "first");
+}
+
+/// Waits until so many requests wait for a worker.
+async fn until_waiting(server: &TestServer, count: i64) {
+    loop {
+        let request = DescribeTaskQueueRequest {
+            namespace: "default".into(),
+            task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
+            task_queue_type: TaskQueueType::Nexus as i32,
+            report_stats: true,
+            ..Default::default()
+        };
+        let told = server.workflow().describe_task_queue(request).await.expect("described").into_inner();
+        if told.stats.map_or(0, |stats| stats.approximate_backlog_count) == count {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_to_handlers_are_bounded_and_end_with_the_server() {
+    let mut settings = ServerSettings { http_address: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..ServerSettings::default() };
+    settings.engine.long_calls_max = 1;
+    let server = TestServer::start_with(settings).await;
+    let address = server.http.expect("it answers HTTP");
+    let path = "/namespaces/default/task-queues/queue/nexus-services/s/o";
+    let request = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let ask = async || {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        stream
+    };
+    // Who goes away has given its request up.
+    let gone = ask().await;
+    until_waiting(&server, 1).await;
+    drop(gone);
+    until_waiting(&server, 0).await;
+
+    let mut waits = ask().await;
+    until_waiting(&server, 1).await;
+    let more = post(&server, path, &[], "").await;
+    assert_eq!((more.status, more.json()["message"].as_str()), (429, Some("resource exhausted")), "{more:?}");
+    let stopped = server.stop();
+    let mut answer = String::new();
+    let soon = std::time::Duration::from_secs(8);
+    tokio::time::timeout(soon, waits.read_to_string(&mut answer)).await.expect("soon").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("service unavailable"), "{answer}");
+    tokio::time::timeout(soon, stopped).await.expect("soon").expect("no panic").expect("stops cleanly");
 }
 
 #[tokio::test]
@@ -263,11 +346,24 @@ async fn requests_that_lead_nowhere_say_so() {
         (format!("/nexus/endpoints/{unknown}/services/s/o"), &[][..], 404, "nexus endpoint not found"),
         (format!("/nexus/endpoints/{id}/services/s/o"), &[], 400, "invalid endpoint target"),
         (format!("/nexus/endpoints/{id}/services/s"), &[], 404, "not found"),
-        ("/namespaces/nowhere/task-queues/queue/nexus-services/s/o".into(), &[], 404, "not found"),
+        ("/namespaces/nowhere/task-queues/queue/nexus-services/s/o".into(), &[], 404, "namespace not found: \"nowhere\""),
+        (format!("/namespaces/{}/task-queues/queue/nexus-services/s/o", "n".repeat(1001)), &[], 400, "Namespace length exceeds limit."),
         (queue.into(), &[("request-timeout", "soon")], 400, "invalid request timeout header"),
         (queue.into(), &[("nexus-link", "nothing")], 400, "invalid \"Nexus-Link\" header"),
         // Nobody polls: what was asked for is over before its second is up.
         (queue.into(), &[("request-timeout", "1100ms")], 520, "upstream timeout"),
+        (
+            "/nexus/callback".into(),
+            &[("nexus-operation-state", "failed"), ("content-type", "text/plain")],
+            400,
+            "invalid request content type: \"text/plain\"",
+        ),
+        (
+            "/nexus/callback".into(),
+            &[("nexus-operation-state", "succeeded"), ("nexus-operation-start-time", "Mon, 01 Jan 2300 00:00:00 GMT")],
+            400,
+            "failed to parse operation start time header",
+        ),
         ("/nexus/callback".into(), &[("nexus-operation-state", "lost")], 400, "invalid request operation state: \"lost\""),
         (
             "/nexus/callback".into(),
