@@ -329,7 +329,7 @@ impl Engine {
     /// Asks the run for the task of an offer. `None`: it was not wanted any more.
     async fn start_task(&self, held: HeldOffer<Started>, poller: Poller) -> Result<Option<Started>, Refusal> {
         let run = held.queued().offer.run.clone();
-        let held = TakenOffer::new(held, self.shared.clone());
+        let held = Box::new(TakenOffer::new(held, self.shared.clone()));
         match self.shared.ask(run.workflow, Some(run.run), Ask::StartOffer(held, poller)).await?.body {
             Body::Task(started) => Ok(Some(*started)),
             Body::Reply(Reply::Obsolete, _) => Ok(None),

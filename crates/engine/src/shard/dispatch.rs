@@ -51,7 +51,7 @@ impl Runner {
             Ask::Apply(input) => self.apply_message(place, run, input),
             Ask::Update(input, watcher) => self.update(place, run, input, watcher),
             Ask::UpdateWithStart(input, watcher) => self.update_with_start(place, *input, watcher),
-            Ask::StartOffer(held, poller) => match self.start_offer(place, held, poller, reply.as_ref()) {
+            Ask::StartOffer(held, poller) => match self.start_offer(place, *held, poller, reply.as_ref()) {
                 Some(answer) => answer,
                 None => return,
             },

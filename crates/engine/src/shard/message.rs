@@ -64,7 +64,7 @@ pub(crate) enum Ask {
     /// Start an activity that belongs to no workflow.
     StartActivity(Box<StartActivityExecutionRequest>),
     /// A poller wants the task of an offer.
-    StartOffer(TakenOffer, Poller),
+    StartOffer(Box<TakenOffer>, Poller),
     /// Look at history.
     View(ViewRequest),
     /// Describe the run.
