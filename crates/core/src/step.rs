@@ -449,6 +449,7 @@ impl<'r, 'c> Step<'r, 'c> {
             outbox: self.out.outbox.len(),
             outbox_gone: self.out.outbox_gone.len(),
             changed: self.changed,
+            listed: self.out.listed,
         })
     }
 
@@ -476,6 +477,7 @@ impl<'r, 'c> Step<'r, 'c> {
         self.out.current = None;
         self.out.successor = None;
         self.changed = saved.changed;
+        self.out.listed = saved.listed;
     }
 }
 
@@ -489,6 +491,7 @@ pub(crate) struct Saved {
     outbox: usize,
     outbox_gone: usize,
     changed: bool,
+    listed: bool,
 }
 
 /// Where an offer stands in line (spec 05 §5).

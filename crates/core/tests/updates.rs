@@ -453,6 +453,23 @@ fn updates_of_a_failing_retry_are_aborted_too() {
     assert!(world.take_update_news()[0].starts_with("u: aborted WorkflowNotReady"));
 }
 
+/// What a failing retry had done shows in no list: nothing of it is committed.
+#[test]
+fn a_failing_retry_that_had_canceled_an_activity_lists_nothing() {
+    let mut world = World::new();
+    world.begin("wf", [with(activity("a"), |a| a.retry_policy = retry(5)).command()]);
+    let attempt = world.poll_activity().unwrap();
+    world.fail_activity(&attempt, failure("once")).unwrap();
+    world.signal("wf", "go").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.fail_task(&task, WorkflowTaskFailedCause::WorkflowWorkerUnhandledFailure).unwrap();
+    world.update("wf", "u").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    let (before, records) = (world.run("wf").events().len(), world.run("wf").records);
+    world.answer_updates(&task, [], [cancel_activity(5), timer("", secs(1))]).unwrap_err();
+    assert_eq!((world.run("wf").events().len(), world.run("wf").records), (before, records));
+}
+
 /// A worker that fails its task gets the updates again with the next attempt.
 #[test]
 fn updates_are_sent_again_after_a_failure_reported_by_the_worker() {

@@ -1,6 +1,6 @@
 //! Fills an index of runs and measures what writing costs and how long lists and counts take.
 //!
-//! `visibility_bench [FOLDER] [CLOSED] [OPEN]`; by default a folder of its own, 1,000,000 closed and 100,000 open runs of
+//! `visibility_bench [FOLDER] [CLOSED] [OPEN]`; by default a folder of its own that goes at the end, 1,000,000 closed and 100,000 open runs of
 //! 10 types, each with three attributes. Fails if an answer is wrong, if an indexed list or count has a p99 above
 //! 20 ms, or if the last pages of a list take more than twice as long as the first ones.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -326,8 +326,9 @@ fn page_through(index: &SqliteIndex, name: &str, filter: Option<&Filter>, page: 
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let folder =
-        arguments.next().map_or_else(|| std::env::temp_dir().join(format!("visibility-bench-{}", std::process::id())), PathBuf::from);
+    let given = arguments.next().map(PathBuf::from);
+    let own = given.is_none();
+    let folder = given.unwrap_or_else(|| std::env::temp_dir().join(format!("visibility-bench-{}", std::process::id())));
     let mut number = |default: usize| arguments.next().map_or(Ok(default), |n| n.parse());
     let (closed, open) = (number(1_000_000)?, number(100_000)?);
     let runs = closed + open;
@@ -369,6 +370,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let closed_now = block_on(index.count(NAMESPACE, not_open.as_ref(), &BTreeSet::new()))? as usize;
     ok &= page_through(&index, "closed", not_open.as_ref(), 1000, closed_now)?;
     block_on(index.close());
+    if own {
+        std::fs::remove_dir_all(&folder)?;
+    }
     println!("{}", if ok { "OK" } else { "NOT OK" });
     if ok { Ok(()) } else { Err("see above".into()) }
 }

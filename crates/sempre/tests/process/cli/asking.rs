@@ -58,7 +58,8 @@ async fn a_query_is_answered_as_text_and_as_json() {
     // The older name of the flag; the message as it is.
     let child = server.command(&["workflow", "query", "-w", "w", "--type", "state", "-o", "jsonl"]).spawn().expect("the binary runs");
     answer(&mut client, Ok("1")).await;
-    assert_eq!(ended(child), "{\"queryResult\":[1]}\n");
+    let message: Value = serde_json::from_str(&ended(child)).expect("one line of JSON");
+    assert_eq!((&message["queryResult"], &message["link"]["workflow"]["workflowId"]), (&json!([1]), &json!("w")));
 
     let child = server.command(&line[..6]).spawn().expect("the binary runs");
     answer(&mut client, Err("no such query: state")).await;
