@@ -95,6 +95,12 @@ pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: 
     task::schedule_if_needed(step);
 }
 
+/// A run that was started in the place of a child whose end the parent has heard of before, or of another run: when the
+/// answer to a start was lost, somebody else took the workflow id and the start was repeated. Nobody waits for it.
+pub(crate) fn is_unknown(state: &State, initiated_event_id: i64, run_id: &str) -> bool {
+    pending(state, initiated_event_id).is_none_or(|child| started_run(state, child).is_some_and(|known| known != run_id))
+}
+
 /// The child was refused.
 #[allow(deprecated)] // `control` is old, but part of the event.
 pub(crate) fn not_started(step: &mut Step<'_, '_>, initiated_event_id: i64, cause: i32) {

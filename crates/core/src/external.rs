@@ -26,6 +26,12 @@ pub(crate) fn request_id(writer: &str, initiated_event_id: i64) -> String {
 
 /// The message has been dealt with: removes its row; a start of a child, a signal or a cancel gets its result event.
 pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Delivery) -> Result<Result<Reply, Refusal>, Refusal> {
+    if let Delivery::ChildStarted { initiated_event_id, run_id } = &delivery
+        && child::is_unknown(&step.run.state, *initiated_event_id, run_id)
+    {
+        // The row stays until the engine has ended that run.
+        return Ok(Ok(Reply::Obsolete));
+    }
     step.out.outbox_gone.push(outbox_id);
     step.touch();
     match delivery {

@@ -695,7 +695,8 @@ pub enum Reply {
         /// `RespondActivityTaskFailedResponse.failures`.
         failures: Vec<Failure>,
     },
-    /// The task is not wanted any more (closed, started by another, obsolete stamp): drop the offer, poll on.
+    /// The task is not wanted any more (closed, started by another, obsolete stamp): drop the offer, poll on. To a child's
+    /// start: the parent does not know that run, it has to be ended before the message is gone.
     Obsolete,
     /// How far an update is.
     Update(UpdateStatus),

@@ -106,6 +106,27 @@ fn an_end_known_before_the_start_writes_both() {
     );
 }
 
+/// The answer to a start was lost, the child ended, somebody else used its workflow id: the repeated start makes a run that
+/// nobody waits for, and that would wait for its parent for ever.
+#[test]
+fn a_start_repeated_after_the_end_leaves_no_child_behind() {
+    let mut world = World::new();
+    parent_of(&mut world, ParentClosePolicy::Abandon);
+    world.deliver_one_unheard();
+    world.terminate("kid", "away").unwrap();
+    let news = world.outbox.pop().unwrap();
+    world.outbox.insert(0, news);
+    world.deliver_one();
+    let events = world.run("parent").events().len();
+    world.start("kid");
+    world.terminate("kid", "away").unwrap();
+    world.deliver();
+    assert_eq!(world.chains["kid"].len(), 3);
+    assert_history(&world, "kid", "1 WorkflowExecutionStarted {parent parent/1}\n2 WorkflowExecutionTerminated");
+    assert_eq!(world.run("parent").events().len(), events, "the parent knows its child's end already");
+    assert!(world.outbox.is_empty());
+}
+
 /// As before, while the parent's task runs: both wait in the buffer, and get each other's ids.
 #[test]
 fn start_and_end_of_a_child_wait_for_the_running_task() {

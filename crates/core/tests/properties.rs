@@ -66,7 +66,7 @@ fn whatever_happens_runs_stay_sound_and_can_end() {
 fn the_acts_reach_every_kind_of_event() {
     use std::{cell::RefCell, collections::BTreeSet};
     let seen = RefCell::new(BTreeSet::new());
-    check(&vec(acts::act(), ACTS), |list: Vec<Act>| {
+    check(&vec(acts::act(), 2 * ACTS), |list: Vec<Act>| {
         let mut driver = Driver::new();
         list.iter().for_each(|act| driver.act(act));
         driver.heal();

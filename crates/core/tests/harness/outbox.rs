@@ -57,8 +57,17 @@ impl World {
     }
 
     fn report(&mut self, from: &RunKey, entry: &OutboxEntry, delivery: Delivery) {
+        let ended = match &delivery {
+            Delivery::ChildStarted { run_id, .. } => RunId::parse(run_id),
+            _ => None,
+        };
         let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery });
-        reply.expect("a delivery is never refused");
+        if matches!(reply.expect("a delivery is never refused"), Reply::Obsolete) {
+            let request = TerminateRequest { identity: "history-service".into(), parent: Some(from.clone()), ..Default::default() };
+            gone_is_fine(self.apply_to(ended.expect("only of a child's start"), Input::Terminate(Box::new(request))));
+            let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery: Delivery::Ok });
+            reply.expect("a delivery is never refused");
+        }
     }
 
     /// Does what a message asks; `None` when its target is busy.

@@ -62,6 +62,19 @@ pub(crate) struct Manner {
     pub more: bool,
     pub inline: bool,
     pub answers: bool,
+    pub updates: Verdict,
+}
+
+/// What a worker says of the updates that its task brings, and of those accepted before.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Verdict {
+    #[default]
+    Silence,
+    Rejected,
+    Accepted,
+    Completed,
+    /// Completes what it never accepted.
+    Confused,
 }
 
 /// How an activity's worker names it.
@@ -78,6 +91,14 @@ pub(crate) enum Said {
     Failed { retryable: bool },
     Canceled,
     Alive,
+}
+
+/// What an operator does to activities.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operation {
+    Pause,
+    Unpause { reset: bool },
+    Reset { keep_paused: bool },
 }
 
 /// What becomes of a message.
@@ -146,6 +167,28 @@ pub(crate) enum Act {
         reject: u8,
     },
     DropQuery(u8),
+    Update {
+        id: u8,
+        update: u8,
+    },
+    Pause {
+        id: u8,
+    },
+    Unpause {
+        id: u8,
+    },
+    /// An operator's call about activities.
+    Operate {
+        id: u8,
+        which: Option<u8>,
+        how: Operation,
+    },
+    /// `run` counts the runs of the workflow from the latest, `back` its completed tasks (even) or events (odd) from the end.
+    Reset {
+        id: u8,
+        run: u8,
+        back: u8,
+    },
     ResetSticky {
         id: u8,
     },
@@ -194,7 +237,7 @@ fn order() -> impl Strategy<Value = Order> {
         6 => (0..3u8, work()).prop_map(|(id, work)| Order::Activity { id, work }),
         4 => option::weighted(0.95, 0..3u8).prop_map(Order::CancelActivity),
         4 => (0..3u8, 1..20u8).prop_map(|(id, seconds)| Order::Timer { id, seconds }),
-        2 => (0..3u8).prop_map(Order::CancelTimer),
+        5 => (0..3u8).prop_map(Order::CancelTimer),
         4 => (0..5u8, 0..4u8, 0..5u8, any_flavor()).prop_map(|(id, policy, reuse, flavor)| Order::Child { id, policy, reuse, flavor }),
         2 => (0..5u8, any::<bool>(), any::<bool>())
             .prop_map(|(id, child_only, known_run)| Order::SignalExternal { id, child_only, known_run }),
@@ -217,12 +260,31 @@ fn close() -> impl Strategy<Value = Order> {
 
 fn manner() -> impl Strategy<Value = Manner> {
     let one_in_four = || prop_oneof![3 => Just(false), 1 => Just(true)];
-    (one_in_four(), one_in_four(), one_in_four(), any::<bool>()).prop_map(|(sticky, more, inline, answers)| Manner {
+    (one_in_four(), one_in_four(), one_in_four(), any::<bool>(), verdict()).prop_map(|(sticky, more, inline, answers, updates)| Manner {
         sticky,
         more,
         inline,
         answers,
+        updates,
     })
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        2 => Just(Verdict::Silence),
+        2 => Just(Verdict::Rejected),
+        3 => Just(Verdict::Accepted),
+        4 => Just(Verdict::Completed),
+        1 => Just(Verdict::Confused),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        2 => Just(Operation::Pause),
+        2 => any::<bool>().prop_map(|reset| Operation::Unpause { reset }),
+        1 => any::<bool>().prop_map(|keep_paused| Operation::Reset { keep_paused }),
+    ]
 }
 
 fn named() -> impl Strategy<Value = Named> {
@@ -271,6 +333,11 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         12 => (any::<u8>(), fate()).prop_map(|(message, fate)| Act::Deliver { message, fate }),
         2 => (0..5u8, 0..4u8).prop_map(|(id, reject)| Act::Query { id, reject }),
         1 => any::<u8>().prop_map(Act::DropQuery),
+        6 => (0..5u8, 0..4u8).prop_map(|(id, update)| Act::Update { id, update }),
+        1 => (0..5u8).prop_map(|id| Act::Pause { id }),
+        2 => (0..5u8).prop_map(|id| Act::Unpause { id }),
+        3 => (0..5u8, option::weighted(0.8, 0..3u8), operation()).prop_map(|(id, which, how)| Act::Operate { id, which, how }),
+        3 => (0..3u8, 0..2u8, 0..8u8).prop_map(|(id, run, back)| Act::Reset { id, run, back }),
         1 => (0..5u8).prop_map(|id| Act::ResetSticky { id }),
         5 => (1..20_000u32).prop_map(|millis| Act::Advance { millis }),
         1 => (1..90_000u32).prop_map(|millis| Act::Advance { millis }),

@@ -9,7 +9,8 @@ use sempre_api::v1::{
         UpsertWorkflowSearchAttributesCommandAttributes, command::Attributes,
     },
     common::{Memo, Payload, RetryPolicy, SearchAttributes},
-    enums::{CommandType, ParentClosePolicy, QueryResultType, WorkflowTaskFailedCause},
+    enums::{CommandType, EventType, ParentClosePolicy, QueryResultType, WorkflowTaskFailedCause},
+    protocol::Message,
     query::{WorkflowQuery, WorkflowQueryResult},
     taskqueue::TaskQueue,
     workflow::OnConflictOptions,
@@ -17,13 +18,13 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     Input, Refusal, Reply, RunId, Span, StartInput,
-    input::{ActivityTarget, Poller, SignalRequest},
+    input::{ActivitySelector, ActivityTarget, Poller, ResetActivity, SignalRequest, UnpauseActivity, UpdateRequest},
     transition::{Offer, QueueKind},
 };
 
 use crate::{
-    acts::{Act, Fate, Flavor, Manner, Named, Order, Said, Work},
-    harness::{commands::*, history, *},
+    acts::{Act, Fate, Flavor, Manner, Named, Operation, Order, Said, Verdict, Work},
+    harness::{commands::*, history, reset::reset_request, updates, *},
     invariants,
 };
 
@@ -200,12 +201,26 @@ impl Driver {
                 }
                 self.asked.remove(&id);
             }
+            Act::Update { id, update } => {
+                let request = Box::new(updates::update_request(&format!("update-{update}")));
+                let delayed = |run: &RunId| self.world.runs[run].execution.state().progress.main.first_task_at != 0;
+                self.watch.hastened.extend(self.current(*id).filter(delayed));
+                self.ask(*id, Input::Update(Box::new(UpdateRequest { request, first_run_id: String::new() })));
+            }
+            Act::Pause { id } => self.ask(*id, Input::Pause(operator(""))),
+            Act::Unpause { id } => self.ask(*id, Input::Unpause(operator(""))),
+            Act::Operate { id, which, how } => {
+                let which = which.map_or(ActivitySelector::All, |n| ActivitySelector::Id(format!("activity-{n}")));
+                self.ask(*id, operation(which, *how));
+            }
+            Act::Reset { id, run, back } => self.reset(*id, *run, *back),
             Act::ResetSticky { id } => self.ask(*id, Input::ResetSticky),
             Act::Advance { millis } => self.world.advance(Span::millis(i64::from(*millis))),
             Act::Sleep { millis } => self.world.sleep(Span::millis(i64::from(*millis))),
             Act::WakeEarly(n) => {
                 let Some(run) = nth(&self.world.runs.keys().copied().collect::<Vec<_>>(), *n).copied() else { return };
-                let early = self.world.runs[&run].deadline.is_none_or(|at| at > self.world.now);
+                let due = self.world.runs[&run].deadline.into_iter().chain(self.world.runs[&run].execution.memory_deadline()).min();
+                let early = due.is_none_or(|at| at > self.world.now);
                 let before = self.world.runs[&run].execution.state().clone();
                 self.world.apply_to(run, Input::Wake).expect("waking is never refused");
                 if early {
@@ -230,6 +245,20 @@ impl Driver {
             let answer = self.world.apply_to(run, input);
             self.say(&answer);
         }
+    }
+
+    /// Resets a run of the workflow to the end of a task, or to an event that may be none that a run can be reset to.
+    fn reset(&mut self, id: u8, run: u8, back: u8) {
+        let id = IDS[usize::from(id)];
+        let Some(run) = self.world.chains.get(id).and_then(|chain| latest(chain, run)).copied() else { return };
+        let events = self.world.runs[&run].events();
+        let ends: Vec<_> = events.iter().filter(|e| e.event_type() == EventType::WorkflowTaskCompleted).map(|e| e.event_id).collect();
+        let end = if back.is_multiple_of(2) { latest(&ends, back / 2).copied() } else { None };
+        let finish = end.unwrap_or(events.len() as i64 - i64::from(back));
+        let mut request = reset_request(&mut self.world, id, finish);
+        request.workflow_execution.as_mut().expect("set").run_id = run.to_string();
+        let answer = self.world.reset_with(request);
+        self.say(&answer);
     }
 
     fn start_request(&self, id: u8, flavor: Flavor, request: Option<u8>) -> StartWorkflowExecutionRequest {
@@ -278,14 +307,20 @@ impl Driver {
     fn poll_workflow(&mut self, n: u8) {
         let Some(offer) = self.offer(QueueKind::Workflow, n) else { return };
         let poller = self.world.poller();
-        let task = self.world.start_workflow_task(&offer, poller.clone()).expect("offers on the table are wanted");
+        let Some(task) = self.world.start_workflow_task(&offer, poller.clone()) else {
+            assert!(offer.volatile, "offers on the table are wanted");
+            self.world.offers.retain(|o| *o != offer);
+            return;
+        };
         self.say(&task);
         self.tasks.push((task, Some((offer, poller))));
     }
 
     /// An offer that has left the table changes nothing.
     fn poll_obsolete(&mut self, n: u8) {
-        let gone: Vec<_> = self.offers.iter().filter(|o| !self.world.offers.contains(o)).cloned().collect();
+        // A speculative task that became a normal one is offered once more under its key.
+        let offered = |gone: &Offer| self.world.offers.iter().any(|o| o.key == gone.key && o.stamp == gone.stamp);
+        let gone: Vec<_> = self.offers.iter().filter(|gone| !offered(gone)).cloned().collect();
         let Some(offer) = nth(&gone, n) else { return };
         let before = self.world.runs[&offer.run.run].execution.state().clone();
         let poller = self.world.poller();
@@ -323,12 +358,15 @@ impl Driver {
     fn complete(&mut self, task: &WorkflowTask, commands: Vec<Command>, manner: Manner) {
         let good = self.is_good(task);
         let queries = task.response.queries.keys().cloned().collect::<Vec<_>>();
+        let messages = self.messages(task, manner.updates);
+        let commands: Vec<_> = messages.iter().map(updates::place).chain(commands).collect();
         let answer = self.world.complete_with(task, commands, |r| {
             if manner.sticky {
                 r.sticky_attributes = sticky("sticky");
             }
             r.force_create_new_workflow_task = manner.more;
             r.return_new_workflow_task = manner.inline;
+            r.messages = messages;
             if manner.answers {
                 let result = WorkflowQueryResult { result_type: QueryResultType::Answered as i32, ..Default::default() };
                 r.query_results = queries.into_iter().map(|key| (key, result.clone())).collect();
@@ -342,6 +380,29 @@ impl Driver {
             self.activities.extend(completed.activities);
             self.tasks.extend(completed.inline.map(|task| (task, None)));
         }
+    }
+
+    /// What the worker says of updates.
+    fn messages(&self, task: &WorkflowTask, verdict: Verdict) -> Vec<Message> {
+        let run = &self.world.runs[&task.token.run_key().expect("a token of ours").run];
+        let mut messages = Vec::new();
+        if matches!(verdict, Verdict::Completed) {
+            let updates = &run.execution.state().derived.updates;
+            let running = updates.iter().filter(|update| update.is_running());
+            messages.extend(running.map(|update| updates::respond(&update.update_id, "done")));
+        }
+        for request in &task.response.messages {
+            match verdict {
+                Verdict::Silence => {}
+                Verdict::Rejected => messages.push(updates::reject(request, "no")),
+                Verdict::Accepted => messages.push(updates::accept(request)),
+                Verdict::Completed => {
+                    messages.extend([updates::accept(request), updates::respond(&request.protocol_instance_id, "done")]);
+                }
+                Verdict::Confused => messages.push(updates::respond(&request.protocol_instance_id, "done")),
+            }
+        }
+        messages
     }
 
     fn activity(&mut self, named: Named, said: Said) {
@@ -456,6 +517,7 @@ impl Driver {
 
     /// From now on everything works: messages arrive, workers answer, time passes. Every run must end.
     pub(crate) fn heal(&mut self) {
+        self.release();
         for _ in 0..HEALING_ROUNDS {
             self.heal_at_once();
             if self.world.runs.values().all(|run| !run.execution.is_open()) {
@@ -472,6 +534,25 @@ impl Driver {
         assert!(self.world.outbox.is_empty(), "messages stay: {:?}", self.world.outbox);
         assert!(self.world.offers.is_empty(), "offers stay: {:?}", self.world.offers);
         assert!(self.asked.is_empty(), "queries stay: {:?}", self.asked);
+    }
+
+    /// Operators let go of what they hold.
+    fn release(&mut self) {
+        for id in self.world.runs.keys().copied().collect::<Vec<_>>() {
+            let run = &self.world.runs[&id].execution;
+            let (open, paused, holds) = (run.is_open(), run.is_paused(), !run.state().progress.activities.is_empty());
+            if paused {
+                self.world.apply_to(id, Input::Unpause(operator(""))).expect("a paused run goes on");
+                self.look();
+            }
+            if open && holds {
+                let all = operation(ActivitySelector::All, Operation::Unpause { reset: false });
+                // None is left if the ends of all wait in the buffer.
+                let answer = self.world.apply_to(id, all);
+                assert!(matches!(answer, Ok(_) | Err(Refusal::NotFound(_))), "activities go on: {answer:?}");
+                self.look();
+            }
+        }
     }
 
     /// A workflow that has done its part waits for news: here is some.
@@ -514,7 +595,11 @@ impl Driver {
             let poller = self.world.poller();
             match offer.queue.kind {
                 QueueKind::Workflow => {
-                    let task = self.world.start_workflow_task(&offer, poller).expect("offers on the table are wanted");
+                    let Some(task) = self.world.start_workflow_task(&offer, poller) else {
+                        assert!(offer.volatile, "offers on the table are wanted");
+                        self.world.offers.retain(|o| *o != offer);
+                        continue;
+                    };
                     let command = self.last_command(offer.run.run);
                     self.complete(&task, vec![command], Manner { answers: true, ..Manner::default() });
                 }
@@ -555,6 +640,16 @@ fn shape(a: &mut sempre_api::v1::command::ScheduleActivityTaskCommandAttributes,
         }
         Work::Eager => a.request_eager_execution = true,
         Work::Bad => a.task_queue = Some(TaskQueue { name: "/_sys/no".into(), ..Default::default() }),
+    }
+}
+
+fn operation(which: ActivitySelector, how: Operation) -> Input {
+    match how {
+        Operation::Pause => Input::PauseActivity(which, operator("")),
+        Operation::Unpause { reset } => {
+            Input::UnpauseActivity(which, Box::new(UnpauseActivity { reset_attempts: reset, ..Default::default() }))
+        }
+        Operation::Reset { keep_paused } => Input::ResetActivity(which, Box::new(ResetActivity { keep_paused, ..Default::default() })),
     }
 }
 

@@ -59,12 +59,19 @@ pub(crate) const ALL_EVENTS: &[EventType] = &[
     EventType::UpsertWorkflowSearchAttributes,
     EventType::WorkflowPropertiesModified,
     EventType::WorkflowExecutionOptionsUpdated,
+    EventType::WorkflowExecutionUpdateAdmitted,
+    EventType::WorkflowExecutionUpdateAccepted,
+    EventType::WorkflowExecutionUpdateCompleted,
+    EventType::WorkflowExecutionPaused,
+    EventType::WorkflowExecutionUnpaused,
 ];
 
 /// Looks at a world again and again; a run that has not changed is not read twice.
 #[derive(Default)]
 pub(crate) struct Watch {
     seen: BTreeMap<RunId, i64>,
+    /// Runs that were sent an update before their first task: it comes at once then, and leaves no event of its own.
+    pub hastened: BTreeSet<RunId>,
 }
 
 impl Watch {
@@ -73,7 +80,7 @@ impl Watch {
             let transitions = run.execution.state().progress.main.transitions;
             if self.seen.insert(*id, transitions) != Some(transitions) {
                 let events = run.events();
-                history_is_sound(&run.execution, &events);
+                history_is_sound(&run.execution, &events, self.hastened.contains(id));
                 if run.execution.is_open() {
                     news_is_seen_to(world, run, &events);
                 }
@@ -140,7 +147,7 @@ fn is_news(kind: EventType) -> bool {
 }
 
 /// What one history may say.
-fn history_is_sound(execution: &Execution, events: &[HistoryEvent]) {
+fn history_is_sound(execution: &Execution, events: &[HistoryEvent], hastened: bool) {
     let closes: Vec<_> = events.iter().filter(|e| is_close(e.event_type())).map(|e| e.event_id).collect();
     if execution.is_open() {
         assert!(closes.is_empty(), "an open run has no close event");
@@ -148,7 +155,7 @@ fn history_is_sound(execution: &Execution, events: &[HistoryEvent]) {
         assert_eq!(closes, [events.len() as i64], "a closed run has one close event, the last");
     }
     workflow_tasks_take_turns(events);
-    let mut reader = Reader { events, ended: BTreeMap::new(), signals: BTreeSet::new() };
+    let mut reader = Reader { events, ended: BTreeMap::new(), signals: BTreeSet::new(), updates: BTreeSet::new(), hastened };
     events.iter().for_each(|event| reader.read(event));
 }
 
@@ -200,6 +207,9 @@ struct Reader<'e> {
     /// What has had its end, and how often something else may come.
     ended: BTreeMap<(&'static str, i64), i64>,
     signals: BTreeSet<&'e str>,
+    /// Stage and id.
+    updates: BTreeSet<(&'static str, &'e str)>,
+    hastened: bool,
 }
 
 impl<'e> Reader<'e> {
@@ -216,10 +226,24 @@ impl<'e> Reader<'e> {
     fn read(&mut self, event: &'e HistoryEvent) {
         let Some(attributes) = &event.attributes else { panic!("an event has attributes") };
         match attributes {
-            Attributes::WorkflowTaskScheduledEventAttributes(_) => self.first_task_is_not_early(event),
+            Attributes::WorkflowTaskScheduledEventAttributes(_) if !self.hastened => self.first_task_is_not_early(event),
             Attributes::WorkflowExecutionTimedOutEventAttributes(_) => self.run_timed_out(event),
             Attributes::WorkflowExecutionSignaledEventAttributes(a) => {
                 assert!(a.request_id.is_empty() || self.signals.insert(&a.request_id), "a signal comes once: {}", a.request_id);
+            }
+            Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(a) => {
+                let id = a.request.as_ref().and_then(|r| r.meta.as_ref()).map_or("", |m| &m.update_id);
+                assert!(self.updates.insert(("admitted", id)), "update {id} is admitted once");
+            }
+            Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                let id = a.protocol_instance_id.as_str();
+                assert!(self.updates.insert(("accepted", id)), "update {id} is accepted once");
+            }
+            Attributes::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
+                let id = a.meta.as_ref().map_or("", |m| &m.update_id);
+                assert!(self.updates.contains(&("accepted", id)), "update {id} is completed after it was accepted");
+                assert!(self.updates.insert(("completed", id)), "update {id} is completed once");
+                assert_eq!(self.at(a.accepted_event_id, event).event_type(), EventType::WorkflowExecutionUpdateAccepted);
             }
             Attributes::WorkflowExecutionCancelRequestedEventAttributes(_) => self.once("cancel request", 0, event),
             Attributes::ActivityTaskStartedEventAttributes(a) => self.once("activity start", a.scheduled_event_id, event),
@@ -329,7 +353,7 @@ impl<'e> Reader<'e> {
 /// What the workflow has not been told is told by a task: pending, or held back for a reason that will pass.
 fn news_is_seen_to(world: &World, run: &Run, events: &[HistoryEvent]) {
     let main = &run.execution.state().progress.main;
-    if main.task.is_some() || main.held || main.first_task_at != 0 {
+    if main.task.is_some() || main.held || main.first_task_at != 0 || run.execution.is_paused() {
         return;
     }
     assert!(run.execution.state().progress.buffer.is_empty(), "without a started task nothing waits in the buffer");
@@ -350,9 +374,14 @@ fn something_will_happen(world: &World, run: &Run) {
         assert!(run.deadline.is_some_and(|armed| armed.0 <= at), "{what} has no deadline: {:?} {at}", run.deadline);
     };
     match main.task.as_deref() {
+        Some(task) if task.speculative => {
+            assert!(run.execution.memory_deadline().is_some() || !task.is_started(), "a started speculative task times out");
+        }
         Some(task) if task.is_started() => {
             armed_by(task.started_time + task.timeout, "a started workflow task");
         }
+        // It gets a task when it is let go.
+        _ if run.execution.is_paused() => {}
         Some(task) => {
             assert!(offered(QueueKind::Workflow, task.scheduled_event_id, task.stamp), "a workflow task is not offered");
             if let Some(wait) = task.sticky() {
@@ -377,7 +406,13 @@ fn something_will_happen(world: &World, run: &Run) {
             continue;
         }
         let info = &derived.activities[scheduled];
-        if activity.waits_for_retry() {
+        // Paused: no dispatch and no timers (03 §9).
+        if activity.pause.is_some() {
+            continue;
+        }
+        if run.execution.is_paused() && !activity.is_started() {
+            // Dispatched when the run goes on.
+        } else if activity.waits_for_retry() {
             armed_by(activity.scheduled_time, "a retry");
         } else if activity.is_started() {
             let timeouts = [info.timeout(|a| &a.start_to_close_timeout), info.timeout(|a| &a.schedule_to_close_timeout)];
@@ -389,7 +424,8 @@ fn something_will_happen(world: &World, run: &Run) {
             assert!(offered(QueueKind::Activity, *scheduled, activity.stamp), "an attempt is not offered");
         }
         if let Some(timeout) = info.timeout(|a| &a.schedule_to_close_timeout) {
-            armed_by(info.scheduled_time + timeout.0, "an activity");
+            // A reset gives it its time again.
+            armed_by((activity.first_scheduled(info) + timeout).0, "an activity");
         }
     }
     assert!(derived.activities.keys().eq(progress.activities.keys()), "each pending activity has its progress");
@@ -413,7 +449,8 @@ fn one_open_run_per_workflow(world: &World) {
 
 /// Each offer on the table is of a task that waits for a poller.
 fn offers_are_wanted(world: &World) {
-    for offer in &world.offers {
+    // A speculative task's offer has no row, and may be found obsolete by the poller that takes it.
+    for offer in world.offers.iter().filter(|offer| !offer.volatile) {
         records::offer_round_trips(offer);
         let execution = &world.runs[&offer.run.run].execution;
         assert!(execution.is_open(), "an offer of a closed run");
@@ -436,7 +473,7 @@ fn close_policies_reached_the_children(world: &World) {
         let start = child.execution.state().derived.start.event();
         let Some(parent) = &start.parent_workflow_execution else { continue };
         let parent = run_of(world, parent);
-        if parent.execution.is_open() {
+        if parent.execution.is_open() || was_reset(world, parent) {
             continue;
         }
         let events = parent.events();
@@ -467,6 +504,13 @@ fn close_policies_reached_the_children(world: &World) {
             _ => panic!("a child goes on without its parent\n{}", text()),
         }
     }
+}
+
+/// A later run of the workflow was made by a reset: the children may be that one's.
+fn was_reset(world: &World, run: &Run) -> bool {
+    let key = run.execution.key();
+    let later = world.chains[&key.workflow.workflow_id].iter().skip_while(|id| **id != key.run).skip(1);
+    later.into_iter().any(|id| world.runs[id].execution.state().derived.main.reset_time != 0)
 }
 
 fn run_of<'w>(world: &'w World, execution: &WorkflowExecution) -> &'w Run {

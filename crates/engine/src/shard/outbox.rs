@@ -147,7 +147,8 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
     (sender, id)
 }
 
-/// A child whose parent was deleted before it heard of the start: nobody would ever let its first task go.
+/// A child whose parent was deleted before it heard of the start, or knows another run as that child: nobody would ever
+/// let its first task go.
 async fn abandoned(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, message: &OutboxMessage, delivery: &Delivery) {
     let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (message, delivery) else { return };
     let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return };
