@@ -25,7 +25,7 @@ fn attributes() -> BTreeMap<String, AttributeType> {
     types.chain(odd.map(|(name, kind)| (name.to_owned(), kind))).collect()
 }
 
-const ANY: ParseOptions = ParseOptions { groups: false, schedules: false, activities: false, division: Division::Any };
+const ANY: ParseOptions = ParseOptions { groups: false, schedules: false, activities: false, operations: false, division: Division::Any };
 
 fn query(text: &str) -> Query {
     parse(text, &attributes(), ParseOptions { groups: true, ..ANY }).unwrap_or_else(|error| panic!("{text}: {error}"))
