@@ -174,7 +174,7 @@ fn one_that_is_done_at_once() {
         "
         1 WorkflowExecutionStarted
         2 NexusOperationScheduled {at endpoint/service/operation}
-        3 WorkflowExecutionCompleted
+        3 WorkflowExecutionCompleted {wtc 0}
     ",
     );
     assert!(world.outbox.is_empty());
@@ -202,7 +202,7 @@ fn one_that_goes_on_ends_by_its_completion() {
         1 WorkflowExecutionStarted
         2 NexusOperationScheduled {at endpoint/service/operation}
         3 NexusOperationStarted {scheduled 2, token token}
-        4 WorkflowExecutionCompleted
+        4 WorkflowExecutionCompleted {wtc 0}
     ",
     );
     assert_eq!(tell(&mut world, succeeded()).unwrap_err(), Refusal::closed());
@@ -304,7 +304,7 @@ fn a_completion_before_the_answer_to_the_start() {
         1 WorkflowExecutionStarted
         2 NexusOperationScheduled {at endpoint/service/operation}
         3 NexusOperationStarted {scheduled 2, token token}
-        4 WorkflowExecutionCompleted
+        4 WorkflowExecutionCompleted {wtc 0}
     ",
     );
     let info = info(&world);
@@ -345,10 +345,10 @@ fn a_cancel_request_waits_for_the_token() {
         "
         1 WorkflowExecutionStarted
         2 NexusOperationScheduled {at endpoint/service/operation}
-        3 NexusOperationCancelRequested {scheduled 2}
+        3 NexusOperationCancelRequested {scheduled 2, wtc 0}
         4 NexusOperationStarted {scheduled 2, token token}
         5 NexusOperationCancelRequestCompleted {requested 3, scheduled 2}
-        6 WorkflowExecutionCompleted
+        6 WorkflowExecutionCompleted {wtc 0}
     ",
     );
 }

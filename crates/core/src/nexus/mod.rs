@@ -227,9 +227,8 @@ pub(crate) fn start_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, a
     let failure = match &result {
         OperationResult::Undelivered(failure) => Some(cut(failure.as_ref().clone())),
         // A workflow's operation is gone with its end. Another one goes on to show what became of its last attempt.
-        OperationResult::Failed(failure) | OperationResult::Refused(failure) | OperationResult::Canceled(failure) if alone => {
-            Some(cut(failure.as_ref().clone()))
-        }
+        OperationResult::Failed(failure) | OperationResult::Refused(failure) if alone => Some(cut(failure.as_ref().clone())),
+        OperationResult::Canceled(failure) if alone => Some(cut(as_canceled(failure.as_ref().clone()))),
         OperationResult::NoTime(timeout) if alone => Some(timed_out(cut_by(*timeout))),
         _ => None,
     };

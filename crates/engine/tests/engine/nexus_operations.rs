@@ -28,7 +28,7 @@ use crate::support::*;
 
 const HANDLERS: &str = "handlers";
 
-async fn world_with_endpoint() -> (World, nexus::Endpoint) {
+pub(crate) async fn world_with_endpoint() -> (World, nexus::Endpoint) {
     let w = world_with(Settings { poll_wait: Span::seconds(60), ..settings() }).await;
     let endpoint = w.endpoint().await;
     (w, endpoint)
@@ -46,11 +46,11 @@ fn schedule(change: impl FnOnce(&mut ScheduleNexusOperationCommandAttributes)) -
     command(CommandType::ScheduleNexusOperation, Attributes::ScheduleNexusOperationCommandAttributes(a))
 }
 
-fn payload(text: &'static str) -> Payload {
+pub(crate) fn payload(text: &'static str) -> Payload {
     Payload { data: Bytes::from_static(text.as_bytes()), ..Default::default() }
 }
 
-fn started(token: &str, links: Vec<nexus::Link>) -> start_operation_response::Variant {
+pub(crate) fn started(token: &str, links: Vec<nexus::Link>) -> start_operation_response::Variant {
     start_operation_response::Variant::AsyncSuccess(start_operation_response::Async {
         operation_token: token.into(),
         links,
@@ -58,12 +58,12 @@ fn started(token: &str, links: Vec<nexus::Link>) -> start_operation_response::Va
     })
 }
 
-fn handler_failure(kind: &str, message: &str) -> Failure {
+pub(crate) fn handler_failure(kind: &str, message: &str) -> Failure {
     let info = NexusHandlerFailureInfo { r#type: kind.into(), ..Default::default() };
     Failure { message: message.into(), failure_info: Some(FailureInfo::NexusHandlerFailureInfo(info)), ..Default::default() }
 }
 
-fn start_of(task: &PollNexusTaskQueueResponse) -> &StartOperationRequest {
+pub(crate) fn start_of(task: &PollNexusTaskQueueResponse) -> &StartOperationRequest {
     match &task.request.as_ref().expect("a task has a request").variant {
         Some(request::Variant::StartOperation(start)) => start,
         other => panic!("not a start: {other:?}"),
@@ -71,27 +71,27 @@ fn start_of(task: &PollNexusTaskQueueResponse) -> &StartOperationRequest {
 }
 
 impl World {
-    async fn endpoint(&self) -> nexus::Endpoint {
+    pub(crate) async fn endpoint(&self) -> nexus::Endpoint {
         let target = Worker { namespace: NAMESPACE.into(), task_queue: HANDLERS.into() };
         let target = Some(EndpointTarget { variant: Some(Variant::Worker(target)) });
         let spec = EndpointSpec { name: "endpoint".into(), target, description: None };
         self.engine.create_nexus_endpoint(CreateNexusEndpointRequest { spec: Some(spec) }).await.unwrap().endpoint.unwrap()
     }
 
-    fn poll_handler_beside(&self) -> JoinHandle<PollNexusTaskQueueResponse> {
+    pub(crate) fn poll_handler_beside(&self) -> JoinHandle<PollNexusTaskQueueResponse> {
         let engine = self.engine.clone();
         let task_queue = Some(TaskQueue { name: HANDLERS.into(), ..Default::default() });
         let request = PollNexusTaskQueueRequest { namespace: NAMESPACE.into(), task_queue, ..Default::default() };
         tokio::spawn(async move { engine.poll_nexus_task(request, None).await.unwrap() })
     }
 
-    async fn poll_handler(&self) -> PollNexusTaskQueueResponse {
+    pub(crate) async fn poll_handler(&self) -> PollNexusTaskQueueResponse {
         let task = soon(self.poll_handler_beside()).await.unwrap();
         assert!(!task.task_token.is_empty(), "a task");
         task
     }
 
-    async fn answer(&self, token: &Bytes, variant: response::Variant) -> Result<(), Refusal> {
+    pub(crate) async fn answer(&self, token: &Bytes, variant: response::Variant) -> Result<(), Refusal> {
         let request = RespondNexusTaskCompletedRequest {
             namespace: NAMESPACE.into(),
             task_token: token.clone(),
@@ -101,11 +101,11 @@ impl World {
         self.engine.respond_nexus_task_completed(request).await.map(drop)
     }
 
-    async fn answer_start(&self, token: &Bytes, variant: start_operation_response::Variant) -> Result<(), Refusal> {
+    pub(crate) async fn answer_start(&self, token: &Bytes, variant: start_operation_response::Variant) -> Result<(), Refusal> {
         self.answer(token, response::Variant::StartOperation(StartOperationResponse { variant: Some(variant) })).await
     }
 
-    async fn refuse(&self, token: &Bytes, failure: Failure) -> Result<(), Refusal> {
+    pub(crate) async fn refuse(&self, token: &Bytes, failure: Failure) -> Result<(), Refusal> {
         let request = RespondNexusTaskFailedRequest {
             namespace: NAMESPACE.into(),
             task_token: token.clone(),
