@@ -78,7 +78,8 @@ fn endpoint(step: &Step<'_, '_>, a: &ScheduleNexusOperationCommandAttributes) ->
         if !a.nexus_header.is_empty() {
             return Err(failure(format!("NexusHeader must be empty when using {} endpoint", nexus::SYSTEM_ENDPOINT)));
         }
-        return Ok(String::new());
+        let asked = nexus::system::request(&a.service, &a.operation, a.input.as_ref(), &step.cx.namespace.name);
+        return asked.map(|_| String::new()).map_err(|problem| CommandFailure::new(CAUSE, problem.text()));
     }
     let found = step.cx.endpoints.id_of(&a.endpoint);
     found.ok_or_else(|| CommandFailure::new(CAUSE, format!("endpoint {:?} not found", a.endpoint)))

@@ -21,6 +21,7 @@
 pub mod alone;
 pub mod link;
 pub(crate) mod schedule;
+pub mod system;
 pub mod token;
 
 use alloc::{boxed::Box, string::String, vec::Vec};

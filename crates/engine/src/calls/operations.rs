@@ -84,7 +84,7 @@ impl Engine {
     ) -> Result<StartNexusOperationExecutionResponse, Refusal> {
         self.have_operations()?;
         let namespace = self.namespace(&request.namespace)?;
-        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
+        let namespace = self.shared.register_unknown(namespace, &request.search_attributes).await?;
         named::said(&namespace, request.search_attributes.as_mut());
         let key = alone::key(namespace.id(), &request.operation_id);
         match self.shared.ask_reply(key, None, Ask::StartOperation(Box::new(request))).await?.1 {

@@ -105,7 +105,7 @@ impl Engine {
     pub async fn start_activity(&self, mut request: StartActivityExecutionRequest) -> Result<StartActivityExecutionResponse, Refusal> {
         self.have_activities()?;
         let namespace = self.namespace(&request.namespace)?;
-        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
+        let namespace = self.shared.register_unknown(namespace, &request.search_attributes).await?;
         named::said(&namespace, request.search_attributes.as_mut());
         let key = standalone::key(namespace.id(), &request.activity_id);
         match self.shared.ask_reply(key, None, Ask::StartActivity(Box::new(request))).await?.1 {

@@ -452,3 +452,57 @@ async fn a_handlers_queue_is_counted_and_held_to_its_rate() {
     assert_eq!((stats.approximate_backlog_count, stats.rate_limiting_active), (0, false));
     assert!(stats.tasks_dispatch_rate > 0.0);
 }
+
+/// A command that asks the server itself for a signal with a start of workflow `target`.
+fn signal_with_start(change: impl FnOnce(&mut SignalWithStartWorkflowExecutionRequest)) -> Command {
+    let mut request = SignalWithStartWorkflowExecutionRequest {
+        workflow_id: "target".into(),
+        workflow_type: Some(sempre_api::v1::common::WorkflowType { name: "T".into() }),
+        task_queue: Some(queue()),
+        signal_name: "go".into(),
+        ..Default::default()
+    };
+    change(&mut request);
+    let metadata = [("encoding".to_owned(), Bytes::from_static(b"binary/protobuf"))].into();
+    let data = prost::Message::encode_to_vec(&request).into();
+    schedule(|a| {
+        a.endpoint = "__temporal_system".into();
+        a.service = "temporal.api.workflowservice.v1.WorkflowService".into();
+        a.operation = "SignalWithStartWorkflowExecution".into();
+        a.input = Some(Payload { metadata, data, ..Default::default() });
+    })
+}
+
+#[tokio::test]
+async fn a_workflow_signals_and_starts_another_by_the_servers_own_endpoint() {
+    let (w, _) = world_with_endpoint().await;
+    w.start("caller").await;
+    w.complete(&w.poll().await.task_token, vec![signal_with_start(|_| {})]).await;
+    let event = w.until_event(EventType::NexusOperationCompleted).await;
+    let Some(history_event::Attributes::NexusOperationCompletedEventAttributes(a)) = event.attributes else { panic!("completed") };
+    let result = a.result.unwrap();
+    assert_eq!(&result.metadata["encoding"][..], b"binary/protobuf");
+    assert_eq!(&result.metadata["messageType"][..], b"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionResponse");
+    assert_eq!(&result.metadata["__temporal_system_payload"][..], b"true");
+    let response = <SignalWithStartWorkflowExecutionResponse as prost::Message>::decode(result.data).unwrap();
+    assert!(response.started);
+    assert_eq!(event.links, response.signal_link.into_iter().collect::<Vec<_>>());
+    let target = w.history("target").await;
+    assert_eq!(target[0].event_type(), EventType::WorkflowExecutionStarted);
+    let signaled = target.iter().find(|event| event.event_type() == EventType::WorkflowExecutionSignaled).unwrap();
+    let Some(link::Variant::WorkflowEvent(back)) = &signaled.links[0].variant else { panic!("a link to the caller") };
+    assert_eq!((back.workflow_id.as_str(), signaled.links.len()), ("caller", 1));
+}
+
+#[tokio::test]
+async fn what_the_servers_own_endpoint_refuses_fails_the_operation() {
+    let (w, _) = world_with_endpoint().await;
+    w.start("caller").await;
+    // What only the call itself can find wrong.
+    w.complete(&w.poll().await.task_token, vec![signal_with_start(|r| r.signal_name.clear())]).await;
+    let event = w.until_event(EventType::NexusOperationFailed).await;
+    let Some(history_event::Attributes::NexusOperationFailedEventAttributes(a)) = event.attributes else { panic!("failed") };
+    let cause = a.failure.unwrap().cause.unwrap();
+    assert_eq!(cause.message, "InvalidArgument: SignalName is not set on request.");
+    assert!(matches!(cause.failure_info, Some(FailureInfo::ServerFailureInfo(info)) if info.non_retryable));
+}
