@@ -173,7 +173,7 @@ fn one_that_is_done_at_once() {
         &world,
         "
         1 WorkflowExecutionStarted
-        2 NexusOperationScheduled {at endpoint/service/operation}
+        2 NexusOperationScheduled {at endpoint/service/operation, wtc 0}
         3 WorkflowExecutionCompleted {wtc 0}
     ",
     );
@@ -200,7 +200,7 @@ fn one_that_goes_on_ends_by_its_completion() {
         &world,
         "
         1 WorkflowExecutionStarted
-        2 NexusOperationScheduled {at endpoint/service/operation}
+        2 NexusOperationScheduled {at endpoint/service/operation, wtc 0}
         3 NexusOperationStarted {scheduled 2, token token}
         4 WorkflowExecutionCompleted {wtc 0}
     ",
@@ -302,7 +302,7 @@ fn a_completion_before_the_answer_to_the_start() {
         &world,
         "
         1 WorkflowExecutionStarted
-        2 NexusOperationScheduled {at endpoint/service/operation}
+        2 NexusOperationScheduled {at endpoint/service/operation, wtc 0}
         3 NexusOperationStarted {scheduled 2, token token}
         4 WorkflowExecutionCompleted {wtc 0}
     ",
@@ -344,7 +344,7 @@ fn a_cancel_request_waits_for_the_token() {
         &world,
         "
         1 WorkflowExecutionStarted
-        2 NexusOperationScheduled {at endpoint/service/operation}
+        2 NexusOperationScheduled {at endpoint/service/operation, wtc 0}
         3 NexusOperationCancelRequested {scheduled 2, wtc 0}
         4 NexusOperationStarted {scheduled 2, token token}
         5 NexusOperationCancelRequestCompleted {requested 3, scheduled 2}
