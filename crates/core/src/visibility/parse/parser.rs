@@ -522,15 +522,15 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// A field by its name in lists of Nexus operations.
+/// A field by its name in lists of Nexus operations: the one that users know, or the one that queries print.
 fn operation_field(name: &str) -> Option<Field> {
     let attribute = |name: &str| Some(Field::Attribute { name: name.into(), kind: AttributeType::Keyword });
     match name {
         "OperationId" => Some(Field::System(SystemField::WorkflowId)),
         "Operation" => Some(Field::System(SystemField::WorkflowType)),
-        "Endpoint" => attribute(alone::ENDPOINT),
-        "Service" => attribute(alone::SERVICE),
-        "RequestId" => attribute(alone::REQUEST_ID),
+        "Endpoint" | alone::ENDPOINT => attribute(alone::ENDPOINT),
+        "Service" | alone::SERVICE => attribute(alone::SERVICE),
+        "RequestId" | alone::REQUEST_ID => attribute(alone::REQUEST_ID),
         _ => None,
     }
 }

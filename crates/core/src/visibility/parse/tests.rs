@@ -173,6 +173,19 @@ fn schedule_ids_in_lists_of_schedules() {
 }
 
 #[test]
+fn operations_have_names_of_their_own() {
+    let operations = ParseOptions { groups: true, operations: true, ..ANY };
+    // Whatever a namespace calls so.
+    let own = BTreeMap::from([("Endpoint".to_owned(), AttributeType::Int)]);
+    let parsed = |text: &str| parse(text, &own, operations).unwrap().to_string();
+    let text = "OperationId = 'o' AND Operation = 'p' AND Endpoint = 'e' AND Service = 's' AND RequestId = 'r'";
+    let printed = "WorkflowId = 'o' AND WorkflowType = 'p' AND TemporalNexusEndpoint = 'e' AND TemporalNexusService = 's' AND TemporalNexusRequestId = 'r'";
+    assert_eq!((parsed(text), parsed(printed)), (printed.to_owned(), printed.to_owned()));
+    assert!(parse("OperationId = 'o'", &own, ANY).is_err() && parse("Endpoint = 1", &own, ANY).is_ok(), "elsewhere they are nobody's");
+    assert!(parse("TemporalNexusEndpoint = 'e'", &own, ANY).is_err());
+}
+
+#[test]
 fn the_division_is_added_unless_mentioned() {
     let with = |text: &str, division| parse(text, &(), ParseOptions { groups: true, division, ..ANY }).unwrap().to_string();
     let workflows = |text: &str| with(text, Division::Workflows);
