@@ -226,7 +226,7 @@ async fn lists_and_counts_see_it_at_once_and_lists_of_workflows_never() {
         "OperationId = 'b'",
         "Endpoint = 'endpoint' AND Service = 'other'",
         "Operation = 'operation' AND ExecutionStatus = 'Terminated'",
-        "CloseTime > '2000-01-01T00:00:00Z' AND StateTransitionCount > 0",
+        "CloseTime > '2000-01-01T00:00:00Z' AND StateTransitionCount > 0 AND OperationId = 'b'",
         "ExecutionDuration >= '0s' AND Service = 'other'",
         &format!("RequestId = '{request_id}'"),
     ] {
