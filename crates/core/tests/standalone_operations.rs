@@ -19,7 +19,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     Input, Refusal, Reply, Timestamp,
-    input::{CancelActivityRun, CancelOperationRun, OperationCompletion, SignalRequest, TerminateOperationRun},
+    input::{CancelOperationRun, OperationCompletion, SignalRequest, TerminateOperationRun},
     limits::ATTACHED_LINKS_MAX,
     nexus::alone::{self, Described, Outcome, Shows},
     state::callback::{Outcome as Told, OutcomeState},
@@ -517,10 +517,10 @@ fn inputs_of_others_find_nothing() {
     let id = filed(&world, "o");
     let signal = Input::Signal(Box::new(SignalRequest { name: "s".into(), ..Default::default() }));
     assert!(matches!(world.apply(&id, signal), Err(Refusal::NotFound(_))));
-    let of_activity = Input::CancelActivityRun(Box::new(CancelActivityRun::default()));
+    let of_activity = Input::CancelActivityRun(Box::default());
     assert!(matches!(world.apply(&id, of_activity), Err(Refusal::NotFound(_))));
     world.begin("w", []);
-    let of_operation = Input::TerminateOperationRun(Box::new(TerminateOperationRun::default()));
+    let of_operation = Input::TerminateOperationRun(Box::default());
     assert!(matches!(world.apply("w", of_operation), Err(Refusal::NotFound(_))));
     let reserved = world.start_with(with(start_request("x"), |r| r.workflow_id = id));
     assert_eq!(reserved.unwrap_err(), Refusal::invalid("WorkflowId is reserved for Nexus operations."));

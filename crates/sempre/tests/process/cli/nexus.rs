@@ -82,7 +82,7 @@ async fn an_operation_is_started_shown_and_its_result_waited_for() {
     let raw = server.text(&["nexus", "operation", "describe", "--operation-id", "o", "--raw"]);
     assert!(raw.contains(r#""status": "NEXUS_OPERATION_EXECUTION_STATUS_COMPLETED""#), "{raw}");
     let (code, told) = server.failure(&[&["nexus", "operation", "start", "-i", "1", "-i", "2"], NEW].concat());
-    assert_eq!((code, told.as_str()), (Some(1), "an operation takes one input: give --input or --input-file once"));
+    assert_eq!((code, told.as_str()), (Some(1), "an operation takes one input: give --input or --input-file once."));
     let (code, told) = server.failure(&["nexus", "operation", "describe", "--operation-id", "other"]);
     assert_eq!(code, Some(1));
     assert!(told.contains("operation not found for ID: other"), "{told}");
@@ -104,7 +104,7 @@ async fn execute_waits_and_fails_as_the_operation_does() {
 
     let timed = ["--schedule-to-close-timeout", "1s"];
     let (code, told) = server.failure(&[&["nexus", "operation", "execute", "--operation-id", "late"], NEW, &timed].concat());
-    assert_eq!((code, told.as_str()), (Some(1), "the operation did not complete: operation timed out"));
+    assert_eq!((code, told.as_str()), (Some(1), "the operation did not complete: operation timed out."));
 }
 
 #[tokio::test]
