@@ -3,7 +3,7 @@
 //! There is one, SignalWithStartWorkflowExecution of the workflow service, in the caller's own namespace. Its input and its
 //! result are the messages of the call. It is done at once, so there is never anything to cancel.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 
 use bytes::Bytes;
 use prost::{Message, Name};
@@ -16,8 +16,6 @@ use sempre_api::v1::{
 pub const SERVICE: &str = "temporal.api.workflowservice.v1.WorkflowService";
 /// Its operation.
 pub const SIGNAL_WITH_START: &str = "SignalWithStartWorkflowExecution";
-/// Says of a payload that the server has made it, so that no codec of a user's looks for its own work in it.
-const MADE_BY_SYSTEM: &str = "__temporal_system_payload";
 /// How messages are written into payloads.
 const PROTOBUF: &[u8] = b"binary/protobuf";
 
@@ -85,15 +83,12 @@ fn read<M: Message + Name + Default>(input: Option<&Payload>) -> Result<M, Probl
     M::decode(input.data.clone()).map_err(|why| bad(format!("{why}")))
 }
 
-/// The result of an operation.
+/// The result of an operation. It has no payloads inside, so it is not marked as one that has (`__temporal_system_payload`), as newer
+/// servers do with every result: the Python SDK 1.31 looks for payloads in what is marked, and fails when its message can have none.
 pub fn result(response: &SignalWithStartWorkflowExecutionResponse) -> Payload {
     let kind = SignalWithStartWorkflowExecutionResponse::full_name();
-    let metadata: Vec<(String, Bytes)> = Vec::from([
-        ("encoding".into(), Bytes::from_static(PROTOBUF)),
-        ("messageType".into(), kind.into_bytes().into()),
-        (MADE_BY_SYSTEM.into(), Bytes::from_static(b"true")),
-    ]);
-    Payload { metadata: metadata.into_iter().collect(), data: response.encode_to_vec().into(), ..Default::default() }
+    let metadata = [("encoding".into(), Bytes::from_static(PROTOBUF)), ("messageType".into(), kind.into_bytes().into())];
+    Payload { metadata: metadata.into(), data: response.encode_to_vec().into(), ..Default::default() }
 }
 
 #[cfg(test)]
