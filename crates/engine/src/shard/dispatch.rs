@@ -324,9 +324,10 @@ impl Runner {
     fn delete(&mut self, place: usize, run: RunId) -> Result<(), Refusal> {
         let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
         let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
+        if !execution.is_open() && execution.status() != WorkflowExecutionStatus::Running {
+            return Ok(());
+        }
         let terminate = match Alone::of(&key.workflow) {
-            _ if !execution.is_open() && execution.status() != WorkflowExecutionStatus::Running => return Ok(()),
-            Some(_) if !execution.is_open() => return Ok(()),
             Some(Alone::Activity) => {
                 let request = TerminateActivityRun { reason: "Delete activity execution".into(), ..Default::default() };
                 Input::TerminateActivityRun(Box::new(request))
