@@ -12,6 +12,7 @@ fuzz_target!(|text: &str| {
     for options in [
         ParseOptions { groups: true, ..ParseOptions::default() },
         ParseOptions { schedules: true, division: Division::Only("TemporalScheduler"), ..ParseOptions::default() },
+        ParseOptions { operations: true, division: Division::Only("SempreNexusOperation"), ..ParseOptions::default() },
         ParseOptions { groups: true, division: Division::Any, ..ParseOptions::default() },
     ] {
         let query = match parse(text, &attributes, options) {

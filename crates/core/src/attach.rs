@@ -10,7 +10,7 @@ use sempre_api::v1::{
     enums::EventType,
     history::{HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes, history_event::Attributes},
     workflow::OnConflictOptions,
-    workflowservice::{StartActivityExecutionRequest, StartWorkflowExecutionRequest},
+    workflowservice::{StartActivityExecutionRequest, StartNexusOperationExecutionRequest, StartWorkflowExecutionRequest},
 };
 
 use crate::{
@@ -41,6 +41,17 @@ impl Attached {
         (!attached.request_id.is_empty() || !attached.callbacks.is_empty() || !attached.links.is_empty()).then_some(attached)
     }
 
+    /// As [`Attached::new`], of a Nexus operation that belongs to no workflow. `None`: nothing.
+    pub(crate) fn to_operation(request: StartNexusOperationExecutionRequest) -> Option<Self> {
+        let options = request.on_conflict_options?;
+        let attached = Self {
+            request_id: if options.attach_request_id { request.request_id } else { String::new() },
+            callbacks: if options.attach_completion_callbacks { request.completion_callbacks } else { Vec::new() },
+            links: if options.attach_links { request.links } else { Vec::new() },
+        };
+        (!attached.request_id.is_empty() || !attached.callbacks.is_empty() || !attached.links.is_empty()).then_some(attached)
+    }
+
     /// The parts of the request that its options select.
     pub(crate) fn new(request: StartWorkflowExecutionRequest, options: OnConflictOptions) -> Self {
         Self {
@@ -56,10 +67,13 @@ pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'
     let mut step = Step::new(run, cx);
     step.require_open()?;
     callbacks_within_limit(&step, attached.callbacks.len())?;
-    if let Some(own) = &mut step.run.state.progress.main.standalone {
-        own.attached_links.extend_from_slice(&attached.links);
-        let forgotten = own.attached_links.len().saturating_sub(ATTACHED_LINKS_MAX);
-        own.attached_links.drain(..forgotten);
+    let main = &mut step.run.state.progress.main;
+    let of_activity = main.standalone.as_mut().map(|own| &mut own.attached_links);
+    let of_operation = main.operation.as_mut().map(|own| &mut own.attached_links);
+    if let Some(links) = of_activity.or(of_operation) {
+        links.extend_from_slice(&attached.links);
+        let forgotten = links.len().saturating_sub(ATTACHED_LINKS_MAX);
+        links.drain(..forgotten);
     }
     let now = step.now();
     step.buffer_event(HistoryEvent {
@@ -83,7 +97,8 @@ fn callbacks_within_limit(step: &Step<'_, '_>, new: usize) -> Result<(), Refusal
     let (state, limit) = (&step.run.state, step.cx.limits.callbacks_max);
     let attached = state.derived.callbacks.values().filter(|info| info.is_of_chain()).count() + state.progress.buffer.attached_callbacks();
     if new > 0 && attached + new > limit {
-        let text = format!("cannot attach more than {limit} callbacks to a workflow ({attached} callbacks already attached)");
+        let what = if step.run.is_operation() { "a Nexus operation" } else { "a workflow" };
+        let text = format!("cannot attach more than {limit} callbacks to {what} ({attached} callbacks already attached)");
         return Err(Refusal::FailedPrecondition(text));
     }
     Ok(())

@@ -193,6 +193,9 @@ fn told(state: &State, number: i64, info: &CallbackInfo) -> Option<Told> {
 
 /// The event that registered the callback.
 fn link(step: &Step<'_, '_>, info: &CallbackInfo) -> Link {
+    if step.run.is_operation() {
+        return step.run.operation_link(step.cx);
+    }
     let (key, run_id) = (&step.run.key.workflow, alloc::format!("{}", step.run.key.run));
     if info.attached {
         return attach::link(key, &run_id, &info.request_id, step.cx);

@@ -170,7 +170,7 @@ pub(crate) fn terminate_by_reset(step: &mut Step<'_, '_>, reason: String, identi
     closed(step, event, if keeps_children { End::Reset } else { End::Run });
 }
 
-/// Writes the event that ends an activity without workflow.
+/// Writes the event that ends an activity or an operation without workflow.
 pub(crate) fn standalone(step: &mut Step<'_, '_>, attributes: Attributes) {
     let event = step.closing_event(attributes);
     closed(step, event, End::Chain);

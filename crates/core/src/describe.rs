@@ -22,11 +22,11 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     activity::options::Options,
-    callbacks, nexus, pause, standalone,
+    alone, callbacks, nexus, pause,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
     versioning,
-    visibility::{NAMESPACE_DIVISION, health, waits},
+    visibility::{health, waits},
 };
 
 /// How Temporal says that a run does not expire: the first moment of the year 1.
@@ -105,9 +105,7 @@ impl Execution {
             health::add(&self.state, &mut fields);
             waits::add(&self.state, &mut fields);
         }
-        if self.is_standalone() {
-            fields.insert(NAMESPACE_DIVISION.into(), standalone::division());
-        }
+        alone::add_attributes(self, &mut fields);
         fields
     }
 

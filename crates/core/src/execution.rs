@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, nexus, options, pause, query,
-    retry, signal, size, standalone,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel, child, deadline, external, nexus, options, pause,
+    query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate,
@@ -41,7 +41,7 @@ impl Execution {
     /// Applies one input. `Err`: nothing has changed.
     pub fn apply(&mut self, mut input: Input, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
         cut_failures(&mut input);
-        standalone::admits(self, &input)?;
+        alone::admits(self, &input)?;
         let mut step = Step::new(self, cx);
         step.begin = size::Begin::new(&step, &input);
         let reply = match input {
@@ -70,6 +70,8 @@ impl Execution {
             Input::UpdateActivityOptions(which, request) => activity::options::update(&mut step, &which, *request),
             Input::CancelActivityRun(request) => standalone::cancel(&mut step, *request),
             Input::TerminateActivityRun(request) => standalone::terminate(&mut step, *request),
+            Input::CancelOperationRun(request) => nexus::alone::cancel(&mut step, *request),
+            Input::TerminateOperationRun(request) => nexus::alone::terminate(&mut step, *request),
             Input::ResetSticky => task::reset_sticky(&mut step),
             Input::Query { id, query, reject_condition, until } => query::query(&mut step, id, query, reject_condition, until),
             Input::DropQuery { id } => query::drop_query(&mut step, id),

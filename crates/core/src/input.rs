@@ -18,6 +18,7 @@ use sempre_api::v1::{
 };
 
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
+pub use crate::nexus::alone::{CancelOperationRun, TerminateOperationRun};
 pub use crate::standalone::{CancelActivityRun, TerminateActivityRun};
 use crate::{
     Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, nexus::EndpointTable,
@@ -341,6 +342,10 @@ pub enum Input {
     CancelActivityRun(Box<CancelActivityRun>),
     /// TerminateActivityExecution of one.
     TerminateActivityRun(Box<TerminateActivityRun>),
+    /// Asks a Nexus operation that belongs to no workflow to end.
+    CancelOperationRun(Box<CancelOperationRun>),
+    /// Closes a Nexus operation that belongs to no workflow.
+    TerminateOperationRun(Box<TerminateOperationRun>),
     /// ResetStickyTaskQueue, or the engine found that the sticky worker is gone: forget it.
     ResetSticky,
     /// A query (spec 06 of 02). `id` is the engine's; the answer comes back under it.

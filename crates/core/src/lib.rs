@@ -13,6 +13,7 @@
 extern crate alloc;
 
 mod activity;
+pub mod alone;
 mod attach;
 pub mod audit;
 mod busy;

@@ -47,6 +47,15 @@ pub enum Refusal {
         /// That run.
         run_id: String,
     },
+    /// ALREADY_EXISTS with NexusOperationExecutionAlreadyStartedFailure.
+    OperationAlreadyStarted {
+        /// Text.
+        message: String,
+        /// Request id of the start that made the run in the way.
+        start_request_id: String,
+        /// That run.
+        run_id: String,
+    },
     /// ALREADY_EXISTS without details.
     AlreadyExists(String),
     /// RESOURCE_EXHAUSTED, scope namespace.

@@ -19,10 +19,10 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, Version, WorkflowKey, attach, close,
+    Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, Version, WorkflowKey, alone, attach, close,
     input::{Poller, SignalRequest, TerminateRequest},
     planted::{self, Bug},
-    retry, signal, standalone,
+    retry, signal,
     state::{
         State,
         derived::{memo_of_start, search_of_start},
@@ -158,7 +158,7 @@ pub fn start(
     input: StartInput,
     cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
-    standalone::check_workflow_id(&key.workflow_id)?;
+    alone::check_workflow_id(&key.workflow_id)?;
     let StartInput { mut request, mut signal, child_of, watcher } = input;
     if let Some(child) = &child_of {
         *request = child.request.clone();

@@ -13,7 +13,8 @@ use sempre_api::v1::{
     workflow::WorkflowExecutionOptions,
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
-        SignalWorkflowExecutionResponse, StartActivityExecutionResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+        SignalWorkflowExecutionResponse, StartActivityExecutionResponse, StartNexusOperationExecutionResponse,
+        StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
     },
 };
 
@@ -659,6 +660,8 @@ pub enum Reply {
     },
     /// An activity that belongs to no workflow was started, or found.
     ActivityStarted(Box<StartActivityExecutionResponse>),
+    /// A Nexus operation that belongs to no workflow was started, or is known.
+    OperationStarted(Box<StartNexusOperationExecutionResponse>),
     /// A signal.
     Signaled(SignalWorkflowExecutionResponse),
     /// A workflow task was started for the poller.

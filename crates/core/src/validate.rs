@@ -27,8 +27,10 @@ mod links;
 mod search_attributes;
 mod signal_with_start;
 
-pub use callbacks::{AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, update_callbacks};
-pub use links::{LINK_BYTES_MAX, LINKS_MAX, links, of_update as links_of_update};
+pub use callbacks::{
+    AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, operation_callbacks, update_callbacks,
+};
+pub use links::{LINK_BYTES_MAX, LINKS_MAX, links, of_operation as links_of_operation, of_update as links_of_update};
 pub use search_attributes::{
     SEARCH_ATTRIBUTE_BYTES_MAX, SEARCH_ATTRIBUTES_BYTES_MAX, SEARCH_ATTRIBUTES_MAX, search_attribute_names, search_attribute_sizes,
     search_attribute_types, search_attributes, search_fields,
@@ -36,6 +38,9 @@ pub use search_attributes::{
 pub use signal_with_start::signal_with_start;
 
 use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan};
+
+/// Callbacks that are attached are told apart by the request that attached them.
+pub(crate) const CALLBACKS_NEED_REQUEST_ID: &str = "attaching request ID is required for attaching completion callbacks";
 
 /// Bytes of a fairness key (spec 05 §5).
 pub const FAIRNESS_KEY_MAX: usize = 64;
@@ -79,7 +84,7 @@ pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) 
     at_most(&request.identity, "Identity length exceeds limit.", limits)?;
     id_policies(request)?;
     if request.on_conflict_options.as_ref().is_some_and(|o| o.attach_completion_callbacks && !o.attach_request_id) {
-        return Err(Refusal::invalid("attaching request ID is required for attaching completion callbacks"));
+        return Err(Refusal::invalid(CALLBACKS_NEED_REQUEST_ID));
     }
     search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
     priority(request.priority.as_ref()).map_err(Refusal::InvalidArgument)?;

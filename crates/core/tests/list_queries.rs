@@ -11,7 +11,7 @@ use sempre_core::{
     visibility::{AttributeType, Comparison, Division, Field, Filter, ParseOptions, Query, SYSTEM, SystemField, Value, parse},
 };
 
-const ANY: ParseOptions = ParseOptions { groups: true, schedules: false, activities: false, division: Division::Any };
+const ANY: ParseOptions = ParseOptions { groups: true, schedules: false, activities: false, operations: false, division: Division::Any };
 
 /// Names that need no quotes, and names that do.
 const STEMS: [&str; 5] = ["Custom", "my-", "order by ", "it`s ", "ä."];

@@ -19,6 +19,8 @@ pub struct Settings {
     pub history_wait: Span,
     /// How long a wait for an activity without workflow lasts (`activity.longPollTimeout`).
     pub activity_wait: Span,
+    /// How long a wait for a Nexus operation without workflow lasts (`nexusoperation.longPollTimeout`).
+    pub operation_wait: Span,
     /// Inputs of one commit.
     pub batch_inputs_max: usize,
     /// Bytes after which a commit takes no more inputs.
@@ -34,6 +36,8 @@ pub struct Settings {
     pub auto_register_search_attributes: bool,
     /// Activities without workflow can be started (`activity.enableStandalone`).
     pub standalone_activities: bool,
+    /// Nexus operations without workflow can be started (`nexusoperation.enableStandalone`).
+    pub standalone_operations: bool,
     /// There are schedules (`frontend.enableSchedules`).
     pub schedules: bool,
     /// Batch operations of a namespace that may run at once (`frontend.MaxConcurrentBatchOperationPerNamespace`).
@@ -67,6 +71,7 @@ impl Default for Settings {
             poll_wait: Span::seconds(60),
             history_wait: Span::seconds(20),
             activity_wait: Span::seconds(20),
+            operation_wait: Span::seconds(20),
             batch_inputs_max: 256,
             batch_bytes_max: 1 << 20,
             commits_in_flight_max: 4,
@@ -74,6 +79,7 @@ impl Default for Settings {
             worker_heartbeats: true,
             auto_register_search_attributes: false,
             standalone_activities: true,
+            standalone_operations: true,
             schedules: true,
             batch_jobs_max: 10,
             batch_rate_max: 500.0,

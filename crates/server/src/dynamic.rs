@@ -140,6 +140,8 @@ impl Entry<'_> {
         match self.key {
             "history.longpollexpirationinterval" => engine.history_wait = self.span()?,
             "activity.longpolltimeout" => engine.activity_wait = self.span()?,
+            "nexusoperation.longpolltimeout" => engine.operation_wait = self.span()?,
+            "nexusoperation.enablestandalone" => engine.standalone_operations = self.switch()?,
             "activity.enablestandalone" => engine.standalone_activities = self.switch()?,
             "matching.longpollexpirationinterval" => engine.poll_wait = self.span()?,
             "history.workflowtaskcompletionbuffertotalsizelimit" => engine.completion_pages_bytes_max = self.count()?,

@@ -11,10 +11,10 @@ use sempre_api::{
         enums::{NamespaceState, ResourceExhaustedCause, ResourceExhaustedScope},
         errordetails::{
             ActivityExecutionAlreadyStartedFailure, ClientVersionNotSupportedFailure, MultiOperationExecutionFailure,
-            NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure, NamespaceNotFoundFailure, NotFoundFailure,
-            PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure, ServerVersionNotSupportedFailure,
-            WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure, WorkflowTaskCompletionBufferLostFailure,
-            multi_operation_execution_failure::OperationStatus,
+            NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure, NamespaceNotFoundFailure,
+            NexusOperationExecutionAlreadyStartedFailure, NotFoundFailure, PermissionDeniedFailure, QueryFailedFailure,
+            ResourceExhaustedFailure, ServerVersionNotSupportedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+            WorkflowTaskCompletionBufferLostFailure, multi_operation_execution_failure::OperationStatus,
         },
         failure::MultiOperationExecutionAborted,
     },
@@ -56,6 +56,9 @@ pub fn from_refusal(refusal: Refusal) -> Status {
         }
         Refusal::ActivityAlreadyStarted { message, start_request_id, run_id } => {
             detailed(Code::AlreadyExists, message, &ActivityExecutionAlreadyStartedFailure { start_request_id, run_id })
+        }
+        Refusal::OperationAlreadyStarted { message, start_request_id, run_id } => {
+            detailed(Code::AlreadyExists, message, &NexusOperationExecutionAlreadyStartedFailure { start_request_id, run_id })
         }
         Refusal::AlreadyExists(message) => plain(Code::AlreadyExists, message),
         Refusal::ResourceExhausted { cause, message } => resource_exhausted(cause, ResourceExhaustedScope::Namespace, message),

@@ -3,16 +3,18 @@
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
 use sempre_api::v1::workflowservice::{
-    CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest,
-    CountWorkersResponse, CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse,
+    CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountNexusOperationExecutionsRequest,
+    CountNexusOperationExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse,
+    CountWorkflowExecutionsRequest, CountWorkflowExecutionsResponse, CreateScheduleRequest, CreateScheduleResponse,
     CreateWorkerDeploymentRequest, CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest,
     CreateWorkerDeploymentVersionResponse, CreateWorkflowRuleRequest, CreateWorkflowRuleResponse, DeleteActivityExecutionRequest,
-    DeleteActivityExecutionResponse, DeleteScheduleRequest, DeleteScheduleResponse, DeleteWorkerDeploymentRequest,
-    DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest, DeleteWorkerDeploymentVersionResponse,
-    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeleteWorkflowRuleRequest, DeleteWorkflowRuleResponse,
-    DeprecateNamespaceRequest, DeprecateNamespaceResponse, DescribeActivityExecutionRequest, DescribeActivityExecutionResponse,
-    DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeDeploymentRequest, DescribeDeploymentResponse,
-    DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest,
+    DeleteActivityExecutionResponse, DeleteNexusOperationExecutionRequest, DeleteNexusOperationExecutionResponse, DeleteScheduleRequest,
+    DeleteScheduleResponse, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest,
+    DeleteWorkerDeploymentVersionResponse, DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, DeleteWorkflowRuleRequest,
+    DeleteWorkflowRuleResponse, DeprecateNamespaceRequest, DeprecateNamespaceResponse, DescribeActivityExecutionRequest,
+    DescribeActivityExecutionResponse, DescribeBatchOperationRequest, DescribeBatchOperationResponse, DescribeDeploymentRequest,
+    DescribeDeploymentResponse, DescribeNamespaceRequest, DescribeNamespaceResponse, DescribeNexusOperationExecutionRequest,
+    DescribeNexusOperationExecutionResponse, DescribeScheduleRequest, DescribeScheduleResponse, DescribeTaskQueueRequest,
     DescribeTaskQueueResponse, DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse, DescribeWorkerDeploymentVersionRequest,
     DescribeWorkerDeploymentVersionResponse, DescribeWorkerRequest, DescribeWorkerResponse, DescribeWorkflowExecutionRequest,
     DescribeWorkflowExecutionResponse, DescribeWorkflowRuleRequest, DescribeWorkflowRuleResponse, ExecuteMultiOperationRequest,
@@ -25,42 +27,45 @@ use sempre_api::v1::workflowservice::{
     GetWorkflowExecutionHistoryReverseResponse, ListActivityExecutionsRequest, ListActivityExecutionsResponse,
     ListArchivedWorkflowExecutionsRequest, ListArchivedWorkflowExecutionsResponse, ListBatchOperationsRequest, ListBatchOperationsResponse,
     ListClosedWorkflowExecutionsRequest, ListClosedWorkflowExecutionsResponse, ListDeploymentsRequest, ListDeploymentsResponse,
-    ListNamespacesRequest, ListNamespacesResponse, ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse,
-    ListScheduleMatchingTimesRequest, ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse,
-    ListTaskQueuePartitionsRequest, ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse,
-    ListWorkersRequest, ListWorkersResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, ListWorkflowRulesRequest,
-    ListWorkflowRulesResponse, PatchScheduleRequest, PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse,
-    PauseActivityRequest, PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse,
-    PollActivityExecutionRequest, PollActivityExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
-    PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
-    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
-    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
-    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
-    RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse,
-    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetActivityExecutionRequest,
-    ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse,
-    ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest,
-    RespondActivityTaskCanceledByIdResponse, RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse,
-    RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest,
-    RespondActivityTaskCompletedResponse, RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse,
-    RespondActivityTaskFailedRequest, RespondActivityTaskFailedResponse, RespondNexusTaskCompletedRequest,
-    RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest, RespondNexusTaskFailedResponse, RespondQueryTaskCompletedRequest,
-    RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
-    RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse,
-    SetCurrentDeploymentRequest, SetCurrentDeploymentResponse, SetWorkerDeploymentCurrentVersionRequest,
-    SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentManagerResponse,
-    SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
-    SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
-    SignalWorkflowExecutionResponse, StartActivityExecutionRequest, StartActivityExecutionResponse, StartBatchOperationRequest,
-    StartBatchOperationResponse, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, StopBatchOperationRequest,
-    StopBatchOperationResponse, TerminateActivityExecutionRequest, TerminateActivityExecutionResponse, TerminateWorkflowExecutionRequest,
-    TerminateWorkflowExecutionResponse, TriggerWorkflowRuleRequest, TriggerWorkflowRuleResponse, UnpauseActivityExecutionRequest,
-    UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse, UnpauseWorkflowExecutionRequest,
-    UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse,
-    UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest, UpdateNamespaceResponse, UpdateScheduleRequest,
-    UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse, UpdateWorkerBuildIdCompatibilityRequest,
-    UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerConfigRequest, UpdateWorkerConfigResponse,
-    UpdateWorkerDeploymentVersionComputeConfigRequest, UpdateWorkerDeploymentVersionComputeConfigResponse,
+    ListNamespacesRequest, ListNamespacesResponse, ListNexusOperationExecutionsRequest, ListNexusOperationExecutionsResponse,
+    ListOpenWorkflowExecutionsRequest, ListOpenWorkflowExecutionsResponse, ListScheduleMatchingTimesRequest,
+    ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, ListTaskQueuePartitionsRequest,
+    ListTaskQueuePartitionsResponse, ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse, ListWorkersRequest, ListWorkersResponse,
+    ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse, ListWorkflowRulesRequest, ListWorkflowRulesResponse,
+    PatchScheduleRequest, PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest,
+    PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityExecutionRequest,
+    PollActivityExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollNexusOperationExecutionRequest,
+    PollNexusOperationExecutionResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
+    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
+    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
+    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
+    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse,
+    RequestCancelNexusOperationExecutionRequest, RequestCancelNexusOperationExecutionResponse, RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse, ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest,
+    ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
+    ResetWorkflowExecutionResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledByIdResponse,
+    RespondActivityTaskCanceledRequest, RespondActivityTaskCanceledResponse, RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskCompletedByIdResponse, RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse,
+    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedByIdResponse, RespondActivityTaskFailedRequest,
+    RespondActivityTaskFailedResponse, RespondNexusTaskCompletedRequest, RespondNexusTaskCompletedResponse, RespondNexusTaskFailedRequest,
+    RespondNexusTaskFailedResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse,
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
+    RespondWorkflowTaskFailedResponse, ScanWorkflowExecutionsRequest, ScanWorkflowExecutionsResponse, SetCurrentDeploymentRequest,
+    SetCurrentDeploymentResponse, SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentCurrentVersionResponse,
+    SetWorkerDeploymentManagerRequest, SetWorkerDeploymentManagerResponse, SetWorkerDeploymentRampingVersionRequest,
+    SetWorkerDeploymentRampingVersionResponse, ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWithStartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
+    StartActivityExecutionRequest, StartActivityExecutionResponse, StartBatchOperationRequest, StartBatchOperationResponse,
+    StartNexusOperationExecutionRequest, StartNexusOperationExecutionResponse, StartWorkflowExecutionRequest,
+    StartWorkflowExecutionResponse, StopBatchOperationRequest, StopBatchOperationResponse, TerminateActivityExecutionRequest,
+    TerminateActivityExecutionResponse, TerminateNexusOperationExecutionRequest, TerminateNexusOperationExecutionResponse,
+    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, TriggerWorkflowRuleRequest, TriggerWorkflowRuleResponse,
+    UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
+    UnpauseWorkflowExecutionRequest, UnpauseWorkflowExecutionResponse, UpdateActivityExecutionOptionsRequest,
+    UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest, UpdateActivityOptionsResponse, UpdateNamespaceRequest,
+    UpdateNamespaceResponse, UpdateScheduleRequest, UpdateScheduleResponse, UpdateTaskQueueConfigRequest, UpdateTaskQueueConfigResponse,
+    UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerBuildIdCompatibilityResponse, UpdateWorkerConfigRequest,
+    UpdateWorkerConfigResponse, UpdateWorkerDeploymentVersionComputeConfigRequest, UpdateWorkerDeploymentVersionComputeConfigResponse,
     UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerDeploymentVersionMetadataResponse, UpdateWorkerVersioningRulesRequest,
     UpdateWorkerVersioningRulesResponse, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionOptionsResponse,
     UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse, ValidateWorkerDeploymentVersionComputeConfigRequest,
@@ -411,6 +416,74 @@ impl WorkflowService for Frontend {
     async fn delete_activity_execution(&self, request: Request<DeleteActivityExecutionRequest>) -> Answer<DeleteActivityExecutionResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.delete_activity(call.body).await)
+    }
+
+    async fn start_nexus_operation_execution(
+        &self,
+        request: Request<StartNexusOperationExecutionRequest>,
+    ) -> Answer<StartNexusOperationExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.start_operation(call.body).await)
+    }
+
+    async fn describe_nexus_operation_execution(
+        &self,
+        request: Request<DescribeNexusOperationExecutionRequest>,
+    ) -> Answer<DescribeNexusOperationExecutionResponse> {
+        let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "describe_nexus_operation_execution")?;
+        let deadline = call.deadline();
+        answer(self.engine.describe_operation(call.body, deadline).await)
+    }
+
+    async fn poll_nexus_operation_execution(
+        &self,
+        request: Request<PollNexusOperationExecutionRequest>,
+    ) -> Answer<PollNexusOperationExecutionResponse> {
+        let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "poll_nexus_operation_execution")?;
+        let deadline = call.deadline();
+        answer(self.engine.poll_operation(call.body, deadline).await)
+    }
+
+    async fn list_nexus_operation_executions(
+        &self,
+        request: Request<ListNexusOperationExecutionsRequest>,
+    ) -> Answer<ListNexusOperationExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_operations(call.body).await)
+    }
+
+    async fn count_nexus_operation_executions(
+        &self,
+        request: Request<CountNexusOperationExecutionsRequest>,
+    ) -> Answer<CountNexusOperationExecutionsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.count_operations(call.body).await)
+    }
+
+    async fn request_cancel_nexus_operation_execution(
+        &self,
+        request: Request<RequestCancelNexusOperationExecutionRequest>,
+    ) -> Answer<RequestCancelNexusOperationExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.cancel_operation(call.body).await)
+    }
+
+    async fn terminate_nexus_operation_execution(
+        &self,
+        request: Request<TerminateNexusOperationExecutionRequest>,
+    ) -> Answer<TerminateNexusOperationExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.terminate_operation(call.body).await)
+    }
+
+    async fn delete_nexus_operation_execution(
+        &self,
+        request: Request<DeleteNexusOperationExecutionRequest>,
+    ) -> Answer<DeleteNexusOperationExecutionResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_operation(call.body).await)
     }
 
     async fn pause_activity_execution(&self, request: Request<PauseActivityExecutionRequest>) -> Answer<PauseActivityExecutionResponse> {

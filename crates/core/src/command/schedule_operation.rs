@@ -1,11 +1,6 @@
 //! ScheduleNexusOperation (spec 08 §5.2).
 
-use alloc::{
-    boxed::Box,
-    collections::BTreeMap,
-    format,
-    string::{String, ToString},
-};
+use alloc::{boxed::Box, format, string::String};
 
 use prost::Message;
 use sempre_api::v1::{
@@ -15,26 +10,18 @@ use sempre_api::v1::{
 };
 
 use super::{CommandFailure, Completion, Notes, write};
-use crate::{Span, nexus, step::Step};
+use crate::{
+    Span,
+    nexus::{
+        self,
+        schedule::{self, BadHeader, NAME_MAX},
+    },
+    step::Step,
+};
 
 const CAUSE: Cause = Cause::BadScheduleNexusOperationAttributes;
 /// What a command without attributes is told.
 pub(super) const NOT_SET: &str = "empty ScheduleNexusOperationCommandAttributes";
-/// Bytes of the name of a service or an operation.
-const NAME_MAX: usize = 1000;
-/// Bytes of names and values of the header.
-const HEADER_MAX: usize = 8192;
-/// Names in the header that are the server's (lower case).
-const HEADERS_RESERVED: [&str; 8] = [
-    "request-timeout",
-    "xdc-redirection-api",
-    "xdc-redirection",
-    "caller-name",
-    "caller-type",
-    "call-initiation",
-    "temporal-principal-type",
-    "temporal-principal-name",
-];
 
 pub(super) fn apply(
     step: &mut Step<'_, '_>,
@@ -52,7 +39,7 @@ pub(super) fn apply(
     if a.input.as_ref().map_or(0, Message::encoded_len) > step.cx.limits.blob_size_max && a.endpoint != nexus::SYSTEM_ENDPOINT {
         return Err(CommandFailure::too_large(CAUSE, "ScheduleNexusOperationCommandAttributes.Input exceeds size limit"));
     }
-    let nexus_header = header(&a)?;
+    let nexus_header = schedule::header(&a.nexus_header).map_err(bad_header)?;
     let limit = step.cx.limits.pending_operations_max;
     if nexus::pending_count(&step.run.state, limit) >= limit {
         let text = format!("workflow has reached the pending nexus operation limit of {limit} for this namespace");
@@ -91,7 +78,8 @@ fn endpoint(step: &Step<'_, '_>, a: &ScheduleNexusOperationCommandAttributes) ->
         if !a.nexus_header.is_empty() {
             return Err(failure(format!("NexusHeader must be empty when using {} endpoint", nexus::SYSTEM_ENDPOINT)));
         }
-        return Ok(String::new());
+        let asked = nexus::system::request(&a.service, &a.operation, a.input.as_ref(), &step.cx.namespace.name);
+        return asked.map(|_| String::new()).map_err(|problem| CommandFailure::new(CAUSE, problem.text()));
     }
     let found = step.cx.endpoints.id_of(&a.endpoint);
     found.ok_or_else(|| CommandFailure::new(CAUSE, format!("endpoint {:?} not found", a.endpoint)))
@@ -126,20 +114,9 @@ fn timeouts(step: &Step<'_, '_>, a: &ScheduleNexusOperationCommandAttributes) ->
     ])
 }
 
-/// The header with its names in lower case.
-fn header(a: &ScheduleNexusOperationCommandAttributes) -> Result<BTreeMap<String, String>, CommandFailure> {
-    let mut header = BTreeMap::new();
-    let mut bytes = 0;
-    for (name, value) in &a.nexus_header {
-        let lower = name.to_lowercase();
-        bytes += lower.len() + value.len();
-        if HEADERS_RESERVED.contains(&lower.as_str()) {
-            return Err(failure(format!("NexusHeader contains a disallowed header key: {name:?}")));
-        }
-        header.insert(lower, value.to_string());
-    }
-    if bytes > HEADER_MAX {
-        return Err(failure("NexusHeader exceeds size limit"));
-    }
-    Ok(header)
+fn bad_header(refused: BadHeader) -> CommandFailure {
+    failure(match refused {
+        BadHeader::Reserved(name) => format!("NexusHeader contains a disallowed header key: {name:?}"),
+        BadHeader::TooLarge => "NexusHeader exceeds size limit".into(),
+    })
 }

@@ -659,6 +659,24 @@ fn nexus_operations() {
     for (change, text) in cases {
         assert_eq!(refused(&mut world, &change), (bad, format!("{name}{text}")));
     }
+    let own = |a: &mut ScheduleNexusOperationCommandAttributes| {
+        a.endpoint = "__temporal_system".into();
+        a.nexus_header.clear();
+        a.service = "temporal.api.workflowservice.v1.WorkflowService".into();
+        a.operation = "SignalWithStartWorkflowExecution".into();
+    };
+    let systems: [(Change, &str); 3] = [
+        (|a| a.service = "s".into(), "service \"s\" not found"),
+        (|a| a.operation = "o".into(), "operation \"o\" not found"),
+        (|a| a.input = None, "failed to decode input payload: there is none"),
+    ];
+    for (change, text) in systems {
+        let change = |a: &mut ScheduleNexusOperationCommandAttributes| {
+            own(a);
+            change(a);
+        };
+        assert_eq!(refused(&mut world, &change), (bad, text.into()));
+    }
     world.limits.pending_operations_max = 0;
     let text = "workflow has reached the pending nexus operation limit of 0 for this namespace";
     assert_eq!(refused(&mut world, &|_| {}), (Cause::PendingNexusOperationsLimitExceeded, text.into()));

@@ -1,4 +1,4 @@
-//! Links to events as Nexus writes them: URLs with the name of the message as their type (spec 08 §5.4 step 2).
+//! Links as Nexus writes them: URLs with the name of the message as their type (spec 08 §5.4 step 2).
 
 use alloc::{
     format,
@@ -18,13 +18,24 @@ use sempre_api::v1::{
     nexus,
 };
 
+/// Type of links to operations that belong to no workflow.
+const NEXUS_OPERATION: &str = "temporal.api.common.v1.Link.NexusOperation";
+/// Type of links to activities that belong to no workflow.
+const ACTIVITY: &str = "temporal.api.common.v1.Link.Activity";
 /// Type of links to events.
 pub const WORKFLOW_EVENT: &str = "temporal.api.common.v1.Link.WorkflowEvent";
 const SCHEME: &str = "temporal://";
 
-/// As Nexus writes it; `None` for what is no link to an event.
+/// As Nexus writes it; `None` for what it has no URL for.
 pub fn to_nexus(link: &Link) -> Option<nexus::Link> {
-    let Some(link::Variant::WorkflowEvent(event)) = &link.variant else { return None };
+    let event = match link.variant.as_ref()? {
+        link::Variant::WorkflowEvent(event) => event,
+        link::Variant::NexusOperation(to) => {
+            return Some(details(NEXUS_OPERATION, &to.namespace, "nexus-operations", &to.operation_id, &to.run_id));
+        }
+        link::Variant::Activity(to) => return Some(details(ACTIVITY, &to.namespace, "activities", &to.activity_id, &to.run_id)),
+        _ => return None,
+    };
     let name = |event_type: i32| format!("{:?}", EventType::try_from(event_type).unwrap_or_default());
     let query = match event.reference.as_ref()? {
         Reference::EventRef(to) => {
@@ -40,11 +51,40 @@ pub fn to_nexus(link: &Link) -> Option<nexus::Link> {
     Some(nexus::Link { url, r#type: WORKFLOW_EVENT.into() })
 }
 
+/// A link to what has no history.
+fn details(kind: &str, namespace: &str, of: &str, id: &str, run: &str) -> nexus::Link {
+    let url = format!("{SCHEME}/namespaces/{}/{of}/{}/{}/details", escaped(namespace), escaped(id), escaped(run));
+    nexus::Link { url, r#type: kind.into() }
+}
+
 /// Back from it; `None` for types that are not known, and for what is not well formed: links are a convenience.
 pub fn from_nexus(link: &nexus::Link) -> Option<Link> {
-    if link.r#type != WORKFLOW_EVENT {
+    match link.r#type.as_str() {
+        WORKFLOW_EVENT => event_of(link),
+        NEXUS_OPERATION => {
+            let [namespace, operation_id, run_id] = details_of(link, "nexus-operations")?;
+            let operation = link::NexusOperation { namespace, operation_id, run_id };
+            Some(Link { variant: Some(link::Variant::NexusOperation(operation)) })
+        }
+        ACTIVITY => {
+            let [namespace, activity_id, run_id] = details_of(link, "activities")?;
+            Some(Link { variant: Some(link::Variant::Activity(link::Activity { namespace, activity_id, run_id })) })
+        }
+        _ => None,
+    }
+}
+
+/// Namespace, id and run of a link to what has no history.
+fn details_of(link: &nexus::Link, of: &str) -> Option<[String; 3]> {
+    let parts: Vec<&str> = link.url.strip_prefix(SCHEME)?.split('/').collect();
+    let ["", "namespaces", namespace, kind, id, run, "details"] = parts[..] else { return None };
+    if kind != of || [namespace, id, run].iter().any(|part| part.is_empty()) {
         return None;
     }
+    Some([unescaped(namespace)?, unescaped(id)?, unescaped(run)?])
+}
+
+fn event_of(link: &nexus::Link) -> Option<Link> {
     let (path, query) = link.url.strip_prefix(SCHEME)?.split_once('?')?;
     let parts: Vec<&str> = path.split('/').collect();
     let ["", "namespaces", namespace, "workflows", workflow_id, run_id, "history"] = parts[..] else { return None };
@@ -149,6 +189,26 @@ mod tests {
         assert_eq!(from_nexus(&nexus), Some(options));
         let zero = event(Reference::EventRef(EventReference { event_id: 0, event_type: 1 }));
         assert_eq!(to_nexus(&zero).and_then(|link| from_nexus(&link)), Some(zero));
+    }
+
+    #[test]
+    fn links_to_what_has_no_history_read_back() {
+        let id = || ("de fault".into(), "o/1".into(), "r".into());
+        let (namespace, operation_id, run_id) = id();
+        let operation = link::Variant::NexusOperation(link::NexusOperation { namespace, operation_id, run_id });
+        let (namespace, activity_id, run_id) = id();
+        let activity = link::Variant::Activity(link::Activity { namespace, activity_id, run_id });
+        for (variant, url) in [
+            (operation, "temporal:///namespaces/de%20fault/nexus-operations/o%2F1/r/details"),
+            (activity, "temporal:///namespaces/de%20fault/activities/o%2F1/r/details"),
+        ] {
+            let given = Link { variant: Some(variant) };
+            let nexus = to_nexus(&given).expect("a link that has a URL");
+            assert_eq!((nexus.url.as_str(), from_nexus(&nexus)), (url, Some(given)));
+        }
+        for url in ["temporal:///namespaces/n/activities/o/r/details", "temporal:///namespaces/n/nexus-operations//r/details", "x"] {
+            assert_eq!(from_nexus(&nexus::Link { url: url.into(), r#type: NEXUS_OPERATION.into() }), None, "{url}");
+        }
     }
 
     #[test]

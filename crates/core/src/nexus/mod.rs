@@ -18,13 +18,16 @@
 //! All events but Scheduled and CancelRequested wait in the buffer while a workflow task runs. A request that was
 //! answered twice, or after the operation's end, changes nothing.
 
+pub mod alone;
 pub mod link;
+pub(crate) mod schedule;
+pub mod system;
 pub mod token;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use sempre_api::v1::{
-    common::Link,
+    common::{Link, Payload},
     enums::{EventType, NexusOperationCancellationState, PendingNexusOperationState, TimeoutType},
     failure::{CanceledFailureInfo, Failure, NexusOperationFailureInfo, TimeoutFailureInfo, failure::FailureInfo},
     history::{
@@ -53,6 +56,9 @@ pub const SYSTEM_ENDPOINT: &str = "__temporal_system";
 const BACKOFF_FIRST: Span = Span::seconds(1);
 /// Longest wait (`component.nexusoperations.retryPolicy.maxInterval`).
 const BACKOFF_MAX: Span = Span::seconds(3600);
+
+/// Links of its handler that an operation without workflow keeps.
+pub(crate) const HANDLER_LINKS_MAX: usize = 100;
 
 /// What a completion is told whose operation is over, or another one (spec 08 §5.4 step 6).
 pub const NOT_FOUND: &str = "operation not found";
@@ -94,6 +100,15 @@ pub(crate) fn started<'s>(state: &'s State, info: &'s OperationInfo) -> Option<(
         return Some((Timestamp(info.started_time), &info.token));
     }
     state.progress.buffer.operation_started(info.scheduled_event_id).map(|(time, token)| (Timestamp(time), token))
+}
+
+/// How an operation ends.
+pub(crate) enum End {
+    /// With a result; links to what has made it.
+    Completed(Option<Payload>, Vec<Link>),
+    Failed(Failure),
+    Canceled(Failure),
+    TimedOut(TimeoutType),
 }
 
 /// Asks the endpoint to start the operation.
@@ -156,14 +171,17 @@ fn send(step: &mut Step<'_, '_>, scheduled_event_id: i64, request: Request) {
     put(step, scheduled_event_id, progress);
 }
 
-fn put(step: &mut Step<'_, '_>, scheduled_event_id: i64, progress: OperationProgress) {
+pub(crate) fn put(step: &mut Step<'_, '_>, scheduled_event_id: i64, progress: OperationProgress) {
     step.run.state.progress.operations.insert(scheduled_event_id, progress);
     step.run.state.dirty.mark(Kind::OperationRequests, scheduled_event_id);
     step.touch();
 }
 
-/// A link to the operation's Scheduled event.
+/// A link to the operation's Scheduled event, or to the operation itself if it is no workflow's.
 fn scheduled_link(step: &Step<'_, '_>, event_id: i64) -> Link {
+    if step.run.is_operation() {
+        return step.run.operation_link(step.cx);
+    }
     use sempre_api::v1::common::link::workflow_event::{EventReference, Reference};
     let reference = EventReference { event_id, event_type: EventType::NexusOperationScheduled as i32 };
     let run_id = alloc::format!("{}", step.run.key.run);
@@ -206,8 +224,13 @@ fn backoff(attempt: i32) -> Span {
 
 /// What became of a request to start.
 pub(crate) fn start_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, attempt: i32, result: OperationResult) {
+    let alone = step.run.is_operation();
     let failure = match &result {
         OperationResult::Undelivered(failure) => Some(cut(failure.as_ref().clone())),
+        // A workflow's operation is gone with its end. Another one goes on to show what became of its last attempt.
+        OperationResult::Failed(failure) | OperationResult::Refused(failure) if alone => Some(cut(failure.as_ref().clone())),
+        OperationResult::Canceled(failure) if alone => Some(cut(as_canceled(failure.as_ref().clone()))),
+        OperationResult::NoTime(timeout) if alone => Some(timed_out(cut_by(*timeout))),
         _ => None,
     };
     if !ended(step, scheduled_event_id, attempt, Request::Start, failure) {
@@ -218,16 +241,10 @@ pub(crate) fn start_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, a
     match result {
         OperationResult::Started { .. } if known => return,
         OperationResult::Started { token, links } => record_start(step, scheduled_event_id, token, None, links),
-        OperationResult::Completed { result, links } => {
-            let attributes =
-                NexusOperationCompletedEventAttributes { scheduled_event_id, result, request_id: request_id(step, scheduled_event_id) };
-            buffer(step, Attributes::NexusOperationCompletedEventAttributes(attributes), None, links);
-        }
-        OperationResult::Failed(cause) | OperationResult::Refused(cause) => fail(step, scheduled_event_id, *cause),
-        OperationResult::Canceled(cause) => cancel(step, scheduled_event_id, *cause),
-        OperationResult::NoTime(timeout) => {
-            return time_out(step, scheduled_event_id, TimeoutType::try_from(timeout).unwrap_or(TimeoutType::ScheduleToClose));
-        }
+        OperationResult::Completed { result, links } => end(step, scheduled_event_id, End::Completed(result, links)),
+        OperationResult::Failed(cause) | OperationResult::Refused(cause) => end(step, scheduled_event_id, End::Failed(*cause)),
+        OperationResult::Canceled(cause) => end(step, scheduled_event_id, End::Canceled(*cause)),
+        OperationResult::NoTime(timeout) => end(step, scheduled_event_id, End::TimedOut(cut_by(timeout))),
         OperationResult::Undelivered(_) if known => return,
         OperationResult::Undelivered(_) => return retry_later(step, scheduled_event_id, Request::Start),
     }
@@ -280,16 +297,9 @@ pub(crate) fn completed(step: &mut Step<'_, '_>, completion: OperationCompletion
     }
     let outcome = completion.outcome;
     match outcome.state() {
-        OutcomeState::Succeeded => {
-            let attributes = NexusOperationCompletedEventAttributes {
-                scheduled_event_id: id,
-                result: outcome.result,
-                request_id: completion.request_id,
-            };
-            buffer(step, Attributes::NexusOperationCompletedEventAttributes(attributes), None, Vec::new());
-        }
-        OutcomeState::Failed => fail(step, id, outcome.failure.unwrap_or_default()),
-        OutcomeState::Canceled => cancel(step, id, outcome.failure.unwrap_or_default()),
+        OutcomeState::Succeeded => end(step, id, End::Completed(outcome.result, Vec::new())),
+        OutcomeState::Failed => end(step, id, End::Failed(outcome.failure.unwrap_or_default())),
+        OutcomeState::Canceled => end(step, id, End::Canceled(outcome.failure.unwrap_or_default())),
     }
     task::schedule_if_needed(step);
     Ok(Ok(Reply::Done))
@@ -303,6 +313,9 @@ fn record_start(step: &mut Step<'_, '_>, scheduled_event_id: i64, token: String,
         request_id: request_id(step, scheduled_event_id),
         operation_token: token,
     };
+    if step.run.is_operation() {
+        alone::started(step, time.unwrap_or(step.now()), links.clone());
+    }
     buffer(step, Attributes::NexusOperationStartedEventAttributes(attributes), time, links);
     send_cancel_if_due(step, scheduled_event_id);
 }
@@ -317,45 +330,63 @@ fn buffer(step: &mut Step<'_, '_>, attributes: Attributes, time: Option<Timestam
     step.buffer_event(HistoryEvent { event_time, links, attributes: Some(attributes), ..Default::default() });
 }
 
-fn fail(step: &mut Step<'_, '_>, scheduled_event_id: i64, cause: Failure) {
-    let attributes = NexusOperationFailedEventAttributes {
-        scheduled_event_id,
-        failure: unsuccessful(step, scheduled_event_id, cause),
-        request_id: request_id(step, scheduled_event_id),
+/// The operation has ended: an event of its workflow, or the end of the run that it is by itself.
+fn end(step: &mut Step<'_, '_>, scheduled_event_id: i64, end: End) {
+    let end = match end {
+        End::Canceled(cause) => End::Canceled(as_canceled(cause)),
+        other => other,
     };
-    buffer(step, Attributes::NexusOperationFailedEventAttributes(attributes), None, Vec::new());
-}
-
-fn cancel(step: &mut Step<'_, '_>, scheduled_event_id: i64, mut cause: Failure) {
-    if !matches!(cause.failure_info, Some(FailureInfo::CanceledFailureInfo(_))) {
-        // Old handlers tell it as any other failure.
-        cause = Failure {
-            message: cause.message,
-            stack_trace: cause.stack_trace,
-            failure_info: Some(FailureInfo::CanceledFailureInfo(CanceledFailureInfo::default())),
-            cause: cause.cause,
-            ..Default::default()
-        };
+    if step.run.is_operation() {
+        return alone::closed(step, end);
     }
-    let attributes = NexusOperationCanceledEventAttributes {
-        scheduled_event_id,
-        failure: unsuccessful(step, scheduled_event_id, cause),
-        request_id: request_id(step, scheduled_event_id),
+    let request_id = request_id(step, scheduled_event_id);
+    let (attributes, links) = match end {
+        End::Completed(result, links) => {
+            let attributes = NexusOperationCompletedEventAttributes { scheduled_event_id, result, request_id };
+            (Attributes::NexusOperationCompletedEventAttributes(attributes), links)
+        }
+        End::Failed(cause) => {
+            let failure = unsuccessful(step, scheduled_event_id, cause);
+            let attributes = NexusOperationFailedEventAttributes { scheduled_event_id, failure, request_id };
+            (Attributes::NexusOperationFailedEventAttributes(attributes), Vec::new())
+        }
+        End::Canceled(cause) => {
+            let failure = unsuccessful(step, scheduled_event_id, cause);
+            let attributes = NexusOperationCanceledEventAttributes { scheduled_event_id, failure, request_id };
+            (Attributes::NexusOperationCanceledEventAttributes(attributes), Vec::new())
+        }
+        End::TimedOut(timeout) => {
+            let failure = unsuccessful(step, scheduled_event_id, timed_out(timeout));
+            let attributes = NexusOperationTimedOutEventAttributes { scheduled_event_id, failure, request_id };
+            (Attributes::NexusOperationTimedOutEventAttributes(attributes), Vec::new())
+        }
     };
-    buffer(step, Attributes::NexusOperationCanceledEventAttributes(attributes), None, Vec::new());
+    buffer(step, attributes, None, links);
 }
 
-fn time_out(step: &mut Step<'_, '_>, scheduled_event_id: i64, timeout: TimeoutType) {
+/// Old handlers tell it as any other failure.
+fn as_canceled(cause: Failure) -> Failure {
+    if matches!(cause.failure_info, Some(FailureInfo::CanceledFailureInfo(_))) {
+        return cause;
+    }
+    Failure {
+        message: cause.message,
+        stack_trace: cause.stack_trace,
+        failure_info: Some(FailureInfo::CanceledFailureInfo(CanceledFailureInfo::default())),
+        cause: cause.cause,
+        ..Default::default()
+    }
+}
+
+/// The failure of a timeout.
+pub(crate) fn timed_out(timeout: TimeoutType) -> Failure {
     let info = TimeoutFailureInfo { timeout_type: timeout as i32, ..Default::default() };
-    let cause =
-        Failure { message: "operation timed out".into(), failure_info: Some(FailureInfo::TimeoutFailureInfo(info)), ..Default::default() };
-    let attributes = NexusOperationTimedOutEventAttributes {
-        scheduled_event_id,
-        failure: unsuccessful(step, scheduled_event_id, cause),
-        request_id: request_id(step, scheduled_event_id),
-    };
-    buffer(step, Attributes::NexusOperationTimedOutEventAttributes(attributes), None, Vec::new());
-    task::schedule_if_needed(step);
+    Failure { message: "operation timed out".into(), failure_info: Some(FailureInfo::TimeoutFailureInfo(info)), ..Default::default() }
+}
+
+/// The timeout that left no time for a request.
+fn cut_by(timeout: i32) -> TimeoutType {
+    TimeoutType::try_from(timeout).unwrap_or(TimeoutType::ScheduleToClose)
 }
 
 /// The failure of a closing event.
@@ -381,7 +412,8 @@ fn unsuccessful(step: &Step<'_, '_>, scheduled_event_id: i64, cause: Failure) ->
     }))
 }
 
-fn cut(mut failure: Failure) -> Failure {
+/// Not deeper than failures may be.
+pub(crate) fn cut(mut failure: Failure) -> Failure {
     retry::cut_causes(&mut failure);
     failure
 }
@@ -420,7 +452,8 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
         let state = &step.run.state;
         let Some(info) = pending(state, id) else { continue };
         if let Some((_, timeout)) = next_timeout(state, info).filter(|(at, _)| *at <= now) {
-            time_out(step, id, timeout);
+            end(step, id, End::TimedOut(timeout));
+            task::schedule_if_needed(step);
             continue;
         }
         let Some(progress) = state.progress.operations.get(&id) else { continue };
@@ -437,15 +470,25 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
 
 /// The run has closed: nothing is asked any more, and what is under way is not waited for.
 pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
-    let progress = core::mem::take(&mut step.run.state.progress.operations);
-    for (id, progress) in progress {
+    let shown = step.run.is_operation();
+    let requests = core::mem::take(&mut step.run.state.progress.operations);
+    for (id, mut progress) in requests {
         step.run.state.dirty.mark(Kind::OperationRequests, id);
-        for message in [progress.start.message, progress.cancel.message].into_iter().filter(|message| *message != 0) {
+        for attempts in [&mut progress.start, &mut progress.cancel] {
+            let message = core::mem::take(&mut attempts.message);
+            attempts.next_time = 0;
+            if message == 0 {
+                continue;
+            }
+            attempts.ended = attempts.ended.saturating_add(1);
             let before = step.out.outbox.len();
             step.out.outbox.retain(|entry| entry.id != message);
             if step.out.outbox.len() == before {
                 step.out.outbox_gone.push(message);
             }
+        }
+        if shown {
+            step.run.state.progress.operations.insert(id, progress);
         }
     }
 }
@@ -498,11 +541,6 @@ pub(crate) fn describe(state: &State) -> Vec<PendingNexusOperationInfo> {
         let scheduled = info.scheduled();
         let progress = state.progress.operations.get(&info.scheduled_event_id).cloned().unwrap_or_default();
         let started = started(state, info);
-        let operation_state = match started {
-            Some(_) => PendingNexusOperationState::Started,
-            None if progress.start.next_time != 0 => PendingNexusOperationState::BackingOff,
-            None => PendingNexusOperationState::Scheduled,
-        };
         let token = started.map_or("", |(_, token)| token);
         PendingNexusOperationInfo {
             endpoint: scheduled.endpoint.clone(),
@@ -514,7 +552,7 @@ pub(crate) fn describe(state: &State) -> Vec<PendingNexusOperationInfo> {
             schedule_to_start_timeout: scheduled.schedule_to_start_timeout,
             start_to_close_timeout: scheduled.start_to_close_timeout,
             scheduled_time: Some(info.scheduled_at().to_api()),
-            state: operation_state as i32,
+            state: operation_state(state, info, &progress) as i32,
             attempt: progress.start.ended,
             last_attempt_complete_time: time(progress.start.last_complete_time),
             last_attempt_failure: progress.start.last_failure.as_deref().cloned(),
@@ -527,7 +565,16 @@ pub(crate) fn describe(state: &State) -> Vec<PendingNexusOperationInfo> {
     shown.collect()
 }
 
-fn cancellation(state: &State, info: &OperationInfo, attempts: &Attempts) -> NexusOperationCancellationInfo {
+/// Where a pending operation stands.
+pub(crate) fn operation_state(state: &State, info: &OperationInfo, progress: &OperationProgress) -> PendingNexusOperationState {
+    match started(state, info) {
+        Some(_) => PendingNexusOperationState::Started,
+        None if progress.start.next_time != 0 => PendingNexusOperationState::BackingOff,
+        None => PendingNexusOperationState::Scheduled,
+    }
+}
+
+pub(crate) fn cancellation(state: &State, info: &OperationInfo, attempts: &Attempts) -> NexusOperationCancellationInfo {
     let cancel_state = match info.cancel_answer() {
         CancelAnswer::Taken => NexusOperationCancellationState::Succeeded,
         CancelAnswer::Refused => NexusOperationCancellationState::Failed,

@@ -2,19 +2,18 @@
 
 use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
 
-use bytes::Bytes;
 use sempre_api::v1::{
     activity::{ActivityExecutionInfo, ActivityExecutionListInfo, ActivityExecutionOutcome},
     common::{ActivityType, Payload, Payloads, SearchAttributes},
     enums::{ActivityExecutionStatus, PendingActivityState, TimeoutType, WorkflowExecutionStatus},
 };
 
-use super::{DIVISION, SCHEDULED_EVENT_ID, activity_id, part};
+use super::{SCHEDULED_EVENT_ID, activity_id, part};
 use crate::{
     Execution, Span, Timestamp,
     activity::Options,
     describe::{activity_state, time},
-    visibility::{NAMESPACE_DIVISION, Record, json_string},
+    visibility::{NAMESPACE_DIVISION, Record},
 };
 
 /// The parts of a description that have to be asked for.
@@ -118,15 +117,6 @@ impl Execution {
             version: self.version(),
             is_open,
         })
-    }
-}
-
-/// The attribute by which lists of workflows leave these activities out.
-pub(crate) fn division() -> Payload {
-    Payload {
-        metadata: [("encoding".into(), Bytes::from_static(b"json/plain")), ("type".into(), Bytes::from_static(b"Keyword"))].into(),
-        data: json_string(DIVISION).into_bytes().into(),
-        ..Default::default()
     }
 }
 

@@ -32,7 +32,6 @@ use crate::{Execution, Input, NamespaceId, Refusal, WorkflowKey, state::State};
 
 pub use close::{CancelActivityRun, TerminateActivityRun};
 pub(crate) use close::{cancel, closed, terminate};
-pub(crate) use describe::division;
 pub use describe::{Described, Shows};
 pub use start::{length, start};
 
@@ -109,27 +108,23 @@ pub(crate) fn part(state: &State) -> Option<&Standalone> {
     state.progress.main.standalone.as_deref()
 }
 
-/// Whether an input means something to an activity without workflow. The others are for workflows: the run they mean is
-/// not there.
-pub(crate) fn admits(run: &Execution, input: &Input) -> Result<(), Refusal> {
-    let fits = match input {
-        Input::CancelActivityRun(_) | Input::TerminateActivityRun(_) => run.is_standalone(),
-        Input::StartActivityTask { .. }
-        | Input::ActivityTaskLost { .. }
-        | Input::CompleteActivity { .. }
-        | Input::FailActivity { .. }
-        | Input::CancelActivity { .. }
-        | Input::Heartbeat { .. }
-        | Input::PauseActivity(..)
-        | Input::UnpauseActivity(..)
-        | Input::ResetActivity(..)
-        | Input::UpdateActivityOptions(..)
-        | Input::Wake
-        | Input::Delivered { .. } => true,
-        _ => !run.is_standalone(),
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(if run.is_standalone() { Refusal::not_found(crate::refusal::text::EXECUTION_NOT_FOUND) } else { not_found(&run.key.workflow) })
+/// Whether an input means something to an activity without workflow.
+pub(crate) fn admits(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::CancelActivityRun(_)
+            | Input::TerminateActivityRun(_)
+            | Input::StartActivityTask { .. }
+            | Input::ActivityTaskLost { .. }
+            | Input::CompleteActivity { .. }
+            | Input::FailActivity { .. }
+            | Input::CancelActivity { .. }
+            | Input::Heartbeat { .. }
+            | Input::PauseActivity(..)
+            | Input::UnpauseActivity(..)
+            | Input::ResetActivity(..)
+            | Input::UpdateActivityOptions(..)
+            | Input::Wake
+            | Input::Delivered { .. }
+    )
 }

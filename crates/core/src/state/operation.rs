@@ -79,6 +79,13 @@ pub struct OperationProgress {
     pub cancel: Attempts,
 }
 
+impl Attempts {
+    /// Those that ended, and the one under way.
+    pub(crate) fn begun(&self) -> i32 {
+        self.ended.saturating_add(i32::from(self.message != 0))
+    }
+}
+
 /// Requests of one kind, of which at most one is under way.
 #[derive(Clone, PartialEq, Message)]
 pub struct Attempts {

@@ -12,7 +12,7 @@ use sempre_api::v1::{
 };
 
 use super::{Buffer, ResetInfo, callback::CallbackProgress, operation::OperationProgress};
-use crate::{Span, Timestamp, standalone::Standalone, versioning::VersioningProgress};
+use crate::{Span, Timestamp, nexus::alone::OperationAlone, standalone::Standalone, versioning::VersioningProgress};
 
 /// What history does not determine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -107,6 +107,9 @@ pub struct ProgressMain {
     /// Set in an activity that belongs to no workflow.
     #[prost(message, optional, boxed, tag = "80")]
     pub standalone: Option<Box<Standalone>>,
+    /// Set in a Nexus operation that belongs to no workflow.
+    #[prost(message, optional, boxed, tag = "81")]
+    pub operation: Option<Box<OperationAlone>>,
     /// Attempt logs ever written (rows of kind AttemptLog are used in turn).
     #[prost(uint64, tag = "41")]
     pub attempt_logs: u64,

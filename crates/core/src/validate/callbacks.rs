@@ -52,6 +52,12 @@ pub fn update_callbacks(callbacks: &mut [Callback], limits: &Limits) -> Result<(
     each(callbacks, limits)
 }
 
+/// As [`callbacks`], those of a Nexus operation that belongs to no workflow.
+pub fn operation_callbacks(callbacks: &mut [Callback], limits: &Limits) -> Result<(), Refusal> {
+    at_most(callbacks, limits.callbacks_max, "a Nexus operation")?;
+    each(callbacks, limits)
+}
+
 fn at_most(callbacks: &[Callback], limit: usize, what: &str) -> Result<(), Refusal> {
     if callbacks.len() > limit {
         return Err(Refusal::InvalidArgument(format!("cannot attach more than {limit} callbacks to {what}")));

@@ -10,7 +10,7 @@ use sempre_api::v1::{
     },
     enums::EventType,
     update,
-    workflowservice::StartWorkflowExecutionRequest,
+    workflowservice::{StartNexusOperationExecutionRequest, StartWorkflowExecutionRequest},
 };
 
 use crate::Refusal;
@@ -36,6 +36,14 @@ pub(super) fn of_start(request: &mut StartWorkflowExecutionRequest) -> Result<()
 /// Checks the links of an update and of its callbacks together, as [`of_start`] does.
 pub fn of_update(request: &mut update::Request) -> Result<(), Refusal> {
     let update::Request { links, completion_callbacks, .. } = request;
+    let of_callbacks = completion_callbacks.iter().flat_map(|callback| &callback.links);
+    links.retain(|link| !of_callbacks.clone().any(|other| other == link));
+    all(links.iter().chain(of_callbacks))
+}
+
+/// Checks the links of the start of a Nexus operation and of its callbacks together, as [`of_start`] does.
+pub fn of_operation(request: &mut StartNexusOperationExecutionRequest) -> Result<(), Refusal> {
+    let StartNexusOperationExecutionRequest { links, completion_callbacks, .. } = request;
     let of_callbacks = completion_callbacks.iter().flat_map(|callback| &callback.links);
     links.retain(|link| !of_callbacks.clone().any(|other| other == link));
     all(links.iter().chain(of_callbacks))

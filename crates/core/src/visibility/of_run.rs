@@ -13,9 +13,8 @@ use sempre_api::v1::enums::WorkflowExecutionStatus;
 
 use super::Record;
 use crate::{
-    Execution, NamespaceId, RunId, RunKey, WorkflowKey,
+    Execution, NamespaceId, RunId, RunKey, WorkflowKey, alone,
     ids::Uuid,
-    standalone,
     state::{Fields, State, progress::TaskProblem, rows::LoadError},
 };
 
@@ -69,7 +68,7 @@ impl Execution {
         let root = event.root_workflow_execution.clone().unwrap_or_default();
         Record {
             namespace_id: Bytes::copy_from_slice(&self.key.workflow.namespace.0.0),
-            workflow_id: standalone::activity_id(&self.key.workflow).unwrap_or(&self.key.workflow.workflow_id).into(),
+            workflow_id: alone::id(&self.key.workflow).into(),
             run_id: Bytes::copy_from_slice(&self.key.run.0.0),
             workflow_type: start.workflow_type().into(),
             task_queue: start.task_queue().into(),
@@ -92,6 +91,7 @@ impl Execution {
             memo: derived.attributes.memo.clone(),
             search_attributes: self.search_attributes(),
             activity: self.is_standalone(),
+            operation: self.is_operation(),
         }
     }
 

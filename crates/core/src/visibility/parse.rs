@@ -70,6 +70,8 @@ pub struct ParseOptions {
     pub schedules: bool,
     /// `ActivityId` and `ActivityType` are other names of `WorkflowId` and `WorkflowType`: in lists of activities.
     pub activities: bool,
+    /// `OperationId`, `Endpoint`, `Service`, `Operation` and `RequestId` are what an operation has: in lists of Nexus operations.
+    pub operations: bool,
     /// Which division's records are meant.
     pub division: Division,
 }

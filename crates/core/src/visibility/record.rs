@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::common::Payload;
 
-use crate::{NamespaceId, RunId, RunKey, WorkflowKey, ids::Uuid, standalone};
+use crate::{NamespaceId, RunId, RunKey, WorkflowKey, ids::Uuid, nexus, standalone};
 
 /// What lists know of a run. Written with the commit of the change that it shows.
 #[derive(Clone, PartialEq, Message)]
@@ -14,7 +14,7 @@ pub struct Record {
     /// Namespace id, 16 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub namespace_id: Bytes,
-    /// Workflow id, or that of an activity without workflow ([`Record::activity`]).
+    /// Workflow id, or that of an activity or an operation without workflow ([`Record::activity`], [`Record::operation`]).
     #[prost(string, tag = "2")]
     pub workflow_id: String,
     /// Run id, 16 bytes.
@@ -74,6 +74,9 @@ pub struct Record {
     /// It is an activity that belongs to no workflow: `workflow_id` and `workflow_type` are its own id and type.
     #[prost(bool, tag = "21")]
     pub activity: bool,
+    /// It is a Nexus operation that belongs to no workflow: `workflow_id` is its own id, `workflow_type` its operation.
+    #[prost(bool, tag = "22")]
+    pub operation: bool,
 }
 
 impl Record {
@@ -81,9 +84,10 @@ impl Record {
     pub fn run_key(&self) -> Option<RunKey> {
         let namespace = NamespaceId(Uuid(self.namespace_id.as_ref().try_into().ok()?));
         let run = RunId(Uuid(self.run_id.as_ref().try_into().ok()?));
-        let workflow = match self.activity {
-            true => standalone::key(namespace, &self.workflow_id),
-            false => WorkflowKey { namespace, workflow_id: self.workflow_id.clone() },
+        let workflow = match (self.activity, self.operation) {
+            (true, _) => standalone::key(namespace, &self.workflow_id),
+            (false, true) => nexus::alone::key(namespace, &self.workflow_id),
+            (false, false) => WorkflowKey { namespace, workflow_id: self.workflow_id.clone() },
         };
         Some(RunKey { workflow, run })
     }

@@ -28,17 +28,18 @@ use sempre_api::v1::{
     taskqueue::{StickyExecutionAttributes, TaskQueue},
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest,
-        RespondWorkflowTaskFailedRequest, StartActivityExecutionRequest, StartActivityExecutionResponse, StartWorkflowExecutionRequest,
+        RespondWorkflowTaskFailedRequest, StartActivityExecutionRequest, StartActivityExecutionResponse,
+        StartNexusOperationExecutionRequest, StartNexusOperationExecutionResponse, StartWorkflowExecutionRequest,
         StartWorkflowExecutionResponse,
     },
 };
 use sempre_core::{
-    Context, Execution, IdSource, Input, Limits, NamespaceId, NamespaceView, Refusal, RunId, RunKey, Span, StartInput, TaskToken,
-    Timestamp, Transition, Version, WorkflowKey,
+    Context, Execution, IdSource, Input, Limits, NamespaceId, NamespaceView, Refusal, RunId, RunKey, Span, StartInput, StartOutcome,
+    TaskToken, Timestamp, Transition, Version, WorkflowKey,
     cron::{CronTable, InvalidCron},
     ids::Uuid,
     input::{ActivityTarget, CancelRequest, PauseRequest, Poller, SignalRequest, TerminateRequest, UpdateRequest},
-    nexus::EndpointTable,
+    nexus::{self, EndpointTable},
     standalone, start,
     state::{Derived, rows::Dirty},
     transition::{
@@ -418,11 +419,38 @@ impl World {
             request.request_id = format!("start-{}", self.polls);
         }
         let key = standalone::key(self.namespace.id, &request.activity_id);
+        match self.start_alone(&key, |current, open, cx| standalone::start(current, open, &key, request, cx))? {
+            Reply::ActivityStarted(response) => Ok(*response),
+            other => panic!("not an answer to a start: {other:?}"),
+        }
+    }
+
+    /// Starts a Nexus operation that belongs to no workflow. The world knows it by the id that its runs are filed under.
+    pub fn start_operation(
+        &mut self,
+        mut request: StartNexusOperationExecutionRequest,
+    ) -> Result<StartNexusOperationExecutionResponse, Refusal> {
+        if request.request_id.is_empty() {
+            self.polls += 1;
+            request.request_id = format!("start-{}", self.polls);
+        }
+        let key = nexus::alone::key(self.namespace.id, &request.operation_id);
+        match self.start_alone(&key, |current, open, cx| nexus::alone::start(current, open, &key, request, cx))? {
+            Reply::OperationStarted(response) => Ok(*response),
+            other => panic!("not an answer to a start: {other:?}"),
+        }
+    }
+
+    fn start_alone(
+        &mut self,
+        key: &WorkflowKey,
+        start: impl FnOnce(Option<&CurrentRecord>, Option<&mut Execution>, &mut Context<'_>) -> Result<StartOutcome, Refusal>,
+    ) -> Result<Reply, Refusal> {
         let record = self.current.get(&key.workflow_id).cloned();
         let open = record.as_ref().map(|record| record.run()).filter(|run| self.runs[run].execution.is_open());
         let mut run = open.and_then(|run| self.runs.get_mut(&run));
         let before = run.as_ref().map(|run| run.execution.state().clone());
-        let outcome = standalone::start(record.as_ref(), run.as_mut().map(|run| &mut run.execution), &key, request, context!(self));
+        let outcome = start(record.as_ref(), run.as_mut().map(|run| &mut run.execution), context!(self));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(refusal) => {
@@ -437,10 +465,7 @@ impl World {
             let (execution, transition) = *created;
             self.insert(execution, transition);
         }
-        match outcome.reply? {
-            Reply::ActivityStarted(response) => Ok(*response),
-            other => panic!("not an answer to a start: {other:?}"),
-        }
+        outcome.reply
     }
 
     /// Update-with-start.

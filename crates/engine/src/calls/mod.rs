@@ -15,6 +15,7 @@ mod multi_operation;
 pub(crate) mod named;
 mod namespace;
 mod nexus;
+mod operations;
 mod operators;
 mod pause;
 mod polls;
@@ -73,7 +74,7 @@ fn ids_or(
     if workflow_id.is_empty() {
         return Err(Refusal::invalid(no_workflow));
     }
-    sempre_core::standalone::check_workflow_id(&workflow_id)?;
+    sempre_core::alone::check_workflow_id(&workflow_id)?;
     let run = match run_id {
         "" => None,
         text => Some(RunId::parse(text).ok_or_else(|| Refusal::invalid(bad_run))?),

@@ -73,10 +73,11 @@ impl Engine {
                 return Err(Refusal::multi(said(start.err()), said(update.err())));
             }
         };
-        self.check_reserved(&namespace, &start.workflow_id)
+        self.shared
+            .check_reserved(&namespace, &start.workflow_id)
             .await
             .map_err(|r| Refusal::multi(Operation::Refused(Box::new(r)), Operation::NotTried))?;
-        let namespace = self.register_unknown(namespace, &start.search_attributes).await?;
+        let namespace = self.shared.register_unknown(namespace, &start.search_attributes).await?;
         named::said(&namespace, start.search_attributes.as_mut());
         start.namespace.clone_from(&request.namespace);
         if start.request_id.is_empty() {

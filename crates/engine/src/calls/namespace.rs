@@ -103,6 +103,7 @@ impl Engine {
                 sync_update: true,
                 async_update: true,
                 standalone_activities: self.shared.settings.standalone_activities,
+                standalone_nexus_operation: self.shared.settings.standalone_operations,
                 standalone_activity_start_delay: self.shared.settings.standalone_activities,
                 standalone_activity_operator_commands: self.shared.settings.standalone_activities,
                 ..Default::default()

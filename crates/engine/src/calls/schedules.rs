@@ -62,6 +62,19 @@ fn asks_for_starts(patch: &SchedulePatch) -> bool {
     patch.trigger_immediately.is_some() || !patch.backfill_request.is_empty()
 }
 
+impl Shared {
+    /// In the reference server a schedule is a workflow: who starts one under the id that it has there meets it here too.
+    pub(crate) async fn check_reserved(&self, namespace: &Namespace, workflow_id: &str) -> Result<(), Refusal> {
+        let Some(schedule_id) = workflow_id.strip_prefix(schedule::WORKFLOW_ID_PREFIX) else { return Ok(()) };
+        let key = ScheduleKey { namespace: namespace.id(), schedule_id: schedule_id.into() };
+        match load(&*self.store, &key).await {
+            Ok(Some(there)) => Err(schedule::in_the_way(&there, workflow_id)),
+            Ok(None) | Err(LoadError::Damaged) => Ok(()),
+            Err(LoadError::Store(error)) => Err(unreadable(&error)),
+        }
+    }
+}
+
 impl Engine {
     fn schedules_of(&self, namespace: &str) -> Result<Arc<Namespace>, Refusal> {
         self.with_schedules(self.namespace(namespace)?)
@@ -112,7 +125,7 @@ impl Engine {
     ) -> Result<Arc<Namespace>, Refusal> {
         let action = given.action.as_ref().and_then(|action| action.action.as_ref());
         let of_action = action.and_then(|schedule_action::Action::StartWorkflow(start)| start.search_attributes.as_ref());
-        self.register_unknown(namespace, own.iter().chain(of_action)).await
+        self.shared.register_unknown(namespace, own.iter().chain(of_action)).await
     }
 
     /// Calls; with `starts` the answer waits, for a while, until what was asked for is started: who asks then sees it.
@@ -239,17 +252,6 @@ impl Engine {
             && let Err(refusal) = self.shared.schedules.call(key.clone(), Call::Seen(found)).await
         {
             tracing::debug!(?refusal, "what has become of scheduled runs is found out again next time");
-        }
-    }
-
-    /// In the reference server a schedule is a workflow: who starts one under the id that it has there meets it here too.
-    pub(super) async fn check_reserved(&self, namespace: &Namespace, workflow_id: &str) -> Result<(), Refusal> {
-        let Some(schedule_id) = workflow_id.strip_prefix(schedule::WORKFLOW_ID_PREFIX) else { return Ok(()) };
-        let key = ScheduleKey { namespace: namespace.id(), schedule_id: schedule_id.into() };
-        match load(&*self.shared.store, &key).await {
-            Ok(Some(there)) => Err(schedule::in_the_way(&there, workflow_id)),
-            Ok(None) | Err(LoadError::Damaged) => Ok(()),
-            Err(LoadError::Store(error)) => Err(unreadable(&error)),
         }
     }
 

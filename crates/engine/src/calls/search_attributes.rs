@@ -19,6 +19,7 @@ use sempre_core::{
 use crate::{
     Engine,
     namespaces::{Namespace, NamespaceRecord},
+    shared::Shared,
 };
 
 fn not_set() -> Refusal {
@@ -91,16 +92,18 @@ impl Engine {
         self.shared.namespaces.update(namespace.id(), rename).await?;
         Ok(RenameSearchAttributeResponse::default())
     }
+}
 
+impl Shared {
     /// With `auto_register_search_attributes`: registers what a request sets and its namespace does not define, with the
     /// type that the value names. It is on disk when this returns. What has no usable name or type stays unknown, and
     /// is refused like everywhere. Gives the namespace as it is then.
-    pub(super) async fn register_unknown<'a>(
+    pub(crate) async fn register_unknown<'a>(
         &self,
         namespace: Arc<Namespace>,
         sets: impl IntoIterator<Item = &'a SearchAttributes>,
     ) -> Result<Arc<Namespace>, Refusal> {
-        if !self.shared.settings.auto_register_search_attributes {
+        if !self.settings.auto_register_search_attributes {
             return Ok(namespace);
         }
         let fields = sets.into_iter().flat_map(|set| &set.indexed_fields);
@@ -114,7 +117,7 @@ impl Engine {
         if unknown.is_empty() {
             return Ok(namespace);
         }
-        let changed = self.shared.namespaces.update(namespace.id(), |record| {
+        let changed = self.namespaces.update(namespace.id(), |record| {
             record.change_attributes(|all| unknown.iter().try_for_each(|(name, kind)| all.add(name, kind.to_api() as i32)))
         });
         let namespace = changed.await?;

@@ -37,13 +37,27 @@ const INVALID_TOKEN: &str = "invalid long poll token";
 const TOKEN_OF_ANOTHER: &str = "long poll token does not match execution";
 const REASON_TOO_LONG: &str = "reason exceeds length limit";
 
-/// A state of an activity that a client has seen.
+/// A state of an activity or an operation that a client has seen.
 #[derive(Clone, PartialEq, Message)]
-struct LongPollToken {
+pub(super) struct LongPollToken {
     #[prost(bytes = "bytes", tag = "1")]
     run: Bytes,
     #[prost(uint64, tag = "2")]
-    version: u64,
+    pub(super) version: u64,
+}
+
+impl LongPollToken {
+    /// Of this run as it is.
+    pub(super) fn bytes(run: RunId, version: u64) -> Bytes {
+        Self { run: Bytes::copy_from_slice(&run.0.0), version }.encode_to_vec().into()
+    }
+
+    /// Of this run, as a client has sent it.
+    pub(super) fn parse(bytes: Bytes, run: RunId) -> Result<Self, Refusal> {
+        let token = Self::decode(bytes).ok().filter(|token| token.run.len() == 16);
+        let token = token.ok_or_else(|| Refusal::invalid(INVALID_TOKEN))?;
+        if token.run[..] == run.0.0 { Ok(token) } else { Err(Refusal::invalid(TOKEN_OF_ANOTHER)) }
+    }
 }
 
 /// The activities of a list or count; `groups`: it may say GROUP BY.
@@ -91,7 +105,7 @@ impl Engine {
     pub async fn start_activity(&self, mut request: StartActivityExecutionRequest) -> Result<StartActivityExecutionResponse, Refusal> {
         self.have_activities()?;
         let namespace = self.namespace(&request.namespace)?;
-        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
+        let namespace = self.shared.register_unknown(namespace, &request.search_attributes).await?;
         named::said(&namespace, request.search_attributes.as_mut());
         let key = standalone::key(namespace.id(), &request.activity_id);
         match self.shared.ask_reply(key, None, Ask::StartActivity(Box::new(request))).await?.1 {
@@ -169,17 +183,13 @@ impl Engine {
             Some((found, described))
         } else {
             let run = run.ok_or_else(|| Refusal::invalid(TOKEN_WITHOUT_RUN))?;
-            let token = LongPollToken::decode(request.long_poll_token).ok().filter(|token| token.run.len() == 16);
-            let token = token.ok_or_else(|| Refusal::invalid(INVALID_TOKEN))?;
-            if token.run[..] != run.0.0 {
-                return Err(Refusal::invalid(TOKEN_OF_ANOTHER));
-            }
+            let token = LongPollToken::parse(request.long_poll_token, run)?;
             self.wait(&key, Some(run), shows, ActivityWatch::Since(token.version), deadline).await?
         };
         let Some((run, mut described)) = found else { return Ok(DescribeActivityExecutionResponse::default()) };
         let namespace = self.namespace(&request.namespace)?;
         named::shown(&namespace, described.info.search_attributes.as_mut());
-        let long_poll_token = LongPollToken { run: Bytes::copy_from_slice(&run.0.0), version: described.version }.encode_to_vec().into();
+        let long_poll_token = LongPollToken::bytes(run, described.version);
         Ok(DescribeActivityExecutionResponse {
             run_id: run.to_string(),
             info: Some(*described.info),

@@ -21,7 +21,7 @@ impl Engine {
         let (token, key) = self.task_token(&request.task_token, &request.namespace)?;
         self.check_identity(&request.identity)?;
         if let Some(namespace) = self.shared.namespaces.by_id(key.workflow.namespace) {
-            let namespace = self.register_unknown(namespace, request.commands.iter().filter_map(set_by)).await?;
+            let namespace = self.shared.register_unknown(namespace, request.commands.iter().filter_map(set_by)).await?;
             named::said_by(&namespace, &mut request.commands);
         }
         // Whether a command may reach a namespace is core's to decide; that there is one of this name, core cannot know.

@@ -17,7 +17,7 @@ use super::{named, workflow_of};
 use crate::{
     Engine, HistoryReader,
     shard::message::{Ask, Body},
-    shared::internal,
+    shared::{Shared, internal},
 };
 
 /// The run that a call means which may name a chain instead: then it is the current run, whatever run is named beside
@@ -26,25 +26,15 @@ fn unless_chain(run: Option<RunId>, first_execution_run_id: &str) -> Option<RunI
     run.filter(|_| first_execution_run_id.is_empty())
 }
 
-impl Engine {
-    /// `StartWorkflowExecution`.
-    pub async fn start_workflow(&self, mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
-        let namespace = self.shared.namespaces.registered(&request.namespace)?;
-        self.check_reserved(&namespace, &request.workflow_id).await?;
-        let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
-        named::said(&namespace, request.search_attributes.as_mut());
-        let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
-        self.start(workflow, StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None }).await
-    }
-
+impl Shared {
     async fn start(&self, workflow: WorkflowKey, input: StartInput) -> Result<StartWorkflowExecutionResponse, Refusal> {
         if workflow.workflow_id.is_empty() {
             return Err(Refusal::invalid("WorkflowId is not set on request."));
         }
-        let (run, reply, page) = self.shared.ask_reply(workflow.clone(), None, Ask::Start(Box::new(input))).await?;
+        let (run, reply, page) = self.ask_reply(workflow.clone(), None, Ask::Start(Box::new(input))).await?;
         let Reply::Started { mut response, eager } = reply else { return Err(internal("a start")) };
         if let (Some(window), Some(task)) = (eager, &mut response.eager_workflow_task) {
-            let (history, next_page_token) = self.shared.task_history(&RunKey { workflow, run }, window, page).await?;
+            let (history, next_page_token) = self.task_history(&RunKey { workflow, run }, window, page).await?;
             task.history = Some(history);
             task.next_page_token = next_page_token;
         }
@@ -52,11 +42,11 @@ impl Engine {
     }
 
     /// `SignalWithStartWorkflowExecution`.
-    pub async fn signal_with_start(
+    pub(crate) async fn signal_with_start(
         &self,
         mut request: SignalWithStartWorkflowExecutionRequest,
     ) -> Result<SignalWithStartWorkflowExecutionResponse, Refusal> {
-        let namespace = self.shared.namespaces.registered(&request.namespace)?;
+        let namespace = self.namespaces.registered(&request.namespace)?;
         self.check_reserved(&namespace, &request.workflow_id).await?;
         let namespace = self.register_unknown(namespace, &request.search_attributes).await?;
         named::said(&namespace, request.search_attributes.as_mut());
@@ -104,6 +94,26 @@ impl Engine {
             signal_link: response.link,
             first_execution_run_id: response.first_execution_run_id,
         })
+    }
+}
+
+impl Engine {
+    /// `StartWorkflowExecution`.
+    pub async fn start_workflow(&self, mut request: StartWorkflowExecutionRequest) -> Result<StartWorkflowExecutionResponse, Refusal> {
+        let namespace = self.shared.namespaces.registered(&request.namespace)?;
+        self.shared.check_reserved(&namespace, &request.workflow_id).await?;
+        let namespace = self.shared.register_unknown(namespace, &request.search_attributes).await?;
+        named::said(&namespace, request.search_attributes.as_mut());
+        let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: request.workflow_id.clone() };
+        self.shared.start(workflow, StartInput { request: Box::new(request), signal: None, child_of: None, watcher: None }).await
+    }
+
+    /// `SignalWithStartWorkflowExecution`.
+    pub async fn signal_with_start(
+        &self,
+        request: SignalWithStartWorkflowExecutionRequest,
+    ) -> Result<SignalWithStartWorkflowExecutionResponse, Refusal> {
+        self.shared.signal_with_start(request).await
     }
 
     /// `SignalWorkflowExecution`.

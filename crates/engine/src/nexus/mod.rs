@@ -13,6 +13,7 @@ mod dispatch;
 pub(crate) mod endpoints;
 pub(crate) mod operations;
 mod sender;
+mod system;
 
 pub use complete::Completion;
 pub use dispatch::{Destination, Handled};

@@ -16,7 +16,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     RunKey, Span, Timestamp,
-    nexus::{link, token},
+    nexus::{SYSTEM_ENDPOINT, link, token},
     transition::{OperationCall, OperationCancelResult, OperationResult, QueueKind, QueueName},
     validate::SYSTEM_CALLBACK_URL,
 };
@@ -27,6 +27,7 @@ use super::{
     endpoints::{Route, Target},
     handler_failure, is_retryable,
     sender::{RequestToCancel, RequestToStart},
+    system,
 };
 use crate::shared::Shared;
 
@@ -87,6 +88,12 @@ fn no_answer() -> Failure {
 /// Makes one request to start an operation.
 pub(crate) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationResult {
     let a = call.scheduled();
+    if a.endpoint == SYSTEM_ENDPOINT {
+        return match start_timeout(&a, call, shared.now()) {
+            (timeout, kind) if timeout < REQUEST_MIN => OperationResult::NoTime(kind as i32),
+            _ => system::start(shared, caller, call).await,
+        };
+    }
     let Some(route) = shared.route_of(&a.endpoint_id, &a.endpoint) else { return OperationResult::Refused(not_registered()) };
     let now = shared.now();
     let (timeout, kind) = start_timeout(&a, call, now);

@@ -47,8 +47,8 @@ impl Runner {
     fn count_run(&mut self, place: usize, run: RunId, started: bool, closed: bool) {
         let workflow = self.cache.at(place);
         let namespace: NamespaceId = workflow.key.namespace;
-        if sempre_core::standalone::activity_id(&workflow.key).is_some() {
-            // Its attempts are counted.
+        if sempre_core::alone::Alone::of(&workflow.key).is_some() {
+            // It is no workflow. Attempts of activities are counted.
             return;
         }
         let Some(execution) = workflow.run(run).and_then(|run| run.execution.as_deref()) else { return };

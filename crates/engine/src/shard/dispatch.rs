@@ -1,13 +1,18 @@
 //! What each kind of message does, once its run is in memory.
 
 use prost::Message as _;
-use sempre_api::v1::{enums::WorkflowExecutionStatus, workflowservice::StartActivityExecutionRequest};
+use sempre_api::v1::{
+    enums::WorkflowExecutionStatus,
+    workflowservice::{StartActivityExecutionRequest, StartNexusOperationExecutionRequest},
+};
 use sempre_core::{
-    Execution, Input, NamespaceId, Refusal, Reply, RunId, RunKey, StartInput, Timestamp,
-    input::{Context, Poller, TerminateActivityRun, TerminateRequest},
+    Execution, Input, NamespaceId, Refusal, Reply, RunId, RunKey, StartInput, StartOutcome, Timestamp, WorkflowKey,
+    alone::{self, Alone},
+    input::{Context, Poller, TerminateActivityRun, TerminateOperationRun, TerminateRequest},
     keys,
+    nexus::alone as operation,
     standalone::{self, Shows},
-    transition::Delivery,
+    transition::{CurrentRecord, Delivery},
 };
 use sempre_store::Table;
 use tokio::sync::oneshot;
@@ -17,7 +22,7 @@ use super::{
     cache::Current,
     deadlines,
     load::no_such_run,
-    message::{ActivityWatch, Answer, Ask, Body, ReplyTo, Resets, RunMessage, View, ViewRequest},
+    message::{ActivityWatch, Answer, Ask, Body, OperationWatch, ReplyTo, Resets, RunMessage, View, ViewRequest},
     runner::{Runner, is_open},
     settle::start_input,
     size,
@@ -34,19 +39,19 @@ impl Runner {
         let RunMessage { workflow, run, ask, reply } = *message;
         let run = match (run, &ask, &self.cache.at(place).current) {
             (Some(run), ..) => run,
-            (None, Ask::Start(_) | Ask::StartActivity(_) | Ask::UpdateWithStart(..), _) => RunId::default(),
+            (None, Ask::Start(_) | Ask::StartActivity(_) | Ask::StartOperation(_) | Ask::UpdateWithStart(..), _) => RunId::default(),
             (None, _, Current::Is(record)) => record.run(),
             (None, ..) => {
-                let refusal = match standalone::activity_id(&workflow) {
-                    Some(_) => standalone::not_found(&workflow),
-                    None => Refusal::not_found(format!("workflow not found for ID: {}", workflow.workflow_id)),
-                };
-                return self.reply(reply, Err(refusal));
+                let workflow_id = &workflow.workflow_id;
+                let no_workflow = || Refusal::not_found(format!("workflow not found for ID: {workflow_id}"));
+                return self.reply(reply, Err(alone::not_found(&workflow).unwrap_or_else(no_workflow)));
             }
         };
         let answer = match ask {
             Ask::Start(input) => self.start(place, *input),
             Ask::StartActivity(request) => self.start_activity(place, *request),
+            Ask::StartOperation(request) => self.start_operation(place, *request),
+            Ask::DescribeOperation(shows, watch) => self.describe_operation(place, run, shows, watch),
             Ask::DescribeActivity(shows, watch) => self.describe_activity(place, run, shows, watch),
             Ask::Apply(input) => self.apply_message(place, run, input),
             Ask::Update(input, watcher) => self.update(place, run, input, watcher),
@@ -144,6 +149,22 @@ impl Runner {
     }
 
     fn start_activity(&mut self, place: usize, request: StartActivityExecutionRequest) -> Result<Answer, Refusal> {
+        let bytes = request.encoded_len();
+        self.start_alone(place, bytes, |current, open, key, cx| standalone::start(current, open, key, request, cx))
+    }
+
+    fn start_operation(&mut self, place: usize, request: StartNexusOperationExecutionRequest) -> Result<Answer, Refusal> {
+        let bytes = request.encoded_len();
+        self.start_alone(place, bytes, |current, open, key, cx| operation::start(current, open, key, request, cx))
+    }
+
+    /// Starts a run that has no workflow. `start` is given the last run of the id, and that run if it is open.
+    fn start_alone(
+        &mut self,
+        place: usize,
+        bytes: usize,
+        start: impl FnOnce(Option<&CurrentRecord>, Option<&mut Execution>, &WorkflowKey, &mut Context<'_>) -> Result<StartOutcome, Refusal>,
+    ) -> Result<Answer, Refusal> {
         let now = self.now();
         let workflow = self.cache.at(place);
         let key = workflow.key.clone();
@@ -166,8 +187,8 @@ impl Runner {
             namespace: &namespace,
         };
         self.open.inputs += 1;
-        self.open.expected += request.encoded_len();
-        let outcome = match standalone::start(current.as_ref(), open, &key, request, &mut cx) {
+        self.open.expected += bytes;
+        let outcome = match start(current.as_ref(), open, &key, &mut cx) {
             Ok(outcome) => outcome,
             Err(refusal) => {
                 self.shared.stats.refusals.add(1);
@@ -183,6 +204,23 @@ impl Runner {
             run = self.adopt(place, execution, transition);
         }
         Ok(Answer { run, body: Body::Reply(outcome.reply?, None) })
+    }
+
+    fn describe_operation(
+        &mut self,
+        place: usize,
+        run: RunId,
+        shows: operation::Shows,
+        watch: Option<(OperationWatch, oneshot::Sender<()>)>,
+    ) -> Result<Answer, Refusal> {
+        let now = self.now();
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let described = self.execution(place, run).and_then(|execution| execution.describe_operation(shows, now));
+        let described = described.ok_or_else(|| operation::not_found(&key.workflow))?;
+        if let Some((_, watcher)) = watch.filter(|(watch, _)| !watch.is_over(&described)) {
+            self.watch(key, watcher);
+        }
+        Ok(Answer { run, body: Body::Operation(Box::new(described)) })
     }
 
     fn describe_activity(
@@ -286,17 +324,25 @@ impl Runner {
     fn delete(&mut self, place: usize, run: RunId) -> Result<(), Refusal> {
         let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
         let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
-        if execution.is_standalone() {
-            if execution.is_open() {
-                let request = TerminateActivityRun { reason: "Delete activity execution".into(), ..Default::default() };
-                self.apply_input(place, run, Input::TerminateActivityRun(Box::new(request)))?;
-            }
-        } else if execution.status() == WorkflowExecutionStatus::Running || execution.is_open() {
-            let request =
-                TerminateRequest { reason: "Delete workflow execution".into(), identity: "history-service".into(), ..Default::default() };
-            self.apply_input(place, run, Input::Terminate(Box::new(request)))?;
+        if !execution.is_open() && execution.status() != WorkflowExecutionStatus::Running {
+            return Ok(());
         }
-        Ok(())
+        let terminate = match Alone::of(&key.workflow) {
+            Some(Alone::Activity) => {
+                let request = TerminateActivityRun { reason: "Delete activity execution".into(), ..Default::default() };
+                Input::TerminateActivityRun(Box::new(request))
+            }
+            Some(Alone::Operation) => {
+                let request = TerminateOperationRun { reason: "Delete nexus operation execution".into(), ..Default::default() };
+                Input::TerminateOperationRun(Box::new(request))
+            }
+            None => {
+                let reason = "Delete workflow execution".into();
+                let request = TerminateRequest { reason, identity: "history-service".into(), ..Default::default() };
+                Input::Terminate(Box::new(request))
+            }
+        };
+        self.apply_input(place, run, terminate).map(drop)
     }
 
     /// Deletes the run when what was said of it so far is durable. The caller hears of it when its rows are gone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use sempre_core::{Execution, Refusal, RunId, RunKey, WorkflowKey, keys, standalone, state::rows::LoadError, transition::CurrentRecord};
+use sempre_core::{Execution, Refusal, RunId, RunKey, WorkflowKey, alone, keys, state::rows::LoadError, transition::CurrentRecord};
 use sempre_store::{Store, StoreError, Table};
 
 use super::message::ReplyTo;
@@ -27,8 +27,8 @@ pub(crate) enum Loaded {
 
 /// The answer to who names a run that the store does not have.
 pub(crate) fn no_such_run(key: &RunKey) -> Refusal {
-    if standalone::activity_id(&key.workflow).is_some() {
-        return standalone::not_found(&key.workflow);
+    if let Some(refusal) = alone::not_found(&key.workflow) {
+        return refusal;
     }
     Refusal::NotFound(format!("workflow execution not found for workflow ID {:?} and run ID \"{}\"", key.workflow.workflow_id, key.run))
 }

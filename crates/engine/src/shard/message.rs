@@ -1,12 +1,14 @@
 //! What a shard is asked, and what it answers.
 
 use sempre_api::v1::{
+    enums::NexusOperationWaitStage as Stage,
     history::HistoryEvent,
-    workflowservice::{DescribeWorkflowExecutionResponse, StartActivityExecutionRequest},
+    workflowservice::{DescribeWorkflowExecutionResponse, StartActivityExecutionRequest, StartNexusOperationExecutionRequest},
 };
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     input::{Poller, UpdateRequest},
+    nexus::alone::{Described as DescribedOperation, Shows as OperationShows},
     reset::ResetRequest,
     standalone::{Described, Shows},
     state::AttemptLog,
@@ -63,6 +65,8 @@ pub(crate) enum Ask {
     Start(Box<StartInput>),
     /// Start an activity that belongs to no workflow.
     StartActivity(Box<StartActivityExecutionRequest>),
+    /// Start a Nexus operation that belongs to no workflow.
+    StartOperation(Box<StartNexusOperationExecutionRequest>),
     /// A poller wants the task of an offer.
     StartOffer(Box<TakenOffer>, Poller),
     /// Look at history.
@@ -72,6 +76,8 @@ pub(crate) enum Ask {
     /// Describe an activity that belongs to no workflow. The sender is told of its next change, unless there is already what
     /// the watch is for.
     DescribeActivity(Shows, Option<(ActivityWatch, oneshot::Sender<()>)>),
+    /// As [`Ask::DescribeActivity`], a Nexus operation.
+    DescribeOperation(OperationShows, Option<(OperationWatch, oneshot::Sender<()>)>),
     /// Look at the runs that a reset is about.
     PlanReset(Box<ResetRequest>),
     /// Write copied events of a run that does not exist yet.
@@ -106,6 +112,28 @@ impl ActivityWatch {
     pub(crate) fn is_over(self, described: &Described) -> bool {
         match self {
             Self::Closed => !described.is_open,
+            Self::Since(version) => described.version != version,
+        }
+    }
+}
+
+/// What somebody waits for who watches a Nexus operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OperationWatch {
+    /// That its handler has started it, or its end.
+    Started,
+    /// Its end.
+    Closed,
+    /// Any change of it since this version.
+    Since(u64),
+}
+
+impl OperationWatch {
+    /// There it is.
+    pub(crate) fn is_over(self, described: &DescribedOperation) -> bool {
+        match self {
+            Self::Started => described.stage != Stage::Unspecified,
+            Self::Closed => described.stage == Stage::Closed,
             Self::Since(version) => described.version != version,
         }
     }
@@ -165,6 +193,7 @@ pub(crate) enum Body {
     View(View),
     Description(Box<DescribeWorkflowExecutionResponse>),
     Activity(Box<Described>),
+    Operation(Box<DescribedOperation>),
     ResetPlan(ResetPlan),
     /// The order was not carried out: the runs have gone on since they were read.
     ResetBehind(Box<ResetOrder>),

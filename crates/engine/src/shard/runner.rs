@@ -460,7 +460,7 @@ impl Runner {
     fn missing(&mut self, place: usize, message: &RunMessage) -> Option<BoxFuture<'static, Loaded>> {
         let store = self.shared.store.clone();
         let workflow = self.cache.at(place);
-        let starts = matches!(message.ask, Ask::Start(_) | Ask::StartActivity(_));
+        let starts = matches!(message.ask, Ask::Start(_) | Ask::StartActivity(_) | Ask::StartOperation(_));
         let run = match message.run {
             Some(run) => run,
             None => match &workflow.current {

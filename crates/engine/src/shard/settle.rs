@@ -3,10 +3,10 @@
 use prost::Message as _;
 use sempre_core::{
     Execution, Input, NamespaceView, Refusal, Reply, RunId, RunKey, Timestamp, Transition,
+    alone::Alone,
     input::Context,
     keys,
     planted::{self, Bug},
-    standalone,
     transition::{Offer, OfferKey, QueueKind},
 };
 use sempre_store::Table;
@@ -113,8 +113,8 @@ impl Runner {
             }
             self.cache.reweigh(place);
         }
-        // Who watches an activity without workflow waits for any change; most of them are no events.
-        if (t.history_changed || t.durable && standalone::activity_id(&key.workflow).is_some())
+        // Who watches an activity or an operation without workflow waits for any change; most of them are no events.
+        if (t.history_changed || t.durable && Alone::of(&key.workflow).is_some())
             && let Some(watchers) = self.watchers.remove(&key)
         {
             self.open.outputs.extend(watchers.into_iter().map(Output::Notify));

@@ -36,6 +36,8 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         // The reason is written twice: as what it is, and in the failure that the activity ends with.
         Input::CancelActivityRun(request) => 2 * request.reason.len(),
         Input::TerminateActivityRun(request) => 2 * request.reason.len(),
+        Input::CancelOperationRun(request) => request.reason.len(),
+        Input::TerminateOperationRun(request) => 2 * request.reason.len(),
         Input::CompleteWorkflowTask(_, request) if request.intermediate_page => 0,
         Input::CompleteWorkflowTask(_, request) => request.encoded_len(),
         Input::FailWorkflowTask(_, request) => request.encoded_len(),

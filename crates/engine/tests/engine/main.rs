@@ -27,6 +27,7 @@ mod restarts;
 mod schedules;
 mod search_attributes;
 mod standalone_activities;
+mod standalone_operations;
 mod task_queues;
 mod tasks;
 mod updates;

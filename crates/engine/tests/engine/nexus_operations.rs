@@ -28,7 +28,7 @@ use crate::support::*;
 
 const HANDLERS: &str = "handlers";
 
-async fn world_with_endpoint() -> (World, nexus::Endpoint) {
+pub(crate) async fn world_with_endpoint() -> (World, nexus::Endpoint) {
     let w = world_with(Settings { poll_wait: Span::seconds(60), ..settings() }).await;
     let endpoint = w.endpoint().await;
     (w, endpoint)
@@ -46,11 +46,11 @@ fn schedule(change: impl FnOnce(&mut ScheduleNexusOperationCommandAttributes)) -
     command(CommandType::ScheduleNexusOperation, Attributes::ScheduleNexusOperationCommandAttributes(a))
 }
 
-fn payload(text: &'static str) -> Payload {
+pub(crate) fn payload(text: &'static str) -> Payload {
     Payload { data: Bytes::from_static(text.as_bytes()), ..Default::default() }
 }
 
-fn started(token: &str, links: Vec<nexus::Link>) -> start_operation_response::Variant {
+pub(crate) fn started(token: &str, links: Vec<nexus::Link>) -> start_operation_response::Variant {
     start_operation_response::Variant::AsyncSuccess(start_operation_response::Async {
         operation_token: token.into(),
         links,
@@ -58,12 +58,12 @@ fn started(token: &str, links: Vec<nexus::Link>) -> start_operation_response::Va
     })
 }
 
-fn handler_failure(kind: &str, message: &str) -> Failure {
+pub(crate) fn handler_failure(kind: &str, message: &str) -> Failure {
     let info = NexusHandlerFailureInfo { r#type: kind.into(), ..Default::default() };
     Failure { message: message.into(), failure_info: Some(FailureInfo::NexusHandlerFailureInfo(info)), ..Default::default() }
 }
 
-fn start_of(task: &PollNexusTaskQueueResponse) -> &StartOperationRequest {
+pub(crate) fn start_of(task: &PollNexusTaskQueueResponse) -> &StartOperationRequest {
     match &task.request.as_ref().expect("a task has a request").variant {
         Some(request::Variant::StartOperation(start)) => start,
         other => panic!("not a start: {other:?}"),
@@ -71,27 +71,27 @@ fn start_of(task: &PollNexusTaskQueueResponse) -> &StartOperationRequest {
 }
 
 impl World {
-    async fn endpoint(&self) -> nexus::Endpoint {
+    pub(crate) async fn endpoint(&self) -> nexus::Endpoint {
         let target = Worker { namespace: NAMESPACE.into(), task_queue: HANDLERS.into() };
         let target = Some(EndpointTarget { variant: Some(Variant::Worker(target)) });
         let spec = EndpointSpec { name: "endpoint".into(), target, description: None };
         self.engine.create_nexus_endpoint(CreateNexusEndpointRequest { spec: Some(spec) }).await.unwrap().endpoint.unwrap()
     }
 
-    fn poll_handler_beside(&self) -> JoinHandle<PollNexusTaskQueueResponse> {
+    pub(crate) fn poll_handler_beside(&self) -> JoinHandle<PollNexusTaskQueueResponse> {
         let engine = self.engine.clone();
         let task_queue = Some(TaskQueue { name: HANDLERS.into(), ..Default::default() });
         let request = PollNexusTaskQueueRequest { namespace: NAMESPACE.into(), task_queue, ..Default::default() };
         tokio::spawn(async move { engine.poll_nexus_task(request, None).await.unwrap() })
     }
 
-    async fn poll_handler(&self) -> PollNexusTaskQueueResponse {
+    pub(crate) async fn poll_handler(&self) -> PollNexusTaskQueueResponse {
         let task = soon(self.poll_handler_beside()).await.unwrap();
         assert!(!task.task_token.is_empty(), "a task");
         task
     }
 
-    async fn answer(&self, token: &Bytes, variant: response::Variant) -> Result<(), Refusal> {
+    pub(crate) async fn answer(&self, token: &Bytes, variant: response::Variant) -> Result<(), Refusal> {
         let request = RespondNexusTaskCompletedRequest {
             namespace: NAMESPACE.into(),
             task_token: token.clone(),
@@ -101,11 +101,11 @@ impl World {
         self.engine.respond_nexus_task_completed(request).await.map(drop)
     }
 
-    async fn answer_start(&self, token: &Bytes, variant: start_operation_response::Variant) -> Result<(), Refusal> {
+    pub(crate) async fn answer_start(&self, token: &Bytes, variant: start_operation_response::Variant) -> Result<(), Refusal> {
         self.answer(token, response::Variant::StartOperation(StartOperationResponse { variant: Some(variant) })).await
     }
 
-    async fn refuse(&self, token: &Bytes, failure: Failure) -> Result<(), Refusal> {
+    pub(crate) async fn refuse(&self, token: &Bytes, failure: Failure) -> Result<(), Refusal> {
         let request = RespondNexusTaskFailedRequest {
             namespace: NAMESPACE.into(),
             task_token: token.clone(),
@@ -451,4 +451,58 @@ async fn a_handlers_queue_is_counted_and_held_to_its_rate() {
     let stats = soon(w.engine.describe_task_queue(describe())).await.unwrap().stats.unwrap();
     assert_eq!((stats.approximate_backlog_count, stats.rate_limiting_active), (0, false));
     assert!(stats.tasks_dispatch_rate > 0.0);
+}
+
+/// A command that asks the server itself for a signal with a start of workflow `target`.
+fn signal_with_start(change: impl FnOnce(&mut SignalWithStartWorkflowExecutionRequest)) -> Command {
+    let mut request = SignalWithStartWorkflowExecutionRequest {
+        workflow_id: "target".into(),
+        workflow_type: Some(sempre_api::v1::common::WorkflowType { name: "T".into() }),
+        task_queue: Some(queue()),
+        signal_name: "go".into(),
+        ..Default::default()
+    };
+    change(&mut request);
+    let metadata = [("encoding".to_owned(), Bytes::from_static(b"binary/protobuf"))].into();
+    let data = prost::Message::encode_to_vec(&request).into();
+    schedule(|a| {
+        a.endpoint = "__temporal_system".into();
+        a.service = "temporal.api.workflowservice.v1.WorkflowService".into();
+        a.operation = "SignalWithStartWorkflowExecution".into();
+        a.input = Some(Payload { metadata, data, ..Default::default() });
+    })
+}
+
+#[tokio::test]
+async fn a_workflow_signals_and_starts_another_by_the_servers_own_endpoint() {
+    let (w, _) = world_with_endpoint().await;
+    w.start("caller").await;
+    w.complete(&w.poll().await.task_token, vec![signal_with_start(|_| {})]).await;
+    let event = w.until_event(EventType::NexusOperationCompleted).await;
+    let Some(history_event::Attributes::NexusOperationCompletedEventAttributes(a)) = event.attributes else { panic!("completed") };
+    let result = a.result.unwrap();
+    assert_eq!(&result.metadata["encoding"][..], b"binary/protobuf");
+    assert_eq!(&result.metadata["messageType"][..], b"temporal.api.workflowservice.v1.SignalWithStartWorkflowExecutionResponse");
+    assert_eq!(result.metadata.len(), 2, "there are no payloads inside that a codec would have to see");
+    let response = <SignalWithStartWorkflowExecutionResponse as prost::Message>::decode(result.data).unwrap();
+    assert!(response.started);
+    assert_eq!(event.links, response.signal_link.into_iter().collect::<Vec<_>>());
+    let target = w.history("target").await;
+    assert_eq!(target[0].event_type(), EventType::WorkflowExecutionStarted);
+    let signaled = target.iter().find(|event| event.event_type() == EventType::WorkflowExecutionSignaled).unwrap();
+    let Some(link::Variant::WorkflowEvent(back)) = &signaled.links[0].variant else { panic!("a link to the caller") };
+    assert_eq!((back.workflow_id.as_str(), signaled.links.len()), ("caller", 1));
+}
+
+#[tokio::test]
+async fn what_the_servers_own_endpoint_refuses_fails_the_operation() {
+    let (w, _) = world_with_endpoint().await;
+    w.start("caller").await;
+    // What only the call itself can find wrong.
+    w.complete(&w.poll().await.task_token, vec![signal_with_start(|r| r.signal_name.clear())]).await;
+    let event = w.until_event(EventType::NexusOperationFailed).await;
+    let Some(history_event::Attributes::NexusOperationFailedEventAttributes(a)) = event.attributes else { panic!("failed") };
+    let cause = a.failure.unwrap().cause.unwrap();
+    assert_eq!(cause.message, "InvalidArgument: SignalName is not set on request.");
+    assert!(matches!(cause.failure_info, Some(FailureInfo::ServerFailureInfo(info)) if info.non_retryable));
 }

@@ -20,6 +20,7 @@ mod input;
 mod logging;
 mod man;
 mod network;
+mod nexus;
 mod operator;
 mod output;
 mod progress;
@@ -72,6 +73,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Completion(options) => completion::run(&options, Cli::command()),
         Command::Man(options) => man::run(&options, Cli::command()),
         Command::Activity(family) => activity::run(cli.common, family),
+        Command::Nexus(family) => nexus::run(cli.common, family),
         Command::Schedule(family) => schedule::run(cli.common, family),
         Command::Batch(family) => batch::run(cli.common, family),
         Command::TaskQueue(family) => task_queue::run(cli.common, family),
@@ -134,6 +136,8 @@ enum Command {
     Workflow(Family<workflow::WorkflowCommand>),
     /// Look at the activities of workflows, steer them
     Activity(Family<activity::ActivityCommand>),
+    /// Start Nexus operations that belong to no workflow, look at them, end them
+    Nexus(Family<nexus::NexusCommand>),
     /// Start workflows by the clock
     Schedule(Family<schedule::ScheduleCommand>),
     /// Follow operations on many workflows

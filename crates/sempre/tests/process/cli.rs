@@ -4,6 +4,7 @@ mod activities;
 mod asking;
 mod config;
 mod following;
+mod nexus;
 mod operators;
 mod ours;
 mod output;

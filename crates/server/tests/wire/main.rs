@@ -21,6 +21,7 @@ mod schedules;
 mod services;
 mod shutdown;
 mod standalone_activities;
+mod standalone_operations;
 mod support;
 mod time_skipping;
 mod updates;

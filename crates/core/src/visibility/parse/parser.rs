@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     limits::{QUERY_CONDITIONS_MAX, QUERY_DEPTH_MAX, QUERY_VALUES_MAX},
+    nexus::alone,
     visibility::{
         AttributeType, Comparison, Field, Filter, Query, SystemField, Value,
         names::{NAMESPACE_DIVISION, RESERVED_PREFIX, predefined},
@@ -431,6 +432,10 @@ impl<'a> Parser<'a> {
     /// The field of a name. A name without the prefix `Temporal` stands for the one with it, and the other way
     /// round, where only one of the two is defined.
     fn field(&mut self, name: &str) -> Result<Field, QueryError> {
+        // These are every operation's own, whatever a namespace calls by the same name.
+        if let Some(field) = operation_field(name).filter(|_| self.options.operations) {
+            return Ok(field);
+        }
         let field = self.lookup(name).or_else(|| match name.strip_prefix(RESERVED_PREFIX) {
             Some(short) => self.lookup(short),
             None => self.lookup(&format!("{RESERVED_PREFIX}{name}")),
@@ -514,6 +519,19 @@ impl<'a> Parser<'a> {
             return Err(QueryError::NotSupported(format!("'GROUP BY' clause is not supported for search attribute {name}")));
         }
         Ok(Some(field))
+    }
+}
+
+/// A field by its name in lists of Nexus operations: the one that users know, or the one that queries print.
+fn operation_field(name: &str) -> Option<Field> {
+    let attribute = |name: &str| Some(Field::Attribute { name: name.into(), kind: AttributeType::Keyword });
+    match name {
+        "OperationId" => Some(Field::System(SystemField::WorkflowId)),
+        "Operation" => Some(Field::System(SystemField::WorkflowType)),
+        "Endpoint" | alone::ENDPOINT => attribute(alone::ENDPOINT),
+        "Service" | alone::SERVICE => attribute(alone::SERVICE),
+        "RequestId" | alone::REQUEST_ID => attribute(alone::REQUEST_ID),
+        _ => None,
     }
 }
 

@@ -25,7 +25,7 @@ fn attributes() -> BTreeMap<String, AttributeType> {
     types.chain(odd.map(|(name, kind)| (name.to_owned(), kind))).collect()
 }
 
-const ANY: ParseOptions = ParseOptions { groups: false, schedules: false, activities: false, division: Division::Any };
+const ANY: ParseOptions = ParseOptions { groups: false, schedules: false, activities: false, operations: false, division: Division::Any };
 
 fn query(text: &str) -> Query {
     parse(text, &attributes(), ParseOptions { groups: true, ..ANY }).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -170,6 +170,19 @@ fn schedule_ids_in_lists_of_schedules() {
     assert_eq!(refused("ScheduleId = 's'"), "invalid query: invalid expression: column name 'ScheduleId' is not a valid search attribute");
     let own = BTreeMap::from([("ScheduleId".to_owned(), AttributeType::Int)]);
     assert!(parse("ScheduleId = 4", &own, schedules).is_ok(), "the namespace's own attribute goes first");
+}
+
+#[test]
+fn operations_have_names_of_their_own() {
+    let operations = ParseOptions { groups: true, operations: true, ..ANY };
+    // Whatever a namespace calls so.
+    let own = BTreeMap::from([("Endpoint".to_owned(), AttributeType::Int)]);
+    let parsed = |text: &str| parse(text, &own, operations).unwrap().to_string();
+    let text = "OperationId = 'o' AND Operation = 'p' AND Endpoint = 'e' AND Service = 's' AND RequestId = 'r'";
+    let printed = "WorkflowId = 'o' AND WorkflowType = 'p' AND TemporalNexusEndpoint = 'e' AND TemporalNexusService = 's' AND TemporalNexusRequestId = 'r'";
+    assert_eq!((parsed(text), parsed(printed)), (printed.to_owned(), printed.to_owned()));
+    assert!(parse("OperationId = 'o'", &own, ANY).is_err() && parse("Endpoint = 1", &own, ANY).is_ok(), "elsewhere they are nobody's");
+    assert!(parse("TemporalNexusEndpoint = 'e'", &own, ANY).is_err());
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! Operations of the server itself, for workflows that ask the endpoint `__temporal_system`.
+
+use sempre_api::v1::{
+    common::Link,
+    failure::{Failure, ServerFailureInfo, failure::FailureInfo},
+};
+use sempre_core::{
+    Refusal, RunKey,
+    nexus::system::{self, Problem},
+    transition::{OperationCall, OperationResult},
+};
+
+use super::handler_failure;
+use crate::shared::Shared;
+
+/// Carries out an operation; its request id makes it the same one when it is asked for again.
+pub(super) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationResult {
+    let a = call.scheduled();
+    let namespace = shared.namespaces.view(caller.workflow.namespace).name.clone();
+    let mut request = match system::request(&a.service, &a.operation, a.input.as_ref(), &namespace) {
+        Ok(request) => request,
+        Err(problem) => return refused(problem),
+    };
+    request.request_id = a.request_id;
+    request.links = call.link.clone().into_iter().collect();
+    match shared.signal_with_start(request).await {
+        Ok(response) => {
+            let links: Vec<Link> = response.signal_link.clone().into_iter().collect();
+            OperationResult::Completed { result: Some(system::result(&response)), links }
+        }
+        Err(refusal) => {
+            let (kind, retryable) = kind(&refusal);
+            let failure = Box::new(server_failure(format!("{kind}: {}", text(refusal)), retryable));
+            if retryable { OperationResult::Undelivered(failure) } else { OperationResult::Refused(failure) }
+        }
+    }
+}
+
+fn refused(problem: Problem) -> OperationResult {
+    OperationResult::Refused(Box::new(match problem {
+        Problem::NotFound(text) => handler_failure("NOT_FOUND", text),
+        Problem::BadInput(text) => handler_failure("BAD_REQUEST", text),
+        Problem::Invalid(text) => server_failure(format!("InvalidArgument: {text}"), false),
+    }))
+}
+
+fn server_failure(message: String, retryable: bool) -> Failure {
+    let info = ServerFailureInfo { non_retryable: !retryable };
+    Failure { message, failure_info: Some(FailureInfo::ServerFailureInfo(info)), ..Default::default() }
+}
+
+/// What clients call such a refusal, and whether it may be over next time.
+fn kind(refusal: &Refusal) -> (&'static str, bool) {
+    match refusal {
+        Refusal::InvalidArgument(_) | Refusal::QueryFailed { .. } => ("InvalidArgument", false),
+        Refusal::NotFound(_) => ("NotFound", false),
+        Refusal::NamespaceNotFound(_) => ("NamespaceNotFound", false),
+        Refusal::NamespaceInvalidState { .. } => ("NamespaceInvalidState", false),
+        Refusal::AlreadyStarted { .. } => ("WorkflowExecutionAlreadyStarted", false),
+        Refusal::PermissionDenied(_) => ("PermissionDenied", false),
+        Refusal::Unimplemented(_) => ("Unimplemented", false),
+        Refusal::FailedPrecondition(_) => ("FailedPrecondition", false),
+        Refusal::WorkflowNotReady(_) => ("WorkflowNotReady", false),
+        Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => ("ResourceExhausted", true),
+        Refusal::Aborted(_) | Refusal::BufferLost(_) => ("Aborted", true),
+        Refusal::Unavailable(_) => ("Unavailable", true),
+        Refusal::DeadlineExceeded(_) => ("DeadlineExceeded", true),
+        // A signal with a start is none of these.
+        Refusal::NamespaceAlreadyExists(_)
+        | Refusal::ActivityAlreadyStarted { .. }
+        | Refusal::OperationAlreadyStarted { .. }
+        | Refusal::AlreadyExists(_)
+        | Refusal::MultiOperation(_) => ("AlreadyExists", false),
+    }
+}
+
+fn text(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::AlreadyStarted { message, .. } | Refusal::ResourceExhausted { message, .. } => message,
+        Refusal::NamespaceNotFound(namespace) => format!("Namespace {namespace} is not found."),
+        Refusal::NamespaceInvalidState { state, allowed, .. } => format!("Namespace has invalid state: {state}. Must be {allowed}."),
+        Refusal::Overloaded(text) => text.to_owned(),
+        Refusal::InvalidArgument(text)
+        | Refusal::NotFound(text)
+        | Refusal::PermissionDenied(text)
+        | Refusal::Unimplemented(text)
+        | Refusal::FailedPrecondition(text)
+        | Refusal::WorkflowNotReady(text)
+        | Refusal::Aborted(text)
+        | Refusal::BufferLost(text)
+        | Refusal::Unavailable(text)
+        | Refusal::DeadlineExceeded(text)
+        | Refusal::NamespaceAlreadyExists(text)
+        | Refusal::AlreadyExists(text) => text,
+        Refusal::QueryFailed { message, .. }
+        | Refusal::ActivityAlreadyStarted { message, .. }
+        | Refusal::OperationAlreadyStarted { message, .. } => message,
+        Refusal::MultiOperation(_) => String::new(),
+    }
+}
