@@ -13,7 +13,7 @@ use sempre_api::v1::{
         WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
         pending_activity_info::{
             PauseInfo,
-            pause_info::{Manual, PausedBy},
+            pause_info::{Manual, PausedBy, Rule},
         },
     },
     workflowservice::DescribeWorkflowExecutionResponse,
@@ -22,8 +22,8 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     activity::options::Options,
-    alone, callbacks, nexus, pause,
-    state::{ActivityInfo, ActivityProgress},
+    alone, callbacks, flow, nexus, pause,
+    state::{ActivityInfo, ActivityPause, ActivityProgress},
     task::problems,
     versioning,
     visibility::{health, waits},
@@ -113,7 +113,7 @@ impl Execution {
         let derived = &self.state.derived;
         WorkflowExecutionExtendedInfo {
             execution_expiration_time: derived.execution_expiration().map(Timestamp::to_api),
-            run_expiration_time: Some(derived.run_expiration().map_or(NEVER, Timestamp::to_api)),
+            run_expiration_time: Some(flow::hold::run_expiration(&self.state).map_or(NEVER, Timestamp::to_api)),
             cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
             original_start_time: Some(derived.start.time().to_api()),
             reset_run_id: self.state.progress.reset.as_ref().map_or_else(String::new, |reset| reset.reset_run_id.clone()),
@@ -214,12 +214,18 @@ fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Times
         next_attempt_schedule_time: waits.then(|| progress.due().to_api()),
         priority: options.priority().cloned(),
         paused: progress.pause.is_some(),
-        pause_info: progress.pause.as_deref().map(|pause| PauseInfo {
-            pause_time: time(pause.time),
-            paused_by: Some(PausedBy::Manual(Manual { identity: pause.identity.clone(), reason: pause.reason.clone() })),
-        }),
+        pause_info: progress.pause.as_deref().map(|pause| PauseInfo { pause_time: time(pause.time), paused_by: Some(paused_by(pause)) }),
         activity_options: Some(options.described()),
         ..Default::default()
+    }
+}
+
+/// Who has paused an activity: somebody, or a workflow rule.
+fn paused_by(pause: &ActivityPause) -> PausedBy {
+    let (identity, reason) = (pause.identity.clone(), pause.reason.clone());
+    match pause.rule_id.as_str() {
+        "" => PausedBy::Manual(Manual { identity, reason }),
+        rule_id => PausedBy::Rule(Rule { rule_id: rule_id.into(), identity, reason }),
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    CheckDeploymentVersionRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListPatchesRequest,
-    ListSkippedActionsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, StartBatchForkRequest,
+    CheckDeploymentVersionRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeWaitingStartRequest,
+    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListFlowRulesRequest, ListPatchesRequest, ListSkippedActionsRequest,
+    ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetFlowRuleRequest, StartBatchForkRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -41,8 +42,9 @@ use sempre_api::v1::{
         TriggerWorkflowRuleRequest, UnpauseActivityExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest,
         UpdateActivityExecutionOptionsRequest, UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateScheduleRequest,
         UpdateTaskQueueConfigRequest, UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerConfigRequest,
-        UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest,
-        UpdateWorkflowExecutionRequest,
+        UpdateWorkerDeploymentVersionComputeConfigRequest, UpdateWorkerDeploymentVersionMetadataRequest,
+        UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest,
+        ValidateWorkerDeploymentVersionComputeConfigRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp, input::Sdk};
@@ -221,6 +223,12 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    SetFlowRuleRequest,
+    DeleteFlowRuleRequest,
+    ListFlowRulesRequest,
+    DescribeFlowRuleRequest,
+    ListWaitingStartsRequest,
+    DescribeWaitingStartRequest,
     DescribeDeploymentRequest,
     ListDeploymentsRequest,
     GetDeploymentReachabilityRequest,
@@ -233,6 +241,8 @@ in_namespace![
     TriggerWorkflowRuleRequest,
     FetchWorkerConfigRequest,
     UpdateWorkerConfigRequest,
+    UpdateWorkerDeploymentVersionComputeConfigRequest,
+    ValidateWorkerDeploymentVersionComputeConfigRequest,
     ListPatchesRequest,
     CheckDeploymentVersionRequest,
     DescribeWorkerDeploymentVersionRequest,
