@@ -37,6 +37,7 @@ pub mod v1 {
         history::v1 as history, namespace::v1 as namespace, nexus::v1 as nexus, nexusoperation::v1 as nexusoperation,
         operatorservice::v1 as operatorservice, protocol::v1 as protocol, query::v1 as query, replication::v1 as replication,
         rules::v1 as rules, schedule::v1 as schedule, sdk::v1 as sdk, taskqueue::v1 as taskqueue, testservice::v1 as testservice,
-        update::v1 as update, version::v1 as version, worker::v1 as worker, workflow::v1 as workflow, workflowservice::v1 as workflowservice,
+        update::v1 as update, version::v1 as version, worker::v1 as worker, workflow::v1 as workflow,
+        workflowservice::v1 as workflowservice,
     };
 }

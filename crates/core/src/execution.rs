@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel, child, deadline, external, flow, nexus, options, pause,
-    query, retry, signal, size, standalone,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel, child, deadline, external, flow, nexus, options,
+    pause, query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate,

@@ -164,7 +164,8 @@ impl World {
         }
         // Nobody of a line's own goes before somebody who came earlier and waits for nothing else.
         for n in 0..3 {
-            let alone = self.runs.values().filter(|(_, progress)| progress.members.len() == 1 && progress.members[0].key == format!("k{n}"));
+            let alone =
+                self.runs.values().filter(|(_, progress)| progress.members.len() == 1 && progress.members[0].key == format!("k{n}"));
             let held: Vec<bool> = alone.map(|(_, progress)| progress.held).collect();
             assert!(held.is_sorted(), "out of turn in k{n}: {held:?}");
         }

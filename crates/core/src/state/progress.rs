@@ -12,9 +12,7 @@ use sempre_api::v1::{
 };
 
 use super::{Buffer, ResetInfo, callback::CallbackProgress, operation::OperationProgress};
-use crate::{
-    Span, Timestamp, flow::FlowProgress, nexus::alone::OperationAlone, standalone::Standalone, versioning::VersioningProgress,
-};
+use crate::{Span, Timestamp, flow::FlowProgress, nexus::alone::OperationAlone, standalone::Standalone, versioning::VersioningProgress};
 
 /// What history does not determine.
 #[derive(Clone, Debug, Default, PartialEq)]

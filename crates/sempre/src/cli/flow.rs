@@ -2,9 +2,10 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use sempre_api::sempre::v1::{
-    DeleteFlowRuleRequest, DescribeFlowRuleRequest, FlowDebounce, FlowKey, FlowKeyKind, FlowMatch, FlowRate, FlowReason, FlowRule,
-    FlowRuleInfo, FlowSingleton, ListFlowRulesRequest, ListWaitingStartsRequest, SetFlowRuleRequest, WaitingStart,
+    DeleteFlowRuleRequest, DescribeFlowRuleRequest, FlowDebounce, FlowKey, FlowKeyKind, FlowMatch, FlowRate, FlowRule, FlowRuleInfo,
+    FlowSingleton, ListFlowRulesRequest, ListWaitingStartsRequest, SetFlowRuleRequest, WaitingStart,
 };
+use sempre_ui::why::flow_reason;
 
 use super::{
     Failure,
@@ -269,7 +270,7 @@ async fn waiting(session: &mut Session, options: Waiting) -> Result<(), Failure>
                     start.workflow_id.as_str().into(),
                     start.run_id.as_str().into(),
                     since.into(),
-                    reason(start).into(),
+                    flow_reason(start).into(),
                     if start.not_before.is_some() { not_before } else { String::new() }.into(),
                 ]
             })
@@ -344,20 +345,6 @@ fn limits(rule: &FlowRule) -> String {
     let per = per(rule);
     let per = if per.is_empty() { per } else { format!(" per {per}") };
     format!("{}{per}", parts.join(", "))
-}
-
-/// Why a start waits, for people.
-pub(super) fn reason(start: &WaitingStart) -> String {
-    match start.reason() {
-        FlowReason::MaxOpen => "as many runs as may be are open".into(),
-        FlowReason::Rate => "starts came faster than they may".into(),
-        FlowReason::Debounce => "another start may come yet".into(),
-        FlowReason::Singleton => format!("workflow {} is open", start.blocked_by_workflow_id),
-        FlowReason::Loading => "the server reads what there is after its start".into(),
-        FlowReason::Going => "it is about to go".into(),
-        FlowReason::Replaced => "a newer start takes its place".into(),
-        FlowReason::Unspecified => "unknown".into(),
-    }
 }
 
 #[cfg(test)]

@@ -24,5 +24,7 @@ mod standalone_activities;
 mod standalone_operations;
 mod support;
 mod time_skipping;
+#[cfg(feature = "ui")]
+mod ui;
 mod updates;
 mod workers;
