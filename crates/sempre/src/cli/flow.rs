@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use sempre_api::sempre::v1::{
     DeleteFlowRuleRequest, DescribeFlowRuleRequest, FlowDebounce, FlowKey, FlowKeyKind, FlowMatch, FlowRate, FlowRule, FlowRuleInfo,
-    FlowSingleton, ListFlowRulesRequest, ListWaitingStartsRequest, SetFlowRuleRequest, WaitingStart,
+    FlowSingleton, ListFlowRulesRequest, ListWaitingStartsRequest, SetFlowRuleRequest,
 };
 use sempre_ui::why::flow_reason;
 

@@ -53,6 +53,7 @@ pub(super) fn name(table: Table) -> &'static str {
         Table::Namespace => "namespace",
         Table::Visibility => "visibility",
         Table::Schedule => "schedule",
+        Table::Flow => "flow",
     }
 }
 
@@ -152,7 +153,7 @@ fn storage(table: Table) -> &'static str {
         Table::State | Table::Current => {
             "fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1"
         }
-        Table::Offer | Table::Outbox | Table::Deadline | Table::Visibility | Table::Schedule => {
+        Table::Offer | Table::Outbox | Table::Deadline | Table::Visibility | Table::Schedule | Table::Flow => {
             "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1"
         }
         Table::Meta | Table::History | Table::Namespace => "autovacuum_vacuum_insert_scale_factor = 0.1",
