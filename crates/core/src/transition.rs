@@ -445,6 +445,8 @@ pub enum OperationResult {
     Undelivered(Box<Failure>),
     /// Too little time is left to ask: `TimeoutType`.
     NoTime(i32),
+    /// The endpoint was not asked, because it seems to be down. It may be at this time.
+    Blocked(Timestamp),
 }
 
 /// What became of a request to cancel a Nexus operation.
@@ -456,6 +458,8 @@ pub enum OperationCancelResult {
     Refused(Box<Failure>),
     /// It may be taken later: why not now.
     Undelivered(Box<Failure>),
+    /// The endpoint was not asked, because it seems to be down. It may be at this time.
+    Blocked(Timestamp),
 }
 
 /// What became of an attempt.

@@ -615,3 +615,61 @@ fn the_end_of_an_operation_of_before_the_point_is_the_new_runs() {
     ",
     );
 }
+
+/// The circuit breaker of an endpoint: what is put off is no attempt, and is tried again by itself
+#[test]
+fn an_operation_whose_endpoint_seems_to_be_down_is_put_off() {
+    let mut world = World::new();
+    world.begin("w", [operation().command()]);
+    let until = world.now + secs(60);
+    world.operation_answers.push_back(OperationResult::Blocked(until));
+    world.deliver();
+    world.restart();
+    let info = pending(&world).remove(0);
+    assert_eq!((info.state(), info.attempt), (PendingNexusOperationState::Blocked, 0));
+    assert_eq!((info.blocked_reason.as_str(), info.next_attempt_schedule_time), ("The circuit breaker is open.", None));
+    world.advance(secs(59));
+    assert!(world.outbox.is_empty());
+    world.advance(secs(1));
+    assert_eq!(pending(&world)[0].state(), PendingNexusOperationState::Scheduled);
+    assert_eq!(pending(&world)[0].blocked_reason, "");
+    world.deliver();
+    assert_eq!((pending(&world)[0].state(), pending(&world)[0].attempt), (PendingNexusOperationState::Started, 1));
+    let ids: Vec<_> = world.operations_started.iter().map(|call| (call.attempt, call.scheduled().request_id)).collect();
+    assert_eq!(ids[0], ids[1], "the same attempt");
+    // And so with a cancel.
+    let until = world.now + secs(30);
+    world.operation_cancel_answers.push_back(OperationCancelResult::Blocked(until));
+    world.work([cancel_operation(5)]);
+    world.deliver();
+    world.restart();
+    let cancellation = pending(&world)[0].cancellation_info.clone().unwrap();
+    assert_eq!((cancellation.state(), cancellation.attempt), (NexusOperationCancellationState::Blocked, 0));
+    assert_eq!(cancellation.blocked_reason, "The circuit breaker is open.");
+    world.advance(secs(30));
+    world.deliver();
+    assert_eq!(pending(&world)[0].cancellation_info.clone().unwrap().state(), NexusOperationCancellationState::Succeeded);
+}
+
+#[test]
+fn what_is_put_off_still_times_out_and_ends() {
+    let mut world = World::new();
+    world.begin("w", [with(operation(), |a| a.schedule_to_close_timeout = duration(10)).command()]);
+    let until = world.now + secs(60);
+    world.operation_answers.push_back(OperationResult::Blocked(until));
+    world.deliver();
+    world.advance(secs(10));
+    assert_ends(
+        &world,
+        "
+        6 NexusOperationTimedOut {scheduled 5, failure 'nexus operation completed unsuccessfully', cause 'operation timed out', ScheduleToClose}
+        7 WorkflowTaskScheduled
+    ",
+    );
+    // An end that is told between the request and its being put off.
+    let mut world = World::new();
+    world.begin("w", [operation().command()]);
+    world.deliver_one_unheard();
+    complete_operation(&mut world, succeeded()).unwrap();
+    assert!(pending(&world).is_empty());
+}

@@ -22,7 +22,7 @@ use crate::{
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
-    nexus::{OperationSender, calls::NexusCalls},
+    nexus::{OperationSender, breaker::Breakers, calls::NexusCalls},
     records::Records,
     schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) callbacks: Arc<dyn CallbackSender>,
     pub(crate) operations: Arc<dyn OperationSender>,
     pub(crate) nexus_calls: NexusCalls,
+    /// Which Nexus endpoints seem to be down.
+    pub(crate) breakers: Breakers,
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,

@@ -6,6 +6,7 @@
 //! | scheduled | started by the handler | started: Started event; a cancel asked for before goes out now |
 //! | scheduled | done by the handler, or not | gone: Completed, Failed or Canceled event |
 //! | scheduled | cannot be asked just now | waits, 1 s doubling to 1 h, and is asked again by the same request id |
+//! | scheduled | its endpoint seems to be down | waits, no attempt counted, until it may be asked again |
 //! | scheduled | refused for good | gone: Failed event |
 //! | scheduled | its end is told before the answer to the start | Started event, and gone: closing event |
 //! | started | its end is told | gone: closing event |
@@ -52,6 +53,8 @@ use crate::{
 /// The endpoint that is the server itself.
 pub const SYSTEM_ENDPOINT: &str = "__temporal_system";
 
+/// Why a request is put off.
+const BLOCKED: &str = "The circuit breaker is open.";
 /// First wait after a failed request (`component.nexusoperations.retryPolicy.initialInterval`).
 const BACKOFF_FIRST: Span = Span::seconds(1);
 /// Longest wait (`component.nexusoperations.retryPolicy.maxInterval`).
@@ -168,6 +171,7 @@ fn send(step: &mut Step<'_, '_>, scheduled_event_id: i64, request: Request) {
     let attempts = request.of(&mut progress);
     attempts.message = message;
     attempts.next_time = 0;
+    attempts.blocked = false;
     put(step, scheduled_event_id, progress);
 }
 
@@ -207,6 +211,25 @@ fn ended(step: &mut Step<'_, '_>, scheduled_event_id: i64, attempt: i32, request
     true
 }
 
+/// The request under way was not made, because its endpoint seems to be down: it is tried at `until`, as the same attempt.
+fn put_off(step: &mut Step<'_, '_>, scheduled_event_id: i64, attempt: i32, request: Request, until: Timestamp) {
+    let state = &step.run.state;
+    let Some(info) = pending(state, scheduled_event_id).filter(|_| step.run.is_open()) else { return };
+    // What its end has told before need not be asked.
+    let known = request == Request::Start && started(state, info).is_some();
+    let Some(mut progress) = state.progress.operations.get(&scheduled_event_id).cloned() else { return };
+    let attempts = request.of(&mut progress);
+    if attempts.message == 0 || attempts.ended != attempt {
+        return;
+    }
+    attempts.message = 0;
+    if !known {
+        attempts.next_time = until.0;
+        attempts.blocked = true;
+    }
+    put(step, scheduled_event_id, progress);
+}
+
 /// The request is made again when its back-off has passed.
 fn retry_later(step: &mut Step<'_, '_>, scheduled_event_id: i64, request: Request) {
     let now = step.now();
@@ -224,6 +247,9 @@ fn backoff(attempt: i32) -> Span {
 
 /// What became of a request to start.
 pub(crate) fn start_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, attempt: i32, result: OperationResult) {
+    if let OperationResult::Blocked(until) = result {
+        return put_off(step, scheduled_event_id, attempt, Request::Start, until);
+    }
     let alone = step.run.is_operation();
     let failure = match &result {
         OperationResult::Undelivered(failure) => Some(cut(failure.as_ref().clone())),
@@ -245,16 +271,19 @@ pub(crate) fn start_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, a
         OperationResult::Failed(cause) | OperationResult::Refused(cause) => end(step, scheduled_event_id, End::Failed(*cause)),
         OperationResult::Canceled(cause) => end(step, scheduled_event_id, End::Canceled(*cause)),
         OperationResult::NoTime(timeout) => end(step, scheduled_event_id, End::TimedOut(cut_by(timeout))),
-        OperationResult::Undelivered(_) if known => return,
-        OperationResult::Undelivered(_) => return retry_later(step, scheduled_event_id, Request::Start),
+        OperationResult::Undelivered(_) | OperationResult::Blocked(_) if known => return,
+        OperationResult::Undelivered(_) | OperationResult::Blocked(_) => return retry_later(step, scheduled_event_id, Request::Start),
     }
     task::schedule_if_needed(step);
 }
 
 /// What became of a request to cancel.
 pub(crate) fn cancel_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, attempt: i32, result: OperationCancelResult) {
+    if let OperationCancelResult::Blocked(until) = result {
+        return put_off(step, scheduled_event_id, attempt, Request::Cancel, until);
+    }
     let failure = match &result {
-        OperationCancelResult::Taken => None,
+        OperationCancelResult::Taken | OperationCancelResult::Blocked(_) => None,
         OperationCancelResult::Refused(failure) | OperationCancelResult::Undelivered(failure) => Some(cut(failure.as_ref().clone())),
     };
     if !ended(step, scheduled_event_id, attempt, Request::Cancel, failure) {
@@ -262,7 +291,9 @@ pub(crate) fn cancel_answered(step: &mut Step<'_, '_>, scheduled_event_id: i64, 
     }
     let requested_event_id = step.run.state.derived.operations.get(&scheduled_event_id).map_or(0, |info| info.cancel_requested_event_id);
     let attributes = match result {
-        OperationCancelResult::Undelivered(_) => return retry_later(step, scheduled_event_id, Request::Cancel),
+        OperationCancelResult::Undelivered(_) | OperationCancelResult::Blocked(_) => {
+            return retry_later(step, scheduled_event_id, Request::Cancel);
+        }
         OperationCancelResult::Taken => {
             Attributes::NexusOperationCancelRequestCompletedEventAttributes(NexusOperationCancelRequestCompletedEventAttributes {
                 requested_event_id,
@@ -477,10 +508,11 @@ pub(crate) fn drop_all(step: &mut Step<'_, '_>) {
         for attempts in [&mut progress.start, &mut progress.cancel] {
             let message = core::mem::take(&mut attempts.message);
             attempts.next_time = 0;
+            let begun = core::mem::take(&mut attempts.blocked) || message != 0;
+            attempts.ended = attempts.ended.saturating_add(i32::from(begun));
             if message == 0 {
                 continue;
             }
-            attempts.ended = attempts.ended.saturating_add(1);
             let before = step.out.outbox.len();
             step.out.outbox.retain(|entry| entry.id != message);
             if step.out.outbox.len() == before {
@@ -556,19 +588,25 @@ pub(crate) fn describe(state: &State) -> Vec<PendingNexusOperationInfo> {
             attempt: progress.start.ended,
             last_attempt_complete_time: time(progress.start.last_complete_time),
             last_attempt_failure: progress.start.last_failure.as_deref().cloned(),
-            next_attempt_schedule_time: time(progress.start.next_time),
+            next_attempt_schedule_time: time(progress.start.backs_off_until()),
+            blocked_reason: blocked_reason(&progress.start),
             cancellation_info: (info.cancel_requested_event_id != 0).then(|| cancellation(state, info, &progress.cancel)),
             scheduled_event_id: info.scheduled_event_id,
-            ..Default::default()
         }
     });
     shown.collect()
+}
+
+/// Why a request is put off; empty: it is not.
+pub(crate) fn blocked_reason(attempts: &Attempts) -> String {
+    if attempts.blocked { BLOCKED.into() } else { String::new() }
 }
 
 /// Where a pending operation stands.
 pub(crate) fn operation_state(state: &State, info: &OperationInfo, progress: &OperationProgress) -> PendingNexusOperationState {
     match started(state, info) {
         Some(_) => PendingNexusOperationState::Started,
+        None if progress.start.blocked => PendingNexusOperationState::Blocked,
         None if progress.start.next_time != 0 => PendingNexusOperationState::BackingOff,
         None => PendingNexusOperationState::Scheduled,
     }
@@ -578,6 +616,7 @@ pub(crate) fn cancellation(state: &State, info: &OperationInfo, attempts: &Attem
     let cancel_state = match info.cancel_answer() {
         CancelAnswer::Taken => NexusOperationCancellationState::Succeeded,
         CancelAnswer::Refused => NexusOperationCancellationState::Failed,
+        CancelAnswer::None if attempts.blocked => NexusOperationCancellationState::Blocked,
         CancelAnswer::None if attempts.next_time != 0 => NexusOperationCancellationState::BackingOff,
         CancelAnswer::None if started(state, info).is_some() => NexusOperationCancellationState::Scheduled,
         // It waits for the operation's token.
@@ -589,8 +628,8 @@ pub(crate) fn cancellation(state: &State, info: &OperationInfo, attempts: &Attem
         attempt: attempts.ended,
         last_attempt_complete_time: time(attempts.last_complete_time),
         last_attempt_failure: attempts.last_failure.as_deref().cloned(),
-        next_attempt_schedule_time: time(attempts.next_time),
-        ..Default::default()
+        next_attempt_schedule_time: time(attempts.backs_off_until()),
+        blocked_reason: blocked_reason(attempts),
     }
 }
 

@@ -80,9 +80,14 @@ pub struct OperationProgress {
 }
 
 impl Attempts {
-    /// Those that ended, and the one under way.
+    /// Those that ended, and the one under way or put off.
     pub(crate) fn begun(&self) -> i32 {
-        self.ended.saturating_add(i32::from(self.message != 0))
+        self.ended.saturating_add(i32::from(self.message != 0 || self.blocked))
+    }
+
+    /// When the next one is due because the last one came to nothing, ns; 0 = it does not wait for that.
+    pub(crate) fn backs_off_until(&self) -> i64 {
+        if self.blocked { 0 } else { self.next_time }
     }
 }
 
@@ -104,4 +109,7 @@ pub struct Attempts {
     /// When the next one is due, ns; 0 = none waits.
     #[prost(int64, tag = "5")]
     pub next_time: i64,
+    /// The one that waits was put off because the endpoint seems to be down: no request was made for it yet.
+    #[prost(bool, tag = "6")]
+    pub blocked: bool,
 }

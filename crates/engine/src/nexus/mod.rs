@@ -7,6 +7,7 @@
 //!
 //! Nothing is stored but the caller's outbox: a request may be made more than once, always by the same request id.
 
+pub(crate) mod breaker;
 pub(crate) mod calls;
 mod complete;
 mod dispatch;

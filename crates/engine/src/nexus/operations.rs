@@ -85,8 +85,33 @@ fn no_answer() -> Failure {
     handler_failure("UPSTREAM_TIMEOUT", "upstream timeout")
 }
 
-/// Makes one request to start an operation.
+/// Makes one request to start an operation, if its endpoint does not seem to be down.
 pub(crate) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationResult {
+    let (namespace, endpoint) = (caller.workflow.namespace, endpoint_of(call));
+    if let Some(until) = shared.breakers.blocked(namespace, endpoint, shared.now()) {
+        return OperationResult::Blocked(until);
+    }
+    let result = ask_to_start(shared, caller, call).await;
+    match &result {
+        OperationResult::Undelivered(failure) if is_endpoints(failure) => shared.breakers.failed(namespace, endpoint, shared.now()),
+        // It was not asked.
+        OperationResult::NoTime(_) => {}
+        _ => shared.breakers.answered(namespace, endpoint),
+    }
+    result
+}
+
+/// The endpoint's name.
+fn endpoint_of(call: &OperationCall) -> &str {
+    call.attributes.as_deref().map_or("", |a| &a.endpoint)
+}
+
+/// It says that the endpoint could not be asked, or could not answer; not that the server itself is busy.
+fn is_endpoints(failure: &Failure) -> bool {
+    !matches!(failure.failure_info, Some(FailureInfo::ServerFailureInfo(_)))
+}
+
+async fn ask_to_start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationResult {
     let a = call.scheduled();
     if a.endpoint == SYSTEM_ENDPOINT {
         return match start_timeout(&a, call, shared.now()) {
@@ -187,8 +212,21 @@ fn judged(mut failure: Failure) -> OperationResult {
     if is_retryable(&failure) { OperationResult::Undelivered(Box::new(failure)) } else { OperationResult::Refused(Box::new(failure)) }
 }
 
-/// Makes one request to cancel an operation.
-pub(crate) async fn cancel(shared: &Shared, call: &OperationCall) -> OperationCancelResult {
+/// Makes one request to cancel an operation, if its endpoint does not seem to be down.
+pub(crate) async fn cancel(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationCancelResult {
+    let (namespace, endpoint) = (caller.workflow.namespace, endpoint_of(call));
+    if let Some(until) = shared.breakers.blocked(namespace, endpoint, shared.now()) {
+        return OperationCancelResult::Blocked(until);
+    }
+    let result = ask_to_cancel(shared, call).await;
+    match &result {
+        OperationCancelResult::Undelivered(failure) if is_endpoints(failure) => shared.breakers.failed(namespace, endpoint, shared.now()),
+        _ => shared.breakers.answered(namespace, endpoint),
+    }
+    result
+}
+
+async fn ask_to_cancel(shared: &Shared, call: &OperationCall) -> OperationCancelResult {
     let a = call.scheduled();
     let Some(route) = shared.route_of(&a.endpoint_id, &a.endpoint) else { return OperationCancelResult::Refused(not_registered()) };
     let (timeout, kind) = cancel_timeout(&a, call, shared.now());

@@ -116,7 +116,7 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
         let tried = match &message {
             OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, &sender, call).await),
             OutboxMessage::StartOperation(call) => Ok(start_operation(&shared, &pausing, &sender, call).await),
-            OutboxMessage::CancelOperation(call) => Ok(cancel_operation(&shared, &pausing, call).await),
+            OutboxMessage::CancelOperation(call) => Ok(cancel_operation(&shared, &pausing, &sender, call).await),
             message => attempt(&shared, &sender, message).await,
         };
         match tried {
@@ -197,10 +197,10 @@ async fn start_operation(shared: &Shared, pausing: &AtomicUsize, caller: &RunKey
 }
 
 /// As [`start_operation`].
-async fn cancel_operation(shared: &Shared, pausing: &AtomicUsize, call: &OperationCall) -> Delivery {
+async fn cancel_operation(shared: &Shared, pausing: &AtomicUsize, caller: &RunKey, call: &OperationCall) -> Delivery {
     let _hold = shared.hold();
     pausing.fetch_add(1, Ordering::Relaxed);
-    let result = operations::cancel(shared, call).await;
+    let result = operations::cancel(shared, caller, call).await;
     pausing.fetch_sub(1, Ordering::Relaxed);
     Delivery::OperationCancel { scheduled_event_id: call.scheduled_event_id, attempt: call.attempt, result }
 }

@@ -506,3 +506,35 @@ async fn what_the_servers_own_endpoint_refuses_fails_the_operation() {
     assert_eq!(cause.message, "InvalidArgument: SignalName is not set on request.");
     assert!(matches!(cause.failure_info, Some(FailureInfo::ServerFailureInfo(info)) if info.non_retryable));
 }
+
+#[tokio::test]
+async fn an_endpoint_that_fails_too_often_is_left_alone_for_a_minute() {
+    let (w, _) = world_with_endpoint().await;
+    w.call(|_| {}).await;
+    // 1, 2, 4, 8, 16 seconds between them.
+    for wait in [1, 2, 4, 8, 16, 32] {
+        let task = w.poll_handler().await;
+        w.refuse(&task.task_token, handler_failure("UNAVAILABLE", "down")).await.unwrap();
+        w.until_operation(PendingNexusOperationState::BackingOff).await;
+        w.advance(Span::seconds(wait)).await;
+    }
+    // The sixth has opened it: the seventh is not made, nor is that of another caller.
+    let info = w.until_operation(PendingNexusOperationState::Blocked).await;
+    assert_eq!((info.attempt, info.blocked_reason.as_str()), (6, "The circuit breaker is open."));
+    assert_eq!(info.last_attempt_failure, Some(handler_failure("UNAVAILABLE", "down")));
+    w.start("second").await;
+    w.complete(&w.poll().await.task_token, vec![schedule(|_| {})]).await;
+    for _ in 0..50 {
+        w.settle().await;
+    }
+    let second = w.describe("second").await.unwrap().pending_nexus_operations.remove(0);
+    assert_eq!((second.state(), second.attempt), (PendingNexusOperationState::Blocked, 0));
+    w.advance(Span::seconds(28)).await;
+    // One of them is the probe; the other waits for it.
+    let task = w.poll_handler().await;
+    w.answer_start(&task.task_token, started("token", Vec::new())).await.unwrap();
+    w.advance(Span::seconds(10)).await;
+    let task = w.poll_handler().await;
+    w.answer_start(&task.task_token, started("token", Vec::new())).await.unwrap();
+    w.until_operation(PendingNexusOperationState::Started).await;
+}

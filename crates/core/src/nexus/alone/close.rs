@@ -110,6 +110,7 @@ pub(crate) fn started(step: &mut Step<'_, '_>, time: Timestamp, links: Vec<Link>
     progress.start.last_complete_time = time.0;
     progress.start.last_failure = None;
     progress.start.next_time = 0;
+    progress.start.blocked = false;
     nexus::put(step, SCHEDULED_EVENT_ID, progress);
 }
 

@@ -18,7 +18,7 @@ use sempre_api::v1::{
 use super::{ENDPOINT, Outcome, REQUEST_ID, SCHEDULED_EVENT_ID, SERVICE, info, operation_id, part};
 use crate::{
     Execution, Timestamp, callbacks,
-    nexus::{cancellation, operation_state},
+    nexus::{blocked_reason, cancellation, operation_state},
     visibility::{NAMESPACE_DIVISION, Record, Value, decode},
 };
 
@@ -93,7 +93,8 @@ impl Execution {
             close_time: close_time.map(Timestamp::to_api),
             last_attempt_complete_time: time(progress.start.last_complete_time),
             last_attempt_failure: progress.start.last_failure.as_deref().cloned(),
-            next_attempt_schedule_time: time(progress.start.next_time),
+            next_attempt_schedule_time: time(progress.start.backs_off_until()),
+            blocked_reason: blocked_reason(&progress.start),
             execution_duration: Some(close_time.unwrap_or(now).since(at).to_api()),
             cancellation_info: self.cancellation_info(),
             request_id: scheduled.request_id.clone(),
@@ -105,7 +106,6 @@ impl Execution {
             links: derived.start.links.iter().chain(&own.attached_links).chain(&own.links).cloned().collect(),
             identity: derived.start.event().identity.clone(),
             state_size_bytes: derived.main.history_size,
-            ..Default::default()
         };
         let stage = match (is_open, info.started_event_id) {
             (false, _) => Stage::Closed,
