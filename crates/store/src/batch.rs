@@ -6,8 +6,11 @@ use bytes::Bytes;
 
 use crate::Table;
 
-/// The longest key.
+/// The longest key of any store.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
+/// The length that a key may have in every store.
+pub const KEY_BYTES_SAFE: usize = 2048;
 
 /// The largest batch, by [`CommitBatch::bytes`].
 pub const BATCH_BYTES_MAX: usize = 32 << 20;
@@ -33,6 +36,9 @@ pub struct CommitBatch {
     /// Header and operations back to back; the header's length field is written by [`CommitBatch::into_encoded`].
     buffer: Vec<u8>,
     ops: usize,
+    /// Length of the longest key.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "for stores that take less than can be encoded"))]
+    key_bytes: usize,
     /// Set when a key or value was too long to be encoded; the commit is refused.
     oversized: bool,
 }
@@ -65,7 +71,7 @@ impl CommitBatch {
         let mut buffer = vec![0; HEADER_LEN];
         buffer[4..8].copy_from_slice(&fence.shard.to_le_bytes());
         buffer[8..16].copy_from_slice(&fence.epoch.to_le_bytes());
-        CommitBatch { fence, buffer, ops: 0, oversized: false }
+        CommitBatch { fence, buffer, ops: 0, key_bytes: 0, oversized: false }
     }
 
     /// Adds a put.
@@ -80,6 +86,7 @@ impl CommitBatch {
         self.buffer.extend_from_slice(&value_len.to_le_bytes());
         self.buffer.extend_from_slice(key);
         self.buffer.extend_from_slice(value);
+        self.key_bytes = self.key_bytes.max(key.len());
         self.ops += 1;
     }
 
@@ -92,6 +99,7 @@ impl CommitBatch {
         self.buffer.push(table.id() | DELETE);
         self.buffer.extend_from_slice(&key_len.to_le_bytes());
         self.buffer.extend_from_slice(key);
+        self.key_bytes = self.key_bytes.max(key.len());
         self.ops += 1;
     }
 
@@ -122,6 +130,12 @@ impl CommitBatch {
     /// The operations in the order in which they were added.
     pub fn ops(&self) -> impl Iterator<Item = OpRef<'_>> {
         Ops { rest: &self.buffer[HEADER_LEN..] }.map(|op| op.expect("a batch holds only what put and delete encoded"))
+    }
+
+    /// The length of the longest key.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.key_bytes
     }
 
     /// Whether a key or value was too long to be encoded; such a batch is never committed.

@@ -67,6 +67,32 @@ pub enum StoreError {
         /// What it is.
         what: String,
     },
+    /// A schema of a database is not ours and cannot become so. Nothing was changed.
+    #[error("{place} cannot be used: {what}. Nothing was changed. Name an empty or a new schema, or one that holds the data of a server.")]
+    NotOurSchema {
+        /// Schema and database.
+        place: String,
+        /// What is there.
+        what: String,
+    },
+    /// Another server uses the schema.
+    #[error("{place} is in use by another server ({holder}). Stop it first, or name another schema.")]
+    Owned {
+        /// Schema and database.
+        place: String,
+        /// The other server.
+        holder: String,
+    },
+    /// The database refused something, or could not be asked.
+    #[error("cannot {action} {place}: {reason}")]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// Schema and database.
+        place: String,
+        /// Why not.
+        reason: String,
+    },
     /// Another process uses the folder.
     #[error("the data folder {} is in use by another process{}. Stop it first, or give another folder.", path.display(), pid_text(*pid))]
     Locked {

@@ -5,6 +5,10 @@
 //! | never acquired | owned, epoch 1 | - | `Fenced` | - |
 //! | owned | owned, epoch + 1 | taken | `Fenced` | broken |
 //! | broken | owned, epoch + 1 | `Rejected` | `Fenced` | broken |
+//!
+//! Where epochs are given elsewhere, by a database that several processes use, a shard is nobody's ([`Fences::begin_acquire`])
+//! until the newest call that asks for it has its answer ([`Fences::end_acquire`]), and again when another process turns out
+//! to own it ([`Fences::lose`]).
 
 use std::collections::BTreeMap;
 
@@ -20,8 +24,11 @@ pub(crate) struct Fences {
 
 #[derive(Debug, Default)]
 struct Shard {
-    /// The newest epoch given to anyone.
+    /// The newest epoch given to anyone; 0, which is never given, while it is nobody's here.
     epoch: u64,
+    /// Calls that asked for an epoch which is given elsewhere.
+    #[cfg(feature = "postgres")]
+    calls: u64,
     /// The newest epoch of which a batch failed.
     broken: Option<u64>,
 }
@@ -32,6 +39,33 @@ impl Fences {
         let shard = self.shards.entry(shard).or_default();
         shard.epoch += 1;
         shard.epoch
+    }
+
+    /// Asks elsewhere for an epoch: until the answer nobody's batches are taken. Gives the number of the call.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn begin_acquire(&mut self, shard: u32) -> u64 {
+        let shard = self.shards.entry(shard).or_default();
+        shard.epoch = 0;
+        shard.calls += 1;
+        shard.calls
+    }
+
+    /// The answer to a call, which counts unless a newer one is under way.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn end_acquire(&mut self, shard: u32, call: u64, epoch: u64) {
+        let shard = self.shards.entry(shard).or_default();
+        if shard.calls == call {
+            shard.epoch = epoch;
+        }
+    }
+
+    /// Another process has it.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn lose(&mut self, fence: Fence) {
+        let shard = self.shards.entry(fence.shard).or_default();
+        if shard.epoch == fence.epoch {
+            shard.epoch = 0;
+        }
     }
 
     /// Takes over an epoch read from disk.
@@ -49,7 +83,7 @@ impl Fences {
     pub(crate) fn admit(&mut self, batch: &CommitBatch, bytes_max: usize) -> Result<(), CommitError> {
         let fence = batch.fence();
         match self.shards.get(&fence.shard) {
-            Some(shard) if shard.epoch == fence.epoch => {}
+            Some(shard) if shard.epoch == fence.epoch && fence.epoch != 0 => {}
             _ => return Err(CommitError::Fenced),
         }
         self.check_unbroken(fence)?;

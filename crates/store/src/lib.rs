@@ -36,9 +36,9 @@
 //! 14. **Deleting a stream** is deleting all keys that a scan gave, with no put to it in between: it removes the stream wholly, however
 //!     rows were merged before, between or after. A delete of a row that was merged into an earlier one does nothing; a merged
 //!     row vanishes with the first key. Rows put after the scan must be deleted by their own keys too.
-//! 15. **Bounds.** A key has at most [`KEY_BYTES_MAX`] bytes (else `Rejected`), a batch at most [`BATCH_BYTES_MAX`] (else
-//!     `TooLarge`; a store may allow less, and says so in the error). What is enqueued is bounded by the store; beyond that the
-//!     answer is `Rejected`.
+//! 15. **Bounds.** A key has at most [`Store::key_bytes_max`] bytes (else `Rejected`), which is between [`KEY_BYTES_SAFE`] and
+//!     [`KEY_BYTES_MAX`]; a batch at most [`BATCH_BYTES_MAX`] (else `TooLarge`; a store may allow less, and says so in the
+//!     error). What is enqueued is bounded by the store; beyond that the answer is `Rejected`.
 //! 16. **Close** commits what is enqueued, then refuses: commits with `Rejected`, all else with [`StoreError::Closed`]. Closing
 //!     twice is fine.
 //! 17. **A snapshot** is the content at one moment that is not before the call, between two batches: all of each batch that was
@@ -55,9 +55,11 @@ pub mod embedded;
 mod error;
 mod fence;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod snapshot;
 
-pub use batch::{BATCH_BYTES_MAX, CommitBatch, Fence, KEY_BYTES_MAX, OpRef};
+pub use batch::{BATCH_BYTES_MAX, CommitBatch, Fence, KEY_BYTES_MAX, KEY_BYTES_SAFE, OpRef};
 pub use error::{CommitError, StoreError};
 pub use snapshot::{Snapshot, SnapshotRows};
 
@@ -167,7 +169,8 @@ pub struct StoreStats {
 
 /// A store that keeps the contract at the top of this crate; used as `Arc<dyn Store>`.
 ///
-/// Reads are done in the call (memory, or some microseconds of disk); their futures are ready.
+/// Reads of memory and of a disk of this machine are done in the call, and their futures are ready; those of a database elsewhere
+/// are not.
 pub trait Store: Send + Sync + 'static {
     /// Takes ownership of a shard and gives the new epoch (contract 6, 7).
     fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>>;
@@ -186,6 +189,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The content at one moment (contract 17).
     fn snapshot(&self) -> Pending<Result<Box<dyn Snapshot>, StoreError>>;
+
+    /// The longest key it takes (contract 15).
+    fn key_bytes_max(&self) -> usize {
+        KEY_BYTES_MAX
+    }
 
     /// Numbers for metrics and tests.
     fn stats(&self) -> StoreStats;

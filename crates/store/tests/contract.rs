@@ -6,14 +6,15 @@ mod support;
 
 use bytes::Bytes;
 use futures::executor::block_on;
-use sempre_store::{BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, KEY_BYTES_MAX, StoreError, Table, split_stream_key, stream_key};
-use support::{Subject, acquire, get, put, scan_all, streams};
+use sempre_store::{BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, KEY_BYTES_MAX, KEY_BYTES_SAFE, StoreError, Table, split_stream_key, stream_key};
+use support::{Random, Subject, acquire, get, put, scan_all, streams};
 
 macro_rules! suite {
     ($($name:ident),* $(,)?) => {
         mod memory { $(#[test] fn $name() { super::$name(super::Subject::memory()); })* }
         mod embedded { $(#[test] fn $name() { super::$name(super::Subject::embedded(false)); })* }
         mod embedded_with_checkpoints { $(#[test] fn $name() { super::$name(super::Subject::embedded(true)); })* }
+        mod postgres { $(#[test] fn $name() { if let Some(subject) = super::Subject::postgres() { super::$name(subject); } })* }
     };
 }
 
@@ -320,7 +321,12 @@ fn c14_deleting_the_keys_of_a_scan_deletes_the_stream(subject: Subject) {
 
 fn c15_bounds_are_kept(subject: Subject) {
     let fence = acquire(&*subject.store, 1);
-    put(&*subject.store, fence, Table::State, &[1; KEY_BYTES_MAX], b"v").unwrap();
+    let key_max = subject.store.key_bytes_max();
+    assert!((KEY_BYTES_SAFE..=KEY_BYTES_MAX).contains(&key_max));
+    let long = Random::new(15).bytes(key_max);
+    put(&*subject.store, fence, Table::State, &long, b"v").unwrap();
+    assert!(matches!(put(&*subject.store, fence, Table::State, &[&long[..], b"1"].concat(), b"v"), Err(CommitError::Rejected { .. })));
+    let fence = acquire(&*subject.store, 1);
     let mut batch = CommitBatch::new(fence);
     batch.put(Table::State, b"k", &vec![0; BATCH_BYTES_MAX]);
     let bytes = batch.bytes();
@@ -331,7 +337,7 @@ fn c15_bounds_are_kept(subject: Subject) {
     let fence = acquire(&*subject.store, 1);
     put(&*subject.store, fence, Table::State, b"k", b"v").unwrap();
     subject.settle();
-    assert_eq!(get(&*subject.store, Table::State, &[1; KEY_BYTES_MAX]), Some(b"v".to_vec()));
+    assert_eq!(get(&*subject.store, Table::State, &long), Some(b"v".to_vec()));
 }
 
 fn c16_close_refuses_what_comes_later(mut subject: Subject) {

@@ -16,9 +16,11 @@ use futures::executor::block_on;
 use sempre_store::{
     CommitBatch, CommitError, Fence, Rows, Store, Table,
     embedded::{EmbeddedOptions, EmbeddedStore},
+    memory::MemoryStore,
 };
 
 pub mod disk;
+pub mod postgres;
 
 /// A new folder that is removed at the end of the test.
 pub struct TestFolder(PathBuf);
@@ -129,45 +131,63 @@ pub fn contents(store: &dyn Store) -> Contents {
 /// A store under test, with what the suite may do to it between two steps.
 pub struct Subject {
     pub store: Arc<dyn Store>,
-    embedded: Option<(TestFolder, Arc<EmbeddedStore>)>,
-    checkpoints: bool,
+    place: Place,
+}
+
+/// Where its data is.
+enum Place {
+    Memory,
+    /// The flag: whether [`Subject::settle`] moves everything to the cold store.
+    Folder(TestFolder, Option<Arc<EmbeddedStore>>, bool),
+    Postgres(postgres::Database),
 }
 
 impl Subject {
     pub fn memory() -> Self {
-        Subject { store: Arc::new(sempre_store::memory::MemoryStore::new()), embedded: None, checkpoints: false }
+        Subject { store: Arc::new(MemoryStore::new()), place: Place::Memory }
     }
 
     /// `checkpoints`: whether [`Subject::settle`] moves everything to the cold store.
     pub fn embedded(checkpoints: bool) -> Self {
         let folder = TestFolder::new();
         let store = Arc::new(open(folder.path()));
-        Subject { store: store.clone(), embedded: Some((folder, store)), checkpoints }
+        Subject { store: store.clone(), place: Place::Folder(folder, Some(store), checkpoints) }
+    }
+
+    /// `None` where PostgreSQL is not installed.
+    pub fn postgres() -> Option<Self> {
+        let database = postgres::Database::new()?;
+        Some(Subject { store: Arc::new(database.open()), place: Place::Postgres(database) })
     }
 
     /// Whether the store ends with its process; numbers about restarts mean nothing then.
     pub fn is_volatile(&self) -> bool {
-        self.embedded.is_none()
+        matches!(self.place, Place::Memory)
     }
 
     /// Lets the store do in the background what it may do at any time.
     pub fn settle(&self) {
-        if let Some((_, store)) = &self.embedded
-            && self.checkpoints
-        {
+        if let Place::Folder(_, Some(store), true) = &self.place {
             block_on(store.checkpoint()).unwrap();
         }
     }
 
     /// Ends the store without closing it and opens it again; nothing for a store that does not outlive its process.
     pub fn reopen(&mut self) {
-        if let Some((folder, store)) = self.embedded.take() {
-            let path = folder.path().to_owned();
-            self.store = Arc::new(sempre_store::memory::MemoryStore::new());
-            drop(store);
-            let store = Arc::new(open(&path));
-            self.store = store.clone();
-            self.embedded = Some((folder, store));
+        if matches!(self.place, Place::Memory) {
+            return;
+        }
+        self.store = Arc::new(MemoryStore::new());
+        match &mut self.place {
+            Place::Memory => {}
+            Place::Folder(folder, store, _) => {
+                // Two cannot be open at once.
+                drop(store.take());
+                let opened = Arc::new(open(folder.path()));
+                self.store = opened.clone();
+                *store = Some(opened);
+            }
+            Place::Postgres(database) => self.store = Arc::new(database.open()),
         }
     }
 }

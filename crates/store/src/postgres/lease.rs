@@ -1,0 +1,145 @@
+//! Which server the schema belongs to, by the clock of the database alone.
+//!
+//! | the row of the owner | a server that opens | the owner |
+//! |---|---|---|
+//! | is missing, given back, or has run out | takes it, and with it every shard of the one before | |
+//! | is renewed while it looks | is refused | renews it |
+//! | is somebody else's now | | stops: its commits are refused since that moment |
+//!
+//! That two servers never write at once does not rest on time: taking the row raises the epoch of every shard, and every commit
+//! names its epoch.
+#![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+use tokio_postgres::types::Type;
+
+use super::{
+    connections::{Connection, Connections},
+    trouble::Trouble,
+    writer::Shared,
+};
+use crate::StoreError;
+
+/// How long an opening waits at most for a lease to run out.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at a lease of somebody else.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Takes the schema for this process; gives the id under which it holds it.
+pub(super) async fn take(connections: &Connections) -> Result<String, StoreError> {
+    let options = connections.options();
+    let failed = |trouble: Trouble| StoreError::Database {
+        action: "take ownership of",
+        place: options.place().into(),
+        reason: trouble.into_reason(),
+    };
+    let connection = connections.borrow().await.map_err(failed)?;
+    let holder = ask_id(connection.get()).await.map_err(failed)?;
+    let begun = Instant::now();
+    let mut seen: Option<Other> = None;
+    loop {
+        if try_take(connections, connection.get(), &holder).await.map_err(failed)? {
+            connection.keep();
+            return Ok(holder);
+        }
+        let Some(other) = look(connections, connection.get()).await.map_err(failed)? else { continue };
+        let renewed = seen.as_ref().is_some_and(|seen| seen.until != other.until);
+        if renewed || begun.elapsed() > WAIT_MAX {
+            return Err(StoreError::Owned { place: options.place().into(), holder: other.name });
+        }
+        if seen.is_none() {
+            tracing::info!(place = options.place(), holder = other.name, "another server has it; if that one is gone, it lets go in a moment");
+        }
+        seen = Some(other);
+        sleep(LOOK).await;
+    }
+}
+
+/// The lease of somebody else.
+struct Other {
+    name: String,
+    until: String,
+}
+
+async fn ask_id(connection: &Connection) -> Result<String, Trouble> {
+    let row = connection.ask("SELECT gen_random_uuid()::text", &[]).await?.pop();
+    Ok(row.ok_or_else(|| Trouble::Refused("it gave no id".into()))?.try_get(0)?)
+}
+
+fn millis(lease: Duration) -> f64 {
+    lease.as_secs_f64() * 1000.0
+}
+
+async fn try_take(connections: &Connections, connection: &Connection, holder: &str) -> Result<bool, Trouble> {
+    let options = connections.options();
+    let schema = &options.schema;
+    let statement = format!(
+        "WITH mine AS (
+           INSERT INTO \"{schema}\".owner AS o (holder, name, until)
+           VALUES ($1::text::uuid, concat('process ', $2, coalesce(' at ' || host(inet_client_addr()), ' of the database''s machine')),
+                   clock_timestamp() + $3 * interval '1 ms')
+           ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, name = excluded.name, until = excluded.until
+           WHERE o.until < clock_timestamp() OR o.holder = excluded.holder
+           RETURNING 1),
+         fenced AS (UPDATE \"{schema}\".shard SET epoch = epoch + 1, base = seq WHERE EXISTS (SELECT 1 FROM mine))
+         SELECT 1 FROM mine"
+    );
+    let (process, lease) = (std::process::id().to_string(), millis(options.lease));
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&holder, Type::TEXT), (&process, Type::TEXT), (&lease, Type::FLOAT8)];
+    Ok(!connection.ask(&statement, &parameters).await?.is_empty())
+}
+
+async fn look(connections: &Connections, connection: &Connection) -> Result<Option<Other>, Trouble> {
+    let schema = &connections.options().schema;
+    let rows = connection.ask(&format!("SELECT name, until::text FROM \"{schema}\".owner"), &[]).await?;
+    rows.first().map(|row| Ok(Other { name: row.try_get(0)?, until: row.try_get(1)? })).transpose()
+}
+
+/// Renews the lease until the store is dropped; a lost one is the end of the store.
+pub(super) async fn keep(shared: Arc<Shared>) {
+    let lease = shared.connections.options().lease;
+    let mut told = false;
+    loop {
+        sleep(lease / 3).await;
+        match set_until(&shared, millis(lease)).await {
+            Ok(true) => told = false,
+            Ok(false) => {
+                return shared.fail(&format!(
+                    "another server has taken {}; this one was silent for too long",
+                    shared.connections.options().place()
+                ));
+            }
+            Err(trouble) if !told => {
+                tracing::warn!(reason = trouble.reason(), "the database cannot be asked to renew the lease");
+                told = true;
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Gives the schema back, so that the next need not wait.
+pub(super) async fn release(shared: &Shared) {
+    // Whoever comes next waits a little.
+    let _ = set_until(shared, -1.0).await;
+}
+
+async fn set_until(shared: &Shared, millis: f64) -> Result<bool, Trouble> {
+    let schema = &shared.connections.options().schema;
+    let statement = format!(
+        "UPDATE \"{schema}\".owner SET until = clock_timestamp() + $2 * interval '1 ms' WHERE holder = $1::text::uuid RETURNING 1"
+    );
+    // A connection that reads share: those for commits may all be waiting.
+    let connection = shared.connections.reader().await?;
+    let answer = connection.ask(&statement, &[(&shared.holder, Type::TEXT), (&millis, Type::FLOAT8)]).await;
+    if answer.is_err() {
+        shared.connections.drop_reader(&connection).await;
+    }
+    Ok(!answer?.is_empty())
+}

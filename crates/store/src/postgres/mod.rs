@@ -1,0 +1,203 @@
+//! A store in one schema of a PostgreSQL database, for one server at a time.
+//!
+//! ```text
+//! commit ─► queue of the shard ─► its task: everything that waits in one statement ─► commit of the database ─► answer
+//! reads ──► a connection that all reads share
+//! ```
+//!
+//! Each table of the contract is a table of the database: key and value. A statement is one call of a function of the schema
+//! ([`schema`]): it raises the shard's number if shard and epoch are as they must be, and only then writes rows, so that a server
+//! that has lost the shard writes nothing, and a statement whose answer was lost can be sent again until it is known what
+//! became of it. `docs/postgresql.md` tells what is relied on.
+
+#[cfg(feature = "postgres-cluster")]
+pub mod cluster;
+mod connections;
+mod group;
+mod lease;
+mod limits;
+mod options;
+mod read;
+mod schema;
+mod snapshot;
+mod statements;
+mod tls;
+mod trouble;
+mod writer;
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+
+use bytes::Bytes;
+use futures::{
+    FutureExt,
+    channel::oneshot,
+    future::{self, BoxFuture},
+};
+use tokio::{
+    runtime::Handle,
+    task::{AbortHandle, JoinHandle},
+};
+
+use self::{
+    connections::Connections,
+    limits::KEY_MAX,
+    schema::SchemaError,
+    writer::Shared,
+};
+use crate::{CommitBatch, CommitError, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table};
+
+pub use options::PostgresOptions;
+
+/// See the module.
+pub struct PostgresStore {
+    shared: Arc<Shared>,
+    /// The tasks of the shards.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    lease: AbortHandle,
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("PostgresStore").field("options", self.shared.connections.options()).finish_non_exhaustive()
+    }
+}
+
+impl PostgresStore {
+    /// Opens the schema, or makes it, and takes it for this process alone. The store's tasks run on `runtime`.
+    pub async fn open(options: PostgresOptions, runtime: Handle) -> Result<Self, StoreError> {
+        let opening = runtime.clone();
+        let opened = opening.spawn(async move {
+            let connections = Connections::new(options, runtime);
+            prepare(&connections).await?;
+            let holder = lease::take(&connections).await?;
+            Ok::<_, StoreError>(Arc::new(Shared::new(connections, holder)))
+        });
+        let shared = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
+        let lease = shared.connections.runtime().spawn(lease::keep(shared.clone())).abort_handle();
+        Ok(Self { shared, tasks: Mutex::default(), lease })
+    }
+
+    /// Runs a read on the store's runtime, so that it can be waited for anywhere.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        if let Err(error) = self.shared.check_open() {
+            return future::ready(Err(error)).boxed();
+        }
+        let task = self.shared.connections.runtime().spawn(read);
+        task.map(|done| done.unwrap_or(Err(StoreError::Closed))).boxed()
+    }
+}
+
+/// Connects and brings the schema to the format of this program.
+async fn prepare(connections: &Connections) -> Result<(), StoreError> {
+    let options = connections.options();
+    let (place, schema) = (options.place(), &options.schema);
+    let failed = |action| move |reason| StoreError::Database { action, place: place.into(), reason };
+    let connection = connections.borrow().await.map_err(|trouble| failed("connect to")(trouble.into_reason()))?;
+    match schema::migrate(connection.get().client(), schema, place).await {
+        Ok(()) => {
+            connection.keep();
+            Ok(())
+        }
+        Err(SchemaError::Unfit(error)) => Err(error),
+        Err(SchemaError::Trouble(trouble)) => Err(failed("prepare")(trouble.into_reason())),
+    }
+}
+
+impl Store for PostgresStore {
+    fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        match self.shared.enqueue_acquire(shard, sender) {
+            Ok(false) => {}
+            Ok(true) => {
+                let task = self.shared.connections.runtime().spawn(writer::run(self.shared.clone(), shard));
+                self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+            }
+            Err(error) => return future::ready(Err(error)).boxed(),
+        }
+        receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
+    }
+
+    fn commit(&self, batch: CommitBatch) -> Pending<Result<(), CommitError>> {
+        let (sender, receiver) = oneshot::channel();
+        match self.shared.enqueue(batch, sender) {
+            Ok(()) => {
+                let dropped = || CommitError::Unknown { reason: "the store was dropped before it answered".into() };
+                receiver.map(move |result| result.unwrap_or_else(|_| Err(dropped()))).boxed()
+            }
+            Err(error) => future::ready(Err(error)).boxed(),
+        }
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        let (shared, key) = (self.shared.clone(), key.to_vec());
+        self.read(async move { read::get(&shared.connections, &shared.statements, table, &key).await })
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {
+        let (shared, from, to) = (self.shared.clone(), from.to_vec(), to.to_vec());
+        self.read(async move { read::scan(&shared.connections, &shared.statements, table, &from, &to, limit).await })
+    }
+
+    fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
+        let (shared, prefix) = (self.shared.clone(), prefix.to_vec());
+        self.read(async move { read::stream(&shared.connections, &shared.statements, &prefix, from, max_bytes).await })
+    }
+
+    fn snapshot(&self) -> Pending<Result<Box<dyn Snapshot>, StoreError>> {
+        if let Err(error) = self.shared.check_open() {
+            return future::ready(Err(error)).boxed();
+        }
+        let snapshot = snapshot::begin(self.shared.connections.options().clone());
+        snapshot.map(|begun| begun.map(|snapshot| Box::new(snapshot) as Box<dyn Snapshot>)).boxed()
+    }
+
+    fn key_bytes_max(&self) -> usize {
+        KEY_MAX
+    }
+
+    fn stats(&self) -> StoreStats {
+        let counters = &self.shared.counters;
+        StoreStats {
+            commits: counters.commits.load(Ordering::Relaxed),
+            syncs: counters.statements.load(Ordering::Relaxed),
+            log_bytes: counters.bytes.load(Ordering::Relaxed),
+            ..StoreStats::default()
+        }
+    }
+
+    fn close(&self) -> Pending<Result<(), StoreError>> {
+        self.shared.begin_close();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let (shared, lease) = (self.shared.clone(), self.lease.clone());
+        let closing = self.shared.connections.runtime().spawn(async move {
+            for task in tasks {
+                // A task that has ended by a bug has dropped what it had; those who waited know.
+                let _ = task.await;
+            }
+            if !lease.is_finished() {
+                lease.abort();
+                lease::release(&shared).await;
+            }
+            shared.connections.close().await;
+        });
+        closing.map(|closed| closed.map_err(|error| StoreError::Failed { reason: error.to_string() })).boxed()
+    }
+}
+
+impl Drop for PostgresStore {
+    /// Without a close before, like a kill, except that the schema is given back if there is time for it: what is enqueued is
+    /// dropped, what was acknowledged is found again.
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+        if !self.lease.is_finished() {
+            self.lease.abort();
+            let shared = self.shared.clone();
+            self.shared.connections.runtime().spawn(async move { lease::release(&shared).await });
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The address of the data: which database, which schema in it, and how it is reached.
+
+use std::{fmt, path::Path, time::Duration};
+
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode, TargetSessionAttrs},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    limits::{CONNECT_MAX, KEEPALIVE},
+    tls,
+};
+use crate::StoreError;
+
+/// The schema unless another is named.
+const SCHEMA: &str = "sempre";
+/// Connections for commits unless another number is given.
+const CONNECTIONS: usize = 8;
+/// How long a server that does not show up any more keeps the data to itself.
+const LEASE: Duration = Duration::from_secs(5);
+/// Bounds of that, in milliseconds.
+const LEASE_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
+/// The longest name in PostgreSQL.
+const NAME_MAX: usize = 63;
+
+/// Where the data is and how it is reached; made of an address (`postgres://user@host:port/database?key=value&…`).
+///
+/// | key | meaning | unless given |
+/// |---|---|---|
+/// | `schema` | the schema that holds everything; lower-case letters, digits, `_` | `sempre` |
+/// | `connections` | connections for commits; reads take two more | 8 |
+/// | `sslmode` | `disable` or `verify-full` | `disable` to this machine, else `verify-full` |
+/// | `sslrootcert` | PEM file of the authorities that may vouch for the server | those of the system |
+/// | `password_file` | file whose first line is the password | |
+/// | `lease_ms` | how long a server that has died keeps others out | 5000 |
+///
+/// Others are those of the client library: `application_name`, `connect_timeout`, `target_session_attrs`, …; several hosts
+/// may be given. `Debug` and [`PostgresOptions::place`] never show the password.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    pub(super) config: Config,
+    pub(super) tls: MakeRustlsConnect,
+    pub(super) schema: String,
+    pub(super) connections: usize,
+    pub(super) lease: Duration,
+    place: String,
+}
+
+impl fmt::Debug for PostgresOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PostgresOptions").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl PostgresOptions {
+    /// Reads an address. `password` is taken unless the address names one.
+    pub fn parse(address: &str, password: Option<&str>) -> Result<Self, StoreError> {
+        let wrong = |what: String| StoreError::Options { what };
+        if !address.starts_with("postgres://") && !address.starts_with("postgresql://") {
+            return Err(wrong("the address of a database begins with postgres://".into()));
+        }
+        let (base, query) = address.split_once('?').unwrap_or((address, ""));
+        let mut ours = Ours::default();
+        let mut theirs = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').ok_or_else(|| wrong(format!("`{pair}` in the address is not key=value")))?;
+            if !ours.take(key, &decode(value)?)? {
+                theirs.push(pair);
+            }
+        }
+        let mut config: Config = [base, &theirs.join("&")].join("?").parse().map_err(|error: tokio_postgres::Error| {
+            let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            wrong(format!("the address of the database is not understood: {why}"))
+        })?;
+        if config.get_hosts().is_empty() {
+            config.host("localhost");
+        }
+        if config.get_password().is_none()
+            && let Some(password) = ours.password.as_deref().or(password)
+        {
+            config.password(password);
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_MAX);
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("sempre");
+        }
+        config.keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(3).tcp_user_timeout(KEEPALIVE * 3);
+        // After a failover the old primary may be a standby.
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let tls = ours.tls(&mut config)?;
+        let schema = ours.schema.unwrap_or_else(|| SCHEMA.into());
+        let place = place(&config, &schema);
+        Ok(Self { config, tls, schema, connections: ours.connections.unwrap_or(CONNECTIONS), lease: ours.lease.unwrap_or(LEASE), place })
+    }
+
+    /// What people are told of it: hosts, database, schema.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+}
+
+/// What the client library does not know.
+#[derive(Default)]
+struct Ours {
+    schema: Option<String>,
+    connections: Option<usize>,
+    lease: Option<Duration>,
+    verify: Option<bool>,
+    roots: Option<String>,
+    password: Option<String>,
+}
+
+impl Ours {
+    /// False: it is not one of ours.
+    fn take(&mut self, key: &str, value: &str) -> Result<bool, StoreError> {
+        let wrong = |what: String| Err(StoreError::Options { what });
+        match key {
+            "schema" => {
+                let letters = value.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+                let begins = value.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+                if !letters || !begins || value.len() > NAME_MAX || value.starts_with("pg_") {
+                    return wrong(format!(
+                        "`{value}` cannot be the schema: give up to {NAME_MAX} lower-case letters, digits and _, not beginning with a digit or pg_"
+                    ));
+                }
+                self.schema = Some(value.into());
+            }
+            "connections" => match value.parse() {
+                Ok(connections @ 1..=1000) => self.connections = Some(connections),
+                _ => return wrong(format!("connections is a number from 1 to 1000, not `{value}`")),
+            },
+            "lease_ms" => match value.parse() {
+                Ok(millis) if LEASE_MS.contains(&millis) => self.lease = Some(Duration::from_millis(millis)),
+                _ => return wrong(format!("lease_ms is a number from {} to {}, not `{value}`", LEASE_MS.start(), LEASE_MS.end())),
+            },
+            "sslmode" => match value {
+                "disable" => self.verify = Some(false),
+                "verify-full" => self.verify = Some(true),
+                _ => {
+                    return wrong(format!(
+                        "sslmode={value} does not make sure who answers. Give verify-full, with sslrootcert=FILE for an authority of your own, or disable where nobody else can listen"
+                    ));
+                }
+            },
+            "sslrootcert" => self.roots = Some(value.into()),
+            "password_file" => {
+                let text = std::fs::read_to_string(value).map_err(|source| StoreError::Io {
+                    action: "read the password in",
+                    path: value.into(),
+                    source,
+                })?;
+                self.password = Some(text.lines().next().unwrap_or_default().to_owned());
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn tls(&self, config: &mut Config) -> Result<MakeRustlsConnect, StoreError> {
+        let verify = self.verify.unwrap_or_else(|| !config.get_hosts().iter().all(is_here));
+        config.ssl_mode(if verify { SslMode::Require } else { SslMode::Disable });
+        tls::connector(verify, self.roots.as_deref().map(Path::new))
+    }
+}
+
+/// Whether the way to a host does not leave this machine.
+fn is_here(host: &Host) -> bool {
+    match host {
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+        }
+    }
+}
+
+fn place(config: &Config, schema: &str) -> String {
+    let hosts = config.get_hosts().iter().enumerate().map(|(index, host)| {
+        let port = config.get_ports().get(index).or(config.get_ports().first()).copied().unwrap_or(5432);
+        match host {
+            #[cfg(unix)]
+            Host::Unix(path) => format!("{}:{port}", path.display()),
+            Host::Tcp(name) if name.contains(':') => format!("[{name}]:{port}"),
+            Host::Tcp(name) => format!("{name}:{port}"),
+        }
+    });
+    let hosts: Vec<_> = hosts.collect();
+    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
+    format!("schema {schema} of postgres://{}/{database}", hosts.join(","))
+}
+
+/// `%xx` undone.
+fn decode(text: &str) -> Result<String, StoreError> {
+    let wrong = || StoreError::Options { what: format!("`{text}` in the address is not well encoded") };
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
+        let (high, low) = (digit().ok_or_else(wrong)?, digit().ok_or_else(wrong)?);
+        out.push(u8::try_from(high * 16 + low).map_err(|_| wrong())?);
+    }
+    String::from_utf8(out).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(address: &str) -> String {
+        PostgresOptions::parse(address, None).expect_err(address).to_string()
+    }
+
+    #[test]
+    fn an_address_is_read() {
+        let options = PostgresOptions::parse("postgres://user@db.example:6432/work?schema=my_own&connections=3&sslmode=disable", None).unwrap();
+        assert_eq!((options.schema.as_str(), options.connections), ("my_own", 3));
+        assert_eq!(options.place(), "schema my_own of postgres://db.example:6432/work");
+        assert_eq!(options.config.get_ssl_mode(), SslMode::Disable);
+        let options = PostgresOptions::parse("postgresql://user@/work?host=/run/pg&port=5433", None).unwrap();
+        assert_eq!(options.place(), "schema sempre of postgres:///run/pg:5433/work");
+        assert_eq!(options.config.get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn the_way_to_other_machines_is_encrypted_unless_somebody_says_otherwise() {
+        for (address, mode) in [
+            ("postgres://u@localhost/d", SslMode::Disable),
+            ("postgres://u@127.0.0.1/d", SslMode::Disable),
+            ("postgres://u@[::1]/d", SslMode::Disable),
+            ("postgres://u@127.0.0.1/d?sslmode=verify-full", SslMode::Require),
+            ("postgres://u@10.0.0.1/d", SslMode::Require),
+            ("postgres://u@localhost,db.example/d", SslMode::Require),
+            ("postgres://u@db.example/d?sslmode=disable", SslMode::Disable),
+        ] {
+            assert_eq!(PostgresOptions::parse(address, None).unwrap().config.get_ssl_mode(), mode, "{address}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_taken_and_never_shown() {
+        let file = std::env::temp_dir().join(format!("sempre-password-{}", std::process::id()));
+        std::fs::write(&file, "from the file\n").unwrap();
+        let with_file = format!("postgres://u@localhost/d?password_file={}", file.display());
+        for (address, given, expected) in [
+            ("postgres://u@localhost/d", Some("secret"), "secret"),
+            ("postgres://u:own@localhost/d", Some("secret"), "own"),
+            (with_file.as_str(), Some("secret"), "from the file"),
+        ] {
+            let options = PostgresOptions::parse(address, given).unwrap();
+            assert_eq!(options.config.get_password(), Some(expected.as_bytes()));
+            assert!(!format!("{options:?} {}", options.place()).contains(expected));
+        }
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (address, part) in [
+            ("mysql://u@localhost/d", "begins with postgres://"),
+            ("postgres://u@localhost/d?schema=A", "cannot be the schema"),
+            ("postgres://u@localhost/d?schema=1a", "cannot be the schema"),
+            ("postgres://u@localhost/d?schema=pg_x", "cannot be the schema"),
+            ("postgres://u@localhost/d?schema=", "cannot be the schema"),
+            ("postgres://u@localhost/d?schema=a%22b", "cannot be the schema"),
+            ("postgres://u@localhost/d?connections=0", "connections is a number"),
+            ("postgres://u@localhost/d?lease_ms=5", "lease_ms is a number"),
+            ("postgres://u@localhost/d?sslmode=require", "does not make sure who answers"),
+            ("postgres://u@localhost/d?nonsense=1", "not understood"),
+            ("postgres://u@localhost/d?schema", "not key=value"),
+            ("postgres://u@localhost/d?schema=%zz", "not well encoded"),
+            ("postgres://u@localhost:x/d", "not understood"),
+            ("postgres://u@localhost/d?sslmode=verify-full&sslrootcert=/nowhere", "/nowhere"),
+            ("postgres://u@localhost/d?password_file=/nowhere", "/nowhere"),
+        ] {
+            let text = refusal(address);
+            assert!(text.contains(part), "{address}: {text}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The tables and functions in the database, and how they come about: one step per format, each in a transaction of its own.
+//!
+//! | the schema | what happens |
+//! |---|---|
+//! | is missing or empty | it is made |
+//! | is of an older format | the steps that are missing are taken, one by one; a step that was cut off is taken again as a whole |
+//! | is of this format | nothing |
+//! | is of a newer format | refused, untouched |
+//! | holds something else | refused, untouched |
+//!
+//! Steps leave alone what an older program that still runs uses: functions have the number of the format that brought them.
+//! Two programs that come at once take turns (an advisory lock within the transaction, which poolers understand).
+//! `docs/postgresql.md` describes the tables for readers.
+
+use std::path::PathBuf;
+
+use tokio_postgres::{Client, types::Type};
+
+use super::{limits::FORMAT, trouble::Trouble};
+use crate::{StoreError, Table};
+
+/// A step to the next format: the statements of one transaction, given the schema's name.
+type Step = fn(&str) -> String;
+
+/// The first step makes format 1 of nothing, and so on.
+const STEPS: [Step; FORMAT as usize] = [format_1];
+
+/// Why the schema cannot be used.
+pub(super) enum SchemaError {
+    /// The database did not do as asked.
+    Trouble(Trouble),
+    /// What is there is not for this program.
+    Unfit(StoreError),
+}
+
+impl From<tokio_postgres::Error> for SchemaError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        SchemaError::Trouble(error.into())
+    }
+}
+
+/// The table's name in the schema.
+pub(super) fn name(table: Table) -> &'static str {
+    match table {
+        Table::Meta => "meta",
+        Table::Current => "current",
+        Table::State => "state",
+        Table::History => "history",
+        Table::Offer => "offer",
+        Table::Outbox => "outbox",
+        Table::Deadline => "deadline",
+        Table::Namespace => "namespace",
+        Table::Visibility => "visibility",
+        Table::Schedule => "schedule",
+    }
+}
+
+/// Brings the schema to the format of this program.
+pub(super) async fn migrate(client: &Client, schema: &str, place: &str) -> Result<(), SchemaError> {
+    migrate_by(client, schema, place, &STEPS).await
+}
+
+async fn migrate_by(client: &Client, schema: &str, place: &str, steps: &[Step]) -> Result<(), SchemaError> {
+    while step(client, schema, place, steps).await? {}
+    Ok(())
+}
+
+/// Takes the next step, if there is one.
+async fn step(client: &Client, schema: &str, place: &str, steps: &[Step]) -> Result<bool, SchemaError> {
+    // Looking costs no lock; most openings end here.
+    if format(client, schema, place, steps.len()).await? == Some(steps.len()) {
+        return Ok(false);
+    }
+    client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    let done = locked_step(client, schema, place, steps).await;
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = client.batch_execute(end).await;
+    done?;
+    ended?;
+    Ok(true)
+}
+
+async fn locked_step(client: &Client, schema: &str, place: &str, steps: &[Step]) -> Result<(), SchemaError> {
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('sempre schema ' || $1, 0))";
+    client.query_typed(lock, &[(&schema, Type::TEXT)]).await?;
+    let found = format(client, schema, place, steps.len()).await?;
+    let next = found.unwrap_or(0);
+    let Some(step) = steps.get(next) else { return Ok(()) };
+    if found.is_none() && client.query_typed("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[(&schema, Type::TEXT)]).await?.is_empty() {
+        client.batch_execute(&format!("CREATE SCHEMA \"{schema}\"")).await?;
+    }
+    tracing::info!(place, from = next, to = next + 1, "the schema is brought to the next format");
+    client.batch_execute(&step(schema)).await?;
+    client.batch_execute(&format!("UPDATE \"{schema}\".format SET format = {}", next + 1)).await?;
+    Ok(())
+}
+
+/// The format that is there; `None` in a schema that is missing or empty.
+async fn format(client: &Client, schema: &str, place: &str, supported: usize) -> Result<Option<usize>, SchemaError> {
+    let count = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'format') FROM pg_class c \
+                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1";
+    let row = client.query_typed_one(count, &[(&schema, Type::TEXT)]).await?;
+    let (all, ours): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if all == 0 {
+        return Ok(None);
+    }
+    let not_ours = |what: &str| {
+        let what = what.into();
+        SchemaError::Unfit(StoreError::NotOurSchema { place: place.into(), what })
+    };
+    if ours == 0 {
+        return Err(not_ours("it holds tables of something else"));
+    }
+    let rows = client.query_typed(&format!("SELECT format FROM \"{schema}\".format"), &[]).await?;
+    let [row] = &rows[..] else { return Err(not_ours("its table `format` has not exactly one row")) };
+    let found: i32 = row.try_get(0).map_err(|_| not_ours("its table `format` holds no number"))?;
+    match usize::try_from(found) {
+        Ok(found) if found <= supported => Ok(Some(found)),
+        _ => Err(SchemaError::Unfit(StoreError::NewerFormat {
+            path: PathBuf::from(place),
+            found: u32::try_from(found).unwrap_or_default(),
+            supported: u32::try_from(supported).unwrap_or(FORMAT),
+        })),
+    }
+}
+
+/// Whether the format is exactly that of this program, for those who only read.
+pub(super) async fn check(client: &Client, schema: &str, place: &str) -> Result<(), SchemaError> {
+    let supported = STEPS.len();
+    let what = match format(client, schema, place, supported).await? {
+        Some(found) if found == supported => return Ok(()),
+        Some(found) => format!("it has format {found}, and a server of this version has to bring it to {supported} first"),
+        None => "there is nothing in it".into(),
+    };
+    Err(SchemaError::Unfit(StoreError::NotOurSchema { place: place.into(), what }))
+}
+
+/// How a table is kept. Rows that change often leave room beside them, so that a change needs no new entry of the index, and
+/// are tidied up early: most rows of these tables live for a moment.
+fn storage(table: Table) -> &'static str {
+    match table {
+        Table::State | Table::Current => {
+            "fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1"
+        }
+        Table::Offer | Table::Outbox | Table::Deadline | Table::Visibility | Table::Schedule => {
+            "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1"
+        }
+        Table::Meta | Table::History | Table::Namespace => "autovacuum_vacuum_insert_scale_factor = 0.1",
+    }
+}
+
+/// Settings of every function: no plan is made from statistics, which are always wrong about tables that fill and empty all the
+/// time. Every statement has one good plan, by the primary key.
+const PLANS: &str = "SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off";
+
+fn format_1(schema: &str) -> String {
+    let s = format!("\"{schema}\"");
+    let tables: String = Table::ALL
+        .map(|table| {
+            let (name, storage) = (name(table), storage(table));
+            format!("CREATE TABLE {s}.{name} (key bytea PRIMARY KEY, value bytea NOT NULL) WITH ({storage});\n")
+        })
+        .concat();
+    let (commit, get, scan) = (commit_1(&s), get_1(&s), scan_1(&s));
+    format!(
+        "CREATE TABLE {s}.format (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL);
+         INSERT INTO {s}.format (format) VALUES (0);
+         CREATE TABLE {s}.owner (one boolean PRIMARY KEY DEFAULT true CHECK (one), holder uuid NOT NULL, name text NOT NULL,
+                                 until timestamptz NOT NULL) WITH (fillfactor = 10);
+         CREATE TABLE {s}.shard (id bigint PRIMARY KEY, epoch bigint NOT NULL, seq bigint NOT NULL, base bigint NOT NULL)
+                                WITH (fillfactor = 10);
+         {tables}
+         {commit}
+         {get}
+         {scan}
+         CREATE FUNCTION {s}.settle_1(p_shard bigint, p_epoch bigint, p_seq bigint) RETURNS integer LANGUAGE plpgsql AS $$
+         DECLARE it record;
+         BEGIN
+           -- The write makes the answer wait for disk and standbys as the commit itself should have.
+           UPDATE {s}.shard SET base = base WHERE id = p_shard RETURNING epoch, seq, base INTO it;
+           IF NOT FOUND THEN RETURN 0; END IF;
+           IF it.epoch = p_epoch THEN RETURN CASE WHEN it.seq >= p_seq THEN 2 ELSE 0 END; END IF;
+           IF it.base < p_seq THEN RETURN 0; END IF;
+           RETURN CASE WHEN it.epoch = p_epoch + 1 THEN 2 ELSE -1 END;
+         END $$;
+         CREATE FUNCTION {s}.acquire_1(p_shard bigint, p_holder uuid, OUT o_epoch bigint, OUT o_seq bigint) LANGUAGE plpgsql AS $$
+         BEGIN
+           IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;
+           PERFORM 1 FROM {s}.owner WHERE holder = p_holder FOR SHARE;
+           IF NOT FOUND THEN RETURN; END IF;
+           INSERT INTO {s}.shard AS mine (id, epoch, seq, base) VALUES (p_shard, 1, 0, 0)
+           ON CONFLICT (id) DO UPDATE SET epoch = mine.epoch + 1, base = mine.seq
+           RETURNING epoch, seq INTO o_epoch, o_seq;
+         END $$;
+         CREATE FUNCTION {s}.stream_1(p_low bytea, p_from bytea, p_high bytea, p_len integer, p_bytes bigint)
+         RETURNS TABLE (k bytea, v bytea) LANGUAGE plpgsql STABLE {PLANS} AS $$
+         DECLARE begins bytea; total bigint := 0;
+         BEGIN
+           SELECT t.key INTO begins FROM {s}.history t
+           WHERE t.key >= p_low AND t.key <= p_from AND length(t.key) = p_len ORDER BY t.key DESC LIMIT 1;
+           FOR k, v IN SELECT t.key, t.value FROM {s}.history t
+               WHERE t.key >= coalesce(begins, p_low) AND t.key <= p_high AND length(t.key) = p_len ORDER BY t.key LOOP
+             RETURN NEXT;
+             total := total + length(v);
+             EXIT WHEN total > p_bytes;
+           END LOOP;
+         END $$;"
+    )
+}
+
+/// One commit: the fence first, then the rows of each table. 1: done, 2: was done before, 0: fenced and not done, -1: fenced,
+/// and nobody knows any more whether it was done before.
+fn commit_1(s: &str) -> String {
+    let parameters: String =
+        Table::ALL.map(|table| format!(", k{id} bytea[], v{id} bytea[], d{id} bytea[]", id = table.id())).concat();
+    let rows: String = Table::ALL
+        .map(|table| {
+            let (name, id) = (name(table), table.id());
+            format!(
+                "IF cardinality(d{id}) > 0 THEN DELETE FROM {s}.{name} WHERE key = ANY (d{id}); END IF;
+                 IF cardinality(k{id}) > 0 THEN
+                   INSERT INTO {s}.{name} (key, value) SELECT * FROM unnest(k{id}, v{id})
+                   ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+                 END IF;\n"
+            )
+        })
+        .concat();
+    format!(
+        "CREATE FUNCTION {s}.commit_1(p_shard bigint, p_epoch bigint, p_seq bigint{parameters})
+         RETURNS integer LANGUAGE plpgsql {PLANS} AS $$
+         BEGIN
+           -- Whatever the role or the database has been told: what is answered is on disk.
+           IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;
+           UPDATE {s}.shard SET seq = p_seq WHERE id = p_shard AND epoch = p_epoch AND seq = p_seq - 1;
+           IF NOT FOUND THEN RETURN {s}.settle_1(p_shard, p_epoch, p_seq); END IF;
+           {rows}
+           RETURN 1;
+         END $$;"
+    )
+}
+
+/// Values of some keys of a table, in no order; keys without a row are left out.
+fn get_1(s: &str) -> String {
+    let cases: String = Table::ALL
+        .map(|table| {
+            let (name, id) = (name(table), table.id());
+            format!("WHEN {id} THEN RETURN QUERY SELECT t.key, t.value FROM {s}.{name} t WHERE t.key = ANY (p_keys);\n")
+        })
+        .concat();
+    format!(
+        "CREATE FUNCTION {s}.get_1(p_table integer, p_keys bytea[]) RETURNS TABLE (k bytea, v bytea)
+         LANGUAGE plpgsql STABLE {PLANS} AS $$ BEGIN CASE p_table {cases} END CASE; END $$;"
+    )
+}
+
+/// Rows of a range of a table in order, until there are so many or so many bytes.
+fn scan_1(s: &str) -> String {
+    let cases: String = Table::ALL
+        .map(|table| {
+            let (name, id) = (name(table), table.id());
+            format!(
+                "WHEN {id} THEN
+                   FOR k, v IN SELECT t.key, t.value FROM {s}.{name} t WHERE t.key >= p_from AND t.key < p_to ORDER BY t.key LIMIT p_rows LOOP
+                     RETURN NEXT;
+                     total := total + length(k) + length(v);
+                     EXIT WHEN total >= p_bytes;
+                   END LOOP;\n"
+            )
+        })
+        .concat();
+    format!(
+        "CREATE FUNCTION {s}.scan_1(p_table integer, p_from bytea, p_to bytea, p_rows bigint, p_bytes bigint)
+         RETURNS TABLE (k bytea, v bytea) LANGUAGE plpgsql STABLE {PLANS} AS $$
+         DECLARE total bigint := 0;
+         BEGIN CASE p_table {cases} END CASE; END $$;"
+    )
+}
