@@ -46,7 +46,7 @@ fn restored(bytes: &[u8]) -> MemoryStore {
 }
 
 fn subjects() -> Vec<Subject> {
-    vec![Subject::memory(), Subject::embedded(false), Subject::embedded(true)]
+    [Subject::memory(), Subject::embedded(false), Subject::embedded(true)].into_iter().chain(Subject::postgres()).collect()
 }
 
 /// Random changes of few keys in all tables, streams in history.

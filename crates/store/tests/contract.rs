@@ -6,7 +6,9 @@ mod support;
 
 use bytes::Bytes;
 use futures::executor::block_on;
-use sempre_store::{BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, KEY_BYTES_MAX, KEY_BYTES_SAFE, StoreError, Table, split_stream_key, stream_key};
+use sempre_store::{
+    BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, KEY_BYTES_MAX, KEY_BYTES_SAFE, StoreError, Table, split_stream_key, stream_key,
+};
 use support::{Random, Subject, acquire, get, put, scan_all, streams};
 
 macro_rules! suite {

@@ -7,33 +7,79 @@ mod support;
 use std::collections::BTreeMap;
 
 use futures::executor::block_on;
-use sempre_store::{CommitBatch, Fence, Store, Table, embedded::EmbeddedStore, memory::MemoryStore, stream_key};
-use support::{Random, TestFolder, acquire, contents, get, open};
+use sempre_store::{CommitBatch, Fence, Store, Table, embedded::EmbeddedStore, memory::MemoryStore, postgres::PostgresStore, stream_key};
+use support::{Random, TestFolder, acquire, contents, get, open, postgres::Database};
 
 const STEPS: u64 = 400;
 const STREAMS: u64 = 6;
 
+/// The store that is held against the one in memory; `None` between two openings.
+enum Subject {
+    Embedded(Option<EmbeddedStore>, TestFolder),
+    Postgres(Option<PostgresStore>, Database),
+}
+
+impl Subject {
+    fn embedded() -> Self {
+        let folder = TestFolder::new();
+        Subject::Embedded(Some(open(folder.path())), folder)
+    }
+
+    fn postgres() -> Option<Self> {
+        let database = Database::new()?;
+        Some(Subject::Postgres(Some(database.open()), database))
+    }
+
+    fn store(&self) -> &dyn Store {
+        match self {
+            Subject::Embedded(store, _) => store.as_ref().unwrap(),
+            Subject::Postgres(store, _) => store.as_ref().unwrap(),
+        }
+    }
+
+    /// Ends as a kill does, and opens again.
+    fn reopen(&mut self) {
+        match self {
+            Subject::Embedded(store, folder) => {
+                drop(store.take());
+                *store = Some(open(folder.path()));
+            }
+            Subject::Postgres(store, database) => {
+                drop(store.take());
+                *store = Some(database.open());
+            }
+        }
+    }
+
+    /// Asks for a checkpoint, where there are any, whether or not somebody waits for it.
+    fn checkpoint(&self) -> sempre_store::Pending<Result<(), sempre_store::StoreError>> {
+        match self {
+            Subject::Embedded(store, _) => store.as_ref().unwrap().checkpoint(),
+            Subject::Postgres(..) => Box::pin(std::future::ready(Ok(()))),
+        }
+    }
+}
+
 struct World {
     random: Random,
     memory: MemoryStore,
-    embedded: Option<EmbeddedStore>,
-    folder: TestFolder,
+    subject: Subject,
     fence: Fence,
     /// The last ordinal of each stream.
     ordinals: BTreeMap<u64, u64>,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let folder = TestFolder::new();
-        let (memory, embedded) = (MemoryStore::new(), open(folder.path()));
-        let fence = acquire(&memory, 1);
-        assert_eq!(acquire(&embedded, 1), fence);
-        World { random: Random::new(seed), memory, embedded: Some(embedded), folder, fence, ordinals: BTreeMap::new() }
+    fn new(seed: u64, subject: Subject) -> Self {
+        let memory = MemoryStore::new();
+        let fence = Fence { shard: 1, epoch: 0 };
+        let mut world = World { random: Random::new(seed), memory, subject, fence, ordinals: BTreeMap::new() };
+        world.own_again();
+        world
     }
 
-    fn embedded(&self) -> &EmbeddedStore {
-        self.embedded.as_ref().unwrap()
+    fn store(&self) -> &dyn Store {
+        self.subject.store()
     }
 
     fn key(&mut self) -> Vec<u8> {
@@ -79,11 +125,11 @@ impl World {
         let len = prefix.len() + 8;
         let (from, to) = (stream_key(&prefix, 0), stream_key(&prefix, u64::MAX));
         let checkpoint_between = self.random.below(2) == 0;
-        let stores: [&dyn Store; 2] = [&self.memory, self.embedded()];
+        let stores: [&dyn Store; 2] = [&self.memory, self.store()];
         for store in stores {
             let rows = block_on(store.scan(Table::History, &from, &to, usize::MAX)).unwrap();
             if checkpoint_between {
-                block_on(self.embedded().checkpoint()).unwrap();
+                block_on(self.subject.checkpoint()).unwrap();
             }
             let mut batch = CommitBatch::new(self.fence);
             rows.iter().filter(|(key, _)| key.len() == len).for_each(|(key, _)| batch.delete(Table::History, key));
@@ -93,22 +139,21 @@ impl World {
 
     fn step(&mut self) {
         match self.random.below(40) {
-            0 => block_on(self.embedded().checkpoint()).unwrap(),
-            1 => drop(self.embedded().checkpoint()),
+            0 => block_on(self.subject.checkpoint()).unwrap(),
+            1 => drop(self.subject.checkpoint()),
             2 | 3 => self.reopen(),
             4 => self.delete_stream(),
             5 => {
                 // Ends, like a kill, with some slices of a checkpoint written.
-                let before = self.embedded().stats();
-                drop(self.embedded().checkpoint());
-                while self.embedded().stats().checkpoints == before.checkpoints && self.embedded().stats().cold_rows == before.cold_rows {
-                    if self.embedded().stats().overlay_bytes == 0 {
+                let before = self.store().stats();
+                drop(self.subject.checkpoint());
+                while self.store().stats().checkpoints == before.checkpoints && self.store().stats().cold_rows == before.cold_rows {
+                    if self.store().stats().overlay_bytes == 0 {
                         break;
                     }
                     std::thread::yield_now();
                 }
-                drop(self.embedded.take());
-                self.embedded = Some(open(self.folder.path()));
+                self.subject.reopen();
                 self.own_again();
             }
             _ => {
@@ -117,7 +162,7 @@ impl World {
                     self.change(&mut batch, &mut other);
                 }
                 block_on(self.memory.commit(batch)).unwrap();
-                let pending = self.embedded().commit(other);
+                let pending = self.store().commit(other);
                 block_on(pending).unwrap();
             }
         }
@@ -125,16 +170,19 @@ impl World {
 
     fn reopen(&mut self) {
         if self.random.below(2) == 0 {
-            block_on(self.embedded().close()).unwrap();
+            block_on(self.store().close()).unwrap();
         }
-        drop(self.embedded.take());
-        self.embedded = Some(open(self.folder.path()));
+        self.subject.reopen();
         self.own_again();
     }
 
     fn own_again(&mut self) {
-        self.fence = acquire(self.embedded(), 1);
-        assert_eq!(acquire(&self.memory, 1), self.fence);
+        let (mut subject, mut memory) = (acquire(self.store(), 1), acquire(&self.memory, 1));
+        // An opening may raise epochs too.
+        while subject != memory {
+            if subject < memory { subject = acquire(self.store(), 1) } else { memory = acquire(&self.memory, 1) }
+        }
+        self.fence = subject;
     }
 
     fn compare_reads(&mut self) {
@@ -143,9 +191,9 @@ impl World {
             return self.compare_stream();
         }
         let (from, to, limit) = (self.key(), self.key(), self.random.below(20) as usize);
-        assert_eq!(get(&self.memory, table, &from), get(self.embedded(), table, &from));
+        assert_eq!(get(&self.memory, table, &from), get(self.store(), table, &from));
         let memory = block_on(self.memory.scan(table, &from, &to, limit)).unwrap();
-        assert_eq!(memory, block_on(self.embedded().scan(table, &from, &to, limit)).unwrap());
+        assert_eq!(memory, block_on(self.store().scan(table, &from, &to, limit)).unwrap());
     }
 
     /// Merging may show rows before the one asked for, and longer ones; the bytes behind are the same.
@@ -154,41 +202,50 @@ impl World {
         let from = self.random.below(self.ordinals.get(&stream).copied().unwrap_or(0) + 3);
         let prefix = Self::prefix(stream);
         let memory = block_on(self.memory.stream(&prefix, from, usize::MAX)).unwrap();
-        let embedded = block_on(self.embedded().stream(&prefix, from, usize::MAX)).unwrap();
+        let subject = block_on(self.store().stream(&prefix, from, usize::MAX)).unwrap();
         let join = |rows: &[(u64, bytes::Bytes)]| rows.iter().flat_map(|(_, value)| value.to_vec()).collect::<Vec<u8>>();
-        assert!(join(&embedded).ends_with(&join(&memory)));
-        assert_eq!(memory.is_empty(), embedded.is_empty());
-        if let (Some((floor, _)), Some((first, _))) = (memory.first(), embedded.first()) {
+        assert!(join(&subject).ends_with(&join(&memory)));
+        assert_eq!(memory.is_empty(), subject.is_empty());
+        if let (Some((floor, _)), Some((first, _))) = (memory.first(), subject.first()) {
             assert!(first <= floor && (*first <= from || first == floor));
         }
     }
 }
 
-fn run(seed: u64) {
-    let mut world = World::new(seed);
+fn run(seed: u64, subject: Subject) {
+    println!("SEMPRE_STORE_SEED={seed}");
+    let mut world = World::new(seed, subject);
     for step in 0..STEPS {
         world.step();
         world.compare_reads();
         if step % 20 == 19 {
-            let (memory, embedded) = (contents(&world.memory), contents(world.embedded()));
-            for ((table, expected), (_, found)) in memory.iter().zip(&embedded) {
+            let (memory, subject) = (contents(&world.memory), contents(world.store()));
+            for ((table, expected), (_, found)) in memory.iter().zip(&subject) {
                 let differs = expected.iter().zip(found).find(|(expected, found)| expected != found);
                 assert!(expected == found, "seed {seed}, step {step}, {table:?}, {} and {} rows: {differs:?}", expected.len(), found.len());
             }
         }
     }
-    let failures = world.embedded().stats().checkpoint_failures;
+    let failures = world.store().stats().checkpoint_failures;
     assert_eq!(failures, 0);
+}
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("SEMPRE_STORE_SEED") {
+        Ok(seed) => vec![seed.parse().unwrap()],
+        Err(_) => (1..=count).collect(),
+    }
 }
 
 #[test]
 fn memory_and_embedded_agree() {
-    let seeds = match std::env::var("SEMPRE_STORE_SEED") {
-        Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (1..=10).collect(),
-    };
-    for seed in seeds {
-        println!("SEMPRE_STORE_SEED={seed}");
-        run(seed);
+    seeds(10).into_iter().for_each(|seed| run(seed, Subject::embedded()));
+}
+
+#[test]
+fn memory_and_postgres_agree() {
+    for seed in seeds(4) {
+        let Some(subject) = Subject::postgres() else { return };
+        run(seed, subject);
     }
 }

@@ -41,6 +41,7 @@ struct Inner {
     programs: Programs,
     folder: PathBuf,
     port: u16,
+    settings: Vec<String>,
     running: Mutex<Option<Running>>,
     schemas: AtomicU32,
 }
@@ -104,10 +105,15 @@ impl Cluster {
             eprintln!("skipped: PostgreSQL is not installed (Debian: apt-get install postgresql)");
             return None;
         };
-        Some(Self::start_with(programs))
+        Some(Self::start_with(programs, &[]))
     }
 
-    fn start_with(programs: Programs) -> io::Result<Cluster> {
+    /// As [`Cluster::start`], with other settings (`name=value`).
+    pub fn start_set(settings: &[&str]) -> Option<io::Result<Cluster>> {
+        Programs::find().map(|programs| Self::start_with(programs, settings))
+    }
+
+    fn start_with(programs: Programs, settings: &[&str]) -> io::Result<Cluster> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("sempre-postgres-{}-{number}", std::process::id()));
@@ -119,7 +125,8 @@ impl Cluster {
         init.args(["-A", "trust", "-U", ADMIN, "-E", "UTF8", "--locale=C", "-D"]).arg(folder.join("data"));
         done(init)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let inner = Inner { programs, folder, port, running: Mutex::default(), schemas: AtomicU32::new(0) };
+        let settings = settings.iter().map(ToString::to_string).collect();
+        let inner = Inner { programs, folder, port, settings, running: Mutex::default(), schemas: AtomicU32::new(0) };
         let cluster = Cluster(Arc::new(inner));
         cluster.run()?;
         cluster.sql_in("postgres", &format!("CREATE ROLE {ROLE} LOGIN; CREATE DATABASE {DATABASE} OWNER {ROLE}"))?;
@@ -134,7 +141,7 @@ impl Cluster {
         let sockets = format!("unix_socket_directories={}", inner.folder.display());
         let settings =
             ["fsync=on", "listen_addresses=127.0.0.1", "max_connections=300", "max_wal_size=4GB", "lock_timeout=0", sockets.as_str()];
-        command.args(settings.iter().flat_map(|setting| ["-c", setting]));
+        command.args(settings.into_iter().chain(inner.settings.iter().map(String::as_str)).flat_map(|setting| ["-c", setting]));
         command.arg("-p").arg(inner.port.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut guard = command.spawn()?;
@@ -209,6 +216,24 @@ impl Cluster {
             command.args(["-c", statement]);
         }
         Ok(String::from_utf8_lossy(&done(command)?.stdout).trim().to_owned())
+    }
+
+    /// Writes a file that only the server's user can read into its folder; gives its path.
+    pub fn write(&self, name: &str, content: &str) -> io::Result<PathBuf> {
+        let path = self.0.folder.join(name);
+        let mut command = self.0.programs.command("sh".as_ref());
+        command.args(["-c", r#"umask 077; cat >"$1""#, "write"]).arg(&path).stdin(Stdio::piped());
+        let mut writing = command.spawn()?;
+        if let Some(mut pipe) = writing.stdin.take() {
+            io::Write::write_all(&mut pipe, content.as_bytes())?;
+        }
+        if writing.wait()?.success() { Ok(path) } else { Err(io::Error::other(format!("{} cannot be written", path.display()))) }
+    }
+
+    /// A command that runs as the server's user.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        self.0.programs.command(program.as_ref())
     }
 
     /// Ends the server: `fast`, as an administrator does, or `immediate`, as a crash of the machine does, but for the disk.

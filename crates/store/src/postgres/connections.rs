@@ -64,7 +64,10 @@ impl Connection {
         let row = self.ask(settings, &[]).await?.pop().ok_or_else(|| Trouble::Refused("it told nothing of itself".into()))?;
         let (number, version, fsync): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if u32::try_from(number).unwrap_or_default() < VERSION_MIN {
-            return Err(Trouble::Refused(format!("it is PostgreSQL {version}, and {} is the oldest that can be used", VERSION_MIN / 10_000)));
+            return Err(Trouble::Refused(format!(
+                "it is PostgreSQL {version}, and {} is the oldest that can be used",
+                VERSION_MIN / 10_000
+            )));
         }
         if fsync == "off" {
             let text = "its setting fsync is off: what is acknowledged could be lost. Set it to on";

@@ -20,9 +20,12 @@ struct Columns<'a> {
     deleted: Vec<&'a [u8]>,
 }
 
+/// A key, and its value unless it is deleted.
+type Op<'a> = (&'a [u8], Option<&'a [u8]>);
+
 impl<'a> Group<'a> {
     pub(super) fn of(batches: impl IntoIterator<Item = &'a CommitBatch>) -> Self {
-        let mut ops: [Vec<(&[u8], Option<&[u8]>)>; TABLES] = Default::default();
+        let mut ops: [Vec<Op<'_>>; TABLES] = Default::default();
         for op in batches.into_iter().flat_map(CommitBatch::ops) {
             match op {
                 OpRef::Put { table, key, value } => ops[usize::from(table.id())].push((key, Some(value))),
@@ -40,7 +43,7 @@ impl<'a> Group<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn of(mut ops: Vec<(&'a [u8], Option<&'a [u8]>)>) -> Self {
+    fn of(mut ops: Vec<Op<'a>>) -> Self {
         // Stable: operations of one key stay in their order.
         ops.sort_by_key(|(key, _)| *key);
         let mut columns = Self::default();

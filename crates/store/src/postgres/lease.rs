@@ -30,8 +30,17 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a lease of somebody else.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Takes the schema for this process; gives the id under which it holds it.
-pub(super) async fn take(connections: &Connections) -> Result<String, StoreError> {
+/// Under which id this process holds the schema, and under which it was held before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holders {
+    /// Of the owner before, if there was one.
+    pub before: Option<String>,
+    /// Of this process.
+    pub now: String,
+}
+
+/// Takes the schema for this process.
+pub(super) async fn take(connections: &Connections) -> Result<Holders, StoreError> {
     let options = connections.options();
     let failed = |trouble: Trouble| StoreError::Database {
         action: "take ownership of",
@@ -43,9 +52,9 @@ pub(super) async fn take(connections: &Connections) -> Result<String, StoreError
     let begun = Instant::now();
     let mut seen: Option<Other> = None;
     loop {
-        if try_take(connections, connection.get(), &holder).await.map_err(failed)? {
+        if let Some(before) = try_take(connections, connection.get(), &holder).await.map_err(failed)? {
             connection.keep();
-            return Ok(holder);
+            return Ok(Holders { before, now: holder });
         }
         let Some(other) = look(connections, connection.get()).await.map_err(failed)? else { continue };
         let renewed = seen.as_ref().is_some_and(|seen| seen.until != other.until);
@@ -53,7 +62,11 @@ pub(super) async fn take(connections: &Connections) -> Result<String, StoreError
             return Err(StoreError::Owned { place: options.place().into(), holder: other.name });
         }
         if seen.is_none() {
-            tracing::info!(place = options.place(), holder = other.name, "another server has it; if that one is gone, it lets go in a moment");
+            tracing::info!(
+                place = options.place(),
+                holder = other.name,
+                "another server has it; if that one is gone, it lets go in a moment"
+            );
         }
         seen = Some(other);
         sleep(LOOK).await;
@@ -75,11 +88,12 @@ fn millis(lease: Duration) -> f64 {
     lease.as_secs_f64() * 1000.0
 }
 
-async fn try_take(connections: &Connections, connection: &Connection, holder: &str) -> Result<bool, Trouble> {
+/// `None`: it is somebody else's; else the id of the owner before, if there was one.
+async fn try_take(connections: &Connections, connection: &Connection, holder: &str) -> Result<Option<Option<String>>, Trouble> {
     let options = connections.options();
     let schema = &options.schema;
     let statement = format!(
-        "WITH mine AS (
+        "WITH before AS (SELECT holder::text FROM \"{schema}\".owner), mine AS (
            INSERT INTO \"{schema}\".owner AS o (holder, name, until)
            VALUES ($1::text::uuid, concat('process ', $2, coalesce(' at ' || host(inet_client_addr()), ' of the database''s machine')),
                    clock_timestamp() + $3 * interval '1 ms')
@@ -87,12 +101,13 @@ async fn try_take(connections: &Connections, connection: &Connection, holder: &s
            WHERE o.until < clock_timestamp() OR o.holder = excluded.holder
            RETURNING 1),
          fenced AS (UPDATE \"{schema}\".shard SET epoch = epoch + 1, base = seq WHERE EXISTS (SELECT 1 FROM mine))
-         SELECT 1 FROM mine"
+         SELECT (SELECT holder FROM before) FROM mine"
     );
     let (process, lease) = (std::process::id().to_string(), millis(options.lease));
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
         [(&holder, Type::TEXT), (&process, Type::TEXT), (&lease, Type::FLOAT8)];
-    Ok(!connection.ask(&statement, &parameters).await?.is_empty())
+    let rows = connection.ask(&statement, &parameters).await?;
+    rows.first().map(|row| Ok(row.try_get(0)?)).transpose()
 }
 
 async fn look(connections: &Connections, connection: &Connection) -> Result<Option<Other>, Trouble> {
@@ -110,10 +125,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         match set_until(&shared, millis(lease)).await {
             Ok(true) => told = false,
             Ok(false) => {
-                return shared.fail(&format!(
-                    "another server has taken {}; this one was silent for too long",
-                    shared.connections.options().place()
-                ));
+                return shared
+                    .fail(&format!("another server has taken {}; this one was silent for too long", shared.connections.options().place()));
             }
             Err(trouble) if !told => {
                 tracing::warn!(reason = trouble.reason(), "the database cannot be asked to renew the lease");
@@ -132,9 +145,8 @@ pub(super) async fn release(shared: &Shared) {
 
 async fn set_until(shared: &Shared, millis: f64) -> Result<bool, Trouble> {
     let schema = &shared.connections.options().schema;
-    let statement = format!(
-        "UPDATE \"{schema}\".owner SET until = clock_timestamp() + $2 * interval '1 ms' WHERE holder = $1::text::uuid RETURNING 1"
-    );
+    let statement =
+        format!("UPDATE \"{schema}\".owner SET until = clock_timestamp() + $2 * interval '1 ms' WHERE holder = $1::text::uuid RETURNING 1");
     // A connection that reads share: those for commits may all be waiting.
     let connection = shared.connections.reader().await?;
     let answer = connection.ask(&statement, &[(&shared.holder, Type::TEXT), (&millis, Type::FLOAT8)]).await;

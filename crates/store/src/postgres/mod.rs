@@ -18,6 +18,7 @@ mod lease;
 mod limits;
 mod options;
 mod read;
+mod reader;
 mod schema;
 mod snapshot;
 mod statements;
@@ -38,15 +39,12 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use self::{
-    connections::Connections,
-    limits::KEY_MAX,
-    schema::SchemaError,
-    writer::Shared,
-};
+use self::{connections::Connections, limits::KEY_MAX, read::Source, schema::SchemaError, writer::Shared};
 use crate::{CommitBatch, CommitError, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table};
 
+pub use lease::Holders;
 pub use options::PostgresOptions;
+pub use reader::{PostgresReader, Report};
 
 /// See the module.
 pub struct PostgresStore {
@@ -54,6 +52,7 @@ pub struct PostgresStore {
     /// The tasks of the shards.
     tasks: Mutex<Vec<JoinHandle<()>>>,
     lease: AbortHandle,
+    holders: Holders,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -69,12 +68,19 @@ impl PostgresStore {
         let opened = opening.spawn(async move {
             let connections = Connections::new(options, runtime);
             prepare(&connections).await?;
-            let holder = lease::take(&connections).await?;
-            Ok::<_, StoreError>(Arc::new(Shared::new(connections, holder)))
+            let holders = lease::take(&connections).await?;
+            Ok::<_, StoreError>((Arc::new(Shared::new(connections, holders.now.clone())), holders))
         });
-        let shared = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
+        let (shared, holders) = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
         let lease = shared.connections.runtime().spawn(lease::keep(shared.clone())).abort_handle();
-        Ok(Self { shared, tasks: Mutex::default(), lease })
+        Ok(Self { shared, tasks: Mutex::default(), lease, holders })
+    }
+
+    /// Who holds the schema and who held it before: what was made of the data by the holder before, and kept elsewhere, is of no
+    /// use to anybody else.
+    #[must_use]
+    pub fn holders(&self) -> &Holders {
+        &self.holders
     }
 
     /// Runs a read on the store's runtime, so that it can be waited for anywhere.
@@ -133,17 +139,17 @@ impl Store for PostgresStore {
 
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         let (shared, key) = (self.shared.clone(), key.to_vec());
-        self.read(async move { read::get(&shared.connections, &shared.statements, table, &key).await })
+        self.read(async move { read::get(Source::Any(&shared.connections), &shared.statements, table, &key).await })
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {
         let (shared, from, to) = (self.shared.clone(), from.to_vec(), to.to_vec());
-        self.read(async move { read::scan(&shared.connections, &shared.statements, table, &from, &to, limit).await })
+        self.read(async move { read::scan(Source::Any(&shared.connections), &shared.statements, table, &from, &to, limit).await })
     }
 
     fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
         let (shared, prefix) = (self.shared.clone(), prefix.to_vec());
-        self.read(async move { read::stream(&shared.connections, &shared.statements, &prefix, from, max_bytes).await })
+        self.read(async move { read::stream(Source::Any(&shared.connections), &shared.statements, &prefix, from, max_bytes).await })
     }
 
     fn snapshot(&self) -> Pending<Result<Box<dyn Snapshot>, StoreError>> {

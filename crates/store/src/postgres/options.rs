@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn an_address_is_read() {
-        let options = PostgresOptions::parse("postgres://user@db.example:6432/work?schema=my_own&connections=3&sslmode=disable", None).unwrap();
+        let options =
+            PostgresOptions::parse("postgres://user@db.example:6432/work?schema=my_own&connections=3&sslmode=disable", None).unwrap();
         assert_eq!((options.schema.as_str(), options.connections), ("my_own", 3));
         assert_eq!(options.place(), "schema my_own of postgres://db.example:6432/work");
         assert_eq!(options.config.get_ssl_mode(), SslMode::Disable);

@@ -25,8 +25,23 @@ pub(super) fn bigint(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// Asks one of the connections that reads share.
-async fn ask(connections: &Connections, statement: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, StoreError> {
+/// Whom reads ask.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// One of the connections that reads share, and another if that one is gone.
+    Any(&'a Connections),
+    /// This connection, whose transaction is the picture that is read.
+    One(&'a Connection),
+}
+
+async fn ask(source: Source<'_>, statement: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, StoreError> {
+    let connections = match source {
+        Source::Any(connections) => connections,
+        Source::One(connection) => {
+            let rows = connection.ask(statement, parameters).await;
+            return rows.map_err(|trouble| StoreError::Rejected { reason: trouble.into_reason() });
+        }
+    };
     let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
     let trouble = loop {
         let trouble = match connections.reader().await {
@@ -57,10 +72,10 @@ fn taken(rows: &[Row]) -> Result<Rows, StoreError> {
     pairs(rows).map_err(|trouble| StoreError::Rejected { reason: trouble.into_reason() })
 }
 
-pub(super) async fn get(connections: &Connections, statements: &Statements, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+pub(super) async fn get(source: Source<'_>, statements: &Statements, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
     let (table, keys) = (i32::from(table.id()), [key]);
     let keys = &keys[..];
-    let rows = ask(connections, &statements.get, &[(&table, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
+    let rows = ask(source, &statements.get, &[(&table, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
     Ok(taken(&rows)?.pop().map(|(_, value)| value))
 }
 
@@ -75,18 +90,12 @@ struct Range<'a> {
 
 impl Range<'_> {
     fn parameters(&self) -> [(&(dyn ToSql + Sync), Type); 5] {
-        [
-            (&self.table, Type::INT4),
-            (&self.from, Type::BYTEA),
-            (&self.to, Type::BYTEA),
-            (&self.rows, Type::INT8),
-            (&self.bytes, Type::INT8),
-        ]
+        [(&self.table, Type::INT4), (&self.from, Type::BYTEA), (&self.to, Type::BYTEA), (&self.rows, Type::INT8), (&self.bytes, Type::INT8)]
     }
 }
 
 pub(super) async fn scan(
-    connections: &Connections,
+    source: Source<'_>,
     statements: &Statements,
     table: Table,
     from: &[u8],
@@ -97,7 +106,7 @@ pub(super) async fn scan(
         return Ok(Rows::new());
     }
     let range = Range { table: table.id().into(), from, to, rows: bigint(limit), bytes: i64::MAX };
-    taken(&ask(connections, &statements.scan, &range.parameters()).await?)
+    taken(&ask(source, &statements.scan, &range.parameters()).await?)
 }
 
 /// Rows from a key on, on one connection, until so many bytes are passed.
@@ -114,7 +123,7 @@ pub(super) async fn page(
 }
 
 pub(super) async fn stream(
-    connections: &Connections,
+    source: Source<'_>,
     statements: &Statements,
     prefix: &[u8],
     from: u64,
@@ -126,6 +135,6 @@ pub(super) async fn stream(
     let bytes = bigint(max_bytes);
     let parameters: [(&(dyn ToSql + Sync), Type); 5] =
         [(&low, Type::BYTEA), (&wanted, Type::BYTEA), (&high, Type::BYTEA), (&len, Type::INT4), (&bytes, Type::INT8)];
-    let rows = taken(&ask(connections, &statements.stream, &parameters).await?)?;
+    let rows = taken(&ask(source, &statements.stream, &parameters).await?)?;
     Ok(rows.into_iter().filter_map(|(key, value)| split_stream_key(&key).map(|(_, ordinal)| (ordinal, value))).collect())
 }

@@ -211,8 +211,7 @@ fn format_1(schema: &str) -> String {
 /// One commit: the fence first, then the rows of each table. 1: done, 2: was done before, 0: fenced and not done, -1: fenced,
 /// and nobody knows any more whether it was done before.
 fn commit_1(s: &str) -> String {
-    let parameters: String =
-        Table::ALL.map(|table| format!(", k{id} bytea[], v{id} bytea[], d{id} bytea[]", id = table.id())).concat();
+    let parameters: String = Table::ALL.map(|table| format!(", k{id} bytea[], v{id} bytea[], d{id} bytea[]", id = table.id())).concat();
     let rows: String = Table::ALL
         .map(|table| {
             let (name, id) = (name(table), table.id());
@@ -274,4 +273,56 @@ fn scan_1(s: &str) -> String {
          DECLARE total bigint := 0;
          BEGIN CASE p_table {cases} END CASE; END $$;"
     )
+}
+
+#[cfg(all(test, feature = "postgres-cluster"))]
+mod tests {
+    use super::*;
+    use crate::postgres::{PostgresOptions, cluster::Cluster, connections::Connection};
+
+    fn two(schema: &str) -> String {
+        format!("CREATE TABLE {schema}.two (a integer)")
+    }
+
+    fn three(schema: &str) -> String {
+        format!("CREATE TABLE {schema}.three (a integer); ALTER TABLE {schema}.two ADD COLUMN b integer")
+    }
+
+    fn three_cut_off(schema: &str) -> String {
+        format!("CREATE TABLE {schema}.three (a integer); SELECT 1 / 0")
+    }
+
+    #[tokio::test]
+    async fn a_schema_of_any_format_gets_to_any_later_one_and_no_earlier() {
+        let Some(cluster) = Cluster::start() else { return };
+        let cluster = cluster.unwrap();
+        let options = PostgresOptions::parse(&cluster.address(), None).unwrap();
+        let connection =
+            Connection::open(&options, &tokio::runtime::Handle::current()).await.unwrap_or_else(|trouble| panic!("{trouble:?}"));
+        let client = connection.client();
+        let migrate = async |schema: &str, steps: &[Step]| migrate_by(client, schema, "place", steps).await;
+        let columns = |schema: &str| {
+            let columns = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema";
+            cluster.sql(&format!("{columns} = '{schema}' ORDER BY 1, 2; SELECT format FROM {schema}.format")).unwrap()
+        };
+
+        assert!(migrate("direct", &[format_1, two, three]).await.is_ok());
+        let wanted = columns("direct");
+        assert!(wanted.ends_with("\n3"), "{wanted}");
+
+        assert!(migrate("stepwise", &[format_1]).await.is_ok());
+        let first = columns("stepwise");
+        // The step that fails leaves what the steps before it made, and nothing of its own.
+        assert!(matches!(migrate("stepwise", &[format_1, two, three_cut_off]).await, Err(SchemaError::Trouble(_))));
+        let between = columns("stepwise");
+        assert!(between.ends_with("\n2") && between.contains("two|a") && !between.contains("three|"), "{between}");
+        for _ in 0..2 {
+            assert!(migrate("stepwise", &[format_1, two, three]).await.is_ok());
+            assert_eq!(columns("stepwise"), wanted);
+        }
+        let refused = migrate("stepwise", &[format_1]).await;
+        assert!(matches!(refused, Err(SchemaError::Unfit(StoreError::NewerFormat { found: 3, supported: 1, .. }))));
+        assert_eq!(columns("stepwise"), wanted);
+        assert_ne!(first, wanted);
+    }
 }

@@ -7,13 +7,7 @@ use std::{
 
 use futures::channel::oneshot;
 
-use super::{
-    PostgresOptions,
-    connections::Connection,
-    read::page,
-    statements::Statements,
-    trouble::Trouble,
-};
+use super::{PostgresOptions, connections::Connection, read::page, statements::Statements, trouble::Trouble};
 use crate::{Snapshot, SnapshotRows, StoreError, Table};
 
 /// Begins the picture that all reads of a connection see from now on.

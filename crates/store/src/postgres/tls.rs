@@ -31,7 +31,8 @@ pub(super) fn connector(verify: bool, file: Option<&Path>) -> Result<MakeRustlsC
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err(wrong(
-                    "this system has no certificate authorities: give sslrootcert=FILE, or sslmode=disable where nobody else can listen".into(),
+                    "this system has no certificate authorities: give sslrootcert=FILE, or sslmode=disable where nobody else can listen"
+                        .into(),
                 ));
             }
         }
