@@ -20,8 +20,9 @@ use clap::Parser;
 use sempre_api::v1::workflowservice::{RespondActivityTaskCompletedRequest, RespondWorkflowTaskCompletedRequest};
 use sempre_bench::{
     api::{self, Client, NAMESPACE},
-    process::{Launch, Server, Usage, disk_bytes_written, find_binary, free_port},
+    process::{Launch, Server, Usage, cpu_seconds_with_children, disk_bytes_written, find_binary, free_port},
 };
+use sempre_store::postgres::cluster::Cluster;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -55,6 +56,9 @@ struct Arguments {
     /// Compare a server on this data folder with one on an empty folder, in turn (`bench/full-store` fills one).
     #[arg(long, conflicts_with_all = ["address", "json"])]
     full: Option<PathBuf>,
+    /// Compare a server on a PostgreSQL server of its own with one on a folder, in turn.
+    #[arg(long, conflicts_with_all = ["address", "json", "full"])]
+    postgres: bool,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -72,6 +76,18 @@ struct Figures {
     disk_bytes_per_workflow: f64,
     rss_mib: f64,
     rss_peak_mib: f64,
+    /// Of a database that has the data.
+    database_cpu_ms_per_workflow: f64,
+    /// Statements of commits that it was sent.
+    statements_per_workflow: f64,
+}
+
+/// Where a server has its data.
+enum Data<'a> {
+    /// A new folder.
+    Empty,
+    Folder(&'a Path),
+    Postgres(&'a Cluster),
 }
 
 /// State of one measurement, shared by starters and workers.
@@ -101,8 +117,8 @@ async fn compare(arguments: &Arguments, full: &Path) -> Result<(), Failure> {
     for &in_flight in &arguments.in_flight {
         let (mut speed, mut cpu) = (Vec::new(), Vec::new());
         for round in 0..arguments.rounds {
-            let empty = measure(arguments, in_flight, None).await?;
-            let full = measure(arguments, in_flight, Some(full)).await?;
+            let empty = measure(arguments, in_flight, Data::Empty).await?;
+            let full = measure(arguments, in_flight, Data::Folder(full)).await?;
             speed.push(full.per_second / empty.per_second);
             cpu.push(empty.server_cpu_ms_per_workflow / full.server_cpu_ms_per_workflow);
             println!(
@@ -132,14 +148,46 @@ async fn compare(arguments: &Arguments, full: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Rounds on a folder and on PostgreSQL, in turn.
+async fn compare_postgres(arguments: &Arguments) -> Result<(), Failure> {
+    let cluster = Cluster::start().ok_or("PostgreSQL is not installed")??;
+    println!(
+        "| in flight | round | folder/s | PostgreSQL/s | ratio | CPU ms folder | CPU ms server + database | ratio | p50 ms folder | p50 ms PostgreSQL | statements/workflow |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    for &in_flight in &arguments.in_flight {
+        for round in 0..arguments.rounds {
+            let folder = measure(arguments, in_flight, Data::Empty).await?;
+            let postgres = measure(arguments, in_flight, Data::Postgres(&cluster)).await?;
+            let (server, database) = (postgres.server_cpu_ms_per_workflow, postgres.database_cpu_ms_per_workflow);
+            println!(
+                "| {in_flight} | {} | {:.0} | {:.0} | {:.3} | {:.3} | {server:.3} + {database:.3} | {:.3} | {:.2} | {:.2} | {:.2} |",
+                round + 1,
+                folder.per_second,
+                postgres.per_second,
+                postgres.per_second / folder.per_second,
+                folder.server_cpu_ms_per_workflow,
+                folder.server_cpu_ms_per_workflow / (server + database),
+                folder.p50_ms,
+                postgres.p50_ms,
+                postgres.statements_per_workflow,
+            );
+        }
+    }
+    Ok(())
+}
+
 async fn run(arguments: Arguments) -> Result<(), Failure> {
+    if arguments.postgres {
+        return compare_postgres(&arguments).await;
+    }
     if let Some(full) = &arguments.full {
         return compare(&arguments, full).await;
     }
     let mut all = Vec::new();
     for round in 0..arguments.rounds {
         for &in_flight in &arguments.in_flight {
-            let figures = measure(&arguments, in_flight, None).await?;
+            let figures = measure(&arguments, in_flight, Data::Empty).await?;
             if !arguments.json {
                 println!(
                     "round {} in flight {:>4}: {:>7.0} workflows/s  p50 {:>7.2} ms  p99 {:>7.2} ms  server CPU {:.3} ms/workflow  disk {:.0} B/workflow  RSS {:.0} MiB (peak {:.0})",
@@ -189,16 +237,24 @@ fn summary(arguments: &Arguments, all: &[Figures]) {
     }
 }
 
-async fn measure(arguments: &Arguments, in_flight: usize, data: Option<&Path>) -> Result<Figures, Failure> {
+async fn measure(arguments: &Arguments, in_flight: usize, data: Data<'_>) -> Result<Figures, Failure> {
     let folder = match &arguments.folder {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
+    };
+    let schema = match data {
+        Data::Postgres(cluster) => Some((cluster, format!("bench_{:x}", fastrand::u64(..)))),
+        _ => None,
     };
     let server = match &arguments.address {
         Some(_) => None,
         None => Some(Server::start(Launch {
             binary: find_binary(arguments.server.as_deref())?,
-            data_dir: data.map_or_else(|| folder.path().join("data"), Path::to_path_buf),
+            data_dir: match data {
+                Data::Folder(path) => path.to_path_buf(),
+                _ => folder.path().join("data"),
+            },
+            store: schema.as_ref().map(|(cluster, schema)| cluster.address_of(schema)),
             port: free_port()?,
             wrapper: arguments.wrapper.split_whitespace().map(str::to_string).collect(),
         })?),
@@ -229,7 +285,14 @@ async fn measure(arguments: &Arguments, in_flight: usize, data: Option<&Path>) -
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let usage = |pid: Option<u32>| pid.map_or(Ok(Usage::default()), Usage::of);
+    // CPU seconds of the database and statements of commits.
+    let database = || -> Result<(f64, f64), Failure> {
+        let Some((cluster, schema)) = &schema else { return Ok((0.0, 0.0)) };
+        let statements = cluster.sql(&format!("SELECT sum(seq) FROM {schema}.shard"))?;
+        Ok((cpu_seconds_with_children(cluster.pid()?)?, statements.parse()?))
+    };
     let before = usage(pid)?;
+    let (database_before, statements_before) = database()?;
     let disk_before = disk_bytes_written(folder.path()).unwrap_or(0);
     load.counting.store(true, Ordering::Relaxed);
     let begun = Instant::now();
@@ -237,6 +300,7 @@ async fn measure(arguments: &Arguments, in_flight: usize, data: Option<&Path>) -
     load.counting.store(false, Ordering::Relaxed);
     let elapsed = begun.elapsed().as_secs_f64();
     let after = usage(pid)?;
+    let (database_after, statements_after) = database()?;
     let disk_after = disk_bytes_written(folder.path()).unwrap_or(0);
     load.stop.store(true, Ordering::Relaxed);
     for task in &tasks {
@@ -260,6 +324,8 @@ async fn measure(arguments: &Arguments, in_flight: usize, data: Option<&Path>) -
         disk_bytes_per_workflow: each((disk_after - disk_before) as f64),
         rss_mib: after.rss_kib as f64 / 1024.0,
         rss_peak_mib: after.rss_peak_kib as f64 / 1024.0,
+        database_cpu_ms_per_workflow: each((database_after - database_before) * 1000.0),
+        statements_per_workflow: each(statements_after - statements_before),
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Launch {
     pub binary: PathBuf,
     /// Its data folder.
     pub data_dir: PathBuf,
+    /// Address of the database that has the data instead.
+    pub store: Option<String>,
     /// Port on 127.0.0.1.
     pub port: u16,
     /// A program to run it under (`strace …`), in front of the command line.
@@ -78,6 +80,7 @@ impl Server {
             .arg(launch.port.to_string())
             .arg("--data-dir")
             .arg(&launch.data_dir)
+            .args(launch.store.iter().flat_map(|address| ["--store", address.as_str()]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
@@ -161,6 +164,25 @@ impl Usage {
             rss_peak_kib: number_after(&status, "VmHWM:"),
         })
     }
+}
+
+/// User and system CPU of a process and its children, those that have ended included, seconds.
+pub fn cpu_seconds_with_children(pid: u32) -> io::Result<f64> {
+    let mut ticks = 0.0;
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that has ended meanwhile is counted by its parent.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<f64> = after_name.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+        let is_child = fields.get(1).is_some_and(|parent| *parent == f64::from(pid));
+        if number == pid {
+            ticks += fields.get(11..15).unwrap_or_default().iter().sum::<f64>();
+        } else if is_child {
+            ticks += fields.get(11..13).unwrap_or_default().iter().sum::<f64>();
+        }
+    }
+    Ok(ticks / CLOCK_TICKS)
 }
 
 /// Bytes written so far to the disk that holds `folder`, by everybody: the kernel's per-process count is of no use here,

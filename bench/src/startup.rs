@@ -62,6 +62,7 @@ fn main() -> Result<(), Failure> {
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let mut server = Server::start(Launch {
+        store: None,
         binary: find_binary(arguments.server.as_deref())?,
         data_dir: folder.path().join("data"),
         port: free_port()?,

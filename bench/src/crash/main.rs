@@ -17,6 +17,7 @@ use sempre_bench::{
     api,
     process::{Launch, Server, find_binary, free_port},
 };
+use sempre_store::postgres::cluster::Cluster;
 
 /// Kills the server at random moments under load and verifies that nothing acknowledged is lost.
 #[derive(Parser)]
@@ -36,6 +37,9 @@ struct Arguments {
     /// Data folder to use and keep (default: a temporary one).
     #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Keep the data in a PostgreSQL server of its own, which is ended without warning too, at every tenth kill.
+    #[arg(long)]
+    postgres: bool,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -63,7 +67,12 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut moments = fastrand::Rng::with_seed(seed);
     println!("seed {seed}: {} kills, {} workflows in flight", arguments.kills, arguments.in_flight);
     let folder = tempfile::tempdir()?;
+    let database = match arguments.postgres {
+        true => Some(Cluster::start().ok_or("PostgreSQL is not installed")??),
+        false => None,
+    };
     let launch = Launch {
+        store: database.as_ref().map(Cluster::address),
         binary: find_binary(arguments.server.as_deref())?,
         data_dir: arguments.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
         port: free_port()?,
@@ -76,6 +85,12 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     let mut slowest_start = server.started_in;
     for kill in 1..=arguments.kills {
         tokio::time::sleep(Duration::from_millis(moments.u64(30..500))).await;
+        if let Some(database) = database.as_ref().filter(|_| kill % 10 == 5) {
+            // The server stays, and goes on when the database does.
+            database.stop("immediate")?;
+            database.start_again()?;
+            tokio::time::sleep(Duration::from_millis(moments.u64(30..500))).await;
+        }
         let launch = server.kill()?;
         server = Server::start(launch)?;
         slowest_start = slowest_start.max(server.started_in);

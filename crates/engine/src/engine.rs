@@ -244,6 +244,16 @@ impl Engine {
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre watch of the index", Rebuild::watch(Arc::downgrade(&shared)).boxed());
+        if let Some(failed) = shared.store.until_failed() {
+            let watched = Arc::downgrade(&shared);
+            let watch = async move {
+                let reason = failed.await;
+                if let Some(shared) = watched.upgrade() {
+                    shared.fail(format!("the store has failed: {reason}"));
+                }
+            };
+            shared.spawner.spawn("sempre watch of the store", watch.boxed());
+        }
         if let Some(reason) = shared.listing.visibility.needs_rebuild() {
             tracing::warn!(reason, "the index of runs cannot be used as it is and is made anew; lists wait until it is whole");
             Rebuild::start(&shared, &reason);

@@ -37,7 +37,6 @@ pub struct CommitBatch {
     buffer: Vec<u8>,
     ops: usize,
     /// Length of the longest key.
-    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "for stores that take less than can be encoded"))]
     key_bytes: usize,
     /// Set when a key or value was too long to be encoded; the commit is refused.
     oversized: bool,

@@ -195,6 +195,12 @@ pub trait Store: Send + Sync + 'static {
         KEY_BYTES_MAX
     }
 
+    /// Resolves with the reason when the store can commit nothing any more although nobody has committed. `None` for one that
+    /// finds that out by commits alone.
+    fn until_failed(&self) -> Option<BoxFuture<'static, String>> {
+        None
+    }
+
     /// Numbers for metrics and tests.
     fn stats(&self) -> StoreStats;
 

@@ -331,10 +331,10 @@ async fn a_store_with_a_retry_that_news_have_overtaken_holds_together() {
     let task = w.poll().await;
     let failed = RespondWorkflowTaskFailedRequest { task_token: task.task_token, namespace: NAMESPACE.into(), ..Default::default() };
     w.engine.respond_workflow_task_failed(failed).await.unwrap();
-    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    assert_eq!(problems(&*w.store.inner).1, [""; 0]);
     // It takes the event id that the retry was scheduled with.
     w.signal("a", "x").await.unwrap();
     assert_eq!(w.names("a").await.len(), 5);
-    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    assert_eq!(problems(&*w.store.inner).1, [""; 0]);
     w.complete(&w.poll().await.task_token, done()).await;
 }

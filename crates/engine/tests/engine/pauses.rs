@@ -73,10 +73,10 @@ async fn a_store_with_a_pause_behind_a_task_in_a_workers_hands_holds_together() 
     w.start("a").await;
     let task = w.poll().await;
     soon(w.engine.pause_workflow(pause("p"))).await.unwrap();
-    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    assert_eq!(problems(&*w.store.inner).1, [""; 0]);
     w.complete(&task.task_token, vec![]).await;
-    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    assert_eq!(problems(&*w.store.inner).1, [""; 0]);
     soon(w.engine.unpause_workflow(unpause())).await.unwrap();
-    assert_eq!(problems(&w.store.inner).1, [""; 0]);
+    assert_eq!(problems(&*w.store.inner).1, [""; 0]);
     w.complete(&w.poll().await.task_token, done()).await;
 }

@@ -127,7 +127,7 @@ async fn old_runs_are_found_and_shown_by_the_new_name_at_once_and_for_good() {
             }
         }
     }
-    let problems = problems(&w.store.inner).1;
+    let problems = problems(&*w.store.inner).1;
     assert!(problems.is_empty(), "{problems:?}");
 }
 

@@ -198,7 +198,7 @@ async fn it_goes_on_after_a_crash() {
     w.crash().await;
     assert_eq!(status(&w, "offered").await.0, Status::Completed);
     assert_eq!(listed(&w, "ActivityId = 'offered'").await[0].status(), Status::Completed);
-    let (_, problems) = problems(&w.store.inner);
+    let (_, problems) = problems(&*w.store.inner);
     assert_eq!(problems, Vec::<String>::new());
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -27,7 +27,11 @@ use sempre_engine::{
     CallbackSender, Clock, Components, Engine, HistoryReader, Settings, Spawner, VirtualTime,
     check::{self, Counts, News},
 };
-use sempre_store::{CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
+use sempre_store::{
+    CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table,
+    memory::MemoryStore,
+    postgres::{PostgresOptions, PostgresStore, cluster::Cluster},
+};
 use tokio::sync::oneshot;
 
 type Sleeper = (Timestamp, oneshot::Sender<()>);
@@ -96,9 +100,9 @@ impl CallbackSender for Outside {
     }
 }
 
-/// A memory store that outlives its engine, and can be told to fail.
+/// A store that outlives its engine, and can be told to fail.
 pub(crate) struct TestStore {
-    pub(crate) inner: MemoryStore,
+    pub(crate) inner: Box<dyn Store>,
     /// Commits to refuse.
     pub(crate) refuse: AtomicUsize,
     /// Acquisitions to refuse, because the disk is full.
@@ -124,6 +128,23 @@ pub(crate) struct TestStore {
     pub(crate) snapshot_breaks: AtomicBool,
 }
 
+/// In memory, or with `SEMPRE_ENGINE_STORE=postgres` in a schema of its own of a PostgreSQL server that the tests share.
+fn inner_store() -> Box<dyn Store> {
+    static SERVER: LazyLock<(Cluster, tokio::runtime::Runtime)> = LazyLock::new(|| {
+        let cluster = Cluster::start().expect("PostgreSQL is installed").expect("it starts");
+        (cluster, tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+    });
+    match std::env::var("SEMPRE_ENGINE_STORE").as_deref() {
+        Err(_) | Ok("") => Box::new(MemoryStore::default()),
+        Ok("postgres") => {
+            let (cluster, runtime) = &*SERVER;
+            let options = PostgresOptions::parse(&cluster.address(), None).unwrap();
+            Box::new(futures::executor::block_on(PostgresStore::open(options, runtime.handle().clone())).unwrap())
+        }
+        Ok(other) => panic!("SEMPRE_ENGINE_STORE={other} is no store"),
+    }
+}
+
 /// A snapshot of which only the begin can be read.
 struct Broken(Option<Box<dyn sempre_store::Snapshot>>);
 
@@ -139,7 +160,7 @@ impl sempre_store::Snapshot for Broken {
 impl Default for TestStore {
     fn default() -> Self {
         Self {
-            inner: MemoryStore::default(),
+            inner: inner_store(),
             refuse: AtomicUsize::default(),
             full: AtomicUsize::default(),
             panics: AtomicBool::default(),
@@ -169,7 +190,7 @@ impl TestStore {
     }
 
     pub(crate) fn rows(&self, table: Table) -> Rows {
-        self.inner.scan(table, &[], &[0xff; 40], usize::MAX).now_or_never().unwrap().unwrap()
+        futures::executor::block_on(self.inner.scan(table, &[], &[0xff; 40], usize::MAX)).unwrap()
     }
 }
 
@@ -337,7 +358,7 @@ impl Drop for World {
 }
 
 /// What a check of the store counts and finds.
-pub(crate) fn problems(store: &MemoryStore) -> (Counts, Vec<String>) {
+pub(crate) fn problems(store: &dyn Store) -> (Counts, Vec<String>) {
     let mut found = Vec::new();
     let mut tell = |news: News<'_>| {
         if let News::Problem(problem) = news {

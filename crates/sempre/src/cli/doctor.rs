@@ -1,4 +1,4 @@
-//! `sempre doctor`: everything that can be found out about a data folder without changing it.
+//! `sempre doctor`: everything that can be found out about the data without changing it.
 
 use std::{fs, path::Path, path::PathBuf};
 
@@ -15,8 +15,8 @@ const FINDINGS_MAX: usize = 20;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Folder of the data; no server may be using it
-    #[arg(value_name = "FOLDER")]
+    /// Folder of the data, which no server may be using, or address of a database (postgres://…), which one may
+    #[arg(value_name = "FOLDER|ADDRESS")]
     folder: PathBuf,
     /// Print at most this many problems of runs; all are counted
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
@@ -24,6 +24,10 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    #[cfg(feature = "postgres")]
+    if super::postgres::is_address(&options.folder) {
+        return postgres(options);
+    }
     let folder = options.folder.display();
     if !options.folder.join("FORMAT").is_file() {
         return Err(Failure::new(format_args!("{folder} is not a data folder. Nothing was changed")));
@@ -48,6 +52,25 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     check::look_through(&store, &check::Output { json: false, problems_max: options.problems_max })
         .map_err(|failure| Failure::new(format_args!("{folder}: {failure} Keep a copy of the folder before a server changes it")))?;
     println!("{folder} is healthy");
+    Ok(())
+}
+
+/// Whether the database's own pages are whole is its own matter (`pg_amcheck`).
+#[cfg(feature = "postgres")]
+fn postgres(options: &Options) -> Result<(), Failure> {
+    let (reader, place, _runtime) = super::postgres::reader(&options.folder)?;
+    let report = futures::executor::block_on(reader.report()).map_err(Failure::new)?;
+    println!("database: PostgreSQL {}, format and tables of {place}: fine", report.version);
+    println!("size: {}", size(report.tables.iter().map(|(_, bytes)| bytes).sum()));
+    for (table, bytes) in &report.tables {
+        println!("  {table}: {}", size(*bytes));
+    }
+    println!("rows that wait for autovacuum: {}", report.dead_rows);
+    println!("used by: {}", report.owner.as_deref().unwrap_or("no server"));
+    println!("synchronous_commit: {} (off is overridden in every commit)", report.synchronous_commit);
+    check::look_through(&reader, &check::Output { json: false, problems_max: options.problems_max })
+        .map_err(|failure| Failure::new(format_args!("{place}: {failure} Take a backup of the database before a server changes it")))?;
+    println!("{place} is healthy");
     Ok(())
 }
 

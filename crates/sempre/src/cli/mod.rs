@@ -22,6 +22,8 @@ mod man;
 mod network;
 mod operator;
 mod output;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod progress;
 #[cfg(test)]
 mod reference;
@@ -170,7 +172,7 @@ enum Command {
     Backup(Family<backup::BackupCommand>),
     /// Make a data folder out of a backup
     Restore(restore::Options),
-    /// Tell whether a data folder is healthy, changing nothing
+    /// Tell whether the data of a folder or a database is healthy, changing nothing
     Doctor(doctor::Options),
     /// Print a script with which a shell completes command lines
     Completion(completion::Options),
@@ -186,7 +188,7 @@ enum Command {
 enum ServerCommand {
     /// Run a server for development: ready at once, everything in memory unless a file is named
     StartDev(Box<start_dev::Options>),
-    /// Run a server that keeps its data in a folder
+    /// Run a server that keeps its data in a folder or in PostgreSQL
     Start(start::Options),
     /// Run a server for tests that skips time: a workflow that sleeps for a year ends at once. `sempre PORT` is the same
     StartTest(start_test::Options),

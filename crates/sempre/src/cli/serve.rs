@@ -49,21 +49,26 @@ pub(crate) enum Data {
     Memory,
     /// In a folder of the embedded store.
     Folder(PathBuf),
+    /// In a database.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<super::postgres::Place>),
 }
 
 impl Data {
     /// The folder, if there is one.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
-            Data::Memory => None,
             Data::Folder(path) => Some(path),
+            _ => None,
         }
     }
 
-    fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+    async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         Ok(match self {
             Data::Memory => Arc::new(MemoryStore::new()),
             Data::Folder(path) => Arc::new(EmbeddedStore::open(path, EmbeddedOptions::default()).map_err(Failure::new)?),
+            #[cfg(feature = "postgres")]
+            Data::Postgres(place) => place.open().await?,
         })
     }
 
@@ -72,6 +77,8 @@ impl Data {
         match self {
             Data::Memory => None,
             Data::Folder(path) => Some(path.join(VISIBILITY_FILE)),
+            #[cfg(feature = "postgres")]
+            Data::Postgres(place) => Some(place.index()),
         }
     }
 
@@ -79,6 +86,8 @@ impl Data {
         match self {
             Data::Memory => "memory",
             Data::Folder(_) => "embedded",
+            #[cfg(feature = "postgres")]
+            Data::Postgres(_) => "postgres",
         }
     }
 }
@@ -113,7 +122,7 @@ pub(crate) fn complete(settings: &mut ServerSettings, data: &Data) {
 
 /// A server that listens.
 pub(crate) async fn bind(settings: ServerSettings, data: &Data) -> Result<Server, Failure> {
-    Server::bind(settings, data.open()?).await.map_err(Failure::new)
+    Server::bind(settings, data.open().await?).await.map_err(Failure::new)
 }
 
 /// What a server says of itself when it is ready.
@@ -122,6 +131,8 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
     let place = match data {
         Data::Memory => "in memory, gone when the server stops".to_owned(),
         Data::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        #[cfg(feature = "postgres")]
+        Data::Postgres(place) => place.name().to_owned(),
     };
     let http = server.http_addr().map(|address| ("HTTP:", address.to_string()));
     let metrics = server.metrics_addr().map(|address| ("Metrics:", address.to_string()));

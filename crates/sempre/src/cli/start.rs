@@ -1,9 +1,11 @@
-//! `sempre server start`: a server that keeps its data in a folder.
+//! `sempre server start`: a server that keeps its data in a folder or a database.
 
 use std::{net::IpAddr, path::PathBuf};
 
 use clap::Args;
 use sempre_server::ServerSettings;
+#[cfg(feature = "postgres")]
+use sempre_store::KEY_BYTES_SAFE;
 
 use super::{
     Failure,
@@ -17,9 +19,13 @@ const HTTP_ABOVE: u16 = 10;
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Folder of the data; made if it is not there
+    /// Folder of the data, or of the index of runs when the data is in a database; made if it is not there
     #[arg(long, value_name = "FOLDER", default_value = "./sempre-data")]
     data_dir: PathBuf,
+    /// Keep the data in PostgreSQL: postgres://user@host:port/database?schema=name&…, the password in PGPASSWORD or in a file
+    /// named by password_file=
+    #[arg(long, value_name = "ADDRESS")]
+    store: Option<String>,
     /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = network::parse_ip)]
     ip: IpAddr,
@@ -62,7 +68,26 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     };
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
-    serve::run(settings, &Data::Folder(options.data_dir))
+    let data = data(options.store, options.data_dir, settings.engine.limits.id_length_max)?;
+    serve::run(settings, &data)
+}
+
+/// Where the data is. Ids become keys, which not every store takes in every length.
+#[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a folder takes them all"))]
+fn data(store: Option<String>, folder: PathBuf, id_length: usize) -> Result<Data, Failure> {
+    let Some(address) = store else { return Ok(Data::Folder(folder)) };
+    #[cfg(feature = "postgres")]
+    {
+        let options = super::postgres::options(&address, &super::environment::Process)?;
+        if id_length > KEY_BYTES_SAFE {
+            return Err(Failure::new(format_args!(
+                "limit.maxIDLength is {id_length}, and with PostgreSQL it can be {KEY_BYTES_SAFE} at most"
+            )));
+        }
+        Ok(Data::Postgres(Box::new(super::postgres::Place::new(options, folder))))
+    }
+    #[cfg(not(feature = "postgres"))]
+    Err(Failure::new(format_args!("this program was built without PostgreSQL (feature postgres), it cannot use {address}")))
 }
 
 /// The port for HTTP. It stays the same when the server starts again: handlers elsewhere call back to it.

@@ -8,5 +8,7 @@ mod dev;
 mod failures;
 mod lifecycle;
 mod lists;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod store_check;
 mod support;

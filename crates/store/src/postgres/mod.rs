@@ -164,6 +164,10 @@ impl Store for PostgresStore {
         KEY_MAX
     }
 
+    fn until_failed(&self) -> Option<BoxFuture<'static, String>> {
+        Some(self.shared.until_failed().boxed())
+    }
+
     fn stats(&self) -> StoreStats {
         let counters = &self.shared.counters;
         StoreStats {

@@ -15,14 +15,17 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
 
 use futures::channel::oneshot;
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 use tokio_postgres::types::Type;
 
 use super::{
@@ -91,13 +94,13 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     state: Mutex<State>,
     /// Why the store takes no more commits.
-    failed: OnceLock<String>,
+    failed: watch::Sender<Option<String>>,
 }
 
 impl Shared {
     pub(super) fn new(connections: Connections, holder: String) -> Self {
         let statements = Statements::new(&connections.options().schema);
-        Self { connections, statements, holder, counters: Counters::default(), state: Mutex::default(), failed: OnceLock::new() }
+        Self { connections, statements, holder, counters: Counters::default(), state: Mutex::default(), failed: watch::Sender::new(None) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,13 +109,27 @@ impl Shared {
 
     /// The end of the store.
     pub(super) fn fail(&self, reason: &str) {
-        tracing::error!(reason, "the store has failed");
-        // The first reason stays.
-        let _ = self.failed.set(reason.to_owned());
+        let first = self.failed.send_if_modified(|failed| {
+            let first = failed.is_none();
+            failed.get_or_insert_with(|| reason.to_owned());
+            first
+        });
+        if first {
+            tracing::error!(reason, "the store has failed");
+        }
+    }
+
+    /// Why it has failed, when it has.
+    pub(super) fn until_failed(&self) -> impl Future<Output = String> + use<> {
+        let mut failed = self.failed.subscribe();
+        async move {
+            let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+            reason.unwrap_or_else(|| "it was dropped".into())
+        }
     }
 
     pub(super) fn check_failed(&self) -> Result<(), CommitError> {
-        self.failed.get().map_or(Ok(()), |reason| Err(CommitError::Failed { reason: reason.clone() }))
+        self.failed.borrow().as_ref().map_or(Ok(()), |reason| Err(CommitError::Failed { reason: reason.clone() }))
     }
 
     pub(super) fn check_open(&self) -> Result<(), StoreError> {

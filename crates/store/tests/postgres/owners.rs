@@ -35,6 +35,7 @@ fn a_server_that_wakes_after_its_lease_writes_nothing() {
     let first = open_at(&cluster.address_at(proxy.port, "zombie")).unwrap();
     let mut old = Ledger::open(&first, 1);
     old.commit(&first).unwrap();
+    let failed = first.until_failed().unwrap();
     proxy.freeze(true);
     let begun = Instant::now();
     let second = open_at(&cluster.address_of("zombie")).unwrap();
@@ -49,6 +50,7 @@ fn a_server_that_wakes_after_its_lease_writes_nothing() {
     let error = block_on(first.acquire(1)).unwrap_err();
     assert!(matches!(&error, StoreError::Failed { reason } if reason.contains("another server has taken")), "{error:?}");
     new.check(&second);
+    assert!(block_on(failed).contains("another server has taken"), "also when nothing is committed");
     println!("taken over after {waited:?}");
     assert!(waited < Duration::from_secs(5));
 }

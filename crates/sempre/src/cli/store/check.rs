@@ -1,6 +1,7 @@
-//! `sempre store check`: holds a data folder against itself, run by run.
+//! `sempre store check`: holds the data against itself, run by run.
 //!
-//! Nothing in the folder changes, except that reading it takes its lock, as a server does.
+//! Nothing in a folder changes, except that reading it takes its lock, as a server does. Of a database one moment is read, and a
+//! server may go on meanwhile.
 #![expect(clippy::disallowed_methods, reason = "progress is told by the wall clock; nothing is decided by it")]
 
 use std::{
@@ -11,7 +12,10 @@ use std::{
 
 use clap::Args;
 use sempre_engine::check::{self, Counts, News};
-use sempre_store::embedded::{EmbeddedOptions, EmbeddedStore};
+use sempre_store::{
+    Store,
+    embedded::{EmbeddedOptions, EmbeddedStore},
+};
 use serde_json::json;
 
 use crate::cli::Failure;
@@ -21,8 +25,8 @@ const PROGRESS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Folder of the data; no server may be using it
-    #[arg(value_name = "FOLDER")]
+    /// Folder of the data, which no server may be using, or address of a database (postgres://…), which one may
+    #[arg(value_name = "FOLDER|ADDRESS")]
     folder: PathBuf,
     #[command(flatten)]
     output: Output,
@@ -46,6 +50,11 @@ impl Default for Output {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    #[cfg(feature = "postgres")]
+    if crate::cli::postgres::is_address(&options.folder) {
+        let (reader, place, _runtime) = crate::cli::postgres::reader(&options.folder)?;
+        return look_through(&reader, &options.output).map_err(|failure| Failure::new(format_args!("{place}: {failure}")));
+    }
     let folder = options.folder.display();
     if !options.folder.join("FORMAT").is_file() {
         return Err(Failure::new(format_args!("{folder} is not a data folder. Nothing was changed")));
@@ -55,8 +64,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     look_through(&store, &options.output).map_err(|failure| Failure::new(format_args!("{folder}: {failure}")))
 }
 
-/// Looks through a store that no engine works on and tells what it finds; problems are a failure.
-pub(crate) fn look_through(store: &EmbeddedStore, output: &Output) -> Result<(), Failure> {
+/// Looks through a store that no engine works on, or one moment of it, and tells what it finds; problems are a failure.
+pub(crate) fn look_through(store: &dyn Store, output: &Output) -> Result<(), Failure> {
     let mut teller = Teller::new(output);
     let counts = futures::executor::block_on(check::check(store, &mut |news| teller.tell(&news))).map_err(Failure::new)?;
     teller.end(&counts);

@@ -1,4 +1,4 @@
-//! `sempre store …`: commands on the data folder of a server that is not running.
+//! `sempre store …`: commands on the data itself.
 
 pub(crate) mod check;
 

@@ -1,0 +1,156 @@
+//! `--store postgres://…`; skipped, with a line that says so, where PostgreSQL is not installed.
+#![expect(clippy::disallowed_methods, reason = "a test that hangs is ended by the wall clock")]
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use sempre_api::v1::{
+    common::WorkflowType,
+    taskqueue::TaskQueue,
+    workflowservice::{
+        CountWorkflowExecutionsRequest, PollWorkflowTaskQueueRequest, StartWorkflowExecutionRequest,
+        workflow_service_client::WorkflowServiceClient,
+    },
+};
+use sempre_store::postgres::cluster::Cluster;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::support::{Running, Scratch, failure, output};
+
+fn cluster() -> Option<Cluster> {
+    Cluster::start().map(|started| started.expect("PostgreSQL starts"))
+}
+
+fn start(address: &str, folder: &Path) -> Running {
+    let folder = folder.to_str().expect("text");
+    Running::start(["server", "start", "--port=0", "--http-port=off", "--store", address, "--data-dir", folder])
+}
+
+async fn client(server: &Running) -> WorkflowServiceClient<Channel> {
+    let endpoint = Endpoint::new(format!("http://{}", server.address)).expect("a URL");
+    WorkflowServiceClient::new(endpoint.connect().await.expect("it answers"))
+}
+
+fn queue() -> Option<TaskQueue> {
+    Some(TaskQueue { name: "queue".into(), ..Default::default() })
+}
+
+async fn begin(client: &mut WorkflowServiceClient<Channel>, id: &str) {
+    let request = StartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: id.into(),
+        workflow_type: Some(WorkflowType { name: "Type".into() }),
+        task_queue: queue(),
+        request_id: id.into(),
+        ..Default::default()
+    };
+    client.start_workflow_execution(request).await.expect("started");
+}
+
+/// Polls, and gives the workflow id of the task.
+async fn poll(client: &mut WorkflowServiceClient<Channel>) -> String {
+    let request = PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue: queue(), ..Default::default() };
+    let mut request = tonic::Request::new(request);
+    request.set_timeout(Duration::from_secs(30));
+    client.poll_workflow_task_queue(request).await.expect("polled").into_inner().workflow_execution.expect("a task").workflow_id
+}
+
+async fn count(client: &mut WorkflowServiceClient<Channel>) -> i64 {
+    let request = CountWorkflowExecutionsRequest { namespace: "default".into(), query: String::new() };
+    // An index that is being made anew is waited for, up to a point.
+    for _ in 0..20 {
+        match client.count_workflow_executions(request.clone()).await {
+            Ok(counted) => return counted.into_inner().count,
+            Err(status) => assert_eq!(status.code(), tonic::Code::Unavailable, "{status}"),
+        }
+    }
+    panic!("no index");
+}
+
+#[tokio::test]
+async fn a_killed_server_goes_on_from_the_database() {
+    let Some(cluster) = cluster() else { return };
+    let (scratch, address) = (Scratch::new(), cluster.address());
+    let folder = scratch.path("index");
+    let server = start(&address, &folder);
+    let place = server.banner.iter().find(|line| line.starts_with("Data:")).expect("told");
+    assert!(place.contains("schema test_0 of postgres://"), "{place}");
+    let mut one = client(&server).await;
+    begin(&mut one, "a").await;
+    begin(&mut one, "b").await;
+    assert_eq!(count(&mut one).await, 2);
+    let check = |what: &[&str]| {
+        let output = output(what);
+        let told = String::from_utf8(output.stdout).expect("text") + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        told
+    };
+    assert!(check(&["store", "check", &address]).starts_with("2 runs (2 open)"), "while the server goes on");
+    let second = failure(["server", "start", "--port=0", "--store", &address, "--data-dir", folder.to_str().expect("text")]);
+    assert!(second.contains("is in use by another server (process "), "{second}");
+    #[cfg(unix)]
+    server.signal("KILL");
+    drop(server);
+
+    let begun = Instant::now();
+    let server = start(&address, &folder);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut two = client(&server).await;
+    assert_eq!(count(&mut two).await, 2);
+    let mut polled = [poll(&mut two).await, poll(&mut two).await];
+    polled.sort();
+    assert_eq!(polled, ["a", "b"]);
+    #[cfg(unix)]
+    server.signal("TERM");
+    assert_eq!(tokio::task::spawn_blocking(|| server.wait()).await.expect("no panic"), Some(0));
+
+    // Another machine makes an index of its own; then the first one's is out of date, and is made anew.
+    let server = start(&address, &scratch.path("other"));
+    let mut three = client(&server).await;
+    begin(&mut three, "c").await;
+    assert_eq!(count(&mut three).await, 3);
+    drop(server);
+    let server = start(&address, &folder);
+    assert_eq!(count(&mut client(&server).await).await, 3);
+    drop(server);
+
+    let told = check(&["doctor", &address]);
+    assert!(told.contains("database: PostgreSQL ") && told.contains("0 problems") && told.contains("is healthy"), "{told}");
+}
+
+#[tokio::test]
+async fn clients_only_wait_while_the_database_is_away() {
+    let Some(cluster) = cluster() else { return };
+    let scratch = Scratch::new();
+    let server = start(&cluster.address(), &scratch.path("index"));
+    let mut client = client(&server).await;
+    begin(&mut client, "before").await;
+    cluster.stop("fast").expect("stopped");
+    let mut waiting = client.clone();
+    let during = tokio::spawn(async move { begin(&mut waiting, "during").await });
+    tokio::task::spawn_blocking({
+        let cluster = cluster.clone();
+        move || cluster.start_again().expect("started")
+    })
+    .await
+    .expect("no panic");
+    during.await.expect("answered");
+    begin(&mut client, "after").await;
+    assert_eq!(count(&mut client).await, 3);
+}
+
+#[test]
+fn what_cannot_be_used_is_told_without_the_password() {
+    let scratch = Scratch::new();
+    let folder = scratch.path("index");
+    let start = |address: &str| failure(["server", "start", "--port=0", "--store", address, "--data-dir", folder.to_str().expect("text")]);
+    let told = start("mysql://u@localhost/d");
+    assert!(told.contains("begins with postgres://"), "{told}");
+    let told = start("postgres://u:secret@127.0.0.1:1/d");
+    assert!(told.contains("cannot connect to schema sempre of postgres://127.0.0.1:1/d") && !told.contains("secret"), "{told}");
+    let long = ["server", "start", "--store=postgres://u@127.0.0.1:1/d", "--dynamic-config-value=limit.maxIDLength=3000"];
+    assert!(failure(long).contains("limit.maxIDLength is 3000, and with PostgreSQL it can be 2048 at most"));
+    assert!(!folder.exists(), "nothing was made");
+}
