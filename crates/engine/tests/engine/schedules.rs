@@ -24,7 +24,7 @@ use sempre_core::{
     schedule::state::Definition,
 };
 use sempre_engine::Settings;
-use sempre_store::{CommitBatch, Fence, Store, Table};
+use sempre_store::{CommitBatch, Fence, Table};
 
 use crate::support::*;
 

@@ -352,7 +352,7 @@ impl Drop for World {
     /// At any moment the store holds what one commit left: what no test looks at must be right too.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            assert_eq!(problems(&self.store.inner).1, [""; 0], "the store does not hold together");
+            assert_eq!(problems(&*self.store.inner).1, [""; 0], "the store does not hold together");
         }
     }
 }
