@@ -33,10 +33,10 @@ const FRAME_ROWS_BYTES: usize = 1 << 20;
 /// The largest payload that is read.
 const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 /// Bytes of rows committed at once by a restore, and commits on their way.
-const RESTORE_BATCH_BYTES: usize = 1 << 20;
-const RESTORE_COMMITS: usize = 4;
+pub(crate) const RESTORE_BATCH_BYTES: usize = 1 << 20;
+pub(crate) const RESTORE_COMMITS: usize = 4;
 /// The number under which a restore commits; far from those of shards.
-const RESTORE_OWNER: u32 = u32::MAX - 64;
+pub(crate) const RESTORE_OWNER: u32 = u32::MAX - 64;
 
 /// What a backup says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,6 +51,7 @@
 
 pub mod backup;
 mod batch;
+pub mod copy;
 pub mod embedded;
 mod error;
 mod fence;

@@ -121,6 +121,52 @@ async fn a_killed_server_goes_on_from_the_database() {
 }
 
 #[tokio::test]
+#[cfg(unix)]
+async fn data_moves_from_a_folder_to_a_database_and_back() {
+    let Some(cluster) = cluster() else { return };
+    let (scratch, address) = (Scratch::new(), cluster.address());
+    let (folder, back) = (scratch.path("data"), scratch.path("back"));
+    let stop = async |server: Running| {
+        server.signal("TERM");
+        assert_eq!(tokio::task::spawn_blocking(|| server.wait()).await.expect("no panic"), Some(0));
+    };
+    let server = Running::on(&folder);
+    let mut one = client(&server).await;
+    begin(&mut one, "a").await;
+    begin(&mut one, "b").await;
+    let copy = |from: &str, to: &str| {
+        let output = output(["store", "copy", from, to]);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (folder, back) = (folder.to_str().expect("text"), back.to_str().expect("text"));
+    let (code, told) = copy(folder, &address);
+    assert!(code == Some(1) && told.contains("is in use by another process"), "{told}");
+    stop(server).await;
+    let (code, told) = copy(folder, &address);
+    assert!(code == Some(0) && told.contains("copied and compared") && told.contains("0 problems"), "{told}");
+    let (code, told) = copy(folder, &address);
+    assert!(code == Some(1) && told.contains("holds data already. Nothing was changed"), "{told}");
+
+    let server = start(&address, &scratch.path("index"));
+    let mut two = client(&server).await;
+    assert_eq!(count(&mut two).await, 2);
+    assert_eq!(poll(&mut two).await, "a");
+    begin(&mut two, "c").await;
+    stop(server).await;
+    let (code, told) = copy(&address, back);
+    assert!(code == Some(0) && told.contains("0 problems"), "{told}");
+    let (code, told) = copy(&address, back);
+    assert!(code == Some(1) && told.contains("is there already"), "{told}");
+    let server = Running::on(back.as_ref());
+    let mut three = client(&server).await;
+    assert_eq!(count(&mut three).await, 3);
+    let mut polled = [poll(&mut three).await, poll(&mut three).await];
+    polled.sort();
+    assert_eq!(polled, ["b", "c"]);
+    stop(server).await;
+}
+
+#[tokio::test]
 async fn clients_only_wait_while_the_database_is_away() {
     let Some(cluster) = cluster() else { return };
     let scratch = Scratch::new();

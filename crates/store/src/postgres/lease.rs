@@ -116,13 +116,14 @@ async fn look(connections: &Connections, connection: &Connection) -> Result<Opti
     rows.first().map(|row| Ok(Other { name: row.try_get(0)?, until: row.try_get(1)? })).transpose()
 }
 
-/// Renews the lease until the store is dropped; a lost one is the end of the store.
+/// Renews the lease until the store is dropped; a lost one is the end of the store. On a connection of its own: no long read
+/// and no commit is in its way.
 pub(super) async fn keep(shared: Arc<Shared>) {
     let lease = shared.connections.options().lease;
-    let mut told = false;
+    let (mut connection, mut told) = (None, false);
     loop {
         sleep(lease / 3).await;
-        match set_until(&shared, millis(lease)).await {
+        match set_until(&shared, &mut connection, millis(lease)).await {
             Ok(true) => told = false,
             Ok(false) => {
                 return shared
@@ -140,18 +141,21 @@ pub(super) async fn keep(shared: Arc<Shared>) {
 /// Gives the schema back, so that the next need not wait.
 pub(super) async fn release(shared: &Shared) {
     // Whoever comes next waits a little.
-    let _ = set_until(shared, -1.0).await;
+    let _ = set_until(shared, &mut None, -1.0).await;
 }
 
-async fn set_until(shared: &Shared, millis: f64) -> Result<bool, Trouble> {
-    let schema = &shared.connections.options().schema;
-    let statement =
-        format!("UPDATE \"{schema}\".owner SET until = clock_timestamp() + $2 * interval '1 ms' WHERE holder = $1::text::uuid RETURNING 1");
-    // A connection that reads share: those for commits may all be waiting.
-    let connection = shared.connections.reader().await?;
-    let answer = connection.ask(&statement, &[(&shared.holder, Type::TEXT), (&millis, Type::FLOAT8)]).await;
-    if answer.is_err() {
-        shared.connections.drop_reader(&connection).await;
-    }
-    Ok(!answer?.is_empty())
+/// False: somebody else has it. The connection is made if there is none, and dropped if it fails.
+async fn set_until(shared: &Shared, kept: &mut Option<Connection>, millis: f64) -> Result<bool, Trouble> {
+    let options = shared.connections.options();
+    let statement = format!(
+        "UPDATE \"{}\".owner SET until = clock_timestamp() + $2 * interval '1 ms' WHERE holder = $1::text::uuid RETURNING 1",
+        options.schema
+    );
+    let connection = match kept.take() {
+        Some(connection) => connection,
+        None => Connection::open(options, shared.connections.runtime()).await?,
+    };
+    let rows = connection.ask(&statement, &[(&shared.holder, Type::TEXT), (&millis, Type::FLOAT8)]).await?;
+    *kept = Some(connection);
+    Ok(!rows.is_empty())
 }

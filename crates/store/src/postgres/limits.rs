@@ -20,6 +20,9 @@ pub(super) const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Connections that reads share; on each several reads are under way at once.
 pub(super) const READERS: usize = 2;
 
+/// Single rows that are read in one statement.
+pub(super) const GETS_MAX: usize = 256;
+
 /// How long a statement may take before its connection is given up.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(15);
 

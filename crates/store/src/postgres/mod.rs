@@ -13,6 +13,7 @@
 #[cfg(feature = "postgres-cluster")]
 pub mod cluster;
 mod connections;
+mod gets;
 mod group;
 mod lease;
 mod limits;
@@ -83,6 +84,30 @@ impl PostgresStore {
         &self.holders
     }
 
+    /// What people are told of where it is.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.shared.connections.options().place()
+    }
+
+    /// Says that the content is not whole, and why; until that is taken back (`None`) nobody can open the schema.
+    pub async fn set_incomplete(&self, what: Option<&str>) -> Result<(), StoreError> {
+        let (shared, what) = (self.shared.clone(), what.map(ToOwned::to_owned));
+        self.read(async move {
+            let options = shared.connections.options();
+            let failed = |trouble: trouble::Trouble| StoreError::Database {
+                action: "mark",
+                place: options.place().into(),
+                reason: trouble.into_reason(),
+            };
+            let connection = shared.connections.borrow().await.map_err(failed)?;
+            schema::set_incomplete(connection.get().client(), &options.schema, what.as_deref()).await.map_err(failed)?;
+            connection.keep();
+            Ok(())
+        })
+        .await
+    }
+
     /// Runs a read on the store's runtime, so that it can be waited for anywhere.
     fn read<T: Send + 'static>(
         &self,
@@ -138,8 +163,11 @@ impl Store for PostgresStore {
     }
 
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
-        let (shared, key) = (self.shared.clone(), key.to_vec());
-        self.read(async move { read::get(Source::Any(&shared.connections), &shared.statements, table, &key).await })
+        if let Err(error) = self.shared.check_open() {
+            return future::ready(Err(error)).boxed();
+        }
+        let answer = gets::get(&self.shared, table, key);
+        answer.map(|answered| answered.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {

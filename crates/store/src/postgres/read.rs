@@ -72,11 +72,10 @@ fn taken(rows: &[Row]) -> Result<Rows, StoreError> {
     pairs(rows).map_err(|trouble| StoreError::Rejected { reason: trouble.into_reason() })
 }
 
-pub(super) async fn get(source: Source<'_>, statements: &Statements, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-    let (table, keys) = (i32::from(table.id()), [key]);
-    let keys = &keys[..];
-    let rows = ask(source, &statements.get, &[(&table, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?;
-    Ok(taken(&rows)?.pop().map(|(_, value)| value))
+/// Rows of some keys, in no order.
+pub(super) async fn get(source: Source<'_>, statements: &Statements, table: Table, keys: &[&[u8]]) -> Result<Rows, StoreError> {
+    let table = i32::from(table.id());
+    taken(&ask(source, &statements.get, &[(&table, Type::INT4), (&keys, Type::BYTEA_ARRAY)]).await?)
 }
 
 /// A statement for rows of a range and its parameters.

@@ -124,7 +124,10 @@ impl Store for PostgresReader {
 
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         let (inner, key) = (self.inner.clone(), key.to_vec());
-        self.read(async move { read::get(Source::One(&inner.connection), &inner.statements, table, &key).await })
+        self.read(async move {
+            let rows = read::get(Source::One(&inner.connection), &inner.statements, table, &[&key]).await?;
+            Ok(rows.into_iter().next().map(|(_, value)| value))
+        })
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {

@@ -7,6 +7,7 @@
 //! | is of this format | nothing |
 //! | is of a newer format | refused, untouched |
 //! | holds something else | refused, untouched |
+//! | is what a copy that did not end has left | refused, untouched |
 //!
 //! Steps leave alone what an older program that still runs uses: functions have the number of the format that brought them.
 //! Two programs that come at once take turns (an advisory lock within the transaction, which poolers understand).
@@ -111,9 +112,12 @@ async fn format(client: &Client, schema: &str, place: &str, supported: usize) ->
     if ours == 0 {
         return Err(not_ours("it holds tables of something else"));
     }
-    let rows = client.query_typed(&format!("SELECT format FROM \"{schema}\".format"), &[]).await?;
+    let rows = client.query_typed(&format!("SELECT format, incomplete FROM \"{schema}\".format"), &[]).await?;
     let [row] = &rows[..] else { return Err(not_ours("its table `format` has not exactly one row")) };
     let found: i32 = row.try_get(0).map_err(|_| not_ours("its table `format` holds no number"))?;
+    if let Ok(Some(what)) = row.try_get::<_, Option<String>>(1) {
+        return Err(not_ours(&format!("{what}, and that did not end. Drop the schema and begin again")));
+    }
     match usize::try_from(found) {
         Ok(found) if found <= supported => Ok(Some(found)),
         _ => Err(SchemaError::Unfit(StoreError::NewerFormat {
@@ -122,6 +126,12 @@ async fn format(client: &Client, schema: &str, place: &str, supported: usize) ->
             supported: u32::try_from(supported).unwrap_or(FORMAT),
         })),
     }
+}
+
+/// Says that the content is not whole until somebody says otherwise: nobody opens it meanwhile.
+pub(super) async fn set_incomplete(client: &Client, schema: &str, what: Option<&str>) -> Result<(), Trouble> {
+    client.query_typed(&format!("UPDATE \"{schema}\".format SET incomplete = $1"), &[(&what, Type::TEXT)]).await?;
+    Ok(())
 }
 
 /// Whether the format is exactly that of this program, for those who only read.
@@ -163,7 +173,8 @@ fn format_1(schema: &str) -> String {
         .concat();
     let (commit, get, scan) = (commit_1(&s), get_1(&s), scan_1(&s));
     format!(
-        "CREATE TABLE {s}.format (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL);
+        "CREATE TABLE {s}.format (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL,
+                                 incomplete text);
          INSERT INTO {s}.format (format) VALUES (0);
          CREATE TABLE {s}.owner (one boolean PRIMARY KEY DEFAULT true CHECK (one), holder uuid NOT NULL, name text NOT NULL,
                                  until timestamptz NOT NULL) WITH (fillfactor = 10);

@@ -30,6 +30,7 @@ use tokio_postgres::types::Type;
 
 use super::{
     connections::{Connections, longer},
+    gets::Gets,
     group::Group,
     limits::{GROUP_BYTES_MAX, KEY_MAX, PAUSE_FIRST, PAUSE_MAX, QUEUE_BYTES_MAX, SETTLE_MAX},
     statements::Statements,
@@ -92,6 +93,7 @@ pub(super) struct Shared {
     /// The id under which this process holds the schema.
     pub(super) holder: String,
     pub(super) counters: Counters,
+    pub(super) gets: Gets,
     state: Mutex<State>,
     /// Why the store takes no more commits.
     failed: watch::Sender<Option<String>>,
@@ -100,7 +102,15 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(connections: Connections, holder: String) -> Self {
         let statements = Statements::new(&connections.options().schema);
-        Self { connections, statements, holder, counters: Counters::default(), state: Mutex::default(), failed: watch::Sender::new(None) }
+        Self {
+            connections,
+            statements,
+            holder,
+            counters: Counters::default(),
+            gets: Gets::default(),
+            state: Mutex::default(),
+            failed: watch::Sender::new(None),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -117,3 +117,13 @@ fn who_held_the_schema_before_is_known() {
     assert_eq!(second.holders().before.as_ref(), Some(&first.holders().now));
     assert_ne!(second.holders().now, first.holders().now);
 }
+
+#[test]
+fn what_a_copy_that_did_not_end_has_left_is_refused() {
+    let Some(database) = Database::new() else { return };
+    let store = database.open();
+    block_on(store.set_incomplete(Some("somebody filled it"))).unwrap();
+    block_on(store.close()).unwrap();
+    let text = open_at(&database.address).unwrap_err().to_string();
+    assert!(text.contains("cannot be used: somebody filled it, and that did not end. Drop the schema and begin again."), "{text}");
+}
