@@ -298,7 +298,7 @@ async fn it_goes_on_after_a_crash() {
     w.crash().await;
     assert_eq!(status(&w, "o").await.0, Status::Terminated);
     assert_eq!(listed(&w, "OperationId = 'o'").await[0].status(), Status::Terminated);
-    let (_, problems) = problems(&w.store.inner);
+    let (_, problems) = problems(&*w.store.inner);
     assert_eq!(problems, Vec::<String>::new());
 }
 
