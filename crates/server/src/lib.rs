@@ -39,7 +39,7 @@ mod web;
 mod workflow_service;
 
 pub use connection::ConnectionSettings;
-pub use server::{Server, ServerError, ServerSettings, TimeSkipping};
+pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};
 pub use service::Service;
 
 /// The version of Temporal's server that clients may take this one for; they compare it with ranges.

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     Service,
     connection::{self, ConnectionSettings},
-    web::{self, WebRouter, hosts::Hosts},
+    web::{self, WebRouter, hosts::Hosts, ui::Pages},
 };
 
 /// Connections of workers and clients at once; more are closed as they come.
@@ -64,6 +64,8 @@ pub struct ServerSettings {
     pub callback_template: Option<String>,
     /// Where it tells metrics and nothing else; port 0 takes a free one. They are told at the HTTP address too.
     pub metrics_address: Option<SocketAddr>,
+    /// Where and how it serves the web UI, with the API over HTTP beside the pages. `None`: nowhere.
+    pub ui: Option<UiSettings>,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
@@ -74,6 +76,19 @@ pub struct ServerSettings {
     pub time_skipping: Option<TimeSkipping>,
     /// A namespace that nobody has made is made by the first call that names it. For tests.
     pub any_namespace: bool,
+}
+
+/// How the web UI is served.
+#[derive(Clone, Debug)]
+pub struct UiSettings {
+    /// Where it answers; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// In front of every path, such as `/sempre`; empty: nothing.
+    pub public_path: String,
+    /// Where browsers have payloads decoded, unless the viewer says otherwise.
+    pub codec_endpoint: Option<String>,
+    /// A folder with files that are served instead of those in the program.
+    pub asset_path: Option<PathBuf>,
 }
 
 impl Default for ServerSettings {
@@ -88,6 +103,7 @@ impl Default for ServerSettings {
             http_hosts: Vec::new(),
             callback_template: None,
             metrics_address: None,
+            ui: None,
             connections: ConnectionSettings::default(),
             store_name: "memory",
             visibility_file: None,
@@ -141,6 +157,7 @@ pub struct Server {
     address: SocketAddr,
     http: Option<(TcpListener, SocketAddr, Hosts)>,
     metrics: Option<(TcpListener, SocketAddr, Hosts)>,
+    ui: Option<(TcpListener, SocketAddr, Hosts, Pages)>,
     /// The folder of the data, if there is one.
     folder: Option<PathBuf>,
     service: Service,
@@ -158,11 +175,20 @@ impl Server {
             settings.callback_template = default_template(*address);
         }
         let metrics = listen_if(settings.metrics_address, "--metrics-port").await?;
+        let ui = listen_if(settings.ui.as_ref().map(|ui| ui.address), "--ui-port").await?;
         let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
         let service = Service::open(&settings, store).await?;
         let with_hosts = |(listener, address)| (listener, address, Hosts::new(address, settings.http_hosts.clone()));
         let (http, metrics) = (http.map(with_hosts), metrics.map(with_hosts));
-        Ok(Self { listener, address, http, metrics, folder, service, connections: Arc::new(settings.connections) })
+        let ui = match (ui.map(with_hosts), &settings.ui) {
+            (Some((listener, address, hosts)), Some(of_ui)) => {
+                let pages = Pages::new(&service, of_ui, for_clients(settings.address));
+                let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
+                Some((listener, address, hosts, pages))
+            }
+            _ => None,
+        };
+        Ok(Self { listener, address, http, metrics, ui, folder, service, connections: Arc::new(settings.connections) })
     }
 
     /// Where it listens.
@@ -180,6 +206,11 @@ impl Server {
         self.metrics.as_ref().map(|(_, address, _)| *address)
     }
 
+    /// Where it serves the web UI.
+    pub fn ui_addr(&self) -> Option<SocketAddr> {
+        self.ui.as_ref().map(|(_, address, ..)| *address)
+    }
+
     /// What it serves, for callers in the same process.
     pub fn service(&self) -> &Service {
         &self.service
@@ -193,13 +224,14 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, address, http, metrics, folder, service, connections } = self;
+        let Self { listener, address, http, metrics, ui, folder, service, connections } = self;
         let (drain, draining) = watch::channel(false);
         let (router, engine) = (service.router().clone(), service.engine().clone());
         let any = Hosts::new(address, Vec::new());
         let (http, hosts) = http.map(|(listener, _, hosts)| (listener, hosts)).unzip();
         let web = WebRouter::new(router, engine, hosts.unwrap_or(any), folder, draining.clone());
         let (metrics, web_of_metrics) = metrics.map(|(listener, _, hosts)| (listener, web.of_metrics(hosts))).unzip();
+        let (ui, web_of_ui) = ui.map(|(listener, _, hosts, pages)| (listener, web.with_pages(hosts, pages))).unzip();
         let (mut tasks, mut web_tasks) = (JoinSet::new(), JoinSet::new());
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
@@ -218,11 +250,15 @@ impl Server {
                     let web = web_of_metrics.as_ref().unwrap_or(&web);
                     web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
                 },
+                accepted = accept(ui.as_ref()) => if let Some(stream) = admitted(accepted, web_tasks.len(), HTTP_CONNECTIONS_MAX).await {
+                    let web = web_of_ui.as_ref().unwrap_or(&web);
+                    web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
+                },
                 Some(_) = tasks.join_next() => {}
                 Some(_) = web_tasks.join_next() => {}
             }
         };
-        drop((listener, http, metrics));
+        drop((listener, http, metrics, ui));
         // Connections learn first: no new calls while the engine answers the polls that wait.
         drain.send_replace(true);
         let finished = timeout(DRAIN_MAX, async {
@@ -245,6 +281,14 @@ impl Server {
 fn default_template(http: SocketAddr) -> Option<String> {
     let template = || format!("http://{http}/namespaces/{{{{.NamespaceName}}}}/nexus/callback");
     (!http.ip().is_unspecified()).then(template)
+}
+
+/// The address as clients on this machine write it.
+fn for_clients(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("localhost:{}", address.port()),
+        false => address.to_string(),
+    }
 }
 
 /// Never, without a listener.

@@ -125,7 +125,8 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
     };
     let http = server.http_addr().map(|address| ("HTTP:", address.to_string()));
     let metrics = server.metrics_addr().map(|address| ("Metrics:", address.to_string()));
-    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(http).chain(metrics);
+    let ui = server.ui_addr().map(|address| ("UI:", format!("http://{address}")));
+    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(ui).chain(http).chain(metrics);
     let lines = lines.chain([("Namespace:", namespaces.to_owned()), ("Data:", place)]);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", version::line());

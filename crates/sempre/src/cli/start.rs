@@ -8,7 +8,7 @@ use sempre_server::ServerSettings;
 use super::{
     Failure,
     logging::LogOptions,
-    network::{self, OptionalPort},
+    network::{self, OptionalPort, UiOptions},
     serve::{self, Data, DynamicOptions},
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Options {
     #[arg(long)]
     insecure: bool,
     #[command(flatten)]
+    ui: UiOptions,
+    #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
     log: LogOptions,
@@ -57,6 +59,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         address,
         http_address: http_port(options.port, options.http_port).map(|port| (options.ip, port).into()),
         metrics_address: options.metrics_port.map(|port| (options.ip, port).into()),
+        ui: options.ui.settings(options.ip, options.port),
         namespaces: options.namespace,
         ..ServerSettings::default()
     };

@@ -10,7 +10,7 @@ use sempre_server::ServerSettings;
 use super::{
     Failure,
     logging::LogOptions,
-    network::{self, OptionalPort},
+    network::{self, OptionalPort, UiOptions},
     serve::{self, Data, DynamicOptions},
 };
 
@@ -53,6 +53,14 @@ pub(crate) struct Serving {
     /// instead of refusing them
     #[arg(long)]
     auto_register_search_attributes: bool,
+    /// Without the web UI
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+    headless: bool,
+    /// Address of the web UI; that of `--ip` if it is not given
+    #[arg(long, value_name = "ADDRESS", value_parser = network::parse_ip)]
+    ui_ip: Option<IpAddr>,
+    #[command(flatten)]
+    ui: UiOptions,
     #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
@@ -63,24 +71,6 @@ pub(crate) struct Serving {
 #[derive(Args)]
 #[command(next_help_heading = "Accepted, without effect yet")]
 struct Ignored {
-    /// Without the web UI
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", action = ArgAction::Set, hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
-    headless: bool,
-    /// Address of the web UI
-    #[arg(long, value_name = "ADDRESS")]
-    ui_ip: Option<String>,
-    /// Port of the web UI
-    #[arg(long, value_name = "PORT")]
-    ui_port: Option<u16>,
-    /// Path of the web UI
-    #[arg(long, value_name = "PATH")]
-    ui_public_path: Option<String>,
-    /// Folder of the web UI's files
-    #[arg(long, value_name = "FOLDER")]
-    ui_asset_path: Option<PathBuf>,
-    /// Codec server of the web UI
-    #[arg(long, value_name = "URL")]
-    ui_codec_endpoint: Option<String>,
     /// Setting of SQLite
     #[arg(long, value_name = "KEY=VALUE")]
     sqlite_pragma: Vec<String>,
@@ -93,7 +83,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let (settings, data) = options.serving.settle()?;
     let absent = options.ignored.absent();
     if !absent.is_empty() {
-        tracing::warn!(flags = absent.join(" "), "this version has no web UI yet; these flags have no effect");
+        tracing::warn!(flags = absent.join(" "), "these flags have no effect");
     }
     serve::run(settings, &data)
 }
@@ -106,14 +96,15 @@ impl Serving {
             address: (self.ip, self.port).into(),
             http_address: self.http_port.unwrap_or(OptionalPort::Port(0)).port().map(|port| (self.ip, port).into()),
             metrics_address: self.metrics_port.map(|port| (self.ip, port).into()),
+            ui: if self.headless { None } else { self.ui.settings(self.ui_ip.unwrap_or(self.ip), self.port) },
             namespaces: namespaces(self.namespace),
             search_attributes: self.search_attribute,
             ..ServerSettings::default()
         };
         settings.engine.auto_register_search_attributes = self.auto_register_search_attributes;
         self.dynamic.apply(&mut settings)?;
-        if !self.ip.is_loopback() {
-            tracing::warn!(ip = %self.ip, "others can reach this server, and it has neither TLS nor authentication");
+        if let Some(ip) = [self.ip, self.ui_ip.unwrap_or(self.ip)].iter().find(|ip| !ip.is_loopback()) {
+            tracing::warn!(%ip, "others can reach this server, and it has neither TLS nor authentication");
         }
         let data = match self.db_filename {
             None => Data::Memory,
@@ -156,15 +147,7 @@ fn parse_search_attribute(text: &str) -> Result<(String, IndexedValueType), Stri
 impl Ignored {
     /// The flags that were given and ask for something that is not there.
     fn absent(&self) -> Vec<&'static str> {
-        let given = [
-            ("--ui-ip", self.ui_ip.is_some()),
-            ("--ui-port", self.ui_port.is_some()),
-            ("--ui-public-path", self.ui_public_path.is_some()),
-            ("--ui-asset-path", self.ui_asset_path.is_some()),
-            ("--ui-codec-endpoint", self.ui_codec_endpoint.is_some()),
-            ("--sqlite-pragma", !self.sqlite_pragma.is_empty()),
-            ("--log-config", self.log_config),
-        ];
+        let given = [("--sqlite-pragma", !self.sqlite_pragma.is_empty()), ("--log-config", self.log_config)];
         given.into_iter().filter_map(|(flag, given)| given.then_some(flag)).collect()
     }
 }
@@ -199,7 +182,7 @@ mod tests {
         assert!(parse("--auto-register-search-attributes").serving.auto_register_search_attributes);
         assert_eq!((options.serving.port, options.serving.ip.to_string()), (40123, "127.0.0.1".into()));
         assert_eq!(namespaces(options.serving.namespace), ["default"]);
-        assert!(options.ignored.headless);
+        assert!(options.serving.headless);
         assert_eq!(options.serving.search_attribute.len(), 2);
 
         let everything = "--port 1 --namespace a -n b --ip localhost --ui-ip 0.0.0.0 --ui-port 2 --ui-public-path /x \
@@ -208,7 +191,10 @@ mod tests {
         let options = parse(everything);
         assert_eq!(namespaces(options.serving.namespace), ["default", "a", "b"]);
         assert_eq!((options.serving.http_port, options.serving.metrics_port), (Some(OptionalPort::Port(3)), Some(4)));
-        assert_eq!(options.ignored.absent().len(), 7);
+        assert_eq!(options.ignored.absent().len(), 2);
+        assert_eq!(options.serving.ui_ip, Some(IpAddr::from([0, 0, 0, 0])));
+        assert_eq!((options.serving.ui.ui_port, options.serving.ui.ui_public_path.as_str()), (Some(OptionalPort::Port(2)), "/x"));
+        assert!(!options.serving.headless);
         assert_eq!(options.serving.db_filename, Some("F".into()));
     }
 

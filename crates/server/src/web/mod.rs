@@ -5,6 +5,7 @@
 //! | `/nexus/…`, `/namespaces/…/nexus…` | [`crate::nexus::routes`] |
 //! | `…/history-stream`, `…/workflow-stream` | [`streams`] |
 //! | `/metrics` | [`metrics`] |
+//! | at the port of the web UI: `/`, `/namespaces…`, `/ui/…`, `/settings` | [`ui`] |
 //! | routes of the API, `/api/v1/openapi.json` | [`api`] |
 //!
 //! A new part gets a line in [`WebRouter::dispatch`]. What holds for every request is done here: browsers that were tricked
@@ -16,6 +17,7 @@ pub(crate) mod hosts;
 mod metrics;
 mod stall;
 mod streams;
+pub(crate) mod ui;
 
 use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
 
@@ -36,6 +38,7 @@ use self::{
     hosts::Hosts,
     metrics::Metrics,
     streams::{Named, STREAMS_MAX, Streams},
+    ui::Pages,
 };
 use crate::{
     nexus,
@@ -55,6 +58,8 @@ pub(crate) struct WebRouter {
     metrics: Metrics,
     /// Nothing else is answered.
     only_metrics: bool,
+    /// What else is answered, at the port of the web UI.
+    pages: Option<Pages>,
 }
 
 impl WebRouter {
@@ -67,12 +72,18 @@ impl WebRouter {
             metrics: Metrics::new(engine.clone(), router.clone(), folder),
             streams: Streams { router, engine, draining, free: Arc::new(Semaphore::new(STREAMS_MAX)) },
             only_metrics: false,
+            pages: None,
         }
     }
 
     /// The same for a port of metrics.
     pub(crate) fn of_metrics(&self, hosts: Hosts) -> Self {
         Self { hosts, only_metrics: true, ..self.clone() }
+    }
+
+    /// The same, and pages.
+    pub(crate) fn with_pages(&self, hosts: Hosts, pages: Pages) -> Self {
+        Self { hosts, pages: Some(pages), ..self.clone() }
     }
 
     /// Answers one request. Dropping the future gives it up.
@@ -86,7 +97,13 @@ impl WebRouter {
         answer.unwrap_or_else(|panic| refusal(Form::PLAIN, &status::masked(&path, panic_text(panic.as_ref()))))
     }
 
-    async fn dispatch(&self, request: Request<Incoming>) -> Answer {
+    async fn dispatch(&self, mut request: Request<Incoming>) -> Answer {
+        if let Some(pages) = &self.pages {
+            if pages.is_for(request.uri().path()) {
+                return pages.answer(request).await;
+            }
+            pages.without_public_path(&mut request);
+        }
         let path = request.uri().path();
         if !self.only_metrics && is_nexus(path) {
             let long_calls = self.streams.router.long_calls();

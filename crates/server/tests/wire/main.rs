@@ -23,5 +23,7 @@ mod shutdown;
 mod standalone_activities;
 mod support;
 mod time_skipping;
+#[cfg(feature = "ui")]
+mod ui;
 mod updates;
 mod workers;

@@ -30,6 +30,9 @@ pub(crate) struct TestServer {
     pub(crate) url: String,
     /// Where it answers HTTP.
     pub(crate) http: Option<SocketAddr>,
+    /// Where it serves the web UI.
+    #[cfg(feature = "ui")]
+    pub(crate) ui: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServerError>>,
 }
@@ -49,13 +52,24 @@ impl TestServer {
         let engine = server.engine().clone();
         let url = format!("http://{}", server.local_addr());
         let http = server.http_addr();
+        #[cfg(feature = "ui")]
+        let ui = server.ui_addr();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(server.serve(async {
             // A dropped sender stops the server too.
             let _ = stopped.await;
         }));
         let channel = Endpoint::new(url.clone()).expect("a URL").connect().await.expect("the server answers");
-        Self { engine, channel, url, http, stop, served }
+        Self {
+            engine,
+            channel,
+            url,
+            http,
+            #[cfg(feature = "ui")]
+            ui,
+            stop,
+            served,
+        }
     }
 
     pub(crate) fn workflow(&self) -> WorkflowServiceClient<Channel> {

@@ -100,7 +100,7 @@ impl JsonApi {
         let metadata = call::metadata(&parts.headers)?;
         let body = match route.route.body {
             "" => Bytes::new(),
-            _ => timeout(BODY_WAIT, bounded(body)).await.map_err(|_| Status::deadline_exceeded("the body did not come in time"))??,
+            _ => self::body(body).await?,
         };
         let message = request::build(route, in_path, query, &body, inbound.payloads)?;
         let answer = call::unary(&self.0.router, &route.method, metadata, &message.encode_to_vec()).await?;
@@ -111,6 +111,15 @@ impl JsonApi {
     fn document(&self) -> Bytes {
         self.0.document.get_or_init(|| openapi::document(self.0.routes.all()).to_string().into()).clone()
     }
+}
+
+/// The whole body, if it comes in time and is not too large.
+pub(crate) async fn body<B>(body: B) -> Result<Bytes, Status>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    timeout(BODY_WAIT, bounded(body)).await.map_err(|_| Status::deadline_exceeded("the body did not come in time"))?
 }
 
 /// The whole body, unless it is too large.

@@ -1,0 +1,112 @@
+//! Answers: pages, places to go on to, files; and what browsers are told never to do with them.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use maud::Markup;
+
+use crate::{token, visit::Visit};
+
+/// The cookie is not for scripts, and no other site has it sent.
+const COOKIE_RULES: &str = "; Path=/; HttpOnly; SameSite=Strict; Max-Age=31536000";
+/// Like the others, for what is only how things look.
+const PREFERENCE_RULES: &str = "; Path=/; SameSite=Strict; Max-Age=31536000";
+
+/// A page.
+pub(crate) fn page(visit: &Visit, status: StatusCode, markup: Markup) -> Response<Bytes> {
+    let mut answer = with_type(status, "text/html; charset=utf-8", markup.into_string());
+    let policy = policy(codec_origin(visit).as_deref());
+    let headers = answer.headers_mut();
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+    headers.insert("permissions-policy", HeaderValue::from_static("camera=(), microphone=(), geolocation=()"));
+    if visit.token_is_new
+        && let Ok(cookie) = HeaderValue::from_str(&format!("{}={}{COOKIE_RULES}", token::COOKIE, visit.token))
+    {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    answer
+}
+
+/// Go on to another page.
+pub(crate) fn redirect(to: &str) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = StatusCode::SEE_OTHER;
+    answer.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/")));
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// Adds a cookie that says how things are to look.
+pub(crate) fn prefer(answer: &mut Response<Bytes>, name: &str, value: &str) {
+    let value = percent_encoding::utf8_percent_encode(value, percent_encoding::NON_ALPHANUMERIC);
+    if let Ok(cookie) = HeaderValue::from_str(&format!("{name}={value}{PREFERENCE_RULES}")) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
+
+/// JSON for a script of a page.
+pub(crate) fn json(value: &serde_json::Value) -> Response<Bytes> {
+    let mut answer = with_type(StatusCode::OK, "application/json", value.to_string());
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// Anything, with its type.
+pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    answer
+}
+
+/// What a page may load and do: nothing but what this server serves, and ask the codec server.
+fn policy(codec: Option<&str>) -> String {
+    let connect = codec.map_or_else(String::new, |origin| format!(" {origin}"));
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'{connect}; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The codec server of the viewer, or that of the settings.
+pub(crate) fn codec(visit: &Visit) -> Option<String> {
+    let own = visit.cookie("sempre_codec");
+    let endpoint = if own.is_empty() { visit.ui.0.settings.codec_endpoint.clone()? } else { own.to_owned() };
+    origin(&endpoint).is_some().then_some(endpoint)
+}
+
+fn codec_origin(visit: &Visit) -> Option<String> {
+    origin(&codec(visit)?)
+}
+
+/// Scheme, host and port of an http URL; `None` if it is none. Nothing that could end a directive of the policy passes.
+pub(crate) fn origin(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let scheme = uri.scheme_str().filter(|scheme| matches!(*scheme, "http" | "https"))?;
+    let authority = uri.authority()?.as_str();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+    authority.bytes().all(plain).then(|| format!("{scheme}://{authority}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_server_adds_its_origin_and_nothing_else() {
+        assert_eq!(origin("https://codec.example:8080/x/{namespace}").as_deref(), Some("https://codec.example:8080"));
+        assert_eq!(origin("https://codec.example:8080/decode?x=1").as_deref(), Some("https://codec.example:8080"));
+        for url in ["javascript:alert(1)", "https://a;script-src *", "https://a b", "//a", "ftp://a", "https://u:p@a", ""] {
+            assert_eq!(origin(url), None, "{url}");
+        }
+        assert!(policy(Some("http://c")).contains("connect-src 'self' http://c; "));
+        assert!(!policy(None).contains("unsafe"));
+    }
+}
