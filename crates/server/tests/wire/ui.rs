@@ -27,7 +27,7 @@ fn settings(public_path: &str) -> ServerSettings {
 
 /// A browser: what it was told to keep it sends again.
 struct Browser {
-    server: TestServer,
+    _server: TestServer,
     address: SocketAddr,
     token: String,
 }
@@ -44,7 +44,7 @@ impl Browser {
         let cookie = headers[header::SET_COOKIE].to_str().expect("text");
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         let token = cookie.split([';', '=']).nth(1).expect("a token").to_owned();
-        Self { server, address, token }
+        Self { _server: server, address, token }
     }
 
     async fn get(&self, path: &str) -> Page {
