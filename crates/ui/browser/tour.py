@@ -418,7 +418,7 @@ def bulk(world: World, browser: Browser) -> None:
     act("Delete", "Delete them", select=2)
     for n in range(2):
         world.start(Order.run, {"sku": "reset"}, id=f"again-{n}")
-    time.sleep(0.5)
+    world.wait(lambda: all(world.call(handle(world, f"again-{n}").describe()).history_length > 4 for n in range(2)))
     browser.open("/namespaces/default/workflows?query=" + quote("WorkflowId STARTS_WITH 'again-'"))
     browser.click("Reset", ".toolbar")
     browser.says("2 runs")
@@ -561,7 +561,7 @@ def settings_and_codec(world: World, browser: Browser) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Codec)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        browser.click("Settings", ".top") if browser.all(".top .wide") else None
+        browser.click("Settings", ".top")
         browser.until(lambda: browser.path().startswith("/settings"), "the settings do not open")
         browser.write("codec", "javascript:alert(1)")
         browser.submit("Save")

@@ -203,12 +203,14 @@
     const keyed = [...fresh.children];
     if (keyed.length && keyed.every((child) => child.dataset.key !== undefined) && [...old.children].every((child) => child.dataset.key !== undefined)) {
       const olds = new Map([...old.children].map((child) => [child.dataset.key, child]));
-      let place = old.firstElementChild;
+      let place = old.firstElementChild, left = false;
       for (const child of keyed) {
         let one = olds.get(child.dataset.key);
         olds.delete(child.dataset.key);
         const sign = signature(child);
-        if (one && signatures.get(one) !== sign && !busy(one)) {
+        const differs = one && signatures.get(one) !== sign;
+        if (differs && busy(one)) left = true;
+        if (differs && !busy(one)) {
           const next = document.adoptNode(child);
           keep(one, next);
           if (place === one) place = one.nextElementSibling;
@@ -224,7 +226,9 @@
         if (place === one) place = one.nextElementSibling;
         else old.insertBefore(one, place);
       }
-      for (const gone of olds.values()) if (!busy(gone)) gone.remove();
+      for (const gone of olds.values()) if (busy(gone)) left = true; else gone.remove();
+      // What somebody is at is left as it is, and looked at again the next time.
+      if (left) { signatures.delete(old); return; }
     } else {
       if (busy(old)) return;
       keep(old, fresh);

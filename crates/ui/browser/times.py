@@ -1,0 +1,81 @@
+"""How long pages take, in the browser: the list of many runs, and a run of many events.
+
+usage: python times.py FOLDER [ROUNDS]
+
+FOLDER   data of a server, such as `cargo run --release -p sempre-engine --features real --example fill -- FOLDER` makes
+ROUNDS   rounds of the run with many events (29 events each); 1700 make some 50,000
+
+Needs what `run` sets: SEMPRE_BIN, CHROMIUM, CHROMEDRIVER.
+"""
+
+import logging
+import statistics
+import sys
+import time
+from urllib.parse import quote
+
+from temporalio.client import WorkflowExecutionStatus
+
+from browser import Browser
+from world import World
+from workflows import Loop
+
+logging.disable(logging.CRITICAL)
+TIMES = 20
+
+
+def measure(browser: Browser, name: str, path: str) -> None:
+    answers, drawn = [], []
+    for _ in range(TIMES):
+        browser.open(path)
+        answer, ready = browser.took()
+        answers.append(answer)
+        drawn.append(ready)
+    size = browser.driver.execute_script("return performance.getEntriesByType('navigation')[0].decodedBodySize")
+    median, worst = statistics.median(answers), max(answers)
+    print(f"| {name} | {median:.0f} | {worst:.0f} | {statistics.median(drawn):.0f} | {size // 1000} |", flush=True)
+
+
+def main() -> None:
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1700
+    with World(data=sys.argv[1]) as world:
+        world.start_worker()
+        begun = time.monotonic()
+        loop = world.start(Loop.run, rounds)
+        world.wait(lambda: world.call(loop.describe()).status != WorkflowExecutionStatus.RUNNING, 1200)
+        events = world.call(loop.describe()).history_length
+        print(f"a run of {events} events, made in {time.monotonic() - begun:.0f} s\n", flush=True)
+        browser = Browser(world.url, False)
+        try:
+            listed = "/namespaces/default/workflows"
+            run = browser.run_path(loop.id, loop.result_run_id)
+            print("| page | answer, ms (median) | slowest | page ready, ms | kB |\n|---|---|---|---|---|")
+            measure(browser, "list, newest", listed)
+            measure(browser, "list of a type", f"{listed}?query=" + quote("WorkflowType = 'OrderWorkflow3'"))
+            measure(browser, "list of a state", f"{listed}?query=" + quote("ExecutionStatus = 'Terminated'"))
+            measure(browser, "list of what hurts", f"{listed}?query=" + quote("SempreHealth IS NOT NULL"))
+            measure(browser, "attention", "/namespaces/default/attention")
+            measure(browser, "task queues", "/namespaces/default/task-queues")
+            measure(browser, f"run of {events} events", run)
+            measure(browser, "its history, first page", f"{run}/history")
+            measure(browser, "its history, last page", f"{run}/history?event={events}")
+            measure(browser, "its history, JSON", f"{run}/history?view=json")
+            measure(browser, "its relations", f"{run}/relationships")
+            begun = time.monotonic()
+            browser.open(run)
+            browser.until(lambda: browser.one("[data-timeline-count]").text == f"{events:,} events", "the timeline is not read")
+            print(f"\nthe whole timeline is there after {time.monotonic() - begun:.1f} s", flush=True)
+            script = """
+                const box = document.querySelector('[data-timeline]'), done = arguments[0], frames = [];
+                let last = performance.now(), n = 0;
+                const step = (now) => { frames.push(now - last); last = now; box.scrollTop = (n * 977) % box.scrollHeight; if (++n < 120) requestAnimationFrame(step); else done([Math.max(...frames.slice(5)), box.querySelectorAll('.timeline-row').length]); };
+                requestAnimationFrame(step);
+            """
+            slowest, rows = browser.driver.execute_async_script(script)
+            print(f"scrolling through it, the slowest of 120 frames takes {slowest:.0f} ms; {rows} rows are in the page", flush=True)
+        finally:
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()
