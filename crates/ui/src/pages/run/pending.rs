@@ -83,7 +83,8 @@ fn row(visit: &Visit, place: &Place, activity: &PendingActivityInfo) -> Markup {
             td data-label="State" { (badge(tone, state)) @if activity.last_heartbeat_time.is_some() { " " span.muted { "heartbeat " (times.show(activity.last_heartbeat_time.as_ref())) } } }
             td data-label="Attempt" { (activity.attempt) @if activity.maximum_attempts > 0 { " of " (activity.maximum_attempts) } }
             td data-label="Next" {
-                @if activity.state() == PendingActivityState::Scheduled { (times.show(activity.next_attempt_schedule_time.as_ref().or(activity.scheduled_time.as_ref()))) }
+                @if activity.paused && activity.state() != PendingActivityState::Started { span.muted { "–" } }
+                @else if activity.state() == PendingActivityState::Scheduled { (times.show(activity.next_attempt_schedule_time.as_ref().or(activity.scheduled_time.as_ref()))) }
                 @else { span.muted { "started " (times.show(activity.last_started_time.as_ref())) } }
             }
             td data-label="Last failure" { @if let Some(failure) = &activity.last_failure { details.inline-details { summary { (show::headline(failure)) } (show::failure(failure)) } } }
