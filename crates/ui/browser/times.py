@@ -1,13 +1,15 @@
 """How long pages take, in the browser: the list of many runs, and a run of many events.
 
-usage: python times.py FOLDER [ROUNDS]
+usage: python times.py FOLDER [ROUNDS] [RUNS]
 
 FOLDER   data of a server, such as `cargo run --release -p sempre-engine --features real --example fill -- FOLDER` makes
-ROUNDS   rounds of the run with many events (29 events each); 1700 make some 50,000
+ROUNDS   rounds of the run with many events (22 events each); 2300 make some 50,000
+RUNS     open runs to start besides those in the folder
 
 Needs what `run` sets: SEMPRE_BIN, CHROMIUM, CHROMEDRIVER.
 """
 
+import asyncio
 import logging
 import statistics
 import sys
@@ -36,9 +38,20 @@ def measure(browser: Browser, name: str, path: str) -> None:
     print(f"| {name} | {median:.0f} | {worst:.0f} | {statistics.median(drawn):.0f} | {size // 1000} |", flush=True)
 
 
+async def fill(world: World, runs: int) -> None:
+    begun = time.monotonic()
+    for first in range(0, runs, 500):
+        some = range(first, min(runs, first + 500))
+        await asyncio.gather(*(world.client.start_workflow(f"OrderWorkflow{n % 10}", n, id=f"order-{n:08}", task_queue="orders") for n in some))
+    print(f"{runs} runs, made in {time.monotonic() - begun:.0f} s", flush=True)
+
+
 def main() -> None:
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 1700
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 2300
+    runs = int(sys.argv[3]) if len(sys.argv) > 3 else 0
     with World(data=sys.argv[1]) as world:
+        if runs:
+            world.call(fill(world, runs), 3600)
         world.start_worker()
         begun = time.monotonic()
         loop = world.start(Loop.run, rounds)
@@ -53,6 +66,7 @@ def main() -> None:
             measure(browser, "list, newest", listed)
             measure(browser, "list of a type", f"{listed}?query=" + quote("WorkflowType = 'OrderWorkflow3'"))
             measure(browser, "list of a state", f"{listed}?query=" + quote("ExecutionStatus = 'Terminated'"))
+            measure(browser, "list of a time", f"{listed}?query=" + quote("StartTime > '2020-01-01T00:00:00Z' AND WorkflowId STARTS_WITH 'order-0000'"))
             measure(browser, "list of what hurts", f"{listed}?query=" + quote("SempreHealth IS NOT NULL"))
             measure(browser, "attention", "/namespaces/default/attention")
             measure(browser, "task queues", "/namespaces/default/task-queues")
@@ -63,7 +77,7 @@ def main() -> None:
             measure(browser, "its relations", f"{run}/relationships")
             begun = time.monotonic()
             browser.open(run)
-            browser.until(lambda: browser.one("[data-timeline-count]").text == f"{events:,} events", "the timeline is not read")
+            browser.until(lambda: browser.all(f"[data-timeline][data-read='{events}']"), "the timeline is not read")
             print(f"\nthe whole timeline is there after {time.monotonic() - begun:.1f} s", flush=True)
             script = """
                 const box = document.querySelector('[data-timeline]'), done = arguments[0], frames = [];

@@ -55,6 +55,7 @@
       const answer = await fetch(`${box.dataset.timeline}?attempts=1`);
       if (answer.ok) for (const [key, all] of (await answer.json()).attempts) attempts.set(key, all);
       counter.textContent = `${last.toLocaleString("en")} events`;
+      box.dataset.read = last;
     } catch (error) {
       counter.textContent = `the history could not be read (${error.message})`;
     }
