@@ -1,5 +1,8 @@
 """Schedules, queues, workers, settings; what is refused; the keyboard."""
 
+import pathlib
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -211,3 +214,23 @@ def forms_of_others(world: World, browser: Browser) -> None:
     assert status(world, run.id) == WorkflowExecutionStatus.RUNNING
     assert send(world.url, token, token) == 200
     assert status(world, run.id) == WorkflowExecutionStatus.TERMINATED
+
+
+@step
+def first_worker(world: World, browser: Browser) -> None:
+    """The worker that the first page shows is one."""
+    browser.open("/namespaces/empty/welcome?language=python")
+    file = pathlib.Path(world.folder.name) / "worker.py"
+    file.write_text(browser.one(".steps li:nth-child(2) pre").get_attribute("textContent"))
+    worker = subprocess.Popen([sys.executable, file], stdin=subprocess.DEVNULL)
+    try:
+        browser.open("/namespaces/empty/workflows")
+        browser.click("start it here")
+        within = browser.dialog()
+        browser.write("input", '"you"', within)
+        browser.submit("Start", within)
+        browser.says("Hello, you!")
+        browser.check()
+    finally:
+        worker.kill()
+        worker.wait()
