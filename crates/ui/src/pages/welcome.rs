@@ -37,9 +37,9 @@ const LANGUAGES: [Language; 5] = [
         name: "typescript",
         title: "TypeScript",
         install: "npm install @temporalio/worker @temporalio/workflow @temporalio/activity tsx",
-        file: "worker.ts",
+        file: "worker.mts",
         code: include_str!("../snippets/worker.ts.txt"),
-        run: "npx tsx worker.ts",
+        run: "npx tsx worker.mts",
     },
     Language {
         name: "go",

@@ -23,4 +23,5 @@ async def main() -> None:
     await Worker(client, task_queue="hello", workflows=[Hello], activities=[greet]).run()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,236 @@
+"""Schedules, queues, workers, settings; what is refused; the keyboard."""
+
+import pathlib
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+from temporalio.client import WorkflowExecutionStatus
+
+from browser import ENTER, TAB, Browser
+from step import now_open, status, step
+from world import QUEUE, World
+from workflows import Order
+
+
+@step
+def schedules(world: World, browser: Browser) -> None:
+    browser.open("/namespaces/default/schedules")
+    browser.says("No schedules here")
+    browser.check()
+    browser.click("Create schedule")
+    browser.write("id", "nightly-report")
+    browser.write("type", "Parcel")
+    browser.write("queue", QUEUE)
+    browser.submit("Create")
+    browser.says("Say when it acts")
+    assert browser.one("[name=type]").get_attribute("value") == "Parcel", "what was written is lost"
+    browser.write("cron", "30 2 * * MON-FRI")
+    browser.write("interval", "1h/10m")
+    browser.write("zone", "Europe/Berlin")
+    browser.write("input", '"C-3"')
+    browser.check("schedule-form")
+    browser.submit("Create")
+    browser.says("The schedule was created.")
+    browser.says("every 1h, 10m after")
+    browser.click("Trigger")
+    within = browser.dialog()
+    browser.submit("Trigger it", within)
+    browser.says("The schedule's action was taken.")
+    browser.until(lambda: browser.all("#recent li a"), "the triggered action is not listed")
+    browser.click("Backfill")
+    browser.dialog()
+    script = "const [a, b] = document.querySelectorAll('dialog input[type=datetime-local]'); a.value = '2026-01-05T00:00:00'; b.value = '2026-01-05T03:00:00'"
+    browser.driver.execute_script(script)
+    browser.submit("Backfill it", within)
+    browser.says("The backfill was asked for")
+    browser.check("schedule")
+    browser.click("Pause")
+    browser.dialog()
+    browser.write("notes", "month end", within)
+    browser.submit("Pause it", within)
+    browser.says("The schedule is paused.")
+    browser.says("month end")
+    browser.click("Unpause")
+    browser.dialog()
+    browser.submit("Unpause it", within)
+    browser.says("The schedule goes on.")
+    browser.click("Edit")
+    browser.write("interval", "2h")
+    browser.submit("Save")
+    browser.says("The schedule was changed.")
+    browser.says("every 2h")
+    browser.open("/namespaces/default/schedules")
+    browser.says("nightly-report")
+    browser.check("schedules")
+    browser.click("nightly-report")
+    browser.click("Delete")
+    browser.dialog()
+    browser.submit("Delete it", within)
+    browser.says("The schedule was deleted.")
+
+
+@step
+def queues_and_workers(world: World, browser: Browser) -> None:
+    browser.open("/namespaces/default/task-queues")
+    browser.says("nobody-polls-this")
+    browser.check("task-queues")
+    browser.click("nobody-polls-this")
+    browser.says("No worker polls this queue")
+    browser.check()
+    browser.open(f"/namespaces/default/task-queues/{QUEUE}")
+    browser.says("Activity tasks")
+    browser.check("task-queue")
+    browser.open("/namespaces/default/workers")
+    browser.says(QUEUE)
+    browser.check("workers")
+    browser.one("tbody th a").click()
+    browser.says("slots")
+    browser.check("worker")
+    browser.open("/namespaces/default/worker-deployments")
+    browser.says("No deployments")
+    browser.check()
+
+
+@step
+def settings_and_codec(world: World, browser: Browser) -> None:
+    import base64
+    import http.server
+    import json
+    import threading
+
+    class Codec(http.server.BaseHTTPRequestHandler):
+        asked = []
+
+        def do_OPTIONS(self) -> None:
+            self.answer(204, b"")
+
+        def do_POST(self) -> None:
+            payloads = json.loads(self.rfile.read(int(self.headers["content-length"])))["payloads"]
+            Codec.asked.append((self.path, self.headers["x-namespace"]))
+            clear = {"metadata": {"encoding": base64.b64encode(b"json/plain").decode()}}
+            decoded = [dict(clear, data=base64.b64encode(base64.b64decode(p["data"])[::-1]).decode()) for p in payloads]
+            self.answer(200, json.dumps({"payloads": decoded}).encode())
+
+        def answer(self, code: int, body: bytes) -> None:
+            self.send_response(code)
+            for name, value in (("access-control-allow-origin", "*"), ("access-control-allow-headers", "content-type,x-namespace"), ("content-length", str(len(body)))):
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    from temporalio.api.common.v1 import Payload
+    from temporalio.common import RawValue
+
+    secret = Payload(metadata={"encoding": b"binary/encrypted"}, data=b'{"secret": 42}'[::-1])
+    world.start(Order.run, RawValue(secret), id="encrypted", queue="nobody-polls-this")
+    now_open(browser, "encrypted")
+    browser.says("binary/encrypted")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Codec)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        browser.click("Settings", ".top")
+        browser.until(lambda: browser.path().startswith("/settings"), "the settings do not open")
+        browser.write("codec", "javascript:alert(1)")
+        browser.submit("Save")
+        browser.says("is not an http or https URL")
+        browser.open("/settings")
+        browser.write("codec", f"http://127.0.0.1:{server.server_port}/{{namespace}}")
+        browser.choose("theme", "dark")
+        browser.check("settings")
+        browser.submit("Save")
+        browser.says("The settings were saved")
+        now_open(browser, "encrypted")
+        browser.says('"secret": 42')
+        assert ("/default/decode", "default") in Codec.asked, Codec.asked
+        browser.check("codec")
+    finally:
+        server.shutdown()
+        browser.open("/settings")
+        browser.write("codec", "")
+        browser.choose("theme", "")
+        browser.submit("Save")
+        browser.says("The settings were saved")
+
+
+@step
+def keyboard(world: World, browser: Browser) -> None:
+    browser.open("/namespaces/default/workflows")
+    browser.keys(TAB, ENTER)
+    assert browser.driver.switch_to.active_element.get_attribute("id") == "main", "the first link does not skip to the content"
+    seen = set()
+    for _ in range(60):
+        browser.keys(TAB)
+        active = browser.driver.switch_to.active_element
+        seen.add(active.tag_name)
+        outline = browser.driver.execute_script("const s = getComputedStyle(arguments[0]); return s.outlineStyle", active)
+        assert outline != "none", f"no one sees that {active.get_attribute('outerHTML')[:120]} has the focus"
+    assert {"a", "button", "input", "summary"} <= seen, seen
+
+
+@step
+def problems(world: World, browser: Browser) -> None:
+    for path, says in (
+        ("/namespaces/nowhere/workflows", "Namespace nowhere is not found."),
+        (browser.run_path("no-such-run"), "Not found"),
+        (browser.run_path("order-1", "0190a0a0-0000-7000-8000-000000000000"), "Not found"),
+        ("/namespaces/default/nothing", "There is no such page."),
+        (browser.run_path("order-1", "not-a-run-id"), "That does not work"),
+    ):
+        browser.open(path)
+        browser.says(says)
+        browser.check("problem" if "nowhere" in path else "")
+
+
+@step
+def forms_of_others(world: World, browser: Browser) -> None:
+    """What no page of the server has sent is refused, and does nothing."""
+    run = world.start(Order.run, {"sku": "csrf"}, id="not-to-be-touched")
+    browser.open(browser.run_path("not-to-be-touched"))
+    target = world.url + browser.path() + "/do/terminate"
+    token = browser.driver.get_cookie("sempre_token")["value"]
+    assert not browser.driver.execute_script("return document.cookie.includes('sempre_token')"), "scripts can read the token"
+
+    def send(origin: str | None, field: str, cookie: str) -> int:
+        request = urllib.request.Request(target, data=f"_token={field}&reason=x".encode(), method="POST")
+        if origin:
+            request.add_header("Origin", origin)
+        request.add_header("Cookie", f"sempre_token={cookie}")
+        try:
+            return urllib.request.urlopen(request).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert send("http://evil.example", token, token) == 403
+    assert send(None, token, token) == 403
+    assert send("null", token, token) == 403
+    assert send(world.url, "", token) == 403
+    assert send(world.url, "0" * 32, token) == 403
+    assert send(world.url, "", "") == 403
+    assert status(world, run.id) == WorkflowExecutionStatus.RUNNING
+    assert send(world.url, token, token) == 200
+    assert status(world, run.id) == WorkflowExecutionStatus.TERMINATED
+
+
+@step
+def first_worker(world: World, browser: Browser) -> None:
+    """The worker that the first page shows is one."""
+    browser.open("/namespaces/empty/welcome?language=python")
+    file = pathlib.Path(world.folder.name) / "worker.py"
+    file.write_text(browser.one(".steps li:nth-child(2) pre").get_attribute("textContent"))
+    worker = subprocess.Popen([sys.executable, file], stdin=subprocess.DEVNULL)
+    try:
+        browser.open("/namespaces/empty/workflows")
+        browser.click("start it here")
+        within = browser.dialog()
+        browser.write("input", '"you"', within)
+        browser.submit("Start", within)
+        browser.says("Hello, you!")
+        browser.check()
+    finally:
+        worker.kill()
+        worker.wait()
