@@ -119,6 +119,8 @@ pub struct Plan {
     pub net: NetFaults,
     /// Schedules.
     pub schedules: u64,
+    /// Clients whose starts flow rules are about.
+    pub flows: u64,
     /// Not 0: clients make calls of every kind, and start workflows in every way.
     pub wide: u64,
     /// The index of runs is lost at so many crashes in a thousand.
@@ -162,6 +164,7 @@ impl Plan {
             net,
             worker_faults,
             schedules: 0,
+            flows: 0,
             wide: 0,
             index_lost: 0,
         };
@@ -171,6 +174,7 @@ impl Plan {
         plan.wide = u64::from(r.permille(750));
         plan.schedules = if plan.wide == 0 || r.permille(600) { 0 } else { r.between(1, 2) };
         plan.index_lost = if r.permille(500) { 0 } else { r.between(100, 600) as u32 };
+        plan.flows = if plan.wide == 0 || r.permille(600) { 0 } else { r.between(2, 8) };
         plan
     }
 }
@@ -208,6 +212,7 @@ fields! {
     "worker-faults": worker_faults as u32,
     "commits-in-flight": commits_in_flight as usize,
     "schedules": schedules as u64,
+    "flows": flows as u64,
     "wide": wide as u64,
     "index-lost": index_lost as u32,
     "disk-latency-ms": disk.latency_ms as u64,

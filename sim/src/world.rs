@@ -21,7 +21,7 @@ use sempre_engine::{
 use sempre_store::Table;
 
 use crate::{
-    acts::{pauses, schedules},
+    acts::{flow, pauses, schedules},
     chaos, client,
     disk::{Disk, Frozen, SimStore},
     ending::Ending,
@@ -173,6 +173,7 @@ impl World {
         worker::start_all(&self);
         client::start_all(&self);
         schedules::start_all(&self);
+        flow::start_all(&self);
         chaos::start(&self);
         self.go_on(&mut order, &mut turns, TROUBLE, |world| world.busy.load(Ordering::SeqCst) == 0);
         self.heal();
@@ -181,6 +182,7 @@ impl World {
         while !done && self.is_well() && turns < TURNS_MAX && self.time.since_begin() < end {
             self.go_on(&mut order, &mut turns, LOOK, |_| false);
             let (counts, _) = self.look();
+            flow::count(&self);
             let waiting = lock(&self.oracle).waiting;
             done = counts.open == 0 && counts.offers == 0 && counts.messages == 0 && waiting == 0;
         }
@@ -243,8 +245,16 @@ impl World {
         self.time.set_ahead(RETENTION);
         let kept = |world: &Self| {
             world.disk.with_tables(|tables| {
-                let of_runs =
-                    [Table::Current, Table::State, Table::History, Table::Offer, Table::Outbox, Table::Deadline, Table::Visibility];
+                let of_runs = [
+                    Table::Current,
+                    Table::State,
+                    Table::History,
+                    Table::Offer,
+                    Table::Outbox,
+                    Table::Deadline,
+                    Table::Visibility,
+                    Table::Flow,
+                ];
                 of_runs.into_iter().map(|table| (table, tables.table(table).len())).filter(|(_, rows)| *rows > 0).collect::<Vec<_>>()
             })
         };
@@ -460,6 +470,7 @@ impl World {
 
     /// What is durable holds together at any moment: every history rebuilds its state, every wait is on its list.
     pub fn check_disk(&self, when: &str) {
+        flow::count(self);
         for problem in self.look().1 {
             self.violation(format!("the disk does not hold together ({when}): {problem}"));
         }

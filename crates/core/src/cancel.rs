@@ -3,7 +3,7 @@
 use sempre_api::v1::history::{HistoryEvent, WorkflowExecutionCancelRequestedEventAttributes, history_event::Attributes};
 
 use crate::{
-    Refusal, Reply, RunId, RunKey,
+    Refusal, Reply, RunId, RunKey, flow,
     input::{CancelRequest, ExternalSource},
     refusal::text,
     step::Step,
@@ -49,6 +49,7 @@ pub(crate) fn request_cancel(step: &mut Step<'_, '_>, request: CancelRequest) ->
     // A delayed first task comes at once (spec 01 §3.5).
     main.first_task_at = 0;
     task::schedule_if_needed(step);
+    flow::hold::cancel(step);
     Ok(Ok(Reply::Done))
 }
 

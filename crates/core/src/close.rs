@@ -18,6 +18,7 @@ use crate::{
     NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey, activity, callbacks, child,
     command::Notes,
     cron::CronTable,
+    flow,
     ids::Uuid,
     input::ChildClosed,
     nexus, query,
@@ -300,8 +301,10 @@ fn successor(step: &mut Step<'_, '_>, mut attributes: WorkflowExecutionStartedEv
     let main = &step.run.state.progress.main;
     let chain_request_id = if main.chain_request_id.is_empty() { &main.start_request_id } else { &main.chain_request_id }.clone();
     let chain_signaled = step.run.signal_ids.contains(&chain_request_id);
+    let by_cron = attributes.initiator == ContinueAsNewInitiator::CronSchedule as i32;
     let new = NewRun {
         key: RunKey { workflow: step.run.key.workflow.clone(), run },
+        flow: flow::hold::handed_on(&step.run.state, by_cron),
         request_id,
         chain_request_id,
         chain_signaled,
@@ -349,6 +352,7 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, end: End) {
     progress.main.sticky = None;
     progress.main.first_task_at = 0;
     progress.main.held = false;
+    progress.main.flow = None;
     progress.main.delete_at = (now + retention).0;
     query::release_all(step);
     // Messages of the completion that closed it are still to come. Updates that wait go to the run that goes on, also

@@ -1,6 +1,6 @@
 //! The one time at which a run wants to be woken: the earliest of everything that waits for the clock.
 
-use crate::{Span, Timestamp, activity, callbacks, nexus, state::State};
+use crate::{Span, Timestamp, activity, callbacks, flow, nexus, state::State};
 
 /// The earliest time at which [`crate::wake::wake`] has something to do; `None` if never.
 pub(crate) fn next(state: &State) -> Option<Timestamp> {
@@ -11,7 +11,7 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
         return next.0;
     }
     let mut next = Earliest(None);
-    next.add(state.derived.run_expiration());
+    next.add(flow::hold::run_expiration(state));
     next.add(state.derived.execution_expiration());
     next.add(at(progress.first_task_at));
     next.add(at(progress.tell_wait_at));

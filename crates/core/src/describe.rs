@@ -22,7 +22,7 @@ use sempre_api::v1::{
 use crate::{
     Execution, Timestamp,
     activity::options::Options,
-    callbacks, nexus, pause, standalone,
+    callbacks, flow, nexus, pause, standalone,
     state::{ActivityInfo, ActivityProgress},
     task::problems,
     versioning,
@@ -115,7 +115,7 @@ impl Execution {
         let derived = &self.state.derived;
         WorkflowExecutionExtendedInfo {
             execution_expiration_time: derived.execution_expiration().map(Timestamp::to_api),
-            run_expiration_time: Some(derived.run_expiration().map_or(NEVER, Timestamp::to_api)),
+            run_expiration_time: Some(flow::hold::run_expiration(&self.state).map_or(NEVER, Timestamp::to_api)),
             cancel_requested: derived.main.cancel_requested || self.state.progress.buffer.cancel_requested(),
             original_start_time: Some(derived.start.time().to_api()),
             reset_run_id: self.state.progress.reset.as_ref().map_or_else(String::new, |reset| reset.reset_run_id.clone()),

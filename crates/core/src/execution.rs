@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, nexus, options, pause, query,
-    retry, signal, size, standalone,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, cancel, child, deadline, external, flow, nexus, options, pause,
+    query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate,
@@ -77,6 +77,7 @@ impl Execution {
             Input::PollUpdate { update_id } => update::poll(&mut step, &update_id),
             Input::Wake => wake::wake(&mut step),
             Input::ReleaseFirstTask => task::release_first(&mut step),
+            Input::FlowRelease => flow::hold::release(&mut step),
             Input::CompleteOperation(completion) => nexus::completed(&mut step, *completion),
             Input::ChildClosed(news) => child::closed(&mut step, *news),
             Input::UpdateOptions(request) => options::request(&mut step, *request),
@@ -150,6 +151,11 @@ impl Execution {
     /// When the retention of a closed run ends; `None` while it is open.
     pub fn retention_end(&self) -> Option<Timestamp> {
         (!self.is_open()).then_some(Timestamp(self.state.progress.main.delete_at)).filter(|t| t.0 != 0)
+    }
+
+    /// What its row in table Flow says: the flow rules that are about it. `None`: it has no row.
+    pub fn flow(&self) -> Option<&flow::FlowProgress> {
+        flow::hold::row(self)
     }
 
     /// Holds what is not in the store (waiting queries, admitted updates, a speculative task, pages of a completion): the

@@ -20,8 +20,8 @@ use sempre_api::v1::{
 pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, UnpauseActivity};
 pub use crate::standalone::{CancelActivityRun, TerminateActivityRun};
 use crate::{
-    Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, nexus::EndpointTable,
-    options::OptionsRequest, state::callback, transition::Delivery, transition::Ranks, visibility::AttributeType,
+    Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, flow,
+    nexus::EndpointTable, options::OptionsRequest, state::callback, transition::Delivery, transition::Ranks, visibility::AttributeType,
 };
 
 /// What an input is applied with: the time and everything that is not the run's own.
@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub endpoints: &'a dyn EndpointTable,
     /// Places of tasks that name a fairness key.
     pub ranks: &'a dyn Ranks,
+    /// Lets starts in that flow rules are about.
+    pub gate: &'a dyn flow::Gate,
     /// The run's namespace.
     pub namespace: &'a NamespaceView,
 }
@@ -55,6 +57,8 @@ pub struct NamespaceView {
     pub search_attributes: BTreeMap<String, AttributeType>,
     /// Its worker deployments.
     pub deployments: Arc<Deployments>,
+    /// Its flow rules.
+    pub flow: Arc<flow::FlowRules>,
     /// What clients call them, where that differs: for texts.
     pub search_attribute_names: BTreeMap<String, String>,
     /// Checksums of binaries whose workflow tasks are not taken (spec 02 §2.2 step 4, 05 §12).
@@ -370,6 +374,8 @@ pub enum Input {
     Wake,
     /// The child's parent has recorded the start: schedule the first task (spec 04 §4.2 step 4).
     ReleaseFirstTask,
+    /// Its turn has come by the flow rules that held it.
+    FlowRelease,
     /// A child has closed (spec 04 §4.3).
     ChildClosed(Box<ChildClosed>),
     /// A Nexus operation of the run has ended (spec 08 §5.4 step 6).

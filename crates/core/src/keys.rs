@@ -10,6 +10,7 @@
 //! | Deadline | time (8), run id (16) | [`RunRecord`] |
 //! | Visibility | run id (16) | [`crate::visibility::Row`] |
 //! | Schedule | see [`schedules`] | |
+//! | Flow | run id (16) | [`crate::flow::FlowRecord`] |
 //!
 //! Numbers are big-endian so that byte order is their order.
 
@@ -49,7 +50,7 @@ pub fn parse_run(key: &[u8]) -> Option<RunId> {
     Some(RunId(Uuid(key.get(2..18)?.try_into().ok()?)))
 }
 
-/// Prefix of a run's rows in State, History and Outbox; its row in Visibility.
+/// Prefix of a run's rows in State, History and Outbox; its row in Visibility and Flow.
 pub fn run(slot: SlotId, run: RunId) -> Vec<u8> {
     let mut key = begin(slot, 16 + 9);
     key.extend_from_slice(&run.0.0);

@@ -28,6 +28,7 @@ pub mod describe;
 mod event_type;
 pub mod execution;
 mod external;
+pub mod flow;
 pub mod ids;
 pub mod input;
 pub mod keys;

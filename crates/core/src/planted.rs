@@ -38,6 +38,10 @@ bugs! {
     OfferRowsLost,
     /// Messages to other runs get no row.
     MessageRowsLost,
+    /// What flow rules know of runs gets no row.
+    FlowRowsLost,
+    /// After a start, rows of flow rules are not read.
+    FlowNotRecovered,
     /// Messages that are done with keep their row.
     MessageRowsStay,
     /// Deadlines get no row.

@@ -11,7 +11,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Refusal, Reply, Span, Timestamp,
+    Refusal, Reply, Span, Timestamp, flow,
     step::Step,
     transition::{HistoryWindow, QueryRoute, QueueKind},
 };
@@ -49,6 +49,9 @@ pub(crate) fn query(
     // A first task that is near is waited for: the run has only just gone on as this one.
     if open && !derived.had_task && progress.task.is_none() && step.run.state.derived.execution_time() > until {
         return Err(Refusal::WorkflowNotReady("Workflow task is not scheduled yet.".into()));
+    }
+    if flow::hold::is_held(&step.run.state) {
+        return Err(Refusal::WorkflowNotReady("Workflow waits for its turn by a flow rule: it has not begun.".into()));
     }
     if progress.task.as_ref().is_some_and(|t| t.attempt >= FAILING_ATTEMPT) {
         return Err(Refusal::WorkflowNotReady("Unable to query workflow due to Workflow Task in failed state.".into()));

@@ -20,6 +20,7 @@ use sempre_api::v1::{
 
 use crate::{
     Context, Execution, Input, Refusal, RunId, RunKey, Span, Timestamp, Version, WorkflowKey, attach, close,
+    flow::{self, Admission, Admitted, FlowProgress},
     input::{Poller, SignalRequest, TerminateRequest},
     planted::{self, Bug},
     retry, signal, standalone,
@@ -83,6 +84,8 @@ pub(crate) struct NewRun {
     pub(crate) user_metadata: Option<UserMetadata>,
     /// No task until the parent has recorded the start.
     pub(crate) held: bool,
+    /// The flow rules that are about it.
+    pub(crate) flow: Option<Box<FlowProgress>>,
     /// Signal-with-start.
     pub(crate) signal: Option<Box<SignalRequest>>,
     /// Start the first task at once, for this poller.
@@ -112,6 +115,7 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
     main.chain_request_id = new.chain_request_id;
     main.namespace_id = Bytes::copy_from_slice(&step.run.key.workflow.namespace.0.0);
     main.held = new.held;
+    main.flow = new.flow;
     main.versioning = versioning::inherit::remembered(&new.attributes)
         .map(|declined| Box::new(VersioningProgress { declined: Some(declined), ..VersioningProgress::default() }));
     if new.chain_signaled {
@@ -135,7 +139,8 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
         step.flush();
     }
     let mut eager = None;
-    if !step.run.state.progress.main.held && step.run.state.progress.main.task.is_none() {
+    let held = step.run.state.progress.main.held || flow::hold::is_held(&step.run.state);
+    if !held && step.run.state.progress.main.task.is_none() {
         match new.eager {
             Some(poller) if step.run.state.progress.main.first_task_at == 0 => {
                 task::schedule(&mut step, task::ScheduleHow::Kept);
@@ -179,7 +184,12 @@ pub fn start(
     let mut existing = None;
     if let Some(current) = current {
         let mut open = open;
-        if open.as_deref().zip(child_of.as_deref()).is_some_and(|(run, child)| is_undone_child(run, child)) {
+        let undone = open.as_deref().zip(child_of.as_deref()).is_some_and(|(run, child)| is_undone_child(run, child));
+        let stands_for = signal.is_none()
+            && current.start_request_id != request.request_id
+            && request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::UseExisting
+            && open.as_deref().is_some_and(|run| flow::hold::gives_way(run, &request, child_of.is_some(), cx));
+        if undone || stands_for {
             request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
         }
         if request.workflow_id_conflict_policy() != WorkflowIdConflictPolicy::TerminateExisting
@@ -223,15 +233,23 @@ pub fn start(
         }
     }
     let run = cx.ids.run_id(cx.now);
+    // The last that may refuse: the gate remembers who it has let in.
+    let flow = admitted(run, key, &request, child_of.is_some(), cx)?;
     let terminated = match existing {
         Some(run_in_the_way) => Some(terminate_existing(run_in_the_way, run, cx)?),
         None => None,
     };
     let signal_request_id = signal.as_ref().map(|signal| signal.request_id.clone());
-    let new = new_run(run, key, *request, signal, child_of, cx);
+    let mut new = NewRun { flow, ..new_run(run, key, *request, signal, child_of, cx) };
+    if new.flow.as_deref().is_some_and(|flow| flow.held) {
+        new.eager = None;
+        new.attributes.eager_execution_accepted = false;
+    }
     let eager_asked = new.eager.is_some();
     let (execution, transition, eager) = create(new, cx);
-    debug_assert!(!eager_asked || eager.is_some() || execution.state.progress.main.first_task_at != 0);
+    debug_assert!(
+        !eager_asked || eager.is_some() || execution.state.progress.main.first_task_at != 0 || flow::hold::is_held(&execution.state)
+    );
     let first_run_id = execution.first_run_id().into();
     let (eager_workflow_task, window) = eager.unzip();
     let link = signal_request_id.map_or_else(
@@ -325,8 +343,38 @@ fn new_run(
         links: request.links,
         user_metadata: request.user_metadata,
         held,
+        flow: None,
         signal,
         eager,
+    }
+}
+
+/// Asks the flow rules that are about the start, if there are any: the run counts from here on, or waits.
+fn admitted(
+    run: RunId,
+    key: &WorkflowKey,
+    request: &StartWorkflowExecutionRequest,
+    is_child: bool,
+    cx: &Context<'_>,
+) -> Result<Option<Box<FlowProgress>>, Refusal> {
+    let rules = &cx.namespace.flow;
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let mut members = flow::members(rules, request, cx.namespace, is_child);
+    if members.is_empty() {
+        return Ok(None);
+    }
+    let run = RunKey { workflow: key.clone(), run };
+    let delayed = is_child || !first_backoff(request, cx).is_zero();
+    match cx.gate.admit(&Admission { now: cx.now, run: &run, members: &members, delayed })? {
+        Admitted::Goes => {
+            members.retain(|member| rules.iter().any(|rule| rule.uid == member.uid() && rule.counts_open()));
+            let flow = FlowProgress { members, since: cx.now.0, ..FlowProgress::default() };
+            Ok((!flow.members.is_empty()).then(|| Box::new(flow)))
+        }
+        // It comes into the line when nothing else holds it.
+        Admitted::Waits { burst } => Ok(Some(Box::new(FlowProgress { members, held: true, since: 0, let_go: 0, burst }))),
     }
 }
 

@@ -14,7 +14,9 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Routing, Timestamp, Transition, Version, attach, deadline, event_type, options,
+    Context, Execution, Refusal, Reply, Routing, Timestamp, Transition, Version, attach, deadline, event_type,
+    flow::{self, FlowProgress},
+    options,
     planted::{self, Bug},
     size,
     state::{
@@ -51,6 +53,8 @@ pub(crate) struct Step<'r, 'c> {
     pub(crate) made_speculative: bool,
     /// This transition has closed the run.
     pub(crate) closed: Option<Continues>,
+    /// What the run's row in table Flow was before.
+    flow: Option<FlowProgress>,
 }
 
 /// Whether a run that closes goes on as another run.
@@ -68,6 +72,7 @@ impl<'r, 'c> Step<'r, 'c> {
     pub(crate) fn new(run: &'r mut Execution, cx: &'r mut Context<'c>) -> Self {
         let first_event_id = run.next_event_id().max(1);
         let shown = visibility::Shown::of(run);
+        let flow = flow::hold::row(run).cloned();
         Self {
             run,
             cx,
@@ -80,6 +85,7 @@ impl<'r, 'c> Step<'r, 'c> {
             begin: size::Begin::default(),
             made_speculative: false,
             closed: None,
+            flow,
         }
     }
 
@@ -398,6 +404,8 @@ impl<'r, 'c> Step<'r, 'c> {
         if !self.out.offers.is_empty() && self.run.is_open() {
             self.rank_offers();
         }
+        let before = self.flow.take();
+        self.out.flow = flow::hold::look(&mut self, before.as_ref());
         if self.changed {
             self.run.state.progress.main.transitions += 1;
             visibility::waits::look(&mut self);

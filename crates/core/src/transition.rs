@@ -17,7 +17,10 @@ use sempre_api::v1::{
     },
 };
 
-use crate::{Execution, NamespaceId, Refusal, Routing, RunId, RunKey, Timestamp, Version, state::callback, versioning::inherit::Inherited};
+use crate::{
+    Execution, NamespaceId, Refusal, Routing, RunId, RunKey, Timestamp, Version, flow::FlowChange, state::callback,
+    versioning::inherit::Inherited,
+};
 
 /// The full result of one applied input. Replies and effects leave only after the commit that holds
 /// the run's rows (`Execution::take_rows`) and everything listed here.
@@ -60,6 +63,8 @@ pub struct Transition {
     pub history_changed: bool,
     /// What lists show of the run has changed: [`Execution::record`] belongs into the commit too.
     pub listed: bool,
+    /// Change of the run's row in table Flow.
+    pub flow: Option<FlowChange>,
 }
 
 impl Default for Transition {
@@ -89,6 +94,7 @@ impl Transition {
             durable: false,
             history_changed: false,
             listed: false,
+            flow: None,
         }
     }
 }

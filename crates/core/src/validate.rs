@@ -452,6 +452,7 @@ mod tests {
             retention: Span::seconds(1),
             search_attributes: BTreeMap::new(),
             deployments: Default::default(),
+            flow: crate::flow::rule::no_rules(),
             search_attribute_names: Default::default(),
             bad_binaries: Default::default(),
         };
@@ -464,6 +465,7 @@ mod tests {
             cron: &fakes::Cron,
             endpoints: &fakes::Endpoints,
             ranks: &crate::transition::NoRanks,
+            gate: &crate::flow::NoGate,
             namespace: &namespace,
         };
         start(&mut request, &mut cx).map(|()| request)

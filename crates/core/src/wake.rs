@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use sempre_api::v1::history::{TimerFiredEventAttributes, history_event::Attributes};
 
 use crate::{
-    Refusal, Reply, Span, activity, callbacks, close, nexus,
+    Refusal, Reply, Span, activity, callbacks, close, flow, nexus,
     planted::{self, Bug},
     step::Step,
     task,
@@ -25,7 +25,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
         }
         return Ok(Ok(Reply::Done));
     }
-    if step.run.state.derived.run_expiration().is_some_and(|end| end <= now + early(Bug::RunTimeoutsEarly, Span::seconds(5)))
+    if flow::hold::run_expiration(&step.run.state).is_some_and(|end| end <= now + early(Bug::RunTimeoutsEarly, Span::seconds(5)))
         || step.run.state.derived.execution_expiration().is_some_and(|end| end <= now)
     {
         close::run_timed_out(step);

@@ -12,6 +12,7 @@
 //! - a message that a run owes carries a number it has given;
 //! - a row for the index of runs shows its run as it is, or has lists forget a run that is not there;
 //! - there is no history without a run, unless a deadline row has it deleted (a reset that did not end);
+//! - a run that flow rules are about has the one row that says what it says, and there is no other;
 //! - the rows of a schedule fit each other (`check/schedules.rs`).
 
 use std::{
@@ -24,6 +25,7 @@ use prost::Message as _;
 use sempre_core::{
     NamespaceId, RunId, RunKey, SlotId, Timestamp, WorkflowKey,
     audit::{Audit, Finding},
+    flow::FlowRecord,
     ids::{SLOT_COUNT, Uuid},
     keys::{self, OfferRecord, OutboxRecord, RunRecord},
     transition::{CurrentRecord, OfferKey},
@@ -63,6 +65,8 @@ pub struct Counts {
     pub messages: u64,
     /// Runs that the index of runs may not have as they are.
     pub listed: u64,
+    /// Open runs that flow rules are about.
+    pub flow: u64,
     /// Schedules.
     pub schedules: u64,
     /// What does not hold.
@@ -130,6 +134,8 @@ struct Lists {
     messages: BTreeMap<RunId, u64>,
     /// Rows for the index of runs.
     listed: BTreeMap<RunId, visibility::Row>,
+    /// What flow rules know of runs.
+    flow: BTreeMap<RunId, FlowRecord>,
     open: BTreeMap<WorkflowKey, RunId>,
     runs: BTreeSet<RunId>,
     /// Runs to come, of which there are only events.
@@ -160,6 +166,7 @@ impl Slot<'_> {
         self.read_currents(&mut lists).await?;
         self.read_messages(&mut lists).await?;
         self.read_listed(&mut lists).await?;
+        self.read_flow(&mut lists).await?;
         for run in self.prefixes(Table::State).await? {
             self.run(run, &mut lists).await?;
         }
@@ -277,6 +284,12 @@ impl Slot<'_> {
         if owed > given {
             self.problem(Some(key), Finding::new("outbox", format!("message {owed} is owed, but the last number given is {given}")));
         }
+        let row = lists.flow.remove(&key.run);
+        let expected = execution.flow().map(|progress| FlowRecord::new(key, progress));
+        if row != expected {
+            let detail = format!("flow rules know {row:?} of it, it says {expected:?}");
+            self.problem(Some(key), Finding::new("flow", detail));
+        }
         self.pointer(key, audit, lists);
         if let Some(row) = lists.listed.remove(&key.run) {
             self.listed(key, &row, audit);
@@ -352,6 +365,10 @@ impl Slot<'_> {
             if row.record.is_some() {
                 self.of_run(row.workflow(), run, "visibility", "lists show it, but there is no such run");
             }
+        }
+        for (run, row) in lists.flow {
+            let workflow = row.workflow.as_ref().and_then(RunRecord::workflow);
+            self.of_run(workflow, run, "flow", "flow rules know of it, but there is no such run");
         }
         for (workflow, record) in lists.currents {
             if !lists.runs.contains(&record.run()) {
@@ -454,6 +471,17 @@ impl Slot<'_> {
                     lists.listed.insert(run, row);
                 }
                 _ => self.damaged("visibility", &key),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_flow(&mut self, lists: &mut Lists) -> Result<(), StoreError> {
+        for (key, value) in self.rows(Table::Flow).await? {
+            self.counts.flow += 1;
+            match (keys::parse_run(&key), FlowRecord::decode(value)) {
+                (Some(run), Ok(record)) => drop(lists.flow.insert(run, record)),
+                _ => self.damaged("flow", &key),
             }
         }
         Ok(())

@@ -23,7 +23,9 @@ use crate::{
     callbacks::NoSender,
     calls::queue_config::settings_of,
     cron::Cron,
-    deployments, gate,
+    deployments,
+    flow::{self, Flow},
+    gate,
     ids::SeededIds,
     listing::Listing,
     matching::{Matching, queries::Queries},
@@ -162,6 +164,7 @@ impl Engine {
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let deployments = Records::open(records::DEPLOYMENTS, store.clone(), spawner.clone()).await?;
+        let flow_rules = Records::open(records::FLOW_RULES, store.clone(), spawner.clone()).await?;
         let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), spawner.clone()).await?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
@@ -174,6 +177,7 @@ impl Engine {
             listing.visibility.begin_rebuild().await?;
             listing.visibility.finish_rebuild().await?;
         }
+        let flow = Flow::new(virtual_time.clone());
         let shared = Arc::new(Shared {
             matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
@@ -198,6 +202,8 @@ impl Engine {
             endpoints,
             deployments,
             batches,
+            flow_rules,
+            flow,
             workers: Workers::default(),
             callbacks: components.callbacks,
             operations: components.operations,
@@ -206,6 +212,7 @@ impl Engine {
             schedules,
         });
         deployments::begin(&shared);
+        flow::begin(&shared);
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_up(&queue, settings_of(&config));
         }
@@ -242,6 +249,8 @@ impl Engine {
         shared.spawner.spawn("sempre schedules", run.boxed());
         let all = vec![(0, SLOT_COUNT)];
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
+        shared.spawner.spawn("sempre flow rules", flow::runner::run(shared.clone()).boxed());
+        shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(shared.clone(), vec![(0, SLOT_COUNT)]).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre watch of the index", Rebuild::watch(Arc::downgrade(&shared)).boxed());
         if let Some(reason) = shared.listing.visibility.needs_rebuild() {
@@ -267,6 +276,7 @@ impl Engine {
         shared.stopping.store(true, Ordering::Release);
         shared.removal.notify_one();
         shared.batches.wake_all();
+        shared.flow.wake();
         shared.matching.close();
         shared.schedules.stop().await;
         for inbox in &shared.inboxes {
@@ -362,6 +372,7 @@ impl Drop for Owner {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.removal.notify_one();
         self.shared.batches.wake_all();
+        self.shared.flow.wake();
         self.shared.matching.close();
         self.shared.schedules.try_stop();
         for inbox in &self.shared.inboxes {

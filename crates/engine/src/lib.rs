@@ -33,6 +33,7 @@ mod clock;
 pub mod cron;
 mod deployments;
 mod engine;
+mod flow;
 mod gate;
 mod history;
 mod ids;

@@ -10,6 +10,7 @@ use prost::Message;
 use sempre_api::v1::namespace::BadBinaryInfo;
 use sempre_core::{
     Deployments, Limits, NamespaceId, NamespaceView, Refusal, Span,
+    flow::{FlowRules, rule::no_rules},
     ids::Uuid,
     visibility::{AttributeType, Attributes, Registry},
 };
@@ -113,7 +114,7 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    fn new(record: NamespaceRecord, deployments: Arc<Deployments>) -> Arc<Self> {
+    fn new(record: NamespaceRecord, deployments: Arc<Deployments>, flow: Arc<FlowRules>) -> Arc<Self> {
         let types = record.search_attributes.iter();
         let attributes = record.attributes();
         let view = Arc::new(NamespaceView {
@@ -122,6 +123,7 @@ impl Namespace {
             retention: Span(record.retention),
             search_attributes: types.filter_map(|(name, kind)| Some((name.clone(), AttributeType::from_api(*kind)?))).collect(),
             deployments,
+            flow,
             search_attribute_names: record.search_attribute_names.clone(),
             bad_binaries: record.bad_binaries.keys().cloned().collect(),
         });
@@ -154,6 +156,8 @@ struct Inner {
     by_id: HashMap<NamespaceId, Arc<Namespace>>,
     /// The worker deployments of those that have any, also of namespaces that are not known (any more).
     deployments: HashMap<NamespaceId, Arc<Deployments>>,
+    /// The flow rules of those that have any, in the same way.
+    flow: HashMap<NamespaceId, Arc<FlowRules>>,
 }
 
 /// See the module.
@@ -241,8 +245,8 @@ async fn settle(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer) -
         Refusal::Unavailable("the namespace could not be written".into())
     })?;
     let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
-    let deployments = std::mem::take(&mut inner.deployments);
-    *inner = loaded.with_deployments(deployments);
+    let (deployments, flow) = (std::mem::take(&mut inner.deployments), std::mem::take(&mut inner.flow));
+    *inner = loaded.with(deployments, flow);
     drop(inner);
     *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
     Ok(())
@@ -328,6 +332,7 @@ impl Namespaces {
                 retention: RETENTION_MIN,
                 search_attributes: BTreeMap::new(),
                 deployments: Arc::default(),
+                flow: no_rules(),
                 search_attribute_names: BTreeMap::new(),
                 bad_binaries: BTreeSet::new(),
             }),
@@ -342,6 +347,15 @@ impl Namespaces {
             inner.put(namespace.record.clone());
         }
         old
+    }
+
+    /// Gives a namespace its flow rules, as starts see them from now on.
+    pub(crate) fn set_flow(&self, id: NamespaceId, rules: Arc<FlowRules>) {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        inner.flow.insert(id, rules);
+        if let Some(namespace) = inner.by_id.get(&id).cloned() {
+            inner.put(namespace.record.clone());
+        }
     }
 
     /// All, by name, from after `after` on.
@@ -422,8 +436,9 @@ impl Namespaces {
 
 impl Inner {
     /// What was read does not have them.
-    fn with_deployments(mut self, deployments: HashMap<NamespaceId, Arc<Deployments>>) -> Self {
+    fn with(mut self, deployments: HashMap<NamespaceId, Arc<Deployments>>, flow: HashMap<NamespaceId, Arc<FlowRules>>) -> Self {
         self.deployments = deployments;
+        self.flow = flow;
         let records: Vec<NamespaceRecord> = self.by_id.values().map(|namespace| namespace.record.clone()).collect();
         records.into_iter().for_each(|record| self.put(record));
         self
@@ -440,7 +455,8 @@ impl Inner {
     /// Two of one name: the first put keeps it; the other is known by its id only.
     fn put(&mut self, record: NamespaceRecord) {
         let deployments = self.deployments.get(&record.namespace_id()).cloned().unwrap_or_default();
-        let namespace = Namespace::new(record, deployments);
+        let flow = self.flow.get(&record.namespace_id()).cloned().unwrap_or_else(no_rules);
+        let namespace = Namespace::new(record, deployments, flow);
         let (id, name) = (namespace.id(), &namespace.record.name);
         if let Some(old) = self.by_id.insert(id, namespace.clone())
             && old.record.name != *name

@@ -30,7 +30,7 @@ use sempre_store::{StoreError, Table};
 
 use crate::{
     calls::schedules::remove_schedules,
-    deployments,
+    deployments, flow,
     namespaces::Namespace,
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
@@ -57,6 +57,7 @@ const BESIDE_RUNS: &[(&str, Cleanup)] = &[
     ("what lists show of its runs", |shared, id| listed_runs(shared, id).boxed()),
     ("schedules", |shared, id| remove_schedules(shared, id).boxed()),
     ("worker deployments", |shared, id| deployments::forget(&shared.deployments, id).boxed()),
+    ("flow rules", |shared, id| flow::forget(&shared.flow_rules, id).boxed()),
     ("batch jobs", |shared, id| shared.batches.forget(id).boxed()),
 ];
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use futures::FutureExt;
-use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey};
+use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey, flow::RuleRecord};
 use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
@@ -16,6 +16,7 @@ use crate::{
     calls::endpoints::EndpointRecord,
     cron::Cron,
     deployments::record::DeploymentRecord,
+    flow::Flow,
     history::slice::Page,
     listing::Listing,
     matching::{Matching, queries::Queries},
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) endpoints: Records<EndpointRecord>,
     pub(crate) deployments: Records<DeploymentRecord>,
     pub(crate) batches: Batches,
+    pub(crate) flow_rules: Records<RuleRecord>,
+    pub(crate) flow: Flow,
     pub(crate) workers: Workers,
     pub(crate) listing: Listing,
     pub(crate) schedules: Schedules,

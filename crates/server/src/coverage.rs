@@ -125,6 +125,10 @@ pub const BUILT: &[(&str, &[&str])] = &[
         &["GetCurrentTime", "LockTimeSkipping", "Sleep", "SleepUntil", "UnlockTimeSkipping", "UnlockTimeSkippingWithSleep"],
     ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
+    (
+        "sempre.v1.FlowService",
+        &["DeleteFlowRule", "DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts", "SetFlowRule"],
+    ),
     ("sempre.v1.InspectService", &["ListActivityAttempts", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),

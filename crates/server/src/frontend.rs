@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    CheckDeploymentVersionRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListPatchesRequest,
-    ListSkippedActionsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, StartBatchForkRequest,
+    CheckDeploymentVersionRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeWaitingStartRequest,
+    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListFlowRulesRequest, ListPatchesRequest, ListSkippedActionsRequest,
+    ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetFlowRuleRequest, StartBatchForkRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -218,6 +219,12 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    SetFlowRuleRequest,
+    DeleteFlowRuleRequest,
+    ListFlowRulesRequest,
+    DescribeFlowRuleRequest,
+    ListWaitingStartsRequest,
+    DescribeWaitingStartRequest,
     DescribeDeploymentRequest,
     ListDeploymentsRequest,
     GetDeploymentReachabilityRequest,

@@ -15,6 +15,7 @@ mod connection;
 pub mod coverage;
 mod deadline;
 pub mod dynamic;
+mod flow_service;
 pub mod frames;
 mod frontend;
 mod health;

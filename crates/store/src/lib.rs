@@ -96,11 +96,13 @@ pub enum Table {
     Visibility = 8,
     /// Schedules, and when they are due.
     Schedule = 9,
+    /// Open runs that flow rules are about.
+    Flow = 10,
 }
 
 impl Table {
     /// Every table, in the order of the numbers.
-    pub const ALL: [Table; 10] = [
+    pub const ALL: [Table; 11] = [
         Table::Meta,
         Table::Current,
         Table::State,
@@ -111,6 +113,7 @@ impl Table {
         Table::Namespace,
         Table::Visibility,
         Table::Schedule,
+        Table::Flow,
     ];
 
     /// The table of an on-disk number.

@@ -56,6 +56,7 @@ impl World {
             retention: Span::seconds(60),
             search_attributes: [("k".into(), AttributeType::Keyword)].into(),
             deployments: Default::default(),
+            flow: crate::flow::rule::no_rules(),
             search_attribute_names: Default::default(),
             bad_binaries: Default::default(),
         };
@@ -81,6 +82,7 @@ impl World {
             cron: &fakes::Cron,
             endpoints: &fakes::Endpoints,
             ranks: &crate::transition::NoRanks,
+            gate: &crate::flow::NoGate,
             namespace: &self.namespace,
         };
         let mut step = Step::new(&mut self.run, &mut cx);

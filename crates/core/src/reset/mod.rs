@@ -189,6 +189,10 @@ pub fn reset(
     let mut step = Step::new(&mut execution, cx);
     begin::fail_task(&mut step, request, base_run_id)?;
     step.listed();
+    if current.is_open() {
+        // It goes on in the place of the current one.
+        step.run.state.progress.main.flow.clone_from(&current.state.progress.main.flow);
+    }
     begin::take_over_activities(&mut step, &request.reason, &parts);
     for event in parts.events.iter().chain(&late) {
         reapply::apply(&mut step, event, request.exclude);

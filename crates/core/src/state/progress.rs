@@ -12,7 +12,7 @@ use sempre_api::v1::{
 };
 
 use super::{Buffer, ResetInfo, callback::CallbackProgress, operation::OperationProgress};
-use crate::{Span, Timestamp, standalone::Standalone, versioning::VersioningProgress};
+use crate::{Span, Timestamp, flow::FlowProgress, standalone::Standalone, versioning::VersioningProgress};
 
 /// What history does not determine.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -116,6 +116,9 @@ pub struct ProgressMain {
     /// Request id of the start that began the chain, when another run began it; empty for a chain's first run.
     #[prost(string, tag = "75")]
     pub chain_request_id: String,
+    /// The flow rules that are about the run; `None` for most runs.
+    #[prost(message, optional, boxed, tag = "90")]
+    pub flow: Option<Box<FlowProgress>>,
 }
 
 /// Why the last workflow task came to nothing.

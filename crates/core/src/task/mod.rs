@@ -33,7 +33,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Refusal, Reply, Span, TaskToken, Timestamp, event_type,
+    Refusal, Reply, Span, TaskToken, Timestamp, event_type, flow,
     planted::{self, Bug},
     refusal::text,
     state::{State, Task},
@@ -52,7 +52,7 @@ pub(crate) const SERVER_IDENTITY: &str = "history-service";
 /// Schedules a workflow task if none is pending, the run is open and its first task is not delayed.
 pub(crate) fn schedule_if_needed(step: &mut Step<'_, '_>) {
     let main = &step.run.state.progress.main;
-    if step.run.is_open() && main.task.is_none() && main.first_task_at == 0 && !main.held {
+    if step.run.is_open() && main.task.is_none() && main.first_task_at == 0 && !main.held && !flow::hold::is_held(&step.run.state) {
         schedule(step, ScheduleHow::Offered);
     }
 }

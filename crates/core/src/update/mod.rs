@@ -34,7 +34,7 @@ pub use validate::{poll as validate_poll, update as validate};
 pub use with_start::{UpdateWithStart, update_with_start};
 
 use crate::{
-    Execution, Limits, Refusal, Reply,
+    Execution, Limits, Refusal, Reply, flow,
     input::UpdateRequest,
     refusal::text,
     state::State,
@@ -171,7 +171,7 @@ pub(crate) fn update(step: &mut Step<'_, '_>, input: UpdateRequest) -> Result<Re
     let main = &step.run.state.progress.main;
     // A task that waits for a poller brings it; after one that runs another follows. A child whose parent has not
     // recorded the start gets its first task later.
-    if main.task.is_none() && !main.held {
+    if main.task.is_none() && !main.held && !flow::hold::is_held(&step.run.state) {
         task::speculative::schedule_speculative(step, ScheduleHow::Offered);
     }
     Ok(Ok(Reply::Update(UpdateStatus::Admitted)))

@@ -149,6 +149,7 @@ mod tests {
             retention: Span::ZERO,
             search_attributes: types.collect(),
             deployments: Default::default(),
+            flow: crate::flow::rule::no_rules(),
             search_attribute_names: BTreeMap::new(),
             bad_binaries: Default::default(),
         }

@@ -34,5 +34,5 @@ pub use parse::{Attributes, Division, ParseOptions, QueryError, parse, status_na
 pub use record::Record;
 pub use registry::{FORMER_NAMES_MAX, Registry};
 pub use row::{DELETED, Row};
-pub use waits::{WAITING_FOR, WAITING_SINCE, WAITING_UNTIL};
+pub use waits::{FLOW_RULES, WAITING_FOR, WAITING_SINCE, WAITING_UNTIL};
 pub use words::words;

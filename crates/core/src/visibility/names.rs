@@ -33,7 +33,7 @@ pub enum SetBy {
 }
 
 /// Attributes that exist in every namespace, defined by the server and SDKs.
-pub const PREDEFINED: [(&str, AttributeType, SetBy); 26] = [
+pub const PREDEFINED: [(&str, AttributeType, SetBy); 27] = [
     ("TemporalChangeVersion", KeywordList, SetBy::Anyone),
     ("BinaryChecksums", KeywordList, SetBy::Anyone),
     ("BuildIds", KeywordList, SetBy::Anyone),
@@ -58,6 +58,7 @@ pub const PREDEFINED: [(&str, AttributeType, SetBy); 26] = [
     (super::WAITING_FOR, Keyword, SetBy::Server),
     (super::WAITING_SINCE, Datetime, SetBy::Server),
     (super::WAITING_UNTIL, Datetime, SetBy::Server),
+    (super::FLOW_RULES, KeywordList, SetBy::Server),
     (super::QUEUE_POLLERS, Int, SetBy::Server),
     (super::QUEUE_BACKLOG_AGE, Int, SetBy::Server),
 ];

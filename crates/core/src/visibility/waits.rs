@@ -5,9 +5,11 @@
 //! | `SempreWaitingFor` | Keyword | see below; a run without it has a workflow task, is paused or closed, or has not waited for long |
 //! | `SempreWaitingSince` | Datetime | its last workflow task was completed then |
 //! | `SempreWaitingUntil` | Datetime | the next timer fires then, or the first task is due; none: only something else ends the wait |
+//! | `SempreFlowRules` | KeywordList | the flow rules that are about it, whether it waits for them or not |
 //!
 //! | waits for | when there is, and nothing above it |
 //! |---|---|
+//! | `flow-rule` | its turn: a flow rule holds it back (told at once) |
 //! | `start` | a first task that is not due yet (start delay, cron, retry) |
 //! | `activity` | a pending activity |
 //! | `child-workflow` | a pending child |
@@ -18,17 +20,19 @@
 //! They are told when the run has waited for [`crate::limits::Limits::waits_told_after`], and taken back with its next
 //! workflow task: a run that goes from step to step quickly costs nothing, one that waits for long two records.
 
-use alloc::{collections::BTreeMap, string::String};
+use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
 
 use sempre_api::v1::common::Payload;
 
 use super::{AttributeType, format_datetime, health::payload, json_string};
-use crate::{Span, Timestamp, pause, state::State, step::Step};
+use crate::{Span, Timestamp, flow, pause, state::State, step::Step};
 
 /// What it waits for.
 pub const WAITING_FOR: &str = "SempreWaitingFor";
 /// Since when.
 pub const WAITING_SINCE: &str = "SempreWaitingSince";
+/// The flow rules that are about it.
+pub const FLOW_RULES: &str = "SempreFlowRules";
 /// When it goes on by itself.
 pub const WAITING_UNTIL: &str = "SempreWaitingUntil";
 
@@ -36,7 +40,7 @@ pub const WAITING_UNTIL: &str = "SempreWaitingUntil";
 fn is_waiting(state: &State) -> bool {
     let main = &state.progress.main;
     let has_task = main.task.as_ref().is_some_and(|task| !task.speculative);
-    state.derived.is_open() && !has_task && !main.held && !pause::is_paused(state)
+    state.derived.is_open() && !has_task && !main.held && !flow::hold::is_held(state) && !pause::is_paused(state)
 }
 
 /// At the end of a transition that changes the run: notes when a wait begins and ends, and when it is to be told.
@@ -60,6 +64,15 @@ pub(crate) fn look(step: &mut Step<'_, '_>) {
 /// Adds what an open run waits for, once that is told.
 pub(crate) fn add(state: &State, fields: &mut BTreeMap<String, Payload>) {
     let (derived, main) = (&state.derived, &state.progress.main);
+    let datetime = |at: i64| payload(AttributeType::Datetime, json_string(&format_datetime(Timestamp(at))));
+    if let Some(flow) = main.flow.as_deref().filter(|flow| !flow.members.is_empty()) {
+        let rules: Vec<String> = flow.members.iter().map(|member| json_string(&member.rule)).collect();
+        fields.insert(FLOW_RULES.into(), payload(AttributeType::KeywordList, format!("[{}]", rules.join(","))));
+        if flow.is_waiting() {
+            fields.insert(WAITING_FOR.into(), payload(AttributeType::Keyword, json_string("flow-rule")));
+            fields.insert(WAITING_SINCE.into(), datetime(flow.since));
+        }
+    }
     if !main.wait_told {
         return;
     }
@@ -76,7 +89,6 @@ pub(crate) fn add(state: &State, fields: &mut BTreeMap<String, Payload>) {
     } else {
         "signal"
     };
-    let datetime = |at: i64| payload(AttributeType::Datetime, json_string(&format_datetime(Timestamp(at))));
     fields.insert(WAITING_FOR.into(), payload(AttributeType::Keyword, json_string(what)));
     fields.insert(WAITING_SINCE.into(), datetime(main.waiting_since));
     let first = (main.first_task_at != 0).then_some(main.first_task_at);

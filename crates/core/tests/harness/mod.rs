@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of the harness")]
 
 pub mod commands;
+pub mod flow;
 pub mod history;
 pub mod outbox;
 pub mod reset;
@@ -247,6 +248,10 @@ pub struct World {
     pub worker: Option<Arc<Version>>,
     /// What they say of the workflow type.
     pub behavior: VersioningBehavior,
+    /// The lines of flow rules.
+    pub gate: flow::Lines,
+    /// Rows of table Flow.
+    pub flow_rows: BTreeMap<RunId, sempre_core::flow::FlowProgress>,
 }
 
 /// What a worker of this version says that it is.
@@ -270,6 +275,7 @@ impl Default for World {
                 retention: secs(86_400),
                 search_attributes: search_attributes(),
                 deployments: Arc::default(),
+                flow: sempre_core::flow::rule::no_rules(),
                 search_attribute_names: Default::default(),
                 bad_binaries: Default::default(),
             },
@@ -291,6 +297,8 @@ impl Default for World {
             polls: 0,
             worker: None,
             behavior: VersioningBehavior::Unspecified,
+            gate: flow::Lines::default(),
+            flow_rows: BTreeMap::new(),
         }
     }
 }
@@ -304,6 +312,7 @@ macro_rules! context {
             cron: &EveryMinute,
             endpoints: &Endpoints,
             ranks: &sempre_core::transition::NoRanks,
+            gate: &$world.gate,
             namespace: &$world.namespace,
         }
     };
@@ -533,6 +542,7 @@ impl World {
                 && transition.outbox.is_empty()
                 && transition.outbox_gone.is_empty()
                 && transition.deadline.is_none()
+                && transition.flow.is_none()
                 && transition.successor.is_none();
             assert!(idle, "a transition that is not durable has nothing to commit: {transition:?} {rows:?}");
         }
@@ -554,6 +564,8 @@ impl World {
             assert_eq!(change.old, run.deadline, "a deadline change names the row that is there");
             run.deadline = change.new;
         }
+        self.gate.changed(&key, transition.flow.as_ref(), &mut self.flow_rows);
+        assert_eq!(self.flow_rows.get(&id), run.execution.flow(), "the row in table Flow says what the run says");
         if transition.delete_run {
             self.runs.remove(&id);
             return transition.reply;

@@ -108,6 +108,7 @@ impl World {
             cron: &EveryMinute,
             endpoints: &Endpoints,
             ranks: &sempre_core::transition::NoRanks,
+            gate: &self.gate,
             namespace: &self.namespace,
         };
         let outcome = reset::reset(fork, base, &mut current.execution, &request, cx);

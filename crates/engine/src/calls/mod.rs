@@ -6,6 +6,7 @@ mod batch;
 mod deployments;
 mod describe_queue;
 pub(crate) mod endpoints;
+mod flow;
 pub(crate) mod fork;
 pub(crate) mod gauges;
 pub(crate) mod index;

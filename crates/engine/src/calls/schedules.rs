@@ -96,6 +96,7 @@ impl Engine {
                 cron,
                 endpoints: &sempre_core::nexus::NoEndpoints,
                 ranks: &sempre_core::transition::NoRanks,
+                gate: &sempre_core::flow::NoGate,
                 namespace: &namespace.view,
             };
             schedule::definition(&mut definition, given, &Database, &mut cx)?;

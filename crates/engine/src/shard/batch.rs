@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sempre_api::v1::common::Payloads;
 use sempre_core::{
-    Refusal, RunKey, Timestamp,
+    Refusal, RunId, RunKey, Timestamp,
     transition::{Offer, OfferKey, OutboxEntry, QueryRoute, UpdateNews},
 };
 use sempre_store::{CommitBatch, Fence};
@@ -30,6 +30,10 @@ pub(crate) enum Output {
     UpdateNews(UpdateWatcher, UpdateNews),
     /// A watcher of history.
     Notify(oneshot::Sender<()>),
+    /// What was noted of a run for the flow rules is on disk.
+    FlowNoted(RunId),
+    /// A run that flow rules were about is none any more.
+    FlowGone(RunId),
     /// A message of the shard to itself.
     Again(Box<RunMessage>),
 }

@@ -69,6 +69,7 @@ impl Runner {
             Ask::Delivered(id, delivery) => self.delivered(place, run, id, delivery),
             Ask::Wake(at) => return self.wake(place, run, at),
             Ask::WakeMemory => return self.wake_memory(place, run),
+            Ask::Release(permit) => self.release_start(place, run, permit),
         };
         self.reply(reply, answer);
     }
@@ -99,6 +100,24 @@ impl Runner {
         Ok(self.answer(place, run, reply))
     }
 
+    /// Lets a start go that flow rules held.
+    fn release_start(&mut self, place: usize, run: RunId, permit: u64) -> Result<Answer, Refusal> {
+        let obsolete = Answer { run, body: Body::Reply(Reply::Obsolete, None) };
+        if !self.shared.flow.permits(run, permit) {
+            return Ok(obsolete);
+        }
+        let answer = self.apply_message(place, run, Input::FlowRelease)?;
+        if matches!(answer.body, Body::Reply(Reply::Obsolete, _)) {
+            // It does not wait, whatever the lines thought.
+            let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+            match self.execution(place, run).and_then(|execution| execution.flow().cloned()) {
+                Some(progress) => self.shared.flow.note(key, &progress),
+                None => self.shared.flow.gone(run),
+            }
+        }
+        Ok(answer)
+    }
+
     fn start(&mut self, place: usize, input: StartInput) -> Result<Answer, Refusal> {
         let now = self.now();
         let workflow = self.cache.at(place);
@@ -119,6 +138,7 @@ impl Runner {
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
+            gate: &shared.flow,
             namespace: &namespace,
         };
         self.open.inputs += 1;
@@ -163,6 +183,7 @@ impl Runner {
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
+            gate: &shared.flow,
             namespace: &namespace,
         };
         self.open.inputs += 1;

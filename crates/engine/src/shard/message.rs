@@ -90,6 +90,8 @@ pub(crate) enum Ask {
     Wake(Timestamp),
     /// The deadline of what the run has in memory only has passed.
     WakeMemory,
+    /// Its turn has come by the flow rules, if this is the newest permit.
+    Release(u64),
 }
 
 /// What somebody waits for who watches an activity.

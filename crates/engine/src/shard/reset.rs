@@ -153,6 +153,7 @@ impl Runner {
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
+            gate: &shared.flow,
             namespace: &namespace,
         };
         let outcome = reset::reset(order.fork, base, &mut ending, &order.request, &mut cx);

@@ -42,7 +42,7 @@ use super::{
     updates::UpdateWatchers,
 };
 use crate::{
-    VirtualTime,
+    VirtualTime, flow,
     ids::SeededIds,
     recovery,
     shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
@@ -775,6 +775,8 @@ impl Runner {
                 Output::UpdateNews(watcher, news) => {
                     let _ = watcher.send(news);
                 }
+                Output::FlowNoted(run) => self.shared.flow.settled(run),
+                Output::FlowGone(run) => self.shared.flow.gone(run),
                 Output::Again(message) => self.again.push_back(message),
             }
         }
@@ -799,6 +801,7 @@ impl Runner {
     /// A commit failed: forget everything that rested on it and begin again under a new epoch.
     async fn recover(&mut self, error: CommitError) -> Result<(), String> {
         tracing::warn!(%error, shard = self.shard, "a commit failed; the shard starts over");
+        self.shared.flow.lose(self.shard, self.shared.inboxes.len());
         self.shared.stats.commit_failures.add(1);
         let refusal = self.refusal(&error.to_string());
         let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
@@ -852,6 +855,8 @@ impl Runner {
         if !planted::is(Bug::NothingReadAfterFailure) {
             self.reread(true);
         }
+        let slots = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        self.shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(self.shared.clone(), slots).boxed());
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use prost::Message as _;
 use sempre_core::{
     Execution, Input, NamespaceView, Refusal, Reply, RunId, RunKey, Timestamp, Transition,
+    flow::{FlowChange, FlowRecord},
     input::Context,
     keys,
     planted::{self, Bug},
@@ -44,6 +45,7 @@ pub(crate) fn apply(
         cron: &shared.cron,
         endpoints: &shared.endpoints,
         ranks: &*shared.matching,
+        gate: &shared.flow,
         namespace,
     };
     execution.apply(input, &mut cx)
@@ -69,6 +71,9 @@ impl Runner {
             if let Some(run) = self.cache.at(place).run(run) {
                 run.tail.push(batch);
             }
+        }
+        if let Some(change) = t.flow.take() {
+            self.flow(&key, change);
         }
         if let Some(record) = t.current.take() {
             self.set_current(place, Current::Is(record));
@@ -136,6 +141,24 @@ impl Runner {
             self.open.outputs.push(Output::Again(Box::new(purge)));
         }
         t.reply
+    }
+
+    /// Writes what the flow rules know of a run, with the run.
+    fn flow(&mut self, key: &RunKey, change: FlowChange) {
+        let row = keys::run(key.workflow.slot(), key.run);
+        match change {
+            FlowChange::Is(progress) => {
+                if !planted::is(Bug::FlowRowsLost) {
+                    self.open.commit.put(Table::Flow, &row, &FlowRecord::new(key, &progress).encode_to_vec());
+                }
+                self.shared.flow.note(key.clone(), &progress);
+                self.open.outputs.push(Output::FlowNoted(key.run));
+            }
+            FlowChange::Gone => {
+                self.open.commit.delete(Table::Flow, &row);
+                self.open.outputs.push(Output::FlowGone(key.run));
+            }
+        }
     }
 
     /// Takes in a new run with the transition that made it.

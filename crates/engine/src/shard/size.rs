@@ -61,7 +61,7 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         | Input::Update(_)
         | Input::PollUpdate { .. }
         | Input::Wake
-        | Input::ReleaseFirstTask
+        | Input::ReleaseFirstTask | Input::FlowRelease
         | Input::UpdateOptions(_) => 0,
     }
 }

@@ -143,6 +143,7 @@ impl Runner {
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
+            gate: &shared.flow,
             namespace: &namespace,
         };
         self.open.inputs += 1;

@@ -12,6 +12,7 @@ mod checks;
 mod children;
 mod deployments;
 mod failures;
+mod flow;
 mod histories;
 mod lists;
 mod namespaces;

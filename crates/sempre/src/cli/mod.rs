@@ -15,6 +15,7 @@ mod env;
 mod environment;
 mod failure;
 mod flags;
+mod flow;
 mod history;
 mod input;
 mod logging;
@@ -76,6 +77,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Batch(family) => batch::run(cli.common, family),
         Command::TaskQueue(family) => task_queue::run(cli.common, family),
         Command::Deployment(family) => deployment::run(cli.common, family),
+        Command::Flow(family) => flow::run(cli.common, family),
         Command::Worker(family) => worker::run(cli.common, family),
         Command::Operator(family) => operator::run(cli.common, family),
         Command::Backup(family) => backup::run(cli.common, family),
@@ -144,6 +146,8 @@ enum Command {
     Worker(Family<worker::WorkerCommand>),
     /// Check versions of workers against the runs that there are
     Deployment(Family<deployment::DeploymentCommand>),
+    /// Say how many workflows run at once, how fast they start, and see who waits
+    Flow(Family<flow::FlowCommand>),
     /// Manage namespaces, search attributes, the cluster, Nexus endpoints
     Operator(Family<operator::OperatorCommand>),
     /// Keep profiles for connecting in the configuration file

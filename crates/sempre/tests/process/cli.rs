@@ -3,6 +3,7 @@
 mod activities;
 mod asking;
 mod config;
+mod flow;
 mod following;
 mod operators;
 mod ours;

@@ -56,6 +56,7 @@ fn sql(table: Table) -> &'static Sql {
         Table::Namespace => &sql!("namespace"),
         Table::Visibility => &sql!("visibility"),
         Table::Schedule => &sql!("schedule"),
+        Table::Flow => &sql!("flow"),
     }
 }
 

@@ -3,6 +3,7 @@
 use clap::Args;
 use sempre_api::{
     Timestamp,
+    sempre::v1::{DescribeWaitingStartRequest, WaitingStart},
     v1::{
         enums::{PendingActivityState, PendingWorkflowTaskState, TaskQueueType, WorkflowExecutionStatus},
         history::history_event::Attributes,
@@ -14,12 +15,15 @@ use serde_json::json;
 
 use super::{Reference, describe};
 use crate::cli::{
-    Failure,
+    Failure, flow,
     history::{Events, Read},
     output::short_name,
     session::Session,
     task_queue,
 };
+
+/// Set in runs that flow rules are about.
+const FLOW_RULES: &str = "SempreFlowRules";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -36,6 +40,8 @@ struct Around {
     task_failure: Option<String>,
     /// When the next timer fires.
     next_timer: Option<Timestamp>,
+    /// The flow rule that it waits for.
+    flow: Option<WaitingStart>,
 }
 
 pub(crate) async fn run(session: &mut Session, options: &Options) -> Result<(), Failure> {
@@ -54,6 +60,15 @@ async fn look_around(session: &mut Session, description: &DescribeWorkflowExecut
     let info = description.workflow_execution_info.clone().unwrap_or_default();
     if !is_open(&info) {
         return Ok(around);
+    }
+    if info.search_attributes.as_ref().is_some_and(|fields| fields.indexed_fields.contains_key(FLOW_RULES)) {
+        let execution = info.execution.clone().unwrap_or_default();
+        let request =
+            DescribeWaitingStartRequest { namespace: session.namespace(), workflow_id: execution.workflow_id, run_id: execution.run_id };
+        around.flow = session.client().await?.flow.describe_waiting_start(request).await?.into_inner().start;
+        if around.flow.is_some() {
+            return Ok(around);
+        }
     }
     let queue = match (&description.pending_workflow_task, waiting(description)) {
         (Some(_), _) => Some((info.task_queue.clone(), TaskQueueType::Workflow)),
@@ -129,6 +144,17 @@ fn sentence(description: &DescribeWorkflowExecutionResponse, around: &Around, ti
             pause.identity
         );
     }
+    if let Some(start) = &around.flow {
+        let key = if start.key.is_empty() { String::new() } else { format!(" for {}", start.key) };
+        let not_before = start.not_before.as_ref().map(|at| format!(", not before {}", time(at))).unwrap_or_default();
+        return format!(
+            "It waits for its turn{}, in place {} of flow rule {}{key}: {}{not_before}.",
+            start.waiting_since.as_ref().map(|at| format!(" since {}", time(at))).unwrap_or_default(),
+            start.place,
+            start.rule,
+            flow::reason(start)
+        );
+    }
     let nobody = around.pollers.as_ref().filter(|(_, pollers)| *pollers == 0).map(|(queue, _)| queue.as_str());
     if let Some(task) = &description.pending_workflow_task {
         if task.attempt > 1 {
@@ -202,10 +228,13 @@ fn first_line(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use sempre_api::v1::{
-        common::ActivityType,
-        failure::Failure as ActivityFailure,
-        workflow::{PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionExtendedInfo, WorkflowExecutionPauseInfo},
+    use sempre_api::{
+        sempre::v1::FlowReason,
+        v1::{
+            common::ActivityType,
+            failure::Failure as ActivityFailure,
+            workflow::{PendingChildExecutionInfo, PendingWorkflowTaskInfo, WorkflowExecutionExtendedInfo, WorkflowExecutionPauseInfo},
+        },
     };
 
     use super::*;
@@ -270,6 +299,16 @@ mod tests {
         let child = PendingChildExecutionInfo { workflow_id: "c".into(), workflow_type_name: "Ship".into(), ..Default::default() };
         description.pending_children = vec![child];
         assert_eq!(told(&description, Around::default()), "It waits for its child workflow c (Ship).");
+        let start = WaitingStart {
+            rule: "orders".into(),
+            key: "acme".into(),
+            place: 3,
+            reason: FlowReason::MaxOpen as i32,
+            waiting_since: Some(Timestamp { seconds: 4, nanos: 0 }),
+            ..Default::default()
+        };
+        let expected = "It waits for its turn since at 4, in place 3 of flow rule orders for acme: as many runs as may be are open.";
+        assert_eq!(told(&description, Around { flow: Some(start), ..Around::default() }), expected);
         let pause = WorkflowExecutionPauseInfo { identity: "me".into(), reason: "lunch".into(), ..Default::default() };
         description.workflow_extended_info = Some(WorkflowExecutionExtendedInfo { pause_info: Some(pause), ..Default::default() });
         let expected = "It was paused by me, for this reason: lunch; `sempre workflow unpause` lets it go on.";
