@@ -35,8 +35,8 @@ pub mod v1 {
         activity::v1 as activity, batch::v1 as batch, callback::v1 as callback, command::v1 as command, common::v1 as common,
         deployment::v1 as deployment, enums::v1 as enums, errordetails::v1 as errordetails, failure::v1 as failure, filter::v1 as filter,
         history::v1 as history, namespace::v1 as namespace, nexus::v1 as nexus, operatorservice::v1 as operatorservice,
-        protocol::v1 as protocol, query::v1 as query, replication::v1 as replication, schedule::v1 as schedule, sdk::v1 as sdk,
-        taskqueue::v1 as taskqueue, testservice::v1 as testservice, update::v1 as update, version::v1 as version, worker::v1 as worker,
-        workflow::v1 as workflow, workflowservice::v1 as workflowservice,
+        protocol::v1 as protocol, query::v1 as query, replication::v1 as replication, rules::v1 as rules, schedule::v1 as schedule,
+        sdk::v1 as sdk, taskqueue::v1 as taskqueue, testservice::v1 as testservice, update::v1 as update, version::v1 as version,
+        worker::v1 as worker, workflow::v1 as workflow, workflowservice::v1 as workflowservice,
     };
 }

@@ -13,7 +13,7 @@ use sempre_api::v1::{
         WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
         pending_activity_info::{
             PauseInfo,
-            pause_info::{Manual, PausedBy},
+            pause_info::{Manual, PausedBy, Rule},
         },
     },
     workflowservice::DescribeWorkflowExecutionResponse,
@@ -23,7 +23,7 @@ use crate::{
     Execution, Timestamp,
     activity::options::Options,
     callbacks, flow, nexus, pause, standalone,
-    state::{ActivityInfo, ActivityProgress},
+    state::{ActivityInfo, ActivityPause, ActivityProgress},
     task::problems,
     versioning,
     visibility::{NAMESPACE_DIVISION, health, waits},
@@ -216,12 +216,18 @@ fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Times
         next_attempt_schedule_time: waits.then(|| progress.due().to_api()),
         priority: options.priority().cloned(),
         paused: progress.pause.is_some(),
-        pause_info: progress.pause.as_deref().map(|pause| PauseInfo {
-            pause_time: time(pause.time),
-            paused_by: Some(PausedBy::Manual(Manual { identity: pause.identity.clone(), reason: pause.reason.clone() })),
-        }),
+        pause_info: progress.pause.as_deref().map(|pause| PauseInfo { pause_time: time(pause.time), paused_by: Some(paused_by(pause)) }),
         activity_options: Some(options.described()),
         ..Default::default()
+    }
+}
+
+/// Who has paused an activity: somebody, or a workflow rule.
+fn paused_by(pause: &ActivityPause) -> PausedBy {
+    let (identity, reason) = (pause.identity.clone(), pause.reason.clone());
+    match pause.rule_id.as_str() {
+        "" => PausedBy::Manual(Manual { identity, reason }),
+        rule_id => PausedBy::Rule(Rule { rule_id: rule_id.into(), identity, reason }),
     }
 }
 

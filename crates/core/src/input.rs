@@ -21,7 +21,8 @@ pub use crate::activity::{ActivitySelector, OptionsUpdate, ResetActivity, Unpaus
 pub use crate::standalone::{CancelActivityRun, TerminateActivityRun};
 use crate::{
     Deployments, IdSource, Limits, NamespaceId, RunId, RunKey, Span, TaskToken, Timestamp, Version, cron::CronTable, flow,
-    nexus::EndpointTable, options::OptionsRequest, state::callback, transition::Delivery, transition::Ranks, visibility::AttributeType,
+    nexus::EndpointTable, options::OptionsRequest, rules::WorkflowRule, state::callback, transition::Delivery, transition::Ranks,
+    visibility::AttributeType,
 };
 
 /// What an input is applied with: the time and everything that is not the run's own.
@@ -59,6 +60,8 @@ pub struct NamespaceView {
     pub deployments: Arc<Deployments>,
     /// Its flow rules.
     pub flow: Arc<flow::FlowRules>,
+    /// Its workflow rules, by id.
+    pub rules: Arc<[WorkflowRule]>,
     /// What clients call them, where that differs: for texts.
     pub search_attribute_names: BTreeMap<String, String>,
     /// Checksums of binaries whose workflow tasks are not taken (spec 02 §2.2 step 4, 05 §12).

@@ -42,6 +42,7 @@ mod query;
 pub mod refusal;
 pub mod reset;
 pub mod retry;
+pub mod rules;
 pub mod schedule;
 mod signal;
 mod size;

@@ -453,6 +453,7 @@ mod tests {
             search_attributes: BTreeMap::new(),
             deployments: Default::default(),
             flow: crate::flow::rule::no_rules(),
+            rules: crate::rules::no_rules(),
             search_attribute_names: Default::default(),
             bad_binaries: Default::default(),
         };

@@ -7,11 +7,12 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use sempre_api::v1::namespace::BadBinaryInfo;
+use sempre_api::v1::{namespace::BadBinaryInfo, rules::WorkflowRule};
 use sempre_core::{
     Deployments, Limits, NamespaceId, NamespaceView, Refusal, Span,
     flow::{FlowRules, rule::no_rules},
     ids::Uuid,
+    rules,
     visibility::{AttributeType, Attributes, Registry},
 };
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
@@ -65,6 +66,9 @@ pub(crate) struct NamespaceRecord {
     /// By checksum.
     #[prost(btree_map = "string, message", tag = "30")]
     pub(crate) bad_binaries: BTreeMap<String, BadBinaryInfo>,
+    /// Workflow rules, by id.
+    #[prost(btree_map = "string, message", tag = "40")]
+    pub(crate) workflow_rules: BTreeMap<String, WorkflowRule>,
     /// When it was deleted, nanoseconds; 0 = it is not.
     #[prost(int64, tag = "31")]
     pub(crate) deleted_at: i64,
@@ -124,6 +128,7 @@ impl Namespace {
             search_attributes: types.filter_map(|(name, kind)| Some((name.clone(), AttributeType::from_api(*kind)?))).collect(),
             deployments,
             flow,
+            rules: rules_of(&record, &attributes),
             search_attribute_names: record.search_attribute_names.clone(),
             bad_binaries: record.bad_binaries.keys().cloned().collect(),
         });
@@ -138,6 +143,19 @@ impl Namespace {
     pub(crate) fn field_type(&self, field: &str) -> Option<AttributeType> {
         self.view.search_attributes.get(field).copied()
     }
+}
+
+/// The workflow rules of a record, as steps see them.
+fn rules_of(record: &NamespaceRecord, attributes: &Registry) -> Arc<[rules::WorkflowRule]> {
+    let rules = record.workflow_rules.iter().filter_map(|(id, rule)| match rules::WorkflowRule::of(rule, attributes) {
+        Ok(rule) => Some(rule),
+        Err(error) => {
+            // It was checked when it was made; a search attribute may have gone since.
+            tracing::warn!(%error, id, namespace = record.name, "a workflow rule cannot be used");
+            None
+        }
+    });
+    rules.collect()
 }
 
 impl Attributes for Namespace {
@@ -333,6 +351,7 @@ impl Namespaces {
                 search_attributes: BTreeMap::new(),
                 deployments: Arc::default(),
                 flow: no_rules(),
+                rules: rules::no_rules(),
                 search_attribute_names: BTreeMap::new(),
                 bad_binaries: BTreeSet::new(),
             }),

@@ -53,6 +53,10 @@ pub struct Settings {
     pub drainage_grace: Span,
     /// How long until it is looked again (`matching.wv.VersionDrainageStatusRefreshInterval`).
     pub drainage_interval: Span,
+    /// Workflow rules can be made (`frontend.workflowRulesAPIsEnabled`).
+    pub workflow_rules: bool,
+    /// Workflow rules of one namespace (`frontend.maxWorkflowRulesPerNamespace`).
+    pub workflow_rules_max: usize,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -80,6 +84,8 @@ impl Default for Settings {
             long_calls_max: 1200,
             completion_pages_bytes_max: 256 << 20,
             bad_binaries_max: 10,
+            workflow_rules: false,
+            workflow_rules_max: 10,
             drainage_grace: Span::seconds(180),
             drainage_interval: Span::seconds(180),
             limits: Limits::default(),

@@ -11,6 +11,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "CountWorkflowExecutions",
             "CreateSchedule",
             "CreateWorkerDeployment",
+            "CreateWorkerDeploymentVersion",
             "DeleteActivityExecution",
             "DeleteSchedule",
             "DeleteWorkerDeployment",
@@ -106,6 +107,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     (
         "temporal.api.operatorservice.v1.OperatorService",
         &[
+            "AddOrUpdateRemoteCluster",
             "AddSearchAttributes",
             "CreateNexusEndpoint",
             "DeleteNamespace",
@@ -140,12 +142,15 @@ pub const BUILT: &[(&str, &[&str])] = &[
 pub const PARTLY: &[(&str, &str, &str)] = &[
     ("temporal.api.workflowservice.v1.WorkflowService", "SignalWithStartWorkflowExecution", "time skipping"),
     ("temporal.api.workflowservice.v1.WorkflowService", "StartWorkflowExecution", "time skipping"),
-    ("temporal.api.workflowservice.v1.WorkflowService", "CreateWorkerDeploymentVersion", "compute configurations"),
     ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "time skipping"),
 ];
 
 /// Methods that a self-hosted server of Temporal (1.31.2, as it comes) refuses to everybody, and this one with the same words; its
 /// answers were recorded from it. They answer UNIMPLEMENTED and do not count as built.
+///
+/// Workflow rules are built, and off as they are there (`frontend.workflowRulesAPIsEnabled`); there nobody can trigger one. What starts
+/// workers in a cloud is switched off there (`workercontroller.enabled`), so that those calls wait for somebody who never comes; they are
+/// refused here at once, in our words.
 pub const REFUSED: &[(&str, &str, &str)] = &[
     (WORKFLOW, "DescribeDeployment", PREVIEW_DEPLOYMENTS),
     (WORKFLOW, "ListDeployments", PREVIEW_DEPLOYMENTS),
@@ -159,9 +164,12 @@ pub const REFUSED: &[(&str, &str, &str)] = &[
     (WORKFLOW, "TriggerWorkflowRule", "method TriggerWorkflowRule not supported"),
     (WORKFLOW, "FetchWorkerConfig", "FetchWorkerConfig command is not enabled."),
     (WORKFLOW, "UpdateWorkerConfig", "UpdateWorkerConfig command is not enabled."),
+    (WORKFLOW, "UpdateWorkerDeploymentVersionComputeConfig", COMPUTE),
+    (WORKFLOW, "ValidateWorkerDeploymentVersionComputeConfig", COMPUTE),
 ];
 
 const WORKFLOW: &str = "temporal.api.workflowservice.v1.WorkflowService";
+const COMPUTE: &str = "compute configurations are not supported by this server";
 const PREVIEW_DEPLOYMENTS: &str = "Deployments are deprecated and no longer supported, use Worker Deployments instead";
 
 /// What a method that is refused as by Temporal's server answers.

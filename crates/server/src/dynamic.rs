@@ -147,6 +147,8 @@ impl Entry<'_> {
             "frontend.maxconcurrentbatchoperationpernamespace" => engine.batch_jobs_max = self.count()?,
             "frontend.namespacecount" => engine.long_calls_max = self.count()?,
             "worker.batcherrps" => engine.batch_rate_max = self.number()?.clamp(1, 1_000_000) as f64,
+            "frontend.workflowrulesapisenabled" => engine.workflow_rules = self.switch()?,
+            "frontend.maxworkflowrulespernamespace" => engine.workflow_rules_max = self.count()?,
             "frontend.maxbadbinaries" => engine.bad_binaries_max = self.count()?,
             "matching.wv.versiondrainagestatusvisibilitygraceperiod" => engine.drainage_grace = self.span()?,
             "matching.wv.versiondrainagestatusrefreshinterval" => engine.drainage_interval = self.span()?,

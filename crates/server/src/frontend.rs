@@ -39,8 +39,9 @@ use sempre_api::v1::{
         TriggerWorkflowRuleRequest, UnpauseActivityExecutionRequest, UnpauseActivityRequest, UnpauseWorkflowExecutionRequest,
         UpdateActivityExecutionOptionsRequest, UpdateActivityOptionsRequest, UpdateNamespaceRequest, UpdateScheduleRequest,
         UpdateTaskQueueConfigRequest, UpdateWorkerBuildIdCompatibilityRequest, UpdateWorkerConfigRequest,
-        UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest,
-        UpdateWorkflowExecutionRequest,
+        UpdateWorkerDeploymentVersionComputeConfigRequest, UpdateWorkerDeploymentVersionMetadataRequest,
+        UpdateWorkerVersioningRulesRequest, UpdateWorkflowExecutionOptionsRequest, UpdateWorkflowExecutionRequest,
+        ValidateWorkerDeploymentVersionComputeConfigRequest,
     },
 };
 use sempre_core::{Refusal, Span, Timestamp, input::Sdk};
@@ -237,6 +238,8 @@ in_namespace![
     TriggerWorkflowRuleRequest,
     FetchWorkerConfigRequest,
     UpdateWorkerConfigRequest,
+    UpdateWorkerDeploymentVersionComputeConfigRequest,
+    ValidateWorkerDeploymentVersionComputeConfigRequest,
     ListPatchesRequest,
     CheckDeploymentVersionRequest,
     DescribeWorkerDeploymentVersionRequest,

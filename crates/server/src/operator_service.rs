@@ -16,14 +16,12 @@ use crate::{
     frontend::{Answer, Frontend, answer},
 };
 
-const ONE_CLUSTER: &str = "this server is one cluster; remote clusters are not supported";
-
+/// What a cluster of Temporal that has no global namespaces, as it comes, finds of every other.
+const NO_GLOBAL_NAMESPACES: &str =
+    "Unable connect to remote cluster with invalid config: Cannot add remote cluster as global namespace is not supported.";
+const NO_ADDRESS: &str = "Unable connect to remote cluster  with error: no address is given.";
 const NO_CLUSTER: &str = "The cluster to be deleted cannot be found in clusters cache.";
 const OWN_CLUSTER: &str = "Unable to delete cluster info with error: Cannot delete current cluster metadata.";
-
-fn one_cluster<T>() -> Answer<T> {
-    answer(Err(Refusal::Unimplemented(ONE_CLUSTER.into())))
-}
 
 #[tonic::async_trait]
 impl OperatorService for Frontend {
@@ -47,8 +45,16 @@ impl OperatorService for Frontend {
         answer(self.engine.delete_namespace(call.body).await)
     }
 
-    async fn add_or_update_remote_cluster(&self, _: Request<AddOrUpdateRemoteClusterRequest>) -> Answer<AddOrUpdateRemoteClusterResponse> {
-        one_cluster()
+    /// Whatever is at the address: this is one cluster, and nobody is asked.
+    async fn add_or_update_remote_cluster(
+        &self,
+        request: Request<AddOrUpdateRemoteClusterRequest>,
+    ) -> Answer<AddOrUpdateRemoteClusterResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        if request.into_inner().frontend_address.is_empty() {
+            return Err(Status::unavailable(NO_ADDRESS));
+        }
+        answer(Err(Refusal::invalid(NO_GLOBAL_NAMESPACES)))
     }
 
     /// There is no remote cluster, and this one stays.

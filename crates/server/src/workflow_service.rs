@@ -79,9 +79,6 @@ use crate::{
 const VERSION_SETS_DISABLED: &str = "Worker versioning v0.1 (Version Set-based, deprecated) is disabled on this namespace.";
 const VERSION_RULES_DISABLED: &str = "Worker versioning v0.2 (Rules-based, deprecated) is disabled on this namespace.";
 
-/// What starts workers in a cloud is outside of this server.
-const COMPUTE: &str = "compute configurations are not supported by this server";
-
 #[tonic::async_trait]
 impl WorkflowService for Frontend {
     async fn start_workflow_execution(&self, request: Request<StartWorkflowExecutionRequest>) -> Answer<StartWorkflowExecutionResponse> {
@@ -732,19 +729,23 @@ impl WorkflowService for Frontend {
     }
 
     async fn create_workflow_rule(&self, request: Request<CreateWorkflowRuleRequest>) -> Answer<CreateWorkflowRuleResponse> {
-        self.refuse("CreateWorkflowRule", request).await
+        let call = self.admit(request).await?;
+        answer(self.engine.create_workflow_rule(call.body).await)
     }
 
     async fn describe_workflow_rule(&self, request: Request<DescribeWorkflowRuleRequest>) -> Answer<DescribeWorkflowRuleResponse> {
-        self.refuse("DescribeWorkflowRule", request).await
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_workflow_rule(&call.body))
     }
 
     async fn delete_workflow_rule(&self, request: Request<DeleteWorkflowRuleRequest>) -> Answer<DeleteWorkflowRuleResponse> {
-        self.refuse("DeleteWorkflowRule", request).await
+        let call = self.admit(request).await?;
+        answer(self.engine.delete_workflow_rule(call.body).await)
     }
 
     async fn list_workflow_rules(&self, request: Request<ListWorkflowRulesRequest>) -> Answer<ListWorkflowRulesResponse> {
-        self.refuse("ListWorkflowRules", request).await
+        let call = self.admit(request).await?;
+        answer(self.engine.list_workflow_rules(&call.body))
     }
 
     async fn trigger_workflow_rule(&self, request: Request<TriggerWorkflowRuleRequest>) -> Answer<TriggerWorkflowRuleResponse> {
@@ -761,16 +762,16 @@ impl WorkflowService for Frontend {
 
     async fn update_worker_deployment_version_compute_config(
         &self,
-        _: Request<UpdateWorkerDeploymentVersionComputeConfigRequest>,
+        request: Request<UpdateWorkerDeploymentVersionComputeConfigRequest>,
     ) -> Answer<UpdateWorkerDeploymentVersionComputeConfigResponse> {
-        answer(Err(Refusal::Unimplemented(COMPUTE.into())))
+        self.refuse("UpdateWorkerDeploymentVersionComputeConfig", request).await
     }
 
     async fn validate_worker_deployment_version_compute_config(
         &self,
-        _: Request<ValidateWorkerDeploymentVersionComputeConfigRequest>,
+        request: Request<ValidateWorkerDeploymentVersionComputeConfigRequest>,
     ) -> Answer<ValidateWorkerDeploymentVersionComputeConfigResponse> {
-        answer(Err(Refusal::Unimplemented(COMPUTE.into())))
+        self.refuse("ValidateWorkerDeploymentVersionComputeConfig", request).await
     }
 
     async fn register_namespace(&self, request: Request<RegisterNamespaceRequest>) -> Answer<RegisterNamespaceResponse> {

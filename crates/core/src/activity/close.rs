@@ -16,7 +16,7 @@ use super::{change, dispatch::withdraw, failure, log, operate, options::Options,
 use crate::{
     Span, Timestamp,
     retry::{self, Decision},
-    standalone,
+    rules, standalone,
     step::Step,
     task,
     visibility::health,
@@ -150,7 +150,7 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
     let now = step.now();
     let (info, progress) = pending(&step.run.state, scheduled_event_id)?;
     let options = Options::of(info, progress);
-    let paused = progress.pause.is_some();
+    let mut paused = progress.pause.is_some();
     let decision = retry::decide(
         options.retry_policy(),
         progress.attempt,
@@ -160,6 +160,11 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
         info.cancel_requested_event_id != 0,
         retry::Kind::Activity,
     );
+    // As Temporal's server: rules are not asked about what no retry would help.
+    let stops = matches!(&decision, Decision::Stop(state) if !matches!(state, RetryState::MaximumAttemptsReached | RetryState::Timeout));
+    if !paused && !stops {
+        paused = rules::pauses(step, scheduled_event_id);
+    }
     let after = match decision {
         Decision::Retry { after } => after,
         // A paused activity has no timeouts and no last attempt: it waits for whoever paused it (spec 03 §6.5).

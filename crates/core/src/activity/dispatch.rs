@@ -15,7 +15,7 @@ use crate::{
     Reply, Span, TaskToken, Timestamp,
     input::Poller,
     planted::{self, Bug},
-    standalone,
+    rules, standalone,
     state::{ActivityProgress, rows::Kind},
     step::{Standing, Step},
     task,
@@ -162,6 +162,10 @@ pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32
         let repeated = progress.request_id == poller.request_id && !poller.request_id.is_empty();
         let task = repeated.then(|| given(step, scheduled_event_id)).flatten();
         return Ok(Ok(task.map_or(Reply::Obsolete, Reply::ActivityTask)));
+    }
+    // Later attempts were looked at before they were offered.
+    if progress.attempt <= 1 && rules::pauses(step, scheduled_event_id) {
+        return Ok(Ok(Reply::Obsolete));
     }
     let queue = place(step, scheduled_event_id).map(|(queue, _)| queue.name).unwrap_or_default();
     match versioning::start::activity_task(step, &queue, &poller) {

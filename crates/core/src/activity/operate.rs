@@ -78,22 +78,31 @@ pub(crate) fn pause(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
     }
     let now = step.now();
     for id in ids {
-        let Some((_, progress)) = pending(&step.run.state, id).filter(|(_, progress)| progress.pause.is_none()) else { continue };
-        if !progress.is_started() {
-            dispatch::withdraw(step, id);
-            let stamp = step.next_stamp();
-            change(step, id, |p| p.stamp = stamp);
+        if pending(&step.run.state, id).is_none_or(|(_, progress)| progress.pause.is_some()) {
+            continue;
         }
         let pause = ActivityPause {
             time: now.0,
             identity: request.identity.clone(),
             reason: request.reason.clone(),
             request_id: request.request_id.clone(),
+            rule_id: String::new(),
         };
-        change(step, id, |p| p.pause = Some(Box::new(pause)));
-        step.listed();
+        put_pause(step, id, pause);
     }
     Ok(Ok(Reply::Done))
+}
+
+/// Pauses a pending activity that is not paused.
+pub(crate) fn put_pause(step: &mut Step<'_, '_>, id: i64, pause: ActivityPause) {
+    let started = pending(&step.run.state, id).is_some_and(|(_, progress)| progress.is_started());
+    if !started {
+        dispatch::withdraw(step, id);
+        let stamp = step.next_stamp();
+        change(step, id, |p| p.stamp = stamp);
+    }
+    change(step, id, |p| p.pause = Some(Box::new(pause)));
+    step.listed();
 }
 
 /// UnpauseActivity. Those that are not paused stay as they are.

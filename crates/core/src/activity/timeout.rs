@@ -9,6 +9,7 @@ use crate::{
     Span, Timestamp,
     pause::is_paused,
     planted::{self, Bug},
+    rules,
     state::{ActivityInfo, ActivityProgress, State},
     step::Step,
     task, versioning,
@@ -76,7 +77,9 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) {
         }
         let kind = match due {
             Due::Dispatch => {
-                dispatch::offer(step, id);
+                if !rules::pauses(step, id) {
+                    dispatch::offer(step, id);
+                }
                 continue;
             }
             Due::StartToClose => TimeoutType::StartToClose,

@@ -57,6 +57,7 @@ impl World {
             search_attributes: [("k".into(), AttributeType::Keyword)].into(),
             deployments: Default::default(),
             flow: crate::flow::rule::no_rules(),
+            rules: crate::rules::no_rules(),
             search_attribute_names: Default::default(),
             bad_binaries: Default::default(),
         };

@@ -335,6 +335,9 @@ pub struct ActivityPause {
     /// Idempotency key of the request.
     #[prost(string, tag = "4")]
     pub request_id: String,
+    /// The workflow rule that paused it, whose maker and description are `identity` and `reason`; empty: somebody did.
+    #[prost(string, tag = "5")]
+    pub rule_id: String,
 }
 
 impl ActivityProgress {

@@ -150,6 +150,7 @@ mod tests {
             search_attributes: types.collect(),
             deployments: Default::default(),
             flow: crate::flow::rule::no_rules(),
+            rules: crate::rules::no_rules(),
             search_attribute_names: BTreeMap::new(),
             bad_binaries: Default::default(),
         }

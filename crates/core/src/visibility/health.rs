@@ -41,7 +41,7 @@ pub const QUEUE_BACKLOG_AGE: &str = "SempreTaskQueueBacklogAge";
 /// Bytes of a failure's text that are shown.
 const FAILURE_BYTES_MAX: usize = 512;
 
-pub(super) fn payload(kind: AttributeType, json: String) -> Payload {
+pub(crate) fn payload(kind: AttributeType, json: String) -> Payload {
     Payload {
         metadata: [("encoding".into(), Bytes::from_static(b"json/plain")), ("type".into(), Bytes::from_static(kind.name().as_bytes()))]
             .into(),

@@ -276,6 +276,7 @@ impl Default for World {
                 search_attributes: search_attributes(),
                 deployments: Arc::default(),
                 flow: sempre_core::flow::rule::no_rules(),
+                rules: sempre_core::rules::no_rules(),
                 search_attribute_names: Default::default(),
                 bad_binaries: Default::default(),
             },

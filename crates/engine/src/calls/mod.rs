@@ -29,6 +29,7 @@ mod tasks;
 mod updates;
 pub(crate) mod watch;
 mod workers;
+mod workflow_rules;
 mod workflows;
 
 use bytes::Bytes;

@@ -33,4 +33,5 @@ mod tasks;
 mod updates;
 mod version_checks;
 mod virtual_time;
+mod workflow_rules;
 mod workflows;

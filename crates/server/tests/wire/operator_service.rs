@@ -131,9 +131,14 @@ async fn the_one_cluster_is_listed_and_no_other_can_be_added() {
     assert_eq!((&clusters[0].cluster_name, &clusters[0].cluster_id), (&info.cluster_name, &info.cluster_id));
     assert_eq!(clusters[0].history_shard_count, info.history_shard_count);
     assert!(clusters[0].is_connection_enabled && !clusters[0].address.is_empty());
-    let text = "this server is one cluster; remote clusters are not supported";
-    let added = client.add_or_update_remote_cluster(AddOrUpdateRemoteClusterRequest::default()).await;
-    assert_eq!(refused(added), (Code::Unimplemented, text.into()));
+    let text = "Unable connect to remote cluster with invalid config: Cannot add remote cluster as global namespace is not supported.";
+    for (address, code, text) in [
+        ("", Code::Unavailable, "Unable connect to remote cluster  with error: no address is given."),
+        ("localhost:7233", Code::InvalidArgument, text),
+    ] {
+        let request = AddOrUpdateRemoteClusterRequest { frontend_address: address.into(), ..Default::default() };
+        assert_eq!(refused(client.add_or_update_remote_cluster(request).await), (code, text.into()));
+    }
     for (name, code, text) in [
         ("", Code::NotFound, "The cluster to be deleted cannot be found in clusters cache."),
         ("other", Code::NotFound, "The cluster to be deleted cannot be found in clusters cache."),
