@@ -465,7 +465,7 @@ impl Lines {
                 return block(why, None, line.open.first().copied());
             }
             if let Some((_, ahead)) = rule.rate() {
-                let due = line.map_or_else(|| self.rules.get(&id.rule).map_or(0, |state| fresh_due(state)), |line| line.due);
+                let due = line.map_or_else(|| self.rules.get(&id.rule).map_or(0, fresh_due), |line| line.due);
                 let from = Timestamp(due) - ahead;
                 if now < from {
                     return block(Why::Rate, Some(from), None);
