@@ -14,12 +14,7 @@ use sempre_api::v1::{
     },
     workflow::{PendingActivityInfo, pending_activity_info::pause_info::PausedBy},
 };
-use sempre_core::{
-    Input,
-    input::{ActivitySelector, UnpauseActivity},
-    rules::WorkflowRule,
-    transition::QueueKind,
-};
+use sempre_core::{Input, input::ActivitySelector, rules::WorkflowRule, transition::QueueKind};
 
 fn said(id: &str, predicate: &str, runs: &str) -> Said {
     let spec = WorkflowRuleSpec {
@@ -48,7 +43,7 @@ fn world() -> World {
 }
 
 fn unpause(world: &mut World) {
-    world.apply("wf", Input::UnpauseActivity(ActivitySelector::Id("a".into()), Box::new(UnpauseActivity::default()))).unwrap();
+    world.apply("wf", Input::UnpauseActivity(ActivitySelector::Id("a".into()), Box::default())).unwrap();
 }
 
 /// What a poll of the activity queue gets: offers that are paused over are gone.
