@@ -15,6 +15,7 @@ mod connection;
 pub mod coverage;
 mod deadline;
 pub mod dynamic;
+pub mod faults;
 pub mod frames;
 mod frontend;
 mod health;
@@ -39,6 +40,7 @@ mod web;
 mod workflow_service;
 
 pub use connection::ConnectionSettings;
+pub use faults::FaultSettings;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping};
 pub use service::Service;
 
