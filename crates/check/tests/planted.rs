@@ -32,14 +32,18 @@ fn marks() -> BTreeMap<(String, usize), Mark> {
             let (kind, rest) = mark.split_once(" [").expect("a kind, then who catches it");
             let (by, told) = rest.split_once("] ").expect("then a name");
             let mark = Mark { kind: kind.to_owned(), walk: by.contains("walk"), types: by.contains("types"), name: told.to_owned() };
-            marks.insert((name.clone(), number + 1), mark);
+            // A mark on a line of its own speaks of the line above.
+            let line = if line.trim_start().starts_with("//~") { number } else { number + 1 };
+            marks.insert((name.clone(), line), mark);
         }
     }
     marks
 }
 
 fn found(report: &Report) -> BTreeMap<(String, usize), String> {
-    let at = |finding: &sempre_check::Finding| (finding.file.file_name().and_then(|name| name.to_str()).expect("a name").to_owned(), finding.line);
+    let at = |finding: &sempre_check::Finding| {
+        (finding.file.file_name().and_then(|name| name.to_str()).expect("a name").to_owned(), finding.line)
+    };
     report.findings.iter().map(|finding| (at(finding), finding.kind.name().to_owned())).collect()
 }
 
