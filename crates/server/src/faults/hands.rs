@@ -15,7 +15,7 @@ use sempre_api::{
     },
 };
 use sempre_core::Span;
-use sempre_engine::{Clock as _, Engine, VirtualTime};
+use sempre_engine::{Engine, VirtualTime};
 
 /// Between two looks.
 const LOOK: Span = Span(1_000_000);
