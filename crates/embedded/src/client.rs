@@ -115,7 +115,7 @@ async fn connect(callback: impl Fn(GrpcRequest) -> Answer + Send + Sync + 'stati
 }
 
 /// One call with one answer: what the SDK makes.
-async fn call(service: &Service, request: GrpcRequest) -> Result<GrpcSuccessResponse, Status> {
+pub(crate) async fn call(service: &Service, request: GrpcRequest) -> Result<GrpcSuccessResponse, Status> {
     let GrpcRequest { service: name, rpc, headers, proto } = request;
     let response = service.call(framed(&name, &rpc, headers, &proto)?).await;
     let (parts, body) = response.into_parts();

@@ -30,6 +30,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::Clock;
 
+/// Between two looks whether what is due has been dealt with.
+const SETTLE: Span = Span(200_000);
+
 /// There is nothing left to unlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Unbalanced lock and unlock calls")]
@@ -181,6 +184,30 @@ impl VirtualTime {
         });
         // Whatever follows from it, the clock's sleepers hear of this too.
         self.inner.jumped.send_replace(());
+    }
+
+    /// Moves time to the next deadline, or end of a sleep, whatever is in hand, and resolves when what is due then has been dealt
+    /// with. Says whether there was one.
+    pub async fn advance_to_next(&self) -> bool {
+        let moved = self.inner.change(|state| {
+            let now = self.now();
+            let Some(next) = state.next().filter(|next| *next > now) else { return false };
+            self.inner.skipped.fetch_add(next.since(now).0, Ordering::AcqRel);
+            state.jumps += 1;
+            true
+        });
+        // Those who change the state in the same step tell of their own jumps only.
+        self.inner.jumped.send_replace(());
+        while moved && self.inner.state().next().is_some_and(|next| next <= self.now()) {
+            self.inner.wall.sleep_until(self.inner.wall.now() + SETTLE).await;
+        }
+        moved
+    }
+
+    /// What is in hand: of workers and the engine, but for the second; activities, and workflow tasks that no worker has.
+    pub fn in_hand(&self) -> (i64, i64) {
+        let state = self.inner.state();
+        (state.tasks, state.others)
     }
 
     /// Resolves when nothing is in hand and all that was due has been dealt with.

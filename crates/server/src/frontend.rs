@@ -53,6 +53,7 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     client_version, coverage, deadline,
+    faults::Faults,
     long_calls::{LongCall, LongCalls},
     server::ServerSettings,
     status,
@@ -73,6 +74,8 @@ pub(crate) struct Frontend {
     /// The retention of namespaces that are made by the first call that names them.
     any_namespace: Option<Span>,
     pub(crate) long_calls: Arc<LongCalls>,
+    /// What goes wrong, for tests.
+    pub(crate) faults: Option<Faults>,
 }
 
 /// A request that passed the checks before its body.
@@ -88,7 +91,8 @@ impl Frontend {
         let host = settings.address.to_string().into();
         let any_namespace = settings.any_namespace.then_some(settings.retention);
         let long_calls = LongCalls::new(settings.engine.long_calls_max);
-        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max, any_namespace, long_calls }
+        let faults = Faults::new(settings.faults, &engine);
+        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max, any_namespace, long_calls, faults }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.

@@ -15,6 +15,7 @@ mod connection;
 pub mod coverage;
 mod deadline;
 pub mod dynamic;
+pub mod faults;
 mod flow_service;
 pub mod frames;
 mod frontend;
@@ -40,6 +41,7 @@ mod web;
 mod workflow_service;
 
 pub use connection::ConnectionSettings;
+pub use faults::FaultSettings;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};
 pub use service::Service;
 

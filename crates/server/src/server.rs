@@ -19,6 +19,7 @@ use tokio::{
 use crate::{
     Service,
     connection::{self, ConnectionSettings},
+    faults::FaultSettings,
     web::{self, WebRouter, hosts::Hosts, ui::Pages},
 };
 
@@ -76,6 +77,8 @@ pub struct ServerSettings {
     pub time_skipping: Option<TimeSkipping>,
     /// A namespace that nobody has made is made by the first call that names it. For tests.
     pub any_namespace: bool,
+    /// What goes wrong between workers and this server, by chance; only with virtual time. For tests.
+    pub faults: Option<FaultSettings>,
 }
 
 /// How the web UI is served.
@@ -109,6 +112,7 @@ impl Default for ServerSettings {
             visibility_file: None,
             time_skipping: None,
             any_namespace: false,
+            faults: None,
         }
     }
 }

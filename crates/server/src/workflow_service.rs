@@ -101,6 +101,10 @@ impl WorkflowService for Frontend {
 
     async fn signal_workflow_execution(&self, request: Request<SignalWorkflowExecutionRequest>) -> Answer<SignalWorkflowExecutionResponse> {
         let call = self.admit(request).await?;
+        if let Some(faults) = &self.faults {
+            let workflow_id = call.body.workflow_execution.as_ref().map_or("", |execution| execution.workflow_id.as_str());
+            faults.delay_signal(workflow_id).await;
+        }
         answer(self.engine.signal_workflow(call.body).await)
     }
 
@@ -212,7 +216,10 @@ impl WorkflowService for Frontend {
     async fn poll_workflow_task_queue(&self, request: Request<PollWorkflowTaskQueueRequest>) -> Answer<PollWorkflowTaskQueueResponse> {
         let (body, deadline) = self.admit_poll(request).await?;
         let _open = self.long(&body, "poll_workflow_task_queue")?;
-        answer(self.engine.poll_workflow_task(body, Some(deadline)).await)
+        let Some(faults) = &self.faults else { return answer(self.engine.poll_workflow_task(body, Some(deadline)).await) };
+        let namespace = body.namespace.clone();
+        let task = self.engine.poll_workflow_task(body, Some(deadline)).await;
+        answer(task.inspect(|task| faults.took_workflow_task(&namespace, task)))
     }
 
     async fn respond_workflow_task_completed(
@@ -220,7 +227,13 @@ impl WorkflowService for Frontend {
         request: Request<RespondWorkflowTaskCompletedRequest>,
     ) -> Answer<RespondWorkflowTaskCompletedResponse> {
         let call = self.admit(request).await?;
-        answer(self.engine.respond_workflow_task_completed(call.body).await)
+        let Some(faults) = &self.faults else { return answer(self.engine.respond_workflow_task_completed(call.body).await) };
+        if let Err(refusal) = faults.crash(&call.body.task_token) {
+            return answer(Err(refusal));
+        }
+        let namespace = call.body.namespace.clone();
+        let completed = self.engine.respond_workflow_task_completed(call.body).await;
+        answer(completed.inspect(|completed| faults.took_eager(&namespace, completed)))
     }
 
     async fn respond_workflow_task_failed(
@@ -248,7 +261,10 @@ impl WorkflowService for Frontend {
         let sdk = frontend::sdk(request.metadata());
         let (body, deadline) = self.admit_poll(request).await?;
         let _open = self.long(&body, "poll_activity_task_queue")?;
-        answer(self.engine.poll_activity_task_as(body, sdk, Some(deadline)).await)
+        let Some(faults) = &self.faults else { return answer(self.engine.poll_activity_task_as(body, sdk, Some(deadline)).await) };
+        let namespace = body.namespace.clone();
+        let task = self.engine.poll_activity_task_as(body, sdk, Some(deadline)).await;
+        answer(task.inspect(|task| faults.took_activity(&namespace, task)))
     }
 
     async fn poll_nexus_task_queue(&self, request: Request<PollNexusTaskQueueRequest>) -> Answer<PollNexusTaskQueueResponse> {
@@ -283,6 +299,11 @@ impl WorkflowService for Frontend {
         request: Request<RecordActivityTaskHeartbeatRequest>,
     ) -> Answer<RecordActivityTaskHeartbeatResponse> {
         let call = self.admit(request).await?;
+        if let Some(faults) = &self.faults
+            && faults.loses_heartbeat(&call.body.task_token).await
+        {
+            return Ok(Response::new(RecordActivityTaskHeartbeatResponse::default()));
+        }
         answer(self.engine.record_activity_heartbeat(call.body).await)
     }
 
@@ -299,6 +320,9 @@ impl WorkflowService for Frontend {
         request: Request<RespondActivityTaskCompletedRequest>,
     ) -> Answer<RespondActivityTaskCompletedResponse> {
         let call = self.admit(request).await?;
+        if self.faults.as_ref().is_some_and(|faults| faults.loses_answer(&call.body.task_token)) {
+            return Ok(Response::new(RespondActivityTaskCompletedResponse::default()));
+        }
         answer(self.engine.respond_activity_task_completed(call.body).await)
     }
 
@@ -315,6 +339,9 @@ impl WorkflowService for Frontend {
         request: Request<RespondActivityTaskFailedRequest>,
     ) -> Answer<RespondActivityTaskFailedResponse> {
         let call = self.admit(request).await?;
+        if self.faults.as_ref().is_some_and(|faults| faults.loses_answer(&call.body.task_token)) {
+            return Ok(Response::new(RespondActivityTaskFailedResponse::default()));
+        }
         answer(self.engine.respond_activity_task_failed(call.body).await)
     }
 

@@ -26,6 +26,24 @@ fn an_account_lives_through_its_runs() -> Outcome {
 }
 
 #[test]
+fn a_cart_is_paid_once_and_another_expires() -> Outcome {
+    let text = tell("cart", &[])?;
+    assert!(text.contains("3800 cents (it has its effect once)"), "{text}");
+    assert!(text.contains("Ada pays 5200 cents, and her cart is done."), "{text}");
+    assert!(text.contains("… with {\"kettle\": (1, 4500)} in it, and nothing paid."), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_stock_is_never_sold_twice() -> Outcome {
+    let text = tell("inventory", &[])?;
+    assert!(text.contains("set aside 18, left 2: together 20"), "{text}");
+    assert!(text.contains("6 are served, 4 are told"), "{text}");
+    assert!(text.ends_with("given up with 102 on the shelf.\n"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn an_expense_is_approved_and_paid_once() -> Outcome {
     let text = tell("approval", &[])?;
     assert!(text.contains("letter: the boss, Bob does not answer: please approve"), "{text}");

@@ -5,6 +5,7 @@ mod api_coverage;
 mod backup;
 mod batch;
 mod call;
+mod check;
 mod client;
 mod completion;
 mod config;
@@ -88,6 +89,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Restore(options) => restore::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Visibility(family) => visibility::run(cli.common, family),
+        Command::Check(options) => check::run(&cli.common, options),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
             println!("{}", version::line());
@@ -182,6 +184,13 @@ enum Command {
     Restore(restore::Options),
     /// Tell whether the data of a folder or a database is healthy, changing nothing
     Doctor(doctor::Options),
+    /// Look in the source of Rust workflows for what a replay would see differently
+    ///
+    /// Clocks, chance, threads, sockets, files, the environment, state that runs share, maps without order: in methods of
+    /// `#[workflow_methods]`, in functions that take a workflow's context, and in what they call. A comment
+    /// `// sempre: allow(KIND) REASON` on the line or above it allows one. Ends with 1 if something was found, with 3 if
+    /// there was nothing to look at.
+    Check(check::Options),
     /// Print a script with which a shell completes command lines
     Completion(completion::Options),
     /// Write a manual page for each command

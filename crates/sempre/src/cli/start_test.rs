@@ -4,7 +4,7 @@
 use std::{ffi::OsString, net::Ipv4Addr};
 
 use clap::Args;
-use sempre_server::{ServerSettings, TimeSkipping};
+use sempre_server::{FaultSettings, ServerSettings, TimeSkipping};
 
 use super::{
     Failure,
@@ -19,6 +19,10 @@ pub(crate) struct Options {
     /// Skip time from the beginning, not only while a test asks for it
     #[arg(long)]
     enable_time_skipping: bool,
+    /// Lets things go wrong by chance: `seed=7,crashes=5,lost-answers=10,lost-heartbeats=10,late-signals=20`, in percent; what is
+    /// left out is 10. Each fault is told on standard error, with the seed that repeats it
+    #[arg(long, value_name = "SETTINGS")]
+    faults: Option<FaultSettings>,
     #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
@@ -32,6 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         address: (Ipv4Addr::LOCALHOST, options.port).into(),
         time_skipping: Some(time_skipping),
         any_namespace: true,
+        faults: options.faults,
         ..ServerSettings::default()
     };
     settings.engine.auto_register_search_attributes = true;

@@ -2,6 +2,7 @@
 
 mod activities;
 mod backups;
+mod check;
 mod cli;
 mod commands;
 mod dev;

@@ -17,6 +17,18 @@
 //! result to wait for, [`TestEnvironment::advance`] moves it whatever is in hand.
 //!
 //! Nothing is shared between environments, so any number of them run beside each other.
+//!
+//! [`TestEnvironment::builder`] runs a test under faults: workers that crash, activities that are done twice, heartbeats that are lost,
+//! signals that come late; and replays every history that the test has made. See [`Faults`].
+
+#[cfg(feature = "faults")]
+mod faults;
+#[cfg(feature = "faults")]
+mod history;
+#[cfg(feature = "faults")]
+mod life;
+#[cfg(feature = "faults")]
+mod trial;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -24,13 +36,19 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use prost::Message;
 use sempre_api::v1::{enums::HistoryEventFilterType, workflowservice::GetWorkflowExecutionHistoryRequest};
 use sempre_core::Span;
 use sempre_engine::{Clock, Unbalanced, VirtualTime};
 use temporalio_client::{Client, callback_based::GrpcRequest};
 
-use crate::{Builder, ClientError, Sempre, StartError};
+use crate::{Builder, Carry, ClientError, Sempre, StartError, Wire};
+
+#[cfg(feature = "faults")]
+pub use faults::{Fault, Faults};
+#[cfg(feature = "faults")]
+pub use trial::{Failed, Outcome, Passed, Trial};
 
 const NAMESPACE: &str = "default";
 
@@ -52,6 +70,8 @@ pub struct TestEnvironment {
     time: VirtualTime,
     waits: Arc<Waits>,
     client: Client,
+    /// What stands between its clients and the server.
+    wire: Option<Wire>,
 }
 
 impl TestEnvironment {
@@ -65,8 +85,22 @@ impl TestEnvironment {
         let sempre = builder.for_tests().start().await?;
         let time = sempre.engine().virtual_time().expect("it was started with virtual time").clone();
         let waits = Arc::new(Waits { time: time.clone(), state: Mutex::new(State { skips: true, count: 0, unlocked: false }) });
-        let client = client(&sempre, &waits, NAMESPACE).await?;
-        Ok(Self { sempre, time, waits, client })
+        let client = client(&sempre, &waits, NAMESPACE, None).await?;
+        Ok(Self { sempre, time, waits, client, wire: None })
+    }
+
+    /// A test that runs under faults, and whose histories are replayed.
+    #[cfg(feature = "faults")]
+    pub fn builder() -> Trial {
+        Trial::default()
+    }
+
+    /// The same environment; calls of its clients go over a wire.
+    #[cfg(feature = "faults")]
+    async fn over(mut self, wire: Wire) -> Result<Self, ClientError> {
+        self.client = client(&self.sempre, &self.waits, NAMESPACE, Some(wire.clone())).await?;
+        self.wire = Some(wire);
+        Ok(self)
     }
 
     /// The client of namespace `default`, for starting workflows and for workers.
@@ -76,7 +110,7 @@ impl TestEnvironment {
 
     /// A client of another namespace, which is made if it is not there. All namespaces have one time.
     pub async fn client_of(&self, namespace: &str) -> Result<Client, ClientError> {
-        client(&self.sempre, &self.waits, namespace).await
+        client(&self.sempre, &self.waits, namespace, self.wire.clone()).await
     }
 
     /// The server.
@@ -132,9 +166,21 @@ impl TestEnvironment {
     }
 }
 
-async fn client(sempre: &Sempre, waits: &Arc<Waits>, namespace: &str) -> Result<Client, ClientError> {
+async fn client(sempre: &Sempre, waits: &Arc<Waits>, namespace: &str, wire: Option<Wire>) -> Result<Client, ClientError> {
     let waits = waits.clone();
-    sempre.client_with(namespace, Arc::new(move |request| waits.begin(request))).await
+    let Some(wire) = wire else {
+        return sempre.client_with(namespace, Arc::new(move |request| waits.begin(request))).await;
+    };
+    let waiting = move |request: GrpcRequest, carry: Carry| {
+        let (wait, answer) = (waits.begin(&request), wire(request, carry));
+        async move {
+            let answer = answer.await;
+            drop(wait);
+            answer
+        }
+        .boxed()
+    };
+    sempre.client_over(namespace, Arc::new(waiting)).await
 }
 
 fn nanos(span: Duration) -> Span {
