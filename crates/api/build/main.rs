@@ -29,8 +29,14 @@ const BOXED: &[&str] = &[
 ];
 
 /// Protos of our own, below `proto/`.
-const OWN: &[&str] =
-    &["sempre/v1/inspect.proto", "sempre/v1/operate.proto", "sempre/v1/steer.proto", "sempre/v1/storage.proto", "sempre/v1/versions.proto"];
+const OWN: &[&str] = &[
+    "sempre/v1/access.proto",
+    "sempre/v1/inspect.proto",
+    "sempre/v1/operate.proto",
+    "sempre/v1/steer.proto",
+    "sempre/v1/storage.proto",
+    "sempre/v1/versions.proto",
+];
 
 fn wanted(file: &str, package: &str) -> bool {
     let temporal = package.starts_with("temporal.api.") && !package.starts_with("temporal.api.cloud.");

@@ -30,6 +30,9 @@ pub(crate) const BATCH_JOBS: Kind = Kind { owner: u32::MAX - 11, prefix: b'b', w
 /// See [`NEXUS_ENDPOINTS`].
 pub(crate) const DEPLOYMENTS: Kind = Kind { owner: u32::MAX - 30, prefix: b'd', what: "a worker deployment" };
 
+/// See [`NEXUS_ENDPOINTS`].
+pub(crate) const API_KEYS: Kind = Kind { owner: u32::MAX - 40, prefix: b'k', what: "an API key" };
+
 /// A kind of records: who commits them, where they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {

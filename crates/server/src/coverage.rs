@@ -125,6 +125,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         &["GetCurrentTime", "LockTimeSkipping", "Sleep", "SleepUntil", "UnlockTimeSkipping", "UnlockTimeSkippingWithSleep"],
     ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
+    ("sempre.v1.AccessService", &["CreateApiKey", "DescribeCaller", "ListApiKeys", "RevokeApiKey"]),
     ("sempre.v1.InspectService", &["ListActivityAttempts", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),

@@ -9,6 +9,7 @@ use super::{
     Failure,
     logging::LogOptions,
     network::{self, OptionalPort},
+    security::SecurityOptions,
     serve::{self, Data, DynamicOptions},
 };
 
@@ -40,9 +41,11 @@ pub(crate) struct Options {
     /// instead of refusing them
     #[arg(long)]
     auto_register_search_attributes: bool,
-    /// Listen on an address that others can reach, without TLS and without authentication
+    /// Listen on an address that others can reach without TLS
     #[arg(long)]
     insecure: bool,
+    #[command(flatten)]
+    security: SecurityOptions,
     #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
@@ -52,7 +55,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.log.install();
     let address = (options.ip, options.port).into();
-    network::refuse_open(address, options.insecure)?;
+    network::refuse_open(address, options.security.is_secure(), options.insecure)?;
     let mut settings = ServerSettings {
         address,
         http_address: http_port(options.port, options.http_port).map(|port| (options.ip, port).into()),
@@ -62,6 +65,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     };
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
+    options.security.apply(&mut settings)?;
     serve::run(settings, &Data::Folder(options.data_dir))
 }
 

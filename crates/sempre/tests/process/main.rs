@@ -2,11 +2,13 @@
 
 mod activities;
 mod backups;
+mod certificates;
 mod cli;
 mod commands;
 mod dev;
 mod failures;
 mod lifecycle;
 mod lists;
+mod secure;
 mod store_check;
 mod support;

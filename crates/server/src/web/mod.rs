@@ -31,13 +31,14 @@ use self::{
     api::{
         JsonApi,
         answer::{Answer, Form, refusal, whole},
-        routes,
+        call, routes,
     },
     hosts::Hosts,
     metrics::Metrics,
     streams::{Named, STREAMS_MAX, Streams},
 };
 use crate::{
+    access::{Roles, table::Need},
     nexus,
     router::{Router, panic_text},
     status,
@@ -90,9 +91,17 @@ impl WebRouter {
         let path = request.uri().path();
         if !self.only_metrics && is_nexus(path) {
             let long_calls = self.streams.router.long_calls();
-            return nexus::routes::answer(&self.streams.engine, long_calls, request).await.map(BodyExt::boxed_unsync);
+            let access = self.streams.router.access();
+            return nexus::routes::answer(&self.streams.engine, access, long_calls, request).await.map(BodyExt::boxed_unsync);
         }
         if request.method() == Method::GET && request.uri().path() == METRICS {
+            if let Some(access) = self.streams.router.access() {
+                let peer = call::peer(request.extensions());
+                let allowed = access.require(Need::System(Roles::READ), request.headers(), peer.as_ref()).await;
+                if let Err(refused) = allowed {
+                    return refusal(Form::PLAIN, &refused);
+                }
+            }
             return whole(StatusCode::OK, METRICS_TYPE, self.metrics.text().await);
         }
         if self.only_metrics {
@@ -102,7 +111,8 @@ impl WebRouter {
         if let Some(named) = named.filter(|_| request.method() == Method::GET)
             && let Some(query) = routes::query_pairs(request.uri().query().unwrap_or_default())
         {
-            return self.streams.answer(named, request.headers(), &query).await;
+            let peer = call::peer(request.extensions());
+            return self.streams.answer(named, request.headers(), peer, &query).await;
         }
         self.api.answer(request).await
     }

@@ -97,7 +97,7 @@ impl JsonApi {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<tonic::codegen::StdError>,
     {
-        let metadata = call::metadata(&parts.headers)?;
+        let metadata = call::metadata(&parts.headers, call::peer(&parts.extensions))?;
         let body = match route.route.body {
             "" => Bytes::new(),
             _ => timeout(BODY_WAIT, bounded(body)).await.map_err(|_| Status::deadline_exceeded("the body did not come in time"))??,
