@@ -31,6 +31,7 @@ const BOXED: &[&str] = &[
 /// Protos of our own, below `proto/`.
 const OWN: &[&str] = &[
     "sempre/v1/flow.proto",
+    "sempre/v1/access.proto",
     "sempre/v1/inspect.proto",
     "sempre/v1/operate.proto",
     "sempre/v1/steer.proto",

@@ -21,7 +21,7 @@ use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
     batch::Batches,
     callbacks::NoSender,
-    calls::queue_config::settings_of,
+    calls::{access::ApiKeys, queue_config::settings_of},
     cron::Cron,
     deployments,
     flow::{self, Flow},
@@ -165,6 +165,7 @@ impl Engine {
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
         let deployments = Records::open(records::DEPLOYMENTS, store.clone(), spawner.clone()).await?;
         let flow_rules = Records::open(records::FLOW_RULES, store.clone(), spawner.clone()).await?;
+        let api_keys = ApiKeys::new(Records::open(records::API_KEYS, store.clone(), spawner.clone()).await?);
         let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), spawner.clone()).await?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
@@ -201,6 +202,7 @@ impl Engine {
             meta,
             endpoints,
             deployments,
+            api_keys,
             batches,
             flow_rules,
             flow,

@@ -62,6 +62,7 @@ pub mod zones;
 
 pub use callbacks::CallbackSender;
 pub use calls::{
+    access::{ApiKey, KeyHash, LeadsTo, key_id},
     gauges::OpenRuns,
     index::IndexStatus,
     lists::Runs,

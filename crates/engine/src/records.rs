@@ -33,6 +33,9 @@ pub(crate) const DEPLOYMENTS: Kind = Kind { owner: u32::MAX - 30, prefix: b'd', 
 /// See [`NEXUS_ENDPOINTS`].
 pub(crate) const FLOW_RULES: Kind = Kind { owner: u32::MAX - 40, prefix: b'f', what: "a flow rule" };
 
+/// See [`NEXUS_ENDPOINTS`].
+pub(crate) const API_KEYS: Kind = Kind { owner: u32::MAX - 50, prefix: b'k', what: "an API key" };
+
 /// A kind of records: who commits them, where they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {

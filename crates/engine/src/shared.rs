@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use crate::{
     CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
     batch::Batches,
-    calls::endpoints::EndpointRecord,
+    calls::{access::ApiKeys, endpoints::EndpointRecord},
     cron::Cron,
     deployments::record::DeploymentRecord,
     flow::Flow,
@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) meta: Meta,
     pub(crate) endpoints: Records<EndpointRecord>,
     pub(crate) deployments: Records<DeploymentRecord>,
+    pub(crate) api_keys: ApiKeys,
     pub(crate) batches: Batches,
     pub(crate) flow_rules: Records<RuleRecord>,
     pub(crate) flow: Flow,

@@ -13,15 +13,17 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http2, service::service_fn};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
-    net::TcpStream,
     sync::watch,
     time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 
-use crate::router::Router;
+use crate::{
+    ports::{Peer, Stream},
+    router::Router,
+};
 
 /// Calls of one connection under way at once; a worker holds some dozens, a load generator hundreds.
 const CALLS_MAX: u32 = 10_000;
@@ -65,13 +67,23 @@ impl Default for ConnectionSettings {
     }
 }
 
-/// Serves a connection until it ends. `draining` turns true when the server shuts down.
-pub(crate) async fn run(stream: TcpStream, router: Router, settings: Arc<ConnectionSettings>, mut draining: watch::Receiver<bool>) {
+/// Serves a connection until it ends. Calls are told of `peer`, if anybody wants to know; `draining` turns true when the
+/// server shuts down.
+pub(crate) async fn run(
+    stream: Stream,
+    peer: Option<Arc<Peer>>,
+    router: Router,
+    settings: Arc<ConnectionSettings>,
+    mut draining: watch::Receiver<bool>,
+) {
     let calls = Arc::new(Calls::default());
     let service = service_fn({
         let calls = Arc::clone(&calls);
-        move |request| {
+        move |mut request: http::Request<Incoming>| {
             let (router, call) = (router.clone(), Call::begin(&calls));
+            if let Some(peer) = &peer {
+                request.extensions_mut().insert(peer.clone());
+            }
             async move {
                 let response = router.call(request).await;
                 drop(call);

@@ -139,6 +139,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         "sempre.v1.FlowService",
         &["DeleteFlowRule", "DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts", "SetFlowRule"],
     ),
+    ("sempre.v1.AccessService", &["CreateApiKey", "DescribeCaller", "ListApiKeys", "RevokeApiKey"]),
     ("sempre.v1.InspectService", &["ListActivityAttempts", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),

@@ -15,13 +15,13 @@ use flate2::bufread::GzDecoder;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use crate::status;
+use crate::{access::Check, status};
 
 /// Longest message that is taken, before and after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// A length-prefixed message starts with one byte of flags and four of length.
-const PREFIX_BYTES: usize = 5;
+pub(crate) const PREFIX_BYTES: usize = 5;
 
 /// A request body that yields whole, bounded, uncompressed messages.
 pub struct BoundedMessages<B> {
@@ -29,6 +29,8 @@ pub struct BoundedMessages<B> {
     buffer: BytesMut,
     gzip: bool,
     finished: bool,
+    /// Looks at each message before anything decodes it.
+    check: Option<Box<Check>>,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
 }
@@ -41,8 +43,23 @@ impl<B> BoundedMessages<B> {
         if gzip {
             parts.headers.remove("grpc-encoding");
         }
-        let body = Self { inner, buffer: BytesMut::new(), gzip, finished: false, trailers: None };
+        let body = Self { inner, buffer: BytesMut::new(), gzip, finished: false, check: None, trailers: None };
         http::Request::from_parts(parts, body)
+    }
+
+    /// From now on each message is looked at before it leaves.
+    pub(crate) fn check(&mut self, check: Check) {
+        self.check = Some(Box::new(check));
+    }
+
+    /// Refuses what is to leave, if it is looked at: a message with its prefix, or what cannot be one.
+    fn checked(&self, data: Bytes) -> Result<Bytes, Status> {
+        if let Some(check) = &self.check {
+            // The codec refuses what is no plain message; it needs not be looked at.
+            let message = if is_one_plain_message(&data) { &data[PREFIX_BYTES..] } else { &[] };
+            check.message(message)?;
+        }
+        Ok(data)
     }
 
     /// The next whole message of the buffer, with its prefix; `None` when more bytes are needed.
@@ -97,7 +114,7 @@ where
         let this = self.get_mut();
         loop {
             match this.next_message() {
-                Ok(Some(message)) => return Poll::Ready(Some(Ok(Frame::data(message)))),
+                Ok(Some(message)) => return Poll::Ready(Some(this.checked(message).map(Frame::data))),
                 Ok(None) => {}
                 Err(status) => {
                     this.finished = true;
@@ -108,14 +125,15 @@ where
             if this.finished {
                 // An unfinished message goes on as it is; the codec says what it thinks of it.
                 if !this.buffer.is_empty() {
-                    return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.buffer).freeze()))));
+                    let rest = std::mem::take(&mut this.buffer).freeze();
+                    return Poll::Ready(Some(this.checked(rest).map(Frame::data)));
                 }
                 return Poll::Ready(this.trailers.take().map(Ok));
             }
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if this.buffer.is_empty() && is_one_plain_message(&data) => {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                        return Poll::Ready(Some(this.checked(data).map(Frame::data)));
                     }
                     Ok(data) => this.buffer.extend_from_slice(&data),
                     Err(trailers) => {

@@ -52,6 +52,8 @@ use sempre_engine::{Engine, HistoryReader};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
+    access::Access,
+    audit::Audit,
     client_version, coverage, deadline,
     faults::Faults,
     long_calls::{LongCall, LongCalls},
@@ -76,6 +78,10 @@ pub(crate) struct Frontend {
     pub(crate) long_calls: Arc<LongCalls>,
     /// What goes wrong, for tests.
     pub(crate) faults: Option<Faults>,
+    /// Who decides whether callers may call. `None`: they may.
+    pub(crate) access: Option<Access>,
+    /// Where it is written down what callers do. `None`: nowhere.
+    pub(crate) audit: Option<Audit>,
 }
 
 /// A request that passed the checks before its body.
@@ -86,13 +92,14 @@ pub(crate) struct Admitted<R> {
 }
 
 impl Frontend {
-    pub(crate) fn new(engine: Engine, settings: &ServerSettings) -> Self {
+    pub(crate) fn new(engine: Engine, settings: &ServerSettings, access: Option<Access>, audit: Option<Audit>) -> Self {
         let facts = SystemFacts::new(settings, engine.cluster_id().to_owned());
         let host = settings.address.to_string().into();
         let any_namespace = settings.any_namespace.then_some(settings.retention);
         let long_calls = LongCalls::new(settings.engine.long_calls_max);
         let faults = Faults::new(settings.faults, &engine);
-        Self { engine, facts, host, id_length_max: settings.engine.limits.id_length_max, any_namespace, long_calls, faults }
+        let id_length_max = settings.engine.limits.id_length_max;
+        Self { engine, facts, host, id_length_max, any_namespace, long_calls, faults, access, audit }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.

@@ -1,14 +1,17 @@
 //! The wire side of Sempre: gRPC in, engine calls out, refusals as statuses.
 //!
 //! ```text
-//! TCP ─► connection ─► router ─► frames ─► generated codec ─► frontend (checks before the body) ─► engine
-//!                         ◄───────────────────── status (Refusal → code, detail, headers) ◄──┘
+//! port (TLS) ─► connection ─► router ─► frames ─► generated codec ─► frontend (checks before the body) ─► engine
+//!                                ◄───────────────────── status (Refusal → code, detail, headers) ◄──┘
 //! ```
-//! HTTP/1 has a port of its own: TCP ─► web::connection ─► web ─► the part that the path names ─► engine.
+//! HTTP/1 has a port of its own: port (TLS) ─► web::connection ─► web ─► the part that the path names ─► engine.
 //!
 //! The server translates; it decides nothing about workflows. Methods that are not built answer
 //! UNIMPLEMENTED by the generated default, are listed in [`coverage`], and are tested to do so.
 
+mod access;
+mod access_service;
+mod audit;
 mod callbacks;
 mod client_version;
 mod connection;
@@ -26,7 +29,9 @@ mod long_calls;
 mod nexus;
 mod operate_service;
 mod operator_service;
+mod ports;
 mod reflection;
+mod reload;
 mod requests;
 mod router;
 pub mod server;
@@ -40,8 +45,12 @@ mod version_service;
 mod web;
 mod workflow_service;
 
+pub use access::{AuthError, AuthSettings};
+pub use audit::AuditTo;
 pub use connection::ConnectionSettings;
 pub use faults::FaultSettings;
+pub use ports::tls::{ClientCertificates, TlsError, TlsSettings};
+pub use reload::Reloader;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};
 pub use service::Service;
 

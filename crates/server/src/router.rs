@@ -9,12 +9,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::Body;
+use http_body_util::{BodyExt, Full};
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
     sempre::v1::{
-        flow_service_server::FlowServiceServer, inspect_service_server::InspectServiceServer, operate_service_server::OperateServiceServer,
-        steer_service_server::SteerServiceServer, storage_service_server::StorageServiceServer,
-        version_service_server::VersionServiceServer,
+        access_service_server::AccessServiceServer, flow_service_server::FlowServiceServer, inspect_service_server::InspectServiceServer,
+        operate_service_server::OperateServiceServer, steer_service_server::SteerServiceServer,
+        storage_service_server::StorageServiceServer, version_service_server::VersionServiceServer,
     },
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
@@ -22,15 +23,20 @@ use sempre_api::{
     },
 };
 use sempre_core::Refusal;
+use sempre_engine::Engine;
+use serde_json::Value;
 use tokio::time::Instant;
 use tonic::{Code, Status, codegen::Service};
 
 use crate::{
+    access::{Access, Caller},
+    audit::{self, Act, Audit, Pending},
     deadline,
-    frames::{BoundedMessages, MESSAGE_BYTES_MAX},
+    frames::{BoundedMessages, MESSAGE_BYTES_MAX, PREFIX_BYTES},
     frontend::Frontend,
     health::HealthService,
     long_calls::LongCalls,
+    ports::Peer,
     reflection::{self, Reflection},
     requests::Requests,
     status,
@@ -53,8 +59,14 @@ pub(crate) struct Router {
     version: VersionServiceServer<Frontend>,
     health: HealthServer<HealthService>,
     reflection: Arc<Reflection>,
+    access_keys: AccessServiceServer<Frontend>,
     requests: Arc<Requests>,
     long_calls: Arc<LongCalls>,
+    /// `None`: nobody is asked who he is.
+    access: Option<Access>,
+    /// `None`: nothing is written down.
+    audit: Option<Audit>,
+    engine: Engine,
 }
 
 impl Router {
@@ -62,6 +74,7 @@ impl Router {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
+        let (access, audit, engine) = (frontend.access.clone(), frontend.audit.clone(), frontend.engine.clone());
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -72,6 +85,7 @@ impl Router {
             storage: StorageServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             flow: FlowServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             inspect: InspectServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            access_keys: AccessServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             version: VersionServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             operate: OperateServiceServer::from_arc(frontend).max_decoding_message_size(decode_max),
             test: TestServiceServer::new(time),
@@ -79,7 +93,20 @@ impl Router {
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
             long_calls,
+            access,
+            audit,
+            engine,
         }
+    }
+
+    /// Where it is written down what callers do.
+    pub(crate) fn audit(&self) -> Option<&Audit> {
+        self.audit.as_ref()
+    }
+
+    /// Who decides whether callers may call. `None`: they may.
+    pub(crate) fn access(&self) -> Option<&Access> {
+        self.access.as_ref()
     }
 
     /// Calls that may take long, whichever way they come.
@@ -101,8 +128,7 @@ impl Router {
         let count = self.requests.begin(request.uri().path());
         let begun = Instant::now();
         let response = self.answer(request).await;
-        // What is refused says so before its body.
-        let code = response.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
+        let code = code_of(&response);
         count.end(code, begun.elapsed());
         response
     }
@@ -114,7 +140,14 @@ impl Router {
     {
         let path = request.uri().path().to_owned();
         let timeout = deadline::timeout(request.headers());
-        let answer = AssertUnwindSafe(self.dispatch(BoundedMessages::new(request))).catch_unwind();
+        let request = BoundedMessages::new(request);
+        let answer = async {
+            match (&self.access, &self.audit) {
+                (None, None) => self.dispatch(request).await,
+                _ => self.admit(request).await,
+            }
+        };
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer = match timeout {
             None => answer.await,
             Some(span) => match tokio::time::timeout(Duration::from_nanos(span.0.unsigned_abs()), answer).await {
@@ -126,6 +159,112 @@ impl Router {
             },
         };
         answer.unwrap_or_else(|panic| status::masked(&path, panic_text(panic.as_ref())).into_http())
+    }
+
+    /// Answers a call if its caller may make it, for as long as he may, and writes down what is to be.
+    async fn admit<B>(&self, mut request: http::Request<BoundedMessages<B>>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let peer = request.extensions().get::<Arc<Peer>>().cloned();
+        let path = request.uri().path().to_owned();
+        let mut pass = None;
+        if let Some(access) = &self.access {
+            match access.enter(&path, request.headers(), peer.as_ref()).await {
+                Ok((entered, check)) => {
+                    if let Some(check) = check {
+                        request.body_mut().check(check);
+                    }
+                    pass = Some(entered);
+                }
+                Err(refused) => {
+                    self.write_down(&path, None, peer.as_deref(), Code::PermissionDenied);
+                    return refused.into_http();
+                }
+            }
+        }
+        let caller = pass.as_ref().and_then(|pass| pass.caller.clone());
+        if let Some(caller) = &caller {
+            request.extensions_mut().insert(caller.clone());
+        }
+        if let Some(act) = self.audit.as_ref().and_then(|audit| audit.act(&path)) {
+            return Box::pin(self.follow(&act, &path, request, caller, peer)).await;
+        }
+        let answer = match &pass {
+            None => self.dispatch(request).await,
+            Some(pass) => tokio::select! {
+                biased;
+                answer = self.dispatch(request) => answer,
+                refused = pass.gone() => refused.into_http(),
+            },
+        };
+        if code_of(&answer) == Code::PermissionDenied {
+            self.write_down(&path, caller.as_deref(), peer.as_deref(), Code::PermissionDenied);
+        }
+        answer
+    }
+
+    /// A line of which nothing but the call is known.
+    fn write_down(&self, path: &str, caller: Option<&Caller>, peer: Option<&Peer>, code: Code) {
+        if let Some(audit) = &self.audit {
+            audit.tell(&Value::Object(audit::line(&self.time(), path, caller, peer, &format!("{code:?}"))));
+        }
+    }
+
+    fn time(&self) -> String {
+        self.engine.wall_now().to_api().to_string()
+    }
+
+    /// Answers a call and writes down what was asked, and how the settings were before and are after it.
+    async fn follow<B>(
+        &self,
+        act: &Act,
+        path: &str,
+        request: http::Request<BoundedMessages<B>>,
+        caller: Option<Arc<Caller>>,
+        peer: Option<Arc<Peer>>,
+    ) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let Some(audit) = &self.audit else { return self.dispatch(request).await };
+        let mut pending = Pending::new(audit.clone(), audit::line(&self.time(), path, caller.as_deref(), peer.as_deref(), "given up"));
+        let (parts, body) = request.into_parts();
+        let frame = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(refused) => {
+                pending.line.insert("result".into(), format!("{:?}", refused.code()).into());
+                return refused.into_http();
+            }
+        };
+        let message = frame.get(PREFIX_BYTES..).map(|message| frame.slice_ref(message)).unwrap_or_default();
+        pending.line.extend(act.request(message.clone()).map(|asked| ("request".to_owned(), asked)));
+        let before = self.look(act, &message).await;
+        let answer = self.dispatch(BoundedMessages::new(http::Request::from_parts(parts, Full::new(frame)))).await;
+        let code = code_of(&answer);
+        pending.line.insert("result".into(), format!("{code:?}").into());
+        if act.looks() {
+            let after = if code == Code::Ok { self.look(act, &message).await } else { before.clone() };
+            let (before, after) = audit::differing(before, after);
+            pending.line.insert("before".into(), before);
+            pending.line.insert("after".into(), after);
+        }
+        answer
+    }
+
+    /// How the settings are that a call changes.
+    async fn look(&self, act: &Act, message: &Bytes) -> Value {
+        let Some((path, asked)) = act.look(message.clone()) else { return Value::Null };
+        let request = http::Request::post(path).version(http::Version::HTTP_2).header("content-type", "application/grpc");
+        let Ok(request) = request.body(audit::framed(&asked)) else { return Value::Null };
+        let answer = self.dispatch(BoundedMessages::new(request)).await;
+        if code_of(&answer) != Code::Ok {
+            return Value::Null;
+        }
+        let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        act.told(body.slice(PREFIX_BYTES.min(body.len())..)).unwrap_or_default()
     }
 
     async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
@@ -145,6 +284,7 @@ impl Router {
             "sempre.v1.SteerService" => self.steer.clone().call(request).await,
             "sempre.v1.StorageService" => self.storage.clone().call(request).await,
             "sempre.v1.OperateService" => self.operate.clone().call(request).await,
+            "sempre.v1.AccessService" => self.access_keys.clone().call(request).await,
             "sempre.v1.VersionService" => self.version.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
             reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
@@ -153,6 +293,11 @@ impl Router {
         };
         answer.unwrap_or_else(|never| match never {})
     }
+}
+
+/// What is refused says so before its body.
+fn code_of(answer: &Response) -> Code {
+    answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

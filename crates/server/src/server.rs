@@ -10,16 +10,21 @@ use sempre_core::Span;
 use sempre_engine::{Engine, OpenError};
 use sempre_store::Store;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::{
-    Service,
+    AuditTo, AuthError, AuthSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
+    ports::{
+        self, Answers, Ports,
+        tls::{Tls, TlsError, TlsSettings},
+    },
+    reload::{self, Reloader},
     web::{self, WebRouter, hosts::Hosts, ui::Pages},
 };
 
@@ -67,6 +72,12 @@ pub struct ServerSettings {
     pub metrics_address: Option<SocketAddr>,
     /// Where and how it serves the web UI, with the API over HTTP beside the pages. `None`: nowhere.
     pub ui: Option<UiSettings>,
+    /// TLS of all ports. `None`: there is none.
+    pub tls: Option<TlsSettings>,
+    /// How callers are known. `None`: nobody is asked who he is.
+    pub auth: Option<AuthSettings>,
+    /// Where it is written down who did what. `None`: nowhere.
+    pub audit: Option<AuditTo>,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
@@ -107,6 +118,9 @@ impl Default for ServerSettings {
             callback_template: None,
             metrics_address: None,
             ui: None,
+            tls: None,
+            auth: None,
+            audit: None,
             connections: ConnectionSettings::default(),
             store_name: "memory",
             visibility_file: None,
@@ -130,6 +144,15 @@ pub enum ServerError {
         /// The operating system's refusal.
         source: io::Error,
     },
+    /// The certificates cannot be used.
+    #[error("no TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// How callers are known cannot be found out.
+    #[error("no authentication: {0}")]
+    Auth(#[from] AuthError),
+    /// The audit log cannot be written.
+    #[error("no audit log: {0}")]
+    Audit(io::Error),
     /// The engine could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -157,11 +180,13 @@ fn listen_advice(source: &io::Error, option: &str) -> String {
 
 /// A server that listens but does not answer yet.
 pub struct Server {
-    listener: TcpListener,
+    ports: Ports,
     address: SocketAddr,
-    http: Option<(TcpListener, SocketAddr, Hosts)>,
-    metrics: Option<(TcpListener, SocketAddr, Hosts)>,
-    ui: Option<(TcpListener, SocketAddr, Hosts, Pages)>,
+    /// Names by which it may be asked over HTTP.
+    http_hosts: Vec<String>,
+    pages: Option<Pages>,
+    tls: Option<Arc<Tls>>,
+    reloader: Reloader,
     /// The folder of the data, if there is one.
     folder: Option<PathBuf>,
     service: Service,
@@ -171,28 +196,35 @@ pub struct Server {
 impl Server {
     /// Listens, opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
     pub async fn bind(mut settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
-        // First the socket: whoever finds the port taken should not have touched the data.
-        let (listener, address) = listen(settings.address, "--port").await?;
-        settings.address = address;
-        let http = listen_if(settings.http_address, "--http-port").await?;
-        if let (None, Some((_, address))) = (&settings.callback_template, &http) {
-            settings.callback_template = default_template(*address);
+        // First the sockets and certificates: whoever finds a port taken should not have touched the data.
+        let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let mut ports = Ports::default();
+        settings.address = ports.listen(Answers::Grpc, settings.address, "--port").await?;
+        if let Some(address) = settings.http_address {
+            let address = ports.listen(Answers::Http, address, "--http-port").await?;
+            settings.callback_template = settings.callback_template.or_else(|| default_template(address, tls.is_some()));
         }
-        let metrics = listen_if(settings.metrics_address, "--metrics-port").await?;
-        let ui = listen_if(settings.ui.as_ref().map(|ui| ui.address), "--ui-port").await?;
+        if let Some(address) = settings.metrics_address {
+            ports.listen(Answers::Metrics, address, "--metrics-port").await?;
+        }
+        if let Some(ui) = &settings.ui {
+            ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
+        }
         let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
         let service = Service::open(&settings, store).await?;
-        let with_hosts = |(listener, address)| (listener, address, Hosts::new(address, settings.http_hosts.clone()));
-        let (http, metrics) = (http.map(with_hosts), metrics.map(with_hosts));
-        let ui = match (ui.map(with_hosts), &settings.ui) {
-            (Some((listener, address, hosts)), Some(of_ui)) => {
-                let pages = Pages::new(&service, of_ui, for_clients(settings.address));
-                let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
-                Some((listener, address, hosts, pages))
-            }
-            _ => None,
-        };
-        Ok(Self { listener, address, http, metrics, ui, folder, service, connections: Arc::new(settings.connections) })
+        let pages = settings.ui.as_ref().map(|ui| Pages::new(&service, ui, for_clients(settings.address))).transpose();
+        let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
+        Ok(Self {
+            ports,
+            address: settings.address,
+            http_hosts: settings.http_hosts,
+            pages,
+            tls,
+            reloader: Reloader::default(),
+            folder,
+            service,
+            connections: Arc::new(settings.connections),
+        })
     }
 
     /// Where it listens.
@@ -202,17 +234,32 @@ impl Server {
 
     /// Where it answers HTTP.
     pub fn http_addr(&self) -> Option<SocketAddr> {
-        self.http.as_ref().map(|(_, address, _)| *address)
+        self.ports.address(Answers::Http)
     }
 
     /// Where it tells metrics and nothing else.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().map(|(_, address, _)| *address)
+        self.ports.address(Answers::Metrics)
+    }
+
+    /// True if its connections are under TLS.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// True if callers are asked who they are.
+    pub fn is_guarded(&self) -> bool {
+        self.service.router().access().is_some()
+    }
+
+    /// Asks it to read its files again, while it serves. `None`: it has none.
+    pub fn reloader(&self) -> Option<Reloader> {
+        (self.is_secure() || self.is_guarded() || self.service.router().audit().is_some()).then(|| self.reloader.clone())
     }
 
     /// Where it serves the web UI.
     pub fn ui_addr(&self) -> Option<SocketAddr> {
-        self.ui.as_ref().map(|(_, address, ..)| *address)
+        self.ports.address(Answers::Pages)
     }
 
     /// What it serves, for callers in the same process.
@@ -228,15 +275,23 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, address, http, metrics, ui, folder, service, connections } = self;
+        let Self { mut ports, address, http_hosts, pages, tls, reloader, folder, service, connections } = self;
         let (drain, draining) = watch::channel(false);
         let (router, engine) = (service.router().clone(), service.engine().clone());
-        let any = Hosts::new(address, Vec::new());
-        let (http, hosts) = http.map(|(listener, _, hosts)| (listener, hosts)).unzip();
-        let web = WebRouter::new(router, engine, hosts.unwrap_or(any), folder, draining.clone());
-        let (metrics, web_of_metrics) = metrics.map(|(listener, _, hosts)| (listener, web.of_metrics(hosts))).unzip();
-        let (ui, web_of_ui) = ui.map(|(listener, _, hosts, pages)| (listener, web.with_pages(hosts, pages))).unzip();
-        let (mut tasks, mut web_tasks) = (JoinSet::new(), JoinSet::new());
+        let hosts = |answers| Hosts::new(ports.address(answers).unwrap_or(address), http_hosts.clone());
+        let web = WebRouter::new(router, engine, hosts(Answers::Http), folder, draining.clone());
+        let web_of_metrics = web.of_metrics(hosts(Answers::Metrics));
+        let web_of_pages = pages.map(|pages| web.with_pages(hosts(Answers::Pages), pages));
+        let (mut tasks, mut web_tasks, mut beside) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let access = service.router().access().cloned();
+        if let Some(access) = &access {
+            beside.spawn(access.clone().watch_key_sets());
+        }
+        let audit = service.router().audit().cloned();
+        let tells_peers = access.is_some() || audit.is_some();
+        if tls.is_some() || tells_peers {
+            beside.spawn(reload::watch(tls.clone(), access, audit, reloader));
+        }
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
         tokio::pin!(fatal);
@@ -244,25 +299,36 @@ impl Server {
             tokio::select! {
                 () = &mut shutdown => break None,
                 reason = &mut fatal => break Some(reason),
-                accepted = listener.accept() => if let Some(stream) = admitted(accepted, tasks.len(), CONNECTIONS_MAX).await {
-                    tasks.spawn(connection::run(stream, service.router().clone(), Arc::clone(&connections), draining.clone()));
-                },
-                accepted = accept(http.as_ref()) => if let Some(stream) = admitted(accepted, web_tasks.len(), HTTP_CONNECTIONS_MAX).await {
-                    web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
-                },
-                accepted = accept(metrics.as_ref()) => if let Some(stream) = admitted(accepted, web_tasks.len(), HTTP_CONNECTIONS_MAX).await {
-                    let web = web_of_metrics.as_ref().unwrap_or(&web);
-                    web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
-                },
-                accepted = accept(ui.as_ref()) => if let Some(stream) = admitted(accepted, web_tasks.len(), HTTP_CONNECTIONS_MAX).await {
-                    let web = web_of_ui.as_ref().unwrap_or(&web);
-                    web_tasks.spawn(web::connection::run(stream, web.clone(), draining.clone()));
+                (answers, accepted) = ports.accept() => {
+                    let (open, max) = match answers {
+                        Answers::Grpc => (tasks.len(), CONNECTIONS_MAX),
+                        Answers::Http | Answers::Metrics | Answers::Pages => (web_tasks.len(), HTTP_CONNECTIONS_MAX),
+                    };
+                    let Some((stream, from)) = admitted(accepted, open, max).await else { continue };
+                    let (secured, draining) = (ports::secured(stream, from, answers, tls.clone()), draining.clone());
+                    let web = match answers {
+                        Answers::Grpc => {
+                            let (router, settings) = (service.router().clone(), Arc::clone(&connections));
+                            tasks.spawn(async move {
+                                let Some((stream, peer)) = secured.await else { return };
+                                connection::run(stream, tells_peers.then(|| Arc::new(peer)), router, settings, draining).await;
+                            });
+                            continue;
+                        }
+                        Answers::Http => web.clone(),
+                        Answers::Metrics => web_of_metrics.clone(),
+                        Answers::Pages => web_of_pages.as_ref().unwrap_or(&web).clone(),
+                    };
+                    web_tasks.spawn(async move {
+                        let Some((stream, peer)) = secured.await else { return };
+                        web::connection::run(stream, tells_peers.then(|| Arc::new(peer)), web, draining).await;
+                    });
                 },
                 Some(_) = tasks.join_next() => {}
                 Some(_) = web_tasks.join_next() => {}
             }
         };
-        drop((listener, http, metrics, ui));
+        drop(ports);
         // Connections learn first: no new calls while the engine answers the polls that wait.
         drain.send_replace(true);
         let finished = timeout(DRAIN_MAX, async {
@@ -276,14 +342,16 @@ impl Server {
             tasks.shutdown().await;
             web_tasks.shutdown().await;
         }
+        beside.shutdown().await;
         service.close_store().await;
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
     }
 }
 
 /// Where callbacks go unless the settings say so: to this server's own route, if its address names one machine.
-fn default_template(http: SocketAddr) -> Option<String> {
-    let template = || format!("http://{http}/namespaces/{{{{.NamespaceName}}}}/nexus/callback");
+fn default_template(http: SocketAddr, secure: bool) -> Option<String> {
+    let scheme = if secure { "https" } else { "http" };
+    let template = || format!("{scheme}://{http}/namespaces/{{{{.NamespaceName}}}}/nexus/callback");
     (!http.ip().is_unspecified()).then(template)
 }
 
@@ -295,24 +363,16 @@ fn for_clients(address: SocketAddr) -> String {
     }
 }
 
-/// Never, without a listener.
-async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// The connection, if there is room for it. Waits after a failure: the next one would fail as well.
-async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize, max: usize) -> Option<TcpStream> {
+async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize, max: usize) -> Option<(TcpStream, SocketAddr)> {
     match accepted {
         Ok(_) if open >= max => {
             tracing::warn!("too many connections, one was closed");
             None
         }
-        Ok((stream, _)) => {
+        Ok((stream, from)) => {
             configure(&stream);
-            Some(stream)
+            Some((stream, from))
         }
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
@@ -320,20 +380,6 @@ async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize, ma
             None
         }
     }
-}
-
-async fn listen_if(address: Option<SocketAddr>, option: &'static str) -> Result<Option<(TcpListener, SocketAddr)>, ServerError> {
-    match address {
-        Some(address) => listen(address, option).await.map(Some),
-        None => Ok(None),
-    }
-}
-
-async fn listen(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let failed = |source| ServerError::Listen { address, option, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
 }
 
 fn configure(stream: &TcpStream) {
@@ -348,9 +394,10 @@ mod tests {
 
     #[test]
     fn callbacks_have_a_url_where_the_address_names_a_machine() {
-        let of = |text: &str| default_template(text.parse().unwrap());
+        let of = |text: &str| default_template(text.parse().unwrap(), text.ends_with("443"));
         assert_eq!(of("127.0.0.1:8080").as_deref(), Some("http://127.0.0.1:8080/namespaces/{{.NamespaceName}}/nexus/callback"));
         assert_eq!(of("[::1]:80").as_deref(), Some("http://[::1]:80/namespaces/{{.NamespaceName}}/nexus/callback"));
+        assert_eq!(of("10.0.0.1:443").as_deref(), Some("https://10.0.0.1:443/namespaces/{{.NamespaceName}}/nexus/callback"));
         assert_eq!((of("0.0.0.0:8080"), of("[::]:8080")), (None, None));
     }
 }

@@ -18,8 +18,8 @@ use sempre_engine::{
 use sempre_store::Store;
 
 use crate::{
-    ServerError, ServerSettings, callbacks::HttpCallbacks, frontend::Frontend, nexus::client::HttpOperations, router::Router,
-    server::TimeSkipping,
+    ServerError, ServerSettings, access::Access, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend, nexus::client::HttpOperations,
+    router::Router, server::TimeSkipping,
 };
 
 /// See the module. Clones are the same.
@@ -49,7 +49,9 @@ impl Service {
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, settings).await?;
-        let router = Router::new(Frontend::new(engine.clone(), settings));
+        let audit = settings.audit.clone().map(Audit::new).transpose().map_err(ServerError::Audit)?;
+        let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
+        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit));
         Ok(Self { engine, store, router })
     }
 

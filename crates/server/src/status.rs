@@ -29,6 +29,8 @@ use tonic::{Code, Status, metadata::MetadataMap};
 pub const MESSAGE_BYTES_MAX: usize = 4000;
 const CUT_MARK: &str = "... <truncated>";
 
+const UNAUTHORIZED: &str = "Request unauthorized.";
+
 /// Header with the cause of a RESOURCE_EXHAUSTED.
 pub const CAUSE_HEADER: &str = "x-resource-exhausted-cause";
 /// Header with the scope of a RESOURCE_EXHAUSTED.
@@ -79,6 +81,11 @@ pub fn from_refusal(refusal: Refusal) -> Status {
         Refusal::Unavailable(message) => plain(Code::Unavailable, message),
         Refusal::DeadlineExceeded(message) => plain(Code::DeadlineExceeded, message),
     }
+}
+
+/// PERMISSION_DENIED: the caller is not known, or may not do this. `why` tells what is wrong with what he has sent.
+pub fn unauthorized(why: &str) -> Status {
+    detailed(Code::PermissionDenied, UNAUTHORIZED.into(), &PermissionDeniedFailure { reason: why.to_owned() })
 }
 
 /// FAILED_PRECONDITION: the client's version is outside of what this server takes.

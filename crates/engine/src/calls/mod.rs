@@ -1,5 +1,6 @@
 //! The facade: one method per call of the API. Finds the namespace and the run, asks the shard, shapes the answer.
 
+pub(crate) mod access;
 mod activities;
 mod attempts;
 mod batch;

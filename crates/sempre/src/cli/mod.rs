@@ -32,6 +32,7 @@ mod progress;
 mod reference;
 mod restore;
 mod schedule;
+mod security;
 mod serve;
 mod session;
 mod settings;
@@ -67,7 +68,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
     let result = match cli.command {
         Command::Dev(options) => dev::run(&cli.common, *options),
         Command::Server { command: ServerCommand::StartDev(options) } => start_dev::run(*options),
-        Command::Server { command: ServerCommand::Start(options) } => start::run(options),
+        Command::Server { command: ServerCommand::Start(options) } => start::run(*options),
         Command::Server { command: ServerCommand::StartTest(options) } => start_test::run(&options),
         Command::Store { command } => store::run(command),
         Command::Workflow(family) => workflow::run(cli.common, family),
@@ -206,7 +207,7 @@ enum ServerCommand {
     /// Run a server for development: ready at once, everything in memory unless a file is named
     StartDev(Box<start_dev::Options>),
     /// Run a server that keeps its data in a folder or in PostgreSQL
-    Start(start::Options),
+    Start(Box<start::Options>),
     /// Run a server for tests that skips time: a workflow that sleeps for a year ends at once. `sempre PORT` is the same
     StartTest(start_test::Options),
 }

@@ -80,14 +80,14 @@ impl UiOptions {
     }
 }
 
-/// Refuses addresses that others can reach: there is neither encryption nor a check of who calls.
-pub(crate) fn refuse_open(address: SocketAddr, insecure: bool) -> Result<(), Failure> {
-    if insecure || address.ip().is_loopback() {
+/// Refuses addresses that others can reach, where what is said there could be read on the way.
+pub(crate) fn refuse_open(address: SocketAddr, secure: bool, insecure: bool) -> Result<(), Failure> {
+    if secure || insecure || address.ip().is_loopback() {
         return Ok(());
     }
     Err(Failure::new(format_args!(
-        "refusing to listen on {}: others can reach it, and this version has neither TLS nor authentication. \
-         Use a loopback address, or give --insecure if the network is yours alone.",
+        "refusing to listen on {} without TLS, for others can reach it. Give --tls-cert-file and --tls-key-file, \
+         use a loopback address, or give --insecure if the network is yours alone.",
         address.ip()
     )))
 }
@@ -124,9 +124,10 @@ mod tests {
 
     #[test]
     fn only_loopback_is_safe() {
-        let open = |ip: &str, insecure| refuse_open((parse_ip(ip).expect("an address"), 7233).into(), insecure).is_ok();
+        let open = |ip: &str, insecure| refuse_open((parse_ip(ip).expect("an address"), 7233).into(), false, insecure).is_ok();
         assert!(open("127.0.0.1", false) && open("127.9.9.9", false) && open("::1", false));
         assert!(!open("0.0.0.0", false) && !open("192.168.1.1", false) && !open("::", false));
         assert!(open("0.0.0.0", true));
+        assert!(refuse_open(([0, 0, 0, 0], 7233).into(), true, false).is_ok());
     }
 }

@@ -16,7 +16,7 @@ use sempre_store::{
     memory::MemoryStore,
 };
 
-use super::{Failure, version};
+use super::{Failure, security, version};
 
 /// Name of the index of runs in the data folder.
 const VISIBILITY_FILE: &str = "visibility.db";
@@ -99,8 +99,13 @@ pub(crate) fn run(mut settings: ServerSettings, data: &Data) -> Result<(), Failu
         let shutdown = signals()?;
         let namespaces = settings.namespaces.join(", ");
         let server = bind(settings, data).await?;
+        let reloading = security::reload_at_signal(&server);
+        let reloading = reloading.map_err(|error| Failure::new(format_args!("cannot wait for SIGHUP: {error}")))?;
         print!("{}", banner(&server, &namespaces, data));
-        server.serve(shutdown).await.map_err(Failure::new)
+        tokio::select! {
+            served = server.serve(shutdown) => served.map_err(Failure::new),
+            () = reloading => Err(Failure::new("the signals have ended")),
+        }
     })
 }
 
@@ -136,9 +141,17 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
     };
     let http = server.http_addr().map(|address| ("HTTP:", address.to_string()));
     let metrics = server.metrics_addr().map(|address| ("Metrics:", address.to_string()));
-    let ui = server.ui_addr().map(|address| ("UI:", format!("http://{address}")));
+    let scheme = if server.is_secure() { "https" } else { "http" };
+    let ui = server.ui_addr().map(|address| ("UI:", format!("{scheme}://{address}")));
     let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(ui).chain(http).chain(metrics);
-    let lines = lines.chain([("Namespace:", namespaces.to_owned()), ("Data:", place)]);
+    let security = match (server.is_secure(), server.is_guarded()) {
+        (true, true) => Some("TLS at every port, every caller is asked who he is"),
+        (true, false) => Some("TLS at every port, nobody is asked who he is"),
+        (false, true) => Some("every caller is asked who he is, and nothing is encrypted"),
+        (false, false) => None,
+    };
+    let lines =
+        lines.chain(security.map(|text| ("Security:", text.to_owned()))).chain([("Namespace:", namespaces.to_owned()), ("Data:", place)]);
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{}", version::line());
     for (name, value) in lines {

@@ -11,6 +11,7 @@ use super::{
     Failure,
     logging::LogOptions,
     network::{self, OptionalPort, UiOptions},
+    security::SecurityOptions,
     serve::{self, Data, DynamicOptions},
 };
 
@@ -46,11 +47,13 @@ pub(crate) struct Options {
     /// instead of refusing them
     #[arg(long)]
     auto_register_search_attributes: bool,
-    /// Listen on an address that others can reach, without TLS and without authentication
+    /// Listen on an address that others can reach without TLS
     #[arg(long)]
     insecure: bool,
     #[command(flatten)]
     ui: UiOptions,
+    #[command(flatten)]
+    security: SecurityOptions,
     #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
@@ -60,7 +63,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.log.install();
     let address = (options.ip, options.port).into();
-    network::refuse_open(address, options.insecure)?;
+    network::refuse_open(address, options.security.is_secure(), options.insecure)?;
     let mut settings = ServerSettings {
         address,
         http_address: http_port(options.port, options.http_port).map(|port| (options.ip, port).into()),
@@ -71,6 +74,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     };
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.dynamic.apply(&mut settings)?;
+    options.security.apply(&mut settings)?;
     let data = data(options.store, options.data_dir, settings.engine.limits.id_length_max)?;
     serve::run(settings, &data)
 }

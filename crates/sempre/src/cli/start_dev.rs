@@ -11,6 +11,7 @@ use super::{
     Failure,
     logging::LogOptions,
     network::{self, OptionalPort, UiOptions},
+    security::SecurityOptions,
     serve::{self, Data, DynamicOptions},
 };
 
@@ -20,6 +21,8 @@ const DEFAULT_NAMESPACE: &str = "default";
 pub(crate) struct Options {
     #[command(flatten)]
     serving: Serving,
+    #[command(flatten)]
+    security: SecurityOptions,
     #[command(flatten)]
     ignored: Ignored,
 }
@@ -80,7 +83,10 @@ struct Ignored {
 }
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
-    let (settings, data) = options.serving.settle()?;
+    let (ip, secure) = (options.serving.ip(), options.security.is_secure());
+    let (mut settings, data) = options.serving.settle()?;
+    options.security.apply(&mut settings)?;
+    warn_if_open(ip, secure);
     let absent = options.ignored.absent();
     if !absent.is_empty() {
         tracing::warn!(flags = absent.join(" "), "these flags have no effect");
@@ -89,6 +95,11 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
 }
 
 impl Serving {
+    /// The address to listen on.
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
     /// Begins to log, and gives the server's settings and where its data lies.
     pub(crate) fn settle(self) -> Result<(ServerSettings, Data), Failure> {
         self.log.install();
@@ -103,9 +114,6 @@ impl Serving {
         };
         settings.engine.auto_register_search_attributes = self.auto_register_search_attributes;
         self.dynamic.apply(&mut settings)?;
-        if let Some(ip) = [self.ip, self.ui_ip.unwrap_or(self.ip)].iter().find(|ip| !ip.is_loopback()) {
-            tracing::warn!(%ip, "others can reach this server, and it has neither TLS nor authentication");
-        }
         let data = match self.db_filename {
             None => Data::Memory,
             Some(path) if path.is_file() => {
@@ -118,6 +126,13 @@ impl Serving {
             Some(path) => Data::Folder(path),
         };
         Ok((settings, data))
+    }
+}
+
+/// A server for development listens wherever it is told to, as Temporal's does: in a container that is 0.0.0.0.
+pub(crate) fn warn_if_open(ip: IpAddr, secure: bool) {
+    if !secure && !ip.is_loopback() {
+        tracing::warn!(%ip, "others can reach this server, and what is said to it is not encrypted; --tls-cert-file and --tls-key-file mend that");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod activities;
 mod backups;
+mod certificates;
 mod check;
 mod cli;
 mod commands;
@@ -11,5 +12,6 @@ mod lifecycle;
 mod lists;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod secure;
 mod store_check;
 mod support;

@@ -95,6 +95,18 @@ impl Running {
         assert!(sent.expect("kill is there").success());
     }
 
+    /// An address that the banner tells, such as `HTTP:`.
+    pub(crate) fn told(&self, what: &str) -> String {
+        let line = self.banner.iter().find_map(|line| line.strip_prefix(what));
+        line.unwrap_or_else(|| panic!("no {what} in {:?}", self.banner)).trim().to_owned()
+    }
+
+    /// What it logs from now on. Once.
+    pub(crate) fn log(&mut self) -> impl Iterator<Item = String> + use<> {
+        let lines = BufReader::new(self.child.stderr.take().expect("taken once")).lines();
+        lines.map(|line| line.expect("text"))
+    }
+
     /// Waits for the end and gives the exit code.
     pub(crate) fn wait(mut self) -> Option<i32> {
         self.child.wait().expect("a child").code()

@@ -39,7 +39,12 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{client::canceled, content, failure};
-use crate::{callbacks, long_calls::LongCalls};
+use crate::{
+    access::{Access, Roles},
+    callbacks,
+    long_calls::LongCalls,
+    ports::Peer,
+};
 
 /// An answer, whole.
 type Answer = Response<Full<Bytes>>;
@@ -134,7 +139,7 @@ struct Desk<'a> {
 }
 
 /// Answers one request.
-pub(crate) async fn answer(engine: &Engine, long_calls: &Arc<LongCalls>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(engine: &Engine, access: Option<&Access>, long_calls: &Arc<LongCalls>, request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
     let support = parts.headers.get(FAILURE_SUPPORT).is_some_and(|value| value == "true");
     let desk = Desk { engine, long_calls, support };
@@ -143,6 +148,18 @@ pub(crate) async fn answer(engine: &Engine, long_calls: &Arc<LongCalls>, request
         if parts.method != Method::POST {
             let text = format!("invalid request method: expected POST, got {:?}", parts.method.as_str());
             return Err(refusal("BAD_REQUEST", &text));
+        }
+        if let Some(access) = access {
+            let peer = parts.extensions.get::<Arc<Peer>>();
+            let allowed = match &route {
+                Route::Start { destination, .. } | Route::Cancel { destination, .. } => match destination {
+                    Place::Endpoint(id) => access.require_endpoint(id, &parts.headers, peer).await,
+                    Place::Queue { namespace, .. } => access.require_in(namespace, Roles::WRITE, &parts.headers, peer).await.map(drop),
+                },
+                // Its token is what proves that it may come.
+                Route::Callback { .. } => Ok(()),
+            };
+            allowed.map_err(|_| refusal("UNAUTHORIZED", "permission denied"))?;
         }
         let too_large = match route {
             Route::Callback { .. } => "result exceeds size limit",

@@ -33,7 +33,7 @@ use self::{
     api::{
         JsonApi,
         answer::{Answer, Form, refusal, whole},
-        routes,
+        call, routes,
     },
     hosts::Hosts,
     metrics::Metrics,
@@ -41,6 +41,7 @@ use self::{
     ui::Pages,
 };
 use crate::{
+    access::{Roles, table::Need},
     nexus,
     router::{Router, panic_text},
     status,
@@ -100,6 +101,13 @@ impl WebRouter {
     async fn dispatch(&self, mut request: Request<Incoming>) -> Answer {
         if let Some(pages) = &self.pages {
             if pages.is_for(request.uri().path()) {
+                // Pages show things of all namespaces, such as task queues, that no call of a single one tells.
+                if let Some(access) = self.streams.router.access() {
+                    let peer = call::peer(request.extensions());
+                    if let Err(refused) = access.require(Need::System(Roles::READ), request.headers(), peer.as_ref()).await {
+                        return refusal(Form::PLAIN, &refused);
+                    }
+                }
                 return pages.answer(request).await;
             }
             pages.without_public_path(&mut request);
@@ -107,9 +115,17 @@ impl WebRouter {
         let path = request.uri().path();
         if !self.only_metrics && is_nexus(path) {
             let long_calls = self.streams.router.long_calls();
-            return nexus::routes::answer(&self.streams.engine, long_calls, request).await.map(BodyExt::boxed_unsync);
+            let access = self.streams.router.access();
+            return nexus::routes::answer(&self.streams.engine, access, long_calls, request).await.map(BodyExt::boxed_unsync);
         }
         if request.method() == Method::GET && request.uri().path() == METRICS {
+            if let Some(access) = self.streams.router.access() {
+                let peer = call::peer(request.extensions());
+                let allowed = access.require(Need::System(Roles::READ), request.headers(), peer.as_ref()).await;
+                if let Err(refused) = allowed {
+                    return refusal(Form::PLAIN, &refused);
+                }
+            }
             return whole(StatusCode::OK, METRICS_TYPE, self.metrics.text().await);
         }
         if self.only_metrics {
@@ -119,7 +135,8 @@ impl WebRouter {
         if let Some(named) = named.filter(|_| request.method() == Method::GET)
             && let Some(query) = routes::query_pairs(request.uri().query().unwrap_or_default())
         {
-            return self.streams.answer(named, request.headers(), &query).await;
+            let peer = call::peer(request.extensions());
+            return self.streams.answer(named, request.headers(), peer, &query).await;
         }
         self.api.answer(request).await
     }

@@ -39,9 +39,14 @@ use tonic::Status;
 
 use super::api::{
     answer::{Answer, Form, refusal, status_value},
-    call,
+    call::{self, Metadata},
 };
-use crate::{router::Router, status};
+use crate::{
+    access::{Pass, Roles},
+    ports::Peer,
+    router::Router,
+    status,
+};
 
 /// How long nothing is said before a comment shows that there is somebody.
 const QUIET_MAX: Duration = Duration::from_secs(15);
@@ -92,10 +97,10 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) async fn answer(&self, named: Named, headers: &HeaderMap, query: &[(String, String)]) -> Answer {
+    pub(super) async fn answer(&self, named: Named, headers: &HeaderMap, peer: Option<Arc<Peer>>, query: &[(String, String)]) -> Answer {
         let (_, form) = Form::of_request(headers, query);
         let value = |names: &[&str]| query.iter().find(|(name, _)| names.contains(&name.as_str())).map(|(_, value)| value.clone());
-        let metadata = match call::metadata(headers) {
+        let metadata = match call::metadata(headers, peer) {
             Ok(metadata) => metadata,
             Err(status) => return refusal(form, &status),
         };
@@ -146,6 +151,14 @@ impl Streams {
             Named::Runs { namespace } => {
                 let first = value(&["pageSize", "page_size"]).map_or(Ok(FIRST_RUNS), |size| size.parse::<usize>());
                 let Ok(first) = first else { return refusal(form, &Status::invalid_argument("pageSize is not a number")) };
+                // Reads of workers' own runs are allowed to those who may not list all.
+                let pass = match self.router.access() {
+                    None => None,
+                    Some(access) => match access.require_in(&namespace, Roles::READ, headers, metadata.peer.as_ref()).await {
+                        Ok(pass) => Some(pass),
+                        Err(refused) => return refusal(form, &refused),
+                    },
+                };
                 // What is checked of every call is checked of this one too.
                 let request = DescribeNamespaceRequest { namespace: namespace.clone(), ..Default::default() };
                 if let Err(status) = call::unary(&self.router, NAMESPACE, metadata, &request.encode_to_vec()).await {
@@ -155,7 +168,7 @@ impl Streams {
                 match self.engine.watch_list(&namespace, &query, first.min(FIRST_RUNS_MAX)).await {
                     Ok(list) => {
                         let draining = self.draining.clone();
-                        let state = Runs { list, draining, payloads: form.payloads, ended: false, _open: open };
+                        let state = Runs { list, pass, draining, payloads: form.payloads, ended: false, _open: open };
                         events(stream::unfold(state, run_change))
                     }
                     Err(refused) => refusal(form, &status::from_refusal(refused)),
@@ -172,7 +185,7 @@ impl Streams {
     }
 
     /// The run that is meant; refused if there is none.
-    async fn execution(&self, namespace: &str, execution: WorkflowExecution, metadata: HeaderMap) -> Result<WorkflowExecution, Status> {
+    async fn execution(&self, namespace: &str, execution: WorkflowExecution, metadata: Metadata) -> Result<WorkflowExecution, Status> {
         let request = DescribeWorkflowExecutionRequest { namespace: namespace.to_owned(), execution: Some(execution) };
         let answer = call::unary(&self.router, DESCRIBE, metadata, &request.encode_to_vec()).await?;
         let answer = DescribeWorkflowExecutionResponse::decode(answer).map_err(unreadable)?;
@@ -187,7 +200,7 @@ fn unreadable(error: prost::DecodeError) -> Status {
 /// A run's history, as far as it has been told. Read through the router, as by any other caller.
 struct History {
     streams: Streams,
-    metadata: HeaderMap,
+    metadata: Metadata,
     payloads: Payloads,
     run_id: String,
     request: GetWorkflowExecutionHistoryRequest,
@@ -242,6 +255,8 @@ async fn history_event(mut state: History) -> Option<(String, History)> {
 /// A list of runs that is watched.
 struct Runs {
     list: WatchedList,
+    /// Who reads it; `None`: nobody is asked.
+    pass: Option<Pass>,
     draining: watch::Receiver<bool>,
     payloads: Payloads,
     ended: bool,
@@ -252,9 +267,23 @@ async fn run_change(mut state: Runs) -> Option<(String, Runs)> {
     if state.ended {
         return None;
     }
+    let gone = async {
+        match &state.pass {
+            Some(pass) => pass.gone().await,
+            None => std::future::pending().await,
+        }
+    };
     let change = tokio::select! {
-        change = timeout(QUIET_MAX, state.list.next()) => change,
+        change = timeout(QUIET_MAX, state.list.next()) => Ok(change),
+        refused = gone => Err(refused),
         _ = state.draining.wait_for(|draining| *draining) => return None,
+    };
+    let change = match change {
+        Ok(change) => change,
+        Err(refused) => {
+            state.ended = true;
+            return Some((told("refused", None, &status_value(&refused, state.payloads)), state));
+        }
     };
     let text = match change {
         Err(_) => COMMENT.to_owned(),

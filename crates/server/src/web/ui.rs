@@ -29,9 +29,15 @@ mod built {
 
     use super::{Answer, Incoming, Request, Service, UiSettings};
     use crate::{
+        ports::Peer,
         router::Router,
         web::api::{answer, body, call},
     };
+
+    tokio::task_local! {
+        /// Who asks for the page, as his connection tells: every call that the page makes is his.
+        static PEER: Option<Arc<Peer>>;
+    }
 
     /// The pages of a server; cheap to clone.
     #[derive(Clone)]
@@ -65,7 +71,11 @@ mod built {
             let (parts, incoming) = request.into_parts();
             let read = if parts.method == http::Method::POST { body(incoming).await } else { Ok(Bytes::new()) };
             match read {
-                Ok(body) => self.ui.answer(&parts, body).await.map(|body| Full::new(body).boxed_unsync()),
+                Ok(body) => {
+                    let peer = call::peer(&parts.extensions);
+                    let answer = PEER.scope(peer, self.ui.answer(&parts, body)).await;
+                    answer.map(|body| Full::new(body).boxed_unsync())
+                }
                 Err(status) => answer::refusal(answer::Form::PLAIN, &status),
             }
         }
@@ -88,7 +98,8 @@ mod built {
 
     impl Backend for InProcess {
         fn call<'a>(&'a self, method: &'static str, metadata: HeaderMap, message: Vec<u8>) -> BoxFuture<'a, Result<Bytes, Status>> {
-            async move { call::unary(&self.router, method, metadata, &message).await }.boxed()
+            let peer = PEER.try_with(Clone::clone).ok().flatten();
+            async move { call::unary(&self.router, method, Metadata { headers: metadata, peer }, &message).await }.boxed()
         }
 
         fn history_from(&self, run_id: &str, event_id: i64) -> Option<Bytes> {

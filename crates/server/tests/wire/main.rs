@@ -2,6 +2,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
 
+mod access;
+mod access_tokens;
+mod audit;
 mod batches;
 mod callbacks;
 mod completion_pages;

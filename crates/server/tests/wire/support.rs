@@ -96,13 +96,27 @@ pub(crate) async fn until(condition: impl Fn() -> bool) {
 
 /// One call with bytes for a request; gives the first message of the answer.
 pub(crate) async fn raw_call(channel: &Channel, path: &str, body: &[u8], compress: bool) -> Result<Option<Bytes>, Status> {
+    raw_call_as(channel, path, body, compress, None).await
+}
+
+/// The same with credentials.
+pub(crate) async fn raw_call_as(
+    channel: &Channel,
+    path: &str,
+    body: &[u8],
+    compress: bool,
+    authorization: Option<&str>,
+) -> Result<Option<Bytes>, Status> {
     let mut client = Grpc::new(channel.clone());
     if compress {
         client = client.send_compressed(tonic::codec::CompressionEncoding::Gzip);
     }
     client.ready().await.expect("connected");
     let path = PathAndQuery::try_from(path).expect("a path");
-    let request = Request::new(Bytes::copy_from_slice(body));
+    let mut request = Request::new(Bytes::copy_from_slice(body));
+    if let Some(authorization) = authorization {
+        request.metadata_mut().insert("authorization", authorization.parse().expect("a header"));
+    }
     let answer: Response<tonic::Streaming<Bytes>> = client.server_streaming(request, path, RawCodec).await?;
     answer.into_inner().message().await
 }

@@ -32,7 +32,7 @@ use super::{
     flags::CommonFlags,
     output::Hue,
     serve::{self, Stops},
-    start_dev::Serving,
+    start_dev::{self, Serving},
     values,
 };
 use print::{Printer, Who};
@@ -64,7 +64,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(common: &CommonFlags, options: Options) -> Result<(), Failure> {
+    let ip = options.serving.ip();
     let (mut settings, data) = options.serving.settle()?;
+    start_dev::warn_if_open(ip, false);
     serve::complete(&mut settings, &data);
     let namespaces = settings.namespaces.clone();
     let watch = match options.no_watch {

@@ -1,5 +1,6 @@
 //! `sempre operator …`: namespaces, search attributes, the cluster, Nexus endpoints.
 
+mod api_key;
 mod cluster;
 mod namespace;
 mod nexus;
@@ -23,6 +24,11 @@ pub(crate) enum OperatorCommand {
     /// Nexus
     #[command(subcommand, arg_required_else_help = true)]
     Nexus(NexusCommand),
+    /// Keys by which callers are known
+    #[command(subcommand, arg_required_else_help = true)]
+    ApiKey(api_key::ApiKeyCommand),
+    /// Show who you are to the server, and what you may do
+    Whoami,
 }
 
 #[derive(Subcommand)]
@@ -39,5 +45,7 @@ pub(crate) fn run(common: CommonFlags, family: Family<OperatorCommand>) -> Resul
         OperatorCommand::SearchAttribute(command) => search_attribute::run(session, command).await,
         OperatorCommand::Cluster(command) => cluster::run(session, command).await,
         OperatorCommand::Nexus(NexusCommand::Endpoint(command)) => nexus::run(session, command).await,
+        OperatorCommand::ApiKey(command) => api_key::run(session, command).await,
+        OperatorCommand::Whoami => api_key::who_am_i(session).await,
     })
 }

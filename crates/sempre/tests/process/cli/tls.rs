@@ -3,7 +3,6 @@
 
 use std::{net::SocketAddr, path::PathBuf, process::Output, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -19,30 +18,10 @@ use tokio_rustls::{
 };
 
 use super::{Server, isolate};
-use crate::support::{Scratch, command};
-
-/// Somebody who vouches for others.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("chance");
-        Self(CertifiedIssuer::self_signed(params, key).expect("signed"))
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// A certificate for a name, and its key.
-    fn vouch(&self, name: &str) -> (String, String) {
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-        let key = KeyPair::generate().expect("chance");
-        (params.signed_by(&key, &self.0).expect("signed").pem(), key.serialize_pem())
-    }
-}
+use crate::{
+    certificates::Authority,
+    support::{Scratch, command},
+};
 
 /// Takes TLS off in front of `server`; with `clients`, only for those that it vouches for.
 async fn proxy(server: &Server, authority: &Authority, name: &str, clients: Option<&Authority>) -> SocketAddr {

@@ -1,11 +1,13 @@
 //! One call of gRPC without a connection: through the same router as every other call, so through the same checks.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use http_body_util::{BodyExt, Full};
 use tonic::{Code, Status};
 
-use crate::{SERVER_VERSION, deadline, router::Router};
+use crate::{SERVER_VERSION, deadline, ports::Peer, router::Router};
 
 /// Flags and length before a message.
 const PREFIX_BYTES: usize = 5;
@@ -16,8 +18,20 @@ const HANDED_ON: [&str; 6] = ["authorization", "authorization-extras", "client-n
 /// Headers with this before their name are handed on without it.
 const METADATA: &str = "grpc-metadata-";
 
+/// What a call gets of the request that it is made for.
+#[derive(Clone, Debug)]
+pub(crate) struct Metadata {
+    pub(crate) headers: HeaderMap,
+    pub(crate) peer: Option<Arc<Peer>>,
+}
+
+/// Who is at the other side of a request's connection, if anybody wanted to know.
+pub(crate) fn peer(extensions: &Extensions) -> Option<Arc<Peer>> {
+    extensions.get::<Arc<Peer>>().cloned()
+}
+
 /// What of a request's headers the call gets. Refuses a time limit that is none.
-pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
+pub(crate) fn metadata(headers: &HeaderMap, peer: Option<Arc<Peer>>) -> Result<Metadata, Status> {
     let mut metadata = HeaderMap::new();
     for (name, value) in headers {
         let name = match name.as_str().strip_prefix(METADATA) {
@@ -35,11 +49,11 @@ pub(crate) fn metadata(headers: &HeaderMap) -> Result<HeaderMap, Status> {
     }
     metadata.entry("client-name").or_insert(HeaderValue::from_static(CLIENT_NAME));
     metadata.entry("client-version").or_insert(HeaderValue::from_static(SERVER_VERSION));
-    Ok(metadata)
+    Ok(Metadata { headers: metadata, peer })
 }
 
 /// Calls `method`, which is `/service/method`, with an encoded message; gives the encoded answer.
-pub(crate) async fn unary(router: &Router, method: &str, metadata: HeaderMap, message: &[u8]) -> Result<Bytes, Status> {
+pub(crate) async fn unary(router: &Router, method: &str, metadata: Metadata, message: &[u8]) -> Result<Bytes, Status> {
     let Ok(length) = u32::try_from(message.len()) else { return Err(Status::out_of_range("the message is too large")) };
     let mut frame = BytesMut::with_capacity(PREFIX_BYTES + message.len());
     frame.put_u8(0);
@@ -49,7 +63,10 @@ pub(crate) async fn unary(router: &Router, method: &str, metadata: HeaderMap, me
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = method.parse().map_err(|_| Status::internal("a method that is no path"))?;
-    *request.headers_mut() = metadata;
+    *request.headers_mut() = metadata.headers;
+    if let Some(peer) = metadata.peer {
+        request.extensions_mut().insert(peer);
+    }
     request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     let (parts, body) = router.call(request).await.into_parts();
     refused(&parts.headers)?;
@@ -77,7 +94,7 @@ mod tests {
 
     fn handed_on(given: &[(&'static str, &'static str)]) -> Result<Vec<String>, String> {
         let headers = given.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
-        let metadata = metadata(&headers).map_err(|status| status.message().to_owned())?;
+        let metadata = metadata(&headers, None).map_err(|status| status.message().to_owned())?.headers;
         let mut all: Vec<_> = metadata.iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap_or_default())).collect();
         all.sort();
         Ok(all)

@@ -97,7 +97,7 @@ impl JsonApi {
         B: http_body::Body<Data = Bytes>,
         B::Error: Into<tonic::codegen::StdError>,
     {
-        let metadata = call::metadata(&parts.headers)?;
+        let metadata = call::metadata(&parts.headers, call::peer(&parts.extensions))?;
         let body = match route.route.body {
             "" => Bytes::new(),
             _ => self::body(body).await?,

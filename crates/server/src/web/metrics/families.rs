@@ -8,7 +8,7 @@ use sempre_engine::{Engine, OpenRuns, Typed};
 use tonic::Code;
 
 use super::text::Text;
-use crate::requests::Requests;
+use crate::{access::Access, requests::Requests};
 
 /// What is not told apart.
 const OTHER: &str = "other";
@@ -65,6 +65,11 @@ pub(super) fn requests(text: &mut Text, requests: &Requests) {
     for (operation, method) in &called {
         family.reading(&[("operation", operation), service], &method.latency.read());
     }
+}
+
+pub(super) fn access(text: &mut Text, access: &Access) {
+    let mut family = text.counter("sempre_unauthorized_requests_total", "Calls and requests that their caller may not make.");
+    family.count(&[], access.refused());
 }
 
 fn namespace(engine: &Engine, id: Option<NamespaceId>) -> String {

@@ -43,6 +43,9 @@ impl Metrics {
         let mut text = Text::default();
         let Inner { engine, router, folder, open_runs } = &*self.0;
         families::requests(&mut text, router.requests());
+        if let Some(access) = router.access() {
+            families::access(&mut text, access);
+        }
         families::workflows(&mut text, engine);
         families::open_runs(&mut text, &open_runs.get().await.unwrap_or_default());
         families::activities(&mut text, engine);
