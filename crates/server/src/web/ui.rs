@@ -99,7 +99,7 @@ mod built {
     impl Backend for InProcess {
         fn call<'a>(&'a self, method: &'static str, metadata: HeaderMap, message: Vec<u8>) -> BoxFuture<'a, Result<Bytes, Status>> {
             let peer = PEER.try_with(Clone::clone).ok().flatten();
-            async move { call::unary(&self.router, method, Metadata { headers: metadata, peer }, &message).await }.boxed()
+            async move { call::unary(&self.router, method, call::Metadata { headers: metadata, peer }, &message).await }.boxed()
         }
 
         fn history_from(&self, run_id: &str, event_id: i64) -> Option<Bytes> {
