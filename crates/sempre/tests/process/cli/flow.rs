@@ -33,11 +33,11 @@ async fn a_rule_from_its_making_to_its_end() {
     assert_eq!(cancelled["workflowExecutionInfo"]["status"], "WORKFLOW_EXECUTION_STATUS_CANCELED");
 
     let (code, told) = server.failure(&["flow", "set", "--name", "orders", "--type", "Order", "--max-open", "2", "--new"]);
-    assert_eq!((code, told.as_str()), (Some(1), "there is a flow rule \"orders\" already"));
+    assert_eq!((code, told.as_str()), (Some(1), "there is a flow rule \"orders\" already."));
     let (code, told) = server.failure(&["flow", "set", "--name", "none", "--max-open", "2"]);
-    let expected = "flow rule \"none\": it has no condition: set one, or match.all for every start of the namespace";
+    let expected = "flow rule \"none\": it has no condition: set one, or match.all for every start of the namespace.";
     assert_eq!((code, told.as_str()), (Some(1), expected));
     server.text(&["flow", "delete", "--name", "orders"]);
     let (code, told) = server.failure(&["flow", "describe", "--name", "orders"]);
-    assert_eq!((code, told.as_str()), (Some(1), "there is no flow rule \"orders\""));
+    assert_eq!((code, told.as_str()), (Some(1), "there is no flow rule \"orders\"."));
 }
