@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::executor::block_on;
-use sempre_store::{Store, postgres::cluster::Cluster};
+use sempre_store::{Store, Table, postgres::cluster::Cluster};
 
 use crate::{
     ledger::{Ledger, load},
@@ -124,7 +124,7 @@ fn settings_of_the_role_do_no_harm() {
         cluster.sql(lock).unwrap();
     });
     // What the commit itself is told.
-    let arrays = ",'{}'::bytea[]".repeat(30);
+    let arrays = ",'{}'::bytea[]".repeat(3 * Table::ALL.len());
     let shown = cluster
         .sql(&format!("SET synchronous_commit = off; BEGIN; SELECT settings.commit_1(99, 1, 1{arrays}); SHOW synchronous_commit; ROLLBACK"))
         .unwrap();
