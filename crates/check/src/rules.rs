@@ -358,6 +358,7 @@ pub(crate) fn canonical(path: &str) -> String {
         .or_else(|| renamed("chrono::prelude::Utc", "chrono::Utc"))
         .or_else(|| renamed("chrono::prelude::Local", "chrono::Local"))
         .or_else(|| renamed("rand::prelude::", "rand::"))
+        .or_else(|| renamed("tokio::time::Duration", "std::time::Duration"))
         .or_else(|| renamed("rand::rngs::ThreadRng", "rand::rngs::ThreadRng"))
         .or_else(|| renamed("std::path::PathBuf::", "std::path::Path::"))
         .or_else(|| renamed("futures::stream::futures_unordered::FuturesUnordered", "futures::stream::FuturesUnordered"))
@@ -412,6 +413,7 @@ mod tests {
         assert_eq!(instead("std::thread::Builder::new"), Some((Kind::Thread, AN_ACTIVITY)));
         assert_eq!(instead("tokio::fs::read"), Some((Kind::File, AN_ACTIVITY)));
         assert_eq!(instead("core::time::Duration::from_secs"), None);
+        assert_eq!(instead("tokio::time::Duration::from_secs"), None);
         assert_eq!(instead("tokio::pin!"), None);
         assert_eq!(instead("tokio::select!").map(|found| found.0), Some(Kind::Async));
     }

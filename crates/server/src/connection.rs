@@ -85,7 +85,10 @@ pub(crate) async fn run(
                 request.extensions_mut().insert(peer.clone());
             }
             async move {
-                let response = router.call(request).await;
+                let response = match is_grpc(&request) {
+                    true => router.call(request).await,
+                    false => not_grpc(),
+                };
                 drop(call);
                 Ok::<_, Infallible>(response)
             }
@@ -137,6 +140,20 @@ pub(crate) async fn run(
         ended = &mut connection => log_end(ended),
         () = sleep(settings.grace) => tracing::debug!("a connection did not finish its calls in time"),
     }
+}
+
+/// Browsers cannot send this without asking first, which nobody answers here: a page elsewhere that makes a viewer's browser call
+/// with the viewer's certificate is not heard.
+fn is_grpc<B>(request: &http::Request<B>) -> bool {
+    let kind = request.headers().get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    request.method() == http::Method::POST && kind.starts_with(b"application/grpc")
+}
+
+/// As gRPC has it.
+fn not_grpc() -> http::Response<tonic::body::Body> {
+    let mut response = http::Response::new(tonic::body::Body::empty());
+    *response.status_mut() = http::StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 fn log_end(ended: hyper::Result<()>) {

@@ -9,7 +9,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::FutureExt;
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
     sempre::v1::{
@@ -232,9 +232,12 @@ impl Router {
         let Some(audit) = &self.audit else { return self.dispatch(request).await };
         let mut pending = Pending::new(audit.clone(), audit::line(&self.time(), path, caller.as_deref(), peer.as_deref(), "given up"));
         let (parts, body) = request.into_parts();
-        let frame = match body.collect().await {
+        // One message is all that such calls take.
+        let frame = match Limited::new(body, MESSAGE_BYTES_MAX + 1 + PREFIX_BYTES).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(refused) => {
+            Err(error) => {
+                let too_much = |_| Status::resource_exhausted("more than one message came, or one that is too large");
+                let refused = error.downcast::<Status>().map_or_else(too_much, |refused| *refused);
                 pending.line.insert("result".into(), format!("{:?}", refused.code()).into());
                 return refused.into_http();
             }

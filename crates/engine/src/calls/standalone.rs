@@ -11,7 +11,7 @@ use sempre_api::v1::workflowservice::{
     TerminateActivityExecutionRequest, TerminateActivityExecutionResponse, count_activity_executions_response::AggregationGroup,
 };
 use sempre_core::{
-    Input, Refusal, Reply, RunId, Timestamp, WorkflowKey,
+    Input, Refusal, Reply, RunId, Span, Timestamp, WorkflowKey,
     input::{CancelActivityRun, TerminateActivityRun},
     standalone::{self, Described, Shows},
     visibility::{Division, ParseOptions, parse},
@@ -155,8 +155,10 @@ impl Engine {
             let Some(changed) = changed else { return Ok(None) };
             tokio::select! {
                 biased;
-                // A dropped sender means the same: look again.
-                _ = changed => {}
+                // A dropped sender (too many wait) means the same: look again, but not at once again.
+                change = changed => if change.is_err() {
+                    shared.wall.sleep_until((shared.wall_now() + Span::millis(100)).min(until)).await;
+                },
                 () = &mut timer => return Ok(None),
             }
             if shared.wall_now() >= until {

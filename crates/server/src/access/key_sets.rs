@@ -53,7 +53,10 @@ pub(crate) struct KeySource {
 
 #[derive(Default)]
 struct Asked {
+    /// When it was asked, by whomever: a caller may have gone before there was an answer.
     last: Option<Instant>,
+    /// When that came to an end, well or not.
+    ended: Option<Instant>,
     /// When it was answered.
     answered: Option<Instant>,
 }
@@ -84,7 +87,8 @@ impl KeySource {
             Place::Url(_) if self.asked.lock().await.answered.is_none() => LOOK_AFTER,
             Place::Url(_) => OLD_AFTER,
         };
-        self.refresh(old_after).await
+        // Only what came to an end counts: callers who leave must not keep the keys from being looked at.
+        self.refresh(old_after, |asked| asked.ended).await
     }
 
     /// The same, because a token is signed by a key that is not there.
@@ -92,12 +96,12 @@ impl KeySource {
         let before = self.keys();
         let after = if matches!(self.place, Place::File(_)) { Duration::ZERO } else { UNKNOWN_AFTER };
         // Another may have asked meanwhile.
-        self.refresh(after).await || !Arc::ptr_eq(&before, &self.keys())
+        self.refresh(after, |asked| asked.ended.max(asked.last)).await || !Arc::ptr_eq(&before, &self.keys())
     }
 
-    async fn refresh(&self, old_after: Duration) -> bool {
+    async fn refresh(&self, old_after: Duration, since: fn(&Asked) -> Option<Instant>) -> bool {
         let mut asked = self.asked.lock().await;
-        if asked.last.is_some_and(|last| last.elapsed() < old_after) {
+        if since(&asked).is_some_and(|last| last.elapsed() < old_after) {
             return false;
         }
         asked.last = Some(Instant::now());
@@ -105,6 +109,7 @@ impl KeySource {
             Place::File(path) => of_file(path),
             Place::Url(uri) => timeout(ANSWER_MAX, of_url(uri, &self.tls)).await.unwrap_or_else(|_| Err(format!("{uri} does not answer"))),
         };
+        asked.ended = Some(Instant::now());
         let keys = match answer {
             Ok(keys) => {
                 asked.answered = Some(Instant::now());
@@ -144,4 +149,34 @@ async fn of_url(uri: &Uri, tls: &Tls) -> Result<KeySet, String> {
         return Err(format!("{uri} answers {}", answer.status));
     }
     KeySet::parse(answer.bytes()).ok_or_else(|| format!("{uri} gives no JSON Web Key Set with a key that can be used"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt, net::TcpListener, time::sleep};
+
+    use super::*;
+
+    /// A caller who gives up while the issuer thinks must not keep others from learning its keys.
+    #[tokio::test]
+    async fn who_leaves_does_not_keep_keys_from_being_looked_at() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let source = KeySource::new(&format!("http://{}/keys", listener.local_addr().unwrap())).unwrap();
+        // The issuer takes the connection and says nothing: the caller goes.
+        assert!(timeout(Duration::from_millis(50), source.refresh_for_unknown()).await.is_err());
+        let set = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","alg":"EdDSA","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+        let answers = async {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{set}", set.len());
+                // The first is of the one who has gone.
+                let _ = stream.write_all(answer.as_bytes()).await;
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            changed = source.refresh_if_old() => assert!(changed),
+            () = answers => {}
+        }
+    }
 }

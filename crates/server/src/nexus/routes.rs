@@ -58,9 +58,20 @@ const DISPATCH: &str = "DispatchNexusTask";
 /// Headers that the callback shall have begin so.
 const CALLBACK_HEADERS: &str = "nexus-callback-";
 const OPERATION_TOKEN: &str = "nexus-operation-token";
-/// Headers that are between servers: a handler is not told of them.
-const NOT_FOR_HANDLERS: [&str; 7] =
-    ["accept-encoding", "host", FAILURE_SUPPORT, "transfer-encoding", "x-forwarded-for", "xdc-redirection", "xdc-redirection-api"];
+/// Headers that are between servers, or by which the caller is known: a handler is not told of them.
+const NOT_FOR_HANDLERS: [&str; 11] = [
+    "accept-encoding",
+    "authorization",
+    "authorization-extras",
+    "cookie",
+    "host",
+    "proxy-authorization",
+    FAILURE_SUPPORT,
+    "transfer-encoding",
+    "x-forwarded-for",
+    "xdc-redirection",
+    "xdc-redirection-api",
+];
 /// Says that failures may be told in the form of today.
 const FAILURE_SUPPORT: &str = "temporal-nexus-failure-support";
 

@@ -269,7 +269,7 @@ async fn settings_are_kept_and_lead_nowhere_else() {
     let (status, headers, _) = browser.send("/settings", "theme=dark&times=utc&codec=&back=%2Fnamespaces").await;
     assert_eq!((status, headers[header::LOCATION].to_str().ok()), (StatusCode::SEE_OTHER, Some("/namespaces?done=settings")));
     assert_eq!(headers.get_all(header::SET_COOKIE).iter().count(), 4);
-    for back in ["https://evil.example", "//evil.example", "/%5Cevil.example", "javascript:alert(1)"] {
+    for back in ["https://evil.example", "//evil.example", "/%5Cevil.example", "/%09/evil.example", "javascript:alert(1)"] {
         let (_, headers, _) = browser.send("/settings", &format!("back={back}")).await;
         assert_eq!(headers[header::LOCATION], "/?done=settings", "{back}");
     }

@@ -162,7 +162,9 @@ impl Ours {
     }
 
     fn tls(&self, config: &mut Config) -> Result<MakeRustlsConnect, StoreError> {
-        let verify = self.verify.unwrap_or_else(|| !config.get_hosts().iter().all(is_here));
+        // An address is what is dialled, whatever the host beside it is called.
+        let here = config.get_hosts().iter().all(is_here) && config.get_hostaddrs().iter().all(|address| address.is_loopback());
+        let verify = self.verify.unwrap_or(!here);
         config.ssl_mode(if verify { SslMode::Require } else { SslMode::Disable });
         tls::connector(verify, self.roots.as_deref().map(Path::new))
     }
@@ -241,6 +243,8 @@ mod tests {
             ("postgres://u@10.0.0.1/d", SslMode::Require),
             ("postgres://u@localhost,db.example/d", SslMode::Require),
             ("postgres://u@db.example/d?sslmode=disable", SslMode::Disable),
+            ("postgres://u@localhost/d?hostaddr=192.0.2.1", SslMode::Require),
+            ("postgres://u@localhost/d?hostaddr=127.0.0.1", SslMode::Disable),
         ] {
             assert_eq!(PostgresOptions::parse(address, None).unwrap().config.get_ssl_mode(), mode, "{address}");
         }

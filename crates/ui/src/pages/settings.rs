@@ -57,7 +57,7 @@ pub(crate) fn save(visit: &Visit) -> Answer {
 
 /// A path of this server; anything else is the first page.
 fn back(visit: &Visit, to: &str) -> String {
-    let ours = to.starts_with('/') && !to.starts_with("//") && !to.contains(['\\', '\r', '\n']);
+    let ours = to.starts_with('/') && !to.starts_with("//") && !to.contains('\\') && !to.contains(char::is_control);
     let base = &visit.ui.0.settings.public_path;
     if ours && to.starts_with(base.as_str()) { to.to_owned() } else { visit.link(&[]) }
 }
