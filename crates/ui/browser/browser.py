@@ -97,8 +97,14 @@ class Browser:
             return names[0] if names else None
 
         self.until(find, f"there is nothing to click by the name of {text!r}")
-        # What is found may have been replaced by what is live.
-        self.until(lambda: (find().click(), True)[1], f"{text!r} cannot be clicked")
+        def press():
+            # What is found may have been replaced by what is live. In the middle of the window nothing that stays in view covers it.
+            element = find()
+            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
+            element.click()
+            return True
+
+        self.until(press, f"{text!r} cannot be clicked")
 
     def write(self, name: str, text: str, within: str = "form") -> None:
         field = self.one(f"{within} [name='{name}']")
