@@ -5,11 +5,11 @@ use alloc::{format, string::String, vec::Vec};
 use sempre_api::{
     sempre::v1::{SkipReason, SkippedActions},
     v1::{
-        common::{Payload, WorkflowExecution},
+        common::{Memo, Payload, SearchAttributes, WorkflowExecution},
         enums::WorkflowExecutionStatus,
         schedule::{
-            Schedule as Shown, ScheduleAction, ScheduleActionResult, ScheduleInfo, ScheduleListEntry, ScheduleListInfo, ScheduleState,
-            schedule_action::Action,
+            Range, Schedule as Shown, ScheduleAction, ScheduleActionResult, ScheduleInfo, ScheduleListEntry, ScheduleListInfo,
+            ScheduleSpec, ScheduleState, schedule_action::Action,
         },
         workflowservice::DescribeScheduleResponse,
     },
@@ -18,7 +18,7 @@ use sempre_api::{
 use super::{
     FUTURE_MAX, MATCHING_MAX,
     spec::Next,
-    state::{LeftOut, Recent, Why},
+    state::{Definition, LeftOut, Recent, Why},
     step::Schedule,
 };
 use crate::{
@@ -46,12 +46,43 @@ fn times(times: Vec<Timestamp>) -> Vec<sempre_api::Timestamp> {
     times.into_iter().map(Timestamp::to_api).collect()
 }
 
+/// A spec with all that its ranges leave out: one without an end is a single value, one without a step takes each.
+/// Rows keep what was given; clients compare what they are shown with what they have written in full.
+fn shown(mut spec: ScheduleSpec) -> ScheduleSpec {
+    let fill = |ranges: &mut Vec<Range>| {
+        for range in ranges {
+            range.end = range.end.max(range.start);
+            range.step = range.step.max(1);
+        }
+    };
+    for calendar in spec.structured_calendar.iter_mut().chain(&mut spec.exclude_structured_calendar) {
+        fill(&mut calendar.second);
+        fill(&mut calendar.minute);
+        fill(&mut calendar.hour);
+        fill(&mut calendar.day_of_month);
+        fill(&mut calendar.month);
+        fill(&mut calendar.year);
+        fill(&mut calendar.day_of_week);
+    }
+    spec
+}
+
+/// The memo; none if there is nothing in it.
+fn memo(definition: &Definition) -> Option<Memo> {
+    definition.memo.clone().filter(|memo| !memo.fields.is_empty())
+}
+
+/// Its own search attributes; none if it has none.
+fn search_attributes(definition: &Definition) -> Option<SearchAttributes> {
+    definition.search_attributes.clone().filter(|attributes| !attributes.indexed_fields.is_empty())
+}
+
 /// DescribeSchedule.
 #[expect(deprecated, reason = "the one place for the reason why nothing is started")]
 pub fn describe(schedule: &Schedule, now: Timestamp) -> DescribeScheduleResponse {
     let (definition, state) = (&schedule.definition, &schedule.state);
-    let shown = Shown {
-        spec: definition.spec.clone(),
+    let described = Shown {
+        spec: definition.spec.clone().map(shown),
         action: Some(ScheduleAction { action: definition.action.clone().map(Action::StartWorkflow) }),
         policies: definition.policies,
         state: Some(ScheduleState {
@@ -78,10 +109,10 @@ pub fn describe(schedule: &Schedule, now: Timestamp) -> DescribeScheduleResponse
         state_size_bytes: schedule.size() as i64,
     };
     DescribeScheduleResponse {
-        schedule: Some(shown),
+        schedule: Some(described),
         info: Some(info),
-        memo: Some(definition.memo.clone().unwrap_or_default()),
-        search_attributes: Some(definition.search_attributes.clone().unwrap_or_default()),
+        memo: memo(definition),
+        search_attributes: search_attributes(definition),
         conflict_token: schedule.conflict_token(),
     }
 }
@@ -124,10 +155,10 @@ pub fn list_entry(schedule: &Schedule, now: Timestamp) -> ScheduleListEntry {
     let recent = &state.recent[state.recent.len().saturating_sub(LIST_TIMES_MAX)..];
     ScheduleListEntry {
         schedule_id: definition.schedule_id.clone(),
-        memo: Some(definition.memo.clone().unwrap_or_default()),
-        search_attributes: Some(definition.search_attributes.clone().unwrap_or_default()),
+        memo: memo(definition),
+        search_attributes: search_attributes(definition),
         info: Some(ScheduleListInfo {
-            spec: Some(spec),
+            spec: Some(shown(spec)),
             workflow_type: definition.action.as_ref().and_then(|action| action.workflow_type.clone()),
             notes: list_notes(schedule),
             paused: state.paused,

@@ -65,15 +65,18 @@ impl Schedule {
     /// A start met a run that is there already and not its own: it counts as dealt with.
     pub fn already_started(&mut self, number: u64, now: Timestamp) {
         if let Some(starting) = self.take_starting(number) {
+            self.state.start_refusal.clear();
             self.leave_out(Why::AlreadyStarted, starting.start.actual, now);
             self.take_buffer(now);
         }
     }
 
-    /// A start was refused: for good, or it is tried again while there is time.
+    /// A start was refused: for good, which is what the schedule is shown with, or it is tried again while there is time.
     pub fn start_failed(&mut self, number: u64, text: &str, for_good: bool, now: Timestamp) {
         let Some(starting) = self.state.starting.iter_mut().find(|starting| starting.number == number) else { return };
-        self.state.start_refusal = text.into();
+        if for_good {
+            self.state.start_refusal = text.into();
+        }
         if !for_good && now.0 < starting.give_up_at {
             starting.failures = starting.failures.saturating_add(1);
             starting.try_at = (now + backoff(starting.failures)).0.min(starting.give_up_at);

@@ -136,7 +136,7 @@ pub(super) fn cron(text: &str) -> Result<(Cron, Option<String>), String> {
     let (text, comment) = text.split_once('#').unwrap_or((text, ""));
     let text = text.trim();
     if let Some(every) = text.strip_prefix("@every") {
-        // An interval knows no zone: one that was named means nothing, and is in conflict with none.
+        // An interval knows no zone: one that was named means nothing, as if it were not there.
         return Ok((Cron::Interval(interval(every.trim())?), None));
     }
     let text = match text {

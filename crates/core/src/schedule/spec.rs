@@ -61,21 +61,20 @@ pub fn canonical(mut spec: ScheduleSpec) -> Result<ScheduleSpec, String> {
     for calendar in core::mem::take(&mut spec.exclude_calendar) {
         spec.exclude_structured_calendar.push(parse::calendar(&calendar)?);
     }
-    let mut zone = None;
+    // What the strings before say: all name the same zone, or none does.
+    let mut zone: Option<Option<String>> = None;
     for text in core::mem::take(&mut spec.cron_string) {
         let (cron, cron_zone) = parse::cron(&text)?;
         match cron {
             Cron::Calendar(calendar) => spec.structured_calendar.push(calendar),
             Cron::Interval(interval) => spec.interval.push(interval),
         }
-        if let Some(name) = cron_zone {
-            if zone.as_ref().is_some_and(|known| *known != name) {
-                return Err(CONFLICTING_ZONES.into());
-            }
-            zone = Some(name);
+        if zone.as_ref().is_some_and(|known| *known != cron_zone) {
+            return Err(CONFLICTING_ZONES.into());
         }
+        zone = Some(cron_zone);
     }
-    if let Some(zone) = zone {
+    if let Some(zone) = zone.flatten() {
         if !spec.timezone_data.is_empty() || !spec.timezone_name.is_empty() && spec.timezone_name != zone {
             return Err(CONFLICTING_ZONES.into());
         }
@@ -88,17 +87,10 @@ pub fn canonical(mut spec: ScheduleSpec) -> Result<ScheduleSpec, String> {
 
 /// Interval and phase in whole seconds.
 fn read_interval(spec: &IntervalSpec) -> Result<(i64, i64), &'static str> {
-    let seconds = |duration: &Option<sempre_api::Duration>| duration.as_ref().map_or(0, |duration| duration.seconds);
-    let (interval, phase) = (seconds(&spec.interval), seconds(&spec.phase));
-    if interval < 1 {
-        Err("interval is too small")
-    } else if phase < 0 || spec.phase.as_ref().is_some_and(|phase| phase.nanos < 0) {
-        Err("phase is negative")
-    } else if phase >= interval {
-        Err("phase cannot be greater than Interval")
-    } else {
-        Ok((interval, phase))
-    }
+    let seconds = |duration: &Option<sempre_api::Duration>| Span::from_api(duration.as_ref()).map(|span| span.0 / NANOS);
+    let interval = seconds(&spec.interval).ok().filter(|interval| *interval >= 1).ok_or("interval is too small")?;
+    let phase = seconds(&spec.phase).map_err(|_| "phase is negative")?;
+    if phase >= interval { Err("phase cannot be greater than Interval") } else { Ok((interval, phase)) }
 }
 
 impl Spec {
@@ -157,9 +149,9 @@ impl Spec {
 
     /// The first second after `after` of a calendar or an interval.
     fn raw(&self, after: i64) -> Option<i64> {
-        let interval = self.intervals.iter().map(|(interval, phase)| {
+        let interval = self.intervals.iter().filter_map(|(interval, phase)| {
             let ticks = (after - phase).div_euclid(*interval) + 1;
-            ticks * interval + phase
+            ticks.checked_mul(*interval)?.checked_add(*phase)
         });
         let until = interval.min().unwrap_or(END).min(END);
         let found = self.raw_calendar(after + 1, until);

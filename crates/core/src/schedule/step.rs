@@ -274,6 +274,8 @@ impl Schedule {
             update_time: now.0,
             cursor: now.0,
             touched: now.0,
+            // Of the action that was.
+            start_refusal: String::new(),
             ..self.state.clone()
         };
         *self = Self::load(definition, state, zones).usable()?;

@@ -21,7 +21,7 @@ use crate::{engine::WeakEngine, shared::Shared};
 const PAGE: usize = 100;
 /// Calls of one job under way at once.
 const AT_ONCE: usize = 8;
-/// Tries for a target that cannot be reached.
+/// Tries for a target that cannot be reached, and for a page of targets that takes too long to read.
 const TRIES_MAX: usize = 8;
 const RETRY_FIRST: Span = Span::millis(100);
 const RETRY_MAX: Span = Span::seconds(5);
@@ -137,7 +137,7 @@ async fn work(engine: &WeakEngine, key: &[u8], job: &JobRecord, live: &Arc<Live>
         let found = shared.namespaces.by_id(namespace).filter(|_| !shared.namespaces.is_gone(namespace));
         let name = found.ok_or_else(|| Ended::Failed("the namespace was deleted".into()))?.view.name.clone();
         let caller = Arc::new(Caller { namespace: name, token: job.token.clone(), reason: job.reason.clone() });
-        let page = page(engine, &caller, &order, &listed, place).await?;
+        let page = page(engine, &caller, &order, &listed, place, live).await?;
         targets(engine, &caller, &order, page.targets, live, &mut pace).await?;
         let Some(next) = page.next else { return Ok(()) };
         place = next;
@@ -243,7 +243,15 @@ async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, target: 
 }
 
 /// The targets from a place on.
-async fn page(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, listed: &[Target], place: Place) -> Result<Page, Ended> {
+async fn page(
+    engine: &WeakEngine,
+    caller: &Caller,
+    order: &OrderRecord,
+    listed: &[Target],
+    place: Place,
+    live: &Live,
+) -> Result<Page, Ended> {
+    let shared = &engine.shared;
     let query = order.selection();
     if query.is_empty() {
         let from = usize::try_from(place.index).unwrap_or(usize::MAX).min(listed.len());
@@ -252,20 +260,37 @@ async fn page(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, listed:
         return Ok(Page { targets: listed[from..to].to_vec(), next });
     }
     let after = (place != Place::default()).then_some(place);
-    let mut pause = RETRY_FIRST;
+    let (mut pause, mut too_long) = (RETRY_FIRST, 0);
     loop {
+        if live.stopped.load(Ordering::Acquire) {
+            return Err(Ended::Stopping);
+        }
         let Some(strong) = engine.get() else { return Err(Ended::Stopping) };
         let selected = strong.select_page(&caller.namespace, &query, after, PAGE).await;
         drop(strong);
-        match selected {
+        let refusal = match selected {
             Ok((targets, next)) => return Ok(Page { targets, next }),
-            Err(_) if engine.shared.stopping.load(Ordering::Acquire) => return Err(Ended::Stopping),
-            Err(refusal @ (Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. })) => {
-                tracing::warn!(?refusal, "the targets of a batch job could not be read");
-                engine.shared.clock.sleep_until(engine.shared.now() + pause).await;
-                pause = Span((pause.0 * 2).min(RETRY_MAX.0));
+            Err(_) if shared.stopping.load(Ordering::Acquire) => return Err(Ended::Stopping),
+            Err(refusal) => refusal,
+        };
+        let again = match &refusal {
+            Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } => true,
+            // The machine may have been busy; but there are queries that no index answers in time.
+            Refusal::DeadlineExceeded(_) => {
+                too_long += 1;
+                too_long < TRIES_MAX
             }
-            Err(refusal) => return Err(Ended::Failed(format!("{refusal:?}"))),
+            _ => false,
+        };
+        if !again {
+            return Err(Ended::Failed(format!("{refusal:?}")));
         }
+        tracing::warn!(?refusal, "the targets of a batch job could not be read");
+        tokio::select! {
+            biased;
+            () = shared.clock.sleep_until(shared.now() + pause) => {}
+            () = live.stop.notified() => {}
+        }
+        pause = Span((pause.0 * 2).min(RETRY_MAX.0));
     }
 }

@@ -14,7 +14,7 @@ use sempre_api::{
             CountSchedulesRequest, CountSchedulesResponse, CreateScheduleRequest, CreateScheduleResponse, DeleteScheduleRequest,
             DeleteScheduleResponse, DescribeScheduleRequest, DescribeScheduleResponse, ListScheduleMatchingTimesRequest,
             ListScheduleMatchingTimesResponse, ListSchedulesRequest, ListSchedulesResponse, PatchScheduleRequest, PatchScheduleResponse,
-            UpdateScheduleRequest, UpdateScheduleResponse,
+            UpdateScheduleRequest, UpdateScheduleResponse, count_schedules_response::AggregationGroup,
         },
     },
 };
@@ -23,21 +23,23 @@ use sempre_core::{
     keys::schedules::{self as keys, ScheduleKey},
     schedule::{self, Schedule, state::Definition},
     validate,
-    visibility::{Division, Filter, ParseOptions, parse},
+    visibility::{Division, Filter, ParseOptions, Query, parse},
 };
 use sempre_store::{StoreError, Table};
 
-use super::named;
+use super::{
+    lists::{group_value, page_size},
+    named,
+};
 use crate::{
     Engine,
     namespaces::Namespace,
-    schedules::{Call, Found, LoadError, Update, chain, damaged, load},
+    schedules::{CLOSED, Call, Found, LoadError, Update, chain, damaged, load},
     shared::Shared,
+    visibility::{Groups, index},
     zones::Database,
 };
 
-/// Largest page of a list.
-const PAGE_MAX: usize = 1000;
 /// Schedules of a list looked at in one read.
 const SCAN: usize = 200;
 /// How long a call waits for the starts that it asks for.
@@ -237,10 +239,11 @@ impl Engine {
     /// Finds out what has become of the runs that are thought to be open. A schedule hears by itself only of those that
     /// others wait for, and of them a little later.
     async fn refresh(&self, key: &ScheduleKey, schedule: &mut Schedule) {
-        let open = schedule.state.recent.iter().filter(|recent| recent.status == Status::Running as i32);
-        let asked = open.map(|recent| async {
+        // A paused run is open, too; rows of older versions call it paused.
+        let open = [Status::Running as i32, Status::Paused as i32];
+        let asked = schedule.state.recent.iter().filter(|recent| open.contains(&recent.status)).map(|recent| async {
             match chain(&self.shared, key.namespace, &recent.workflow_id, &recent.run_id).await {
-                Found::Status(status) if status != Status::Running as i32 => Some((recent.number, status)),
+                Found::Status(status) if CLOSED.contains(&status) => Some((recent.number, status)),
                 _ => None,
             }
         });
@@ -285,11 +288,8 @@ impl Engine {
     /// `ListSchedules`, in the order of their ids.
     pub async fn list_schedules(&self, request: ListSchedulesRequest) -> Result<ListSchedulesResponse, Refusal> {
         let namespace = self.schedules_of(&request.namespace)?;
-        let size = usize::try_from(request.maximum_page_size).ok().filter(|size| *size > 0).unwrap_or(PAGE_MAX);
-        if size > PAGE_MAX {
-            return Err(Refusal::InvalidArgument(format!("PageSize is larger than allowed {PAGE_MAX}.")));
-        }
-        let filter = filter(&request.query, &namespace)?;
+        let size = page_size(request.maximum_page_size);
+        let filter = query(&request.query, &namespace, false)?.filter;
         let mut after = read_token(&request.next_page_token)?;
         let now = self.shared.now();
         let mut schedules = Vec::new();
@@ -318,29 +318,41 @@ impl Engine {
         }
     }
 
-    /// `CountSchedules`.
+    /// `CountSchedules`. Damaged ones are counted where all are asked for, and have no value to be grouped by.
     pub async fn count_schedules(&self, request: CountSchedulesRequest) -> Result<CountSchedulesResponse, Refusal> {
         let namespace = self.schedules_of(&request.namespace)?;
-        let filter = filter(&request.query, &namespace)?;
-        let (mut after, mut count) = (String::new(), 0);
+        let Query { filter, group_by } = query(&request.query, &namespace, true)?;
+        let (mut after, mut count, mut groups) = (String::new(), 0, Groups::new());
         loop {
             let (keys, more) = self.scan_schedules(namespace.id(), &after, SCAN).await?;
-            if filter.is_none() {
+            if filter.is_none() && group_by.is_none() {
                 count += keys.len() as i64;
             } else {
                 for key in &keys {
-                    match load(&*self.shared.store, key).await {
-                        Ok(schedule) => count += i64::from(schedule.is_some_and(|schedule| selects(filter.as_ref(), &schedule))),
-                        Err(LoadError::Damaged) => {}
+                    let record = match load(&*self.shared.store, key).await {
+                        Ok(None) => continue,
+                        Ok(Some(schedule)) => Some(schedule::record(&schedule)),
+                        Err(LoadError::Damaged) => None,
                         Err(LoadError::Store(error)) => return Err(unreadable(&error)),
+                    };
+                    if !filter.as_ref().is_none_or(|filter| record.as_ref().is_some_and(|record| filter.matches(record))) {
+                        continue;
+                    }
+                    count += 1;
+                    if let Some(field) = &group_by {
+                        index::add_to_group(&mut groups, record.and_then(|record| record.value(field)));
                     }
                 }
             }
             match keys.into_iter().next_back() {
                 Some(last) if more => after = last.schedule_id,
-                _ => return Ok(CountSchedulesResponse { count, groups: Vec::new() }),
+                _ => break,
             }
         }
+        index::sort_groups(&mut groups);
+        let Some(field) = group_by else { return Ok(CountSchedulesResponse { count, groups: Vec::new() }) };
+        let group = |(value, schedules)| AggregationGroup { group_values: vec![group_value(&field, value)], count: schedules as i64 };
+        Ok(CountSchedulesResponse { count, groups: groups.into_iter().map(group).collect() })
     }
 }
 
@@ -378,10 +390,10 @@ pub(crate) async fn remove_schedules(shared: &Shared, namespace: NamespaceId) ->
     }
 }
 
-/// The condition of a list query over schedules.
-fn filter(query: &str, namespace: &Namespace) -> Result<Option<Filter>, Refusal> {
-    let options = ParseOptions { schedules: true, division: Division::Any, ..Default::default() };
-    Ok(parse(query, namespace, options)?.filter)
+/// A list query over schedules.
+fn query(query: &str, namespace: &Namespace, groups: bool) -> Result<Query, Refusal> {
+    let options = ParseOptions { groups, schedules: true, division: Division::Any, ..Default::default() };
+    Ok(parse(query, namespace, options)?)
 }
 
 fn selects(filter: Option<&Filter>, schedule: &Schedule) -> bool {

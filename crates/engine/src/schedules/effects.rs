@@ -33,7 +33,7 @@ const BACKOFF_FIRST: Span = Span::millis(50);
 const BACKOFF_MAX: Span = Span::seconds(10);
 
 /// Statuses of chains that have ended.
-const CLOSED: [i32; 5] =
+pub(crate) const CLOSED: [i32; 5] =
     [Status::Completed as i32, Status::Failed as i32, Status::Canceled as i32, Status::Terminated as i32, Status::TimedOut as i32];
 
 /// What has become of something.

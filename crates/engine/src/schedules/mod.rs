@@ -26,7 +26,7 @@ use sempre_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use effects::{Found, chain};
+pub(crate) use effects::{CLOSED, Found, chain};
 pub(crate) use rows::{LoadError, damaged, load};
 pub(crate) use runner::{OWNER, Runner};
 

@@ -198,11 +198,12 @@ impl Runner {
 }
 
 fn update_one(live: &mut Live, update: Update, now: Timestamp) -> Result<(), Refusal> {
-    if !update.conflict_token.is_empty() && update.conflict_token != live.schedule.conflict_token() {
-        return Err(Refusal::FailedPrecondition("mismatched conflict token".into()));
-    }
+    // First: a repeated call names the token from before the one that was carried out.
     if live.schedule.is_repeated(&update.request_id) {
         return Ok(());
+    }
+    if !update.conflict_token.is_empty() && update.conflict_token != live.schedule.conflict_token() {
+        return Err(Refusal::FailedPrecondition("mismatched conflict token".into()));
     }
     let mut definition = live.schedule.definition.clone();
     definition.spec = update.definition.spec;

@@ -88,6 +88,19 @@ pub fn namespace_of(record: &Record) -> NamespaceId {
 /// Groups of a count: a value of the field, `None` for runs without one, and how many runs have it.
 pub type Groups = Vec<(Option<Value>, u64)>;
 
+/// Counts one more with this value.
+pub(crate) fn add_to_group(groups: &mut Groups, value: Option<Value>) {
+    match groups.iter_mut().find(|(other, _)| *other == value) {
+        Some((_, runs)) => *runs += 1,
+        None => groups.push((value, 1)),
+    }
+}
+
+/// The largest group first.
+pub(crate) fn sort_groups(groups: &mut Groups) {
+    groups.sort_by(|(a, runs_of_a), (b, runs_of_b)| runs_of_b.cmp(runs_of_a).then_with(|| format!("{a:?}").cmp(&format!("{b:?}"))));
+}
+
 /// What an index holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexStats {

@@ -12,7 +12,7 @@ use sempre_core::{
 };
 use sempre_store::Pending;
 
-use super::index::{Change, Groups, Index, IndexError, IndexStats, Position, namespace_of, run_of};
+use super::index::{Change, Groups, Index, IndexError, IndexStats, Position, add_to_group, namespace_of, run_of};
 
 /// Runs that one call of `purge` removes.
 const PURGE_RUNS_MAX: usize = 1000;
@@ -186,11 +186,7 @@ impl Index for MemoryIndex {
         self.read(namespace, filter, hidden, |records| {
             let mut groups = Groups::new();
             for record in records {
-                let value = record.value(field);
-                match groups.iter_mut().find(|(other, _)| *other == value) {
-                    Some((_, runs)) => *runs += 1,
-                    None => groups.push((value, 1)),
-                }
+                add_to_group(&mut groups, record.value(field));
             }
             groups
         })

@@ -13,7 +13,7 @@ use sempre_core::{
 
 use super::{
     Visibility,
-    index::{Groups, IndexError, Position},
+    index::{Groups, IndexError, Position, add_to_group, sort_groups},
 };
 
 /// What waited of a namespace when a read began.
@@ -65,13 +65,9 @@ impl Visibility {
         let waiting = self.of(namespace, filter);
         let mut groups = self.inner.index.count_by(namespace, filter, field, &waiting.runs).await?;
         for record in &waiting.matching {
-            let value = record.value(field);
-            match groups.iter_mut().find(|(other, _)| *other == value) {
-                Some((_, runs)) => *runs += 1,
-                None => groups.push((value, 1)),
-            }
+            add_to_group(&mut groups, record.value(field));
         }
-        groups.sort_by(|(a, runs_of_a), (b, runs_of_b)| runs_of_b.cmp(runs_of_a).then_with(|| format!("{a:?}").cmp(&format!("{b:?}"))));
+        sort_groups(&mut groups);
         Ok(groups)
     }
 }

@@ -1,4 +1,7 @@
-use std::sync::atomic::Ordering;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures::FutureExt;
 use prost::Message;
@@ -15,9 +18,10 @@ use sempre_api::{
     },
 };
 use sempre_core::{Refusal, Span};
+use sempre_engine::{Components, Engine, visibility::memory::MemoryIndex};
 use sempre_store::Table;
 
-use crate::support::*;
+use crate::{lists::Kept, support::*};
 
 fn terminate() -> Operation {
     Operation::TerminationOperation(BatchOperationTermination { details: None, identity: "operator".into() })
@@ -416,6 +420,48 @@ async fn an_order_that_cannot_be_read_now_is_read_again() {
     }
     assert_eq!(w.store.meta_unreadable.load(Ordering::SeqCst), 0, "it was asked for");
     assert_eq!(counts(&w, "j").await, (Completed, 2, 2, 0));
+}
+
+/// The index gives a page up when it takes too long: the machine was busy, or no page will ever be read in time.
+#[tokio::test]
+async fn a_page_that_takes_too_long_is_read_again_a_few_times() {
+    let mut w = world().await;
+    for id in workflows(3) {
+        w.start(&id).await;
+    }
+    let too_long = Arc::new(AtomicUsize::new(0));
+    let kept = Kept(Arc::new(MemoryIndex::new()), too_long.clone());
+    let components = Components { index: Box::new(move |_| Ok(Arc::new(kept))), ..Components::default() };
+    w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 3, settings(), components).await.unwrap();
+    let by_query = |job_id: &str, operation| StartBatchOperationRequest {
+        visibility_query: "WorkflowType = 'Test'".into(),
+        ..job(job_id, operation, [], 0.0)
+    };
+    let go = async || {
+        for _ in 0..20 {
+            w.advance(Span::seconds(5)).await;
+        }
+    };
+    let tries = || usize::MAX - too_long.load(Ordering::SeqCst);
+
+    too_long.store(usize::MAX, Ordering::SeqCst);
+    soon(w.engine.start_batch(by_query("never", terminate()))).await.unwrap();
+    go().await;
+    assert_eq!((counts(&w, "never").await, tries()), ((Failed, 3, 0, 0), 8));
+
+    too_long.store(usize::MAX, Ordering::SeqCst);
+    soon(w.engine.start_batch(by_query("stopped", terminate()))).await.unwrap();
+    w.advance(Span::millis(100)).await;
+    let before = tries();
+    assert!((1..8).contains(&before), "{before}");
+    stop(&w, "stopped").await.unwrap();
+    go().await;
+    assert_eq!((counts(&w, "stopped").await, tries()), ((Failed, 3, 0, 0), before), "it is not read any more");
+
+    too_long.store(7, Ordering::SeqCst);
+    soon(w.engine.start_batch(by_query("late", terminate()))).await.unwrap();
+    go().await;
+    assert_eq!((counts(&w, "late").await, closed(&w, 3).await), ((Completed, 3, 3, 0), 3));
 }
 
 /// A reset ends a run and makes one: a query that names neither open nor closed runs finds both again.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -25,8 +28,8 @@ use sempre_store::{Pending, Table};
 
 use crate::support::*;
 
-/// An index that outlives its engine, as a file does.
-struct Kept(Arc<MemoryIndex>);
+/// An index that outlives its engine, as a file does. So many of its next lists take too long.
+pub(crate) struct Kept(pub(crate) Arc<MemoryIndex>, pub(crate) Arc<AtomicUsize>);
 
 impl Index for Kept {
     fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>> {
@@ -43,6 +46,9 @@ impl Index for Kept {
         limit: usize,
         hidden: &BTreeSet<sempre_core::RunId>,
     ) -> Pending<Result<Vec<Arc<sempre_core::visibility::Record>>, IndexError>> {
+        if self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Box::pin(std::future::ready(Err(IndexError::TooLong { seconds: 10 })));
+        }
         self.0.list(namespace, filter, after, limit, hidden)
     }
     fn count(
@@ -89,7 +95,7 @@ impl Index for Kept {
 /// Opens another engine over the world's store, with this index. The one before is gone as after a crash.
 async fn crash(w: &mut World, index: &Arc<MemoryIndex>) {
     let index = index.clone();
-    let components = Components { index: Box::new(move |_| Ok(Arc::new(Kept(index)))), ..Components::default() };
+    let components = Components { index: Box::new(move |_| Ok(Arc::new(Kept(index, Arc::default())))), ..Components::default() };
     w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 3, settings(), components).await.unwrap();
 }
 

@@ -21,7 +21,7 @@ use sempre_api::v1::{
 use sempre_core::{
     Refusal, Span,
     keys::schedules::{self, Row, ScheduleKey},
-    schedule::state::Definition,
+    schedule::state::{Definition, State},
 };
 use sempre_engine::Settings;
 use sempre_store::{CommitBatch, Fence, Table};
@@ -94,6 +94,14 @@ async fn list(w: &World, page: i32, token: bytes::Bytes) -> ListSchedulesRespons
 async fn count(w: &World) -> i64 {
     let request = CountSchedulesRequest { namespace: NAMESPACE.into(), ..Default::default() };
     soon(w.engine.count_schedules(request)).await.unwrap().count
+}
+
+/// Groups of a count, as JSON.
+async fn groups(w: &World, query: &str) -> (i64, Vec<(String, i64)>) {
+    let request = CountSchedulesRequest { namespace: NAMESPACE.into(), query: query.into() };
+    let counted = soon(w.engine.count_schedules(request)).await.unwrap();
+    let json = |values: &[Payload]| values.iter().map(|value| String::from_utf8(value.data.to_vec()).unwrap()).collect();
+    (counted.count, counted.groups.iter().map(|group| (json(&group.group_values), group.count)).collect())
 }
 
 /// Waits until so many actions were taken.
@@ -262,6 +270,14 @@ async fn clients_see_their_own_changes_at_once() {
     assert_eq!(stale, Err(Refusal::FailedPrecondition("mismatched conflict token".into())));
     let token = describe(&w, "s03").await.conflict_token;
     soon(w.engine.update_schedule(update(&token))).await.unwrap();
+    let repeated = |request_id: &str, token: &[u8]| UpdateScheduleRequest { request_id: request_id.into(), ..update(token) };
+    let token = describe(&w, "s03").await.conflict_token;
+    soon(w.engine.update_schedule(repeated("u", &token))).await.unwrap();
+    let after = describe(&w, "s03").await.conflict_token;
+    soon(w.engine.update_schedule(repeated("u", &token))).await.expect("the answer was lost: it is answered again");
+    assert_eq!(describe(&w, "s03").await.conflict_token, after, "and has no second effect");
+    let stale = soon(w.engine.update_schedule(repeated("v", &token))).await;
+    assert_eq!(stale, Err(Refusal::FailedPrecondition("mismatched conflict token".into())));
     let described = describe(&w, "s03").await;
     let schedule = described.schedule.unwrap();
     assert_eq!(schedule.policies.unwrap().overlap_policy(), Policy::BufferOne);
@@ -491,6 +507,18 @@ async fn thousands_due_in_the_same_second_are_all_started() {
 }
 
 #[tokio::test]
+async fn a_page_has_a_thousand_schedules_at_most_whatever_is_asked_for() {
+    let w = world().await;
+    for n in 0..1001 {
+        create(&w, &format!("s{n:04}"), by_hand(Policy::Skip)).await;
+    }
+    let page = list(&w, 5000, bytes::Bytes::new()).await;
+    assert_eq!((page.schedules.len(), page.schedules[999].schedule_id.as_str()), (1000, "s0999"));
+    let rest = list(&w, 5000, page.next_page_token).await;
+    assert_eq!((rest.schedules.len(), rest.schedules[0].schedule_id.as_str()), (1, "s1000"));
+}
+
+#[tokio::test]
 async fn a_query_selects_schedules() {
     let w = world().await;
     for id in ["a", "ab", "b"] {
@@ -517,6 +545,14 @@ async fn a_query_selects_schedules() {
     assert_eq!(ask("TemporalSchedulePaused = true").await, ["ab"]);
     assert_eq!(ask("TemporalSchedulePaused = false AND ExecutionStatus = 'Running'").await, ["a", "b"]);
     assert_eq!(ask("TemporalNamespaceDivision = 'TemporalScheduler'").await, ["a", "ab", "b"]);
+    let all = |value: &str, schedules| (schedules, vec![(value.to_owned(), schedules)]);
+    assert_eq!(groups(&w, "GROUP BY ExecutionStatus").await, all("\"Running\"", 3));
+    let of_two = "ScheduleId STARTS_WITH 'a' GROUP BY TemporalNamespaceDivision";
+    assert_eq!(groups(&w, of_two).await, all("\"TemporalScheduler\"", 2));
+    assert_eq!(groups(&w, "ScheduleId = 'c' GROUP BY ExecutionStatus").await, (0, vec![]));
+    let listed = ListSchedulesRequest { namespace: NAMESPACE.into(), query: of_two.into(), ..Default::default() };
+    let refused = soon(w.engine.list_schedules(listed)).await.unwrap_err();
+    assert_eq!(refused, Refusal::invalid("invalid query: operation is not supported: 'GROUP BY' clause"));
     let bad = ListSchedulesRequest { namespace: NAMESPACE.into(), query: "Nonsense = 1".into(), ..Default::default() };
     let refused = soon(w.engine.list_schedules(bad)).await.unwrap_err();
     assert!(format!("{refused:?}").contains("Nonsense"), "{refused:?}");
@@ -562,6 +598,57 @@ async fn who_asks_for_a_start_finds_it_and_the_end_of_a_run_is_known_at_once() {
             w.clock_advance(Span::seconds(1));
         }
     }
+}
+
+/// Runs that are thought to be open, and the status of the last start.
+async fn open_runs(w: &World, id: &str) -> (usize, Status) {
+    let info = describe(w, id).await.info.unwrap();
+    (info.running_workflows.len(), info.recent_actions.last().unwrap().start_workflow_status())
+}
+
+#[tokio::test]
+async fn a_run_that_is_paused_is_open() {
+    let w = world().await;
+    create(&w, "s", by_hand(Policy::Skip)).await;
+    patch(&w, "s", trigger(Policy::Unspecified)).await;
+    let started = describe(&w, "s").await.info.unwrap().running_workflows.remove(0);
+    let pause = PauseWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_id: started.workflow_id.clone(),
+        request_id: "p".into(),
+        ..Default::default()
+    };
+    soon(w.engine.pause_workflow(pause)).await.unwrap();
+    assert_eq!(open_runs(&w, "s").await, (1, Status::Running));
+    assert_eq!(open_runs(&w, "s").await, (1, Status::Running), "nor was it written down as something else");
+    let unpause = UnpauseWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_id: started.workflow_id,
+        request_id: "u".into(),
+        ..Default::default()
+    };
+    soon(w.engine.unpause_workflow(unpause)).await.unwrap();
+    assert_eq!(open_runs(&w, "s").await, (1, Status::Running));
+    finish_one(&w).await;
+    assert_eq!(open_runs(&w, "s").await, (0, Status::Completed));
+}
+
+/// Older versions wrote down that a run was paused, and did not look at it again.
+#[tokio::test]
+async fn what_was_called_paused_once_is_seen_to_end() {
+    let mut w = world().await;
+    create(&w, "s", by_hand(Policy::AllowAll)).await;
+    // Nobody waits for its end.
+    patch(&w, "s", trigger(Policy::AllowAll)).await;
+    w.settle().await;
+    let (key, value) = row_of(&w, Row::State);
+    let mut state = State::decode(value).unwrap();
+    state.recent[0].status = Status::Paused as i32;
+    put_row(&w, &key, &state.encode_to_vec()).await;
+    w.reopen().await;
+    assert_eq!(open_runs(&w, "s").await, (0, Status::Paused));
+    finish_one(&w).await;
+    assert_eq!(open_runs(&w, "s").await, (0, Status::Completed));
 }
 
 #[tokio::test]
@@ -650,7 +737,8 @@ async fn search_attributes_of_a_schedule_and_of_its_action_are_typed_like_those_
         Refusal::invalid(unknown.replace("Number", "Nobody"))
     );
     update(Some(SearchAttributes::default())).await.unwrap();
-    assert_eq!(describe(&w, "s").await.search_attributes, Some(SearchAttributes::default()));
+    assert_eq!(describe(&w, "s").await.search_attributes, None);
+    assert_eq!(list(&w, 0, bytes::Bytes::new()).await.schedules[0].search_attributes, None);
 }
 
 #[tokio::test]
@@ -775,6 +863,9 @@ async fn a_damaged_schedule_says_so_stops_nobody_and_can_be_deleted() {
     assert_eq!(entries[0].schedule_id, "bad");
     assert_eq!(entries[0].info.as_ref().unwrap().notes, "the schedule cannot be used: its rows are damaged");
     assert_eq!((entries.len() as i64, count(&w).await), (2, 2));
+    let none = (String::new(), 1);
+    assert_eq!(groups(&w, "GROUP BY ExecutionStatus").await, (2, vec![none, ("\"Running\"".into(), 1)]));
+    assert_eq!(groups(&w, "ScheduleId = 'bad' GROUP BY ExecutionStatus").await, (0, vec![]));
     delete(&w, "bad").await.unwrap();
     assert_eq!(count(&w).await, 1);
     create(&w, "bad", every_minute(Policy::Skip)).await;

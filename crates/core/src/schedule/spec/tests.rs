@@ -75,6 +75,20 @@ fn intervals_are_counted_from_the_epoch() {
     assert_eq!(nominals(&spec, Timestamp(7 * NANOS + 1), 1), [45]);
 }
 
+/// Ticks of longer ones would be beyond all numbers, and such a schedule due without end.
+#[test]
+fn an_interval_lasts_a_hundred_years_at_most() {
+    let all = |seconds: i64| Some(sempre_api::Duration { seconds, nanos: 999_999_999 });
+    let spec =
+        |phase| spec(ScheduleSpec { interval: vec![IntervalSpec { interval: all(i64::MAX), phase: all(phase) }], ..Default::default() });
+    let century = Span::MAX.0 / NANOS;
+    assert_eq!(nominals(&spec(5), seconds(10), 3), [century + 5]);
+    assert_eq!(nominals(&spec(century - 1), seconds(10), 3), [century - 1]);
+    let phase =
+        canonical(ScheduleSpec { interval: vec![IntervalSpec { interval: all(i64::MAX), phase: all(century) }], ..Default::default() });
+    assert_eq!(phase.err().as_deref(), Some("phase cannot be greater than Interval"));
+}
+
 #[test]
 fn bounds_are_inclusive() {
     let bounded = |start: i64, end: i64| {
@@ -164,16 +178,19 @@ fn canonical_form_and_its_texts() {
     let given = ScheduleSpec {
         structured_calendar: vec![every_second()],
         calendar: vec![calendar.clone()],
-        cron_string: vec!["TZ=Table @daily".into(), "@every 5m/1m".into()],
+        cron_string: vec!["TZ=Table @daily".into(), "CRON_TZ=Table @weekly".into()],
         interval: vec![every(10, 0)],
         timezone_name: "Table".into(),
         ..Default::default()
     };
     let made = canonical(given.clone()).expect("valid");
     assert!(made.calendar.is_empty() && made.cron_string.is_empty());
-    assert_eq!((made.structured_calendar.len(), made.interval.len(), made.timezone_name.as_str()), (3, 2, "Table"));
+    assert_eq!((made.structured_calendar.len(), made.interval.len(), made.timezone_name.as_str()), (4, 1, "Table"));
     assert_eq!(made.structured_calendar[1].comment, "c");
     assert_eq!(canonical(made.clone()), Ok(made), "once is enough");
+    let zoned = ScheduleSpec { timezone_name: "Table".into(), ..cron("TZ=Other @every 5m/1m") };
+    let made = canonical(zoned).expect("an interval knows no zone");
+    assert_eq!((made.interval, made.timezone_name.as_str()), (vec![every(300, 60)], "Table"));
 
     let text = |change: &dyn Fn(&mut ScheduleSpec)| -> String {
         let mut spec = given.clone();
@@ -185,6 +202,10 @@ fn canonical_form_and_its_texts() {
     assert_eq!(text(&|s| s.timezone_name = "Other".into()), CONFLICTING_ZONES);
     assert_eq!(text(&|s| s.timezone_data = b"table".as_slice().into()), CONFLICTING_ZONES);
     assert_eq!(text(&|s| s.cron_string.push("CRON_TZ=Other @daily".into())), CONFLICTING_ZONES);
+    // All name the same zone, or none does.
+    assert_eq!(text(&|s| s.cron_string.push("@daily".into())), CONFLICTING_ZONES);
+    assert_eq!(text(&|s| s.cron_string.insert(0, "@every 5m".into())), CONFLICTING_ZONES);
+    assert_eq!(text(&|s| s.cron_string = vec!["@daily".into(), "@every 5m".into()]), "", "that of the whole counts for them");
     let other = |s: &mut ScheduleSpec, name: &str| {
         s.cron_string.clear();
         s.timezone_name = name.to_string();
@@ -192,7 +213,10 @@ fn canonical_form_and_its_texts() {
     assert_eq!(text(&|s| other(s, "Mars/Base")), "unknown time zone Mars/Base");
     assert_eq!(text(&|s| s.interval.push(every(0, 0))), "interval is too small");
     assert_eq!(text(&|s| s.interval.push(IntervalSpec::default())), "interval is too small");
+    assert_eq!(text(&|s| s.interval.push(every(-5, 0))), "interval is too small");
     assert_eq!(text(&|s| s.interval.push(every(5, -1))), "phase is negative");
+    let less_than_none = sempre_api::Duration { seconds: 0, nanos: -1 };
+    assert_eq!(text(&|s| s.interval.push(IntervalSpec { phase: Some(less_than_none), ..every(5, 0) })), "phase is negative");
     assert_eq!(text(&|s| s.interval.push(every(5, 5))), "phase cannot be greater than Interval");
     assert_eq!(text(&|s| s.calendar.push(CalendarSpec { hour: "24".into(), ..Default::default() })), "Hour is not in range [0-23]");
     assert_eq!(text(&|s| s.structured_calendar[0].hour = range(24, 0, 0)), "invalid calendar spec: Hour Start is not in range [0-23]");

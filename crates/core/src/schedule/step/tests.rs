@@ -1,16 +1,18 @@
 use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
 
 use sempre_api::v1::{
-    common::{Payload, Payloads, WorkflowType},
+    common::{Memo, Payload, Payloads, SearchAttributes, WorkflowType},
     enums::{ScheduleOverlapPolicy as Policy, WorkflowExecutionStatus as Status},
     failure::Failure,
-    schedule::{IntervalSpec, SchedulePolicies, ScheduleSpec, TriggerImmediatelyRequest},
+    schedule::{IntervalSpec, SchedulePolicies, ScheduleSpec, StructuredCalendarSpec, TriggerImmediatelyRequest},
     workflow::NewWorkflowExecutionInfo,
 };
 
 use super::*;
 use crate::schedule::{
-    Ended, LEFT_OUT_MAX, RECENT_MAX, start_request,
+    Ended, LEFT_OUT_MAX, RECENT_MAX,
+    parse::range,
+    start_request,
     state::{LeftOut, Running, Starting, Stop},
     watch_of, workflow_id,
     zone::Zone,
@@ -388,14 +390,83 @@ fn a_start_that_fails_is_tried_again_while_there_is_time() {
     s.start_failed(1, "busy", false, at(61));
     assert_eq!((s.starts(at(62)).count(), s.starts(at(63)).count()), (0, 1));
     s.start_failed(1, "busy", false, at(60 + 3600));
-    assert_eq!((s.state.starting.len(), s.state.missed_catchup_window, s.state.start_refusal.as_str()), (0, 1, "busy"));
+    assert_eq!((s.state.starting.len(), s.state.missed_catchup_window, s.state.start_refusal.as_str()), (0, 1, ""), "the world's fault");
     s.advance(at(5000));
     let number = s.starts(at(5000)).next().expect("the next").number;
     s.start_failed(number, "no such thing", true, at(5000));
     assert_eq!((s.state.starting.len(), s.state.missed_catchup_window), (0, 1), "for good: not tried again");
+    assert_eq!(s.state.start_refusal, "no such thing");
     trigger(&mut s, Policy::Unspecified, at(5010));
     assert_eq!(run_starts(&mut s, at(5010)).len(), 1);
     assert_eq!(s.state.start_refusal, "");
+}
+
+#[test]
+fn a_refusal_is_shown_until_the_schedule_is_mended_or_starts_again() {
+    #[expect(deprecated, reason = "the one place for it")]
+    let error = |s: &Schedule| crate::schedule::describe(s, at(60)).info.expect("set").invalid_schedule_error;
+    let refused = || {
+        let mut s = schedule(Policy::BufferAll);
+        s.advance(at(60));
+        s.start_failed(1, "no such thing", true, at(60));
+        assert_eq!(error(&s), "no such thing");
+        s.advance(at(120));
+        s
+    };
+    let mut s = refused();
+    s.start_failed(2, "busy", false, at(120));
+    assert_eq!(error(&s), "no such thing", "nothing is known of it yet");
+    s.update(definition(Policy::BufferAll), ScheduleState::default(), &NoZones, at(121)).expect("valid");
+    assert_eq!(error(&s), "");
+    let mut s = refused();
+    s.already_started(2, at(120));
+    assert_eq!(error(&s), "");
+}
+
+#[test]
+fn what_is_shown_is_written_in_full() {
+    let given = |year: i32| StructuredCalendarSpec {
+        second: range(0, 0, 0),
+        minute: [range(5, 0, 0), range(7, 0, 0)].concat(),
+        hour: range(9, 17, 2),
+        day_of_month: range(1, 31, 0),
+        month: range(3, 3, 0),
+        year: range(year, 0, 0),
+        day_of_week: range(1, 0, 3),
+        comment: "c".into(),
+    };
+    let full = |year: i32| StructuredCalendarSpec {
+        second: range(0, 0, 1),
+        minute: [range(5, 5, 1), range(7, 7, 1)].concat(),
+        hour: range(9, 17, 2),
+        day_of_month: range(1, 31, 1),
+        month: range(3, 3, 1),
+        year: range(year, year, 1),
+        day_of_week: range(1, 1, 3),
+        comment: "c".into(),
+    };
+    let spec = |calendar: &dyn Fn(i32) -> StructuredCalendarSpec| ScheduleSpec {
+        structured_calendar: vec![calendar(2030)],
+        exclude_structured_calendar: vec![calendar(2031)],
+        ..Default::default()
+    };
+    let mut definition = Definition { spec: Some(spec(&given)), ..definition(Policy::Skip) };
+    let shown = |definition: &Definition| {
+        let s = schedule_of(definition.clone(), ScheduleState::default());
+        assert_eq!(s.definition.spec, Some(spec(&given)), "the row stays");
+        let (described, entry) = (crate::schedule::describe(&s, at(0)), crate::schedule::list_entry(&s, at(0)));
+        assert_eq!((&described.memo, &described.search_attributes), (&entry.memo, &entry.search_attributes));
+        let specs = [described.schedule.and_then(|schedule| schedule.spec), entry.info.and_then(|info| info.spec)];
+        assert_eq!(specs, [Some(spec(&full)), Some(spec(&full))]);
+        (described.memo, described.search_attributes)
+    };
+    assert_eq!(shown(&definition), (None, None));
+    (definition.memo, definition.search_attributes) = (Some(Memo::default()), Some(SearchAttributes::default()));
+    assert_eq!(shown(&definition), (None, None), "cleared");
+    let fields = || [("a".into(), Payload::default())].into_iter().collect();
+    definition.memo = Some(Memo { fields: fields() });
+    definition.search_attributes = Some(SearchAttributes { indexed_fields: fields() });
+    assert_eq!(shown(&definition), (definition.memo.clone(), definition.search_attributes.clone()));
 }
 
 #[test]
