@@ -335,12 +335,11 @@ impl Engine {
                         Err(LoadError::Damaged) => None,
                         Err(LoadError::Store(error)) => return Err(unreadable(&error)),
                     };
-                    if !filter.as_ref().is_none_or(|filter| record.as_ref().is_some_and(|record| filter.matches(record))) {
-                        continue;
-                    }
-                    count += 1;
-                    if let Some(field) = &group_by {
-                        index::add_to_group(&mut groups, record.and_then(|record| record.value(field)));
+                    if filter.as_ref().is_none_or(|filter| record.as_ref().is_some_and(|record| filter.matches(record))) {
+                        count += 1;
+                        if let Some(field) = &group_by {
+                            index::add_to_group(&mut groups, record.and_then(|record| record.value(field)));
+                        }
                     }
                 }
             }

@@ -100,7 +100,7 @@ async fn count(w: &World) -> i64 {
 async fn groups(w: &World, query: &str) -> (i64, Vec<(String, i64)>) {
     let request = CountSchedulesRequest { namespace: NAMESPACE.into(), query: query.into() };
     let counted = soon(w.engine.count_schedules(request)).await.unwrap();
-    let json = |values: &[Payload]| values.iter().map(|value| String::from_utf8(value.data.to_vec()).unwrap()).collect();
+    let json = |values: &[Payload]| values.iter().map(|value| String::from_utf8(value.data.to_vec()).unwrap()).collect::<String>();
     (counted.count, counted.groups.iter().map(|group| (json(&group.group_values), group.count)).collect())
 }
 
