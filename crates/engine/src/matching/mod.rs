@@ -21,6 +21,7 @@ pub(crate) mod queue;
 pub(crate) mod rates;
 mod routes;
 pub(crate) mod scaling;
+mod version_view;
 pub(crate) mod window;
 
 use std::{
