@@ -40,7 +40,7 @@ use sempre_api::{
     v1::{
         batch::BatchOperationInfo,
         common::Execution,
-        enums::{BatchOperationState, ExecutionType},
+        enums::BatchOperationState,
         workflowservice::{DescribeBatchOperationResponse, StartBatchOperationRequest},
     },
 };
@@ -54,7 +54,7 @@ use crate::{
 };
 
 pub(crate) use act::chains;
-pub(crate) use check::Checked;
+pub(crate) use check::{Acts, Checked};
 pub(crate) use run::run;
 
 /// First byte of the keys of what jobs were asked for.
@@ -365,8 +365,9 @@ impl Shared {
         let live = self.batches.live().get(&key).cloned().filter(|_| job.is_running());
         let (start_time, close_time) = job.times();
         let count = |live: Option<&AtomicI64>, noted: i64| live.map_or(noted, |live| live.load(Ordering::Relaxed));
+        let kind = order.acts().execution_type();
         let executions = order.targets().into_iter().map(|target| Execution {
-            r#type: ExecutionType::Workflow as i32,
+            r#type: kind as i32,
             business_id: target.workflow_id,
             run_id: target.run_id,
         });

@@ -255,7 +255,7 @@ async fn page(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, listed:
     let mut pause = RETRY_FIRST;
     loop {
         let Some(strong) = engine.get() else { return Err(Ended::Stopping) };
-        let selected = strong.select_page(&caller.namespace, &query, after, PAGE).await;
+        let selected = strong.select_page(&caller.namespace, order.acts(), &query, after, PAGE).await;
         drop(strong);
         match selected {
             Ok((targets, next)) => return Ok(Page { targets, next }),
