@@ -40,7 +40,7 @@ use sempre_api::{
     v1::{
         batch::BatchOperationInfo,
         common::Execution,
-        enums::BatchOperationState,
+        enums::{BatchOperationState, BatchOperationType},
         workflowservice::{DescribeBatchOperationResponse, StartBatchOperationRequest},
     },
 };
@@ -410,6 +410,7 @@ impl Shared {
 }
 
 /// The name of a job's type that answers give: jobs keep the first names of what acts on workflows, which are deprecated.
+#[allow(deprecated, reason = "the old names are what jobs keep")]
 fn shown_kind(kind: i32) -> i32 {
     use BatchOperationType as Type;
     let name = match Type::try_from(kind) {
