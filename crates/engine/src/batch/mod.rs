@@ -54,7 +54,7 @@ use crate::{
 };
 
 pub(crate) use act::chains;
-pub(crate) use check::{Acts, Checked};
+pub(crate) use check::Checked;
 pub(crate) use run::run;
 
 /// First byte of the keys of what jobs were asked for.

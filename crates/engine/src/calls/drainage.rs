@@ -118,7 +118,7 @@ impl Engine {
             let Some(known) = shown.get(&id) else { return Ok((Change { records: Vec::new(), beside: Vec::new() }, None)) };
             let mut record = (**known).clone();
             for (build_id, before, pinned) in found {
-                let is_in_use = record.current() == Some(&build_id) || record.ramping() == Some(&build_id);
+                let is_in_use = record.current() == Some(build_id.as_str()) || record.ramping() == Some(build_id.as_str());
                 // Another call may have changed it while the runs were counted: what was found is old news then.
                 if let Some(version) = record.versions.get_mut(&build_id).filter(|version| !is_in_use && version.drainage == before) {
                     version.drainage = after_look(before, pinned, now);

@@ -356,6 +356,7 @@ async fn a_run_that_is_pinned_to_a_drained_version_makes_it_drain_again() {
         namespace: NAMESPACE.into(),
         workflow_id: "w".into(),
         identity: "operator".into(),
+        request_id: "p".into(),
         ..Default::default()
     };
     soon(w.engine.pause_workflow(pause)).await.unwrap();

@@ -146,6 +146,7 @@ async fn endpoints_outlive_the_process_and_a_commit_in_doubt() {
 }
 
 #[tokio::test]
+#[allow(deprecated, reason = "the old field is refused")]
 async fn nexus_polls_say_which_version_they_are_of() {
     use sempre_api::v1::{
         common::WorkerVersionCapabilities,
