@@ -14,7 +14,7 @@ impl<S: Send + 'static> Queue<S> {
             let here = windows.into_iter().flatten().map(|window| window.level_of(side, level.priority));
             let (here, first) = here
                 .fold((0, None), |(sum, first): (u64, Option<Timestamp>), (n, oldest)| (sum + n, first.into_iter().chain(oldest).min()));
-            let stored = (level.stored as f64 * share) as u64;
+            let stored = (level.stored as f64 * share).round() as u64;
             LevelView {
                 priority: level.priority,
                 backlog: here + stored,
