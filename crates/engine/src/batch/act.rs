@@ -13,16 +13,24 @@ use sempre_api::{
         common::{WorkflowExecution, reset_options},
         enums::ResetType,
         workflowservice::{
-            DeleteWorkflowExecutionRequest, DescribeWorkflowExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest,
-            ResetWorkflowExecutionRequest, SignalWorkflowExecutionRequest, TerminateWorkflowExecutionRequest, UnpauseActivityRequest,
-            UpdateActivityOptionsRequest, UpdateWorkflowExecutionOptionsRequest, reset_activity_request,
-            start_batch_operation_request::Operation, unpause_activity_request, update_activity_options_request,
+            DeleteActivityExecutionRequest, DeleteWorkflowExecutionRequest, DescribeWorkflowExecutionRequest,
+            RequestCancelActivityExecutionRequest, RequestCancelWorkflowExecutionRequest, ResetActivityRequest,
+            ResetWorkflowExecutionRequest, SignalWorkflowExecutionRequest, TerminateActivityExecutionRequest,
+            TerminateWorkflowExecutionRequest, UnpauseActivityRequest, UpdateActivityOptionsRequest, UpdateWorkflowExecutionOptionsRequest,
+            reset_activity_request, start_batch_operation_request::Operation, unpause_activity_request, update_activity_options_request,
         },
     },
 };
-use sempre_core::{NamespaceId, Refusal, RunId, RunKey, WorkflowKey, reset::TaskEnds};
+use sempre_core::{
+    NamespaceId, Refusal, RunId, RunKey, WorkflowKey,
+    reset::TaskEnds,
+    standalone::{self, Described, Shows},
+};
 
-use super::{OrderRecord, check::Target};
+use super::{
+    OrderRecord,
+    check::{Acts, Target},
+};
 use crate::{
     Engine,
     calls::{fork::ForkOptions, workflow_of},
@@ -67,7 +75,10 @@ pub(super) enum Acted {
 /// Acts on one run. NOT_FOUND: it is gone, closed, or has no such activity.
 pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<Acted, Refusal> {
     if target.run_id.is_empty() && !target.chain.is_empty() {
-        let target = of_chain(engine, caller, target).await?;
+        let target = match order.acts() {
+            Acts::OnWorkflows => of_chain(engine, caller, target).await?,
+            Acts::OnActivities => Target { run_id: target.chain.clone(), ..target.clone() },
+        };
         // Made before a crash, and not counted then: it is done.
         if !(order.makes_runs() && is_own(engine, caller, &target).await?) {
             act_now(engine, caller, order, &target).await?;
@@ -100,8 +111,32 @@ async fn current(engine: &Engine, namespace: NamespaceId, workflow_id: &str) -> 
     Ok((info.execution.unwrap_or_default().run_id, info.first_run_id))
 }
 
+/// An activity that belongs to no workflow, and the run that a target means.
+async fn activity(engine: &Engine, namespace: NamespaceId, target: &Target) -> Result<(RunId, Box<Described>), Refusal> {
+    let key = standalone::key(namespace, &target.workflow_id);
+    let run = RunId::parse(&target.run_id);
+    let answer = engine.shared.ask(key, run, Ask::DescribeActivity(Shows::default(), None)).await?;
+    match answer.body {
+        Body::Activity(described) => Ok((answer.run, described)),
+        _ => Err(internal("a description of an activity")),
+    }
+}
+
+/// What a call came to that ends an activity: one that has ended meanwhile is gone, and so done with.
+async fn unless_closed(engine: &Engine, caller: &Caller, target: &Target, called: Result<(), Refusal>) -> Result<(), Refusal> {
+    match called {
+        Err(refusal @ Refusal::FailedPrecondition(_)) => {
+            let namespace = engine.shared.namespaces.usable(&caller.namespace)?.id();
+            let (_, described) = activity(engine, namespace, target).await?;
+            let key = standalone::key(namespace, &target.workflow_id);
+            Err(if described.is_open { refusal } else { standalone::not_found(&key) })
+        }
+        called => called,
+    }
+}
+
 /// Looks up what listed targets without a run mean now.
-pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, targets: &[Target]) -> Result<Vec<String>, Refusal> {
+pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, acts: Acts, targets: &[Target]) -> Result<Vec<String>, Refusal> {
     if targets.iter().all(|target| !target.run_id.is_empty()) {
         return Ok(Vec::new());
     }
@@ -109,8 +144,12 @@ pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, targets: &[T
         if !target.run_id.is_empty() {
             return Ok(String::new());
         }
-        match current(engine, namespace, &target.workflow_id).await {
-            Ok((_, chain)) => Ok(chain),
+        let found = match acts {
+            Acts::OnWorkflows => current(engine, namespace, &target.workflow_id).await.map(|(_, chain)| chain),
+            Acts::OnActivities => activity(engine, namespace, &target).await.map(|(run, _)| run.to_string()),
+        };
+        match found {
+            Ok(chain) => Ok(chain),
             // There is none: one that is started later is not meant.
             Err(Refusal::NotFound(_)) => Ok(RunId::default().to_string()),
             Err(refusal) => Err(refusal),
@@ -242,8 +281,34 @@ async fn act_now(engine: &Engine, caller: &Caller, order: &OrderRecord, target: 
             };
             engine.update_activity_options(request).await.map(drop)
         }
-        Operation::CancelActivitiesOperation(_) | Operation::TerminateActivitiesOperation(_) | Operation::DeleteActivitiesOperation(_) => {
-            Err(Refusal::invalid("activities without a workflow are not supported"))
+        Operation::CancelActivitiesOperation(o) => {
+            let request = RequestCancelActivityExecutionRequest {
+                namespace,
+                activity_id: target.workflow_id.clone(),
+                run_id: target.run_id.clone(),
+                identity: o.identity,
+                request_id,
+                reason: if o.reason.is_empty() { reason } else { o.reason },
+            };
+            let called = engine.cancel_activity(request).await.map(drop);
+            unless_closed(engine, caller, target, called).await
+        }
+        Operation::TerminateActivitiesOperation(o) => {
+            let request = TerminateActivityExecutionRequest {
+                namespace,
+                activity_id: target.workflow_id.clone(),
+                run_id: target.run_id.clone(),
+                identity: o.identity,
+                request_id,
+                reason: if o.reason.is_empty() { reason } else { o.reason },
+            };
+            let called = engine.terminate_activity(request).await.map(drop);
+            unless_closed(engine, caller, target, called).await
+        }
+        Operation::DeleteActivitiesOperation(_) => {
+            let request =
+                DeleteActivityExecutionRequest { namespace, activity_id: target.workflow_id.clone(), run_id: target.run_id.clone() };
+            engine.delete_activity(request).await.map(drop)
         }
     }
 }

@@ -7,7 +7,10 @@ use sempre_api::v1::{
     enums::{BatchOperationType, ExecutionType, ResetType, ResourceExhaustedCause},
     workflowservice::{StartBatchOperationRequest, start_batch_operation_request::Operation},
 };
-use sempre_core::Refusal;
+use sempre_core::{
+    Refusal, standalone,
+    visibility::{Division, ParseOptions},
+};
 
 use super::OrderRecord;
 
@@ -32,14 +35,53 @@ pub(super) fn too_many() -> Refusal {
     }
 }
 
+/// What a job acts on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Acts {
+    #[default]
+    OnWorkflows,
+    /// On activities that belong to no workflow.
+    OnActivities,
+}
+
+impl Acts {
+    fn of(operation: &Operation) -> Self {
+        match operation {
+            Operation::CancelActivitiesOperation(_)
+            | Operation::TerminateActivitiesOperation(_)
+            | Operation::DeleteActivitiesOperation(_) => Self::OnActivities,
+            _ => Self::OnWorkflows,
+        }
+    }
+
+    /// How the job's query is read: what it may select, and by which names.
+    pub(crate) fn options(self) -> ParseOptions {
+        match self {
+            Self::OnWorkflows => ParseOptions::default(),
+            Self::OnActivities => {
+                ParseOptions { activities: true, division: Division::Only(standalone::DIVISION), ..ParseOptions::default() }
+            }
+        }
+    }
+
+    /// The type of its targets.
+    pub(crate) fn execution_type(self) -> ExecutionType {
+        match self {
+            Self::OnWorkflows => ExecutionType::Workflow,
+            Self::OnActivities => ExecutionType::Activity,
+        }
+    }
+}
+
 /// One run to act on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
+    /// Of an activity that belongs to no workflow, the activity's id.
     pub(crate) workflow_id: String,
     /// Empty: the current run.
     pub(crate) run_id: String,
     /// Where that is empty, the first run of the chain that is meant: the one that was current when the job began. A run
-    /// of the same id that somebody starts later is none of the job's. Empty: not looked up.
+    /// of the same id that somebody starts later is none of the job's. Of an activity, its run. Empty: not looked up.
     pub(crate) chain: String,
 }
 
@@ -49,6 +91,7 @@ pub(crate) struct Checked {
     pub(crate) job_id: String,
     /// `BatchOperationType`, its old values.
     pub(crate) kind: BatchOperationType,
+    pub(crate) acts: Acts,
     pub(crate) identity: String,
     pub(crate) reason: String,
     /// The query as asked, and as it selects runs. Empty: targets are listed.
@@ -62,8 +105,8 @@ fn invalid<T>(text: impl Into<String>) -> Result<T, Refusal> {
 }
 
 impl Checked {
-    /// Everything that can be checked without looking at runs.
-    pub(crate) fn new(request: &StartBatchOperationRequest) -> Result<Self, Refusal> {
+    /// Everything that can be checked without looking at runs. `activities`: there are activities that belong to no workflow.
+    pub(crate) fn new(request: &StartBatchOperationRequest, activities: bool) -> Result<Self, Refusal> {
         let given = [!request.visibility_query.is_empty(), !request.executions.is_empty(), !request.target_executions.is_empty()];
         let Some(operation) = request.operation.as_ref().filter(|_| !request.reason.is_empty() && given.contains(&true)) else {
             return invalid(REQUIRED);
@@ -74,13 +117,20 @@ impl Checked {
         if given.iter().filter(|given| **given).count() > 1 {
             return invalid(EXCLUSIVE);
         }
-        let (kind, identity) = operation_of(operation)?;
+        let (kind, identity) = operation_of(operation, activities)?;
+        let acts = Acts::of(operation);
+        let wanted = acts.execution_type();
         for (n, target) in request.target_executions.iter().enumerate() {
-            if target.r#type != ExecutionType::Workflow as i32 && target.r#type != ExecutionType::Unspecified as i32 {
+            let unsaid = acts == Acts::OnWorkflows && target.r#type == ExecutionType::Unspecified as i32;
+            if target.r#type != wanted as i32 && !unsaid {
                 let given = ExecutionType::try_from(target.r#type).map_or_else(|_| target.r#type.to_string(), |kind| format!("{kind:?}"));
-                let text = format!("target_executions[{n}] has type {given}, but operation {} requires Workflow", type_name(operation));
+                let text = format!("target_executions[{n}] has type {given}, but operation {} requires {wanted:?}", type_name(operation));
                 return invalid(text);
             }
+        }
+        if acts == Acts::OnActivities && !request.executions.is_empty() {
+            let name = type_name(operation);
+            return invalid(format!("executions are workflows, but operation {name} requires Activity: use target_executions"));
         }
         if request.executions.len() > TARGETS_MAX || request.target_executions.len() > TARGETS_MAX {
             return invalid(TOO_MANY_TARGETS);
@@ -89,6 +139,7 @@ impl Checked {
         Ok(Self {
             job_id: request.job_id.clone(),
             kind,
+            acts,
             identity: identity.clone(),
             reason: request.reason.clone(),
             selection: if query.is_empty() { String::new() } else { narrowed(query, operation) },
@@ -98,8 +149,11 @@ impl Checked {
     }
 }
 
+/// Who asks, in an operation that has no field for it.
+static NOBODY: String = String::new();
+
 /// The operation's type, and who asks.
-fn operation_of(operation: &Operation) -> Result<(BatchOperationType, &String), Refusal> {
+fn operation_of(operation: &Operation, activities: bool) -> Result<(BatchOperationType, &String), Refusal> {
     Ok(match operation {
         Operation::TerminationOperation(o) => (BatchOperationType::Terminate, &o.identity),
         Operation::CancellationOperation(o) => (BatchOperationType::Cancel, &o.identity),
@@ -167,6 +221,9 @@ fn operation_of(operation: &Operation) -> Result<(BatchOperationType, &String), 
             }
             (BatchOperationType::UpdateActivityOptions, &o.identity)
         }
+        Operation::CancelActivitiesOperation(o) if activities => (BatchOperationType::CancelActivity, &o.identity),
+        Operation::TerminateActivitiesOperation(o) if activities => (BatchOperationType::TerminateActivity, &o.identity),
+        Operation::DeleteActivitiesOperation(_) if activities => (BatchOperationType::DeleteActivity, &NOBODY),
         Operation::CancelActivitiesOperation(_) | Operation::TerminateActivitiesOperation(_) | Operation::DeleteActivitiesOperation(_) => {
             return invalid(format!("The operation type {} is not supported for this namespace", type_name(operation)));
         }
@@ -196,7 +253,7 @@ fn type_name(operation: &Operation) -> String {
 fn narrowed(query: &str, operation: &Operation) -> String {
     use batch_operation_unpause_activities::Activity;
     match operation {
-        Operation::ResetOperation(_) | Operation::DeletionOperation(_) => query.to_owned(),
+        Operation::ResetOperation(_) | Operation::DeletionOperation(_) | Operation::DeleteActivitiesOperation(_) => query.to_owned(),
         Operation::UnpauseActivitiesOperation(o) => match &o.activity {
             Some(Activity::Type(name)) => {
                 let name = name.replace('\\', "\\\\").replace('\'', "''");
@@ -246,6 +303,12 @@ impl OrderRecord {
             (Some(start), Some(operation)) if !start.visibility_query.is_empty() => narrowed(&start.visibility_query, operation),
             _ => String::new(),
         }
+    }
+
+    /// What it acts on.
+    pub(crate) fn acts(&self) -> Acts {
+        let operation = self.start.as_ref().and_then(|start| start.operation.as_ref());
+        operation.map_or(Acts::OnWorkflows, Acts::of)
     }
 
     /// Each call ends a run and makes another.

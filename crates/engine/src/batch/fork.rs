@@ -3,7 +3,7 @@
 use sempre_api::{sempre::v1::StartBatchForkRequest, v1::enums::BatchOperationType};
 use sempre_core::{Limits, Refusal};
 
-use super::check::{Checked, TARGETS_MAX, Target};
+use super::check::{Acts, Checked, TARGETS_MAX, Target};
 use crate::calls::fork::ForkOptions;
 
 impl Checked {
@@ -35,6 +35,7 @@ impl Checked {
         Ok(Self {
             job_id: request.job_id.clone(),
             kind: BatchOperationType::Reset,
+            acts: Acts::OnWorkflows,
             identity: request.identity.clone(),
             reason: request.reason.clone(),
             query: request.visibility_query.clone(),

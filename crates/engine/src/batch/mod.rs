@@ -40,7 +40,7 @@ use sempre_api::{
     v1::{
         batch::BatchOperationInfo,
         common::Execution,
-        enums::{BatchOperationState, ExecutionType},
+        enums::{BatchOperationState, BatchOperationType},
         workflowservice::{DescribeBatchOperationResponse, StartBatchOperationRequest},
     },
 };
@@ -365,8 +365,9 @@ impl Shared {
         let live = self.batches.live().get(&key).cloned().filter(|_| job.is_running());
         let (start_time, close_time) = job.times();
         let count = |live: Option<&AtomicI64>, noted: i64| live.map_or(noted, |live| live.load(Ordering::Relaxed));
+        let kind = order.acts().execution_type();
         let executions = order.targets().into_iter().map(|target| Execution {
-            r#type: ExecutionType::Workflow as i32,
+            r#type: kind as i32,
             business_id: target.workflow_id,
             run_id: target.run_id,
         });
@@ -409,6 +410,7 @@ impl Shared {
 }
 
 /// The name of a job's type that answers give: jobs keep the first names of what acts on workflows, which are deprecated.
+#[allow(deprecated, reason = "the old names are what jobs keep")]
 fn shown_kind(kind: i32) -> i32 {
     use BatchOperationType as Type;
     let name = match Type::try_from(kind) {

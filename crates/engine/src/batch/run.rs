@@ -266,7 +266,7 @@ async fn page(
             return Err(Ended::Stopping);
         }
         let Some(strong) = engine.get() else { return Err(Ended::Stopping) };
-        let selected = strong.select_page(&caller.namespace, &query, after, PAGE).await;
+        let selected = strong.select_page(&caller.namespace, order.acts(), &query, after, PAGE).await;
         drop(strong);
         let refusal = match selected {
             Ok((targets, next)) => return Ok(Page { targets, next }),

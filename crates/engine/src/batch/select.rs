@@ -5,10 +5,13 @@ use std::sync::Arc;
 use sempre_core::{
     Refusal, RunId,
     ids::Uuid,
-    visibility::{ParseOptions, Record, parse},
+    visibility::{Record, parse},
 };
 
-use super::{Place, check::Target};
+use super::{
+    Place,
+    check::{Acts, Target},
+};
 use crate::{
     Engine,
     visibility::{Position, index::run_of},
@@ -17,24 +20,25 @@ use crate::{
 impl Engine {
     /// How many runs a query selects. `asked` is the query as the client wrote it: its faults are told, not those of what
     /// was added to it.
-    pub(crate) async fn select_count(&self, namespace: &str, asked: &str, selection: &str) -> Result<i64, Refusal> {
+    pub(crate) async fn select_count(&self, namespace: &str, acts: Acts, asked: &str, selection: &str) -> Result<i64, Refusal> {
         let attributes = self.namespace(namespace)?;
         for query in [asked, selection] {
-            parse(query, &*attributes, ParseOptions::default())
+            parse(query, &*attributes, acts.options())
                 .map_err(|error| Refusal::invalid(format!("invalid visibility query: {}", error.detail())))?;
         }
-        Ok(i64::try_from(self.count_runs(namespace, selection).await?).unwrap_or(i64::MAX))
+        Ok(i64::try_from(self.count_selected(namespace, selection, acts.options()).await?).unwrap_or(i64::MAX))
     }
 
     /// Some of them, and the place of the next ones.
     pub(crate) async fn select_page(
         &self,
         namespace: &str,
+        acts: Acts,
         selection: &str,
         after: Option<Place>,
         limit: usize,
     ) -> Result<(Vec<Target>, Option<Place>), Refusal> {
-        let runs = self.visit_runs(namespace, selection, after.as_ref().map(position), limit).await?;
+        let runs = self.selected(namespace, selection, acts.options(), after.as_ref().map(position), limit).await?;
         let target = |record: &Arc<Record>| Target {
             workflow_id: record.workflow_id.clone(),
             run_id: run_of(record).to_string(),

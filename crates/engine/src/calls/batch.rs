@@ -30,7 +30,7 @@ impl Engine {
     /// `StartBatchOperation`.
     pub async fn start_batch(&self, request: StartBatchOperationRequest) -> Result<StartBatchOperationResponse, Refusal> {
         self.namespace(&request.namespace)?;
-        let checked = Checked::new(&request)?;
+        let checked = Checked::new(&request, self.shared.settings.standalone_activities)?;
         let namespace = request.namespace.clone();
         self.begin_batch(&namespace, checked, OrderRecord { start: Some(request), fork: None, ..OrderRecord::default() }).await?;
         Ok(StartBatchOperationResponse {})
@@ -68,7 +68,7 @@ impl Engine {
         let started = async move {
             let shared = engine.shared.clone();
             let strong = engine.get().ok_or_else(|| Refusal::Unavailable(STOPPING.into()))?;
-            order.chains = batch::chains(&strong, namespace.id(), &checked.targets).await?;
+            order.chains = batch::chains(&strong, namespace.id(), checked.acts, &checked.targets).await?;
             drop(strong);
             let key = shared.batches.start(&shared.namespaces, namespace.id(), &job_id, job, order, bounds).await?;
             shared.spawner.spawn(JOB_TASK, batch::run(engine, key).boxed());
@@ -83,7 +83,7 @@ impl Engine {
         if checked.selection.is_empty() {
             return Ok(checked.targets.len() as i64);
         }
-        self.select_count(namespace, &checked.query, &checked.selection).await
+        self.select_count(namespace, checked.acts, &checked.query, &checked.selection).await
     }
 
     /// Goes on with the jobs that the last process left.
@@ -136,7 +136,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let start = StartBatchOperationRequest::decode(request.start.clone())
             .map_err(|_| Refusal::invalid("what is to be started is not an encoded StartBatchOperationRequest message"))?;
-        let checked = Checked::new(&start)?;
+        let checked = Checked::new(&start, self.shared.settings.standalone_activities)?;
         let size = if request.sample_size == 0 { SAMPLE_DEFAULT } else { request.sample_size.clamp(1, SAMPLE_MAX) };
         let size = usize::try_from(size).unwrap_or_default();
         let name = &namespace.view.name;
@@ -144,7 +144,7 @@ impl Engine {
         let shown = if checked.selection.is_empty() {
             checked.targets.into_iter().take(size).collect()
         } else {
-            self.select_page(name, &checked.selection, None, size).await?.0
+            self.select_page(name, checked.acts, &checked.selection, None, size).await?.0
         };
         let sample = shown.into_iter().map(|target| BatchTarget { workflow_id: target.workflow_id, run_id: target.run_id });
         Ok(PreviewBatchOperationResponse { total, sample: sample.collect() })

@@ -6,15 +6,15 @@ use sempre_api::v1::{
     deployment::{VersionMetadata, WorkerDeploymentOptions, WorkerDeploymentVersion, worker_deployment_version_info::VersionTaskQueueInfo},
     enums::{ResourceExhaustedCause, TaskQueueType, VersionDrainageStatus, WorkerVersioningMode},
     workflowservice::{
-        CountWorkflowExecutionsRequest, CreateWorkerDeploymentRequest, CreateWorkerDeploymentResponse,
-        CreateWorkerDeploymentVersionRequest, CreateWorkerDeploymentVersionResponse, DeleteWorkerDeploymentRequest,
-        DeleteWorkerDeploymentResponse, DeleteWorkerDeploymentVersionRequest, DeleteWorkerDeploymentVersionResponse,
-        DescribeWorkerDeploymentRequest, DescribeWorkerDeploymentResponse, DescribeWorkerDeploymentVersionRequest,
-        DescribeWorkerDeploymentVersionResponse, ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse,
-        SetWorkerDeploymentCurrentVersionRequest, SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest,
-        SetWorkerDeploymentManagerResponse, SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse,
-        UpdateWorkerDeploymentVersionMetadataRequest, UpdateWorkerDeploymentVersionMetadataResponse,
-        describe_worker_deployment_version_response::VersionTaskQueue, set_worker_deployment_manager_request::NewManagerIdentity,
+        CreateWorkerDeploymentRequest, CreateWorkerDeploymentResponse, CreateWorkerDeploymentVersionRequest,
+        CreateWorkerDeploymentVersionResponse, DeleteWorkerDeploymentRequest, DeleteWorkerDeploymentResponse,
+        DeleteWorkerDeploymentVersionRequest, DeleteWorkerDeploymentVersionResponse, DescribeWorkerDeploymentRequest,
+        DescribeWorkerDeploymentResponse, DescribeWorkerDeploymentVersionRequest, DescribeWorkerDeploymentVersionResponse,
+        ListWorkerDeploymentsRequest, ListWorkerDeploymentsResponse, SetWorkerDeploymentCurrentVersionRequest,
+        SetWorkerDeploymentCurrentVersionResponse, SetWorkerDeploymentManagerRequest, SetWorkerDeploymentManagerResponse,
+        SetWorkerDeploymentRampingVersionRequest, SetWorkerDeploymentRampingVersionResponse, UpdateWorkerDeploymentVersionMetadataRequest,
+        UpdateWorkerDeploymentVersionMetadataResponse, describe_worker_deployment_version_response::VersionTaskQueue,
+        set_worker_deployment_manager_request::NewManagerIdentity,
     },
 };
 use sempre_core::{
@@ -29,7 +29,7 @@ use crate::{
     deployments::{
         key, of_namespace,
         record::{DeploymentRecord, VersionRecord},
-        steer::{self, Asked, QUEUES_MAX, RampTo, text},
+        steer::{self, Asked, QUEUE_VERSIONS_MAX, QUEUES_MAX, RampTo, text},
     },
     namespaces::Namespace,
     records::Change,
@@ -123,6 +123,7 @@ impl Engine {
         let version = Version { deployment: options.deployment_name.clone(), build_id: options.build_id.clone() };
         let name = normal_name.filter(|_| queue.sticky).unwrap_or(&queue.name);
         if !namespace.view.deployments.has(&version, queue.kind, name) {
+            self.make_room(namespace, &version.deployment, &version.build_id).await?;
             self.register(namespace.id(), &version, queue.kind, name).await?;
         }
         Ok(Some(Arc::new(version)))
@@ -157,6 +158,14 @@ impl Engine {
                 let text = format!("maximum number of task queues ({QUEUES_MAX}) have been registered in deployment version");
                 return Err(exhausted(text));
             }
+            let with_queue = of_namespace(shown, namespace).flat_map(|record| record.versions.values());
+            if with_queue.filter(|version| version.has(&queue.name, queue.r#type)).count() >= QUEUE_VERSIONS_MAX {
+                let text = format!(
+                    "maximum number of deployment versions ({QUEUE_VERSIONS_MAX}) have been registered in task queue {:?}; delete versions that are not needed any more",
+                    queue.name
+                );
+                return Err(exhausted(text));
+            }
             known.queues.push(queue);
             Ok((Change::put(key(namespace, &version.deployment), record), ()))
         });
@@ -164,7 +173,7 @@ impl Engine {
     }
 
     /// No worker of the version has polled lately.
-    fn is_idle(&self, namespace: NamespaceId, record: &DeploymentRecord, build_id: &str) -> bool {
+    pub(super) fn is_idle(&self, namespace: NamespaceId, record: &DeploymentRecord, build_id: &str) -> bool {
         let Some(version) = record.versions.get(build_id) else { return true };
         let id = Arc::new(Version { deployment: record.name.clone(), build_id: build_id.to_owned() });
         version.queues.iter().filter_map(|queue| Some((kind_of(queue.r#type)?, queue))).all(|(kind, queue)| {
@@ -237,6 +246,9 @@ impl Engine {
             allow_no_pollers: request.allow_no_pollers,
         };
         let allow_new = asked.allow_no_pollers && new.is_some();
+        if let Some(build_id) = new.as_deref().filter(|_| allow_new) {
+            self.make_room(&namespace, &name, build_id).await?;
+        }
         let steered = self.steer(&namespace, &name, allow_new, |record, now| {
             let before = record.clone();
             let idle = |build_id: &str| self.is_idle(namespace.id(), &before, build_id);
@@ -278,6 +290,11 @@ impl Engine {
             allow_no_pollers: request.allow_no_pollers,
         };
         let allow_new = asked.allow_no_pollers && matches!(to, RampTo::Version(_));
+        if let RampTo::Version(build_id) = &to
+            && allow_new
+        {
+            self.make_room(&namespace, &name, build_id).await?;
+        }
         let steered = self.steer(&namespace, &name, allow_new, |record, now| {
             let before = record.clone();
             let idle = |build_id: &str| self.is_idle(namespace.id(), &before, build_id);
@@ -345,6 +362,7 @@ impl Engine {
             return Err(Refusal::Unimplemented("compute configurations are not supported by this server".into()));
         }
         let request_id = if request.request_id.is_empty() { self.poll_id() } else { request.request_id };
+        self.make_room(&namespace, &version.deployment, &version.build_id).await?;
         let steered = self.steer(&namespace, &version.deployment, false, |record, now| {
             if let Some(known) = record.versions.get(&version.build_id) {
                 if known.create_request_id == request_id {
@@ -363,56 +381,6 @@ impl Engine {
         });
         steered.await?;
         Ok(CreateWorkerDeploymentVersionResponse {})
-    }
-
-    /// A deployment whose versions' drainage has been looked at, if it is time.
-    async fn described(&self, namespace: &Namespace, name: &str) -> Result<Option<Arc<DeploymentRecord>>, Refusal> {
-        let id = key(namespace.id(), name);
-        let Some(record) = self.shared.deployments.get(&id) else { return Ok(None) };
-        let now = self.now();
-        let settings = &self.shared.settings;
-        let due = record.versions.iter().filter(|(_, version)| {
-            version.drainage.as_ref().is_some_and(|drainage| {
-                let checked = drainage.last_checked_time.as_ref().map(Timestamp::from_api).unwrap_or_default();
-                // Nobody has looked since it went out of use.
-                let first = drainage.last_checked_time == drainage.last_changed_time;
-                let after = if first { settings.drainage_grace } else { settings.drainage_interval };
-                drainage.status() == VersionDrainageStatus::Draining && now.since(checked) >= after
-            })
-        });
-        let due: Vec<String> = due.map(|(build_id, _)| build_id.clone()).collect();
-        if due.is_empty() {
-            return Ok(Some(record));
-        }
-        let mut drained = Vec::new();
-        for build_id in due {
-            let pinned = self.pinned_runs(namespace, &Version { deployment: name.into(), build_id: build_id.clone() }).await?;
-            drained.push((build_id, pinned == 0));
-        }
-        let looked_at = self.shared.deployments.change(|shown| {
-            let Some(known) = shown.get(&id) else { return Ok((Change { records: Vec::new(), beside: Vec::new() }, None)) };
-            let mut record = (**known).clone();
-            for (build_id, drained) in drained {
-                let Some(drainage) = record.versions.get_mut(&build_id).and_then(|version| version.drainage.as_mut()) else { continue };
-                drainage.last_checked_time = Some(now.to_api());
-                if drained {
-                    drainage.set_status(VersionDrainageStatus::Drained);
-                    drainage.last_changed_time = Some(now.to_api());
-                }
-            }
-            Ok((Change::put(id.clone(), record.clone()), Some(Arc::new(record))))
-        });
-        looked_at.await
-    }
-
-    /// Open runs that are pinned to a version.
-    async fn pinned_runs(&self, namespace: &Namespace, version: &Version) -> Result<i64, Refusal> {
-        let quoted = version.to_string().replace('\\', "\\\\").replace('\'', "\\'");
-        let query = format!(
-            "TemporalWorkerDeploymentVersion = '{quoted}' AND TemporalWorkflowVersioningBehavior = 'Pinned' AND ExecutionStatus = 'Running'"
-        );
-        let request = CountWorkflowExecutionsRequest { namespace: namespace.record.name.clone(), query };
-        Ok(self.count_workflows(request).await?.count)
     }
 
     /// `DescribeWorkerDeployment`.
@@ -440,9 +408,7 @@ impl Engine {
         let queue = |queue: &VersionTaskQueueInfo| {
             let view = kind_of(queue.r#type).filter(|_| request.report_task_queue_stats).and_then(|kind| {
                 let name = QueueName { namespace: namespace.id(), name: queue.name.clone(), kind, sticky: false, version: None };
-                let goes_there =
-                    namespace.view.deployments.route(kind, &queue.name).and_then(|r| r.current.clone()).as_ref() == Some(&line);
-                self.shared.matching.view(&if goes_there { name } else { name.line(Some(&line)) })
+                self.shared.matching.view_of_version(&name, &line)
             });
             VersionTaskQueue {
                 name: queue.name.clone(),
@@ -488,7 +454,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let version = version_of(request.deployment_version.as_ref(), &request.version)?;
         check_name(DEPLOYMENT_NAME, &version.deployment)?;
-        if self.described(&namespace, &version.deployment).await?.is_none() {
+        if self.described_now(&namespace, &version.deployment, &version.build_id).await?.is_none() {
             return Err(Refusal::not_found(text::no_deployment(&version.deployment)));
         }
         let refused = |why: &str| Err(Refusal::FailedPrecondition(format!("version '{version}' cannot be deleted since it {why}")));

@@ -163,15 +163,32 @@ impl Engine {
     /// started behind the place is not seen, a run that is closed meanwhile may be seen twice. All that was answered
     /// before the call is seen.
     pub async fn visit_runs(&self, namespace: &str, query: &str, after: Option<Position>, limit: usize) -> Result<Runs, Refusal> {
+        self.selected(namespace, query, ParseOptions::default(), after, limit).await
+    }
+
+    /// As [`Engine::visit_runs`], of what the options let the query select.
+    pub(crate) async fn selected(
+        &self,
+        namespace: &str,
+        query: &str,
+        options: ParseOptions,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Runs, Refusal> {
         let namespace = self.namespace(namespace)?;
-        let query = self.as_of_now(namespace.id(), parse(query, &*namespace, ParseOptions::default())?);
+        let query = self.as_of_now(namespace.id(), parse(query, &*namespace, options)?);
         self.runs(namespace.id(), query.filter.as_ref(), after, limit).await
     }
 
     /// How many runs a list query selects.
     pub async fn count_runs(&self, namespace: &str, query: &str) -> Result<u64, Refusal> {
+        self.count_selected(namespace, query, ParseOptions::default()).await
+    }
+
+    /// As [`Engine::count_runs`], of what the options let the query select.
+    pub(crate) async fn count_selected(&self, namespace: &str, query: &str, options: ParseOptions) -> Result<u64, Refusal> {
         let namespace = self.namespace(namespace)?;
-        let query = self.as_of_now(namespace.id(), parse(query, &*namespace, ParseOptions::default())?);
+        let query = self.as_of_now(namespace.id(), parse(query, &*namespace, options)?);
         Rebuild::ready(&self.shared).await?;
         self.shared.listing.visibility.count(namespace.id(), query.filter.as_ref()).await.map_err(refused)
     }

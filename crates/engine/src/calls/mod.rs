@@ -6,6 +6,7 @@ mod attempts;
 mod batch;
 mod deployments;
 mod describe_queue;
+mod drainage;
 pub(crate) mod endpoints;
 mod flow;
 pub(crate) mod fork;

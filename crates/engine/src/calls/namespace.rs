@@ -106,6 +106,8 @@ impl Engine {
                 standalone_nexus_operation: self.shared.settings.standalone_operations,
                 standalone_activity_start_delay: self.shared.settings.standalone_activities,
                 standalone_activity_operator_commands: self.shared.settings.standalone_activities,
+                standalone_activity_batch_operations: self.shared.settings.standalone_activities,
+                reported_problems_search_attribute: limits.task_problems_reported > 0,
                 ..Default::default()
             }),
             limits: Some(namespace_info::Limits {

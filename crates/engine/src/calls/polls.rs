@@ -222,6 +222,9 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         self.check_identity(&request.identity)?;
         let queue = self.queue_of(&namespace, request.task_queue, QueueKind::Nexus)?;
+        let own = self.worker(&namespace, request.deployment_options.as_ref(), &queue, None).await?;
+        let stamp = version(request.worker_version_capabilities.as_ref(), String::new())?;
+        let queue = queue.line(own.as_ref());
         if self.shared.settings.worker_heartbeats && !request.worker_heartbeat.is_empty() {
             self.shared.workers.record(namespace.id(), request.worker_heartbeat, self.wall_now());
         }
@@ -230,8 +233,8 @@ impl Engine {
             poller: Poller {
                 identity: request.identity,
                 request_id: self.poll_id(),
-                worker_version: None,
-                version: None,
+                worker_version: stamp.filter(|_| own.is_none()),
+                version: own,
                 sdk: Sdk::default(),
             },
             caller: Caller {

@@ -17,12 +17,13 @@ use sempre_core::{
 
 use super::record::DeploymentRecord;
 
-/// What a queue of this type carries; Nexus queues have no routes.
+/// What a queue of this type carries.
 fn kind(task_type: i32) -> Option<QueueKind> {
     match TaskQueueType::try_from(task_type) {
         Ok(TaskQueueType::Workflow) => Some(QueueKind::Workflow),
         Ok(TaskQueueType::Activity) => Some(QueueKind::Activity),
-        _ => None,
+        Ok(TaskQueueType::Nexus) => Some(QueueKind::Nexus),
+        Ok(TaskQueueType::Unspecified) | Err(_) => None,
     }
 }
 
@@ -99,7 +100,7 @@ fn route(records: &[&DeploymentRecord], versions: &BTreeSet<Arc<Version>>) -> Op
 /// The queues whose route is another one, and the new one.
 pub(crate) fn changes(namespace: NamespaceId, old: &Deployments, new: &Deployments) -> Vec<(QueueName, Option<Arc<Route>>)> {
     let mut changes = Vec::new();
-    for kind in [QueueKind::Workflow, QueueKind::Activity] {
+    for kind in [QueueKind::Workflow, QueueKind::Activity, QueueKind::Nexus] {
         let empty = BTreeMap::new();
         let (old, new) = (old.routes.get(&kind).unwrap_or(&empty), new.routes.get(&kind).unwrap_or(&empty));
         for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {

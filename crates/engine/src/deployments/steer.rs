@@ -13,6 +13,8 @@ use super::record::{DeploymentRecord, VersionRecord, dotted};
 pub(crate) const VERSIONS_MAX: usize = 100;
 /// Task queues of a version.
 pub(crate) const QUEUES_MAX: usize = 100;
+/// Versions of a task queue, of all deployments.
+pub(crate) const QUEUE_VERSIONS_MAX: usize = 200;
 
 /// Texts that clients see.
 pub(crate) mod text {
@@ -106,18 +108,20 @@ impl DeploymentRecord {
         Ok(())
     }
 
+    /// The oldest version that nobody needs, as far as is known: no run is pinned to it, no worker polls for it (`is_idle`).
+    pub(crate) fn dispensable(&self, is_idle: &dyn Fn(&str) -> bool) -> Option<String> {
+        let drained =
+            |version: &VersionRecord| version.drainage.as_ref().is_none_or(|drainage| drainage.status() == VersionDrainageStatus::Drained);
+        let unused = |id: &str| self.current() != Some(id) && self.ramping() != Some(id);
+        let mut candidates: Vec<_> = self.versions.iter().filter(|(id, version)| unused(id) && drained(version)).collect();
+        candidates.sort_by_key(|(_, version)| version.create_time);
+        candidates.into_iter().map(|(id, _)| id).find(|id| is_idle(id)).cloned()
+    }
+
     /// Adds a version; room is made for it by forgetting one that nobody needs (`is_idle`).
     pub(crate) fn add_version(&mut self, build_id: &str, version: VersionRecord, is_idle: &dyn Fn(&str) -> bool) -> Result<(), Refusal> {
         if self.versions.len() >= VERSIONS_MAX {
-            let drained = |version: &VersionRecord| {
-                version.drainage.as_ref().is_none_or(|drainage| drainage.status() == VersionDrainageStatus::Drained)
-            };
-            let unused = |id: &str| self.current() != Some(id) && self.ramping() != Some(id);
-            let mut candidates: Vec<_> =
-                self.versions.iter().filter(|(id, version)| unused(id) && drained(version) && is_idle(id)).collect();
-            candidates.sort_by_key(|(_, version)| version.create_time);
-            let oldest = candidates.first().map(|(id, _)| (*id).clone());
-            let oldest = oldest.ok_or_else(|| Refusal::FailedPrecondition(text::TOO_MANY.into()))?;
+            let oldest = self.dispensable(is_idle).ok_or_else(|| Refusal::FailedPrecondition(text::TOO_MANY.into()))?;
             self.versions.remove(&oldest);
         }
         self.versions.insert(build_id.into(), version);

@@ -82,6 +82,8 @@ impl Level {
 pub(crate) struct LevelView {
     pub(crate) priority: u8,
     pub(crate) backlog: u64,
+    /// Of the backlog, what is in the store only.
+    pub(crate) stored: u64,
     /// When the oldest that waits was offered.
     pub(crate) oldest: Option<Timestamp>,
     /// Per second.
@@ -177,6 +179,7 @@ impl Levels {
         let shown = self.levels.iter_mut().map(|level| LevelView {
             priority: level.priority,
             backlog: level.waiting + level.stored,
+            stored: level.stored,
             oldest: level.oldest(oldest(level.priority)),
             add_rate: level.added.rate(now),
             dispatch_rate: level.dispatched.rate(now),
@@ -193,6 +196,7 @@ pub(super) fn together(mut sum: Vec<LevelView>, more: Vec<LevelView>) -> Vec<Lev
         match sum.iter_mut().find(|known| known.priority == level.priority) {
             Some(known) => {
                 known.backlog += level.backlog;
+                known.stored += level.stored;
                 known.oldest = known.oldest.into_iter().chain(level.oldest).min();
                 known.add_rate += level.add_rate;
                 known.dispatch_rate += level.dispatch_rate;

@@ -21,6 +21,7 @@ pub(crate) mod queue;
 pub(crate) mod rates;
 mod routes;
 pub(crate) mod scaling;
+mod version_view;
 pub(crate) mod window;
 
 use std::{
@@ -266,6 +267,9 @@ impl<S: Send + 'static> Matching<S> {
             }
             let queue = self.open(&mut stripe, hash, name, now);
             let waiting = self.wait(queue, poller, caller);
+            if !queue.nexus.is_empty() {
+                self.pump_nexus(queue);
+            }
             if faster {
                 self.pump_name(&mut stripe, hash, name);
             }

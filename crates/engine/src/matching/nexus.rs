@@ -1,4 +1,5 @@
-//! Requests to Nexus handlers in their queues: they wait in memory only, and whoever asked still waits for the answer.
+//! Requests to Nexus handlers in their queues: they wait in memory only, and whoever asked still waits for the answer. Where a
+//! queue's work goes to versions, a request waits on the line of the version that its id falls to.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -70,6 +71,21 @@ impl WaitingNexus {
 }
 
 impl<S: Send + 'static> Queue<S> {
+    /// Gives all that wait to another line.
+    pub(super) fn drain_nexus(&mut self) -> VecDeque<(NexusTask, Timestamp)> {
+        self.nexus.drop_unwanted(&mut self.levels);
+        let all = std::mem::take(&mut self.nexus.tasks);
+        all.iter().for_each(|_| self.levels.leave(LEVEL));
+        all
+    }
+
+    /// Takes one over that has waited on another line, behind those that came before it.
+    pub(super) fn join_nexus(&mut self, task: NexusTask, since: Timestamp, now: Timestamp) {
+        self.levels.enter(LEVEL, now);
+        let at = self.nexus.tasks.partition_point(|(_, other)| *other <= since);
+        self.nexus.tasks.insert(at, (task, since));
+    }
+
     fn push_nexus(&mut self, task: NexusTask, arrived: Arrived, now: Timestamp) {
         self.levels.enter(LEVEL, now);
         match arrived {
@@ -101,10 +117,9 @@ impl<S: Send + 'static> Matching<S> {
     /// A request to a handler: to the poller that has waited longest, else to the next one. Never stored. False: too many wait.
     pub(crate) fn nexus(self: &Arc<Self>, task: NexusTask) -> bool {
         let now = self.clock.now();
-        let name = task.queue.clone();
-        let hash = name.hash64();
-        let mut stripe = self.stripe(hash);
-        let queue = self.open(&mut stripe, hash, &name, now);
+        let mut stripe = self.stripe(task.queue.hash64());
+        let line = self.line_of(&mut stripe, &task.queue, task.ramped_by());
+        let queue = self.open(&mut stripe, line.hash64(), &line, now);
         queue.used = now;
         if !queue.nexus.has_room(&mut queue.levels) {
             return false;
@@ -118,10 +133,9 @@ impl<S: Send + 'static> Matching<S> {
     /// A request whose poller has gone before it could be told: it is the first again.
     pub(crate) fn requeue_nexus(self: &Arc<Self>, task: NexusTask) {
         let now = self.clock.now();
-        let name = task.queue.clone();
-        let hash = name.hash64();
-        let mut stripe = self.stripe(hash);
-        let queue = self.open(&mut stripe, hash, &name, now);
+        let mut stripe = self.stripe(task.queue.hash64());
+        let line = self.line_of(&mut stripe, &task.queue, task.ramped_by());
+        let queue = self.open(&mut stripe, line.hash64(), &line, now);
         queue.limiter.give_back();
         queue.levels.not_dispatched(LEVEL);
         queue.push_nexus(task, Arrived::First, now);

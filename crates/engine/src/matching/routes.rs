@@ -3,7 +3,8 @@
 //! A queue has lines beside itself, one for each version whose workers poll it: names with a version. A line holds the
 //! tasks of runs that are pinned to its version, and the polls of its workers. All other tasks stay in the queue itself;
 //! where each of them goes is asked of the queue's [`Route`] when there is a poll, so that a change of the route moves
-//! nothing, on disk or in memory. A queue and its lines share a lock.
+//! nothing, on disk or in memory. Only what waits for an answer in memory, queries and requests to Nexus handlers, waits on the line
+//! that the route sends it to, and moves when that changes. A queue and its lines share a lock.
 //!
 //! | poll of | is given |
 //! |---|---|
@@ -29,6 +30,7 @@ use super::{
     queue::{Queue, Queues},
     window::Side,
 };
+use crate::nexus::calls::NexusTask;
 
 /// The routes in force, by queue; what has none is not in here.
 #[derive(Debug, Default)]
@@ -82,30 +84,42 @@ impl<S: Send + 'static> Queue<S> {
 impl<S: Send + 'static> Matching<S> {
     /// Where a queue's tasks go from now on. `None`: to workers without a version.
     pub(crate) fn set_route(self: &Arc<Self>, name: &QueueName, route: Option<Arc<Route>>) {
-        {
+        let old = {
             let mut by_name = self.routes.by_name.write().unwrap_or_else(PoisonError::into_inner);
             // First: a queue that is opened from now on has it.
             match &route {
-                Some(route) => drop(by_name.insert(name.clone(), route.clone())),
-                None => drop(by_name.remove(name)),
+                Some(route) => by_name.insert(name.clone(), route.clone()),
+                None => by_name.remove(name),
             }
-        }
+        };
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get(hash, name) else { return };
-        let old = queue.set_route(route);
-        let mut waiting: Vec<QueryTask> = queue.queries.drain(..).collect();
+        let (mut waiting, mut requests): (Vec<QueryTask>, Vec<(NexusTask, Timestamp)>) = Default::default();
+        // What waits on lines may be all there is.
+        if let Some(queue) = stripe.get(hash, name) {
+            queue.set_route(route);
+            waiting.extend(queue.queries.drain(..));
+            requests.extend(queue.drain_nexus());
+        }
         for (_, version) in old.iter().flat_map(|old| targets(old)) {
             let line = name.line(version);
             let Some(queue) = stripe.get(line.hash64(), &line).filter(|_| version.is_some()) else { continue };
             let (own, moved) = queue.queries.drain(..).partition(|query| query.queue().version.is_some());
             queue.queries = own;
             waiting.extend::<std::collections::VecDeque<_>>(moved);
+            requests.extend(queue.drain_nexus());
         }
         for query in waiting {
             let line = self.line_of(&mut stripe, query.queue(), &query.run.workflow.workflow_id);
             let queue = self.open(&mut stripe, line.hash64(), &line, self.clock.now());
             self.give_query(queue, query);
+        }
+        for (request, since) in requests {
+            let line = self.line_of(&mut stripe, &request.queue, request.ramped_by());
+            let now = self.clock.now();
+            let queue = self.open(&mut stripe, line.hash64(), &line, now);
+            queue.join_nexus(request, since, now);
+            self.pump_nexus(queue);
         }
         self.pump_name(&mut stripe, hash, name);
     }

@@ -52,14 +52,19 @@ struct Pressure {
 }
 
 impl<S: Send + 'static> Queue<S> {
+    /// A side's share of what the queue sends to two sides. `None`: there is no other.
+    pub(super) fn share_of(&self, side: Side) -> Option<f64> {
+        let route = self.route.as_ref()?;
+        let ramp = route.ramp.as_ref().filter(|ramp| ramp.version != route.current)?;
+        let ramped = f64::from(ramp.percentage.clamp(0.0, 100.0)) / 100.0;
+        Some(if side == Side::Ramp { ramped } else { 1.0 - ramped })
+    }
+
     /// What waits for workers of this version in the queue. Of a ramp's two sides each has its share of what is in the store,
     /// and of what comes and goes.
     fn pressure(&mut self, version: Option<&Arc<Version>>, now: Timestamp) -> Option<Pressure> {
         let side = self.side_of(version)?;
-        let share = self.route.as_ref().and_then(|route| route.ramp.as_ref()).map(|ramp| {
-            let ramped = f64::from(ramp.percentage.clamp(0.0, 100.0)) / 100.0;
-            if side == Side::Ramp { ramped } else { 1.0 - ramped }
-        });
+        let share = self.share_of(side);
         let (waiting, stored) = self.levels.counts();
         let (added, dispatched) = self.levels.rates(now);
         let Some(share) = share else {

@@ -97,6 +97,12 @@ impl Window {
         self.offers[side as usize].len()
     }
 
+    /// Offers in memory of one side and level, and when the oldest of them was offered.
+    pub(super) fn level_of(&self, side: Side, level: u8) -> (u64, Option<Timestamp>) {
+        let here = self.offers[side as usize].iter().filter(|(place, _)| place.level() == level);
+        here.fold((0, None), |(count, oldest), (_, queued)| (count + 1, oldest.into_iter().chain([queued.offer.offered]).min()))
+    }
+
     /// Neither here nor in the store is anything.
     pub(super) fn is_empty(&self) -> bool {
         self.loaded_to.is_none() && self.offers.iter().all(BTreeMap::is_empty)

@@ -40,18 +40,26 @@ pub(crate) struct NexusTask {
     until: Timestamp,
     /// When the operation must be over, by the callers' clock; `None`: the header says what there is to say.
     operation_until: Option<Timestamp>,
+    /// Decides on which side of a ramp it is: the same request, sent again, goes to the same version.
+    ramped_by: String,
     caller: Wanted<Answer>,
 }
 
 impl NexusTask {
     #[cfg(test)]
     pub(crate) fn of(queue: QueueName, caller: Wanted<Answer>) -> Self {
-        Self { queue, request: Arc::default(), until: Timestamp(0), operation_until: None, caller }
+        let ramped_by = caller.id.to_string();
+        Self { queue, request: Arc::default(), until: Timestamp(0), operation_until: None, ramped_by, caller }
     }
 
     /// Somebody still waits.
     pub(crate) fn is_wanted(&self) -> bool {
         self.caller.is_wanted()
+    }
+
+    /// What stands in the place of a workflow id where a share of the ids goes to another version.
+    pub(crate) fn ramped_by(&self) -> &str {
+        &self.ramped_by
     }
 
     #[cfg(test)]
@@ -115,7 +123,12 @@ impl Shared {
         let mut call = self.nexus_calls.listen(dispatch.queue.namespace);
         let now = self.wall_now();
         let until = now + Span((dispatch.timeout.0 - KEPT_BACK.0).max(0));
+        let ramped_by = match &dispatch.request.variant {
+            Some(nexus::request::Variant::StartOperation(start)) if !start.request_id.is_empty() => start.request_id.clone(),
+            _ => call.id().to_string(),
+        };
         let taken = self.matching.nexus(NexusTask {
+            ramped_by,
             queue: dispatch.queue,
             request: Arc::new(nexus::Request { scheduled_time: Some(now.to_api()), ..dispatch.request }),
             until,

@@ -532,3 +532,137 @@ async fn no_job_begins_in_a_namespace_that_is_gone() {
     assert!(matches!(soon(late).await, Err(Refusal::NamespaceNotFound(_))));
     w.advance(Span::seconds(1)).await;
 }
+
+/// Activities that belong to no workflow.
+mod activities {
+    use sempre_api::v1::{
+        common::ActivityType,
+        enums::{ActivityExecutionStatus as Status, BatchOperationType},
+    };
+    use sempre_engine::Settings;
+
+    use super::*;
+
+    async fn start(w: &World, id: &str) -> String {
+        let request = StartActivityExecutionRequest {
+            namespace: NAMESPACE.into(),
+            activity_id: id.into(),
+            activity_type: Some(ActivityType { name: "Act".into() }),
+            task_queue: Some(queue()),
+            start_to_close_timeout: Some(Span::seconds(30).to_api()),
+            ..Default::default()
+        };
+        soon(w.engine.start_activity(request)).await.unwrap().run_id
+    }
+
+    /// `None`: there is none.
+    async fn status(w: &World, id: &str) -> Option<Status> {
+        let request = DescribeActivityExecutionRequest { namespace: NAMESPACE.into(), activity_id: id.into(), ..Default::default() };
+        match soon(w.engine.describe_activity(request, None)).await {
+            Ok(described) => Some(described.info.unwrap().status()),
+            Err(Refusal::NotFound(_)) => None,
+            Err(refusal) => panic!("{refusal:?}"),
+        }
+    }
+
+    fn terminate() -> Operation {
+        Operation::TerminateActivitiesOperation(BatchOperationTerminateActivities { identity: "operator".into(), reason: "why".into() })
+    }
+
+    fn cancel() -> Operation {
+        Operation::CancelActivitiesOperation(BatchOperationCancelActivities { identity: "operator".into(), reason: String::new() })
+    }
+
+    fn delete() -> Operation {
+        Operation::DeleteActivitiesOperation(BatchOperationDeleteActivities {})
+    }
+
+    fn selected(job_id: &str, operation: Operation, query: &str) -> StartBatchOperationRequest {
+        StartBatchOperationRequest { visibility_query: query.into(), ..job(job_id, operation, [], 0.0) }
+    }
+
+    fn listed(job_id: &str, operation: Operation, ids: &[&str]) -> StartBatchOperationRequest {
+        let target = |id: &&str| Execution { r#type: ExecutionType::Activity as i32, business_id: (*id).into(), run_id: String::new() };
+        StartBatchOperationRequest { target_executions: ids.iter().map(target).collect(), ..job(job_id, operation, [], 0.0) }
+    }
+
+    /// Starts the job and waits for its end.
+    async fn run(w: &World, request: StartBatchOperationRequest) -> DescribeBatchOperationResponse {
+        let id = request.job_id.clone();
+        soon(w.engine.start_batch(request)).await.unwrap();
+        for _ in 0..100 {
+            w.advance(Span::millis(100)).await;
+            if describe(w, &id).await.state() != Running {
+                break;
+            }
+        }
+        describe(w, &id).await
+    }
+
+    #[tokio::test]
+    async fn a_query_selects_activities_and_no_workflows() {
+        let w = world().await;
+        w.start("a1").await;
+        for id in ["a1", "a2", "b"] {
+            start(&w, id).await;
+        }
+        let preview = PreviewBatchOperationRequest {
+            namespace: NAMESPACE.into(),
+            start: selected("-", cancel(), "ActivityType = 'Act'").encode_to_vec().into(),
+            sample_size: 2,
+        };
+        assert_eq!(soon(w.engine.preview_batch(preview)).await.unwrap().total, 3);
+        let done = run(&w, selected("terminate", terminate(), "ActivityId STARTS_WITH 'a'")).await;
+        assert_eq!(
+            (done.state(), done.total_operation_count, done.complete_operation_count, done.failure_operation_count),
+            (Completed, 2, 2, 0)
+        );
+        assert_eq!(done.operation_type, BatchOperationType::TerminateActivity as i32);
+        assert_eq!([status(&w, "a1").await, status(&w, "b").await], [Some(Status::Terminated), Some(Status::Running)]);
+        let outcome = PollActivityExecutionRequest { namespace: NAMESPACE.into(), activity_id: "a1".into(), ..Default::default() };
+        let outcome = format!("{:?}", soon(w.engine.poll_activity(outcome, None)).await.unwrap().outcome);
+        assert!(outcome.contains("why") && outcome.contains("operator"), "{outcome}");
+        // Only what is open can be ended.
+        let done = run(&w, selected("cancel", cancel(), "ActivityType = 'Act'")).await;
+        assert_eq!((done.total_operation_count, done.complete_operation_count, status(&w, "b").await), (1, 1, Some(Status::Canceled)));
+        let done = run(&w, selected("delete", delete(), "ActivityType = 'Act'")).await;
+        assert_eq!((done.total_operation_count, done.complete_operation_count), (3, 3));
+        assert_eq!([status(&w, "a1").await, status(&w, "a2").await, status(&w, "b").await], [None; 3]);
+        assert_eq!(w.describe("a1").await.unwrap().workflow_execution_info.unwrap().status, WorkflowExecutionStatus::Running as i32);
+    }
+
+    #[tokio::test]
+    async fn listed_activities_are_those_of_when_the_job_began() {
+        let w = world().await;
+        for id in ["a", "b"] {
+            start(&w, id).await;
+        }
+        let done = run(&w, listed("first", terminate(), &["a"])).await;
+        assert_eq!((done.state(), done.complete_operation_count, done.failure_operation_count), (Completed, 1, 0));
+        // Closed, open, none at all: all three are done with.
+        let done = run(&w, listed("second", terminate(), &["a", "b", "c"])).await;
+        assert_eq!((done.state(), done.complete_operation_count, done.failure_operation_count), (Completed, 3, 0));
+        assert_eq!(status(&w, "b").await, Some(Status::Terminated));
+        let kinds: Vec<_> = done.executions.iter().map(|e| (e.r#type(), e.business_id.as_str())).collect();
+        assert_eq!(kinds, [(ExecutionType::Activity, "a"), (ExecutionType::Activity, "b"), (ExecutionType::Activity, "c")]);
+    }
+
+    #[tokio::test]
+    async fn targets_of_another_type_and_activities_that_are_off_are_refused() {
+        let w = world().await;
+        let invalid = |text: &str| Refusal::InvalidArgument(text.into());
+        let wrong = job("j", cancel(), ["a".to_owned()], 0.0);
+        let text = "target_executions[0] has type Workflow, but operation *workflowservice.StartBatchOperationRequest_CancelActivitiesOperation requires Activity";
+        assert_eq!(soon(w.engine.start_batch(wrong)).await.unwrap_err(), invalid(text));
+        let wrong = listed("j", super::terminate(), &["a"]);
+        let text = "target_executions[0] has type Activity, but operation *workflowservice.StartBatchOperationRequest_TerminationOperation requires Workflow";
+        assert_eq!(soon(w.engine.start_batch(wrong)).await.unwrap_err(), invalid(text));
+        let wrong = StartBatchOperationRequest { executions: vec![execution("a", "")], ..job("j", delete(), [], 0.0) };
+        let refused = soon(w.engine.start_batch(wrong)).await.unwrap_err();
+        assert!(matches!(&refused, Refusal::InvalidArgument(text) if text.ends_with("use target_executions")), "{refused:?}");
+        let w = world_with(Settings { standalone_activities: false, ..settings() }).await;
+        let text =
+            "The operation type *workflowservice.StartBatchOperationRequest_DeleteActivitiesOperation is not supported for this namespace";
+        assert_eq!(soon(w.engine.start_batch(listed("j", delete(), &["a"]))).await.unwrap_err(), invalid(text));
+    }
+}

@@ -7,6 +7,7 @@ use sempre_api::v1::{
     workflowservice::*,
 };
 use sempre_core::{Refusal, Span};
+use sempre_engine::Clock as _;
 use tokio::task::JoinHandle;
 
 use crate::support::*;
@@ -253,4 +254,170 @@ async fn deployments_are_created_once_by_request_id_and_listed_by_name() {
     let request = DescribeWorkerDeploymentRequest { namespace: NAMESPACE.into(), deployment_name: "a".into() };
     let info = soon(w.engine.describe_deployment(request)).await.unwrap().worker_deployment_info.unwrap();
     assert_eq!(info.version_summaries[0].status(), Status::Created);
+}
+
+/// A poll of a version's worker that is over at once.
+async fn polled(w: &World, deployment: &str, build: &str) -> Result<(), Refusal> {
+    let deployment_options = WorkerDeploymentOptions { deployment_name: deployment.into(), ..options(build) };
+    let request = PollWorkflowTaskQueueRequest { deployment_options: Some(deployment_options), ..poll_request() };
+    soon(w.engine.poll_workflow_task(request, Some(w.clock.now()))).await.map(drop)
+}
+
+fn pinned_start(id: &str, build: &str) -> StartWorkflowExecutionRequest {
+    use sempre_api::v1::workflow::{VersioningOverride, versioning_override};
+    let pinned = versioning_override::PinnedOverride {
+        behavior: versioning_override::PinnedOverrideBehavior::Pinned as i32,
+        version: Some(version(build)),
+    };
+    let versioning = VersioningOverride { r#override: Some(versioning_override::Override::Pinned(pinned)), ..Default::default() };
+    StartWorkflowExecutionRequest { versioning_override: Some(versioning), ..start_request(id) }
+}
+
+/// Makes a version that a run is pinned to, and one behind the other as many as a deployment has at most.
+async fn full(w: &World) {
+    let one = w.worker("000").await;
+    soon(w.engine.set_current_version(current("000"))).await.unwrap();
+    w.start("w").await;
+    let task = soon(one).await.unwrap();
+    w.finish(&task, "000", VersioningBehavior::Pinned).await;
+    for n in 1..100 {
+        w.clock_tick();
+        let request = SetWorkerDeploymentCurrentVersionRequest {
+            allow_no_pollers: true,
+            ignore_missing_task_queues: true,
+            ..current(&format!("{n:03}"))
+        };
+        soon(w.engine.set_current_version(request)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_deployment_forgets_its_oldest_drained_version_though_nobody_has_looked() {
+    let w = world().await;
+    full(&w).await;
+    let refused = polled(&w, DEPLOYMENT, "100").await.unwrap_err();
+    assert_eq!(
+        refused,
+        precondition("could not add version: too many versions in deployment and none are eligible for deletion"),
+        "the grace has not passed"
+    );
+    w.advance(Span::seconds(400)).await;
+    polled(&w, DEPLOYMENT, "100").await.unwrap();
+    let all = w.statuses().await;
+    assert_eq!(all.len(), 100);
+    assert_eq!(all[0], ("000".into(), Status::Draining), "a run is pinned to it");
+    assert_eq!(all[1].0, "002", "the oldest of those that nobody needs has gone");
+    assert_eq!(all[99], ("100".into(), Status::Inactive));
+    // What was drained at the last look is not forgotten when a run has been pinned to it since.
+    let terminate = TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("w", "")),
+        ..Default::default()
+    };
+    soon(w.engine.terminate(terminate)).await.unwrap();
+    w.advance(Span::seconds(181)).await;
+    assert_eq!(w.statuses().await[0], ("000".into(), Status::Drained));
+    soon(w.engine.start_workflow(pinned_start("x", "000"))).await.unwrap();
+    let request = CreateWorkerDeploymentVersionRequest {
+        namespace: NAMESPACE.into(),
+        deployment_version: Some(version("101")),
+        ..Default::default()
+    };
+    soon(w.engine.create_deployment_version(request)).await.unwrap();
+    let request =
+        SetWorkerDeploymentRampingVersionRequest { allow_no_pollers: true, ignore_missing_task_queues: true, ..ramping("102", 5.0) };
+    soon(w.engine.set_ramping_version(request)).await.unwrap();
+    let all = w.statuses().await;
+    assert_eq!((all.len(), all[0].0.as_str(), all[1].0.as_str(), all[99].0.as_str()), (100, "000", "004", "102"));
+    assert_eq!(all[0].1, Status::Draining);
+}
+
+#[tokio::test]
+async fn a_run_that_is_pinned_to_a_drained_version_makes_it_drain_again() {
+    let w = world().await;
+    drop((w.worker("1").await, w.worker("2").await));
+    soon(w.engine.set_current_version(current("1"))).await.unwrap();
+    soon(w.engine.set_current_version(current("2"))).await.unwrap();
+    w.advance(Span::seconds(400)).await;
+    assert_eq!(w.statuses().await[0].1, Status::Drained);
+    soon(w.engine.start_workflow(pinned_start("w", "1"))).await.unwrap();
+    w.settle().await;
+    assert_eq!(w.statuses().await[0].1, Status::Drained, "it was looked just now");
+    assert_eq!(
+        w.delete_version("1", false).await.unwrap_err(),
+        precondition("version 'payments:1' cannot be deleted since it is draining"),
+        "before a deletion it is looked again"
+    );
+    let info = w.deployment().await.worker_deployment_info.unwrap();
+    let drainage = info.version_summaries.iter().find_map(|v| v.drainage_info).unwrap();
+    assert_eq!((drainage.status(), drainage.last_changed_time), (VersionDrainageStatus::Draining, Some(w.clock.now().to_api())));
+    // A run that is paused is open.
+    let pause = PauseWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_id: "w".into(),
+        identity: "operator".into(),
+        request_id: "p".into(),
+        ..Default::default()
+    };
+    soon(w.engine.pause_workflow(pause)).await.unwrap();
+    w.advance(Span::seconds(181)).await;
+    assert_eq!(w.statuses().await[0].1, Status::Draining);
+    let terminate = TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("w", "")),
+        ..Default::default()
+    };
+    soon(w.engine.terminate(terminate)).await.unwrap();
+    w.advance(Span::seconds(181)).await;
+    assert_eq!(w.statuses().await[0].1, Status::Drained);
+    // By itself, too, when somebody looks after the interval.
+    soon(w.engine.start_workflow(pinned_start("x", "1"))).await.unwrap();
+    w.advance(Span::seconds(181)).await;
+    assert_eq!(w.statuses().await[0].1, Status::Draining);
+}
+
+#[tokio::test]
+async fn a_queue_has_so_many_versions_whatever_their_deployments() {
+    let w = world().await;
+    for deployment in ["a", "b"] {
+        for n in 0..100 {
+            polled(&w, deployment, &n.to_string()).await.unwrap();
+        }
+    }
+    let refused = polled(&w, "c", "1").await.unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::ResourceExhausted { message, .. } if message.contains("(200)") && message.contains("\"queue\"")),
+        "{refused:?}"
+    );
+    polled(&w, "a", "1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_versions_backlog_is_its_own() {
+    let w = world().await;
+    let (one, two) = (w.worker("1").await, w.worker("2").await);
+    soon(w.engine.set_current_version(current("1"))).await.unwrap();
+    w.start("w").await;
+    let task = soon(one).await.unwrap();
+    w.finish(&task, "1", VersioningBehavior::Pinned).await;
+    soon(w.engine.set_current_version(current("2"))).await.unwrap();
+    two.abort();
+    w.settle().await;
+    w.signal("w", "s").await.unwrap();
+    for id in ["x", "y"] {
+        w.start(id).await;
+    }
+    let backlog = async |build: &str| {
+        let request = DescribeWorkerDeploymentVersionRequest {
+            namespace: NAMESPACE.into(),
+            deployment_version: Some(version(build)),
+            report_task_queue_stats: true,
+            ..Default::default()
+        };
+        let queues = soon(w.engine.describe_deployment_version(request)).await.unwrap().version_task_queues;
+        queues[0].stats.clone().unwrap().approximate_backlog_count
+    };
+    assert_eq!((backlog("1").await, backlog("2").await), (1, 2));
+    soon(w.engine.set_ramping_version(ramping("1", 100.0))).await.unwrap();
+    assert_eq!((backlog("1").await, backlog("2").await), (3, 0));
 }

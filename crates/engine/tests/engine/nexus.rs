@@ -144,3 +144,53 @@ async fn endpoints_outlive_the_process_and_a_commit_in_doubt() {
     assert_eq!(listed.len(), 2);
     assert!(listed.contains(&first.endpoint.unwrap()));
 }
+
+#[tokio::test]
+#[allow(deprecated, reason = "the old field is refused")]
+async fn nexus_polls_say_which_version_they_are_of() {
+    use sempre_api::v1::{
+        common::WorkerVersionCapabilities,
+        deployment::{WorkerDeploymentOptions, WorkerDeploymentVersion},
+        enums::{TaskQueueType, WorkerVersioningMode},
+        workflowservice::{DescribeWorkerDeploymentVersionRequest, SetWorkerDeploymentCurrentVersionRequest},
+    };
+    let w = world_with(Settings { poll_wait: Span::seconds(60), ..settings() }).await;
+    let old = WorkerVersionCapabilities { build_id: "b".into(), use_versioning: true, ..Default::default() };
+    let refused = w.nexus_refusal(PollNexusTaskQueueRequest { worker_version_capabilities: Some(old), ..request("k") }).await;
+    assert!(matches!(refused, Refusal::PermissionDenied(_)), "{refused:?}");
+    let options = |build: &str| WorkerDeploymentOptions {
+        deployment_name: "d".into(),
+        build_id: build.into(),
+        worker_versioning_mode: WorkerVersioningMode::Versioned as i32,
+    };
+    let refused = w.nexus_refusal(PollNexusTaskQueueRequest { deployment_options: Some(options("")), ..request("k") }).await;
+    assert_eq!(refused, Refusal::invalid("Both deployment name and build id must be set when versioning is enabled."));
+    let of = |build: &str| w.poll_nexus(PollNexusTaskQueueRequest { deployment_options: Some(options(build)), ..request(build) });
+    let (one, two, plain) = (of("1"), of("2"), w.poll_nexus(request("")));
+    w.settle().await;
+    let current = SetWorkerDeploymentCurrentVersionRequest {
+        namespace: NAMESPACE.into(),
+        deployment_name: "d".into(),
+        build_id: "1".into(),
+        ..Default::default()
+    };
+    soon(w.engine.set_current_version(current)).await.unwrap();
+    let describe = DescribeWorkerDeploymentVersionRequest {
+        namespace: NAMESPACE.into(),
+        deployment_version: Some(WorkerDeploymentVersion { deployment_name: "d".into(), build_id: "1".into() }),
+        report_task_queue_stats: true,
+        ..Default::default()
+    };
+    let queues = soon(w.engine.describe_deployment_version(describe)).await.unwrap().version_task_queues;
+    assert_eq!((queues.len(), queues[0].name.as_str(), queues[0].r#type()), (1, QUEUE, TaskQueueType::Nexus));
+    let engine = w.engine.clone();
+    let asked = tokio::spawn(async move {
+        let destination = sempre_engine::nexus::Destination::Queue { namespace: NAMESPACE, task_queue: QUEUE };
+        engine.dispatch_nexus(destination, Default::default(), None).await
+    });
+    let task = soon(one).await.unwrap().unwrap();
+    assert!(!task.task_token.is_empty(), "the current version has it");
+    w.settle().await;
+    assert!(!two.is_finished() && !plain.is_finished());
+    asked.abort();
+}

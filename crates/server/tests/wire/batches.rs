@@ -104,7 +104,7 @@ async fn what_cannot_be_is_refused_in_the_words_of_the_reference() {
         ),
         (
             with(Operation::CancelActivitiesOperation(BatchOperationCancelActivities::default())),
-            "The operation type *workflowservice.StartBatchOperationRequest_CancelActivitiesOperation is not supported for this namespace",
+            "executions are workflows, but operation *workflowservice.StartBatchOperationRequest_CancelActivitiesOperation requires Activity: use target_executions",
         ),
         (
             StartBatchOperationRequest { executions: vec![WorkflowExecution::default(); 1001], ..with(terminate()) },

@@ -79,7 +79,7 @@ async fn settings_are_shown_as_limits_and_capabilities() {
         assert_eq!((limits.blob_size_limit_error, limits.memo_size_limit_error), (16 << 10, 2 << 20));
         let capabilities = info.capabilities.expect("capabilities");
         assert!(!capabilities.eager_workflow_start && capabilities.sync_update && capabilities.async_update);
-        assert!(capabilities.workflow_update_callbacks);
+        assert!(capabilities.workflow_update_callbacks && capabilities.reported_problems_search_attribute);
         let request = ListSearchAttributesRequest { namespace: namespace.into() };
         let answer = server.operator().list_search_attributes(request).await.expect("known").into_inner();
         assert_eq!(answer.custom_attributes.get("CustomIntField"), Some(&i32::from(IndexedValueType::Int)));

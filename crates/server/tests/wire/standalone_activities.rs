@@ -64,7 +64,7 @@ async fn clients_are_told_that_there_are_such_activities() {
     let info = server.workflow().describe_namespace(request).await.expect("there").into_inner().namespace_info.expect("info");
     let capabilities = info.capabilities.expect("capabilities");
     assert!(capabilities.standalone_activities && capabilities.standalone_activity_start_delay);
-    assert!(capabilities.standalone_activity_operator_commands && !capabilities.standalone_activity_batch_operations);
+    assert!(capabilities.standalone_activity_operator_commands && capabilities.standalone_activity_batch_operations);
 }
 
 #[tokio::test]

@@ -197,3 +197,37 @@ fn both_sides_of_a_ramp_have_ranked_tasks_in_turn() {
     }
     assert_eq!(w.counted(&q), 0);
 }
+
+#[test]
+fn a_version_is_shown_its_own_line_and_its_share_of_the_queue() {
+    let w = world(10);
+    let q = queue("q", false);
+    w.matching.set_route(&q, route(Some("1"), None));
+    for n in 1..=100 {
+        w.matching.offer(offer(&q, n, 3, i64::from(n)));
+    }
+    w.matching.offer(pinned(&q, "1", 101, 101));
+    w.matching.offer(pinned(&q, "2", 102, 102));
+    let shown = |build: &str| {
+        let view = w.matching.view_of_version(&q, &version(build));
+        view.map(|view| view.levels.iter().map(|level| (level.priority, level.backlog, level.oldest)).collect::<Vec<_>>())
+    };
+    assert_eq!(shown("1"), Some(vec![(3, 101, Some(Timestamp(1)))]));
+    assert_eq!(shown("2"), Some(vec![(3, 1, Some(Timestamp(102)))]), "not what goes to the current version");
+    assert_eq!(shown("3"), None);
+    let ramp = route(Some("1"), Some(("2", 30.0)));
+    w.matching.set_route(&q, ramp.clone());
+    let of = |build: &str| shown(build).unwrap()[0].1;
+    let here = (1..=10).filter(|n| ramp.as_ref().unwrap().target(&format!("w{n}"), false).0 == Some(&version("2"))).count() as u64;
+    // Of what is in memory it is known where it goes, of the ninety in the store a share is taken.
+    assert_eq!((of("1"), of("2")), (1 + (10 - here) + 63, 1 + here + 27));
+    let all = w.matching.view(&q).unwrap();
+    assert_eq!(all.levels[0].backlog, 102);
+    // A pinned task more changes what its version is shown, and nobody else.
+    w.matching.offer(pinned(&q, "4", 103, 103));
+    assert_eq!((of("2"), of("4")), (1 + here + 27, 1));
+    // Pollers are those of the version.
+    let _waits = (w.wait(&q), w.wait(&line(&q, "5")));
+    assert_eq!(w.matching.view_of_version(&q, &version("1")).unwrap().pollers.len(), 0);
+    assert_eq!(w.matching.view_of_version(&q, &version("5")).unwrap().pollers.len(), 1);
+}
