@@ -127,18 +127,17 @@ impl Router {
     {
         let count = self.requests.begin(request.uri().path());
         let begun = Instant::now();
-        let response = self.answer(request).await;
+        let response = self.answer(request, count.path()).await;
         let code = code_of(&response);
         count.end(code, begun.elapsed());
         response
     }
 
-    async fn answer<B>(&self, request: http::Request<B>) -> Response
+    async fn answer<B>(&self, request: http::Request<B>, path: &str) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
-        let path = request.uri().path().to_owned();
         let timeout = deadline::timeout(request.headers());
         let request = BoundedMessages::new(request);
         let answer = async {
@@ -158,7 +157,7 @@ impl Router {
                 }
             },
         };
-        answer.unwrap_or_else(|panic| status::masked(&path, panic_text(panic.as_ref())).into_http())
+        answer.unwrap_or_else(|panic| status::masked(path, panic_text(panic.as_ref())).into_http())
     }
 
     /// Answers a call if its caller may make it, for as long as he may, and writes down what is to be.
