@@ -4,7 +4,7 @@
 //! INTERNAL instead of a broken connection. Knows no method.
 #![expect(clippy::disallowed_methods, reason = "a caller's deadline is counted by the wall clock")]
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -143,10 +143,12 @@ impl Router {
         let answer = async {
             match (&self.access, &self.audit) {
                 (None, None) => self.dispatch(request).await,
-                _ => self.admit(request).await,
+                // Boxed, as all calls would have to carry it along.
+                _ => Box::pin(self.admit(request)).await,
             }
         };
-        let answer = AssertUnwindSafe(answer).catch_unwind();
+        // Pinned here: moved into the timeout it would be twice in the future of each call.
+        let answer = pin!(AssertUnwindSafe(answer).catch_unwind());
         let answer = match timeout {
             None => answer.await,
             Some(span) => match tokio::time::timeout(Duration::from_nanos(span.0.unsigned_abs()), answer).await {
@@ -289,8 +291,8 @@ impl Router {
             "sempre.v1.AccessService" => self.access_keys.clone().call(request).await,
             "sempre.v1.VersionService" => self.version.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
-            reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
-            reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,
+            reflection::V1 => Box::pin(self.reflection.v1(request.map(tonic::body::Body::new))).await,
+            reflection::V1_ALPHA => Box::pin(self.reflection.v1alpha(request.map(tonic::body::Body::new))).await,
             _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
         };
         answer.unwrap_or_else(|never| match never {})
