@@ -20,7 +20,7 @@ use sempre_api::v1::{
 };
 use sempre_bench::api::{self, Client, NAMESPACE};
 use tokio::{sync::oneshot, task::JoinHandle};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::Failure;
 
@@ -70,6 +70,8 @@ struct Shared {
     script: Box<dyn Script>,
     /// Who waits for the end of which workflow.
     waiting: Mutex<HashMap<String, oneshot::Sender<()>>>,
+    /// Workflow tasks whose answer was taken.
+    answered: AtomicU64,
     /// Answers that the server refused because of news that came meanwhile.
     refused: AtomicU64,
     /// Why a poller has ended.
@@ -102,6 +104,7 @@ impl Crew {
             queue: queue.to_owned(),
             script: Box::new(script),
             waiting: Mutex::default(),
+            answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failure: Mutex::default(),
         });
@@ -127,6 +130,16 @@ impl Crew {
         let (done, end) = oneshot::channel();
         lock(&self.shared.waiting).insert(workflow_id.to_owned(), done);
         end
+    }
+
+    /// Workflow tasks whose answer was taken.
+    pub(crate) fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Why a wait for it has failed: what broke the worker, if that is known.
+    pub(crate) fn reason(&self, error: Failure) -> Failure {
+        lock(&self.shared.failure).take().map_or(error, Failure::from)
     }
 
     /// Answers that were refused because of news that came meanwhile; or why the worker is broken.
@@ -181,9 +194,10 @@ async fn workflow_tasks(shared: Arc<Shared>, mut client: Client, queue: TaskQueu
             })
             .await;
         match answered {
-            Ok(_) => {}
-            // News came meanwhile: the task comes again, with them.
-            Err(status) if status.code() == Code::InvalidArgument && status.message().contains("UnhandledCommand") => {
+            Ok(_) => {
+                shared.answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(status) if is_overtaken(&status) => {
                 shared.refused.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
@@ -198,6 +212,15 @@ async fn workflow_tasks(shared: Arc<Shared>, mut client: Client, queue: TaskQueu
                 let _ = waiting.send(());
             }
         }
+    }
+}
+
+/// News came meanwhile, or more of them than a server keeps for a started task: the task comes again, with them.
+fn is_overtaken(status: &Status) -> bool {
+    match status.code() {
+        Code::InvalidArgument => status.message().contains("UnhandledCommand"),
+        Code::NotFound => status.message().contains("Workflow task not found"),
+        _ => false,
     }
 }
 
@@ -217,5 +240,19 @@ async fn activity_tasks(shared: Arc<Shared>, mut client: Client) -> Result<(), F
                 ..Default::default()
             })
             .await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_news_have_overtaken_is_no_failure() {
+        assert!(is_overtaken(&Status::invalid_argument("UnhandledCommand")));
+        assert!(is_overtaken(&Status::not_found("Workflow task not found.")));
+        assert!(!is_overtaken(&Status::not_found("workflow execution already completed")));
+        assert!(!is_overtaken(&Status::invalid_argument("BadScheduleActivityAttributes")));
+        assert!(!is_overtaken(&Status::unavailable("UnhandledCommand")));
     }
 }

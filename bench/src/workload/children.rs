@@ -78,7 +78,7 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
             let end = crew.end_of(&id);
             let begun = Instant::now();
             start(&mut client, crew.queue(), &id).await?;
-            ended(end).await?;
+            ended(end).await.map_err(|error| crew.reason(error))?;
             Ok(begun.elapsed().as_micros() as u64)
         }
     })
@@ -87,5 +87,5 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     let refused = crew.refused()?;
     // Latency is that of a parent; the unit is a child.
     let units = latencies_us.len() as u64 * width;
-    Ok(Outcome { unit: "child", units, latencies_us, spent, more: [("refused", refused as f64)].into_iter().collect() })
+    Ok(Outcome { unit: "child run", units, latencies_us, spent, more: [("refused", refused as f64)].into_iter().collect() })
 }

@@ -63,7 +63,7 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
                 let end = crew.end_of(&id);
                 let begun = Instant::now();
                 start(&mut client, crew.queue(), &id).await?;
-                ended(end).await?;
+                ended(end).await.map_err(|error| crew.reason(error))?;
                 Ok(begun.elapsed().as_micros() as u64)
             }
         })

@@ -71,6 +71,11 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
         async move { start(&mut client, &queue, &id).await }
     })
     .await?;
+    // A task in the worker's hands would come again, and take the signal that is to wake its run.
+    while crew.answered() < open {
+        crew.refused()?;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let made = meter.end()?;
     crew.refused()?;
     outcome.more.insert("made/s", open as f64 / made.seconds);
