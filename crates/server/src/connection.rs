@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    answers,
     ports::{Peer, Stream},
     router::Router,
 };
@@ -99,9 +100,10 @@ async fn serve(
                 request.extensions_mut().insert(peer.clone());
             }
             async move {
-                let response = match is_grpc(&request) {
-                    true => router.call(request).await,
-                    false => not_grpc(),
+                let response = match (is_grpc(&request), answers::takes_gzip(request.headers())) {
+                    (true, true) => answers::packed(router.call(request).await),
+                    (true, false) => router.call(request).await,
+                    (false, _) => not_grpc(),
                 };
                 drop(call);
                 Ok::<_, Infallible>(response)
