@@ -648,6 +648,8 @@ impl Runner {
         } else {
             self.release_early(&mut open.outputs);
             let bytes = open.commit.bytes() as u64;
+            // The next one is likely to be as large.
+            self.open.commit.expect(open.commit.bytes() / 4 * 5);
             self.commits.push_back(self.shared.store.commit(open.commit));
             self.in_flight.push_back(InFlight {
                 updates: open.updates,
