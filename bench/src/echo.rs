@@ -2,6 +2,8 @@
 //!
 //! What its calls cost is what those of a real server cost at least, in the same library and with the same messages.
 
+#![allow(clippy::disallowed_methods, reason = "a server without a clock to be moved")]
+
 use std::{
     collections::HashMap,
     convert::Infallible,

@@ -1,5 +1,7 @@
 //! Measures a server by hand-made calls; see docs/benchmarks.md.
 
+#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
+
 mod compare;
 mod crew;
 mod options;

@@ -2,8 +2,6 @@
 //!
 //! The calls of one workflow are recorded at the server; `sempre-echo` answers them again and again. CPU is that of the echo.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     io,
     process::{Child, Command, Stdio},

@@ -1,7 +1,5 @@
 //! D: workflows that start a hundred children at once and end when all have ended.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},

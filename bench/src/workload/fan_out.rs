@@ -1,7 +1,5 @@
 //! D: workflows that schedule many activities at once and end when all are done.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},

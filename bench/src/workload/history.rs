@@ -4,8 +4,6 @@
 //! run is in its memory; the read is a signal, the poll of the task that it makes, with the first page, and all further
 //! pages. What is counted is events.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::time::{Duration, Instant};
 
 use sempre_api::v1::{

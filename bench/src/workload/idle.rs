@@ -3,8 +3,6 @@
 //! They are made; the server (if it is ours) is stopped and started on them; then one in a hundred is woken by a signal and
 //! ends. What is counted is the woken ones; the making and the start have their own figures.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -3,8 +3,6 @@
 //! The seven calls of such a workflow are made by hand: start; poll and complete a workflow task, an activity, a workflow
 //! task. Latency is from the start call to the acknowledged completion of the workflow.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     sync::{
         Arc, Mutex,

@@ -3,8 +3,6 @@
 //! The worker keeps its runs and answers their tasks with nothing. A run takes 8,000 signals (servers take 10,000); then
 //! comes the next. What is counted is acknowledged signals.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     sync::{
         Arc,

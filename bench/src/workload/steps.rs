@@ -4,8 +4,6 @@
 //! the activity; the activity's result), three calls. Beside it the floor of that: one bare round trip, measured on the same
 //! connection.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},

@@ -1,7 +1,5 @@
 //! E: starts as fast as they come, and nobody there to take the tasks.
 
-#![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
-
 use std::time::Instant;
 
 use super::{each, nonce, start};
