@@ -10,7 +10,8 @@
 //! | `before`, `after` | of settings: how they were and are |
 //!
 //! A line is handed to a thread that writes; when it cannot keep up, lines are dropped, and how many is a line of its own.
-//! Nobody waits for it. Whoever takes the file away (rotation) has it made anew by SIGHUP.
+//! Nobody waits for it. Of refused calls [`REFUSALS_MAX`] are written in a second, and how many more there were
+//! (`refusals_left_out`): strangers do not fill the disk, nor push out what others did. Whoever takes the file away (rotation) has it made anew by SIGHUP.
 
 mod acts;
 mod redact;
@@ -21,10 +22,11 @@ use std::{
     io::{self, Write},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
+    time::{Duration, Instant},
 };
 
 use serde_json::{Map, Value, json};
@@ -34,6 +36,8 @@ use crate::{access::Caller, ports::Peer};
 
 /// Lines that wait to be written.
 const LINES_MAX: usize = 4096;
+/// Lines of refused calls in one second.
+const REFUSALS_MAX: u32 = 50;
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +63,19 @@ struct Shared {
     dropped: AtomicU64,
     /// The file is to be opened anew.
     reopen: AtomicBool,
+    /// When the present second of refusals began, and how many it has.
+    refusals: Mutex<Option<(Instant, u32)>>,
+    refusals_left_out: AtomicU64,
+}
+
+impl Shared {
+    /// Whether one more refusal is written at this time.
+    fn admits_refusal(&self, now: Instant) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let (begun, count) = refusals.filter(|(begun, _)| now.duration_since(*begun) < Duration::from_secs(1)).unwrap_or((now, 0));
+        *refusals = Some((begun, count.saturating_add(1)));
+        count < REFUSALS_MAX
+    }
 }
 
 impl AuditTo {
@@ -105,6 +122,16 @@ impl Audit {
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.0.shared.dropped.fetch_add(1, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Writes the line of a refused call, unless there are too many of them.
+    #[expect(clippy::disallowed_methods, reason = "what strangers try is counted by the wall clock")]
+    pub(crate) fn tell_refusal(&self, line: &Value) {
+        if self.0.shared.admits_refusal(Instant::now()) {
+            self.tell(line);
+        } else {
+            self.0.shared.refusals_left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -167,9 +194,14 @@ fn write(to: &AuditTo, mut out: Box<dyn Write + Send>, lines: &Receiver<String>,
         if dropped > 0 {
             text += &format!("{}\n", json!({ "dropped": dropped }));
         }
+        let left_out = shared.refusals_left_out.swap(0, Ordering::Relaxed);
+        if left_out > 0 {
+            text += &format!("{}\n", json!({ "refusals_left_out": left_out }));
+        }
         // In one piece: other programs may write to the same end.
         if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             shared.dropped.fetch_add(1 + dropped, Ordering::Relaxed);
+            shared.refusals_left_out.fetch_add(left_out, Ordering::Relaxed);
             tracing::error!(%error, "the audit log cannot be written");
         }
     }
@@ -178,6 +210,32 @@ fn write(to: &AuditTo, mut out: Box<dyn Write + Send>, lines: &Receiver<String>,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "any time will do")]
+    fn refusals_beyond_fifty_a_second_are_counted() {
+        let path = std::env::temp_dir().join(format!("sempre-audit-refusals-{}", std::process::id()));
+        let audit = Audit::new(AuditTo::File(path.clone())).unwrap();
+        let begun = Instant::now();
+        let admitted = |after| audit.0.shared.admits_refusal(begun + Duration::from_millis(after));
+        assert_eq!((0..200).filter(|n| admitted(n * 4)).count(), 50);
+        assert_eq!((0..200).filter(|n| admitted(1000 + n)).count(), 50);
+        // A settings' line is written however many were refused, and tells of them.
+        *audit.0.shared.refusals.lock().unwrap() = Some((Instant::now() + Duration::from_secs(600), REFUSALS_MAX));
+        for n in 0..7 {
+            audit.tell_refusal(&json!({ "refused": n }));
+        }
+        audit.tell(&json!({ "n": 1 }));
+        let text = loop {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if text.lines().count() >= 2 {
+                break text;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(text, "{\"n\":1}\n{\"refusals_left_out\":7}\n");
+        std::fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn lines_are_appended_and_the_file_can_be_taken_away() {

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use crate::{
+    answers,
     ports::{Peer, Stream},
     router::Router,
 };
@@ -85,9 +86,10 @@ pub(crate) async fn run(
                 request.extensions_mut().insert(peer.clone());
             }
             async move {
-                let response = match is_grpc(&request) {
-                    true => router.call(request).await,
-                    false => not_grpc(),
+                let response = match (is_grpc(&request), answers::takes_gzip(request.headers())) {
+                    (true, true) => answers::packed(router.call(request).await),
+                    (true, false) => router.call(request).await,
+                    (false, _) => not_grpc(),
                 };
                 drop(call);
                 Ok::<_, Infallible>(response)

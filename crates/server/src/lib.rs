@@ -11,6 +11,7 @@
 
 mod access;
 mod access_service;
+mod answers;
 mod audit;
 mod callbacks;
 mod client_version;

@@ -208,7 +208,7 @@ impl Router {
     /// A line of which nothing but the call is known.
     fn write_down(&self, path: &str, caller: Option<&Caller>, peer: Option<&Peer>, code: Code) {
         if let Some(audit) = &self.audit {
-            audit.tell(&Value::Object(audit::line(&self.time(), path, caller, peer, &format!("{code:?}"))));
+            audit.tell_refusal(&Value::Object(audit::line(&self.time(), path, caller, peer, &format!("{code:?}"))));
         }
     }
 

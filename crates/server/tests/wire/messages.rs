@@ -1,15 +1,17 @@
 //! Sizes, compression and garbage.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use prost::Message;
 use sempre_api::v1::{
-    common::{Payload, Payloads, WorkflowType},
+    common::{Payload, Payloads, WorkflowExecution, WorkflowType},
     taskqueue::TaskQueue,
-    workflowservice::{GetSystemInfoRequest, StartWorkflowExecutionRequest},
+    workflowservice::{GetSystemInfoRequest, GetWorkflowExecutionHistoryRequest, StartWorkflowExecutionRequest},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tonic::{Code, codec::CompressionEncoding};
+use tonic::{Code, codec::CompressionEncoding, codegen::Service};
 
 use crate::support::{TestServer, raw_call};
 
@@ -47,14 +49,67 @@ async fn a_payload_over_the_blob_limit_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn gzip_is_taken_and_answers_are_plain() {
+async fn gzip_is_taken_and_named_to_those_who_take_it() {
     let server = TestServer::start().await;
-    let client = server.workflow();
-    let mut client = client.send_compressed(CompressionEncoding::Gzip).accept_compressed(CompressionEncoding::Gzip);
-    let answer = client.get_system_info(GetSystemInfoRequest {}).await.expect("answers");
+    let client = server.workflow().send_compressed(CompressionEncoding::Gzip);
+    let answer = client.clone().get_system_info(GetSystemInfoRequest {}).await.expect("answers");
     assert_eq!(answer.metadata().get("grpc-encoding"), None);
+    let mut client = client.accept_compressed(CompressionEncoding::Gzip);
+    let answer = client.get_system_info(GetSystemInfoRequest {}).await.expect("answers");
+    assert_eq!(answer.metadata().get("grpc-encoding").expect("named"), "gzip");
     let request = StartWorkflowExecutionRequest { input: None, ..start(0) };
     client.start_workflow_execution(request).await.expect("starts");
+    // A refusal has no message, and names nothing.
+    let refused = client.start_workflow_execution(start(3 << 20)).await.expect_err("too large");
+    assert_eq!(refused.metadata().get("grpc-encoding"), None);
+}
+
+/// Flag and bytes on the wire of the history's only page, asked for with `accept`.
+async fn raw_history(server: &TestServer, workflow_id: &str, accept: &str) -> (u8, Bytes) {
+    let request = GetWorkflowExecutionHistoryRequest {
+        namespace: "default".into(),
+        execution: Some(WorkflowExecution { workflow_id: workflow_id.into(), run_id: String::new() }),
+        ..GetWorkflowExecutionHistoryRequest::default()
+    };
+    let mut body = vec![0];
+    body.extend((request.encoded_len() as u32).to_be_bytes());
+    request.encode(&mut body).expect("memory");
+    let request =
+        http::Request::post(format!("{}/temporal.api.workflowservice.v1.WorkflowService/GetWorkflowExecutionHistory", server.url))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("grpc-accept-encoding", accept)
+            .body(tonic::body::Body::new(Full::new(Bytes::from(body))))
+            .expect("a request");
+    let mut channel = server.channel.clone();
+    std::future::poll_fn(|cx| channel.poll_ready(cx)).await.expect("connected");
+    let answer = channel.call(request).await.expect("answers");
+    let body = answer.into_body().collect().await.expect("whole");
+    assert_eq!(body.trailers().expect("trailers").get("grpc-status").expect("a status"), "0");
+    let body = body.to_bytes();
+    assert_eq!(u32::from_be_bytes(body[1..5].try_into().expect("four bytes")) as usize, body.len() - 5);
+    (body[0], body.slice(5..))
+}
+
+#[tokio::test]
+async fn long_answers_are_packed_and_short_ones_are_not() {
+    let server = TestServer::start().await;
+    // Packed at once, and beside the others.
+    for (bytes, longest) in [(50_000, 1000), (300_000, 3000)] {
+        let id = bytes.to_string();
+        let started = StartWorkflowExecutionRequest { workflow_id: id.clone(), ..start(bytes) };
+        server.workflow().start_workflow_execution(started).await.expect("starts");
+        let (flag, packed) = raw_history(&server, &id, "identity,gzip").await;
+        assert_eq!(flag, 1);
+        assert!(packed.len() < longest, "{}", packed.len());
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).expect("gzip");
+        let (flag, plain) = raw_history(&server, &id, "identity").await;
+        assert_eq!((flag, &plain[..]), (0, &unpacked[..]));
+    }
+    server.workflow().start_workflow_execution(start(5_000)).await.expect("starts");
+    let (flag, plain) = raw_history(&server, "wid", "gzip").await;
+    assert!(flag == 0 && plain.len() > 5_000);
 }
 
 #[tokio::test]
