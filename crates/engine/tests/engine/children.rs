@@ -8,7 +8,6 @@ use sempre_api::v1::{
     enums::{CommandType, WorkflowExecutionStatus, WorkflowIdReusePolicy},
     workflowservice::*,
 };
-
 use sempre_core::{NamespaceId, Span, WorkflowKey, ids::Uuid};
 
 use crate::support::*;
