@@ -307,7 +307,6 @@ pub(crate) fn describe(state: &State) -> Vec<ApiCallbackInfo> {
             last_attempt_failure: progress.last_failure,
             next_attempt_schedule_time: if progress.blocked { None } else { time(progress.next_attempt_time) },
             request_id: own.clone(),
-            ..Default::default()
         }
     });
     callbacks.collect()
