@@ -257,6 +257,7 @@ fn an_end_that_was_ordered_does_not_count_once_the_rule_says_otherwise() {
 
 /// Every start is told to end once, however many wait for their end. Looking at all of them for each that comes took minutes.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what is asked is whether it ends soon, by the wall clock")]
 fn many_starts_of_a_debounce_are_told_once_each() {
     let quiet = Some(Span::seconds(60).to_api());
     let mut world = OneRule::new(FlowRule {
