@@ -11,6 +11,7 @@
 //! | scheduled | refused for good | failed |
 //! | scheduled | could not be delivered | backing off |
 //! | backing off | its time has come | scheduled |
+//! | scheduled | the circuit breaker of the other side is open | scheduled, and shown as blocked; no attempt |
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -40,6 +41,8 @@ use crate::{
 const BACKOFF_FIRST: Span = Span::seconds(1);
 /// Longest wait (`component.callbacks.retryPolicy.maxInterval`).
 const BACKOFF_MAX: Span = Span::seconds(3600);
+/// Why a callback is blocked.
+const BLOCKED: &str = "The circuit breaker is open.";
 
 /// What a close event means to those who wait for the chain; `None` if the chain goes on.
 pub(crate) fn outcome(event: &HistoryEvent) -> Option<Outcome> {
@@ -166,7 +169,7 @@ fn send(step: &mut Step<'_, '_>, number: i64) {
     let progress = step.run.state.progress.callbacks.entry(number).or_default();
     call.attempt = progress.attempt;
     progress.state = CallbackState::Scheduled as i32;
-    progress.next_attempt_time = 0;
+    (progress.next_attempt_time, progress.blocked) = (0, false);
     step.run.state.dirty.mark(Kind::Callback, number);
     step.message(OutboxMessage::Callback(Box::new(call)));
 }
@@ -216,8 +219,14 @@ pub(crate) fn attempted(step: &mut Step<'_, '_>, number: i64, attempt: i32, resu
     if progress.state != CallbackState::Scheduled as i32 || progress.attempt != attempt {
         return;
     }
+    if let CallbackResult::Blocked(until) = result {
+        (progress.next_attempt_time, progress.blocked) = (until.0, true);
+        step.run.state.dirty.mark(Kind::Callback, number);
+        return step.touch();
+    }
     progress.attempt = progress.attempt.saturating_add(1);
     progress.last_attempt_complete_time = now.0;
+    (progress.next_attempt_time, progress.blocked) = (0, false);
     let state = match result {
         CallbackResult::Delivered => {
             (progress.last_failure, progress.rejection) = (None, None);
@@ -227,6 +236,7 @@ pub(crate) fn attempted(step: &mut Step<'_, '_>, number: i64, attempt: i32, resu
             (progress.last_failure, progress.rejection) = (Some(failure(text, true)), None);
             CallbackState::Failed
         }
+        CallbackResult::Blocked(_) => CallbackState::Scheduled,
         CallbackResult::Undelivered(text) => {
             progress.last_failure = Some(failure(text, false));
             progress.next_attempt_time = (now + backoff(progress.attempt)).0;
@@ -286,13 +296,17 @@ pub(crate) fn describe(state: &State) -> Vec<ApiCallbackInfo> {
             callback: info.callback.clone(),
             trigger: Some(Trigger { variant: Some(trigger) }),
             registration_time: time(info.registration_time),
-            state: if progress.state == 0 { CallbackState::Standby as i32 } else { progress.state },
+            state: match progress.state {
+                0 => CallbackState::Standby as i32,
+                _ if progress.blocked => CallbackState::Blocked as i32,
+                state => state,
+            },
+            blocked_reason: if progress.blocked { BLOCKED.into() } else { String::new() },
             attempt: progress.attempt,
             last_attempt_complete_time: time(progress.last_attempt_complete_time),
             last_attempt_failure: progress.last_failure,
-            next_attempt_schedule_time: time(progress.next_attempt_time),
+            next_attempt_schedule_time: if progress.blocked { None } else { time(progress.next_attempt_time) },
             request_id: own.clone(),
-            ..Default::default()
         }
     });
     callbacks.collect()

@@ -101,6 +101,26 @@ pub(crate) fn is_unknown(state: &State, initiated_event_id: i64, run_id: &str) -
     pending(state, initiated_event_id).is_none_or(|child| started_run(state, child).is_some_and(|known| known != run_id))
 }
 
+/// What a parent knows of the start of a child that it has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildStart {
+    /// Nothing: it is still to be made, or to be heard of.
+    Awaited,
+    /// That it was made.
+    Known,
+    /// That it has ended, or was refused.
+    Over,
+}
+
+/// See [`ChildStart`].
+pub(crate) fn start_of(state: &State, initiated_event_id: i64) -> ChildStart {
+    match pending(state, initiated_event_id) {
+        None => ChildStart::Over,
+        Some(child) if started_run(state, child).is_some() => ChildStart::Known,
+        Some(_) => ChildStart::Awaited,
+    }
+}
+
 /// The child was refused.
 #[allow(deprecated)] // `control` is old, but part of the event.
 pub(crate) fn not_started(step: &mut Step<'_, '_>, initiated_event_id: i64, cause: i32) {

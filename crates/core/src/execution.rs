@@ -11,8 +11,9 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel, child, deadline, external, flow, nexus, options,
-    pause, query, retry, signal, size, standalone,
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel,
+    child::{self, ChildStart},
+    deadline, external, flow, nexus, options, pause, query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate,
@@ -107,6 +108,11 @@ impl Execution {
     /// Which run this is.
     pub fn key(&self) -> &RunKey {
         &self.key
+    }
+
+    /// What it knows of the start of the child that it has asked for by this event.
+    pub fn child_start(&self, initiated_event_id: i64) -> ChildStart {
+        child::start_of(&self.state, initiated_event_id)
     }
 
     /// Has no close event yet.

@@ -361,20 +361,21 @@ fn admitted(
     if rules.is_empty() {
         return Ok(None);
     }
-    let mut members = flow::members(rules, request, cx.namespace, is_child);
+    let members = flow::members(rules, request, cx.namespace, is_child);
     if members.is_empty() {
         return Ok(None);
     }
     let run = RunKey { workflow: key.clone(), run };
     let delayed = is_child || !first_backoff(request, cx).is_zero();
     match cx.gate.admit(&Admission { now: cx.now, run: &run, members: &members, delayed })? {
-        Admitted::Goes => {
-            members.retain(|member| rules.iter().any(|rule| rule.uid == member.uid() && rule.counts_open()));
-            let flow = FlowProgress { members, since: cx.now.0, ..FlowProgress::default() };
-            Ok((!flow.members.is_empty()).then(|| Box::new(flow)))
+        Admitted::Goes(counted) => {
+            let mut again = members;
+            again.retain(|member| !request.cron_schedule.is_empty() && !counted.contains(member));
+            let flow = FlowProgress { members: counted, since: cx.now.0, again, ..FlowProgress::default() };
+            Ok(flow.is_of_rules().then(|| Box::new(flow)))
         }
         // It comes into the line when nothing else holds it.
-        Admitted::Waits { burst } => Ok(Some(Box::new(FlowProgress { members, held: true, since: 0, let_go: 0, burst }))),
+        Admitted::Waits { burst } => Ok(Some(Box::new(FlowProgress { members, held: true, burst, ..FlowProgress::default() }))),
     }
 }
 

@@ -153,7 +153,7 @@ impl CurrentRecord {
     }
 
     /// An earlier run of its chain was made by the start with this request id.
-    pub(crate) fn chain_was_begun_by(&self, request_id: &str) -> bool {
+    pub fn chain_was_begun_by(&self, request_id: &str) -> bool {
         !self.chain_request_id.is_empty() && self.chain_request_id == request_id
     }
 }
@@ -471,6 +471,8 @@ pub enum CallbackResult {
     Refused(String),
     /// It may be taken later: why not now.
     Undelivered(String),
+    /// Nobody was asked, since the other side seems to be down: not before this time.
+    Blocked(Timestamp),
 }
 
 /// A child to start.

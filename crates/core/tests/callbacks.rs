@@ -174,6 +174,25 @@ fn what_cannot_be_delivered_is_tried_again_ever_later() {
     assert_eq!(world.called_back.len(), 5);
 }
 
+/// The circuit breaker of a host: what is put off is no attempt, and is tried again by itself
+#[test]
+fn a_host_that_seems_to_be_down_is_not_asked() {
+    let mut world = World::with_callbacks();
+    world.start_with(request(&["a"])).unwrap();
+    world.work([complete()]);
+    world.callback_answers.push_back(CallbackResult::Blocked(world.now + secs(60)));
+    world.deliver();
+    let info = infos(&world).remove(0);
+    assert_eq!((info.state(), info.attempt, info.blocked_reason.as_str()), (CallbackState::Blocked, 0, "The circuit breaker is open."));
+    assert_eq!((info.next_attempt_schedule_time, info.last_attempt_failure), (None, None));
+    world.restart();
+    world.advance(secs(60));
+    assert_eq!(states(&world), [CallbackState::Scheduled]);
+    world.deliver();
+    let info = infos(&world).remove(0);
+    assert_eq!((info.state(), info.attempt, info.blocked_reason.as_str()), (CallbackState::Succeeded, 1, ""));
+}
+
 #[test]
 fn waits_are_at_most_an_hour() {
     let mut world = World::with_callbacks();

@@ -461,6 +461,59 @@ fn a_delayed_start_and_each_run_of_cron_come_into_the_line_when_they_are_due() {
 }
 
 #[test]
+fn each_run_of_cron_comes_into_the_line_of_a_rate_too() {
+    let rate = FlowRate { starts: 1, per: duration(600), burst: 0 };
+    let mut world = World::new();
+    world.set_rules([FlowRule { rate: Some(rate), ..rule("slow") }]);
+    world.start_with(with(start_request("cron"), |r| r.cron_schedule = "* * * * *".into())).unwrap();
+    world.pass(secs(60));
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.complete(&task, [complete()]);
+    world.turn();
+    assert!(world.standing("cron").is_none(), "it is not due");
+    world.pass(secs(60));
+    assert_eq!(world.standing("cron").unwrap().reason, Reason::Blocked(Why::Rate));
+    assert!(world.poll_workflow(QUEUE).is_none());
+    let rest = world.waits_for("cron").unwrap();
+    assert!((480..=540).contains(&rest), "ten minutes after the first: {rest}");
+    world.pass(secs(rest + 1));
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.complete(&task, [complete()]);
+    world.pass(secs(60));
+    assert_eq!(world.standing("cron").unwrap().reason, Reason::Blocked(Why::Rate));
+    // The rule goes, and with it what it has to do with the chain.
+    world.set_rules([]);
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.complete(&task, [complete()]);
+    world.turn();
+    world.pass(secs(60));
+    assert!(world.poll_workflow(QUEUE).is_some());
+    assert!(world.flow_rows.is_empty());
+}
+
+#[test]
+fn a_start_that_knows_an_older_version_of_a_rule_is_of_the_one_that_has_counted_it() {
+    let mut world = World::new();
+    world.set_rules([FlowRule { rate: Some(FlowRate { starts: 1000, per: duration(1), burst: 1000 }), ..rule("one") }]);
+    world.set_rules_of_gate([max_open("one", 1)]);
+    world.start("a");
+    world.start("b");
+    world.turn();
+    assert_eq!(world.going(), ["a"]);
+    finish(&mut world, "a");
+    assert_eq!(world.going(), ["b"], "the place of a run that is gone is free");
+    finish(&mut world, "b");
+    world.start("c");
+    assert_eq!(world.going(), ["c"]);
+    // And the other way.
+    world.set_rules([max_open("one", 1)]);
+    finish(&mut world, "c");
+    world.set_rules_of_gate([FlowRule { rate: Some(FlowRate { starts: 1000, per: duration(1), burst: 1000 }), ..rule("one") }]);
+    world.start("d");
+    assert!(world.flow_rows.is_empty(), "it was not counted");
+}
+
+#[test]
 fn a_signal_with_start_ends_a_delay_but_not_the_wait() {
     let mut world = World::new();
     world.set_rules([max_open("one", 1)]);
@@ -601,6 +654,11 @@ fn a_line_has_a_length_and_a_start_beyond_it_is_refused() {
     assert!(!world.current.contains_key("d"));
     finish(&mut world, "a");
     world.start("d");
+    // Who is not in line yet takes no place in it.
+    finish(&mut world, "b");
+    world.start_with(with(start_request("later"), |r| r.workflow_start_delay = duration(30))).unwrap();
+    world.start("e");
+    assert!(matches!(world.start_with(start_request("f")), Err(Refusal::ResourceExhausted { .. })));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
-use sempre_api::sempre::v1::{FlowMatch, FlowRule};
+use sempre_api::sempre::v1::{FlowDebounce, FlowMatch, FlowRule, FlowSingleton};
 use sempre_core::{
     NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey,
     flow::{Admission, Admitted, FlowProgress, Member, Order, Rule, lines::Lines},
@@ -97,7 +97,13 @@ impl World {
         let mut members = vec![member(EACH, format!("k{key}"))];
         members.extend(both.then(|| member(ALL, String::new())));
         let admission = Admission { now: self.now, run: &run, members: &members, delayed: false };
-        let held = self.lines.admit(&admission).unwrap() != Admitted::Goes;
+        let held = match self.lines.admit(&admission).unwrap() {
+            Admitted::Goes(counted) => {
+                assert_eq!(counted, members);
+                false
+            }
+            Admitted::Waits { .. } => true,
+        };
         let progress = FlowProgress { members, held, since: self.now.0, ..Default::default() };
         self.lines.note(run.clone(), &progress);
         self.lines.settled(run.run);
@@ -185,4 +191,86 @@ proptest! {
             world.check(lowered);
         }
     }
+}
+
+/// The lines of a rule of one key, and a clock.
+struct OneRule {
+    lines: Lines,
+    now: Timestamp,
+    next: u64,
+}
+
+impl OneRule {
+    fn new(says: FlowRule) -> Self {
+        let mut world = Self { lines: Lines::default(), now: Timestamp(1), next: 0 };
+        world.set(Some(says));
+        world
+    }
+
+    fn set(&mut self, says: Option<FlowRule>) {
+        let rules: Vec<Arc<Rule>> = says.into_iter().map(|says| Arc::new(Rule { uid: ALL, says })).collect();
+        self.lines.set_rules(self.now, NamespaceId::default(), &rules, false);
+    }
+
+    /// A start, on disk at once.
+    fn start(&mut self) -> RunId {
+        self.next += 1;
+        self.now = self.now + Span(1);
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&self.next.to_be_bytes());
+        let workflow = WorkflowKey { namespace: NamespaceId::default(), workflow_id: format!("w{}", self.next) };
+        let run = RunKey { workflow, run: RunId(Uuid(id)) };
+        let members = vec![Member { uid: ALL.0.to_vec().into(), rule: "r".into(), key: String::new() }];
+        let admitted = self.lines.admit(&Admission { now: self.now, run: &run, members: &members, delayed: false }).unwrap();
+        let held = matches!(admitted, Admitted::Waits { .. });
+        self.lines.note(run.clone(), &FlowProgress { members, held, since: self.now.0, ..Default::default() });
+        self.lines.settled(run.run);
+        run.run
+    }
+
+    fn orders(&mut self) -> Vec<Order> {
+        self.lines.pump(self.now, usize::MAX)
+    }
+}
+
+fn replacing(singleton: FlowSingleton) -> FlowRule {
+    FlowRule { name: "r".into(), singleton: singleton as i32, ..Default::default() }
+}
+
+#[test]
+fn an_end_that_was_ordered_does_not_count_once_the_rule_says_otherwise() {
+    let mut world = OneRule::new(replacing(FlowSingleton::Replace));
+    let (a, b) = (world.start(), world.start());
+    let [Order::Replace { run, permit, .. }] = &world.orders()[..] else { panic!("the newer start takes the place") };
+    let first = *permit;
+    assert_eq!((run.run, world.lines.permits(a, first)), (a, true));
+    world.set(Some(replacing(FlowSingleton::Wait)));
+    assert!(!world.lines.permits(a, first));
+    assert_eq!(world.orders(), []);
+    world.set(Some(replacing(FlowSingleton::Replace)));
+    let [Order::Replace { permit, .. }] = &world.orders()[..] else { panic!("told again") };
+    assert!(world.lines.permits(a, *permit) && !world.lines.permits(a, first));
+    world.set(None);
+    assert!(!world.lines.permits(a, *permit));
+    assert!(matches!(&world.orders()[..], [Order::Release { run, .. }] if run.run == b), "nobody is in its way any more");
+}
+
+/// Every start is told to end once, however many wait for their end. Looking at all of them for each that comes took minutes.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is asked is whether it ends soon, by the wall clock")]
+fn many_starts_of_a_debounce_are_told_once_each() {
+    let quiet = Some(Span::seconds(60).to_api());
+    let mut world = OneRule::new(FlowRule {
+        debounce: Some(FlowDebounce { quiet, max_wait: None }),
+        waiting_max: 100_000,
+        ..replacing(FlowSingleton::Unspecified)
+    });
+    let begun = std::time::Instant::now();
+    let mut told = 0;
+    for _ in 0..20_000 {
+        world.start();
+        told += world.orders().iter().filter(|order| matches!(order, Order::Replace { .. })).count();
+    }
+    assert_eq!(told, 19_999);
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
 }

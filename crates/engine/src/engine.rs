@@ -162,11 +162,11 @@ impl Engine {
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
-        let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), spawner.clone()).await?;
-        let deployments = Records::open(records::DEPLOYMENTS, store.clone(), spawner.clone()).await?;
-        let flow_rules = Records::open(records::FLOW_RULES, store.clone(), spawner.clone()).await?;
-        let api_keys = ApiKeys::new(Records::open(records::API_KEYS, store.clone(), spawner.clone()).await?);
-        let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), spawner.clone()).await?);
+        let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), wall.clone(), spawner.clone()).await?;
+        let deployments = Records::open(records::DEPLOYMENTS, store.clone(), wall.clone(), spawner.clone()).await?;
+        let flow_rules = Records::open(records::FLOW_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
+        let api_keys = ApiKeys::new(Records::open(records::API_KEYS, store.clone(), wall.clone(), spawner.clone()).await?);
+        let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), wall.clone(), spawner.clone()).await?);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
@@ -210,6 +210,7 @@ impl Engine {
             callbacks: components.callbacks,
             operations: components.operations,
             breakers: Breakers::default(),
+            callback_breakers: Breakers::default(),
             nexus_calls: NexusCalls::new(SeededIds::new(seed, NEXUS_STREAM)),
             listing,
             schedules,

@@ -4,22 +4,27 @@
 //! | a change's commit | then |
 //! |---|---|
 //! | is acknowledged | memory shows it |
-//! | fails, or its fate is unknown | a new epoch begins, everything is read again, and the change counts as done if it is there |
+//! | fails, or its fate is unknown | a new epoch begins, everything is read again and put in force, and the change counts as done if it is there |
+//! | … and that read fails | the change is refused, and it is read until that works, by whoever comes first: the next change, or a task |
 //!
 //! A change goes on when its caller leaves: between the commit and its effect in memory nothing may stop.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak},
 };
 
 use bytes::Bytes;
 use prost::Message;
-use sempre_core::Refusal;
+use sempre_core::{Refusal, Span};
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{Spawner, shard::load::prefix_end};
+use crate::{Clock, Spawner, shard::load::prefix_end};
+
+/// Waits between reads after a commit in doubt.
+const BACKOFF_FIRST: Span = Span::millis(100);
+const BACKOFF_MAX: Span = Span::seconds(10);
 
 /// The number under which a kind of records is committed is far from those of shards, and not that of `namespaces` or `meta`.
 pub(crate) const NEXUS_ENDPOINTS: Kind = Kind { owner: u32::MAX - 10, prefix: b'n', what: "a Nexus endpoint" };
@@ -73,11 +78,16 @@ type After<R> = Box<dyn Fn(&Shown<R>, &[Vec<u8>]) + Send + Sync>;
 
 /// See the module.
 pub(crate) struct Records<R> {
+    shared: Arc<Parts<R>>,
+}
+
+struct Parts<R> {
     kind: Kind,
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
-    shown: Arc<RwLock<Shown<R>>>,
-    after: Arc<OnceLock<After<R>>>,
+    shown: RwLock<Shown<R>>,
+    after: OnceLock<After<R>>,
     /// One change at a time; holds the right to commit.
     writer: Arc<Mutex<Writer>>,
 }
@@ -86,6 +96,8 @@ struct Writer {
     fence: Fence,
     /// A commit has not been acknowledged: memory may lack what the store has.
     doubt: bool,
+    /// Somebody reads again until the doubt is over.
+    retries: bool,
 }
 
 impl Kind {
@@ -107,32 +119,20 @@ impl Kind {
         }
         Ok(shown)
     }
-
-    /// After a commit in doubt: begins a new epoch and reads what the store has.
-    async fn settle<R: Message + Default>(self, store: &dyn Store, shown: &RwLock<Shown<R>>, writer: &mut Writer) -> Result<(), Refusal> {
-        if !writer.doubt {
-            return Ok(());
-        }
-        let reload = async {
-            let epoch = store.acquire(self.owner).await?;
-            Ok::<_, StoreError>((epoch, self.load(store).await?))
-        };
-        let (epoch, loaded) = reload.await.map_err(|error| {
-            tracing::warn!(%error, "the records of {} could not be read again", self.what);
-            self.failed()
-        })?;
-        *shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        *writer = Writer { fence: Fence { shard: self.owner, epoch }, doubt: false };
-        Ok(())
-    }
 }
 
 impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
-    /// Reads all records of the kind.
-    pub(crate) async fn open(kind: Kind, store: Arc<dyn Store>, spawner: Arc<dyn Spawner>) -> Result<Self, StoreError> {
+    /// Reads all records of the kind. `clock` is that of the wall.
+    pub(crate) async fn open(
+        kind: Kind,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+    ) -> Result<Self, StoreError> {
         let fence = Fence { shard: kind.owner, epoch: store.acquire(kind.owner).await? };
-        let shown = Arc::new(RwLock::new(kind.load(&*store).await?));
-        Ok(Self { kind, store, spawner, shown, after: Arc::default(), writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
+        let shown = RwLock::new(kind.load(&*store).await?);
+        let writer = Arc::new(Mutex::new(Writer { fence, doubt: false, retries: false }));
+        Ok(Self { shared: Arc::new(Parts { kind, store, clock, spawner, shown, after: OnceLock::new(), writer }) })
     }
 
     /// Calls `after` for all records now, and for those that a change has changed. Once.
@@ -141,12 +141,12 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
         let keys: Vec<Vec<u8>> = shown.keys().cloned().collect();
         after(&shown, &keys);
         // Set twice, the first would stay: it is the same.
-        let _ = self.after.set(after);
+        let _ = self.shared.after.set(after);
     }
 
     /// All records. Not to be held across an await.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Shown<R>> {
-        self.shown.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared.read()
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<R>> {
@@ -155,9 +155,10 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
 
     /// A row outside the prefix that a change has put.
     pub(crate) async fn beside(&self, key: &[u8]) -> Result<Option<Bytes>, Refusal> {
-        self.store.get(Table::Meta, key).await.map_err(|error| {
-            tracing::warn!(%error, "{} could not be read", self.kind.what);
-            Refusal::Unavailable(format!("{} could not be read", self.kind.what))
+        let Parts { kind, store, .. } = &*self.shared;
+        store.get(Table::Meta, key).await.map_err(|error| {
+            tracing::warn!(%error, "{} could not be read", kind.what);
+            Refusal::Unavailable(format!("{} could not be read", kind.what))
         })
     }
 
@@ -166,70 +167,112 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
         &self,
         decide: impl FnOnce(&Shown<R>) -> Result<(Change<R>, T), Refusal> + Send,
     ) -> Result<T, Refusal> {
-        let mut writer: OwnedMutexGuard<Writer> = self.writer.clone().lock_owned().await;
-        self.kind.settle(&*self.store, &self.shown, &mut writer).await?;
+        let parts = &self.shared;
+        let mut writer: OwnedMutexGuard<Writer> = parts.writer.clone().lock_owned().await;
+        parts.settle(&mut writer).await.map_err(|_| parts.kind.failed())?;
         let (change, answer) = decide(&self.read())?;
         if change.records.is_empty() {
             return Ok(answer);
         }
         let (sender, receiver) = oneshot::channel();
-        let (kind, store, shown, after) = (self.kind, self.store.clone(), self.shown.clone(), self.after.clone());
+        let write = parts.clone();
         let task = async move {
-            let keys: Vec<Vec<u8>> = change.records.iter().map(|(key, _)| key.clone()).collect();
-            let result = write(kind, &*store, &shown, &mut writer, change).await;
-            if let Some(after) = after.get() {
-                let shown = shown.read().unwrap_or_else(PoisonError::into_inner);
-                // After a commit in doubt everything was read again.
-                let all: Vec<Vec<u8>> = if result.is_ok() { Vec::new() } else { shown.keys().cloned().collect() };
-                after(&shown, &[keys, all].concat());
+            let result = write.write(&mut writer, change).await;
+            if writer.doubt && !std::mem::replace(&mut writer.retries, true) {
+                write.spawner.spawn("sempre records in doubt", Box::pin(retry(Arc::downgrade(&write))));
             }
             drop(writer);
             // The caller may have left.
             let _ = sender.send(result);
         };
-        self.spawner.spawn("sempre record", Box::pin(task));
-        receiver.await.unwrap_or_else(|_| Err(self.kind.failed()))?;
+        parts.spawner.spawn("sempre record", Box::pin(task));
+        receiver.await.unwrap_or_else(|_| Err(parts.kind.failed()))?;
         Ok(answer)
     }
 }
 
-/// Writes a change, then shows it.
-async fn write<R: Message + Default + PartialEq>(
-    kind: Kind,
-    store: &dyn Store,
-    shown: &RwLock<Shown<R>>,
-    writer: &mut Writer,
-    change: Change<R>,
-) -> Result<(), Refusal> {
-    let mut batch = CommitBatch::new(writer.fence);
-    for (key, record) in &change.records {
-        match record {
-            Some(record) => batch.put(Table::Meta, &kind.key(key), &record.encode_to_vec()),
-            None => batch.delete(Table::Meta, &kind.key(key)),
+impl<R: Message + Default + PartialEq> Parts<R> {
+    fn read(&self) -> RwLockReadGuard<'_, Shown<R>> {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put_in_force(&self, keys: &[Vec<u8>]) {
+        if let Some(after) = self.after.get() {
+            after(&self.read(), keys);
         }
     }
-    for (key, row) in &change.beside {
-        match row {
-            Some(row) => batch.put(Table::Meta, key, row),
-            None => batch.delete(Table::Meta, key),
+
+    /// After a commit in doubt: begins a new epoch, reads what the store has, and puts it in force.
+    async fn settle(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        if !writer.doubt {
+            return Ok(());
+        }
+        let reload = async {
+            let epoch = self.store.acquire(self.kind.owner).await?;
+            Ok::<_, StoreError>((epoch, self.kind.load(&*self.store).await?))
+        };
+        let (epoch, loaded): (u64, Shown<R>) =
+            reload.await.inspect_err(|error| tracing::warn!(%error, "the records of {} could not be read again", self.kind.what))?;
+        let keys: BTreeSet<Vec<u8>> = self.read().keys().chain(loaded.keys()).cloned().collect();
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        writer.fence.epoch = epoch;
+        writer.doubt = false;
+        self.put_in_force(&keys.into_iter().collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Writes a change, then shows it and puts it in force.
+    async fn write(&self, writer: &mut Writer, change: Change<R>) -> Result<(), Refusal> {
+        let kind = self.kind;
+        let mut batch = CommitBatch::new(writer.fence);
+        for (key, record) in &change.records {
+            match record {
+                Some(record) => batch.put(Table::Meta, &kind.key(key), &record.encode_to_vec()),
+                None => batch.delete(Table::Meta, &kind.key(key)),
+            }
+        }
+        for (key, row) in &change.beside {
+            match row {
+                Some(row) => batch.put(Table::Meta, key, row),
+                None => batch.delete(Table::Meta, key),
+            }
+        }
+        // Until memory has it too, should this task end half-way.
+        writer.doubt = true;
+        if let Err(error) = self.store.commit(batch).await {
+            tracing::warn!(%error, "{} could not be written", kind.what);
+            self.settle(writer).await.map_err(|_| kind.failed())?;
+            let shown = self.read();
+            let done = change.records.iter().all(|(key, record)| shown.get(key).map(|r| &**r) == record.as_ref());
+            return done.then_some(()).ok_or_else(|| kind.failed());
+        }
+        let keys: Vec<Vec<u8>> = change.records.iter().map(|(key, _)| key.clone()).collect();
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, record) in change.records {
+            match record {
+                Some(record) => drop(shown.insert(key, Arc::new(record))),
+                None => drop(shown.remove(&key)),
+            }
+        }
+        drop(shown);
+        writer.doubt = false;
+        self.put_in_force(&keys);
+        Ok(())
+    }
+}
+
+/// Reads again until that works: nobody may come who changes anything, and what is on the disk has to be in force.
+async fn retry<R: Message + Default + PartialEq>(parts: Weak<Parts<R>>) {
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let Some(clock) = parts.upgrade().map(|parts| parts.clock.clone()) else { return };
+        clock.sleep_until(clock.now() + backoff).await;
+        backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
+        let Some(parts) = parts.upgrade() else { return };
+        let mut writer = parts.writer.lock().await;
+        if matches!(parts.settle(&mut writer).await, Ok(()) | Err(StoreError::Closed | StoreError::Failed { .. })) {
+            writer.retries = false;
+            return;
         }
     }
-    // Until memory has it too, should this task end half-way.
-    writer.doubt = true;
-    if let Err(error) = store.commit(batch).await {
-        tracing::warn!(%error, "{} could not be written", kind.what);
-        kind.settle(store, shown, writer).await?;
-        let shown = shown.read().unwrap_or_else(PoisonError::into_inner);
-        let done = change.records.iter().all(|(key, record)| shown.get(key).map(|r| &**r) == record.as_ref());
-        return done.then_some(()).ok_or_else(|| kind.failed());
-    }
-    let mut shown = shown.write().unwrap_or_else(PoisonError::into_inner);
-    for (key, record) in change.records {
-        match record {
-            Some(record) => drop(shown.insert(key, Arc::new(record))),
-            None => drop(shown.remove(&key)),
-        }
-    }
-    writer.doubt = false;
-    Ok(())
 }

@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) nexus_calls: NexusCalls,
     /// Which Nexus endpoints seem to be down.
     pub(crate) breakers: Breakers,
+    /// Those of the hosts that completion callbacks go to.
+    pub(crate) callback_breakers: Breakers,
     pub(crate) matching: Arc<Matching<Started>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,

@@ -35,7 +35,7 @@ pub(crate) fn start_all(world: &Arc<World>) {
     if world.plan.flows == 0 {
         return;
     }
-    let stream = CALLERS + 800;
+    let stream = CALLERS + 850;
     world.spawn_busy("ruler", ruler(world.clone(), Random::new(world.plan.seed, stream)));
     for n in 0..world.plan.flows {
         world.spawn_busy("starter", starter(world.clone(), n, Random::new(world.plan.seed, stream + 1 + n)));
@@ -100,7 +100,8 @@ async fn starter(world: Arc<World>, n: u64, mut random: Random) {
             seed: random.any(),
             depth: 0,
             generation: 0,
-            steps: random.between(0, world.plan.steps),
+            // Each waits for those before it, and patience has an end.
+            steps: random.between(0, world.plan.steps.min(2)),
             waits: false,
             goes_on: random.permille(300),
             marker: format!("<in-{id}>"),

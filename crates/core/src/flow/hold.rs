@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use sempre_api::v1::workflowservice::StartWorkflowExecutionRequest;
 
-use super::progress::{FlowChange, FlowProgress};
+use super::progress::{FlowChange, FlowProgress, Member};
 use crate::{Context, Execution, Refusal, Reply, Timestamp, close, command::Notes, state::State, step::Step, task};
 
 /// The first task waits until the run is let go.
@@ -45,12 +45,15 @@ pub(crate) fn release(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>,
     step.require_open()?;
     let now = step.now();
     let rules = &step.cx.namespace.flow;
+    let by_cron = !step.run.state.derived.start.event().cron_schedule.is_empty();
     let Some(flow) = step.run.state.progress.main.flow.as_deref_mut().filter(|flow| flow.is_waiting()) else {
         return Ok(Ok(Reply::Obsolete));
     };
     flow.held = false;
     flow.let_go = now.0;
-    flow.members.retain(|member| rules.iter().any(|rule| rule.uid == member.uid() && rule.counts_open()));
+    let known = |member: &Member| rules.iter().find(|rule| rule.uid == member.uid());
+    flow.again = flow.members.iter().filter(|member| by_cron && known(member).is_some_and(|rule| !rule.counts_open())).cloned().collect();
+    flow.members.retain(|member| known(member).is_some_and(|rule| rule.counts_open()));
     step.listed();
     task::schedule_if_needed(step);
     Ok(Ok(Reply::Done))
@@ -72,12 +75,16 @@ pub(crate) fn gives_way(run: &Execution, request: &StartWorkflowExecutionRequest
     rules.filter_map(|rule| rule.member(request, cx.namespace, is_child)).any(|member| flow.members.contains(&member))
 }
 
-/// What the next run of the chain begins with: the place of this one. One that cron starts comes into the line when its time
-/// has come.
+/// What the next run of the chain begins with: the place of this one. One that cron starts comes into the lines of all its
+/// rules when its time has come.
 pub(crate) fn handed_on(state: &State, by_cron: bool) -> Option<Box<FlowProgress>> {
-    let flow = state.progress.main.flow.as_deref().filter(|flow| !flow.members.is_empty())?;
-    let since = if by_cron { 0 } else { flow.since };
-    Some(Box::new(FlowProgress { members: flow.members.clone(), held: by_cron, since, let_go: 0, burst: 0 }))
+    let flow = state.progress.main.flow.as_deref().filter(|flow| flow.is_of_rules())?;
+    let FlowProgress { members, again, since, .. } = flow.clone();
+    Some(Box::new(if by_cron {
+        FlowProgress { members: [members, again].concat(), held: true, ..FlowProgress::default() }
+    } else {
+        FlowProgress { members, again, since, ..FlowProgress::default() }
+    }))
 }
 
 /// When the run times out: its own time does not pass while it waits, that of the chain does.

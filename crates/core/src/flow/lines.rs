@@ -64,8 +64,8 @@ pub(super) struct Entry {
     pub(super) lines: Vec<LineId>,
     pub(super) phase: Phase,
     pub(super) since: Timestamp,
-    /// It was told to end: a newer one has its place.
-    pub(super) replaced: bool,
+    /// It was told to end, by this rule and with this permit: a newer one has its place.
+    pub(super) replaced: Option<(Uuid, u64)>,
     /// It is on disk as it is here: only then it may go, or others make room for it.
     durable: bool,
     /// The line it is parked at.
@@ -83,6 +83,9 @@ pub(super) struct Line {
     pub(super) open: BTreeSet<RunId>,
     pub(super) delayed: BTreeSet<RunId>,
     pub(super) waiting: BTreeSet<Place>,
+    /// Those who wait and those who are open that were not told to end.
+    waiting_on: BTreeSet<Place>,
+    open_on: BTreeSet<RunId>,
     parked: BTreeSet<Place>,
     /// When the next start would be due if they came evenly, ns: it may come earlier by the burst.
     due: i64,
@@ -124,7 +127,7 @@ pub(super) struct Block {
 pub(super) struct RuleState {
     pub(super) rule: Arc<Rule>,
     namespace: NamespaceId,
-    /// Runs in its lines, and those of them that are held.
+    /// Runs in its lines, and those of them that wait.
     runs: usize,
     pub(super) held: usize,
     lines: usize,
@@ -163,6 +166,7 @@ impl Lines {
                 if let Some(at) = line.timer {
                     self.timers.remove(&(at, id));
                 }
+                self.reprieve(uid, &line);
                 for place in line.parked {
                     if let Some(entry) = self.entries.get_mut(&place.1) {
                         entry.parked = None;
@@ -174,13 +178,47 @@ impl Lines {
         for rule in rules {
             let unknown_before = if at_start { now.0 } else { 0 };
             match self.rules.get_mut(&rule.uid) {
-                Some(state) => state.rule = rule.clone(),
+                Some(state) => {
+                    let other = (state.rule.debounce().is_some(), state.rule.singleton()) != (rule.debounce().is_some(), rule.singleton());
+                    state.rule = rule.clone();
+                    if other {
+                        // Those whose places are taken by the rule as it is now are told again.
+                        for id in self.lines_of(rule.uid) {
+                            let line = self.lines.get(&id).map(|line| (line.waiting.clone(), line.open.clone()));
+                            let Some((waiting, open)) = line else { continue };
+                            self.reprieve(rule.uid, &Line { waiting, open, ..Line::default() });
+                        }
+                    }
+                }
                 None => {
                     let state = RuleState { rule: rule.clone(), namespace, runs: 0, held: 0, lines: 0, unknown_before };
                     self.rules.insert(rule.uid, state);
                 }
             }
             self.dirty.extend(self.lines_of(rule.uid));
+        }
+    }
+
+    /// Those whom a rule has told to end do not have to any more, unless they have already.
+    fn reprieve(&mut self, rule: Uuid, line: &Line) {
+        for run in line.waiting.iter().map(|(_, run)| run).chain(&line.open) {
+            let Some(entry) = self.entries.get_mut(run).filter(|entry| entry.replaced.is_some_and(|(by, _)| by == rule)) else { continue };
+            entry.replaced = None;
+            let place = entry.place();
+            if entry.phase == Phase::Waiting && entry.durable {
+                self.unparked.insert(place);
+            }
+            for id in &entry.lines {
+                let Some(line) = self.lines.get_mut(id) else { continue };
+                if line.waiting.contains(&place) {
+                    line.waiting_on.insert(place);
+                }
+                if line.open.contains(run) {
+                    line.open_on.insert(*run);
+                }
+                // Another rule may have taken its place as well.
+                self.dirty.insert(id.clone());
+            }
         }
     }
 
@@ -244,9 +282,9 @@ impl Lines {
             }
             let counted: Vec<Member> = members.iter().filter(|member| self.counts_open(member.uid())).cloned().collect();
             if !counted.is_empty() {
-                self.insert(run.clone(), &FlowProgress { members: counted, since: now.0, ..FlowProgress::default() }, false);
+                self.insert(run.clone(), &FlowProgress { members: counted.clone(), since: now.0, ..FlowProgress::default() }, false);
             }
-            return Ok(Admitted::Goes);
+            return Ok(Admitted::Goes(counted));
         }
         for id in &ids {
             let Some(state) = self.rules.get(&id.rule) else { continue };
@@ -260,7 +298,7 @@ impl Lines {
         }
         let burst = if delayed { 0 } else { ids.iter().map(|id| self.burst(id)).filter(|burst| *burst != 0).min().unwrap_or(0) };
         let since = if delayed { 0 } else { now.0 };
-        let progress = FlowProgress { members: members.to_vec(), held: true, since, let_go: 0, burst };
+        let progress = FlowProgress { members: members.to_vec(), held: true, since, burst, ..FlowProgress::default() };
         self.insert(run.clone(), &progress, false);
         Ok(Admitted::Waits { burst })
     }
@@ -333,9 +371,10 @@ impl Lines {
         self.remove(run);
     }
 
-    /// The run was told to go, and this is the newest permit.
+    /// The run was told to go, or to end, and this is the newest permit.
     pub fn permits(&self, run: RunId, permit: u64) -> bool {
-        self.entries.get(&run).is_some_and(|entry| entry.phase == Phase::Going(permit))
+        let replaced = |entry: &Entry| entry.replaced.is_some_and(|(_, newest)| newest == permit);
+        self.entries.get(&run).is_some_and(|entry| entry.phase == Phase::Going(permit) || replaced(entry))
     }
 
     /// What is to be done now, `max` or a few more at once.
@@ -391,7 +430,7 @@ impl Lines {
             lines: progress.members.iter().map(LineId::of).collect(),
             phase,
             since: Timestamp(progress.since),
-            replaced: false,
+            replaced: None,
             durable,
             parked: None,
             run,
@@ -400,7 +439,7 @@ impl Lines {
         for line_id in &entry.lines {
             let Some(state) = self.rules.get_mut(&line_id.rule) else { continue };
             state.runs += 1;
-            state.held += usize::from(progress.held);
+            state.held += usize::from(phase == Phase::Waiting);
             let line = self.lines.entry(line_id.clone()).or_insert_with(|| {
                 state.lines += 1;
                 fresh(state)
@@ -412,11 +451,15 @@ impl Lines {
                     line.burst = if line.waiting.is_empty() { begun } else { line.burst.min(begun) };
                     line.last = line.last.max(progress.since);
                     line.waiting.insert(place);
+                    line.waiting_on.insert(place);
                     if durable {
                         self.dirty.insert(line_id.clone());
                     }
                 }
-                Phase::Going(_) | Phase::Open => drop(line.open.insert(id)),
+                Phase::Going(_) | Phase::Open => {
+                    line.open.insert(id);
+                    line.open_on.insert(id);
+                }
             }
         }
         if phase == Phase::Waiting && durable {
@@ -432,12 +475,14 @@ impl Lines {
         for id in entry.lines {
             if let Some(state) = self.rules.get_mut(&id.rule) {
                 state.runs = state.runs.saturating_sub(1);
-                state.held = state.held.saturating_sub(usize::from(matches!(entry.phase, Phase::Delayed | Phase::Waiting)));
+                state.held = state.held.saturating_sub(usize::from(entry.phase == Phase::Waiting));
             }
             if let Some(line) = self.lines.get_mut(&id) {
                 line.open.remove(&run);
+                line.open_on.remove(&run);
                 line.delayed.remove(&run);
                 line.waiting.remove(&place);
+                line.waiting_on.remove(&place);
                 line.parked.remove(&place);
                 self.dirty.insert(id);
             }
@@ -505,22 +550,32 @@ impl Lines {
         let on_disk = |place: &&Place| self.entries.get(&place.1).is_some_and(|entry| entry.durable);
         let Some(newest) = line.waiting.iter().rev().find(on_disk).copied() else { return };
         let Some(by) = self.entries.get(&newest.1).map(|entry| entry.run.clone()) else { return };
-        let open = line.open.iter().filter(|_| replaces).copied();
-        let older: Vec<RunId> = line.waiting.iter().filter(|place| **place < newest).map(|(_, run)| *run).chain(open).collect();
+        let open = line.open_on.iter().filter(|_| replaces).copied();
+        let older: Vec<RunId> = line.waiting_on.range(..newest).map(|(_, run)| *run).chain(open).collect();
+        let rule = String::from(rule);
         for run in older {
-            let Some(entry) = self.entries.get_mut(&run).filter(|entry| !entry.replaced) else { continue };
+            let Some(entry) = self.entries.get_mut(&run) else { continue };
             if entry.run.workflow == by.workflow {
                 // The run before it of its chain, which has closed already.
                 continue;
             }
-            entry.replaced = true;
-            self.unparked.remove(&entry.place());
+            self.permits += 1;
+            let permit = self.permits;
+            entry.replaced = Some((id.rule, permit));
+            let place = entry.place();
+            self.unparked.remove(&place);
             if let Some(parked) = entry.parked.take()
                 && let Some(line) = self.lines.get_mut(&parked)
             {
-                line.parked.remove(&(entry.since, run));
+                line.parked.remove(&place);
             }
-            orders.push(Order::Replace { run: entry.run.clone(), by: by.clone(), rule: rule.into() });
+            orders.push(Order::Replace { run: entry.run.clone(), permit, by: by.clone(), rule: rule.clone() });
+            for id in &entry.lines {
+                if let Some(line) = self.lines.get_mut(id) {
+                    line.waiting_on.remove(&place);
+                    line.open_on.remove(&run);
+                }
+            }
         }
     }
 
@@ -557,7 +612,9 @@ impl Lines {
 
     /// A start that is parked nowhere.
     fn consider(&mut self, now: Timestamp, place: Place, orders: &mut Vec<Order>) {
-        let Some(entry) = self.entries.get(&place.1).filter(|entry| entry.phase == Phase::Waiting && !entry.replaced) else { return };
+        let Some(entry) = self.entries.get(&place.1).filter(|entry| entry.phase == Phase::Waiting && entry.replaced.is_none()) else {
+            return;
+        };
         let ids = entry.lines.clone();
         match self.blocked(now, &ids, false) {
             None => self.go(now, place.1, orders),
@@ -607,9 +664,11 @@ impl Lines {
             let counts = self.counts_open(id.rule);
             if let Some(line) = self.lines.get_mut(id) {
                 line.waiting.remove(&place);
+                line.waiting_on.remove(&place);
                 line.parked.remove(&place);
                 if counts {
                     line.open.insert(run);
+                    line.open_on.insert(run);
                 }
             }
         }

@@ -41,10 +41,11 @@ pub struct Admission<'a> {
 }
 
 /// What becomes of such a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admitted {
-    /// It goes at once, and counts.
-    Goes,
+    /// It goes at once, and counts for these rules until its end. The caller may know an older version of them: what is
+    /// written of the run is what the gate has counted.
+    Goes(Vec<Member>),
     /// It waits. For a debounce: when the first of the starts came that the rule makes one of.
     Waits {
         /// That time, ns.
@@ -64,7 +65,7 @@ pub struct NoGate;
 
 impl Gate for NoGate {
     fn admit(&self, _: &Admission<'_>) -> Result<Admitted, Refusal> {
-        Ok(Admitted::Goes)
+        Ok(Admitted::Goes(Vec::new()))
     }
 }
 
@@ -82,6 +83,8 @@ pub enum Order {
     Replace {
         /// Which.
         run: RunKey,
+        /// As of a release: the lines may have thought better of it, since the rule was changed.
+        permit: u64,
         /// The newer one.
         by: RunKey,
         /// The rule that says so.
@@ -94,6 +97,13 @@ impl Order {
     pub fn run(&self) -> &RunKey {
         match self {
             Self::Release { run, .. } | Self::Replace { run, .. } => run,
+        }
+    }
+
+    /// What makes it count ([`lines::Lines::permits`]).
+    pub fn permit(&self) -> u64 {
+        match self {
+            Self::Release { permit, .. } | Self::Replace { permit, .. } => *permit,
         }
     }
 }

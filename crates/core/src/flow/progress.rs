@@ -46,9 +46,17 @@ pub struct FlowProgress {
     /// Of a debounce: when the first of the starts came that this one stands for, ns.
     #[prost(int64, tag = "5")]
     pub burst: i64,
+    /// Of a chain that cron starts: rules that count no open runs, but are about each of its starts.
+    #[prost(message, repeated, tag = "6")]
+    pub again: Vec<Member>,
 }
 
 impl FlowProgress {
+    /// Rules have something to do with the run, or with those that follow it.
+    pub fn is_of_rules(&self) -> bool {
+        !(self.members.is_empty() && self.again.is_empty())
+    }
+
     /// It waits in line.
     pub fn is_waiting(&self) -> bool {
         self.held && self.since != 0

@@ -126,7 +126,7 @@ impl Lines {
 
     fn stands(&self, entry: &Entry, line: &LineId, place: usize, block: Option<(Why, Option<Timestamp>, Option<RunId>)>) -> Standing {
         let reason = match (&block, entry.phase) {
-            _ if entry.replaced => Reason::Replaced,
+            _ if entry.replaced.is_some() => Reason::Replaced,
             (_, Phase::Going(_)) => Reason::Going,
             _ if self.is_loading() => Reason::Loading,
             (Some((why, ..)), _) => Reason::Blocked(*why),

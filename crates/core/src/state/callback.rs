@@ -56,6 +56,9 @@ pub struct CallbackProgress {
     /// What it is told, if history does not say so: an update that an event had admitted was rejected. Gone when told.
     #[prost(message, optional, boxed, tag = "6")]
     pub rejection: Option<Box<Outcome>>,
+    /// The next attempt is put off, since the other side seems to be down.
+    #[prost(bool, tag = "7")]
+    pub blocked: bool,
 }
 
 /// Both, as one row.

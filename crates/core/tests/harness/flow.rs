@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 use sempre_api::sempre::v1::{FlowKey, FlowKeyKind, FlowMatch, FlowRule};
 use sempre_core::{
     Input, Refusal, RunId, RunKey, Span, Timestamp,
-    flow::{Admission, Admitted, FlowChange, FlowProgress, Gate, Order, Rule, lines, report::Standing, rule},
+    flow::{Admission, Admitted, FlowChange, FlowProgress, FlowRules, Gate, Order, Rule, lines, report::Standing, rule},
     ids::Uuid,
     input::TerminateRequest,
 };
@@ -61,6 +61,12 @@ fn uid(name: &str) -> Uuid {
 impl World {
     /// Puts rules in force, in the place of those before.
     pub fn set_rules(&mut self, rules: impl IntoIterator<Item = FlowRule>) {
+        self.namespace.flow = self.set_rules_of_gate(rules);
+        self.turn();
+    }
+
+    /// As [`World::set_rules`], but runs do not know of them yet.
+    pub fn set_rules_of_gate(&mut self, rules: impl IntoIterator<Item = FlowRule>) -> Arc<FlowRules> {
         let rules: Vec<Arc<Rule>> = rules
             .into_iter()
             .map(|says| {
@@ -68,9 +74,9 @@ impl World {
                 Arc::new(Rule { uid: uid(&says.name), says })
             })
             .collect();
-        self.namespace.flow = rules.into();
-        self.gate.0.borrow_mut().set_rules(self.now, self.namespace.id, &self.namespace.flow, false);
-        self.turn();
+        let rules: Arc<FlowRules> = rules.into();
+        self.gate.0.borrow_mut().set_rules(self.now, self.namespace.id, &rules, false);
+        rules
     }
 
     /// Carries out what the lines say now.
@@ -88,9 +94,11 @@ impl World {
 
     fn obey(&mut self, order: &Order) {
         let run = order.run().run;
+        if !self.gate.0.borrow().permits(run, order.permit()) {
+            return;
+        }
         let input = match order {
-            Order::Release { permit, .. } if self.gate.0.borrow().permits(run, *permit) => Input::FlowRelease,
-            Order::Release { .. } => return,
+            Order::Release { .. } => Input::FlowRelease,
             Order::Replace { by, rule, .. } => Input::Terminate(Box::new(TerminateRequest {
                 reason: format!("replaced by {} ({rule})", by.workflow.workflow_id),
                 ..Default::default()

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use sempre_core::{Input, Refusal, Span, flow::Order, input::TerminateRequest};
+use sempre_core::{Refusal, Span, flow::Order, input::TerminateRequest};
 
 use crate::{
     shard::message::Ask,
@@ -68,20 +68,18 @@ async fn carry_out(shared: Arc<Shared>, order: Order) {
     let mut backoff = BACKOFF_FIRST;
     loop {
         let run = order.run();
+        if !shared.flow.permits(run.run, order.permit()) {
+            return;
+        }
         let ask = match &order {
-            Order::Release { permit, .. } => {
-                if !shared.flow.permits(run.run, *permit) {
-                    return;
-                }
-                Ask::Release(*permit)
-            }
-            Order::Replace { by, rule, .. } => {
+            Order::Release { permit, .. } => Ask::Release(*permit),
+            Order::Replace { permit, by, rule, .. } => {
                 let request = TerminateRequest {
                     reason: format!("replaced by a newer start: workflow {}, run {} (flow rule {rule:?})", by.workflow.workflow_id, by.run),
                     identity: IDENTITY.into(),
                     ..TerminateRequest::default()
                 };
-                Ask::Apply(Input::Terminate(Box::new(request)))
+                Ask::Replace(*permit, Box::new(request))
             }
         };
         match shared.ask(run.workflow.clone(), Some(run.run), ask).await {

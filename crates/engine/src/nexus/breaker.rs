@@ -1,4 +1,5 @@
-//! Circuit breakers: an endpoint that has failed so often in a row that it seems to be down is left alone for a while.
+//! Circuit breakers: an endpoint, or a host that takes callbacks, that has failed so often in a row that it seems to be down is
+//! left alone for a while.
 //!
 //! | state | input | next |
 //! |---|---|---|
@@ -11,7 +12,7 @@
 //! | half open | the probe is answered | closed |
 //! | half open | the probe fails | open |
 //!
-//! Each caller's namespace has its own breaker for an endpoint. They are memory only: a restart closes them.
+//! Each caller's namespace has its own breaker for an endpoint, and each namespace for a host. They are memory only: a restart closes them.
 
 use std::{
     collections::HashMap,
@@ -38,7 +39,7 @@ enum State {
 
 type Failing = HashMap<(NamespaceId, String), State>;
 
-/// Breakers of all endpoints that have failed.
+/// Breakers of all endpoints, or all hosts, that have failed.
 #[derive(Debug, Default)]
 pub(crate) struct Breakers {
     failing: Mutex<Failing>,

@@ -91,14 +91,22 @@ pub(crate) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall
     if let Some(until) = shared.breakers.blocked(namespace, endpoint, shared.now()) {
         return OperationResult::Blocked(until);
     }
-    let result = ask_to_start(shared, caller, call).await;
-    match &result {
-        OperationResult::Undelivered(failure) if is_endpoints(failure) => shared.breakers.failed(namespace, endpoint, shared.now()),
-        // It was not asked.
-        OperationResult::NoTime(_) => {}
-        _ => shared.breakers.answered(namespace, endpoint),
+    match ask_to_start(shared, caller, call).await {
+        Asked::Yes(result) => {
+            match &result {
+                OperationResult::Undelivered(failure) if is_endpoints(failure) => shared.breakers.failed(namespace, endpoint, shared.now()),
+                _ => shared.breakers.answered(namespace, endpoint),
+            }
+            result
+        }
+        Asked::No(result) => result,
     }
-    result
+}
+
+/// Whether a request was made. What becomes of one that was not says nothing of the endpoint.
+enum Asked<T> {
+    Yes(T),
+    No(T),
 }
 
 /// The endpoint's name.
@@ -111,19 +119,21 @@ fn is_endpoints(failure: &Failure) -> bool {
     !matches!(failure.failure_info, Some(FailureInfo::ServerFailureInfo(_)))
 }
 
-async fn ask_to_start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationResult {
+async fn ask_to_start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> Asked<OperationResult> {
     let a = call.scheduled();
     if a.endpoint == SYSTEM_ENDPOINT {
         return match start_timeout(&a, call, shared.now()) {
-            (timeout, kind) if timeout < REQUEST_MIN => OperationResult::NoTime(kind as i32),
-            _ => system::start(shared, caller, call).await,
+            (timeout, kind) if timeout < REQUEST_MIN => Asked::No(OperationResult::NoTime(kind as i32)),
+            _ => Asked::Yes(system::start(shared, caller, call).await),
         };
     }
-    let Some(route) = shared.route_of(&a.endpoint_id, &a.endpoint) else { return OperationResult::Refused(not_registered()) };
+    let Some(route) = shared.route_of(&a.endpoint_id, &a.endpoint) else {
+        return Asked::No(OperationResult::Refused(not_registered()));
+    };
     let now = shared.now();
     let (timeout, kind) = start_timeout(&a, call, now);
     if timeout < REQUEST_MIN {
-        return OperationResult::NoTime(kind as i32);
+        return Asked::No(OperationResult::NoTime(kind as i32));
     }
     let mut header = a.nexus_header.clone();
     let operation_timeout = operation_timeout(&a, call, now).filter(|_| !header.contains_key(OPERATION_TIMEOUT));
@@ -149,7 +159,7 @@ async fn ask_to_start(shared: &Shared, caller: &RunKey, call: &OperationCall) ->
             let token_bytes_max = TOKEN_MAX;
             let request =
                 RequestToStart { url, caller_namespace, request, callback_token, header, timeout, result_bytes_max, token_bytes_max };
-            shared.operations.start(request).await
+            Asked::Yes(shared.operations.start(request).await)
         }
         Target::Worker { namespace, task_queue } => {
             request.callback = SYSTEM_CALLBACK_URL.into();
@@ -164,7 +174,7 @@ async fn ask_to_start(shared: &Shared, caller: &RunKey, call: &OperationCall) ->
                 ..Default::default()
             };
             let answer = shared.dispatch_nexus(Dispatch { queue, request, timeout, operation_timeout }).await;
-            started(answer, shared.settings.limits.blob_size_max)
+            Asked::Yes(started(answer, shared.settings.limits.blob_size_max))
         }
     }
 }
@@ -218,21 +228,29 @@ pub(crate) async fn cancel(shared: &Shared, caller: &RunKey, call: &OperationCal
     if let Some(until) = shared.breakers.blocked(namespace, endpoint, shared.now()) {
         return OperationCancelResult::Blocked(until);
     }
-    let result = ask_to_cancel(shared, call).await;
-    match &result {
-        OperationCancelResult::Undelivered(failure) if is_endpoints(failure) => shared.breakers.failed(namespace, endpoint, shared.now()),
-        _ => shared.breakers.answered(namespace, endpoint),
+    match ask_to_cancel(shared, call).await {
+        Asked::Yes(result) => {
+            match &result {
+                OperationCancelResult::Undelivered(failure) if is_endpoints(failure) => {
+                    shared.breakers.failed(namespace, endpoint, shared.now());
+                }
+                _ => shared.breakers.answered(namespace, endpoint),
+            }
+            result
+        }
+        Asked::No(result) => result,
     }
-    result
 }
 
-async fn ask_to_cancel(shared: &Shared, call: &OperationCall) -> OperationCancelResult {
+async fn ask_to_cancel(shared: &Shared, call: &OperationCall) -> Asked<OperationCancelResult> {
     let a = call.scheduled();
-    let Some(route) = shared.route_of(&a.endpoint_id, &a.endpoint) else { return OperationCancelResult::Refused(not_registered()) };
+    let Some(route) = shared.route_of(&a.endpoint_id, &a.endpoint) else {
+        return Asked::No(OperationCancelResult::Refused(not_registered()));
+    };
     let (timeout, kind) = cancel_timeout(&a, call, shared.now());
     if timeout < REQUEST_MIN {
         let text = format!("not enough time to execute another request before {} timeout", short_name(kind));
-        return OperationCancelResult::Refused(Box::new(call_failure(text, false)));
+        return Asked::No(OperationCancelResult::Refused(Box::new(call_failure(text, false))));
     }
     #[allow(deprecated, reason = "operation_id is what old workers read")]
     let request = CancelOperationRequest {
@@ -244,7 +262,7 @@ async fn ask_to_cancel(shared: &Shared, call: &OperationCall) -> OperationCancel
     let header = a.nexus_header;
     let Route { name, target } = route;
     match target {
-        Target::External { url } => shared.operations.cancel(RequestToCancel { url, request, header, timeout }).await,
+        Target::External { url } => Asked::Yes(shared.operations.cancel(RequestToCancel { url, request, header, timeout }).await),
         Target::Worker { namespace, task_queue } => {
             let queue = QueueName { namespace, name: task_queue, kind: QueueKind::Nexus, sticky: false, version: None };
             let capabilities = Some(Capabilities { temporal_failure_responses: false });
@@ -252,13 +270,17 @@ async fn ask_to_cancel(shared: &Shared, call: &OperationCall) -> OperationCancel
                 Request { header, capabilities, endpoint: name, variant: Some(Variant::CancelOperation(request)), ..Default::default() };
             let dispatch = Dispatch { queue, request, timeout, operation_timeout: None };
             let mut failure = match shared.dispatch_nexus(dispatch).await {
-                Some(Answer::Completed(_)) => return OperationCancelResult::Taken,
+                Some(Answer::Completed(_)) => return Asked::Yes(OperationCancelResult::Taken),
                 Some(Answer::Failed(failure)) => *failure,
                 None => no_answer(),
             };
             failure.source.clear();
             let failure = Box::new(failure);
-            if is_retryable(&failure) { OperationCancelResult::Undelivered(failure) } else { OperationCancelResult::Refused(failure) }
+            Asked::Yes(if is_retryable(&failure) {
+                OperationCancelResult::Undelivered(failure)
+            } else {
+                OperationCancelResult::Refused(failure)
+            })
         }
     }
 }

@@ -74,7 +74,10 @@ impl Runner {
             Ask::Delivered(id, delivery) => self.delivered(place, run, id, delivery),
             Ask::Wake(at) => return self.wake(place, run, at),
             Ask::WakeMemory => return self.wake_memory(place, run),
+            Ask::ChildStart(initiated_event_id) => self.child_start(place, run, initiated_event_id),
+            Ask::WasStartedBy(request_id) => Ok(self.was_started_by(place, run, &request_id)),
             Ask::Release(permit) => self.release_start(place, run, permit),
+            Ask::Replace(permit, request) => self.replace_start(place, run, permit, request),
         };
         self.reply(reply, answer);
     }
@@ -105,6 +108,20 @@ impl Runner {
         Ok(self.answer(place, run, reply))
     }
 
+    fn child_start(&mut self, place: usize, run: RunId, initiated_event_id: i64) -> Result<Answer, Refusal> {
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
+        Ok(Answer { run, body: Body::ChildStart(execution.child_start(initiated_event_id)) })
+    }
+
+    fn was_started_by(&mut self, place: usize, run: RunId, request_id: &str) -> Answer {
+        let is = match &self.cache.at(place).current {
+            Current::Is(record) => record.start_request_id == request_id || record.chain_was_begun_by(request_id),
+            Current::None | Current::Unknown => false,
+        };
+        Answer { run, body: Body::Reply(if is { Reply::Done } else { Reply::Obsolete }, None) }
+    }
+
     /// Lets a start go that flow rules held.
     fn release_start(&mut self, place: usize, run: RunId, permit: u64) -> Result<Answer, Refusal> {
         let obsolete = Answer { run, body: Body::Reply(Reply::Obsolete, None) };
@@ -121,6 +138,14 @@ impl Runner {
             }
         }
         Ok(answer)
+    }
+
+    /// Ends a run whose place a newer start has taken, unless a change of the rule has saved it.
+    fn replace_start(&mut self, place: usize, run: RunId, permit: u64, request: Box<TerminateRequest>) -> Result<Answer, Refusal> {
+        if !self.shared.flow.permits(run, permit) {
+            return Ok(Answer { run, body: Body::Reply(Reply::Obsolete, None) });
+        }
+        self.apply_message(place, run, Input::Terminate(request))
     }
 
     fn start(&mut self, place: usize, input: StartInput) -> Result<Answer, Refusal> {

@@ -6,8 +6,8 @@ use sempre_api::v1::{
     workflowservice::{DescribeWorkflowExecutionResponse, StartActivityExecutionRequest, StartNexusOperationExecutionRequest},
 };
 use sempre_core::{
-    Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
-    input::{Poller, UpdateRequest},
+    ChildStart, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
+    input::{Poller, TerminateRequest, UpdateRequest},
     nexus::alone::{Described as DescribedOperation, Shows as OperationShows},
     reset::ResetRequest,
     standalone::{Described, Shows},
@@ -96,8 +96,14 @@ pub(crate) enum Ask {
     Wake(Timestamp),
     /// The deadline of what the run has in memory only has passed.
     WakeMemory,
+    /// What it knows of the start of the child that it asked for by this event.
+    ChildStart(i64),
+    /// Whether the workflow's current chain was begun by this request.
+    WasStartedBy(String),
     /// Its turn has come by the flow rules, if this is the newest permit.
     Release(u64),
+    /// A newer start has its place by the flow rules, if this is the newest permit.
+    Replace(u64, Box<TerminateRequest>),
 }
 
 /// What somebody waits for who watches an activity.
@@ -200,6 +206,7 @@ pub(crate) enum Body {
     /// The order was not carried out: the runs have gone on since they were read.
     ResetBehind(Box<ResetOrder>),
     Attempts(Vec<AttemptLog>),
+    ChildStart(ChildStart),
 }
 
 /// A task that was started for a poll: the reply and as much of its history as was in memory.

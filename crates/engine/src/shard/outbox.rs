@@ -10,19 +10,19 @@ use std::{
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use sempre_api::v1::{
-    common::Payloads,
+    common::{Payloads, callback},
     enums::{SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause},
 };
 use sempre_core::{
-    Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
+    ChildStart, Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
     input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     keys::schedules::ScheduleKey,
     refusal::text,
     schedule::{Ended, state::Watch, watch_of},
-    transition::{CallbackCall, CallbackResult, Delivery, OperationCall, OutboxEntry, OutboxMessage},
+    transition::{CallbackCall, CallbackResult, Delivery, OperationCall, OutboxEntry, OutboxMessage, StartChild},
 };
 
-use super::message::Ask;
+use super::message::{Ask, Body};
 use crate::{nexus::operations, shared::Shared};
 
 /// Deliveries of one shard under way at once, not counting those that wait for their next try.
@@ -39,9 +39,16 @@ const CLOSE_POLICY_REASON: &str = "by parent close policy";
 
 type Delivered = (RunKey, u64);
 
+/// Whether a message may have reached its target before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    Never,
+    Perhaps,
+}
+
 /// The messages a shard has to deliver.
 pub(crate) struct Outbox {
-    queued: VecDeque<(RunKey, OutboxEntry)>,
+    queued: VecDeque<(RunKey, OutboxEntry, Tried)>,
     /// Queued or under way.
     known: HashSet<(RunId, u64)>,
     active: FuturesUnordered<BoxFuture<'static, Delivered>>,
@@ -56,19 +63,28 @@ impl Outbox {
         Self { queued: VecDeque::new(), known: HashSet::new(), active: FuturesUnordered::new(), pausing: Arc::default(), left_over: false }
     }
 
-    /// Takes a durable message.
+    /// Takes a message that has just become durable.
     pub(crate) fn push(&mut self, sender: RunKey, entry: OutboxEntry) {
+        self.take(sender, entry, Tried::Never);
+    }
+
+    /// Takes a message that was found in the store.
+    pub(crate) fn push_again(&mut self, sender: RunKey, entry: OutboxEntry) {
+        self.take(sender, entry, Tried::Perhaps);
+    }
+
+    fn take(&mut self, sender: RunKey, entry: OutboxEntry, tried: Tried) {
         if self.queued.len() >= QUEUED_MAX {
             self.left_over = true;
         } else if self.known.insert((sender.run, entry.id)) {
-            self.queued.push_back((sender, entry));
+            self.queued.push_back((sender, entry, tried));
         }
     }
 
     /// The sender has dealt with a message: one that is still queued is not sent.
     pub(crate) fn forget(&mut self, sender: &RunKey, id: u64) {
-        if self.known.contains(&(sender.run, id)) && self.queued.iter().any(|(s, e)| s.run == sender.run && e.id == id) {
-            self.queued.retain(|(s, e)| s.run != sender.run || e.id != id);
+        if self.known.contains(&(sender.run, id)) && self.queued.iter().any(|(s, e, _)| s.run == sender.run && e.id == id) {
+            self.queued.retain(|(s, e, _)| s.run != sender.run || e.id != id);
             self.known.remove(&(sender.run, id));
         }
     }
@@ -81,9 +97,9 @@ impl Outbox {
     /// Starts as many deliveries as may be under way.
     pub(crate) fn start(&mut self, shared: &Arc<Shared>) {
         while self.active.len() < ACTIVE_MAX + self.pausing.load(Ordering::Relaxed).min(QUEUED_MAX)
-            && let Some((sender, entry)) = self.queued.pop_front()
+            && let Some((sender, entry, tried)) = self.queued.pop_front()
         {
-            self.active.push(deliver(shared.clone(), self.pausing.clone(), sender, entry).boxed());
+            self.active.push(deliver(shared.clone(), self.pausing.clone(), sender, entry, tried).boxed());
         }
     }
 
@@ -109,17 +125,21 @@ impl Outbox {
     }
 }
 
-async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey, entry: OutboxEntry) -> Delivered {
+async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey, entry: OutboxEntry, mut tried: Tried) -> Delivered {
     let OutboxEntry { id, message } = entry;
     let mut backoff = BACKOFF_FIRST;
     let mut delivery = loop {
-        let tried = match &message {
+        let result = match &message {
             OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, &sender, call).await),
             OutboxMessage::StartOperation(call) => Ok(start_operation(&shared, &pausing, &sender, call).await),
             OutboxMessage::CancelOperation(call) => Ok(cancel_operation(&shared, &pausing, &sender, call).await),
+            OutboxMessage::StartChild(child) if tried == Tried::Perhaps => {
+                start_child_again(&shared, &pausing, &sender, child, &message).await
+            }
             message => attempt(&shared, &sender, message).await,
         };
-        match tried {
+        tried = Tried::Perhaps;
+        match result {
             Ok(delivery) => break delivery,
             Err(refusal) => {
                 tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
@@ -132,7 +152,9 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
         let told = shared.ask_reply(sender.workflow.clone(), Some(sender.run), Ask::Delivered(id, delivery.clone())).await;
         match told {
             Ok((_, Reply::Obsolete, _)) => {
-                abandoned(&shared, &pausing, &sender, &message, &delivery).await;
+                if let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (&message, &delivery) {
+                    abandoned(&shared, &pausing, &sender, child, run_id).await;
+                }
                 delivery = Delivery::Ok;
             }
             Err(refusal) if is_transient(&refusal) => pause(&shared, &pausing, &mut backoff).await,
@@ -149,8 +171,7 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
 
 /// A child whose parent was deleted before it heard of the start, or knows another run as that child: nobody would ever
 /// let its first task go.
-async fn abandoned(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, message: &OutboxMessage, delivery: &Delivery) {
-    let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (message, delivery) else { return };
+async fn abandoned(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, child: &StartChild, run_id: &str) {
     let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return };
     let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
     let mut backoff = BACKOFF_FIRST;
@@ -166,6 +187,38 @@ async fn abandoned(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, mess
         }
         pause(shared, pausing, &mut backoff).await;
     }
+}
+
+/// The start may have been made before, without an answer. Its parent is asked whether it still waits for it: the child may
+/// have ended since, and its workflow id may be somebody else's, whose run a start that terminates what is open would end.
+async fn start_child_again(
+    shared: &Shared,
+    pausing: &AtomicUsize,
+    sender: &RunKey,
+    child: &StartChild,
+    message: &OutboxMessage,
+) -> Result<Delivery, Refusal> {
+    let ask = Ask::ChildStart(child.initiated_event_id);
+    let known = match shared.ask(sender.workflow.clone(), Some(sender.run), ask).await.map(|answer| answer.body) {
+        Ok(Body::ChildStart(known)) => known,
+        Ok(_) => return Err(crate::shared::internal("what is known of a child")),
+        Err(Refusal::NotFound(_)) => ChildStart::Over,
+        Err(refusal) => return Err(refusal),
+    };
+    match known {
+        ChildStart::Awaited => return attempt(shared, sender, message).await,
+        ChildStart::Known => return Ok(Delivery::Ok),
+        ChildStart::Over => {}
+    }
+    // Nobody waits for it. If it is there, nobody would let its first task go.
+    let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return Ok(Delivery::Ok) };
+    let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
+    match shared.ask_reply(workflow, None, Ask::WasStartedBy(child.request.request_id.clone())).await {
+        Ok((run, Reply::Done, _)) => abandoned(shared, pausing, sender, child, &run.to_string()).await,
+        Ok(_) | Err(Refusal::NotFound(_)) => {}
+        Err(refusal) => return Err(refusal),
+    }
+    Ok(Delivery::Ok)
 }
 
 async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
@@ -210,13 +263,37 @@ async fn tell_outside(shared: &Shared, sender: &RunKey, call: &CallbackCall) -> 
     match with_outcome(shared, sender, call.clone()).await {
         Ok(call) => match shared.tell_caller(&call).await {
             Some(result) => result,
-            None => shared.callbacks.send(call).await,
+            None => send_outside(shared, sender, call).await,
         },
         Err(refusal) => {
             tracing::warn!(?refusal, run = %sender.run, "the outcome of an update could not be read");
             CallbackResult::Undelivered("the outcome of the update could not be read".into())
         }
     }
+}
+
+/// One attempt, if the host does not seem to be down.
+async fn send_outside(shared: &Shared, sender: &RunKey, call: CallbackCall) -> CallbackResult {
+    let namespace = sender.workflow.namespace;
+    let Some(host) = host_of(&call).map(String::from) else { return shared.callbacks.send(call).await };
+    if let Some(until) = shared.callback_breakers.blocked(namespace, &host, shared.now()) {
+        return CallbackResult::Blocked(until);
+    }
+    let result = shared.callbacks.send(call).await;
+    match &result {
+        CallbackResult::Undelivered(_) => shared.callback_breakers.failed(namespace, &host, shared.now()),
+        _ => shared.callback_breakers.answered(namespace, &host),
+    }
+    result
+}
+
+/// Scheme and host of its URL, without what names a user.
+fn host_of(call: &CallbackCall) -> Option<&str> {
+    let Some(callback::Variant::Nexus(nexus)) = call.callback.as_ref()?.variant.as_ref() else { return None };
+    let (_, rest) = nexus.url.split_once("://")?;
+    let end = nexus.url.len() - rest.len() + rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = &nexus.url[..end];
+    Some(host.rsplit_once('@').map_or(host, |(_, host)| host))
 }
 
 /// The outcome of a completed update is in its event, which never changes.
@@ -405,7 +482,25 @@ fn quiet(told: Result<(), Refusal>) -> Result<Delivery, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use sempre_api::v1::common::Callback;
+
     use super::*;
+
+    #[test]
+    fn a_callback_has_the_breaker_of_its_host() {
+        let call = |url: &str| {
+            let nexus = callback::Nexus { url: url.into(), ..Default::default() };
+            CallbackCall {
+                callback: Some(Callback { variant: Some(callback::Variant::Nexus(nexus)), ..Default::default() }),
+                ..Default::default()
+            }
+        };
+        for url in ["http://h:1/a?b", "http://h:1", "http://h:1?x=http://o", "http://h:1#@f"] {
+            assert_eq!(host_of(&call(url)), Some("http://h:1"), "{url}");
+        }
+        assert_eq!(host_of(&call("https://user:p@h/x@y")), Some("h"));
+        assert_eq!(host_of(&call("nothing")), None);
+    }
 
     #[test]
     fn what_was_left_over_is_read_when_half_is_delivered() {

@@ -315,7 +315,7 @@ impl Runner {
         {
             match message {
                 Message::Run(message) => self.handle(message),
-                Message::Redeliver(sender, entry) => self.outbox.push(sender, entry),
+                Message::Redeliver(sender, entry) => self.outbox.push_again(sender, entry),
                 Message::Reread => self.rereads = self.rereads.saturating_sub(1),
                 Message::Taken => self.taken = true,
                 Message::Stop => self.stop(),

@@ -87,3 +87,30 @@ async fn a_silent_outside_does_not_hold_up_runs() {
     }
     w.until("all are on their way", || w.outside.calls.lock().unwrap().len() == 70).await;
 }
+
+#[tokio::test]
+async fn a_host_that_fails_too_often_is_left_alone_for_a_minute() {
+    let w = world_with(settings_with_addresses()).await;
+    for _ in 0..6 {
+        w.outside.answers.lock().unwrap().push_back(CallbackResult::Undelivered("down".into()));
+    }
+    run_to_the_end(&w, "a").await;
+    for wait in [1, 2, 4, 8, 16, 32] {
+        until_state(&w, "a", CallbackState::BackingOff).await;
+        w.advance(Span::seconds(wait)).await;
+    }
+    let info = until_state(&w, "a", CallbackState::Blocked).await;
+    assert_eq!((info.attempt, info.blocked_reason.as_str()), (6, "The circuit breaker is open."));
+    assert_eq!(info.last_attempt_failure.unwrap().message, "down");
+    // Another run's callback to that host waits, too; nobody is asked.
+    run_to_the_end(&w, "b").await;
+    assert_eq!(until_state(&w, "b", CallbackState::Blocked).await.attempt, 0);
+    assert_eq!(w.outside.calls.lock().unwrap().len(), 6);
+    assert!(w.store.rows(Table::Outbox).is_empty(), "what waits is the run's own deadline");
+    w.advance(Span::seconds(28)).await;
+    w.advance(Span::seconds(10)).await;
+    for id in ["a", "b"] {
+        until_state(&w, id, CallbackState::Succeeded).await;
+    }
+    assert_eq!(w.outside.calls.lock().unwrap().len(), 8);
+}

@@ -356,3 +356,29 @@ async fn many_starts_and_ends_at_once_keep_to_the_limit() {
     }
     assert_eq!(counts(&w, "tenants"), (0, 0, 0));
 }
+
+#[tokio::test]
+async fn a_rule_whose_commit_stayed_in_doubt_comes_into_force_by_itself() {
+    let w = world().await;
+    let request =
+        |max_open| SetFlowRuleRequest { namespace: NAMESPACE.into(), rule: Some(FlowRule { max_open, ..rule("one") }), version: 0 };
+    // The commit is on disk, but nobody knows, and what there is cannot be read at once.
+    w.store.doubt.store(1, SeqCst);
+    w.store.full.store(2, SeqCst);
+    assert!(matches!(soon(w.engine.set_flow_rule(request(1))).await, Err(Refusal::Unavailable(_))));
+    assert!(w.engine.list_flow_rules(&ListFlowRulesRequest { namespace: NAMESPACE.into() }).unwrap().rules.is_empty());
+    w.advance(Span::millis(100)).await;
+    w.advance(Span::millis(200)).await;
+    w.start("a").await;
+    w.start("b").await;
+    w.settle().await;
+    assert_eq!(counts(&w, "one"), (1, 1, 0));
+    // Whoever comes first reads it: a change of another rule.
+    w.store.doubt.store(1, SeqCst);
+    w.store.full.store(1, SeqCst);
+    assert!(matches!(soon(w.engine.set_flow_rule(request(2))).await, Err(Refusal::Unavailable(_))));
+    assert_eq!(counts(&w, "one"), (1, 1, 0));
+    set(&w, FlowRule { max_open: 1, ..rule("other") }).await;
+    w.settle().await;
+    assert_eq!((counts(&w, "one"), info(&w, "one").version), ((2, 0, 0), 2));
+}

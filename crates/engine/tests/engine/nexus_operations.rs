@@ -538,3 +538,35 @@ async fn an_endpoint_that_fails_too_often_is_left_alone_for_a_minute() {
     w.answer_start(&task.task_token, started("token", Vec::new())).await.unwrap();
     w.until_operation(PendingNexusOperationState::Started).await;
 }
+
+#[tokio::test]
+async fn a_cancel_that_has_no_time_to_be_made_forgives_no_failure() {
+    let (w, _) = world_with_endpoint().await;
+    w.start("other").await;
+    let lasts = |a: &mut ScheduleNexusOperationCommandAttributes| a.schedule_to_close_timeout = Span::seconds(32).to_api_option();
+    w.complete(&w.poll().await.task_token, vec![schedule(lasts)]).await;
+    let task = w.poll_handler().await;
+    w.answer_start(&task.task_token, started("token", Vec::new())).await.unwrap();
+    w.complete(&w.poll().await.task_token, vec![]).await;
+    w.call(|_| {}).await;
+    for wait in [1, 2, 4, 8, 16] {
+        let task = w.poll_handler().await;
+        w.refuse(&task.task_token, handler_failure("UNAVAILABLE", "down")).await.unwrap();
+        w.until_operation(PendingNexusOperationState::BackingOff).await;
+        w.advance(Span::seconds(wait)).await;
+    }
+    // A second is left for the other operation: nobody is asked to cancel it.
+    w.signal("other", "stop").await.unwrap();
+    let cancel = RequestCancelNexusOperationCommandAttributes { scheduled_event_id: 5 };
+    let cancel = command(CommandType::RequestCancelNexusOperation, Attributes::RequestCancelNexusOperationCommandAttributes(cancel));
+    w.complete(&w.poll().await.task_token, vec![cancel]).await;
+    for _ in 0..50 {
+        w.settle().await;
+    }
+    assert!(w.names("other").await.contains(&"NEXUS_OPERATION_CANCEL_REQUEST_FAILED"));
+    let task = w.poll_handler().await;
+    w.refuse(&task.task_token, handler_failure("UNAVAILABLE", "down")).await.unwrap();
+    w.until_operation(PendingNexusOperationState::BackingOff).await;
+    w.advance(Span::seconds(32)).await;
+    w.until_operation(PendingNexusOperationState::Blocked).await;
+}
