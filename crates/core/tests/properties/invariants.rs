@@ -64,6 +64,7 @@ pub(crate) const ALL_EVENTS: &[EventType] = &[
     EventType::WorkflowExecutionUpdateCompleted,
     EventType::WorkflowExecutionPaused,
     EventType::WorkflowExecutionUnpaused,
+    EventType::WorkflowExecutionTimeSkippingTransitioned,
 ];
 
 /// Looks at a world again and again; a run that has not changed is not read twice.
@@ -87,6 +88,7 @@ impl Watch {
             }
             if run.execution.is_open() {
                 something_will_happen(world, run);
+                a_run_that_skips_does_not_wait(world, run);
             }
         }
         one_open_run_per_workflow(world);
@@ -98,6 +100,21 @@ impl Watch {
         if world.outbox.is_empty() {
             close_policies_reached_the_children(world);
         }
+    }
+}
+
+/// An open run that may skip, and has nothing in hand, is due now.
+fn a_run_that_skips_does_not_wait(world: &World, run: &Run) {
+    let state = run.execution.state();
+    let (derived, progress) = (&state.derived, &state.progress);
+    let enabled = derived.main.time_skipping.as_ref().is_some_and(|own| own.is_enabled());
+    let in_hand = progress.main.task.is_some()
+        || progress.main.held
+        || run.execution.is_paused()
+        || !(derived.activities.is_empty() && derived.children.is_empty() && derived.externals.is_empty());
+    let waits = !derived.timers.is_empty() || progress.main.first_task_at != 0;
+    if enabled && waits && !in_hand {
+        assert!(run.deadline.is_some_and(|at| at <= world.now), "a run that could skip waits until {:?}", run.deadline);
     }
 }
 
