@@ -490,7 +490,7 @@ fn close_policies_reached_the_children(world: &World) {
         let start = child.execution.state().derived.start.event();
         let Some(parent) = &start.parent_workflow_execution else { continue };
         let parent = run_of(world, parent);
-        if parent.execution.is_open() || was_reset(world, parent) {
+        if parent.execution.is_open() || was_reset(world, parent) || was_reset_after(child, parent) {
             continue;
         }
         let events = parent.events();
@@ -528,6 +528,15 @@ fn was_reset(world: &World, run: &Run) -> bool {
     let key = run.execution.key();
     let later = world.chains[&key.workflow.workflow_id].iter().skip_while(|id| **id != key.run).skip(1);
     later.into_iter().any(|id| world.runs[id].execution.state().derived.main.reset_time != 0)
+}
+
+/// The child was reset when its parent was closed already: whoever did so wants it to go on.
+fn was_reset_after(child: &Run, parent: &Run) -> bool {
+    let own = &parent.execution.state().derived.main;
+    // Run ids begin with the wall clock's milliseconds; a run's own time may be ahead of it.
+    let closed = Timestamp(own.close_time) - Span(own.time_skipping.as_ref().map_or(0, |own| own.skipped));
+    let made = child.execution.key().run.0.0[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    child.execution.state().derived.main.reset_time != 0 && made >= closed.millis()
 }
 
 fn run_of<'w>(world: &'w World, execution: &WorkflowExecution) -> &'w Run {

@@ -67,8 +67,12 @@ impl Engine {
                 }
                 FastForwardStatus::Closed => ENDED,
                 FastForwardStatus::Disabled => DISABLED,
-                FastForwardStatus::Pending if self.shared.wait(changed, until).await => continue,
-                FastForwardStatus::Pending => return Ok(answer(info, Polled::PollTimeout, "")),
+                FastForwardStatus::Pending => {
+                    if self.shared.wait(changed, until).await {
+                        continue;
+                    }
+                    return Ok(answer(info, Polled::PollTimeout, ""));
+                }
             };
             return Ok(answer(info, Polled::FastForwardFailed, failed));
         }
