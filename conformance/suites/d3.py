@@ -21,6 +21,9 @@ WANTS_ITS_OWN_SERVER = (
     "ValueError: New client is not on the same runtime as the existing client",
 )
 
+# What tests say that are only meant for the test server that skips time: with a binary at hand they are run again with it.
+WANTS_TO_SKIP_TIME = ("Need to skip time to validate this test", "Too slow to test with time-skipping disabled")
+
 
 def node(test: str) -> str:
     """pytest's own name of a test function: `tests.a::b` is `tests/a.py::b`."""
@@ -61,6 +64,8 @@ def run(run: Run) -> list[Outcome]:
     if run.binary:
         tests = [node(outcome.test) for outcome in found.values() if outcome.reason in WANTS_ITS_OWN_SERVER]
         found |= {outcome.test: outcome for outcome in pytest(run, python, place, tests, ["-E", "local"], drop_ins)}
+        tests = [node(outcome.test) for outcome in found.values() if outcome.reason in WANTS_TO_SKIP_TIME]
+        found |= {outcome.test: outcome for outcome in pytest(run, python, place, tests, ["-E", "time-skipping"], drop_ins)}
     return list(found.values())
 
 
@@ -95,7 +100,7 @@ SUITE = Suite(
         ("list_workflows|count_workflows|search_attribute", "visibility"),
         ("deployment|versioning|build_id", "deployments"),
         (r"standalone|^tests\.test_activity(::|\.)", "standalone activities"),
-        ("time_skip", "time skipping"),
+        ("time_skip|timer_fired_in_same_task", "time skipping"),
         ("test_cloud", "outside"),
     ],
     run=run,

@@ -4,6 +4,7 @@ import hashlib
 import re
 
 from . import cache
+from .d3 import WANTS_TO_SKIP_TIME, node
 from .outcome import Outcome
 from .pytest_suite import largest_first, pytest
 from .run import Run, Suite
@@ -18,7 +19,11 @@ def run(run: Run) -> list[Outcome]:
     names = ("temporal-sdk-python", "temporal-test-server-sdk-python")
     drop_ins = [f"{name}-{version.group(1)}" for name in names] if version else []
     files = largest_first(run.checkout, "tests") + [path.relative_to(run.checkout).as_posix() for path in run.checkout.glob("tests/**/*_test.py")]
-    return pytest(run, python, run.checkout, files, ["--workflow-environment", run.address], drop_ins)
+    found = {o.test: o for o in pytest(run, python, run.checkout, files, ["--workflow-environment", run.address], drop_ins)}
+    if run.binary:
+        tests = [node(outcome.test) for outcome in found.values() if outcome.reason in WANTS_TO_SKIP_TIME]
+        found |= {o.test: o for o in pytest(run, python, run.checkout, tests, ["--workflow-environment", "time-skipping"], drop_ins)}
+    return list(found.values())
 
 
 SUITE = Suite(

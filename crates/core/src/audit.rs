@@ -189,7 +189,7 @@ impl Audit {
     /// Everything that waits for the clock or for a worker is awaited.
     fn waits(&mut self) {
         let armed = self.run.armed_deadline();
-        let due = deadline::next(self.run.state());
+        let due = deadline::on_the_wall(self.run.state());
         let late = match (armed, due) {
             (Some(armed), Some(due)) => armed > due,
             (None, Some(_)) => true,

@@ -26,7 +26,7 @@ use crate::{
     start::{NewRun, create},
     state::derived::{memo_of_start, search_of_start},
     step::{Continues, Step},
-    task,
+    task, time_skipping,
     transition::OutboxMessage,
     versioning,
 };
@@ -272,6 +272,7 @@ fn successor_attributes(step: &Step<'_, '_>, initiator: ContinueAsNewInitiator) 
     attributes.workflow_execution_expiration_time = derived.execution_expiration().map(Timestamp::to_api);
     attributes.priority = derived.priority().cloned();
     let own = alloc::format!("{}", step.run.key.run);
+    (attributes.time_skipping_config, attributes.time_skipping_state_propagation) = time_skipping::to_next_run(&step.run.state);
     attributes.prev_auto_reset_points = derived.reset_points.to_api(&own, Some(step.now() + step.cx.namespace.retention));
     attributes.continued_execution_run_id = alloc::format!("{}", step.run.key.run);
     attributes.initiator = initiator as i32;

@@ -1,8 +1,8 @@
 //! The one time at which a run wants to be woken: the earliest of everything that waits for the clock.
 
-use crate::{Span, Timestamp, activity, callbacks, flow, nexus, state::State};
+use crate::{Span, Timestamp, activity, callbacks, flow, nexus, state::State, time_skipping};
 
-/// The earliest time at which [`crate::wake::wake`] has something to do; `None` if never.
+/// The earliest time, by the run's own clock, at which [`crate::wake::wake`] has something to do; `None` if never.
 pub(crate) fn next(state: &State) -> Option<Timestamp> {
     let progress = &state.progress.main;
     if !state.derived.is_open() {
@@ -25,9 +25,15 @@ pub(crate) fn next(state: &State) -> Option<Timestamp> {
         }
     }
     next.add(activity::next_deadline(state));
+    next.add(time_skipping::next_deadline(state));
     next.add(nexus::next_deadline(state));
     next.add(callbacks::next_deadline(state));
     next.0
+}
+
+/// The same by the wall clock: for the deadline row.
+pub(crate) fn on_the_wall(state: &State) -> Option<Timestamp> {
+    next(state).map(|at| time_skipping::on_the_wall(state, at))
 }
 
 /// Which timeout of the pending workflow task comes next.

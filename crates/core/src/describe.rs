@@ -25,7 +25,7 @@ use crate::{
     alone, callbacks, flow, nexus, pause,
     state::{ActivityInfo, ActivityPause, ActivityProgress},
     task::problems,
-    versioning,
+    time_skipping, versioning,
     visibility::{health, waits},
 };
 
@@ -33,15 +33,16 @@ use crate::{
 const NEVER: sempre_api::Timestamp = sempre_api::Timestamp { seconds: -62_135_596_800, nanos: 0 };
 
 impl Execution {
-    /// All that DescribeWorkflowExecution tells about the run.
+    /// All that DescribeWorkflowExecution tells about the run when it is `now` by the wall clock.
     pub fn describe(&self, now: Timestamp) -> DescribeWorkflowExecutionResponse {
+        let now = self.own_time(now);
         DescribeWorkflowExecutionResponse {
             execution_config: Some(self.config()),
             workflow_execution_info: Some(self.info()),
             pending_activities: self.pending_activities(now),
             pending_children: self.pending_children(),
             pending_workflow_task: self.pending_workflow_task(),
-            workflow_extended_info: Some(self.extended_info()),
+            workflow_extended_info: Some(self.extended_info(now)),
             callbacks: callbacks::describe(&self.state),
             pending_nexus_operations: nexus::describe(&self.state),
         }
@@ -109,7 +110,7 @@ impl Execution {
         fields
     }
 
-    fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
+    fn extended_info(&self, now: Timestamp) -> WorkflowExecutionExtendedInfo {
         let derived = &self.state.derived;
         WorkflowExecutionExtendedInfo {
             execution_expiration_time: derived.execution_expiration().map(Timestamp::to_api),
@@ -120,6 +121,7 @@ impl Execution {
             last_reset_time: time(derived.main.reset_time),
             request_id_infos: self.request_id_infos(),
             pause_info: pause::described(&self.state),
+            time_skipping_info: time_skipping::described(&self.state, now),
             ..Default::default()
         }
     }

@@ -16,7 +16,7 @@ use crate::{
     deadline, external, flow, nexus, options, pause, query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
-    task, terminate,
+    task, terminate, time_skipping,
     transition::{QueueKind, QueueName},
     update, versioning, wake,
 };
@@ -151,14 +151,15 @@ impl Execution {
         &self.state.derived.start.event().first_execution_run_id
     }
 
-    /// Time of the deadline row that the store should have.
+    /// Time of the deadline row that the store should have, by the wall clock.
     pub fn armed_deadline(&self) -> Option<Timestamp> {
         Some(Timestamp(self.state.progress.main.armed)).filter(|t| t.0 != 0)
     }
 
-    /// When the retention of a closed run ends; `None` while it is open.
+    /// When the retention of a closed run ends, by the wall clock; `None` while it is open.
     pub fn retention_end(&self) -> Option<Timestamp> {
-        (!self.is_open()).then_some(Timestamp(self.state.progress.main.delete_at)).filter(|t| t.0 != 0)
+        let end = (!self.is_open()).then_some(Timestamp(self.state.progress.main.delete_at)).filter(|t| t.0 != 0);
+        end.map(|end| time_skipping::on_the_wall(&self.state, end))
     }
 
     /// What its row in table Flow says: the flow rules that are about it. `None`: it has no row.
@@ -192,7 +193,7 @@ impl Execution {
 
     /// When the run must be given [`Input::Wake`] although no deadline row says so: its speculative task times out.
     pub fn memory_deadline(&self) -> Option<Timestamp> {
-        self.speculative().and_then(|_| deadline::task(&self.state)).map(|(at, _)| at)
+        self.speculative().and_then(|_| deadline::task(&self.state)).map(|(at, _)| time_skipping::on_the_wall(&self.state, at))
     }
 
     fn speculative(&self) -> Option<&Task> {

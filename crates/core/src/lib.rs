@@ -54,6 +54,7 @@ mod step;
 mod task;
 mod terminate;
 pub mod time;
+pub mod time_skipping;
 pub mod token;
 pub mod transition;
 pub mod update;

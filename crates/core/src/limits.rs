@@ -118,6 +118,11 @@ pub struct Limits {
     pub summary_size_max: usize,
     /// Bytes of the details in user metadata (`limit.userMetadataDetailsSize`).
     pub details_size_max: usize,
+    /// Runs may skip time (`frontend.WorkflowTimeSkippingEnabled`).
+    pub time_skipping: bool,
+    /// Skips of a run that says no number itself, from one setting of its configuration to the next
+    /// (`frontend.WorkflowTimeSkippingMaxSkipPerSession`).
+    pub skips_max: i32,
     /// Runs may be paused (`frontend.WorkflowPauseEnabled`).
     pub workflow_pause: bool,
     /// Commands may address other namespaces (`system.enableCrossNamespaceCommands`).
@@ -170,6 +175,8 @@ impl Default for Limits {
             eager_start: true,
             summary_size_max: 400,
             details_size_max: 20_000,
+            time_skipping: false,
+            skips_max: 200,
             workflow_pause: true,
             cross_namespace_commands: false,
         }

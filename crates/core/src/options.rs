@@ -1,7 +1,6 @@
 //! UpdateWorkflowExecutionOptions (spec 01 §13): options of an open run that can be changed from outside.
 //!
-//! Built: `priority`, whole or by field, and `versioning_override`, as a whole. Time skipping of a run is not: setting it
-//! is refused, clearing it changes nothing.
+//! `priority` whole or by field; `versioning_override` and `time_skipping_config` as a whole.
 
 use alloc::{boxed::Box, format, string::String, vec::Vec};
 
@@ -15,9 +14,9 @@ use sempre_api::{
 };
 
 use crate::{
-    Refusal, Reply, activity,
+    Limits, Refusal, Reply, activity,
     step::Step,
-    task, validate,
+    task, time_skipping, validate,
     versioning::{self, overrides},
 };
 
@@ -44,15 +43,12 @@ enum Path {
 }
 
 /// Refuses what no run could make right.
-pub fn check(options: Option<&WorkflowExecutionOptions>, mask: Option<&FieldMask>) -> Result<(), Refusal> {
+pub fn check(options: Option<&WorkflowExecutionOptions>, mask: Option<&FieldMask>, limits: &Limits) -> Result<(), Refusal> {
     let mask = mask.ok_or_else(|| Refusal::invalid("UpdateMask is required"))?;
     let options = options.ok_or_else(|| Refusal::invalid("WorkflowExecutionOptions is required"))?;
-    let paths = paths(mask)?;
+    paths(mask)?;
     validate::priority(options.priority.as_ref()).map_err(Refusal::InvalidArgument)?;
-    if paths.contains(&Path::TimeSkipping) && options.time_skipping_config.is_some() {
-        return Err(Refusal::Unimplemented("time skipping is not supported by this server".into()));
-    }
-    Ok(())
+    time_skipping::check(options.time_skipping_config.as_ref(), limits)
 }
 
 fn paths(mask: &FieldMask) -> Result<Vec<Path>, Refusal> {
@@ -87,7 +83,7 @@ fn parse(path: &str) -> Result<Path, Refusal> {
 
 /// Changes the options of an open run; no task is made for it.
 pub(crate) fn request(step: &mut Step<'_, '_>, request: OptionsRequest) -> Result<Result<Reply, Refusal>, Refusal> {
-    check(request.options.as_ref(), request.mask.as_ref())?;
+    check(request.options.as_ref(), request.mask.as_ref(), step.cx.limits)?;
     step.require_open()?;
     let merged = update(step, request.options.as_ref(), request.mask.as_ref(), request.identity)?;
     Ok(Ok(Reply::Options(Box::new(merged))))
@@ -100,10 +96,13 @@ pub(crate) fn update(
     mask: Option<&FieldMask>,
     identity: String,
 ) -> Result<WorkflowExecutionOptions, Refusal> {
-    check(options, mask)?;
+    check(options, mask, step.cx.limits)?;
     let asked = options.and_then(|options| options.priority.clone());
     let (old, old_override) = (current(step), current_override(step));
     let (mut priority, mut versioning_override) = (old.clone(), old_override.clone());
+    let old_time = time_skipping::config(&step.run.state);
+    // A fast-forward counts from now, even if it is the same as before.
+    let (mut time, mut time_updated) = (old_time.clone(), false);
     for path in mask.map(paths).transpose()?.unwrap_or_default() {
         let given = asked.clone().unwrap_or_default();
         match path {
@@ -117,10 +116,14 @@ pub(crate) fn update(
                 overrides::check(asked, &step.cx.namespace.deployments, queue)?;
                 versioning_override = asked.and_then(overrides::normal);
             }
-            Path::TimeSkipping => {}
+            Path::TimeSkipping => {
+                let asked = options.and_then(|options| options.time_skipping_config.clone());
+                time = asked.map(|config| time_skipping::normal(config, step.cx.limits));
+                time_updated = time != old_time || time.as_ref().is_some_and(|config| config.fast_forward_config.is_some());
+            }
         }
     }
-    if priority != old || versioning_override != old_override {
+    if priority != old || versioning_override != old_override || time_updated {
         let now = step.now();
         step.buffer_event(HistoryEvent {
             event_time: Some(now.to_api()),
@@ -133,6 +136,8 @@ pub(crate) fn update(
                     identity,
                     // An absent priority would mean "as before".
                     priority: Some(priority.clone().unwrap_or_default()),
+                    time_skipping_config: time.clone(),
+                    time_skipping_config_updated: time_updated,
                     ..Default::default()
                 },
             ))),
@@ -140,7 +145,7 @@ pub(crate) fn update(
         });
     }
     let versioning_override = versioning_override.map(overrides::with_old_fields);
-    Ok(WorkflowExecutionOptions { priority, versioning_override, ..Default::default() })
+    Ok(WorkflowExecutionOptions { priority, versioning_override, time_skipping_config: time })
 }
 
 /// The run's override, with an update that still waits in the buffer.

@@ -47,7 +47,7 @@ pub(crate) fn query(
         return Err(Refusal::WorkflowNotReady("Workflow execution closed before WorkflowTaskStarted event".into()));
     }
     // A first task that is near is waited for: the run has only just gone on as this one.
-    if open && !derived.had_task && progress.task.is_none() && step.run.state.derived.execution_time() > until {
+    if open && !derived.had_task && progress.task.is_none() && step.run.state.derived.execution_time() > until + step.skipped {
         return Err(Refusal::WorkflowNotReady("Workflow task is not scheduled yet.".into()));
     }
     if flow::hold::is_held(&step.run.state) {

@@ -29,7 +29,7 @@ use crate::{
         derived::{memo_of_start, search_of_start},
     },
     step::Step,
-    task,
+    task, time_skipping,
     transition::{CurrentRecord, HistoryWindow, QueueKind, Reply, StartChild, Transition},
     update, validate,
     versioning::{self, VersioningProgress},
@@ -108,6 +108,7 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
         pages: None,
     };
     let mut step = Step::new(&mut execution, cx);
+    step.skipped = time_skipping::inherited(new.attributes.time_skipping_state_propagation.as_ref());
     let now = step.now();
     let main = &mut step.run.state.progress.main;
     main.attempt = 1;
@@ -168,11 +169,14 @@ pub fn start(
     if let Some(child) = &child_of {
         *request = child.request.clone();
     }
+    // A parent passes on what was looked at when it got it.
+    let passed_on = child_of.as_ref().and_then(|_| request.time_skipping_config.take());
     request.continued_failure.iter_mut().for_each(retry::cut_causes);
     match &mut signal {
         Some(signal) => validate::signal_with_start(&mut request, signal, cx)?,
         None => validate::start(&mut request, cx)?,
     }
+    request.time_skipping_config = passed_on.or(request.time_skipping_config);
     let queue = request.task_queue.as_ref().map_or("", |queue| queue.name.as_str());
     versioning::overrides::check(request.versioning_override.as_ref(), &cx.namespace.deployments, queue)?;
     // A child's were looked at when its parent asked for it.
@@ -287,10 +291,12 @@ fn new_run(
     cx: &mut Context<'_>,
 ) -> NewRun {
     let run_id = run.to_string();
-    let backoff = first_backoff(&request, cx);
+    let time = child_of.as_ref().and_then(|child| child.time);
+    let now = cx.now + time_skipping::inherited(time.as_ref());
+    let backoff = first_backoff(&request, now, cx);
     let execution_timeout = Span::from_api(request.workflow_execution_timeout.as_ref()).unwrap_or_default();
     // Rounded up to whole milliseconds.
-    let expiration = execution_timeout.some().map(|timeout| Timestamp::from_millis(((cx.now + timeout).0 + 999_999).div_euclid(1_000_000)));
+    let expiration = execution_timeout.some().map(|timeout| Timestamp::from_millis(((now + timeout).0 + 999_999).div_euclid(1_000_000)));
     let eager = (request.request_eager_execution && cx.limits.eager_start && backoff.is_zero() && child_of.is_none() && signal.is_none())
         .then(|| eager_poller(&request, key, cx))
         .flatten();
@@ -321,6 +327,8 @@ fn new_run(
         priority: request.priority,
         eager_execution_accepted: eager.is_some(),
         completion_callbacks: request.completion_callbacks,
+        time_skipping_config: request.time_skipping_config,
+        time_skipping_state_propagation: time,
         ..Default::default()
     };
     attributes.versioning_override = request.versioning_override.as_ref().and_then(versioning::overrides::normal);
@@ -366,7 +374,7 @@ fn admitted(
         return Ok(None);
     }
     let run = RunKey { workflow: key.clone(), run };
-    let delayed = is_child || !first_backoff(request, cx).is_zero();
+    let delayed = is_child || !first_backoff(request, cx.now, cx).is_zero();
     match cx.gate.admit(&Admission { now: cx.now, run: &run, members: &members, delayed })? {
         Admitted::Goes(counted) => {
             let mut again = members;
@@ -396,16 +404,16 @@ fn eager_poller(request: &StartWorkflowExecutionRequest, key: &WorkflowKey, cx: 
 }
 
 /// Start delay, or the time to the first cron tick (spec 01 §3.2, §9).
-fn first_backoff(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> Span {
+fn first_backoff(request: &StartWorkflowExecutionRequest, now: Timestamp, cx: &Context<'_>) -> Span {
     if request.cron_schedule.is_empty() {
         return Span::from_api(request.workflow_start_delay.as_ref()).unwrap_or_default();
     }
-    close::next_cron(cx.cron, &request.cron_schedule, cx.now, cx.now).unwrap_or_default()
+    close::next_cron(cx.cron, &request.cron_schedule, now, now).unwrap_or_default()
 }
 
 /// The start may be answered with the first task at once (spec 01 §3.4).
 fn wants_eager(request: &StartWorkflowExecutionRequest, cx: &Context<'_>) -> bool {
-    request.request_eager_execution && cx.limits.eager_start && first_backoff(request, cx).is_zero()
+    request.request_eager_execution && cx.limits.eager_start && first_backoff(request, cx.now, cx).is_zero()
 }
 
 /// The first task, for a caller who asks again: only while it still is that task (spec 01 §3.3.1).

@@ -14,7 +14,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Context, Execution, Refusal, Reply, Routing, Timestamp, Transition, Version, attach, deadline, event_type,
+    Context, Execution, Refusal, Reply, Routing, Span, Timestamp, Transition, Version, attach, deadline, event_type,
     flow::{self, FlowProgress},
     options,
     planted::{self, Bug},
@@ -23,7 +23,7 @@ use crate::{
         buffer::{closed_operation, is_closing},
         rows::Kind,
     },
-    task,
+    task, time_skipping,
     transition::{
         CurrentRecord, DeadlineChange, Fairness, HistoryBatch, Offer, OfferKey, OutboxEntry, OutboxMessage, QueueKind, QueueName, RANKED,
     },
@@ -55,6 +55,8 @@ pub(crate) struct Step<'r, 'c> {
     pub(crate) closed: Option<Continues>,
     /// What the run's row in table Flow was before.
     flow: Option<FlowProgress>,
+    /// How far the run's time is ahead of the wall clock.
+    pub(crate) skipped: Span,
 }
 
 /// Whether a run that closes goes on as another run.
@@ -73,6 +75,7 @@ impl<'r, 'c> Step<'r, 'c> {
         let first_event_id = run.next_event_id().max(1);
         let shown = visibility::Shown::of(run);
         let flow = flow::hold::row(run).cloned();
+        let skipped = time_skipping::skipped(&run.state);
         Self {
             run,
             cx,
@@ -86,10 +89,17 @@ impl<'r, 'c> Step<'r, 'c> {
             made_speculative: false,
             closed: None,
             flow,
+            skipped,
         }
     }
 
+    /// The run's time: of all that it writes and waits for.
     pub(crate) fn now(&self) -> Timestamp {
+        self.cx.now + self.skipped
+    }
+
+    /// Everybody's time: of what is compared with other runs.
+    pub(crate) fn wall(&self) -> Timestamp {
         self.cx.now
     }
 
@@ -279,7 +289,7 @@ impl<'r, 'c> Step<'r, 'c> {
     /// Offers a task to a queue: the row is written, and matching gets it after the commit. Its rank, if it is to have one, it
     /// gets when the step ends.
     pub(crate) fn offer(&mut self, queue: QueueName, normal_name: String, scheduled_event_id: i64, stamp: u32, standing: Standing) {
-        self.offer_at(self.now(), queue, normal_name, scheduled_event_id, stamp, standing);
+        self.offer_at(self.wall(), queue, normal_name, scheduled_event_id, stamp, standing);
     }
 
     /// As [`Step::offer`], for a task that was offered before without a row.
@@ -395,6 +405,10 @@ impl<'r, 'c> Step<'r, 'c> {
             if let Some(answer) = size::enforce(&mut self) {
                 reply = answer;
             }
+            if self.changed {
+                time_skipping::look(&mut self);
+                self.skipped = time_skipping::skipped(&self.run.state);
+            }
         }
         if let Some(continues) = self.closed {
             update::run_closed(&mut self, continues);
@@ -433,7 +447,7 @@ impl<'r, 'c> Step<'r, 'c> {
             return;
         }
         let armed = self.run.armed_deadline();
-        let next = deadline::next(&self.run.state);
+        let next = deadline::on_the_wall(&self.run.state);
         let keep = match (armed, next) {
             (Some(armed), Some(next)) => armed == next || self.lazy_deadline && armed <= next && armed > self.cx.now,
             (None, None) => true,

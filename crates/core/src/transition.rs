@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
-    common::{Callback, Header, Link, Payload, Payloads},
+    common::{Callback, Header, Link, Payload, Payloads, TimeSkippingStatePropagation},
     failure::Failure,
     history::{HistoryEvent, NexusOperationScheduledEventAttributes},
     query::WorkflowQuery,
@@ -493,6 +493,8 @@ pub struct StartChild {
     pub replaces_child_of: Option<RunId>,
     /// What it begins with of the parent's version.
     pub inherited: Inherited,
+    /// How far the parent's time was ahead when it asked.
+    pub time: Option<TimeSkippingStatePropagation>,
 }
 
 /// A signal to another run.

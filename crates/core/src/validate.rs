@@ -37,7 +37,9 @@ pub use search_attributes::{
 };
 pub use signal_with_start::signal_with_start;
 
-use crate::{Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan};
+use crate::{
+    Context, Limits, Refusal, Span, Timestamp, cron::CronTable, refusal::text::BLOB_TOO_LARGE, retry, time::InvalidSpan, time_skipping,
+};
 
 /// Callbacks that are attached are told apart by the request that attached them.
 pub(crate) const CALLBACKS_NEED_REQUEST_ID: &str = "attaching request ID is required for attaching completion callbacks";
@@ -57,9 +59,6 @@ pub const MEMO_TOO_LARGE: &str = "Memo size exceeds limit.";
 pub const INVALID_CRON: &str = "invalid CronSchedule.";
 /// A cron schedule that never fires.
 pub const CRON_WITHOUT_TICK: &str = "invalid CronSchedule, no time can be found to satisfy the schedule";
-/// Any request with a time-skipping configuration.
-pub const TIME_SKIPPING_DISABLED: &str = "The Time-Skipping feature is not enabled for namespace.";
-
 /// Checks a start and brings it to its normal form: policies, retry policy, queue kind, timeouts and request
 /// id are as the run will have them (spec 01 §3.1, in its order).
 pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) -> Result<(), Refusal> {
@@ -93,11 +92,10 @@ pub fn start(request: &mut StartWorkflowExecutionRequest, cx: &mut Context<'_>) 
     start_payloads(request, limits)
 }
 
-/// What is not built, and the sizes of what the user sends: the last checks of a start.
-fn start_payloads(request: &StartWorkflowExecutionRequest, limits: &Limits) -> Result<(), Refusal> {
-    if request.time_skipping_config.is_some() {
-        return Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into()));
-    }
+/// Time skipping, and the sizes of what the user sends: the last checks of a start.
+fn start_payloads(request: &mut StartWorkflowExecutionRequest, limits: &Limits) -> Result<(), Refusal> {
+    time_skipping::check(request.time_skipping_config.as_ref(), limits)?;
+    request.time_skipping_config = request.time_skipping_config.take().map(|config| time_skipping::normal(config, limits));
     user_metadata(request.user_metadata.as_ref(), limits).map_err(Refusal::InvalidArgument)?;
     blob(request.input.as_ref(), limits)?;
     memo(request.memo.as_ref(), limits).map_err(Refusal::invalid)
@@ -599,7 +597,7 @@ mod tests {
         }
         let mut skipping = request();
         skipping.time_skipping_config = Some(Default::default());
-        assert_eq!(checked(skipping), Err(Refusal::Unimplemented(TIME_SKIPPING_DISABLED.into())));
+        assert_eq!(checked(skipping), Err(Refusal::Unimplemented(time_skipping::DISABLED.into())));
     }
 
     #[test]

@@ -8,13 +8,13 @@ use crate::{
     Refusal, Reply, Span, activity, callbacks, close, flow, nexus,
     planted::{self, Bug},
     step::Step,
-    task,
+    task, time_skipping,
 };
 
 /// Does what is due. Early or spurious wake-ups do nothing but re-arm.
 pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Refusal> {
     let now = step.now();
-    if step.run.armed_deadline().is_some_and(|armed| armed <= now) {
+    if step.run.armed_deadline().is_some_and(|armed| armed <= step.wall()) {
         step.touch();
     }
     if !step.run.is_open() {
@@ -37,6 +37,7 @@ pub(crate) fn wake(step: &mut Step<'_, '_>) -> Result<Result<Reply, Refusal>, Re
         step.touch();
         task::schedule_if_needed(step);
     }
+    time_skipping::wake(step);
     fire_timers(step);
     activity::wake(step);
     nexus::wake(step);

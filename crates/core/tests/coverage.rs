@@ -169,7 +169,6 @@ const EVENTS_WITHOUT: &[(&str, &str)] = &[
     ("WorkflowExecutionUpdateRejected", "never written: a rejected update leaves no trace"),
     ("WorkflowPropertiesModifiedExternally", "no call of the API asks for it"),
     ("ActivityPropertiesModifiedExternally", "no call of the API asks for it"),
-    ("WorkflowExecutionTimeSkippingTransitioned", "time skipping is not built"),
 ];
 
 /// Causes without a scenario, and why.

@@ -77,6 +77,7 @@ impl Builder {
         self.settings.time_skipping = Some(TimeSkipping::Locked);
         self.settings.any_namespace = true;
         self.settings.engine.auto_register_search_attributes = true;
+        self.settings.engine.limits.time_skipping = true;
         self
     }
 

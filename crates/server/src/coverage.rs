@@ -60,6 +60,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "PollActivityTaskQueue",
             "PollNexusOperationExecution",
             "PollNexusTaskQueue",
+            "PollWorkflowExecutionTimeSkipping",
             "PollWorkflowExecutionUpdate",
             "PollWorkflowTaskQueue",
             "QueryWorkflow",

@@ -126,6 +126,8 @@ impl Entry<'_> {
             "history.workflowidreuseminimalinterval" => limits.continue_as_new_interval_min = self.span()?,
             "limit.usermetadatasummarysize" => limits.summary_size_max = self.count()?,
             "limit.usermetadatadetailssize" => limits.details_size_max = self.count()?,
+            "frontend.workflowtimeskippingenabled" => limits.time_skipping = self.switch()?,
+            "frontend.workflowtimeskippingmaxskippersession" => limits.skips_max = self.number()?.try_into().unwrap_or(i32::MAX),
             "frontend.workflowpauseenabled" => limits.workflow_pause = self.switch()?,
             "system.enableactivityeagerexecution" => limits.eager_activities = self.switch()?,
             "system.enableeagerworkflowstart" => limits.eager_start = self.switch()?,
@@ -277,6 +279,8 @@ mod tests {
             "limit.userMetadataSummarySize=7",
             "limit.userMetadataDetailsSize=8",
             "frontend.WorkflowPauseEnabled=false",
+            "frontend.WorkflowTimeSkippingEnabled=true",
+            "frontend.WorkflowTimeSkippingMaxSkipPerSession=9",
             "frontend.maxBadBinaries=3",
             "matching.wv.VersionDrainageStatusVisibilityGracePeriod=10",
             "matching.wv.VersionDrainageStatusRefreshInterval=\"1s\"",
@@ -294,6 +298,8 @@ mod tests {
             summary_size_max: 7,
             details_size_max: 8,
             workflow_pause: false,
+            time_skipping: true,
+            skips_max: 9,
             ..Limits::default()
         };
         assert_eq!(engine.limits, expected);

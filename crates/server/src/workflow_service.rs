@@ -35,11 +35,12 @@ use sempre_api::v1::workflowservice::{
     PatchScheduleRequest, PatchScheduleResponse, PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest,
     PauseActivityResponse, PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse, PollActivityExecutionRequest,
     PollActivityExecutionResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollNexusOperationExecutionRequest,
-    PollNexusOperationExecutionResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionUpdateRequest,
-    PollWorkflowExecutionUpdateResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
-    QueryWorkflowResponse, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse,
-    RecordActivityTaskHeartbeatRequest, RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
-    RegisterNamespaceRequest, RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse,
+    PollNexusOperationExecutionResponse, PollNexusTaskQueueRequest, PollNexusTaskQueueResponse, PollWorkflowExecutionTimeSkippingRequest,
+    PollWorkflowExecutionTimeSkippingResponse, PollWorkflowExecutionUpdateRequest, PollWorkflowExecutionUpdateResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
+    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatByIdResponse, RecordActivityTaskHeartbeatRequest,
+    RecordActivityTaskHeartbeatResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse, RegisterNamespaceRequest,
+    RegisterNamespaceResponse, RequestCancelActivityExecutionRequest, RequestCancelActivityExecutionResponse,
     RequestCancelNexusOperationExecutionRequest, RequestCancelNexusOperationExecutionResponse, RequestCancelWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionResponse, ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest,
     ResetActivityResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
@@ -409,6 +410,16 @@ impl WorkflowService for Frontend {
         let _open = self.long(&call.body, "poll_activity_execution")?;
         let deadline = call.deadline();
         answer(self.engine.poll_activity(call.body, deadline).await)
+    }
+
+    async fn poll_workflow_execution_time_skipping(
+        &self,
+        request: Request<PollWorkflowExecutionTimeSkippingRequest>,
+    ) -> Answer<PollWorkflowExecutionTimeSkippingResponse> {
+        let call = self.admit(request).await?;
+        let _open = self.long(&call.body, "poll_workflow_execution_time_skipping")?;
+        let deadline = call.deadline();
+        answer(self.engine.poll_time_skipping(call.body, deadline).await)
     }
 
     async fn list_activity_executions(&self, request: Request<ListActivityExecutionsRequest>) -> Answer<ListActivityExecutionsResponse> {

@@ -61,7 +61,7 @@ pub(crate) fn take_over(step: &mut Step<'_, '_>, scheduled_event_id: i64, now: T
 /// Offers the current attempt to its queue.
 pub(super) fn offer(step: &mut Step<'_, '_>, scheduled_event_id: i64) {
     let Some((queue, standing)) = place(step, scheduled_event_id) else { return };
-    let now = step.now();
+    let now = step.wall();
     let line = task::line_of(&queue);
     change(step, scheduled_event_id, |p| (p.offered_at, p.ranked, p.line) = (now.0, false, line));
     let stamp = step.run.state.progress.activities.get(&scheduled_event_id).map_or(0, |p| p.stamp);

@@ -20,6 +20,7 @@ use crate::{
     child,
     state::derived::{memo_of_start, search_of_start},
     step::Step,
+    time_skipping,
     transition::{OutboxMessage, StartChild},
     validate, versioning,
 };
@@ -43,15 +44,21 @@ pub(super) fn apply(
 
     a.memo = memo_of_start(a.memo);
     a.search_attributes = search_of_start(a.search_attributes);
+    let (config, time) = time_skipping::to_child(&step.run.state);
     let mut request = request(step, &a);
+    request.time_skipping_config.clone_from(&config);
     request.user_metadata = notes.user_metadata.clone();
     completion.children_started.push(a.workflow_id.clone());
-    let event = initiated(step, completion, a);
+    let event = StartChildWorkflowExecutionInitiatedEventAttributes {
+        time_skipping_config: config,
+        time_skipping_state_propagation: time,
+        ..initiated(step, completion, a)
+    };
     let id = write(step, Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(Box::new(event)), notes);
     request.request_id = child::request_id(&step.run.key.run.to_string(), id);
     let replaces_child_of = child::undone_by_reset(step, id);
 
-    let start = StartChild { replaces_child_of, ..message(step, id, request) };
+    let start = StartChild { replaces_child_of, time, ..message(step, id, request) };
     step.message(OutboxMessage::StartChild(Box::new(start)));
     Ok(())
 }
@@ -68,11 +75,13 @@ fn message(step: &Step<'_, '_>, initiated_event_id: i64, request: StartWorkflowE
         parent_namespace: step.cx.namespace.name.clone(),
         replaces_child_of: None,
         inherited: versioning::inherit::of_child(step, &queue).0,
+        time: None,
     }
 }
 
 /// The start of a child from its Initiated event, for a run that a reset made. The request id is the caller's.
 pub(crate) fn again(step: &Step<'_, '_>, initiated_event_id: i64, a: StartChildWorkflowExecutionInitiatedEventAttributes) -> StartChild {
+    let (config, time) = (a.time_skipping_config, a.time_skipping_state_propagation);
     let command = StartChildWorkflowExecutionCommandAttributes {
         workflow_id: a.workflow_id,
         workflow_type: a.workflow_type,
@@ -92,7 +101,8 @@ pub(crate) fn again(step: &Step<'_, '_>, initiated_event_id: i64, a: StartChildW
         versioning_override: a.versioning_override,
         ..Default::default()
     };
-    message(step, initiated_event_id, request(step, &command))
+    let request = StartWorkflowExecutionRequest { time_skipping_config: config, ..request(step, &command) };
+    StartChild { time, ..message(step, initiated_event_id, request) }
 }
 
 #[expect(deprecated, reason = "the namespace is refused unless it is the run's own")]

@@ -23,7 +23,7 @@ pub(crate) fn look(step: &mut Step<'_, '_>, before: Option<&FlowProgress>) -> Op
     if before.is_none() && step.run.state.progress.main.flow.is_none() {
         return None;
     }
-    let now = step.now();
+    let now = step.wall();
     let main = &mut step.run.state.progress.main;
     if main.first_task_at == 0
         && !main.held

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, string::String};
 use bytes::Bytes;
 use prost::{Message, Oneof};
 use sempre_api::v1::{
-    common::{Header, Payloads, WorkflowExecution},
+    common::{Header, Payloads, TimeSkippingStatePropagation, WorkflowExecution},
     history::HistoryEvent,
     workflowservice::StartWorkflowExecutionRequest,
 };
@@ -76,6 +76,8 @@ pub struct StartChildRecord {
     pub replaces_child_of: Bytes,
     #[prost(message, optional, tag = "31")]
     pub inherited: Option<Inherited>,
+    #[prost(message, optional, tag = "32")]
+    pub time: Option<TimeSkippingStatePropagation>,
 }
 
 /// See [`ExternalSignal`].
@@ -180,7 +182,7 @@ impl OutboxRecord {
     pub fn new(sender: &RunKey, entry: &OutboxEntry) -> Self {
         let message = match entry.message.clone() {
             OutboxMessage::StartChild(m) => {
-                let StartChild { initiated_event_id, request, parent, parent_namespace, root, replaces_child_of, inherited } = *m;
+                let StartChild { initiated_event_id, request, parent, parent_namespace, root, replaces_child_of, inherited, time } = *m;
                 MessageRecord::StartChild(Box::new(StartChildRecord {
                     initiated_event_id,
                     request: Some(request),
@@ -190,6 +192,7 @@ impl OutboxRecord {
                     root: Some(root),
                     replaces_child_of: run_bytes_option(replaces_child_of),
                     inherited: (inherited != Inherited::default()).then_some(inherited),
+                    time,
                 }))
             }
             OutboxMessage::Signal(m) => {
@@ -248,6 +251,7 @@ impl OutboxRecord {
                 root: m.root?,
                 replaces_child_of: run_option(&m.replaces_child_of).ok()?,
                 inherited: m.inherited.unwrap_or_default(),
+                time: m.time,
             })),
             MessageRecord::Signal(m) => OutboxMessage::Signal(Box::new(ExternalSignal {
                 initiated_event_id: m.initiated_event_id,

@@ -159,8 +159,8 @@ fn send(step: &mut Step<'_, '_>, scheduled_event_id: i64, request: Request) {
         scheduled_event_id,
         attempt: request.of(&mut progress).ended,
         attributes: Some(Box::new(attributes)),
-        scheduled_time: info.scheduled_time,
-        started_time: started.map_or(0, |(time, _)| time.0),
+        scheduled_time: (Timestamp(info.scheduled_time) - step.skipped).0,
+        started_time: started.map_or(0, |(time, _)| (time - step.skipped).0),
         token: started.map_or_else(String::new, |(_, token)| token.into()),
         link: Some(scheduled_link(step, scheduled_event_id)),
     });
@@ -224,7 +224,7 @@ fn put_off(step: &mut Step<'_, '_>, scheduled_event_id: i64, attempt: i32, reque
     }
     attempts.message = 0;
     if !known {
-        attempts.next_time = until.0;
+        attempts.next_time = (until + step.skipped).0;
         attempts.blocked = true;
     }
     put(step, scheduled_event_id, progress);
@@ -357,7 +357,8 @@ fn request_id(step: &Step<'_, '_>, scheduled_event_id: i64) -> String {
 }
 
 fn buffer(step: &mut Step<'_, '_>, attributes: Attributes, time: Option<Timestamp>, links: Vec<Link>) {
-    let event_time = Some(time.unwrap_or(step.now()).to_api());
+    // Others tell the time by the wall clock.
+    let event_time = Some(time.map_or(step.now(), |time| time + step.skipped).to_api());
     step.buffer_event(HistoryEvent { event_time, links, attributes: Some(attributes), ..Default::default() });
 }
 

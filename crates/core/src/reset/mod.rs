@@ -109,7 +109,7 @@ impl ResetRequest {
                     validate::links(&signal.links)?;
                 }
                 Some(Variant::UpdateWorkflowOptions(update)) => {
-                    options::check(update.workflow_execution_options.as_ref(), update.update_mask.as_ref())?;
+                    options::check(update.workflow_execution_options.as_ref(), update.update_mask.as_ref(), limits)?;
                 }
                 None => return Err(Refusal::invalid("unsupported post reset operation: <nil>")),
             }

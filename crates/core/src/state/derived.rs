@@ -20,6 +20,7 @@ use super::{
     operation::{CancelAnswer, OperationInfo},
     reset_points::ResetPoints,
     rows::{Dirty, Kind, OUTCOME},
+    time_skipping::TimeSkipping,
     updates::Updates,
 };
 use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX, versioning::Versioning};
@@ -128,6 +129,9 @@ pub struct Main {
     /// Versions of workers; `None` for runs that have nothing to do with them.
     #[prost(message, optional, boxed, tag = "60")]
     pub versioning: Option<alloc::boxed::Box<Versioning>>,
+    /// The run's own clock; `None` for runs that go by the wall clock.
+    #[prost(message, optional, boxed, tag = "90")]
+    pub time_skipping: Option<alloc::boxed::Box<TimeSkipping>>,
 }
 
 /// Who paused a run, and why.
@@ -347,7 +351,7 @@ impl StartInfo {
     }
 }
 
-fn event_time(event: &HistoryEvent) -> Timestamp {
+pub(super) fn event_time(event: &HistoryEvent) -> Timestamp {
     event.event_time.as_ref().map(Timestamp::from_api).unwrap_or_default()
 }
 
@@ -416,6 +420,7 @@ impl Derived {
                 self.reset_points = ResetPoints::inherited(a.prev_auto_reset_points.as_ref(), event_time(event));
                 self.main.status = WorkflowExecutionStatus::Running as i32;
                 self.main.versioning = Versioning::started(a);
+                self.main.time_skipping = TimeSkipping::started(event, a);
                 self.callbacks_registered(event, &a.completion_callbacks, Origin::default(), dirty);
                 let memo = a.memo.clone().unwrap_or_default().fields;
                 let search = a.search_attributes.clone().unwrap_or_default().indexed_fields;
@@ -612,6 +617,9 @@ impl Derived {
                 self.close(event, WorkflowExecutionStatus::ContinuedAsNew, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => self.options_updated(event, a, dirty),
+            Attributes::WorkflowExecutionTimeSkippingTransitionedEventAttributes(_) => {
+                self.main.time_skipping = TimeSkipping::apply(self.main.time_skipping.take(), event);
+            }
             Attributes::WorkflowExecutionPausedEventAttributes(_) | Attributes::WorkflowExecutionUnpausedEventAttributes(_) => {
                 crate::pause::applied(&mut self.main, event);
             }
@@ -639,6 +647,7 @@ impl Derived {
 
     fn options_updated(&mut self, event: &HistoryEvent, a: &WorkflowExecutionOptionsUpdatedEventAttributes, dirty: &mut Dirty) {
         self.main.versioning = Versioning::options_updated(self.main.versioning.take(), a);
+        self.main.time_skipping = TimeSkipping::apply(self.main.time_skipping.take(), event);
         if let Some(priority) = &a.priority {
             self.main.priority = Some(alloc::boxed::Box::new(priority.clone()));
         }

@@ -15,6 +15,7 @@ pub mod progress;
 pub mod reset;
 pub mod reset_points;
 pub mod rows;
+pub mod time_skipping;
 pub mod updates;
 
 pub use attempt_log::{AttemptLog, AttemptOutcome, AttemptRecord};
@@ -26,6 +27,7 @@ pub use operation::{Attempts, CancelAnswer, OperationInfo, OperationProgress};
 pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};
 pub use reset::{EarlierRun, ResetChild, ResetInfo};
 pub use reset_points::{ResetPoint, ResetPoints};
+pub use time_skipping::{FastForward, TimeSkipping};
 pub use updates::{UpdateInfo, Updates};
 
 /// Both halves and what of them has to be written.

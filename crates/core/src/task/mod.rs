@@ -108,7 +108,7 @@ pub(crate) fn schedule(step: &mut Step<'_, '_>, how: ScheduleHow) {
         task.scheduled_event_id = step.event(attributes);
     }
     if how == ScheduleHow::Offered {
-        task.offered_at = now.0;
+        task.offered_at = step.wall().0;
         let name = step.queue(&queue, QueueKind::Workflow, sticky_timeout > 0);
         task.line = line_of(&name);
         let normal_name = if sticky_timeout > 0 { normal } else { String::new() };
@@ -221,7 +221,7 @@ pub(crate) fn leave_sticky_queue(step: &mut Step<'_, '_>) {
 
 /// Offers the pending task whose offer was withdrawn, to the same queue.
 pub(crate) fn offer_again(step: &mut Step<'_, '_>) {
-    let now = step.now();
+    let now = step.wall();
     let Some(task) = step.run.state.progress.main.task.as_mut() else { return };
     task.offered_at = now.0;
     let (queue, sticky, id, stamp) = (task.queue.clone(), task.sticky().is_some(), task.scheduled_event_id, task.stamp);
@@ -383,7 +383,7 @@ pub(crate) fn move_to_normal(step: &mut Step<'_, '_>) -> bool {
     if !task.is_started() && task.sticky().is_some() {
         speculative::convert(step);
         withdraw_offer(step);
-        let (now, stamp) = (step.now(), step.next_stamp());
+        let (now, stamp) = (step.wall(), step.next_stamp());
         let normal: String = step.run.state.derived.start.task_queue().into();
         if let Some(task) = step.run.state.progress.main.task.as_mut() {
             task.sticky_timeout = 0;

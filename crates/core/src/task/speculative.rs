@@ -71,7 +71,7 @@ fn offer(step: &mut Step<'_, '_>) {
     let (sticky, stamp) = (task.sticky().is_some(), task.stamp);
     let queue = step.queue(&task.queue, QueueKind::Workflow, sticky);
     let (priority, fairness) = step.workflow_standing().into_parts();
-    let offered = Timestamp(task.scheduled_time);
+    let offered = Timestamp(task.scheduled_time) - step.skipped;
     let key =
         OfferKey { queue: queue.hash64(), priority, time: offered, run: step.run.key.run, scheduled_event_id: task.scheduled_event_id };
     let normal_name = if sticky { step.run.state.derived.start.task_queue().into() } else { String::new() };
@@ -116,12 +116,13 @@ pub(crate) fn convert_by(step: &mut Step<'_, '_>, identity: &str) {
     let normal: String = step.run.state.derived.start.task_queue().into();
     let Some(task) = step.run.state.progress.main.task.as_deref_mut().filter(|task| task.speculative) else { return };
     task.speculative = false;
+    let skipped = step.skipped;
     let mut events = alloc::vec![(task.scheduled_time, scheduled_attributes(task, &normal))];
     if task.is_started() {
         task.identity = identity.into();
         events.push((task.started_time, started_attributes(task)));
     } else {
-        task.offered_at = task.scheduled_time;
+        task.offered_at = (Timestamp(task.scheduled_time) - skipped).0;
     }
     let task = task.clone();
     step.out.volatile_offer = None;

@@ -12,7 +12,7 @@ use sempre_api::v1::{
     update::outcome::Value as Outcome,
     workflow::{VersioningOverride, versioning_override::Override},
 };
-use sempre_core::{RunId, Span};
+use sempre_core::{RunId, Span, Timestamp};
 
 use super::World;
 
@@ -42,7 +42,8 @@ pub fn history_text(world: &World, run: RunId) -> String {
 
 /// Name and attributes of one event.
 pub fn line(world: &World, event: &HistoryEvent) -> String {
-    let mut facts = Facts { world, list: Vec::new() };
+    let event_time = event.event_time.as_ref().map(Timestamp::from_api).unwrap_or_default();
+    let mut facts = Facts { world, event_time, list: Vec::new() };
     facts.of(event.attributes.as_ref().expect("an event has attributes"));
     let name = format!("{:?}", EventType::try_from(event.event_type).expect("a known type"));
     if facts.list.is_empty() { name } else { format!("{name} {{{}}}", facts.list.join(", ")) }
@@ -50,6 +51,7 @@ pub fn line(world: &World, event: &HistoryEvent) -> String {
 
 struct Facts<'w> {
     world: &'w World,
+    event_time: Timestamp,
     list: Vec<String>,
 }
 
@@ -244,10 +246,24 @@ impl Facts<'_> {
                 self.text("cause", &a.cause);
                 self.execution("from", &a.external_workflow_execution);
             }
+            Attributes::WorkflowExecutionTimeSkippingTransitionedEventAttributes(a) => {
+                let target = a.target_time.as_ref().map(Timestamp::from_api);
+                if let Some(span) = target.map(|target| target.since(self.event_time)) {
+                    self.list.push(format!("by {}s", span.0 / 1_000_000_000));
+                }
+                if a.disabled_after_fast_forward {
+                    self.list.push("ends fast-forward".into());
+                }
+            }
             Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
                 if let Some(priority) = &a.priority {
                     self.id("priority", priority.priority_key.into());
                     self.text("fairness", &priority.fairness_key);
+                }
+                if a.time_skipping_config_updated {
+                    let config = a.time_skipping_config.as_ref();
+                    let now = config.map_or("gone", |config| if config.enabled { "on" } else { "off" });
+                    self.text("time skipping", now);
                 }
                 self.versioning_override(&a.versioning_override);
                 self.text("attached", &a.attached_request_id);

@@ -647,7 +647,9 @@ impl World {
             self.now = self.now.max(at);
             self.apply_to(id, Input::Wake).expect("waking is never refused");
             let after = self.runs.get(&id).and_then(next);
-            assert!(after.is_none_or(|next| next > at), "a deadline that has passed is replaced: {at:?} {after:?}");
+            // A run that skips time is due again at once.
+            let skips = self.runs.get(&id).is_some_and(|run| run.execution.own_time(at) != at);
+            assert!(after.is_none_or(|next| next > at || skips), "a deadline that has passed is replaced: {at:?} {after:?}");
         }
         panic!("the world does not come to rest");
     }

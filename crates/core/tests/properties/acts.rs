@@ -19,6 +19,10 @@ pub(crate) enum Flavor {
     ExecutionTimeout,
     RetryAndRunTimeout,
     Eager,
+    /// Skips time.
+    Skips,
+    /// Goes fast forward by 20 seconds.
+    FastForward,
     Bad,
 }
 
@@ -171,6 +175,11 @@ pub(crate) enum Act {
         id: u8,
         update: u8,
     },
+    /// Sets how the run skips time: not at all, on, off, fast forward.
+    Skip {
+        id: u8,
+        how: u8,
+    },
     Pause {
         id: u8,
     },
@@ -212,6 +221,8 @@ fn flavor() -> impl Strategy<Value = Flavor> {
         1 => Just(Flavor::ExecutionTimeout),
         1 => Just(Flavor::RetryAndRunTimeout),
         1 => Just(Flavor::Eager),
+        2 => Just(Flavor::Skips),
+        1 => Just(Flavor::FastForward),
     ]
 }
 
@@ -334,6 +345,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         2 => (0..5u8, 0..4u8).prop_map(|(id, reject)| Act::Query { id, reject }),
         1 => any::<u8>().prop_map(Act::DropQuery),
         6 => (0..5u8, 0..4u8).prop_map(|(id, update)| Act::Update { id, update }),
+        2 => (0..5u8, 0..4u8).prop_map(|(id, how)| Act::Skip { id, how }),
         1 => (0..5u8).prop_map(|id| Act::Pause { id }),
         2 => (0..5u8).prop_map(|id| Act::Unpause { id }),
         3 => (0..5u8, option::weighted(0.8, 0..3u8), operation()).prop_map(|(id, which, how)| Act::Operate { id, which, how }),

@@ -3,22 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use sempre_api::FieldMask;
 use sempre_api::v1::{
     command::{
         Command, FailWorkflowExecutionCommandAttributes, ModifyWorkflowPropertiesCommandAttributes,
         UpsertWorkflowSearchAttributesCommandAttributes, command::Attributes,
     },
-    common::{Memo, Payload, RetryPolicy, SearchAttributes},
+    common::{FastForwardConfig, Memo, Payload, RetryPolicy, SearchAttributes, TimeSkippingConfig},
     enums::{CommandType, EventType, ParentClosePolicy, QueryResultType, WorkflowTaskFailedCause},
     protocol::Message,
     query::{WorkflowQuery, WorkflowQueryResult},
     taskqueue::TaskQueue,
-    workflow::OnConflictOptions,
+    workflow::{OnConflictOptions, WorkflowExecutionOptions},
     workflowservice::StartWorkflowExecutionRequest,
 };
 use sempre_core::{
     Input, Refusal, Reply, RunId, Span, StartInput,
     input::{ActivitySelector, ActivityTarget, Poller, ResetActivity, SignalRequest, UnpauseActivity, UpdateRequest},
+    options::OptionsRequest,
     transition::{Offer, QueueKind},
 };
 
@@ -37,6 +39,13 @@ const HEALING_STEP: Span = secs(5);
 
 /// All that a case leaves behind: rows, history frames and deadline of each run, and what was said on the way.
 pub(crate) type Remains = (Vec<(RunId, BTreeMap<(u8, u64), Bytes>, Vec<Bytes>, Option<i64>)>, Vec<String>);
+
+/// None, on, off, fast forward.
+fn skipping(how: u8) -> Option<TimeSkippingConfig> {
+    let ahead = FastForwardConfig { id: "ahead".into(), duration: duration(20) };
+    let config = TimeSkippingConfig { enabled: how != 2, fast_forward_config: (how == 3).then_some(ahead), ..Default::default() };
+    (how != 0).then_some(config)
+}
 
 /// Plays the acts, heals the world, and says what is left.
 pub(crate) fn play(acts: &[Act]) -> Remains {
@@ -68,6 +77,8 @@ impl Driver {
         let mut world = World::new();
         world.namespace.retention = secs(10 * 365 * 86_400);
         world.limits.buffered_events_max = 6;
+        world.limits.time_skipping = true;
+        world.limits.skips_max = 4;
         world.limits.buffered_queries_max = 3;
         Self {
             world,
@@ -207,6 +218,12 @@ impl Driver {
                 self.watch.hastened.extend(self.current(*id).filter(delayed));
                 self.ask(*id, Input::Update(Box::new(UpdateRequest { request, first_run_id: String::new() })));
             }
+            Act::Skip { id, how } => {
+                let options = WorkflowExecutionOptions { time_skipping_config: skipping(*how), ..Default::default() };
+                let mask = Some(FieldMask { paths: vec!["time_skipping_config".into()] });
+                let request = OptionsRequest { options: Some(options), mask, identity: "operator".into() };
+                self.ask(*id, Input::UpdateOptions(Box::new(request)));
+            }
             Act::Pause { id } => self.ask(*id, Input::Pause(operator(""))),
             Act::Unpause { id } => self.ask(*id, Input::Unpause(operator(""))),
             Act::Operate { id, which, how } => {
@@ -279,6 +296,8 @@ impl Driver {
                     r.retry_policy = retry(4);
                 }
                 Flavor::Eager => r.request_eager_execution = true,
+                Flavor::Skips => r.time_skipping_config = skipping(1),
+                Flavor::FastForward => r.time_skipping_config = skipping(3),
                 Flavor::Bad => r.cron_schedule = "bad".into(),
             }
         })

@@ -64,6 +64,7 @@ pub(crate) const ALL_EVENTS: &[EventType] = &[
     EventType::WorkflowExecutionUpdateCompleted,
     EventType::WorkflowExecutionPaused,
     EventType::WorkflowExecutionUnpaused,
+    EventType::WorkflowExecutionTimeSkippingTransitioned,
 ];
 
 /// Looks at a world again and again; a run that has not changed is not read twice.
@@ -87,6 +88,7 @@ impl Watch {
             }
             if run.execution.is_open() {
                 something_will_happen(world, run);
+                a_run_that_skips_does_not_wait(world, run);
             }
         }
         one_open_run_per_workflow(world);
@@ -98,6 +100,21 @@ impl Watch {
         if world.outbox.is_empty() {
             close_policies_reached_the_children(world);
         }
+    }
+}
+
+/// An open run that may skip, and has nothing in hand, is due now.
+fn a_run_that_skips_does_not_wait(world: &World, run: &Run) {
+    let state = run.execution.state();
+    let (derived, progress) = (&state.derived, &state.progress);
+    let enabled = derived.main.time_skipping.as_ref().is_some_and(|own| own.is_enabled());
+    let in_hand = progress.main.task.is_some()
+        || progress.main.held
+        || run.execution.is_paused()
+        || !(derived.activities.is_empty() && derived.children.is_empty() && derived.externals.is_empty());
+    let waits = !derived.timers.is_empty() || progress.main.first_task_at != 0;
+    if enabled && waits && !in_hand {
+        assert!(run.deadline.is_some_and(|at| at <= world.now), "a run that could skip waits until {:?}", run.deadline);
     }
 }
 
@@ -473,7 +490,7 @@ fn close_policies_reached_the_children(world: &World) {
         let start = child.execution.state().derived.start.event();
         let Some(parent) = &start.parent_workflow_execution else { continue };
         let parent = run_of(world, parent);
-        if parent.execution.is_open() || was_reset(world, parent) {
+        if parent.execution.is_open() || was_reset(world, parent) || was_reset_after(child, parent) {
             continue;
         }
         let events = parent.events();
@@ -511,6 +528,15 @@ fn was_reset(world: &World, run: &Run) -> bool {
     let key = run.execution.key();
     let later = world.chains[&key.workflow.workflow_id].iter().skip_while(|id| **id != key.run).skip(1);
     later.into_iter().any(|id| world.runs[id].execution.state().derived.main.reset_time != 0)
+}
+
+/// The child was reset when its parent was closed already: whoever did so wants it to go on.
+fn was_reset_after(child: &Run, parent: &Run) -> bool {
+    let own = &parent.execution.state().derived.main;
+    // Run ids begin with the wall clock's milliseconds; a run's own time may be ahead of it.
+    let closed = Timestamp(own.close_time) - Span(own.time_skipping.as_ref().map_or(0, |own| own.skipped));
+    let made = child.execution.key().run.0.0[..6].iter().fold(0, |millis, byte| millis << 8 | i64::from(*byte));
+    child.execution.state().derived.main.reset_time != 0 && made >= closed.millis()
 }
 
 fn run_of<'w>(world: &'w World, execution: &WorkflowExecution) -> &'w Run {

@@ -29,6 +29,7 @@ pub(crate) mod schedules;
 mod search_attributes;
 mod standalone;
 mod tasks;
+mod time_skipping;
 mod updates;
 pub(crate) mod watch;
 mod workers;

@@ -49,7 +49,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let execution = request.workflow_execution.unwrap_or_default();
         validate::required(&execution.workflow_id, validate::WORKFLOW_ID_NOT_SET)?;
-        options::check(request.workflow_execution_options.as_ref(), request.update_mask.as_ref())?;
+        options::check(request.workflow_execution_options.as_ref(), request.update_mask.as_ref(), &self.shared.settings.limits)?;
         let (workflow, run) = looked_up(namespace.id(), Some(execution))?;
         let input = OptionsRequest { options: request.workflow_execution_options, mask: request.update_mask, identity: request.identity };
         match self.shared.apply(workflow, run, Input::UpdateOptions(Box::new(input))).await?.1 {

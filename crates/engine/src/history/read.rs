@@ -180,7 +180,7 @@ impl Shared {
     }
 
     /// Waits for a change. False at the end of the wait.
-    async fn wait(&self, changed: oneshot::Receiver<()>, until: Timestamp) -> bool {
+    pub(crate) async fn wait(&self, changed: oneshot::Receiver<()>, until: Timestamp) -> bool {
         if self.wall_now() >= until || self.stopping.load(std::sync::atomic::Ordering::Acquire) {
             return false;
         }

@@ -12,6 +12,7 @@ use sempre_core::{
     keys,
     nexus::alone as operation,
     standalone::{self, Shows},
+    time_skipping::FastForwardStatus,
     transition::{CurrentRecord, Delivery},
 };
 use sempre_store::Table;
@@ -22,7 +23,7 @@ use super::{
     cache::Current,
     deadlines,
     load::no_such_run,
-    message::{ActivityWatch, Answer, Ask, Body, OperationWatch, ReplyTo, Resets, RunMessage, View, ViewRequest},
+    message::{ActivityWatch, Answer, Ask, Body, FastForward, OperationWatch, ReplyTo, Resets, RunMessage, View, ViewRequest},
     runner::{Runner, is_open},
     settle::start_input,
     size,
@@ -62,6 +63,7 @@ impl Runner {
             },
             Ask::View(request) => self.view(place, run, request),
             Ask::Describe => self.describe(place, run),
+            Ask::FastForward(id, watcher) => self.fast_forward(place, run, &id, watcher),
             Ask::PlanReset(request) => self.plan_reset(place, run, &request),
             Ask::Stage(new, batches) => self.stage(place, new, &batches),
             Ask::Reset(order) => self.reset(place, *order),
@@ -360,6 +362,17 @@ impl Runner {
         let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
         let description = Box::new(execution.describe(now));
         Ok(Answer { run, body: Body::Description(description) })
+    }
+
+    fn fast_forward(&mut self, place: usize, run: RunId, id: &str, watcher: oneshot::Sender<()>) -> Result<Answer, Refusal> {
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
+        let (status, info) = execution.fast_forward(id);
+        let successor = RunId::parse(&execution.state().derived.main.successor_run_id);
+        if status == FastForwardStatus::Pending {
+            self.watch(key, watcher);
+        }
+        Ok(Answer { run, body: Body::FastForward(Box::new(FastForward { status, info, successor })) })
     }
 
     fn attempts(&mut self, place: usize, run: RunId) -> Result<Answer, Refusal> {

@@ -1,6 +1,7 @@
 //! What a shard is asked, and what it answers.
 
 use sempre_api::v1::{
+    common::TimeSkippingFastForwardInfo,
     enums::NexusOperationWaitStage as Stage,
     history::HistoryEvent,
     workflowservice::{DescribeWorkflowExecutionResponse, StartActivityExecutionRequest, StartNexusOperationExecutionRequest},
@@ -12,6 +13,7 @@ use sempre_core::{
     reset::ResetRequest,
     standalone::{Described, Shows},
     state::AttemptLog,
+    time_skipping::FastForwardStatus,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
 use tokio::sync::oneshot;
@@ -78,6 +80,8 @@ pub(crate) enum Ask {
     DescribeActivity(Shows, Option<(ActivityWatch, oneshot::Sender<()>)>),
     /// As [`Ask::DescribeActivity`], a Nexus operation.
     DescribeOperation(OperationShows, Option<(OperationWatch, oneshot::Sender<()>)>),
+    /// Look at the fast-forward of that name. The sender is told of the run's next change while it is under way.
+    FastForward(String, oneshot::Sender<()>),
     /// Look at the runs that a reset is about.
     PlanReset(Box<ResetRequest>),
     /// Write copied events of a run that does not exist yet.
@@ -104,6 +108,15 @@ pub(crate) enum Ask {
     Release(u64),
     /// A newer start has its place by the flow rules, if this is the newest permit.
     Replace(u64, Box<TerminateRequest>),
+}
+
+/// How a run's fast-forward stands.
+#[derive(Debug)]
+pub(crate) struct FastForward {
+    pub(crate) status: FastForwardStatus,
+    pub(crate) info: Option<TimeSkippingFastForwardInfo>,
+    /// The run that goes on in the run's place.
+    pub(crate) successor: Option<RunId>,
 }
 
 /// What somebody waits for who watches an activity.
@@ -200,6 +213,7 @@ pub(crate) enum Body {
     Task(Box<Started>),
     View(View),
     Description(Box<DescribeWorkflowExecutionResponse>),
+    FastForward(Box<FastForward>),
     Activity(Box<Described>),
     Operation(Box<DescribedOperation>),
     ResetPlan(ResetPlan),

@@ -118,8 +118,10 @@ impl Runner {
             }
             self.cache.reweigh(place);
         }
-        // Who watches an activity or an operation without workflow waits for any change; most of them are no events.
-        if (t.history_changed || t.durable && Alone::of(&key.workflow).is_some())
+        // Who watches an activity or an operation without workflow waits for any change; most of them are no events. News of a
+        // fast-forward may wait in the buffer.
+        let any_change = t.durable && (Alone::of(&key.workflow).is_some() || self.has_own_clock(place, run));
+        if (t.history_changed || any_change)
             && let Some(watchers) = self.watchers.remove(&key)
         {
             self.open.outputs.extend(watchers.into_iter().map(Output::Notify));
@@ -337,6 +339,14 @@ impl Runner {
     pub(crate) fn answer(&mut self, place: usize, run: RunId, reply: Reply) -> Answer {
         let page = self.page_of(place, run, &reply);
         Answer { run, body: Body::Reply(reply, page) }
+    }
+}
+
+impl Runner {
+    /// The run's time may be another than everybody's.
+    fn has_own_clock(&mut self, place: usize, run: RunId) -> bool {
+        let execution = self.cache.at(place).run(run).and_then(|run| run.execution.as_deref());
+        execution.is_some_and(|execution| execution.state().derived.main.time_skipping.is_some())
     }
 }
 

@@ -31,6 +31,7 @@ mod standalone_activities;
 mod standalone_operations;
 mod task_queues;
 mod tasks;
+mod time_skipping;
 mod updates;
 mod version_checks;
 mod virtual_time;

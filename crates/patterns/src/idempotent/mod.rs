@@ -6,7 +6,8 @@
 //! - a [`Key`] that is the same for each attempt of the same effect, also after a reset of the workflow,
 //! - a [`DedupStore`] that remembers which keys have had their effect, and with what result,
 //! - [`once`], which puts them around an effect; or, if the effect is in the same SQLite database, [`sqlite::SqliteDedup::in_one`],
-//!   which has effect and memory in one transaction: then it happens exactly once.
+//!   which has effect and memory in one transaction: then it happens exactly once. `postgres::PostgresDedup` (feature `postgres`) is the
+//!   same in PostgreSQL.
 //!
 //! ```
 //! # use sempre_patterns::idempotent::{Attempt, Class, DedupStore, Key, once};
@@ -30,6 +31,8 @@
 mod class;
 pub mod heartbeat;
 mod key;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 mod store;

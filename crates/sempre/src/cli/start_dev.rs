@@ -113,6 +113,7 @@ impl Serving {
             ..ServerSettings::default()
         };
         settings.engine.auto_register_search_attributes = self.auto_register_search_attributes;
+        settings.engine.limits.time_skipping = true;
         self.dynamic.apply(&mut settings)?;
         let data = match self.db_filename {
             None => Data::Memory,

@@ -40,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         ..ServerSettings::default()
     };
     settings.engine.auto_register_search_attributes = true;
+    settings.engine.limits.time_skipping = true;
     options.dynamic.apply(&mut settings)?;
     serve::run(settings, &Data::Memory)
 }
