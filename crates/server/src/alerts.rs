@@ -62,9 +62,9 @@ pub(crate) fn new_secret() -> Option<String> {
 
 /// Refuses what is no secret.
 pub(crate) fn check_secret(secret: &str) -> Result<(), Refusal> {
-    key(secret).map(drop).ok_or_else(|| {
-        Refusal::invalid("alert rule: a secret is whsec_ and base64 of 24 to 64 bytes; leave it out to have one made")
-    })
+    key(secret)
+        .map(drop)
+        .ok_or_else(|| Refusal::invalid("alert rule: a secret is whsec_ and base64 of 24 to 64 bytes; leave it out to have one made"))
 }
 
 fn key(secret: &str) -> Option<hmac::Key> {
@@ -169,7 +169,10 @@ mod tests {
         let (_, request) = request(&call).unwrap();
         assert_eq!((request.uri().to_string().as_str(), request.method()), ("/a?b=c", &Method::POST));
         let headers = request.headers();
-        assert_eq!((&headers["webhook-id"], &headers["webhook-timestamp"], &headers["host"]), (&"c-7".parse().unwrap(), &"5".parse().unwrap(), &"hooks.test:1".parse().unwrap()));
+        assert_eq!(
+            (&headers["webhook-id"], &headers["webhook-timestamp"], &headers["host"]),
+            (&"c-7".parse().unwrap(), &"5".parse().unwrap(), &"hooks.test:1".parse().unwrap())
+        );
         assert!(headers["webhook-signature"].to_str().unwrap().starts_with("v1,") && headers.contains_key("authorization"));
         let told: serde_json::Value = serde_json::from_slice(&body(&call.alert)).unwrap();
         assert_eq!((told["type"].as_str(), told["data"]["rule"].as_str()), (Some("alert.resolved"), Some("r")));

@@ -13,9 +13,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
     sempre::v1::{
-        access_service_server::AccessServiceServer, alert_service_server::AlertServiceServer, flow_service_server::FlowServiceServer, inspect_service_server::InspectServiceServer,
-        operate_service_server::OperateServiceServer, steer_service_server::SteerServiceServer,
-        storage_service_server::StorageServiceServer, version_service_server::VersionServiceServer,
+        access_service_server::AccessServiceServer, alert_service_server::AlertServiceServer, flow_service_server::FlowServiceServer,
+        inspect_service_server::InspectServiceServer, operate_service_server::OperateServiceServer,
+        steer_service_server::SteerServiceServer, storage_service_server::StorageServiceServer,
+        version_service_server::VersionServiceServer,
     },
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,

@@ -18,8 +18,8 @@ use sempre_engine::{
 use sempre_store::Store;
 
 use crate::{
-    ServerError, ServerSettings, access::Access, alerts::HttpAlerts, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend, nexus::client::HttpOperations,
-    router::Router, server::TimeSkipping,
+    ServerError, ServerSettings, access::Access, alerts::HttpAlerts, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend,
+    nexus::client::HttpOperations, router::Router, server::TimeSkipping,
 };
 
 /// See the module. Clones are the same.

@@ -61,9 +61,7 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
         ["namespaces", namespace, "alerts", name, "do", action] => pages::alerts::form(visit, namespace, name, action),
         ["namespaces", namespace, "activities"] => pages::activities::list(visit, namespace).await,
         ["namespaces", namespace, "activities", id, run] => pages::activities::one(visit, namespace, id, run).await,
-        ["namespaces", namespace, "activities", id, run, "do", action] => {
-            pages::activities::form(visit, namespace, id, run, action).await
-        }
+        ["namespaces", namespace, "activities", id, run, "do", action] => pages::activities::form(visit, namespace, id, run, action).await,
         ["namespaces", namespace, "start-workflow"] => pages::start::form(visit, namespace).await,
         ["namespaces", namespace, "bulk", operation] => pages::bulk::form(visit, namespace, operation, None).await,
         ["namespaces", namespace, "workflows", id] => pages::run::current(visit, namespace, id).await,

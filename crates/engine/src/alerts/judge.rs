@@ -40,15 +40,7 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn new(state: &'a State, now: Timestamp) -> Self {
         let last = state.last;
-        Self {
-            state,
-            now,
-            last,
-            changes: Vec::new(),
-            planned: HashMap::new(),
-            raised: HashMap::new(),
-            standing: HashMap::new(),
-        }
+        Self { state, now, last, changes: Vec::new(), planned: HashMap::new(), raised: HashMap::new(), standing: HashMap::new() }
     }
 
     fn standing(&self, rule: Uuid) -> Standing {

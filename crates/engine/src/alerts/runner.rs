@@ -73,7 +73,7 @@ enum Failed {
 /// Something under way has ended.
 enum Done {
     Sent(u64, Result<(), String>),
-    Counted(Arc<RuleRecord>, Result<(u64, Option<Record>), Refusal>),
+    Counted(Arc<RuleRecord>, Box<Result<(u64, Option<Record>), Refusal>>),
 }
 
 /// What notices of a rule are held against, as long as rule and namespace are these.
@@ -271,7 +271,11 @@ impl Runner {
                 let Some(uid) = self.sending.remove(number) else { return };
                 *state.attempts.entry(*number).or_default() += 1;
                 let stats = &self.shared.stats;
-                if result.is_ok() { stats.alerts_taken.add(1) } else { stats.alerts_not_taken.add(1) }
+                if result.is_ok() {
+                    stats.alerts_taken.add(1)
+                } else {
+                    stats.alerts_not_taken.add(1)
+                }
                 match result {
                     Ok(()) => drop(state.trouble.remove(&uid)),
                     Err(error) if rules.contains_key(&uid) => {
@@ -286,7 +290,7 @@ impl Runner {
             }
             Done::Counted(rule, result) => {
                 self.counting.remove(&rule.uid());
-                match result {
+                match &**result {
                     Ok(_) => drop(state.uncounted.remove(&rule.uid())),
                     Err(refusal) => {
                         tracing::warn!(rule = rule.name(), ?refusal, "the query of an alert rule could not be counted");
@@ -312,7 +316,8 @@ impl Runner {
                 };
                 plan.changes.push(Change::Put(Box::new(ended)));
             }
-            Done::Counted(rule, Ok((count, first))) => {
+            Done::Counted(rule, counted) => {
+                let Ok((count, first)) = *counted else { return };
                 let is_current = rules.get(&rule.uid()).is_some_and(|current| current.version == rule.version);
                 match count {
                     _ if !is_current => {}
@@ -320,7 +325,6 @@ impl Runner {
                     count => plan.list_selects(&rule, 0, count, first.as_ref()),
                 }
             }
-            Done::Counted(_, Err(_)) => {}
         }
     }
 
@@ -351,7 +355,7 @@ impl Runner {
                     Ok((count, first.map(|first| Record { memo: BTreeMap::new(), ..Record::clone(&first) })))
                 };
                 let counted = counted.await;
-                Done::Counted(rule, counted)
+                Done::Counted(rule, Box::new(counted))
             };
             self.active.push(count.boxed());
         }

@@ -118,7 +118,8 @@ async fn forget_all(shared: &Shared, namespace: NamespaceId) -> Result<(), Troub
         let found = rows::page(store, after, to, ROWS).await?;
         let Some(read) = found.last() else { return Ok(()) };
         after = read.last;
-        let named: Vec<_> = found.into_iter().filter(|read| read.row.notices.iter().any(|one| one.namespace() == Some(namespace))).collect();
+        let named: Vec<_> =
+            found.into_iter().filter(|read| read.row.notices.iter().any(|one| one.namespace() == Some(namespace))).collect();
         if !named.is_empty() {
             let fill = |batch: &mut CommitBatch| {
                 for mut read in named {

@@ -4,10 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use sempre_api::{
     sempre::v1::{Notice, NoticeKind},
-    v1::{
-        common::WorkflowExecution,
-        workflow::WorkflowExecutionInfo,
-    },
+    v1::{common::WorkflowExecution, workflow::WorkflowExecutionInfo},
 };
 use sempre_core::{NamespaceId, RunId, Timestamp, WorkflowKey, alone::Alone, ids::Uuid, keys::RunRecord, visibility::Record};
 use sempre_store::{Store, StoreError, Table};
@@ -136,4 +133,3 @@ pub(crate) fn parse(key: &[u8], value: Bytes) -> Result<Read, StoreError> {
     let first = (last + 1).checked_sub(row.notices.len() as u64).ok_or_else(damaged)?;
     Ok(Read { first, last, row })
 }
-

@@ -166,29 +166,40 @@ async fn a_crash_between_sending_and_noting_it_sends_the_same_again() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_of_alerts_loses_none() {
+async fn a_failed_commit_of_an_alert_sends_nothing_and_one_in_doubt_sends_what_is_there() {
     let w = world_with(allowing()).await;
     set(&w, rule("failed", FAILED)).await;
-    w.start("w").await;
-    let task = w.poll().await;
-    // The next commit is that of the run's end, the one after it that of the alert.
-    for (refuse, doubt) in [(1, 0), (0, 1)] {
-        w.outside.alerts.lock().unwrap().clear();
-        let id = format!("w{refuse}");
-        w.start(&id).await;
-        let next = w.poll().await;
+    let test = || w.engine.test_alert_rule(TestAlertRuleRequest { namespace: NAMESPACE.into(), name: "failed".into() });
+    w.store.refuse.store(1, SeqCst);
+    assert!(matches!(soon(test()).await, Err(Refusal::Unavailable(_))));
+    w.advance(Span::seconds(2)).await;
+    assert_eq!(ids(&w).len(), 0);
+    w.store.doubt.store(1, SeqCst);
+    assert!(matches!(soon(test()).await, Err(Refusal::Unavailable(_))));
+    w.advance(Span::seconds(2)).await;
+    assert_eq!(ids(&w).len(), 1, "it is there");
+    soon(test()).await.unwrap();
+    w.settle().await;
+    assert_eq!(ids(&w).len(), 2, "under another id");
+}
+
+#[tokio::test]
+async fn a_failed_commit_of_what_was_seen_loses_no_alert() {
+    let w = world_with(allowing()).await;
+    set(&w, rule("failed", FAILED)).await;
+    for n in 0..5 {
+        // Whichever commit it is: that of the run, of the alert, or of its delivery.
+        fail(&w, &format!("a{n}")).await;
+        w.store.refuse.store(1, SeqCst);
+        assert!(w.try_start(start_request(&format!("refused{n}"))).await.is_err());
+        w.store.doubt.store(1, SeqCst);
+        assert!(w.try_start(start_request(&format!("doubt{n}"))).await.is_err());
         w.settle().await;
-        let attributes = FailWorkflowExecutionCommandAttributes { failure: Some(Default::default()) };
-        let commands = vec![command(CommandType::FailWorkflowExecution, Attributes::FailWorkflowExecutionCommandAttributes(attributes))];
-        w.complete(&next.task_token, commands).await;
-        w.store.refuse.store(refuse, SeqCst);
-        w.store.doubt.store(doubt, SeqCst);
-        w.settle().await;
-        w.advance(Span::seconds(2)).await;
-        w.settle().await;
-        assert_eq!(ids(&w).len(), 1, "refused {refuse}, in doubt {doubt}");
+        let task = w.poll().await;
+        w.complete(&task.task_token, done()).await;
     }
-    drop(task);
+    w.advance(Span::seconds(2)).await;
+    assert_eq!(ids(&w).len(), 5);
 }
 
 #[tokio::test]

@@ -64,11 +64,8 @@ async fn each_change_that_lists_show_is_told_once_and_in_order_over_restarts_and
     soon(w.engine.pause_workflow(pause)).await.unwrap();
     w.reopen().await;
     end(&w, "b").await;
-    let delete = DeleteWorkflowExecutionRequest {
-        namespace: NAMESPACE.into(),
-        workflow_execution: Some(execution("a", "")),
-        ..Default::default()
-    };
+    let delete =
+        DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(execution("a", "")), ..Default::default() };
     soon(w.engine.delete_workflow(delete)).await.unwrap();
     w.settle().await;
     let later = vec![told(Changed, "b", Paused), told(Closed, "b", Terminated), told(Deleted, "a", Unspecified)];
@@ -143,7 +140,10 @@ async fn old_ones_go_and_a_cursor_among_them_is_told_what_to_do() {
     assert!((10..=12).contains(&kept.len()), "{kept:?}");
     assert_eq!(kept.last().unwrap().1, "w29");
     let Err(Refusal::OutOfRange(text)) = page(&w, 3, 0).await else { panic!("it is too old") };
-    assert!(text.starts_with("the cursor 3 is too old: notices up to ") && text.contains("list the runs anew, then go on after "), "{text}");
+    assert!(
+        text.starts_with("the cursor 3 is too old: notices up to ") && text.contains("list the runs anew, then go on after "),
+        "{text}"
+    );
     let Err(Refusal::OutOfRange(text)) = page(&w, 1000, 0).await else { panic!("there is none such") };
     assert!(text.contains("the last one is 30"), "{text}");
     w.crash().await;

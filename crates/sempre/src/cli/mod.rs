@@ -18,13 +18,13 @@ mod environment;
 mod failure;
 mod flags;
 mod flow;
-mod notices;
 mod history;
 mod input;
 mod logging;
 mod man;
 mod network;
 mod nexus;
+mod notices;
 mod operator;
 mod output;
 #[cfg(feature = "postgres")]

@@ -24,8 +24,8 @@ use serde_json::{Value, json};
 use tonic::Request;
 
 use crate::{
-    queries,
     http::{json_of, request, text},
+    queries,
     support::TestServer,
 };
 

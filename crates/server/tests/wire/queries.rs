@@ -73,10 +73,8 @@ pub(crate) fn all_have_series(told: &str) {
         let series: Vec<_> = if label_values.is_some() { series.into_iter().take(1).collect() } else { series };
         assert!(!series.is_empty(), "{query} names no series");
         for (name, selector) in &series {
-            let lines: Vec<&str> = told
-                .lines()
-                .filter(|line| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['{', ' '])))
-                .collect();
+            let lines: Vec<&str> =
+                told.lines().filter(|line| line.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['{', ' ']))).collect();
             if lines.is_empty() {
                 wrong.push(format!("{query}: {name} is not told"));
                 continue;

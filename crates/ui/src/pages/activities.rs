@@ -29,7 +29,7 @@ fn status(status: Status) -> Markup {
         Status::Running => "blue",
         Status::Completed => "green",
         Status::Failed | Status::TimedOut => "red",
-        Status::Paused => "amber",
+        Status::Paused => "yellow",
         _ => "gray",
     };
     badge(tone, &words(status.as_str_name(), "ACTIVITY_EXECUTION_STATUS_"))
@@ -74,7 +74,9 @@ pub(crate) async fn list(visit: &Visit<'_>, namespace: &str) -> Answer {
         } }
         (pager(visit, &["namespaces", namespace, "activities"], &[("query", query.as_str())], &answer.next_page_token))
     };
-    Ok(Page::new(namespace, Section::Activities, format!("Activities · {namespace}"), body).live(Live::Every(LIST_LOOK_SECONDS)).answer(visit))
+    Ok(Page::new(namespace, Section::Activities, format!("Activities · {namespace}"), body)
+        .live(Live::Every(LIST_LOOK_SECONDS))
+        .answer(visit))
 }
 
 async fn describe(visit: &Visit<'_>, namespace: &str, id: &str, run: &str) -> Result<DescribeActivityExecutionResponse, Problem> {
@@ -154,14 +156,14 @@ pub(crate) async fn one(visit: &Visit<'_>, namespace: &str, id: &str, run: &str)
         section.panel #now data-live { p.big { (status(info.status())) " " (sentence(visit, &info)) } }
         section.panel #attempts data-live {
             h2 { "Attempts" } (attempts)
-            @if let Some(failure) = &info.last_failure { h3 { "Last failure" } (show::failure::failure(failure)) }
-            @if info.heartbeat_details.is_some() { h3 { "Heartbeat details" } (show::payload::payloads(info.heartbeat_details.as_ref())) }
+            @if let Some(failure) = &info.last_failure { h3 { "Last failure" } (show::failure(failure)) }
+            @if info.heartbeat_details.is_some() { h3 { "Heartbeat details" } (show::payloads(info.heartbeat_details.as_ref())) }
         }
         section.panel #values data-live {
-            h2 { "Input" } (show::payload::payloads(answer.input.as_ref()))
+            h2 { "Input" } (show::payloads(answer.input.as_ref()))
             @match answer.outcome.as_ref().and_then(|outcome| outcome.value.as_ref()) {
-                Some(Outcome::Result(result)) => { h2 { "Result" } (show::payload::payloads(Some(result))) }
-                Some(Outcome::Failure(failure)) => { h2 { "Failure" } (show::failure::failure(failure)) }
+                Some(Outcome::Result(result)) => { h2 { "Result" } (show::payloads(Some(result))) }
+                Some(Outcome::Failure(failure)) => { h2 { "Failure" } (show::failure(failure)) }
                 None => {}
             }
         }
@@ -198,7 +200,8 @@ pub(crate) async fn form(visit: &Visit<'_>, namespace: &str, id: &str, run: &str
         danger: matches!(act, "terminate" | "delete"),
         back: page.clone(),
     };
-    let body = html! { (crumbs(&[("Activities", visit.link(&["namespaces", namespace, "activities"])), (id, page)])) (form.show(visit, None)) };
+    let body =
+        html! { (crumbs(&[("Activities", visit.link(&["namespaces", namespace, "activities"])), (id, page)])) (form.show(visit, None)) };
     Ok(Page::new(namespace, Section::Activities, format!("{title} · {id}"), body).answer(visit))
 }
 
@@ -209,7 +212,8 @@ pub(crate) async fn send(visit: &Visit<'_>, namespace: &str, id: &str, run: &str
     let (identity, reason, request_id) = (IDENTITY.to_owned(), visit.field("reason").to_owned(), Uuid::new_v4().to_string());
     match act {
         "pause" => {
-            let request = PauseActivityExecutionRequest { namespace: of, activity_id, run_id, identity, reason, request_id, ..Default::default() };
+            let request =
+                PauseActivityExecutionRequest { namespace: of, activity_id, run_id, identity, reason, request_id, ..Default::default() };
             drop(visit.ask(request).await?);
         }
         "unpause" => {

@@ -73,8 +73,8 @@ fn standing(info: &AlertRuleInfo) -> Markup {
     html! {
         @if !info.problem.is_empty() { (badge("red", "Query cannot be asked")) p.hint { (info.problem) } }
         @else if !info.last_error.is_empty() { (badge("red", "Not delivered")) p.hint { (info.last_error) } }
-        @else if info.firing { (badge("amber", "Fires")) }
-        @else if info.raised > 0 { (badge("amber", &show::counted(info.raised, "open run", "open runs"))) }
+        @else if info.firing { (badge("orange", "Fires")) }
+        @else if info.raised > 0 { (badge("orange", &show::counted(info.raised, "open run", "open runs"))) }
         @else { (badge("green", "Quiet")) }
     }
 }
@@ -104,7 +104,7 @@ fn alert_row(visit: &Visit<'_>, namespace: &str, delivery: &AlertDelivery) -> Ma
         AlertState::Resolved => ("green", "Resolved".to_owned()),
         AlertState::Test => ("gray", "Test".to_owned()),
         AlertState::LeftOut => ("red", format!("{} left out", show::count(alert.count))),
-        AlertState::Firing | AlertState::Unspecified => ("amber", "Fires".to_owned()),
+        AlertState::Firing | AlertState::Unspecified => ("orange", "Fires".to_owned()),
     };
     let ends = match delivery.state() {
         AlertDeliveryState::Delivered => "green",

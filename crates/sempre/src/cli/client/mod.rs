@@ -7,9 +7,10 @@ use std::time::Duration;
 use sempre_api::{
     grpc::health::v1::health_client::HealthClient,
     sempre::v1::{
-        access_service_client::AccessServiceClient, alert_service_client::AlertServiceClient, flow_service_client::FlowServiceClient, inspect_service_client::InspectServiceClient,
-        operate_service_client::OperateServiceClient, steer_service_client::SteerServiceClient,
-        storage_service_client::StorageServiceClient, version_service_client::VersionServiceClient,
+        access_service_client::AccessServiceClient, alert_service_client::AlertServiceClient, flow_service_client::FlowServiceClient,
+        inspect_service_client::InspectServiceClient, operate_service_client::OperateServiceClient,
+        steer_service_client::SteerServiceClient, storage_service_client::StorageServiceClient,
+        version_service_client::VersionServiceClient,
     },
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,

@@ -217,7 +217,8 @@ pub(super) fn engine(text: &mut Text, engine: &Engine) {
 
 pub(super) fn alerts(text: &mut Text, engine: &Engine) {
     let stats = engine.stats();
-    let mut family = text.counter("sempre_alert_deliveries_total", "Attempts to deliver an alert, and alerts given up, by what came of it.");
+    let mut family =
+        text.counter("sempre_alert_deliveries_total", "Attempts to deliver an alert, and alerts given up, by what came of it.");
     family.count(&[("outcome", "taken")], stats.alerts_taken.get());
     family.count(&[("outcome", "not_taken")], stats.alerts_not_taken.get());
     family.count(&[("outcome", "given_up")], stats.alerts_given_up.get());
