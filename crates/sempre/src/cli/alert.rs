@@ -130,7 +130,7 @@ async fn set(session: &mut Session, options: Set) -> Result<(), Failure> {
 /// What a rule is about, in a few words.
 fn about(rule: &AlertRule) -> String {
     match (rule.scope(), &rule.hold) {
-        (AlertScope::List, Some(hold)) if *hold != Default::default() => format!("list, for {}", duration_text(hold)),
+        (AlertScope::List, Some(hold)) if (hold.seconds, hold.nanos) != (0, 0) => format!("list, for {}", duration_text(hold)),
         (AlertScope::List, _) => "list".into(),
         _ => "each run".into(),
     }

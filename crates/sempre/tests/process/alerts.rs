@@ -65,7 +65,7 @@ fn webhook(address: SocketAddr, refuse: usize) -> mpsc::Receiver<Got> {
 fn server(folder: &Path) -> Running {
     let folder = format!("--data-dir={}", folder.display());
     let allowed = r#"component.callbacks.allowedAddresses=[{"Pattern":"127.0.0.1:*","AllowInsecure":true}]"#;
-    Running::start(["server", "start", "--port=0", "--http-port=0", "--headless", "--dynamic-config-value", allowed, &folder])
+    Running::start(["server", "start", "--port=0", "--http-port=0", "--dynamic-config-value", allowed, folder.as_str()])
 }
 
 fn run(server: &Running, line: &[&str]) -> String {
@@ -103,9 +103,15 @@ fn a_webhook_that_was_down_gets_every_alert_although_the_server_was_killed_meanw
         drop(first);
         first = server(&folder);
     }
-    let waiting = run(&first, &["alert", "list", "-o", "json"]);
-    let waiting: Value = serde_json::from_str(&waiting).expect("JSON");
-    assert_eq!(waiting[0]["waiting"].as_str(), Some("9"), "{waiting}");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let rules: Value = serde_json::from_str(&run(&first, &["alert", "list", "-o", "json"])).expect("JSON");
+        if rules[0]["waiting"].as_str() == Some("9") {
+            break;
+        }
+        assert!(Instant::now() < until, "{rules}");
+        thread::sleep(Duration::from_millis(50));
+    }
     assert!(!run(&first, &["alert", "history"]).contains("whsec_"));
 
     let received = webhook(address, 2);

@@ -313,20 +313,23 @@ async fn notice(mut state: Notices) -> Option<(String, Notices)> {
     if state.ended {
         return None;
     }
-    if let Some(notice) = state.read.next() {
-        return Some((told("notice", Some(&notice.number.to_string()), &json::to_value(&notice, state.payloads)), state));
-    }
-    let mut draining = state.streams.draining.clone();
-    let read = tokio::select! {
-        read = timeout(QUIET_MAX, state.read()) => read,
-        _ = draining.wait_for(|draining| *draining) => return None,
-    };
-    match read {
-        Ok(Err(status)) => {
-            state.ended = true;
-            Some((told("refused", None, &status_value(&status, state.payloads)), state))
+    loop {
+        if let Some(notice) = state.read.next() {
+            return Some((told("notice", Some(&notice.number.to_string()), &json::to_value(&notice, state.payloads)), state));
         }
-        Ok(Ok(())) | Err(_) => Some((COMMENT.to_owned(), state)),
+        let mut draining = state.streams.draining.clone();
+        let read = tokio::select! {
+            read = timeout(QUIET_MAX, state.read()) => read,
+            _ = draining.wait_for(|draining| *draining) => return None,
+        };
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => {
+                state.ended = true;
+                return Some((told("refused", None, &status_value(&status, state.payloads)), state));
+            }
+            Err(_) => return Some((COMMENT.to_owned(), state)),
+        }
     }
 }
 

@@ -311,7 +311,7 @@ async fn everything_is_below_the_public_path() {
 async fn alert_rules_are_shown_tested_and_deleted() {
     let browser = Browser::new().await;
     assert!(browser.page("/namespaces/default/alerts").await.contains("No rules"));
-    let webhook = AlertWebhook { url: "http://me:pass@127.0.0.1:1/<b>".into(), ..AlertWebhook::default() };
+    let webhook = AlertWebhook { url: "http://me:pass@127.0.0.1:1/<u>x".into(), ..AlertWebhook::default() };
     let query = "ExecutionStatus = 'Terminated'".to_owned();
     let rule = AlertRule { name: "<i>ends".into(), query, webhook: Some(webhook), ..AlertRule::default() };
     let set = SetAlertRuleRequest { namespace: "default".into(), rule: Some(rule), version: 0 };
@@ -327,7 +327,7 @@ async fn alert_rules_are_shown_tested_and_deleted() {
         }
         tokio::task::yield_now().await;
     };
-    for raw in ["<i>ends", "<b>", "me:pass", secret.as_str()] {
+    for raw in ["<i>ends", "<u>x", "me:pass", secret.as_str()] {
         assert!(!page.contains(raw), "{raw}: {page}");
     }
     assert!(browser.page("/namespaces/default/alerts?rule=other").await.contains("No alert yet"));
@@ -356,9 +356,7 @@ async fn activities_without_workflow_have_a_list_a_page_and_actions() {
         assert!(!page.contains(raw) && !list.contains(raw), "{raw} stands in a page as it is");
     }
     assert!(browser.page("/namespaces/default/activities?query=ActivityType+%3D+%27none%27").await.contains("No activities"));
-    for (act, says) in
-        [("pause", "It is paused before attempt 1."), ("unpause", "It waits for a worker"), ("reset", "It waits for a worker")]
-    {
+    for (act, says) in [("pause", "It is paused"), ("unpause", "It waits "), ("reset", "It waits ")] {
         let (status, _, told) = browser.send(&format!("{base}/do/{act}"), "reason=x").await;
         assert_eq!(status, StatusCode::SEE_OTHER, "{act}: {told}");
         let page = browser.page(&base).await;
