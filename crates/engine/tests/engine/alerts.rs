@@ -192,9 +192,10 @@ async fn a_failed_commit_of_what_was_seen_loses_no_alert() {
         fail(&w, &format!("a{n}")).await;
         w.store.refuse.store(1, SeqCst);
         assert!(w.try_start(start_request(&format!("refused{n}"))).await.is_err());
+        w.advance(Span::seconds(5)).await;
         w.store.doubt.store(1, SeqCst);
         assert!(w.try_start(start_request(&format!("doubt{n}"))).await.is_err());
-        w.settle().await;
+        w.advance(Span::seconds(5)).await;
         let task = w.poll().await;
         w.complete(&task.task_token, done()).await;
     }

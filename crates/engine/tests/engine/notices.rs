@@ -80,10 +80,11 @@ async fn a_commit_that_fails_tells_nothing_and_one_in_doubt_tells_what_is_there(
     w.start("before").await;
     w.store.refuse.store(1, SeqCst);
     assert!(w.try_start(start_request("refused")).await.is_err());
-    w.settle().await;
+    // The shard waits a moment before it takes its slots again.
+    w.advance(Span::seconds(5)).await;
     w.store.doubt.store(1, SeqCst);
     assert!(w.try_start(start_request("doubt")).await.is_err());
-    w.settle().await;
+    w.advance(Span::seconds(5)).await;
     w.start("after").await;
     let names: Vec<String> = all(&w, 0).await.into_iter().map(|(_, name, _)| name).collect();
     assert_eq!(names, ["before", "doubt", "after"]);
