@@ -32,7 +32,7 @@ pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
         section.panel {
             h2 { "Rules" }
             div.table-wrap { table {
-                thead { tr { th { "Rule" } th { "Tells" } th { "Query" } th { "Webhook" } th { "Waiting" } th { "Stands" } th { "" } } }
+                thead { tr { th { "Rule" } th { "Tells" } th { "Query" } th { "Webhook" } th { "Waiting" } th { "Stands" } th { "Actions" } } }
                 tbody #rules data-live {
                     @for info in &rules { (rule_row(visit, namespace, info)) }
                     @if rules.is_empty() { tr data-key="none" { td colspan="7" { (none()) } } }
@@ -91,7 +91,7 @@ fn rule_row(visit: &Visit<'_>, namespace: &str, info: &AlertRuleInfo) -> Markup 
             td data-label="Webhook" { (rule.webhook.clone().unwrap_or_default().url) }
             td data-label="Waiting" { (show::count(info.waiting)) }
             td data-label="Stands" { (standing(info)) }
-            td { (action(&link("test"), "Test", "")) " " (action(&link("delete"), "Delete", "red")) }
+            td data-label="Actions" { (action(&link("test"), "Test", "")) " " (action(&link("delete"), "Delete", "red")) }
         }
     }
 }
