@@ -10,6 +10,10 @@ use std::{collections::BTreeSet, env, error::Error, fs, path::PathBuf};
 
 use prost::Message;
 use prost_types::FileDescriptorSet;
+use protox::{
+    Compiler,
+    file::{ChainFileResolver, DescriptorSetFileResolver, GoogleFileResolver, IncludeFileResolver},
+};
 
 /// Oneof members that are much larger than their siblings; kept behind a box so that an event
 /// or command moves as a few words.
@@ -30,6 +34,7 @@ const BOXED: &[&str] = &[
 
 /// Protos of our own, below `proto/`.
 const OWN: &[&str] = &[
+    "sempre/v1/alerts.proto",
     "sempre/v1/flow.proto",
     "sempre/v1/access.proto",
     "sempre/v1/inspect.proto",
@@ -53,11 +58,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut set = FileDescriptorSet::decode(fs::read(path)?.as_slice())?;
     set.file.retain(|f| wanted(f.name(), f.package()));
-    let own = protox::compile(OWN, ["proto"])?;
-    // What ours import is in the set already.
-    set.file.extend(own.file.into_iter().filter(|f| f.package().starts_with("sempre.")));
-
     drop_absent_imports(&mut set);
+    // Ours import of Temporal's what is in the set already.
+    let mut files = ChainFileResolver::new();
+    files.add(IncludeFileResolver::new("proto".into()));
+    files.add(DescriptorSetFileResolver::new(set.clone()));
+    files.add(GoogleFileResolver::new());
+    let mut compiler = Compiler::with_file_resolver(files);
+    for file in OWN {
+        compiler.open_file(file)?;
+    }
+    set.file.extend(compiler.file_descriptor_set().file);
 
     fs::write(out.join("methods.rs"), methods(&set))?;
     #[cfg(feature = "http")]

@@ -90,6 +90,8 @@ pub enum Refusal {
     Unimplemented(String),
     /// UNAVAILABLE: try again.
     Unavailable(String),
+    /// OUT_OF_RANGE: what was asked for is gone.
+    OutOfRange(String),
     /// DEADLINE_EXCEEDED.
     DeadlineExceeded(String),
 }

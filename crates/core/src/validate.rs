@@ -28,7 +28,7 @@ mod search_attributes;
 mod signal_with_start;
 
 pub use callbacks::{
-    AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, operation_callbacks, update_callbacks,
+    AddressRule, CALLBACK_HEADER_MAX, CALLBACK_URL_MAX, SYSTEM_CALLBACK_URL, callbacks, operation_callbacks, update_callbacks, webhook,
 };
 pub use links::{LINK_BYTES_MAX, LINKS_MAX, links, of_operation as links_of_operation, of_update as links_of_update};
 pub use search_attributes::{

@@ -18,7 +18,8 @@ use sempre_store::{Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
-    CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
+    alerts::{self, Alerts},
     batch::Batches,
     callbacks::NoSender,
     calls::{access::ApiKeys, queue_config::settings_of},
@@ -32,6 +33,7 @@ use crate::{
     meta::Meta,
     namespaces::Namespaces,
     nexus::{self, OperationSender, breaker::Breakers, calls::NexusCalls},
+    notices::{self, Notices},
     rebuild::Rebuild,
     records::{self, Records},
     recovery, removal,
@@ -107,6 +109,8 @@ pub type OpenIndex = Box<dyn FnOnce(Uuid) -> Result<Arc<dyn Index>, IndexError> 
 pub struct Components {
     /// Sends completion callbacks.
     pub callbacks: Arc<dyn CallbackSender>,
+    /// Sends alerts.
+    pub alerts: Arc<dyn AlertSender>,
     /// Asks Nexus endpoints at URLs.
     pub operations: Arc<dyn OperationSender>,
     /// Opens the index that lists and counts are answered from.
@@ -116,7 +120,12 @@ pub struct Components {
 /// Callbacks are not sent; the index is in memory.
 impl Default for Components {
     fn default() -> Self {
-        Self { callbacks: Arc::new(NoSender), operations: Arc::new(nexus::NoSender), index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))) }
+        Self {
+            callbacks: Arc::new(NoSender),
+            alerts: Arc::new(alerts::sender::NoSender),
+            operations: Arc::new(nexus::NoSender),
+            index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))),
+        }
     }
 }
 
@@ -167,6 +176,7 @@ impl Engine {
         let flow_rules = Records::open(records::FLOW_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
         let api_keys = ApiKeys::new(Records::open(records::API_KEYS, store.clone(), wall.clone(), spawner.clone()).await?);
         let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), wall.clone(), spawner.clone()).await?);
+        let alert_rules = Records::open(records::ALERT_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
@@ -179,6 +189,7 @@ impl Engine {
             listing.visibility.finish_rebuild().await?;
         }
         let flow = Flow::new(virtual_time.clone());
+        let notices = Notices::open(&*store, settings.notices_kept).await?;
         let shared = Arc::new(Shared {
             matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
@@ -206,6 +217,9 @@ impl Engine {
             batches,
             flow_rules,
             flow,
+            notices,
+            alerts: Alerts::new(alert_rules),
+            alert_sender: components.alerts,
             workers: Workers::default(),
             callbacks: components.callbacks,
             operations: components.operations,
@@ -217,6 +231,7 @@ impl Engine {
         });
         deployments::begin(&shared);
         flow::begin(&shared);
+        alerts::begin(&shared);
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_up(&queue, settings_of(&config));
         }
@@ -255,6 +270,7 @@ impl Engine {
         shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
         shared.spawner.spawn("sempre flow rules", flow::runner::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(shared.clone(), vec![(0, SLOT_COUNT)]).boxed());
+        shared.spawner.spawn("sempre keeper of notices", notices::keeper::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre watch of the index", Rebuild::watch(Arc::downgrade(&shared)).boxed());
         if let Some(failed) = shared.store.until_failed() {
@@ -280,6 +296,8 @@ impl Engine {
             shared: shared.clone(),
         };
         let engine = Engine { shared, owner: Arc::new(owner) };
+        let runner = alerts::runner::run(engine.shared.clone(), engine.downgrade());
+        engine.shared.spawner.spawn("sempre alerts", runner.boxed());
         engine.resume_batches();
         Ok(engine)
     }
@@ -291,6 +309,8 @@ impl Engine {
         shared.removal.notify_one();
         shared.batches.wake_all();
         shared.flow.wake();
+        shared.notices.wake();
+        shared.alerts.changed.notify_one();
         shared.matching.close();
         shared.schedules.stop().await;
         for inbox in &shared.inboxes {
@@ -387,6 +407,8 @@ impl Drop for Owner {
         self.shared.removal.notify_one();
         self.shared.batches.wake_all();
         self.shared.flow.wake();
+        self.shared.notices.wake();
+        self.shared.alerts.changed.notify_one();
         self.shared.matching.close();
         self.shared.schedules.try_stop();
         for inbox in &self.shared.inboxes {

@@ -13,6 +13,8 @@
 //! - **nexus** operations go between callers and handlers (`nexus`);
 //! - **gate**: whether the workers of a version can go on with the runs there are, before they get them (`gate`);
 //! - **patches** of workflow code that runs still need (`patches`);
+//! - **alerts**: rules about what is to be told, and their delivery to webhooks (`alerts`);
+//! - **notices** of what happens to runs, in order, for those who follow (`notices`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
 //! - **batch** operations act on many runs in the background (`batch`);
@@ -24,6 +26,7 @@
 //! Time, seeds and the spawning of tasks are given by hand; nothing is process-wide. There is no socket, no HTTP and
 //! no status code in here: refusals are core's, `server` translates them.
 
+mod alerts;
 pub mod backup;
 mod batch;
 mod callbacks;
@@ -43,6 +46,7 @@ mod matching;
 mod meta;
 mod namespaces;
 pub mod nexus;
+mod notices;
 mod patches;
 #[cfg(feature = "real")]
 pub mod real;
@@ -60,6 +64,7 @@ pub mod visibility;
 mod workers;
 pub mod zones;
 
+pub use alerts::sender::{AlertCall, AlertSender};
 pub use callbacks::CallbackSender;
 pub use calls::{
     access::{ApiKey, KeyHash, LeadsTo, key_id},

@@ -41,6 +41,9 @@ pub(crate) const FLOW_RULES: Kind = Kind { owner: u32::MAX - 40, prefix: b'f', w
 /// See [`NEXUS_ENDPOINTS`].
 pub(crate) const API_KEYS: Kind = Kind { owner: u32::MAX - 50, prefix: b'k', what: "an API key" };
 
+/// See [`NEXUS_ENDPOINTS`].
+pub(crate) const ALERT_RULES: Kind = Kind { owner: u32::MAX - 62, prefix: b'a', what: "an alert rule" };
+
 /// A kind of records: who commits them, where they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {

@@ -29,9 +29,11 @@ use sempre_core::{
 use sempre_store::{StoreError, Table};
 
 use crate::{
+    alerts,
     calls::schedules::remove_schedules,
     deployments, flow,
     namespaces::Namespace,
+    notices,
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
 };
@@ -58,6 +60,8 @@ const BESIDE_RUNS: &[(&str, Cleanup)] = &[
     ("schedules", |shared, id| remove_schedules(shared, id).boxed()),
     ("worker deployments", |shared, id| deployments::forget(&shared.deployments, id).boxed()),
     ("flow rules", |shared, id| flow::forget(&shared.flow_rules, id).boxed()),
+    ("alert rules", |shared, id| alerts::forget(&shared.alerts, id).boxed()),
+    ("notices", |shared, id| notices::keeper::forget(shared, id).boxed()),
     ("batch jobs", |shared, id| shared.batches.forget(id).boxed()),
 ];
 

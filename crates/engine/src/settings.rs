@@ -61,6 +61,9 @@ pub struct Settings {
     pub workflow_rules: bool,
     /// Workflow rules of one namespace (`frontend.maxWorkflowRulesPerNamespace`).
     pub workflow_rules_max: usize,
+    /// Notices of changes of runs that are kept for those who follow them, over all namespaces; 0: none are written, and rules of
+    /// alerts see no single runs.
+    pub notices_kept: u64,
     /// Bounds that decide about runs.
     pub limits: Limits,
 }
@@ -94,6 +97,7 @@ impl Default for Settings {
             workflow_rules_max: 10,
             drainage_grace: Span::seconds(180),
             drainage_interval: Span::seconds(180),
+            notices_kept: 1_000_000,
             limits: Limits::default(),
         }
     }

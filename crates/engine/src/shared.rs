@@ -11,7 +11,8 @@ use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
+    alerts::Alerts,
     batch::Batches,
     calls::{access::ApiKeys, endpoints::EndpointRecord},
     cron::Cron,
@@ -23,6 +24,7 @@ use crate::{
     meta::Meta,
     namespaces::Namespaces,
     nexus::{OperationSender, breaker::Breakers, calls::NexusCalls},
+    notices::Notices,
     records::Records,
     schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
@@ -56,6 +58,9 @@ pub(crate) struct Shared {
     pub(crate) batches: Batches,
     pub(crate) flow_rules: Records<RuleRecord>,
     pub(crate) flow: Flow,
+    pub(crate) notices: Notices,
+    pub(crate) alerts: Alerts,
+    pub(crate) alert_sender: Arc<dyn AlertSender>,
     pub(crate) workers: Workers,
     pub(crate) listing: Listing,
     pub(crate) schedules: Schedules,

@@ -136,6 +136,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         &["GetCurrentTime", "LockTimeSkipping", "Sleep", "SleepUntil", "UnlockTimeSkipping", "UnlockTimeSkippingWithSleep"],
     ),
     ("grpc.health.v1.Health", &["Check", "Watch"]),
+    ("sempre.v1.AlertService", &["DeleteAlertRule", "ListAlertRules", "ListAlerts", "ListNotices", "SetAlertRule", "TestAlertRule"]),
     (
         "sempre.v1.FlowService",
         &["DeleteFlowRule", "DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts", "SetFlowRule"],

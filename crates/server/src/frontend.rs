@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    CheckDeploymentVersionRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeWaitingStartRequest,
-    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListFlowRulesRequest, ListPatchesRequest, ListPolledQueuesRequest,
-    ListSkippedActionsRequest, ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetFlowRuleRequest,
-    StartBatchForkRequest,
+    CheckDeploymentVersionRequest, DeleteAlertRuleRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeWaitingStartRequest,
+    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListAlertRulesRequest, ListAlertsRequest, ListFlowRulesRequest,
+    ListNoticesRequest, ListPatchesRequest, ListPolledQueuesRequest, ListSkippedActionsRequest, ListWaitingStartsRequest,
+    PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetAlertRuleRequest, SetFlowRuleRequest, StartBatchForkRequest,
+    TestAlertRuleRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -235,6 +236,12 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    ListNoticesRequest,
+    SetAlertRuleRequest,
+    DeleteAlertRuleRequest,
+    ListAlertRulesRequest,
+    TestAlertRuleRequest,
+    ListAlertsRequest,
     SetFlowRuleRequest,
     DeleteFlowRuleRequest,
     ListFlowRulesRequest,

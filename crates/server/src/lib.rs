@@ -11,6 +11,8 @@
 
 mod access;
 mod access_service;
+mod alert_service;
+mod alerts;
 mod answers;
 mod audit;
 mod callbacks;

@@ -13,9 +13,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use sempre_api::{
     grpc::health::v1::health_server::HealthServer,
     sempre::v1::{
-        access_service_server::AccessServiceServer, flow_service_server::FlowServiceServer, inspect_service_server::InspectServiceServer,
-        operate_service_server::OperateServiceServer, steer_service_server::SteerServiceServer,
-        storage_service_server::StorageServiceServer, version_service_server::VersionServiceServer,
+        access_service_server::AccessServiceServer, alert_service_server::AlertServiceServer, flow_service_server::FlowServiceServer,
+        inspect_service_server::InspectServiceServer, operate_service_server::OperateServiceServer,
+        steer_service_server::SteerServiceServer, storage_service_server::StorageServiceServer,
+        version_service_server::VersionServiceServer,
     },
     v1::{
         operatorservice::operator_service_server::OperatorServiceServer, testservice::test_service_server::TestServiceServer,
@@ -51,6 +52,7 @@ pub(crate) struct Router {
     workflow: WorkflowServiceServer<Frontend>,
     operator: OperatorServiceServer<Frontend>,
     test: TestServiceServer<TimeService>,
+    alert: AlertServiceServer<Frontend>,
     flow: FlowServiceServer<Frontend>,
     inspect: InspectServiceServer<Frontend>,
     steer: SteerServiceServer<Frontend>,
@@ -83,6 +85,7 @@ impl Router {
             operator: OperatorServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             steer: SteerServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             storage: StorageServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
+            alert: AlertServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             flow: FlowServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             inspect: InspectServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
             access_keys: AccessServiceServer::from_arc(Arc::clone(&frontend)).max_decoding_message_size(decode_max),
@@ -283,6 +286,7 @@ impl Router {
             "temporal.api.workflowservice.v1.WorkflowService" => self.workflow.clone().call(request).await,
             "temporal.api.operatorservice.v1.OperatorService" => self.operator.clone().call(request).await,
             "temporal.api.testservice.v1.TestService" => self.test.clone().call(request).await,
+            "sempre.v1.AlertService" => self.alert.clone().call(request).await,
             "sempre.v1.FlowService" => self.flow.clone().call(request).await,
             "sempre.v1.InspectService" => self.inspect.clone().call(request).await,
             "sempre.v1.SteerService" => self.steer.clone().call(request).await,

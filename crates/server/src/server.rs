@@ -305,6 +305,7 @@ impl Server {
                         Answers::Http | Answers::Metrics | Answers::Pages => (web_tasks.len(), HTTP_CONNECTIONS_MAX),
                     };
                     let Some((stream, from)) = admitted(accepted, open, max).await else { continue };
+                    let local = stream.local_addr().ok();
                     let (secured, draining) = (ports::secured(stream, from, answers, tls.clone()), draining.clone());
                     let web = match answers {
                         Answers::Grpc => {
@@ -319,6 +320,7 @@ impl Server {
                         Answers::Metrics => web_of_metrics.clone(),
                         Answers::Pages => web_of_pages.as_ref().unwrap_or(&web).clone(),
                     };
+                    let web = local.map_or_else(|| web.clone(), |local| web.at(local));
                     web_tasks.spawn(async move {
                         let Some((stream, peer)) = secured.await else { return };
                         web::connection::run(stream, tells_peers.then(|| Arc::new(peer)), web, draining).await;

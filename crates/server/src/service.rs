@@ -18,8 +18,8 @@ use sempre_engine::{
 use sempre_store::Store;
 
 use crate::{
-    ServerError, ServerSettings, access::Access, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend, nexus::client::HttpOperations,
-    router::Router, server::TimeSkipping,
+    ServerError, ServerSettings, access::Access, alerts::HttpAlerts, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend,
+    nexus::client::HttpOperations, router::Router, server::TimeSkipping,
 };
 
 /// See the module. Clones are the same.
@@ -44,6 +44,7 @@ impl Service {
         let spawner = Arc::new(TokioSpawner::current());
         let components = Components {
             callbacks: Arc::new(HttpCallbacks::new()),
+            alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
             index: open_index(settings.visibility_file.clone()),
         };

@@ -79,6 +79,7 @@ pub fn from_refusal(refusal: Refusal) -> Status {
         Refusal::MultiOperation(multi) => multi_operation(*multi),
         Refusal::Unimplemented(message) => plain(Code::Unimplemented, message),
         Refusal::Unavailable(message) => plain(Code::Unavailable, message),
+        Refusal::OutOfRange(message) => plain(Code::OutOfRange, message),
         Refusal::DeadlineExceeded(message) => plain(Code::DeadlineExceeded, message),
     }
 }

@@ -101,11 +101,13 @@ pub enum Table {
     Schedule = 9,
     /// Open runs that flow rules are about.
     Flow = 10,
+    /// What happened to runs, in order, and whom alerts of it reach.
+    Notice = 11,
 }
 
 impl Table {
     /// Every table, in the order of the numbers.
-    pub const ALL: [Table; 11] = [
+    pub const ALL: [Table; 12] = [
         Table::Meta,
         Table::Current,
         Table::State,
@@ -117,6 +119,7 @@ impl Table {
         Table::Visibility,
         Table::Schedule,
         Table::Flow,
+        Table::Notice,
     ];
 
     /// The table of an on-disk number.

@@ -1,5 +1,6 @@
 """Schedules, queues, workers, settings; what is refused; the keyboard."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from temporalio.client import WorkflowExecutionStatus
 from browser import ENTER, TAB, Browser
 from step import now_open, status, step
 from world import QUEUE, World
-from workflows import Order
+from workflows import Order, Refused
 
 
 @step
@@ -91,6 +92,61 @@ def queues_and_workers(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/worker-deployments")
     browser.says("No deployments")
     browser.check()
+
+
+@step
+def alerts(world: World, browser: Browser) -> None:
+    browser.open("/namespaces/default/alerts")
+    browser.says("No rules")
+    browser.check()
+    command = [os.environ["SEMPRE_BIN"], "alert", "set", "--name", "failed", "--url", "http://127.0.0.1:1/hook", "--address", world.address]
+    subprocess.run([*command, "--query", "ExecutionStatus = 'Failed'"], check=True, capture_output=True)
+    world.start(Refused.run, 7000, id="refund-7000")
+    browser.open("/namespaces/default/alerts")
+    browser.until(lambda: "refund-7000" in browser.text(), "the alert does not come")
+    browser.until(lambda: "Not delivered" in browser.text(), "it is not said that nobody takes it")
+    browser.click("Test")
+    within = browser.dialog()
+    browser.submit("Send it", within)
+    browser.says("A test is on its way.")
+    browser.check("alerts")
+    browser.click("Delete")
+    browser.dialog()
+    browser.submit("Delete it", within)
+    browser.says("The rule was deleted.")
+    browser.says("No rules")
+
+
+@step
+def activities_alone(world: World, browser: Browser) -> None:
+    browser.open("/namespaces/default/activities")
+    browser.says("No activities")
+    browser.check()
+    command = [os.environ["SEMPRE_BIN"], "activity", "start", "--type", "reach_bank", "-t", QUEUE, "--start-to-close-timeout", "10s"]
+    subprocess.run([*command, "--activity-id", "reach-17", "--address", world.address], check=True, capture_output=True)
+    browser.open("/namespaces/default/activities")
+    browser.says("reach-17")
+    browser.check("activities")
+    browser.click("reach-17")
+    browser.says("no route to bank.example")
+    browser.check("activity")
+    browser.click("Pause")
+    within = browser.dialog()
+    browser.submit("Pause it", within)
+    browser.says("The activity is paused.")
+    browser.click("Unpause")
+    browser.dialog()
+    browser.submit("Unpause it", within)
+    browser.says("The activity goes on.")
+    browser.click("Terminate")
+    browser.dialog()
+    browser.submit("Terminate it", within)
+    browser.says("The activity was terminated.")
+    browser.says("It closed")
+    browser.click("Delete")
+    browser.dialog()
+    browser.submit("Delete it", within)
+    browser.says("The activity was deleted.")
 
 
 @step

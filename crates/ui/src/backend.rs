@@ -57,6 +57,14 @@ macro_rules! calls {
 }
 
 calls! { workflow, "temporal.api.workflowservice.v1.WorkflowService":
+    "DeleteActivityExecution" DeleteActivityExecutionRequest DeleteActivityExecutionResponse,
+    "DescribeActivityExecution" DescribeActivityExecutionRequest DescribeActivityExecutionResponse,
+    "ListActivityExecutions" ListActivityExecutionsRequest ListActivityExecutionsResponse,
+    "PauseActivityExecution" PauseActivityExecutionRequest PauseActivityExecutionResponse,
+    "RequestCancelActivityExecution" RequestCancelActivityExecutionRequest RequestCancelActivityExecutionResponse,
+    "ResetActivityExecution" ResetActivityExecutionRequest ResetActivityExecutionResponse,
+    "TerminateActivityExecution" TerminateActivityExecutionRequest TerminateActivityExecutionResponse,
+    "UnpauseActivityExecution" UnpauseActivityExecutionRequest UnpauseActivityExecutionResponse,
     "CountWorkflowExecutions" CountWorkflowExecutionsRequest CountWorkflowExecutionsResponse,
     "CreateSchedule" CreateScheduleRequest CreateScheduleResponse,
     "DeleteSchedule" DeleteScheduleRequest DeleteScheduleResponse,
@@ -100,6 +108,17 @@ calls! { workflow, "temporal.api.workflowservice.v1.WorkflowService":
 
 calls! { operator, "temporal.api.operatorservice.v1.OperatorService":
     "ListSearchAttributes" ListSearchAttributesRequest ListSearchAttributesResponse,
+}
+
+calls! { sempre, "sempre.v1.AlertService":
+    "DeleteAlertRule" DeleteAlertRuleRequest DeleteAlertRuleResponse,
+    "ListAlertRules" ListAlertRulesRequest ListAlertRulesResponse,
+    "ListAlerts" ListAlertsRequest ListAlertsResponse,
+    "TestAlertRule" TestAlertRuleRequest TestAlertRuleResponse,
+}
+
+calls! { sempre, "sempre.v1.FlowService":
+    "DescribeWaitingStart" DescribeWaitingStartRequest DescribeWaitingStartResponse,
 }
 
 calls! { sempre, "sempre.v1.InspectService":

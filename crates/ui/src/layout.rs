@@ -15,6 +15,8 @@ use crate::{
 pub(crate) enum Section {
     Workflows,
     Attention,
+    Alerts,
+    Activities,
     Schedules,
     TaskQueues,
     Workers,
@@ -25,9 +27,11 @@ pub(crate) enum Section {
 }
 
 /// Sections of a namespace: the path, which names its icon as well, and the name.
-const SECTIONS: [(Section, &str, &str); 7] = [
+const SECTIONS: [(Section, &str, &str); 9] = [
     (Section::Workflows, "workflows", "Workflows"),
+    (Section::Activities, "activities", "Activities"),
     (Section::Attention, "attention", "Attention"),
+    (Section::Alerts, "alerts", "Alerts"),
     (Section::Schedules, "schedules", "Schedules"),
     (Section::TaskQueues, "task-queues", "Task queues"),
     (Section::Workers, "workers", "Workers"),
@@ -160,6 +164,11 @@ fn flash(done: &str) -> Option<&'static str> {
         ("activity-pause", "The activity is paused."),
         ("activity-unpause", "The activity goes on."),
         ("activity-reset", "The activity begins anew, with its first attempt."),
+        ("activity-cancel", "The activity was asked to cancel."),
+        ("activity-terminate", "The activity was terminated."),
+        ("activity-delete", "The activity was deleted."),
+        ("alert-test", "A test is on its way."),
+        ("alert-delete", "The rule was deleted."),
         ("activity-complete", "The activity was completed."),
         ("activity-fail", "The activity was failed."),
         ("activity-options", "The activity's options were changed."),

@@ -38,6 +38,10 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
             ["namespaces", namespace, "schedules", "create"] => pages::schedules::edit::send(visit, namespace, None).await,
             ["namespaces", namespace, "schedules", id, "edit"] => pages::schedules::edit::send(visit, namespace, Some(id)).await,
             ["namespaces", namespace, "schedules", id, "do", action] => pages::schedules::actions::send(visit, namespace, id, action).await,
+            ["namespaces", namespace, "alerts", name, "do", action] => pages::alerts::send(visit, namespace, name, action).await,
+            ["namespaces", namespace, "activities", id, run, "do", action] => {
+                pages::activities::send(visit, namespace, id, run, action).await
+            }
             ["namespaces", namespace, "batch-operations", id, "stop"] => pages::batches::stop(visit, namespace, id).await,
             _ => nothing(),
         };
@@ -53,6 +57,11 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
         ["namespaces", namespace, "counts"] => pages::workflows::counts_part(visit, namespace).await,
         ["namespaces", namespace, "welcome"] => pages::welcome::page(visit, namespace).await,
         ["namespaces", namespace, "attention"] => pages::attention::page(visit, namespace).await,
+        ["namespaces", namespace, "alerts"] => pages::alerts::page(visit, namespace).await,
+        ["namespaces", namespace, "alerts", name, "do", action] => pages::alerts::form(visit, namespace, name, action),
+        ["namespaces", namespace, "activities"] => pages::activities::list(visit, namespace).await,
+        ["namespaces", namespace, "activities", id, run] => pages::activities::one(visit, namespace, id, run).await,
+        ["namespaces", namespace, "activities", id, run, "do", action] => pages::activities::form(visit, namespace, id, run, action).await,
         ["namespaces", namespace, "start-workflow"] => pages::start::form(visit, namespace).await,
         ["namespaces", namespace, "bulk", operation] => pages::bulk::form(visit, namespace, operation, None).await,
         ["namespaces", namespace, "workflows", id] => pages::run::current(visit, namespace, id).await,

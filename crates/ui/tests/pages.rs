@@ -45,7 +45,7 @@ fn text(answer: &Response<Bytes>) -> &str {
     std::str::from_utf8(answer.body()).expect("text")
 }
 
-const PAGES: [&str; 24] = [
+const PAGES: [&str; 30] = [
     "/namespaces",
     "/settings",
     "/namespaces/n/workflows",
@@ -53,6 +53,12 @@ const PAGES: [&str; 24] = [
     "/namespaces/n/counts?query=x",
     "/namespaces/n/welcome?language=go",
     "/namespaces/n/attention",
+    "/namespaces/n/alerts?rule=r",
+    "/namespaces/n/alerts/r/do/test",
+    "/namespaces/n/alerts/r/do/delete",
+    "/namespaces/n/activities?query=x",
+    "/namespaces/n/activities/a/r",
+    "/namespaces/n/activities/a/r/do/terminate",
     "/namespaces/n/start-workflow",
     "/namespaces/n/bulk/terminate",
     "/namespaces/n/workflows/w/r",

@@ -89,6 +89,14 @@ fn each(callbacks: &mut [Callback], limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Checks that the server may send something to an address: by the same rules as callbacks.
+pub fn webhook(url: &str, limits: &Limits) -> Result<(), Refusal> {
+    if url == SYSTEM_CALLBACK_URL {
+        return Err(Refusal::InvalidArgument("invalid url: this address is of the server itself".into()));
+    }
+    self::url(url, limits)
+}
+
 fn url(url: &str, limits: &Limits) -> Result<(), Refusal> {
     if url.len() > CALLBACK_URL_MAX {
         let text = format!("invalid url: url length longer than max length allowed of {CALLBACK_URL_MAX}");

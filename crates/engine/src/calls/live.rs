@@ -62,7 +62,8 @@ fn field(filter: &Filter) -> Option<&Field> {
     }
 }
 
-fn is_live(filter: &Filter) -> bool {
+/// It asks for what no record has.
+pub(crate) fn is_live(filter: &Filter) -> bool {
     match filter {
         Filter::And(all) | Filter::Or(all) => all.iter().any(is_live),
         Filter::Not(inner) => is_live(inner),

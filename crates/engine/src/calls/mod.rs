@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod activities;
+mod alerts;
 mod attempts;
 mod batch;
 mod deployments;
@@ -13,11 +14,12 @@ pub(crate) mod fork;
 pub(crate) mod gauges;
 pub(crate) mod index;
 pub(crate) mod lists;
-mod live;
+pub(crate) mod live;
 mod multi_operation;
 pub(crate) mod named;
 mod namespace;
 mod nexus;
+mod notices;
 mod operations;
 mod operators;
 mod pause;

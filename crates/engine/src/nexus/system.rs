@@ -65,6 +65,7 @@ fn kind(refusal: &Refusal) -> (&'static str, bool) {
         Refusal::Aborted(_) | Refusal::BufferLost(_) => ("Aborted", true),
         Refusal::Unavailable(_) => ("Unavailable", true),
         Refusal::DeadlineExceeded(_) => ("DeadlineExceeded", true),
+        Refusal::OutOfRange(_) => ("OutOfRange", false),
         // A signal with a start is none of these.
         Refusal::NamespaceAlreadyExists(_)
         | Refusal::ActivityAlreadyStarted { .. }
@@ -90,6 +91,7 @@ fn text(refusal: Refusal) -> String {
         | Refusal::BufferLost(text)
         | Refusal::Unavailable(text)
         | Refusal::DeadlineExceeded(text)
+        | Refusal::OutOfRange(text)
         | Refusal::NamespaceAlreadyExists(text)
         | Refusal::AlreadyExists(text) => text,
         Refusal::QueryFailed { message, .. }

@@ -54,6 +54,9 @@ pub(crate) struct OpenBatch {
     pub(crate) listed: Vec<(usize, sempre_core::RunId)>,
     /// What lists show once the batch is durable.
     pub(crate) updates: Vec<Update>,
+    /// Value of the row of its notices, and how many they are.
+    pub(crate) notices: Vec<u8>,
+    pub(crate) notice_count: u64,
     /// Workflows with rows in this batch.
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,
@@ -72,6 +75,8 @@ impl OpenBatch {
             deadlines: Vec::new(),
             listed: Vec::new(),
             updates: Vec::new(),
+            notices: Vec::new(),
+            notice_count: 0,
             workflows: Vec::new(),
             inputs: 0,
             expected: 0,
@@ -91,6 +96,8 @@ impl OpenBatch {
 
 /// A batch on its way to the disk.
 pub(crate) struct InFlight {
+    /// The last number of its notices, if it has any.
+    pub(crate) notices: Option<u64>,
     /// What lists show from then on.
     pub(crate) updates: Vec<Update>,
     pub(crate) outputs: Vec<Output>,

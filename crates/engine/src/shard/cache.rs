@@ -26,6 +26,8 @@ pub(crate) struct Run {
     pub(crate) batch: u64,
     /// Number of the batch that has its picture for lists on its list.
     pub(crate) listed_batch: u64,
+    /// The status that notices have told last; `None`: the run is new.
+    pub(crate) noticed: Option<i32>,
     /// The deadline row as it was before the open batch, and as it shall be.
     pub(crate) deadline: Option<(Option<Timestamp>, Option<Timestamp>)>,
     /// When the run is to be woken for what it has in memory only.
@@ -43,6 +45,7 @@ impl Run {
             row_bytes,
             batch: 0,
             listed_batch: 0,
+            noticed: None,
             deadline: None,
             memory_deadline: None,
             updates_look: None,

@@ -12,12 +12,17 @@
 use std::{collections::HashMap, sync::Arc};
 
 use prost::Message as _;
+use sempre_api::sempre::v1::NoticeKind;
 use sempre_core::{RunId, RunKey, SlotId, WorkflowKey, keys, visibility};
 use sempre_store::{CommitBatch, Store, StoreError, Table};
 
-use super::{batch::OpenBatch, runner::Runner};
+use super::{
+    batch::OpenBatch,
+    runner::{Runner, is_open},
+};
 use crate::{
     namespaces::Namespaces,
+    notices::rows::NoticeRecord,
     visibility::{Taken, Update},
 };
 
@@ -46,10 +51,17 @@ impl Runner {
         self.open.commit.put(Table::Visibility, &keys::run(workflow.slot(), run), &row.encode_to_vec());
         self.listed.insert(run, row.version);
         self.open.updates.push(Update { key, version: row.version, record: None });
+        if self.shared.notices.are_on() {
+            let now = self.now();
+            NoticeRecord::write_deleted(&mut self.open.notices, now, workflow, run);
+            self.open.notice_count += 1;
+        }
     }
 
     /// Pictures of the runs that are to be listed; rows that the index does not need any more go along.
     pub(crate) fn write_listed(&mut self, open: &mut OpenBatch) {
+        let now = self.now();
+        let notices_on = self.shared.notices.are_on();
         for (place, id) in open.listed.drain(..) {
             let workflow = self.cache.at(place);
             let slot = workflow.key.slot();
@@ -61,6 +73,13 @@ impl Runner {
             }
             open.commit.put(Table::Visibility, &keys::run(slot, id), &row.encode_to_vec());
             self.listed.insert(id, row.version);
+            if notices_on && let (Some(record), Some(run)) = (&mut row.record, self.cache.at(place).run(id)) {
+                let before = run.noticed.replace(record.status);
+                for kind in kinds(before, record.status) {
+                    NoticeRecord::write(&mut open.notices, now, kind, record);
+                    open.notice_count += 1;
+                }
+            }
             open.updates.push(Update { key, version: row.version, record: row.record.map(Arc::new) });
         }
         if std::mem::take(&mut self.taken) || !open.commit.is_empty() {
@@ -89,6 +108,15 @@ impl Runner {
         }
         Ok(())
     }
+}
+
+/// What notices tell of a run whose status was `before`, in their order. A run may begin and close in one commit.
+fn kinds(before: Option<i32>, now: i32) -> impl Iterator<Item = NoticeKind> {
+    let closes = before.is_none_or(is_open) && !is_open(now);
+    let changes = before.is_some() && !closes;
+    [(before.is_none(), NoticeKind::Started), (closes, NoticeKind::Closed), (changes, NoticeKind::Changed)]
+        .into_iter()
+        .filter_map(|(is_so, kind)| is_so.then_some(kind))
 }
 
 /// The next rows of a range, and `from` behind them; `None` at the end.

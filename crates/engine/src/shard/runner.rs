@@ -45,6 +45,7 @@ use super::{
 use crate::{
     VirtualTime, flow,
     ids::SeededIds,
+    notices::rows,
     recovery,
     shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
     stats::KnownTypes,
@@ -502,7 +503,9 @@ impl Runner {
             Loaded::Current(Some(record)) => workflow.current = Current::Is(record),
             Loaded::Run(id, execution, row_bytes) => {
                 if workflow.run(id).is_none() {
-                    workflow.runs.insert(0, Run::new(id, execution, row_bytes));
+                    let mut run = Run::new(id, execution, row_bytes);
+                    run.noticed = run.execution.as_deref().map(|execution| execution.status() as i32);
+                    workflow.runs.insert(0, run);
                 }
             }
             Loaded::Rows(run, rows, reply) => self.delete_rows(place, run, rows, reply),
@@ -628,6 +631,10 @@ impl Runner {
         self.batch_number += 1;
         self.write_rows(&mut open);
         self.write_listed(&mut open);
+        let notices = (open.notice_count > 0).then(|| self.shared.notices.begin(self.shard, open.notice_count));
+        if let Some(last) = notices {
+            open.commit.put(Table::Notice, &rows::key(last), &open.notices);
+        }
         for (_, offer) in std::mem::take(&mut open.offers) {
             let slot = offer.run.workflow.slot();
             if !planted::is(Bug::OfferRowsLost) {
@@ -652,6 +659,7 @@ impl Runner {
             self.open.commit.expect(open.commit.bytes() / 4 * 5);
             self.commits.push_back(self.shared.store.commit(open.commit));
             self.in_flight.push_back(InFlight {
+                notices,
                 updates: open.updates,
                 outputs: open.outputs,
                 workflows: open.workflows,
@@ -720,6 +728,9 @@ impl Runner {
         // Who is told of a change finds it in lists.
         if !planted::is(Bug::ListsNotTold) {
             self.shared.listing.show(done.updates);
+        }
+        if let Some(last) = done.notices {
+            self.shared.notices.written(last);
         }
         self.release_workflows(&done.workflows);
         self.release(done.outputs);
@@ -852,6 +863,8 @@ impl Runner {
         }
         let Some(epoch) = self.acquire(refusal).await? else { return Ok(()) };
         self.fence = Fence { shard: self.shard, epoch };
+        // What was on its way is there by now, or never will be.
+        self.shared.notices.decided(self.shard);
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
         self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;

@@ -85,4 +85,10 @@ pub struct Stats {
     pub polls_answered: Counter,
     /// Polls answered empty.
     pub polls_empty: Counter,
+    /// Attempts at which a webhook took an alert.
+    pub alerts_taken: Counter,
+    /// Attempts at which it did not.
+    pub alerts_not_taken: Counter,
+    /// Alerts that nobody has taken for days.
+    pub alerts_given_up: Counter,
 }

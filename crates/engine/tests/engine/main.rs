@@ -4,6 +4,7 @@
 mod support;
 
 mod activities;
+mod alerts;
 mod attempts;
 mod backups;
 mod batches;
@@ -18,6 +19,7 @@ mod lists;
 mod namespaces;
 mod nexus;
 mod nexus_operations;
+mod notices;
 mod operators;
 mod patches;
 mod pauses;

@@ -24,7 +24,7 @@ use sempre_core::{
     transition::{CallbackCall, CallbackResult},
 };
 use sempre_engine::{
-    CallbackSender, Clock, Components, Engine, HistoryReader, Settings, Spawner, VirtualTime,
+    AlertCall, AlertSender, CallbackSender, Clock, Components, Engine, HistoryReader, Settings, Spawner, VirtualTime,
     check::{self, Counts, News},
 };
 use sempre_store::{
@@ -85,6 +85,10 @@ pub(crate) struct Outside {
     pub(crate) calls: Mutex<Vec<CallbackCall>>,
     /// Answers to the next calls; Delivered when there are none.
     pub(crate) answers: Mutex<VecDeque<CallbackResult>>,
+    /// Alerts that were sent, and whether they were taken.
+    pub(crate) alerts: Mutex<Vec<(AlertCall, bool)>>,
+    /// Alerts are not taken.
+    pub(crate) takes_no_alerts: AtomicBool,
     /// Nobody answers.
     pub(crate) silent: AtomicBool,
 }
@@ -97,6 +101,17 @@ impl CallbackSender for Outside {
         }
         let answer = self.answers.lock().unwrap().pop_front().unwrap_or(CallbackResult::Delivered);
         futures::future::ready(answer).boxed()
+    }
+}
+
+impl AlertSender for Outside {
+    fn send(&self, call: AlertCall) -> BoxFuture<'static, Result<(), String>> {
+        let taken = !self.takes_no_alerts.load(Ordering::SeqCst);
+        self.alerts.lock().unwrap().push((call, taken));
+        if self.silent.load(Ordering::SeqCst) {
+            return futures::future::pending().boxed();
+        }
+        futures::future::ready(if taken { Ok(()) } else { Err("down".into()) }).boxed()
     }
 }
 
@@ -345,7 +360,7 @@ pub(crate) async fn world_in_virtual_time(locks: u32) -> (World, VirtualTime) {
 
 /// What is given by hand: callbacks go to `outside`.
 fn components(outside: &Arc<Outside>) -> Components {
-    Components { callbacks: outside.clone(), ..Components::default() }
+    Components { callbacks: outside.clone(), alerts: outside.clone(), ..Components::default() }
 }
 
 impl Drop for World {

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Parses, runs, and turns failures into one plain sentence.
 
 mod activity;
+mod alert;
 mod api_coverage;
 mod backup;
 mod batch;
@@ -23,6 +24,7 @@ mod logging;
 mod man;
 mod network;
 mod nexus;
+mod notices;
 mod operator;
 mod output;
 #[cfg(feature = "postgres")]
@@ -83,6 +85,8 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Batch(family) => batch::run(cli.common, family),
         Command::TaskQueue(family) => task_queue::run(cli.common, family),
         Command::Deployment(family) => deployment::run(cli.common, family),
+        Command::Alert(family) => alert::run(cli.common, family),
+        Command::Notices(options) => notices::run(cli.common, *options),
         Command::Flow(family) => flow::run(cli.common, family),
         Command::Worker(family) => worker::run(cli.common, family),
         Command::Operator(family) => operator::run(cli.common, family),
@@ -157,6 +161,14 @@ enum Command {
     Deployment(Family<deployment::DeploymentCommand>),
     /// Say how many workflows run at once, how fast they start, and see who waits
     Flow(Family<flow::FlowCommand>),
+    /// Say what webhooks are told of: runs that fail, queues without workers, lists that fill
+    Alert(Family<alert::AlertCommand>),
+    /// Print what happens to runs, each change once and in order, and follow it
+    ///
+    /// Each line begins with the number of the notice. `--after NUMBER` goes on behind it: nothing is missed and nothing told
+    /// twice, whatever has stopped in between.
+    #[command(alias = "events")]
+    Notices(Box<notices::Options>),
     /// Manage namespaces, search attributes, the cluster, Nexus endpoints
     Operator(Family<operator::OperatorCommand>),
     /// Keep profiles for connecting in the configuration file

@@ -31,6 +31,21 @@ pub(crate) struct DynamicOptions {
     values: Vec<String>,
 }
 
+/// What is kept for those who follow.
+#[derive(Args, Clone)]
+pub(crate) struct KeptOptions {
+    /// Notices of changes of runs that are kept for those who follow them; 0 keeps none, and no alert tells of single runs
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
+    notices_kept: u64,
+}
+
+impl KeptOptions {
+    /// Writes the values into `settings`.
+    pub(crate) fn apply(&self, settings: &mut ServerSettings) {
+        settings.engine.notices_kept = self.notices_kept;
+    }
+}
+
 impl DynamicOptions {
     /// Writes the values into `settings`.
     pub(crate) fn apply(&self, settings: &mut ServerSettings) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use super::{
     logging::LogOptions,
     network::{self, OptionalPort, UiOptions},
     security::SecurityOptions,
-    serve::{self, Data, DynamicOptions},
+    serve::{self, Data, DynamicOptions, KeptOptions},
 };
 
 /// How far the port for HTTP is above that for gRPC, unless it is given.
@@ -55,6 +55,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     security: SecurityOptions,
     #[command(flatten)]
+    kept: KeptOptions,
+    #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
     log: LogOptions,
@@ -73,6 +75,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         ..ServerSettings::default()
     };
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
+    options.kept.apply(&mut settings);
     options.dynamic.apply(&mut settings)?;
     options.security.apply(&mut settings)?;
     let data = data(options.store, options.data_dir, settings.engine.limits.id_length_max)?;

@@ -12,7 +12,7 @@ use super::{
     logging::LogOptions,
     network::{self, OptionalPort, UiOptions},
     security::SecurityOptions,
-    serve::{self, Data, DynamicOptions},
+    serve::{self, Data, DynamicOptions, KeptOptions},
 };
 
 const DEFAULT_NAMESPACE: &str = "default";
@@ -65,6 +65,8 @@ pub(crate) struct Serving {
     #[command(flatten)]
     ui: UiOptions,
     #[command(flatten)]
+    kept: KeptOptions,
+    #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
     log: LogOptions,
@@ -114,6 +116,7 @@ impl Serving {
         };
         settings.engine.auto_register_search_attributes = self.auto_register_search_attributes;
         settings.engine.limits.time_skipping = true;
+        self.kept.apply(&mut settings);
         self.dynamic.apply(&mut settings)?;
         let data = match self.db_filename {
             None => Data::Memory,

@@ -1,6 +1,7 @@
 //! The binary as its users meet it: started, stopped, and told what it cannot do.
 
 mod activities;
+mod alerts;
 mod backups;
 mod certificates;
 mod check;

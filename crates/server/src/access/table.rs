@@ -115,6 +115,7 @@ pub(crate) const TABLE: &[(&str, Need, &[&str])] = &[
     (OPERATOR, Namespace(Roles::READ), &["ListSearchAttributes"]),
     ("sempre.v1.InspectService", Namespace(Roles::READ), &["ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"]),
     ("sempre.v1.VersionService", Namespace(Roles::READ), &["ListPatches"]),
+    ("sempre.v1.AlertService", Namespace(Roles::READ), &["ListAlertRules", "ListAlerts", "ListNotices"]),
     ("sempre.v1.FlowService", Namespace(Roles::READ), &["DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts"]),
     ("sempre.v1.SteerService", Namespace(Roles::READ), &["PreviewBatchOperation"]),
     // Working. Checks of a version replay histories in workers, which are asked as for queries.
@@ -206,6 +207,7 @@ pub(crate) const TABLE: &[(&str, Need, &[&str])] = &[
     (WORKFLOW, Namespace(Roles::ADMIN), &["RegisterNamespace", "UpdateNamespace", "DeprecateNamespace", "UpdateTaskQueueConfig"]),
     (OPERATOR, Namespace(Roles::ADMIN), &["AddSearchAttributes", "RemoveSearchAttributes", "DeleteNamespace"]),
     ("sempre.v1.OperateService", Namespace(Roles::ADMIN), &["RenameSearchAttribute"]),
+    ("sempre.v1.AlertService", Namespace(Roles::ADMIN), &["DeleteAlertRule", "SetAlertRule", "TestAlertRule"]),
     ("sempre.v1.FlowService", Namespace(Roles::ADMIN), &["DeleteFlowRule", "SetFlowRule"]),
 ];
 

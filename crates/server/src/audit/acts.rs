@@ -16,6 +16,7 @@ use super::redact::redact;
 const WORKFLOW: &str = "temporal.api.workflowservice.v1.WorkflowService";
 const OPERATOR: &str = "temporal.api.operatorservice.v1.OperatorService";
 const KEYS: &str = "sempre.v1.AccessService";
+const ALERTS: &str = "sempre.v1.AlertService";
 const FLOW: &str = "sempre.v1.FlowService";
 
 /// How settings are looked at: service, method, fields of its request (there) and where they are in the request (here).
@@ -27,6 +28,7 @@ const SCHEDULE: Look = (WORKFLOW, "DescribeSchedule", &[("namespace", "namespace
 const DEPLOYMENT: Look = (WORKFLOW, "DescribeWorkerDeployment", &[("namespace", "namespace"), ("deployment_name", "deployment_name")]);
 const ENDPOINT: Look = (OPERATOR, "GetNexusEndpoint", &[("id", "id")]);
 const FLOW_RULES: Look = (FLOW, "ListFlowRules", &[("namespace", "namespace")]);
+const ALERT_RULES: Look = (ALERTS, "ListAlertRules", &[("namespace", "namespace")]);
 const ALL_KEYS: Look = (KEYS, "ListApiKeys", &[]);
 
 /// Service, methods, how what they change is looked at.
@@ -41,6 +43,8 @@ const ACTS: &[(&str, &[&str], Option<Look>)] = &[
     (OPERATOR, &["UpdateNexusEndpoint", "DeleteNexusEndpoint"], Some(ENDPOINT)),
     (OPERATOR, &["AddOrUpdateRemoteCluster", "RemoveRemoteCluster"], None),
     (KEYS, &["CreateApiKey", "RevokeApiKey"], Some(ALL_KEYS)),
+    (ALERTS, &["SetAlertRule", "DeleteAlertRule"], Some(ALERT_RULES)),
+    (ALERTS, &["TestAlertRule"], None),
     (FLOW, &["SetFlowRule", "DeleteFlowRule"], Some(FLOW_RULES)),
     (WORKFLOW, &["CreateSchedule", "UpdateSchedule", "PatchSchedule", "DeleteSchedule"], Some(SCHEDULE)),
     (

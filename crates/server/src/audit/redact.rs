@@ -25,7 +25,7 @@ pub(super) fn redact(message: &mut DynamicMessage) {
             message.clear_field(&field);
             continue;
         }
-        let url = field.full_name() == "temporal.api.nexus.v1.EndpointTarget.External.url";
+        let url = ["temporal.api.nexus.v1.EndpointTarget.External.url", "sempre.v1.AlertWebhook.url"].contains(&field.full_name());
         match message.get_field_mut(&field) {
             Value::Message(inner) => redact(inner),
             Value::List(all) => all.iter_mut().for_each(within),

@@ -22,6 +22,12 @@ impl Hosts {
         Self { loopback: address.ip().is_loopback(), allowed }
     }
 
+    /// Judged by the address at which a connection arrived: a server that listens at every address is reached at loopback by
+    /// this machine alone, by others at the other ones.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { loopback: self.loopback || address.ip().to_canonical().is_loopback(), allowed: self.allowed.clone() }
+    }
+
     /// Why a request is refused. The list of names is for the API: what only programs ask for (`of_programs`: Nexus, metrics)
     /// is asked for by other names and addresses as well, such as the one that callbacks are given.
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap, of_programs: bool) -> Result<(), &'static str> {
@@ -105,6 +111,20 @@ mod tests {
         assert_eq!(check(&named, "x.example:5", None), Ok(()));
         assert_eq!(check(&named, "abcz:1", None), Ok(()));
         assert_eq!(check(&named, "localhost", None), Err("Host not allowed"));
+    }
+
+    #[test]
+    fn a_server_that_listens_everywhere_is_judged_by_where_it_was_reached() {
+        let everywhere = Hosts::new(([0, 0, 0, 0], 7243).into(), vec![]);
+        for local in ["127.0.0.1:7243", "[::1]:7243", "[::ffff:127.0.0.1]:7243"] {
+            let near = everywhere.at(local.parse().unwrap());
+            assert_eq!(check(&near, "evil.example:7243", None), Err("Host not allowed"), "{local}");
+            assert_eq!(check(&near, "localhost:7243", None), Ok(()), "{local}");
+        }
+        let far = everywhere.at(([10, 0, 0, 7], 7243).into());
+        assert_eq!(check(&far, "sempre.example:7243", None), Ok(()));
+        let named = Hosts::new(([0, 0, 0, 0], 7243).into(), vec!["sempre.example".into()]).at(([127, 0, 0, 1], 7243).into());
+        assert_eq!(check(&named, "sempre.example", None), Ok(()), "what a proxy on this machine asks for can be named");
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod stall;
 mod streams;
 pub(crate) mod ui;
 
-use std::{panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, panic::AssertUnwindSafe, path::PathBuf, sync::Arc};
 
 use futures::FutureExt;
 use http::{Method, Request, StatusCode};
@@ -85,6 +85,11 @@ impl WebRouter {
     /// The same, and pages.
     pub(crate) fn with_pages(&self, hosts: Hosts, pages: Pages) -> Self {
         Self { hosts, pages: Some(pages), ..self.clone() }
+    }
+
+    /// The same for a connection that arrived at this address.
+    pub(crate) fn at(&self, address: SocketAddr) -> Self {
+        Self { hosts: self.hosts.at(address), ..self.clone() }
     }
 
     /// Answers one request. Dropping the future gives it up.

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `…/workflows/{id}/history-stream` | `history`: an event, its id `RUN_ID/EVENT_ID`; `end`: the run has closed and all was told |
 //! | `…/workflow-stream` | `begin`: the list begins, forget what was told; `run`: a run of the list; `left`: one that is not in it any more; `ready`: the first runs were told; `lagged`: changes were missed, the list begins anew |
-//! | both | `refused`: why there will be no more, as a `google.rpc.Status` |
+//! | `…/notice-stream` | `notice`: a change of a run, its id the cursor behind it (docs/alerts.md) |
+//! | all | `refused`: why there will be no more, as a `google.rpc.Status` |
 //!
 //! Nothing is read ahead: the next event is made when the last one has been taken. A comment comes when there was nothing
 //! to tell for a while, so that a connection that broke is noticed.
@@ -20,6 +21,7 @@ use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
 use sempre_api::{
     json::{self, Payloads},
+    sempre::v1::{ListNoticesRequest, ListNoticesResponse, Notice},
     v1::{
         common::WorkflowExecution,
         history::HistoryEvent,
@@ -54,6 +56,8 @@ const QUIET_MAX: Duration = Duration::from_secs(15);
 pub(super) const STREAMS_MAX: usize = 1000;
 /// Events of history read at once.
 const PAGE_EVENTS: i32 = 200;
+/// Notices read at once.
+const PAGE_NOTICES: i32 = 200;
 /// Runs told at the beginning of a list, unless the query says otherwise, and at most.
 const FIRST_RUNS: usize = 100;
 const FIRST_RUNS_MAX: usize = 1000;
@@ -63,6 +67,7 @@ const RETRY: &str = "retry: 2000\n\n";
 const COMMENT: &str = ":\n\n";
 const DESCRIBE: &str = "/temporal.api.workflowservice.v1.WorkflowService/DescribeWorkflowExecution";
 const HISTORY: &str = "/temporal.api.workflowservice.v1.WorkflowService/GetWorkflowExecutionHistory";
+const NOTICES: &str = "/sempre.v1.AlertService/ListNotices";
 const NAMESPACE: &str = "/temporal.api.workflowservice.v1.WorkflowService/DescribeNamespace";
 
 /// A stream that a path names.
@@ -70,6 +75,7 @@ const NAMESPACE: &str = "/temporal.api.workflowservice.v1.WorkflowService/Descri
 pub(super) enum Named {
     History { namespace: String, workflow_id: String },
     Runs { namespace: String },
+    Notices { namespace: String },
 }
 
 impl Named {
@@ -80,6 +86,7 @@ impl Named {
                 Some(Self::History { namespace: namespace.to_owned(), workflow_id: workflow_id.to_owned() })
             }
             ["api", "v1", "namespaces", namespace, "workflow-stream"] => Some(Self::Runs { namespace: namespace.to_owned() }),
+            ["api", "v1", "namespaces", namespace, "notice-stream"] => Some(Self::Notices { namespace: namespace.to_owned() }),
             _ => None,
         }
     }
@@ -147,6 +154,31 @@ impl Streams {
                     _open: open,
                 };
                 events(stream::unfold(state, history_event))
+            }
+            Named::Notices { namespace } => {
+                let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()).map(str::to_owned);
+                let last = last.or_else(|| value(&["lastEventId", "after"])).filter(|last| !last.is_empty());
+                let after = last.as_deref().map_or(Ok(0), str::parse::<i64>);
+                let Ok(after) = after else {
+                    let text = format!("{:?} is not the id of a notice", last.unwrap_or_default());
+                    return refusal(form, &Status::invalid_argument(text));
+                };
+                let from_now = last.is_none() && !value(&["from"]).is_some_and(|from| from == "oldest");
+                let request = ListNoticesRequest { namespace, after, page_size: PAGE_NOTICES, from_now, wait: false };
+                // A cursor that is too old is told before anything else.
+                let mut state = Notices {
+                    streams: self.clone(),
+                    metadata,
+                    payloads: form.payloads,
+                    request,
+                    read: Vec::new().into_iter(),
+                    ended: false,
+                    _open: open,
+                };
+                match state.read().await {
+                    Ok(()) => events(stream::unfold(state, notice)),
+                    Err(status) => refusal(form, &status),
+                }
             }
             Named::Runs { namespace } => {
                 let first = value(&["pageSize", "page_size"]).map_or(Ok(FIRST_RUNS), |size| size.parse::<usize>());
@@ -252,6 +284,55 @@ async fn history_event(mut state: History) -> Option<(String, History)> {
     }
 }
 
+/// Notices of a namespace, as far as they have been told. Read through the router, as by any other caller.
+struct Notices {
+    streams: Streams,
+    metadata: Metadata,
+    payloads: Payloads,
+    request: ListNoticesRequest,
+    /// Read and not told yet.
+    read: std::vec::IntoIter<Notice>,
+    ended: bool,
+    _open: OwnedSemaphorePermit,
+}
+
+impl Notices {
+    /// Reads what there is; when all that there was has been read, the next call waits.
+    async fn read(&mut self) -> Result<(), Status> {
+        let answer = call::unary(&self.streams.router, NOTICES, self.metadata.clone(), &self.request.encode_to_vec()).await?;
+        let page = ListNoticesResponse::decode(answer).map_err(unreadable)?;
+        self.request.from_now = false;
+        self.request.after = page.next;
+        self.request.wait = !page.more;
+        self.read = page.notices.into_iter();
+        Ok(())
+    }
+}
+
+async fn notice(mut state: Notices) -> Option<(String, Notices)> {
+    if state.ended {
+        return None;
+    }
+    loop {
+        if let Some(notice) = state.read.next() {
+            return Some((told("notice", Some(&notice.number.to_string()), &json::to_value(&notice, state.payloads)), state));
+        }
+        let mut draining = state.streams.draining.clone();
+        let read = tokio::select! {
+            read = timeout(QUIET_MAX, state.read()) => read,
+            _ = draining.wait_for(|draining| *draining) => return None,
+        };
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => {
+                state.ended = true;
+                return Some((told("refused", None, &status_value(&status, state.payloads)), state));
+            }
+            Err(_) => return Some((COMMENT.to_owned(), state)),
+        }
+    }
+}
+
 /// A list of runs that is watched.
 struct Runs {
     list: WatchedList,
@@ -336,6 +417,7 @@ mod tests {
         let history = Named::History { namespace: "n".into(), workflow_id: "w".into() };
         assert_eq!(of("/api/v1/namespaces/n/workflows/w/history-stream"), Some(history));
         assert_eq!(of("/api/v1/namespaces/n/workflow-stream"), Some(Named::Runs { namespace: "n".into() }));
+        assert_eq!(of("/api/v1/namespaces/n/notice-stream"), Some(Named::Notices { namespace: "n".into() }));
         for path in ["/api/v1/namespaces/n/workflows/w/history", "/namespaces/n/workflow-stream", "/"] {
             assert_eq!(of(path), None, "{path}");
         }

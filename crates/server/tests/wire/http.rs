@@ -262,3 +262,31 @@ async fn more_payloads_than_a_message_may_have_are_refused() {
     assert_eq!((status, &refused["code"]), (400, &json!(3)), "{refused}");
     assert!(refused["message"].as_str().is_some_and(|text| text.ends_with("its payloads have more than 4194304 bytes")), "{refused}");
 }
+
+#[tokio::test]
+async fn notices_are_streamed_and_go_on_behind_the_last_one() {
+    let (_server, address) = server().await;
+    start(address, "before").await;
+    let target = "/api/v1/namespaces/default/notice-stream";
+    let mut events = Events::open(address, target, &[]).await;
+    start(address, "w").await;
+    let (kind, first, notice) = events.next().await.expect("what happens from now on");
+    assert_eq!((kind.as_str(), &notice["kind"]), ("notice", &json!("NOTICE_KIND_STARTED")));
+    assert_eq!((&notice["run"]["execution"]["workflowId"], &notice["number"]), (&json!("w"), &json!(first)));
+    drop(events);
+    json_of(address, Method::POST, "/api/v1/namespaces/default/workflows/w/terminate", &json!({})).await;
+    start(address, "later").await;
+    let mut events = Events::open(address, target, &[("last-event-id", &first)]).await;
+    let (_, _, closed) = events.next().await.expect("what was missed");
+    assert_eq!((&closed["kind"], &closed["run"]["status"]), (&json!("NOTICE_KIND_CLOSED"), &json!("WORKFLOW_EXECUTION_STATUS_TERMINATED")));
+    let (_, _, later) = events.next().await.expect("what was missed");
+    assert_eq!(later["run"]["execution"]["workflowId"], "later");
+    let mut events = Events::open(address, &format!("{target}?from=oldest"), &[]).await;
+    assert_eq!(events.next().await.expect("the oldest").2["run"]["execution"]["workflowId"], "before");
+    let (status, _, told) = text(address, request(address, Method::GET, target, &[("last-event-id", "1000")], "")).await;
+    assert!(status == StatusCode::BAD_REQUEST && told.contains("list the runs anew"), "{status} {told}");
+    let (status, _, _) = text(address, request(address, Method::GET, target, &[("last-event-id", "x")], "")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let (status, _, _) = text(address, request(address, Method::GET, "/api/v1/namespaces/none/notice-stream", &[], "")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}

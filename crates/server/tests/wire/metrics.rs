@@ -12,10 +12,12 @@ use http::{Method, StatusCode};
 use prost::{Message, Name};
 use sempre_api::{
     json::{Payloads, from_value},
+    sempre::v1::{AlertRule, AlertWebhook, SetAlertRuleRequest, alert_service_client::AlertServiceClient},
     v1::workflowservice::{
         PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
     },
 };
+use sempre_core::validate::AddressRule;
 use sempre_server::{Server, ServerSettings};
 use sempre_store::embedded::{EmbeddedOptions, EmbeddedStore};
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ use tonic::Request;
 
 use crate::{
     http::{json_of, request, text},
+    queries,
     support::TestServer,
 };
 
@@ -83,6 +86,8 @@ const FAMILIES: &[(&str, Does)] = &[
     ("sempre_commit_bytes_total", Does::Grows),
     ("sempre_commit_failures_total", Does::IsTold),
     ("sempre_commit_latency_seconds", Does::Grows),
+    ("sempre_alert_deliveries_total", Does::Grows),
+    ("sempre_alerts_waiting", Does::IsThere),
     ("sempre_store_syncs_total", Does::Grows),
     ("sempre_store_log_bytes_total", Does::Grows),
     ("sempre_store_log_live_bytes", Does::IsThere),
@@ -213,11 +218,19 @@ async fn every_series_moves_when_it_should() {
         ..ServerSettings::default()
     };
     let store = Arc::new(EmbeddedStore::open(&folder.0, EmbeddedOptions::default()).expect("a store"));
-    let server = Server::bind(ServerSettings { address: ([127, 0, 0, 1], 0).into(), ..settings }, store).await.expect("a server");
+    let mut settings = ServerSettings { address: ([127, 0, 0, 1], 0).into(), ..settings };
+    settings.engine.limits.callback_addresses = vec![AddressRule { pattern: "127.0.0.1:*".into(), allow_insecure: true }];
+    let server = Server::bind(settings, store).await.expect("a server");
     let metrics = server.metrics_addr().expect("a port of metrics");
     let server = TestServer::serve(server).await;
     let load = Load { http: server.http.expect("an HTTP port"), server };
     let (before, _) = read(metrics).await;
+    // Alerts that nobody takes.
+    let webhook = AlertWebhook { url: "http://127.0.0.1:1/".into(), ..AlertWebhook::default() };
+    let query = "ExecutionStatus = 'Terminated'".to_owned();
+    let rule = AlertRule { name: "r".into(), query, webhook: Some(webhook), ..AlertRule::default() };
+    let set = SetAlertRuleRequest { namespace: "default".into(), rule: Some(rule), version: 0 };
+    AlertServiceClient::new(load.server.channel.clone()).set_alert_rule(set).await.expect("a rule");
 
     // Activities: one that works at the second attempt, one that fails for good, one that times out, one that is cancelled.
     load.start("w", json!({})).await;
@@ -304,6 +317,7 @@ async fn every_series_moves_when_it_should() {
             && after["sempre_polls_waiting"] > 0.0
             && after["sempre_scheduled_starts_total"] > 0.0
             && after["sempre_workflows_hurt"] > 0.0
+            && after["sempre_alert_deliveries_total"] > 0.0
         {
             break (after, text);
         }
@@ -330,6 +344,7 @@ async fn every_series_moves_when_it_should() {
     wrong.extend(after.keys().filter(known).map(|name| format!("{name} is not tested")));
     assert!(wrong.is_empty(), "{}\n{told}", wrong.join("\n"));
     assert!(FAMILIES.len() <= 60);
+    queries::all_have_series(&told);
     // At the HTTP port too; at the port of metrics nothing else.
     assert_eq!(read(load.http).await.0.len(), after.len());
     assert_eq!(json_of(metrics, Method::GET, "/api/v1/namespaces", &Value::Null).await.0, 404);

@@ -3,6 +3,11 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, StatusCode, header};
+use sempre_api::sempre::v1::{
+    AlertRule, AlertWebhook, FlowMatch, FlowRule, SetAlertRuleRequest, SetFlowRuleRequest, alert_service_client::AlertServiceClient,
+    flow_service_client::FlowServiceClient,
+};
+use sempre_core::validate::AddressRule;
 use sempre_server::{ServerSettings, UiSettings};
 use serde_json::{Value, json};
 
@@ -22,7 +27,9 @@ fn settings(public_path: &str) -> ServerSettings {
         codec_endpoint: Some("https://codec.example/{namespace}".to_owned()),
         asset_path: None,
     };
-    ServerSettings { ui: Some(ui), ..ServerSettings::default() }
+    let mut settings = ServerSettings { ui: Some(ui), ..ServerSettings::default() };
+    settings.engine.limits.callback_addresses = vec![AddressRule { pattern: "127.0.0.1:*".into(), allow_insecure: true }];
+    settings
 }
 
 /// A browser: what it was told to keep it sends again.
@@ -298,4 +305,81 @@ async fn everything_is_below_the_public_path() {
     assert_eq!(get("/a/b/api/v1/namespaces").await.0, StatusCode::OK);
     assert_eq!(get("/api/v1/namespaces").await.0, StatusCode::OK);
     drop(server);
+}
+
+#[tokio::test]
+async fn alert_rules_are_shown_tested_and_deleted() {
+    let browser = Browser::new().await;
+    assert!(browser.page("/namespaces/default/alerts").await.contains("No rules"));
+    let webhook = AlertWebhook { url: "http://me:pass@127.0.0.1:1/<u>x".into(), ..AlertWebhook::default() };
+    let query = "ExecutionStatus = 'Terminated'".to_owned();
+    let rule = AlertRule { name: "<i>ends".into(), query, webhook: Some(webhook), ..AlertRule::default() };
+    let set = SetAlertRuleRequest { namespace: "default".into(), rule: Some(rule), version: 0 };
+    let secret = AlertServiceClient::new(browser._server.channel.clone()).set_alert_rule(set).await.expect("a rule").into_inner().secret;
+    browser.start("w").await;
+    json_of(browser.address, Method::POST, "/api/v1/namespaces/default/workflows/w/terminate", &json!({})).await;
+    let (status, ..) = browser.send("/namespaces/default/alerts/%3Ci%3Eends/do/test", "").await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let page = loop {
+        let page = browser.page("/namespaces/default/alerts").await;
+        if page.contains("Not delivered") && page.contains(">w</a>") && page.contains(">Test<") {
+            break page;
+        }
+        tokio::task::yield_now().await;
+    };
+    for raw in ["<i>ends", "<u>x", "me:pass", secret.as_str()] {
+        assert!(!page.contains(raw), "{raw}: {page}");
+    }
+    assert!(browser.page("/namespaces/default/alerts?rule=other").await.contains("No alert yet"));
+    assert_eq!(browser.send("/namespaces/default/alerts/%3Ci%3Eends/do/delete", "").await.0, StatusCode::SEE_OTHER);
+    assert!(browser.page("/namespaces/default/alerts").await.contains("No rules"));
+    assert_eq!(browser.send("/namespaces/default/alerts/none/do/test", "").await.0, StatusCode::NOT_FOUND);
+    assert_eq!(browser.get("/namespaces/default/alerts/none/do/nothing").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn activities_without_workflow_have_a_list_a_page_and_actions() {
+    let browser = Browser::new().await;
+    assert!(browser.page("/namespaces/default/activities").await.contains("No activities"));
+    let body = json!({ "activityType": { "name": "<b>A</b>" }, "taskQueue": { "name": "q" }, "startToCloseTimeout": "60s",
+        "input": [{ "n": "</pre><script>" }], "requestId": "r" });
+    let target = format!("/api/v1/namespaces/default/activities/{EVIL_IN_PATH}");
+    let (status, started) = json_of(browser.address, Method::POST, &target, &body).await;
+    assert_eq!(status, 200, "{started}");
+    let run = started["runId"].as_str().expect("a run id");
+    let base = format!("/namespaces/default/activities/{EVIL_IN_PATH}/{run}");
+    let list = browser.page("/namespaces/default/activities?query=").await;
+    assert!(list.contains(&format!("href=\"{base}\"")), "{list}");
+    let page = browser.page(&base).await;
+    assert!(page.contains("It waits for a worker of task queue q to take attempt 1."), "{page}");
+    for raw in ["<img", "<b>A</b>", "</pre><script>", EVIL] {
+        assert!(!page.contains(raw) && !list.contains(raw), "{raw} stands in a page as it is");
+    }
+    assert!(browser.page("/namespaces/default/activities?query=ActivityType+%3D+%27none%27").await.contains("No activities"));
+    for (act, says) in [("pause", "It is paused"), ("unpause", "It waits "), ("reset", "It waits ")] {
+        let (status, _, told) = browser.send(&format!("{base}/do/{act}"), "reason=x").await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{act}: {told}");
+        let page = browser.page(&base).await;
+        assert!(page.contains(says), "{act}: {page}");
+    }
+    assert!(browser.page(&format!("{base}/do/terminate")).await.contains("Terminate it"));
+    assert_eq!(browser.send(&format!("{base}/do/terminate"), "reason=x").await.0, StatusCode::SEE_OTHER);
+    let page = browser.page(&base).await;
+    assert!(page.contains("Terminated") && page.contains("It closed ") && !page.contains("do/pause"), "{page}");
+    assert_eq!(browser.send(&format!("{base}/do/delete"), "").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(browser.get(&base).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(browser.get("/namespaces/default/activities/none/0190a0a0-0000-7000-8000-000000000000").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_run_that_a_flow_rule_holds_says_so() {
+    let browser = Browser::new().await;
+    let conditions = FlowMatch { all: true, ..FlowMatch::default() };
+    let rule = FlowRule { name: "one".into(), r#match: Some(conditions), max_open: 1, ..FlowRule::default() };
+    let set = SetFlowRuleRequest { namespace: "default".into(), rule: Some(rule), version: 0 };
+    FlowServiceClient::new(browser._server.channel.clone()).set_flow_rule(set).await.expect("a rule");
+    browser.start("first").await;
+    let run = browser.start("second").await;
+    let page = browser.page(&format!("/namespaces/default/workflows/second/{run}")).await;
+    assert!(page.contains("in place 1 of flow rule one: as many runs as may be are open"), "{page}");
 }

@@ -57,6 +57,7 @@ fn sql(table: Table) -> &'static Sql {
         Table::Visibility => &sql!("visibility"),
         Table::Schedule => &sql!("schedule"),
         Table::Flow => &sql!("flow"),
+        Table::Notice => &sql!("notice"),
     }
 }
 
@@ -101,7 +102,7 @@ pub(crate) enum Change<'a> {
 /// Makes the tables that are not there: an older version knew fewer.
 fn tables() -> String {
     let table = |table| {
-        let suffix = if matches!(table, Table::State | Table::History) { "" } else { " WITHOUT ROWID" };
+        let suffix = if matches!(table, Table::State | Table::History | Table::Notice) { "" } else { " WITHOUT ROWID" };
         format!("CREATE TABLE IF NOT EXISTS {}(k BLOB PRIMARY KEY, v BLOB NOT NULL){suffix};", sql(table).name)
     };
     Table::ALL.into_iter().map(table).collect()

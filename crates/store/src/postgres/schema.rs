@@ -54,6 +54,7 @@ pub(super) fn name(table: Table) -> &'static str {
         Table::Visibility => "visibility",
         Table::Schedule => "schedule",
         Table::Flow => "flow",
+        Table::Notice => "notice",
     }
 }
 
@@ -156,7 +157,7 @@ fn storage(table: Table) -> &'static str {
         Table::Offer | Table::Outbox | Table::Deadline | Table::Visibility | Table::Schedule | Table::Flow => {
             "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.1"
         }
-        Table::Meta | Table::History | Table::Namespace => "autovacuum_vacuum_insert_scale_factor = 0.1",
+        Table::Meta | Table::History | Table::Namespace | Table::Notice => "autovacuum_vacuum_insert_scale_factor = 0.1",
     }
 }
 

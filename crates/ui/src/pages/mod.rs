@@ -1,5 +1,7 @@
 //! The pages, a file each.
 
+pub(crate) mod activities;
+pub(crate) mod alerts;
 pub(crate) mod attention;
 pub(crate) mod batches;
 pub(crate) mod bulk;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use sempre_api::{
     grpc::health::v1::health_client::HealthClient,
     sempre::v1::{
-        access_service_client::AccessServiceClient, flow_service_client::FlowServiceClient, inspect_service_client::InspectServiceClient,
-        operate_service_client::OperateServiceClient, steer_service_client::SteerServiceClient,
-        storage_service_client::StorageServiceClient, version_service_client::VersionServiceClient,
+        access_service_client::AccessServiceClient, alert_service_client::AlertServiceClient, flow_service_client::FlowServiceClient,
+        inspect_service_client::InspectServiceClient, operate_service_client::OperateServiceClient,
+        steer_service_client::SteerServiceClient, storage_service_client::StorageServiceClient,
+        version_service_client::VersionServiceClient,
     },
     v1::{
         operatorservice::operator_service_client::OperatorServiceClient, workflowservice::workflow_service_client::WorkflowServiceClient,
@@ -39,6 +40,7 @@ pub(crate) type Service = InterceptedService<Channel, Headers>;
 pub(crate) struct Client {
     pub(crate) workflow: WorkflowServiceClient<Service>,
     pub(crate) operator: OperatorServiceClient<Service>,
+    pub(crate) alert: AlertServiceClient<Service>,
     pub(crate) flow: FlowServiceClient<Service>,
     pub(crate) access: AccessServiceClient<Service>,
     pub(crate) inspect: InspectServiceClient<Service>,
@@ -78,6 +80,7 @@ impl Client {
         Ok(Self {
             workflow: WorkflowServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             operator: OperatorServiceClient::new(service()).max_decoding_message_size(usize::MAX),
+            alert: AlertServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             flow: FlowServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             access: AccessServiceClient::new(service()).max_decoding_message_size(usize::MAX),
             inspect: InspectServiceClient::new(service()).max_decoding_message_size(usize::MAX),

@@ -215,6 +215,16 @@ pub(super) fn engine(text: &mut Text, engine: &Engine) {
         .reading(&[], &stats.commit_waits.read());
 }
 
+pub(super) fn alerts(text: &mut Text, engine: &Engine) {
+    let stats = engine.stats();
+    let mut family =
+        text.counter("sempre_alert_deliveries_total", "Attempts to deliver an alert, and alerts given up, by what came of it.");
+    family.count(&[("outcome", "taken")], stats.alerts_taken.get());
+    family.count(&[("outcome", "not_taken")], stats.alerts_not_taken.get());
+    family.count(&[("outcome", "given_up")], stats.alerts_given_up.get());
+    text.gauge("sempre_alerts_waiting", "Alerts that wait to be delivered.").count(&[], engine.alerts_waiting());
+}
+
 pub(super) fn store(text: &mut Text, engine: &Engine, folder: Option<&Path>) {
     let stats = engine.store_stats();
     text.counter("sempre_store_syncs_total", "Times the disk was asked to make commits durable.").count(&[], stats.syncs);

@@ -51,6 +51,7 @@ impl Metrics {
         families::activities(&mut text, engine);
         families::tasks(&mut text, engine);
         families::engine(&mut text, engine);
+        families::alerts(&mut text, engine);
         families::store(&mut text, engine, folder.as_deref());
         process::families(&mut text);
         text.into_string()

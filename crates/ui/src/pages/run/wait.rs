@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use sempre_api::{
     Timestamp,
+    sempre::v1::DescribeWaitingStartRequest,
     v1::{
         enums::TaskQueueType,
         history::{HistoryEvent, history_event::Attributes},
@@ -22,6 +23,8 @@ use crate::{
 /// The newest events that are looked through for timers and failures. A timer that is older is known by the search attribute
 /// that the server sets once a run has waited for a minute.
 const EVENTS_MAX: usize = 512;
+/// Set in runs that flow rules are about.
+const FLOW_RULES: &str = "SempreFlowRules";
 
 /// The sentence.
 pub(super) async fn sentence(
@@ -42,6 +45,15 @@ async fn look_around(visit: &Visit<'_>, place: &Place<'_>, description: &Describ
     let info = description.workflow_execution_info.clone().unwrap_or_default();
     if !why::is_open(&info) {
         return Ok(around);
+    }
+    if info.search_attributes.as_ref().is_some_and(|fields| fields.indexed_fields.contains_key(FLOW_RULES)) {
+        let execution = place.execution();
+        let namespace = place.namespace.to_owned();
+        let request = DescribeWaitingStartRequest { namespace, workflow_id: execution.workflow_id, run_id: execution.run_id };
+        around.flow = visit.ask(request).await?.start;
+        if around.flow.is_some() {
+            return Ok(around);
+        }
     }
     if let Some((name, kind)) = why::queue(description) {
         around.pollers = Some((name.clone(), pollers(visit, place.namespace, name, kind).await?));

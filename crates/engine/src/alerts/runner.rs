@@ -1,0 +1,436 @@
+//! Judges notices and counts, writes what is to be told, and sends it until it is taken.
+//!
+//! | round | |
+//! |---|---|
+//! | 1 | reads the notices that it has not judged, if there are rules that look at them |
+//! | 2 | plans: alerts, what is remembered of runs and lists, deliveries that have ended, what is too old or of no rule any more |
+//! | 3 | commits the plan together with the cursor; only then memory shows it |
+//! | 4 | sends what is due: few at once for each rule, one while its webhook is in trouble; asks counts that are due |
+//!
+//! The cursor moves in memory for as long as nothing is planned: judging the same notices again plans nothing again.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    panic::AssertUnwindSafe,
+    sync::{Arc, atomic::Ordering},
+};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use sempre_api::sempre::v1::AlertState;
+use sempre_core::{
+    NamespaceId, Refusal, Span, Timestamp,
+    ids::Uuid,
+    visibility::{Filter, Record},
+};
+use sempre_store::{CommitBatch, CommitError, Fence, StoreError};
+
+use super::{
+    judge::{Plan, Watching},
+    rows,
+    rule::{self, RuleRecord},
+    sender::AlertCall,
+    state::{self, AlertRecord, Asked, Change, ENDED_MAX, Trouble},
+};
+use crate::{
+    calls::named,
+    engine::WeakEngine,
+    namespaces::Namespace,
+    notices::{self, read::Page},
+    shared::Shared,
+};
+
+/// The number under which rows of alerts are committed; far from those of shards.
+const OWNER: u32 = u32::MAX - 60;
+/// Notices judged in one round.
+const NOTICES_A_ROUND: usize = 500;
+/// Notices after which the cursor is written even if nothing is planned.
+const CURSOR_EVERY: u64 = 10_000;
+/// Alerts under way at once, and of one rule.
+const AT_ONCE: usize = 32;
+const AT_ONCE_OF_RULE: usize = 4;
+/// Between two counts of a rule about a list.
+const LOOK_EVERY: Span = Span::seconds(5);
+/// First and longest pause after a failed attempt; it doubles.
+const BACKOFF_FIRST: Span = Span::seconds(1);
+const BACKOFF_MAX: Span = Span::seconds(60);
+/// Nobody takes the alert for so long: it is given up, and stays in the list.
+const GIVE_UP_AFTER: Span = Span::seconds(3 * 86_400);
+/// After a failure of the store.
+const RETRY: Span = Span::seconds(1);
+/// Alerts that are dropped in one round.
+const DROPS_A_ROUND: usize = 1000;
+
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    #[error("notices could not be read: {0:?}")]
+    Notices(Refusal),
+}
+
+/// Something under way has ended.
+enum Done {
+    Sent(u64, Result<(), String>),
+    Counted(Arc<RuleRecord>, Box<Result<(u64, Option<Record>), Refusal>>),
+}
+
+/// What notices of a rule are held against, as long as rule and namespace are these.
+struct Parsed {
+    version: i64,
+    namespace: Arc<Namespace>,
+    filter: Result<Option<Filter>, String>,
+}
+
+struct Runner {
+    shared: Arc<Shared>,
+    engine: WeakEngine,
+    fence: Fence,
+    active: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Alerts under way, with their rules.
+    sending: HashMap<u64, Uuid>,
+    counting: HashSet<Uuid>,
+    next_look: Timestamp,
+    parsed: HashMap<Uuid, Parsed>,
+    /// The cursor as it is written.
+    written: u64,
+}
+
+/// Works until the engine stops.
+pub(crate) async fn run(shared: Arc<Shared>, engine: WeakEngine) {
+    if AssertUnwindSafe(work(&shared, engine)).catch_unwind().await.is_err() {
+        shared.fail("alerts have stopped by a panic".into());
+    }
+}
+
+async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
+    let stops = || shared.stopping.load(Ordering::Acquire);
+    let mut runner = Runner {
+        shared: shared.clone(),
+        engine,
+        fence: Fence { shard: OWNER, epoch: 0 },
+        active: FuturesUnordered::new(),
+        sending: HashMap::new(),
+        counting: HashSet::new(),
+        next_look: shared.wall_now(),
+        parsed: HashMap::new(),
+        written: 0,
+    };
+    let mut opened = false;
+    let mut done = Vec::new();
+    let mut shown = shared.notices.watch();
+    while !stops() {
+        shown.mark_unchanged();
+        let round = async {
+            if !opened {
+                runner.open().await?;
+            }
+            runner.round(&mut done).await
+        };
+        match round.await {
+            Ok(more) => {
+                opened = true;
+                runner.start();
+                if !more {
+                    runner.wait(&mut done, &mut shown).await;
+                } else {
+                    crate::shared::give_way().await;
+                }
+            }
+            Err(failed) => {
+                if stops() {
+                    return;
+                }
+                tracing::warn!(error = %failed, "alerts could not be written; they are read again");
+                opened = false;
+                done.clear();
+                shared.wall.sleep_until(shared.wall_now() + RETRY).await;
+            }
+        }
+    }
+}
+
+impl Runner {
+    /// Owns the rows, and reads them.
+    async fn open(&mut self) -> Result<(), StoreError> {
+        self.fence.epoch = self.shared.store.acquire(OWNER).await?;
+        let state = rows::load(&*self.shared.store).await?;
+        self.written = state.cursor;
+        *self.shared.alerts.state() = state;
+        Ok(())
+    }
+
+    /// The rules that there are, by namespace, and what is wrong with some.
+    fn rules(&mut self) -> (BTreeMap<NamespaceId, Vec<Watching>>, HashMap<Uuid, Arc<RuleRecord>>) {
+        let all: Vec<Arc<RuleRecord>> = self.shared.alerts.rules.read().values().cloned().collect();
+        let mut by_namespace: BTreeMap<NamespaceId, Vec<Watching>> = BTreeMap::new();
+        self.parsed.retain(|uid, _| all.iter().any(|rule| rule.uid() == *uid));
+        let mut problems = HashMap::new();
+        for rule in &all {
+            let Some(namespace) = self.shared.namespaces.by_id(rule.namespace()) else { continue };
+            let known = self.parsed.get(&rule.uid());
+            if known.is_none_or(|known| known.version != rule.version || !Arc::ptr_eq(&known.namespace, &namespace)) {
+                let filter = rule.filter(&namespace).map_err(|refusal| format!("{refusal:?}"));
+                self.parsed.insert(rule.uid(), Parsed { version: rule.version, namespace, filter });
+            }
+            let filter = match self.parsed.get(&rule.uid()).map(|parsed| parsed.filter.clone()) {
+                Some(Ok(filter)) => filter,
+                Some(Err(problem)) => {
+                    problems.insert(rule.uid(), problem);
+                    None
+                }
+                None => None,
+            };
+            by_namespace.entry(rule.namespace()).or_default().push(Watching { rule: rule.clone(), filter });
+        }
+        self.shared.alerts.state().problems = problems;
+        (by_namespace, all.into_iter().map(|rule| (rule.uid(), rule)).collect())
+    }
+
+    /// Notices that some rule looks at and that were not judged. `None`: no rule looks at any.
+    async fn notices(&mut self, rules: &BTreeMap<NamespaceId, Vec<Watching>>) -> Result<Option<Page>, Failed> {
+        let looking = || rules.values().flatten().filter(|watching| watching.filter.is_some());
+        let Some(first) = looking().map(|watching| watching.rule.after).min() else {
+            self.shared.notices.set_seen(u64::MAX);
+            return Ok(None);
+        };
+        self.shared.notices.set_seen(self.written.max(first));
+        let mut after = self.shared.alerts.state().cursor.max(first);
+        let gone = self.shared.notices.gone();
+        if after < gone {
+            tracing::error!(after, gone, "notices were gone before rules of alerts have seen them");
+            after = gone;
+        }
+        if after >= self.shared.notices.shown() {
+            return Ok(Some(Page { notices: Vec::new(), next: after, more: false }));
+        }
+        notices::read::read(&self.shared, None, after, NOTICES_A_ROUND).await.map(Some).map_err(Failed::Notices)
+    }
+
+    /// One round. True: there is more to judge already.
+    async fn round(&mut self, done: &mut Vec<Done>) -> Result<bool, Failed> {
+        let now = self.shared.wall_now();
+        let shared = self.shared.clone();
+        let (watching, rules) = self.rules();
+        let page = self.notices(&watching).await?;
+        let asked = std::mem::take(&mut *self.shared.alerts.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let mut replies = Vec::new();
+        let (changes, last) = {
+            let mut state = shared.alerts.state();
+            for one in done.iter() {
+                self.note(&mut state, one, &rules, now);
+            }
+            let mut plan = Plan::new(&state, now);
+            for one in done.drain(..) {
+                self.judge(&mut plan, &state, one, &rules, now);
+            }
+            for (number, notice) in page.iter().flat_map(|page| &page.notices) {
+                plan.notice(&watching, *number, notice);
+            }
+            for Asked { rule, reply } in asked {
+                // A rule that is gone meanwhile has no alerts: the asker hears of it by the drop of his sender.
+                if rules.contains_key(&rule.uid()) && plan.alert(&rule, AlertState::Test, 0, 0, None).is_some() {
+                    replies.push((plan.last, reply));
+                }
+            }
+            rules.values().for_each(|rule| plan.left_out(rule));
+            let mut orphans = state.orphans(|rule| rules.contains_key(&rule));
+            orphans.truncate(DROPS_A_ROUND);
+            plan.changes.extend(orphans);
+            let too_many = state.ended.len().saturating_sub(ENDED_MAX);
+            plan.changes.extend(state.ended.iter().take(too_many.min(DROPS_A_ROUND)).map(|number| Change::Drop(*number)));
+            (plan.changes, plan.last)
+        };
+        let cursor = page.as_ref().map_or_else(|| self.shared.alerts.state().cursor, |page| page.next);
+        if !changes.is_empty() || cursor >= self.written + CURSOR_EVERY {
+            let mut batch = CommitBatch::new(self.fence);
+            let changes: Vec<Change> = changes.into_iter().chain([Change::Cursor(cursor)]).collect();
+            changes.iter().for_each(|change| rows::write(&mut batch, change, last));
+            self.shared.store.commit(batch).await?;
+            self.written = cursor;
+            let mut state = self.shared.alerts.state();
+            changes.into_iter().for_each(|change| state.apply(change));
+        }
+        let mut state = self.shared.alerts.state();
+        state.cursor = cursor;
+        state.forget_rules(|rule| rules.contains_key(&rule));
+        for (number, reply) in replies {
+            if let Some(alert) = state.alerts.get(&number) {
+                // Whoever asked may have gone.
+                let _ = reply.send(AlertRecord::clone(alert));
+            }
+        }
+        Ok(page.is_some_and(|page| page.more))
+    }
+
+    /// What only memory knows of something that has ended.
+    fn note(&mut self, state: &mut state::State, done: &Done, rules: &HashMap<Uuid, Arc<RuleRecord>>, now: Timestamp) {
+        match done {
+            Done::Sent(number, result) => {
+                let Some(uid) = self.sending.remove(number) else { return };
+                *state.attempts.entry(*number).or_default() += 1;
+                let stats = &self.shared.stats;
+                if result.is_ok() {
+                    stats.alerts_taken.add(1)
+                } else {
+                    stats.alerts_not_taken.add(1)
+                }
+                match result {
+                    Ok(()) => drop(state.trouble.remove(&uid)),
+                    Err(error) if rules.contains_key(&uid) => {
+                        let trouble = state.trouble.entry(uid).or_default();
+                        let pause = Span(BACKOFF_FIRST.0 << trouble.failures.min(6)).min(BACKOFF_MAX);
+                        *trouble = Trouble { failures: trouble.failures + 1, again: now + pause, error: error.clone() };
+                        let name = rules.get(&uid).map_or("", |rule| rule.name());
+                        tracing::warn!(rule = name, error, "an alert was not taken; it is sent again");
+                    }
+                    Err(_) => {}
+                }
+            }
+            Done::Counted(rule, result) => {
+                self.counting.remove(&rule.uid());
+                match &**result {
+                    Ok(_) => drop(state.uncounted.remove(&rule.uid())),
+                    Err(refusal) => {
+                        tracing::warn!(rule = rule.name(), ?refusal, "the query of an alert rule could not be counted");
+                        state.uncounted.insert(rule.uid(), format!("{refusal:?}"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn judge(&self, plan: &mut Plan<'_>, state: &state::State, done: Done, rules: &HashMap<Uuid, Arc<RuleRecord>>, now: Timestamp) {
+        match done {
+            Done::Sent(number, result) => {
+                let Some(alert) = state.alerts.get(&number).filter(|alert| alert.ended == 0) else { return };
+                let ended = match result {
+                    Ok(()) => AlertRecord { ended: now.0, ..AlertRecord::clone(alert) },
+                    Err(error) if now.since(Timestamp(alert.time)) >= GIVE_UP_AFTER => {
+                        tracing::error!(rule = alert.rule, number, error, "an alert was given up");
+                        self.shared.stats.alerts_given_up.add(1);
+                        AlertRecord { ended: now.0, given_up: true, last_error: error, ..AlertRecord::clone(alert) }
+                    }
+                    Err(_) => return,
+                };
+                plan.changes.push(Change::Put(Box::new(ended)));
+            }
+            Done::Counted(rule, counted) => {
+                let Ok((count, first)) = *counted else { return };
+                let is_current = rules.get(&rule.uid()).is_some_and(|current| current.version == rule.version);
+                match count {
+                    _ if !is_current => {}
+                    0 => plan.list_is_empty(&rule),
+                    count => plan.list_selects(&rule, 0, count, first.as_ref()),
+                }
+            }
+        }
+    }
+
+    /// Sends what is due, and asks the counts that are.
+    fn start(&mut self) {
+        let now = self.shared.wall_now();
+        let rules: Vec<Arc<RuleRecord>> = self.shared.alerts.rules.read().values().cloned().collect();
+        for rule in &rules {
+            self.send(rule, now);
+        }
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        for rule in rules.into_iter().filter(|rule| rule.is_list()) {
+            let Some(engine) = self.engine.get().filter(|_| self.counting.insert(rule.uid())) else { continue };
+            let Some(namespace) = engine.namespace_name(rule.namespace()) else {
+                self.counting.remove(&rule.uid());
+                continue;
+            };
+            let count = async move {
+                let counted = async {
+                    let count = engine.count_runs(&namespace, rule.query()).await?;
+                    let first = match count {
+                        0 => None,
+                        _ => engine.visit_runs(&namespace, rule.query(), None, 1).await?.records.into_iter().next(),
+                    };
+                    Ok((count, first.map(|first| Record { memo: BTreeMap::new(), ..Record::clone(&first) })))
+                };
+                let counted = counted.await;
+                Done::Counted(rule, Box::new(counted))
+            };
+            self.active.push(count.boxed());
+        }
+    }
+
+    fn send(&mut self, rule: &RuleRecord, now: Timestamp) {
+        let uid = rule.uid();
+        let state = self.shared.alerts.state();
+        let trouble = state.trouble.get(&uid);
+        if trouble.is_some_and(|trouble| trouble.again > now) {
+            return;
+        }
+        let most = if trouble.is_some() { 1 } else { AT_ONCE_OF_RULE };
+        let under_way = self.sending.values().filter(|of| **of == uid).count();
+        let room = most.saturating_sub(under_way).min(AT_ONCE.saturating_sub(self.sending.len()));
+        let due = state.waiting.get(&uid).into_iter().flatten().filter(|number| !self.sending.contains_key(number)).take(room);
+        let due: Vec<Arc<AlertRecord>> = due.filter_map(|number| state.alerts.get(number).cloned()).collect();
+        drop(state);
+        for alert in due {
+            let webhook = rule.says().webhook.unwrap_or_default();
+            let number = alert.number;
+            // Settings may have changed since the rule was made.
+            let allowed = rule::allowed(&webhook.url, &self.shared.settings.limits);
+            let call = AlertCall { url: webhook.url, secret: webhook.secret, alert: self.shown(&alert), now };
+            let sender = self.shared.alert_sender.clone();
+            let sent = async move {
+                match allowed {
+                    Ok(()) => Done::Sent(number, sender.send(call).await),
+                    Err(_) => Done::Sent(number, Err("this server may not send to the address any more".into())),
+                }
+            };
+            self.sending.insert(number, uid);
+            self.active.push(sent.boxed());
+        }
+    }
+
+    fn shown(&self, alert: &AlertRecord) -> sempre_api::sempre::v1::Alert {
+        let namespace = self.shared.namespaces.by_id(NamespaceId(state::uid(&alert.namespace_id)));
+        let name = namespace.as_ref().map_or("", |namespace| namespace.view.name.as_str());
+        let mut told = alert.to_api(self.shared.meta.cluster_id(), name);
+        if let Some(namespace) = &namespace {
+            named::shown(namespace, told.run.as_mut().and_then(|run| run.search_attributes.as_mut()));
+        }
+        told
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&mut self, done: &mut Vec<Done>, shown: &mut tokio::sync::watch::Receiver<u64>) {
+        let now = self.shared.wall_now();
+        let looks = self.shared.alerts.rules.read().values().any(|rule| rule.is_list());
+        let watches = self.parsed.values().any(|parsed| matches!(parsed.filter, Ok(Some(_))));
+        let again = {
+            let state = self.shared.alerts.state();
+            let waits = |rule: &Uuid| state.waits(*rule) > 0 && !self.sending.values().any(|of| of == rule);
+            state.trouble.iter().filter(|(rule, _)| waits(rule)).map(|(_, trouble)| trouble.again).min()
+        };
+        let wake_at = again.into_iter().chain(looks.then_some(self.next_look)).min();
+        let wall = self.shared.wall.clone();
+        let timer = async {
+            match wake_at {
+                Some(at) => wall.sleep_until(at.max(now)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let Self { active, shared, next_look, .. } = self;
+        tokio::select! {
+            biased;
+            Some(ended) = active.next(), if !active.is_empty() => done.push(ended),
+            () = shared.alerts.changed.notified() => *next_look = now,
+            _ = shown.changed(), if watches => {}
+            () = timer => {}
+        }
+        // What has ended at the same time goes with it.
+        while let Some(Some(ended)) = self.active.next().now_or_never() {
+            done.push(ended);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What is known of alerts: in memory what the rows say, and how deliveries go.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use sempre_api::sempre::v1::{Alert, AlertState};
+use sempre_core::{NamespaceId, RunId, Timestamp, ids::Uuid, visibility::Record};
+
+use super::rule::RuleRecord;
+
+/// Alerts of one rule that may wait; more are counted and left out.
+pub(crate) const WAITING_MAX: usize = 10_000;
+/// Alerts that are remembered after their delivery, over all rules.
+pub(crate) const ENDED_MAX: usize = 1000;
+/// Open runs of one rule for which it is remembered that it has told.
+pub(crate) const RAISED_MAX: usize = 100_000;
+
+/// An alert, as stored.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AlertRecord {
+    /// Names it, together with the id of the data: grows over all alerts.
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) rule_uid: Bytes,
+    #[prost(string, tag = "3")]
+    pub(crate) rule: String,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) namespace_id: Bytes,
+    #[prost(enumeration = "AlertState", tag = "5")]
+    pub(crate) state: i32,
+    #[prost(string, tag = "6")]
+    pub(crate) query: String,
+    /// ns.
+    #[prost(int64, tag = "7")]
+    pub(crate) time: i64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) notice: u64,
+    #[prost(int64, tag = "9")]
+    pub(crate) count: i64,
+    #[prost(message, optional, tag = "10")]
+    pub(crate) run: Option<Record>,
+    /// When it was delivered or given up, ns; 0: it waits.
+    #[prost(int64, tag = "11")]
+    pub(crate) ended: i64,
+    #[prost(bool, tag = "12")]
+    pub(crate) given_up: bool,
+    /// Of the last attempt, once it was given up.
+    #[prost(string, tag = "13")]
+    pub(crate) last_error: String,
+}
+
+/// Of a rule about a list, while the query selects runs; of any rule, while alerts were left out.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Standing {
+    /// Since when runs are selected, ns; 0: none are.
+    #[prost(int64, tag = "1")]
+    pub(crate) since: i64,
+    /// It was told.
+    #[prost(bool, tag = "2")]
+    pub(crate) told: bool,
+    /// Alerts left out since the last one that told of such.
+    #[prost(int64, tag = "3")]
+    pub(crate) left_out: i64,
+    /// Whose.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) namespace_id: Bytes,
+}
+
+impl Standing {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.since == 0 && self.left_out == 0
+    }
+}
+
+/// An alert that somebody asked for.
+pub(crate) struct Asked {
+    pub(crate) rule: Arc<RuleRecord>,
+    /// Told the alert when it is durable.
+    pub(crate) reply: tokio::sync::oneshot::Sender<AlertRecord>,
+}
+
+/// How attempts go; not stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble {
+    pub(crate) failures: u32,
+    pub(crate) again: Timestamp,
+    pub(crate) error: String,
+}
+
+/// One change of the state, and of its rows.
+pub(crate) enum Change {
+    Cursor(u64),
+    Put(Box<AlertRecord>),
+    Drop(u64),
+    Raise(Uuid, RunId),
+    Lower(Uuid, RunId),
+    Standing(Uuid, Standing),
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct State {
+    /// Notices up to this were judged.
+    pub(crate) cursor: u64,
+    /// The greatest number of an alert.
+    pub(crate) last: u64,
+    pub(crate) alerts: BTreeMap<u64, Arc<AlertRecord>>,
+    pub(crate) ended: BTreeSet<u64>,
+    /// By rule: what waits.
+    pub(crate) waiting: HashMap<Uuid, BTreeSet<u64>>,
+    /// By rule: open runs that it has told of.
+    pub(crate) raised: HashMap<Uuid, HashSet<RunId>>,
+    pub(crate) standing: HashMap<Uuid, Standing>,
+    /// By alert: attempts of this process.
+    pub(crate) attempts: HashMap<u64, u32>,
+    /// By rule: what goes wrong at its webhook.
+    pub(crate) trouble: HashMap<Uuid, Trouble>,
+    /// By rule: why its query cannot be asked.
+    pub(crate) problems: HashMap<Uuid, String>,
+    /// By rule: why its query could not be counted last.
+    pub(crate) uncounted: HashMap<Uuid, String>,
+}
+
+pub(crate) fn uid(bytes: &Bytes) -> Uuid {
+    Uuid(bytes.as_ref().try_into().unwrap_or_default())
+}
+
+impl State {
+    /// Takes a change that is durable, or was read.
+    pub(crate) fn apply(&mut self, change: Change) {
+        match change {
+            Change::Cursor(to) => self.cursor = to,
+            Change::Put(alert) => {
+                let (number, rule) = (alert.number, uid(&alert.rule_uid));
+                self.last = self.last.max(number);
+                let waiting = self.waiting.entry(rule).or_default();
+                if alert.ended == 0 {
+                    waiting.insert(number);
+                } else {
+                    waiting.remove(&number);
+                    self.ended.insert(number);
+                    self.attempts.remove(&number);
+                }
+                self.alerts.insert(number, Arc::from(alert));
+            }
+            Change::Drop(number) => {
+                if let Some(alert) = self.alerts.remove(&number) {
+                    let rule = uid(&alert.rule_uid);
+                    self.ended.remove(&number);
+                    self.attempts.remove(&number);
+                    if let Some(waiting) = self.waiting.get_mut(&rule) {
+                        waiting.remove(&number);
+                    }
+                }
+            }
+            Change::Raise(rule, run) => drop(self.raised.entry(rule).or_default().insert(run)),
+            Change::Lower(rule, run) => {
+                if let Some(raised) = self.raised.get_mut(&rule) {
+                    raised.remove(&run);
+                }
+            }
+            Change::Standing(rule, standing) if standing.is_empty() => drop(self.standing.remove(&rule)),
+            Change::Standing(rule, standing) => drop(self.standing.insert(rule, standing)),
+        }
+    }
+
+    pub(crate) fn waits(&self, rule: Uuid) -> usize {
+        self.waiting.get(&rule).map_or(0, BTreeSet::len)
+    }
+
+    /// There is a row that names the namespace.
+    pub(crate) fn knows(&self, namespace: NamespaceId) -> bool {
+        let is = |bytes: &Bytes| bytes.as_ref() == namespace.0.0;
+        self.alerts.values().any(|alert| is(&alert.namespace_id)) || self.standing.values().any(|one| is(&one.namespace_id))
+    }
+
+    /// What belongs to rules that are gone.
+    pub(crate) fn orphans(&self, is_there: impl Fn(Uuid) -> bool) -> Vec<Change> {
+        let mut changes: Vec<Change> =
+            self.alerts.values().filter(|alert| !is_there(uid(&alert.rule_uid))).map(|alert| Change::Drop(alert.number)).collect();
+        for (rule, runs) in self.raised.iter().filter(|(rule, _)| !is_there(**rule)) {
+            changes.extend(runs.iter().map(|run| Change::Lower(*rule, *run)));
+        }
+        let standing = self.standing.keys().filter(|rule| !is_there(**rule));
+        changes.extend(standing.map(|rule| Change::Standing(*rule, Standing::default())));
+        changes
+    }
+
+    /// Forgets in memory what only memory has of rules that are gone.
+    pub(crate) fn forget_rules(&mut self, is_there: impl Fn(Uuid) -> bool) {
+        self.trouble.retain(|rule, _| is_there(*rule));
+        self.problems.retain(|rule, _| is_there(*rule));
+        self.uncounted.retain(|rule, _| is_there(*rule));
+        self.waiting.retain(|rule, waiting| is_there(*rule) || !waiting.is_empty());
+        self.raised.retain(|_, raised| !raised.is_empty());
+    }
+}
+
+impl AlertRecord {
+    /// As it is told; search attributes by field. `id` of the data.
+    pub(crate) fn to_api(&self, cluster_id: &str, namespace: &str) -> Alert {
+        Alert {
+            id: format!("{cluster_id}-{}", self.number),
+            state: self.state,
+            rule: self.rule.clone(),
+            namespace: namespace.to_owned(),
+            query: self.query.clone(),
+            time: Some(Timestamp(self.time).to_api()),
+            notice: self.notice as i64,
+            count: self.count,
+            run: self.run.as_ref().map(Record::to_api),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! `AlertService`: rules are set, taken away and looked at; alerts are listed. No answer holds a secret.
+
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use sempre_api::sempre::v1::{
+    Alert, AlertDelivery, AlertDeliveryState, AlertRuleInfo, AlertScope, DeleteAlertRuleRequest, DeleteAlertRuleResponse,
+    ListAlertRulesRequest, ListAlertRulesResponse, ListAlertsRequest, ListAlertsResponse, SetAlertRuleRequest, SetAlertRuleResponse,
+    TestAlertRuleRequest, TestAlertRuleResponse,
+};
+use sempre_core::{Refusal, Timestamp, ids::Uuid};
+use tokio::sync::oneshot;
+
+use super::{named, notices::page_size};
+use crate::{
+    Engine,
+    alerts::{
+        self,
+        rule::{self, RULES_MAX, RuleRecord},
+        state::{AlertRecord, Asked, State, uid},
+    },
+    namespaces::Namespace,
+    records::{Change, Shown},
+};
+
+/// In `SetAlertRuleRequest.version`: only if there is none.
+const NEW: i64 = -1;
+
+fn unknown(name: &str) -> Refusal {
+    Refusal::NotFound(format!("there is no alert rule {name:?}"))
+}
+
+/// A URL as it may be told: without user and password.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", authority.rsplit_once('@').map_or(authority, |(_, host)| host))
+}
+
+impl Engine {
+    /// `AlertService.SetAlertRule`. `fresh` is the secret of a rule that had none and is given none.
+    pub async fn set_alert_rule(&self, request: SetAlertRuleRequest, fresh: String) -> Result<SetAlertRuleResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let mut rule = request.rule.ok_or_else(|| Refusal::invalid("rule is not set on request"))?;
+        rule::check(&rule, &namespace, &self.shared.settings.limits, self.shared.notices.are_on())?;
+        if rule.scope() == AlertScope::Unspecified {
+            rule.set_scope(AlertScope::EachRun);
+        }
+        let (id, now) = (namespace.id(), self.shared.wall_now());
+        let new_uid = Uuid::parse(&self.with_schedule_ids(sempre_core::IdSource::uuid)).unwrap_or_default();
+        let after = self.shared.notices.shown();
+        let decide = move |shown: &Shown<RuleRecord>| {
+            let key = alerts::key(id, &rule.name);
+            let old = shown.get(&key);
+            let there = old.map_or(0, |old| old.version);
+            match request.version {
+                0 => {}
+                NEW if old.is_some() => {
+                    return Err(Refusal::FailedPrecondition(format!("there is an alert rule {:?} already", rule.name)));
+                }
+                NEW => {}
+                wanted if wanted != there => {
+                    return Err(Refusal::FailedPrecondition(format!("alert rule {:?} has version {there}, not {wanted}", rule.name)));
+                }
+                _ => {}
+            }
+            if old.is_none() && alerts::of_namespace(shown, id).count() >= RULES_MAX {
+                return Err(Refusal::FailedPrecondition(format!("a namespace has at most {RULES_MAX} alert rules: take one away first")));
+            }
+            let mut made = String::new();
+            if let Some(webhook) = rule.webhook.as_mut().filter(|webhook| webhook.secret.is_empty()) {
+                let kept = old.and_then(|old| old.says().webhook).map(|old| old.secret);
+                webhook.secret = kept.unwrap_or_else(|| {
+                    made.clone_from(&fresh);
+                    fresh
+                });
+            }
+            let record = RuleRecord {
+                uid: old.map_or_else(|| Bytes::copy_from_slice(&new_uid.0), |old| old.uid.clone()),
+                version: there + 1,
+                rule: Some(rule),
+                created: old.map_or(now.0, |old| old.created),
+                changed: now.0,
+                after,
+                namespace_id: Bytes::copy_from_slice(&id.0.0),
+            };
+            Ok((Change::put(key, record.clone()), (record, made)))
+        };
+        let (record, secret) = self.shared.alerts.rules.change(decide).await?;
+        let info = rule_info(&self.shared.alerts.state(), &record);
+        Ok(SetAlertRuleResponse { rule: Some(info), secret })
+    }
+
+    /// `AlertService.DeleteAlertRule`.
+    pub async fn delete_alert_rule(&self, request: DeleteAlertRuleRequest) -> Result<DeleteAlertRuleResponse, Refusal> {
+        let id = self.namespace(&request.namespace)?.id();
+        let decide = move |shown: &Shown<RuleRecord>| {
+            let key = alerts::key(id, &request.name);
+            if !shown.contains_key(&key) {
+                return Err(unknown(&request.name));
+            }
+            Ok((Change::remove(key), ()))
+        };
+        self.shared.alerts.rules.change(decide).await?;
+        Ok(DeleteAlertRuleResponse {})
+    }
+
+    /// `AlertService.ListAlertRules`.
+    pub fn list_alert_rules(&self, request: &ListAlertRulesRequest) -> Result<ListAlertRulesResponse, Refusal> {
+        let id = self.namespace(&request.namespace)?.id();
+        let records: Vec<Arc<RuleRecord>> = alerts::of_namespace(&self.shared.alerts.rules.read(), id).cloned().collect();
+        let state = self.shared.alerts.state();
+        Ok(ListAlertRulesResponse { rules: records.iter().map(|record| rule_info(&state, record)).collect() })
+    }
+
+    /// `AlertService.TestAlertRule`.
+    pub async fn test_alert_rule(&self, request: TestAlertRuleRequest) -> Result<TestAlertRuleResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let rule = self.shared.alerts.rules.get(&alerts::key(namespace.id(), &request.name)).ok_or_else(|| unknown(&request.name))?;
+        let (reply, told) = oneshot::channel();
+        self.shared.alerts.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { rule, reply });
+        self.shared.alerts.changed.notify_one();
+        let alert = told.await.map_err(|_| {
+            Refusal::Unavailable("the alert could not be written, or too many wait for this rule; see `sempre alert history`".into())
+        })?;
+        Ok(TestAlertRuleResponse { alert: Some(self.shown_alert(&namespace, &alert)) })
+    }
+
+    /// `AlertService.ListAlerts`.
+    pub fn list_alerts(&self, request: &ListAlertsRequest) -> Result<ListAlertsResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let limit = page_size(request.page_size)?;
+        let before = match request.next_page_token.as_ref() {
+            [] => u64::MAX,
+            token => u64::from_be_bytes(token.try_into().map_err(|_| Refusal::invalid("invalid next page token"))?),
+        };
+        let state = self.shared.alerts.state();
+        let is_meant = |alert: &AlertRecord| {
+            alert.namespace_id.as_ref() == namespace.id().0.0 && (request.rule.is_empty() || alert.rule == request.rule)
+        };
+        let mut found = state.alerts.range(..before).rev().map(|(_, alert)| alert).filter(|alert| is_meant(alert));
+        let page: Vec<Arc<AlertRecord>> = found.by_ref().take(limit).cloned().collect();
+        let next = page.last().filter(|_| found.next().is_some()).map(|last| Bytes::copy_from_slice(&last.number.to_be_bytes()));
+        let delivery = |alert: &Arc<AlertRecord>| self.delivery(&namespace, &state, alert);
+        Ok(ListAlertsResponse { alerts: page.iter().map(delivery).collect(), next_page_token: next.unwrap_or_default() })
+    }
+
+    /// Alerts that wait to be taken, of all rules.
+    pub fn alerts_waiting(&self) -> u64 {
+        self.shared.alerts.state().waiting.values().map(|waiting| waiting.len() as u64).sum()
+    }
+
+    fn shown_alert(&self, namespace: &Namespace, alert: &AlertRecord) -> Alert {
+        let mut told = alert.to_api(self.cluster_id(), &namespace.view.name);
+        named::shown(namespace, told.run.as_mut().and_then(|run| run.search_attributes.as_mut()));
+        told
+    }
+
+    fn delivery(&self, namespace: &Namespace, state: &State, alert: &AlertRecord) -> AlertDelivery {
+        let trouble = state.trouble.get(&uid(&alert.rule_uid)).filter(|_| alert.ended == 0);
+        let delivery = match (alert.ended, alert.given_up) {
+            (0, _) => AlertDeliveryState::Waiting,
+            (_, true) => AlertDeliveryState::GivenUp,
+            (_, false) => AlertDeliveryState::Delivered,
+        };
+        AlertDelivery {
+            alert: Some(self.shown_alert(namespace, alert)),
+            state: delivery as i32,
+            ended_time: (alert.ended != 0).then(|| Timestamp(alert.ended).to_api()),
+            attempts: state.attempts.get(&alert.number).map_or(0, |attempts| i32::try_from(*attempts).unwrap_or(i32::MAX)),
+            last_error: trouble.map_or_else(|| alert.last_error.clone(), |trouble| trouble.error.clone()),
+        }
+    }
+}
+
+fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
+    let mut rule = record.says();
+    if let Some(webhook) = &mut rule.webhook {
+        webhook.secret.clear();
+        webhook.url = without_password(&webhook.url);
+    }
+    let uid = record.uid();
+    let problem = state.problems.get(&uid).or_else(|| state.uncounted.get(&uid));
+    AlertRuleInfo {
+        rule: Some(rule),
+        version: record.version,
+        created_time: Some(Timestamp(record.created).to_api()),
+        changed_time: Some(Timestamp(record.changed).to_api()),
+        waiting: state.waits(uid) as i64,
+        raised: state.raised.get(&uid).map_or(0, |raised| raised.len() as i64),
+        firing: state.standing.get(&uid).is_some_and(|standing| standing.told),
+        last_error: state.trouble.get(&uid).map(|trouble| trouble.error.clone()).unwrap_or_default(),
+        problem: problem.cloned().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_told_without_their_passwords() {
+        assert_eq!(without_password("https://me:pass@host:1/a?b=c"), "https://host:1/a?b=c");
+        assert_eq!(without_password("http://host"), "http://host");
+        assert_eq!(without_password("http://host/a@b"), "http://host/a@b");
+    }
+}

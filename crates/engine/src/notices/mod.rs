@@ -1,0 +1,207 @@
+//! The feed of notices: one for each change of a run that lists show (docs/alerts.md).
+//!
+//! | a notice | |
+//! |---|---|
+//! | gets its number | when its batch is closed, before the commit is sent |
+//! | is written | in the commit of the change that it tells of, one row for all notices of the batch |
+//! | is shown | when its commit and those of all lower numbers are decided: who reads up to a number has read all up to it |
+//! | goes | when so many newer ones are there ([`crate::Settings::notices_kept`]), and alerts have seen it |
+//!
+//! A failed commit's numbers are a gap. Where its fate is unknown, its shard begins a new epoch first: then the rows say.
+
+pub(crate) mod keeper;
+pub(crate) mod read;
+pub(crate) mod rows;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use sempre_store::{Store, StoreError, Table};
+use tokio::sync::watch;
+
+/// A batch of notices on its way to the disk.
+#[derive(Clone, Copy)]
+struct OnTheWay {
+    shard: u32,
+    first: u64,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The greatest number given.
+    last: u64,
+    /// By the last number of each.
+    on_the_way: BTreeMap<u64, OnTheWay>,
+}
+
+impl Inner {
+    fn shown(&self) -> u64 {
+        self.on_the_way.values().map(|batch| batch.first - 1).min().unwrap_or(self.last)
+    }
+}
+
+/// See the module.
+pub(crate) struct Notices {
+    kept: u64,
+    inner: Mutex<Inner>,
+    /// Up to here everything is decided.
+    shown: watch::Sender<u64>,
+    /// Numbers up to this are gone, or about to go.
+    gone: AtomicU64,
+    /// Numbers above this are still needed by alerts; all may go by their age: `u64::MAX`.
+    seen: AtomicU64,
+    /// One rewrites or deletes rows at a time.
+    writer: tokio::sync::Mutex<keeper::Writer>,
+}
+
+impl Notices {
+    /// Finds where the last process stopped. Keeps about so many notices; 0: writes none.
+    pub(crate) async fn open(store: &dyn Store, kept: u64) -> Result<Self, StoreError> {
+        let last = last_row(store).await?;
+        // The first row's numbers are there; whether those before it ever were nobody knows. One that is damaged has none.
+        let first = store.scan(Table::Notice, &rows::key(0), &rows::end(), 1).await?.into_iter().next();
+        let gone = first.map_or(last, |(key, value)| rows::parse(&key, value).map_or(last, |row| row.first - 1));
+        let inner = Inner { last, on_the_way: BTreeMap::new() };
+        let writer = keeper::Writer::acquire(store).await?;
+        Ok(Self {
+            kept,
+            inner: Mutex::new(inner),
+            shown: watch::Sender::new(last),
+            gone: AtomicU64::new(gone),
+            seen: AtomicU64::new(u64::MAX),
+            writer: tokio::sync::Mutex::new(writer),
+        })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notices are written.
+    pub(crate) fn are_on(&self) -> bool {
+        self.kept > 0
+    }
+
+    /// Gives the next numbers to a batch of so many notices, which is about to be sent; tells the last of them.
+    pub(crate) fn begin(&self, shard: u32, notices: u64) -> u64 {
+        let mut inner = self.inner();
+        let first = inner.last + 1;
+        inner.last += notices;
+        let last = inner.last;
+        inner.on_the_way.insert(last, OnTheWay { shard, first });
+        last
+    }
+
+    /// A batch is durable.
+    pub(crate) fn written(&self, last: u64) {
+        let mut inner = self.inner();
+        inner.on_the_way.remove(&last);
+        self.tell(&inner);
+    }
+
+    /// What a shard had on the way is decided: it owns its slots under a new epoch.
+    pub(crate) fn decided(&self, shard: u32) {
+        let mut inner = self.inner();
+        inner.on_the_way.retain(|_, batch| batch.shard != shard);
+        self.tell(&inner);
+    }
+
+    fn tell(&self, inner: &Inner) {
+        let new = inner.shown();
+        self.shown.send_if_modified(|shown| std::mem::replace(shown, new) != new);
+    }
+
+    /// Wakes those who watch, so that they see that the engine stops.
+    pub(crate) fn wake(&self) {
+        self.shown.send_modify(|_| {});
+    }
+
+    /// Up to here everything is decided.
+    pub(crate) fn shown(&self) -> u64 {
+        *self.shown.borrow()
+    }
+
+    /// Tells changes of [`Notices::shown`].
+    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+        self.shown.subscribe()
+    }
+
+    /// Numbers up to this are gone.
+    pub(crate) fn gone(&self) -> u64 {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    /// Alerts have seen all up to this; `u64::MAX`: there are none that look.
+    pub(crate) fn set_seen(&self, seen: u64) {
+        self.seen.store(seen, Ordering::Release);
+    }
+}
+
+/// The greatest number that there is a row of; rows at the end are never deleted.
+async fn last_row(store: &dyn Store) -> Result<u64, StoreError> {
+    let exists = async |from: u64| -> Result<bool, StoreError> {
+        Ok(!store.scan(Table::Notice, &rows::key(from), &rows::end(), 1).await?.is_empty())
+    };
+    // None is found at or above `no`; there is one at or above `yes`, unless that is 0.
+    let (mut yes, mut no) = (0, 1);
+    while exists(no).await? {
+        yes = no;
+        no = no.saturating_mul(2);
+    }
+    while no - yes > 1 {
+        let middle = yes + (no - yes) / 2;
+        if exists(middle).await? { yes = middle } else { no = middle }
+    }
+    Ok(yes)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use sempre_store::{CommitBatch, Fence, memory::MemoryStore};
+
+    use super::*;
+
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        future.now_or_never().expect("the memory store never waits")
+    }
+
+    #[test]
+    fn nothing_is_shown_before_all_lower_numbers_are_decided() {
+        let store = MemoryStore::new();
+        let notices = now(Notices::open(&store, 10)).unwrap();
+        let (a, b, c) = (notices.begin(0, 2), notices.begin(1, 3), notices.begin(0, 1));
+        assert_eq!((a, b, c), (2, 5, 6));
+        notices.written(c);
+        notices.written(b);
+        assert_eq!(notices.shown(), 0, "the first batch is still on its way");
+        notices.written(a);
+        assert_eq!(notices.shown(), 6);
+        let (d, e) = (notices.begin(0, 1), notices.begin(1, 1));
+        notices.written(e);
+        assert_eq!(notices.shown(), 6);
+        notices.decided(1);
+        assert_eq!(notices.shown(), 6, "that of another shard is not decided by it");
+        notices.decided(0);
+        assert_eq!((notices.shown(), d), (8, 7));
+    }
+
+    #[test]
+    fn numbers_go_on_where_the_rows_end() {
+        let store = MemoryStore::new();
+        for last in [0_u64, 1, 2, 3, 64, 1000, 1001, u64::MAX / 2] {
+            if last > 0 {
+                let epoch = now(store.acquire(0)).unwrap();
+                let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
+                batch.put(Table::Notice, &rows::key(last), &[]);
+                now(store.commit(batch)).unwrap();
+            }
+            assert_eq!(now(last_row(&store)).unwrap(), last);
+        }
+    }
+}
