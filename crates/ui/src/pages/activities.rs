@@ -214,24 +214,24 @@ pub(crate) async fn send(visit: &Visit<'_>, namespace: &str, id: &str, run: &str
         "pause" => {
             let request =
                 PauseActivityExecutionRequest { namespace: of, activity_id, run_id, identity, reason, request_id, ..Default::default() };
-            drop(visit.ask(request).await?);
+            visit.ask(request).await?;
         }
         "unpause" => {
             let request =
                 UnpauseActivityExecutionRequest { namespace: of, activity_id, run_id, identity, reason, request_id, ..Default::default() };
-            drop(visit.ask(request).await?);
+            visit.ask(request).await?;
         }
         "reset" => {
             let request = ResetActivityExecutionRequest { namespace: of, activity_id, run_id, identity, request_id, ..Default::default() };
-            drop(visit.ask(request).await?);
+            visit.ask(request).await?;
         }
         "cancel" => {
             let request = RequestCancelActivityExecutionRequest { namespace: of, activity_id, run_id, identity, request_id, reason };
-            drop(visit.ask(request).await?);
+            visit.ask(request).await?;
         }
         "terminate" => {
             let request = TerminateActivityExecutionRequest { namespace: of, activity_id, run_id, identity, request_id, reason };
-            drop(visit.ask(request).await?);
+            visit.ask(request).await?;
         }
         _ => {
             visit.ask(DeleteActivityExecutionRequest { namespace: of, activity_id, run_id }).await?;
