@@ -143,6 +143,28 @@ fn a_run_is_pinned_by_its_first_completed_task_and_its_tasks_stay() {
 }
 
 #[test]
+fn an_activity_whose_queue_joins_the_version_meanwhile_is_offered_to_the_version() {
+    let mut world = world(VersioningBehavior::Pinned);
+    let mut deployments = Deployments::clone(&world.namespace.deployments);
+    let members = deployments.members.remove(&QueueKind::Activity).unwrap();
+    world.namespace.deployments = Arc::new(deployments.clone());
+    world.begin("w", [activity("a").command()]);
+    assert_eq!(lines(&world), [(QueueKind::Activity, None)], "the version has never polled the queue");
+    deployments.members.insert(QueueKind::Activity, members);
+    world.namespace.deployments = Arc::new(deployments);
+    // The offer that waits is no longer for anybody; a second poll finds it gone.
+    let offer = world.offers[0].clone();
+    for request in ["one", "two"] {
+        let plain = Poller { identity: WORKER.into(), request_id: request.into(), ..Poller::default() };
+        assert!(world.start_activity_task(&offer, plain).is_none(), "not for workers without a version");
+        assert_eq!(lines(&world), [(QueueKind::Activity, Some("1".into()))]);
+    }
+    let task = world.poll_activity().expect("the version's worker gets it");
+    world.complete_activity(&task, "done").unwrap();
+    world.work([complete()]);
+}
+
+#[test]
 fn automatic_upgrade_moves_the_run_and_its_activities_wait_for_it() {
     let mut world = world(VersioningBehavior::AutoUpgrade);
     world.begin("w", [activity("a").command()]);

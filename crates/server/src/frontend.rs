@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
     CheckDeploymentVersionRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeWaitingStartRequest,
-    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListFlowRulesRequest, ListPatchesRequest, ListSkippedActionsRequest,
-    ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetFlowRuleRequest, StartBatchForkRequest,
+    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListFlowRulesRequest, ListPatchesRequest, ListPolledQueuesRequest,
+    ListSkippedActionsRequest, ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetFlowRuleRequest,
+    StartBatchForkRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -315,6 +316,7 @@ in_namespace![
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
     ListActivityAttemptsRequest,
+    ListPolledQueuesRequest,
     ListSkippedActionsRequest,
     RenameSearchAttributeRequest,
     ListSearchAttributesRequest,

@@ -1,8 +1,8 @@
 //! InspectService: what Sempre knows beyond Temporal's API (`crates/api/proto/sempre/v1/inspect.proto`).
 
 use sempre_api::sempre::v1::{
-    ListActivityAttemptsRequest, ListActivityAttemptsResponse, ListSkippedActionsRequest, ListSkippedActionsResponse,
-    inspect_service_server::InspectService,
+    ListActivityAttemptsRequest, ListActivityAttemptsResponse, ListPolledQueuesRequest, ListPolledQueuesResponse,
+    ListSkippedActionsRequest, ListSkippedActionsResponse, inspect_service_server::InspectService,
 };
 use tonic::Request;
 
@@ -18,5 +18,10 @@ impl InspectService for Frontend {
     async fn list_skipped_actions(&self, request: Request<ListSkippedActionsRequest>) -> Answer<ListSkippedActionsResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.list_skipped_actions(call.body).await)
+    }
+
+    async fn list_polled_queues(&self, request: Request<ListPolledQueuesRequest>) -> Answer<ListPolledQueuesResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.list_polled_queues(&call.body))
     }
 }

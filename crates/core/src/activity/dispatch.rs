@@ -174,7 +174,14 @@ pub(crate) fn start(step: &mut Step<'_, '_>, scheduled_event_id: i64, stamp: u32
             withdraw(step, scheduled_event_id);
             return Ok(Ok(Reply::Obsolete));
         }
-        Admission::Obsolete => return Ok(Ok(Reply::Obsolete)),
+        Admission::Obsolete => {
+            // It was made before the version had the queue: the next is for the version's workers.
+            withdraw(step, scheduled_event_id);
+            let stamp = step.next_stamp();
+            change(step, scheduled_event_id, |p| p.stamp = stamp);
+            offer(step, scheduled_event_id);
+            return Ok(Ok(Reply::Obsolete));
+        }
     }
     begin(step, scheduled_event_id, poller);
     let task = given(step, scheduled_event_id);

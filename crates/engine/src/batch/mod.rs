@@ -371,7 +371,7 @@ impl Shared {
             run_id: target.run_id,
         });
         Ok(DescribeBatchOperationResponse {
-            operation_type: job.kind,
+            operation_type: shown_kind(job.kind),
             job_id: job_id.to_owned(),
             state: job.state,
             start_time,
@@ -402,8 +402,23 @@ impl Shared {
         let info = |(key, job): (&Vec<u8>, &Arc<JobRecord>)| {
             let (start_time, close_time) = job.times();
             let job_id = parse_key(key).map(|(_, id)| id).unwrap_or_default();
-            BatchOperationInfo { job_id, state: job.state, start_time, close_time, operation_type: job.kind }
+            BatchOperationInfo { job_id, state: job.state, start_time, close_time, operation_type: shown_kind(job.kind) }
         };
         (jobs.into_iter().map(info).collect(), token)
     }
+}
+
+/// The name of a job's type that answers give: jobs keep the first names of what acts on workflows, which are deprecated.
+fn shown_kind(kind: i32) -> i32 {
+    use BatchOperationType as Type;
+    let name = match Type::try_from(kind) {
+        Ok(Type::Terminate) => Type::TerminateWorkflow,
+        Ok(Type::Cancel) => Type::CancelWorkflow,
+        Ok(Type::Signal) => Type::SignalWorkflow,
+        Ok(Type::Delete) => Type::DeleteWorkflow,
+        Ok(Type::Reset) => Type::ResetWorkflow,
+        Ok(Type::UpdateExecutionOptions) => Type::UpdateWorkflowExecutionOptions,
+        _ => return kind,
+    };
+    name as i32
 }

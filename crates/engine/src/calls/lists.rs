@@ -38,6 +38,8 @@ use crate::{
 
 /// Runs of a page (`frontend.visibilityMaxPageSize`).
 const PAGE_MAX: i32 = 1000;
+/// Bytes of a page, unless its only run has more: memos can be large, and clients take messages of some length only.
+const PAGE_BYTES_MAX: usize = 16 << 20;
 const INVALID_TOKEN: &str = "Invalid NextPageToken.";
 const NOT_ARCHIVED: &str = "Cluster is not configured for visibility archival.";
 const EARLIEST_AFTER_LATEST: &str = "EarliestTime in StartTimeFilter should not be larger than LatestTime.";
@@ -196,13 +198,18 @@ impl Engine {
     ) -> Result<(Vec<WorkflowExecutionInfo>, Bytes), Refusal> {
         let after = position(after)?;
         let runs = self.runs(namespace.id(), query.filter.as_ref(), after, page_size(page)).await?;
-        let next = runs.next.as_ref().map(token).unwrap_or_default();
-        let shown = |record: &Arc<Record>| {
+        let (mut shown, mut bytes, mut next) = (Vec::with_capacity(runs.records.len()), 0, runs.next);
+        for record in &runs.records {
             let mut info = record.to_api();
             named::shown(namespace, info.search_attributes.as_mut());
-            info
-        };
-        Ok((runs.records.iter().map(shown).collect(), next))
+            bytes += info.encoded_len();
+            if bytes > PAGE_BYTES_MAX && !shown.is_empty() {
+                next = runs.records.get(shown.len() - 1).map(|last| Position::of(last));
+                break;
+            }
+            shown.push(info);
+        }
+        Ok((shown, next.as_ref().map(token).unwrap_or_default()))
     }
 
     /// `ListWorkflowExecutions`.

@@ -13,9 +13,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use sempre_api::v1::common::Payload;
+use sempre_api::{
+    sempre::v1::{ListPolledQueuesRequest, ListPolledQueuesResponse, PolledQueue},
+    v1::common::Payload,
+};
 use sempre_core::{
-    NamespaceId, Span, Timestamp,
+    NamespaceId, Refusal, Span, Timestamp,
     transition::{QueueKind, QueueName},
     visibility::{AttributeType, Comparison, Field, Filter, QUEUE_BACKLOG_AGE, QUEUE_POLLERS, Query, Record, SystemField, Value},
 };
@@ -113,6 +116,14 @@ impl Facts {
 }
 
 impl Engine {
+    /// `InspectService.ListPolledQueues`.
+    pub fn list_polled_queues(&self, request: &ListPolledQueuesRequest) -> Result<ListPolledQueuesResponse, Refusal> {
+        let namespace = self.namespace(&request.namespace)?;
+        let queues = self.shared.matching.workflow_queues(namespace.id()).into_iter().filter(|(_, pollers, _)| *pollers > 0);
+        let queues = queues.map(|(name, pollers, _)| PolledQueue { name, pollers: i32::try_from(pollers).unwrap_or(i32::MAX) });
+        Ok(ListPolledQueuesResponse { queues: queues.collect() })
+    }
+
     /// A query whose live conditions are those of this moment.
     pub(super) fn as_of_now(&self, namespace: NamespaceId, mut query: Query) -> Query {
         query.filter = query.filter.map(|filter| {

@@ -1,6 +1,9 @@
 //! Long polls for tasks (spec 05 §2, §12).
 
-use std::sync::atomic::Ordering;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::atomic::Ordering,
+};
 
 use bytes::Bytes;
 use sempre_api::{
@@ -270,7 +273,7 @@ impl Engine {
     async fn wait_for_task(&self, poll: &Poll, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
         let Poll { queue, poller, caller, .. } = poll;
         let shared = &self.shared;
-        let until = shared.wait_until(shared.settings.poll_wait, deadline);
+        let until = shared.wait_until(shared.settings.poll_wait - jitter(shared.settings.poll_wait, &poller.request_id), deadline);
         let mut timer = shared.wall.sleep_until(until);
         let mut passed = 0;
         while shared.wall_now() < until {
@@ -372,5 +375,26 @@ impl Engine {
         response.next_page_token = next_page_token;
         held.told();
         Ok(response)
+    }
+}
+
+/// What a poll waits less than the longest, up to a sixth: polls that began together do not all end together (spec 05 §2).
+fn jitter(longest: Span, poll: &str) -> Span {
+    let mut hasher = DefaultHasher::new();
+    poll.hash(&mut hasher);
+    let most = u64::try_from(longest.0 / 6).unwrap_or_default();
+    Span((hasher.finish() % (most + 1)) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_end_at_different_times_within_the_last_sixth() {
+        let cut: Vec<i64> = (0..1000).map(|n| jitter(Span::seconds(60), &format!("poll {n}")).0).collect();
+        assert!(cut.iter().all(|cut| (0..=Span::seconds(10).0).contains(cut)));
+        assert!(cut.iter().filter(|cut| **cut < Span::seconds(1).0).count() < 200 && cut.iter().any(|cut| *cut > Span::seconds(9).0));
+        assert_eq!((jitter(Span::ZERO, "poll"), jitter(Span(-1), "poll")), (Span::ZERO, Span::ZERO));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use sempre_api::sempre::v1::{RenameSearchAttributeRequest, RenameSearchAttributeResponse};
 use sempre_api::v1::{
     command::{Command, command::Attributes},
-    common::SearchAttributes,
+    common::{Payload, SearchAttributes},
     operatorservice::{
         AddSearchAttributesRequest, AddSearchAttributesResponse, ListSearchAttributesRequest, ListSearchAttributesResponse,
         RemoveSearchAttributesRequest, RemoveSearchAttributesResponse,
@@ -13,7 +13,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     Refusal,
-    visibility::{AttributeType, PREDEFINED, SYSTEM, is_built_in, is_reserved},
+    visibility::{AttributeType, PREDEFINED, SYSTEM, decode_as, is_built_in, is_reserved},
 };
 
 use crate::{
@@ -96,7 +96,7 @@ impl Engine {
 
 impl Shared {
     /// With `auto_register_search_attributes`: registers what a request sets and its namespace does not define, with the
-    /// type that the value names. It is on disk when this returns. What has no usable name or type stays unknown, and
+    /// type that the value names, or that its JSON has. It is on disk when this returns. What has no usable name or type stays unknown, and
     /// is refused like everywhere. Gives the namespace as it is then.
     pub(crate) async fn register_unknown<'a>(
         &self,
@@ -109,10 +109,7 @@ impl Shared {
         let fields = sets.into_iter().flat_map(|set| &set.indexed_fields);
         let unknown: BTreeMap<&String, AttributeType> = fields
             .filter(|(name, _)| !name.is_empty() && !is_reserved(name) && namespace.attributes.kind(name).is_none())
-            .filter_map(|(name, payload)| {
-                let kind = std::str::from_utf8(payload.metadata.get("type")?).ok()?;
-                Some((name, AttributeType::from_name(kind)?))
-            })
+            .filter_map(|(name, payload)| Some((name, named_type(payload)?)))
             .collect();
         if unknown.is_empty() {
             return Ok(namespace);
@@ -125,6 +122,18 @@ impl Shared {
         tracing::info!(namespace = namespace.view.name, attributes = names.join(" "), "search attributes were registered");
         Ok(namespace)
     }
+}
+
+/// The type that a value names, or else the one that its JSON has by itself.
+fn named_type(payload: &Payload) -> Option<AttributeType> {
+    if let Some(name) = payload.metadata.get("type") {
+        return AttributeType::from_name(std::str::from_utf8(name).ok()?);
+    }
+    let kinds = match payload.data.trim_ascii_start().first() {
+        Some(b'[') => &[AttributeType::KeywordList][..],
+        _ => &[AttributeType::Bool, AttributeType::Int, AttributeType::Double, AttributeType::Keyword],
+    };
+    kinds.iter().copied().find(|kind| decode_as(payload, *kind).is_some())
 }
 
 /// The search attributes that a command sets.

@@ -39,13 +39,10 @@ struct Newest<'r> {
 impl<'r> Newest<'r> {
     fn hear(&mut self, at: Option<&sempre_api::Timestamp>, config: &'r RoutingConfig, version: Option<bool>) {
         let at = at.map(Timestamp::from_api).unwrap_or_default();
-        if at <= self.at {
-            return;
-        }
         match version {
-            Some(true) => (self.at, self.config, self.member) = (at, Some(config), true),
-            None if !self.member => (self.at, self.config) = (at, Some(config)),
-            Some(false) | None => {}
+            Some(true) if !self.member || at > self.at => (self.at, self.config, self.member) = (at, Some(config), true),
+            None if !self.member && at > self.at => (self.at, self.config) = (at, Some(config)),
+            Some(_) | None => {}
         }
     }
 }
@@ -113,4 +110,58 @@ pub(crate) fn changes(namespace: NamespaceId, old: &Deployments, new: &Deploymen
         }
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use sempre_api::v1::deployment::worker_deployment_version_info::VersionTaskQueueInfo;
+
+    use super::{super::record::VersionRecord, *};
+
+    /// A deployment whose version 1 has the queue. `current` and `ramping`: whether it has the work, and since when.
+    fn deployment(name: &str, current: (bool, i64), ramping: (bool, i64)) -> DeploymentRecord {
+        let mut record = DeploymentRecord::new(name, Timestamp(1));
+        let queue = VersionTaskQueueInfo { name: "q".into(), r#type: TaskQueueType::Activity as i32 };
+        record.versions.insert("1".into(), VersionRecord { queues: vec![queue], ..VersionRecord::default() });
+        let version = |wanted: bool| wanted.then(|| WorkerDeploymentVersion { deployment_name: name.into(), build_id: "1".into() });
+        let time = |at: i64| (at != 0).then(|| Timestamp(at).to_api());
+        record.routing = Some(RoutingConfig {
+            current_deployment_version: version(current.0),
+            current_version_changed_time: time(current.1),
+            ramping_deployment_version: version(ramping.0),
+            ramping_version_percentage: if ramping.0 { 10.0 } else { 0.0 },
+            ramping_version_percentage_changed_time: time(ramping.1),
+            ..RoutingConfig::default()
+        });
+        record
+    }
+
+    /// Who has the queue, and who a share of it.
+    fn who(records: [&DeploymentRecord; 2]) -> (Option<String>, Option<String>) {
+        let snapshot = snapshot(records.into_iter());
+        let route = snapshot.routes.get(&QueueKind::Activity).and_then(|routes| routes.get("q")).expect("a route");
+        let name = |version: &Arc<Version>| version.deployment.clone();
+        (route.current.as_ref().map(name), route.ramp.as_ref().and_then(|ramp| ramp.version.as_ref()).map(name))
+    }
+
+    #[test]
+    fn a_deployment_that_has_the_queue_counts_before_one_that_gave_it_up_whatever_their_names() {
+        for (left, gone) in [("a", "z"), ("z", "a")] {
+            // The other gave the work back later: that says nothing about who has it now.
+            let (left, gone) = (deployment(left, (true, 5), (true, 6)), deployment(gone, (false, 9), (false, 9)));
+            let expected = (Some(left.name.clone()), Some(left.name.clone()));
+            assert_eq!(who([&left, &gone]), expected);
+            assert_eq!(who([&gone, &left]), expected);
+        }
+    }
+
+    #[test]
+    fn the_newest_of_those_that_have_the_queue_counts() {
+        let (old, new) = (deployment("a", (true, 5), (false, 0)), deployment("b", (true, 6), (false, 0)));
+        assert_eq!(who([&old, &new]), (Some("b".into()), None));
+        assert_eq!(who([&new, &old]), (Some("b".into()), None));
+        // None has it: workers without a version do.
+        let (old, new) = (deployment("a", (false, 5), (false, 0)), deployment("b", (false, 6), (false, 0)));
+        assert_eq!(who([&old, &new]), (None, None));
+    }
 }

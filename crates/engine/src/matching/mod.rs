@@ -381,6 +381,15 @@ impl<S: Send + 'static> Matching<S> {
         }
     }
 
+    /// The run did not want the task that was handed out: it counts for no rate.
+    pub(crate) fn not_needed(self: &Arc<Self>, offer: &Offer) {
+        let hash = offer.queue.hash64();
+        let mut stripe = self.stripe(hash);
+        let Some(queue) = stripe.get(hash, &offer.queue) else { return };
+        queue.give_back(offer.fairness.as_deref());
+        self.pump_name(&mut stripe, hash, &offer.queue);
+    }
+
     /// A durable offer. One for a sticky queue that is not loaded goes to the normal queue.
     pub(crate) fn offer(self: &Arc<Self>, offer: Offer) {
         let row = offer.key.clone();
@@ -425,7 +434,10 @@ impl<S: Send + 'static> Matching<S> {
         queue.used = now;
         match arrival {
             Arrival::New => queue.levels.added(queued.row.level(), now),
-            Arrival::Back => queue.levels.not_dispatched(queued.row.level()),
+            Arrival::Back => {
+                queue.levels.not_dispatched(queued.row.level());
+                queue.give_back(queued.offer.fairness.as_deref());
+            }
             Arrival::Known => {}
         }
         if queued.row.is_ranked() {

@@ -312,6 +312,9 @@ impl Runner {
             return Some(result.map(|reply| self.answer(place, run, reply)));
         }
         let Queued { offer, row } = held.decided();
+        if !started {
+            self.shared.matching.not_needed(&offer);
+        }
         let volatile = offer.volatile;
         let body = match result {
             Ok(reply) if started => Body::Task(Box::new(self.started(place, offer, request_id, reply))),

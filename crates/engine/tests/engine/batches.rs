@@ -97,7 +97,7 @@ async fn a_job_keeps_its_rate_and_goes_on_after_a_crash() {
     }
     assert_eq!((counts(&w, "j").await, closed(&w, 25).await), ((Completed, 25, 25, 0), 25));
     let described = describe(&w, "j").await;
-    assert_eq!((described.reason.as_str(), described.identity.as_str(), described.operation_type), ("a reason", "operator", 1));
+    assert_eq!((described.reason.as_str(), described.identity.as_str(), described.operation_type), ("a reason", "operator", 13));
     assert!(described.start_time.is_some() && described.close_time.is_some());
     assert_eq!(described.executions.len(), 25);
     let last = w.history("w3").await.pop().unwrap();

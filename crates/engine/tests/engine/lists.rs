@@ -549,3 +549,25 @@ async fn who_watches_a_list_and_falls_behind_gets_it_anew_a_second_later() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn a_page_is_bounded_in_bytes() {
+    let w = world().await;
+    let data = Bytes::from(vec![b'x'; 1 << 20]);
+    for n in 0..40 {
+        let memo = Memo { fields: [("m".to_owned(), Payload { data: data.clone(), ..Default::default() })].into() };
+        w.try_start(StartWorkflowExecutionRequest { memo: Some(memo), ..start_request(&format!("w{n}")) }).await.unwrap();
+    }
+    let (mut token, mut pages, mut seen) = (Bytes::new(), Vec::new(), BTreeSet::new());
+    loop {
+        let request = ListWorkflowExecutionsRequest { namespace: NAMESPACE.into(), next_page_token: token, ..Default::default() };
+        let page = w.engine.list_workflows(request).await.unwrap();
+        pages.push(page.executions.len());
+        seen.extend(page.executions.into_iter().map(|run| run.execution.unwrap().workflow_id));
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((pages, seen.len()), (vec![15, 15, 10], 40));
+}

@@ -110,12 +110,26 @@ async fn unknown_attributes_are_defined_by_use_where_that_is_switched_on() {
     let all = [("Color".to_owned(), keyword), ("Number".to_owned(), int), ("Words".to_owned(), text)];
     assert_eq!(custom(&w).await, all);
 
-    // What exists keeps its type; what says no type, and what belongs to the server, stays unknown.
+    // What exists keeps its type; what has no usable one, and what belongs to the server, stays unknown.
     let refused = w.try_start(start("b", &[("Number", value("\"x\"", "Keyword"))])).await.unwrap_err();
     assert_eq!(refused, Refusal::invalid("invalid value for search attribute Number of type Int: x"));
-    for (name, kind) in [("Untyped", ""), ("Odd", "Odd"), ("TemporalMine", "Keyword")] {
-        assert_eq!(w.try_start(start("b", &[(name, value("\"x\"", kind))])).await.unwrap_err(), Refusal::invalid(unknown(name)));
+    for (name, kind, data) in [("Nothing", "", "null"), ("Odd", "Odd", "\"x\""), ("TemporalMine", "Keyword", "\"x\"")] {
+        assert_eq!(w.try_start(start("b", &[(name, value(data, kind))])).await.unwrap_err(), Refusal::invalid(unknown(name)));
     }
     w.reopen().await;
     assert_eq!(custom(&w).await, all, "they were written");
+
+    // A value that names no type has the one of its JSON.
+    let untyped = [("Flag", "true"), ("Count", "7"), ("Share", "0.5"), ("Name", "\"7\""), ("Tags", "[\"a\",\"b\"]")];
+    w.try_start(start("c", &untyped.map(|(name, data)| (name, value(data, ""))))).await.unwrap();
+    let mut all: Vec<_> = all.into();
+    all.extend([
+        ("Flag".to_owned(), IndexedValueType::Bool as i32),
+        ("Count".to_owned(), int),
+        ("Share".to_owned(), IndexedValueType::Double as i32),
+        ("Name".to_owned(), keyword),
+        ("Tags".to_owned(), IndexedValueType::KeywordList as i32),
+    ]);
+    all.sort();
+    assert_eq!(custom(&w).await, all);
 }

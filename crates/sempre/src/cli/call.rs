@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use sempre_api::v1::{
-    common::WorkflowExecution,
-    enums::TaskQueueType,
-    workflowservice::{ListWorkersRequest, ListWorkflowExecutionsRequest, StartWorkflowExecutionRequest},
+use sempre_api::{
+    sempre::v1::ListPolledQueuesRequest,
+    v1::{
+        common::WorkflowExecution,
+        enums::TaskQueueType,
+        workflowservice::{ListWorkersRequest, ListWorkflowExecutionsRequest, StartWorkflowExecutionRequest},
+    },
 };
 use serde_json::Value;
 use tonic::{Code, Status};
@@ -113,6 +116,11 @@ async fn progress(session: &mut Session, mut execution: WorkflowExecution) -> Re
 
 /// The only task queue whose workers are there.
 async fn only_queue(session: &mut Session) -> Result<String, Failure> {
+    let request = ListPolledQueuesRequest { namespace: session.namespace() };
+    if let Some(answer) = absent(session.client().await?.inspect.list_polled_queues(request).await.map(tonic::Response::into_inner))? {
+        return choose(answer.queues.into_iter().map(|queue| queue.name).collect(), &session.settings.namespace);
+    }
+    // Another server than ours.
     let mut polled = Vec::new();
     for name in known_queues(session).await? {
         if !task_queue::ask(session, &name, TaskQueueType::Workflow, false).await?.pollers.is_empty() {

@@ -113,7 +113,7 @@ pub(crate) const TABLE: &[(&str, Need, &[&str])] = &[
         ],
     ),
     (OPERATOR, Namespace(Roles::READ), &["ListSearchAttributes"]),
-    ("sempre.v1.InspectService", Namespace(Roles::READ), &["ListActivityAttempts", "ListSkippedActions"]),
+    ("sempre.v1.InspectService", Namespace(Roles::READ), &["ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"]),
     ("sempre.v1.VersionService", Namespace(Roles::READ), &["ListPatches"]),
     ("sempre.v1.FlowService", Namespace(Roles::READ), &["DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts"]),
     ("sempre.v1.SteerService", Namespace(Roles::READ), &["PreviewBatchOperation"]),

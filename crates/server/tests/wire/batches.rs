@@ -150,7 +150,7 @@ async fn a_job_is_started_described_listed_and_over() {
     };
     assert_eq!(described.state(), BatchOperationState::Completed);
     assert_eq!((described.total_operation_count, described.complete_operation_count, described.failure_operation_count), (1, 1, 0));
-    assert_eq!(described.operation_type(), BatchOperationType::Terminate);
+    assert_eq!(described.operation_type(), BatchOperationType::TerminateWorkflow);
     let list = ListBatchOperationsRequest { namespace: "default".into(), ..Default::default() };
     let listed = client.list_batch_operations(list).await.expect("listed").into_inner().operation_info;
     assert_eq!(listed.len(), 1);

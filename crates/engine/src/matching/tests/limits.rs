@@ -61,6 +61,29 @@ fn one_a_second_takes_nine_seconds_for_ten() {
 }
 
 #[test]
+fn a_task_that_nobody_got_costs_no_rate() {
+    let w = world(100);
+    let q = activities("q");
+    for n in 0..3 {
+        w.matching.offer(offer(&q, n, 3, i64::from(n)));
+    }
+    let taken = |polled: Polled<Started>| match polled {
+        Polled::Handed(Handed::Offer(held)) => held,
+        other => panic!("{other:?}"),
+    };
+    // The worker went away: the next has the task at the same moment, and only one.
+    drop(taken(w.poll_at(&q, Some(1.0))));
+    let unwanted = taken(w.poll_at(&q, Some(1.0))).decided().offer;
+    assert_eq!(unwanted.run.workflow.workflow_id, "w0");
+    let mut waiting = w.wait_at(&q, Some(1.0));
+    assert_eq!(handed(&mut waiting), None);
+    // The run did not want it: who waits has the next.
+    w.matching.not_needed(&unwanted);
+    assert_eq!(handed(&mut waiting), Some("w1".into()));
+    assert_eq!(handed(&mut w.wait_at(&q, Some(1.0))), None);
+}
+
+#[test]
 fn polls_that_wait_are_served_in_order_when_the_rate_allows() {
     let w = world(100);
     let (slow, free) = (activities("slow"), activities("free"));

@@ -56,9 +56,8 @@ impl Settings {
         }
         overlay_flags(&mut profile, client)?;
         if profile.codec_endpoint.is_some() {
-            return Err(Failure::new(
-                "codec servers are not supported yet; unset --codec-endpoint and its variable to see payloads as they are",
-            ));
+            // Work goes on; what only the codec server can read stays as it is.
+            eprintln!("warning: payloads are shown and sent as they are: this program does not ask codec servers");
         }
         let namespace = profile.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
         let address = profile.address.unwrap_or_else(|| ADDRESS.to_owned()).replace(NAMESPACE_IN_ADDRESS, &namespace);

@@ -1,7 +1,5 @@
 //! Commands of ours: `call`, `workflow why`, `workflow fork`, `completion`, `man`.
 
-use sempre_api::v1::{worker::WorkerHeartbeat, workflowservice::RecordWorkerHeartbeatRequest};
-
 use super::{Server, complete, poll};
 use crate::support::{Scratch, output};
 
@@ -10,15 +8,11 @@ async fn call_finds_the_queue_and_prints_the_result() {
     let server = Server::start();
     let (_, told) = server.failure(&["call", "Greet", "\"you\""]);
     assert!(told.starts_with("no worker is known in namespace default;"), "{told}");
-    // A worker that has polled and tells of itself.
+    // A worker that has polled, and says no more of itself.
     let mut client = server.client().await;
     server.text(&["workflow", "start", "--type", "T", "-t", "queue", "-w", "w"]);
     let task = poll(&mut client, "queue").await;
     complete(&mut client, task, "1").await;
-    let heartbeat = WorkerHeartbeat { worker_instance_key: "k".into(), task_queue: "queue".into(), status: 1, ..Default::default() };
-    let request = RecordWorkerHeartbeatRequest { namespace: "default".into(), worker_heartbeat: vec![heartbeat], ..Default::default() };
-    client.record_worker_heartbeat(request).await.expect("heard");
-
     let child = server.command(&["call", "Greet", "\"you\"", "-w", "hello"]).spawn().expect("the binary runs");
     let task = poll(&mut client, "queue").await;
     complete(&mut client, task, "\"hello, you\"").await;
