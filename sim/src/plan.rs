@@ -6,6 +6,8 @@ use crate::{disk::Fate, random::Random};
 
 /// Stream of the draws that make a plan.
 const PLAN_STREAM: u64 = 1;
+/// Stream of the draws about flow rules: worlds without them stay as they were.
+const FLOW_STREAM: u64 = 2;
 
 /// What goes wrong with a disk; so many times in a thousand where nothing else is said.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +121,7 @@ pub struct Plan {
     pub net: NetFaults,
     /// Schedules.
     pub schedules: u64,
-    /// Clients whose starts flow rules are about; none unless it is set by hand (`--set flows=5`).
+    /// Clients whose starts flow rules are about.
     pub flows: u64,
     /// Not 0: clients make calls of every kind, and start workflows in every way.
     pub wide: u64,
@@ -173,6 +175,8 @@ impl Plan {
         plan.disk.slow_reads = r.permille(400);
         plan.wide = u64::from(r.permille(750));
         plan.schedules = if plan.wide == 0 || r.permille(600) { 0 } else { r.between(1, 2) };
+        let mut f = Random::new(seed, FLOW_STREAM);
+        plan.flows = if plan.wide == 0 || f.permille(750) { 0 } else { f.between(2, 6) };
         plan.index_lost = if r.permille(500) { 0 } else { r.between(100, 600) as u32 };
         plan
     }

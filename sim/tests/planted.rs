@@ -5,7 +5,7 @@
 #![allow(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use sempre_core::planted::{Bug, plant};
-use sempre_sim::{Plan, run, shrink};
+use sempre_sim::{Plan, mutants::hunt, run, shrink};
 
 /// The plan that a command line names.
 fn plan_of(command: &str) -> Plan {
@@ -31,4 +31,8 @@ fn a_planted_bug_is_shown_by_the_printed_command_and_by_nothing_else() {
     assert_eq!(run(&again, false).violations, shown.violations, "{}", shrink::command(&small));
     plant(None);
     assert_eq!(run(&again, false).violations, [""; 0], "the control");
+    // Only worlds with flow rules can find these.
+    for bug in [Bug::FlowRowsLost, Bug::FlowNotRecovered] {
+        assert!(hunt(bug, 100, 1).is_some(), "{bug:?}");
+    }
 }
