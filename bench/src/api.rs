@@ -76,9 +76,14 @@ pub fn duration(span: Duration) -> sempre_api::Duration {
 
 /// A workflow poll.
 pub fn poll_workflow(queue_name: &str) -> Request<PollWorkflowTaskQueueRequest> {
+    poll_workflow_at(queue(queue_name))
+}
+
+/// A workflow poll at a queue of any kind.
+pub fn poll_workflow_at(queue: TaskQueue) -> Request<PollWorkflowTaskQueueRequest> {
     let mut request = Request::new(PollWorkflowTaskQueueRequest {
         namespace: NAMESPACE.into(),
-        task_queue: Some(queue(queue_name)),
+        task_queue: Some(queue),
         identity: "bench-worker".into(),
         ..Default::default()
     });

@@ -185,13 +185,25 @@ pub fn cpu_seconds_with_children(pid: u32) -> io::Result<f64> {
     Ok(ticks / CLOCK_TICKS)
 }
 
-/// Bytes written so far to the disk that holds `folder`, by everybody: the kernel's per-process count is of no use here,
-/// because it counts a whole large folio for each small write into one. `None` where it cannot be known (tmpfs).
-pub fn disk_bytes_written(folder: &Path) -> Option<u64> {
-    let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(folder).ok()?);
-    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
-    let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
-    Some(stat.split_whitespace().nth(6)?.parse::<u64>().ok()? * 512)
+/// What was written so far to a disk, by everybody: the kernel's count of bytes per process is of no use here, because it
+/// counts a whole large folio for each small write into one, and it counts no flushes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DiskWrites {
+    /// Bytes.
+    pub bytes: u64,
+    /// Flushes of the disk's cache. Kernels before 5.5, and partitions, count none.
+    pub flushes: u64,
+}
+
+impl DiskWrites {
+    /// Of the disk that holds `folder`. `None` where it cannot be known (tmpfs).
+    pub fn of(folder: &Path) -> Option<Self> {
+        let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(folder).ok()?);
+        let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
+        let stat = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")).ok()?;
+        let fields: Vec<u64> = stat.split_whitespace().map_while(|field| field.parse().ok()).collect();
+        Some(Self { bytes: fields.get(6)? * 512, flushes: fields.get(15).copied().unwrap_or(0) })
+    }
 }
 
 fn number_after(text: &str, label: &str) -> u64 {

@@ -122,10 +122,13 @@ pub struct MainRow {
     /// Progress half.
     #[prost(message, optional, tag = "2")]
     pub progress: Option<ProgressMain>,
-    /// Reset points, of the derived half too. Empty while encoding: they are put behind, without a copy.
+    /// Reset points, of the derived half too.
     #[prost(message, repeated, tag = "30")]
     pub reset_points: Vec<ResetPoint>,
 }
+
+/// Tags and lengths of the two halves in a [`MainRow`], at most.
+const MAIN_ROW_FRAME: usize = 12;
 
 fn encoded(message: &impl Message) -> Option<Bytes> {
     Some(message.encode_to_vec().into())
@@ -137,14 +140,17 @@ impl State {
         let mut out = Vec::new();
         let dirty = core::mem::take(&mut self.dirty);
         if dirty.main {
-            let (derived, progress) = (Some(self.derived.main.clone()), Some(self.progress.main.clone()));
-            let mut row = MainRow { derived, progress, reset_points: Vec::new() };
             // A speculative task lives in memory only.
-            if let Some(progress) = &mut row.progress {
-                progress.task.take_if(|task| task.speculative);
-            }
-            let mut value = row.encode_to_vec();
+            let speculative = self.progress.main.task.take_if(|task| task.speculative);
+            // As a [`MainRow`] is encoded, without making one.
+            let (derived, progress) = (&self.derived.main, &self.progress.main);
+            let mut value = Vec::with_capacity(derived.encoded_len() + progress.encoded_len() + MAIN_ROW_FRAME);
+            prost::encoding::message::encode(1, derived, &mut value);
+            prost::encoding::message::encode(2, progress, &mut value);
             prost::encoding::message::encode_repeated(30, self.derived.reset_points.as_slice(), &mut value);
+            if speculative.is_some() {
+                self.progress.main.task = speculative;
+            }
             out.push(RowChange { kind: Kind::Main as u8, number: 0, value: Some(value.into()) });
         }
         for (kind, number) in dirty.rows {
@@ -348,6 +354,31 @@ mod tests {
         dirty.main();
         dirty.mark(Kind::Start, 0);
         State { derived, progress: Progress::default(), dirty }
+    }
+
+    /// The main row is encoded without making the message that it is read as.
+    #[test]
+    fn the_main_row_is_the_message_of_both_halves_without_a_speculative_task() {
+        for speculative in [false, true] {
+            let mut state = state();
+            state.derived.main.next_event_id = 300;
+            state.derived.reset_points = ResetPoints::stored(alloc::vec![ResetPoint { run_id: "r".into(), ..Default::default() }]);
+            state.progress.main.start_request_id = "request".repeat(30);
+            state.progress.main.task = Some(Box::new(super::super::Task { speculative, attempt: 2, ..Default::default() }));
+            let before = state.progress.clone();
+            let rows = state.take_rows();
+            let row = rows.iter().find(|row| row.kind == Kind::Main as u8).and_then(|row| row.value.clone()).unwrap();
+            let mut progress = before.main.clone();
+            progress.task.take_if(|task| task.speculative);
+            let reset_points = state.derived.reset_points.as_slice().to_vec();
+            let whole = MainRow { derived: Some(state.derived.main.clone()), progress: Some(progress), reset_points };
+            assert_eq!(row, whole.encode_to_vec());
+            assert_eq!(state.progress, before, "what is in memory stays");
+        }
+        let mut empty = state();
+        let rows = empty.take_rows();
+        let whole = MainRow { derived: Some(Main::default()), progress: Some(ProgressMain::default()), reset_points: Vec::new() };
+        assert_eq!(rows[0].value.as_deref(), Some(&whole.encode_to_vec()[..]));
     }
 
     #[test]
