@@ -6,10 +6,12 @@
 
 use std::{
     convert::Infallible,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -75,13 +77,25 @@ pub(crate) async fn run(
     peer: Option<Arc<Peer>>,
     router: Router,
     settings: Arc<ConnectionSettings>,
+    draining: watch::Receiver<bool>,
+) {
+    after_others(pin!(serve(stream, peer, router, settings, draining))).await;
+}
+
+async fn serve(
+    stream: Stream,
+    peer: Option<Arc<Peer>>,
+    router: Router,
+    settings: Arc<ConnectionSettings>,
     mut draining: watch::Receiver<bool>,
 ) {
     let calls = Arc::new(Calls::default());
+    // A router is a dozen counted pointers that all threads share: a call takes one of its own connection instead.
+    let router = Arc::new(router);
     let service = service_fn({
         let calls = Arc::clone(&calls);
         move |mut request: http::Request<Incoming>| {
-            let (router, call) = (router.clone(), Call::begin(&calls));
+            let (router, call) = (Arc::clone(&router), Call::begin(&calls));
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }
@@ -122,6 +136,7 @@ pub(crate) async fn run(
     tokio::pin!(age);
     loop {
         let reason = tokio::select! {
+            biased;
             ended = &mut connection => return log_end(ended),
             () = &mut age => "age",
             _ = draining.wait_for(|draining| *draining) => "shutdown",
@@ -142,6 +157,24 @@ pub(crate) async fn run(
         ended = &mut connection => log_end(ended),
         () = sleep(settings.grace) => tracing::debug!("a connection did not finish its calls in time"),
     }
+}
+
+/// Polls a connection behind the other tasks that are ready, not before them.
+///
+/// A connection is woken by each of its calls that has an answer. The runtime would let it run at once, and it would
+/// write one answer, be woken by the next call, and write the next. Behind the others it finds all their answers and
+/// writes them with one system call; the same holds for what it reads.
+fn after_others<F: Future>(mut work: Pin<&mut F>) -> impl Future<Output = F::Output> {
+    let mut has_waited = false;
+    std::future::poll_fn(move |cx| {
+        has_waited = !has_waited;
+        if has_waited {
+            // A task that wakes itself goes to the end of the line.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        work.as_mut().poll(cx)
+    })
 }
 
 /// Browsers cannot send this without asking first, which nobody answers here: a page elsewhere that makes a viewer's browser call
@@ -185,5 +218,28 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_runs_behind_the_tasks_that_are_ready() {
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let say = |word: &'static str| {
+            let order = Arc::clone(&order);
+            async move { order.lock().unwrap().push(word) }
+        };
+        let (connection, first, second) = (say("connection"), say("first"), say("second"));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { after_others(pin!(connection)).await });
+        tasks.spawn(first);
+        tasks.spawn(second);
+        while tasks.join_next().await.is_some() {}
+        assert_eq!(*order.lock().unwrap(), ["first", "second", "connection"]);
     }
 }

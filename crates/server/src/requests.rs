@@ -79,6 +79,11 @@ impl MethodStats {
 }
 
 impl CallCount<'_> {
+    /// `/service/method`; empty for all that there is not.
+    pub(crate) fn path(&self) -> &str {
+        &self.method.path
+    }
+
     /// The call has ended.
     pub(crate) fn end(mut self, code: Code, took: std::time::Duration) {
         self.code = code;

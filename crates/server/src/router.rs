@@ -4,7 +4,7 @@
 //! INTERNAL instead of a broken connection. Knows no method.
 #![expect(clippy::disallowed_methods, reason = "a caller's deadline is counted by the wall clock")]
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -127,27 +127,28 @@ impl Router {
     {
         let count = self.requests.begin(request.uri().path());
         let begun = Instant::now();
-        let response = self.answer(request).await;
+        let response = self.answer(request, count.path()).await;
         let code = code_of(&response);
         count.end(code, begun.elapsed());
         response
     }
 
-    async fn answer<B>(&self, request: http::Request<B>) -> Response
+    async fn answer<B>(&self, request: http::Request<B>, path: &str) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
-        let path = request.uri().path().to_owned();
         let timeout = deadline::timeout(request.headers());
         let request = BoundedMessages::new(request);
         let answer = async {
             match (&self.access, &self.audit) {
                 (None, None) => self.dispatch(request).await,
-                _ => self.admit(request).await,
+                // Boxed, as all calls would have to carry it along.
+                _ => Box::pin(self.admit(request)).await,
             }
         };
-        let answer = AssertUnwindSafe(answer).catch_unwind();
+        // Pinned here: moved into the timeout it would be twice in the future of each call.
+        let answer = pin!(AssertUnwindSafe(answer).catch_unwind());
         let answer = match timeout {
             None => answer.await,
             Some(span) => match tokio::time::timeout(Duration::from_nanos(span.0.unsigned_abs()), answer).await {
@@ -158,7 +159,7 @@ impl Router {
                 }
             },
         };
-        answer.unwrap_or_else(|panic| status::masked(&path, panic_text(panic.as_ref())).into_http())
+        answer.unwrap_or_else(|panic| status::masked(path, panic_text(panic.as_ref())).into_http())
     }
 
     /// Answers a call if its caller may make it, for as long as he may, and writes down what is to be.
@@ -290,8 +291,8 @@ impl Router {
             "sempre.v1.AccessService" => self.access_keys.clone().call(request).await,
             "sempre.v1.VersionService" => self.version.clone().call(request).await,
             "grpc.health.v1.Health" => self.health.clone().call(request).await,
-            reflection::V1 => self.reflection.v1(request.map(tonic::body::Body::new)).await,
-            reflection::V1_ALPHA => self.reflection.v1alpha(request.map(tonic::body::Body::new)).await,
+            reflection::V1 => Box::pin(self.reflection.v1(request.map(tonic::body::Body::new))).await,
+            reflection::V1_ALPHA => Box::pin(self.reflection.v1alpha(request.map(tonic::body::Body::new))).await,
             _ => Ok(Status::unimplemented(format!("unknown service {service}")).into_http()),
         };
         answer.unwrap_or_else(|never| match never {})

@@ -40,6 +40,8 @@ pub struct CommitBatch {
     key_bytes: usize,
     /// Set when a key or value was too long to be encoded; the commit is refused.
     oversized: bool,
+    /// Bytes that it is likely to take.
+    expected: usize,
 }
 
 /// One operation of a batch.
@@ -70,7 +72,18 @@ impl CommitBatch {
         let mut buffer = vec![0; HEADER_LEN];
         buffer[4..8].copy_from_slice(&fence.shard.to_le_bytes());
         buffer[8..16].copy_from_slice(&fence.epoch.to_le_bytes());
-        CommitBatch { fence, buffer, ops: 0, key_bytes: 0, oversized: false }
+        CommitBatch { fence, buffer, ops: 0, key_bytes: 0, oversized: false, expected: 0 }
+    }
+
+    /// Says that the batch is likely to take so many bytes: it takes room for them with its next operation, not bit by bit.
+    pub fn expect(&mut self, bytes: usize) {
+        self.expected = bytes.min(BATCH_BYTES_MAX);
+    }
+
+    /// Makes room for one operation more.
+    fn reserve(&mut self, bytes: usize) {
+        let expected = std::mem::take(&mut self.expected);
+        self.buffer.reserve(bytes.max(expected));
     }
 
     /// Adds a put.
@@ -79,7 +92,7 @@ impl CommitBatch {
             self.oversized = true;
             return;
         };
-        self.buffer.reserve(7 + key.len() + value.len());
+        self.reserve(7 + key.len() + value.len());
         self.buffer.push(table.id());
         self.buffer.extend_from_slice(&key_len.to_le_bytes());
         self.buffer.extend_from_slice(&value_len.to_le_bytes());
@@ -95,6 +108,7 @@ impl CommitBatch {
             self.oversized = true;
             return;
         };
+        self.reserve(3 + key.len());
         self.buffer.push(table.id() | DELETE);
         self.buffer.extend_from_slice(&key_len.to_le_bytes());
         self.buffer.extend_from_slice(key);
@@ -212,6 +226,24 @@ pub(crate) fn split_encoded(bytes: &[u8]) -> Result<(Fence, &[u8], &[u8]), Malfo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_is_taken_with_the_first_operation_and_changes_nothing_of_what_is_encoded() {
+        let fence = Fence { shard: 1, epoch: 2 };
+        let (mut plain, mut sized) = (CommitBatch::new(fence), CommitBatch::new(fence));
+        sized.expect(10_000);
+        assert!(sized.buffer.capacity() < 100, "an idle batch holds nothing");
+        for batch in [&mut plain, &mut sized] {
+            batch.delete(Table::Offer, b"gone");
+            batch.put(Table::State, b"key", b"value");
+        }
+        assert!(sized.buffer.capacity() >= 10_000);
+        assert_eq!(plain.into_encoded(), sized.into_encoded());
+        let mut huge = CommitBatch::new(fence);
+        huge.expect(usize::MAX);
+        huge.put(Table::State, b"key", b"value");
+        assert_eq!(huge.len(), 1);
+    }
 
     #[test]
     fn decodes_what_was_added() {

@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     future::Future,
     sync::{Arc, atomic::Ordering},
+    task::Poll,
 };
 
 use futures::{
@@ -231,6 +232,7 @@ impl Runner {
                     let now = self.now();
                     self.deadlines.take(&slots, rows, now);
                 }
+                Event::Messages if listening => after_others().await,
                 Event::Delivered | Event::Messages => {}
                 Event::Room => self.lists_full = false,
                 Event::Stuck => {
@@ -646,6 +648,8 @@ impl Runner {
         } else {
             self.release_early(&mut open.outputs);
             let bytes = open.commit.bytes() as u64;
+            // The next one is likely to be as large.
+            self.open.commit.expect(open.commit.bytes() / 4 * 5);
             self.commits.push_back(self.shared.store.commit(open.commit));
             self.in_flight.push_back(InFlight {
                 updates: open.updates,
@@ -946,6 +950,19 @@ impl Runner {
     }
 }
 
+/// Lets the other tasks run that are ready, once. A shard is woken by the first of many callers; behind the others it finds
+/// the messages of all, and commits them together.
+fn after_others() -> impl Future<Output = ()> {
+    let mut has_waited = false;
+    futures::future::poll_fn(move |cx| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+}
+
 fn new_deadlines(shared: &Shared, shard: u32) -> Deadlines {
     let slots = slots(shard, shared.inboxes.len().max(1));
     if shared.virtual_time.is_some() { Deadlines::of_virtual_time(slots) } else { Deadlines::new(slots) }
@@ -964,6 +981,6 @@ pub(crate) fn is_open(status: i32) -> bool {
 fn expire<'a>(timer: &'a mut Option<(Timestamp, BoxFuture<'static, ()>)>) -> impl Future<Output = ()> + 'a {
     futures::future::poll_fn(|cx| match timer {
         Some((_, sleep)) => sleep.poll_unpin(cx),
-        None => std::task::Poll::Pending,
+        None => Poll::Pending,
     })
 }

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use sempre_core::ids::Uuid;
 
 use super::super::index::IndexError;
@@ -166,7 +166,7 @@ fn existing(path: &Path, owner: Uuid) -> rusqlite::Result<Opened> {
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", 2 * WAL_PAGES * PAGE_BYTES)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    keep_statements(&connection)?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables == 0 {
         return Err(rusqlite::Error::QueryReturnedNoRows);
@@ -188,11 +188,19 @@ fn existing(path: &Path, owner: Uuid) -> rusqlite::Result<Opened> {
 pub(super) fn in_memory(owner: Uuid) -> Result<Opened, IndexError> {
     let make = || {
         let connection = Connection::open_in_memory()?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        keep_statements(&connection)?;
         create_tables(&connection, owner)?;
         Ok(Opened { connection, needs_rebuild: Some("it is new".to_owned()) })
     };
     make().map_err(failed("make its tables"))
+}
+
+/// The writer's statements are prepared once. Left to itself, SQLite prepares one anew for each value bound, to look whether
+/// another plan would suit the value better; these have only one plan.
+fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// A connection that only reads.

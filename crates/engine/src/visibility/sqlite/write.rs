@@ -343,12 +343,12 @@ fn roots(record: &Record) -> (&str, &str) {
     (if workflow == record.workflow_id { "" } else { workflow }, if own_run { "" } else { run })
 }
 
+const FIND: &str = "SELECT r.id, r.part, r.version, r.generation, r.workflow_id, r.workflow_type, r.status, r.c, r.s
+     FROM run r INDEXED BY run_key CROSS JOIN part p ON p.id=r.part WHERE r.run_id=? AND p.namespace=?";
+
 fn find(connection: &Connection, namespace: NamespaceId, run: RunId) -> rusqlite::Result<Option<Row>> {
     connection
-        .prepare_cached(
-            "SELECT r.id, r.part, r.version, r.generation, r.workflow_id, r.workflow_type, r.status, r.c, r.s
-             FROM run r INDEXED BY run_key CROSS JOIN part p ON p.id=r.part WHERE r.run_id=? AND p.namespace=?",
-        )?
+        .prepare_cached(FIND)?
         .query_row(params![run.0.0.as_slice(), namespace.0.0.as_slice()], |row| {
             Ok(Row {
                 id: row.get(0)?,
@@ -458,4 +458,24 @@ pub(super) fn run_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Run
 
 fn namespace_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<NamespaceId> {
     uuid_at(row, at).map(NamespaceId)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+    use sempre_core::ids::Uuid;
+
+    use super::*;
+    use crate::visibility::sqlite::schema;
+
+    #[test]
+    fn looking_up_a_run_is_prepared_once() {
+        let connection = schema::in_memory(Uuid([1; 16])).unwrap().connection;
+        for run in 0..10 {
+            assert!(find(&connection, NamespaceId(Uuid([run; 16])), RunId(Uuid([run; 16]))).unwrap().is_none());
+        }
+        let statement = connection.prepare_cached(FIND).unwrap();
+        assert_eq!(statement.get_status(StatementStatus::Run), 10);
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }
