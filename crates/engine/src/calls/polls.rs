@@ -276,7 +276,7 @@ impl Engine {
     async fn wait_for_task(&self, poll: &Poll, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
         let Poll { queue, poller, caller, .. } = poll;
         let shared = &self.shared;
-        let until = shared.wait_until(shared.settings.poll_wait - jitter(shared.settings.poll_wait, &poller.request_id), deadline);
+        let until = shared.wait_until(wait_of(shared.settings.poll_wait, &poller.request_id), deadline);
         let mut timer = shared.wall.sleep_until(until);
         let mut passed = 0;
         while shared.wall_now() < until {
@@ -381,12 +381,12 @@ impl Engine {
     }
 }
 
-/// What a poll waits less than the longest, up to a sixth: polls that began together do not all end together (spec 05 §2).
-fn jitter(longest: Span, poll: &str) -> Span {
+/// How long a poll waits, up to a sixth less than the longest: polls that began together do not all end together (spec 05 §2).
+fn wait_of(longest: Span, poll: &str) -> Span {
     let mut hasher = DefaultHasher::new();
     poll.hash(&mut hasher);
     let most = u64::try_from(longest.0 / 6).unwrap_or_default();
-    Span((hasher.finish() % (most + 1)) as i64)
+    Span(longest.0 - (hasher.finish() % (most + 1)) as i64)
 }
 
 #[cfg(test)]
@@ -395,9 +395,11 @@ mod tests {
 
     #[test]
     fn polls_end_at_different_times_within_the_last_sixth() {
-        let cut: Vec<i64> = (0..1000).map(|n| jitter(Span::seconds(60), &format!("poll {n}")).0).collect();
-        assert!(cut.iter().all(|cut| (0..=Span::seconds(10).0).contains(cut)));
-        assert!(cut.iter().filter(|cut| **cut < Span::seconds(1).0).count() < 200 && cut.iter().any(|cut| *cut > Span::seconds(9).0));
-        assert_eq!((jitter(Span::ZERO, "poll"), jitter(Span(-1), "poll")), (Span::ZERO, Span::ZERO));
+        let waits: Vec<i64> = (0..1000).map(|n| wait_of(Span::seconds(60), &format!("poll {n}")).0).collect();
+        assert!(waits.iter().all(|wait| (Span::seconds(50).0..=Span::seconds(60).0).contains(wait)));
+        assert!(
+            waits.iter().filter(|wait| **wait > Span::seconds(59).0).count() < 200 && waits.iter().any(|wait| *wait < Span::seconds(51).0)
+        );
+        assert_eq!((wait_of(Span::ZERO, "poll"), wait_of(Span(-1), "poll")), (Span::ZERO, Span(-1)));
     }
 }
