@@ -122,7 +122,6 @@ impl Execution {
             request_id_infos: self.request_id_infos(),
             pause_info: pause::described(&self.state),
             time_skipping_info: time_skipping::described(&self.state, now),
-            ..Default::default()
         }
     }
 
