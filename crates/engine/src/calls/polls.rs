@@ -19,7 +19,7 @@ use sempre_api::{
     },
 };
 use sempre_core::{
-    Limits, Refusal, Reply, Timestamp,
+    Limits, Refusal, Reply, Span, Timestamp,
     input::{Poller, Sdk},
     planted::{self, Bug},
     transition::{QueueKind, QueueName},
