@@ -69,7 +69,7 @@ fn a_task_that_nobody_got_costs_no_rate() {
     }
     let taken = |polled: Polled<Started>| match polled {
         Polled::Handed(Handed::Offer(held)) => held,
-        other => panic!("{other:?}"),
+        Polled::Handed(_) | Polled::Wait(_) => panic!("no offer"),
     };
     // The worker went away: the next has the task at the same moment, and only one.
     drop(taken(w.poll_at(&q, Some(1.0))));
