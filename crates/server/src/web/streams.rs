@@ -163,7 +163,7 @@ impl Streams {
                     let text = format!("{:?} is not the id of a notice", last.unwrap_or_default());
                     return refusal(form, &Status::invalid_argument(text));
                 };
-                let from_now = last.is_none() && !value(&["from"]).is_some_and(|from| from == "oldest");
+                let from_now = last.is_none() && value(&["from"]).is_none_or(|from| from != "oldest");
                 let request = ListNoticesRequest { namespace, after, page_size: PAGE_NOTICES, from_now, wait: false };
                 // A cursor that is too old is told before anything else.
                 let mut state = Notices {
