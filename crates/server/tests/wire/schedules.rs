@@ -120,7 +120,7 @@ async fn the_way_of_a_schedule() {
         day_of_week: range(1, 1),
         comment: "lunch".into(),
     };
-    assert_eq!(spec.structured_calendar, [lunch.clone()]);
+    assert_eq!(spec.structured_calendar, std::slice::from_ref(&lunch));
     assert_eq!((described.memo, described.search_attributes), (None, None));
 
     let patch = |patch: Option<SchedulePatch>| PatchScheduleRequest {
@@ -141,7 +141,10 @@ async fn the_way_of_a_schedule() {
     for list in [list.clone(), large] {
         let schedules = client.list_schedules(list).await.expect("a list").into_inner().schedules;
         let [entry] = &schedules[..] else { panic!("one schedule") };
-        assert_eq!(entry.info.as_ref().and_then(|info| info.spec.as_ref()).expect("a spec").structured_calendar, [lunch.clone()]);
+        assert_eq!(
+            entry.info.as_ref().and_then(|info| info.spec.as_ref()).expect("a spec").structured_calendar,
+            std::slice::from_ref(&lunch)
+        );
     }
     let bad = ListSchedulesRequest { next_page_token: bytes::Bytes::from_static(b"x"), ..list };
     let bad = client.list_schedules(bad).await.map_err(text).err();
