@@ -59,7 +59,7 @@ impl<Q, A> Clone for Answers<Q, A> {
 }
 
 impl<Q: Message + Default + 'static, A: Message + Default + 'static> Answers<Q, A> {
-    fn new(calls: &[&Recorded]) -> Result<Arc<dyn Method>, Failure> {
+    fn method(calls: &[&Recorded]) -> Result<Arc<dyn Method>, Failure> {
         let answers = calls.iter().map(|call| Ok(Arc::new(A::decode(call.answer.clone())?))).collect::<Result<Vec<_>, Failure>>()?;
         Ok(Arc::new(Self { answers: Arc::new(answers), next: Arc::default(), request: PhantomData }))
     }
@@ -120,14 +120,14 @@ fn methods(calls: &[Recorded]) -> Result<HashMap<String, Arc<dyn Method>>, Failu
     let mut methods = HashMap::new();
     for (path, calls) in by_path {
         let method = match path.rsplit('/').next().unwrap_or_default() {
-            "StartWorkflowExecution" => Answers::<StartWorkflowExecutionRequest, StartWorkflowExecutionResponse>::new(&calls)?,
-            "PollWorkflowTaskQueue" => Answers::<PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse>::new(&calls)?,
+            "StartWorkflowExecution" => Answers::<StartWorkflowExecutionRequest, StartWorkflowExecutionResponse>::method(&calls)?,
+            "PollWorkflowTaskQueue" => Answers::<PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse>::method(&calls)?,
             "RespondWorkflowTaskCompleted" => {
-                Answers::<RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse>::new(&calls)?
+                Answers::<RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse>::method(&calls)?
             }
-            "PollActivityTaskQueue" => Answers::<PollActivityTaskQueueRequest, PollActivityTaskQueueResponse>::new(&calls)?,
+            "PollActivityTaskQueue" => Answers::<PollActivityTaskQueueRequest, PollActivityTaskQueueResponse>::method(&calls)?,
             "RespondActivityTaskCompleted" => {
-                Answers::<RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse>::new(&calls)?
+                Answers::<RespondActivityTaskCompletedRequest, RespondActivityTaskCompletedResponse>::method(&calls)?
             }
             other => return Err(format!("{other} is no call of a short workflow").into()),
         };
