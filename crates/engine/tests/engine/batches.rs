@@ -648,6 +648,7 @@ mod activities {
     }
 
     #[tokio::test]
+    #[allow(deprecated, reason = "the old way to name targets")]
     async fn targets_of_another_type_and_activities_that_are_off_are_refused() {
         let w = world().await;
         let invalid = |text: &str| Refusal::InvalidArgument(text.into());

@@ -415,7 +415,7 @@ async fn a_versions_backlog_is_its_own() {
             ..Default::default()
         };
         let queues = soon(w.engine.describe_deployment_version(request)).await.unwrap().version_task_queues;
-        queues[0].stats.clone().unwrap().approximate_backlog_count
+        queues[0].stats.unwrap().approximate_backlog_count
     };
     assert_eq!((backlog("1").await, backlog("2").await), (1, 2));
     soon(w.engine.set_ramping_version(ramping("1", 100.0))).await.unwrap();

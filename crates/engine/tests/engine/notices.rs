@@ -64,8 +64,7 @@ async fn each_change_that_lists_show_is_told_once_and_in_order_over_restarts_and
     soon(w.engine.pause_workflow(pause)).await.unwrap();
     w.reopen().await;
     end(&w, "b").await;
-    let delete =
-        DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(execution("a", "")), ..Default::default() };
+    let delete = DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(execution("a", "")) };
     soon(w.engine.delete_workflow(delete)).await.unwrap();
     w.settle().await;
     let later = vec![told(Changed, "b", Paused), told(Closed, "b", Terminated), told(Deleted, "a", Unspecified)];
