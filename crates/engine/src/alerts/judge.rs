@@ -14,9 +14,14 @@ use sempre_core::{
 
 use super::{
     rule::RuleRecord,
-    state::{AlertRecord, Change, RAISED_MAX, Standing, State, WAITING_MAX},
+    state::{AlertRecord, Change, RAISED_MAX, Standing, State, WAITING_BYTES_MAX, WAITING_MAX},
 };
 use crate::notices::rows::NoticeRecord;
+
+/// Bytes of a plan after which nothing more is planned. What one notice means to the rules of a namespace comes on top.
+const PLAN_BYTES: usize = 4 << 20;
+/// What a change without texts takes.
+const CHANGE_BYTES: usize = 64;
 
 /// A rule with what notices are held against.
 pub(super) struct Watching {
@@ -31,6 +36,10 @@ pub(super) struct Plan<'a> {
     /// The greatest number of an alert.
     pub(super) last: u64,
     pub(super) changes: Vec<Change>,
+    /// Of the changes, about.
+    bytes: usize,
+    /// Of alerts planned.
+    planned_bytes: usize,
     /// Alerts planned, by rule.
     planned: HashMap<Uuid, usize>,
     raised: HashMap<(Uuid, RunId), bool>,
@@ -40,7 +49,30 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     pub(super) fn new(state: &'a State, now: Timestamp) -> Self {
         let last = state.last;
-        Self { state, now, last, changes: Vec::new(), planned: HashMap::new(), raised: HashMap::new(), standing: HashMap::new() }
+        Self {
+            state,
+            now,
+            last,
+            changes: Vec::new(),
+            bytes: 0,
+            planned_bytes: 0,
+            planned: HashMap::new(),
+            raised: HashMap::new(),
+            standing: HashMap::new(),
+        }
+    }
+
+    /// It is to be committed before more is planned: a commit is bounded.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= PLAN_BYTES
+    }
+
+    pub(super) fn push(&mut self, change: Change) {
+        self.bytes += match &change {
+            Change::Put(alert) => alert.size(),
+            _ => CHANGE_BYTES,
+        };
+        self.changes.push(change);
     }
 
     fn standing(&self, rule: Uuid) -> Standing {
@@ -50,7 +82,7 @@ impl<'a> Plan<'a> {
     fn set_standing(&mut self, rule: &RuleRecord, mut standing: Standing) {
         standing.namespace_id = rule.namespace_id.clone();
         self.standing.insert(rule.uid(), standing.clone());
-        self.changes.push(Change::Standing(rule.uid(), standing));
+        self.push(Change::Standing(rule.uid(), standing));
     }
 
     fn is_raised(&self, rule: Uuid, run: RunId) -> bool {
@@ -61,27 +93,30 @@ impl<'a> Plan<'a> {
     /// Plans an alert; over the bound it is counted instead.
     pub(super) fn alert(&mut self, rule: &RuleRecord, state: AlertState, notice: u64, count: i64, run: Option<Record>) -> Option<u64> {
         let uid = rule.uid();
-        let planned = self.planned.entry(uid).or_default();
-        if self.state.waits(uid) + *planned >= WAITING_MAX {
-            let standing = self.standing(uid);
-            self.set_standing(rule, Standing { left_out: standing.left_out + 1, ..standing });
-            return None;
-        }
-        *planned += 1;
-        self.last += 1;
-        self.changes.push(Change::Put(Box::new(AlertRecord {
-            number: self.last,
+        let alert = AlertRecord {
+            number: self.last + 1,
             rule_uid: rule.uid.clone(),
             rule: rule.name().to_owned(),
             namespace_id: rule.namespace_id.clone(),
             state: state as i32,
-            query: rule.query().to_owned(),
+            query: rule.told_query().to_owned(),
             time: self.now.0,
             notice,
             count,
             run,
             ..AlertRecord::default()
-        })));
+        };
+        let (size, planned) = (alert.size(), self.planned.entry(uid).or_default());
+        let is_much = self.state.waiting_bytes + self.planned_bytes + size > WAITING_BYTES_MAX;
+        if is_much || self.state.waits(uid) + *planned >= WAITING_MAX {
+            let standing = self.standing(uid);
+            self.set_standing(rule, Standing { left_out: standing.left_out + 1, ..standing });
+            return None;
+        }
+        *planned += 1;
+        self.planned_bytes += size;
+        self.last += 1;
+        self.push(Change::Put(Box::new(alert)));
         Some(self.last)
     }
 
@@ -122,7 +157,7 @@ impl<'a> Plan<'a> {
             return;
         }
         self.raised.insert((uid, run), stays);
-        self.changes.push(if stays { Change::Raise(uid, run) } else { Change::Lower(uid, run) });
+        self.push(if stays { Change::Raise(uid, run) } else { Change::Lower(uid, run) });
     }
 
     /// The query of a rule about a list selects so many runs.
@@ -159,9 +194,82 @@ impl<'a> Plan<'a> {
     /// Tells of alerts that were left out, once there is room again.
     pub(super) fn left_out(&mut self, rule: &RuleRecord) {
         let standing = self.standing(rule.uid());
-        if standing.left_out > 0 && self.state.waits(rule.uid()) < WAITING_MAX / 2 {
+        let has_room = || {
+            let bytes = self.state.waiting_bytes + self.planned_bytes;
+            self.state.waits(rule.uid()) < WAITING_MAX / 2 && bytes < WAITING_BYTES_MAX / 2
+        };
+        if standing.left_out > 0 && has_room() {
             self.set_standing(rule, Standing { left_out: 0, ..standing.clone() });
             self.alert(rule, AlertState::LeftOut, 0, standing.left_out, None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sempre_api::sempre::v1::AlertRule;
+
+    use super::*;
+
+    fn rule(id: u8, query: usize) -> RuleRecord {
+        let rule = AlertRule { query: "x".repeat(query), ..AlertRule::default() };
+        RuleRecord { uid: Bytes::from(vec![id; 16]), rule: Some(rule), ..RuleRecord::default() }
+    }
+
+    fn told(plan: Plan<'_>, state: AlertState) -> Vec<AlertRecord> {
+        let is = |change| match change {
+            Change::Put(alert) if alert.state == state as i32 => Some(*alert),
+            _ => None,
+        };
+        plan.changes.into_iter().filter_map(is).collect()
+    }
+
+    #[test]
+    fn alerts_of_all_rules_together_take_bounded_memory_and_what_is_left_out_is_told() {
+        let mut state = State::default();
+        let (mut fired, mut rounds) = (0, 0);
+        while fired == rounds * 500 {
+            let mut plan = Plan::new(&state, Timestamp(1));
+            for n in 0..500 {
+                plan.alert(&rule((n % 8) as u8, 4096), AlertState::Firing, 1, 0, None);
+            }
+            let changes = plan.changes;
+            fired += changes.iter().filter(|change| matches!(change, Change::Put(_))).count();
+            rounds += 1;
+            changes.into_iter().for_each(|change| state.apply(change));
+        }
+        assert!(state.waiting_bytes <= WAITING_BYTES_MAX && state.waiting_bytes > WAITING_BYTES_MAX - 10_000);
+        let left_out: i64 = state.standing.values().map(|standing| standing.left_out).sum();
+        assert_eq!(left_out as usize, rounds * 500 - fired);
+        let mut plan = Plan::new(&state, Timestamp(2));
+        plan.left_out(&rule(0, 4096));
+        assert_eq!(told(plan, AlertState::LeftOut).len(), 0, "there is no room yet");
+
+        // Delivered and dropped ones give their bytes back.
+        let alerts: Vec<AlertRecord> = state.alerts.values().map(|alert| AlertRecord::clone(alert)).collect();
+        for alert in alerts {
+            if alert.number % 2 == 0 {
+                state.apply(Change::Put(Box::new(AlertRecord { ended: 1, ..alert })));
+            } else {
+                state.apply(Change::Drop(alert.number));
+            }
+        }
+        assert_eq!(state.waiting_bytes, 0);
+        let mut plan = Plan::new(&state, Timestamp(2));
+        (0..8).for_each(|n| plan.left_out(&rule(n, 4096)));
+        assert_eq!(told(plan, AlertState::LeftOut).iter().map(|alert| alert.count).sum::<i64>(), left_out);
+    }
+
+    #[test]
+    fn a_plan_says_when_it_is_to_be_committed() {
+        let state = State::default();
+        let mut plan = Plan::new(&state, Timestamp(1));
+        let mut alerts = 0;
+        while !plan.is_full() {
+            plan.alert(&rule(1, 4096), AlertState::Firing, 1, 0, None);
+            alerts += 1;
+        }
+        assert!((800..1024).contains(&alerts), "{alerts}");
     }
 }

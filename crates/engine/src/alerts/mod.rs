@@ -77,7 +77,10 @@ pub(crate) async fn forget(alerts: &Alerts, namespace: NamespaceId) -> Result<()
     };
     alerts.rules.change(decide).await?;
     match alerts.state().knows(namespace) {
-        true => Err(Refusal::Unavailable("alerts of the namespace are still being taken away".into())),
+        true => {
+            alerts.changed.notify_one();
+            Err(Refusal::Unavailable("alerts of the namespace are still being taken away".into()))
+        }
         false => Ok(()),
     }
 }

@@ -16,6 +16,10 @@ use crate::{calls::live::is_live, namespaces::Namespace};
 pub(crate) const RULES_MAX: usize = 100;
 const NAME_BYTES_MAX: usize = 200;
 const SECRET_BYTES_MAX: usize = 200;
+/// Every alert says the query.
+const QUERY_BYTES_MAX: usize = 4096;
+/// Stands for what is not told of a URL.
+const URL_REST: &str = "/…";
 /// Longest hold.
 const HOLD_MAX: Span = Span::seconds(30 * 86_400);
 
@@ -71,6 +75,13 @@ impl RuleRecord {
         self.rule.as_ref().map_or("", |rule| &rule.query)
     }
 
+    /// The query as alerts say it: that of a rule from before it was bounded is cut.
+    pub(crate) fn told_query(&self) -> &str {
+        let query = self.query();
+        let end = (0..=query.len().min(QUERY_BYTES_MAX)).rev().find(|at| query.is_char_boundary(*at));
+        query.get(..end.unwrap_or_default()).unwrap_or_default()
+    }
+
     pub(crate) fn is_list(&self) -> bool {
         self.rule.as_ref().is_some_and(|rule| rule.scope() == AlertScope::List)
     }
@@ -95,6 +106,12 @@ pub(crate) fn check(rule: &AlertRule, namespace: &Namespace, limits: &Limits, no
     if rule.query.trim().is_empty() {
         return refused("it needs a query, such as WorkflowType = 'Order' AND ExecutionStatus = 'Failed'".into());
     }
+    if rule.query.len() > QUERY_BYTES_MAX {
+        let bytes = rule.query.len();
+        return refused(format!(
+            "the query has {bytes} bytes, at most {QUERY_BYTES_MAX} are allowed: every alert says it; make it shorter"
+        ));
+    }
     let filter = parse(&rule.query, namespace, ParseOptions::default())?.filter;
     let Ok(scope) = AlertScope::try_from(rule.scope) else { return refused(format!("there is no scope {}", rule.scope)) };
     let hold = Span::from_api(rule.hold.as_ref()).ok().filter(|hold| *hold <= HOLD_MAX);
@@ -116,7 +133,19 @@ pub(crate) fn check(rule: &AlertRule, namespace: &Namespace, limits: &Limits, no
     if webhook.secret.len() > SECRET_BYTES_MAX {
         return refused(format!("a secret has at most {SECRET_BYTES_MAX} bytes"));
     }
+    if webhook.url.ends_with(URL_REST) {
+        return refused("the url is shortened, as lists show it: give the whole one".into());
+    }
     allowed(&webhook.url, limits)
+}
+
+/// A URL as it may be told: who may send to the webhook is often known by user, password, path or query.
+pub(crate) fn told_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return "…".into() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let path = if matches!(path, "" | "/") { path } else { URL_REST };
+    format!("{scheme}://{host}{path}")
 }
 
 /// The server may send to an address.
@@ -129,4 +158,27 @@ pub(crate) fn allowed(url: &str, limits: &Limits) -> Result<(), Refusal> {
         ));
     }
     validate::webhook(url, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_told_without_what_may_be_a_secret() {
+        assert_eq!(told_url("https://me:pass@host:1/a?b=c"), "https://host:1/…");
+        assert_eq!(told_url("http://host?token"), "http://host/…");
+        assert_eq!(told_url("http://host#token"), "http://host/…");
+        assert_eq!(told_url("http://host"), "http://host");
+        assert_eq!(told_url("http://host/"), "http://host/");
+        assert_eq!(told_url("http://host/a@b"), "http://host/…");
+        assert_eq!(told_url("nothing"), "…");
+    }
+
+    #[test]
+    fn a_long_query_is_told_in_part() {
+        let of = |query: String| RuleRecord { rule: Some(AlertRule { query, ..AlertRule::default() }), ..RuleRecord::default() };
+        assert_eq!(of("a = 1".into()).told_query(), "a = 1");
+        assert_eq!(of(format!("a{}", "é".repeat(5000))).told_query().len(), QUERY_BYTES_MAX - 1);
+    }
 }

@@ -12,7 +12,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     panic::AssertUnwindSafe,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -57,7 +57,9 @@ const BACKOFF_MAX: Span = Span::seconds(60);
 const GIVE_UP_AFTER: Span = Span::seconds(3 * 86_400);
 /// After a failure of the store.
 const RETRY: Span = Span::seconds(1);
-/// Alerts that are dropped in one round.
+/// What has ended, and what was asked for, that one round judges.
+const ENDED_A_ROUND: usize = 64;
+/// Rows that are dropped in one round.
 const DROPS_A_ROUND: usize = 1000;
 
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +74,7 @@ enum Failed {
 
 /// Something under way has ended.
 enum Done {
-    Sent(u64, Result<(), String>),
+    Sent(u64, Uuid, Result<(), String>),
     Counted(Arc<RuleRecord>, Box<Result<(u64, Option<Record>), Refusal>>),
 }
 
@@ -93,6 +95,12 @@ struct Runner {
     counting: HashSet<Uuid>,
     next_look: Timestamp,
     parsed: HashMap<Uuid, Parsed>,
+    /// The rules of the last round.
+    known: HashSet<Uuid>,
+    /// There may be rows of rules that are gone.
+    orphans: bool,
+    /// The key of the rule that was sent for last: the next has the first free place.
+    served: Vec<u8>,
     /// The cursor as it is written.
     written: u64,
 }
@@ -115,6 +123,9 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
         counting: HashSet::new(),
         next_look: shared.wall_now(),
         parsed: HashMap::new(),
+        known: HashSet::new(),
+        orphans: true,
+        served: Vec::new(),
         written: 0,
     };
     let mut opened = false;
@@ -135,6 +146,7 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
                 if !more {
                     runner.wait(&mut done, &mut shown).await;
                 } else {
+                    runner.collect(&mut done);
                     crate::shared::give_way().await;
                 }
             }
@@ -143,8 +155,8 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
                     return;
                 }
                 tracing::warn!(error = %failed, "alerts could not be written; they are read again");
+                // What has ended and was not noted yet stays for the next round.
                 opened = false;
-                done.clear();
                 shared.wall.sleep_until(shared.wall_now() + RETRY).await;
             }
         }
@@ -157,6 +169,7 @@ impl Runner {
         self.fence.epoch = self.shared.store.acquire(OWNER).await?;
         let state = rows::load(&*self.shared.store).await?;
         self.written = state.cursor;
+        self.orphans = true;
         *self.shared.alerts.state() = state;
         Ok(())
     }
@@ -213,10 +226,16 @@ impl Runner {
         let now = self.shared.wall_now();
         let shared = self.shared.clone();
         let (watching, rules) = self.rules();
+        self.orphans |= self.known.iter().any(|rule| !rules.contains_key(rule));
+        self.known = rules.keys().copied().collect();
         let page = self.notices(&watching).await?;
-        let asked = std::mem::take(&mut *self.shared.alerts.asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        let (asked, mut more) = {
+            let mut asked = self.shared.alerts.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let some = asked.len().min(ENDED_A_ROUND);
+            (asked.drain(..some).collect::<Vec<_>>(), !asked.is_empty())
+        };
         let mut replies = Vec::new();
-        let (changes, last) = {
+        let (changes, last, cursor) = {
             let mut state = shared.alerts.state();
             for one in done.iter() {
                 self.note(&mut state, one, &rules, now);
@@ -225,8 +244,16 @@ impl Runner {
             for one in done.drain(..) {
                 self.judge(&mut plan, &state, one, &rules, now);
             }
+            let mut cursor = page.as_ref().map_or(state.cursor, |page| page.next);
+            more |= page.as_ref().is_some_and(|page| page.more);
+            let mut judged = state.cursor;
             for (number, notice) in page.iter().flat_map(|page| &page.notices) {
+                if plan.is_full() {
+                    cursor = judged;
+                    break;
+                }
                 plan.notice(&watching, *number, notice);
+                judged = *number;
             }
             for Asked { rule, reply } in asked {
                 // A rule that is gone meanwhile has no alerts: the asker hears of it by the drop of his sender.
@@ -234,15 +261,23 @@ impl Runner {
                     replies.push((plan.last, reply));
                 }
             }
-            rules.values().for_each(|rule| plan.left_out(rule));
-            let mut orphans = state.orphans(|rule| rules.contains_key(&rule));
-            orphans.truncate(DROPS_A_ROUND);
-            plan.changes.extend(orphans);
+            for rule in rules.values() {
+                if plan.is_full() {
+                    break;
+                }
+                plan.left_out(rule);
+            }
+            more |= plan.is_full();
+            if std::mem::take(&mut self.orphans) {
+                let orphans = state.orphans(|rule| rules.contains_key(&rule), DROPS_A_ROUND);
+                self.orphans = orphans.len() == DROPS_A_ROUND;
+                plan.changes.extend(orphans);
+            }
             let too_many = state.ended.len().saturating_sub(ENDED_MAX);
             plan.changes.extend(state.ended.iter().take(too_many.min(DROPS_A_ROUND)).map(|number| Change::Drop(*number)));
-            (plan.changes, plan.last)
+            more |= self.orphans || too_many > DROPS_A_ROUND;
+            (plan.changes, plan.last, cursor)
         };
-        let cursor = page.as_ref().map_or_else(|| self.shared.alerts.state().cursor, |page| page.next);
         if !changes.is_empty() || cursor >= self.written + CURSOR_EVERY {
             let mut batch = CommitBatch::new(self.fence);
             let changes: Vec<Change> = changes.into_iter().chain([Change::Cursor(cursor)]).collect();
@@ -261,15 +296,17 @@ impl Runner {
                 let _ = reply.send(AlertRecord::clone(alert));
             }
         }
-        Ok(page.is_some_and(|page| page.more))
+        Ok(more)
     }
 
     /// What only memory knows of something that has ended.
-    fn note(&mut self, state: &mut state::State, done: &Done, rules: &HashMap<Uuid, Arc<RuleRecord>>, now: Timestamp) {
+    fn note(&self, state: &mut state::State, done: &Done, rules: &HashMap<Uuid, Arc<RuleRecord>>, now: Timestamp) {
         match done {
-            Done::Sent(number, result) => {
-                let Some(uid) = self.sending.remove(number) else { return };
-                *state.attempts.entry(*number).or_default() += 1;
+            Done::Sent(number, uid, result) => {
+                // Its rule may have gone, and the alert with it.
+                if state.alerts.contains_key(number) {
+                    *state.attempts.entry(*number).or_default() += 1;
+                }
                 let stats = &self.shared.stats;
                 if result.is_ok() {
                     stats.alerts_taken.add(1)
@@ -277,33 +314,30 @@ impl Runner {
                     stats.alerts_not_taken.add(1)
                 }
                 match result {
-                    Ok(()) => drop(state.trouble.remove(&uid)),
-                    Err(error) if rules.contains_key(&uid) => {
-                        let trouble = state.trouble.entry(uid).or_default();
+                    Ok(()) => drop(state.trouble.remove(uid)),
+                    Err(error) if rules.contains_key(uid) => {
+                        let trouble = state.trouble.entry(*uid).or_default();
                         let pause = Span(BACKOFF_FIRST.0 << trouble.failures.min(6)).min(BACKOFF_MAX);
                         *trouble = Trouble { failures: trouble.failures + 1, again: now + pause, error: error.clone() };
-                        let name = rules.get(&uid).map_or("", |rule| rule.name());
+                        let name = rules.get(uid).map_or("", |rule| rule.name());
                         tracing::warn!(rule = name, error, "an alert was not taken; it is sent again");
                     }
                     Err(_) => {}
                 }
             }
-            Done::Counted(rule, result) => {
-                self.counting.remove(&rule.uid());
-                match &**result {
-                    Ok(_) => drop(state.uncounted.remove(&rule.uid())),
-                    Err(refusal) => {
-                        tracing::warn!(rule = rule.name(), ?refusal, "the query of an alert rule could not be counted");
-                        state.uncounted.insert(rule.uid(), format!("{refusal:?}"));
-                    }
+            Done::Counted(rule, result) => match &**result {
+                Ok(_) => drop(state.uncounted.remove(&rule.uid())),
+                Err(refusal) => {
+                    tracing::warn!(rule = rule.name(), ?refusal, "the query of an alert rule could not be counted");
+                    state.uncounted.insert(rule.uid(), format!("{refusal:?}"));
                 }
-            }
+            },
         }
     }
 
     fn judge(&self, plan: &mut Plan<'_>, state: &state::State, done: Done, rules: &HashMap<Uuid, Arc<RuleRecord>>, now: Timestamp) {
         match done {
-            Done::Sent(number, result) => {
+            Done::Sent(number, _, result) => {
                 let Some(alert) = state.alerts.get(&number).filter(|alert| alert.ended == 0) else { return };
                 let ended = match result {
                     Ok(()) => AlertRecord { ended: now.0, ..AlertRecord::clone(alert) },
@@ -314,7 +348,7 @@ impl Runner {
                     }
                     Err(_) => return,
                 };
-                plan.changes.push(Change::Put(Box::new(ended)));
+                plan.push(Change::Put(Box::new(ended)));
             }
             Done::Counted(rule, counted) => {
                 let Ok((count, first)) = *counted else { return };
@@ -331,15 +365,18 @@ impl Runner {
     /// Sends what is due, and asks the counts that are.
     fn start(&mut self) {
         let now = self.shared.wall_now();
-        let rules: Vec<Arc<RuleRecord>> = self.shared.alerts.rules.read().values().cloned().collect();
-        for rule in &rules {
-            self.send(rule, now);
+        let rules: Vec<_> = self.shared.alerts.rules.read().iter().map(|(key, rule)| (key.clone(), rule.clone())).collect();
+        let (before, behind) = rules.split_at(rules.partition_point(|(key, _)| *key <= self.served));
+        for (key, rule) in behind.iter().chain(before) {
+            if self.send(rule, now) {
+                self.served.clone_from(key);
+            }
         }
         if now < self.next_look {
             return;
         }
         self.next_look = now + LOOK_EVERY;
-        for rule in rules.into_iter().filter(|rule| rule.is_list()) {
+        for rule in rules.into_iter().map(|(_, rule)| rule).filter(|rule| rule.is_list()) {
             let Some(engine) = self.engine.get().filter(|_| self.counting.insert(rule.uid())) else { continue };
             let Some(namespace) = engine.namespace_name(rule.namespace()) else {
                 self.counting.remove(&rule.uid());
@@ -361,12 +398,13 @@ impl Runner {
         }
     }
 
-    fn send(&mut self, rule: &RuleRecord, now: Timestamp) {
+    /// True: something was sent.
+    fn send(&mut self, rule: &RuleRecord, now: Timestamp) -> bool {
         let uid = rule.uid();
         let state = self.shared.alerts.state();
         let trouble = state.trouble.get(&uid);
         if trouble.is_some_and(|trouble| trouble.again > now) {
-            return;
+            return false;
         }
         let most = if trouble.is_some() { 1 } else { AT_ONCE_OF_RULE };
         let under_way = self.sending.values().filter(|of| **of == uid).count();
@@ -374,6 +412,7 @@ impl Runner {
         let due = state.waiting.get(&uid).into_iter().flatten().filter(|number| !self.sending.contains_key(number)).take(room);
         let due: Vec<Arc<AlertRecord>> = due.filter_map(|number| state.alerts.get(number).cloned()).collect();
         drop(state);
+        let sends = !due.is_empty();
         for alert in due {
             let webhook = rule.says().webhook.unwrap_or_default();
             let number = alert.number;
@@ -383,13 +422,14 @@ impl Runner {
             let sender = self.shared.alert_sender.clone();
             let sent = async move {
                 match allowed {
-                    Ok(()) => Done::Sent(number, sender.send(call).await),
-                    Err(_) => Done::Sent(number, Err("this server may not send to the address any more".into())),
+                    Ok(()) => Done::Sent(number, uid, sender.send(call).await),
+                    Err(_) => Done::Sent(number, uid, Err("this server may not send to the address any more".into())),
                 }
             };
             self.sending.insert(number, uid);
             self.active.push(sent.boxed());
         }
+        sends
     }
 
     fn shown(&self, alert: &AlertRecord) -> sempre_api::sempre::v1::Alert {
@@ -412,6 +452,8 @@ impl Runner {
             let waits = |rule: &Uuid| state.waits(*rule) > 0 && !self.sending.values().any(|of| of == rule);
             state.trouble.iter().filter(|(rule, _)| waits(rule)).map(|(_, trouble)| trouble.again).min()
         };
+        // With all places taken nothing can be sent again: the next that ends wakes.
+        let again = again.filter(|_| self.sending.len() < AT_ONCE);
         let wake_at = again.into_iter().chain(looks.then_some(self.next_look)).min();
         let wall = self.shared.wall.clone();
         let timer = async {
@@ -421,16 +463,38 @@ impl Runner {
             }
         };
         let Self { active, shared, next_look, .. } = self;
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
-            Some(ended) = active.next(), if !active.is_empty() => done.push(ended),
-            () = shared.alerts.changed.notified() => *next_look = now,
-            _ = shown.changed(), if watches => {}
-            () = timer => {}
+            Some(ended) = active.next(), if !active.is_empty() => Some(ended),
+            () = shared.alerts.changed.notified() => {
+                *next_look = now;
+                None
+            }
+            _ = shown.changed(), if watches => None,
+            () = timer => None,
+        };
+        if let Some(ended) = ended {
+            self.ended(ended, done);
         }
         // What has ended at the same time goes with it.
-        while let Some(Some(ended)) = self.active.next().now_or_never() {
-            done.push(ended);
+        self.collect(done);
+    }
+
+    /// Takes what has ended, as much as one round judges.
+    fn collect(&mut self, done: &mut Vec<Done>) {
+        while done.len() < ENDED_A_ROUND
+            && let Some(Some(ended)) = self.active.next().now_or_never()
+        {
+            self.ended(ended, done);
         }
+    }
+
+    /// It is under way no more, whatever becomes of the round that judges it.
+    fn ended(&mut self, ended: Done, done: &mut Vec<Done>) {
+        match &ended {
+            Done::Sent(number, ..) => drop(self.sending.remove(number)),
+            Done::Counted(rule, _) => drop(self.counting.remove(&rule.uid())),
+        }
+        done.push(ended);
     }
 }

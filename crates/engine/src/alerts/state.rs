@@ -14,6 +14,10 @@ use super::rule::RuleRecord;
 
 /// Alerts of one rule that may wait; more are counted and left out.
 pub(crate) const WAITING_MAX: usize = 10_000;
+/// Bytes of all alerts that wait; what comes beyond is left out too.
+pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
+/// What an alert takes in memory besides its texts.
+const ALERT_BYTES: usize = 512;
 /// Alerts that are remembered after their delivery, over all rules.
 pub(crate) const ENDED_MAX: usize = 1000;
 /// Open runs of one rule for which it is remembered that it has told.
@@ -113,6 +117,8 @@ pub(crate) struct State {
     pub(crate) ended: BTreeSet<u64>,
     /// By rule: what waits.
     pub(crate) waiting: HashMap<Uuid, BTreeSet<u64>>,
+    /// Of all that wait.
+    pub(crate) waiting_bytes: usize,
     /// By rule: open runs that it has told of.
     pub(crate) raised: HashMap<Uuid, HashSet<RunId>>,
     pub(crate) standing: HashMap<Uuid, Standing>,
@@ -138,9 +144,11 @@ impl State {
             Change::Put(alert) => {
                 let (number, rule) = (alert.number, uid(&alert.rule_uid));
                 self.last = self.last.max(number);
+                self.forget_bytes(number);
                 let waiting = self.waiting.entry(rule).or_default();
                 if alert.ended == 0 {
                     waiting.insert(number);
+                    self.waiting_bytes += alert.size();
                 } else {
                     waiting.remove(&number);
                     self.ended.insert(number);
@@ -149,6 +157,7 @@ impl State {
                 self.alerts.insert(number, Arc::from(alert));
             }
             Change::Drop(number) => {
+                self.forget_bytes(number);
                 if let Some(alert) = self.alerts.remove(&number) {
                     let rule = uid(&alert.rule_uid);
                     self.ended.remove(&number);
@@ -169,6 +178,12 @@ impl State {
         }
     }
 
+    /// An alert is about to wait no more, or to be another.
+    fn forget_bytes(&mut self, number: u64) {
+        let bytes = self.alerts.get(&number).filter(|alert| alert.ended == 0).map_or(0, |alert| alert.size());
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+    }
+
     pub(crate) fn waits(&self, rule: Uuid) -> usize {
         self.waiting.get(&rule).map_or(0, BTreeSet::len)
     }
@@ -179,16 +194,17 @@ impl State {
         self.alerts.values().any(|alert| is(&alert.namespace_id)) || self.standing.values().any(|one| is(&one.namespace_id))
     }
 
-    /// What belongs to rules that are gone.
-    pub(crate) fn orphans(&self, is_there: impl Fn(Uuid) -> bool) -> Vec<Change> {
-        let mut changes: Vec<Change> =
-            self.alerts.values().filter(|alert| !is_there(uid(&alert.rule_uid))).map(|alert| Change::Drop(alert.number)).collect();
-        for (rule, runs) in self.raised.iter().filter(|(rule, _)| !is_there(**rule)) {
-            changes.extend(runs.iter().map(|run| Change::Lower(*rule, *run)));
-        }
-        let standing = self.standing.keys().filter(|rule| !is_there(**rule));
-        changes.extend(standing.map(|rule| Change::Standing(*rule, Standing::default())));
-        changes
+    /// What belongs to rules that are gone, at most so much.
+    pub(crate) fn orphans(&self, is_there: impl Fn(Uuid) -> bool, most: usize) -> Vec<Change> {
+        let is_gone = |rule: &Uuid| !is_there(*rule);
+        let waiting = self.waiting.iter().filter(|(rule, _)| is_gone(rule)).flat_map(|(_, numbers)| numbers);
+        let is_of_gone = |number: &u64| self.alerts.get(number).is_some_and(|alert| is_gone(&uid(&alert.rule_uid)));
+        let ended = self.ended.iter().filter(|number| is_of_gone(number));
+        let alerts = waiting.chain(ended).map(|number| Change::Drop(*number));
+        let raised = self.raised.iter().filter(|(rule, _)| is_gone(rule));
+        let raised = raised.flat_map(|(rule, runs)| runs.iter().map(|run| Change::Lower(*rule, *run)));
+        let standing = self.standing.keys().filter(|rule| is_gone(rule)).map(|rule| Change::Standing(*rule, Standing::default()));
+        alerts.chain(raised).chain(standing).take(most).collect()
     }
 
     /// Forgets in memory what only memory has of rules that are gone.
@@ -202,6 +218,11 @@ impl State {
 }
 
 impl AlertRecord {
+    /// Bytes that it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        self.encoded_len() + ALERT_BYTES
+    }
+
     /// As it is told; search attributes by field. `id` of the data.
     pub(crate) fn to_api(&self, cluster_id: &str, namespace: &str) -> Alert {
         Alert {

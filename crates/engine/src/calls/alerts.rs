@@ -1,4 +1,4 @@
-//! `AlertService`: rules are set, taken away and looked at; alerts are listed. No answer holds a secret.
+//! `AlertService`: rules are set, taken away and looked at; alerts are listed. No answer holds a secret, nor what of a URL may be one.
 
 use std::sync::{Arc, PoisonError};
 
@@ -28,13 +28,6 @@ const NEW: i64 = -1;
 
 fn unknown(name: &str) -> Refusal {
     Refusal::NotFound(format!("there is no alert rule {name:?}"))
-}
-
-/// A URL as it may be told: without user and password.
-fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    format!("{scheme}://{}{path}", authority.rsplit_once('@').map_or(authority, |(_, host)| host))
 }
 
 impl Engine {
@@ -177,7 +170,7 @@ fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
     let mut rule = record.says();
     if let Some(webhook) = &mut rule.webhook {
         webhook.secret.clear();
-        webhook.url = without_password(&webhook.url);
+        webhook.url = rule::told_url(&webhook.url);
     }
     let uid = record.uid();
     let problem = state.problems.get(&uid).or_else(|| state.uncounted.get(&uid));
@@ -191,17 +184,5 @@ fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
         firing: state.standing.get(&uid).is_some_and(|standing| standing.told),
         last_error: state.trouble.get(&uid).map(|trouble| trouble.error.clone()).unwrap_or_default(),
         problem: problem.cloned().unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_told_without_their_passwords() {
-        assert_eq!(without_password("https://me:pass@host:1/a?b=c"), "https://host:1/a?b=c");
-        assert_eq!(without_password("http://host"), "http://host");
-        assert_eq!(without_password("http://host/a@b"), "http://host/a@b");
     }
 }

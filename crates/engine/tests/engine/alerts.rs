@@ -16,6 +16,8 @@ use sempre_store::Table;
 
 use crate::support::*;
 
+mod bounds;
+
 const URL: &str = "https://me:pass@hooks.test/x";
 
 fn rule(name: &str, query: &str) -> AlertRule {
@@ -71,6 +73,12 @@ async fn fail(w: &World, workflow_id: &str) {
 
 fn firing(rule: &str, workflow_id: &str) -> (String, AlertState, String) {
     (rule.into(), AlertState::Firing, workflow_id.into())
+}
+
+/// Selects runs that are open, in so many bytes.
+fn long_query(bytes: usize) -> String {
+    let begin = "ExecutionStatus = 'Running' OR WorkflowId = '";
+    format!("{begin}{}'", "x".repeat(bytes - begin.len() - 1))
 }
 
 const FAILED: &str = "WorkflowType = 'Test' AND ExecutionStatus = 'Failed'";
@@ -260,6 +268,7 @@ async fn rules_are_checked_and_secrets_are_never_told() {
         (rule("", FAILED), "the name has 1 to 200 bytes"),
         (rule("r", " "), "it needs a query"),
         (rule("r", "Nothing = 1"), "Nothing"),
+        (rule("r", &long_query(5000)), "the query has 5000 bytes, at most 4096 are allowed"),
         (rule("r", "SempreTaskQueuePollers = 0"), "needs the scope LIST"),
         (AlertRule { hold: Some(Span::seconds(1).to_api()), ..rule("r", FAILED) }, "hold needs the scope LIST"),
         (AlertRule { webhook: None, ..rule("r", FAILED) }, "it needs a webhook"),
@@ -273,9 +282,12 @@ async fn rules_are_checked_and_secrets_are_never_told() {
     let made = try_set(&w, plain.clone()).await.unwrap();
     assert_eq!(made.secret, "fresh", "told once");
     let webhook = made.rule.unwrap().rule.unwrap().webhook.unwrap();
-    assert_eq!(webhook, AlertWebhook { url: "https://hooks.test/x".into(), secret: String::new() });
+    assert_eq!(webhook, AlertWebhook { url: "https://hooks.test/…".into(), secret: String::new() });
     assert_eq!(try_set(&w, plain).await.unwrap().secret, "", "it keeps its secret");
     assert_eq!(info(&w, "r").version, 2);
+    assert_eq!(info(&w, "r").rule.unwrap().webhook, Some(webhook.clone()), "nor do lists tell it");
+    let told = text(try_set(&w, AlertRule { webhook: Some(webhook), ..rule("r", FAILED) }).await);
+    assert!(told.contains("give the whole one"), "{told}");
     let nowhere = world().await;
     assert!(text(try_set(&nowhere, rule("r", FAILED)).await).contains("component.callbacks.allowedAddresses"));
 }

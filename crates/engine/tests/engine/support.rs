@@ -91,6 +91,8 @@ pub(crate) struct Outside {
     pub(crate) takes_no_alerts: AtomicBool,
     /// Nobody answers.
     pub(crate) silent: AtomicBool,
+    /// Whoever takes an alert needs a permit to answer.
+    pub(crate) alerts_held: Mutex<Option<Arc<tokio::sync::Semaphore>>>,
 }
 
 impl CallbackSender for Outside {
@@ -111,7 +113,15 @@ impl AlertSender for Outside {
         if self.silent.load(Ordering::SeqCst) {
             return futures::future::pending().boxed();
         }
-        futures::future::ready(if taken { Ok(()) } else { Err("down".into()) }).boxed()
+        let answer = if taken { Ok(()) } else { Err("down".into()) };
+        match self.alerts_held.lock().unwrap().clone() {
+            None => futures::future::ready(answer).boxed(),
+            Some(permits) => async move {
+                permits.acquire().await.expect("never closed").forget();
+                answer
+            }
+            .boxed(),
+        }
     }
 }
 
@@ -139,6 +149,8 @@ pub(crate) struct TestStore {
     pub(crate) slow: AtomicBool,
     /// Reads of single rows of Meta to refuse.
     pub(crate) meta_unreadable: AtomicUsize,
+    /// Reads of notices to refuse.
+    pub(crate) notices_unreadable: AtomicUsize,
     /// Snapshots end with an error after their first rows.
     pub(crate) snapshot_breaks: AtomicBool,
 }
@@ -187,6 +199,7 @@ impl Default for TestStore {
             permits: Arc::new(tokio::sync::Semaphore::new(0)),
             slow: AtomicBool::default(),
             meta_unreadable: AtomicUsize::default(),
+            notices_unreadable: AtomicUsize::default(),
             snapshot_breaks: AtomicBool::default(),
         }
     }
@@ -279,6 +292,9 @@ impl Store for TestStore {
         let (from, to) = (from.to_vec(), to.to_vec());
         async move {
             self.turn().await;
+            if table == Table::Notice && take(&self.notices_unreadable) {
+                return Err(StoreError::Rejected { reason: "test".into() });
+            }
             let unreadable = *self.unreadable.lock().unwrap();
             if table == Table::State && unreadable.is_some_and(|run| from.windows(16).any(|w| w == run.0.0)) {
                 return Err(StoreError::Rejected { reason: "test".into() });
