@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sempre_api::v1::operatorservice::DeleteNamespaceRequest;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -131,4 +132,20 @@ async fn every_rule_gets_its_turn_while_others_have_more_to_send_than_places() {
     permits.add_permits(8);
     w.settle().await;
     assert_eq!((tries(&w, "r8"), tries(&w, "r9")), (4, 4));
+}
+
+#[tokio::test]
+async fn a_namespace_with_many_alerts_can_be_removed() {
+    let w = world_with(allowing()).await;
+    w.outside.silent.store(true, SeqCst);
+    set(&w, rule("many", FAILED)).await;
+    test(&w, "many", 2500).await;
+    let delete = DeleteNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    let namespace = w.engine.delete_namespace(delete).await.unwrap().deleted_namespace;
+    for _ in 0..5 {
+        w.advance(Span::seconds(10)).await;
+    }
+    assert_eq!(rows(&w), 0);
+    let describe = DescribeNamespaceRequest { namespace, ..Default::default() };
+    assert!(matches!(w.engine.describe_namespace(describe).await, Err(Refusal::NamespaceNotFound(_))));
 }
