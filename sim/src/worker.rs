@@ -160,9 +160,10 @@ pub(crate) async fn workflow_task(world: &Arc<World>, name: &str, random: &mut R
     let decided = if says_nothing { Vec::new() } else { script::decide(&facts, world.plan.workflows) };
     let mut names = script::names_of(&decided);
     names.extend(answers.names);
-    let leaves_trace = !says_nothing;
     let mut commands = answers.commands;
     commands.extend(decided);
+    // Nor is it of one that forgets the updates it was brought for, and has nothing to say: they are rejected for it.
+    let leaves_trace = !says_nothing && !(commands.is_empty() && answers.messages.is_empty());
     let sticky = random.permille(400);
     let request = RespondWorkflowTaskCompletedRequest {
         namespace: NAMESPACE.into(),

@@ -220,7 +220,9 @@ pub(crate) fn attempted(step: &mut Step<'_, '_>, number: i64, attempt: i32, resu
         return;
     }
     if let CallbackResult::Blocked(until) = result {
-        (progress.next_attempt_time, progress.blocked) = (until.0, true);
+        // By the run's own clock, and not before its turn: many wait for one host.
+        let due = (until + step.skipped).max(now + backoff(progress.attempt.saturating_add(1)));
+        (progress.next_attempt_time, progress.blocked) = (due.0, true);
         step.run.state.dirty.mark(Kind::Callback, number);
         return step.touch();
     }

@@ -8,7 +8,7 @@ use harness::{commands::*, history::*, *};
 use sempre_api::v1::{
     command::{CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes},
     common::{
-        Link, callback,
+        Link, TimeSkippingConfig, callback,
         link::{self, workflow_event::Reference},
     },
     enums::{CallbackState, EventType, WorkflowIdConflictPolicy},
@@ -191,6 +191,24 @@ fn a_host_that_seems_to_be_down_is_not_asked() {
     world.deliver();
     let info = infos(&world).remove(0);
     assert_eq!((info.state(), info.attempt, info.blocked_reason.as_str()), (CallbackState::Succeeded, 1, ""));
+}
+
+#[test]
+fn a_host_that_seems_to_be_down_is_left_alone_by_a_run_whose_clock_is_ahead() {
+    let mut world = World::with_callbacks();
+    world.limits.time_skipping = true;
+    let config = TimeSkippingConfig { enabled: true, ..Default::default() };
+    world.start_with(with(request(&["a"]), |r| r.time_skipping_config = Some(config))).unwrap();
+    world.work([timer("t", secs(86_400))]);
+    world.advance(secs(0));
+    world.work([complete()]);
+    world.callback_answers.push_back(CallbackResult::Blocked(world.now + secs(60)));
+    world.deliver();
+    assert_eq!(states(&world), [CallbackState::Blocked]);
+    world.advance(secs(59));
+    assert_eq!(states(&world), [CallbackState::Blocked], "not before");
+    world.advance(secs(1));
+    assert_eq!(states(&world), [CallbackState::Scheduled]);
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Engine {
                 grown.add_version(&version.build_id, new, &idle)?;
                 record = grown;
             }
-            let Some(known) = record.versions.get_mut(&version.build_id) else { return Err(no_version()) };
+            let Some(known) = record.versions.get(&version.build_id) else { return Err(no_version()) };
             if known.has(&queue.name, queue.r#type) {
                 return Ok((Change { records: Vec::new(), beside: Vec::new() }, ()));
             }
@@ -158,7 +158,9 @@ impl Engine {
                 let text = format!("maximum number of task queues ({QUEUES_MAX}) have been registered in deployment version");
                 return Err(exhausted(text));
             }
-            let with_queue = of_namespace(shown, namespace).flat_map(|record| record.versions.values());
+            // Of this deployment those that are left, where a new version took the place of an old one.
+            let others = of_namespace(shown, namespace).filter(|other| other.name != version.deployment);
+            let with_queue = others.flat_map(|other| other.versions.values()).chain(record.versions.values());
             if with_queue.filter(|version| version.has(&queue.name, queue.r#type)).count() >= QUEUE_VERSIONS_MAX {
                 let text = format!(
                     "maximum number of deployment versions ({QUEUE_VERSIONS_MAX}) have been registered in task queue {:?}; delete versions that are not needed any more",
@@ -166,6 +168,7 @@ impl Engine {
                 );
                 return Err(exhausted(text));
             }
+            let Some(known) = record.versions.get_mut(&version.build_id) else { return Err(no_version()) };
             known.queues.push(queue);
             Ok((Change::put(key(namespace, &version.deployment), record), ()))
         });

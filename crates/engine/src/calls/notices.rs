@@ -49,6 +49,7 @@ impl Engine {
                 return Ok(ListNoticesResponse { notices, next: page.next as i64, more: page.more });
             }
             if page.more {
+                expired = self.shared.wall_now() >= until;
                 continue;
             }
             tokio::select! {

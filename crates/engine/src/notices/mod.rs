@@ -7,7 +7,8 @@
 //! | is shown | when its commit and those of all lower numbers are decided: who reads up to a number has read all up to it |
 //! | goes | when so many newer ones are there ([`crate::Settings::notices_kept`]), and alerts have seen it |
 //!
-//! A failed commit's numbers are a gap. Where its fate is unknown, its shard begins a new epoch first: then the rows say.
+//! A failed commit's numbers are a gap. Where its fate is unknown, its shard begins a new epoch first: then the rows say. A gap at
+//! the end is not shown: no row keeps it, and the next process gives its numbers again.
 
 pub(crate) mod keeper;
 pub(crate) mod read;
@@ -35,13 +36,15 @@ struct OnTheWay {
 struct Inner {
     /// The greatest number given.
     last: u64,
+    /// The greatest number that is in a row on disk.
+    durable: u64,
     /// By the last number of each.
     on_the_way: BTreeMap<u64, OnTheWay>,
 }
 
 impl Inner {
     fn shown(&self) -> u64 {
-        self.on_the_way.values().map(|batch| batch.first - 1).min().unwrap_or(self.last)
+        self.on_the_way.values().map(|batch| batch.first - 1).min().map_or(self.durable, |before| before.min(self.durable))
     }
 }
 
@@ -66,14 +69,15 @@ impl Notices {
         // The first row's numbers are there; whether those before it ever were nobody knows. One that is damaged has none.
         let first = store.scan(Table::Notice, &rows::key(0), &rows::end(), 1).await?.into_iter().next();
         let gone = first.map_or(last, |(key, value)| rows::parse(&key, value).map_or(last, |row| row.first - 1));
-        let inner = Inner { last, on_the_way: BTreeMap::new() };
+        let inner = Inner { last, durable: last, on_the_way: BTreeMap::new() };
         let writer = keeper::Writer::acquire(store).await?;
         Ok(Self {
             kept,
             inner: Mutex::new(inner),
             shown: watch::Sender::new(last),
             gone: AtomicU64::new(gone),
-            seen: AtomicU64::new(u64::MAX),
+            // Until they have said how far they are, nothing goes.
+            seen: AtomicU64::new(0),
             writer: tokio::sync::Mutex::new(writer),
         })
     }
@@ -101,14 +105,24 @@ impl Notices {
     pub(crate) fn written(&self, last: u64) {
         let mut inner = self.inner();
         inner.on_the_way.remove(&last);
+        inner.durable = inner.durable.max(last);
         self.tell(&inner);
     }
 
-    /// What a shard had on the way is decided: it owns its slots under a new epoch.
-    pub(crate) fn decided(&self, shard: u32) {
+    /// What a shard had on the way is decided, since it owns its slots under a new epoch: looks which of it is there.
+    pub(crate) async fn decided(&self, store: &dyn Store, shard: u32) -> Result<(), StoreError> {
+        let of_shard: Vec<u64> = self.inner().on_the_way.iter().filter(|(_, batch)| batch.shard == shard).map(|(last, _)| *last).collect();
+        let mut there = 0;
+        for last in of_shard {
+            if !store.scan(Table::Notice, &rows::key(last), &rows::key(last + 1), 1).await?.is_empty() {
+                there = last;
+            }
+        }
         let mut inner = self.inner();
         inner.on_the_way.retain(|_, batch| batch.shard != shard);
+        inner.durable = inner.durable.max(there);
         self.tell(&inner);
+        Ok(())
     }
 
     fn tell(&self, inner: &Inner) {
@@ -185,10 +199,28 @@ mod tests {
         let (d, e) = (notices.begin(0, 1), notices.begin(1, 1));
         notices.written(e);
         assert_eq!(notices.shown(), 6);
-        notices.decided(1);
+        now(notices.decided(&store, 1)).unwrap();
         assert_eq!(notices.shown(), 6, "that of another shard is not decided by it");
-        notices.decided(0);
+        now(notices.decided(&store, 0)).unwrap();
         assert_eq!((notices.shown(), d), (8, 7));
+    }
+
+    #[test]
+    fn a_gap_at_the_end_is_not_shown_and_what_was_written_in_doubt_is() {
+        let store = MemoryStore::new();
+        let notices = now(Notices::open(&store, 10)).unwrap();
+        let a = notices.begin(0, 1);
+        notices.written(a);
+        let b = notices.begin(0, 2);
+        now(notices.decided(&store, 0)).unwrap();
+        assert_eq!((notices.shown(), b), (1, 3), "numbers 2 and 3 are in no row");
+        let (c, d) = (notices.begin(0, 1), notices.begin(0, 1));
+        let epoch = now(store.acquire(0)).unwrap();
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
+        batch.put(Table::Notice, &rows::key(c), &[]);
+        now(store.commit(batch)).unwrap();
+        now(notices.decided(&store, 0)).unwrap();
+        assert_eq!((notices.shown(), c, d), (4, 4, 5));
     }
 
     #[test]

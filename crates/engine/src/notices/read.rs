@@ -1,13 +1,16 @@
 //! Reads notices behind a cursor.
 
+use prost::Message as _;
 use sempre_core::{NamespaceId, Refusal};
 use sempre_store::StoreError;
 
 use super::rows::{self, NoticeRecord};
-use crate::shared::{STOPPING, Shared};
+use crate::shared::{STOPPING, Shared, give_way};
 
 /// Rows read at once.
-const ROWS: usize = 64;
+const ROWS: usize = 16;
+/// Bytes of a page, unless its only notice has more.
+const PAGE_BYTES_MAX: usize = 4 << 20;
 /// Notices looked at in one call: those of other namespaces are passed over.
 const LOOKS_MAX: usize = 20_000;
 
@@ -43,7 +46,7 @@ pub(crate) async fn read(shared: &Shared, namespace: Option<NamespaceId>, after:
         after => after,
     };
     let mut page = Page { notices: Vec::new(), next: after, more: false };
-    let mut looked = 0;
+    let (mut looked, mut bytes) = (0, 0);
     'rows: while page.next < shown {
         let found = rows::page(&*shared.store, page.next, shown, ROWS).await.map_err(refused)?;
         let is_last = found.len() < ROWS;
@@ -54,17 +57,23 @@ pub(crate) async fn read(shared: &Shared, namespace: Option<NamespaceId>, after:
                     break 'rows;
                 }
                 looked += 1;
-                page.next = number;
                 let wanted = notice.namespace().filter(|of| namespace.is_none_or(|wanted| wanted == *of));
                 if wanted.is_some() {
+                    bytes += notice.encoded_len();
+                    if bytes > PAGE_BYTES_MAX && !page.notices.is_empty() {
+                        page.more = true;
+                        break 'rows;
+                    }
                     page.notices.push((number, notice));
                 }
+                page.next = number;
             }
             page.next = read.last;
         }
         if is_last {
             page.next = shown;
         }
+        give_way().await;
     }
     // What was read may have been taken away meanwhile.
     match after < notices.gone() && after > 0 {

@@ -864,7 +864,13 @@ impl Runner {
         let Some(epoch) = self.acquire(refusal).await? else { return Ok(()) };
         self.fence = Fence { shard: self.shard, epoch };
         // What was on its way is there by now, or never will be.
-        self.shared.notices.decided(self.shard);
+        while let Err(error) = self.shared.notices.decided(&*self.shared.store, self.shard).await {
+            if self.shared.stopping.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            tracing::warn!(%error, shard = self.shard, "which notices are there could not be read yet");
+            self.shared.wall.sleep_until(self.shared.wall_now() + Span::seconds(1)).await;
+        }
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
         self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;
