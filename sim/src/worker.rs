@@ -163,7 +163,7 @@ pub(crate) async fn workflow_task(world: &Arc<World>, name: &str, random: &mut R
     let mut commands = answers.commands;
     commands.extend(decided);
     // Nor is it of one that forgets the updates it was brought for, and has nothing to say: they are rejected for it.
-    let leaves_trace = !says_nothing && !(commands.is_empty() && answers.messages.is_empty());
+    let leaves_trace = !says_nothing && (!commands.is_empty() || !answers.messages.is_empty());
     let sticky = random.permille(400);
     let request = RespondWorkflowTaskCompletedRequest {
         namespace: NAMESPACE.into(),
