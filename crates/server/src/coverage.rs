@@ -61,6 +61,9 @@ pub const BUILT: &[(&str, &[&str])] = &[
             "PollNexusOperationExecution",
             "PollNexusTaskQueue",
             "PollWorkflowExecutionTimeSkipping",
+            "SignalWithStartWorkflowExecution",
+            "StartWorkflowExecution",
+            "UpdateWorkflowExecutionOptions",
             "PollWorkflowExecutionUpdate",
             "PollWorkflowTaskQueue",
             "QueryWorkflow",
@@ -150,11 +153,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
 ];
 
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED, or cannot give. They do not count as built.
-pub const PARTLY: &[(&str, &str, &str)] = &[
-    ("temporal.api.workflowservice.v1.WorkflowService", "SignalWithStartWorkflowExecution", "time skipping"),
-    ("temporal.api.workflowservice.v1.WorkflowService", "StartWorkflowExecution", "time skipping"),
-    ("temporal.api.workflowservice.v1.WorkflowService", "UpdateWorkflowExecutionOptions", "time skipping"),
-];
+pub const PARTLY: &[(&str, &str, &str)] = &[];
 
 /// Methods that a self-hosted server of Temporal (1.31.2, as it comes) refuses to everybody, and this one with the same words; its
 /// answers were recorded from it. They answer UNIMPLEMENTED and do not count as built.
