@@ -76,7 +76,8 @@ async fn it_keeps_what_a_dedup_store_must() {
     assert_eq!(claims.iter().filter(|claim| **claim == Claim::Again).count(), 15);
 
     // Two that make the table at once do not get in each other's way.
-    let (one, other) = tokio::join!(PostgresDedup::connect(&address(&cluster)), PostgresDedup::connect(&address(&cluster)));
+    let address = address(&cluster);
+    let (one, other) = tokio::join!(PostgresDedup::connect(&address), PostgresDedup::connect(&address));
     assert_eq!(one.unwrap().begin(&key).await.unwrap(), Claim::Again);
     let store = other.unwrap();
     assert_eq!(store.forget(Duration::from_secs(3600)).await.unwrap(), 0);
