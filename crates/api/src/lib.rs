@@ -7,7 +7,7 @@
 
 extern crate alloc;
 
-#[allow(missing_docs, unreachable_pub, clippy::all, rustdoc::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::allow_attributes_without_reason, rustdoc::all, reason = "generated")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/api.rs"));
 }

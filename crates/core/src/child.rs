@@ -122,7 +122,7 @@ pub(crate) fn start_of(state: &State, initiated_event_id: i64) -> ChildStart {
 }
 
 /// The child was refused.
-#[allow(deprecated)] // `control` is old, but part of the event.
+#[allow(deprecated, reason = "control is old, but part of the event")]
 pub(crate) fn not_started(step: &mut Step<'_, '_>, initiated_event_id: i64, cause: i32) {
     if !step.run.is_open() {
         return;

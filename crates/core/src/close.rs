@@ -75,7 +75,7 @@ pub(crate) fn cancel_workflow(step: &mut Step<'_, '_>, completed_event_id: i64, 
 }
 
 /// ContinueAsNewWorkflowExecution (spec 01 §10).
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 pub(crate) fn continue_as_new(
     step: &mut Step<'_, '_>,
     completed_event_id: i64,

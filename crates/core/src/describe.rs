@@ -188,7 +188,7 @@ impl Execution {
     }
 }
 
-#[allow(deprecated)] // `last_worker_version_stamp` is old, but old workers send it.
+#[allow(deprecated, reason = "last_worker_version_stamp is old, but old workers send it")]
 fn pending_activity(info: &ActivityInfo, progress: &ActivityProgress, now: Timestamp) -> PendingActivityInfo {
     let scheduled = info.scheduled();
     let options = Options::of(info, progress);

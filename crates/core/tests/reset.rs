@@ -121,7 +121,7 @@ fn a_point_without_a_pending_task_is_refused() {
     assert_eq!(world.reset_with(nameless), invalid("RequestId is not set on request."));
     let long = with(reset_request(&mut world, "w", 9), |r| r.request_id = "x".repeat(1001));
     assert_eq!(world.reset_with(long), invalid("RequestId length exceeds limit."));
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
     let strange = with(reset_request(&mut world, "w", 9), |r| r.reset_reapply_type = 77);
     assert_eq!(world.reset_with(strange), invalid("unknown reset reapply type: 77"));
     assert_eq!(world.chains["w"].len(), 1);
@@ -419,7 +419,7 @@ fn a_gap_in_what_is_read_is_damage() {
 
 /// 01 §12.4
 #[test]
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 fn the_first_completion_of_each_build_is_a_reset_point() {
     use sempre_api::v1::common::WorkerVersionStamp;
     let mut world = World::new();

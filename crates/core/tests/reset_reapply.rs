@@ -92,7 +92,7 @@ fn excluded_kinds_are_not_applied_again() {
     ] {
         let mut world = World::new();
         two_tasks(&mut world);
-        #[allow(deprecated)]
+        #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
         let request = with(reset_request(&mut world, "w", 4), |r| {
             r.set_reset_reapply_type(reapply_type);
             r.reset_reapply_exclude_types = excluded.iter().map(|e| *e as i32).collect();
@@ -103,7 +103,7 @@ fn excluded_kinds_are_not_applied_again() {
     // "Signal" means: nothing but signals.
     let mut world = World::new();
     two_tasks(&mut world);
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
     let request = with(reset_request(&mut world, "w", 4), |r| r.set_reset_reapply_type(ResetReapplyType::Signal));
     world.reset_with(request).unwrap();
     assert!(world.run("w").events().iter().any(|e| line(&world, e) == "WorkflowExecutionSignaled {name s}"));

@@ -103,7 +103,7 @@ fn terminate_existing_closes_one_and_starts_another() {
 fn the_old_terminate_if_running_is_terminate_existing() {
     let mut world = World::new();
     world.start("wf");
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
     let policy = WorkflowIdReusePolicy::TerminateIfRunning;
     assert!(world.start_with(reuse(policy)).unwrap().started);
     assert_eq!(world.chains["wf"].len(), 2);

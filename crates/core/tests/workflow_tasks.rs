@@ -620,7 +620,7 @@ fn a_binary_that_is_marked_bad_completes_nothing() {
     world.start("wf");
     world.namespace.bad_binaries.insert("bad".into());
     let task = world.poll_workflow(QUEUE).unwrap();
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
     let by = |sum: &'static str| move |r: &mut RespondWorkflowTaskCompletedRequest| r.binary_checksum = sum.into();
     let refused = world.complete_with(&task, [complete()], by("bad")).unwrap_err();
     assert_eq!(refused, Refusal::invalid("BadBinary: binary bad is marked as bad deployment"));

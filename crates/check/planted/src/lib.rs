@@ -1,6 +1,6 @@
 //! Workflows with planted faults. Every fault has a mark at the end of its line: its kind, who catches it (`walk`: the walk over
 //! source; `types`: clippy, asked about the same functions), and a name. A line without a mark is innocent.
-#![allow(warnings, clippy::all, clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+#![allow(warnings, clippy::all, clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "planted faults")]
 
 pub mod clocks;
 pub mod files;

@@ -201,7 +201,7 @@ fn retry_or_stop(step: &mut Step<'_, '_>, scheduled_event_id: i64, failure: Opti
 }
 
 /// Writes the closing event, before it the start that history does not know yet. The offer goes.
-#[allow(deprecated)] // `worker_version` is old, but old workers send it.
+#[allow(deprecated, reason = "worker_version is old, but old workers send it")]
 fn write_closing(step: &mut Step<'_, '_>, scheduled_event_id: i64, closing: Attributes) {
     withdraw(step, scheduled_event_id);
     if step.run.is_standalone() {

@@ -32,7 +32,7 @@ pub struct OutboxRecord {
 
 /// One stored message.
 #[derive(Clone, PartialEq, Oneof)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum MessageRecord {
     #[prost(message, boxed, tag = "2")]
     StartChild(Box<StartChildRecord>),
@@ -58,7 +58,7 @@ pub enum MessageRecord {
 
 /// See [`StartChild`].
 #[derive(Clone, PartialEq, Message)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct StartChildRecord {
     #[prost(int64, tag = "1")]
     pub initiated_event_id: i64,
@@ -82,7 +82,7 @@ pub struct StartChildRecord {
 
 /// See [`ExternalSignal`].
 #[derive(Clone, PartialEq, Message)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SignalRecord {
     #[prost(int64, tag = "1")]
     pub initiated_event_id: i64,
@@ -106,7 +106,7 @@ pub struct SignalRecord {
 
 /// See [`ExternalCancel`].
 #[derive(Clone, PartialEq, Message)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct CancelRecord {
     #[prost(int64, tag = "1")]
     pub initiated_event_id: i64,
@@ -126,7 +126,7 @@ pub struct CancelRecord {
 
 /// A child by workflow id and run id (of the run, or of the first of its chain).
 #[derive(Clone, PartialEq, Message)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ChildRecord {
     #[prost(string, tag = "1")]
     pub workflow_id: String,
@@ -138,7 +138,7 @@ pub struct ChildRecord {
 
 /// See [`ChildClosed`].
 #[derive(Clone, PartialEq, Message)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ChildClosedRecord {
     #[prost(message, optional, tag = "1")]
     pub parent: Option<RunRecord>,

@@ -83,7 +83,7 @@ impl Exclude {
 
 impl ResetRequest {
     /// From the API's request; refuses what no run could make right.
-    #[allow(deprecated)] // `reset_reapply_type`: old clients send it.
+    #[allow(deprecated, reason = "reset_reapply_type: old clients send it")]
     pub fn new(request: ResetWorkflowExecutionRequest, limits: &Limits) -> Result<Self, Refusal> {
         validate::required(&request.request_id, "RequestId is not set on request.")?;
         validate::at_most(&request.request_id, "RequestId length exceeds limit.", limits)?;

@@ -26,7 +26,7 @@ pub const HEARTBEAT_BYTES_MAX: usize = 1024;
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum AttemptOutcome {
     Unspecified = 0,
     Completed = 1,

@@ -106,7 +106,7 @@ impl ResetPoints {
     }
 }
 
-#[allow(deprecated)] // What unversioned workers still send.
+#[allow(deprecated, reason = "what unversioned workers still send")]
 fn build(a: &WorkflowTaskCompletedEventAttributes) -> (&str, &str) {
     let versioned = a.deployment_version.as_ref().map(|version| version.build_id.as_str()).filter(|id| !id.is_empty());
     let build_id = versioned.or_else(|| a.worker_version.as_ref().map(|stamp| stamp.build_id.as_str()));
@@ -114,7 +114,7 @@ fn build(a: &WorkflowTaskCompletedEventAttributes) -> (&str, &str) {
 }
 
 impl ResetPoint {
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
     fn from_api(point: &ResetPointInfo) -> Self {
         let nanos = |time: Option<&sempre_api::Timestamp>| time.map_or(0, |time| Timestamp::from_api(time).0);
         Self {
@@ -128,7 +128,7 @@ impl ResetPoint {
         }
     }
 
-    #[allow(deprecated)]
+    #[allow(deprecated, reason = "old fields that workers and clients still send and read")]
     fn to_api(&self, own: &str, expires: Option<Timestamp>) -> ResetPointInfo {
         let is_own = self.run_id.is_empty();
         let stored = (self.expire_time != 0).then_some(Timestamp(self.expire_time));

@@ -47,7 +47,7 @@ use super::{
 /// Kind of a row: the byte after the run id in its key. Numbers never change meaning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Kind {
     Start = 1,
     Main = 2,

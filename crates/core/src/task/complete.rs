@@ -116,7 +116,7 @@ pub(crate) fn complete(
 }
 
 /// The worker's binary is one that the namespace has marked bad (spec 02 §2.2 step 4).
-#[allow(deprecated)] // binary_checksum: what old workers send
+#[allow(deprecated, reason = "binary_checksum: what old workers send")]
 fn bad_binary(step: &Step<'_, '_>, request: &RespondWorkflowTaskCompletedRequest) -> Option<CommandFailure> {
     let binary = &request.binary_checksum;
     step.cx
@@ -141,7 +141,7 @@ fn carry_out(step: &mut Step<'_, '_>, completion: &mut Completion, commands: Vec
 }
 
 /// Writes WorkflowTaskCompleted, before it the Scheduled and Started of a transient task; ends the task.
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 fn write_completed(step: &mut Step<'_, '_>, task: &Task, request: &RespondWorkflowTaskCompletedRequest, worker: &Worker) -> i64 {
     materialize(step, task, &request.identity);
     let change = versioning::start::before_completed(step, worker);
@@ -188,7 +188,7 @@ fn sticky(request: &RespondWorkflowTaskCompletedRequest) -> Option<Sticky> {
 }
 
 /// Schedules the next task if one is needed; starts it at once if the worker takes it with the answer.
-#[allow(deprecated)] // worker_version_stamp: what unversioned workers still send
+#[allow(deprecated, reason = "worker_version_stamp: what unversioned workers still send")]
 fn next_task(
     step: &mut Step<'_, '_>,
     task: &Task,
@@ -262,7 +262,7 @@ fn failure_text(failure: &CommandFailure) -> String {
 }
 
 /// A command was refused: undo, write WorkflowTaskFailed, schedule the next task (spec 02 §2.3).
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 pub(super) fn commands_failed(
     step: &mut Step<'_, '_>,
     saved: Saved,

@@ -11,7 +11,7 @@ use super::{ScheduleHow, count_failure, fail_started, force_close, named_by, pro
 use crate::{Refusal, Reply, TaskToken, close, retry, step::Step, visibility::health};
 
 /// The worker could not process the task.
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 pub(crate) fn fail(
     step: &mut Step<'_, '_>,
     token: &TaskToken,

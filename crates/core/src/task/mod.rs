@@ -149,7 +149,7 @@ pub(crate) fn scheduled_attributes(task: &Task, normal_queue: &str) -> Attribute
 }
 
 /// Attributes of the task's Started event.
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 pub(crate) fn started_attributes(task: &Task) -> Attributes {
     Attributes::WorkflowTaskStartedEventAttributes(WorkflowTaskStartedEventAttributes {
         scheduled_event_id: task.scheduled_event_id,

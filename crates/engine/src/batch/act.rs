@@ -1,6 +1,6 @@
 //! One operation on one run: the calls that a client would make, with request ids that are the same each time.
 
-#![allow(deprecated)] // Old fields that clients send.
+#![allow(deprecated, reason = "old fields that clients send")]
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sempre_api::{

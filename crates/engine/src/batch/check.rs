@@ -1,6 +1,6 @@
 //! What a batch operation may ask for, with the texts of spec 08 §4.1.
 
-#![allow(deprecated)] // Old fields and values that clients send and expect.
+#![allow(deprecated, reason = "old fields and values that clients send and expect")]
 
 use sempre_api::v1::{
     batch::{batch_operation_reset_activities, batch_operation_unpause_activities, batch_operation_update_activity_options},

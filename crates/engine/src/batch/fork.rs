@@ -8,7 +8,7 @@ use crate::calls::fork::ForkOptions;
 
 impl Checked {
     /// Checks a request to fork many runs.
-    #[allow(deprecated)] // The value that clients know.
+    #[allow(deprecated, reason = "the value that clients know")]
     pub(crate) fn fork(request: &StartBatchForkRequest, limits: &Limits) -> Result<Self, Refusal> {
         let given = [!request.visibility_query.is_empty(), !request.executions.is_empty()];
         if request.reason.is_empty() || given == [false, false] {

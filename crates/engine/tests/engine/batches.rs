@@ -251,7 +251,7 @@ async fn once(w: &World, operation: Operation) -> (BatchOperationState, i64, i64
 const ONE: (BatchOperationState, i64, i64, i64) = (Completed, 1, 1, 0);
 
 #[tokio::test]
-#[allow(deprecated)]
+#[allow(deprecated, reason = "old fields that workers and clients still send and read")]
 async fn every_operation_does_what_its_call_does() {
     let w = world().await;
     w.start("w").await;

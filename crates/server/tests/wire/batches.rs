@@ -1,6 +1,6 @@
 //! Batch operations on the wire: texts and codes (spec 08 §4.1), and one job from start to end.
 
-#![allow(deprecated)] // Old fields that clients send.
+#![allow(deprecated, reason = "old fields that clients send")]
 
 use sempre_api::v1::{
     activity::ActivityOptions,
