@@ -63,6 +63,21 @@ def junit(report: str) -> list[Outcome]:
     return list(found.values())
 
 
+def tap(file: str, report: str) -> tuple[list[Outcome], bool]:
+    """The tests of one file in what ava tells (TAP 13), and whether it told to the end. Times it tells none. Other lines between are the
+    tests' own. A test that its authors have only planned is none."""
+    found = []
+    tests = re.finditer(r"^(not )?ok \d+ - ([^\n]*)(?:\n  ---\n(.*?)\n  \.\.\.$)?", report, re.MULTILINE | re.DOTALL)
+    for test in tests:
+        failed, title, said = test.groups()
+        title, _, directive = title.partition(" # ")
+        if directive.startswith("TODO"):
+            continue
+        state = SKIPPED if directive.startswith("SKIP") else FAILED if failed else PASSED
+        found.append(Outcome(f"{file}::{title}", state, 0.0, "" if state == PASSED else one_line(said or directive or "no reason told")))
+    return found, re.search(r"^1\.\.\d+$", report, re.MULTILINE) is not None
+
+
 def feature(name: str, code: int | None, seconds: float, output: str) -> Outcome:
     """One feature of the features repository; `code` is absent when it had to be killed. The harness's own word goes
     before the exit code: on a busy machine the interpreter sometimes breaks when the SDK's threads outlive it."""

@@ -65,6 +65,8 @@ class Suite(typing.NamedTuple):
     jobs: int = 6
     # Whether `Run.wanted` is a regular expression on the names that its outcomes have, so that some can be run again.
     names_tests: bool = False
+    # Whether its tests start all their servers themselves, so that an address is of no use to them.
+    starts_servers: bool = False
 
 
 def exactly(tests: list[str]) -> str:

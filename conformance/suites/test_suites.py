@@ -5,7 +5,7 @@ import unittest
 
 from . import expected
 from .expected import Expectation, Subjects
-from .outcome import FAILED, FLAKY, PASSED, SKIPPED, Outcome, feature, junit, libtest_names, libtest_reason, one_line, python_reason, table
+from .outcome import FAILED, FLAKY, PASSED, SKIPPED, Outcome, feature, junit, libtest_names, libtest_reason, one_line, python_reason, table, tap
 from .run import Run, exactly
 
 
@@ -54,6 +54,20 @@ class Reading(unittest.TestCase):
         self.assertEqual((failed.state, failed.reason), (FAILED, "temporalio.service.RPCError: not found"))
         self.assertEqual(feature("a/b", None, 90, "").reason, "did not end within 90 s")
         self.assertEqual(python_reason("something\nlast"), "last")
+
+    def test_what_ava_tells(self):
+        report = (
+            "TAP version 13\nServer: 127.0.0.1:7\nok 1 - passes\na log line\nnot ok 2 - fails - twice\n  ---\n    name: AssertionError\n"
+            "    message: 'ok 9 - x'\n  ...\nok 3 - left out # SKIP\nnot ok 4 - planned # TODO\nnot ok 5 - late\nnext\n"
+        )
+        found = [
+            Outcome("test-a::passes", PASSED, 0.0, ""),
+            Outcome("test-a::fails - twice", FAILED, 0.0, "name: AssertionError message: 'ok 9 - x'"),
+            Outcome("test-a::left out", SKIPPED, 0.0, "SKIP"),
+            Outcome("test-a::late", FAILED, 0.0, "no reason told"),
+        ]
+        self.assertEqual(tap("test-a", report), (found, False))
+        self.assertEqual(tap("test-a", report + "\n1..5\n"), (found, True))
 
     def test_a_reason_is_one_bounded_field(self):
         self.assertEqual(one_line("a\tb\n \x1b[31mc\x1b[0m"), "a b c")
