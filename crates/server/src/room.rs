@@ -5,11 +5,17 @@
 //! work, calls that matter less must leave a part to the others, and completions of tasks may use it all. A call is counted
 //! before anything of its body is read; its body is counted as it comes, before it is put together.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
+use http_body::{Body, Frame};
 use sempre_core::Refusal;
 use sempre_engine::CallClass;
 use tonic::Status;
@@ -118,6 +124,38 @@ impl Held {
         self.room.take(self.kind, bytes)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// A body that is counted as held by its call as it comes.
+pub(crate) struct Counted<B> {
+    inner: Pin<Box<B>>,
+    held: Arc<Held>,
+}
+
+impl<B> Counted<B> {
+    pub(crate) fn new(inner: B, held: &Arc<Held>) -> Self {
+        Self { inner: Box::pin(inner), held: Arc::clone(held) }
+    }
+}
+
+impl<B> Body for Counted<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = match ready!(self.inner.as_mut().poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(frame) => frame.map_err(Into::<Self::Error>::into)?,
+        };
+        if let Some(data) = frame.data_ref() {
+            self.held.grow(data.len() as u64)?;
+        }
+        Poll::Ready(Some(Ok(frame)))
     }
 }
 

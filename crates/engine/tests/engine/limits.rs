@@ -8,7 +8,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{Refusal, Span};
 use sempre_engine::{CallClass, Limited, NamespaceLimits, Rates, Settings};
-use sempre_store::{CommitBatch, Fence, Store, Table};
+use sempre_store::{CommitBatch, Fence, Table};
 
 use crate::support::*;
 

@@ -223,6 +223,13 @@ impl Access {
         Ok((pass, Some(Check::new(self.clone(), rule.clone(), caller, seen))))
     }
 
+    /// Whether a method's caller is known, where he must be: whoever is not needs not say more. Counts nothing, as the call itself
+    /// is refused then.
+    pub(crate) async fn knows(&self, path: &str, headers: &HeaderMap, peer: Option<&Arc<Peer>>) -> bool {
+        let need = self.0.rules.of(path).map_or(Need::Caller, |rule| rule.need);
+        need == Need::Nothing || self.authenticate(&Given::of(headers), peer).await.is_ok()
+    }
+
     /// Whoever is let through by this need. Of a namespace's roles nothing is checked here.
     pub(crate) async fn require(&self, need: Need, headers: &HeaderMap, peer: Option<&Arc<Peer>>) -> Result<Pass, Status> {
         let given = Given::of(headers);

@@ -13,7 +13,11 @@ use sempre_api::{
     },
 };
 use sempre_engine::{NamespaceLimits, Rates};
-use sempre_server::ServerSettings;
+use sempre_server::{AuthSettings, ServerSettings};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::{Code, Request};
 
 use crate::{
@@ -134,4 +138,47 @@ async fn polls_take_no_room_from_work() {
     let last = tokio::spawn(async move { client.poll_workflow_task_queue(poll()).await });
     until(|| last.is_finished() || server.engine.stats().pollers.get() >= 4).await;
     assert!(!last.is_finished());
+}
+
+/// Status line of a POST over HTTP whose body is so long; it is sent as far as it is read.
+async fn post(server: &TestServer, bytes: usize, credentials: &str) -> String {
+    let address = server.http.expect("it answers HTTP");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let body = format!("{{\"identity\":\"{}\"}}", "x".repeat(bytes));
+    let path = "/api/v1/namespaces/default/workflows/w";
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n{credentials}\r\n", body.len());
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    // The rest may not be wanted.
+    let _ = stream.write_all(body.as_bytes()).await;
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer).await.expect("answered");
+    String::from_utf8_lossy(&answer[..read]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn bodies_over_http_are_counted_too() {
+    let http_address = Some(([127, 0, 0, 1], 0).into());
+    let settings = ServerSettings { call_bytes_max: 1 << 20, http_address, ..ServerSettings::default() };
+    let server = TestServer::start_with(settings).await;
+    assert_eq!(post(&server, 3 << 20, "").await, "HTTP/1.1 429 Too Many Requests");
+    // A short one fits, and says what is missing.
+    assert_eq!(post(&server, 10, "").await, "HTTP/1.1 400 Bad Request");
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_refused_before_his_body_is_read() {
+    let folder = std::env::temp_dir().join(format!("sempre-unread-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("writable");
+    let auth = Some(AuthSettings { admin_key_file: Some(folder.join("admin.key")), rules_file: None });
+    let http_address = Some(([127, 0, 0, 1], 0).into());
+    let server = TestServer::start_with(ServerSettings { auth, http_address, ..ServerSettings::default() }).await;
+    let address = server.http.expect("it answers HTTP");
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    // A body is announced and never comes.
+    let head = format!("POST /api/v1/namespaces/default/workflows/w HTTP/1.1\r\nhost: {address}\r\ncontent-length: 1000000\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer).await.expect("answered");
+    assert!(answer[..read].starts_with(b"HTTP/1.1 403 Forbidden"), "{}", String::from_utf8_lossy(&answer[..read]));
+    std::fs::remove_dir_all(&folder).expect("its own");
 }
