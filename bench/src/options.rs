@@ -84,6 +84,8 @@ pub(crate) enum Workload {
     /// F: open workflows that wait; start-up with them, and waking one in a hundred.
     #[value(alias = "f")]
     Idle,
+    /// Ten times the starts that the server can take to their end: what is refused, what of the work is kept, and after it.
+    Overload,
     /// G: A, again and again, as closed runs grow in number.
     #[value(alias = "g")]
     Growth,
@@ -100,7 +102,7 @@ impl Workload {
             Self::Bare => &[1, 64, 256],
             Self::Signals | Self::Entities => &[64],
             Self::Storm | Self::Idle => &[256],
-            Self::Growth => &[64],
+            Self::Growth | Self::Overload => &[64],
             Self::Children => &[100],
             Self::Steps | Self::FanOut | Self::History => &[1],
         }

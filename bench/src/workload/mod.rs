@@ -6,6 +6,7 @@ mod fan_out;
 mod growth;
 mod history;
 mod idle;
+mod overload;
 mod short;
 mod signals;
 mod steps;
@@ -40,6 +41,7 @@ pub(crate) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
         Workload::Children => children::run(options, in_flight, server).await,
         Workload::Storm => storm::run(options, in_flight, server).await,
         Workload::Idle => idle::run(options, in_flight, server).await,
+        Workload::Overload => overload::run(options, in_flight, server).await,
         Workload::Growth => growth::run(options, in_flight, server).await,
         Workload::History => history::run(options, in_flight, server).await,
     }

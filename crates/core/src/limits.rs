@@ -127,6 +127,11 @@ pub struct Limits {
     pub workflow_pause: bool,
     /// Commands may address other namespaces (`system.enableCrossNamespaceCommands`).
     pub cross_namespace_commands: bool,
+    /// Open runs of the namespace from which clients start no more; 0 = no limit (`sempre.limit.openRuns`).
+    pub open_runs_max: u64,
+    /// Bytes of history of the namespace's runs, open or kept, from which clients add nothing; 0 = no limit
+    /// (`sempre.limit.storageBytes`).
+    pub storage_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -179,6 +184,8 @@ impl Default for Limits {
             skips_max: 200,
             workflow_pause: true,
             cross_namespace_commands: false,
+            open_runs_max: 0,
+            storage_bytes_max: 0,
         }
     }
 }

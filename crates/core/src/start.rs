@@ -236,6 +236,10 @@ pub fn start(
             check_reuse(current, key, request.workflow_id_reuse_policy())?;
         }
     }
+    // What runs goes on: its children are not asked.
+    if child_of.is_none() {
+        cx.gate.room(cx.namespace, cx.limits, existing.is_some())?;
+    }
     let run = cx.ids.run_id(cx.now);
     // The last that may refuse: the gate remembers who it has let in.
     let flow = admitted(run, key, &request, child_of.is_some(), cx)?;

@@ -13,6 +13,7 @@
 //! - a row for the index of runs shows its run as it is, or has lists forget a run that is not there;
 //! - there is no history without a run, unless a deadline row has it deleted (a reset that did not end);
 //! - a run that flow rules are about has the one row that says what it says, and there is no other;
+//! - what namespaces are said to have of open runs and history is what they have;
 //! - the rows of a schedule fit each other (`check/schedules.rs`).
 
 use std::{
@@ -33,7 +34,10 @@ use sempre_core::{
 };
 use sempre_store::{Store, StoreError, Table};
 
-use crate::shard::load::prefix_end;
+use crate::{
+    shard::load::prefix_end,
+    usage::{self, Counted, rows::Tallies},
+};
 
 mod schedules;
 
@@ -110,9 +114,15 @@ pub enum News<'a> {
 /// `Err` only when the store cannot be read; damage is told, not returned.
 pub async fn check(store: &dyn Store, tell: &mut (dyn FnMut(News<'_>) + Send)) -> Result<Counts, StoreError> {
     let mut counts = Counts::default();
+    let mut used = Tallies::new();
     for slot in 0..SLOT_COUNT {
-        Slot { store, slot, counts: &mut counts, tell: &mut *tell }.check().await?;
+        Slot { store, slot, counts: &mut counts, used: &mut used, tell: &mut *tell }.check().await?;
         counts.slots += 1;
+    }
+    if let Some(stored) = usage::rows::sum(store).await?.filter(|stored| *stored != used) {
+        counts.problems += 1;
+        let finding = Finding::new("usage", format!("namespaces have {used:?}, their rows say {stored:?}"));
+        tell(News::Problem(&Problem { slot: 0, workflow_id: String::new(), run: None, finding }));
     }
     Ok(counts)
 }
@@ -121,6 +131,8 @@ struct Slot<'a> {
     store: &'a dyn Store,
     slot: u16,
     counts: &'a mut Counts,
+    /// What the runs count for in their namespaces.
+    used: &'a mut Tallies,
     tell: &'a mut (dyn FnMut(News<'_>) + Send),
 }
 
@@ -251,6 +263,8 @@ impl Slot<'_> {
     /// What the run says it has in other tables.
     fn claims(&mut self, key: &RunKey, audit: &Audit, lists: &mut Lists) {
         let execution = audit.execution();
+        let used = self.used.entry(key.workflow.namespace).or_default();
+        *used = used.plus(Counted::of(Some(execution)));
         if execution.is_open() {
             self.counts.open += 1;
             if let Some(other) = lists.open.insert(key.workflow.clone(), key.run) {

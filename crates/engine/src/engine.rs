@@ -14,7 +14,7 @@ use sempre_core::{
     ids::{SLOT_COUNT, Uuid},
     keys,
 };
-use sempre_store::{Store, StoreError, Table};
+use sempre_store::{Fence, Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
@@ -30,9 +30,9 @@ use crate::{
     ids::SeededIds,
     listing::Listing,
     matching::{Matching, queries::Queries},
-    meta::Meta,
+    meta::{Meta, NewKey},
     namespaces::Namespaces,
-    nexus::{self, OperationSender, breaker::Breakers, calls::NexusCalls},
+    nexus::{self, OperationSender, breaker::Breakers, calls::NexusCalls, signature::OLD_TOKENS},
     notices::{self, Notices},
     rebuild::Rebuild,
     records::{self, Records},
@@ -40,6 +40,8 @@ use crate::{
     schedules::{self, Schedules},
     shard::{message::Message, runner::Runner},
     shared::Shared,
+    starts::Starts,
+    usage,
     visibility::{Index, IndexError, memory::MemoryIndex},
     workers::Workers,
 };
@@ -115,9 +117,11 @@ pub struct Components {
     pub operations: Arc<dyn OperationSender>,
     /// Opens the index that lists and counts are answered from.
     pub index: OpenIndex,
+    /// Random bytes: what callback tokens of new data are signed with. Data that has a key keeps it.
+    pub token_key: [u8; 32],
 }
 
-/// Callbacks are not sent; the index is in memory.
+/// Callbacks are not sent; the index is in memory; the key of callback tokens is known to everybody, as tests want it.
 impl Default for Components {
     fn default() -> Self {
         Self {
@@ -125,6 +129,7 @@ impl Default for Components {
             alerts: Arc::new(alerts::sender::NoSender),
             operations: Arc::new(nexus::NoSender),
             index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))),
+            token_key: [0; 32],
         }
     }
 }
@@ -167,10 +172,14 @@ impl Engine {
         if virtual_time.is_some() {
             // Time must not be skipped only to tell that somebody waits.
             settings.limits.waits_told_after = Span::ZERO;
+            settings.of_namespaces.values_mut().for_each(|own| own.limits.waits_told_after = Span::ZERO);
         }
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
-        let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM)).await?;
+        // Of data without runs there is no operation under way.
+        let old_until = if is_empty(&*store).await? { Timestamp(0) } else { wall.now() + OLD_TOKENS };
+        let new_key = NewKey { key: components.token_key, old_until };
+        let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM), new_key).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), wall.clone(), spawner.clone()).await?;
         let deployments = Records::open(records::DEPLOYMENTS, store.clone(), wall.clone(), spawner.clone()).await?;
         let flow_rules = Records::open(records::FLOW_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
@@ -198,6 +207,7 @@ impl Engine {
             removal: Notify::new(),
             checks: Arc::new(Semaphore::new(gate::CHECKS_AT_ONCE)),
             backup: Arc::new(Semaphore::new(1)),
+            starts: inboxes.iter().map(|_| Starts::new(settings.inbox_max)).collect(),
             inboxes,
             stopping: AtomicBool::new(false),
             fatal: watch::Sender::new(None),
@@ -235,10 +245,16 @@ impl Engine {
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_up(&queue, settings_of(&config));
         }
+        let mut fences = Vec::new();
+        for shard in 0..shared.settings.shards {
+            fences.push(Fence { shard, epoch: shared.store.acquire(shard).await? });
+        }
+        usage::rows::open(&*shared.store, &fences).await?;
         let mut runners = Vec::new();
-        for ((shard, inbox), listed) in (0..).zip(receivers).zip(listed) {
-            let epoch = shared.store.acquire(shard).await?;
-            runners.push(Runner::new(shared.clone(), shard, epoch, inbox, listed));
+        for ((fence, inbox), listed) in fences.into_iter().zip(receivers).zip(listed) {
+            let mut runner = Runner::new(shared.clone(), fence.shard, fence.epoch, inbox, listed);
+            runner.reread_usage().await?;
+            runners.push(runner);
         }
         let mut ended = Vec::new();
         for (shard, runner) in runners.into_iter().enumerate() {

@@ -15,6 +15,7 @@
 //! - **patches** of workflow code that runs still need (`patches`);
 //! - **alerts**: rules about what is to be told, and their delivery to webhooks (`alerts`);
 //! - **notices** of what happens to runs, in order, for those who follow (`notices`);
+//! - **usage**: what each namespace has of what it may have (`usage`);
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
 //! - **batch** operations act on many runs in the background (`batch`);
@@ -58,7 +59,9 @@ mod schedules;
 mod settings;
 mod shard;
 mod shared;
+mod starts;
 mod stats;
+mod usage;
 mod virtual_time;
 pub mod visibility;
 mod workers;
@@ -70,6 +73,7 @@ pub use calls::{
     access::{ApiKey, KeyHash, LeadsTo, key_id},
     gauges::OpenRuns,
     index::IndexStatus,
+    limits::NamespaceUse,
     lists::Runs,
     watch::{ListChange, WatchedList},
 };
@@ -82,4 +86,5 @@ pub use patches::PatchMessages;
 pub use rebuild::RebuildProgress;
 pub use settings::Settings;
 pub use stats::{Counter, EventCounts, Histogram, HistogramReading, LATENCIES, LIVES, OTHER, Stats, TYPES_MAX, TypeStats, Typed, Types};
+pub use usage::{CALL_CLASSES, CallClass, LimitUse, Limited, NamespaceLimits, Rates};
 pub use virtual_time::{Unbalanced, VirtualTime};

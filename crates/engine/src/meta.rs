@@ -5,6 +5,7 @@
 //! | key | value |
 //! |---|---|
 //! | `cluster-id` | the id's text |
+//! | `token-key` | [`KeyRecord`]: what callback tokens are signed with |
 //! | `q`, namespace id (16), type of the queue (1, as in the API), its name | [`ConfigRecord`] |
 
 use std::{
@@ -18,18 +19,19 @@ use sempre_api::v1::{
     taskqueue::TaskQueueConfig,
 };
 use sempre_core::{
-    IdSource, NamespaceId, Refusal,
+    IdSource, NamespaceId, Refusal, Timestamp,
     ids::Uuid,
     transition::{QueueKind, QueueName},
 };
 use sempre_store::{CommitBatch, CommitError, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{Spawner, ids::SeededIds};
+use crate::{Spawner, ids::SeededIds, nexus::signature::Signer};
 
 /// The number under which these records are committed; far from those of shards, and not that of namespaces.
 const OWNER: u32 = u32::MAX - 1;
 const CLUSTER_ID: &[u8] = b"cluster-id";
+const TOKEN_KEY: &[u8] = b"token-key";
 const CONFIG: u8 = b'q';
 /// Task queues that can have settings.
 const CONFIGS_MAX: usize = 100_000;
@@ -42,6 +44,24 @@ const REMOVED_AT_ONCE: usize = 1000;
 struct ConfigRecord {
     #[prost(message, optional, tag = "1")]
     config: Option<TaskQueueConfig>,
+}
+
+/// The key of callback tokens, as stored.
+#[derive(Clone, PartialEq, Message)]
+struct KeyRecord {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    /// Tokens without a code are believed before this, nanoseconds; 0: never.
+    #[prost(int64, tag = "2")]
+    old_until: i64,
+}
+
+/// What a key is made of, where there is none yet.
+pub(crate) struct NewKey {
+    /// Random.
+    pub(crate) key: [u8; 32],
+    /// There are operations under way already, whose tokens are not signed; believed until then.
+    pub(crate) old_until: Timestamp,
 }
 
 /// The key of a queue's settings. Sticky queues have none.
@@ -84,6 +104,7 @@ pub(crate) struct Meta {
     store: Arc<dyn Store>,
     spawner: Arc<dyn Spawner>,
     cluster_id: String,
+    signer: Signer,
     configs: Arc<RwLock<Configs>>,
     /// One change at a time; holds the right to commit.
     writer: Arc<Mutex<Writer>>,
@@ -114,11 +135,29 @@ async fn cluster_id(store: &dyn Store, fence: Fence, ids: &mut SeededIds) -> Res
     let id = ids.uuid();
     let mut batch = CommitBatch::new(fence);
     batch.put(Table::Meta, CLUSTER_ID, id.as_bytes());
+    commit(store, batch).await?;
+    Ok(id)
+}
+
+async fn commit(store: &dyn Store, batch: CommitBatch) -> Result<(), StoreError> {
     store.commit(batch).await.map_err(|error| match error {
         CommitError::Rejected { reason } => StoreError::Rejected { reason },
         other => StoreError::Failed { reason: other.to_string() },
-    })?;
-    Ok(id)
+    })
+}
+
+/// What callback tokens are signed with: made once for the data.
+async fn signer(store: &dyn Store, fence: Fence, new: NewKey) -> Result<Signer, StoreError> {
+    if let Some(row) = store.get(Table::Meta, TOKEN_KEY).await? {
+        let record = KeyRecord::decode(row).ok().filter(|record| record.key.len() == new.key.len());
+        let record = record.ok_or_else(|| StoreError::Failed { reason: "the key of callback tokens is damaged".into() })?;
+        return Ok(Signer::new(&record.key, Timestamp(record.old_until)));
+    }
+    let mut batch = CommitBatch::new(fence);
+    let record = KeyRecord { key: new.key.to_vec(), old_until: new.old_until.0 };
+    batch.put(Table::Meta, TOKEN_KEY, &record.encode_to_vec());
+    commit(store, batch).await?;
+    Ok(Signer::new(&record.key, new.old_until))
 }
 
 /// Writes a record, then shows it.
@@ -169,16 +208,27 @@ async fn settle(store: &dyn Store, configs: &RwLock<Configs>, writer: &mut Write
 
 impl Meta {
     /// Reads the records; gives new data an id out of `ids`.
-    pub(crate) async fn open(store: Arc<dyn Store>, spawner: Arc<dyn Spawner>, mut ids: SeededIds) -> Result<Self, StoreError> {
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        spawner: Arc<dyn Spawner>,
+        mut ids: SeededIds,
+        new: NewKey,
+    ) -> Result<Self, StoreError> {
         let fence = Fence { shard: OWNER, epoch: store.acquire(OWNER).await? };
         let cluster_id = cluster_id(&*store, fence, &mut ids).await?;
+        let signer = signer(&*store, fence, new).await?;
         let configs = Arc::new(RwLock::new(load(&*store).await?));
-        Ok(Self { store, spawner, cluster_id, configs, writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
+        Ok(Self { store, spawner, cluster_id, signer, configs, writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
     }
 
     /// Names the data, for ever.
     pub(crate) fn cluster_id(&self) -> &str {
         &self.cluster_id
+    }
+
+    /// Signs callback tokens, and knows them again.
+    pub(crate) fn signer(&self) -> &Signer {
+        &self.signer
     }
 
     /// The settings of a queue, if any were made.
@@ -283,7 +333,10 @@ mod tests {
     fn the_id_and_the_settings_outlive_the_process() {
         let all = async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let open = |seed| Meta::open(store.clone(), Arc::new(AtOnce), SeededIds::new(seed, 0));
+            let open = |seed| {
+                let new = NewKey { key: [1; 32], old_until: Timestamp(0) };
+                Meta::open(store.clone(), Arc::new(AtOnce), SeededIds::new(seed, 0), new)
+            };
             let meta = open(1).await.unwrap();
             let q = queue("q", QueueKind::Activity);
             assert!(meta.config(&q).is_none());

@@ -18,7 +18,7 @@ use sempre_core::{
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::Spawner;
+use crate::{Spawner, usage::Usage};
 
 /// The number under which namespaces are committed; far from those of shards.
 const OWNER: u32 = u32::MAX;
@@ -115,10 +115,11 @@ pub(crate) struct Namespace {
     pub(crate) view: Arc<NamespaceView>,
     /// Of the record.
     pub(crate) attributes: Registry,
+    usage: Arc<Usage>,
 }
 
 impl Namespace {
-    fn new(record: NamespaceRecord, deployments: Arc<Deployments>, flow: Arc<FlowRules>) -> Arc<Self> {
+    fn new(record: NamespaceRecord, deployments: Arc<Deployments>, flow: Arc<FlowRules>, usage: Arc<Usage>) -> Arc<Self> {
         let types = record.search_attributes.iter();
         let attributes = record.attributes();
         let view = Arc::new(NamespaceView {
@@ -132,7 +133,7 @@ impl Namespace {
             search_attribute_names: record.search_attribute_names.clone(),
             bad_binaries: record.bad_binaries.keys().cloned().collect(),
         });
-        Arc::new(Self { record, view, attributes })
+        Arc::new(Self { record, view, attributes, usage })
     }
 
     pub(crate) fn id(&self) -> NamespaceId {
@@ -176,6 +177,8 @@ struct Inner {
     deployments: HashMap<NamespaceId, Arc<Deployments>>,
     /// The flow rules of those that have any, in the same way.
     flow: HashMap<NamespaceId, Arc<FlowRules>>,
+    /// What they use of what they may.
+    usage: HashMap<NamespaceId, Arc<Usage>>,
 }
 
 /// See the module.
@@ -264,7 +267,8 @@ async fn settle(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer) -
     })?;
     let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
     let (deployments, flow) = (std::mem::take(&mut inner.deployments), std::mem::take(&mut inner.flow));
-    *inner = loaded.with(deployments, flow);
+    let usage = std::mem::take(&mut inner.usage);
+    *inner = loaded.with(deployments, flow, usage);
     drop(inner);
     *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
     Ok(())
@@ -377,6 +381,20 @@ impl Namespaces {
         }
     }
 
+    /// What a namespace uses, known or not.
+    pub(crate) fn usage(&self, id: NamespaceId) -> Arc<Usage> {
+        if let Some(usage) = self.read().usage.get(&id) {
+            return usage.clone();
+        }
+        self.inner.write().unwrap_or_else(PoisonError::into_inner).usage.entry(id).or_default().clone()
+    }
+
+    /// The same, by name; `None` if there is no such namespace. Clones nothing.
+    pub(crate) fn with_usage<T>(&self, name: &str, look: impl FnOnce(&Usage) -> T) -> Option<T> {
+        let inner = self.read();
+        inner.by_name.get(name).map(|namespace| look(&namespace.usage))
+    }
+
     /// All, by name, from after `after` on.
     pub(crate) fn list(&self, after: &str, limit: usize, deleted: bool) -> Vec<Arc<Namespace>> {
         let range = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
@@ -455,9 +473,15 @@ impl Namespaces {
 
 impl Inner {
     /// What was read does not have them.
-    fn with(mut self, deployments: HashMap<NamespaceId, Arc<Deployments>>, flow: HashMap<NamespaceId, Arc<FlowRules>>) -> Self {
+    fn with(
+        mut self,
+        deployments: HashMap<NamespaceId, Arc<Deployments>>,
+        flow: HashMap<NamespaceId, Arc<FlowRules>>,
+        usage: HashMap<NamespaceId, Arc<Usage>>,
+    ) -> Self {
         self.deployments = deployments;
         self.flow = flow;
+        self.usage = usage;
         let records: Vec<NamespaceRecord> = self.by_id.values().map(|namespace| namespace.record.clone()).collect();
         records.into_iter().for_each(|record| self.put(record));
         self
@@ -469,13 +493,16 @@ impl Inner {
         {
             self.by_name.remove(&namespace.record.name);
         }
+        // A shard that has counted in it keeps it.
+        self.usage.remove(&id);
     }
 
     /// Two of one name: the first put keeps it; the other is known by its id only.
     fn put(&mut self, record: NamespaceRecord) {
         let deployments = self.deployments.get(&record.namespace_id()).cloned().unwrap_or_default();
         let flow = self.flow.get(&record.namespace_id()).cloned().unwrap_or_else(no_rules);
-        let namespace = Namespace::new(record, deployments, flow);
+        let usage = self.usage.entry(record.namespace_id()).or_default().clone();
+        let namespace = Namespace::new(record, deployments, flow, usage);
         let (id, name) = (namespace.id(), &namespace.record.name);
         if let Some(old) = self.by_id.insert(id, namespace.clone())
             && old.record.name != *name

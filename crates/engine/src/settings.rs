@@ -1,6 +1,10 @@
 //! What an operator may tune, with defaults. Numbers nobody will tune are constants beside their use.
 
+use std::collections::BTreeMap;
+
 use sempre_core::{Limits, Span};
+
+use crate::usage::{NamespaceLimits, Rates};
 
 /// Settings of an engine.
 #[derive(Clone, Debug)]
@@ -66,6 +70,10 @@ pub struct Settings {
     pub notices_kept: u64,
     /// Bounds that decide about runs.
     pub limits: Limits,
+    /// How often a namespace may be called.
+    pub rates: Rates,
+    /// By name: limits and rates of those namespaces that have their own.
+    pub of_namespaces: BTreeMap<String, NamespaceLimits>,
 }
 
 impl Default for Settings {
@@ -99,6 +107,8 @@ impl Default for Settings {
             drainage_interval: Span::seconds(180),
             notices_kept: 1_000_000,
             limits: Limits::default(),
+            rates: Rates::default(),
+            of_namespaces: BTreeMap::new(),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     records::Records,
     schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
+    starts::Starts,
     virtual_time::Hold,
     workers::Workers,
 };
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     /// One backup at a time.
     pub(crate) backup: Arc<Semaphore>,
     pub(crate) inboxes: Vec<mpsc::Sender<Message>>,
+    /// By shard: starts that wait for their turn there.
+    pub(crate) starts: Vec<Starts>,
     pub(crate) stopping: AtomicBool,
     pub(crate) fatal: watch::Sender<Option<String>>,
 }
@@ -131,7 +134,12 @@ impl Shared {
             return Err(self.listing.held_back());
         }
         let (sender, receiver) = oneshot::channel();
-        let inbox = &self.inboxes[self.shard_of(workflow.slot())];
+        let shard = self.shard_of(workflow.slot());
+        let _turn = match ask.is_start() {
+            true => Some(self.starts[shard].turn().await.inspect_err(|_| self.stats.overloads.add(1))?),
+            false => None,
+        };
+        let inbox = &self.inboxes[shard];
         let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));
         match inbox.try_send(message) {
             Ok(()) => {}
@@ -142,6 +150,11 @@ impl Shared {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Refusal::Unavailable(STOPPING.into())),
         }
         receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable(SHARD_UNAVAILABLE.into())))
+    }
+
+    /// No shard would take a further start.
+    pub(crate) fn starts_are_full(&self) -> bool {
+        self.starts.iter().all(Starts::is_full)
     }
 
     /// Asks and expects a reply of core.

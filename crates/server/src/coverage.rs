@@ -145,7 +145,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
         &["DeleteFlowRule", "DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts", "SetFlowRule"],
     ),
     ("sempre.v1.AccessService", &["CreateApiKey", "DescribeCaller", "ListApiKeys", "RevokeApiKey"]),
-    ("sempre.v1.InspectService", &["ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"]),
+    ("sempre.v1.InspectService", &["DescribeNamespaceLimits", "ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"]),
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
     ("sempre.v1.VersionService", &["CheckDeploymentVersion", "ListPatches"]),

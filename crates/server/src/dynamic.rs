@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use sempre_core::{Limits, Span, validate::AddressRule};
-use sempre_engine::Settings;
+use sempre_engine::{NamespaceLimits, Rates, Settings};
 use serde_json::Value;
 
 use crate::ServerSettings;
@@ -41,6 +41,17 @@ pub enum DynamicError {
         /// What was given.
         value: String,
     },
+    /// A key that holds for the whole server, given for a namespace.
+    #[error("dynamic configuration `{0}` cannot differ by namespace; give one value for all")]
+    NotOfNamespaces(String),
+    /// A value for some cases only, of a kind that is not told apart.
+    #[error("dynamic configuration `{key}` can be constrained by namespace (a text) alone, not by {constraint}")]
+    Constraint {
+        /// The key.
+        key: String,
+        /// What was given.
+        constraint: String,
+    },
 }
 
 impl DynamicConfig {
@@ -62,15 +73,71 @@ impl DynamicConfig {
     /// Writes the known values into `settings`; returns the keys that nothing obeys.
     pub fn apply(&self, settings: &mut ServerSettings) -> Result<Vec<String>, DynamicError> {
         let mut unknown = Vec::new();
+        let mut of_namespaces = Vec::new();
         for (key, value) in &self.values {
-            let entry = Entry { key, value };
-            let engine = &mut settings.engine;
-            let known = entry.apply_to_limits(&mut engine.limits)? || entry.apply_to_waits(engine)?;
-            if !known && !entry.apply_to_server(settings)? {
+            let Some(rules) = Constrained::all(value) else {
+                if !(Entry { key, value }).apply(settings)? {
+                    unknown.push(key.clone());
+                }
+                continue;
+            };
+            let mut known = true;
+            for rule in rules {
+                let entry = Entry { key, value: rule.value };
+                match rule.namespace(key)? {
+                    None => known &= entry.apply(settings)?,
+                    Some(namespace) => of_namespaces.push((namespace, entry)),
+                }
+            }
+            if !known {
                 unknown.push(key.clone());
             }
         }
+        // What holds for all is known by now.
+        for (namespace, entry) in of_namespaces {
+            if Entry::apply_to_namespace(&entry, settings, namespace)? {
+                continue;
+            }
+            // A key that nothing obeys is none, whomever it is for.
+            if !entry.apply(&mut settings.clone())? {
+                unknown.extend((!unknown.iter().any(|key| key == entry.key)).then(|| entry.key.to_owned()));
+                continue;
+            }
+            return Err(DynamicError::NotOfNamespaces(entry.key.to_owned()));
+        }
         Ok(unknown)
+    }
+}
+
+/// One of several values of a key, as Temporal's files have them: `[{"value": …, "constraints": {"namespace": …}}, …]`.
+struct Constrained<'a> {
+    value: &'a Value,
+    constraints: Option<&'a serde_json::Map<String, Value>>,
+}
+
+impl<'a> Constrained<'a> {
+    /// `None`: it is one value, for all.
+    fn all(value: &'a Value) -> Option<Vec<Self>> {
+        let rules = value.as_array().filter(|rules| !rules.is_empty())?;
+        let rule = |rule: &'a Value| {
+            let rule = rule.as_object()?;
+            let constraints = rule.get("constraints").and_then(Value::as_object);
+            Some(Self { value: rule.get("value")?, constraints })
+        };
+        rules.iter().map(rule).collect()
+    }
+
+    /// The namespace that it is for; `None`: for all.
+    fn namespace(&self, key: &str) -> Result<Option<&'a str>, DynamicError> {
+        let Some(constraints) = self.constraints else { return Ok(None) };
+        let mut namespace = None;
+        for (name, value) in constraints {
+            match value.as_str() {
+                Some(value) if name.eq_ignore_ascii_case("namespace") => namespace = Some(value),
+                _ => return Err(DynamicError::Constraint { key: key.to_owned(), constraint: format!("{name}: {value}") }),
+            }
+        }
+        Ok(namespace)
     }
 }
 
@@ -80,6 +147,44 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    /// True when the key is known.
+    fn apply(&self, settings: &mut ServerSettings) -> Result<bool, DynamicError> {
+        let engine = &mut settings.engine;
+        let known = self.apply_to_limits(&mut engine.limits)? || self.apply_to_rates(&mut engine.rates)? || self.apply_to_waits(engine)?;
+        Ok(known || self.apply_to_server(settings)?)
+    }
+
+    /// True when the key is one that may differ by namespace.
+    fn apply_to_namespace(&self, settings: &mut ServerSettings, namespace: &str) -> Result<bool, DynamicError> {
+        let engine = &mut settings.engine;
+        let mut own = engine.of_namespaces.get(namespace).cloned();
+        let own = own.get_or_insert_with(|| NamespaceLimits { limits: engine.limits.clone(), rates: engine.rates });
+        let known = match self.key {
+            "limit.blobsize.error" | "limit.memosize.error" | "sempre.limit.openruns" | "sempre.limit.storagebytes" => {
+                self.apply_to_limits(&mut own.limits)?
+            }
+            _ => self.apply_to_rates(&mut own.rates)?,
+        };
+        if known {
+            engine.of_namespaces.insert(namespace.to_owned(), own.clone());
+        }
+        Ok(known)
+    }
+
+    /// True when the key is one of the rates.
+    fn apply_to_rates(&self, rates: &mut Rates) -> Result<bool, DynamicError> {
+        match self.key {
+            // There is one server: what holds for all of them together holds for it.
+            "frontend.namespacerps" | "frontend.globalnamespacerps" => rates.calls = self.rate()?,
+            "frontend.namespaceburstratio" => rates.burst_ratio = self.rate()?,
+            "frontend.namespacerps.visibility" | "frontend.globalnamespacerps.visibility" => rates.lists = self.rate()?,
+            "frontend.namespaceburstratio.visibility" => rates.lists_burst_ratio = self.rate()?,
+            "sempre.limit.startspersecond" => rates.starts = self.rate()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// True when the key is one of the limits.
     fn apply_to_limits(&self, limits: &mut Limits) -> Result<bool, DynamicError> {
         match self.key {
@@ -94,6 +199,8 @@ impl Entry<'_> {
             "component.callbacks.allowedaddresses" | "callback.allowedaddresses" | "chasm.callback.allowedaddresses" => {
                 limits.callback_addresses.extend(self.addresses()?);
             }
+            "sempre.limit.openruns" => limits.open_runs_max = self.number()?.unsigned_abs(),
+            "sempre.limit.storagebytes" => limits.storage_bytes_max = self.number()?.unsigned_abs(),
             "sempre.pauseinsteadofterminate" => limits.pause_over_limits = self.switch()?,
             "system.transactionsizelimit" => limits.transaction_size_max = self.count()?,
             "history.enableworkflowtaskcompletionpagination" => limits.completion_pages = self.switch()?,
@@ -192,6 +299,10 @@ impl Entry<'_> {
         self.number().and_then(|n| usize::try_from(n).map_err(|_| self.wrong("a smaller number")))
     }
 
+    fn rate(&self) -> Result<f64, DynamicError> {
+        self.value.as_f64().filter(|rate| (0.0..=1e9).contains(rate)).ok_or_else(|| self.wrong("a number that is not negative"))
+    }
+
     /// A part of one, such as 0.9, in thousandths.
     fn permille(&self) -> Result<usize, DynamicError> {
         let part = self.value.as_f64().filter(|part| (0.0..=1.0).contains(part));
@@ -260,6 +371,42 @@ mod tests {
         let mut settings = ServerSettings::default();
         let unknown = DynamicConfig::parse(assignments.iter().copied())?.apply(&mut settings)?;
         Ok((settings.engine, unknown))
+    }
+
+    #[test]
+    fn values_can_be_given_for_namespaces() {
+        let both = r#"[{"value":100,"constraints":{"namespace":"a"}},{"value":7}]"#;
+        let (engine, unknown) = apply(&[
+            &format!("frontend.namespaceRPS={both}"),
+            "frontend.namespaceBurstRatio=3",
+            r#"limit.blobSize.error=[{"value":10,"constraints":{"Namespace":"a"}}]"#,
+            r#"sempre.limit.openRuns=[{"value":5,"constraints":{"namespace":"b"}}]"#,
+            "sempre.limit.storageBytes=1000",
+            r#"no.such.key=[{"value":1,"constraints":{"namespace":"b"}},{"value":1}]"#,
+            "sempre.limit.startsPerSecond=0.5",
+            "frontend.namespaceRPS.visibility=10",
+        ])
+        .unwrap();
+        assert_eq!(unknown, ["no.such.key"]);
+        assert_eq!((engine.rates.calls, engine.rates_of("a").calls, engine.rates_of("b").calls), (7.0, 100.0, 7.0));
+        let rates = *engine.rates_of("a");
+        assert_eq!((rates.burst_ratio, rates.starts, rates.lists), (3.0, 0.5, 10.0));
+        assert_eq!((engine.limits.blob_size_max, engine.limits_of("a").blob_size_max), (2 << 20, 10));
+        assert_eq!((engine.limits_of("a").open_runs_max, engine.limits_of("b").open_runs_max), (0, 5));
+        assert_eq!(["a", "b", "c"].map(|name| engine.limits_of(name).storage_bytes_max), [1000; 3]);
+        let refused = |assignment: &str| apply(&[assignment]).unwrap_err().to_string();
+        assert_eq!(
+            refused(r#"worker.batcherRPS=[{"value":1,"constraints":{"namespace":"a"}}]"#),
+            "dynamic configuration `worker.batcherrps` cannot differ by namespace; give one value for all"
+        );
+        assert_eq!(
+            refused(r#"frontend.namespaceRPS=[{"value":1,"constraints":{"taskQueueName":"q"}}]"#),
+            "dynamic configuration `frontend.namespacerps` can be constrained by namespace (a text) alone, not by taskQueueName: \"q\""
+        );
+        assert_eq!(
+            refused(r#"frontend.namespaceRPS=[{"value":-1,"constraints":{"namespace":"a"}}]"#),
+            "dynamic configuration `frontend.namespacerps` needs a number that is not negative, not -1"
+        );
     }
 
     #[test]

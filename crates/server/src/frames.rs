@@ -7,6 +7,7 @@
 use std::{
     io::Read,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -15,10 +16,13 @@ use flate2::bufread::GzDecoder;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use crate::{access::Check, status};
+use crate::{access::Check, meter::Meter, room::Held, status};
 
 /// Longest message that is taken, before and after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Chunks of a body that are no longer than this are not counted by themselves.
+const UNCOUNTED_BYTES: usize = 1 << 10;
 
 /// A length-prefixed message starts with one byte of flags and four of length.
 pub(crate) const PREFIX_BYTES: usize = 5;
@@ -31,6 +35,10 @@ pub struct BoundedMessages<B> {
     finished: bool,
     /// Looks at each message before anything decodes it.
     check: Option<Box<Check>>,
+    /// Counts the call by its message.
+    meter: Option<Box<Meter>>,
+    /// What of it is counted as held in memory; `None`: nobody counts.
+    held: Option<Arc<Held>>,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
 }
@@ -43,7 +51,7 @@ impl<B> BoundedMessages<B> {
         if gzip {
             parts.headers.remove("grpc-encoding");
         }
-        let body = Self { inner, buffer: BytesMut::new(), gzip, finished: false, check: None, trailers: None };
+        let body = Self { inner, buffer: BytesMut::new(), gzip, finished: false, check: None, meter: None, held: None, trailers: None };
         http::Request::from_parts(parts, body)
     }
 
@@ -52,12 +60,32 @@ impl<B> BoundedMessages<B> {
         self.check = Some(Box::new(check));
     }
 
+    /// From now on the call is counted by its message.
+    pub(crate) fn meter(&mut self, meter: Meter) {
+        self.meter = Some(Box::new(meter));
+    }
+
+    /// What comes from now on is counted as held by the call.
+    pub(crate) fn hold(&mut self, held: Arc<Held>) {
+        self.held = Some(held);
+    }
+
+    /// So many bytes more are in memory.
+    fn grow(&self, bytes: usize) -> Result<(), Status> {
+        match &self.held {
+            // Less is a part of what every call is counted as.
+            Some(held) if bytes > UNCOUNTED_BYTES => held.grow(bytes as u64),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses what is to leave, if it is looked at: a message with its prefix, or what cannot be one.
-    fn checked(&self, data: Bytes) -> Result<Bytes, Status> {
-        if let Some(check) = &self.check {
+    fn checked(&mut self, data: Bytes) -> Result<Bytes, Status> {
+        if self.check.is_some() || self.meter.is_some() {
             // The codec refuses what is no plain message; it needs not be looked at.
-            let message = if is_one_plain_message(&data) { &data[PREFIX_BYTES..] } else { &[] };
-            check.message(message)?;
+            let message = if is_one_plain_message(&data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() };
+            self.check.as_ref().map_or(Ok(()), |check| check.message(&message))?;
+            self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&message))?;
         }
         Ok(data)
     }
@@ -73,7 +101,11 @@ impl<B> BoundedMessages<B> {
         }
         let message = self.buffer.split_to(PREFIX_BYTES + length).freeze();
         match flags {
-            1 if self.gzip => inflate(&message[PREFIX_BYTES..]).map(Some),
+            1 if self.gzip => {
+                let plain = inflate(&message[PREFIX_BYTES..])?;
+                self.grow(plain.len())?;
+                Ok(Some(plain))
+            }
             // Other flags, and compression without a known encoding, are the codec's to refuse.
             _ => Ok(Some(message)),
         }
@@ -132,10 +164,17 @@ where
             }
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if this.buffer.is_empty() && is_one_plain_message(&data) => {
-                        return Poll::Ready(Some(this.checked(data).map(Frame::data)));
+                    Ok(data) => {
+                        if let Err(full) = this.grow(data.len()) {
+                            this.finished = true;
+                            this.buffer = BytesMut::new();
+                            return Poll::Ready(Some(Err(full)));
+                        }
+                        if this.buffer.is_empty() && is_one_plain_message(&data) {
+                            return Poll::Ready(Some(this.checked(data).map(Frame::data)));
+                        }
+                        this.buffer.extend_from_slice(&data);
                     }
-                    Ok(data) => this.buffer.extend_from_slice(&data),
                     Err(trailers) => {
                         this.trailers = Some(trailers);
                         this.finished = true;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use sempre_api::sempre::v1::{
-    CheckDeploymentVersionRequest, DeleteAlertRuleRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeWaitingStartRequest,
-    ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListAlertRulesRequest, ListAlertsRequest, ListFlowRulesRequest,
-    ListNoticesRequest, ListPatchesRequest, ListPolledQueuesRequest, ListSkippedActionsRequest, ListWaitingStartsRequest,
-    PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetAlertRuleRequest, SetFlowRuleRequest, StartBatchForkRequest,
-    TestAlertRuleRequest,
+    CheckDeploymentVersionRequest, DeleteAlertRuleRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeNamespaceLimitsRequest,
+    DescribeWaitingStartRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListAlertRulesRequest, ListAlertsRequest,
+    ListFlowRulesRequest, ListNoticesRequest, ListPatchesRequest, ListPolledQueuesRequest, ListSkippedActionsRequest,
+    ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetAlertRuleRequest, SetFlowRuleRequest,
+    StartBatchForkRequest, TestAlertRuleRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -59,6 +59,7 @@ use crate::{
     client_version, coverage, deadline,
     faults::Faults,
     long_calls::{LongCall, LongCalls},
+    room::Room,
     server::ServerSettings,
     status,
     system::SystemFacts,
@@ -78,6 +79,8 @@ pub(crate) struct Frontend {
     /// The retention of namespaces that are made by the first call that names them.
     any_namespace: Option<Span>,
     pub(crate) long_calls: Arc<LongCalls>,
+    /// Memory for calls.
+    pub(crate) room: Arc<Room>,
     /// What goes wrong, for tests.
     pub(crate) faults: Option<Faults>,
     /// Who decides whether callers may call. `None`: they may.
@@ -101,7 +104,8 @@ impl Frontend {
         let long_calls = LongCalls::new(settings.engine.long_calls_max);
         let faults = Faults::new(settings.faults, &engine);
         let id_length_max = settings.engine.limits.id_length_max;
-        Self { engine, facts, host, id_length_max, any_namespace, long_calls, faults, access, audit }
+        let room = Room::new(settings.call_bytes_max);
+        Self { engine, facts, host, id_length_max, any_namespace, long_calls, room, faults, access, audit }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.
@@ -236,6 +240,7 @@ macro_rules! in_namespace_of_token {
 }
 
 in_namespace![
+    DescribeNamespaceLimitsRequest,
     ListNoticesRequest,
     SetAlertRuleRequest,
     DeleteAlertRuleRequest,

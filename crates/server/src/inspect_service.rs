@@ -1,8 +1,9 @@
 //! InspectService: what Sempre knows beyond Temporal's API (`crates/api/proto/sempre/v1/inspect.proto`).
 
 use sempre_api::sempre::v1::{
-    ListActivityAttemptsRequest, ListActivityAttemptsResponse, ListPolledQueuesRequest, ListPolledQueuesResponse,
-    ListSkippedActionsRequest, ListSkippedActionsResponse, inspect_service_server::InspectService,
+    DescribeNamespaceLimitsRequest, DescribeNamespaceLimitsResponse, ListActivityAttemptsRequest, ListActivityAttemptsResponse,
+    ListPolledQueuesRequest, ListPolledQueuesResponse, ListSkippedActionsRequest, ListSkippedActionsResponse,
+    inspect_service_server::InspectService,
 };
 use tonic::Request;
 
@@ -23,5 +24,10 @@ impl InspectService for Frontend {
     async fn list_polled_queues(&self, request: Request<ListPolledQueuesRequest>) -> Answer<ListPolledQueuesResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.list_polled_queues(&call.body))
+    }
+
+    async fn describe_namespace_limits(&self, request: Request<DescribeNamespaceLimitsRequest>) -> Answer<DescribeNamespaceLimitsResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.describe_namespace_limits(call.body).await)
     }
 }

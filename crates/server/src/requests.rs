@@ -9,6 +9,8 @@ use sempre_core::Span;
 use sempre_engine::Histogram;
 use tonic::Code;
 
+use crate::classes::Kind;
+
 /// Codes that a call can end with.
 const CODES: usize = 17;
 
@@ -17,6 +19,10 @@ const CODES: usize = 17;
 pub(crate) struct MethodStats {
     /// `/service/method`; empty for all that there is not.
     pub(crate) path: String,
+    /// What it is for.
+    pub(crate) kind: Kind,
+    /// Number of the field of its request that names a namespace.
+    pub(crate) namespace_field: Option<u32>,
     pub(crate) latency: Histogram,
     begun: AtomicU64,
     ended: [AtomicU64; CODES],
@@ -41,9 +47,9 @@ impl Requests {
         let mut methods = Vec::with_capacity(sempre_api::METHODS.len() + 1);
         for (service, method) in sempre_api::METHODS {
             places.entry(*service).or_default().insert(*method, methods.len());
-            methods.push(MethodStats::new(format!("/{service}/{method}")));
+            methods.push(MethodStats::new(format!("/{service}/{method}"), Kind::of(method), namespace_field(service, method)));
         }
-        methods.push(MethodStats::new(String::new()));
+        methods.push(MethodStats::new(String::new(), Kind::of(""), None));
         Self { methods, places }
     }
 
@@ -63,8 +69,15 @@ impl Requests {
 }
 
 impl MethodStats {
-    fn new(path: String) -> Self {
-        Self { path, latency: Histogram::default(), begun: AtomicU64::new(0), ended: std::array::from_fn(|_| AtomicU64::new(0)) }
+    fn new(path: String, kind: Kind, namespace_field: Option<u32>) -> Self {
+        Self {
+            path,
+            kind,
+            namespace_field,
+            latency: Histogram::default(),
+            begun: AtomicU64::new(0),
+            ended: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
     }
 
     /// Calls that have come.
@@ -78,10 +91,16 @@ impl MethodStats {
     }
 }
 
-impl CallCount<'_> {
-    /// `/service/method`; empty for all that there is not.
-    pub(crate) fn path(&self) -> &str {
-        &self.method.path
+fn namespace_field(service: &str, method: &str) -> Option<u32> {
+    let service = sempre_api::json::descriptors().get_service_by_name(service)?;
+    let method = service.methods().find(|found| found.name() == method)?;
+    method.input().get_field_by_name("namespace").map(|field| field.number())
+}
+
+impl<'r> CallCount<'r> {
+    /// Which method it is of.
+    pub(crate) fn method(&self) -> &'r MethodStats {
+        self.method
     }
 
     /// The call has ended.
@@ -104,6 +123,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn every_method_is_of_a_kind_and_names_a_namespace_if_it_is_about_one() {
+        let requests = Requests::new();
+        let method = |path: &str| requests.begin(path).method();
+        let completed = method("/temporal.api.workflowservice.v1.WorkflowService/RespondWorkflowTaskCompleted");
+        assert_eq!((completed.kind.class, completed.namespace_field), (sempre_engine::CallClass::Complete, Some(9)));
+        let list = method("/sempre.v1.InspectService/ListPolledQueues");
+        assert_eq!((list.kind.class, list.namespace_field), (sempre_engine::CallClass::Other, Some(1)));
+        assert_eq!(method("/temporal.api.workflowservice.v1.WorkflowService/GetSystemInfo").namespace_field, None);
+    }
 
     #[test]
     fn calls_are_counted_by_method_and_end() {

@@ -24,7 +24,7 @@ use sempre_api::{
     },
 };
 use sempre_core::Refusal;
-use sempre_engine::Engine;
+use sempre_engine::{CallClass, Engine};
 use serde_json::Value;
 use tokio::time::Instant;
 use tonic::{Code, Status, codegen::Service};
@@ -32,17 +32,23 @@ use tonic::{Code, Status, codegen::Service};
 use crate::{
     access::{Access, Caller},
     audit::{self, Act, Audit, Pending},
+    classes::Kind,
     deadline,
     frames::{BoundedMessages, MESSAGE_BYTES_MAX, PREFIX_BYTES},
     frontend::Frontend,
     health::HealthService,
     long_calls::LongCalls,
+    meter::Meter,
     ports::Peer,
     reflection::{self, Reflection},
-    requests::Requests,
+    requests::{MethodStats, Requests},
+    room::{Held, Room},
     status,
     test_service::TimeService,
 };
+
+/// What a start is told when all shards have as many as may wait.
+const STARTS_WAIT: &str = "too many starts wait, try again";
 
 type Response = http::Response<tonic::body::Body>;
 
@@ -63,6 +69,9 @@ pub(crate) struct Router {
     reflection: Arc<Reflection>,
     access_keys: AccessServiceServer<Frontend>,
     requests: Arc<Requests>,
+    room: Arc<Room>,
+    /// Calls are counted by namespace.
+    metered: bool,
     long_calls: Arc<LongCalls>,
     /// `None`: nobody is asked who he is.
     access: Option<Access>,
@@ -77,6 +86,7 @@ impl Router {
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
         let (access, audit, engine) = (frontend.access.clone(), frontend.audit.clone(), frontend.engine.clone());
+        let (room, metered) = (Arc::clone(&frontend.room), engine.has_rates());
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -95,6 +105,8 @@ impl Router {
             health: HealthServer::new(health),
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
+            room,
+            metered,
             long_calls,
             access,
             audit,
@@ -117,6 +129,11 @@ impl Router {
         &self.long_calls
     }
 
+    /// Memory for calls.
+    pub(crate) fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
     /// What has been called.
     pub(crate) fn requests(&self) -> &Requests {
         &self.requests
@@ -130,19 +147,34 @@ impl Router {
     {
         let count = self.requests.begin(request.uri().path());
         let begun = Instant::now();
-        let response = self.answer(request, count.path()).await;
+        let response = match self.enter(count.method().kind, request.headers()) {
+            Ok(held) => self.answer(request, count.method(), &held).await,
+            Err(refused) => refused.into_http(),
+        };
         let code = code_of(&response);
         count.end(code, begun.elapsed());
         response
     }
 
-    async fn answer<B>(&self, request: http::Request<B>, path: &str) -> Response
+    /// What is refused here costs nothing more: neither is its body read, nor is it looked who calls.
+    fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<Arc<Held>, Status> {
+        if kind.class == CallClass::Start && self.engine.starts_are_full() {
+            return Err(status::from_refusal(Refusal::Overloaded(STARTS_WAIT)));
+        }
+        self.room.enter(kind, header_bytes(headers))
+    }
+
+    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
         let timeout = deadline::timeout(request.headers());
-        let request = BoundedMessages::new(request);
+        let mut request = BoundedMessages::new(request);
+        request.body_mut().hold(Arc::clone(held));
+        if let Some(field) = method.namespace_field.filter(|_| self.metered) {
+            request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
+        }
         let answer = async {
             match (&self.access, &self.audit) {
                 (None, None) => self.dispatch(request).await,
@@ -162,7 +194,7 @@ impl Router {
                 }
             },
         };
-        answer.unwrap_or_else(|panic| status::masked(path, panic_text(panic.as_ref())).into_http())
+        answer.unwrap_or_else(|panic| status::masked(&method.path, panic_text(panic.as_ref())).into_http())
     }
 
     /// Answers a call if its caller may make it, for as long as he may, and writes down what is to be.
@@ -301,6 +333,11 @@ impl Router {
         };
         answer.unwrap_or_else(|never| match never {})
     }
+}
+
+/// What headers take in memory, about.
+fn header_bytes(headers: &http::HeaderMap) -> u64 {
+    headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64).sum()
 }
 
 /// What is refused says so before its body.

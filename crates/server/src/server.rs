@@ -80,6 +80,8 @@ pub struct ServerSettings {
     pub audit: Option<AuditTo>,
     /// How long connections live.
     pub connections: ConnectionSettings,
+    /// Bytes of memory that calls may hold: one more is answered with RESOURCE_EXHAUSTED.
+    pub call_bytes_max: u64,
     /// What the store is, for GetClusterInfo.
     pub store_name: &'static str,
     /// File of the index that lists and counts are answered from; in memory without one.
@@ -122,6 +124,7 @@ impl Default for ServerSettings {
             auth: None,
             audit: None,
             connections: ConnectionSettings::default(),
+            call_bytes_max: 1 << 30,
             store_name: "memory",
             visibility_file: None,
             time_skipping: None,
@@ -377,10 +380,22 @@ async fn admitted(accepted: io::Result<(TcpStream, SocketAddr)>, open: usize, ma
             Some((stream, from))
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
+            tracing::warn!(%error, advice = accept_advice(&error), "cannot accept a connection");
             sleep(ACCEPT_PAUSE).await;
             None
         }
+    }
+}
+
+/// What an operator can do about it.
+fn accept_advice(error: &io::Error) -> &'static str {
+    /// EMFILE and ENFILE: the process, or the system, has no file descriptors left.
+    const NO_FILES: [i32; 2] = [24, 23];
+    match error.raw_os_error() {
+        Some(code) if NO_FILES.contains(&code) => {
+            "raise the number of open files (ulimit -n); connections are taken in again when some have gone"
+        }
+        _ => "it is tried again",
     }
 }
 

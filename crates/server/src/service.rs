@@ -18,8 +18,15 @@ use sempre_engine::{
 use sempre_store::Store;
 
 use crate::{
-    ServerError, ServerSettings, access::Access, alerts::HttpAlerts, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend,
-    nexus::client::HttpOperations, router::Router, server::TimeSkipping,
+    ServerError, ServerSettings,
+    access::{Access, keys},
+    alerts::HttpAlerts,
+    audit::Audit,
+    callbacks::HttpCallbacks,
+    frontend::Frontend,
+    nexus::client::HttpOperations,
+    router::Router,
+    server::TimeSkipping,
 };
 
 /// See the module. Clones are the same.
@@ -42,11 +49,15 @@ impl Service {
             Some(TimeSkipping::Unlocked) => Arc::new(VirtualTime::unlocked(wall)),
         };
         let spawner = Arc::new(TokioSpawner::current());
+        let no_chance =
+            || ServerError::Prepare { what: "the key of callback tokens".into(), reason: "the system gives no random bits".into() };
+        let token_key = keys::random().ok_or_else(no_chance)?;
         let components = Components {
             callbacks: Arc::new(HttpCallbacks::new()),
             alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
             index: open_index(settings.visibility_file.clone()),
+            token_key,
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, settings).await?;

@@ -23,7 +23,7 @@ pub mod rule;
 
 use alloc::vec::Vec;
 
-use crate::{Refusal, RunKey, Timestamp};
+use crate::{Limits, NamespaceView, Refusal, RunKey, Timestamp};
 pub use progress::{FlowChange, FlowProgress, FlowRecord, Member};
 pub use rule::{FlowRules, Rule, RuleRecord};
 
@@ -57,6 +57,12 @@ pub enum Admitted {
 pub trait Gate {
     /// Decides, and remembers it.
     fn admit(&self, admission: &Admission<'_>) -> Result<Admitted, Refusal>;
+
+    /// Whether the namespace has room for what a client starts. One that `replaces` an open run makes them no more.
+    fn room(&self, namespace: &NamespaceView, limits: &Limits, replaces: bool) -> Result<(), Refusal> {
+        let _ = (namespace, limits, replaces);
+        Ok(())
+    }
 }
 
 /// Lets everybody in: for worlds without rules.

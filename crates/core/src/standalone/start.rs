@@ -65,6 +65,7 @@ pub fn start(
             _ => {}
         }
     }
+    cx.gate.room(cx.namespace, cx.limits, false)?;
     let run = cx.ids.run_id(cx.now);
     let outcome = answer(key, run, true, cx);
     let created = create(RunKey { workflow: key.clone(), run }, request, delay, cx);

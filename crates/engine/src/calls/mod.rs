@@ -14,6 +14,7 @@ mod flow;
 pub(crate) mod fork;
 pub(crate) mod gauges;
 pub(crate) mod index;
+pub(crate) mod limits;
 pub(crate) mod lists;
 pub(crate) mod live;
 mod multi_operation;

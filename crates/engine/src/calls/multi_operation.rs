@@ -106,7 +106,7 @@ impl Engine {
             return Err(invalid("Operation namespace did not match request's namespace."));
         }
         workflow_of(Default::default(), update.workflow_execution.clone())?;
-        let stage = update::validate(update, || self.poll_id(), &self.shared.settings.limits)?;
+        let stage = update::validate(update, || self.poll_id(), self.shared.settings.limits_of(namespace))?;
         if !update.first_execution_run_id.is_empty() {
             return Err(invalid("FirstExecutionRunId is not allowed."));
         }

@@ -89,7 +89,7 @@ impl Engine {
 
     fn description(&self, namespace: &Namespace) -> DescribeNamespaceResponse {
         let record = &namespace.record;
-        let limits = &self.shared.settings.limits;
+        let limits = self.shared.settings.limits_of(&record.name);
         let info = NamespaceInfo {
             name: record.name.clone(),
             state: record.state,

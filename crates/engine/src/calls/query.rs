@@ -60,7 +60,7 @@ impl Engine {
             return Err(Refusal::invalid("QueryType is not set on request."));
         }
         let args = query.query_args.as_ref().map_or(0, prost::Message::encoded_len);
-        if args > self.shared.settings.limits.blob_size_max {
+        if args > self.shared.settings.limits_of(&request.namespace).blob_size_max {
             return Err(Refusal::invalid(text::BLOB_TOO_LARGE));
         }
         let until = deadline.unwrap_or(self.wall_now() + WAIT_DEFAULT);
@@ -169,7 +169,8 @@ impl Engine {
         }
         let token = QueryToken::parse(&request.task_token).ok_or_else(|| Refusal::invalid("Error deserializing task token."))?;
         self.check_token_namespace(token.namespace(), &request.namespace)?;
-        let too_large = request.query_result.as_ref().map_or(0, prost::Message::encoded_len) > self.shared.settings.limits.blob_size_max;
+        let too_large = request.query_result.as_ref().map_or(0, prost::Message::encoded_len)
+            > self.shared.settings.limits_of(&request.namespace).blob_size_max;
         let answer = if too_large {
             Err(Refusal::QueryFailed { message: text::BLOB_TOO_LARGE.into(), failure: None })
         } else if request.completed_type == QueryResultType::Answered as i32 {

@@ -101,7 +101,8 @@ impl Engine {
 
     /// What a client says of a schedule, in its normal form.
     fn definition(&self, namespace: &Namespace, given: &sempre_api::v1::schedule::Schedule) -> Result<Definition, Refusal> {
-        let (now, limits, cron) = (self.shared.now(), &self.shared.settings.limits, &self.shared.cron);
+        let limits = self.shared.settings.limits_of(&namespace.view.name);
+        let (now, cron) = (self.shared.now(), &self.shared.cron);
         self.with_schedule_ids(|ids| {
             let mut definition = Definition { uid: ids.uuid(), create_time: now.0, ..Definition::default() };
             let mut cx = Context {

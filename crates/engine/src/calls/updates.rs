@@ -161,7 +161,9 @@ impl Engine {
     ) -> Result<UpdateWorkflowExecutionResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution.take())?;
-        let stage = update::validate(&mut request, || self.poll_id(), &self.shared.settings.limits)?;
+        let limits = self.shared.settings.limits_of(&request.namespace);
+        self.shared.namespaces.usage(namespace.id()).room_for_bytes(&namespace.view, limits)?;
+        let stage = update::validate(&mut request, || self.poll_id(), limits)?;
         let name = request.namespace.clone();
         let (question, update_id) = question(request)?;
         let patience = self.patience(deadline);

@@ -10,7 +10,7 @@ pub(crate) mod runner;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sempre_core::{
-    NamespaceId, Refusal, RunId, RunKey, Timestamp,
+    Limits, NamespaceId, NamespaceView, Refusal, RunId, RunKey, Timestamp,
     flow::{Admission, Admitted, FlowProgress, FlowRules, Gate, Order, Rule, RuleRecord, lines::Lines},
     ids::Uuid,
 };
@@ -149,7 +149,20 @@ impl Flow {
     }
 }
 
-impl Gate for Flow {
+impl Gate for Shared {
+    fn admit(&self, admission: &Admission<'_>) -> Result<Admitted, Refusal> {
+        self.flow.admit(admission)
+    }
+
+    fn room(&self, namespace: &NamespaceView, limits: &Limits, replaces: bool) -> Result<(), Refusal> {
+        if limits.open_runs_max == 0 && limits.storage_bytes_max == 0 {
+            return Ok(());
+        }
+        self.namespaces.usage(namespace.id).room_for_run(namespace, limits, replaces)
+    }
+}
+
+impl Flow {
     fn admit(&self, admission: &Admission<'_>) -> Result<Admitted, Refusal> {
         let mut lines = self.lines();
         let admitted = lines.admit(admission)?;

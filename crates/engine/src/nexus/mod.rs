@@ -14,6 +14,7 @@ mod dispatch;
 pub(crate) mod endpoints;
 pub(crate) mod operations;
 mod sender;
+pub(crate) mod signature;
 mod system;
 
 pub use complete::Completion;

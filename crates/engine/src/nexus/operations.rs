@@ -141,7 +141,8 @@ async fn ask_to_start(shared: &Shared, caller: &RunKey, call: &OperationCall) ->
         header.insert(OPERATION_TIMEOUT.into(), milliseconds(span));
     }
     header.insert(FAILURE_SUPPORT.into(), "true".into());
-    let callback_token = token::CompletionToken::new(caller, call.scheduled_event_id, a.request_id.clone()).to_string();
+    let callback_token = token::CompletionToken::new(caller, call.scheduled_event_id, a.request_id.clone());
+    let callback_token = shared.meta.signer().text(&callback_token);
     let mut request = StartOperationRequest {
         service: a.service,
         operation: a.operation,

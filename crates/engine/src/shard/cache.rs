@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use sempre_core::{Execution, RunId, Timestamp, WorkflowKey, transition::CurrentRecord};
 
 use super::message::{ReplyTo, RunMessage};
-use crate::history::tail::Tail;
+use crate::{history::tail::Tail, usage::Counted};
 
 /// What an entry weighs beside its executions.
 const ENTRY_BYTES: usize = 512;
@@ -34,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) memory_deadline: Option<Timestamp>,
     /// When to see whether somebody still waits for the updates that only memory has.
     pub(crate) updates_look: Option<Timestamp>,
+    /// What it counts for in its namespace, as far as that was added up.
+    pub(crate) counted: Counted,
 }
 
 impl Run {
@@ -49,6 +51,7 @@ impl Run {
             deadline: None,
             memory_deadline: None,
             updates_look: None,
+            counted: Counted::default(),
         }
     }
 }

@@ -166,11 +166,11 @@ impl Runner {
         let mut cx = Context {
             now,
             ids: &mut self.ids,
-            limits: &shared.settings.limits,
+            limits: shared.settings.limits_of(&namespace.name),
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
-            gate: &shared.flow,
+            gate: &*shared,
             namespace: &namespace,
         };
         self.open.inputs += 1;
@@ -227,11 +227,11 @@ impl Runner {
         let mut cx = Context {
             now,
             ids: &mut self.ids,
-            limits: &shared.settings.limits,
+            limits: shared.settings.limits_of(&namespace.name),
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
-            gate: &shared.flow,
+            gate: &*shared,
             namespace: &namespace,
         };
         self.open.inputs += 1;

@@ -110,6 +110,13 @@ pub(crate) enum Ask {
     Replace(u64, Box<TerminateRequest>),
 }
 
+impl Ask {
+    /// Makes a run, or tries to.
+    pub(crate) fn is_start(&self) -> bool {
+        matches!(self, Ask::Start(_) | Ask::StartActivity(_) | Ask::StartOperation(_) | Ask::UpdateWithStart(..))
+    }
+}
+
 /// How a run's fast-forward stands.
 #[derive(Debug)]
 pub(crate) struct FastForward {

@@ -21,3 +21,4 @@ pub(crate) mod settle;
 pub(crate) mod size;
 pub(crate) mod taken;
 pub(crate) mod updates;
+mod usage;

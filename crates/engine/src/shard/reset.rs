@@ -149,11 +149,11 @@ impl Runner {
         let mut cx = Context {
             now,
             ids: &mut self.ids,
-            limits: &shared.settings.limits,
+            limits: shared.settings.limits_of(&namespace.name),
             cron: &shared.cron,
             endpoints: &shared.endpoints,
             ranks: &*shared.matching,
-            gate: &shared.flow,
+            gate: &*shared,
             namespace: &namespace,
         };
         let outcome = reset::reset(order.fork, base, &mut ending, &order.request, &mut cx);

@@ -41,6 +41,7 @@ use super::{
     outbox::Outbox,
     settle::kind_of,
     updates::UpdateWatchers,
+    usage::ShardUsage,
 };
 use crate::{
     VirtualTime, flow,
@@ -49,6 +50,7 @@ use crate::{
     recovery,
     shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
     stats::KnownTypes,
+    usage::Counted,
     virtual_time::Part,
 };
 
@@ -111,6 +113,8 @@ pub(crate) struct Runner {
     pub(crate) taken: bool,
     /// Counters of the types it has seen.
     pub(crate) types: KnownTypes,
+    /// What it has of each namespace.
+    pub(crate) usage: ShardUsage,
     pub(crate) ids: SeededIds,
     /// Tells virtual time what this shard waits for.
     part: Option<Part>,
@@ -168,6 +172,7 @@ impl Runner {
             listed,
             taken: false,
             types: KnownTypes::default(),
+            usage: ShardUsage::default(),
             ids,
             part: shared.virtual_time.as_ref().map(VirtualTime::part),
             in_hand: HashMap::new(),
@@ -505,6 +510,7 @@ impl Runner {
                 if workflow.run(id).is_none() {
                     let mut run = Run::new(id, execution, row_bytes);
                     run.noticed = run.execution.as_deref().map(|execution| execution.status() as i32);
+                    run.counted = Counted::of(run.execution.as_deref());
                     workflow.runs.insert(0, run);
                 }
             }
@@ -609,6 +615,7 @@ impl Runner {
             run.tail = Default::default();
             run.deadline = None;
         }
+        self.count_usage(place, run);
         self.note_in_hand(place, run);
     }
 
@@ -631,6 +638,7 @@ impl Runner {
         self.batch_number += 1;
         self.write_rows(&mut open);
         self.write_listed(&mut open);
+        self.write_usage(&mut open.commit);
         let notices = (open.notice_count > 0).then(|| self.shared.notices.begin(self.shard, open.notice_count));
         if let Some(last) = notices {
             open.commit.put(Table::Notice, &rows::key(last), &open.notices);
@@ -873,6 +881,9 @@ impl Runner {
         }
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
+        self.reread_usage()
+            .await
+            .map_err(|error| format!("what shard {} has of its namespaces could not be read again: {error}", self.shard))?;
         self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;
         self.deadlines = new_deadlines(&self.shared, self.shard);
         if !planted::is(Bug::NothingReadAfterFailure) {

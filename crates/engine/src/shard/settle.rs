@@ -41,11 +41,11 @@ pub(crate) fn apply(
     let mut cx = Context {
         now,
         ids,
-        limits: &shared.settings.limits,
+        limits: shared.settings.limits_of(&namespace.name),
         cron: &shared.cron,
         endpoints: &shared.endpoints,
         ranks: &*shared.matching,
-        gate: &shared.flow,
+        gate: shared,
         namespace,
     };
     execution.apply(input, &mut cx)
@@ -61,6 +61,7 @@ impl Runner {
         if t.durable {
             self.shared.stats.transitions.add(1);
             self.touch(place, run);
+            self.count_usage(place, run);
         }
         if t.listed && !t.delete_run {
             self.list(place, run);
@@ -167,6 +168,7 @@ impl Runner {
     pub(crate) fn adopt(&mut self, place: usize, execution: Execution, transition: Transition) -> RunId {
         let id = execution.key().run;
         let workflow = self.cache.at(place);
+        // Such a run was looked for and not found.
         workflow.runs.retain(|r| r.id != id);
         workflow.runs.push(Run::new(id, Some(Box::new(execution)), 0));
         // The new run's transition has no reply of its own.

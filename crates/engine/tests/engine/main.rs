@@ -15,6 +15,7 @@ mod deployments;
 mod failures;
 mod flow;
 mod histories;
+mod limits;
 mod lists;
 mod namespaces;
 mod nexus;

@@ -327,7 +327,7 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) store: Arc<TestStore>,
-    settings: Settings,
+    pub(crate) settings: Settings,
     pub(crate) outside: Arc<Outside>,
 }
 

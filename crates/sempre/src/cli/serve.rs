@@ -16,7 +16,7 @@ use sempre_store::{
     memory::MemoryStore,
 };
 
-use super::{Failure, security, version};
+use super::{Failure, security, values, version};
 
 /// Name of the index of runs in the data folder.
 const VISIBILITY_FILE: &str = "visibility.db";
@@ -29,6 +29,41 @@ pub(crate) struct DynamicOptions {
     /// Dynamic configuration: a key and a JSON value; unknown keys are ignored with a warning
     #[arg(long = "dynamic-config-value", value_name = "KEY=JSON")]
     values: Vec<String>,
+}
+
+/// How much memory is used.
+#[derive(Args, Clone)]
+pub(crate) struct MemoryOptions {
+    /// Memory that the server may use, such as 512MiB or 2GiB; calls for which there is none left are refused. At least
+    /// 256MiB; without it, calls may hold 1GiB, and caches have fixed sizes
+    #[arg(long, value_name = "BYTES", value_parser = values::parse_bytes)]
+    memory_budget: Option<u64>,
+}
+
+/// The smallest budget: caches of the store and of the index, and the program itself, take most of it.
+const BUDGET_MIN: u64 = 256 << 20;
+/// What is left out of what is shared: the program, threads, the index of runs with its cache.
+const BUDGET_FIXED: u64 = 160 << 20;
+
+impl MemoryOptions {
+    /// Writes the values into `settings`; gives what the store may use for rows that wait for a checkpoint, and for its cache.
+    ///
+    /// A message is there about three times while it is worked on: as it came, in the batch, and in the store's memory.
+    pub(crate) fn apply(&self, settings: &mut ServerSettings) -> Result<EmbeddedOptions, Failure> {
+        let mut store = EmbeddedOptions::default();
+        let Some(budget) = self.memory_budget else { return Ok(store) };
+        if budget < BUDGET_MIN {
+            return Err(Failure::new(format_args!("--memory-budget {budget} is too little; give at least 256MiB ({BUDGET_MIN})")));
+        }
+        let shared = budget - BUDGET_FIXED;
+        let eighth = usize::try_from(shared / 8).unwrap_or(usize::MAX);
+        settings.call_bytes_max = shared / 4;
+        settings.engine.cache_bytes_max = eighth;
+        settings.engine.completion_pages_bytes_max = settings.engine.completion_pages_bytes_max.min(eighth);
+        store.overlay_bytes = store.overlay_bytes.min(eighth / 2);
+        store.cold_cache_bytes = store.cold_cache_bytes.min(eighth / 2);
+        Ok(store)
+    }
 }
 
 /// What is kept for those who follow.
@@ -63,7 +98,7 @@ pub(crate) enum Data {
     /// Nowhere: gone with the process.
     Memory,
     /// In a folder of the embedded store.
-    Folder(PathBuf),
+    Folder(PathBuf, EmbeddedOptions),
     /// In a database.
     #[cfg(feature = "postgres")]
     Postgres(Box<super::postgres::Place>),
@@ -73,7 +108,7 @@ impl Data {
     /// The folder, if there is one.
     pub(crate) fn folder(&self) -> Option<&Path> {
         match self {
-            Data::Folder(path) => Some(path),
+            Data::Folder(path, _) => Some(path),
             _ => None,
         }
     }
@@ -81,7 +116,7 @@ impl Data {
     async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         Ok(match self {
             Data::Memory => Arc::new(MemoryStore::new()),
-            Data::Folder(path) => Arc::new(EmbeddedStore::open(path, EmbeddedOptions::default()).map_err(Failure::new)?),
+            Data::Folder(path, options) => Arc::new(EmbeddedStore::open(path, options.clone()).map_err(Failure::new)?),
             #[cfg(feature = "postgres")]
             Data::Postgres(place) => place.open().await?,
         })
@@ -91,7 +126,7 @@ impl Data {
     fn visibility_file(&self) -> Option<PathBuf> {
         match self {
             Data::Memory => None,
-            Data::Folder(path) => Some(path.join(VISIBILITY_FILE)),
+            Data::Folder(path, _) => Some(path.join(VISIBILITY_FILE)),
             #[cfg(feature = "postgres")]
             Data::Postgres(place) => Some(place.index()),
         }
@@ -100,7 +135,7 @@ impl Data {
     fn store_name(&self) -> &'static str {
         match self {
             Data::Memory => "memory",
-            Data::Folder(_) => "embedded",
+            Data::Folder(..) => "embedded",
             #[cfg(feature = "postgres")]
             Data::Postgres(_) => "postgres",
         }
@@ -150,7 +185,7 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
     let mut text = String::new();
     let place = match data {
         Data::Memory => "in memory, gone when the server stops".to_owned(),
-        Data::Folder(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        Data::Folder(path, _) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         #[cfg(feature = "postgres")]
         Data::Postgres(place) => place.name().to_owned(),
     };

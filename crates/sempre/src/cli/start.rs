@@ -6,13 +6,14 @@ use clap::Args;
 use sempre_server::ServerSettings;
 #[cfg(feature = "postgres")]
 use sempre_store::KEY_BYTES_SAFE;
+use sempre_store::embedded::EmbeddedOptions;
 
 use super::{
     Failure,
     logging::LogOptions,
     network::{self, OptionalPort, UiOptions},
     security::SecurityOptions,
-    serve::{self, Data, DynamicOptions, KeptOptions},
+    serve::{self, Data, DynamicOptions, KeptOptions, MemoryOptions},
 };
 
 /// How far the port for HTTP is above that for gRPC, unless it is given.
@@ -57,6 +58,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     kept: KeptOptions,
     #[command(flatten)]
+    memory: MemoryOptions,
+    #[command(flatten)]
     dynamic: DynamicOptions,
     #[command(flatten)]
     log: LogOptions,
@@ -78,14 +81,15 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.kept.apply(&mut settings);
     options.dynamic.apply(&mut settings)?;
     options.security.apply(&mut settings)?;
-    let data = data(options.store, options.data_dir, settings.engine.limits.id_length_max)?;
+    let embedded = options.memory.apply(&mut settings)?;
+    let data = data(options.store, (options.data_dir, embedded), settings.engine.limits.id_length_max)?;
     serve::run(settings, &data)
 }
 
 /// Where the data is. Ids become keys, which not every store takes in every length.
 #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a folder takes them all"))]
-fn data(store: Option<String>, folder: PathBuf, id_length: usize) -> Result<Data, Failure> {
-    let Some(address) = store else { return Ok(Data::Folder(folder)) };
+fn data(store: Option<String>, (folder, embedded): (PathBuf, EmbeddedOptions), id_length: usize) -> Result<Data, Failure> {
+    let Some(address) = store else { return Ok(Data::Folder(folder, embedded)) };
     #[cfg(feature = "postgres")]
     {
         let options = super::postgres::options(&address, &super::environment::Process)?;

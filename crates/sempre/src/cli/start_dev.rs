@@ -6,6 +6,7 @@ use std::{net::IpAddr, path::PathBuf};
 use clap::{ArgAction, Args};
 use sempre_api::v1::enums::IndexedValueType;
 use sempre_server::ServerSettings;
+use sempre_store::embedded::EmbeddedOptions;
 
 use super::{
     Failure,
@@ -127,7 +128,7 @@ impl Serving {
                     path.display()
                 )));
             }
-            Some(path) => Data::Folder(path),
+            Some(path) => Data::Folder(path, EmbeddedOptions::default()),
         };
         Ok((settings, data))
     }

@@ -56,6 +56,26 @@ pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     Timestamp::from_str(text).ok().filter(|_| dated).ok_or_else(|| "it is not a time such as 2026-01-31T08:00:00Z".to_owned())
 }
 
+/// A number of bytes, such as `1048576`, `512MiB`, `2GiB` or `1.5GB`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a number of bytes such as 512MiB or 2GiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (text[..digits].parse::<f64>().map_err(|_| wrong())?, text[digits..].trim());
+    let factor: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => return Err(wrong()),
+    };
+    let bytes = number * factor as f64;
+    if bytes < 9e15 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
 /// `KEY=VALUE`.
 pub(crate) fn parse_pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
@@ -101,6 +121,17 @@ mod tests {
 
     fn duration(text: &str) -> Option<(i64, i32)> {
         parse_duration(text).ok().map(|d| (d.seconds, d.nanos))
+    }
+
+    #[test]
+    fn bytes() {
+        let cases = [("1048576", 1 << 20), ("512MiB", 512 << 20), ("2g", 2 << 30), ("1.5GB", 1_500_000_000), ("0", 0), ("1 KiB", 1024)];
+        for (text, bytes) in cases {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "-1", "1..5", "5x", "9999999TiB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

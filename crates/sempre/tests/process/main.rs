@@ -9,8 +9,12 @@ mod cli;
 mod commands;
 mod dev;
 mod failures;
+#[cfg(target_os = "linux")]
+mod files;
 mod lifecycle;
 mod lists;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod secure;

@@ -65,7 +65,20 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `sempre server …` and waits until it says where it listens.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut child = command(args).spawn().expect("the binary runs");
+        Self::of(command(args))
+    }
+
+    /// The same with so many files and sockets at most.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn with_files<S: AsRef<std::ffi::OsStr>>(files: usize, args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_sempre")]).args(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::of(command)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut banner = Vec::new();
         for line in lines.by_ref() {
@@ -93,6 +106,12 @@ impl Running {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.expect("kill is there").success());
+    }
+
+    /// Its process.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// An address that the banner tells, such as `HTTP:`.

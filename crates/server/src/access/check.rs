@@ -7,7 +7,7 @@ use sempre_engine::LeadsTo;
 use tonic::Status;
 
 use super::{
-    Access, Caller, Roles, scan,
+    Access, Caller, Roles, Seen, scan,
     table::{Need, Other, Rule},
 };
 
@@ -16,23 +16,29 @@ pub(crate) struct Check {
     access: Access,
     rule: Arc<Rule>,
     caller: Arc<Caller>,
+    /// Where the message is kept, to be looked at again when the caller's grants change.
+    seen: Seen,
 }
 
 impl Check {
-    pub(super) fn new(access: Access, rule: Arc<Rule>, caller: Arc<Caller>) -> Self {
-        Self { access, rule, caller }
+    pub(super) fn new(access: Access, rule: Arc<Rule>, caller: Arc<Caller>, seen: Seen) -> Self {
+        Self { access, rule, caller, seen }
     }
 
     /// Refuses a message (without the prefix of its frame).
-    pub(crate) fn message(&self, message: &[u8]) -> Result<(), Status> {
+    pub(crate) fn message(&self, message: &Bytes) -> Result<(), Status> {
         match self.allows(message) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                // A call that sends a second one is the codec's to refuse.
+                let _ = self.seen.set(message.clone());
+                Ok(())
+            }
             // What cannot be read cannot be allowed.
             Ok(false) | Err(scan::Malformed) => Err(self.access.refuse("")),
         }
     }
 
-    fn allows(&self, message: &[u8]) -> Result<bool, scan::Malformed> {
+    pub(super) fn allows(&self, message: &[u8]) -> Result<bool, scan::Malformed> {
         let Need::Namespace(roles) = self.rule.need else { return Ok(true) };
         let grants = &self.caller.grants;
         let everywhere = grants.everywhere(roles);

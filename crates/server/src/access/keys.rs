@@ -12,9 +12,14 @@ const PREFIX: &str = "sempre_";
 
 /// A new key of 256 random bits. `None`: the system gives no random bits.
 pub(crate) fn new_key() -> Option<String> {
+    random().map(|bits| format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bits)))
+}
+
+/// 256 random bits. `None`: the system gives none.
+pub(crate) fn random() -> Option<[u8; 32]> {
     let mut bits = [0; 32];
     SystemRandom::new().fill(&mut bits).ok()?;
-    Some(format!("{PREFIX}{}", BASE64_URL_SAFE_NO_PAD.encode(bits)))
+    Some(bits)
 }
 
 /// What is kept of a key.

@@ -8,7 +8,7 @@
 //! Nothing of this is done, nor costs anything, where nobody is asked who he is.
 //!
 //! What is known of credentials is remembered until anything changes by which they were believed: a key, a set of keys of
-//! an issuer, a rule. Open calls end when their caller is not believed any more.
+//! an issuer, a rule. Open calls end when their caller is not believed any more, or may not make them any more.
 #![expect(clippy::disallowed_methods, reason = "credentials expire by the wall clock")]
 
 mod check;
@@ -16,19 +16,20 @@ pub(crate) mod jwt;
 pub(crate) mod key_sets;
 pub(crate) mod keys;
 mod roles;
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod settings;
 pub(crate) mod table;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use sempre_core::Timestamp;
 use sempre_engine::{Engine, KeyHash};
@@ -44,7 +45,7 @@ use self::{
     jwt::{NotBelieved, Token},
     key_sets::KeySource,
     settings::{CertificateRule, Issuer, RulesFile},
-    table::{Need, Rules},
+    table::{Need, Rule, Rules},
 };
 use crate::{
     ports::{Names, Peer},
@@ -102,7 +103,19 @@ pub(crate) struct Pass {
     given: Given,
     peer: Option<Arc<Peer>>,
     pub(crate) caller: Option<Arc<Caller>>,
+    still: Still,
 }
+
+/// What the caller must be allowed for the call to go on.
+enum Still {
+    Need(Need),
+    Within(String, Roles),
+    /// What the call's message says, once it has come.
+    Message(Arc<Rule>, Seen),
+}
+
+/// The message of a call, once it was looked at.
+pub(crate) type Seen = Arc<OnceLock<Bytes>>;
 
 impl Basis {
     /// Reads the files. Key sets of before are kept where their place is the same.
@@ -204,8 +217,17 @@ impl Access {
         let need = rule.map_or(Need::Caller, |rule| rule.need);
         let pass = self.require(need, headers, peer).await?;
         let check = rule.zip(pass.caller.clone()).filter(|(rule, _)| matches!(rule.need, Need::Namespace(_)));
-        let check = check.map(|(rule, caller)| Check::new(self.clone(), rule.clone(), caller));
-        Ok((pass, check))
+        let Some((rule, caller)) = check else { return Ok((pass, None)) };
+        let seen = Seen::default();
+        let pass = Pass { still: Still::Message(rule.clone(), seen.clone()), ..pass };
+        Ok((pass, Some(Check::new(self.clone(), rule.clone(), caller, seen))))
+    }
+
+    /// Whether a method's caller is known, where he must be: whoever is not needs not say more. Counts nothing, as the call itself
+    /// is refused then.
+    pub(crate) async fn knows(&self, path: &str, headers: &HeaderMap, peer: Option<&Arc<Peer>>) -> bool {
+        let need = self.0.rules.of(path).map_or(Need::Caller, |rule| rule.need);
+        need == Need::Nothing || self.authenticate(&Given::of(headers), peer).await.is_ok()
     }
 
     /// Whoever is let through by this need. Of a namespace's roles nothing is checked here.
@@ -217,7 +239,7 @@ impl Access {
         };
         match (need, &caller) {
             (Need::System(roles), Some(caller)) if !caller.grants.everywhere(roles) => Err(self.refuse("")),
-            _ => Ok(Pass { access: self.clone(), given, peer: peer.cloned(), caller }),
+            _ => Ok(Pass { access: self.clone(), given, peer: peer.cloned(), caller, still: Still::Need(need) }),
         }
     }
 
@@ -231,7 +253,7 @@ impl Access {
     ) -> Result<Pass, Status> {
         let pass = self.require(Need::Caller, headers, peer).await?;
         let allowed = pass.caller.as_ref().is_some_and(|caller| caller.grants.within(namespace, roles));
-        if allowed { Ok(pass) } else { Err(self.refuse("")) }
+        if allowed { Ok(Pass { still: Still::Within(namespace.to_owned(), roles), ..pass }) } else { Err(self.refuse("")) }
     }
 
     /// Whoever may call a Nexus endpoint, by its id. One that is not there is told by whoever looks for it.
@@ -355,7 +377,21 @@ impl Caller {
 }
 
 impl Pass {
-    /// Resolves when the caller is not believed any more; gives what he is told.
+    /// Whether this is still allowed to the caller, as he is known now.
+    fn allows(&self, caller: &Arc<Caller>) -> bool {
+        match &self.still {
+            Still::Need(Need::System(roles)) => caller.grants.everywhere(*roles),
+            Still::Need(_) => true,
+            Still::Within(namespace, roles) => caller.grants.within(namespace, *roles),
+            Still::Message(rule, seen) => match seen.get() {
+                Some(message) => Check::new(self.access.clone(), rule.clone(), caller.clone(), seen.clone()).allows(message) == Ok(true),
+                // It would be looked at with the grants of before.
+                None => self.caller.as_ref().is_some_and(|before| before.grants == caller.grants),
+            },
+        }
+    }
+
+    /// Resolves when the caller is not believed any more, or may not do this any more; gives what he is told.
     pub(crate) async fn gone(&self) -> Status {
         let Some(caller) = &self.caller else { return std::future::pending().await };
         let inner = &self.access.0;
@@ -381,7 +417,8 @@ impl Pass {
                 () = expiry => {}
             }
             match self.access.believe(&self.given, self.peer.as_ref()) {
-                Ok(caller) => expires = caller.expires,
+                Ok(caller) if self.allows(&caller) => expires = caller.expires,
+                Ok(_) => return self.access.refuse(""),
                 Err((why, _)) => return self.access.refuse(why.text()),
             }
         }

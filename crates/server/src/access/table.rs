@@ -113,7 +113,11 @@ pub(crate) const TABLE: &[(&str, Need, &[&str])] = &[
         ],
     ),
     (OPERATOR, Namespace(Roles::READ), &["ListSearchAttributes"]),
-    ("sempre.v1.InspectService", Namespace(Roles::READ), &["ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"]),
+    (
+        "sempre.v1.InspectService",
+        Namespace(Roles::READ),
+        &["DescribeNamespaceLimits", "ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"],
+    ),
     ("sempre.v1.VersionService", Namespace(Roles::READ), &["ListPatches"]),
     ("sempre.v1.AlertService", Namespace(Roles::READ), &["ListAlertRules", "ListAlerts", "ListNotices"]),
     ("sempre.v1.FlowService", Namespace(Roles::READ), &["DescribeFlowRule", "DescribeWaitingStart", "ListFlowRules", "ListWaitingStarts"]),

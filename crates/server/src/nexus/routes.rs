@@ -32,18 +32,21 @@ use sempre_core::{
     state::callback::{Outcome, OutcomeState},
 };
 use sempre_engine::{
-    Engine,
+    CallClass, Engine,
     nexus::{Completion, Destination, Handled, handler_failure},
 };
 use serde_json::json;
 use tokio::time::timeout;
+use tonic::Status;
 
 use super::{client::canceled, content, failure};
 use crate::{
     access::{Access, Roles},
     callbacks,
+    classes::Kind,
     long_calls::LongCalls,
     ports::Peer,
+    room::{Counted, Room},
 };
 
 /// An answer, whole.
@@ -150,7 +153,12 @@ struct Desk<'a> {
 }
 
 /// Answers one request.
-pub(crate) async fn answer(engine: &Engine, access: Option<&Access>, long_calls: &Arc<LongCalls>, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(
+    engine: &Engine,
+    access: Option<&Access>,
+    (long_calls, room): (&Arc<LongCalls>, &Arc<Room>),
+    request: Request<Incoming>,
+) -> Answer {
     let (parts, body) = request.into_parts();
     let support = parts.headers.get(FAILURE_SUPPORT).is_some_and(|value| value == "true");
     let desk = Desk { engine, long_calls, support };
@@ -176,7 +184,11 @@ pub(crate) async fn answer(engine: &Engine, access: Option<&Access>, long_calls:
             Route::Callback { .. } => "result exceeds size limit",
             _ => "input exceeds size limit",
         };
-        let body = whole(body, engine.payload_bytes_max() + REQUEST_BYTES_MAX, too_large, BODY_WAIT).await?;
+        // A start waits for its handler.
+        let kind = Kind { class: CallClass::Advance, waits: matches!(route, Route::Start { .. }) };
+        let no_room = |_| refusal("RESOURCE_EXHAUSTED", "resource exhausted");
+        let held = room.enter(kind, 0).map_err(no_room)?;
+        let body = whole(Counted::new(body, &held), engine.payload_bytes_max() + REQUEST_BYTES_MAX, too_large, BODY_WAIT).await?;
         let query = parts.uri.query().unwrap_or_default();
         match route {
             Route::Start { destination, service, operation } => {
@@ -199,6 +211,7 @@ where
     match timeout(wait, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(refusal("BAD_REQUEST", too_large)),
+        Ok(Err(error)) if error.is::<Status>() => Err(refusal("RESOURCE_EXHAUSTED", "resource exhausted")),
         Ok(Err(_)) => Err(refusal("BAD_REQUEST", "the request ended within its body")),
         Err(_) => Err(refusal("REQUEST_TIMEOUT", "the request did not come in time")),
     }

@@ -121,7 +121,8 @@ impl WebRouter {
         if !self.only_metrics && is_nexus(path) {
             let long_calls = self.streams.router.long_calls();
             let access = self.streams.router.access();
-            return nexus::routes::answer(&self.streams.engine, access, long_calls, request).await.map(BodyExt::boxed_unsync);
+            let bounds = (long_calls, self.streams.router.room());
+            return nexus::routes::answer(&self.streams.engine, access, bounds, request).await.map(BodyExt::boxed_unsync);
         }
         if request.method() == Method::GET && request.uri().path() == METRICS {
             if let Some(access) = self.streams.router.access() {

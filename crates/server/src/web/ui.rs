@@ -29,7 +29,9 @@ mod built {
 
     use super::{Answer, Incoming, Request, Service, UiSettings};
     use crate::{
+        classes::Kind,
         ports::Peer,
+        room::Counted,
         router::Router,
         web::api::{answer, body, call},
     };
@@ -43,6 +45,7 @@ mod built {
     #[derive(Clone)]
     pub(crate) struct Pages {
         ui: Ui,
+        router: Router,
         /// In front of every path.
         public_path: String,
     }
@@ -50,7 +53,8 @@ mod built {
     impl Pages {
         /// `grpc` is where workers find the server.
         pub(crate) fn new(service: &Service, settings: &UiSettings, grpc: String) -> Result<Self, String> {
-            let backend = Arc::new(InProcess { router: service.router().clone(), engine: service.engine().clone() });
+            let router = service.router().clone();
+            let backend = Arc::new(InProcess { router: router.clone(), engine: service.engine().clone() });
             let inside = settings.public_path.trim_matches('/');
             let public_path = if inside.is_empty() { String::new() } else { format!("/{inside}") };
             let settings = Settings {
@@ -60,7 +64,7 @@ mod built {
                 asset_path: settings.asset_path.clone(),
             };
             let ui = Ui::new(backend, settings).map_err(|error| error.to_string())?;
-            Ok(Self { ui, public_path })
+            Ok(Self { ui, router, public_path })
         }
 
         pub(crate) fn is_for(&self, path: &str) -> bool {
@@ -69,7 +73,13 @@ mod built {
 
         pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
             let (parts, incoming) = request.into_parts();
-            let read = if parts.method == http::Method::POST { body(incoming).await } else { Ok(Bytes::new()) };
+            // What is counted of it is held until the page is answered.
+            let held = self.router.room().enter(Kind::of(""), 0);
+            let read = match &held {
+                Ok(held) if parts.method == http::Method::POST => body(Counted::new(incoming, held)).await,
+                Ok(_) => Ok(Bytes::new()),
+                Err(full) => Err(full.clone()),
+            };
             match read {
                 Ok(body) => {
                     let peer = call::peer(&parts.extensions);

@@ -15,6 +15,7 @@ use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
 };
+use sempre_api::v1::{taskqueue::TaskQueue, workflowservice::PollWorkflowTaskQueueRequest};
 use sempre_server::{AuthSettings, ServerSettings};
 use serde_json::{Value, json};
 use tokio::{
@@ -22,7 +23,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{TestServer, raw_call_as, read};
+use crate::support::{TestServer, raw_call_as, read, until};
 
 const LIST: &str = "/temporal.api.workflowservice.v1.WorkflowService/ListNamespaces";
 
@@ -189,4 +190,40 @@ async fn keys_of_a_url_change() {
         tokio::task::yield_now().await;
     }
     assert!(ask(&server, &before).await.is_err());
+}
+
+#[tokio::test]
+async fn open_calls_end_when_their_caller_may_not_make_them_any_more() {
+    let (folder, signer) = (Folder::new(), Signer::new("one"));
+    let keys = folder.write("keys.json", &signer.set());
+    let rules = |grants: &str| {
+        format!(
+            "[[jwt]]\nissuer = 'https://id.example'\naudiences = ['sempre']\nkeys = '{}'\n\
+             [[jwt.claims]]\nclaim = 'groups'\nvalue = 'ops'\ngrants = [{grants}]\n",
+            keys.to_str().expect("text")
+        )
+    };
+    let rules_file = Some(folder.write("rules.toml", &rules("'default:worker', 'other:worker'")));
+    let auth = Some(AuthSettings { admin_key_file: None, rules_file });
+    let namespaces = vec!["default".into(), "other".into()];
+    let server = TestServer::start_with(ServerSettings { auth, namespaces, ..ServerSettings::default() }).await;
+    let mut claims = claims();
+    claims["permissions"] = json!([]);
+    let bearer = format!("Bearer {}", signer.token(&claims));
+    let poll = |namespace: &str| {
+        let task_queue = Some(TaskQueue { name: "q".into(), ..TaskQueue::default() });
+        let mut request =
+            tonic::Request::new(PollWorkflowTaskQueueRequest { namespace: namespace.into(), task_queue, ..Default::default() });
+        request.set_timeout(std::time::Duration::from_secs(60));
+        request.metadata_mut().insert("authorization", bearer.parse().expect("a header"));
+        let mut client = server.workflow();
+        tokio::spawn(async move { client.poll_workflow_task_queue(request).await })
+    };
+    let (kept, lost) = (poll("default"), poll("other"));
+    until(|| server.engine.stats().pollers.get() == 2).await;
+    folder.write("rules.toml", &rules("'default:worker'"));
+    let ended = lost.await.expect("no panic").expect_err("it may not poll there any more");
+    assert_eq!((ended.code(), ended.message()), (tonic::Code::PermissionDenied, "Request unauthorized."));
+    assert!(!kept.is_finished(), "what is still allowed goes on");
+    assert_eq!(server.engine.stats().pollers.get(), 1);
 }

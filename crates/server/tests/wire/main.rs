@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
 
+mod abuse;
 mod access;
 mod access_tokens;
 mod audit;
@@ -11,6 +12,7 @@ mod completion_pages;
 mod coverage;
 mod http;
 mod http_golden;
+mod limits;
 mod lists;
 mod messages;
 mod metrics;

@@ -30,6 +30,8 @@ pub(crate) struct TestServer {
     pub(crate) url: String,
     /// Where it answers HTTP.
     pub(crate) http: Option<SocketAddr>,
+    /// Where it tells metrics and nothing else.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Where it serves the web UI.
     #[cfg(feature = "ui")]
     pub(crate) ui: Option<SocketAddr>,
@@ -52,6 +54,7 @@ impl TestServer {
         let engine = server.engine().clone();
         let url = format!("http://{}", server.local_addr());
         let http = server.http_addr();
+        let metrics = server.metrics_addr();
         #[cfg(feature = "ui")]
         let ui = server.ui_addr();
         let (stop, stopped) = oneshot::channel();
@@ -65,6 +68,7 @@ impl TestServer {
             channel,
             url,
             http,
+            metrics,
             #[cfg(feature = "ui")]
             ui,
             stop,

@@ -61,6 +61,7 @@ pub fn start(
             _ => {}
         }
     }
+    cx.gate.room(cx.namespace, cx.limits, false)?;
     let run = cx.ids.run_id(cx.now);
     let created = create(RunKey { workflow: key.clone(), run }, request, endpoint_id, cx);
     Ok(StartOutcome { created: Some(Box::new(created)), ..answer(run, true) })

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use sempre_api::{
     Duration,
+    sempre::v1::{DescribeNamespaceLimitsRequest, NamespaceLimit},
     v1::{
         enums::{ArchivalState, NamespaceState, ReplicationState},
         namespace::{NamespaceConfig, UpdateNamespaceInfo},
@@ -16,7 +17,7 @@ use sempre_api::{
 
 use crate::cli::{
     Failure,
-    output::{Cell, Hue, short_name},
+    output::{Cell, Hue, Table, short_name},
     session::Session,
     values,
 };
@@ -30,6 +31,8 @@ pub(crate) enum NamespaceCommand {
     Create(Box<Create>),
     /// Describe a namespace
     Describe(Describe),
+    /// Show how much a namespace uses of what it may
+    Limits(Limits),
     /// List all namespaces
     List,
     /// Change a namespace
@@ -111,6 +114,13 @@ pub(crate) struct Describe {
 }
 
 #[derive(Args)]
+pub(crate) struct Limits {
+    /// The older way of --namespace
+    #[arg(value_name = "NAMESPACE", hide = true)]
+    name: Option<String>,
+}
+
+#[derive(Args)]
 pub(crate) struct Delete {
     /// The older way of --namespace
     #[arg(value_name = "NAMESPACE", hide = true)]
@@ -173,6 +183,10 @@ pub(super) async fn run(session: &mut Session, command: NamespaceCommand, flagge
             session.out.message(&answer)?;
             card(session, &answer)
         }
+        NamespaceCommand::Limits(limits) => {
+            let namespace = meant(session, limits.name.as_ref(), flagged)?;
+            self::limits(session, namespace).await
+        }
         NamespaceCommand::List => list(session).await,
         NamespaceCommand::Update(update) => {
             let name = meant(session, update.shared.name.as_ref(), flagged)?;
@@ -189,6 +203,26 @@ pub(super) async fn run(session: &mut Session, command: NamespaceCommand, flagge
             session.out.line_in(Hue::Good, format!("Namespace {name} has been deleted."))
         }
     }
+}
+
+async fn limits(session: &mut Session, namespace: String) -> Result<(), Failure> {
+    let request = DescribeNamespaceLimitsRequest { namespace };
+    let answer = session.client().await?.inspect.describe_namespace_limits(request).await?.into_inner();
+    session.out.message(&answer)?;
+    let rows: Vec<Vec<Cell>> = answer.limits.iter().map(limit_row).collect();
+    session.out.table(&mut Table::new(&["Limit", "Used", "Max", "Burst", "Refused"]), &rows)
+}
+
+/// A limit for people: what there is no limit of has no number.
+fn limit_row(limit: &NamespaceLimit) -> Vec<Cell> {
+    let number = |of: f64| if of > 0.0 { of.to_string() } else { "-".to_owned() };
+    vec![
+        limit.key.as_str().into(),
+        limit.used.to_string().into(),
+        number(limit.max).into(),
+        number(limit.burst).into(),
+        limit.refused.to_string().into(),
+    ]
 }
 
 async fn create(session: &mut Session, create: Create, name: String) -> Result<(), Failure> {
@@ -302,4 +336,17 @@ fn card(session: &mut Session, answer: &DescribeNamespaceResponse) -> Result<(),
         ("IsGlobalNamespace", answer.is_global_namespace.to_string().into()),
     ];
     session.out.card(&entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_limit_shows_none() {
+        let of = |max| NamespaceLimit { key: "k".into(), used: 3, max, ..NamespaceLimit::default() };
+        let text = |limit: &NamespaceLimit| format!("{:?}", limit_row(limit));
+        assert!(text(&of(0.0)).contains("\"-\""), "{}", text(&of(0.0)));
+        assert!(text(&of(0.5)).contains("\"0.5\""), "{}", text(&of(0.5)));
+    }
 }

@@ -30,7 +30,7 @@ use self::{
     answer::{Answer, Form, refusal, refusal_as, whole},
     routes::{Compiled, Found, Routes},
 };
-use crate::{frames::MESSAGE_BYTES_MAX, router::Router};
+use crate::{classes::Kind, frames::MESSAGE_BYTES_MAX, room::Counted, router::Router};
 
 /// Where the API is described, by OpenAPI 3. What is JSON is YAML too.
 const DOCUMENT: [&str; 3] = ["/api/v1/openapi.json", "/openapi.json", "/openapi.yaml"];
@@ -98,12 +98,21 @@ impl JsonApi {
         B::Error: Into<tonic::codegen::StdError>,
     {
         let metadata = call::metadata(&parts.headers, call::peer(&parts.extensions))?;
+        let router = &self.0.router;
+        let method = route.method.rsplit('/').next().unwrap_or_default();
+        let held = router.room().enter(Kind::of(method), 0)?;
+        let known = match router.access() {
+            Some(access) => access.knows(&route.method, &metadata.headers, metadata.peer.as_ref()).await,
+            None => true,
+        };
         let body = match route.route.body {
             "" => Bytes::new(),
-            _ => self::body(body).await?,
+            // The call is refused whatever it says.
+            _ if !known => Bytes::new(),
+            _ => self::body(Counted::new(body, &held)).await?,
         };
         let message = request::build(route, in_path, query, &body, inbound.payloads)?;
-        let answer = call::unary(&self.0.router, &route.method, metadata, &message.encode_to_vec()).await?;
+        let answer = call::unary(router, &route.method, metadata, &message.encode_to_vec()).await?;
         DynamicMessage::decode(route.output.clone(), answer)
             .map_err(|error| Status::internal(format!("an answer that cannot be read: {error}")))
     }
@@ -131,7 +140,7 @@ where
     let collected = Limited::new(body, MESSAGE_BYTES_MAX).collect().await;
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => Status::invalid_argument("http: request body too large"),
-        None => Status::cancelled("the body broke off"),
+        None => error.downcast::<Status>().map_or_else(|_| Status::cancelled("the body broke off"), |refused| *refused),
     })
 }
 

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use sempre_api::v1::enums::{EventType, WorkflowExecutionStatus as Status};
 use sempre_core::{NamespaceId, transition::QueueKind};
-use sempre_engine::{Engine, OpenRuns, Typed};
+use sempre_engine::{Engine, Limited, NamespaceUse, OpenRuns, Typed};
 use tonic::Code;
 
 use super::text::Text;
-use crate::{access::Access, requests::Requests};
+use crate::{access::Access, requests::Requests, room::Room};
 
 /// What is not told apart.
 const OTHER: &str = "other";
@@ -121,6 +121,43 @@ pub(super) fn open_runs(text: &mut Text, all: &[OpenRuns]) {
             family.count(&[("namespace", namespace), ("health", health)], *runs);
         }
     }
+}
+
+/// What namespaces use of what they may.
+pub(super) fn limits(text: &mut Text, all: &[NamespaceUse]) {
+    let used = |text: &mut Text, name, help, of| {
+        let mut family = text.gauge(name, help);
+        for NamespaceUse { namespace, limits } in all {
+            for limit in limits.iter().filter(|limit| limit.of == of) {
+                family.count(&[("namespace", namespace)], limit.used);
+            }
+        }
+    };
+    used(text, "sempre_namespace_open_runs", "Open runs, of workflows and of what runs without one.", Limited::OpenRuns);
+    used(text, "sempre_namespace_history_bytes", "Bytes of the histories of all runs, open or kept.", Limited::StorageBytes);
+    let mut family =
+        text.gauge("sempre_namespace_limit", "Limits of namespaces, by the key that sets them; none is told where there is none.");
+    for NamespaceUse { namespace, limits } in all {
+        for limit in limits.iter().filter(|limit| limit.max > 0.0) {
+            family.sample(&[("namespace", namespace), ("key", limit.of.key())], limit.max);
+        }
+    }
+    let mut family = text.counter("sempre_namespace_refused_total", "Calls refused because of a limit of their namespace.");
+    for NamespaceUse { namespace, limits } in all {
+        for limit in limits.iter().filter(|limit| limit.max > 0.0 || limit.refused > 0) {
+            family.count(&[("namespace", namespace), ("key", limit.of.key())], limit.refused);
+        }
+    }
+}
+
+/// Memory for calls.
+pub(super) fn room(text: &mut Text, room: &Room) {
+    let (waiting, working) = room.used();
+    let mut family = text.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait or are worked on.");
+    family.count(&[("calls", "waiting")], waiting);
+    family.count(&[("calls", "working")], working);
+    text.gauge("sempre_call_bytes_limit", "Memory that calls may hold; a half is for those that wait.").count(&[], room.max());
+    text.counter("sempre_call_bytes_refused_total", "Calls refused because there was no memory left for them.").count(&[], room.refused());
 }
 
 pub(super) fn activities(text: &mut Text, engine: &Engine) {

@@ -47,6 +47,8 @@ impl Metrics {
             families::access(&mut text, access);
         }
         families::workflows(&mut text, engine);
+        families::room(&mut text, router.room());
+        families::limits(&mut text, &engine.namespace_uses());
         families::open_runs(&mut text, &open_runs.get().await.unwrap_or_default());
         families::activities(&mut text, engine);
         families::tasks(&mut text, engine);

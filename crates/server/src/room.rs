@@ -1,0 +1,206 @@
+//! How much memory calls may hold, so that no caller can fill it: a budget of bytes for what has come of requests and for the
+//! calls themselves.
+//!
+//! Calls that wait (polls) and calls that are worked on have a half each: neither takes the other's room. Within the half of
+//! work, calls that matter less must leave a part to the others, and completions of tasks may use it all. A call is counted
+//! before anything of its body is read; its body is counted as it comes, before it is put together.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use sempre_core::Refusal;
+use sempre_engine::CallClass;
+use tonic::Status;
+
+use crate::{classes::Kind, status};
+
+/// What a call is counted as, beside its headers and its body: its task, its stream, what the codec and the engine keep of it.
+pub(crate) const CALL_BYTES: u64 = 6 << 10;
+
+/// Parts of a half that can be kept for others.
+const PARTS: u64 = 8;
+
+/// What callers are told.
+const NO_ROOM: &str = "the server has no memory left for such calls, try again";
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Room {
+    waiting: Half,
+    working: Half,
+    refused: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Half {
+    used: AtomicU64,
+    max: u64,
+}
+
+impl Half {
+    fn take(&self, bytes: u64, max: u64) -> bool {
+        let used = self.used.fetch_add(bytes, Ordering::Relaxed);
+        let fits = used + bytes <= max;
+        if !fits {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
+    }
+}
+
+/// What one call holds, until the last clone is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    room: Arc<Room>,
+    kind: Kind,
+    bytes: AtomicU64,
+}
+
+impl Room {
+    /// For calls that hold so many bytes.
+    pub(crate) fn new(bytes: u64) -> Arc<Self> {
+        let half = || Half { used: AtomicU64::new(0), max: bytes / 2 };
+        Arc::new(Self { waiting: half(), working: half(), refused: AtomicU64::new(0) })
+    }
+
+    fn half(&self, kind: Kind) -> &Half {
+        if kind.waits { &self.waiting } else { &self.working }
+    }
+
+    /// A call comes, with so many bytes of headers.
+    pub(crate) fn enter(self: &Arc<Self>, kind: Kind, header_bytes: u64) -> Result<Arc<Held>, Status> {
+        let bytes = CALL_BYTES + header_bytes;
+        self.take(kind, bytes)?;
+        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes) }))
+    }
+
+    fn take(&self, kind: Kind, bytes: u64) -> Result<(), Status> {
+        let half = self.half(kind);
+        if half.take(bytes, half.max / PARTS * (PARTS - reserve(kind))) {
+            return Ok(());
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(status::from_refusal(Refusal::Overloaded(NO_ROOM)))
+    }
+
+    /// Calls that were refused because there was no room.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that calls hold now which wait, and which are worked on.
+    pub(crate) fn used(&self) -> (u64, u64) {
+        (self.waiting.used.load(Ordering::Relaxed), self.working.used.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that they may hold together.
+    pub(crate) fn max(&self) -> u64 {
+        self.waiting.max + self.working.max
+    }
+}
+
+/// Parts that such calls leave to others.
+fn reserve(kind: Kind) -> u64 {
+    match kind.class {
+        // What waits for a worker leaves room for those who are the workers.
+        CallClass::Complete | CallClass::Poll => 0,
+        CallClass::Start | CallClass::Advance => 2,
+        CallClass::Change => 3,
+        CallClass::Look | CallClass::Other | CallClass::List => 4,
+    }
+}
+
+impl Held {
+    /// More of the call's body has come.
+    pub(crate) fn grow(&self, bytes: u64) -> Result<(), Status> {
+        self.room.take(self.kind, bytes)?;
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A body that is counted as held by its call as it comes.
+pub(crate) struct Counted<B> {
+    inner: Pin<Box<B>>,
+    held: Arc<Held>,
+}
+
+impl<B> Counted<B> {
+    pub(crate) fn new(inner: B, held: &Arc<Held>) -> Self {
+        Self { inner: Box::pin(inner), held: Arc::clone(held) }
+    }
+}
+
+impl<B> Body for Counted<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = match ready!(self.inner.as_mut().poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(frame) => frame.map_err(Into::<Self::Error>::into)?,
+        };
+        if let Some(data) = frame.data_ref() {
+            self.held.grow(data.len() as u64)?;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.room.half(self.kind).used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPLETE: Kind = Kind { class: CallClass::Complete, waits: false };
+    const START: Kind = Kind { class: CallClass::Start, waits: false };
+    const POLL: Kind = Kind { class: CallClass::Poll, waits: true };
+
+    #[test]
+    fn what_is_refused_holds_nothing_and_what_ends_gives_its_room_back() {
+        let room = Room::new(32 * CALL_BYTES);
+        let one = room.enter(START, 100).unwrap();
+        one.grow(CALL_BYTES).unwrap();
+        assert_eq!(room.used(), (0, 2 * CALL_BYTES + 100));
+        let refused = one.grow(100 * CALL_BYTES).unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (tonic::Code::ResourceExhausted, NO_ROOM));
+        assert_eq!(refused.metadata().get(status::CAUSE_HEADER).unwrap(), "SystemOverloaded");
+        assert_eq!(room.used(), (0, 2 * CALL_BYTES + 100));
+        drop(one.clone());
+        assert_eq!(room.used(), (0, 2 * CALL_BYTES + 100));
+        drop(one);
+        assert_eq!((room.used(), room.refused(), room.max()), ((0, 0), 1, 32 * CALL_BYTES));
+    }
+
+    #[test]
+    fn neither_polls_nor_starts_keep_completions_out() {
+        let room = Room::new(32 * CALL_BYTES);
+        let mut held: Vec<_> = std::iter::from_fn(|| room.enter(POLL, 0).ok()).collect();
+        assert_eq!(held.len(), 16);
+        let starts: Vec<_> = std::iter::from_fn(|| room.enter(START, 0).ok()).collect();
+        assert_eq!(starts.len(), 12);
+        let completions: Vec<_> = std::iter::from_fn(|| room.enter(COMPLETE, 0).ok()).collect();
+        assert_eq!(completions.len(), 4);
+        held.pop();
+        room.enter(POLL, 0).unwrap();
+        drop(starts);
+        assert_eq!(room.used(), (15 * CALL_BYTES, 4 * CALL_BYTES));
+    }
+}
