@@ -14,12 +14,8 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def positive(text: str) -> float:
-    """Seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"`{text}` is no number of seconds above 0")
-    return value
+def positive(text: str) -> int:
+    """Such as a number of seconds, or of rounds."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 up")
+    return int(text)

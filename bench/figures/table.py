@@ -135,10 +135,11 @@ def markdown(report: dict) -> str:
     for workload in dict.fromkeys(one["workload"] for one in report["figures"] + report["failed"]):
         parts.append(section(report, workload))
     measured = {figures["target"] for figures in report["figures"]}
-    sides = [name for name in report["titles"] if name in measured and name in report["idle_cores"]]
+    sides = [name for name in report["titles"] if name in measured]
     if sides:
         parts.append("## The sides\n\n| server | version | of a core, idle |\n|---|---|---|")
-        rows = [f"| {report['titles'][name]} | {report['versions'].get(name, '')} | {report['idle_cores'][name]:.0%} |" for name in sides]
+        idle = {name: f"{part:.0%}" for name, part in report["idle_cores"].items()}
+        rows = [f"| {report['titles'][name]} | {report['versions'].get(name, '')} | {idle.get(name, '')} |" for name in sides]
         parts.append("\n".join(rows) + "\n\nA peer stays up while ours is measured beside it; what it takes idle is a handicap of ours.\n")
     if report["skipped"]:
         parts.append("## Not measured\n")

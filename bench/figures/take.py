@@ -19,6 +19,13 @@ class Failed(Exception):
     """A measurement that came to nothing; says why."""
 
 
+def reason(said: str, code: int) -> str:
+    """Why a program has failed: the line that calls itself an error, else its last ones."""
+    lines = said.strip().splitlines()
+    errors = [line for line in lines if line.lower().startswith("error")]
+    return " / ".join(errors[:1] or lines[-3:])[-600:] or f"it ended with {code} and said nothing"
+
+
 class Place(typing.NamedTuple):
     """What is measured: workload, server, how many at once, round, and what is counted."""
 
@@ -111,10 +118,9 @@ def drive(
             with contextlib.suppress(BrokenPipeError):
                 child.stdin.close()
         errors.seek(0)
-        said = errors.read().strip().splitlines()
+        said = errors.read()
     if code != 0 or not spent or not found:
-        why = " / ".join(said[-3:])[-600:] or f"it ended with {code} and said nothing"
-        raise Failed(f"{place.workload} on {place.target}, {place.in_flight} in flight: {why}")
+        raise Failed(f"{place.workload} on {place.target}, {place.in_flight} in flight: {reason(said, code)}")
     if not found["units"]:
         raise Failed(f"{place.workload} on {place.target}, {place.in_flight} in flight: nothing was completed")
     return figures(place, found["units"], [us // steps for us in found["latencies_us"]], spent, calibration)

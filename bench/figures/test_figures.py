@@ -214,6 +214,11 @@ class Taking(unittest.TestCase):
         with self.assertRaisesRegex(take.Failed, "no database"):
             self.drive("import sys; print('begin', flush=True); sys.exit('no database')")
 
+    def test_an_error_is_told_rather_than_what_stands_around_it(self):
+        self.assertEqual(take.reason("warning: x\nerror: no such option\n\nUsage: y\nFor more, z\n", 2), "error: no such option")
+        self.assertEqual(take.reason("a\nb\nc\nd\n", 1), "b / c / d")
+        self.assertEqual(take.reason("", 3), "it ended with 3 and said nothing")
+
     def test_a_driver_that_completes_nothing_has_failed(self):
         with self.assertRaisesRegex(take.Failed, "nothing was completed"):
             self.drive("print('begin'); print('end'); print('{\"units\": 0, \"latencies_us\": []}')")
@@ -291,9 +296,9 @@ class Arguments(unittest.TestCase):
             with self.assertRaises(argparse.ArgumentTypeError, msg=wrong):
                 numbers(wrong)
 
-    def test_seconds(self):
-        self.assertEqual(positive("2.5"), 2.5)
-        for wrong in ("", "x", "0", "-1", "inf", "nan"):
+    def test_seconds_and_rounds(self):
+        self.assertEqual(positive("25"), 25)
+        for wrong in ("", "x", "0", "-1", "2.5", "inf"):
             with self.assertRaises(argparse.ArgumentTypeError, msg=wrong):
                 positive(wrong)
 

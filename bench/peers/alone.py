@@ -17,8 +17,8 @@ def parser(doc: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload", choices=list(take.UNITS))
     parser.add_argument("--in-flight", type=numbers, help="how many at once, one measurement each (default: 1,16,64,256; steps: 1)")
-    parser.add_argument("--seconds", type=positive, default=10.0)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--seconds", type=positive, default=10)
+    parser.add_argument("--rounds", type=positive, default=1)
     parser.add_argument("--folder", type=pathlib.Path, help="where the data is (default: the system's temporary folder)")
     return parser
 

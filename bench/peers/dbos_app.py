@@ -29,7 +29,7 @@ class Running:
     def pids(self) -> list[int]:
         return [self.database.pid]
 
-    def measure(self, workload: str, in_flight: int, seconds: float, number: int) -> dict:
+    def measure(self, workload: str, in_flight: int, seconds: int, number: int) -> dict:
         """One round of a workload, in a program of its own."""
         place = take.Place(workload, NAME, in_flight, number, take.UNITS[workload])
         line = [self.python, "-B", LOAD, self.database.address(DATABASE), workload, str(in_flight), str(seconds), str(STEPS)]

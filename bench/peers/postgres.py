@@ -80,7 +80,7 @@ def cluster(parent: pathlib.Path):
         server = Process("PostgreSQL", line, folder.parent / f"{folder.name}.log", cwd="/", **user)
         try:
             probe = [where / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-U", ADMIN, "-d", "postgres"]
-            server.until("ready", lambda: subprocess.run(probe).returncode == 0)
+            server.until("ready", lambda: None if subprocess.run(probe).returncode == 0 else "pg_isready says no")
             yield Postgres(port, server.pid, where)
         finally:
             # Ends open sessions too.

@@ -48,14 +48,14 @@ class Process:
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return " / ".join(lines[-3:])[-600:] if lines else "it said nothing"
 
-    def until(self, what: str, ready: typing.Callable[[], bool], seconds_max: float = START_SECONDS_MAX) -> None:
-        """Waits until `ready`; not longer than the process lives."""
+    def until(self, what: str, lacks: typing.Callable[[], str | None], seconds_max: float = START_SECONDS_MAX) -> None:
+        """Waits until nothing is lacking; not longer than the process lives."""
         begun = time.monotonic()
-        while not ready():
+        while (lacking := lacks()) is not None:
             if self.child.poll() is not None:
                 raise Unavailable(f"{self.name} ended with {self.child.returncode}: {self.last_words()}")
             if time.monotonic() - begun > seconds_max:
-                raise Unavailable(f"{self.name}: not {what} within {seconds_max:.0f} s: {self.last_words()}")
+                raise Unavailable(f"{self.name}: not {what} within {seconds_max:.0f} s: {lacking}; it said: {self.last_words()}")
             time.sleep(0.05)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
@@ -76,16 +76,22 @@ class Process:
         self.stop()
 
 
-def listens(port: int) -> bool:
-    """Whether somebody accepts connections there."""
+def silence(port: int) -> str | None:
+    """Absent when somebody accepts connections there."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return None if probe.connect_ex(("127.0.0.1", port)) == 0 else f"nobody listens on port {port}"
 
 
-def post(url: str, body: bytes) -> tuple[int, str]:
-    """Status and text of an HTTP call with JSON; status 0 when nobody answers."""
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+def refusal(url: str, body: bytes | None, good: tuple[int, ...]) -> str | None:
+    """Absent when an HTTP call is answered with one of these."""
+    status, text = post(url, body)
+    return None if status in good else f"{url} answers {status}: {text[:300]}"
+
+
+def post(url: str, body: bytes | None) -> tuple[int, str]:
+    """Status and text of an HTTP call with JSON, or with nothing; status 0 when nobody answers."""
+    request = urllib.request.Request(url, body, {"content-type": "application/json"} if body else {}, method="POST")
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
             return answer.status, answer.read().decode(errors="replace")

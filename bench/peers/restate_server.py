@@ -11,7 +11,7 @@ from figures import take
 
 from . import cache, versions
 from .cache import Unavailable
-from .process import Process, free_ports, listens, post
+from .process import Process, free_ports, refusal, silence
 
 NAME = "restate"
 PACKAGE = "@restatedev/restate-server"
@@ -101,7 +101,7 @@ class Running:
     def version(self) -> str:
         return versions.RESTATE_SERVER if "RESTATE_SERVER" not in os.environ else os.environ["RESTATE_SERVER"]
 
-    def measure(self, workload: str, in_flight: int, seconds: float, number: int) -> dict:
+    def measure(self, workload: str, in_flight: int, seconds: int, number: int) -> dict:
         """One round of a workload. The service is the worker: its CPU is told by itself."""
         place = take.Place(workload, NAME, in_flight, number, take.UNITS[workload])
         line = [self.program, "load", self.ingress, workload, str(in_flight), str(seconds), str(STEPS)]
@@ -120,13 +120,13 @@ def start(parent: pathlib.Path):
     file.write_text(configuration(folder, node, admin, ingress))
     with contextlib.ExitStack() as stack:
         mine = stack.enter_context(Process("Restate's service", [program, "serve", f"127.0.0.1:{port}"], parent / "restate-service.log"))
-        mine.until("listening", lambda: listens(port))
+        mine.until("listening", lambda: silence(port))
         # Not what this process was told by its environment: the file says all.
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RESTATE_")} | {"DO_NOT_TRACK": "1"}
         line = [binary, "--config-file", file, "--no-logo"]
         theirs = stack.enter_context(Process("Restate's server", line, parent / "restate.log", cwd=folder, env=environment))
         body = json.dumps({"uri": f"http://127.0.0.1:{port}"}).encode()
-        theirs.until("ready to register a service", lambda: post(f"http://127.0.0.1:{admin}/deployments", body)[0] in (200, 201))
+        theirs.until("ready to register a service", lambda: refusal(f"http://127.0.0.1:{admin}/deployments", body, (200, 201)))
         probe = f"http://127.0.0.1:{ingress}/Short/probe/run"
-        theirs.until("ready to run a workflow", lambda: post(probe, b"")[0] in (200, 409))
+        theirs.until("ready to run a workflow", lambda: refusal(probe, None, (200, 409)))
         yield Running(f"127.0.0.1:{ingress}", theirs, mine, program, folder)

@@ -7,10 +7,10 @@ import pathlib
 import subprocess
 import tempfile
 
-from figures.take import Failed
+from figures.take import Failed, reason
 
 from .cache import Unavailable
-from .process import Process, free_ports, listens
+from .process import Process, free_ports, silence
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NAME = "sempre"
@@ -33,20 +33,19 @@ def start(binary: pathlib.Path, parent: pathlib.Path):
         (port,) = free_ports(1)
         line = [binary, "server", "start", "--ip", "127.0.0.1", "--log-level", "warn", "--port", str(port), "--data-dir", pathlib.Path(folder) / "data"]
         with Process(NAME, line, pathlib.Path(folder) / "log") as server:
-            server.until("listening", lambda: listens(port))
+            server.until("listening", lambda: silence(port))
             yield f"127.0.0.1:{port}", server.pid
 
 
-def bench(program: pathlib.Path, server: pathlib.Path, folder: pathlib.Path, workload: str, in_flight: int, seconds: float, peer: str | None) -> dict:
+def bench(program: pathlib.Path, server: pathlib.Path, folder: pathlib.Path, workload: str, in_flight: int, seconds: int, peer: str | None) -> dict:
     """What `sempre-bench` says of our server, and of a peer in turn."""
     line = [program, workload, "--server", server, "--folder", folder, "--in-flight", str(in_flight)]
-    line += ["--seconds", str(max(1, round(seconds))), "--rounds", "1", "--json", *(["--peer", peer] if peer else [])]
+    line += ["--seconds", str(seconds), "--rounds", "1", "--json", *(["--peer", peer] if peer else [])]
     # A workflow of a slow server may take its time; sempre-bench itself gives up after ten minutes.
     try:
         done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900 + 4 * seconds)
     except subprocess.TimeoutExpired:
         raise Failed(f"{workload}, {in_flight} in flight: sempre-bench did not end") from None
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise Failed(f"{workload}, {in_flight} in flight: {' / '.join(said[-3:])[-600:] or done.returncode}")
+        raise Failed(f"{workload}, {in_flight} in flight: {reason(done.stderr, done.returncode)}")
     return json.loads(done.stdout)

@@ -41,7 +41,7 @@ class Moment(typing.NamedTuple):
 
     workload: str
     in_flight: int
-    seconds: float
+    seconds: int
     round: int
 
 

@@ -10,7 +10,7 @@ import time
 
 from . import cache, postgres, versions
 from .cache import Unavailable
-from .process import Process, free_ports, post
+from .process import Process, free_ports, refusal
 
 MODULE = "go.temporal.io/server"
 # More than one machine reaches.
@@ -229,11 +229,11 @@ def wait_until_ready(server: Process, http: int) -> None:
     root = f"http://127.0.0.1:{http}/api/v1/namespaces"
     body = json.dumps({"namespace": NAMESPACE, "workflowExecutionRetentionPeriod": "86400s"}).encode()
     # 409: there already, as after an answer that was lost.
-    server.until("ready to make a namespace", lambda: post(root, body)[0] in (200, 409))
+    server.until("ready to make a namespace", lambda: refusal(root, body, (200, 409)))
     begun = time.monotonic()
 
-    def started() -> bool:
+    def not_started() -> str | None:
         probe = json.dumps({"workflowType": {"name": "probe"}, "taskQueue": {"name": "probe"}, "workflowRunTimeout": "1s"}).encode()
-        return post(f"{root}/{NAMESPACE}/workflows/probe-{time.monotonic() - begun:.3f}", probe)[0] == 200
+        return refusal(f"{root}/{NAMESPACE}/workflows/probe-{time.monotonic() - begun:.3f}", probe, (200,))
 
-    server.until("ready to start a workflow", started)
+    server.until("ready to start a workflow", not_started)

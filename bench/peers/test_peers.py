@@ -155,18 +155,19 @@ class Processes(unittest.TestCase):
             log = pathlib.Path(folder) / "log"
             dead = process.Process("a thing", ["sh", "-c", "echo no room; exit 3"], log)
             with self.assertRaisesRegex(Unavailable, "a thing ended with 3: no room"):
-                dead.until("ready", lambda: False)
+                dead.until("ready", lambda: "nothing")
             with process.Process("another", ["sleep", "600"], log) as running:
-                with self.assertRaisesRegex(Unavailable, "another: not ready within 0 s"):
-                    running.until("ready", lambda: False, 0.01)
+                with self.assertRaisesRegex(Unavailable, "another: not ready within 0 s: nobody came"):
+                    running.until("ready", lambda: "nobody came", 0.01)
             self.assertEqual(running.child.returncode, -15)
             with self.assertRaisesRegex(Unavailable, "`/nowhere/x` does not start"):
                 process.Process("third", ["/nowhere/x"], log)
 
     def test_nobody_at_an_address_is_status_zero(self):
         (port,) = process.free_ports(1)
-        self.assertEqual(process.post(f"http://127.0.0.1:{port}", b"")[0], 0)
-        self.assertFalse(process.listens(port))
+        self.assertEqual(process.post(f"http://127.0.0.1:{port}", None)[0], 0)
+        self.assertIn("answers 0: ", process.refusal(f"http://127.0.0.1:{port}", b"{}", (200,)))
+        self.assertIn(str(port), process.silence(port))
 
 
 class Sides(unittest.TestCase):
@@ -183,7 +184,7 @@ class Sides(unittest.TestCase):
             program = pathlib.Path(folder) / "bench"
             program.write_text('#!/bin/sh\necho "{\\"figures\\": [{\\"words\\": \\"$*\\"}]}"\n')
             program.chmod(0o755)
-            call = lambda: sempre.bench(program, pathlib.Path("/s"), pathlib.Path("/f"), "short", 16, 2.0, "x=h:1")  # noqa: E731
+            call = lambda: sempre.bench(program, pathlib.Path("/s"), pathlib.Path("/f"), "short", 16, 2, "x=h:1")  # noqa: E731
             self.assertEqual(
                 call()["figures"][0]["words"], "short --server /s --folder /f --in-flight 16 --seconds 2 --rounds 1 --json --peer x=h:1"
             )
@@ -209,8 +210,9 @@ class CommandLines(unittest.TestCase):
             (["compare", "--peers", "nobody"], "no peer is called nobody; there are temporal-sqlite"),
             (["compare", "--workloads", "c"], "no workload here is called c; there are short, steps"),
             (["compare", "--in-flight", "0"], "no list of numbers"),
-            (["compare", "--seconds", "0"], "no number of seconds"),
-            (["compare", "--rounds", "0"], "from 1 up"),
+            (["compare", "--seconds", "0"], "no whole number from 1 up"),
+            (["compare", "--rounds", "0"], "no whole number from 1 up"),
+            (["sdk/python", "short", "--rounds", "x"], "no whole number from 1 up"),
             (["compare", "--peer", "x=y"], "write NAME=HOST:PORT"),
             (["compare", "--sempre", "/nowhere", "--out", os.devnull + "x"], "/nowhere is not there"),
             (["sdk/python", "short", "--pid", "1"], "--pid belongs to --address"),
