@@ -120,10 +120,11 @@ def markdown(report: dict) -> str:
     """The whole report."""
     at, how = report["machine"], report["protocol"]
     load = f"load {at.get('load before', '')} before, {at.get('load after', 'unknown')} after"
+    who = "calls by hand" if how["generator"] == "raw" else f"the official {how['generator'].capitalize()} SDK"
     parts = [
         "# Side by side\n",
         f"{at['cores']} cores ({at['cpu']}), Linux {at['kernel']}; {load}. Begun {report['begun']}, commit {report['commit'] or 'unknown'}.\n",
-        f"Load by {'calls by hand' if how['generator'] == 'raw' else 'the official Python SDK'}, {how['seconds']:g} s each, {how['pairs']} pairs: ours and "
+        f"Load by {who}, {how['seconds']:g} s each, {how['pairs']} pairs: ours and "
         "theirs in turn. Median (lowest–highest); ratios are of pairs. CPU is of all processes of a side, its database included. Bytes and "
         "flushes are the disk's, by everybody.\n",
     ]

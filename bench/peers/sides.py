@@ -16,7 +16,7 @@ GIVEN = re.compile(r"(?P<name>[^=,]+)=(?P<address>[^=,]+:\d+)(,pid=(?P<pids>\d+(
 
 @dataclasses.dataclass(frozen=True)
 class Ours:
-    """Our server, and who makes the load on servers that speak Temporal's API: `raw` calls (sempre-bench), or the `python` SDK."""
+    """Our server, and who makes the load on servers that speak Temporal's API: `raw` calls (sempre-bench), or an SDK's worker."""
 
     server: pathlib.Path
     bench: pathlib.Path | None
@@ -29,10 +29,10 @@ class Ours:
             report = sempre.bench(self.bench, self.server, self.folder, at.workload, at.in_flight, at.seconds, peer)
             return [{**figures, "round": at.round} for figures in report["figures"]]
         with sempre.start(self.server, self.folder) as (address, pid):
-            found = [sdk.measure(address, [pid], sempre.NAME, at, self.folder)]
+            found = [sdk.measure(self.generator, address, [pid], sempre.NAME, at, self.folder)]
         if peer:
             name, address = peer.partition(",")[0].split("=", 1)
-            found.append(sdk.measure(address, pids, name, at, self.folder))
+            found.append(sdk.measure(self.generator, address, pids, name, at, self.folder))
         return found
 
 

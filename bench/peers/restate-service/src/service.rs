@@ -2,7 +2,7 @@
 
 use restate_sdk::prelude::*;
 
-use crate::Failure;
+use crate::drive::Failure;
 
 struct Short;
 
