@@ -233,7 +233,8 @@ def wait_until_ready(server: Process, http: int) -> None:
     begun = time.monotonic()
 
     def not_started() -> str | None:
-        probe = json.dumps({"workflowType": {"name": "probe"}, "taskQueue": {"name": "probe"}, "workflowRunTimeout": "1s"}).encode()
-        return refusal(f"{root}/{NAMESPACE}/workflows/probe-{time.monotonic() - begun:.3f}", probe, (200,))
+        name = f"probe-{time.monotonic() - begun:.3f}"
+        probe = {"workflowType": {"name": "probe"}, "taskQueue": {"name": "probe"}, "workflowRunTimeout": "1s", "requestId": name, "identity": "bench"}
+        return refusal(f"{root}/{NAMESPACE}/workflows/{name}", json.dumps(probe).encode(), (200,))
 
     server.until("ready to start a workflow", not_started)
