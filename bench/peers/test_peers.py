@@ -254,5 +254,43 @@ class CommandLines(unittest.TestCase):
             self.assertIn("- Temporal, SQLite file, as shipped: TEMPORAL_SERVER names no file", pathlib.Path(f"{folder}/out/compare.md").read_text())
 
 
+# Stands for sempre-bench: figures of both sides, and a failure with 16 in flight.
+FAKE = f"""#!{sys.executable}
+import json, sys
+words = sys.argv[1:]
+value = dict(zip(words[1::2], words[2::2]))
+if value["--in-flight"] == "16":
+    sys.exit("Error: the worker was refused")
+one = dict(workload=words[0], in_flight=int(value["--in-flight"]), round=1, unit="workflow", p50_ms=1, p99_ms=2, disk_bytes_per_unit=3, flushes_per_unit=1)
+one |= dict(rss_mib=5, calibration=dict(sync_us=100, loop_ms=50), more=dict())
+figures = [one | dict(target="sempre", per_second=300, cpu_ms_per_unit=0.5), one | dict(target="x", per_second=100, cpu_ms_per_unit=2)]
+print(json.dumps(dict(figures=figures)))
+"""
+
+
+class Comparing(unittest.TestCase):
+    def test_pairs_are_made_in_turn_and_what_fails_is_not_tried_again(self):
+        with tempfile.TemporaryDirectory() as folder:
+            (pathlib.Path(folder) / "sempre").write_text("#!/bin/sh\necho sempre 1\n")
+            (pathlib.Path(folder) / "sempre-bench").write_text(FAKE)
+            for name in ("sempre", "sempre-bench"):
+                (pathlib.Path(folder) / name).chmod(0o755)
+            code, said = run(
+                "compare",
+                *("--peer", "x=127.0.0.1:1", "--workloads", "short", "--in-flight", "1,16,64", "--rounds", "2", "--seconds", "1"),
+                *("--sempre", f"{folder}/sempre", "--sempre-bench", f"{folder}/sempre-bench", "--out", f"{folder}/out"),
+            )
+            self.assertEqual(code, 0, said)
+            report = json.loads(pathlib.Path(f"{folder}/out/compare.json").read_text())
+            text = pathlib.Path(f"{folder}/out/compare.md").read_text()
+            drawn = sorted(path.name for path in pathlib.Path(f"{folder}/out").glob("*.svg"))
+        order = [(figures["round"], figures["in_flight"], figures["target"]) for figures in report["figures"]]
+        self.assertEqual(order, [(number, at, who) for number in (1, 2) for at in (1, 64) for who in ("sempre", "x")])
+        self.assertEqual([(one["peer"], one["in_flight"]) for one in report["failed"]], [("x", 16)])
+        self.assertIn("the worker was refused", report["failed"][0]["why"])
+        self.assertIn("| 3.00 (3.00–3.00) | 4.00 (4.00–4.00) | 2 |", text)
+        self.assertEqual(drawn, ["short-cpu.svg", "short-throughput.svg"])
+
+
 if __name__ == "__main__":
     unittest.main()
