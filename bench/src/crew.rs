@@ -22,12 +22,10 @@ use sempre_bench::api::{self, Client, NAMESPACE};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status};
 
-use crate::Failure;
+use crate::{Failure, patience::patiently};
 
 /// Polls open at once, of each kind, at most.
 const POLLS_MAX: usize = 64;
-/// Between two tries of a call that the server has no room for.
-const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// How long a task waits for the worker that has its run.
 const STICKY_WAIT: Duration = Duration::from_secs(10);
 
@@ -76,6 +74,8 @@ struct Shared {
     answered: AtomicU64,
     /// Answers that the server refused because of news that came meanwhile.
     refused: AtomicU64,
+    /// Calls that were told to come again later.
+    throttled: AtomicU64,
     /// Why a poller has ended.
     failure: Mutex<Option<String>>,
 }
@@ -108,6 +108,7 @@ impl Crew {
             waiting: Mutex::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            throttled: AtomicU64::new(0),
             failure: Mutex::default(),
         });
         let mut tasks = Vec::new();
@@ -137,6 +138,11 @@ impl Crew {
     /// Workflow tasks whose answer was taken.
     pub(crate) fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Calls of the worker that were told to come again later.
+    pub(crate) fn throttled(&self) -> u64 {
+        self.shared.throttled.load(Ordering::Relaxed)
     }
 
     /// Why a wait for it has failed: what broke the worker, if that is known.
@@ -174,28 +180,15 @@ fn spawn(shared: &Arc<Shared>, work: impl Future<Output = Result<(), Failure>> +
     })
 }
 
-/// Makes a call until the server has room for it, as SDKs do.
-async fn until_taken<T, C>(call: impl Fn() -> C) -> Result<T, Status>
-where
-    C: Future<Output = Result<tonic::Response<T>, Status>>,
-{
-    loop {
-        match call().await {
-            Err(status) if status.code() == Code::ResourceExhausted => tokio::time::sleep(FULL_PAUSE).await,
-            told => return told.map(tonic::Response::into_inner),
-        }
-    }
-}
-
 async fn workflow_tasks(shared: Arc<Shared>, client: Client, queue: TaskQueue) -> Result<(), Failure> {
     let sticky_attributes = shared.sticky.as_ref().map(|name| StickyExecutionAttributes {
         worker_task_queue: Some(TaskQueue { name: name.clone(), kind: TaskQueueKind::Sticky as i32, normal_name: shared.queue.clone() }),
         schedule_to_start_timeout: Some(api::duration(STICKY_WAIT)),
     });
     loop {
-        let task = until_taken(|| {
-            let (mut client, poll) = (client.clone(), api::poll_workflow_at(queue.clone()));
-            async move { client.poll_workflow_task_queue(poll).await }
+        let task = patiently(&shared.throttled, || {
+            let (mut client, queue) = (client.clone(), queue.clone());
+            async move { client.poll_workflow_task_queue(api::poll_workflow_at(queue)).await }
         })
         .await?;
         if task.task_token.is_empty() {
@@ -210,7 +203,7 @@ async fn workflow_tasks(shared: Arc<Shared>, client: Client, queue: TaskQueue) -
             sticky_attributes: sticky_attributes.clone().filter(|_| !decision.closes),
             ..Default::default()
         };
-        let answered = until_taken(|| {
+        let answered = patiently(&shared.throttled, || {
             let (mut client, answer) = (client.clone(), answer.clone());
             async move { client.respond_workflow_task_completed(answer).await }
         })
@@ -248,9 +241,10 @@ fn is_overtaken(status: &Status) -> bool {
 
 async fn activity_tasks(shared: Arc<Shared>, client: Client) -> Result<(), Failure> {
     loop {
-        let task = until_taken(|| {
-            let (mut client, poll) = (client.clone(), api::poll_activity(&shared.queue));
-            async move { client.poll_activity_task_queue(poll).await }
+        let task = patiently(&shared.throttled, || {
+            let mut client = client.clone();
+            let request = api::poll_activity(&shared.queue);
+            async move { client.poll_activity_task_queue(request).await }
         })
         .await?;
         if task.task_token.is_empty() {
@@ -264,11 +258,20 @@ async fn activity_tasks(shared: Arc<Shared>, client: Client) -> Result<(), Failu
             identity: "bench-worker".into(),
             ..Default::default()
         };
-        until_taken(|| {
+        let throttled = AtomicU64::new(0);
+        let answered = patiently(&throttled, || {
             let (mut client, answer) = (client.clone(), answer.clone());
             async move { client.respond_activity_task_completed(answer).await }
         })
-        .await?;
+        .await;
+        let waits = throttled.into_inner();
+        shared.throttled.fetch_add(waits, Ordering::Relaxed);
+        match answered {
+            Ok(_) => {}
+            // It waited longer than the activity may take: the attempt is over, and the next one comes.
+            Err(status) if status.code() == Code::NotFound && waits > 0 => {}
+            Err(status) => return Err(status.into()),
+        }
     }
 }
 

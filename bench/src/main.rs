@@ -5,6 +5,7 @@
 mod compare;
 mod crew;
 mod options;
+mod patience;
 mod report;
 mod target;
 mod workload;

@@ -1,0 +1,1 @@
+"""Figures: how they are taken, compared, written as a table and drawn."""
