@@ -57,7 +57,7 @@ fn a_slow_read_goes_on_among_the_slow_ones_and_is_answered_on(make: Make) {
 }
 
 fn too_many_reads_at_once_are_refused_and_the_others_answered_on(make: Make) {
-    let Some(made) = filled(make, Tuning::default()) else { return };
+    let Some(made) = filled(make, Tuning { read_time_max: Duration::from_secs(120), ..Tuning::default() }) else { return };
     let index = &*made.index;
     let (slow, none) = (unindexed(), BTreeSet::new());
     let asked: Vec<_> = (0..2000).map(|_| index.list(namespace(1), Some(&slow), None, 1, &none)).collect();

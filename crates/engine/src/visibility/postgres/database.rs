@@ -22,8 +22,11 @@ use tokio_postgres::{
 };
 
 use super::{
-    super::sql::{Database, Dialect, NoCondition, Place, Sql, Text, Walk, bytes, int, limits::Limits, record, run_id},
-    schema::{DIALECT, PLANS, Trouble},
+    super::{
+        index::IndexStats,
+        sql::{Database, Dialect, NoCondition, Place, Sql, Text, Walk, bytes, int, limits::Limits, one, record, run_id},
+    },
+    schema::{DIALECT, PLANS, Trouble, stats_text},
 };
 
 /// Between two looks at the limits while a statement is under way.
@@ -242,6 +245,14 @@ impl Database for Pg<'_> {
         let ids: Vec<Vec<u8>> = runs.iter().map(|run| run.0.0.to_vec()).collect();
         let parameters: [Parameter; 2] = [(Box::new(namespace.0.0.to_vec()), Type::BYTEA), (Box::new(ids), Type::BYTEA_ARRAY)];
         self.ask(sql, &parameters)?.iter().map(|row| record(bytes(row, 0)?)).collect()
+    }
+
+    fn stats(&self) -> Result<IndexStats, NoCondition> {
+        let mut text = Text::default();
+        text.push(&stats_text());
+        let row = one(self, &text)?;
+        let number = |at| Ok::<_, NoCondition>(int(&row, at)?.max(0).cast_unsigned());
+        Ok(IndexStats { records: number(0)?, bytes: number(1)? })
     }
 
     fn allow(&self, steps: Option<u64>) -> Result<(), NoCondition> {

@@ -36,9 +36,8 @@ use self::{
 use super::{
     index::{Change, Groups, Index, IndexError, IndexStats, Position},
     sql::{
-        NoCondition, Text, Tuning, int,
+        NoCondition, Tuning,
         limits::Limits,
-        one,
         readers::{QUICK_THREADS, Readers, SLOW_THREADS},
         reads::{Reads, Source},
     },
@@ -244,12 +243,7 @@ impl Index for PostgresIndex {
     }
 
     fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
-        self.reads.read(NamespaceId::default(), "read its size", |snapshot| {
-            let mut text = Text::default();
-            text.push(&schema::stats_text());
-            let row = one(snapshot.database, &text)?;
-            Ok(schema::stats_of(int(&row, 0)?, int(&row, 1)?))
-        })
+        self.reads.stats()
     }
 
     fn close(&self) -> Pending<()> {

@@ -17,7 +17,7 @@ use tokio_postgres::{Error, types::Type};
 
 use super::{
     super::{
-        index::{IndexError, IndexStats},
+        index::IndexError,
         sql::{Dialect, Sql},
     },
     ANSWER_MAX,
@@ -256,11 +256,6 @@ pub(super) const PLANS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable
 pub(super) fn stats_text() -> String {
     let sizes = TABLES.map(|table| format!("pg_total_relation_size('{table}'::regclass)")).join("+");
     format!("SELECT CAST(coalesce(sum(runs), 0) AS bigint), {sizes} FROM counter")
-}
-
-/// Their answer.
-pub(super) fn stats_of(records: i64, bytes: i64) -> IndexStats {
-    IndexStats { records: records.max(0).cast_unsigned(), bytes: bytes.max(0).cast_unsigned() }
 }
 
 #[cfg(test)]

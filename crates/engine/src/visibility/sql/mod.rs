@@ -26,7 +26,7 @@ use sempre_core::{
     visibility::{AttributeType, Record, Value},
 };
 
-use super::index::IndexError;
+use super::index::{IndexError, IndexStats};
 
 pub(super) use self::condition::{NoCondition, Text};
 pub use self::plan::Tuning;
@@ -90,6 +90,9 @@ pub(super) trait Database {
 
     /// The records of those runs of a namespace that are there, in any order.
     fn records_of(&self, namespace: NamespaceId, runs: &BTreeSet<RunId>) -> Result<Vec<Arc<Record>>, NoCondition>;
+
+    /// What all of the index holds.
+    fn stats(&self) -> Result<IndexStats, NoCondition>;
 
     /// Begins something that has so many steps, or as many as it wants.
     fn allow(&self, steps: Option<u64>) -> Result<(), NoCondition>;

@@ -10,7 +10,7 @@ use sempre_core::{
 use sempre_store::Pending;
 
 use super::{
-    super::index::{Groups, IndexError, Position},
+    super::index::{Groups, IndexError, IndexStats, Position},
     Database, NoCondition, Tuning,
     limits::{self, Limits, Stopped, Wanted},
     read::Snapshot,
@@ -44,7 +44,7 @@ pub(in crate::visibility) struct Reads<S> {
 
 impl<S: Source> Reads<S> {
     /// Reads on one of the threads.
-    pub(in crate::visibility) fn read<T: Send + 'static>(
+    fn read<T: Send + 'static>(
         &self,
         namespace: NamespaceId,
         action: &'static str,
@@ -99,6 +99,10 @@ impl<S: Source> Reads<S> {
 
     pub(in crate::visibility) fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
         self.read(namespace, "look up a run", move |snapshot| snapshot.get(run))
+    }
+
+    pub(in crate::visibility) fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
+        self.read(NamespaceId::default(), "read its size", move |snapshot| snapshot.database.stats())
     }
 }
 

@@ -13,12 +13,15 @@ use rusqlite::{
 use sempre_core::{NamespaceId, RunId, visibility::Record};
 
 use super::{
-    super::sql::{
-        self, Database, Dialect, NoCondition, Place, Sql, Text,
-        limits::{Limits, Stopped},
-        record, scalar,
+    super::{
+        index::IndexStats,
+        sql::{
+            self, Database, Dialect, NoCondition, Place, Sql, Text,
+            limits::{Limits, Stopped},
+            record, scalar,
+        },
     },
-    schema::is_damage,
+    schema::{is_damage, stats},
     write::run_at,
 };
 
@@ -170,6 +173,10 @@ impl Database for Sqlite<'_> {
             found.extend(there.transpose()?);
         }
         Ok(found)
+    }
+
+    fn stats(&self) -> Result<IndexStats, NoCondition> {
+        Ok(stats(self.connection)?)
     }
 
     fn allow(&self, steps: Option<u64>) -> Result<(), NoCondition> {

@@ -249,7 +249,7 @@ impl Index for SqliteIndex {
     }
 
     fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
-        self.reads.read(NamespaceId::default(), "read its size", |snapshot| Ok(schema::stats(snapshot.database.connection)?))
+        self.reads.stats()
     }
 
     fn close(&self) -> Pending<()> {
