@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use sempre_core::{
     IdSource, SlotId, Span, Timestamp,
     ids::{SLOT_COUNT, Uuid},
@@ -105,7 +105,7 @@ pub enum OpenError {
 }
 
 /// Opens the index of runs for the data that this id names.
-pub type OpenIndex = Box<dyn FnOnce(Uuid) -> Result<Arc<dyn Index>, IndexError> + Send>;
+pub type OpenIndex = Box<dyn FnOnce(Uuid) -> BoxFuture<'static, Result<Arc<dyn Index>, IndexError>> + Send>;
 
 /// Parts of an engine that are given by hand.
 pub struct Components {
@@ -128,7 +128,7 @@ impl Default for Components {
             callbacks: Arc::new(NoSender),
             alerts: Arc::new(alerts::sender::NoSender),
             operations: Arc::new(nexus::NoSender),
-            index: Box::new(|_| Ok(Arc::new(MemoryIndex::new()))),
+            index: Box::new(|_| futures::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>)).boxed()),
             token_key: [0; 32],
         }
     }
@@ -189,7 +189,7 @@ impl Engine {
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
-        let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default())?;
+        let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default()).await?;
         let listing = Listing::new(index, wall.clone(), &*spawner, &inboxes);
         let listed = listing.open(&*store).await?;
         if listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {

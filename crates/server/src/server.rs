@@ -7,7 +7,7 @@ use std::{future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::D
 
 use sempre_api::v1::enums::IndexedValueType;
 use sempre_core::Span;
-use sempre_engine::{Engine, OpenError};
+use sempre_engine::{Engine, OpenError, OpenIndex};
 use sempre_store::Store;
 use tokio::{
     net::TcpStream,
@@ -198,7 +198,12 @@ pub struct Server {
 
 impl Server {
     /// Listens, opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
-    pub async fn bind(mut settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+    pub async fn bind(settings: ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        Self::bind_with(settings, store, None).await
+    }
+
+    /// As [`Server::bind`], with another index of runs than that in the settings' file or in memory.
+    pub async fn bind_with(mut settings: ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
         // First the sockets and certificates: whoever finds a port taken should not have touched the data.
         let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let mut ports = Ports::default();
@@ -214,7 +219,7 @@ impl Server {
             ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
         }
         let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
-        let service = Service::open(&settings, store).await?;
+        let service = Service::open_with(&settings, store, index).await?;
         let pages = settings.ui.as_ref().map(|ui| Pages::new(&service, ui, for_clients(settings.address))).transpose();
         let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
         Ok(Self {

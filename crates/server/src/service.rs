@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body::Body;
 use sempre_api::v1::operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest};
 use sempre_core::Refusal;
 use sempre_engine::{
     Clock, Components, Engine, OpenIndex, VirtualTime,
     real::{SystemClock, TokioSpawner},
-    visibility::sqlite::SqliteIndex,
+    visibility::{Index, sqlite::SqliteIndex},
 };
 use sempre_store::Store;
 
@@ -40,6 +41,11 @@ pub struct Service {
 impl Service {
     /// Opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
     pub async fn open(settings: &ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        Self::open_with(settings, store, None).await
+    }
+
+    /// As [`Service::open`], with another index of runs than that in the settings' file or in memory.
+    pub async fn open_with(settings: &ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
         // The hasher's keys are the one source of chance in the standard library.
         let seed = RandomState::new().hash_one(settings.address);
         let wall = Arc::new(SystemClock::new());
@@ -56,7 +62,7 @@ impl Service {
             callbacks: Arc::new(HttpCallbacks::new()),
             alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
-            index: open_index(settings.visibility_file.clone()),
+            index: index.unwrap_or_else(|| open_index(settings.visibility_file.clone())),
             token_key,
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
@@ -102,10 +108,10 @@ impl Service {
 fn open_index(file: Option<PathBuf>) -> OpenIndex {
     Box::new(move |owner| {
         let index = match &file {
-            Some(path) => SqliteIndex::open(path, owner)?,
-            None => SqliteIndex::in_memory(owner)?,
+            Some(path) => SqliteIndex::open(path, owner),
+            None => SqliteIndex::in_memory(owner),
         };
-        Ok(Arc::new(index))
+        futures::future::ready(index.map(|index| Arc::new(index) as Arc<dyn Index>)).boxed()
     })
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod outbox;
 pub(crate) mod pages;
+mod recover;
 pub(crate) mod reset;
 pub(crate) mod runner;
 pub(crate) mod settle;

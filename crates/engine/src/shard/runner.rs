@@ -3,15 +3,13 @@
 //! | state | what happens |
 //! |---|---|
 //! | owning | takes messages, applies them, closes a batch per round, keeps a few commits in flight |
-//! | commit failed | everybody waiting is told Unavailable, everything cached is dropped, the shard is acquired anew and its offers, messages and deadlines are read again |
-//! | acquire refused (the disk is full) | everybody is told Unavailable until it succeeds |
-//! | acquire failed | the engine has failed: the process should exit |
+//! | commit failed | everything is forgotten and the shard begins again ([`super::recover`]) |
 //! | stopping | takes no new messages, answers what is in the inbox, waits for the commits in flight, ends |
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     future::Future,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::Poll,
 };
 
@@ -26,7 +24,6 @@ use sempre_core::{
     ids::SLOT_COUNT,
     keys,
     planted::{self, Bug},
-    transition::UpdateNews,
 };
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
@@ -44,11 +41,10 @@ use super::{
     usage::ShardUsage,
 };
 use crate::{
-    VirtualTime, flow,
+    VirtualTime,
     ids::SeededIds,
     notices::rows,
-    recovery,
-    shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
+    shared::{SHARD_UNAVAILABLE, Shared},
     stats::KnownTypes,
     usage::Counted,
     virtual_time::Part,
@@ -62,10 +58,6 @@ const EXPIRED_A_ROUND: usize = 16;
 const CALLS_PER_EXPIRED: usize = 4;
 /// Bytes of commits under way after which nothing more is taken on.
 const IN_FLIGHT_BYTES_MAX: u64 = 16 << 20;
-/// First and longest pause between tries to own the shard again.
-const ACQUIRE_FIRST: Span = Span::millis(50);
-const ACQUIRE_MAX: Span = Span::seconds(5);
-const DISK_FULL: &str = "the disk of the server is full, nothing can be written until there is room";
 /// Messages that may wait for one workflow to be read.
 const WAITING_MAX: usize = 4096;
 /// Watchers of one run's history.
@@ -80,17 +72,17 @@ type Loads = FuturesUnordered<BoxFuture<'static, (WorkflowKey, Loaded)>>;
 pub(crate) struct Runner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) shard: u32,
-    fence: Fence,
-    inbox: mpsc::Receiver<Message>,
+    pub(super) fence: Fence,
+    pub(super) inbox: mpsc::Receiver<Message>,
     pub(crate) cache: Cache,
     pub(crate) open: OpenBatch,
     /// Number of the open batch.
     pub(crate) batch_number: u64,
-    in_flight: VecDeque<InFlight>,
-    commits: FuturesOrdered<BoxFuture<'static, Result<(), CommitError>>>,
-    loads: Loads,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) commits: FuturesOrdered<BoxFuture<'static, Result<(), CommitError>>>,
+    pub(super) loads: Loads,
     pub(crate) deadlines: Deadlines,
-    deadline_reads: FuturesUnordered<BoxFuture<'static, DeadlineRead>>,
+    pub(super) deadline_reads: FuturesUnordered<BoxFuture<'static, DeadlineRead>>,
     pub(crate) outbox: Outbox,
     pub(crate) watchers: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(crate) buffered_queries: HashSet<u64>,
@@ -100,13 +92,13 @@ pub(crate) struct Runner {
     /// Runs that exist only as copied events, with the time at which those are given up (see [`super::reset`]).
     pub(crate) staged: HashMap<RunId, Timestamp>,
     /// Messages of the shard to itself, and those that have waited for a read: older than what is pending.
-    again: VecDeque<Box<RunMessage>>,
+    pub(super) again: VecDeque<Box<RunMessage>>,
     /// Messages out of the inbox.
-    pending: VecDeque<Message>,
+    pub(super) pending: VecDeque<Message>,
     /// Reads of the shard's outbox rows under way.
-    rereads: usize,
+    pub(super) rereads: usize,
     /// Failed commits since the last one that succeeded.
-    failures: u32,
+    pub(super) failures: u32,
     /// Rows of what lists show.
     pub(crate) listed: Listed,
     /// Some of these rows may go, if need be in a commit of their own.
@@ -122,7 +114,7 @@ pub(crate) struct Runner {
     pub(crate) in_hand: HashMap<RunId, Busy>,
     /// The index of runs was far behind when this round began: no commits, as what it has not taken is in memory.
     lists_full: bool,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 /// What woke the loop.
@@ -330,7 +322,7 @@ impl Runner {
         }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         self.stopping = true;
         self.inbox.close();
     }
@@ -357,7 +349,7 @@ impl Runner {
     }
 
     /// The memory of the shard is lost: nothing is known of what its runs have in hand.
-    fn forget_in_hand(&mut self) {
+    pub(super) fn forget_in_hand(&mut self) {
         for (_, old) in self.in_hand.drain() {
             if let Some(virtual_time) = &self.shared.virtual_time {
                 virtual_time.change(old, Busy::default());
@@ -820,164 +812,6 @@ impl Runner {
             });
         }
     }
-
-    /// A commit failed: forget everything that rested on it and begin again under a new epoch.
-    async fn recover(&mut self, error: CommitError) -> Result<(), String> {
-        tracing::warn!(%error, shard = self.shard, "a commit failed; the shard starts over");
-        self.shared.flow.lose(self.shard, self.shared.inboxes.len());
-        self.shared.stats.commit_failures.add(1);
-        let refusal = self.refusal(&error.to_string());
-        let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
-        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
-        for output in lost {
-            match output {
-                Output::Answer(reply, _) => {
-                    let _ = reply.send(Err(refusal.clone()));
-                }
-                // What the update became is undone: whoever waits sends it again.
-                Output::UpdateNews(watcher, _) => {
-                    let _ = watcher.send(UpdateNews::Lost);
-                }
-                _ => {}
-            }
-        }
-        let waiting = if planted::is(Bug::CacheSurvivesFailure) { Vec::new() } else { self.cache.clear() };
-        for message in waiting {
-            if let Some(reply) = message.reply {
-                let _ = reply.send(Err(refusal.clone()));
-            }
-        }
-        for id in self.buffered_queries.drain() {
-            let cleared = Refusal::Unavailable("buffered query cleared, please retry".into());
-            self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(Err(cleared), 0));
-        }
-        self.forget_in_hand();
-        // Dropped watchers look again.
-        self.watchers.clear();
-        self.updates.lose_all();
-        self.paged.clear();
-        self.staged.clear();
-        self.commits = FuturesOrdered::new();
-        self.loads = FuturesUnordered::new();
-        self.deadline_reads = FuturesUnordered::new();
-        self.outbox.clear();
-        for message in std::mem::take(&mut self.again) {
-            if let Some(reply) = message.reply {
-                let _ = reply.send(Err(refusal.clone()));
-            }
-        }
-        if let CommitError::Failed { reason } = error {
-            return Err(format!("the store has failed: {reason}"));
-        }
-        let Some(epoch) = self.acquire(refusal).await? else { return Ok(()) };
-        self.fence = Fence { shard: self.shard, epoch };
-        // What was on its way is there by now, or never will be.
-        while let Err(error) = self.shared.notices.decided(&*self.shared.store, self.shard).await {
-            if self.shared.stopping.load(Ordering::Acquire) {
-                return Ok(());
-            }
-            tracing::warn!(%error, shard = self.shard, "which notices are there could not be read yet");
-            self.shared.wall.sleep_until(self.shared.wall_now() + Span::seconds(1)).await;
-        }
-        self.open = OpenBatch::new(self.fence);
-        self.batch_number += 1;
-        self.reread_usage()
-            .await
-            .map_err(|error| format!("what shard {} has of its namespaces could not be read again: {error}", self.shard))?;
-        self.relist().await.map_err(|error| format!("what lists show of shard {} could not be read again: {error}", self.shard))?;
-        self.deadlines = new_deadlines(&self.shared, self.shard);
-        if !planted::is(Bug::NothingReadAfterFailure) {
-            self.reread(true);
-        }
-        let slots = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
-        self.shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(self.shared.clone(), slots).boxed());
-        Ok(())
-    }
-
-    /// What callers are told while the shard cannot commit.
-    fn refusal(&self, reason: &str) -> Refusal {
-        let text = match reason {
-            _ if self.stopping => STOPPING,
-            reason if reason.contains("disk full") => DISK_FULL,
-            _ => SHARD_UNAVAILABLE,
-        };
-        Refusal::Unavailable(text.into())
-    }
-
-    /// Owns the shard again: tries for as long as the store only refuses. `None`: told to stop in the meantime.
-    async fn acquire(&mut self, mut refusal: Refusal) -> Result<Option<u64>, String> {
-        let mut pause = ACQUIRE_FIRST;
-        // One failure after the other: no hurry.
-        for _ in 0..self.failures.min(10) {
-            pause = Span((pause.0 * 2).min(ACQUIRE_MAX.0));
-        }
-        let mut waits = self.failures > 0;
-        self.failures += 1;
-        loop {
-            if waits {
-                if !self.wait_refusing(pause, &refusal).await {
-                    return Ok(None);
-                }
-                pause = Span((pause.0 * 2).min(ACQUIRE_MAX.0));
-            }
-            match self.shared.store.acquire(self.shard).await {
-                Ok(epoch) => return Ok(Some(epoch)),
-                Err(StoreError::Rejected { reason }) => {
-                    tracing::warn!(reason, shard = self.shard, "the shard cannot be acquired again yet");
-                    refusal = self.refusal(&reason);
-                }
-                Err(error) => return Err(format!("shard {} could not be acquired again: {error}", self.shard)),
-            }
-            waits = true;
-        }
-    }
-
-    /// Refuses what comes, for a while. False: told to stop, and nothing is left to answer.
-    async fn wait_refusing(&mut self, pause: Span, refusal: &Refusal) -> bool {
-        let mut sleep = self.shared.clock.sleep_until(self.now() + pause);
-        loop {
-            let message = match self.pending.pop_front() {
-                Some(message) => Some(message),
-                None if self.stopping => match self.inbox.try_recv() {
-                    Ok(message) => Some(message),
-                    Err(_) => return false,
-                },
-                None => tokio::select! {
-                    biased;
-                    message = self.inbox.recv() => message,
-                    () = &mut sleep => return true,
-                },
-            };
-            match message {
-                Some(Message::Run(message)) => {
-                    if let Some(reply) = message.reply {
-                        let _ = reply.send(Err(refusal.clone()));
-                    }
-                }
-                // The rows are read again when the shard is owned.
-                Some(Message::Redeliver(..) | Message::Taken) => {}
-                Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
-                Some(Message::Stop) | None => self.stop(),
-            }
-        }
-    }
-
-    /// Reads offers (`all`) and messages of the shard's slots again, beside the loop.
-    fn reread(&mut self, all: bool) {
-        if self.shared.stopping.load(Ordering::Acquire) {
-            return;
-        }
-        let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
-        self.rereads += 1;
-        let shared = self.shared.clone();
-        let shard = self.shard as usize;
-        let read = async move {
-            recovery::read(shared.clone(), slots, all).await;
-            // A closed inbox belongs to a shard that has ended.
-            let _ = shared.inboxes[shard].send(Message::Reread).await;
-        };
-        self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
-    }
 }
 
 /// Lets the other tasks run that are ready, once. A shard is woken by the first of many callers; behind the others it finds
@@ -993,7 +827,7 @@ fn after_others() -> impl Future<Output = ()> {
     })
 }
 
-fn new_deadlines(shared: &Shared, shard: u32) -> Deadlines {
+pub(super) fn new_deadlines(shared: &Shared, shard: u32) -> Deadlines {
     let slots = slots(shard, shared.inboxes.len().max(1));
     if shared.virtual_time.is_some() { Deadlines::of_virtual_time(slots) } else { Deadlines::new(slots) }
 }

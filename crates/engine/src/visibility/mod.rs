@@ -11,7 +11,10 @@
 pub mod index;
 pub mod memory;
 mod pending;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod read;
+mod sql;
 pub mod sqlite;
 mod writer;
 

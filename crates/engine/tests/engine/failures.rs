@@ -338,3 +338,23 @@ async fn a_store_with_a_retry_that_news_have_overtaken_holds_together() {
     assert_eq!(problems(&*w.store.inner).1, [""; 0]);
     w.complete(&w.poll().await.task_token, done()).await;
 }
+
+/// What is known of lists and notices is read after the shard is owned again: callers are refused until it is, and nothing ends.
+#[tokio::test]
+async fn what_lists_show_is_read_again_as_often_as_it_takes() {
+    let w = world().await;
+    w.store.lists_unreadable.store(3, SeqCst);
+    w.store.notices_unreadable.store(1, SeqCst);
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.try_start(start_request("a")).await);
+    w.settle().await;
+    unavailable(w.signal("a", "refused at once").await);
+    for _ in 0..10 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!((w.store.lists_unreadable.load(SeqCst), w.store.notices_unreadable.load(SeqCst)), (0, 0));
+    w.start("a").await;
+    let task = w.poll().await;
+    assert_eq!(task.history.unwrap().events().unwrap().len(), 3);
+    w.complete(&task.task_token, done()).await;
+}

@@ -1,6 +1,9 @@
 //! The engine over the memory store, with a clock that only tests move.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests spawn, wait by the wall clock against hangs, and fail by unwrap")]
 
+/// Where the store is.
+const ON_POSTGRES: bool = false;
+
 mod support;
 
 mod activities;

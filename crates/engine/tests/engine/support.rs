@@ -26,11 +26,12 @@ use sempre_core::{
 use sempre_engine::{
     AlertCall, AlertSender, CallbackSender, Clock, Components, Engine, HistoryReader, Settings, Spawner, VirtualTime,
     check::{self, Counts, News},
+    visibility::{Index, postgres::PostgresIndex},
 };
 use sempre_store::{
     CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table,
     memory::MemoryStore,
-    postgres::{PostgresOptions, PostgresStore, cluster::Cluster},
+    postgres::{Beside, PostgresOptions, PostgresStore, cluster::Cluster},
 };
 use tokio::sync::oneshot;
 
@@ -128,6 +129,10 @@ impl AlertSender for Outside {
 /// A store that outlives its engine, and can be told to fail.
 pub(crate) struct TestStore {
     pub(crate) inner: Box<dyn Store>,
+    /// What leads to the index, if that lies beside the store.
+    beside: Option<Beside>,
+    /// Calls that a store elsewhere has not answered.
+    under_way: Arc<AtomicUsize>,
     /// Commits to refuse.
     pub(crate) refuse: AtomicUsize,
     /// Acquisitions to refuse, because the disk is full.
@@ -151,24 +156,38 @@ pub(crate) struct TestStore {
     pub(crate) meta_unreadable: AtomicUsize,
     /// Reads of notices to refuse.
     pub(crate) notices_unreadable: AtomicUsize,
+    /// Reads of what lists show to refuse.
+    pub(crate) lists_unreadable: AtomicUsize,
     /// Snapshots end with an error after their first rows.
     pub(crate) snapshot_breaks: AtomicBool,
 }
 
-/// In memory, or with `SEMPRE_ENGINE_STORE=postgres` in a schema of its own of a PostgreSQL server that the tests share.
-fn inner_store() -> Box<dyn Store> {
-    static SERVER: LazyLock<(Cluster, tokio::runtime::Runtime)> = LazyLock::new(|| {
-        let cluster = Cluster::start().expect("PostgreSQL is installed").expect("it starts");
-        (cluster, tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+/// In memory; in the slice that runs on PostgreSQL, and where that is installed, in a schema of its own of a server that the tests
+/// share, with what leads to the index there.
+fn inner_store() -> (Box<dyn Store>, Option<Beside>) {
+    static SERVER: LazyLock<Option<(Cluster, tokio::runtime::Runtime)>> = LazyLock::new(|| {
+        let cluster = Cluster::start()?.expect("it starts");
+        Some((cluster, tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()))
     });
-    match std::env::var("SEMPRE_ENGINE_STORE").as_deref() {
-        Err(_) | Ok("") => Box::new(MemoryStore::default()),
-        Ok("postgres") => {
-            let (cluster, runtime) = &*SERVER;
-            let options = PostgresOptions::parse(&cluster.address(), None).unwrap();
-            Box::new(futures::executor::block_on(PostgresStore::open(options, runtime.handle().clone())).unwrap())
-        }
-        Ok(other) => panic!("SEMPRE_ENGINE_STORE={other} is no store"),
+    if !crate::ON_POSTGRES {
+        return (Box::new(MemoryStore::default()), None);
+    }
+    let Some((cluster, runtime)) = &*SERVER else {
+        eprintln!("the engine's tests on PostgreSQL run in memory instead");
+        return (Box::new(MemoryStore::default()), None);
+    };
+    let options = PostgresOptions::parse(&cluster.address(), None).unwrap();
+    let store = futures::executor::block_on(PostgresStore::open(options, runtime.handle().clone())).unwrap();
+    let beside = store.beside();
+    (Box::new(store), Some(beside))
+}
+
+/// A call of a store elsewhere that is not answered.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -186,8 +205,11 @@ impl sempre_store::Snapshot for Broken {
 
 impl Default for TestStore {
     fn default() -> Self {
+        let (inner, beside) = inner_store();
         Self {
-            inner: inner_store(),
+            inner,
+            beside,
+            under_way: Arc::default(),
             refuse: AtomicUsize::default(),
             full: AtomicUsize::default(),
             panics: AtomicBool::default(),
@@ -200,6 +222,7 @@ impl Default for TestStore {
             slow: AtomicBool::default(),
             meta_unreadable: AtomicUsize::default(),
             notices_unreadable: AtomicUsize::default(),
+            lists_unreadable: AtomicUsize::default(),
             snapshot_breaks: AtomicBool::default(),
         }
     }
@@ -210,6 +233,29 @@ fn take(counter: &AtomicUsize) -> bool {
 }
 
 impl TestStore {
+    /// Counts a call while it is under way; in memory none is.
+    fn counted<'a, T: Send + 'a>(&self, call: BoxFuture<'a, T>) -> BoxFuture<'a, T> {
+        if self.beside.is_none() {
+            return call;
+        }
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        let under_way = UnderWay(self.under_way.clone());
+        async move {
+            let _under_way = under_way;
+            call.await
+        }
+        .boxed()
+    }
+
+    /// Waits for the wall clock's next moment if a store elsewhere has something to answer. False: it has not.
+    async fn wait_for_answers(&self) -> bool {
+        let waits = self.under_way.load(Ordering::SeqCst) > 0;
+        if waits {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        waits
+    }
+
     async fn turn(&self) {
         if self.slow.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
@@ -231,7 +277,7 @@ impl Store for TestStore {
             return futures::future::ready(Err(StoreError::Rejected { reason: "disk full: test".into() })).boxed();
         }
         if self.slow.load(Ordering::SeqCst) {
-            let acquired = self.inner.acquire(shard);
+            let acquired = self.counted(self.inner.acquire(shard));
             return async move {
                 tokio::task::yield_now().await;
                 tokio::task::yield_now().await;
@@ -239,7 +285,7 @@ impl Store for TestStore {
             }
             .boxed();
         }
-        self.inner.acquire(shard)
+        self.counted(self.inner.acquire(shard))
     }
 
     fn commit(&self, batch: CommitBatch) -> Pending<Result<(), CommitError>> {
@@ -250,7 +296,7 @@ impl Store for TestStore {
         if take(&self.refuse) {
             return futures::future::ready(Err(CommitError::Rejected { reason: "test".into() })).boxed();
         }
-        let done = self.inner.commit(batch);
+        let done = self.counted(self.inner.commit(batch));
         if self.held.load(Ordering::SeqCst) {
             let permits = self.permits.clone();
             return async move {
@@ -275,7 +321,7 @@ impl Store for TestStore {
 
     fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
         let key = key.to_vec();
-        async move {
+        let read = async move {
             self.turn().await;
             if table == Table::Schedule && self.no_schedules.load(Ordering::SeqCst) {
                 return Err(StoreError::Rejected { reason: "test".into() });
@@ -284,14 +330,17 @@ impl Store for TestStore {
                 return Err(StoreError::Rejected { reason: "test".into() });
             }
             self.inner.get(table, &key).await
-        }
-        .boxed()
+        };
+        self.counted(read.boxed())
     }
 
     fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {
         let (from, to) = (from.to_vec(), to.to_vec());
-        async move {
+        let read = async move {
             self.turn().await;
+            if table == Table::Visibility && take(&self.lists_unreadable) {
+                return Err(StoreError::Rejected { reason: "test".into() });
+            }
             if table == Table::Notice && take(&self.notices_unreadable) {
                 return Err(StoreError::Rejected { reason: "test".into() });
             }
@@ -300,17 +349,17 @@ impl Store for TestStore {
                 return Err(StoreError::Rejected { reason: "test".into() });
             }
             self.inner.scan(table, &from, &to, limit).await
-        }
-        .boxed()
+        };
+        self.counted(read.boxed())
     }
 
     fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
         let prefix = prefix.to_vec();
-        async move {
+        let read = async move {
             self.turn().await;
             self.inner.stream(&prefix, from, max_bytes).await
-        }
-        .boxed()
+        };
+        self.counted(read.boxed())
     }
 
     fn stats(&self) -> StoreStats {
@@ -356,7 +405,7 @@ pub(crate) async fn world_with(settings: Settings) -> World {
     let clock = Arc::new(HandClock { state: Mutex::new((Timestamp::from_millis(1_700_000_000_000), Vec::new())) });
     let store = Arc::new(TestStore::default());
     let outside = Arc::new(Outside::default());
-    let opened = Engine::open_with(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone(), components(&outside));
+    let opened = Engine::open_with(store.clone(), clock.clone(), Arc::new(Tasks), 1, settings.clone(), components(&outside, &store));
     let engine = opened.await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
     World { engine, clock, store, settings, outside }
@@ -368,15 +417,21 @@ pub(crate) async fn world_in_virtual_time(locks: u32) -> (World, VirtualTime) {
     let time = VirtualTime::unlocked(clock.clone());
     (0..locks).for_each(|_| time.lock());
     let (store, outside, settings) = (Arc::new(TestStore::default()), Arc::new(Outside::default()), settings());
-    let opened = Engine::open_with(store.clone(), Arc::new(time.clone()), Arc::new(Tasks), 1, settings.clone(), components(&outside));
+    let opened =
+        Engine::open_with(store.clone(), Arc::new(time.clone()), Arc::new(Tasks), 1, settings.clone(), components(&outside, &store));
     let engine = opened.await.unwrap();
     engine.ensure_namespace(NAMESPACE, Span::seconds(24 * 3600)).await.unwrap();
     (World { engine, clock, store, settings, outside }, time)
 }
 
-/// What is given by hand: callbacks go to `outside`.
-fn components(outside: &Arc<Outside>) -> Components {
-    Components { callbacks: outside.clone(), alerts: outside.clone(), ..Components::default() }
+/// What is given by hand: callbacks go to `outside`, and the index is where the store is.
+fn components(outside: &Arc<Outside>, store: &TestStore) -> Components {
+    let mut components = Components { callbacks: outside.clone(), alerts: outside.clone(), ..Components::default() };
+    if let Some(beside) = store.beside.clone() {
+        let open = |owner| async move { Ok(Arc::new(PostgresIndex::open(beside, owner).await?) as Arc<dyn Index>) }.boxed();
+        components.index = Box::new(open);
+    }
+    components
 }
 
 impl Drop for World {
@@ -388,8 +443,16 @@ impl Drop for World {
     }
 }
 
-/// What a check of the store counts and finds.
+/// What a check of the store counts and finds. It reads range by range, ten thousand times: of a store elsewhere it reads a copy.
 pub(crate) fn problems(store: &dyn Store) -> (Counts, Vec<String>) {
+    let copied = MemoryStore::default();
+    let store = if crate::ON_POSTGRES {
+        let snapshot = futures::executor::block_on(store.snapshot()).unwrap();
+        futures::executor::block_on(sempre_store::copy::copy(snapshot, &copied, |_| {})).unwrap();
+        &copied
+    } else {
+        store
+    };
     let mut found = Vec::new();
     let mut tell = |news: News<'_>| {
         if let News::Problem(problem) = news {
@@ -431,22 +494,29 @@ impl World {
 
     /// The process is gone, what it had under way with it; a new one opens the store.
     pub(crate) async fn crash(&mut self) {
-        let (store, clock, outside) = (self.store.clone(), self.clock.clone(), self.outside.clone());
-        let opened = Engine::open_with(store, clock, Arc::new(Tasks), 3, self.settings.clone(), components(&outside));
+        let (store, clock, components) = (self.store.clone(), self.clock.clone(), components(&self.outside, &self.store));
+        let opened = Engine::open_with(store, clock, Arc::new(Tasks), 3, self.settings.clone(), components);
         self.engine = opened.await.unwrap();
     }
 
     /// Gives every task of the engine turns until nothing moves.
     pub(crate) async fn settle(&self) {
-        for _ in 0..300 {
-            tokio::task::yield_now().await;
+        let mut quiet = 0;
+        for _ in 0..1000 {
+            for _ in 0..300 {
+                tokio::task::yield_now().await;
+            }
+            quiet = if self.store.wait_for_answers().await { 0 } else { quiet + 1 };
+            if quiet == 2 || self.store.beside.is_none() || self.store.held.load(Ordering::SeqCst) {
+                break;
+            }
         }
     }
 
     pub(crate) async fn reopen(&mut self) {
         soon(self.engine.shutdown()).await;
-        let (store, clock, outside) = (self.store.clone(), self.clock.clone(), self.outside.clone());
-        let opened = Engine::open_with(store, clock, Arc::new(Tasks), 2, self.settings.clone(), components(&outside));
+        let (store, clock, components) = (self.store.clone(), self.clock.clone(), components(&self.outside, &self.store));
+        let opened = Engine::open_with(store, clock, Arc::new(Tasks), 2, self.settings.clone(), components);
         self.engine = opened.await.unwrap();
     }
 
@@ -457,6 +527,7 @@ impl World {
                 return;
             }
             tokio::task::yield_now().await;
+            self.store.wait_for_answers().await;
         }
         panic!("never: {what}");
     }

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 use futures::executor::block_on;
-use sempre_core::{ids::Uuid, visibility::Filter};
-use sempre_engine::visibility::{
-    Change, Groups, Index,
-    memory::MemoryIndex,
-    sqlite::{SqliteIndex, Tuning},
-};
+use sempre_core::visibility::Filter;
+use sempre_engine::visibility::{Change, Groups, Index, memory::MemoryIndex, sqlite::Tuning};
 
-use crate::data::{change, filter, namespace, pick, place, ready, run, scalar_field};
+use crate::{
+    data::{change, filter, namespace, pick, place, ready, run, scalar_field},
+    indexes::{Make, postgres, sqlite},
+};
 
 const RUNS: u8 = 40;
 
@@ -56,11 +55,12 @@ pub(crate) fn compare(rng: &mut Rng, index: &dyn Index, plain: &dyn Index, filte
     assert_eq!(block_on(index.get(namespace, one)).unwrap(), block_on(plain.get(namespace, one)).unwrap(), "{story}");
 }
 
-fn random_changes(seed: u64, tuning: Tuning) {
+fn random_changes(seed: u64, tuning: Tuning, make: Make) {
     let mut rng = Rng::with_seed(seed);
-    let index = SqliteIndex::in_memory_tuned(Uuid([9; 16]), tuning).unwrap();
+    let Some(made) = make(tuning) else { return };
+    let index = &*made.index;
     let plain = MemoryIndex::new();
-    ready(&index);
+    ready(index);
     ready(&plain);
     let story = format!("seed {seed}, {tuning:?}");
     let mut version = 0;
@@ -83,11 +83,11 @@ fn random_changes(seed: u64, tuning: Tuning) {
             while block_on(plain.purge(gone)).unwrap() {}
         }
         let story = format!("{story}, step {step}");
-        compare(&mut rng, &index, &plain, None, &story);
+        compare(&mut rng, index, &plain, None, &story);
         for _ in 0..12 {
             let depth = rng.u8(..4);
             let filter = filter(&mut rng, depth);
-            compare(&mut rng, &index, &plain, Some(&filter), &story);
+            compare(&mut rng, index, &plain, Some(&filter), &story);
         }
     }
 }
@@ -97,16 +97,15 @@ pub(crate) fn seeds(few: u64) -> u64 {
     std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(few)
 }
 
-#[test]
-fn every_answer_is_that_of_a_plain_scan() {
-    for seed in 0..seeds(40) {
-        random_changes(seed, Tuning::default());
+fn usual(few: u64, make: Make) {
+    for seed in 0..seeds(few) {
+        random_changes(seed, Tuning::default(), make);
     }
 }
 
-#[test]
-fn every_answer_is_that_of_a_plain_scan_when_indexes_find_too_much() {
-    for seed in 0..seeds(40) {
+/// Everything is too much: each of the ways that a read can go is gone.
+fn narrow(few: u64, make: Make) {
+    for seed in 0..seeds(few) {
         let mut rng = Rng::with_seed(seed);
         let tuning = Tuning {
             sort_runs_max: pick(&mut rng, &[0, 1, 5, 20]),
@@ -115,6 +114,26 @@ fn every_answer_is_that_of_a_plain_scan_when_indexes_find_too_much() {
             sample_rows: pick(&mut rng, &[0, 3, 100]),
             ..Tuning::default()
         };
-        random_changes(1_000_000 + seed, tuning);
+        random_changes(1_000_000 + seed, tuning, make);
     }
+}
+
+#[test]
+fn every_answer_is_that_of_a_plain_scan() {
+    usual(40, sqlite);
+}
+
+#[test]
+fn every_answer_is_that_of_a_plain_scan_in_postgres() {
+    usual(6, postgres);
+}
+
+#[test]
+fn every_answer_is_that_of_a_plain_scan_when_indexes_find_too_much() {
+    narrow(40, sqlite);
+}
+
+#[test]
+fn every_answer_is_that_of_a_plain_scan_when_indexes_in_postgres_find_too_much() {
+    narrow(8, postgres);
 }

@@ -9,23 +9,24 @@ use sempre_core::{
     ids::Uuid,
     visibility::{Comparison, Field, Filter, SystemField, Value},
 };
-use sempre_engine::visibility::{
-    Change, Index, IndexError,
-    sqlite::{SqliteIndex, Tuning},
-};
+use sempre_engine::visibility::{Change, IndexError, sqlite::Tuning};
 
-use crate::data::{namespace, ready, record};
+use crate::{
+    data::{namespace, ready, record},
+    indexes::{Made, Make, postgres, sqlite},
+};
 
 const RUNS: u32 = 3000;
 
-fn filled(tuning: Tuning) -> SqliteIndex {
-    let index = SqliteIndex::in_memory_tuned(Uuid::default(), tuning).unwrap();
-    ready(&index);
+fn filled(make: Make, tuning: Tuning) -> Option<Made> {
+    let made = make(tuning)?;
+    let index = &*made.index;
+    ready(index);
     let mut rng = Rng::with_seed(1);
     let run = |n: u32| RunId(Uuid([[0; 12].as_slice(), &n.to_be_bytes()].concat().try_into().unwrap()));
     let changes = (0..RUNS).map(|n| Change::Put { version: 1, record: record(&mut rng, namespace(1), run(n)).into() });
     block_on(index.apply(changes.collect())).unwrap();
-    index
+    Some(made)
 }
 
 /// No index has the history length, and no run has this one.
@@ -37,9 +38,9 @@ fn one_run() -> Filter {
     Filter::Compare(Field::System(SystemField::WorkflowId), Comparison::Equal, Value::Keyword("no such id".into()))
 }
 
-#[test]
-fn a_read_that_takes_too_long_says_what_to_do() {
-    let index = filled(Tuning { read_time_max: Duration::ZERO, ..Tuning::default() });
+fn a_read_that_takes_too_long_says_what_to_do_on(make: Make) {
+    let Some(made) = filled(make, Tuning { read_time_max: Duration::ZERO, ..Tuning::default() }) else { return };
+    let index = &*made.index;
     let list = block_on(index.list(namespace(1), Some(&unindexed()), None, 10, &BTreeSet::new()));
     assert_eq!(list, Err(IndexError::TooLong { seconds: 0 }));
     let text = "the query was given up after 0 s because no index answers it. Add a condition that few runs pass, with = or IN on \
@@ -47,17 +48,17 @@ fn a_read_that_takes_too_long_says_what_to_do() {
     assert_eq!(list.unwrap_err().to_string(), text);
 }
 
-#[test]
-fn a_slow_read_goes_on_among_the_slow_ones_and_is_answered() {
+fn a_slow_read_goes_on_among_the_slow_ones_and_is_answered_on(make: Make) {
     // Nothing is quick enough: all that is looked at goes to the slow threads.
-    let index = filled(Tuning { quick_time: Duration::ZERO, ..Tuning::default() });
+    let Some(made) = filled(make, Tuning { quick_time: Duration::ZERO, ..Tuning::default() }) else { return };
+    let index = &*made.index;
     assert_eq!(block_on(index.list(namespace(1), Some(&unindexed()), None, 10, &BTreeSet::new())), Ok(vec![]));
     assert_eq!(block_on(index.count(namespace(1), None, &BTreeSet::new())), Ok(u64::from(RUNS)));
 }
 
-#[test]
-fn too_many_reads_at_once_are_refused_and_the_others_answered() {
-    let index = filled(Tuning::default());
+fn too_many_reads_at_once_are_refused_and_the_others_answered_on(make: Make) {
+    let Some(made) = filled(make, Tuning { read_time_max: Duration::from_secs(120), ..Tuning::default() }) else { return };
+    let index = &*made.index;
     let (slow, none) = (unindexed(), BTreeSet::new());
     let asked: Vec<_> = (0..2000).map(|_| index.list(namespace(1), Some(&slow), None, 1, &none)).collect();
     let answers = block_on(join_all(asked));
@@ -67,13 +68,53 @@ fn too_many_reads_at_once_are_refused_and_the_others_answered() {
     assert_eq!(block_on(index.list(namespace(1), Some(&one_run()), None, 1, &none)), Ok(vec![]));
 }
 
-#[test]
-fn closing_stops_what_is_under_way() {
-    let index = filled(Tuning::default());
+fn closing_stops_what_is_under_way_on(make: Make) {
+    let Some(made) = filled(make, Tuning::default()) else { return };
+    let index = &*made.index;
     let (slow, none) = (unindexed(), BTreeSet::new());
     let asked: Vec<_> = (0..100).map(|_| index.list(namespace(1), Some(&slow), None, 1, &none)).collect();
     block_on(index.close());
     let answers = block_on(join_all(asked));
     assert!(answers.contains(&Err(IndexError::Closed)));
     assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(IndexError::Closed))), "{answers:?}");
+}
+
+#[test]
+fn a_read_that_takes_too_long_says_what_to_do() {
+    a_read_that_takes_too_long_says_what_to_do_on(sqlite);
+}
+
+#[test]
+fn a_read_that_takes_too_long_says_what_to_do_in_postgres() {
+    a_read_that_takes_too_long_says_what_to_do_on(postgres);
+}
+
+#[test]
+fn a_slow_read_goes_on_among_the_slow_ones_and_is_answered() {
+    a_slow_read_goes_on_among_the_slow_ones_and_is_answered_on(sqlite);
+}
+
+#[test]
+fn a_slow_read_goes_on_among_the_slow_ones_and_is_answered_in_postgres() {
+    a_slow_read_goes_on_among_the_slow_ones_and_is_answered_on(postgres);
+}
+
+#[test]
+fn too_many_reads_at_once_are_refused_and_the_others_answered() {
+    too_many_reads_at_once_are_refused_and_the_others_answered_on(sqlite);
+}
+
+#[test]
+fn too_many_reads_at_once_are_refused_and_the_others_answered_in_postgres() {
+    too_many_reads_at_once_are_refused_and_the_others_answered_on(postgres);
+}
+
+#[test]
+fn closing_stops_what_is_under_way() {
+    closing_stops_what_is_under_way_on(sqlite);
+}
+
+#[test]
+fn closing_stops_what_is_under_way_in_postgres() {
+    closing_stops_what_is_under_way_on(postgres);
 }

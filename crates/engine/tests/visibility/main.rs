@@ -4,6 +4,8 @@
 mod answers;
 mod data;
 mod files;
+mod indexes;
 mod limits;
 mod paging;
+mod postgres;
 mod waiting;

@@ -4,22 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use futures::executor::block_on;
-use sempre_core::ids::Uuid;
-use sempre_engine::visibility::{Change, Index, index::run_of, sqlite::SqliteIndex};
+use sempre_engine::visibility::{Change, index::run_of, sqlite::Tuning};
 
 use crate::{
     answers::seeds,
     data::{change, filter, namespace, place, ready, record, run},
+    indexes::{Make, postgres, sqlite},
 };
 
 const RUNS: u8 = 120;
 
 #[test]
 fn runs_that_do_not_change_are_on_exactly_one_page() {
-    for seed in 0..seeds(40) {
+    pages(40, sqlite);
+}
+
+#[test]
+fn runs_that_do_not_change_are_on_exactly_one_page_in_postgres() {
+    pages(5, postgres);
+}
+
+fn pages(few: u64, make: Make) {
+    for seed in 0..seeds(few) {
         let mut rng = Rng::with_seed(seed);
-        let index = SqliteIndex::in_memory(Uuid::default()).unwrap();
-        ready(&index);
+        let Some(made) = make(Tuning::default()) else { return };
+        let index = &*made.index;
+        ready(index);
         let first = (0..RUNS).map(|n| Change::Put { version: 0, record: record(&mut rng, namespace(1), run(n)).into() }).collect();
         block_on(index.apply(first)).unwrap();
         let depth = rng.u8(..2);

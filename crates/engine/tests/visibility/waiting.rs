@@ -12,13 +12,14 @@ use futures::{
 use sempre_core::{NamespaceId, RunId, RunKey, Span, Timestamp, WorkflowKey, ids::Uuid, visibility::Record};
 use sempre_engine::{
     Clock, Spawner,
-    visibility::{Change, Index, IndexError, Taken, Update, Visibility, memory::MemoryIndex, sqlite::SqliteIndex},
+    visibility::{Change, Index, IndexError, Taken, Update, Visibility, memory::MemoryIndex, sqlite::Tuning},
 };
 use tokio::sync::oneshot;
 
 use crate::{
     answers::{seeds, sorted},
     data::{filter, namespace, place, ready, record, run, scalar_field},
+    indexes::{Make, postgres, sqlite},
 };
 
 type Sleeper = (i64, oneshot::Sender<()>);
@@ -225,11 +226,11 @@ fn a_rebuild_drops_what_was_not_put_again() {
 }
 
 /// Random puts, at random moments in the index or not, against a plain index that has everything at once.
-#[test]
-fn what_waits_and_what_the_index_has_are_one_answer() {
-    for seed in 0..seeds(15) {
+fn one_answer(few: u64, make: Make) {
+    for seed in 0..seeds(few) {
         let mut rng = Rng::with_seed(seed);
-        let index = Arc::new(SqliteIndex::in_memory(Uuid::default()).unwrap());
+        let Some(made) = make(Tuning::default()) else { return };
+        let index = made.index.clone();
         let plain = MemoryIndex::new();
         ready(index.as_ref());
         ready(&plain);
@@ -273,4 +274,14 @@ fn what_waits_and_what_the_index_has_are_one_answer() {
             assert_eq!(sorted(groups), sorted(block_on(plain.count_by(of, filter.as_ref(), &by, &none)).unwrap()), "{filter:?}, {story}");
         }
     }
+}
+
+#[test]
+fn what_waits_and_what_the_index_has_are_one_answer() {
+    one_answer(15, sqlite);
+}
+
+#[test]
+fn what_waits_and_what_an_index_in_postgres_has_are_one_answer() {
+    one_answer(4, postgres);
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use sempre_engine::OpenIndex;
 use sempre_server::{Server, ServerSettings, dynamic::DynamicConfig};
 use sempre_store::{
     Store,
@@ -113,23 +114,22 @@ impl Data {
         }
     }
 
-    async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
+    /// The data, and the index of runs where that is not a file of its own.
+    async fn open(&self) -> Result<(Arc<dyn Store>, Option<OpenIndex>), Failure> {
         Ok(match self {
-            Data::Memory => Arc::new(MemoryStore::new()),
-            Data::Folder(path, options) => Arc::new(EmbeddedStore::open(path, options.clone()).map_err(Failure::new)?),
+            Data::Memory => (Arc::new(MemoryStore::new()), None),
+            Data::Folder(path, options) => (Arc::new(EmbeddedStore::open(path, options.clone()).map_err(Failure::new)?), None),
             #[cfg(feature = "postgres")]
-            Data::Postgres(place) => place.open().await?,
+            Data::Postgres(place) => {
+                let (store, index) = place.open().await?;
+                (store, Some(index))
+            }
         })
     }
 
-    /// Where the index of runs lies: beside the data it is made of, which must be opened first.
+    /// The file of the index of runs, where it is one: beside the data it is made of.
     fn visibility_file(&self) -> Option<PathBuf> {
-        match self {
-            Data::Memory => None,
-            Data::Folder(path, _) => Some(path.join(VISIBILITY_FILE)),
-            #[cfg(feature = "postgres")]
-            Data::Postgres(place) => Some(place.index()),
-        }
+        self.folder().map(|path| path.join(VISIBILITY_FILE))
     }
 
     fn store_name(&self) -> &'static str {
@@ -177,7 +177,8 @@ pub(crate) fn complete(settings: &mut ServerSettings, data: &Data) {
 
 /// A server that listens.
 pub(crate) async fn bind(settings: ServerSettings, data: &Data) -> Result<Server, Failure> {
-    Server::bind(settings, data.open().await?).await.map_err(Failure::new)
+    let (store, index) = data.open().await?;
+    Server::bind_with(settings, store, index).await.map_err(Failure::new)
 }
 
 /// What a server says of itself when it is ready.

@@ -98,7 +98,7 @@ fn data(store: Option<String>, (folder, embedded): (PathBuf, EmbeddedOptions), i
                 "limit.maxIDLength is {id_length}, and with PostgreSQL it can be {KEY_BYTES_SAFE} at most"
             )));
         }
-        Ok(Data::Postgres(Box::new(super::postgres::Place::new(options, folder))))
+        Ok(Data::Postgres(Box::new(super::postgres::Place::new(options))))
     }
     #[cfg(not(feature = "postgres"))]
     Err(Failure::new(format_args!("this program was built without PostgreSQL (feature postgres), it cannot use {address}")))

@@ -10,7 +10,7 @@ use sempre_api::v1::{
     common::WorkflowType,
     taskqueue::TaskQueue,
     workflowservice::{
-        CountWorkflowExecutionsRequest, PollWorkflowTaskQueueRequest, StartWorkflowExecutionRequest,
+        CountWorkflowExecutionsRequest, ListWorkflowExecutionsRequest, PollWorkflowTaskQueueRequest, StartWorkflowExecutionRequest,
         workflow_service_client::WorkflowServiceClient,
     },
 };
@@ -57,9 +57,15 @@ async fn poll(client: &mut WorkflowServiceClient<Channel>) -> String {
     client.poll_workflow_task_queue(request).await.expect("polled").into_inner().workflow_execution.expect("a task").workflow_id
 }
 
+/// As the index says at once: it is never made anew.
 async fn count(client: &mut WorkflowServiceClient<Channel>) -> i64 {
     let request = CountWorkflowExecutionsRequest { namespace: "default".into(), query: String::new() };
-    // An index that is being made anew is waited for, up to a point.
+    client.count_workflow_executions(request).await.expect("counted").into_inner().count
+}
+
+/// After a copy the index has to be made, which is waited for, up to a point.
+async fn count_of_copy(client: &mut WorkflowServiceClient<Channel>) -> i64 {
+    let request = CountWorkflowExecutionsRequest { namespace: "default".into(), query: String::new() };
     for _ in 0..20 {
         match client.count_workflow_executions(request.clone()).await {
             Ok(counted) => return counted.into_inner().count,
@@ -67,6 +73,13 @@ async fn count(client: &mut WorkflowServiceClient<Channel>) -> i64 {
         }
     }
     panic!("no index");
+}
+
+/// The workflow ids of a list, the latest first.
+async fn list(client: &mut WorkflowServiceClient<Channel>, query: &str) -> Vec<String> {
+    let request = ListWorkflowExecutionsRequest { namespace: "default".into(), query: query.into(), ..Default::default() };
+    let runs = client.list_workflow_executions(request).await.expect("listed").into_inner().executions;
+    runs.into_iter().map(|run| run.execution.expect("named").workflow_id).collect()
 }
 
 #[tokio::test]
@@ -106,18 +119,59 @@ async fn a_killed_server_goes_on_from_the_database() {
     server.signal("TERM");
     assert_eq!(tokio::task::spawn_blocking(|| server.wait()).await.expect("no panic"), Some(0));
 
-    // Another machine makes an index of its own; then the first one's is out of date, and is made anew.
-    let server = start(&address, &scratch.path("other"));
+    // On another machine, the index is the same one.
+    let other = scratch.path("other");
+    let server = start(&address, &other);
     let mut three = client(&server).await;
+    assert_eq!(count(&mut three).await, 2);
     begin(&mut three, "c").await;
-    assert_eq!(count(&mut three).await, 3);
+    assert_eq!(list(&mut three, "WorkflowType = 'Type' AND ExecutionStatus = 'Running'").await, ["c", "b", "a"]);
     drop(server);
-    let server = start(&address, &folder);
-    assert_eq!(count(&mut client(&server).await).await, 3);
-    drop(server);
+    assert!(!folder.exists() && !other.exists(), "nothing is kept beside the database");
 
     let told = check(&["doctor", &address]);
     assert!(told.contains("database: PostgreSQL ") && told.contains("0 problems") && told.contains("is healthy"), "{told}");
+}
+
+/// The index is of the same moment as the data, also when that moment comes back.
+#[tokio::test]
+#[cfg(unix)]
+async fn a_database_that_is_restored_has_the_index_of_its_own_state() {
+    let Some(cluster) = cluster() else { return };
+    let (scratch, address) = (Scratch::new(), cluster.address());
+    let stop = async |server: Running| {
+        server.signal("TERM");
+        assert_eq!(tokio::task::spawn_blocking(|| server.wait()).await.expect("no panic"), Some(0));
+    };
+    let dump = cluster.folder().join("dump");
+    let tool = |name: &str, arguments: &[&str]| {
+        let mut command = cluster.command(name);
+        command.args(["-U", "admin", "-d", "work", "-h"]).arg(cluster.folder()).args(["-p", &cluster.port().to_string(), "-f"]).arg(&dump);
+        let output = command.args(arguments).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let server = start(&address, &scratch.path("data"));
+    let mut one = client(&server).await;
+    begin(&mut one, "a").await;
+    begin(&mut one, "b").await;
+    stop(server).await;
+    let server = start(&address, &scratch.path("data"));
+    let mut two = client(&server).await;
+    begin(&mut two, "c").await;
+    // While it works: some of what is there is in the index, some is not yet.
+    tool("pg_dump", &["-n", "test_0"]);
+    begin(&mut two, "d").await;
+    assert_eq!(list(&mut two, "").await, ["d", "c", "b", "a"]);
+    stop(server).await;
+
+    cluster.sql("DROP SCHEMA test_0 CASCADE").expect("dropped");
+    tool("psql", &["-q", "-v", "ON_ERROR_STOP=1"]);
+    let server = start(&address, &scratch.path("data"));
+    let mut three = client(&server).await;
+    assert_eq!((list(&mut three, "").await, count(&mut three).await), (vec!["c".to_owned(), "b".into(), "a".into()], 3));
+    begin(&mut three, "e").await;
+    assert_eq!(list(&mut three, "WorkflowId >= 'b'").await, ["e", "c", "b"]);
+    stop(server).await;
 }
 
 #[tokio::test]
@@ -149,7 +203,7 @@ async fn data_moves_from_a_folder_to_a_database_and_back() {
 
     let server = start(&address, &scratch.path("index"));
     let mut two = client(&server).await;
-    assert_eq!(count(&mut two).await, 2);
+    assert_eq!(count_of_copy(&mut two).await, 2);
     assert_eq!(poll(&mut two).await, "a");
     begin(&mut two, "c").await;
     stop(server).await;
@@ -159,7 +213,7 @@ async fn data_moves_from_a_folder_to_a_database_and_back() {
     assert!(code == Some(1) && told.contains("is there already"), "{told}");
     let server = Running::on(back.as_ref());
     let mut three = client(&server).await;
-    assert_eq!(count(&mut three).await, 3);
+    assert_eq!(count_of_copy(&mut three).await, 3);
     let mut polled = [poll(&mut three).await, poll(&mut three).await];
     polled.sort();
     assert_eq!(polled, ["b", "c"]);

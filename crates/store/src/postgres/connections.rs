@@ -19,7 +19,8 @@ use tokio::{
     task::AbortHandle,
     time::timeout,
 };
-use tokio_postgres::{Client, Row, types::ToSql, types::Type};
+use tokio_postgres::{CancelToken, Client, Row, types::ToSql, types::Type};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     PostgresOptions,
@@ -34,6 +35,21 @@ pub(super) type Parameters<'a> = [(&'a (dyn ToSql + Sync), Type)];
 pub(super) struct Connection {
     client: Client,
     task: AbortHandle,
+    cancel: CancelToken,
+    tls: MakeRustlsConnect,
+    runtime: Handle,
+}
+
+/// A statement under way. When nobody waits for its answer any more, the database is told: it would go on with it, and hold
+/// what it holds, however long that takes.
+struct UnderWay<'a>(Option<&'a Connection>);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0 {
+            connection.cancel();
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -53,7 +69,8 @@ impl Connection {
             // Who uses the client is told the same.
             let _ = connection.await;
         });
-        let connection = Self { client, task: task.abort_handle() };
+        let (cancel, tls) = (client.cancel_token(), options.tls.clone());
+        let connection = Self { client, task: task.abort_handle(), cancel, tls, runtime: runtime.clone() };
         connection.check().await?;
         Ok(connection)
     }
@@ -78,10 +95,24 @@ impl Connection {
 
     /// One statement, one transaction, one round trip.
     pub(super) async fn ask(&self, statement: &str, parameters: &Parameters<'_>) -> Result<Vec<Row>, Trouble> {
+        let mut under_way = UnderWay(Some(self));
         match timeout(ANSWER_MAX, self.client.query_typed(statement, parameters)).await {
-            Ok(rows) => Ok(rows?),
+            Ok(rows) => {
+                under_way.0 = None;
+                Ok(rows?)
+            }
             Err(_) => Err(Trouble::Lost(format!("no answer for {} s", ANSWER_MAX.as_secs()))),
         }
+    }
+
+    /// Tells the database to stop what this connection has under way, if it has; others of the connection that begin meanwhile may
+    /// be stopped in its place, and are asked again. That goes by another connection, beside.
+    pub(super) fn cancel(&self) {
+        let (cancel, tls) = (self.cancel.clone(), self.tls.clone());
+        self.runtime.spawn(async move {
+            // If it cannot be told, the statement ends by itself at some time.
+            let _ = timeout(CONNECT_MAX, cancel.cancel_query(tls)).await;
+        });
     }
 
     /// For what takes several statements in one session.
@@ -89,7 +120,7 @@ impl Connection {
         &self.client
     }
 
-    fn is_usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         !self.client.is_closed()
     }
 }

@@ -6,8 +6,8 @@
 //! | is renewed while it looks | is refused | renews it |
 //! | is somebody else's now | | stops: its commits are refused since that moment |
 //!
-//! That two servers never write at once does not rest on time: taking the row raises the epoch of every shard, and every commit
-//! names its epoch.
+//! That two servers never write at once does not rest on time: taking the row raises the epoch of every shard, every commit names
+//! its epoch, and a shard is given out only while the row cannot be taken.
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
@@ -30,17 +30,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a lease of somebody else.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Under which id this process holds the schema, and under which it was held before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holders {
-    /// Of the owner before, if there was one.
-    pub before: Option<String>,
-    /// Of this process.
-    pub now: String,
-}
-
-/// Takes the schema for this process.
-pub(super) async fn take(connections: &Connections) -> Result<Holders, StoreError> {
+/// Takes the schema for this process; gives the id under which it has it.
+pub(super) async fn take(connections: &Connections) -> Result<String, StoreError> {
     let options = connections.options();
     let failed = |trouble: Trouble| StoreError::Database {
         action: "take ownership of",
@@ -52,9 +43,9 @@ pub(super) async fn take(connections: &Connections) -> Result<Holders, StoreErro
     let begun = Instant::now();
     let mut seen: Option<Other> = None;
     loop {
-        if let Some(before) = try_take(connections, connection.get(), &holder).await.map_err(failed)? {
+        if try_take(connections, connection.get(), &holder).await.map_err(failed)? {
             connection.keep();
-            return Ok(Holders { before, now: holder });
+            return Ok(holder);
         }
         let Some(other) = look(connections, connection.get()).await.map_err(failed)? else { continue };
         let renewed = seen.as_ref().is_some_and(|seen| seen.until != other.until);
@@ -88,26 +79,30 @@ fn millis(lease: Duration) -> f64 {
     lease.as_secs_f64() * 1000.0
 }
 
-/// `None`: it is somebody else's; else the id of the owner before, if there was one.
-async fn try_take(connections: &Connections, connection: &Connection, holder: &str) -> Result<Option<Option<String>>, Trouble> {
+/// False: it is somebody else's. The shards are fenced by a statement of its own, which sees every shard there is at that
+/// moment: one that was made while the first statement waited for it (`acquire_1` holds the owner's row until it is done) would
+/// not be in the picture that the first one has.
+async fn try_take(connections: &Connections, connection: &Connection, holder: &str) -> Result<bool, Trouble> {
     let options = connections.options();
     let schema = &options.schema;
-    let statement = format!(
-        "WITH before AS (SELECT holder::text FROM \"{schema}\".owner), mine AS (
-           INSERT INTO \"{schema}\".owner AS o (holder, name, until)
-           VALUES ($1::text::uuid, concat('process ', $2, coalesce(' at ' || host(inet_client_addr()), ' of the database''s machine')),
-                   clock_timestamp() + $3 * interval '1 ms')
-           ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, name = excluded.name, until = excluded.until
-           WHERE o.until < clock_timestamp() OR o.holder = excluded.holder
-           RETURNING 1),
-         fenced AS (UPDATE \"{schema}\".shard SET epoch = epoch + 1, base = seq WHERE EXISTS (SELECT 1 FROM mine))
-         SELECT (SELECT holder FROM before) FROM mine"
+    let take = format!(
+        "INSERT INTO \"{schema}\".owner AS o (holder, name, until)
+         VALUES ($1::text::uuid, concat('process ', $2, coalesce(' at ' || host(inet_client_addr()), ' of the database''s machine')),
+                 clock_timestamp() + $3 * interval '1 ms')
+         ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, name = excluded.name, until = excluded.until
+         WHERE o.until < clock_timestamp() OR o.holder = excluded.holder
+         RETURNING 1"
     );
     let (process, lease) = (std::process::id().to_string(), millis(options.lease));
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
         [(&holder, Type::TEXT), (&process, Type::TEXT), (&lease, Type::FLOAT8)];
-    let rows = connection.ask(&statement, &parameters).await?;
-    rows.first().map(|row| Ok(row.try_get(0)?)).transpose()
+    connection.ask("BEGIN ISOLATION LEVEL READ COMMITTED", &[]).await?;
+    let taken = !connection.ask(&take, &parameters).await?.is_empty();
+    if taken {
+        connection.ask(&format!("UPDATE \"{schema}\".shard SET epoch = epoch + 1, base = seq"), &[]).await?;
+    }
+    connection.ask("COMMIT", &[]).await?;
+    Ok(taken)
 }
 
 async fn look(connections: &Connections, connection: &Connection) -> Result<Option<Other>, Trouble> {

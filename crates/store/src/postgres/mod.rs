@@ -10,6 +10,7 @@
 //! that has lost the shard writes nothing, and a statement whose answer was lost can be sent again until it is known what
 //! became of it. `docs/postgresql.md` tells what is relied on.
 
+mod beside;
 #[cfg(feature = "postgres-cluster")]
 pub mod cluster;
 mod connections;
@@ -43,7 +44,7 @@ use tokio::{
 use self::{connections::Connections, limits::KEY_MAX, read::Source, schema::SchemaError, writer::Shared};
 use crate::{CommitBatch, CommitError, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table};
 
-pub use lease::Holders;
+pub use beside::{Beside, Session};
 pub use options::PostgresOptions;
 pub use reader::{PostgresReader, Report};
 
@@ -53,7 +54,6 @@ pub struct PostgresStore {
     /// The tasks of the shards.
     tasks: Mutex<Vec<JoinHandle<()>>>,
     lease: AbortHandle,
-    holders: Holders,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -69,19 +69,19 @@ impl PostgresStore {
         let opened = opening.spawn(async move {
             let connections = Connections::new(options, runtime);
             prepare(&connections).await?;
-            let holders = lease::take(&connections).await?;
-            Ok::<_, StoreError>((Arc::new(Shared::new(connections, holders.now.clone())), holders))
+            let holder = lease::take(&connections).await?;
+            Ok::<_, StoreError>(Arc::new(Shared::new(connections, holder)))
         });
-        let (shared, holders) = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
+        let shared = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
         let lease = shared.connections.runtime().spawn(lease::keep(shared.clone())).abort_handle();
-        Ok(Self { shared, tasks: Mutex::default(), lease, holders })
+        Ok(Self { shared, tasks: Mutex::default(), lease })
     }
 
-    /// Who holds the schema and who held it before: what was made of the data by the holder before, and kept elsewhere, is of no
-    /// use to anybody else.
+    /// The way to what else lies in the schema and belongs to whoever has it.
     #[must_use]
-    pub fn holders(&self) -> &Holders {
-        &self.holders
+    pub fn beside(&self) -> Beside {
+        let connections = &self.shared.connections;
+        Beside::new(connections.options().clone(), connections.runtime().clone(), self.shared.holder.clone())
     }
 
     /// What people are told of where it is.
@@ -108,7 +108,7 @@ impl PostgresStore {
         .await
     }
 
-    /// Runs a read on the store's runtime, so that it can be waited for anywhere.
+    /// Runs a read on the store's runtime, so that it can be waited for anywhere. It ends with the future that is given back.
     fn read<T: Send + 'static>(
         &self,
         read: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -117,7 +117,21 @@ impl PostgresStore {
             return future::ready(Err(error)).boxed();
         }
         let task = self.shared.connections.runtime().spawn(read);
-        task.map(|done| done.unwrap_or(Err(StoreError::Closed))).boxed()
+        let wanted = Wanted(task.abort_handle());
+        async move {
+            let _wanted = wanted;
+            task.await.unwrap_or(Err(StoreError::Closed))
+        }
+        .boxed()
+    }
+}
+
+/// Ends a read that nobody waits for any more.
+struct Wanted(AbortHandle);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

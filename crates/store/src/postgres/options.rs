@@ -62,11 +62,16 @@ impl PostgresOptions {
             return Err(wrong("the address of a database begins with postgres://".into()));
         }
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
+        if !is_clear(base, query) {
+            return Err(wrong(AMBIGUOUS.into()));
+        }
         let mut ours = Ours::default();
         let mut theirs = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').ok_or_else(|| wrong(format!("`{pair}` in the address is not key=value")))?;
-            if !ours.take(key, &decode(value)?)? {
+            // What is not understood may be a part of a password, and is not shown.
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| wrong(format!("what follows ? in the address is not key=value. {AMBIGUOUS}")))?;
+            if !ours.take(key, &decode(key, value)?)? {
                 theirs.push(pair);
             }
         }
@@ -95,6 +100,14 @@ impl PostgresOptions {
         let schema = ours.schema.unwrap_or_else(|| SCHEMA.into());
         let place = place(&config, &schema);
         Ok(Self { config, tls, schema, connections: ours.connections.unwrap_or(CONNECTIONS), lease: ours.lease.unwrap_or(LEASE), place })
+    }
+
+    /// Whether a password is within an address, for everybody to see who sees the address.
+    #[must_use]
+    pub fn shows_password(address: &str) -> bool {
+        let (base, query) = address.split_once('?').unwrap_or((address, ""));
+        let in_base = base.split_once('@').is_some_and(|(credentials, _)| credentials.matches(':').count() > 1);
+        in_base || query.split('&').any(|pair| pair.starts_with("password="))
     }
 
     /// What people are told of it: hosts, database, schema.
@@ -196,9 +209,21 @@ fn place(config: &Config, schema: &str) -> String {
     format!("schema {schema} of postgres://{}/{database}", hosts.join(","))
 }
 
+const AMBIGUOUS: &str = "in a user or password within the address, write % as %25, / as %2F, : as %3A, ? as %3F and @ as %40, or give the password in \
+    PGPASSWORD or by password_file=FILE";
+
+/// Whether it can be told where a password in the address ends: else a part of it would be taken for a name, and shown as such.
+fn is_clear(base: &str, query: &str) -> bool {
+    let rest = base.split_once("://").map_or("", |(_, rest)| rest);
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let credentials = authority.split_once('@').map_or("", |(credentials, _)| credentials);
+    let is_cut_off = !authority.contains('@') && query.contains('@');
+    authority.matches('@').count() <= 1 && credentials.matches(':').count() <= 1 && !path.contains('@') && !is_cut_off
+}
+
 /// `%xx` undone.
-fn decode(text: &str) -> Result<String, StoreError> {
-    let wrong = || StoreError::Options { what: format!("`{text}` in the address is not well encoded") };
+fn decode(key: &str, text: &str) -> Result<String, StoreError> {
+    let wrong = || StoreError::Options { what: format!("the value of `{key}` in the address is not well encoded") };
     let mut bytes = text.bytes();
     let mut out = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
@@ -265,6 +290,36 @@ mod tests {
             assert!(!format!("{options:?} {}", options.place()).contains(expected));
         }
         std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_password_that_is_not_well_encoded_is_not_shown_either() {
+        for address in [
+            "postgres://u:hid?den@localhost/d",
+            "postgres://u:hid?d=en@localhost/d",
+            "postgres://u:hid/den@localhost/d",
+            "postgres://u:123/den@localhost/d",
+            "postgres://u:hid@den@localhost/d",
+            "postgres://u:hid:den@localhost/d",
+            "postgres://u:hidden@localhost:x/d",
+            "postgres://u@localhost/d?password=hid%zzden",
+            "postgres://u@localhost/d?password=hid&den",
+            "postgres://u@localhost/d?password=hid&nonsense=den",
+        ] {
+            let text = refusal(address);
+            assert!(!text.contains("hid") && !text.contains("den"), "{address}: {text}");
+        }
+        let encoded = PostgresOptions::parse("postgres://u:hid%2Fd%40e%3An%3F@localhost/d", None).unwrap();
+        assert_eq!(encoded.config.get_password(), Some("hid/d@e:n?".as_bytes()));
+        assert_eq!(encoded.place(), "schema sempre of postgres://localhost:5432/d");
+        for (address, shows) in [
+            ("postgres://u:p@localhost/d", true),
+            ("postgres://u@localhost/d?password=p", true),
+            ("postgres://u@localhost:5432/d?password_file=/p", false),
+            ("postgres:///d?host=/run&user=u", false),
+        ] {
+            assert_eq!(PostgresOptions::shows_password(address), shows, "{address}");
+        }
     }
 
     #[test]

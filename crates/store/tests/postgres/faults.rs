@@ -10,7 +10,7 @@ use crate::{
     proxy::{Loss, Proxy},
     support::{
         Random,
-        postgres::{cluster, open_at},
+        postgres::{Database, cluster, open_at},
     },
 };
 
@@ -129,4 +129,27 @@ fn settings_of_the_role_do_no_harm() {
         .sql(&format!("SET synchronous_commit = off; BEGIN; SELECT settings.commit_1(99, 1, 1{arrays}); SHOW synchronous_commit; ROLLBACK"))
         .unwrap();
     assert_eq!(shown.lines().collect::<Vec<_>>(), ["0", "on"]);
+}
+
+/// What nobody waits for any more does not go on in the database.
+#[test]
+fn a_read_that_nobody_wants_is_stopped_in_the_database() {
+    let Some(database) = Database::new() else { return };
+    let store = database.open();
+    let Some(schema) = database.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()) else { panic!("no schema") };
+    let sql = |text: &str| database.cluster.sql(text).unwrap();
+    let cluster = database.cluster.clone();
+    let lock = format!("BEGIN; LOCK TABLE {schema}.state IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); COMMIT");
+    let locking = std::thread::spawn(move || cluster.sql(&lock).map(drop).unwrap());
+    let locked = format!("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = '{schema}.state'::regclass");
+    while sql(&locked) == "0" {}
+    let waiting = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{schema}%scan_1%'");
+    let scan = store.scan(Table::State, &[], &[0xff], 10);
+    let until = |wanted: &str| assert!((0..400).any(|_| sql(&waiting) == wanted), "never {wanted}");
+    until("1");
+    drop(scan);
+    until("0");
+    assert_ne!(sql(&locked), "0", "it did not end by itself");
+    locking.join().unwrap();
+    assert!(block_on(store.scan(Table::State, &[], &[0xff], 10)).unwrap().is_empty());
 }

@@ -108,17 +108,6 @@ fn readers_show_one_moment_while_the_owner_goes_on() {
 }
 
 #[test]
-fn who_held_the_schema_before_is_known() {
-    let Some(database) = Database::new() else { return };
-    let first = database.open();
-    assert_eq!(first.holders().before, None);
-    block_on(first.close()).unwrap();
-    let second = database.open();
-    assert_eq!(second.holders().before.as_ref(), Some(&first.holders().now));
-    assert_ne!(second.holders().now, first.holders().now);
-}
-
-#[test]
 fn what_a_copy_that_did_not_end_has_left_is_refused() {
     let Some(database) = Database::new() else { return };
     let store = database.open();

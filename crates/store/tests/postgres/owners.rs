@@ -54,3 +54,26 @@ fn a_server_that_wakes_after_its_lease_writes_nothing() {
     println!("taken over after {waited:?}");
     assert!(waited < Duration::from_secs(5));
 }
+
+/// The old server asks for a shard at the same moment: what it is given is worth nothing after the schema is taken.
+#[test]
+fn a_shard_that_is_given_out_while_the_schema_is_taken_is_fenced_too() {
+    let Some(database) = Database::new() else { return };
+    let Some(schema) = database.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()) else { panic!("no schema") };
+    let proxy = Proxy::start(database.cluster.port());
+    let first = open_at(&database.cluster.address_at(proxy.port, schema)).unwrap();
+    proxy.freeze(true);
+    let holder = database.cluster.sql(&format!("SELECT holder FROM {schema}.owner")).unwrap();
+    let acquire = format!("BEGIN; SELECT {schema}.acquire_1(77, '{holder}'); SELECT pg_sleep(3); COMMIT");
+    let cluster = database.cluster.clone();
+    let acquiring = std::thread::spawn(move || cluster.sql(&acquire).unwrap());
+    let has_begun = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(3)'";
+    while database.cluster.sql(has_begun).unwrap() == "0" {}
+    let second = open_at(&database.address).unwrap();
+    let given = acquiring.join().unwrap();
+    assert!(given.starts_with("(1,"), "the first epoch: {given}");
+    let epoch = database.cluster.sql(&format!("SELECT epoch FROM {schema}.shard WHERE id = 77")).unwrap();
+    assert_eq!(epoch, "2", "raised as every other shard's");
+    proxy.freeze(false);
+    drop((first, second));
+}

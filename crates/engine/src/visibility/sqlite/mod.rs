@@ -1,13 +1,9 @@
-//! The index in a file of its own: SQLite, one writer thread, threads for reads beside it ([`readers`]).
+//! The index in a file of its own: SQLite, one writer thread, threads for reads beside it (`super::sql`).
 //!
 //! Readers see the last transaction of the writer and are never held up by it (write-ahead log); the writer folds its
 //! log back every 32 MiB. Without a file there is one connection that all take in turn.
 
-mod condition;
-mod limits;
-mod plan;
-mod read;
-mod readers;
+mod database;
 mod schema;
 mod write;
 
@@ -31,16 +27,21 @@ use sempre_core::{
 use sempre_store::Pending;
 
 use self::{
-    condition::NoCondition,
-    limits::{Limits, Stopped, Wanted},
-    read::Snapshot,
-    readers::{Job, Outcome, QUICK_THREADS, Readers, SLOW_THREADS, Work},
+    database::Sqlite,
     schema::{Opened, failed},
     write::Writer,
 };
-use super::index::{Change, Groups, Index, IndexError, IndexStats, Position};
+use super::{
+    index::{Change, Groups, Index, IndexError, IndexStats, Position},
+    sql::{
+        NoCondition,
+        limits::Limits,
+        readers::{QUICK_THREADS, Readers, SLOW_THREADS},
+        reads::{Reads, Source},
+    },
+};
 
-pub use self::plan::Tuning;
+pub use super::sql::Tuning;
 
 /// The file's name in a data folder.
 pub const FILE_NAME: &str = "visibility.db";
@@ -63,9 +64,8 @@ enum Order {
 pub struct SqliteIndex {
     shared: Arc<Shared>,
     orders: SyncSender<Order>,
-    readers: Arc<Readers>,
+    reads: Reads<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    tuning: Tuning,
 }
 
 struct Shared {
@@ -124,7 +124,8 @@ impl SqliteIndex {
             .name("sempre-visibility".into())
             .spawn(move || worker.run(&receiver))
             .map_err(|error| IndexError::Failed { action: "start its thread", reason: error.to_string() })?;
-        Ok(Self { shared, orders, readers, thread: Mutex::new(Some(thread)), tuning })
+        let reads = Reads { source: shared.clone(), readers, tuning };
+        Ok(Self { shared, orders, reads, thread: Mutex::new(Some(thread)) })
     }
 
     fn order<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Order) -> BoxFuture<'static, Result<T, IndexError>> {
@@ -135,96 +136,34 @@ impl SqliteIndex {
             Err(TrySendError::Disconnected(_)) => futures::future::ready(Err(IndexError::Closed)).boxed(),
         }
     }
-
-    /// Reads on one of the threads for reads.
-    fn read<T: Send + 'static>(
-        &self,
-        namespace: NamespaceId,
-        action: &'static str,
-        read: impl FnMut(&Snapshot<'_>) -> Result<T, NoCondition> + Send + 'static,
-    ) -> Pending<Result<T, IndexError>> {
-        let (reply, answer) = oneshot::channel();
-        // Goes with the future: then nobody wants the answer.
-        let wants = Arc::new(());
-        let wanted = Wanted(Arc::downgrade(&wants));
-        let (shared, tuning) = (self.shared.clone(), self.tuning);
-        let work = OneRead { shared, namespace, action, tuning, read, reply: Some(reply) };
-        self.readers.read(Job { work: Box::new(work), ends: limits::end_of(tuning.read_time_max), wanted });
-        async move {
-            let _wants = wants;
-            answer.await.unwrap_or(Err(IndexError::Closed))
-        }
-        .boxed()
-    }
-}
-
-/// A read under way.
-struct OneRead<F, T> {
-    shared: Arc<Shared>,
-    namespace: NamespaceId,
-    action: &'static str,
-    tuning: Tuning,
-    read: F,
-    /// `None` when it is answered.
-    reply: Option<Reply<T>>,
-}
-
-impl<F, T> Work for OneRead<F, T>
-where
-    F: FnMut(&Snapshot<'_>) -> Result<T, NoCondition> + Send,
-    T: Send,
-{
-    fn run(&mut self, limits: &Arc<Limits>) -> Outcome {
-        let Self { shared, namespace, action, tuning, read, reply } = self;
-        let needs_rebuild = shared.state().needs_rebuild.clone();
-        let mut result = match needs_rebuild {
-            Some(reason) => Err(IndexError::NeedsRebuild { reason }),
-            None if limits.look(0) => Err(IndexError::Closed),
-            None => {
-                let (namespace, tuning) = (*namespace, *tuning);
-                shared.with_reader(action, limits, tuning.first_turn_steps, |connection| {
-                    read(&Snapshot { connection, namespace, tuning, limits })
-                })
-            }
-        };
-        if result.is_err() {
-            match limits.stopped() {
-                Some(Stopped::Turn) => return Outcome::IsSlow,
-                Some(Stopped::Time) => result = Err(IndexError::TooLong { seconds: tuning.read_time_max.as_secs() }),
-                Some(Stopped::Unwanted) => result = Err(IndexError::Closed),
-                Some(Stopped::Steps) | None => {}
-            }
-        }
-        if let Some(reply) = reply.take() {
-            let _ = reply.send(result);
-        }
-        Outcome::Answered
-    }
-
-    fn refuse(&mut self, error: IndexError) {
-        if let Some(reply) = self.reply.take() {
-            let _ = reply.send(Err(error));
-        }
-    }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Source for Shared {
+    type Database<'a> = Sqlite<'a>;
+
+    fn needs_rebuild(&self) -> Option<String> {
+        self.state().needs_rebuild.clone()
+    }
 
     /// One read transaction.
-    fn with_reader<T>(
+    fn with<T>(
         &self,
         action: &'static str,
         limits: &Arc<Limits>,
-        first_turn_steps: u64,
-        read: impl FnOnce(&Connection) -> Result<T, NoCondition>,
+        tuning: Tuning,
+        read: impl for<'a> FnOnce(&Sqlite<'a>) -> Result<T, NoCondition>,
     ) -> Result<T, IndexError> {
         let bounded = |connection: &mut Connection| {
-            limits.hold(connection, first_turn_steps)?;
-            let result = connection.unchecked_transaction().map_err(NoCondition::from).and_then(|transaction| read(&transaction));
-            limits::release(connection)?;
+            database::hold(limits, connection, tuning.first_turn_steps)?;
+            let transaction = connection.unchecked_transaction().map_err(NoCondition::from);
+            let result = transaction.and_then(|transaction| read(&Sqlite { connection: &transaction, limits }));
+            database::release(connection)?;
             result
         };
         let path = match &self.place {
@@ -276,13 +215,11 @@ impl Index for SqliteIndex {
         limit: usize,
         hidden: &BTreeSet<RunId>,
     ) -> Pending<Result<Vec<Arc<Record>>, IndexError>> {
-        let (filter, after, hidden) = (filter.cloned(), after.copied(), hidden.clone());
-        self.read(namespace, "list runs", move |snapshot| snapshot.list(filter.as_ref(), after.as_ref(), limit, &hidden))
+        self.reads.list(namespace, filter, after, limit, hidden)
     }
 
     fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>> {
-        let (filter, hidden) = (filter.cloned(), hidden.clone());
-        self.read(namespace, "count runs", move |snapshot| snapshot.count(filter.as_ref(), &hidden))
+        self.reads.count(namespace, filter, hidden)
     }
 
     fn count_by(
@@ -292,12 +229,11 @@ impl Index for SqliteIndex {
         field: &Field,
         hidden: &BTreeSet<RunId>,
     ) -> Pending<Result<Groups, IndexError>> {
-        let (filter, field, hidden) = (filter.cloned(), field.clone(), hidden.clone());
-        self.read(namespace, "count runs by a field", move |snapshot| snapshot.count_by(filter.as_ref(), &field, &hidden))
+        self.reads.count_by(namespace, filter, field, hidden)
     }
 
     fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
-        self.read(namespace, "look up a run", move |snapshot| Ok(snapshot.get(run)?))
+        self.reads.get(namespace, run)
     }
 
     fn needs_rebuild(&self) -> Option<String> {
@@ -313,7 +249,7 @@ impl Index for SqliteIndex {
     }
 
     fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
-        self.read(NamespaceId::default(), "read its size", |snapshot| Ok(read::stats(snapshot.connection)?))
+        self.reads.stats()
     }
 
     fn close(&self) -> Pending<()> {

@@ -20,7 +20,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig};
 use sempre_core::ids::Uuid;
 
-use super::super::index::IndexError;
+use super::super::index::{IndexError, IndexStats};
 
 /// The format that this program writes, and the newest one that it reads.
 pub(super) const FORMAT: u32 = 2;
@@ -210,6 +210,14 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "mmap_size", MMAP_BYTES)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     Ok(connection)
+}
+
+/// What the whole file holds.
+pub(super) fn stats(connection: &Connection) -> rusqlite::Result<IndexStats> {
+    let records: i64 = connection.query_row("SELECT coalesce(sum(runs), 0) FROM counter", [], |row| row.get(0))?;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let bytes = pragma("page_count")? * pragma("page_size")?;
+    Ok(IndexStats { records: records.cast_unsigned(), bytes: bytes.cast_unsigned() })
 }
 
 /// True for errors that no repetition heals.

@@ -1,27 +1,26 @@
 //! What one writer does to the tables, a transaction for each batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, params, types::Value as Sql};
+use rusqlite::{Connection, OptionalExtension, params};
 use sempre_core::{
     NamespaceId, RunId,
-    visibility::{NAMESPACE_DIVISION, Record, Value, words},
+    visibility::{NAMESPACE_DIVISION, Record, Value},
 };
 
-use super::super::index::{Change, Position, namespace_of, run_of};
+use super::{
+    super::{
+        index::{Change, Position, namespace_of, run_of},
+        sql::{PARENT, ROOT, SYSTEM_KIND, Sql, blob, elements, kind_of, roots},
+    },
+    database::DIALECT,
+};
 
 /// Runs that one transaction removes of a namespace, or at the end of a rebuild.
 pub(super) const PURGE_RUNS_MAX: usize = 1000;
 /// Names of attributes that the writer remembers; with more it forgets them all and begins again.
 const FIELDS_KEPT_MAX: usize = 10_000;
-/// Kind of the fields of every run that are kept like attributes; no type of an attribute.
-pub(super) const SYSTEM_KIND: i64 = 100;
-/// The parent's workflow id, for runs that have one.
-pub(super) const PARENT: &str = "ParentWorkflowId";
-/// The root's workflow id, for runs that have another root than themselves.
-pub(super) const ROOT: &str = "RootWorkflowId";
-
 /// What is known of the row of a run.
 struct Row {
     id: i64,
@@ -289,7 +288,7 @@ impl Writer {
                 continue;
             }
             let field = self.field(connection, part, name, kind_of(&value))?;
-            rows.extend(elements(&value).into_iter().map(|value| Attribute { field, value }));
+            rows.extend(elements(&value, &DIALECT).into_iter().map(|value| Attribute { field, value }));
         }
         Ok(rows)
     }
@@ -298,49 +297,6 @@ impl Writer {
 /// The generation that rows are written with.
 pub(super) fn generation(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT value FROM info WHERE name='generation'", [], |row| row.get(0))
-}
-
-/// The number of a value's type, as in the API.
-fn kind_of(value: &Value) -> i64 {
-    i64::from(value.kind().to_api() as i32)
-}
-
-/// A text as it is stored.
-pub(super) fn blob(text: &str) -> Sql {
-    Sql::Blob(text.as_bytes().to_vec())
-}
-
-/// A scalar as it is stored.
-pub(super) fn scalar(value: &Value) -> Sql {
-    match value {
-        Value::Text(text) | Value::Keyword(text) => blob(text),
-        Value::Int(n) => Sql::Integer(*n),
-        Value::Double(n) => Sql::Real(*n),
-        Value::Bool(b) => Sql::Integer(i64::from(*b)),
-        Value::Datetime(at) => Sql::Integer(at.0),
-        // Has no single value.
-        Value::KeywordList(_) => Sql::Null,
-    }
-}
-
-/// The rows of a value, each once.
-fn elements(value: &Value) -> Vec<Sql> {
-    let of = |texts: BTreeSet<String>| texts.iter().map(|text| blob(text)).collect::<Vec<_>>();
-    match value {
-        Value::Text(text) => {
-            let words: BTreeSet<String> = words(text).collect();
-            if words.is_empty() { vec![blob("")] } else { of(words) }
-        }
-        Value::KeywordList(list) => of(list.iter().cloned().collect()),
-        scalar_value => vec![scalar(scalar_value)],
-    }
-}
-
-/// Workflow and run id of the root, each empty where it is the run's own.
-fn roots(record: &Record) -> (&str, &str) {
-    let (workflow, run) = (record.root_workflow_id.as_str(), record.root_run_id.as_str());
-    let own_run = !run.is_empty() && RunId::parse(run) == Some(run_of(record)) && run_of(record).to_string() == run;
-    (if workflow == record.workflow_id { "" } else { workflow }, if own_run { "" } else { run })
 }
 
 const FIND: &str = "SELECT r.id, r.part, r.version, r.generation, r.workflow_id, r.workflow_type, r.status, r.c, r.s
@@ -368,7 +324,7 @@ fn find(connection: &Connection, namespace: NamespaceId, run: RunId) -> rusqlite
 fn attributes_of(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Attribute>> {
     connection
         .prepare_cached("SELECT field, value FROM attr_run WHERE run=?")?
-        .query_map([id], |row| Ok(Attribute { field: row.get(0)?, value: row.get(1)? }))?
+        .query_map([id], |row| Ok(Attribute { field: row.get(0)?, value: row.get_ref(1)?.into() }))?
         .collect()
 }
 

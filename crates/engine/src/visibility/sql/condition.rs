@@ -3,40 +3,36 @@
 //! SQL's logic with nulls is that of [`Filter`]; the two exceptions, "contains" and "has any of the words", are
 //! `EXISTS`, which is true or false.
 
-use rusqlite::types::Value as Sql;
 use sempre_core::visibility::{AttributeType, Comparison, Field, Filter, NAMESPACE_DIVISION, SystemField, Value, words};
 
-use super::{
-    super::index::IndexError,
-    write::{blob, scalar},
-};
+use super::{Dialect, Sql, blob, scalar};
 
-/// Parameters of one statement; the bound of SQLite is higher.
+/// Parameters of one statement; the bounds of the databases are higher.
 const PARAMETERS_MAX: usize = 10_000;
 /// Filters in filters; the bound of SQLite for its own tree is 1000.
 const DEPTH_MAX: usize = 100;
 
 /// A piece of SQL and what is bound to its question marks, in order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Text {
-    pub(super) sql: String,
-    pub(super) values: Vec<Sql>,
+pub(in crate::visibility) struct Text {
+    pub(in crate::visibility) sql: String,
+    pub(in crate::visibility) values: Vec<Sql>,
 }
 
 impl Text {
-    pub(super) fn push(&mut self, sql: &str) -> &mut Self {
+    pub(in crate::visibility) fn push(&mut self, sql: &str) -> &mut Self {
         self.sql.push_str(sql);
         self
     }
 
     /// A value, in the place of a question mark.
-    pub(super) fn bind(&mut self, value: Sql) -> &mut Self {
+    pub(in crate::visibility) fn bind(&mut self, value: Sql) -> &mut Self {
         self.sql.push('?');
         self.values.push(value);
         self
     }
 
-    pub(super) fn add(&mut self, other: &Text) -> &mut Self {
+    pub(in crate::visibility) fn add(&mut self, other: &Text) -> &mut Self {
         self.sql.push_str(&other.sql);
         self.values.extend(other.values.iter().cloned());
         self
@@ -48,34 +44,37 @@ pub(super) struct Names<'a> {
     /// The division of the part.
     pub(super) division: Option<&'a str>,
     /// The number of an attribute, if any run of the part has it.
-    pub(super) field: &'a dyn Fn(&str, i64) -> rusqlite::Result<Option<i64>>,
+    pub(super) field: &'a dyn Fn(&str, i64) -> Result<Option<i64>, NoCondition>,
+    pub(super) dialect: &'static Dialect,
 }
 
-/// Why there is no condition.
+impl Names<'_> {
+    /// A value as the field's column has it.
+    pub(super) fn stored(&self, field: &Field, value: &Value) -> Sql {
+        if is_stored_apart(field) { (self.dialect.attribute)(value) } else { scalar(value) }
+    }
+}
+
+/// Whether a field is a row of its own and no column of the run's: search attributes but for the division, which is the part.
+pub(super) fn is_stored_apart(field: &Field) -> bool {
+    matches!(field, Field::Attribute { .. }) && !is_division(field)
+}
+
+/// Whether a field is the division of a namespace.
+pub(super) fn is_division(field: &Field) -> bool {
+    matches!(field, Field::Attribute { name, kind: AttributeType::Keyword } if name == NAMESPACE_DIVISION)
+}
+
+/// Why there is no condition, or no answer.
 #[derive(Debug)]
-pub(super) enum NoCondition {
+pub(in crate::visibility) enum NoCondition {
+    /// The filter has too many parts.
     TooComplex,
-    Sqlite(rusqlite::Error),
+    /// What is there cannot be what was written.
+    Damaged(String),
+    /// The database did not do as asked, for once.
+    Failed(String),
 }
-
-impl From<rusqlite::Error> for NoCondition {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl NoCondition {
-    pub(super) fn into_error(self, action: &'static str) -> IndexError {
-        match self {
-            Self::TooComplex => IndexError::TooComplex,
-            Self::Sqlite(error) => super::schema::failed(action)(error),
-        }
-    }
-}
-
-/// The textual form of a run id.
-const RUN_ID_TEXT: &str = "CAST(lower(substr(hex(r.run_id),1,8)||'-'||substr(hex(r.run_id),9,4)||'-'||substr(hex(r.run_id),13,4)\
-    ||'-'||substr(hex(r.run_id),17,4)||'-'||substr(hex(r.run_id),21)) AS BLOB)";
 
 /// Adds a filter to a statement.
 pub(super) fn condition(text: &mut Text, filter: &Filter, names: &Names<'_>) -> Result<(), NoCondition> {
@@ -88,8 +87,8 @@ fn add(text: &mut Text, filter: &Filter, names: &Names<'_>, depth: usize) -> Res
         return Err(NoCondition::TooComplex);
     }
     match filter {
-        Filter::And(all) => chain(text, all, " AND ", "1", names, depth),
-        Filter::Or(any) => chain(text, any, " OR ", "0", names, depth),
+        Filter::And(all) => chain(text, all, " AND ", "TRUE", names, depth),
+        Filter::Or(any) => chain(text, any, " OR ", "FALSE", names, depth),
         Filter::Not(inner) => {
             text.push("NOT (");
             add(text, inner, names, depth + 1)?;
@@ -106,21 +105,24 @@ fn add(text: &mut Text, filter: &Filter, names: &Names<'_>, depth: usize) -> Res
         Filter::IsNull { field, negated } => is_null(text, field, *negated, names),
         Filter::Compare(field, comparison, value) => {
             value_of(text, field, names)?;
-            text.push(operator(*comparison)).bind(scalar(value));
+            text.push(operator(*comparison)).bind(names.stored(field, value));
             Ok(())
         }
         Filter::In { field, values, negated } => {
             value_of(text, field, names)?;
             text.push(if *negated { " NOT IN (" } else { " IN (" });
             for (at, value) in values.iter().enumerate() {
-                text.push(if at == 0 { "" } else { "," }).bind(scalar(value));
+                text.push(if at == 0 { "" } else { "," }).bind(names.stored(field, value));
             }
             text.push(")");
             Ok(())
         }
         Filter::Between { field, low, high, negated } => {
             value_of(text, field, names)?;
-            text.push(if *negated { " NOT BETWEEN " } else { " BETWEEN " }).bind(scalar(low)).push(" AND ").bind(scalar(high));
+            text.push(if *negated { " NOT BETWEEN " } else { " BETWEEN " })
+                .bind(names.stored(field, low))
+                .push(" AND ")
+                .bind(names.stored(field, high));
             Ok(())
         }
         Filter::StartsWith { field, prefix, negated } => {
@@ -146,7 +148,7 @@ pub(super) fn prefix_end(prefix: &str) -> Option<Sql> {
     Some(Sql::Blob(bytes))
 }
 
-/// As a balanced tree: SQLite bounds the depth of what it is given.
+/// As a balanced tree: databases bound the depth of what it is given.
 fn chain(text: &mut Text, filters: &[Filter], between: &str, none: &str, names: &Names<'_>, depth: usize) -> Result<(), NoCondition> {
     match filters {
         [] => {
@@ -177,14 +179,14 @@ fn operator(comparison: Comparison) -> &'static str {
 }
 
 /// The stored values that a filter's value looks for in a field of several elements.
-pub(super) fn looked_for(field: &Field, values: &[Value]) -> Vec<Sql> {
+pub(super) fn looked_for(field: &Field, values: &[Value], dialect: &Dialect) -> Vec<Sql> {
     let mut found = Vec::new();
     for value in values {
         match (field, value) {
             (Field::Attribute { kind: AttributeType::Text, .. }, Value::Text(text)) => {
-                found.extend(words(text).map(|word| blob(&word)));
+                found.extend(words(text).map(|word| (dialect.attribute)(&Value::Keyword(word))));
             }
-            (Field::Attribute { kind: AttributeType::KeywordList, .. }, Value::Keyword(text)) => found.push(blob(text)),
+            (Field::Attribute { kind: AttributeType::KeywordList, .. }, Value::Keyword(_)) => found.push((dialect.attribute)(value)),
             _ => {}
         }
     }
@@ -198,10 +200,10 @@ fn bytes(value: &Sql) -> &[u8] {
 }
 
 fn has_any(text: &mut Text, field: &Field, values: &[Value], negated: bool, names: &Names<'_>) -> Result<(), NoCondition> {
-    let looked_for = looked_for(field, values);
+    let looked_for = looked_for(field, values, names.dialect);
     let number = number_of(field, names)?;
     let (Some(number), false) = (number, looked_for.is_empty()) else {
-        text.push(if negated { "1" } else { "0" });
+        text.push(if negated { "TRUE" } else { "FALSE" });
         return Ok(());
     };
     text.push(if negated { "NOT EXISTS(" } else { "EXISTS(" });
@@ -220,7 +222,7 @@ fn is_null(text: &mut Text, field: &Field, negated: bool, names: &Names<'_>) -> 
     }
     if field.has_elements() {
         match number_of(field, names)? {
-            None => text.push(if negated { "0" } else { "1" }),
+            None => text.push(if negated { "FALSE" } else { "TRUE" }),
             Some(number) => text
                 .push(if negated { "EXISTS(" } else { "NOT EXISTS(" })
                 .push("SELECT 1 FROM attr_run WHERE run=r.id AND field=")
@@ -240,7 +242,7 @@ fn nothing(text: &mut Text) -> Result<(), NoCondition> {
     Ok(())
 }
 
-fn number_of(field: &Field, names: &Names<'_>) -> rusqlite::Result<Option<i64>> {
+fn number_of(field: &Field, names: &Names<'_>) -> Result<Option<i64>, NoCondition> {
     match field {
         Field::Attribute { name, kind } => (names.field)(name, i64::from(kind.to_api() as i32)),
         Field::System(_) => Ok(None),
@@ -250,7 +252,7 @@ fn number_of(field: &Field, names: &Names<'_>) -> rusqlite::Result<Option<i64>> 
 /// The value of a scalar field; null where the run has none.
 pub(super) fn value_of(text: &mut Text, field: &Field, names: &Names<'_>) -> Result<(), NoCondition> {
     let system = match field {
-        Field::Attribute { name, kind: AttributeType::Keyword } if name == NAMESPACE_DIVISION => {
+        field if is_division(field) => {
             text.bind(names.division.map_or(Sql::Null, blob));
             return Ok(());
         }
@@ -265,14 +267,14 @@ pub(super) fn value_of(text: &mut Text, field: &Field, names: &Names<'_>) -> Res
     };
     match system {
         SystemField::WorkflowId => text.push("r.workflow_id"),
-        SystemField::RunId => text.push(RUN_ID_TEXT),
+        SystemField::RunId => text.push(names.dialect.run_id_text),
         SystemField::WorkflowType => text.push("r.workflow_type"),
         SystemField::TaskQueue => text.push("r.task_queue"),
         SystemField::ExecutionStatus => text.push("r.status"),
         SystemField::ParentWorkflowId => text.push("r.parent_workflow_id"),
         SystemField::ParentRunId => text.push("r.parent_run_id"),
         SystemField::RootWorkflowId => text.push("coalesce(r.root_workflow_id, r.workflow_id)"),
-        SystemField::RootRunId => text.push("coalesce(r.root_run_id, ").push(RUN_ID_TEXT).push(")"),
+        SystemField::RootRunId => text.push("coalesce(r.root_run_id, ").push(names.dialect.run_id_text).push(")"),
         SystemField::StartTime => text.push("(~r.s)"),
         SystemField::ExecutionTime => text.push("r.execution_time"),
         SystemField::CloseTime => text.push("(~r.c)"),

@@ -18,12 +18,12 @@
 //! others first. So both are tried in turn, each further than before ([`super::read`]): the cost is a few times that of
 //! the better one.
 //!
-//! SQLite's own planner is told the index each time: it knows neither the counters nor what order is worth.
+//! SQLite's own planner is told the index each time: it knows neither the counters nor what order is worth. PostgreSQL's cannot be
+//! told, but each of the walks has one index that suits it best.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params, types::Value as Sql};
 use sempre_api::v1::common::Payload;
 use sempre_core::{
     RunId,
@@ -33,8 +33,9 @@ use sempre_core::{
 
 use super::{
     super::index::Position,
-    condition::{Names, NoCondition, Text, condition, looked_for, prefix_end},
-    write::{PARENT, ROOT, SYSTEM_KIND, blob, scalar},
+    Database, Dialect, PARENT, ROOT, SYSTEM_KIND, Sql, Walk, blob, bytes,
+    condition::{Names, NoCondition, Text, condition, is_division, looked_for, prefix_end},
+    int, one,
 };
 
 /// When which walk is used. Nobody tunes it; tests make the numbers small.
@@ -44,7 +45,7 @@ pub struct Tuning {
     pub sort_runs_max: u64,
     /// Walks that are merged; a condition with more values has no index.
     pub branches_max: usize,
-    /// Steps of SQLite's machine of the first turn, where there are two ways to the runs.
+    /// Steps of the first turn, where there are two ways to the runs: of SQLite's machine, or of 50 ns each.
     pub first_turn_steps: u64,
     /// Runs at each end of a wide range that are looked at first; at least a page.
     pub sample_rows: usize,
@@ -104,7 +105,7 @@ impl Bounds {
             // The first one keeps most out at less cost.
             (last_c, last_s) => {
                 text.push(" AND ").push(c).push("<=").bind(Sql::Integer(last_c)).push(" AND ").push(place).push("<=(");
-                text.bind(Sql::Integer(last_c)).push(",").bind(Sql::Integer(last_s)).push(",x'ffffffffffffffffffffffffffffffff')");
+                text.bind(Sql::Integer(last_c)).push(",").bind(Sql::Integer(last_s)).push(",").bind(Sql::Blob(vec![0xff; 16])).push(")");
             }
         }
     }
@@ -180,7 +181,7 @@ pub(super) enum Branch {
 /// What is read of each run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) enum Read {
-    /// Place and record, in list order.
+    /// Place and record.
     Records,
     /// Place and row, in any order.
     Places,
@@ -212,7 +213,7 @@ impl Branch {
     }
 
     /// A statement for those of `rows` runs at one end of the walk's own order that pass: a look, bounded whatever passes.
-    pub(super) fn end_sql(&self, rows: usize, highest: bool, bounds: &Bounds, residual: Option<&Text>) -> Text {
+    pub(super) fn end_sql(&self, rows: usize, highest: bool, bounds: &Bounds, residual: Option<&Text>, dialect: &Dialect) -> Text {
         let asked: Vec<&str> = residual.map(|text| columns(&text.sql).collect()).unwrap_or_default();
         // What the index has need not be looked up, run by run.
         let has: &[&str] = match self {
@@ -234,7 +235,7 @@ impl Branch {
         }
         let by = match self {
             Self::Run { index, keys, by } => {
-                text.push(" FROM run r INDEXED BY ").push(index).push(" WHERE ").add(keys);
+                from_run(&mut text, index, dialect).push(" WHERE ").add(keys);
                 by
             }
             Self::Attribute { keys } => {
@@ -244,7 +245,10 @@ impl Branch {
         };
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         text.push(" ORDER BY ").push(by).push(if highest { " DESC LIMIT " } else { " LIMIT " }).bind(Sql::Integer(rows));
-        text.push(if covered { ") r WHERE 1" } else { ") x CROSS JOIN run r ON r.id=x.id WHERE 1" });
+        text.push(if covered { ") r WHERE TRUE" } else { ") x" });
+        if !covered {
+            text.push(dialect.join).push("run r ON r.id=x.id WHERE TRUE");
+        }
         bounds.add(&mut text, "(r.c,r.s,r.run_id)", "r.c");
         if let Some(residual) = residual {
             text.push(" AND ").add(residual);
@@ -252,8 +256,17 @@ impl Branch {
         text
     }
 
+    /// A walk to records, which goes in list order.
+    pub(super) fn walk(&self, bounds: &Bounds, residual: Option<&Text>, dialect: &Dialect) -> Walk {
+        let of = match self {
+            Self::Run { .. } => "r",
+            Self::Attribute { .. } => "a",
+        };
+        Walk { text: self.sql(Read::Records, bounds, residual, dialect), of }
+    }
+
     /// The statement of the walk.
-    pub(super) fn sql(&self, read: Read, bounds: &Bounds, residual: Option<&Text>) -> Text {
+    pub(super) fn sql(&self, read: Read, bounds: &Bounds, residual: Option<&Text>, dialect: &Dialect) -> Text {
         let mut text = Text::default();
         let (run, keys) = match self {
             Self::Run { keys, .. } => (true, keys),
@@ -273,9 +286,9 @@ impl Branch {
             (Read::CountTo(_), _) => "SELECT 1",
         });
         match self {
-            Self::Run { index, .. } => text.push(" FROM run r INDEXED BY ").push(index),
+            Self::Run { index, .. } => from_run(&mut text, index, dialect),
             Self::Attribute { .. } if residual.is_some() || read == Read::Records => {
-                text.push(" FROM attr_order a CROSS JOIN run r ON r.id=a.run")
+                text.push(" FROM attr_order a").push(dialect.join).push("run r ON r.id=a.run")
             }
             Self::Attribute { .. } => text.push(" FROM attr_order a"),
         };
@@ -286,13 +299,20 @@ impl Branch {
             text.push(" AND ").add(residual);
         }
         match read {
-            Read::Records if run => text.push(" ORDER BY r.c, r.s, r.run_id"),
-            Read::Records => text.push(" ORDER BY a.c, a.s, a.run_id"),
-            Read::CountTo(most) => text.push(" LIMIT ").bind(Sql::Integer(most.cast_signed())).push(")"),
+            Read::CountTo(most) => text.push(" LIMIT ").bind(Sql::Integer(most.cast_signed())).push(") x"),
             _ => &mut text,
         };
         text
     }
+}
+
+/// The rows of `run`, along an index.
+fn from_run<'a>(text: &'a mut Text, index: &str, dialect: &Dialect) -> &'a mut Text {
+    text.push(" FROM run r");
+    if let Some(by) = dialect.indexed_by {
+        text.push(by).push(index);
+    }
+    text
 }
 
 /// A way to the runs of one part.
@@ -365,36 +385,39 @@ impl Part {
 }
 
 /// The parts of a namespace.
-pub(super) fn parts(connection: &Connection, namespace: &[u8]) -> rusqlite::Result<Vec<Part>> {
-    connection
-        .prepare_cached("SELECT id, division FROM part WHERE namespace=?")?
-        .query_map([namespace], |row| {
-            let division: Option<Vec<u8>> = row.get(1)?;
+pub(super) fn parts(database: &impl Database, namespace: &[u8]) -> Result<Vec<Part>, NoCondition> {
+    let mut text = Text::default();
+    text.push("SELECT id, division FROM part WHERE namespace=").bind(Sql::Blob(namespace.to_vec()));
+    let part = |row: &Vec<Sql>| {
+        let division = match row.get(1) {
+            Some(Sql::Null) => None,
             // What was written was a text.
-            Ok(Part { id: row.get(0)?, division: division.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) })
-        })?
-        .collect()
+            _ => Some(String::from_utf8_lossy(bytes(row, 1)?).into_owned()),
+        };
+        Ok(Part { id: int(row, 0)?, division })
+    };
+    database.rows(&text)?.iter().map(part).collect()
 }
 
 /// The number of an attribute in a part.
-pub(super) fn field(connection: &Connection, part: i64, name: &str, kind: i64) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT id FROM field WHERE part=? AND name=? AND kind=?")?
-        .query_row(params![part, name.as_bytes(), kind], |row| row.get(0))
-        .optional()
+pub(super) fn field(database: &impl Database, part: i64, name: &str, kind: i64) -> Result<Option<i64>, NoCondition> {
+    let mut text = Text::default();
+    text.push("SELECT id FROM field WHERE part=").bind(Sql::Integer(part)).push(" AND name=").bind(blob(name));
+    text.push(" AND kind=").bind(Sql::Integer(kind));
+    database.rows(&text)?.first().map(|row| int(row, 0)).transpose()
 }
 
 /// The plan for a part; `None` if no run of it passes.
-pub(super) fn plan(
-    connection: &Connection,
+pub(super) fn plan<D: Database>(
+    database: &D,
     part: &Part,
     filter: Option<&Filter>,
     after: Option<&Position>,
     purpose: Purpose,
     tuning: Tuning,
 ) -> Result<Option<Plan>, NoCondition> {
-    let lookup = |name: &str, kind: i64| field(connection, part.id, name, kind);
-    let names = Names { division: part.division.as_deref(), field: &lookup };
+    let lookup = |name: &str, kind: i64| field(database, part.id, name, kind);
+    let names = Names { division: part.division.as_deref(), field: &lookup, dialect: database.dialect() };
     let mut all = Vec::new();
     conjuncts(filter, &mut all);
     let (of_division, mut all): (Vec<&Filter>, Vec<&Filter>) = all.into_iter().partition(|filter| is_of(filter, &is_division));
@@ -407,14 +430,14 @@ pub(super) fn plan(
     let bounded = bounds != Bounds::new(None);
     let (of_groups, rest): (Vec<&Filter>, Vec<&Filter>) = all.into_iter().partition(|filter| is_of(filter, &is_of_group));
     let group_condition = together(&of_groups, &names)?;
-    let groups = groups(connection, part.id, group_condition.as_ref())?;
+    let groups = groups(database, part.id, group_condition.as_ref())?;
     if groups.is_empty() {
         return Ok(None);
     }
     if rest.is_empty() && !bounded && purpose == Purpose::Count {
         return Ok(Some(Plan { way: Way::default(), other: None, bounds, groups: Some(groups) }));
     }
-    let builder = Builder { connection, part: part.id, names: &names, tuning };
+    let builder = Builder { database, part: part.id, names: &names, tuning };
     let group_runs: u64 = groups.iter().map(|group| group.runs).sum();
 
     // The cheapest of the others, if it is cheaper than the groups.
@@ -475,10 +498,6 @@ fn together(filters: &[&Filter], names: &Names<'_>) -> Result<Option<Text>, NoCo
     Ok(Some(text))
 }
 
-fn is_division(field: &Field) -> bool {
-    matches!(field, Field::Attribute { name, kind: AttributeType::Keyword } if name == NAMESPACE_DIVISION)
-}
-
 /// What all runs of a part with one type and status have in common.
 fn is_of_group(field: &Field) -> bool {
     is_division(field) || matches!(field, Field::System(SystemField::WorkflowType | SystemField::ExecutionStatus))
@@ -498,42 +517,41 @@ fn is_of(filter: &Filter, such: &dyn Fn(&Field) -> bool) -> bool {
 }
 
 /// The groups that pass a condition. It names columns of a row `r` of `run` that rows of `counter` have as well.
-fn groups(connection: &Connection, part: i64, condition: Option<&Text>) -> rusqlite::Result<Vec<Group>> {
+fn groups(database: &impl Database, part: i64, condition: Option<&Text>) -> Result<Vec<Group>, NoCondition> {
     let mut text = Text::default();
     match condition {
-        None => text.push("SELECT r.status, sum(r.runs), 1 FROM counter r"),
+        None => text.push("SELECT r.status, CAST(sum(r.runs) AS bigint), 1 FROM counter r"),
         Some(condition) => {
-            text.push("SELECT r.status, sum(CASE WHEN ").add(condition).push(" THEN r.runs ELSE 0 END), min(CASE WHEN ");
+            text.push("SELECT r.status, CAST(sum(CASE WHEN ").add(condition).push(" THEN r.runs ELSE 0 END) AS bigint), min(CASE WHEN ");
             text.add(condition).push(" THEN 1 ELSE 0 END) FROM counter r")
         }
     };
     text.push(" WHERE r.part=").bind(Sql::Integer(part)).push(" GROUP BY r.status");
-    let mut statement = connection.prepare_cached(&text.sql)?;
-    let rows = statement.query_map(rusqlite::params_from_iter(text.values), |row| {
-        Ok(Group { status: row.get(0)?, runs: row.get::<_, i64>(1)?.max(0).cast_unsigned(), whole: row.get(2)? })
-    })?;
-    let groups: Vec<Group> = rows.collect::<rusqlite::Result<_>>()?;
+    let group = |row: &Vec<Sql>| {
+        let status = i32::try_from(int(row, 0)?).map_err(|error| NoCondition::Damaged(error.to_string()))?;
+        Ok::<_, NoCondition>(Group { status, runs: int(row, 1)?.max(0).cast_unsigned(), whole: int(row, 2)? != 0 })
+    };
+    let groups: Vec<Group> = database.rows(&text)?.iter().map(group).collect::<Result<_, _>>()?;
     if groups.iter().all(|group| group.whole) {
         return Ok(groups);
     }
     Ok(groups.into_iter().filter(|group| group.runs > 0).collect())
 }
 
-struct Builder<'a> {
-    connection: &'a Connection,
+struct Builder<'a, D> {
+    database: &'a D,
     part: i64,
     names: &'a Names<'a>,
     tuning: Tuning,
 }
 
-impl Builder<'_> {
+impl<D: Database> Builder<'_, D> {
     /// The walks along groups, `None` if they are too many.
     fn group_branches(&self, groups: &[Group], condition: Option<&Text>) -> Result<Option<Vec<Branch>>, NoCondition> {
         let Some(condition) = condition else { return Ok(Some(vec![Branch::run("run_order", "r.c", self.part, &[])])) };
-        let statuses: i64 = self
-            .connection
-            .prepare_cached("SELECT count(DISTINCT status) FROM counter WHERE part=?")?
-            .query_row([self.part], |row| row.get(0))?;
+        let mut text = Text::default();
+        text.push("SELECT count(DISTINCT status) FROM counter WHERE part=").bind(Sql::Integer(self.part));
+        let statuses = int(&one(self.database, &text)?, 0)?;
         if groups.iter().all(|group| group.whole) && statuses == groups.len() as i64 {
             return Ok(Some(vec![Branch::run("run_order", "r.c", self.part, &[])]));
         }
@@ -548,10 +566,8 @@ impl Builder<'_> {
             text.push("SELECT r.workflow_type FROM counter r WHERE r.part=").bind(Sql::Integer(self.part));
             text.push(" AND r.status=").bind(status.clone()).push(" AND ").add(condition);
             text.push(" LIMIT ").bind(Sql::Integer(self.tuning.branches_max as i64 + 1));
-            let mut statement = self.connection.prepare_cached(&text.sql)?;
-            let types = statement.query_map(rusqlite::params_from_iter(text.values), |row| row.get::<_, Vec<u8>>(0))?;
-            for workflow_type in types {
-                let keys = [("r.workflow_type=", Sql::Blob(workflow_type?)), ("r.status=", status.clone())];
+            for row in self.database.rows(&text)? {
+                let keys = [("r.workflow_type=", Sql::Blob(bytes(&row, 0)?.to_vec())), ("r.status=", status.clone())];
                 branches.push(Branch::run("run_type", "r.workflow_type", self.part, &keys));
             }
             if branches.len() > self.tuning.branches_max {
@@ -565,10 +581,8 @@ impl Builder<'_> {
     fn runs(&self, drive: &Drive) -> Result<u64, NoCondition> {
         let mut runs = 0;
         for branch in &drive.branches {
-            let text = branch.sql(Read::CountTo(self.tuning.sort_runs_max + 1), &Bounds::new(None), None);
-            let found: i64 =
-                self.connection.prepare_cached(&text.sql)?.query_row(rusqlite::params_from_iter(text.values), |row| row.get(0))?;
-            runs += found.cast_unsigned();
+            let text = branch.sql(Read::CountTo(self.tuning.sort_runs_max + 1), &Bounds::new(None), None, self.database.dialect());
+            runs += int(&one(self.database, &text)?, 0)?.cast_unsigned();
             if runs > self.tuning.sort_runs_max {
                 return Ok(runs);
             }
@@ -577,7 +591,7 @@ impl Builder<'_> {
     }
 
     fn field(&self, name: &str, kind: i64) -> Result<Option<i64>, NoCondition> {
-        Ok((self.names.field)(name, kind)?)
+        (self.names.field)(name, kind)
     }
 
     /// An index that has the runs for which a condition is true.
@@ -586,7 +600,7 @@ impl Builder<'_> {
             Filter::Compare(field, Comparison::Equal, value) => self.values(field, std::slice::from_ref(value))?,
             Filter::In { field, values, negated: false } => self.values(field, values)?,
             Filter::Compare(field, comparison, value) => {
-                let value = scalar(value);
+                let value = self.names.stored(field, value);
                 match comparison {
                     Comparison::Less => self.range(field, &[("<", value)])?,
                     Comparison::LessOrEqual => self.range(field, &[("<=", value)])?,
@@ -595,7 +609,9 @@ impl Builder<'_> {
                     Comparison::Equal | Comparison::NotEqual => None,
                 }
             }
-            Filter::Between { field, low, high, negated: false } => self.range(field, &[(">=", scalar(low)), ("<=", scalar(high))])?,
+            Filter::Between { field, low, high, negated: false } => {
+                self.range(field, &[(">=", self.names.stored(field, low)), ("<=", self.names.stored(field, high))])?
+            }
             Filter::StartsWith { field, prefix, negated: false } => {
                 let mut ends = vec![(">=", blob(prefix))];
                 ends.extend(prefix_end(prefix).map(|end| ("<", end)));
@@ -633,7 +649,11 @@ impl Builder<'_> {
     /// The walks of single values.
     fn values(&self, field: &Field, values: &[Value]) -> Result<Option<Drive>, NoCondition> {
         let distinct = |branches: Vec<Branch>| Some(Drive { branches, ordered: true, overlapping: false, exact: true });
-        let stored = if field.has_elements() { looked_for(field, values) } else { each_once(values) };
+        let stored = if field.has_elements() {
+            looked_for(field, values, self.names.dialect)
+        } else {
+            each_once(values.iter().map(|value| self.names.stored(field, value)))
+        };
         if stored.len() > self.tuning.branches_max {
             return Ok(None);
         }
@@ -725,9 +745,9 @@ impl Builder<'_> {
 }
 
 /// Scalars as they are stored, without repetitions: a run must not be in two walks.
-fn each_once(values: &[Value]) -> Vec<Sql> {
+fn each_once(values: impl Iterator<Item = Sql>) -> Vec<Sql> {
     let mut once: Vec<Sql> = Vec::new();
-    for value in values.iter().map(scalar) {
+    for value in values {
         if !once.contains(&value) {
             once.push(value);
         }

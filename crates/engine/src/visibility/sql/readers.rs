@@ -21,9 +21,9 @@ use super::{
 };
 
 /// Threads for quick reads.
-pub(super) const QUICK_THREADS: usize = 2;
+pub(in crate::visibility) const QUICK_THREADS: usize = 2;
 /// Threads for slow reads.
-pub(super) const SLOW_THREADS: usize = 2;
+pub(in crate::visibility) const SLOW_THREADS: usize = 2;
 /// Quick reads that wait for a thread.
 const QUICK_WAITING_MAX: usize = 512;
 /// Slow reads that wait for a thread.
@@ -31,7 +31,7 @@ const SLOW_WAITING_MAX: usize = 32;
 
 /// What became of a read on a thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outcome {
+pub(in crate::visibility) enum Outcome {
     /// It was answered.
     Answered,
     /// Its time among the quick ones was over.
@@ -39,7 +39,7 @@ pub(super) enum Outcome {
 }
 
 /// A read: what it does, and what it answers when it cannot be done.
-pub(super) trait Work: Send {
+pub(in crate::visibility) trait Work: Send {
     /// Reads and answers, unless it is slow.
     fn run(&mut self, limits: &Arc<Limits>) -> Outcome;
     /// Answers that it was not done.
@@ -47,10 +47,10 @@ pub(super) trait Work: Send {
 }
 
 /// A read that waits.
-pub(super) struct Job {
-    pub(super) work: Box<dyn Work>,
-    pub(super) ends: Instant,
-    pub(super) wanted: Wanted,
+pub(in crate::visibility) struct Job {
+    pub(in crate::visibility) work: Box<dyn Work>,
+    pub(in crate::visibility) ends: Instant,
+    pub(in crate::visibility) wanted: Wanted,
 }
 
 struct Queue {
@@ -67,7 +67,7 @@ struct Shared {
 }
 
 /// See the module.
-pub(super) struct Readers {
+pub(in crate::visibility) struct Readers {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -121,7 +121,7 @@ impl Queue {
 
 impl Readers {
     /// Starts the threads.
-    pub(super) fn start(quick_time: Duration) -> Result<Self, IndexError> {
+    pub(in crate::visibility) fn start(quick_time: Duration) -> Result<Self, IndexError> {
         let (quick, slow) = (Queue::new(QUICK_WAITING_MAX), Queue::new(SLOW_WAITING_MAX));
         let shared = Arc::new(Shared { quick, slow, quick_time, closing: Arc::default() });
         let readers = Self { shared: shared.clone(), threads: Mutex::default() };
@@ -137,12 +137,12 @@ impl Readers {
     }
 
     /// Does a read on one of the threads.
-    pub(super) fn read(&self, job: Job) {
+    pub(in crate::visibility) fn read(&self, job: Job) {
         self.shared.quick.push(job, &self.shared.closing);
     }
 
     /// Stops what is under way, refuses what waits, and waits for the threads.
-    pub(super) fn close(&self) {
+    pub(in crate::visibility) fn close(&self) {
         {
             // With both locks, so that nobody pushes or goes to sleep in between.
             let (_quick, _slow) = (lock(&self.shared.quick.jobs), lock(&self.shared.slow.jobs));

@@ -1,8 +1,7 @@
-//! How far a read may go before SQLite is told to stop.
+//! How far a read may go before the database is told to stop.
 #![expect(clippy::disallowed_methods, reason = "what is bounded is the work of this machine, not what users' clocks say")]
 
 use std::{
-    ffi::c_int,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -10,14 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::Connection;
-
-/// Most steps of SQLite's machine between two looks: some tens of microseconds.
-const LOOK_STEPS_MAX: u64 = 2000;
-
 /// Why a read was stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Stopped {
+pub(in crate::visibility) enum Stopped {
     /// It had no more steps.
     Steps = 1,
     /// Its time on this thread is over.
@@ -30,10 +24,10 @@ pub(super) enum Stopped {
 
 /// A caller that waits for an answer; it goes with the future that was given to it.
 #[derive(Clone)]
-pub(super) struct Wanted(pub(super) Weak<()>);
+pub(in crate::visibility) struct Wanted(pub(in crate::visibility) Weak<()>);
 
 /// The limits of one read.
-pub(super) struct Limits {
+pub(in crate::visibility) struct Limits {
     /// Steps that are left; `u64::MAX` = no bound.
     steps: AtomicU64,
     turn_ends: Option<Instant>,
@@ -44,32 +38,37 @@ pub(super) struct Limits {
 }
 
 /// When all the time of a read that begins now is over.
-pub(super) fn end_of(time: Duration) -> Instant {
+pub(in crate::visibility) fn end_of(time: Duration) -> Instant {
     Instant::now() + time
 }
 
 impl Limits {
     /// `turn` is the time that it has on this thread, if it may go on elsewhere.
-    pub(super) fn new(ends: Instant, turn: Option<Duration>, wanted: Wanted, closing: Arc<AtomicBool>) -> Arc<Self> {
+    pub(in crate::visibility) fn new(ends: Instant, turn: Option<Duration>, wanted: Wanted, closing: Arc<AtomicBool>) -> Arc<Self> {
         let turn_ends = turn.map(|turn| Instant::now() + turn);
         let (steps, stopped) = (AtomicU64::new(u64::MAX), AtomicU8::new(0));
         Arc::new(Self { steps, turn_ends, ends, wanted, closing, stopped })
     }
 
     /// Gives a read some steps, or as many as it wants.
-    pub(super) fn allow(&self, steps: Option<u64>) {
+    pub(in crate::visibility) fn allow(&self, steps: Option<u64>) {
         self.steps.store(steps.unwrap_or(u64::MAX), Ordering::Relaxed);
         let _ = self.stopped.compare_exchange(Stopped::Steps as u8, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Time that is left of all its time.
+    pub(in crate::visibility) fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+
     /// Why the read was stopped, if it was.
-    pub(super) fn stopped(&self) -> Option<Stopped> {
+    pub(in crate::visibility) fn stopped(&self) -> Option<Stopped> {
         let all = [Stopped::Steps, Stopped::Turn, Stopped::Time, Stopped::Unwanted];
         all.into_iter().find(|reason| *reason as u8 == self.stopped.load(Ordering::Relaxed))
     }
 
     /// Looks whether the read has to stop.
-    pub(super) fn look(&self, steps: u64) -> bool {
+    pub(in crate::visibility) fn look(&self, steps: u64) -> bool {
         let left = self.steps.load(Ordering::Relaxed);
         if left != u64::MAX {
             self.steps.store(left.saturating_sub(steps), Ordering::Relaxed);
@@ -89,17 +88,6 @@ impl Limits {
         self.stopped.store(reason as u8, Ordering::Relaxed);
         true
     }
-
-    /// Puts the limits on a connection, until [`release`]. `first` are the fewest steps that will be allowed.
-    pub(super) fn hold(self: &Arc<Self>, connection: &mut Connection, first: u64) -> rusqlite::Result<()> {
-        let (limits, steps) = (self.clone(), LOOK_STEPS_MAX.min(first).max(1));
-        connection.progress_handler(steps as c_int, Some(move || limits.look(steps)))
-    }
-}
-
-/// Takes all limits off a connection.
-pub(super) fn release(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.progress_handler(0, None::<fn() -> bool>)
 }
 
 #[cfg(test)]

@@ -1,0 +1,207 @@
+//! How a shard begins again after a commit that failed.
+//!
+//! | state | what happens |
+//! |---|---|
+//! | commit failed | everybody waiting is told Unavailable, everything cached is dropped |
+//! | not owned yet, or what lists and notices show not read yet | everybody is told Unavailable until the store does it: the disk may be full, the database away |
+//! | acquire or such a read failed for good | the engine has failed: the process should exit |
+//! | owned, and read | the offers, messages and deadlines are read again beside the loop, which goes on |
+
+use std::sync::atomic::Ordering;
+
+use futures::{
+    FutureExt,
+    stream::{FuturesOrdered, FuturesUnordered},
+};
+use sempre_core::{
+    Refusal, Span,
+    planted::{self, Bug},
+    transition::UpdateNews,
+};
+use sempre_store::{CommitError, Fence, StoreError};
+
+use super::{
+    batch::{OpenBatch, Output},
+    message::Message,
+    runner::{Runner, new_deadlines, slots},
+};
+use crate::{
+    flow, recovery,
+    shared::{SHARD_UNAVAILABLE, STOPPING},
+};
+
+/// First and longest pause between tries to own the shard again.
+const PAUSE_FIRST: Span = Span::millis(50);
+const PAUSE_MAX: Span = Span::seconds(5);
+const DISK_FULL: &str = "the disk of the server is full, nothing can be written until there is room";
+
+impl Runner {
+    /// A commit failed: forget everything that rested on it and begin again under a new epoch.
+    pub(super) async fn recover(&mut self, error: CommitError) -> Result<(), String> {
+        tracing::warn!(%error, shard = self.shard, "a commit failed; the shard starts over");
+        self.shared.flow.lose(self.shard, self.shared.inboxes.len());
+        self.shared.stats.commit_failures.add(1);
+        let refusal = self.refusal(&error.to_string());
+        let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
+        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
+        for output in lost {
+            match output {
+                Output::Answer(reply, _) => {
+                    let _ = reply.send(Err(refusal.clone()));
+                }
+                // What the update became is undone: whoever waits sends it again.
+                Output::UpdateNews(watcher, _) => {
+                    let _ = watcher.send(UpdateNews::Lost);
+                }
+                _ => {}
+            }
+        }
+        let waiting = if planted::is(Bug::CacheSurvivesFailure) { Vec::new() } else { self.cache.clear() };
+        for message in waiting {
+            if let Some(reply) = message.reply {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+        }
+        for id in self.buffered_queries.drain() {
+            let cleared = Refusal::Unavailable("buffered query cleared, please retry".into());
+            self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(Err(cleared), 0));
+        }
+        self.forget_in_hand();
+        // Dropped watchers look again.
+        self.watchers.clear();
+        self.updates.lose_all();
+        self.paged.clear();
+        self.staged.clear();
+        self.commits = FuturesOrdered::new();
+        self.loads = FuturesUnordered::new();
+        self.deadline_reads = FuturesUnordered::new();
+        self.outbox.clear();
+        for message in std::mem::take(&mut self.again) {
+            if let Some(reply) = message.reply {
+                let _ = reply.send(Err(refusal.clone()));
+            }
+        }
+        if let CommitError::Failed { reason } = error {
+            return Err(format!("the store has failed: {reason}"));
+        }
+        let Some(epoch) = self.own_again(refusal).await? else { return Ok(()) };
+        self.fence = Fence { shard: self.shard, epoch };
+        self.open = OpenBatch::new(self.fence);
+        self.batch_number += 1;
+        self.deadlines = new_deadlines(&self.shared, self.shard);
+        if !planted::is(Bug::NothingReadAfterFailure) {
+            self.reread(true);
+        }
+        let slots = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        self.shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(self.shared.clone(), slots).boxed());
+        Ok(())
+    }
+
+    /// What callers are told while the shard cannot commit.
+    fn refusal(&self, reason: &str) -> Refusal {
+        let text = match reason {
+            _ if self.stopping => STOPPING,
+            reason if reason.contains("disk full") => DISK_FULL,
+            _ => SHARD_UNAVAILABLE,
+        };
+        Refusal::Unavailable(text.into())
+    }
+
+    /// Owns the shard again and reads what has to be known before anything else: tries for as long as the store only refuses.
+    /// `None`: told to stop in the meantime.
+    async fn own_again(&mut self, mut refusal: Refusal) -> Result<Option<u64>, String> {
+        let mut pause = PAUSE_FIRST;
+        // One failure after the other: no hurry.
+        for _ in 0..self.failures.min(10) {
+            pause = Span((pause.0 * 2).min(PAUSE_MAX.0));
+        }
+        let mut waits = self.failures > 0;
+        self.failures += 1;
+        let mut owned = None;
+        loop {
+            if waits {
+                if !self.wait_refusing(pause, &refusal).await {
+                    return Ok(None);
+                }
+                pause = Span((pause.0 * 2).min(PAUSE_MAX.0));
+            }
+            match self.try_to_own(&mut owned).await {
+                Ok(epoch) => return Ok(Some(epoch)),
+                Err(error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => {
+                    return Err(format!("shard {} could not begin again: {error}", self.shard));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, shard = self.shard, owned, "the shard cannot begin again yet");
+                    refusal = self.refusal(&error.to_string());
+                }
+            }
+            waits = true;
+        }
+    }
+
+    /// One try. `owned`: the epoch, once there is one; it stays good while what has to be read cannot be.
+    async fn try_to_own(&mut self, owned: &mut Option<u64>) -> Result<u64, StoreError> {
+        let epoch = match *owned {
+            Some(epoch) => epoch,
+            None => {
+                let for_good = |error| match error {
+                    refused @ StoreError::Rejected { .. } => refused,
+                    other => StoreError::Failed { reason: other.to_string() },
+                };
+                *owned.insert(self.shared.store.acquire(self.shard).await.map_err(for_good)?)
+            }
+        };
+        // What was on its way is there by now, or never will be.
+        self.shared.notices.decided(&*self.shared.store, self.shard).await?;
+        self.reread_usage().await?;
+        self.relist().await?;
+        Ok(epoch)
+    }
+
+    /// Refuses what comes, for a while. False: told to stop, and nothing is left to answer.
+    async fn wait_refusing(&mut self, pause: Span, refusal: &Refusal) -> bool {
+        let mut sleep = self.shared.clock.sleep_until(self.now() + pause);
+        loop {
+            let message = match self.pending.pop_front() {
+                Some(message) => Some(message),
+                None if self.stopping => match self.inbox.try_recv() {
+                    Ok(message) => Some(message),
+                    Err(_) => return false,
+                },
+                None => tokio::select! {
+                    biased;
+                    message = self.inbox.recv() => message,
+                    () = &mut sleep => return true,
+                },
+            };
+            match message {
+                Some(Message::Run(message)) => {
+                    if let Some(reply) = message.reply {
+                        let _ = reply.send(Err(refusal.clone()));
+                    }
+                }
+                // The rows are read again when the shard is owned.
+                Some(Message::Redeliver(..) | Message::Taken) => {}
+                Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
+                Some(Message::Stop) | None => self.stop(),
+            }
+        }
+    }
+
+    /// Reads offers (`all`) and messages of the shard's slots again, beside the loop.
+    pub(super) fn reread(&mut self, all: bool) {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        self.rereads += 1;
+        let shared = self.shared.clone();
+        let shard = self.shard as usize;
+        let read = async move {
+            recovery::read(shared.clone(), slots, all).await;
+            // A closed inbox belongs to a shard that has ended.
+            let _ = shared.inboxes[shard].send(Message::Reread).await;
+        };
+        self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
+    }
+}

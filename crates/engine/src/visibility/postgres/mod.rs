@@ -1,0 +1,401 @@
+//! The index in tables of the store's schema in PostgreSQL: one writer task, threads for reads (`super::sql`).
+//!
+//! It is written in transactions of its own, fed by the rows that the store commits together with each change of a run ("not in the
+//! index yet"), which go after the index has it. Both are in one database: whatever moment of it a crash leaves, or a backup
+//! gives back, the index and what it lacks are of the same moment, and go on from there.
+//!
+//! Only who has the schema writes: the last statement of every transaction proves it ([`Beside::proof`]).
+
+mod database;
+mod schema;
+mod write;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt, channel::oneshot, future::BoxFuture};
+use sempre_core::{
+    NamespaceId, RunId,
+    ids::Uuid,
+    visibility::{Field, Filter, Record},
+};
+use sempre_store::{
+    Pending,
+    postgres::{Beside, Session},
+};
+use tokio::sync::mpsc;
+
+use self::{
+    database::Pg,
+    schema::{Opened, TAKEN, Trouble, in_time},
+    write::Writer,
+};
+use super::{
+    index::{Change, Groups, Index, IndexError, IndexStats, Position},
+    sql::{
+        NoCondition, Tuning,
+        limits::Limits,
+        readers::{QUICK_THREADS, Readers, SLOW_THREADS},
+        reads::{Reads, Source},
+    },
+};
+
+/// Orders that wait for the writer.
+const ORDERS_MAX: usize = 64;
+/// Idle connections for reads that are kept.
+const READERS_MAX: usize = QUICK_THREADS + SLOW_THREADS;
+/// How long a statement of the writer may take before its connection is given up.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+type Reply<T> = oneshot::Sender<Result<T, IndexError>>;
+
+enum Order {
+    Apply(Vec<Change>, Reply<()>),
+    Purge(NamespaceId, Reply<bool>),
+    Begin(Reply<()>),
+    Finish(Reply<()>),
+    Close(Reply<()>),
+}
+
+/// An index in PostgreSQL; see the module.
+pub struct PostgresIndex {
+    shared: Arc<Shared>,
+    orders: mpsc::Sender<Order>,
+    reads: Reads<Shared>,
+}
+
+struct Shared {
+    beside: Beside,
+    owner: Uuid,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    needs_rebuild: Option<String>,
+    /// The tables cannot be used any more; a rebuild begins with new ones.
+    damaged: bool,
+    closed: bool,
+    idle: Vec<Session>,
+}
+
+impl PostgresIndex {
+    /// Opens the tables beside a store, or makes them. `owner` names the store that it is the index of.
+    pub async fn open(beside: Beside, owner: Uuid) -> Result<Self, IndexError> {
+        Self::open_tuned(beside, owner, Tuning::default()).await
+    }
+
+    /// As [`PostgresIndex::open`], with other numbers.
+    pub async fn open_tuned(beside: Beside, owner: Uuid, tuning: Tuning) -> Result<Self, IndexError> {
+        let runtime = beside.runtime().clone();
+        let opening = beside.clone();
+        let opened = runtime.spawn(async move {
+            let session = connect(&opening).await?;
+            let opened = schema::open(&session, opening.schema(), &opening.proof(), owner, false).await?;
+            Ok::<_, IndexError>((session, opened))
+        });
+        let failed = |error: tokio::task::JoinError| IndexError::Failed { action: "open its tables", reason: error.to_string() };
+        let (session, Opened { needs_rebuild, generation }) = opened.await.map_err(failed)??;
+        let shared = Arc::new(Shared { beside, owner, state: Mutex::new(State { needs_rebuild, ..State::default() }) });
+        let readers = Arc::new(Readers::start(tuning.quick_time)?);
+        let (orders, receiver) = mpsc::channel(ORDERS_MAX);
+        let writer = Writer::new(generation);
+        let worker = Worker { shared: shared.clone(), readers: readers.clone(), session: Some(session), writer };
+        runtime.spawn(worker.run(receiver));
+        Ok(Self { reads: Reads { source: shared.clone(), readers, tuning }, shared, orders })
+    }
+
+    fn order<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Order) -> BoxFuture<'static, Result<T, IndexError>> {
+        let (reply, answer) = oneshot::channel();
+        match self.orders.try_send(make(reply)) {
+            Ok(()) => async move { answer.await.unwrap_or(Err(IndexError::Closed)) }.boxed(),
+            Err(mpsc::error::TrySendError::Full(_)) => futures::future::ready(Err(IndexError::Busy)).boxed(),
+            Err(mpsc::error::TrySendError::Closed(_)) => futures::future::ready(Err(IndexError::Closed)).boxed(),
+        }
+    }
+}
+
+async fn connect(beside: &Beside) -> Result<Session, IndexError> {
+    beside.connect().await.map_err(|reason| IndexError::Failed { action: "connect to its database", reason })
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tables are damaged.
+    fn lose(&self, reason: &str) {
+        tracing::error!(reason, "the visibility index is damaged");
+        let mut state = self.state();
+        state.damaged = true;
+        state.needs_rebuild.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// A picture on an idle connection, or on a new one.
+    fn begin<'a>(&'a self, session: &'a mut Option<Session>, limits: &'a Limits) -> Result<Pg<'a>, IndexError> {
+        let action = "begin a read";
+        loop {
+            let idle = {
+                let mut state = self.state();
+                if state.closed {
+                    return Err(IndexError::Closed);
+                }
+                state.idle.pop()
+            };
+            let is_new = idle.is_none();
+            let connected = match idle {
+                Some(idle) => idle,
+                None => self.beside.runtime().block_on(connect(&self.beside))?,
+            };
+            // One that has been idle may have been ended by the other side.
+            match Pg::begin(&connected, self.beside.runtime(), self.beside.schema(), limits).map(drop) {
+                Ok(()) => {}
+                Err(error) if is_new => return Err(error.into_error(action)),
+                Err(_) => continue,
+            }
+            let session = session.insert(connected);
+            return Ok(Pg::of_begun(session, self.beside.runtime(), limits));
+        }
+    }
+}
+
+impl Source for Shared {
+    type Database<'a> = Pg<'a>;
+
+    fn needs_rebuild(&self) -> Option<String> {
+        self.state().needs_rebuild.clone()
+    }
+
+    fn with<T>(
+        &self,
+        action: &'static str,
+        limits: &Arc<Limits>,
+        _tuning: Tuning,
+        read: impl for<'a> FnOnce(&Pg<'a>) -> Result<T, NoCondition>,
+    ) -> Result<T, IndexError> {
+        let mut session = None;
+        let pg = self.begin(&mut session, limits)?;
+        let result = read(&pg).map_err(|error| error.into_error(action));
+        let is_usable = pg.end();
+        if let Err(IndexError::NeedsRebuild { reason }) = &result {
+            self.lose(reason);
+        }
+        let mut state = self.state();
+        if is_usable && !state.closed && state.idle.len() < READERS_MAX {
+            state.idle.extend(session);
+        }
+        result
+    }
+}
+
+impl Index for PostgresIndex {
+    fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>> {
+        self.order(|reply| Order::Apply(changes, reply))
+    }
+
+    fn purge(&self, namespace: NamespaceId) -> Pending<Result<bool, IndexError>> {
+        self.order(|reply| Order::Purge(namespace, reply))
+    }
+
+    fn list(
+        &self,
+        namespace: NamespaceId,
+        filter: Option<&Filter>,
+        after: Option<&Position>,
+        limit: usize,
+        hidden: &BTreeSet<RunId>,
+    ) -> Pending<Result<Vec<Arc<Record>>, IndexError>> {
+        self.reads.list(namespace, filter, after, limit, hidden)
+    }
+
+    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>> {
+        self.reads.count(namespace, filter, hidden)
+    }
+
+    fn count_by(
+        &self,
+        namespace: NamespaceId,
+        filter: Option<&Filter>,
+        field: &Field,
+        hidden: &BTreeSet<RunId>,
+    ) -> Pending<Result<Groups, IndexError>> {
+        self.reads.count_by(namespace, filter, field, hidden)
+    }
+
+    fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
+        self.reads.get(namespace, run)
+    }
+
+    fn needs_rebuild(&self) -> Option<String> {
+        self.shared.state().needs_rebuild.clone()
+    }
+
+    fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {
+        self.order(Order::Begin)
+    }
+
+    fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {
+        self.order(Order::Finish)
+    }
+
+    fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
+        self.reads.stats()
+    }
+
+    fn close(&self) -> Pending<()> {
+        // A full queue is emptied first; closed before is closed as well.
+        let (orders, (reply, answer)) = (self.orders.clone(), oneshot::channel());
+        async move {
+            if orders.send(Order::Close(reply)).await.is_ok() {
+                let _ = answer.await;
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The writer task.
+struct Worker {
+    shared: Arc<Shared>,
+    readers: Arc<Readers>,
+    /// `None` after a failure.
+    session: Option<Session>,
+    writer: Writer,
+}
+
+/// What a transaction does.
+#[derive(Clone, Copy)]
+enum Work<'a> {
+    Apply(&'a [Change]),
+    Purge(NamespaceId),
+    Begin,
+    Sweep(i64),
+    Finish,
+}
+
+/// What it gives.
+enum Done {
+    Nothing,
+    /// There is more to purge.
+    More(bool),
+    /// The row to go on after.
+    After(Option<i64>),
+}
+
+impl Worker {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        // A caller that has gone away is none of our business.
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Apply(changes, reply) => {
+                    let result = self.write("write a batch", Work::Apply(&changes)).await;
+                    let _ = reply.send(result.map(drop));
+                }
+                Order::Purge(namespace, reply) => {
+                    let result = self.write("remove a namespace", Work::Purge(namespace)).await;
+                    let _ = reply.send(result.map(|done| matches!(done, Done::More(true))));
+                }
+                Order::Begin(reply) => {
+                    let result = self.begin().await;
+                    let _ = reply.send(result);
+                }
+                Order::Finish(reply) => {
+                    let result = self.finish().await;
+                    let _ = reply.send(result);
+                }
+                Order::Close(reply) => {
+                    orders.close();
+                    self.close().await;
+                    let _ = reply.send(Ok(()));
+                    return;
+                }
+            }
+        }
+        self.close().await;
+    }
+
+    async fn close(&mut self) {
+        {
+            let mut state = self.shared.state();
+            state.closed = true;
+            state.idle.clear();
+        }
+        self.session = None;
+        let readers = self.readers.clone();
+        // It waits for threads, which wait for answers that come by this runtime.
+        let _ = tokio::task::spawn_blocking(move || readers.close()).await;
+    }
+
+    /// One transaction.
+    async fn write(&mut self, action: &'static str, work: Work<'_>) -> Result<Done, IndexError> {
+        if self.shared.state().damaged {
+            let reason = self.shared.state().needs_rebuild.clone().unwrap_or_default();
+            return Err(IndexError::NeedsRebuild { reason });
+        }
+        let session = match self.session.take().filter(Session::is_usable) {
+            Some(session) => session,
+            None => connect(&self.shared.beside).await?,
+        };
+        match self.transaction(&session, work).await {
+            Ok(done) => {
+                self.session = Some(session);
+                Ok(done)
+            }
+            Err(trouble) => {
+                // With its connection goes the transaction. What was given in it does not exist.
+                self.writer.forget();
+                let error = trouble.into_error(action);
+                if let IndexError::NeedsRebuild { reason } = &error {
+                    self.shared.lose(reason);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn transaction(&mut self, session: &Session, work: Work<'_>) -> Result<Done, Trouble> {
+        schema::begin(session, self.shared.beside.schema()).await?;
+        let done = match work {
+            Work::Apply(changes) => self.writer.apply(session, changes).await.map(|()| Done::Nothing)?,
+            Work::Purge(namespace) => Done::More(self.writer.purge(session, namespace).await?),
+            Work::Begin => self.writer.begin_rebuild(session).await.map(|()| Done::Nothing)?,
+            Work::Sweep(after) => Done::After(self.writer.sweep(session, after).await?),
+            Work::Finish => self.writer.finish_rebuild(session).await.map(|()| Done::Nothing)?,
+        };
+        let proof = self.shared.beside.proof();
+        if in_time(session.client().query_typed(&proof, &[]), session).await?.is_empty() {
+            return Err(Trouble::Failed(TAKEN.into()));
+        }
+        in_time(session.client().batch_execute("COMMIT"), session).await?;
+        Ok(done)
+    }
+
+    async fn begin(&mut self) -> Result<(), IndexError> {
+        if self.shared.state().damaged {
+            let session = connect(&self.shared.beside).await?;
+            let beside = &self.shared.beside;
+            let opened = schema::open(&session, beside.schema(), &beside.proof(), self.shared.owner, true).await?;
+            self.writer = Writer::new(opened.generation);
+            self.session = Some(session);
+            self.shared.state().damaged = false;
+        }
+        self.write("begin a rebuild", Work::Begin).await.map(drop)
+    }
+
+    async fn finish(&mut self) -> Result<(), IndexError> {
+        let mut after = Some(i64::MIN);
+        while let Some(from) = after {
+            after = match self.write("sweep after a rebuild", Work::Sweep(from)).await? {
+                Done::After(next) => next,
+                Done::Nothing | Done::More(_) => None,
+            };
+        }
+        self.write("finish a rebuild", Work::Finish).await?;
+        self.shared.state().needs_rebuild = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! The index in PostgreSQL: what is there after a restart, what another server may not do, what is damaged or of another program.
+
+use std::collections::BTreeSet;
+
+use fastrand::Rng;
+use futures::executor::block_on;
+use sempre_core::ids::Uuid;
+use sempre_engine::visibility::{Change, Index, IndexError, postgres::PostgresIndex, sqlite::Tuning};
+use sempre_store::{Store, postgres::PostgresStore};
+
+use crate::{
+    data::{namespace, ready, record, run},
+    indexes::{OWNER, Server, server},
+};
+
+fn put(n: u8) -> Change {
+    Change::Put { version: 1, record: record(&mut Rng::with_seed(n.into()), namespace(1), run(n)).into() }
+}
+
+fn count(index: &PostgresIndex) -> Result<u64, IndexError> {
+    block_on(index.count(namespace(1), None, &BTreeSet::new()))
+}
+
+fn reopened(server: &Server, store: PostgresStore, address: &str) -> PostgresStore {
+    block_on(store.close()).unwrap();
+    server.open(address)
+}
+
+/// A store and an index with five runs.
+fn filled(server: &Server, address: &str) -> (PostgresStore, PostgresIndex) {
+    let store = server.open(address);
+    let index = server.index(&store, Tuning::default());
+    ready(&index);
+    block_on(index.apply((0..5).map(put).collect())).unwrap();
+    assert_eq!(count(&index), Ok(5));
+    (store, index)
+}
+
+fn assert_needs_rebuild(index: &PostgresIndex, why: &str) {
+    let reason = index.needs_rebuild().expect("a rebuild is needed");
+    assert!(reason.contains(why), "{reason}");
+    assert_eq!(count(index), Err(IndexError::NeedsRebuild { reason }), "not silently empty");
+    ready(index);
+    block_on(index.apply(vec![put(1)])).unwrap();
+    assert_eq!(count(index), Ok(1), "nothing old is left");
+}
+
+#[test]
+fn it_is_there_again_after_a_restart() {
+    let Some(server) = server() else { return };
+    let address = server.cluster.address();
+    let (store, index) = filled(server, &address);
+    block_on(index.close());
+    assert_eq!(count(&index), Err(IndexError::Closed));
+    let store = reopened(server, store, &address);
+    let index = server.index(&store, Tuning::default());
+    assert_eq!((index.needs_rebuild(), count(&index)), (None, Ok(5)));
+    // New rows get numbers that no old one has.
+    block_on(index.apply((3..9).map(put).collect())).unwrap();
+    assert_eq!(count(&index), Ok(9));
+    let stats = block_on(index.stats()).unwrap();
+    assert_eq!(stats.records, 9);
+    assert!(stats.bytes > 8192, "{stats:?}");
+}
+
+#[test]
+fn a_server_that_has_lost_the_schema_changes_nothing() {
+    let Some(server) = server() else { return };
+    let address = server.cluster.address();
+    let (old_store, old) = filled(server, &address);
+    // As if the old one had been silent for too long: its lease has run out, it does not know.
+    let schema = old_store.beside().schema().to_owned();
+    server.cluster.sql(&format!("UPDATE {schema}.owner SET until = clock_timestamp() - interval '1 s'")).unwrap();
+    let store = server.open(&address);
+    let index = server.index(&store, Tuning::default());
+    block_on(index.apply(vec![Change::Delete { namespace: namespace(1), run: run(1) }])).unwrap();
+    let refused = block_on(old.apply(vec![put(1), put(8)])).unwrap_err();
+    assert!(matches!(&refused, IndexError::Failed { reason, .. } if reason.contains("another server has taken")), "{refused:?}");
+    assert!(block_on(old.purge(namespace(1))).is_err());
+    assert!(block_on(old.begin_rebuild()).is_err());
+    assert_eq!(count(&index), Ok(4));
+    let late = server.runtime.block_on(PostgresIndex::open(old_store.beside(), OWNER));
+    assert!(matches!(late.err(), Some(IndexError::Failed { .. })), "nor does it make tables");
+}
+
+#[test]
+fn what_is_not_whole_is_made_anew() {
+    let Some(server) = server() else { return };
+    let address = server.cluster.address();
+    let (store, index) = filled(server, &address);
+    let schema = store.beside().schema().to_owned();
+    let sql = |text: &str| server.cluster.sql(&text.replace("{s}", &schema)).unwrap();
+
+    // While it is in use: reads and writes find out.
+    sql("DROP TABLE {s}.attr_order");
+    assert!(matches!(block_on(index.apply((5..15).map(put).collect())), Err(IndexError::NeedsRebuild { .. })));
+    assert_needs_rebuild(&index, "damaged");
+    sql("DROP TABLE {s}.counter");
+    assert!(matches!(count(&index), Err(IndexError::NeedsRebuild { .. })));
+    assert_needs_rebuild(&index, "damaged");
+    block_on(index.close());
+
+    let open = |store: PostgresStore| {
+        let store = reopened(server, store, &address);
+        let index = server.index(&store, Tuning::default());
+        (store, index)
+    };
+    sql("DROP TABLE {s}.run");
+    let (store, index) = open(store);
+    assert_needs_rebuild(&index, "damaged");
+    block_on(index.close());
+    sql("DROP TABLE {s}.index_info");
+    let (store, index) = open(store);
+    assert_needs_rebuild(&index, "damaged");
+    block_on(index.begin_rebuild()).unwrap();
+    block_on(index.close());
+    let (store, index) = open(store);
+    assert_eq!(index.needs_rebuild(), None, "a whole one stays whole while it is made anew");
+    block_on(index.close());
+    sql("UPDATE {s}.index_info SET complete = false");
+    let (store, index) = open(store);
+    assert_needs_rebuild(&index, "not finished");
+    block_on(index.close());
+    sql("UPDATE {s}.index_info SET format = 0");
+    let (store, index) = open(store);
+    assert_needs_rebuild(&index, "older format");
+    block_on(index.close());
+    let store = reopened(server, store, &address);
+    let index = server.runtime.block_on(PostgresIndex::open(store.beside(), Uuid([4; 16]))).unwrap();
+    assert_needs_rebuild(&index, "another store");
+    block_on(index.close());
+
+    sql("UPDATE {s}.index_info SET format = 77");
+    let store = reopened(server, store, &address);
+    let error = server.runtime.block_on(PostgresIndex::open(store.beside(), OWNER)).err().expect("refused");
+    assert!(matches!(error, IndexError::NewerFormat { found: 77, supported: 1, .. }), "{error}");
+    assert_eq!(sql("SELECT count(*) FROM {s}.run"), "1", "and untouched");
+}
+
+#[test]
+fn it_goes_on_when_the_database_was_away() {
+    let Some(cluster) = sempre_store::postgres::cluster::Cluster::start() else { return };
+    let Some(shared) = server() else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let server = Server { cluster: cluster.unwrap(), runtime };
+    let (_store, index) = filled(&server, &server.cluster.address());
+    server.cluster.stop("immediate").unwrap();
+    assert!(matches!(block_on(index.apply(vec![put(7)])), Err(IndexError::Failed { .. })));
+    assert!(matches!(count(&index), Err(IndexError::Failed { .. })));
+    server.cluster.start_again().unwrap();
+    block_on(index.apply(vec![put(7)])).unwrap();
+    assert_eq!(count(&index), Ok(6));
+    assert_ne!(shared.cluster.port(), server.cluster.port());
+}
+
+/// Statements of reads that nobody waits for any more do not go on in the database.
+#[test]
+fn a_read_that_nobody_wants_is_stopped_in_the_database() {
+    let Some(server) = server() else { return };
+    let address = server.cluster.address();
+    let (store, index) = filled(server, &address);
+    let schema = store.beside().schema().to_owned();
+    let sql = |text: &str| server.cluster.sql(&text.replace("{s}", &schema)).unwrap();
+    // A lock of somebody else makes it wait as long as one likes.
+    let (locked, holder) = std::sync::mpsc::channel();
+    let text = format!("BEGIN; LOCK TABLE {schema}.part IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); COMMIT");
+    std::thread::spawn(move || locked.send(server.cluster.sql(&text).map(drop)));
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%division FROM part%'";
+    let until = |wanted: &str| {
+        for _ in 0..400 {
+            if sql(waiting) == wanted {
+                return;
+            }
+        }
+        panic!("never {wanted}");
+    };
+    let until_locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = '{s}.part'::regclass";
+    while sql(until_locked) == "0" {}
+    let read = index.count(namespace(1), None, &BTreeSet::new());
+    until("1");
+    drop(read);
+    until("0");
+    assert_ne!(sql(until_locked), "0", "it did not end by itself");
+    holder.recv().unwrap().unwrap();
+    assert_eq!(count(&index), Ok(5));
+}

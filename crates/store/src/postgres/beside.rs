@@ -1,0 +1,78 @@
+//! What else lies in the schema and belongs to whoever has it: connections for it, and the proof that the schema is still ours.
+
+use tokio::runtime::Handle;
+use tokio_postgres::Client;
+
+use super::{PostgresOptions, connections::Connection, trouble::Trouble};
+
+/// The way to a schema that this process has; see the module.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    options: PostgresOptions,
+    runtime: Handle,
+    holder: String,
+}
+
+/// A connection for one user alone. Dropping it closes it.
+pub struct Session(Connection);
+
+impl Beside {
+    pub(super) fn new(options: PostgresOptions, runtime: Handle, holder: String) -> Self {
+        Self { options, runtime, holder }
+    }
+
+    /// A new connection; else why there is none, without a password.
+    pub async fn connect(&self) -> Result<Session, String> {
+        Connection::open(&self.options, &self.runtime).await.map(Session).map_err(Trouble::into_reason)
+    }
+
+    /// What connections and their statements run on.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// The name of the schema; letters, digits and `_` only.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.options.schema
+    }
+
+    /// What people are told of where it is.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.options.place()
+    }
+
+    /// The last statement of a transaction that writes: it gives no row when another server has the schema by now; then the
+    /// transaction must be undone. When it gives one, nobody takes the schema before the transaction has ended.
+    #[must_use]
+    pub fn proof(&self) -> String {
+        format!("SELECT 1 FROM \"{}\".owner WHERE holder = '{}'::uuid FOR SHARE", self.options.schema, self.holder)
+    }
+}
+
+impl Session {
+    /// What statements are sent by.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.0.client()
+    }
+
+    /// Tells the database to stop the statement that is under way, if one is.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// False when it is gone.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.0.is_usable()
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Session").finish_non_exhaustive()
+    }
+}
