@@ -43,6 +43,7 @@ pub mod status;
 mod steer_service;
 mod storage_service;
 mod system;
+mod telemetry;
 mod test_service;
 mod version_service;
 mod web;
@@ -56,6 +57,7 @@ pub use ports::tls::{ClientCertificates, TlsError, TlsSettings};
 pub use reload::Reloader;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};
 pub use service::Service;
+pub use telemetry::{OtlpError, OtlpSettings};
 
 /// The version of Temporal's server that clients may take this one for; they compare it with ranges.
 pub const SERVER_VERSION: &str = "1.32.0";

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    AuditTo, AuthError, AuthSettings, Service,
+    AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
     ports::{
@@ -78,6 +78,8 @@ pub struct ServerSettings {
     pub auth: Option<AuthSettings>,
     /// Where it is written down who did what. `None`: nowhere.
     pub audit: Option<AuditTo>,
+    /// Who is told metrics and spans by OTLP. `None`: nobody.
+    pub otlp: Option<OtlpSettings>,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// What the store is, for GetClusterInfo.
@@ -121,6 +123,7 @@ impl Default for ServerSettings {
             tls: None,
             auth: None,
             audit: None,
+            otlp: None,
             connections: ConnectionSettings::default(),
             store_name: "memory",
             visibility_file: None,
@@ -128,6 +131,13 @@ impl Default for ServerSettings {
             any_namespace: false,
             faults: None,
         }
+    }
+}
+
+impl ServerSettings {
+    /// The folder of the data, if there is one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from)
     }
 }
 
@@ -210,7 +220,7 @@ impl Server {
         if let Some(ui) = &settings.ui {
             ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
         }
-        let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+        let folder = settings.folder();
         let service = Service::open(&settings, store).await?;
         let pages = settings.ui.as_ref().map(|ui| Pages::new(&service, ui, for_clients(settings.address))).transpose();
         let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
@@ -345,6 +355,7 @@ impl Server {
             web_tasks.shutdown().await;
         }
         beside.shutdown().await;
+        service.stop_telemetry().await;
         service.close_store().await;
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
     }

@@ -18,8 +18,17 @@ use sempre_engine::{
 use sempre_store::Store;
 
 use crate::{
-    ServerError, ServerSettings, access::Access, alerts::HttpAlerts, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend,
-    nexus::client::HttpOperations, router::Router, server::TimeSkipping,
+    ServerError, ServerSettings,
+    access::Access,
+    alerts::HttpAlerts,
+    audit::Audit,
+    callbacks::HttpCallbacks,
+    frontend::Frontend,
+    nexus::client::HttpOperations,
+    router::Router,
+    server::TimeSkipping,
+    telemetry::{self, Telemetry},
+    web::metrics::Metrics,
 };
 
 /// See the module. Clones are the same.
@@ -28,6 +37,7 @@ pub struct Service {
     engine: Engine,
     store: Arc<dyn Store>,
     router: Router,
+    telemetry: Option<Arc<Telemetry>>,
 }
 
 impl Service {
@@ -52,8 +62,14 @@ impl Service {
         prepare(&engine, settings).await?;
         let audit = settings.audit.clone().map(Audit::new).transpose().map_err(ServerError::Audit)?;
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
-        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit));
-        Ok(Self { engine, store, router })
+        let spans = settings.otlp.as_ref().and_then(telemetry::tracer);
+        let tracer = spans.as_ref().map(|(tracer, _)| tracer.clone());
+        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer);
+        let telemetry = settings.otlp.as_ref().map(|otlp| {
+            let metrics = Metrics::new(engine.clone(), router.clone(), settings.folder());
+            Arc::new(Telemetry::start(otlp, engine.cluster_id(), spans, metrics))
+        });
+        Ok(Self { engine, store, router, telemetry })
     }
 
     /// Answers one call of gRPC. Dropping the future gives the call up.
@@ -73,7 +89,15 @@ impl Service {
     /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
     pub async fn close(&self) {
         self.engine.shutdown().await;
+        self.stop_telemetry().await;
         self.close_store().await;
+    }
+
+    /// Sends what there is still to tell.
+    pub(crate) async fn stop_telemetry(&self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.stop().await;
+        }
     }
 
     pub(crate) async fn close_store(&self) {

@@ -16,3 +16,5 @@ mod postgres;
 mod secure;
 mod store_check;
 mod support;
+#[cfg(unix)]
+mod telemetry;

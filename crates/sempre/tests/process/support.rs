@@ -65,7 +65,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts `sempre server …` and waits until it says where it listens.
     pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        let mut child = command(args).spawn().expect("the binary runs");
+        Self::start_in(&[], args)
+    }
+
+    /// The same with variables.
+    pub(crate) fn start_in<S: AsRef<std::ffi::OsStr>>(variables: &[(&str, &str)], args: impl IntoIterator<Item = S>) -> Self {
+        let mut child = command(args).envs(variables.iter().copied()).spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut banner = Vec::new();
         for line in lines.by_ref() {

@@ -27,6 +27,7 @@ mod shutdown;
 mod standalone_activities;
 mod standalone_operations;
 mod support;
+mod telemetry;
 mod time_skipping;
 #[cfg(feature = "ui")]
 mod ui;
