@@ -1,6 +1,6 @@
 //! `AlertService`: rules are set, taken away and looked at; alerts are listed. No answer holds a secret, nor what of a URL may be one.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sempre_api::sempre::v1::{
@@ -17,7 +17,7 @@ use crate::{
     alerts::{
         self,
         rule::{self, RULES_MAX, RuleRecord},
-        state::{AlertRecord, Asked, State, uid},
+        state::{AlertRecord, Asked, State},
     },
     namespaces::Namespace,
     records::{Change, Shown},
@@ -40,7 +40,8 @@ impl Engine {
             rule.set_scope(AlertScope::EachRun);
         }
         let (id, now) = (namespace.id(), self.shared.wall_now());
-        let new_uid = Uuid::parse(&self.with_schedule_ids(sempre_core::IdSource::uuid)).unwrap_or_default();
+        let new_uid = || Uuid::parse(&self.with_schedule_ids(sempre_core::IdSource::uuid)).unwrap_or_default();
+        let (new_uid, memory) = (new_uid(), new_uid());
         let after = self.shared.notices.shown();
         let decide = move |shown: &Shown<RuleRecord>| {
             let key = alerts::key(id, &rule.name);
@@ -68,7 +69,12 @@ impl Engine {
                     fresh
                 });
             }
+            let memory = match old.filter(|old| old.means(&rule)) {
+                Some(old) => old.memory.clone(),
+                None => Bytes::copy_from_slice(&memory.0),
+            };
             let record = RuleRecord {
+                memory,
                 uid: old.map_or_else(|| Bytes::copy_from_slice(&new_uid.0), |old| old.uid.clone()),
                 version: there + 1,
                 rule: Some(rule),
@@ -111,8 +117,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let rule = self.shared.alerts.rules.get(&alerts::key(namespace.id(), &request.name)).ok_or_else(|| unknown(&request.name))?;
         let (reply, told) = oneshot::channel();
-        self.shared.alerts.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { rule, reply });
-        self.shared.alerts.changed.notify_one();
+        self.shared.alerts.ask(Asked { rule, reply })?;
         let alert = told.await.map_err(|_| {
             Refusal::Unavailable("the alert could not be written, or too many wait for this rule; see `sempre alert history`".into())
         })?;
@@ -150,7 +155,7 @@ impl Engine {
     }
 
     fn delivery(&self, namespace: &Namespace, state: &State, alert: &AlertRecord) -> AlertDelivery {
-        let trouble = state.trouble.get(&uid(&alert.rule_uid)).filter(|_| alert.ended == 0);
+        let tries = state.tries.get(&alert.number).filter(|_| alert.ended == 0);
         let delivery = match (alert.ended, alert.given_up) {
             (0, _) => AlertDeliveryState::Waiting,
             (_, true) => AlertDeliveryState::GivenUp,
@@ -160,8 +165,8 @@ impl Engine {
             alert: Some(self.shown_alert(namespace, alert)),
             state: delivery as i32,
             ended_time: (alert.ended != 0).then(|| Timestamp(alert.ended).to_api()),
-            attempts: state.attempts.get(&alert.number).map_or(0, |attempts| i32::try_from(*attempts).unwrap_or(i32::MAX)),
-            last_error: trouble.map_or_else(|| alert.last_error.clone(), |trouble| trouble.error.clone()),
+            attempts: tries.map_or(0, |tries| i32::try_from(tries.count).unwrap_or(i32::MAX)),
+            last_error: tries.map_or_else(|| alert.last_error.clone(), |tries| tries.error.clone()),
         }
     }
 }
@@ -180,8 +185,8 @@ fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
         created_time: Some(Timestamp(record.created).to_api()),
         changed_time: Some(Timestamp(record.changed).to_api()),
         waiting: state.waits(uid) as i64,
-        raised: state.raised.get(&uid).map_or(0, |raised| raised.len() as i64),
-        firing: state.standing.get(&uid).is_some_and(|standing| standing.told),
+        raised: state.raised.get(&record.memory()).map_or(0, |raised| raised.len() as i64),
+        firing: state.standing.get(&uid).is_some_and(|standing| standing.told && standing.is_of(record)),
         last_error: state.trouble.get(&uid).map(|trouble| trouble.error.clone()).unwrap_or_default(),
         problem: problem.cloned().unwrap_or_default(),
     }

@@ -17,6 +17,8 @@ use sempre_store::Table;
 use crate::support::*;
 
 mod bounds;
+mod damage;
+mod turns;
 
 const URL: &str = "https://me:pass@hooks.test/x";
 

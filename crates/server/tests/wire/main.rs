@@ -19,6 +19,7 @@ mod nexus_http;
 mod operator_service;
 mod operators;
 mod polls;
+mod promql;
 mod queries;
 mod resets;
 mod schedules;
