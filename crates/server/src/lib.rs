@@ -13,6 +13,7 @@ mod access;
 mod access_service;
 mod alert_service;
 mod alerts;
+mod alerts_file;
 mod answers;
 mod audit;
 mod callbacks;
@@ -50,6 +51,7 @@ mod web;
 mod workflow_service;
 
 pub use access::{AuthError, AuthSettings};
+pub use alerts_file::AlertsFileError;
 pub use audit::AuditTo;
 pub use connection::ConnectionSettings;
 pub use faults::FaultSettings;

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
+    AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
     ports::{
@@ -78,6 +78,8 @@ pub struct ServerSettings {
     pub auth: Option<AuthSettings>,
     /// Where it is written down who did what. `None`: nowhere.
     pub audit: Option<AuditTo>,
+    /// File of alert rules that are in force beside those that calls set (docs/alerts.md). `None`: there is none.
+    pub alerts_file: Option<PathBuf>,
     /// Who is told metrics and spans by OTLP. `None`: nobody.
     pub otlp: Option<OtlpSettings>,
     /// How long connections live.
@@ -123,6 +125,7 @@ impl Default for ServerSettings {
             tls: None,
             auth: None,
             audit: None,
+            alerts_file: None,
             otlp: None,
             connections: ConnectionSettings::default(),
             store_name: "memory",
@@ -163,6 +166,9 @@ pub enum ServerError {
     /// The audit log cannot be written.
     #[error("no audit log: {0}")]
     Audit(io::Error),
+    /// The alert rules of the settings cannot be put in force.
+    #[error("no alerts: {0}")]
+    Alerts(#[from] AlertsFileError),
     /// The engine could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -264,7 +270,8 @@ impl Server {
 
     /// Asks it to read its files again, while it serves. `None`: it has none.
     pub fn reloader(&self) -> Option<Reloader> {
-        (self.is_secure() || self.is_guarded() || self.service.router().audit().is_some()).then(|| self.reloader.clone())
+        let has_files = self.is_secure() || self.is_guarded() || self.service.router().audit().is_some();
+        (has_files || self.service.alerts_file().is_some()).then(|| self.reloader.clone())
     }
 
     /// Where it serves the web UI.
@@ -299,8 +306,9 @@ impl Server {
         }
         let audit = service.router().audit().cloned();
         let tells_peers = access.is_some() || audit.is_some();
-        if tls.is_some() || tells_peers {
-            beside.spawn(reload::watch(tls.clone(), access, audit, reloader));
+        let alerts = service.alerts_file().map(|file| (file.clone(), service.engine().clone()));
+        if tls.is_some() || tells_peers || alerts.is_some() {
+            beside.spawn(reload::watch(tls.clone(), access, audit, alerts, reloader));
         }
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();

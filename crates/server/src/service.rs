@@ -21,6 +21,7 @@ use crate::{
     ServerError, ServerSettings,
     access::Access,
     alerts::HttpAlerts,
+    alerts_file::AlertsFile,
     audit::Audit,
     callbacks::HttpCallbacks,
     frontend::Frontend,
@@ -38,6 +39,7 @@ pub struct Service {
     store: Arc<dyn Store>,
     router: Router,
     telemetry: Option<Arc<Telemetry>>,
+    alerts_file: Option<Arc<AlertsFile>>,
 }
 
 impl Service {
@@ -60,6 +62,10 @@ impl Service {
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, settings).await?;
+        let alerts_file = settings.alerts_file.clone().map(|path| Arc::new(AlertsFile::new(path)));
+        if let Some(file) = &alerts_file {
+            file.apply(&engine, true).await.transpose()?;
+        }
         let audit = settings.audit.clone().map(Audit::new).transpose().map_err(ServerError::Audit)?;
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
         let spans = settings.otlp.as_ref().and_then(telemetry::tracer);
@@ -69,7 +75,7 @@ impl Service {
             let metrics = Metrics::new(engine.clone(), router.clone(), settings.folder());
             Arc::new(Telemetry::start(otlp, engine.cluster_id(), spans, metrics))
         });
-        Ok(Self { engine, store, router, telemetry })
+        Ok(Self { engine, store, router, telemetry, alerts_file })
     }
 
     /// Answers one call of gRPC. Dropping the future gives the call up.
@@ -104,6 +110,11 @@ impl Service {
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close cleanly");
         }
+    }
+
+    /// The file of alert rules, if there is one.
+    pub(crate) fn alerts_file(&self) -> Option<&Arc<AlertsFile>> {
+        self.alerts_file.as_ref()
     }
 
     pub(crate) fn router(&self) -> &Router {

@@ -15,7 +15,7 @@ pub(crate) mod runner;
 pub(crate) mod sender;
 pub(crate) mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool};
 
 use sempre_core::{NamespaceId, Refusal};
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ pub(crate) struct Alerts {
     /// The runner is to look: rules, an alert by hand, the end.
     pub(crate) changed: Notify,
     asked: Mutex<AskedFor>,
+    /// Settings have declared rules, which calls do not change.
+    pub(crate) declared: AtomicBool,
 }
 
 /// Alerts that somebody asked for and that wait to be written; more are refused.
@@ -52,7 +54,7 @@ struct AskedFor {
 
 impl Alerts {
     pub(crate) fn new(rules: Records<RuleRecord>) -> Self {
-        Self { rules, state: Mutex::default(), changed: Notify::new(), asked: Mutex::default() }
+        Self { rules, state: Mutex::default(), changed: Notify::new(), asked: Mutex::default(), declared: AtomicBool::new(false) }
     }
 
     fn asked(&self) -> MutexGuard<'_, AskedFor> {

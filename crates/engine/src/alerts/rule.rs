@@ -53,6 +53,9 @@ pub(crate) struct RuleRecord {
     /// 16 bytes, new whenever query, scope or hold are: what was remembered of others does not count. Empty: the uid.
     #[prost(bytes = "bytes", tag = "8")]
     pub(crate) memory: Bytes,
+    /// The server's settings declare it; no call has set it.
+    #[prost(bool, tag = "9")]
+    pub(crate) declared: bool,
 }
 
 fn uuid(bytes: &Bytes) -> Uuid {
@@ -67,6 +70,17 @@ impl RuleRecord {
     /// What is remembered of runs and lists is remembered under this.
     pub(crate) fn memory(&self) -> Uuid {
         if self.memory.is_empty() { self.uid() } else { uuid(&self.memory) }
+    }
+
+    /// Refuses to have it changed by a call, if settings that are in force declare it.
+    pub(crate) fn check_free(&self, settings_declare: bool) -> Result<(), Refusal> {
+        match self.declared && settings_declare {
+            false => Ok(()),
+            true => Err(Refusal::FailedPrecondition(format!(
+                "alert rule {:?} is from the file that the server was started with (--alerts-file): change it there",
+                self.name()
+            ))),
+        }
     }
 
     /// It asks for the same as another one.

@@ -339,7 +339,8 @@ impl Runner {
                         state.not_taken(*number, pause, now, error.clone());
                         let trouble = state.trouble.entry(*uid).or_default();
                         let again = now + pause(trouble.failures);
-                        *trouble = Trouble { failures: trouble.failures.saturating_add(1), again, error: error.clone() };
+                        let fresh = now + BACKOFF_FIRST;
+                        *trouble = Trouble { failures: trouble.failures.saturating_add(1), again, fresh, error: error.clone() };
                         let name = rules.get(uid).map_or("", |rule| rule.name());
                         tracing::warn!(rule = name, error, "an alert was not taken; it is sent again");
                     }
@@ -423,15 +424,17 @@ impl Runner {
         let uid = rule.uid();
         let state = self.shared.alerts.state();
         let trouble = state.trouble.get(&uid);
-        if trouble.is_some_and(|trouble| trouble.again > now) {
-            return false;
-        }
         let most = if trouble.is_some() { 1 } else { AT_ONCE_OF_RULE };
         let under_way = self.sending.values().filter(|of| **of == uid).count();
         let room = most.saturating_sub(under_way).min(AT_ONCE.saturating_sub(self.sending.len()));
-        // In trouble the next is tried when the rule may be, whichever it is: each in its turn.
-        let any = trouble.is_some();
-        let due = state.waiting.get(&uid).into_iter().flatten().take_while(|(again, _)| any || *again <= now);
+        // In trouble the next is tried when the rule may be, whichever it is: each in its turn, those that never were first.
+        let until = match trouble {
+            None => now,
+            Some(trouble) if trouble.again <= now => Timestamp(i64::MAX),
+            Some(trouble) if trouble.fresh <= now => Timestamp::default(),
+            Some(_) => return false,
+        };
+        let due = state.waiting.get(&uid).into_iter().flatten().take_while(|(again, _)| *again <= until);
         let due = due.filter(|(_, number)| !self.sending.contains_key(number)).take(room);
         let due: Vec<Arc<AlertRecord>> = due.filter_map(|(_, number)| state.alerts.get(number).cloned()).collect();
         drop(state);
@@ -477,7 +480,8 @@ impl Runner {
                 let most = if trouble.is_some() { 1 } else { AT_ONCE_OF_RULE };
                 let is_free = self.known.contains(rule) && self.sending.values().filter(|of| *of == rule).count() < most;
                 let (again, _) = waiting.iter().find(|(_, number)| is_free && !self.sending.contains_key(number))?;
-                Some(trouble.map_or(*again, |trouble| trouble.again))
+                let is_fresh = *again == Timestamp::default();
+                Some(trouble.map_or(*again, |trouble| if is_fresh { trouble.fresh } else { trouble.again }))
             };
             state.waiting.iter().filter_map(of_rule).min()
         };

@@ -114,6 +114,8 @@ pub(crate) struct Tries {
 pub(crate) struct Trouble {
     pub(crate) failures: u32,
     pub(crate) again: Timestamp,
+    /// When one that was never tried may be tried: it may be another's fault that the last one failed.
+    pub(crate) fresh: Timestamp,
     pub(crate) error: String,
 }
 

@@ -1,6 +1,6 @@
 //! `AlertService`: rules are set, taken away and looked at; alerts are listed. No answer holds a secret, nor what of a URL may be one.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use sempre_api::sempre::v1::{
@@ -8,7 +8,7 @@ use sempre_api::sempre::v1::{
     ListAlertRulesRequest, ListAlertRulesResponse, ListAlertsRequest, ListAlertsResponse, SetAlertRuleRequest, SetAlertRuleResponse,
     TestAlertRuleRequest, TestAlertRuleResponse,
 };
-use sempre_core::{Refusal, Timestamp, ids::Uuid};
+use sempre_core::{Refusal, Timestamp};
 use tokio::sync::oneshot;
 
 use super::{named, notices::page_size};
@@ -40,13 +40,14 @@ impl Engine {
             rule.set_scope(AlertScope::EachRun);
         }
         let (id, now) = (namespace.id(), self.shared.wall_now());
-        let new_uid = || Uuid::parse(&self.with_schedule_ids(sempre_core::IdSource::uuid)).unwrap_or_default();
-        let (new_uid, memory) = (new_uid(), new_uid());
+        let (new_uid, memory) = (self.new_id(), self.new_id());
+        let declared = self.shared.alerts.declared.load(Ordering::Acquire);
         let after = self.shared.notices.shown();
         let decide = move |shown: &Shown<RuleRecord>| {
             let key = alerts::key(id, &rule.name);
             let old = shown.get(&key);
             let there = old.map_or(0, |old| old.version);
+            old.map_or(Ok(()), |old| old.check_free(declared))?;
             match request.version {
                 0 => {}
                 NEW if old.is_some() => {
@@ -71,11 +72,12 @@ impl Engine {
             }
             let memory = match old.filter(|old| old.means(&rule)) {
                 Some(old) => old.memory.clone(),
-                None => Bytes::copy_from_slice(&memory.0),
+                None => memory,
             };
             let record = RuleRecord {
                 memory,
-                uid: old.map_or_else(|| Bytes::copy_from_slice(&new_uid.0), |old| old.uid.clone()),
+                declared: false,
+                uid: old.map_or(new_uid, |old| old.uid.clone()),
                 version: there + 1,
                 rule: Some(rule),
                 created: old.map_or(now.0, |old| old.created),
@@ -93,11 +95,10 @@ impl Engine {
     /// `AlertService.DeleteAlertRule`.
     pub async fn delete_alert_rule(&self, request: DeleteAlertRuleRequest) -> Result<DeleteAlertRuleResponse, Refusal> {
         let id = self.namespace(&request.namespace)?.id();
+        let declared = self.shared.alerts.declared.load(Ordering::Acquire);
         let decide = move |shown: &Shown<RuleRecord>| {
             let key = alerts::key(id, &request.name);
-            if !shown.contains_key(&key) {
-                return Err(unknown(&request.name));
-            }
+            shown.get(&key).ok_or_else(|| unknown(&request.name))?.check_free(declared)?;
             Ok((Change::remove(key), ()))
         };
         self.shared.alerts.rules.change(decide).await?;

@@ -5,6 +5,7 @@ mod activities;
 mod alerts;
 mod attempts;
 mod batch;
+pub(crate) mod declared_alerts;
 mod deployments;
 mod describe_queue;
 mod drainage;

@@ -18,6 +18,7 @@ use crate::support::*;
 
 mod bounds;
 mod damage;
+mod declared;
 mod turns;
 
 const URL: &str = "https://me:pass@hooks.test/x";

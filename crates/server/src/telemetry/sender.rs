@@ -26,7 +26,10 @@ use super::{
     messages::Exported,
     settings::{Protocol, Target},
 };
-use crate::frames::PREFIX_BYTES;
+use crate::{
+    frames::PREFIX_BYTES,
+    http_client::{authorize, host_of},
+};
 
 /// Bytes of an answer that are read.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -142,6 +145,8 @@ impl Sender {
         let message = if *gzip { packed(&message) } else { message };
         let mut told = headers.clone();
         told.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        authorize(uri, &mut told);
+        let host = uri.authority().map_or("", |authority| host_of(authority.as_str()));
         let (path, body, version) = match protocol {
             Protocol::Grpc => {
                 told.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -158,9 +163,8 @@ impl Sender {
                     Signal::Traces => "trace.v1.TraceService",
                     Signal::Metrics => "metrics.v1.MetricsService",
                 };
-                let authority = uri.authority().map_or("", |authority| authority.as_str());
                 let scheme = uri.scheme_str().unwrap_or("http");
-                let path = format!("{scheme}://{authority}/opentelemetry.proto.collector.{service}/Export");
+                let path = format!("{scheme}://{host}/opentelemetry.proto.collector.{service}/Export");
                 (path, frame.freeze(), Version::HTTP_2)
             }
             Protocol::Http => {
@@ -168,7 +172,6 @@ impl Sender {
                 if *gzip {
                     told.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 }
-                let host = uri.authority().map_or("", |authority| authority.as_str());
                 told.insert(header::HOST, HeaderValue::from_str(host).map_err(|_| never("the endpoint's host cannot be named"))?);
                 (uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(), message.into(), Version::HTTP_11)
             }

@@ -403,7 +403,9 @@ mod tests {
     fn endpoints_are_those_of_the_specification() {
         let http = |text: &str| Some((text.to_owned(), Protocol::Http));
         let grpc = |text: &str| Some((text.to_owned(), Protocol::Grpc));
-        let of = |variables, endpoint, protocol| uris(read(variables, endpoint, protocol).expect("good"));
+        fn of(variables: &[(&str, &str)], endpoint: Option<&str>, protocol: Option<&str>) -> [Option<(String, Protocol)>; 2] {
+            uris(read(variables, endpoint, protocol).expect("good"))
+        }
         assert_eq!(of(&[ENDPOINT], None, None), [http("http://c:4318/v1/traces"), http("http://c:4318/v1/metrics")]);
         assert_eq!(of(&[ENDPOINT], Some("https://d/x/"), None), [http("https://d/x/v1/traces"), http("https://d/x/v1/metrics")]);
         let own = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t/spans");

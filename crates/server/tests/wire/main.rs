@@ -4,6 +4,7 @@
 
 mod access;
 mod access_tokens;
+mod alert_rules;
 mod audit;
 mod batches;
 mod callbacks;

@@ -167,7 +167,7 @@ impl TraceService for Got {
         let key = request.metadata().get("x-key").map(|key| key.to_str().unwrap().to_owned());
         self.0.lock().unwrap().keys.extend(key);
         self.traces(request.into_inner());
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(Default::default()))
     }
 }
 
@@ -178,7 +178,7 @@ impl MetricsService for Got {
         request: tonic::Request<ExportMetricsServiceRequest>,
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, tonic::Status> {
         self.metrics(request.into_inner());
-        Ok(tonic::Response::default())
+        Ok(tonic::Response::new(Default::default()))
     }
 }
 

@@ -19,6 +19,8 @@ async fn an_alert_that_nobody_takes_does_not_hold_up_the_others() {
     for n in 0..20 {
         fail(&w, &format!("w{n}")).await;
     }
+    // Each time it is tried the rule pauses for a second.
+    w.advance(Span::seconds(1)).await;
     assert_eq!((taken(&w).len(), tries()), (22, before));
     let history = w.engine.list_alerts(&ListAlertsRequest { namespace: NAMESPACE.into(), ..Default::default() }).unwrap().alerts;
     let odd = history.iter().find(|one| one.state() == AlertDeliveryState::Waiting).unwrap();
@@ -39,9 +41,9 @@ async fn a_rule_that_asks_for_something_else_begins_anew() {
     w.settle().await;
     assert_eq!(taken(&w).len(), 2);
     // Both ask for the same run in other words; of the list it is told anew, of the run once it changes.
-    set(&w, list("ExecutionStatus = 'Running' AND WorkflowId != 'b'")).await;
+    set(&w, list("WorkflowId != 'b'")).await;
     set(&w, rule("run", "ExecutionStatus = 'Paused' OR WorkflowId = 'a'")).await;
-    assert!(!info(&w, "list").firing && info(&w, "run").raised == 0);
+    assert_eq!(info(&w, "run").raised, 0);
     w.advance(Span::seconds(6)).await;
     assert_eq!(taken(&w)[2..], [firing("list", "a")]);
     let pause = PauseWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_id: "a".into(), ..Default::default() };
