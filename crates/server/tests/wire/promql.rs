@@ -19,7 +19,7 @@ use crate::{
 /// Beyond this something hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Prometheus, reading a server's metrics several times a second.
+/// Prometheus, reading a server's metrics every second.
 pub(crate) struct Prometheus {
     child: Child,
     address: SocketAddr,
@@ -46,7 +46,7 @@ impl Prometheus {
         std::fs::create_dir_all(&folder).expect("a folder");
         let config = folder.join("prometheus.yml");
         let text = format!(
-            "global: {{ scrape_interval: 200ms, scrape_timeout: 200ms }}\nscrape_configs:\n  - job_name: sempre\n    static_configs: [{{ \
+            "global: {{ scrape_interval: 1s, scrape_timeout: 1s }}\nscrape_configs:\n  - job_name: sempre\n    static_configs: [{{ \
              targets: ['{metrics}'] }}]\n"
         );
         std::fs::write(&config, text).expect("written");
