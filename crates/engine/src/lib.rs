@@ -71,6 +71,7 @@ pub use alerts::sender::{AlertCall, AlertSender};
 pub use callbacks::CallbackSender;
 pub use calls::{
     access::{ApiKey, KeyHash, LeadsTo, key_id},
+    declared_alerts::{BadRule, DeclaredRules},
     gauges::OpenRuns,
     index::IndexStatus,
     limits::NamespaceUse,

@@ -11,7 +11,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak},
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -90,6 +93,8 @@ struct Parts<R> {
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
     shown: RwLock<Shown<R>>,
+    /// Records that could not be read.
+    damaged: AtomicUsize,
     after: OnceLock<After<R>>,
     /// One change at a time; holds the right to commit.
     writer: Arc<Mutex<Writer>>,
@@ -112,15 +117,19 @@ impl Kind {
         Refusal::Unavailable(format!("{} could not be written", self.what))
     }
 
-    async fn load<R: Message + Default>(self, store: &dyn Store) -> Result<Shown<R>, StoreError> {
-        let mut shown = Shown::new();
+    /// All records, and how many cannot be read.
+    async fn load<R: Message + Default>(self, store: &dyn Store) -> Result<(Shown<R>, usize), StoreError> {
+        let (mut shown, mut damaged) = (Shown::new(), 0);
         for (key, row) in store.scan(Table::Meta, &[self.prefix], &prefix_end(&[self.prefix]), usize::MAX).await? {
             match R::decode(row) {
                 Ok(record) => drop(shown.insert(key[1..].to_vec(), Arc::new(record))),
-                Err(error) => tracing::error!(%error, key = ?key, "the record of {} is damaged", self.what),
+                Err(error) => {
+                    damaged += 1;
+                    tracing::error!(%error, key = ?key, "the record of {} is damaged", self.what);
+                }
             }
         }
-        Ok(shown)
+        Ok((shown, damaged))
     }
 }
 
@@ -133,9 +142,10 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
         spawner: Arc<dyn Spawner>,
     ) -> Result<Self, StoreError> {
         let fence = Fence { shard: kind.owner, epoch: store.acquire(kind.owner).await? };
-        let shown = RwLock::new(kind.load(&*store).await?);
+        let (shown, damaged) = kind.load(&*store).await?;
+        let (shown, damaged) = (RwLock::new(shown), AtomicUsize::new(damaged));
         let writer = Arc::new(Mutex::new(Writer { fence, doubt: false, retries: false }));
-        Ok(Self { shared: Arc::new(Parts { kind, store, clock, spawner, shown, after: OnceLock::new(), writer }) })
+        Ok(Self { shared: Arc::new(Parts { kind, store, clock, spawner, shown, damaged, after: OnceLock::new(), writer }) })
     }
 
     /// Calls `after` for all records now, and for those that a change has changed. Once.
@@ -150,6 +160,11 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
     /// All records. Not to be held across an await.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Shown<R>> {
         self.shared.read()
+    }
+
+    /// Records that are there and cannot be read.
+    pub(crate) fn damaged(&self) -> usize {
+        self.shared.damaged.load(Ordering::Acquire)
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<R>> {
@@ -214,8 +229,9 @@ impl<R: Message + Default + PartialEq> Parts<R> {
             let epoch = self.store.acquire(self.kind.owner).await?;
             Ok::<_, StoreError>((epoch, self.kind.load(&*self.store).await?))
         };
-        let (epoch, loaded): (u64, Shown<R>) =
+        let (epoch, (loaded, damaged)): (u64, (Shown<R>, usize)) =
             reload.await.inspect_err(|error| tracing::warn!(%error, "the records of {} could not be read again", self.kind.what))?;
+        self.damaged.store(damaged, Ordering::Release);
         let keys: BTreeSet<Vec<u8>> = self.read().keys().chain(loaded.keys()).cloned().collect();
         *self.shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
         writer.fence.epoch = epoch;

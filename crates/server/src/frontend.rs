@@ -63,6 +63,7 @@ use crate::{
     server::ServerSettings,
     status,
     system::SystemFacts,
+    telemetry::trace::{Subject, SubjectOf},
 };
 
 /// What a handler gives back.
@@ -110,8 +111,11 @@ impl Frontend {
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.
     pub(crate) async fn admit<R: InNamespace>(&self, request: Request<R>) -> Result<Admitted<R>, Status> {
-        let (metadata, _, body) = request.into_parts();
+        let (metadata, extensions, body) = request.into_parts();
         let namespace = body.namespace();
+        if let Some(span) = extensions.get::<SubjectOf>() {
+            span.say(|| body.subject());
+        }
         if namespace.len() > self.id_length_max {
             return Err(status::from_refusal(Refusal::invalid("Namespace length exceeds limit.")));
         }
@@ -211,6 +215,11 @@ pub(crate) trait InNamespace: Send + Sync {
     fn registers_namespace(&self) -> bool {
         false
     }
+
+    /// What the call is about, for its span.
+    fn subject(&self) -> Subject {
+        Subject { namespace: self.namespace().to_owned(), ..Subject::default() }
+    }
 }
 
 macro_rules! in_namespace {
@@ -222,6 +231,79 @@ macro_rules! in_namespace {
         }
     )+ };
 }
+
+/// Calls about a task queue.
+macro_rules! in_namespace_at_queue {
+    ($($request:ty),+ $(,)?) => { $(
+        impl InNamespace for $request {
+            fn namespace(&self) -> &str {
+                &self.namespace
+            }
+
+            fn subject(&self) -> Subject {
+                let task_queue = self.task_queue.as_ref().map(|queue| queue.name.clone());
+                Subject { namespace: self.namespace.clone(), task_queue, ..Subject::default() }
+            }
+        }
+    )+ };
+}
+
+/// Calls that start a workflow.
+macro_rules! in_namespace_starts {
+    ($($request:ty),+ $(,)?) => { $(
+        impl InNamespace for $request {
+            fn namespace(&self) -> &str {
+                &self.namespace
+            }
+
+            fn subject(&self) -> Subject {
+                Subject {
+                    namespace: self.namespace.clone(),
+                    workflow_id: Some(self.workflow_id.clone()),
+                    workflow_type: self.workflow_type.as_ref().map(|kind| kind.name.clone()),
+                    task_queue: self.task_queue.as_ref().map(|queue| queue.name.clone()),
+                }
+            }
+        }
+    )+ };
+}
+
+/// Calls to a run.
+macro_rules! in_namespace_at_run {
+    ($($request:ty => $execution:ident),+ $(,)?) => { $(
+        impl InNamespace for $request {
+            fn namespace(&self) -> &str {
+                &self.namespace
+            }
+
+            fn subject(&self) -> Subject {
+                let workflow_id = self.$execution.as_ref().map(|execution| execution.workflow_id.clone());
+                Subject { namespace: self.namespace.clone(), workflow_id, ..Subject::default() }
+            }
+        }
+    )+ };
+}
+
+in_namespace_starts![StartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionRequest];
+
+in_namespace_at_queue![
+    PollActivityTaskQueueRequest,
+    PollNexusTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    StartActivityExecutionRequest,
+    DescribeTaskQueueRequest,
+];
+
+in_namespace_at_run![
+    DescribeWorkflowExecutionRequest => execution,
+    GetWorkflowExecutionHistoryRequest => execution,
+    QueryWorkflowRequest => execution,
+    RequestCancelWorkflowExecutionRequest => workflow_execution,
+    ResetWorkflowExecutionRequest => workflow_execution,
+    SignalWorkflowExecutionRequest => workflow_execution,
+    TerminateWorkflowExecutionRequest => workflow_execution,
+    UpdateWorkflowExecutionRequest => workflow_execution,
+];
 
 /// Calls with a task token take the namespace from the token when they name none; that there is a token is the
 /// engine's to check.
@@ -285,7 +367,6 @@ in_namespace![
     UpdateWorkerVersioningRulesRequest,
     GetWorkerVersioningRulesRequest,
     GetWorkerTaskReachabilityRequest,
-    StartActivityExecutionRequest,
     DescribeActivityExecutionRequest,
     PollActivityExecutionRequest,
     PollWorkflowExecutionTimeSkippingRequest,
@@ -324,9 +405,6 @@ in_namespace![
     RecordWorkerHeartbeatRequest,
     DeleteWorkflowExecutionRequest,
     DeprecateNamespaceRequest,
-    DescribeTaskQueueRequest,
-    DescribeWorkflowExecutionRequest,
-    GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
     ListActivityAttemptsRequest,
     ListPolledQueuesRequest,
@@ -342,29 +420,18 @@ in_namespace![
     PauseActivityExecutionRequest,
     PauseActivityRequest,
     PauseWorkflowExecutionRequest,
-    PollActivityTaskQueueRequest,
-    PollNexusTaskQueueRequest,
-    PollWorkflowTaskQueueRequest,
-    QueryWorkflowRequest,
     RecordActivityTaskHeartbeatByIdRequest,
     RemoveSearchAttributesRequest,
-    RequestCancelWorkflowExecutionRequest,
     ResetActivityExecutionRequest,
     ResetActivityRequest,
     ResetStickyTaskQueueRequest,
-    ResetWorkflowExecutionRequest,
     RespondActivityTaskCanceledByIdRequest,
     RespondActivityTaskCompletedByIdRequest,
     RespondActivityTaskFailedByIdRequest,
     ShutdownWorkerRequest,
-    SignalWithStartWorkflowExecutionRequest,
-    SignalWorkflowExecutionRequest,
-    StartWorkflowExecutionRequest,
     ExecuteMultiOperationRequest,
     ForkWorkflowExecutionRequest,
-    UpdateWorkflowExecutionRequest,
     PollWorkflowExecutionUpdateRequest,
-    TerminateWorkflowExecutionRequest,
     UnpauseActivityExecutionRequest,
     UnpauseActivityRequest,
     UnpauseWorkflowExecutionRequest,

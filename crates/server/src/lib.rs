@@ -13,6 +13,7 @@ mod access;
 mod access_service;
 mod alert_service;
 mod alerts;
+mod alerts_file;
 mod answers;
 mod audit;
 mod callbacks;
@@ -46,12 +47,14 @@ pub mod status;
 mod steer_service;
 mod storage_service;
 mod system;
+mod telemetry;
 mod test_service;
 mod version_service;
 mod web;
 mod workflow_service;
 
 pub use access::{AuthError, AuthSettings};
+pub use alerts_file::AlertsFileError;
 pub use audit::AuditTo;
 pub use connection::ConnectionSettings;
 pub use faults::FaultSettings;
@@ -59,6 +62,7 @@ pub use ports::tls::{ClientCertificates, TlsError, TlsSettings};
 pub use reload::Reloader;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};
 pub use service::Service;
+pub use telemetry::{OtlpError, OtlpSettings};
 
 /// The version of Temporal's server that clients may take this one for; they compare it with ranges.
 pub const SERVER_VERSION: &str = "1.32.0";

@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use ring::digest::{Context, SHA256};
+use sempre_engine::Engine;
 use tokio::{
     sync::Notify,
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{access::Access, audit::Audit, ports::tls::Tls};
+use crate::{access::Access, alerts_file::AlertsFile, audit::Audit, ports::tls::Tls};
 
 /// How often files are looked at. They are small, and what was written in between is read whole.
 const LOOK_AFTER: Duration = Duration::from_secs(2);
@@ -26,7 +27,13 @@ impl Reloader {
 }
 
 /// Looks at the files until it is dropped.
-pub(crate) async fn watch(tls: Option<Arc<Tls>>, access: Option<Access>, audit: Option<Audit>, reloader: Reloader) {
+pub(crate) async fn watch(
+    tls: Option<Arc<Tls>>,
+    access: Option<Access>,
+    audit: Option<Audit>,
+    alerts: Option<(Arc<AlertsFile>, Engine)>,
+    reloader: Reloader,
+) {
     let mut look = interval(LOOK_AFTER);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -48,6 +55,13 @@ pub(crate) async fn watch(tls: Option<Arc<Tls>>, access: Option<Access>, audit: 
             }
         })
         .await;
+        if let Some((file, engine)) = &alerts {
+            match file.apply(engine, asked).await {
+                None => {}
+                Some(Ok(done)) => tracing::info!(set = done.set, gone = done.gone, "alert rules were read again and are in force"),
+                Some(Err(error)) => tracing::error!(%error, "new alert rules cannot be used; the old ones stay in force"),
+            }
+        }
     }
 }
 

@@ -44,6 +44,7 @@ use crate::{
     requests::{MethodStats, Requests},
     room::{Held, Room},
     status,
+    telemetry::trace::Tracer,
     test_service::TimeService,
 };
 
@@ -77,11 +78,13 @@ pub(crate) struct Router {
     access: Option<Access>,
     /// `None`: nothing is written down.
     audit: Option<Audit>,
+    /// `None`: calls have no spans.
+    tracer: Option<Tracer>,
     engine: Engine,
 }
 
 impl Router {
-    pub(crate) fn new(frontend: Frontend) -> Self {
+    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
@@ -110,6 +113,7 @@ impl Router {
             long_calls,
             access,
             audit,
+            tracer,
             engine,
         }
     }
@@ -140,19 +144,31 @@ impl Router {
     }
 
     /// Answers one call. Dropping the future gives the call up.
-    pub(crate) async fn call<B>(&self, request: http::Request<B>) -> Response
+    pub(crate) async fn call<B>(&self, mut request: http::Request<B>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
         let count = self.requests.begin(request.uri().path());
         let begun = Instant::now();
+        let span = match &self.tracer {
+            None => None,
+            Some(tracer) => {
+                let mut extensions = std::mem::take(request.extensions_mut());
+                let span = tracer.begin(&count.method().path, request.headers(), &mut extensions);
+                *request.extensions_mut() = extensions;
+                span
+            }
+        };
         let response = match self.enter(count.method().kind, request.headers()) {
             Ok(held) => self.answer(request, count.method(), &held).await,
             Err(refused) => refused.into_http(),
         };
         let code = code_of(&response);
         count.end(code, begun.elapsed());
+        if let Some(span) = span {
+            span.end(response.headers());
+        }
         response
     }
 

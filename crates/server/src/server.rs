@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    AuditTo, AuthError, AuthSettings, Service,
+    AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
     ports::{
@@ -78,6 +78,10 @@ pub struct ServerSettings {
     pub auth: Option<AuthSettings>,
     /// Where it is written down who did what. `None`: nowhere.
     pub audit: Option<AuditTo>,
+    /// File of alert rules that are in force beside those that calls set (docs/alerts.md). `None`: there is none.
+    pub alerts_file: Option<PathBuf>,
+    /// Who is told metrics and spans by OTLP. `None`: nobody.
+    pub otlp: Option<OtlpSettings>,
     /// How long connections live.
     pub connections: ConnectionSettings,
     /// Bytes of memory that calls may hold: one more is answered with RESOURCE_EXHAUSTED.
@@ -123,6 +127,8 @@ impl Default for ServerSettings {
             tls: None,
             auth: None,
             audit: None,
+            alerts_file: None,
+            otlp: None,
             connections: ConnectionSettings::default(),
             call_bytes_max: 1 << 30,
             store_name: "memory",
@@ -131,6 +137,13 @@ impl Default for ServerSettings {
             any_namespace: false,
             faults: None,
         }
+    }
+}
+
+impl ServerSettings {
+    /// The folder of the data, if there is one.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from)
     }
 }
 
@@ -156,6 +169,9 @@ pub enum ServerError {
     /// The audit log cannot be written.
     #[error("no audit log: {0}")]
     Audit(io::Error),
+    /// The alert rules of the settings cannot be put in force.
+    #[error("no alerts: {0}")]
+    Alerts(#[from] AlertsFileError),
     /// The engine could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -218,7 +234,7 @@ impl Server {
         if let Some(ui) = &settings.ui {
             ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
         }
-        let folder = settings.visibility_file.as_ref().and_then(|file| file.parent()).map(PathBuf::from);
+        let folder = settings.folder();
         let service = Service::open_with(&settings, store, index).await?;
         let pages = settings.ui.as_ref().map(|ui| Pages::new(&service, ui, for_clients(settings.address))).transpose();
         let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
@@ -262,7 +278,8 @@ impl Server {
 
     /// Asks it to read its files again, while it serves. `None`: it has none.
     pub fn reloader(&self) -> Option<Reloader> {
-        (self.is_secure() || self.is_guarded() || self.service.router().audit().is_some()).then(|| self.reloader.clone())
+        let has_files = self.is_secure() || self.is_guarded() || self.service.router().audit().is_some();
+        (has_files || self.service.alerts_file().is_some()).then(|| self.reloader.clone())
     }
 
     /// Where it serves the web UI.
@@ -297,8 +314,9 @@ impl Server {
         }
         let audit = service.router().audit().cloned();
         let tells_peers = access.is_some() || audit.is_some();
-        if tls.is_some() || tells_peers {
-            beside.spawn(reload::watch(tls.clone(), access, audit, reloader));
+        let alerts = service.alerts_file().map(|file| (file.clone(), service.engine().clone()));
+        if tls.is_some() || tells_peers || alerts.is_some() {
+            beside.spawn(reload::watch(tls.clone(), access, audit, alerts, reloader));
         }
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
@@ -353,6 +371,7 @@ impl Server {
             web_tasks.shutdown().await;
         }
         beside.shutdown().await;
+        service.stop_telemetry().await;
         service.close_store().await;
         failure.map_or(Ok(()), |reason| Err(ServerError::Failed(reason)))
     }

@@ -22,12 +22,15 @@ use crate::{
     ServerError, ServerSettings,
     access::{Access, keys},
     alerts::HttpAlerts,
+    alerts_file::AlertsFile,
     audit::Audit,
     callbacks::HttpCallbacks,
     frontend::Frontend,
     nexus::client::HttpOperations,
     router::Router,
     server::TimeSkipping,
+    telemetry::{self, Telemetry},
+    web::metrics::Metrics,
 };
 
 /// See the module. Clones are the same.
@@ -36,6 +39,8 @@ pub struct Service {
     engine: Engine,
     store: Arc<dyn Store>,
     router: Router,
+    telemetry: Option<Arc<Telemetry>>,
+    alerts_file: Option<Arc<AlertsFile>>,
 }
 
 impl Service {
@@ -67,10 +72,20 @@ impl Service {
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
         prepare(&engine, settings).await?;
+        let alerts_file = settings.alerts_file.clone().map(|path| Arc::new(AlertsFile::new(path)));
+        if let Some(file) = &alerts_file {
+            file.apply(&engine, true).await.transpose()?;
+        }
         let audit = settings.audit.clone().map(Audit::new).transpose().map_err(ServerError::Audit)?;
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
-        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit));
-        Ok(Self { engine, store, router })
+        let spans = settings.otlp.as_ref().and_then(telemetry::tracer);
+        let tracer = spans.as_ref().map(|(tracer, _)| tracer.clone());
+        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer);
+        let telemetry = settings.otlp.as_ref().map(|otlp| {
+            let metrics = Metrics::new(engine.clone(), router.clone(), settings.folder());
+            Arc::new(Telemetry::start(otlp, engine.cluster_id(), spans, metrics))
+        });
+        Ok(Self { engine, store, router, telemetry, alerts_file })
     }
 
     /// Answers one call of gRPC. Dropping the future gives the call up.
@@ -90,13 +105,26 @@ impl Service {
     /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
     pub async fn close(&self) {
         self.engine.shutdown().await;
+        self.stop_telemetry().await;
         self.close_store().await;
+    }
+
+    /// Sends what there is still to tell.
+    pub(crate) async fn stop_telemetry(&self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.stop().await;
+        }
     }
 
     pub(crate) async fn close_store(&self) {
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "the store did not close cleanly");
         }
+    }
+
+    /// The file of alert rules, if there is one.
+    pub(crate) fn alerts_file(&self) -> Option<&Arc<AlertsFile>> {
+        self.alerts_file.as_ref()
     }
 
     pub(crate) fn router(&self) -> &Router {

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use sempre_api::sempre::v1::{AlertState, NoticeKind};
 use sempre_core::{
     NamespaceId, RunId, Timestamp,
@@ -14,7 +15,7 @@ use sempre_core::{
 
 use super::{
     rule::RuleRecord,
-    state::{AlertRecord, Change, RAISED_MAX, Standing, State, WAITING_BYTES_MAX, WAITING_MAX},
+    state::{AlertRecord, Change, RAISED_MAX, RAISED_TOTAL_MAX, Standing, State, WAITING_MAX},
 };
 use crate::notices::rows::NoticeRecord;
 
@@ -40,10 +41,15 @@ pub(super) struct Plan<'a> {
     bytes: usize,
     /// Of alerts planned.
     planned_bytes: usize,
-    /// Alerts planned, by rule.
-    planned: HashMap<Uuid, usize>,
+    /// Alerts planned, by rule, and their bytes.
+    planned: HashMap<Uuid, (usize, usize)>,
     raised: HashMap<(Uuid, RunId), bool>,
+    /// Runs raised, less those lowered: by memory, and of all.
+    raised_more: HashMap<Uuid, isize>,
+    raised_more_total: isize,
     standing: HashMap<Uuid, Standing>,
+    /// By rule about a list: the last notice of a run that its query selects.
+    pub(super) selected_at: HashMap<Uuid, u64>,
 }
 
 impl<'a> Plan<'a> {
@@ -58,7 +64,10 @@ impl<'a> Plan<'a> {
             planned_bytes: 0,
             planned: HashMap::new(),
             raised: HashMap::new(),
+            raised_more: HashMap::new(),
+            raised_more_total: 0,
             standing: HashMap::new(),
+            selected_at: HashMap::new(),
         }
     }
 
@@ -75,19 +84,35 @@ impl<'a> Plan<'a> {
         self.changes.push(change);
     }
 
-    fn standing(&self, rule: Uuid) -> Standing {
-        self.standing.get(&rule).or_else(|| self.state.standing.get(&rule)).cloned().unwrap_or_default()
+    /// Of a rule that was another before only what it has left out counts.
+    fn standing(&self, rule: &RuleRecord) -> Standing {
+        let standing = self.standing.get(&rule.uid()).or_else(|| self.state.standing.get(&rule.uid())).cloned().unwrap_or_default();
+        if standing.is_of(rule) { standing } else { Standing { left_out: standing.left_out, ..Standing::default() } }
     }
 
     fn set_standing(&mut self, rule: &RuleRecord, mut standing: Standing) {
         standing.namespace_id = rule.namespace_id.clone();
+        standing.memory = Bytes::copy_from_slice(&rule.memory().0);
         self.standing.insert(rule.uid(), standing.clone());
         self.push(Change::Standing(rule.uid(), standing));
     }
 
-    fn is_raised(&self, rule: Uuid, run: RunId) -> bool {
-        let stored = || self.state.raised.get(&rule).is_some_and(|runs| runs.contains(&run));
-        self.raised.get(&(rule, run)).copied().unwrap_or_else(stored)
+    fn is_raised(&self, memory: Uuid, run: RunId) -> bool {
+        let stored = || self.state.raised.get(&memory).is_some_and(|runs| runs.contains(&run));
+        self.raised.get(&(memory, run)).copied().unwrap_or_else(stored)
+    }
+
+    /// No more runs can be remembered for a rule.
+    fn remembers_enough(&self, memory: Uuid) -> bool {
+        let of_rule = self.state.raised.get(&memory).map_or(0, HashSet::len);
+        let more = self.raised_more.get(&memory).copied().unwrap_or_default();
+        of_rule.saturating_add_signed(more) >= RAISED_MAX
+            || self.state.raised_total.saturating_add_signed(self.raised_more_total) >= RAISED_TOTAL_MAX
+    }
+
+    fn leave_out(&mut self, rule: &RuleRecord) {
+        let standing = self.standing(rule);
+        self.set_standing(rule, Standing { left_out: standing.left_out + 1, ..standing });
     }
 
     /// Plans an alert; over the bound it is counted instead.
@@ -106,14 +131,15 @@ impl<'a> Plan<'a> {
             run,
             ..AlertRecord::default()
         };
-        let (size, planned) = (alert.size(), self.planned.entry(uid).or_default());
-        let is_much = self.state.waiting_bytes + self.planned_bytes + size > WAITING_BYTES_MAX;
+        let size = alert.size();
+        let (planned, bytes) = self.planned.entry(uid).or_default();
+        let is_much = size > self.state.room_for(uid, (self.planned_bytes, *bytes));
         if is_much || self.state.waits(uid) + *planned >= WAITING_MAX {
-            let standing = self.standing(uid);
-            self.set_standing(rule, Standing { left_out: standing.left_out + 1, ..standing });
+            self.leave_out(rule);
             return None;
         }
         *planned += 1;
+        *bytes += size;
         self.planned_bytes += size;
         self.last += 1;
         self.push(Change::Put(Box::new(alert)));
@@ -134,7 +160,10 @@ impl<'a> Plan<'a> {
             let is_over = record.is_some_and(|record| !record.is_open()) && kind != NoticeKind::Closed;
             let selected = kind != NoticeKind::Deleted && !is_over && record.is_some_and(|record| filter.matches(record));
             match rule.is_list() {
-                true if selected => self.list_selects(rule, number, 1, record),
+                true if selected => {
+                    self.selected_at.insert(rule.uid(), number);
+                    self.list_selects(rule, number, 1, record);
+                }
                 true => {}
                 false => self.run_is(rule, number, run, selected, kind, record),
             }
@@ -142,27 +171,41 @@ impl<'a> Plan<'a> {
     }
 
     fn run_is(&mut self, rule: &RuleRecord, number: u64, run: RunId, selected: bool, kind: NoticeKind, record: Option<&Record>) {
-        let uid = rule.uid();
-        let was = self.is_raised(uid, run);
+        let memory = rule.memory();
+        let was = self.is_raised(memory, run);
+        // Of runs that are over nothing has to be remembered: they are judged once.
+        let stays = selected && kind != NoticeKind::Closed;
+        if stays && !was && self.remembers_enough(memory) {
+            // Told of without being remembered, it would be told of again with each of its changes.
+            return self.leave_out(rule);
+        }
         if selected && !was {
             self.alert(rule, AlertState::Firing, number, 0, record.cloned());
         }
-        // Of runs that are over nothing has to be remembered: they are judged once.
-        let stays = selected && kind != NoticeKind::Closed;
         if stays == was {
             return;
         }
-        let full = || self.state.raised.get(&uid).map_or(0, HashSet::len) >= RAISED_MAX;
-        if stays && full() {
-            return;
+        self.raised.insert((memory, run), stays);
+        let more = if stays { 1 } else { -1 };
+        *self.raised_more.entry(memory).or_default() += more;
+        self.raised_more_total += more;
+        self.push(if stays { Change::Raise(memory, run) } else { Change::Lower(memory, run) });
+    }
+
+    /// So many runs were counted, by a count that knows all notices up to one and perhaps more.
+    pub(super) fn counted(&mut self, rule: &RuleRecord, knows: u64, count: u64, first: Option<&Record>) {
+        // A run that came meanwhile may not be among none; the next count knows.
+        let is_old = self.state.selected_at.get(&rule.uid()).is_some_and(|notice| *notice > knows);
+        match count {
+            0 if is_old => {}
+            0 => self.list_is_empty(rule),
+            count => self.list_selects(rule, 0, count, first),
         }
-        self.raised.insert((uid, run), stays);
-        self.push(if stays { Change::Raise(uid, run) } else { Change::Lower(uid, run) });
     }
 
     /// The query of a rule about a list selects so many runs.
-    pub(super) fn list_selects(&mut self, rule: &RuleRecord, notice: u64, count: u64, record: Option<&Record>) {
-        let mut standing = self.standing(rule.uid());
+    fn list_selects(&mut self, rule: &RuleRecord, notice: u64, count: u64, record: Option<&Record>) {
+        let mut standing = self.standing(rule);
         let before = standing.clone();
         if standing.since == 0 {
             standing.since = self.now.0;
@@ -171,7 +214,7 @@ impl<'a> Plan<'a> {
         if holds && !standing.told {
             standing.told = true;
             self.alert(rule, AlertState::Firing, notice, count as i64, record.cloned());
-            standing.left_out = self.standing(rule.uid()).left_out;
+            standing.left_out = self.standing(rule).left_out;
         }
         if standing != before {
             self.set_standing(rule, standing);
@@ -179,24 +222,27 @@ impl<'a> Plan<'a> {
     }
 
     /// The query of a rule about a list selects none.
-    pub(super) fn list_is_empty(&mut self, rule: &RuleRecord) {
-        let standing = self.standing(rule.uid());
+    fn list_is_empty(&mut self, rule: &RuleRecord) {
+        let standing = self.standing(rule);
         if standing.since == 0 {
             return;
         }
         if standing.told {
             self.alert(rule, AlertState::Resolved, 0, 0, None);
         }
-        let left_out = self.standing(rule.uid()).left_out;
+        let left_out = self.standing(rule).left_out;
         self.set_standing(rule, Standing { left_out, ..Standing::default() });
     }
 
     /// Tells of alerts that were left out, once there is room again.
     pub(super) fn left_out(&mut self, rule: &RuleRecord) {
-        let standing = self.standing(rule.uid());
+        let standing = self.standing(rule);
+        let uid = rule.uid();
         let has_room = || {
-            let bytes = self.state.waiting_bytes + self.planned_bytes;
-            self.state.waits(rule.uid()) < WAITING_MAX / 2 && bytes < WAITING_BYTES_MAX / 2
+            let planned = self.planned.get(&uid).map_or(0, |(_, bytes)| *bytes);
+            let taken = self.state.waiting_bytes_of.get(&uid).copied().unwrap_or_default() + planned;
+            let room = self.state.room_for(uid, (self.planned_bytes, planned));
+            self.state.waits(uid) < WAITING_MAX / 2 && taken <= room && !self.remembers_enough(rule.memory())
         };
         if standing.left_out > 0 && has_room() {
             self.set_standing(rule, Standing { left_out: 0, ..standing.clone() });
@@ -207,10 +253,10 @@ impl<'a> Plan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use sempre_api::sempre::v1::AlertRule;
 
     use super::*;
+    use crate::alerts::state::WAITING_BYTES_MAX;
 
     fn rule(id: u8, query: usize) -> RuleRecord {
         let rule = AlertRule { query: "x".repeat(query), ..AlertRule::default() };
@@ -239,7 +285,11 @@ mod tests {
             rounds += 1;
             changes.into_iter().for_each(|change| state.apply(change));
         }
-        assert!(state.waiting_bytes <= WAITING_BYTES_MAX && state.waiting_bytes > WAITING_BYTES_MAX - 10_000);
+        // Each of the eight has a ninth, and so has the next.
+        let ninth = WAITING_BYTES_MAX / 9;
+        assert!(state.waiting_bytes_of.values().all(|bytes| *bytes < ninth + 100_000), "{:?}", state.waiting_bytes_of);
+        assert!(state.waiting_bytes > 8 * ninth - 100_000 && state.waiting_bytes < 8 * ninth + 100_000);
+        assert!(Plan::new(&state, Timestamp(1)).alert(&rule(8, 4096), AlertState::Firing, 1, 0, None).is_some());
         let left_out: i64 = state.standing.values().map(|standing| standing.left_out).sum();
         assert_eq!(left_out as usize, rounds * 500 - fired);
         let mut plan = Plan::new(&state, Timestamp(2));
@@ -259,6 +309,59 @@ mod tests {
         let mut plan = Plan::new(&state, Timestamp(2));
         (0..8).for_each(|n| plan.left_out(&rule(n, 4096)));
         assert_eq!(told(plan, AlertState::LeftOut).iter().map(|alert| alert.count).sum::<i64>(), left_out);
+    }
+
+    #[test]
+    fn one_rule_takes_half_of_what_there_is() {
+        let mut state = State::default();
+        let mut fired = 0;
+        while state.standing.is_empty() {
+            let mut plan = Plan::new(&state, Timestamp(1));
+            for _ in 0..500 {
+                plan.alert(&rule(1, 8000), AlertState::Firing, 1, 0, None);
+            }
+            plan.changes.into_iter().for_each(|change| state.apply(change));
+            fired += 1;
+        }
+        let half = WAITING_BYTES_MAX / 2;
+        assert!((half - 20_000..half + 20_000).contains(&state.waiting_bytes), "{} after {fired} rounds", state.waiting_bytes);
+    }
+
+    #[test]
+    fn runs_that_cannot_be_remembered_are_left_out_and_not_told_with_each_change() {
+        let mut state = State::default();
+        let rule = rule(1, 10);
+        let run = |n: usize| RunId(Uuid((n as u128).to_be_bytes()));
+        (1..RAISED_MAX).for_each(|n| state.apply(Change::Raise(rule.memory(), run(n))));
+        let mut plan = Plan::new(&state, Timestamp(1));
+        for _ in 0..3 {
+            plan.run_is(&rule, 1, run(RAISED_MAX), true, NoticeKind::Changed, None);
+            plan.run_is(&rule, 2, run(RAISED_MAX + 1), true, NoticeKind::Changed, None);
+        }
+        plan.left_out(&rule);
+        let left_out = plan.standing(&rule).left_out;
+        assert_eq!((told(plan, AlertState::Firing).len(), left_out), (1, 3), "one had room");
+        let mut plan = Plan::new(&state, Timestamp(1));
+        plan.run_is(&rule, 3, run(RAISED_MAX), true, NoticeKind::Changed, None);
+        // Of one that is over nothing has to be remembered.
+        plan.run_is(&rule, 3, run(RAISED_MAX + 2), true, NoticeKind::Closed, None);
+        plan.run_is(&rule, 4, run(1), false, NoticeKind::Changed, None);
+        plan.run_is(&rule, 5, run(RAISED_MAX + 1), true, NoticeKind::Changed, None);
+        assert_eq!(told(plan, AlertState::Firing).len(), 3, "another has gone");
+    }
+
+    #[test]
+    fn a_count_that_is_older_than_a_run_resolves_nothing() {
+        let mut state = State::default();
+        let list = rule(1, 10);
+        let told = Standing { since: 1, told: true, ..Standing::default() };
+        state.apply(Change::Standing(list.uid(), told));
+        state.selected_at.insert(list.uid(), 7);
+        let mut plan = Plan::new(&state, Timestamp(2));
+        plan.counted(&list, 6, 0, None);
+        assert!(plan.changes.is_empty(), "the run of notice 7 may be missing in it");
+        plan.counted(&list, 7, 0, None);
+        assert_eq!(super::tests::told(plan, AlertState::Resolved).len(), 1);
     }
 
     #[test]

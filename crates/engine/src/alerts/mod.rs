@@ -15,15 +15,18 @@ pub(crate) mod runner;
 pub(crate) mod sender;
 pub(crate) mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool};
 
 use sempre_core::{NamespaceId, Refusal};
 use tokio::sync::Notify;
 
-use self::{rule::RuleRecord, state::State};
+use self::{
+    rule::RuleRecord,
+    state::{Asked, State},
+};
 use crate::{
     records::{Change, Records, Shown},
-    shared::Shared,
+    shared::{STOPPING, Shared},
 };
 
 /// What all parts of the engine see of alerts.
@@ -33,13 +36,67 @@ pub(crate) struct Alerts {
     state: Mutex<State>,
     /// The runner is to look: rules, an alert by hand, the end.
     pub(crate) changed: Notify,
-    /// Alerts that somebody asked for: taken by the runner.
-    pub(crate) asked: Mutex<Vec<state::Asked>>,
+    asked: Mutex<AskedFor>,
+    /// Settings have declared rules, which calls do not change.
+    pub(crate) declared: AtomicBool,
+}
+
+/// Alerts that somebody asked for and that wait to be written; more are refused.
+const ASKED_MAX: usize = 4096;
+
+/// Taken by the runner.
+#[derive(Default)]
+struct AskedFor {
+    waiting: Vec<Asked>,
+    /// Nobody takes them any more.
+    closed: bool,
 }
 
 impl Alerts {
     pub(crate) fn new(rules: Records<RuleRecord>) -> Self {
-        Self { rules, state: Mutex::default(), changed: Notify::new(), asked: Mutex::default() }
+        Self { rules, state: Mutex::default(), changed: Notify::new(), asked: Mutex::default(), declared: AtomicBool::new(false) }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, AskedFor> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the runner for an alert. It drops what it cannot write.
+    pub(crate) fn ask(&self, one: Asked) -> Result<(), Refusal> {
+        let mut asked = self.asked();
+        if asked.closed {
+            return Err(Refusal::Unavailable(STOPPING.into()));
+        }
+        if asked.waiting.len() >= ASKED_MAX {
+            asked.waiting.retain(|asked| !asked.reply.is_closed());
+            if asked.waiting.len() >= ASKED_MAX {
+                return Err(Refusal::Unavailable("too many alerts have been asked for and wait to be written; try again".into()));
+            }
+        }
+        asked.waiting.push(one);
+        drop(asked);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Takes at most so many of what was asked for, without what nobody waits for any more, and tells whether there is more.
+    pub(crate) fn take_asked(&self, most: usize) -> (Vec<Asked>, bool) {
+        let mut asked = self.asked();
+        let some = asked.waiting.len().min(most);
+        let taken = asked.waiting.drain(..some).filter(|asked| !asked.reply.is_closed()).collect();
+        (taken, !asked.waiting.is_empty())
+    }
+
+    /// Drops all that was asked for: those who did hear of it.
+    pub(crate) fn drop_asked(&self) {
+        self.asked().waiting.clear();
+    }
+
+    /// The same, and nothing more is taken.
+    pub(crate) fn close_asked(&self) {
+        let mut asked = self.asked();
+        asked.closed = true;
+        asked.waiting.clear();
     }
 
     /// Not to be held across an await.

@@ -55,7 +55,14 @@ pub(super) async fn load(store: &dyn Store) -> Result<State, StoreError> {
             let Some((last, _)) = rows.last() else { break };
             from = [last.as_ref(), &[0]].concat();
             for (key, value) in rows {
-                state.apply(read(kind, &key, value).ok_or_else(damaged)?);
+                // The others must not wait for one. Its number is not given again.
+                match read(kind, &key, value) {
+                    Some(change) => state.apply(change),
+                    None => tracing::error!(?key, "a row of alerts is damaged and is left alone"),
+                }
+                if let Some(number) = key.get(1..).filter(|_| kind == ALERT).and_then(|number| number.try_into().ok()) {
+                    state.last = state.last.max(u64::from_be_bytes(number));
+                }
             }
         }
     }

@@ -23,6 +23,9 @@ const URL_REST: &str = "/…";
 /// Longest hold.
 const HOLD_MAX: Span = Span::seconds(30 * 86_400);
 
+/// Of a rule about each run.
+pub(crate) const NO_NOTICES: &str = "this server keeps no notices, which tell of each run; start it with --notices-kept above 0";
+
 /// A stored rule.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RuleRecord {
@@ -47,6 +50,12 @@ pub(crate) struct RuleRecord {
     /// 16 bytes.
     #[prost(bytes = "bytes", tag = "7")]
     pub(crate) namespace_id: Bytes,
+    /// 16 bytes, new whenever query, scope or hold are: what was remembered of others does not count. Empty: the uid.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub(crate) memory: Bytes,
+    /// The server's settings declare it; no call has set it.
+    #[prost(bool, tag = "9")]
+    pub(crate) declared: bool,
 }
 
 fn uuid(bytes: &Bytes) -> Uuid {
@@ -56,6 +65,28 @@ fn uuid(bytes: &Bytes) -> Uuid {
 impl RuleRecord {
     pub(crate) fn uid(&self) -> Uuid {
         uuid(&self.uid)
+    }
+
+    /// What is remembered of runs and lists is remembered under this.
+    pub(crate) fn memory(&self) -> Uuid {
+        if self.memory.is_empty() { self.uid() } else { uuid(&self.memory) }
+    }
+
+    /// Refuses to have it changed by a call, if settings that are in force declare it.
+    pub(crate) fn check_free(&self, settings_declare: bool) -> Result<(), Refusal> {
+        match self.declared && settings_declare {
+            false => Ok(()),
+            true => Err(Refusal::FailedPrecondition(format!(
+                "alert rule {:?} is from the file that the server was started with (--alerts-file): change it there",
+                self.name()
+            ))),
+        }
+    }
+
+    /// It asks for the same as another one.
+    pub(crate) fn means(&self, rule: &AlertRule) -> bool {
+        let hold = |rule: &AlertRule| Span::from_api(rule.hold.as_ref()).unwrap_or_default();
+        self.rule.as_ref().is_some_and(|own| (&own.query, own.scope(), hold(own)) == (&rule.query, rule.scope(), hold(rule)))
     }
 
     pub(crate) fn namespace(&self) -> NamespaceId {
@@ -126,7 +157,7 @@ pub(crate) fn check(rule: &AlertRule, namespace: &Namespace, limits: &Limits, no
             return refused("a query about what task queues say needs the scope LIST: such facts change while runs do not".into());
         }
         if !notices {
-            return refused("this server keeps no notices, which tell of each run; start it with --notices-kept above 0".into());
+            return refused(NO_NOTICES.into());
         }
     }
     let Some(webhook) = &rule.webhook else { return refused("it needs a webhook".into()) };

@@ -10,9 +10,9 @@
 //! The cursor moves in memory for as long as nothing is planned: judging the same notices again plans nothing again.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     panic::AssertUnwindSafe,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -29,7 +29,7 @@ use super::{
     rows,
     rule::{self, RuleRecord},
     sender::AlertCall,
-    state::{self, AlertRecord, Asked, Change, ENDED_MAX, Trouble},
+    state::{self, AlertRecord, Asked, Change, ENDED_MAX, RAISED_MAX, Trouble},
 };
 use crate::{
     calls::named,
@@ -75,7 +75,8 @@ enum Failed {
 /// Something under way has ended.
 enum Done {
     Sent(u64, Uuid, Result<(), String>),
-    Counted(Arc<RuleRecord>, Box<Result<(u64, Option<Record>), Refusal>>),
+    /// A count that knows all notices up to this, and perhaps more.
+    Counted(Arc<RuleRecord>, u64, Box<Result<(u64, Option<Record>), Refusal>>),
 }
 
 /// What notices of a rule are held against, as long as rule and namespace are these.
@@ -95,8 +96,11 @@ struct Runner {
     counting: HashSet<Uuid>,
     next_look: Timestamp,
     parsed: HashMap<Uuid, Parsed>,
-    /// The rules of the last round.
+    /// The rules of the last round, and what they remember under.
     known: HashSet<Uuid>,
+    memories: HashSet<Uuid>,
+    /// It was told that rules need notices, which are not kept.
+    told_of_none: bool,
     /// There may be rows of rules that are gone.
     orphans: bool,
     /// The key of the rule that was sent for last: the next has the first free place.
@@ -110,6 +114,7 @@ pub(crate) async fn run(shared: Arc<Shared>, engine: WeakEngine) {
     if AssertUnwindSafe(work(&shared, engine)).catch_unwind().await.is_err() {
         shared.fail("alerts have stopped by a panic".into());
     }
+    shared.alerts.close_asked();
 }
 
 async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
@@ -124,6 +129,8 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
         next_look: shared.wall_now(),
         parsed: HashMap::new(),
         known: HashSet::new(),
+        memories: HashSet::new(),
+        told_of_none: false,
         orphans: true,
         served: Vec::new(),
         written: 0,
@@ -157,6 +164,7 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
                 tracing::warn!(error = %failed, "alerts could not be written; they are read again");
                 // What has ended and was not noted yet stays for the next round.
                 opened = false;
+                shared.alerts.drop_asked();
                 shared.wall.sleep_until(shared.wall_now() + RETRY).await;
             }
         }
@@ -180,6 +188,11 @@ impl Runner {
         let mut by_namespace: BTreeMap<NamespaceId, Vec<Watching>> = BTreeMap::new();
         self.parsed.retain(|uid, _| all.iter().any(|rule| rule.uid() == *uid));
         let mut problems = HashMap::new();
+        let needs_notices = |rule: &RuleRecord| !rule.is_list() && !self.shared.notices.are_on();
+        if !self.told_of_none && all.iter().any(|rule| needs_notices(rule)) {
+            self.told_of_none = true;
+            tracing::warn!("there are alert rules about each run, and {}", rule::NO_NOTICES);
+        }
         for rule in &all {
             let Some(namespace) = self.shared.namespaces.by_id(rule.namespace()) else { continue };
             let known = self.parsed.get(&rule.uid());
@@ -195,6 +208,13 @@ impl Runner {
                 }
                 None => None,
             };
+            let raised = self.shared.alerts.state().raised.get(&rule.memory()).map_or(0, HashSet::len);
+            if !rule.is_list() && !self.shared.notices.are_on() {
+                problems.insert(rule.uid(), rule::NO_NOTICES.to_owned());
+            } else if raised >= RAISED_MAX {
+                let problem = format!("it has told of {RAISED_MAX} open runs, which is as many as it can remember; others are left out");
+                problems.insert(rule.uid(), problem);
+            }
             by_namespace.entry(rule.namespace()).or_default().push(Watching { rule: rule.clone(), filter });
         }
         self.shared.alerts.state().problems = problems;
@@ -225,17 +245,16 @@ impl Runner {
     async fn round(&mut self, done: &mut Vec<Done>) -> Result<bool, Failed> {
         let now = self.shared.wall_now();
         let shared = self.shared.clone();
+        // Before the rules: what is asked for is of a rule that there was then.
+        let (asked, mut more) = self.shared.alerts.take_asked(ENDED_A_ROUND);
         let (watching, rules) = self.rules();
-        self.orphans |= self.known.iter().any(|rule| !rules.contains_key(rule));
+        let memories: HashSet<Uuid> = rules.values().map(|rule| rule.memory()).collect();
+        self.orphans |= self.known.iter().any(|rule| !rules.contains_key(rule)) || !self.memories.is_subset(&memories);
         self.known = rules.keys().copied().collect();
+        self.memories.clone_from(&memories);
         let page = self.notices(&watching).await?;
-        let (asked, mut more) = {
-            let mut asked = self.shared.alerts.asked.lock().unwrap_or_else(PoisonError::into_inner);
-            let some = asked.len().min(ENDED_A_ROUND);
-            (asked.drain(..some).collect::<Vec<_>>(), !asked.is_empty())
-        };
         let mut replies = Vec::new();
-        let (changes, last, cursor) = {
+        let (changes, selected_at, last, cursor) = {
             let mut state = shared.alerts.state();
             for one in done.iter() {
                 self.note(&mut state, one, &rules, now);
@@ -268,15 +287,17 @@ impl Runner {
                 plan.left_out(rule);
             }
             more |= plan.is_full();
-            if std::mem::take(&mut self.orphans) {
-                let orphans = state.orphans(|rule| rules.contains_key(&rule), DROPS_A_ROUND);
+            // What is of a rule that cannot be read is of no rule that can.
+            let whole = self.shared.alerts.rules.damaged() == 0;
+            if whole && std::mem::take(&mut self.orphans) {
+                let orphans = state.orphans(|rule| rules.contains_key(&rule), |memory| memories.contains(&memory), DROPS_A_ROUND);
                 self.orphans = orphans.len() == DROPS_A_ROUND;
                 plan.changes.extend(orphans);
             }
             let too_many = state.ended.len().saturating_sub(ENDED_MAX);
             plan.changes.extend(state.ended.iter().take(too_many.min(DROPS_A_ROUND)).map(|number| Change::Drop(*number)));
-            more |= self.orphans || too_many > DROPS_A_ROUND;
-            (plan.changes, plan.last, cursor)
+            more |= whole && self.orphans || too_many > DROPS_A_ROUND;
+            (plan.changes, plan.selected_at, plan.last, cursor)
         };
         if !changes.is_empty() || cursor >= self.written + CURSOR_EVERY {
             let mut batch = CommitBatch::new(self.fence);
@@ -289,6 +310,7 @@ impl Runner {
         }
         let mut state = self.shared.alerts.state();
         state.cursor = cursor;
+        state.selected_at.extend(selected_at);
         state.forget_rules(|rule| rules.contains_key(&rule));
         for (number, reply) in replies {
             if let Some(alert) = state.alerts.get(&number) {
@@ -303,10 +325,6 @@ impl Runner {
     fn note(&self, state: &mut state::State, done: &Done, rules: &HashMap<Uuid, Arc<RuleRecord>>, now: Timestamp) {
         match done {
             Done::Sent(number, uid, result) => {
-                // Its rule may have gone, and the alert with it.
-                if state.alerts.contains_key(number) {
-                    *state.attempts.entry(*number).or_default() += 1;
-                }
                 let stats = &self.shared.stats;
                 if result.is_ok() {
                     stats.alerts_taken.add(1)
@@ -315,17 +333,21 @@ impl Runner {
                 }
                 match result {
                     Ok(()) => drop(state.trouble.remove(uid)),
+                    // Its rule may have gone, and the alert with it.
                     Err(error) if rules.contains_key(uid) => {
+                        let pause = |failures: u32| Span(BACKOFF_FIRST.0 << failures.min(6)).min(BACKOFF_MAX);
+                        state.not_taken(*number, pause, now, error.clone());
                         let trouble = state.trouble.entry(*uid).or_default();
-                        let pause = Span(BACKOFF_FIRST.0 << trouble.failures.min(6)).min(BACKOFF_MAX);
-                        *trouble = Trouble { failures: trouble.failures + 1, again: now + pause, error: error.clone() };
+                        let again = now + pause(trouble.failures);
+                        let fresh = now + BACKOFF_FIRST;
+                        *trouble = Trouble { failures: trouble.failures.saturating_add(1), again, fresh, error: error.clone() };
                         let name = rules.get(uid).map_or("", |rule| rule.name());
                         tracing::warn!(rule = name, error, "an alert was not taken; it is sent again");
                     }
                     Err(_) => {}
                 }
             }
-            Done::Counted(rule, result) => match &**result {
+            Done::Counted(rule, _, result) => match &**result {
                 Ok(_) => drop(state.uncounted.remove(&rule.uid())),
                 Err(refusal) => {
                     tracing::warn!(rule = rule.name(), ?refusal, "the query of an alert rule could not be counted");
@@ -350,13 +372,11 @@ impl Runner {
                 };
                 plan.push(Change::Put(Box::new(ended)));
             }
-            Done::Counted(rule, counted) => {
+            Done::Counted(rule, knows, counted) => {
                 let Ok((count, first)) = *counted else { return };
                 let is_current = rules.get(&rule.uid()).is_some_and(|current| current.version == rule.version);
-                match count {
-                    _ if !is_current => {}
-                    0 => plan.list_is_empty(&rule),
-                    count => plan.list_selects(&rule, 0, count, first.as_ref()),
+                if is_current {
+                    plan.counted(&rule, knows, count, first.as_ref());
                 }
             }
         }
@@ -382,6 +402,7 @@ impl Runner {
                 self.counting.remove(&rule.uid());
                 continue;
             };
+            let knows = self.shared.notices.shown();
             let count = async move {
                 let counted = async {
                     let count = engine.count_runs(&namespace, rule.query()).await?;
@@ -392,7 +413,7 @@ impl Runner {
                     Ok((count, first.map(|first| Record { memo: BTreeMap::new(), ..Record::clone(&first) })))
                 };
                 let counted = counted.await;
-                Done::Counted(rule, Box::new(counted))
+                Done::Counted(rule, knows, Box::new(counted))
             };
             self.active.push(count.boxed());
         }
@@ -403,14 +424,19 @@ impl Runner {
         let uid = rule.uid();
         let state = self.shared.alerts.state();
         let trouble = state.trouble.get(&uid);
-        if trouble.is_some_and(|trouble| trouble.again > now) {
-            return false;
-        }
         let most = if trouble.is_some() { 1 } else { AT_ONCE_OF_RULE };
         let under_way = self.sending.values().filter(|of| **of == uid).count();
         let room = most.saturating_sub(under_way).min(AT_ONCE.saturating_sub(self.sending.len()));
-        let due = state.waiting.get(&uid).into_iter().flatten().filter(|number| !self.sending.contains_key(number)).take(room);
-        let due: Vec<Arc<AlertRecord>> = due.filter_map(|number| state.alerts.get(number).cloned()).collect();
+        // In trouble the next is tried when the rule may be, whichever it is: each in its turn, those that never were first.
+        let until = match trouble {
+            None => now,
+            Some(trouble) if trouble.again <= now => Timestamp(i64::MAX),
+            Some(trouble) if trouble.fresh <= now => Timestamp::default(),
+            Some(_) => return false,
+        };
+        let due = state.waiting.get(&uid).into_iter().flatten().take_while(|(again, _)| *again <= until);
+        let due = due.filter(|(_, number)| !self.sending.contains_key(number)).take(room);
+        let due: Vec<Arc<AlertRecord>> = due.filter_map(|(_, number)| state.alerts.get(number).cloned()).collect();
         drop(state);
         let sends = !due.is_empty();
         for alert in due {
@@ -449,8 +475,15 @@ impl Runner {
         let watches = self.parsed.values().any(|parsed| matches!(parsed.filter, Ok(Some(_))));
         let again = {
             let state = self.shared.alerts.state();
-            let waits = |rule: &Uuid| state.waits(*rule) > 0 && !self.sending.values().any(|of| of == rule);
-            state.trouble.iter().filter(|(rule, _)| waits(rule)).map(|(_, trouble)| trouble.again).min()
+            let of_rule = |(rule, waiting): (&Uuid, &BTreeSet<(Timestamp, u64)>)| {
+                let trouble = state.trouble.get(rule);
+                let most = if trouble.is_some() { 1 } else { AT_ONCE_OF_RULE };
+                let is_free = self.known.contains(rule) && self.sending.values().filter(|of| *of == rule).count() < most;
+                let (again, _) = waiting.iter().find(|(_, number)| is_free && !self.sending.contains_key(number))?;
+                let is_fresh = *again == Timestamp::default();
+                Some(trouble.map_or(*again, |trouble| if is_fresh { trouble.fresh } else { trouble.again }))
+            };
+            state.waiting.iter().filter_map(of_rule).min()
         };
         // With all places taken nothing can be sent again: the next that ends wakes.
         let again = again.filter(|_| self.sending.len() < AT_ONCE);
@@ -493,7 +526,7 @@ impl Runner {
     fn ended(&mut self, ended: Done, done: &mut Vec<Done>) {
         match &ended {
             Done::Sent(number, ..) => drop(self.sending.remove(number)),
-            Done::Counted(rule, _) => drop(self.counting.remove(&rule.uid())),
+            Done::Counted(rule, ..) => drop(self.counting.remove(&rule.uid())),
         }
         done.push(ended);
     }

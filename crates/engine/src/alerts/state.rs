@@ -8,13 +8,14 @@ use std::{
 use bytes::Bytes;
 use prost::Message;
 use sempre_api::sempre::v1::{Alert, AlertState};
-use sempre_core::{NamespaceId, RunId, Timestamp, ids::Uuid, visibility::Record};
+use sempre_core::{NamespaceId, RunId, Span, Timestamp, ids::Uuid, visibility::Record};
 
 use super::rule::RuleRecord;
 
 /// Alerts of one rule that may wait; more are counted and left out.
 pub(crate) const WAITING_MAX: usize = 10_000;
-/// Bytes of all alerts that wait; what comes beyond is left out too.
+/// Bytes of all alerts that wait. Of these a rule may take as many as it leaves free: the webhook of one that is down for long
+/// takes half, those of two a third each, and there is always room for another. What comes beyond is left out too.
 pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 /// What an alert takes in memory besides its texts.
 const ALERT_BYTES: usize = 512;
@@ -22,6 +23,8 @@ const ALERT_BYTES: usize = 512;
 pub(crate) const ENDED_MAX: usize = 1000;
 /// Open runs of one rule for which it is remembered that it has told.
 pub(crate) const RAISED_MAX: usize = 100_000;
+/// The same of all rules.
+pub(crate) const RAISED_TOTAL_MAX: usize = 1_000_000;
 
 /// An alert, as stored.
 #[derive(Clone, PartialEq, Message)]
@@ -73,9 +76,18 @@ pub(crate) struct Standing {
     /// Whose.
     #[prost(bytes = "bytes", tag = "4")]
     pub(crate) namespace_id: Bytes,
+    /// [`RuleRecord::memory`] of the rule as it was; empty: its uid.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub(crate) memory: Bytes,
 }
 
 impl Standing {
+    /// It is of the rule as it is.
+    pub(crate) fn is_of(&self, rule: &RuleRecord) -> bool {
+        let memory = if self.memory.is_empty() { rule.uid() } else { uid(&self.memory) };
+        memory == rule.memory()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.since == 0 && self.left_out == 0
     }
@@ -88,11 +100,22 @@ pub(crate) struct Asked {
     pub(crate) reply: tokio::sync::oneshot::Sender<AlertRecord>,
 }
 
-/// How attempts go; not stored.
+/// How attempts to send one alert go; not stored.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tries {
+    pub(crate) count: u32,
+    /// Not before.
+    pub(crate) again: Timestamp,
+    pub(crate) error: String,
+}
+
+/// How attempts of a rule go; not stored.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trouble {
     pub(crate) failures: u32,
     pub(crate) again: Timestamp,
+    /// When one that was never tried may be tried: it may be another's fault that the last one failed.
+    pub(crate) fresh: Timestamp,
     pub(crate) error: String,
 }
 
@@ -115,15 +138,21 @@ pub(crate) struct State {
     pub(crate) last: u64,
     pub(crate) alerts: BTreeMap<u64, Arc<AlertRecord>>,
     pub(crate) ended: BTreeSet<u64>,
-    /// By rule: what waits.
-    pub(crate) waiting: HashMap<Uuid, BTreeSet<u64>>,
+    /// By rule: what waits, with the time before which it is not sent again. What was never sent comes first.
+    pub(crate) waiting: HashMap<Uuid, BTreeSet<(Timestamp, u64)>>,
     /// Of all that wait.
     pub(crate) waiting_bytes: usize,
-    /// By rule: open runs that it has told of.
+    /// By rule.
+    pub(crate) waiting_bytes_of: HashMap<Uuid, usize>,
+    /// By [`RuleRecord::memory`]: open runs that it has told of.
     pub(crate) raised: HashMap<Uuid, HashSet<RunId>>,
+    /// Of all rules.
+    pub(crate) raised_total: usize,
     pub(crate) standing: HashMap<Uuid, Standing>,
     /// By alert: attempts of this process.
-    pub(crate) attempts: HashMap<u64, u32>,
+    pub(crate) tries: HashMap<u64, Tries>,
+    /// By rule about a list: the last notice of a run that its query selects. Not stored.
+    pub(crate) selected_at: HashMap<Uuid, u64>,
     /// By rule: what goes wrong at its webhook.
     pub(crate) trouble: HashMap<Uuid, Trouble>,
     /// By rule: why its query cannot be asked.
@@ -144,33 +173,30 @@ impl State {
             Change::Put(alert) => {
                 let (number, rule) = (alert.number, uid(&alert.rule_uid));
                 self.last = self.last.max(number);
-                self.forget_bytes(number);
-                let waiting = self.waiting.entry(rule).or_default();
+                self.forget_waiting(number);
                 if alert.ended == 0 {
-                    waiting.insert(number);
+                    let again = self.again(number);
+                    self.waiting.entry(rule).or_default().insert((again, number));
                     self.waiting_bytes += alert.size();
+                    *self.waiting_bytes_of.entry(rule).or_default() += alert.size();
                 } else {
-                    waiting.remove(&number);
                     self.ended.insert(number);
-                    self.attempts.remove(&number);
+                    self.tries.remove(&number);
                 }
                 self.alerts.insert(number, Arc::from(alert));
             }
             Change::Drop(number) => {
-                self.forget_bytes(number);
-                if let Some(alert) = self.alerts.remove(&number) {
-                    let rule = uid(&alert.rule_uid);
-                    self.ended.remove(&number);
-                    self.attempts.remove(&number);
-                    if let Some(waiting) = self.waiting.get_mut(&rule) {
-                        waiting.remove(&number);
-                    }
-                }
+                self.forget_waiting(number);
+                self.alerts.remove(&number);
+                self.ended.remove(&number);
+                self.tries.remove(&number);
             }
-            Change::Raise(rule, run) => drop(self.raised.entry(rule).or_default().insert(run)),
-            Change::Lower(rule, run) => {
-                if let Some(raised) = self.raised.get_mut(&rule) {
-                    raised.remove(&run);
+            Change::Raise(memory, run) => {
+                self.raised_total += usize::from(self.raised.entry(memory).or_default().insert(run));
+            }
+            Change::Lower(memory, run) => {
+                if let Some(raised) = self.raised.get_mut(&memory) {
+                    self.raised_total -= usize::from(raised.remove(&run));
                 }
             }
             Change::Standing(rule, standing) if standing.is_empty() => drop(self.standing.remove(&rule)),
@@ -179,9 +205,40 @@ impl State {
     }
 
     /// An alert is about to wait no more, or to be another.
-    fn forget_bytes(&mut self, number: u64) {
-        let bytes = self.alerts.get(&number).filter(|alert| alert.ended == 0).map_or(0, |alert| alert.size());
+    fn forget_waiting(&mut self, number: u64) {
+        let Some(alert) = self.alerts.get(&number).filter(|alert| alert.ended == 0) else { return };
+        let (rule, bytes) = (uid(&alert.rule_uid), alert.size());
         self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
+        if let Some(of_rule) = self.waiting_bytes_of.get_mut(&rule) {
+            *of_rule = of_rule.saturating_sub(bytes);
+        }
+        let again = self.again(number);
+        if let Some(waiting) = self.waiting.get_mut(&rule) {
+            waiting.remove(&(again, number));
+        }
+    }
+
+    /// Before this an alert is not sent again.
+    fn again(&self, number: u64) -> Timestamp {
+        self.tries.get(&number).map_or_else(Timestamp::default, |tries| tries.again)
+    }
+
+    /// An alert was not taken: others are tried before it is tried again.
+    pub(crate) fn not_taken(&mut self, number: u64, pause: impl FnOnce(u32) -> Span, now: Timestamp, error: String) {
+        let Some(rule) = self.alerts.get(&number).filter(|alert| alert.ended == 0).map(|alert| uid(&alert.rule_uid)) else { return };
+        let waiting = self.waiting.entry(rule).or_default();
+        let tries = self.tries.entry(number).or_default();
+        waiting.remove(&(tries.again, number));
+        *tries = Tries { count: tries.count.saturating_add(1), again: now + pause(tries.count), error };
+        waiting.insert((tries.again, number));
+    }
+
+    /// So many bytes more may wait for a rule, beside those that are planned: of all, and of it.
+    pub(crate) fn room_for(&self, rule: Uuid, (planned, planned_of_rule): (usize, usize)) -> usize {
+        let free = WAITING_BYTES_MAX.saturating_sub(self.waiting_bytes + planned);
+        let taken = self.waiting_bytes_of.get(&rule).copied().unwrap_or_default() + planned_of_rule;
+        // What it takes must not be more than what is free afterwards.
+        free.saturating_sub(taken) / 2
     }
 
     pub(crate) fn waits(&self, rule: Uuid) -> usize {
@@ -194,15 +251,16 @@ impl State {
         self.alerts.values().any(|alert| is(&alert.namespace_id)) || self.standing.values().any(|one| is(&one.namespace_id))
     }
 
-    /// What belongs to rules that are gone, at most so much.
-    pub(crate) fn orphans(&self, is_there: impl Fn(Uuid) -> bool, most: usize) -> Vec<Change> {
+    /// What belongs to rules that are gone, or to what they were, at most so much.
+    pub(crate) fn orphans(&self, is_there: impl Fn(Uuid) -> bool, is_memory: impl Fn(Uuid) -> bool, most: usize) -> Vec<Change> {
         let is_gone = |rule: &Uuid| !is_there(*rule);
-        let waiting = self.waiting.iter().filter(|(rule, _)| is_gone(rule)).flat_map(|(_, numbers)| numbers);
+        let waiting =
+            self.waiting.iter().filter(|(rule, _)| is_gone(rule)).flat_map(|(_, waiting)| waiting.iter().map(|(_, number)| number));
         let is_of_gone = |number: &u64| self.alerts.get(number).is_some_and(|alert| is_gone(&uid(&alert.rule_uid)));
         let ended = self.ended.iter().filter(|number| is_of_gone(number));
         let alerts = waiting.chain(ended).map(|number| Change::Drop(*number));
-        let raised = self.raised.iter().filter(|(rule, _)| is_gone(rule));
-        let raised = raised.flat_map(|(rule, runs)| runs.iter().map(|run| Change::Lower(*rule, *run)));
+        let raised = self.raised.iter().filter(|(memory, _)| !is_memory(**memory));
+        let raised = raised.flat_map(|(memory, runs)| runs.iter().map(|run| Change::Lower(*memory, *run)));
         let standing = self.standing.keys().filter(|rule| is_gone(rule)).map(|rule| Change::Standing(*rule, Standing::default()));
         alerts.chain(raised).chain(standing).take(most).collect()
     }
@@ -213,6 +271,8 @@ impl State {
         self.problems.retain(|rule, _| is_there(*rule));
         self.uncounted.retain(|rule, _| is_there(*rule));
         self.waiting.retain(|rule, waiting| is_there(*rule) || !waiting.is_empty());
+        self.waiting_bytes_of.retain(|rule, bytes| is_there(*rule) || *bytes > 0);
+        self.selected_at.retain(|rule, _| is_there(*rule));
         self.raised.retain(|_, raised| !raised.is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! `AlertService`: rules are set, taken away and looked at; alerts are listed. No answer holds a secret, nor what of a URL may be one.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use sempre_api::sempre::v1::{
@@ -8,7 +8,7 @@ use sempre_api::sempre::v1::{
     ListAlertRulesRequest, ListAlertRulesResponse, ListAlertsRequest, ListAlertsResponse, SetAlertRuleRequest, SetAlertRuleResponse,
     TestAlertRuleRequest, TestAlertRuleResponse,
 };
-use sempre_core::{Refusal, Timestamp, ids::Uuid};
+use sempre_core::{Refusal, Timestamp};
 use tokio::sync::oneshot;
 
 use super::{named, notices::page_size};
@@ -17,7 +17,7 @@ use crate::{
     alerts::{
         self,
         rule::{self, RULES_MAX, RuleRecord},
-        state::{AlertRecord, Asked, State, uid},
+        state::{AlertRecord, Asked, State},
     },
     namespaces::Namespace,
     records::{Change, Shown},
@@ -40,12 +40,14 @@ impl Engine {
             rule.set_scope(AlertScope::EachRun);
         }
         let (id, now) = (namespace.id(), self.shared.wall_now());
-        let new_uid = Uuid::parse(&self.with_schedule_ids(sempre_core::IdSource::uuid)).unwrap_or_default();
+        let (new_uid, memory) = (self.new_id(), self.new_id());
+        let declared = self.shared.alerts.declared.load(Ordering::Acquire);
         let after = self.shared.notices.shown();
         let decide = move |shown: &Shown<RuleRecord>| {
             let key = alerts::key(id, &rule.name);
             let old = shown.get(&key);
             let there = old.map_or(0, |old| old.version);
+            old.map_or(Ok(()), |old| old.check_free(declared))?;
             match request.version {
                 0 => {}
                 NEW if old.is_some() => {
@@ -68,8 +70,14 @@ impl Engine {
                     fresh
                 });
             }
+            let memory = match old.filter(|old| old.means(&rule)) {
+                Some(old) => old.memory.clone(),
+                None => memory,
+            };
             let record = RuleRecord {
-                uid: old.map_or_else(|| Bytes::copy_from_slice(&new_uid.0), |old| old.uid.clone()),
+                memory,
+                declared: false,
+                uid: old.map_or(new_uid, |old| old.uid.clone()),
                 version: there + 1,
                 rule: Some(rule),
                 created: old.map_or(now.0, |old| old.created),
@@ -87,11 +95,10 @@ impl Engine {
     /// `AlertService.DeleteAlertRule`.
     pub async fn delete_alert_rule(&self, request: DeleteAlertRuleRequest) -> Result<DeleteAlertRuleResponse, Refusal> {
         let id = self.namespace(&request.namespace)?.id();
+        let declared = self.shared.alerts.declared.load(Ordering::Acquire);
         let decide = move |shown: &Shown<RuleRecord>| {
             let key = alerts::key(id, &request.name);
-            if !shown.contains_key(&key) {
-                return Err(unknown(&request.name));
-            }
+            shown.get(&key).ok_or_else(|| unknown(&request.name))?.check_free(declared)?;
             Ok((Change::remove(key), ()))
         };
         self.shared.alerts.rules.change(decide).await?;
@@ -111,8 +118,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let rule = self.shared.alerts.rules.get(&alerts::key(namespace.id(), &request.name)).ok_or_else(|| unknown(&request.name))?;
         let (reply, told) = oneshot::channel();
-        self.shared.alerts.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { rule, reply });
-        self.shared.alerts.changed.notify_one();
+        self.shared.alerts.ask(Asked { rule, reply })?;
         let alert = told.await.map_err(|_| {
             Refusal::Unavailable("the alert could not be written, or too many wait for this rule; see `sempre alert history`".into())
         })?;
@@ -150,7 +156,7 @@ impl Engine {
     }
 
     fn delivery(&self, namespace: &Namespace, state: &State, alert: &AlertRecord) -> AlertDelivery {
-        let trouble = state.trouble.get(&uid(&alert.rule_uid)).filter(|_| alert.ended == 0);
+        let tries = state.tries.get(&alert.number).filter(|_| alert.ended == 0);
         let delivery = match (alert.ended, alert.given_up) {
             (0, _) => AlertDeliveryState::Waiting,
             (_, true) => AlertDeliveryState::GivenUp,
@@ -160,8 +166,8 @@ impl Engine {
             alert: Some(self.shown_alert(namespace, alert)),
             state: delivery as i32,
             ended_time: (alert.ended != 0).then(|| Timestamp(alert.ended).to_api()),
-            attempts: state.attempts.get(&alert.number).map_or(0, |attempts| i32::try_from(*attempts).unwrap_or(i32::MAX)),
-            last_error: trouble.map_or_else(|| alert.last_error.clone(), |trouble| trouble.error.clone()),
+            attempts: tries.map_or(0, |tries| i32::try_from(tries.count).unwrap_or(i32::MAX)),
+            last_error: tries.map_or_else(|| alert.last_error.clone(), |tries| tries.error.clone()),
         }
     }
 }
@@ -180,8 +186,8 @@ fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
         created_time: Some(Timestamp(record.created).to_api()),
         changed_time: Some(Timestamp(record.changed).to_api()),
         waiting: state.waits(uid) as i64,
-        raised: state.raised.get(&uid).map_or(0, |raised| raised.len() as i64),
-        firing: state.standing.get(&uid).is_some_and(|standing| standing.told),
+        raised: state.raised.get(&record.memory()).map_or(0, |raised| raised.len() as i64),
+        firing: state.standing.get(&uid).is_some_and(|standing| standing.told && standing.is_of(record)),
         last_error: state.trouble.get(&uid).map(|trouble| trouble.error.clone()).unwrap_or_default(),
         problem: problem.cloned().unwrap_or_default(),
     }

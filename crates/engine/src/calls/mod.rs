@@ -6,6 +6,7 @@ mod alerts;
 mod alone;
 mod attempts;
 mod batch;
+pub(crate) mod declared_alerts;
 mod deployments;
 mod describe_queue;
 mod drainage;

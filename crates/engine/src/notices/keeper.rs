@@ -62,24 +62,25 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 async fn work(shared: &Shared) {
     let notices = &shared.notices;
-    let mut shown = notices.watch();
     // A tenth more than is to be kept: many go at once.
     let slack = (notices.kept / 10).max(1);
+    // What readers were told is gone may still be there, if it could not be deleted.
+    let mut deleted = notices.gone();
     while !shared.stopping.load(Ordering::Acquire) {
-        let old = |shown: u64| shown.saturating_sub(notices.kept).min(notices.seen.load(Ordering::Acquire));
-        let stops = || shared.stopping.load(Ordering::Acquire);
-        let Ok(now) = shown.wait_for(|shown| stops() || old(*shown) >= notices.gone().saturating_add(slack)).await.map(|now| *now) else {
-            return;
-        };
-        if stops() {
-            return;
+        notices.trim_at(deleted.saturating_add(slack));
+        // Looked at after it has said what it waits for, so that nothing is missed.
+        let old = notices.old(notices.shown());
+        if old < deleted.saturating_add(slack) {
+            notices.trim.notified().await;
+            continue;
         }
-        if let Err(error) = trim(shared, old(now)).await {
-            if shared.stopping.load(Ordering::Acquire) {
-                return;
+        match trim(shared, old).await {
+            Ok(()) => deleted = old,
+            Err(_) if shared.stopping.load(Ordering::Acquire) => return,
+            Err(error) => {
+                tracing::warn!(%error, "old notices could not be taken away yet");
+                shared.wall.sleep_until(shared.wall_now() + RETRY).await;
             }
-            tracing::warn!(%error, "old notices could not be taken away yet");
-            shared.wall.sleep_until(shared.wall_now() + RETRY).await;
         }
     }
 }

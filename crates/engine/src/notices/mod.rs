@@ -23,7 +23,7 @@ use std::{
 };
 
 use sempre_store::{Store, StoreError, Table};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// A batch of notices on its way to the disk.
 #[derive(Clone, Copy)]
@@ -58,6 +58,10 @@ pub(crate) struct Notices {
     gone: AtomicU64,
     /// Numbers above this are still needed by alerts; all may go by their age: `u64::MAX`.
     seen: AtomicU64,
+    /// Once numbers up to this may go, the keeper is to be woken.
+    trim_at: AtomicU64,
+    /// Wakes the keeper.
+    pub(crate) trim: Notify,
     /// One rewrites or deletes rows at a time.
     writer: tokio::sync::Mutex<keeper::Writer>,
 }
@@ -78,6 +82,9 @@ impl Notices {
             gone: AtomicU64::new(gone),
             // Until they have said how far they are, nothing goes.
             seen: AtomicU64::new(0),
+            // Until it has said how far it is, it is not asleep.
+            trim_at: AtomicU64::new(u64::MAX),
+            trim: Notify::new(),
             writer: tokio::sync::Mutex::new(writer),
         })
     }
@@ -128,11 +135,30 @@ impl Notices {
     fn tell(&self, inner: &Inner) {
         let new = inner.shown();
         self.shown.send_if_modified(|shown| std::mem::replace(shown, new) != new);
+        self.wake_keeper(new);
+    }
+
+    /// Numbers up to this may go, when notices up to `shown` are shown.
+    pub(crate) fn old(&self, shown: u64) -> u64 {
+        shown.saturating_sub(self.kept).min(self.seen.load(Ordering::Acquire))
+    }
+
+    /// Wakes the keeper if there is enough for it; not by every commit.
+    fn wake_keeper(&self, shown: u64) {
+        if self.old(shown) >= self.trim_at.load(Ordering::Acquire) {
+            self.trim.notify_one();
+        }
+    }
+
+    /// The keeper sleeps until numbers up to this may go.
+    pub(crate) fn trim_at(&self, number: u64) {
+        self.trim_at.store(number, Ordering::Release);
     }
 
     /// Wakes those who watch, so that they see that the engine stops.
     pub(crate) fn wake(&self) {
         self.shown.send_modify(|_| {});
+        self.trim.notify_one();
     }
 
     /// Up to here everything is decided.
@@ -152,7 +178,9 @@ impl Notices {
 
     /// Alerts have seen all up to this; `u64::MAX`: there are none that look.
     pub(crate) fn set_seen(&self, seen: u64) {
-        self.seen.store(seen, Ordering::Release);
+        if self.seen.swap(seen, Ordering::AcqRel) != seen {
+            self.wake_keeper(self.shown());
+        }
     }
 }
 

@@ -17,6 +17,9 @@ use sempre_store::Table;
 use crate::support::*;
 
 mod bounds;
+mod damage;
+mod declared;
+mod turns;
 
 const URL: &str = "https://me:pass@hooks.test/x";
 

@@ -174,3 +174,20 @@ async fn a_server_that_keeps_none_says_so() {
     assert!(w.store.rows(sempre_store::Table::Notice).is_empty());
     assert!(matches!(page(&w, 0, 0).await, Err(Refusal::FailedPrecondition(_))));
 }
+
+#[tokio::test]
+async fn what_could_not_be_taken_away_is_taken_away_later() {
+    let w = world_with(Settings { notices_kept: 10, ..settings() }).await;
+    let rows = || w.store.rows(sempre_store::Table::Notice).len();
+    for n in 0..15 {
+        w.start(&format!("w{n}")).await;
+        w.settle().await;
+    }
+    let before = rows();
+    w.store.notices_unreadable.store(1, SeqCst);
+    w.start("last").await;
+    w.settle().await;
+    assert_eq!(rows(), before + 1);
+    w.advance(Span::seconds(6)).await;
+    assert_eq!(rows(), before, "without another notice");
+}

@@ -43,6 +43,7 @@ mod start_dev;
 mod start_test;
 mod store;
 mod task_queue;
+mod telemetry;
 mod values;
 mod version;
 mod visibility;

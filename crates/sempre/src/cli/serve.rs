@@ -67,18 +67,23 @@ impl MemoryOptions {
     }
 }
 
-/// What is kept for those who follow.
+/// What is kept for those who follow, and whom to tell.
 #[derive(Args, Clone)]
 pub(crate) struct KeptOptions {
     /// Notices of changes of runs that are kept for those who follow them; 0 keeps none, and no alert tells of single runs
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
     notices_kept: u64,
+    /// File of alert rules (docs/alerts.md), TOML: they are in force beside those of `alert set`. Read again when it changes, and
+    /// at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    alerts_file: Option<PathBuf>,
 }
 
 impl KeptOptions {
     /// Writes the values into `settings`.
     pub(crate) fn apply(&self, settings: &mut ServerSettings) {
         settings.engine.notices_kept = self.notices_kept;
+        settings.alerts_file.clone_from(&self.alerts_file);
     }
 }
 

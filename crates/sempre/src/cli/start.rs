@@ -10,10 +10,12 @@ use sempre_store::embedded::EmbeddedOptions;
 
 use super::{
     Failure,
+    environment::Process,
     logging::LogOptions,
     network::{self, OptionalPort, UiOptions},
     security::SecurityOptions,
     serve::{self, Data, DynamicOptions, KeptOptions, MemoryOptions},
+    telemetry::OtlpOptions,
 };
 
 /// How far the port for HTTP is above that for gRPC, unless it is given.
@@ -56,6 +58,8 @@ pub(crate) struct Options {
     #[command(flatten)]
     security: SecurityOptions,
     #[command(flatten)]
+    otlp: OtlpOptions,
+    #[command(flatten)]
     kept: KeptOptions,
     #[command(flatten)]
     memory: MemoryOptions,
@@ -80,6 +84,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     settings.engine.auto_register_search_attributes = options.auto_register_search_attributes;
     options.kept.apply(&mut settings);
     options.dynamic.apply(&mut settings)?;
+    options.otlp.apply(&mut settings, &Process)?;
     options.security.apply(&mut settings)?;
     let embedded = options.memory.apply(&mut settings)?;
     let data = data(options.store, (options.data_dir, embedded), settings.engine.limits.id_length_max)?;
@@ -92,7 +97,7 @@ fn data(store: Option<String>, (folder, embedded): (PathBuf, EmbeddedOptions), i
     let Some(address) = store else { return Ok(Data::Folder(folder, embedded)) };
     #[cfg(feature = "postgres")]
     {
-        let options = super::postgres::options(&address, &super::environment::Process)?;
+        let options = super::postgres::options(&address, &Process)?;
         if id_length > KEY_BYTES_SAFE {
             return Err(Failure::new(format_args!(
                 "limit.maxIDLength is {id_length}, and with PostgreSQL it can be {KEY_BYTES_SAFE} at most"

@@ -20,3 +20,5 @@ mod postgres;
 mod secure;
 mod store_check;
 mod support;
+#[cfg(unix)]
+mod telemetry;

@@ -68,6 +68,13 @@ impl Running {
         Self::of(command(args))
     }
 
+    /// The same with variables.
+    pub(crate) fn start_in<S: AsRef<std::ffi::OsStr>>(variables: &[(&str, &str)], args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = command(args);
+        command.envs(variables.iter().copied());
+        Self::of(command)
+    }
+
     /// The same with so many files and sockets at most.
     #[cfg(target_os = "linux")]
     pub(crate) fn with_files<S: AsRef<std::ffi::OsStr>>(files: usize, args: impl IntoIterator<Item = S>) -> Self {

@@ -14,7 +14,7 @@
 mod api;
 pub(crate) mod connection;
 pub(crate) mod hosts;
-mod metrics;
+pub(crate) mod metrics;
 mod stall;
 mod streams;
 pub(crate) mod ui;

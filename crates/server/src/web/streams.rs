@@ -142,18 +142,9 @@ impl Streams {
                     wait_new_event: true,
                     ..Default::default()
                 };
-                let state = History {
-                    streams: self.clone(),
-                    metadata,
-                    payloads: form.payloads,
-                    run_id: execution.run_id,
-                    request,
-                    read: Vec::new().into_iter(),
-                    more: true,
-                    ended: false,
-                    _open: open,
-                };
-                events(stream::unfold(state, history_event))
+                let (read, run_id) = (Vec::new().into_iter(), execution.run_id);
+                let pages = History { router: self.router.clone(), metadata, run_id, request, read, more: true };
+                self.events(pages, form, open)
             }
             Named::Notices { namespace } => {
                 let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()).map(str::to_owned);
@@ -166,17 +157,9 @@ impl Streams {
                 let from_now = last.is_none() && value(&["from"]).is_none_or(|from| from != "oldest");
                 let request = ListNoticesRequest { namespace, after, page_size: PAGE_NOTICES, from_now, wait: false };
                 // A cursor that is too old is told before anything else.
-                let mut state = Notices {
-                    streams: self.clone(),
-                    metadata,
-                    payloads: form.payloads,
-                    request,
-                    read: Vec::new().into_iter(),
-                    ended: false,
-                    _open: open,
-                };
-                match state.read().await {
-                    Ok(()) => events(stream::unfold(state, notice)),
+                let mut pages = Notices { router: self.router.clone(), metadata, request, read: Vec::new().into_iter() };
+                match pages.read().await {
+                    Ok(()) => self.events(pages, form, open),
                     Err(status) => refusal(form, &status),
                 }
             }
@@ -209,6 +192,11 @@ impl Streams {
         }
     }
 
+    fn events(&self, pages: impl Pages + 'static, form: Form, open: OwnedSemaphorePermit) -> Answer {
+        let state = Telling { pages, draining: self.draining.clone(), payloads: form.payloads, ended: false, _open: open };
+        events(stream::unfold(state, tell))
+    }
+
     /// The run of an event, and where its history goes on behind it.
     fn after(&self, last: &str) -> Option<(String, Bytes)> {
         let (run_id, event_id) = last.split_once('/')?;
@@ -229,24 +217,76 @@ fn unreadable(error: prost::DecodeError) -> Status {
     Status::internal(format!("an answer that cannot be read: {error}"))
 }
 
-/// A run's history, as far as it has been told. Read through the router, as by any other caller.
-struct History {
-    streams: Streams,
-    metadata: Metadata,
+/// What is told page after page, read through the router, as by any other caller.
+trait Pages: Send {
+    /// The next event that has been read and not told yet.
+    fn next(&mut self, payloads: Payloads) -> Option<String>;
+    /// The last word, once there is nothing more to read.
+    fn end(&self) -> Option<String>;
+    /// Reads the next page; when all that there was has been read, it waits.
+    fn read(&mut self) -> impl Future<Output = Result<(), Status>> + Send;
+}
+
+/// Pages that are being told.
+struct Telling<P> {
+    pages: P,
+    draining: watch::Receiver<bool>,
     payloads: Payloads,
-    run_id: String,
-    request: GetWorkflowExecutionHistoryRequest,
-    /// Read and not told yet.
-    read: std::vec::IntoIter<HistoryEvent>,
-    /// There may be more than has been read.
-    more: bool,
     ended: bool,
     _open: OwnedSemaphorePermit,
 }
 
-impl History {
+async fn tell<P: Pages>(mut state: Telling<P>) -> Option<(String, Telling<P>)> {
+    loop {
+        if state.ended {
+            return None;
+        }
+        if let Some(event) = state.pages.next(state.payloads) {
+            return Some((event, state));
+        }
+        if let Some(end) = state.pages.end() {
+            state.ended = true;
+            return Some((end, state));
+        }
+        let read = tokio::select! {
+            read = timeout(QUIET_MAX, state.pages.read()) => read,
+            _ = state.draining.wait_for(|draining| *draining) => return None,
+        };
+        match read {
+            Ok(Ok(())) => {}
+            Ok(Err(status)) => {
+                state.ended = true;
+                return Some((told("refused", None, &status_value(&status, state.payloads)), state));
+            }
+            Err(_) => return Some((COMMENT.to_owned(), state)),
+        }
+    }
+}
+
+/// A run's history.
+struct History {
+    router: Router,
+    metadata: Metadata,
+    run_id: String,
+    request: GetWorkflowExecutionHistoryRequest,
+    read: std::vec::IntoIter<HistoryEvent>,
+    /// There may be more than has been read.
+    more: bool,
+}
+
+impl Pages for History {
+    fn next(&mut self, payloads: Payloads) -> Option<String> {
+        let event = self.read.next()?;
+        let id = format!("{}/{}", self.run_id, event.event_id);
+        Some(told("history", Some(&id), &json::to_value(&event, payloads)))
+    }
+
+    fn end(&self) -> Option<String> {
+        (!self.more).then(|| told("end", None, &json!({})))
+    }
+
     async fn read(&mut self) -> Result<(), Status> {
-        let answer = call::unary(&self.streams.router, HISTORY, self.metadata.clone(), &self.request.encode_to_vec()).await?;
+        let answer = call::unary(&self.router, HISTORY, self.metadata.clone(), &self.request.encode_to_vec()).await?;
         let page = GetWorkflowExecutionHistoryResponse::decode(answer).map_err(unreadable)?;
         self.read = page.history.unwrap_or_default().events().map_err(unreadable)?.into_iter();
         self.more = !page.next_page_token.is_empty();
@@ -255,81 +295,32 @@ impl History {
     }
 }
 
-async fn history_event(mut state: History) -> Option<(String, History)> {
-    loop {
-        if state.ended {
-            return None;
-        }
-        if let Some(event) = state.read.next() {
-            let id = format!("{}/{}", state.run_id, event.event_id);
-            return Some((told("history", Some(&id), &json::to_value(&event, state.payloads)), state));
-        }
-        if !state.more {
-            state.ended = true;
-            return Some((told("end", None, &json!({})), state));
-        }
-        let mut draining = state.streams.draining.clone();
-        let read = tokio::select! {
-            read = timeout(QUIET_MAX, state.read()) => read,
-            _ = draining.wait_for(|draining| *draining) => return None,
-        };
-        match read {
-            Ok(Ok(())) => {}
-            Ok(Err(status)) => {
-                state.ended = true;
-                return Some((told("refused", None, &status_value(&status, state.payloads)), state));
-            }
-            Err(_) => return Some((COMMENT.to_owned(), state)),
-        }
-    }
-}
-
-/// Notices of a namespace, as far as they have been told. Read through the router, as by any other caller.
+/// Notices of a namespace.
 struct Notices {
-    streams: Streams,
+    router: Router,
     metadata: Metadata,
-    payloads: Payloads,
     request: ListNoticesRequest,
-    /// Read and not told yet.
     read: std::vec::IntoIter<Notice>,
-    ended: bool,
-    _open: OwnedSemaphorePermit,
 }
 
-impl Notices {
-    /// Reads what there is; when all that there was has been read, the next call waits.
+impl Pages for Notices {
+    fn next(&mut self, payloads: Payloads) -> Option<String> {
+        let notice = self.read.next()?;
+        Some(told("notice", Some(&notice.number.to_string()), &json::to_value(&notice, payloads)))
+    }
+
+    fn end(&self) -> Option<String> {
+        None
+    }
+
     async fn read(&mut self) -> Result<(), Status> {
-        let answer = call::unary(&self.streams.router, NOTICES, self.metadata.clone(), &self.request.encode_to_vec()).await?;
+        let answer = call::unary(&self.router, NOTICES, self.metadata.clone(), &self.request.encode_to_vec()).await?;
         let page = ListNoticesResponse::decode(answer).map_err(unreadable)?;
         self.request.from_now = false;
         self.request.after = page.next;
         self.request.wait = !page.more;
         self.read = page.notices.into_iter();
         Ok(())
-    }
-}
-
-async fn notice(mut state: Notices) -> Option<(String, Notices)> {
-    if state.ended {
-        return None;
-    }
-    loop {
-        if let Some(notice) = state.read.next() {
-            return Some((told("notice", Some(&notice.number.to_string()), &json::to_value(&notice, state.payloads)), state));
-        }
-        let mut draining = state.streams.draining.clone();
-        let read = tokio::select! {
-            read = timeout(QUIET_MAX, state.read()) => read,
-            _ = draining.wait_for(|draining| *draining) => return None,
-        };
-        match read {
-            Ok(Ok(())) => {}
-            Ok(Err(status)) => {
-                state.ended = true;
-                return Some((told("refused", None, &status_value(&status, state.payloads)), state));
-            }
-            Err(_) => return Some((COMMENT.to_owned(), state)),
-        }
     }
 }
 

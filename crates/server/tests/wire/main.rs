@@ -5,6 +5,7 @@
 mod abuse;
 mod access;
 mod access_tokens;
+mod alert_rules;
 mod audit;
 mod batches;
 mod callbacks;
@@ -21,6 +22,7 @@ mod nexus_http;
 mod operator_service;
 mod operators;
 mod polls;
+mod promql;
 mod queries;
 mod resets;
 mod schedules;
@@ -29,6 +31,7 @@ mod shutdown;
 mod standalone_activities;
 mod standalone_operations;
 mod support;
+mod telemetry;
 mod time_skipping;
 #[cfg(feature = "ui")]
 mod ui;

@@ -25,6 +25,7 @@ use tonic::Request;
 
 use crate::{
     http::{json_of, request, text},
+    promql::Prometheus,
     queries,
     support::TestServer,
 };
@@ -224,6 +225,7 @@ async fn every_series_moves_when_it_should() {
     let metrics = server.metrics_addr().expect("a port of metrics");
     let server = TestServer::serve(server).await;
     let load = Load { http: server.http.expect("an HTTP port"), server };
+    let prometheus = Prometheus::start(metrics, &folder.0).await;
     let (before, _) = read(metrics).await;
     // Alerts that nobody takes.
     let webhook = AlertWebhook { url: "http://127.0.0.1:1/".into(), ..AlertWebhook::default() };
@@ -345,6 +347,9 @@ async fn every_series_moves_when_it_should() {
     assert!(wrong.is_empty(), "{}\n{told}", wrong.join("\n"));
     assert!(FAMILIES.len() <= 60);
     queries::all_have_series(&told);
+    if let Some(prometheus) = &prometheus {
+        prometheus.evaluate().await;
+    }
     // At the HTTP port too; at the port of metrics nothing else.
     assert_eq!(read(load.http).await.0.len(), after.len());
     assert_eq!(json_of(metrics, Method::GET, "/api/v1/namespaces", &Value::Null).await.0, 404);

@@ -14,7 +14,16 @@ const PREFIX_BYTES: usize = 5;
 /// Who calls, unless the caller says so; what Temporal's server calls its own HTTP API.
 const CLIENT_NAME: &str = "temporal-server-http";
 /// Headers that are handed on as they are.
-const HANDED_ON: [&str; 6] = ["authorization", "authorization-extras", "client-name", "client-version", "grpc-timeout", "x-forwarded-for"];
+const HANDED_ON: [&str; 8] = [
+    "authorization",
+    "authorization-extras",
+    "client-name",
+    "client-version",
+    "grpc-timeout",
+    "traceparent",
+    "tracestate",
+    "x-forwarded-for",
+];
 /// Headers with this before their name are handed on without it.
 const METADATA: &str = "grpc-metadata-";
 
@@ -110,9 +119,16 @@ mod tests {
             ("authorization", "Bearer x"),
             ("grpc-metadata-supported-server-versions", ">=1.0.0"),
             ("grpc-timeout", "2S"),
+            ("traceparent", "00-1-2-01"),
         ];
-        let expected =
-            ["authorization=Bearer x", "client-name=me", "client-version=1", "grpc-timeout=2S", "supported-server-versions=>=1.0.0"];
+        let expected = [
+            "authorization=Bearer x",
+            "client-name=me",
+            "client-version=1",
+            "grpc-timeout=2S",
+            "supported-server-versions=>=1.0.0",
+            "traceparent=00-1-2-01",
+        ];
         assert_eq!(handed_on(&given), Ok(expected.map(str::to_owned).to_vec()));
         assert_eq!(handed_on(&[("grpc-timeout", "2x")]), Err("invalid grpc-timeout: 2x".to_owned()));
     }

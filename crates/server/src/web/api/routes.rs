@@ -11,6 +11,20 @@ use sempre_api::{
     },
 };
 
+/// Routes of our own service of alerts, whose protos name none: by the same rules as those of the API.
+const OF_ALERTS: &[Route] = &[
+    of_alerts("ListAlertRules", "GET", "/api/v1/namespaces/{namespace}/alert-rules", ""),
+    of_alerts("SetAlertRule", "POST", "/api/v1/namespaces/{namespace}/alert-rules", "*"),
+    of_alerts("DeleteAlertRule", "DELETE", "/api/v1/namespaces/{namespace}/alert-rules/{name}", ""),
+    of_alerts("TestAlertRule", "POST", "/api/v1/namespaces/{namespace}/alert-rules/{name}/test", "*"),
+    of_alerts("ListAlerts", "GET", "/api/v1/namespaces/{namespace}/alerts", ""),
+    of_alerts("ListNotices", "GET", "/api/v1/namespaces/{namespace}/notices", ""),
+];
+
+const fn of_alerts(method: &'static str, verb: &'static str, path: &'static str, body: &'static str) -> Route {
+    Route { service: "sempre.v1.AlertService", method, verb, path, body }
+}
+
 /// A route, ready to be matched.
 pub(crate) struct Compiled {
     pub(crate) route: &'static Route,
@@ -44,7 +58,7 @@ pub(crate) enum Found<'r> {
 impl Routes {
     pub(crate) fn new() -> Self {
         // Routes and descriptors are of the same protos: none is left out, which a test shows.
-        Self(ROUTES.iter().filter_map(Compiled::new).collect())
+        Self(ROUTES.iter().chain(OF_ALERTS).filter_map(Compiled::new).collect())
     }
 
     pub(crate) fn all(&self) -> &[Compiled] {
@@ -195,7 +209,7 @@ mod tests {
     fn every_route_is_found_by_its_own_path_and_has_only_fields_that_exist() {
         let routes = Routes::new();
         assert!(routes.all().len() > 180, "{}", routes.all().len());
-        assert_eq!(routes.all().len(), ROUTES.len());
+        assert_eq!(routes.all().len(), ROUTES.len() + OF_ALERTS.len());
         for compiled in routes.all() {
             let Route { verb, path, .. } = *compiled.route;
             let example = path.replace(['{', '}'], "x");

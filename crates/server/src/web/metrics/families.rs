@@ -7,7 +7,7 @@ use sempre_core::{NamespaceId, transition::QueueKind};
 use sempre_engine::{Engine, Limited, NamespaceUse, OpenRuns, Typed};
 use tonic::Code;
 
-use super::text::Text;
+use super::collected::Collected;
 use crate::{access::Access, requests::Requests, room::Room};
 
 /// What is not told apart.
@@ -36,39 +36,39 @@ const CODES: [Code; 17] = [
     Code::Unauthenticated,
 ];
 
-pub(super) fn requests(text: &mut Text, requests: &Requests) {
+pub(super) fn requests(told: &mut Collected, requests: &Requests) {
     // `operation` is the name alone, as in Temporal's metrics.
     let operation = |path: &str| path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(OTHER).to_owned();
     let service = ("service_name", "frontend");
     let called: Vec<_> = requests.called().map(|method| (operation(&method.path), method)).collect();
-    let mut family = text.counter("service_requests", "Calls, over gRPC and HTTP.");
+    let family = told.counter("service_requests", "Calls, over gRPC and HTTP.");
     for (operation, method) in &called {
         family.count(&[("operation", operation), service], method.begun());
     }
     let refused = |code: &Code| !matches!(code, Code::Ok | Code::Cancelled);
-    let mut family = text.counter("service_errors", "Calls that were refused or failed.");
+    let family = told.counter("service_errors", "Calls that were refused or failed.");
     for (operation, method) in &called {
         family.count(&[("operation", operation), service], CODES.iter().filter(|code| refused(code)).map(|code| method.ended(*code)).sum());
     }
-    let mut family = text.counter("service_error_with_type", "The same by code; Cancelled are calls that the caller gave up.");
+    let family = told.counter("service_error_with_type", "The same by code; Cancelled are calls that the caller gave up.");
     for (operation, method) in &called {
         for code in CODES.iter().filter(|code| **code != Code::Ok && method.ended(**code) > 0) {
             family.count(&[("operation", operation), service, ("error_type", &format!("{code:?}"))], method.ended(*code));
         }
     }
-    let mut family = text.gauge("service_pending_requests", "Calls under way.");
+    let family = told.gauge("service_pending_requests", "Calls under way.");
     for (operation, method) in &called {
         let ended: u64 = CODES.iter().map(|code| method.ended(*code)).sum();
         family.count(&[("operation", operation), service], method.begun().saturating_sub(ended));
     }
-    let mut family = text.histogram("service_latency", "How long calls took, in seconds; of polls, with their waiting.");
+    let family = told.histogram("service_latency", "How long calls took, in seconds; of polls, with their waiting.");
     for (operation, method) in &called {
         family.reading(&[("operation", operation), service], &method.latency.read());
     }
 }
 
-pub(super) fn access(text: &mut Text, access: &Access) {
-    let mut family = text.counter("sempre_unauthorized_requests_total", "Calls and requests that their caller may not make.");
+pub(super) fn access(told: &mut Collected, access: &Access) {
+    let family = told.counter("sempre_unauthorized_requests_total", "Calls and requests that their caller may not make.");
     family.count(&[], access.refused());
 }
 
@@ -77,10 +77,10 @@ fn namespace(engine: &Engine, id: Option<NamespaceId>) -> String {
     id.and_then(|id| engine.namespace_name(id)).unwrap_or_else(|| OTHER.to_owned())
 }
 
-pub(super) fn workflows(text: &mut Text, engine: &Engine) {
+pub(super) fn workflows(told: &mut Collected, engine: &Engine) {
     let all: Vec<_> = engine.stats().types.all().into_iter().filter(|kind| kind.of == Typed::Workflow).collect();
     let all: Vec<_> = all.into_iter().map(|kind| (namespace(engine, kind.namespace), kind)).collect();
-    let mut family = text.counter("sempre_workflows_started_total", "Runs started.");
+    let family = told.counter("sempre_workflows_started_total", "Runs started.");
     for (namespace, kind) in &all {
         family.count(&[("namespace", namespace), ("workflowType", &kind.name)], kind.begun.get());
     }
@@ -93,19 +93,19 @@ pub(super) fn workflows(text: &mut Text, engine: &Engine) {
         ("workflow_continued_as_new", Status::ContinuedAsNew, "Runs that went on as a new one."),
     ];
     for (name, status, help) in ends {
-        let mut family = text.counter(name, help);
+        let family = told.counter(name, help);
         for (namespace, kind) in &all {
             family.count(&[("namespace", namespace), ("workflowType", &kind.name)], kind.closed(status as i32));
         }
     }
-    let mut family = text.histogram("sempre_workflow_duration_seconds", "From the start of a run to its close.");
+    let family = told.histogram("sempre_workflow_duration_seconds", "From the start of a run to its close.");
     for (namespace, kind) in &all {
         family.reading(&[("namespace", namespace), ("workflowType", &kind.name)], &kind.lives.read());
     }
 }
 
-pub(super) fn open_runs(text: &mut Text, all: &[OpenRuns]) {
-    let mut family = text.gauge("sempre_workflows_open", "Open runs, some seconds ago.");
+pub(super) fn open_runs(told: &mut Collected, all: &[OpenRuns]) {
+    let family = told.gauge("sempre_workflows_open", "Open runs, some seconds ago.");
     for OpenRuns { namespace, by_type, .. } in all {
         for (kind, runs) in by_type.iter().take(OPEN_TYPES_MAX) {
             family.count(&[("namespace", namespace), ("workflowType", kind)], *runs);
@@ -115,7 +115,7 @@ pub(super) fn open_runs(text: &mut Text, all: &[OpenRuns]) {
             family.count(&[("namespace", namespace), ("workflowType", OTHER)], others);
         }
     }
-    let mut family = text.gauge("sempre_workflows_hurt", "Open runs that something hurts, by what (SempreHealth).");
+    let family = told.gauge("sempre_workflows_hurt", "Open runs that something hurts, by what (SempreHealth).");
     for OpenRuns { namespace, by_health, .. } in all {
         for (health, runs) in by_health {
             family.count(&[("namespace", namespace), ("health", health)], *runs);
@@ -124,25 +124,25 @@ pub(super) fn open_runs(text: &mut Text, all: &[OpenRuns]) {
 }
 
 /// What namespaces use of what they may.
-pub(super) fn limits(text: &mut Text, all: &[NamespaceUse]) {
-    let used = |text: &mut Text, name, help, of| {
-        let mut family = text.gauge(name, help);
+pub(super) fn limits(told: &mut Collected, all: &[NamespaceUse]) {
+    let used = |told: &mut Collected, name, help, of| {
+        let mut family = told.gauge(name, help);
         for NamespaceUse { namespace, limits } in all {
             for limit in limits.iter().filter(|limit| limit.of == of) {
                 family.count(&[("namespace", namespace)], limit.used);
             }
         }
     };
-    used(text, "sempre_namespace_open_runs", "Open runs, of workflows and of what runs without one.", Limited::OpenRuns);
-    used(text, "sempre_namespace_history_bytes", "Bytes of the histories of all runs, open or kept.", Limited::StorageBytes);
+    used(told, "sempre_namespace_open_runs", "Open runs, of workflows and of what runs without one.", Limited::OpenRuns);
+    used(told, "sempre_namespace_history_bytes", "Bytes of the histories of all runs, open or kept.", Limited::StorageBytes);
     let mut family =
-        text.gauge("sempre_namespace_limit", "Limits of namespaces, by the key that sets them; none is told where there is none.");
+        told.gauge("sempre_namespace_limit", "Limits of namespaces, by the key that sets them; none is told where there is none.");
     for NamespaceUse { namespace, limits } in all {
         for limit in limits.iter().filter(|limit| limit.max > 0.0) {
             family.sample(&[("namespace", namespace), ("key", limit.of.key())], limit.max);
         }
     }
-    let mut family = text.counter("sempre_namespace_refused_total", "Calls refused because of a limit of their namespace.");
+    let mut family = told.counter("sempre_namespace_refused_total", "Calls refused because of a limit of their namespace.");
     for NamespaceUse { namespace, limits } in all {
         for limit in limits.iter().filter(|limit| limit.max > 0.0 || limit.refused > 0) {
             family.count(&[("namespace", namespace), ("key", limit.of.key())], limit.refused);
@@ -151,16 +151,16 @@ pub(super) fn limits(text: &mut Text, all: &[NamespaceUse]) {
 }
 
 /// Memory for calls.
-pub(super) fn room(text: &mut Text, room: &Room) {
+pub(super) fn room(told: &mut Collected, room: &Room) {
     let (waiting, working) = room.used();
-    let mut family = text.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait or are worked on.");
+    let mut family = told.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait or are worked on.");
     family.count(&[("calls", "waiting")], waiting);
     family.count(&[("calls", "working")], working);
-    text.gauge("sempre_call_bytes_limit", "Memory that calls may hold; a half is for those that wait.").count(&[], room.max());
-    text.counter("sempre_call_bytes_refused_total", "Calls refused because there was no memory left for them.").count(&[], room.refused());
+    told.gauge("sempre_call_bytes_limit", "Memory that calls may hold; a half is for those that wait.").count(&[], room.max());
+    told.counter("sempre_call_bytes_refused_total", "Calls refused because there was no memory left for them.").count(&[], room.refused());
 }
 
-pub(super) fn activities(text: &mut Text, engine: &Engine) {
+pub(super) fn activities(told: &mut Collected, engine: &Engine) {
     let events = &engine.stats().events;
     let ends = [
         ("activity_success", EventType::ActivityTaskCompleted, "Activities that completed."),
@@ -169,33 +169,33 @@ pub(super) fn activities(text: &mut Text, engine: &Engine) {
         ("activity_cancel", EventType::ActivityTaskCanceled, "Activities that were cancelled."),
     ];
     for (name, kind, help) in ends {
-        text.counter(name, help).count(&[], events.get(kind));
+        told.counter(name, help).count(&[], events.get(kind));
     }
     let all: Vec<_> = engine.stats().types.all().into_iter().filter(|kind| kind.of == Typed::Activity).collect();
-    let mut family = text.counter("sempre_activity_attempts_total", "Attempts of activities handed to workers.");
+    let family = told.counter("sempre_activity_attempts_total", "Attempts of activities handed to workers.");
     for kind in &all {
         family.count(&[("namespace", &namespace(engine, kind.namespace)), ("activityType", &kind.name)], kind.begun.get());
     }
-    let mut family = text.counter("sempre_activity_retries_total", "Of these, attempts that were not the first.");
+    let family = told.counter("sempre_activity_retries_total", "Of these, attempts that were not the first.");
     for kind in &all {
         family.count(&[("namespace", &namespace(engine, kind.namespace)), ("activityType", &kind.name)], kind.retried.get());
     }
 }
 
-pub(super) fn tasks(text: &mut Text, engine: &Engine) {
+pub(super) fn tasks(told: &mut Collected, engine: &Engine) {
     let stats = engine.stats();
-    let mut family = text.histogram("sempre_task_schedule_to_start_seconds", "How long tasks waited for a worker.");
+    let family = told.histogram("sempre_task_schedule_to_start_seconds", "How long tasks waited for a worker.");
     family.reading(&[("task_type", "Workflow")], &stats.workflow_task_waits.read());
     family.reading(&[("task_type", "Activity")], &stats.activity_task_waits.read());
-    text.counter("poll_success", "Polls answered with a task.").count(&[], stats.polls_answered.get());
-    text.counter("poll_timeouts", "Polls answered empty.").count(&[], stats.polls_empty.get());
-    text.counter("poll_success_sync", "Tasks that a waiting poller got at once.").count(&[], stats.sync_matches.get());
-    text.gauge("sempre_polls_waiting", "Polls that wait now.").count(&[], stats.pollers.get());
+    told.counter("poll_success", "Polls answered with a task.").count(&[], stats.polls_answered.get());
+    told.counter("poll_timeouts", "Polls answered empty.").count(&[], stats.polls_empty.get());
+    told.counter("poll_success_sync", "Tasks that a waiting poller got at once.").count(&[], stats.sync_matches.get());
+    told.gauge("sempre_polls_waiting", "Polls that wait now.").count(&[], stats.pollers.get());
     let now = engine.now();
     let mut queues = engine.queue_summaries();
     queues.sort_by(|a, b| (b.backlog, b.pollers, &a.name).cmp(&(a.backlog, a.pollers, &b.name)));
     // Together by what they are told as: those that are not told apart are one.
-    let mut told: BTreeMap<(String, String, &'static str), (u64, f64, usize)> = BTreeMap::new();
+    let mut together: BTreeMap<(String, String, &'static str), (u64, f64, usize)> = BTreeMap::new();
     for (at, queue) in queues.into_iter().enumerate() {
         let kind = match queue.kind {
             QueueKind::Workflow => "Workflow",
@@ -204,28 +204,28 @@ pub(super) fn tasks(text: &mut Text, engine: &Engine) {
         };
         let name = if at < QUEUES_MAX { queue.name } else { OTHER.to_owned() };
         let of = if at < QUEUES_MAX { namespace(engine, Some(queue.namespace)) } else { OTHER.to_owned() };
-        let (backlog, age, pollers) = told.entry((of, name, kind)).or_default();
+        let (backlog, age, pollers) = together.entry((of, name, kind)).or_default();
         *backlog += queue.backlog;
         *age = age.max(queue.oldest.map_or(0.0, |oldest| now.since(oldest).0.max(0) as f64 / 1e9));
         *pollers += queue.pollers;
     }
-    let mut family = text.gauge("approximate_backlog_count", "Tasks that wait for a worker.");
-    for ((namespace, queue, kind), (backlog, ..)) in &told {
+    let family = told.gauge("approximate_backlog_count", "Tasks that wait for a worker.");
+    for ((namespace, queue, kind), (backlog, ..)) in &together {
         family.count(&[("namespace", namespace), ("taskqueue", queue), ("task_type", kind)], *backlog);
     }
-    let mut family = text.gauge("approximate_backlog_age_seconds", "How long the oldest of them has waited.");
-    for ((namespace, queue, kind), (_, age, _)) in &told {
+    let family = told.gauge("approximate_backlog_age_seconds", "How long the oldest of them has waited.");
+    for ((namespace, queue, kind), (_, age, _)) in &together {
         family.sample(&[("namespace", namespace), ("taskqueue", queue), ("task_type", kind)], *age);
     }
-    let mut family = text.gauge("sempre_task_queue_pollers", "Workers that poll a task queue, or have lately.");
-    for ((namespace, queue, kind), (.., pollers)) in &told {
+    let family = told.gauge("sempre_task_queue_pollers", "Workers that poll a task queue, or have lately.");
+    for ((namespace, queue, kind), (.., pollers)) in &together {
         family.sample(&[("namespace", namespace), ("taskqueue", queue), ("task_type", kind)], *pollers as f64);
     }
 }
 
-pub(super) fn engine(text: &mut Text, engine: &Engine) {
+pub(super) fn engine(told: &mut Collected, engine: &Engine) {
     let stats = engine.stats();
-    let mut family = text.counter("sempre_history_events_total", "Events written, by type.");
+    let family = told.counter("sempre_history_events_total", "Events written, by type.");
     for (kind, count) in stats.events.all() {
         family.count(&[("event_type", &format!("{kind:?}"))], count);
     }
@@ -246,36 +246,35 @@ pub(super) fn engine(text: &mut Text, engine: &Engine) {
         ("sempre_commit_failures_total", "Commits that failed.", &stats.commit_failures),
     ];
     for (name, help, counter) in counters {
-        text.counter(name, help).count(&[], counter.get());
+        told.counter(name, help).count(&[], counter.get());
     }
-    text.histogram("sempre_commit_latency_seconds", "From sending a commit to its acknowledgement.")
+    told.histogram("sempre_commit_latency_seconds", "From sending a commit to its acknowledgement.")
         .reading(&[], &stats.commit_waits.read());
 }
 
-pub(super) fn alerts(text: &mut Text, engine: &Engine) {
+pub(super) fn alerts(told: &mut Collected, engine: &Engine) {
     let stats = engine.stats();
-    let mut family =
-        text.counter("sempre_alert_deliveries_total", "Attempts to deliver an alert, and alerts given up, by what came of it.");
+    let family = told.counter("sempre_alert_deliveries_total", "Attempts to deliver an alert, and alerts given up, by what came of it.");
     family.count(&[("outcome", "taken")], stats.alerts_taken.get());
     family.count(&[("outcome", "not_taken")], stats.alerts_not_taken.get());
     family.count(&[("outcome", "given_up")], stats.alerts_given_up.get());
-    text.gauge("sempre_alerts_waiting", "Alerts that wait to be delivered.").count(&[], engine.alerts_waiting());
+    told.gauge("sempre_alerts_waiting", "Alerts that wait to be delivered.").count(&[], engine.alerts_waiting());
 }
 
-pub(super) fn store(text: &mut Text, engine: &Engine, folder: Option<&Path>) {
+pub(super) fn store(told: &mut Collected, engine: &Engine, folder: Option<&Path>) {
     let stats = engine.store_stats();
-    text.counter("sempre_store_syncs_total", "Times the disk was asked to make commits durable.").count(&[], stats.syncs);
-    text.counter("sempre_store_log_bytes_total", "Bytes written to the log.").count(&[], stats.log_bytes);
-    text.gauge("sempre_store_log_live_bytes", "Bytes of the log that a restart would read.").count(&[], stats.log_bytes_live);
-    text.gauge("sempre_store_overlay_bytes", "Bytes in memory that the cold store does not have yet.").count(&[], stats.overlay_bytes);
-    text.counter("sempre_store_checkpoints_total", "Checkpoints finished.").count(&[], stats.checkpoints);
-    text.counter("sempre_store_checkpoint_failures_total", "Checkpoints that failed.").count(&[], stats.checkpoint_failures);
-    text.counter("sempre_store_held_back_seconds_total", "Time for which commits waited for a checkpoint.")
+    told.counter("sempre_store_syncs_total", "Times the disk was asked to make commits durable.").count(&[], stats.syncs);
+    told.counter("sempre_store_log_bytes_total", "Bytes written to the log.").count(&[], stats.log_bytes);
+    told.gauge("sempre_store_log_live_bytes", "Bytes of the log that a restart would read.").count(&[], stats.log_bytes_live);
+    told.gauge("sempre_store_overlay_bytes", "Bytes in memory that the cold store does not have yet.").count(&[], stats.overlay_bytes);
+    told.counter("sempre_store_checkpoints_total", "Checkpoints finished.").count(&[], stats.checkpoints);
+    told.counter("sempre_store_checkpoint_failures_total", "Checkpoints that failed.").count(&[], stats.checkpoint_failures);
+    told.counter("sempre_store_held_back_seconds_total", "Time for which commits waited for a checkpoint.")
         .sample(&[], stats.delay_us as f64 / 1e6);
-    text.gauge("sempre_visibility_waiting_records", "Changes of runs that the index has not taken yet; lists show them all the same.")
+    told.gauge("sempre_visibility_waiting_records", "Changes of runs that the index has not taken yet; lists show them all the same.")
         .count(&[], engine.visibility_waiting().0 as u64);
     if let Some(bytes) = folder.and_then(bytes_of) {
-        text.gauge("sempre_data_bytes", "Bytes of the files in the data folder.").count(&[], bytes);
+        told.gauge("sempre_data_bytes", "Bytes of the files in the data folder.").count(&[], bytes);
     }
 }
 

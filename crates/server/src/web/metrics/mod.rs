@@ -1,8 +1,10 @@
-//! Metrics as Prometheus reads them: what is counted where it happens is read here.
+//! Metrics, as Prometheus reads them ([`text`]) and as they are pushed ([`crate::telemetry`]): what is counted where it
+//! happens is read here.
 //!
 //! Names that begin with `sempre_` are ours; the others are those of Temporal's server, so that dashboards made for it show
 //! something. Every label has an end: namespaces, types and task queues after the first so many are one, called other.
 
+pub(crate) mod collected;
 mod families;
 mod kept;
 mod process;
@@ -12,7 +14,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use sempre_engine::{Engine, OpenRuns};
 
-use self::{kept::Kept, text::Text};
+use self::{collected::Collected, kept::Kept};
 use crate::router::Router;
 
 /// All that metrics are read of; cheap to clone.
@@ -38,24 +40,29 @@ impl Metrics {
         Self(Arc::new(Inner { engine, router, folder, open_runs }))
     }
 
-    /// All of them, as text.
+    /// All of them, as Prometheus reads them.
     pub(crate) async fn text(&self) -> String {
-        let mut text = Text::default();
+        text::text(&self.collect().await)
+    }
+
+    /// All of them.
+    pub(crate) async fn collect(&self) -> Collected {
+        let mut told = Collected::default();
         let Inner { engine, router, folder, open_runs } = &*self.0;
-        families::requests(&mut text, router.requests());
+        families::requests(&mut told, router.requests());
         if let Some(access) = router.access() {
-            families::access(&mut text, access);
+            families::access(&mut told, access);
         }
-        families::workflows(&mut text, engine);
-        families::room(&mut text, router.room());
-        families::limits(&mut text, &engine.namespace_uses());
-        families::open_runs(&mut text, &open_runs.get().await.unwrap_or_default());
-        families::activities(&mut text, engine);
-        families::tasks(&mut text, engine);
-        families::engine(&mut text, engine);
-        families::alerts(&mut text, engine);
-        families::store(&mut text, engine, folder.as_deref());
-        process::families(&mut text);
-        text.into_string()
+        families::workflows(&mut told, engine);
+        families::room(&mut told, router.room());
+        families::limits(&mut told, &engine.namespace_uses());
+        families::open_runs(&mut told, &open_runs.get().await.unwrap_or_default());
+        families::activities(&mut told, engine);
+        families::tasks(&mut told, engine);
+        families::engine(&mut told, engine);
+        families::alerts(&mut told, engine);
+        families::store(&mut told, engine, folder.as_deref());
+        process::families(&mut told);
+        told
     }
 }

@@ -1,26 +1,26 @@
 //! What the operating system says of the process; where it says nothing, nothing is told.
 
-use super::text::Text;
+use super::collected::Collected;
 use crate::SERVER_VERSION;
 
 /// Ticks of the kernel's clock in a second, as user space is told on every Linux.
 const TICKS: f64 = 100.0;
 
-pub(super) fn families(text: &mut Text) {
+pub(super) fn families(told: &mut Collected) {
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("server_version", SERVER_VERSION)];
-    text.gauge("sempre_build_info", "Versions, as labels of a 1.").count(&labels, 1);
+    told.gauge("sempre_build_info", "Versions, as labels of a 1.").count(&labels, 1);
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     if let Some(bytes) = resident(&read("/proc/self/status")) {
-        text.gauge("process_resident_memory_bytes", "Memory in use.").sample(&[], bytes);
+        told.gauge("process_resident_memory_bytes", "Memory in use.").sample(&[], bytes);
     }
     // Behind the name, which may have anything in it.
     let stat = read("/proc/self/stat");
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     if let (Some(Ok(user)), Some(Ok(system))) = (fields.get(11).map(|n| n.parse::<f64>()), fields.get(12).map(|n| n.parse::<f64>())) {
-        text.counter("process_cpu_seconds_total", "Time of processors used.").sample(&[], (user + system) / TICKS);
+        told.counter("process_cpu_seconds_total", "Time of processors used.").sample(&[], (user + system) / TICKS);
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
-        text.gauge("process_open_fds", "Open files and sockets.").sample(&[], open.count() as f64);
+        told.gauge("process_open_fds", "Open files and sockets.").sample(&[], open.count() as f64);
     }
 }
 

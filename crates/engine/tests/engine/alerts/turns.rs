@@ -1,0 +1,69 @@
+//! Whose turn it is while some are not taken, and what a rule remembers when it becomes another.
+
+use super::*;
+
+#[tokio::test]
+async fn an_alert_that_nobody_takes_does_not_hold_up_the_others() {
+    let w = world_with(allowing()).await;
+    set(&w, rule("failed", FAILED)).await;
+    *w.outside.takes_none_of.lock().unwrap() = Some("odd");
+    fail(&w, "odd").await;
+    fail(&w, "one").await;
+    fail(&w, "two").await;
+    w.advance(Span::seconds(2)).await;
+    w.advance(Span::seconds(2)).await;
+    assert_eq!(taken(&w), [firing("failed", "one"), firing("failed", "two")]);
+    let tries = || w.outside.alerts.lock().unwrap().iter().filter(|(_, taken)| !taken).count();
+    // Others are taken all the time: it is not tried again with each of them.
+    let before = tries();
+    for n in 0..20 {
+        fail(&w, &format!("w{n}")).await;
+    }
+    // Each time it is tried the rule pauses for a second.
+    w.advance(Span::seconds(1)).await;
+    assert_eq!((taken(&w).len(), tries()), (22, before));
+    let history = w.engine.list_alerts(&ListAlertsRequest { namespace: NAMESPACE.into(), ..Default::default() }).unwrap().alerts;
+    let odd = history.iter().find(|one| one.state() == AlertDeliveryState::Waiting).unwrap();
+    assert_eq!((odd.attempts as usize, odd.last_error.as_str()), (before, "down"));
+    // It is tried by itself, and goes when it is taken.
+    *w.outside.takes_none_of.lock().unwrap() = None;
+    w.advance(Span::seconds(61)).await;
+    assert_eq!((taken(&w).len(), info(&w, "failed").waiting), (23, 0));
+}
+
+#[tokio::test]
+async fn a_rule_that_asks_for_something_else_begins_anew() {
+    let mut w = world_with(allowing()).await;
+    let list = |query: &str| AlertRule { scope: AlertScope::List as i32, ..rule("list", query) };
+    set(&w, list("ExecutionStatus = 'Running' AND WorkflowId = 'a'")).await;
+    set(&w, rule("run", "ExecutionStatus = 'Running' AND WorkflowId = 'a'")).await;
+    w.start("a").await;
+    w.settle().await;
+    assert_eq!(taken(&w).len(), 2);
+    // Both ask for the same run in other words; of the list it is told anew, of the run once it changes.
+    set(&w, list("WorkflowId != 'b'")).await;
+    set(&w, rule("run", "ExecutionStatus = 'Paused' OR WorkflowId = 'a'")).await;
+    assert_eq!(info(&w, "run").raised, 0);
+    w.advance(Span::seconds(6)).await;
+    assert_eq!(taken(&w)[2..], [firing("list", "a")]);
+    let pause = PauseWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_id: "a".into(), ..Default::default() };
+    soon(w.engine.pause_workflow(pause)).await.unwrap();
+    w.settle().await;
+    assert_eq!(taken(&w)[3..], [firing("run", "a")]);
+    // What was remembered before is gone from the store as well.
+    let raised = || w.store.rows(Table::Notice).into_iter().filter(|(key, _)| key[0] == b'r').count();
+    assert_eq!(raised(), 1);
+    // Another webhook, or another secret, changes nothing of this.
+    let mut other = rule("run", "ExecutionStatus = 'Paused' OR WorkflowId = 'a'");
+    other.webhook.as_mut().unwrap().url = "https://hooks.test/y".into();
+    set(&w, other).await;
+    assert_eq!((info(&w, "run").raised, raised()), (1, 1));
+    w.crash().await;
+    w.settle().await;
+    assert_eq!(info(&w, "run").raised, 1);
+    // A rule that has told of nothing resolves nothing.
+    set(&w, list("WorkflowId = 'nobody'")).await;
+    w.advance(Span::seconds(6)).await;
+    w.advance(Span::seconds(6)).await;
+    assert_eq!(taken(&w).len(), 4);
+}

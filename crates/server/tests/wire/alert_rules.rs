@@ -1,0 +1,111 @@
+//! Alert rules over HTTP, and those of a file that changes while the server runs.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::Method;
+use sempre_core::validate::AddressRule;
+use sempre_server::{Server, ServerError, ServerSettings};
+use sempre_store::memory::MemoryStore;
+use serde_json::{Value, json};
+
+use crate::{http::json_of, support::TestServer};
+
+const RULES: &str = "/api/v1/namespaces/default/alert-rules";
+
+fn settings() -> ServerSettings {
+    let mut settings =
+        ServerSettings { address: ([127, 0, 0, 1], 0).into(), http_address: Some(([127, 0, 0, 1], 0).into()), ..ServerSettings::default() };
+    settings.engine.limits.callback_addresses = vec![AddressRule { pattern: "127.0.0.1:*".into(), allow_insecure: true }];
+    settings
+}
+
+async fn names(http: SocketAddr) -> Vec<String> {
+    let (status, listed) = json_of(http, Method::GET, RULES, &Value::Null).await;
+    assert_eq!(status, 200, "{listed}");
+    let rules = listed["rules"].as_array().cloned().unwrap_or_default();
+    rules.iter().map(|info| info["rule"]["name"].as_str().expect("a name").to_owned()).collect()
+}
+
+#[tokio::test]
+async fn rules_are_set_listed_tested_and_deleted_over_http() {
+    let server = TestServer::start_with(settings()).await;
+    let http = server.http.expect("an HTTP port");
+    let rule = json!({ "name": "failed/ones", "query": "ExecutionStatus = 'Failed'", "webhook": { "url": "http://127.0.0.1:1/x" } });
+    let (status, made) = json_of(http, Method::POST, RULES, &json!({ "rule": rule })).await;
+    assert_eq!(status, 200, "{made}");
+    assert!(made["secret"].as_str().expect("told once").starts_with("whsec_"));
+    assert_eq!(made["rule"]["rule"]["webhook"], json!({ "url": "http://127.0.0.1:1/…" }));
+    assert_eq!(names(http).await, ["failed/ones"]);
+    let (status, refused) = json_of(http, Method::POST, RULES, &json!({ "rule": { "name": "x", "query": "Nothing = 1" } })).await;
+    assert_eq!((status, &refused["code"]), (400, &json!(3)), "{refused}");
+    let (status, tested) = json_of(http, Method::POST, &format!("{RULES}/failed%2Fones/test"), &json!({})).await;
+    assert_eq!((status, &tested["alert"]["state"]), (200, &json!("ALERT_STATE_TEST")), "{tested}");
+    let (status, alerts) = json_of(http, Method::GET, "/api/v1/namespaces/default/alerts?pageSize=5", &Value::Null).await;
+    assert_eq!((status, &alerts["alerts"][0]["alert"]["id"]), (200, &tested["alert"]["id"]), "{alerts}");
+    let (status, notices) = json_of(http, Method::GET, "/api/v1/namespaces/default/notices", &Value::Null).await;
+    assert_eq!(status, 200, "{notices}");
+    let (status, _) = json_of(http, Method::DELETE, &format!("{RULES}/failed%2Fones"), &Value::Null).await;
+    assert_eq!((status, names(http).await), (200, vec![]));
+    assert_eq!(json_of(http, Method::DELETE, &format!("{RULES}/failed%2Fones"), &Value::Null).await.0, 404);
+}
+
+/// A file for one test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("sempre-alerts-{name}-{}.toml", std::process::id())))
+    }
+
+    fn write(&self, rules: &[(&str, &str)]) {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let one = |(name, query): &(&str, &str)| {
+            format!("[[rule]]\nname = \"{name}\"\nquery = \"{query}\"\nurl = \"http://127.0.0.1:1/\"\nsecret = \"{secret}\"\n")
+        };
+        std::fs::write(&self.0, rules.iter().map(one).collect::<String>()).expect("written");
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // It is in the system's temporary folder.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn rules_of_a_file_follow_it_and_a_bad_file_changes_nothing() {
+    let (file, query) = (File::new("follow"), "ExecutionStatus = 'Failed'");
+    let settings = || ServerSettings { alerts_file: Some(file.0.clone()), ..settings() };
+    let told = match Server::bind(settings(), Arc::new(MemoryStore::new())).await {
+        Err(error @ ServerError::Alerts(_)) => error.to_string(),
+        other => panic!("{:?}", other.err()),
+    };
+    assert!(told.contains("sempre-alerts-follow") && told.contains("it cannot be read"), "{told}");
+    file.write(&[("a", query), ("b", query)]);
+    let server = Server::bind(settings(), Arc::new(MemoryStore::new())).await.expect("a server");
+    let reloader = server.reloader().expect("it has files");
+    let server = TestServer::serve(server).await;
+    let http = server.http.expect("an HTTP port");
+    assert_eq!(names(http).await, ["a", "b"]);
+    let rule = json!({ "rule": { "name": "a", "query": query, "webhook": { "url": "http://127.0.0.1:1/" } } });
+    let (status, refused) = json_of(http, Method::POST, RULES, &rule).await;
+    assert!(status == 400 && refused["message"].as_str().is_some_and(|text| text.contains("--alerts-file")), "{refused}");
+    // One of two is bad.
+    file.write(&[("c", query), ("d", "Nothing = 1")]);
+    reloader.reload();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(names(http).await, ["a", "b"]);
+    // Found without being asked.
+    file.write(&[("b", query), ("c", query)]);
+    let begun = Instant::now();
+    while names(http).await != ["b", "c"] {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", names(http).await);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
