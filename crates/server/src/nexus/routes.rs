@@ -77,7 +77,7 @@ const FAILURE_SUPPORT: &str = "temporal-nexus-failure-support";
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
-enum Route {
+pub(crate) enum Route {
     Start {
         destination: Place,
         service: String,
@@ -97,7 +97,7 @@ enum Route {
 
 /// As [`Destination`], owned.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Endpoint(String),
     Queue { namespace: String, task_queue: String },
 }
@@ -111,7 +111,7 @@ impl Place {
     }
 }
 
-fn route(path: &str) -> Option<Route> {
+pub(crate) fn route(path: &str) -> Option<Route> {
     let parts: Option<Vec<String>> = path.trim_start_matches('/').split('/').map(link::unescaped).collect();
     let parts = parts?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
