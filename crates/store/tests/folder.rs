@@ -115,7 +115,7 @@ fn missing_or_mixed_files_are_refused() {
         "sempre-store one".to_owned(),
         whole.replacen("store 1", "store1", 1),
         whole.replacen("store 1", "store +1", 1),
-        whole.replacen("id ", "id +", 1).replacen(whole.trim_end().chars().last().unwrap(), "", 1),
+        format!("sempre-store 1\nid +{}\n", &whole.trim_end()[whole.trim_end().len() - 15..]),
         whole.to_uppercase(),
         whole.trim_end().to_owned(),
         format!("{whole}\n"),
@@ -125,7 +125,7 @@ fn missing_or_mixed_files_are_refused() {
         assert!(refusal(folder.path()).contains("is damaged"), "{text:?}");
     }
     fs::write(&format, &whole).unwrap();
-    drop(open(folder.path()));
+    drop(support::open(folder.path()));
     let folder = used_folder();
     fs::write(folder.path().join("cold.sqlite"), vec![7; 20_000]).unwrap();
     assert!(refusal(folder.path()).contains("is damaged"), "{}", refusal(folder.path()));
