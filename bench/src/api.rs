@@ -29,11 +29,19 @@ pub type Client = WorkflowServiceClient<Channel>;
 
 /// A lazily connected client: it reconnects by itself when the server comes back.
 pub fn client(address: &str) -> Result<Client, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
+    client_with_timeout(address, None)
+}
+
+/// Such a client whose calls take no longer than that.
+pub fn client_with_timeout(address: &str, timeout: Option<Duration>) -> Result<Client, tonic::transport::Error> {
+    let mut endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .connect_timeout(Duration::from_secs(2))
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(4 << 20);
+    if let Some(timeout) = timeout {
+        endpoint = endpoint.timeout(timeout);
+    }
     Ok(WorkflowServiceClient::new(endpoint.connect_lazy()).max_decoding_message_size(64 << 20))
 }
 

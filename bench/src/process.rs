@@ -6,9 +6,11 @@ use std::{
     fs, io,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Ticks of `/proc/<pid>/stat` a second: 100 on every Linux that Rust supports.
 const CLOCK_TICKS: f64 = 100.0;
@@ -28,6 +30,8 @@ pub struct Launch {
     pub port: u16,
     /// A program to run it under (`strace …`), in front of the command line.
     pub wrapper: Vec<String>,
+    /// What it says on its standard error is added to this file; without one it is this process' own.
+    pub log: Option<PathBuf>,
 }
 
 /// A running server; killed when dropped.
@@ -83,7 +87,10 @@ impl Server {
             .args(launch.store.iter().flat_map(|address| ["--store", address.as_str()]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit());
+            .stderr(match &launch.log {
+                Some(path) => Stdio::from(fs::OpenOptions::new().create(true).append(true).open(path)?),
+                None => Stdio::inherit(),
+            });
         if !launch.wrapper.is_empty() {
             // A group of their own, so that the server ends with its wrapper.
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -108,35 +115,69 @@ impl Server {
 
     /// SIGKILL, and waits for the end.
     pub fn kill(mut self) -> io::Result<Launch> {
+        let own = self.own_pid();
+        self.end_group();
         self.child.kill()?;
         self.child.wait()?;
+        // Under a wrapper it is no child of ours, and may be a moment behind.
+        while own.is_some_and(is_running) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(self.launch.clone())
+    }
+
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Sends the server a signal; not the program that it runs under.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = self.own_pid().and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// SIGTERM, and waits for the end.
     pub fn stop(mut self) -> io::Result<Launch> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         self.child.wait()?;
         Ok(self.launch.clone())
     }
 
-    /// Its process id.
+    /// The process id of what was started: the server, or the program that it runs under.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The server's own process id; under a wrapper, as its data folder has it.
+    pub fn own_pid(&self) -> Option<u32> {
+        if self.launch.wrapper.is_empty() {
+            return Some(self.child.id());
+        }
+        fs::read_to_string(self.launch.data_dir.join("LOCK")).ok()?.trim().parse().ok()
+    }
+
+    /// Ends whatever runs under a wrapper, and the wrapper.
+    fn end_group(&self) {
+        if !self.launch.wrapper.is_empty() {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if !self.launch.wrapper.is_empty() {
-            let group = rustix::process::Pid::from_child(&self.child);
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
+        self.end_group();
         // Already ended is fine; there is nobody to tell about anything else.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn is_running(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state is behind the name, which may hold anything. A zombie has given everything back.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 /// What a process has used so far.

@@ -108,6 +108,19 @@ pub enum Handed {
     Activity(String, String, i32),
 }
 
+/// What a notice has said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// `NoticeKind`.
+    pub kind: i32,
+    /// The run.
+    pub run: String,
+    /// Its status.
+    pub status: i32,
+    /// Events that it has.
+    pub events: i64,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Oracle {
@@ -147,6 +160,14 @@ pub struct Oracle {
     pub completions: Vec<Completion>,
     /// How often each task was handed out.
     pub handed: BTreeMap<Handed, u64>,
+    /// Notices that a follower was told, by number.
+    pub notices: BTreeMap<i64, Told>,
+    /// Up to here everything was told, whatever was not is a gap.
+    pub notices_to: i64,
+    /// Alerts as they came, those that came again as well.
+    pub alerts: Vec<sempre_api::sempre::v1::Alert>,
+    /// Ends told by notices above this must be alerted of; `None`: there may be no rule.
+    pub alerts_from: Option<i64>,
     /// Calls made, those answered, and those of which nobody knows.
     pub calls: u64,
     /// See `calls`.

@@ -8,6 +8,8 @@ use crate::{disk::Fate, random::Random};
 const PLAN_STREAM: u64 = 1;
 /// Stream of the draws about flow rules: worlds without them stay as they were.
 const FLOW_STREAM: u64 = 2;
+/// Stream of the draws about who follows the feed.
+const FEED_STREAM: u64 = 3;
 
 /// What goes wrong with a disk; so many times in a thousand where nothing else is said.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +125,10 @@ pub struct Plan {
     pub schedules: u64,
     /// Clients whose starts flow rules are about.
     pub flows: u64,
+    /// Followers of the feed of notices; with any, there is an alert rule too.
+    pub feed: u64,
+    /// Activities that a worker had forgotten and answers after all, so many times in a thousand.
+    pub late_answers: u32,
     /// Not 0: clients make calls of every kind, and start workflows in every way.
     pub wide: u64,
     /// The index of runs is lost at so many crashes in a thousand.
@@ -167,6 +173,8 @@ impl Plan {
             worker_faults,
             schedules: 0,
             flows: 0,
+            feed: 0,
+            late_answers: 0,
             wide: 0,
             index_lost: 0,
         };
@@ -177,6 +185,9 @@ impl Plan {
         plan.schedules = if plan.wide == 0 || r.permille(600) { 0 } else { r.between(1, 2) };
         let mut f = Random::new(seed, FLOW_STREAM);
         plan.flows = if plan.wide == 0 || f.permille(750) { 0 } else { f.between(2, 6) };
+        let mut feed = Random::new(seed, FEED_STREAM);
+        plan.feed = if feed.permille(700) { 0 } else { feed.between(1, 2) };
+        plan.late_answers = if feed.permille(600) { 0 } else { feed.between(300, 1000) as u32 };
         plan.index_lost = if r.permille(500) { 0 } else { r.between(100, 600) as u32 };
         plan
     }
@@ -216,6 +227,8 @@ fields! {
     "commits-in-flight": commits_in_flight as usize,
     "schedules": schedules as u64,
     "flows": flows as u64,
+    "feed": feed as u64,
+    "late-answers": late_answers as u32,
     "wide": wide as u64,
     "index-lost": index_lost as u32,
     "disk-latency-ms": disk.latency_ms as u64,

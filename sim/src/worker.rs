@@ -24,7 +24,7 @@ use crate::{
     handlers::{self, Answers},
     network::{Answer, Call, call, is_trouble},
     oracle::{Asked, Completion, Handed},
-    random::Random,
+    random::{Random, mix},
     script::{self, Facts, QUEUE, failure, payloads, queue},
     world::{CALLERS, NAMESPACE, World, lock},
 };
@@ -33,6 +33,8 @@ use crate::{
 const TRIES: u32 = 6;
 /// From this attempt on an activity succeeds.
 const ATTEMPTS_BAD: i32 = 4;
+/// Stream of what is answered late.
+const LATE_STREAM: u64 = 5000;
 
 /// Starts the workers of the plan. Each has a poller of either kind, and dies as often as its share says.
 pub fn start_all(world: &Arc<World>) {
@@ -335,6 +337,17 @@ async fn activity(world: &Arc<World>, name: &str, random: &mut Random, task: Pol
     world.time.sleep(think).await;
     if !good && random.permille(120) {
         world.tell(format_args!("{name}: forgets activity {}", task.activity_id));
+        let scheduled = task.scheduled_time.map_or(0, |at| at.nanos as u64);
+        let mut late = Random::new(world.plan.seed, mix(&[LATE_STREAM, scheduled, task.attempt as u64]));
+        if late.permille(world.plan.late_answers) {
+            let (at, name) = (world.clone(), name.to_owned());
+            world.spawn_beside("late answer", async move {
+                // By now another attempt may have been given out.
+                let wait = Span::millis(late.between(500, 60_000) as i64);
+                at.time.sleep(wait).await;
+                complete(&at, &name, &mut late, &task).await;
+            });
+        }
         return;
     }
     let mut canceled = false;
@@ -396,6 +409,11 @@ async fn activity(world: &Arc<World>, name: &str, random: &mut Random, task: Pol
         .await;
         return;
     }
+    complete(world, name, random, &task).await;
+}
+
+async fn complete(world: &Arc<World>, name: &str, random: &mut Random, task: &PollActivityTaskQueueResponse) {
+    let Some(execution) = task.workflow_execution.clone() else { return };
     let marker = format!("<res-{}-{}-{}-{}>", execution.run_id, task.activity_id, task.attempt, random.any());
     let request = RespondActivityTaskCompletedRequest {
         task_token: task.task_token.clone(),

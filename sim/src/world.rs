@@ -21,7 +21,7 @@ use sempre_engine::{
 use sempre_store::Table;
 
 use crate::{
-    acts::{flow, pauses, schedules},
+    acts::{feed, flow, pauses, schedules},
     chaos, client,
     disk::{Disk, Frozen, SimStore},
     ending::Ending,
@@ -58,6 +58,7 @@ const DISK_STREAM: u64 = 2;
 const ORDER_STREAM: u64 = 3;
 const ENGINE_STREAM: u64 = 4;
 const INDEX_STREAM: u64 = 5;
+const HOOK_STREAM: u64 = 6;
 /// First of the streams of callers.
 pub const CALLERS: u64 = 1000;
 
@@ -174,6 +175,7 @@ impl World {
         client::start_all(&self);
         schedules::start_all(&self);
         flow::start_all(&self);
+        feed::start_all(&self);
         chaos::start(&self);
         self.go_on(&mut order, &mut turns, TROUBLE, |world| world.busy.load(Ordering::SeqCst) == 0);
         self.heal();
@@ -184,7 +186,7 @@ impl World {
             let (counts, _) = self.look();
             flow::count(&self);
             let waiting = lock(&self.oracle).waiting;
-            done = counts.open == 0 && counts.offers == 0 && counts.messages == 0 && waiting == 0;
+            done = counts.open == 0 && counts.offers == 0 && counts.messages == 0 && waiting == 0 && !feed::is_owed(&self);
         }
         let mut numbers = Numbers { turns, ..Numbers::default() };
         if print && !self.is_well() {
@@ -333,6 +335,11 @@ impl World {
         self.executor.spawn(WORLD, name, task.boxed());
     }
 
+    /// A task that goes on for as long as the world.
+    pub fn spawn_beside(self: &Arc<Self>, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.executor.spawn(WORLD, name, task.boxed());
+    }
+
     /// A line of the trace.
     pub fn tell(&self, line: std::fmt::Arguments<'_>) {
         self.trace.line(self.time.now(), line);
@@ -414,7 +421,11 @@ impl World {
         }
         let trouble = (plan.index_lost > 0 && !self.is_healed()).then_some((random, plan.index_lost / 3));
         let index = Arc::new(SlowIndex::new(lock(&self.index).clone(), self.time.clone(), trouble));
-        let components = Components { index: Box::new(move |_| Ok(index)), ..Components::default() };
+        let mut components = Components { index: Box::new(move |_| Ok(index)), ..Components::default() };
+        if plan.feed > 0 {
+            settings.limits.callback_addresses = feed::addresses();
+            components.alerts = Arc::new(feed::Hook::new(self.clone(), Random::new(plan.seed, mix(&[HOOK_STREAM, group]))));
+        }
         let clock = Arc::new(self.time.server_clock());
         let spawner = Arc::new(self.executor.spawner(group));
         let seed = mix(&[plan.seed, ENGINE_STREAM, group]);

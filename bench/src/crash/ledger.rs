@@ -17,7 +17,12 @@ struct Inner {
     violations: Vec<String>,
     acknowledged: u64,
     unknown: u64,
+    /// What calls were told that had no other answer, and how often.
+    refusals: BTreeMap<String, u64>,
 }
+
+/// Different texts that are kept.
+const TEXTS_MAX: usize = 100;
 
 /// What is known of one workflow.
 #[derive(Clone, Debug, Default)]
@@ -62,9 +67,33 @@ impl Ledger {
         record(inner.workflows.entry(workflow).or_default());
     }
 
-    /// A call whose answer was lost: it may have happened or not.
-    pub(crate) fn unknown(&self) {
-        self.lock().unknown += 1;
+    /// A call whose answer was lost, or was that it may be tried again: it may have happened or not.
+    pub(crate) fn unknown(&self, told: &str) {
+        let mut inner = self.lock();
+        inner.unknown += 1;
+        if inner.refusals.len() < TEXTS_MAX || inner.refusals.contains_key(told) {
+            *inner.refusals.entry(told.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// How many calls have been acknowledged.
+    pub(crate) fn acknowledgements(&self) -> u64 {
+        self.lock().acknowledged
+    }
+
+    /// How many calls were told something with this in it.
+    pub(crate) fn refusals_with(&self, text: &str) -> u64 {
+        self.lock().refusals.iter().filter(|(told, _)| told.contains(text)).map(|(_, count)| count).sum()
+    }
+
+    /// What calls were told, and how often.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        self.lock().refusals.iter().map(|(told, count)| format!("{count} times: {told}")).collect()
+    }
+
+    /// The newest workflow whose start was acknowledged, and its run.
+    pub(crate) fn a_run(&self) -> Option<(u64, String)> {
+        self.lock().workflows.iter().rev().find_map(|(number, known)| Some((*number, known.run_id.clone()?)))
     }
 
     /// An activity attempt was handed out, with the heartbeat it was told.

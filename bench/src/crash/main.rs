@@ -1,4 +1,5 @@
-//! SIGKILL at random moments under load: nothing acknowledged may be missing afterwards.
+//! Harm at random moments under load, a file each: [`kills`], [`stops`], [`errors`] of the disk, a [`full`] disk. Nothing acknowledged may
+//! be missing afterwards.
 //!
 //! Starters, signallers and workers talk to the server by the raw API and write into a [`ledger::Ledger`]
 //! what was acknowledged; a lost answer is *unknown* and tried again with the same request id. After every
@@ -6,39 +7,54 @@
 
 #![allow(clippy::disallowed_methods, reason = "a client of the server: it lives in real time")]
 
+mod errors;
+mod full;
+mod kills;
 mod ledger;
+mod stops;
 mod verify;
 mod work;
+mod world;
 
-use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use sempre_bench::{
-    api,
-    process::{Launch, Server, find_binary, free_port},
-};
+use sempre_bench::process::{Launch, find_binary, free_port};
 use sempre_store::postgres::cluster::Cluster;
 
-/// Kills the server at random moments under load and verifies that nothing acknowledged is lost.
+/// Does harm to a server under load, at random moments, and verifies that nothing acknowledged is lost. Without a number of anything it is
+/// killed 200 times.
 #[derive(Parser)]
 struct Arguments {
     /// How many times the server is killed.
-    #[arg(long, default_value_t = 200)]
-    kills: u32,
+    #[arg(long)]
+    kills: Option<u32>,
+    /// How many times its disk is full.
+    #[arg(long)]
+    full: Option<u32>,
+    /// How many writes and syncs of its disk fail. Needs strace.
+    #[arg(long)]
+    io_errors: Option<u32>,
+    /// How many times it is stopped for longer than its clients wait, and goes on.
+    #[arg(long)]
+    stops: Option<u32>,
+    /// The disk is full by a limit on the sizes of files, for root as well.
+    #[arg(long)]
+    by_limit: bool,
     /// Workflows in flight.
     #[arg(long, default_value_t = 24)]
     in_flight: usize,
-    /// Seed of the kill moments (printed; the same seed gives the same moments, not the same interleaving).
+    /// Seed of the moments (printed; the same seed gives the same moments, not the same interleaving).
     #[arg(long)]
     seed: Option<u64>,
     /// The `sempre` executable (default: SEMPRE_BIN, or the one beside this).
     #[arg(long)]
     server: Option<PathBuf>,
     /// Data folder to use and keep (default: a temporary one).
-    #[arg(long)]
+    #[arg(long, conflicts_with = "full")]
     data_dir: Option<PathBuf>,
     /// Keep the data in a PostgreSQL server of its own, which is ended without warning too, at every tenth kill.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["full", "io_errors"])]
     postgres: bool,
 }
 
@@ -64,51 +80,44 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..));
-    let mut moments = fastrand::Rng::with_seed(seed);
-    println!("seed {seed}: {} kills, {} workflows in flight", arguments.kills, arguments.in_flight);
-    let folder = tempfile::tempdir()?;
+    let binary = find_binary(arguments.server.as_deref())?;
+    let in_flight = arguments.in_flight;
+    let Arguments { mut kills, full, io_errors, stops, .. } = arguments;
+    if full.or(io_errors).or(stops).is_none() {
+        kills = kills.or(Some(200));
+    }
     let database = match arguments.postgres {
         true => Some(Cluster::start().ok_or("PostgreSQL is not installed")??),
         false => None,
     };
-    let launch = Launch {
-        store: database.as_ref().map(Cluster::address),
-        binary: find_binary(arguments.server.as_deref())?,
-        data_dir: arguments.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
-        port: free_port()?,
-        wrapper: Vec::new(),
+    // Each kind of harm has data of its own, unless it is told where.
+    let launch = |folder: &tempfile::TempDir| -> Result<Launch, Failure> {
+        Ok(Launch {
+            store: database.as_ref().map(Cluster::address),
+            binary: binary.clone(),
+            data_dir: arguments.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
+            port: free_port()?,
+            wrapper: Vec::new(),
+            log: None,
+        })
     };
-    let client = api::client(&format!("127.0.0.1:{}", launch.port))?;
-    let ledger = Arc::new(ledger::Ledger::default());
-    let mut server = Server::start(launch)?;
-    let load = work::Load::begin(ledger.clone(), client.clone(), arguments.in_flight);
-    let mut slowest_start = server.started_in;
-    for kill in 1..=arguments.kills {
-        tokio::time::sleep(Duration::from_millis(moments.u64(30..500))).await;
-        if let Some(database) = database.as_ref().filter(|_| kill % 10 == 5) {
-            // The server stays, and goes on when the database does.
-            database.stop("immediate")?;
-            database.start_again()?;
-            tokio::time::sleep(Duration::from_millis(moments.u64(30..500))).await;
-        }
-        let launch = server.kill()?;
-        server = Server::start(launch)?;
-        slowest_start = slowest_start.max(server.started_in);
-        ledger.check()?;
-        let recent = ledger.recent(40);
-        verify::acknowledged(&client, &ledger, &recent).await?;
-        if kill % 20 == 0 || kill == arguments.kills {
-            println!("kill {kill:>4}: {}", ledger.summary());
-        }
+    if let Some(kills) = kills {
+        let folder = tempfile::tempdir()?;
+        kills::run(launch(&folder)?, database.as_ref(), seed, in_flight, kills).await?;
     }
-    println!("no more kills; every workflow has to end");
-    load.finish().await?;
-    let all = ledger.all();
-    verify::acknowledged(&client, &ledger, &all).await?;
-    verify::ended(&client, &ledger, &all).await?;
-    ledger.check()?;
-    println!("{}", ledger.summary());
-    println!("slowest start to serving: {} ms", slowest_start.as_millis());
-    println!("OK: nothing acknowledged is missing, every workflow ended with the right result, no attempt was handed out twice");
+    if let Some(stops) = stops {
+        let folder = tempfile::tempdir()?;
+        stops::run(launch(&folder)?, seed, in_flight, stops).await?;
+    }
+    if let Some(errors) = io_errors {
+        let folder = tempfile::tempdir()?;
+        errors::run(launch(&folder)?, folder.path(), seed, in_flight, errors).await?;
+    }
+    if let Some(rounds) = full {
+        let folder = tempfile::tempdir()?;
+        let disk = full::Disk::new(folder.path().join("disk"), arguments.by_limit)?;
+        let launch = Launch { data_dir: folder.path().join("disk/data"), wrapper: disk.wrapper(), ..launch(&folder)? };
+        full::run(&disk, launch, seed, in_flight, rounds).await?;
+    }
     Ok(())
 }

@@ -94,7 +94,7 @@ async fn insist<T, F: Future<Output = Result<T, Status>>>(ledger: &Ledger, call:
         if !lost || tries > RETRIES {
             return Err(status);
         }
-        ledger.unknown();
+        ledger.unknown(status.message());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -52,7 +52,7 @@ bugs! {
     PointerRowsLost,
     /// State rows that are gone stay on the disk.
     StateRowsStay,
-    /// Events are written under the key of the next one.
+    /// Events are written under the key of the one before.
     HistoryKeysOffByOne,
     /// Lists are not told of changes.
     ListsNotTold,

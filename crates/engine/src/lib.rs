@@ -38,6 +38,8 @@ pub mod cron;
 mod deployments;
 mod engine;
 mod flow;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod history;
 mod ids;

@@ -78,7 +78,7 @@ fn config_key(queue: &QueueName) -> Vec<u8> {
     key
 }
 
-fn parse_config_key(key: &[u8]) -> Option<QueueName> {
+pub(crate) fn parse_config_key(key: &[u8]) -> Option<QueueName> {
     let rest = key.strip_prefix(&[CONFIG])?;
     let (namespace, rest) = rest.split_first_chunk::<16>()?;
     let (kind, name) = rest.split_first()?;

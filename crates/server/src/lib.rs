@@ -27,6 +27,8 @@ pub mod faults;
 mod flow_service;
 pub mod frames;
 mod frontend;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod http_client;
 mod inspect_service;

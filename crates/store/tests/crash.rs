@@ -182,6 +182,28 @@ fn a_full_disk_rejects_and_recovers() {
     assert_eq!(check(&store, acknowledged, "after a full disk"), acknowledged);
 }
 
+/// A sync that failed has not written all, but the system's memory shows all of it to the next process, and no later sync writes it.
+#[test]
+fn what_a_failed_sync_left_in_memory_is_written_again_before_it_counts() {
+    for ahead in 0..6 {
+        let (folder, disk) = (TestFolder::new(), Disk::new());
+        let store = open(folder.path(), &disk);
+        assert_eq!(run(&store, 1, 6), (6, None));
+        disk.fail_at(disk.ops() + ahead, Fault::Eio);
+        let (acknowledged, error) = run(&store, 7, 18);
+        assert!(error.is_some());
+        drop(store);
+
+        let disk = disk.after_kill();
+        let store = open(folder.path(), &disk);
+        let found = check(&store, acknowledged, "after the process died");
+        drop(store);
+        // What was there is still there when the machine goes down.
+        let disk = disk.after_power_loss(&mut Random::new(ahead));
+        assert!(last(&open(folder.path(), &disk)) >= found, "{ahead}: batch {found} was there, and is lost");
+    }
+}
+
 /// A fixed log of some segments without a checkpoint, and where its records begin.
 fn logged() -> (TestFolder, Disk, Vec<(u32, usize)>) {
     let (folder, disk) = (TestFolder::new(), Disk::new());

@@ -108,8 +108,24 @@ fn missing_or_mixed_files_are_refused() {
     fs::copy(other.path().join("cold.sqlite"), folder.path().join("cold.sqlite")).unwrap();
     assert!(refusal(folder.path()).contains("two different folders"));
     let folder = used_folder();
-    fs::write(folder.path().join("FORMAT"), "sempre-store one").unwrap();
-    assert!(refusal(folder.path()).contains("is damaged"));
+    let format = folder.path().join("FORMAT");
+    let whole = fs::read_to_string(&format).unwrap();
+    // It has no checksum: it is what was written, or it is damaged.
+    let changed = [
+        "sempre-store one".to_owned(),
+        whole.replacen("store 1", "store1", 1),
+        whole.replacen("store 1", "store +1", 1),
+        format!("sempre-store 1\nid +{}\n", &whole.trim_end()[whole.trim_end().len() - 15..]),
+        whole.to_uppercase(),
+        whole.trim_end().to_owned(),
+        format!("{whole}\n"),
+    ];
+    for text in changed {
+        fs::write(&format, &text).unwrap();
+        assert!(refusal(folder.path()).contains("is damaged"), "{text:?}");
+    }
+    fs::write(&format, &whole).unwrap();
+    drop(support::open(folder.path()));
     let folder = used_folder();
     fs::write(folder.path().join("cold.sqlite"), vec![7; 20_000]).unwrap();
     assert!(refusal(folder.path()).contains("is damaged"), "{}", refusal(folder.path()));

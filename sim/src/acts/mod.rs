@@ -13,6 +13,7 @@ use crate::{
 
 pub(crate) mod activities;
 pub(crate) mod batches;
+pub(crate) mod feed;
 pub(crate) mod flow;
 pub(crate) mod pauses;
 pub(crate) mod resets;

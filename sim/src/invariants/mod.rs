@@ -10,6 +10,7 @@ mod deadlines;
 mod event_ids;
 mod handed_once;
 mod lists;
+pub(crate) mod notices;
 mod pauses;
 mod request_ids;
 mod resets;
@@ -38,6 +39,7 @@ pub const ALL: &[Invariant] = &[
     ("a schedule takes the actions that it says", schedules::check),
     ("a batch job does what it says", batches::check),
     ("lists show what the runs are", lists::check),
+    ("changes of runs are told once and in order, and so are alerts", notices::check),
 ];
 
 /// Every breach.

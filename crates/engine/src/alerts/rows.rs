@@ -73,7 +73,7 @@ fn damaged() -> StoreError {
     StoreError::Failed { reason: "a row of alerts is damaged".into() }
 }
 
-fn read(kind: u8, key: &[u8], value: Bytes) -> Option<Change> {
+pub(crate) fn read(kind: u8, key: &[u8], value: Bytes) -> Option<Change> {
     let id = |from: usize| Some(Uuid(key.get(from..from + 16)?.try_into().ok()?));
     match kind {
         ALERT => Some(Change::Put(Box::new(AlertRecord::decode(value).ok()?))),

@@ -235,7 +235,7 @@ fn uid_of(record: &RuleRecord) -> Uuid {
     Uuid(record.uid.as_ref().try_into().unwrap_or_default())
 }
 
-fn page_of(token: &Bytes) -> Option<From> {
+pub(super) fn page_of(token: &Bytes) -> Option<From> {
     let page = Page::decode(token.clone()).ok()?;
     Some(From { key: page.key, since: Timestamp(page.since), run: RunId(Uuid(page.run.as_ref().try_into().ok()?)) })
 }

@@ -13,6 +13,8 @@ mod drainage;
 pub(crate) mod endpoints;
 mod flow;
 pub(crate) mod fork;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 pub(crate) mod gauges;
 pub(crate) mod index;
 pub(crate) mod limits;

@@ -404,7 +404,7 @@ fn token(after: &str) -> Bytes {
     [&[TOKEN_VERSION], after.as_bytes()].concat().into()
 }
 
-fn read_token(token: &Bytes) -> Result<String, Refusal> {
+pub(super) fn read_token(token: &Bytes) -> Result<String, Refusal> {
     let invalid = || Refusal::invalid("Invalid NextPageToken.");
     let Some((version, after)) = token.split_first() else { return Ok(String::new()) };
     let after = Some(after).filter(|_| *version == TOKEN_VERSION).ok_or_else(invalid)?;

@@ -28,7 +28,7 @@ fn token_after(key: &str) -> Bytes {
     [&[TOKEN_MARK], key.as_bytes()].concat().into()
 }
 
-fn parse_token(token: &[u8]) -> Result<Option<&str>, Refusal> {
+pub(super) fn parse_token(token: &[u8]) -> Result<Option<&str>, Refusal> {
     if token.is_empty() {
         return Ok(None);
     }

@@ -21,7 +21,7 @@ use super::{
 const LOAD_ROWS: usize = 1000;
 
 /// The offer of a stored row. `None` when damaged.
-fn offer_of(key: &[u8], value: bytes::Bytes) -> Option<Offer> {
+pub(crate) fn offer_of(key: &[u8], value: bytes::Bytes) -> Option<Offer> {
     let key: OfferKey = keys::parse_offer(key)?;
     OfferRecord::decode(value).ok()?.offer(key)
 }

@@ -192,6 +192,9 @@ async fn last_row(store: &dyn Store) -> Result<u64, StoreError> {
     // None is found at or above `no`; there is one at or above `yes`, unless that is 0.
     let (mut yes, mut no) = (0, 1);
     while exists(no).await? {
+        if no > rows::NUMBER_MAX {
+            return Err(rows::damaged());
+        }
         yes = no;
         no = no.saturating_mul(2);
     }
@@ -211,6 +214,17 @@ mod tests {
 
     fn now<T>(future: impl Future<Output = T>) -> T {
         future.now_or_never().expect("the memory store never waits")
+    }
+
+    #[test]
+    fn a_row_whose_number_cannot_be_is_told_and_no_search_without_end() {
+        let store = MemoryStore::new();
+        let fence = Fence { shard: 1, epoch: now(store.acquire(1)).unwrap() };
+        let mut batch = CommitBatch::new(fence);
+        batch.put(Table::Notice, &rows::key(u64::MAX), &[]);
+        now(store.commit(batch)).unwrap();
+        let opened = now(Notices::open(&store, 10)).err().map(|error| error.to_string());
+        assert!(opened.as_ref().is_some_and(|text| text.contains("a row of notices is damaged")), "{opened:?}");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use sempre_store::{Store, StoreError, Table};
 /// First byte of keys of notices; other letters are of alerts ([`crate::alerts`]).
 const NOTICES: u8 = b'n';
 
+/// The greatest number: cursors of the API are signed.
+pub(crate) const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// The notices of one batch. Their numbers are consecutive and end with that of the key.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct NoticeRow {
@@ -126,10 +129,34 @@ pub(crate) async fn page(store: &dyn Store, after: u64, to: u64, limit: usize) -
     found.into_iter().map(|(key, value)| parse(&key, value)).collect()
 }
 
+/// A row is not what this program writes.
+pub(crate) fn damaged() -> StoreError {
+    StoreError::Failed { reason: "a row of notices is damaged; `sempre doctor` looks at the whole folder".into() }
+}
+
 pub(crate) fn parse(key: &[u8], value: Bytes) -> Result<Read, StoreError> {
-    let damaged = || StoreError::Failed { reason: "a row of notices is damaged".into() };
     let last = u64::from_be_bytes(key.get(1..).and_then(|last| last.try_into().ok()).ok_or_else(damaged)?);
+    if last > NUMBER_MAX {
+        return Err(damaged());
+    }
     let row = NoticeRow::decode(value).map_err(|_| damaged())?;
-    let first = (last + 1).checked_sub(row.notices.len() as u64).ok_or_else(damaged)?;
+    let first = (last + 1).checked_sub(row.notices.len() as u64).filter(|first| *first > 0).ok_or_else(damaged)?;
     Ok(Read { first, last, row })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_cannot_be_are_damage() {
+        let row = NoticeRow { notices: vec![NoticeRecord::default(); 2] }.encode_to_vec();
+        let parsed = |last: u64| parse(&key(last), row.clone().into()).ok().map(|read| (read.first, read.last));
+        assert_eq!(parsed(7), Some((6, 7)));
+        assert_eq!(parsed(2), Some((1, 2)));
+        for last in [0, 1, NUMBER_MAX + 1, u64::MAX] {
+            assert_eq!(parsed(last), None, "{last}");
+        }
+        assert!(parse(b"n", Bytes::new()).is_err());
+    }
 }

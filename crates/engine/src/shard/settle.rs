@@ -68,7 +68,7 @@ impl Runner {
         }
         for batch in t.history.drain(..) {
             let off = i64::from(planted::is(Bug::HistoryKeysOffByOne) && batch.first_event_id > 1);
-            self.open.commit.put(Table::History, &keys::history(slot, run, batch.first_event_id + off), &batch.frames);
+            self.open.commit.put(Table::History, &keys::history(slot, run, batch.first_event_id - off), &batch.frames);
             if let Some(run) = self.cache.at(place).run(run) {
                 run.tail.push(batch);
             }

@@ -93,8 +93,12 @@ impl RulesFile {
     pub(crate) fn read(path: &Path) -> Result<Self, AuthError> {
         let named = |error: &dyn std::fmt::Display| AuthError(format!("{}: {error}", path.display()));
         let text = fs::read_to_string(path).map_err(|error| AuthError(format!("cannot read {}: {error}", path.display())))?;
-        let mut file: Self = toml_edit::de::from_str(&text).map_err(|error| named(&error.to_string().trim_end().replace('\n', " ")))?;
-        file.check().map_err(|error| named(&error))?;
+        Self::parse(&text).map_err(|error| named(&error))
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, AuthError> {
+        let mut file: Self = toml_edit::de::from_str(text).map_err(|error| AuthError(error.to_string().trim_end().replace('\n', " ")))?;
+        file.check()?;
         Ok(file)
     }
 
@@ -170,8 +174,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RulesFile, String> {
-        let mut file: RulesFile = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
-        file.check().map_err(|error| error.to_string()).map(|()| file)
+        RulesFile::parse(text).map_err(|error| error.to_string())
     }
 
     #[test]

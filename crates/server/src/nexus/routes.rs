@@ -80,7 +80,7 @@ const FAILURE_SUPPORT: &str = "temporal-nexus-failure-support";
 
 /// What a path names.
 #[derive(Debug, PartialEq, Eq)]
-enum Route {
+pub(crate) enum Route {
     Start {
         destination: Place,
         service: String,
@@ -100,7 +100,7 @@ enum Route {
 
 /// As [`Destination`], owned.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Endpoint(String),
     Queue { namespace: String, task_queue: String },
 }
@@ -114,7 +114,7 @@ impl Place {
     }
 }
 
-fn route(path: &str) -> Option<Route> {
+pub(crate) fn route(path: &str) -> Option<Route> {
     let parts: Option<Vec<String>> = path.trim_start_matches('/').split('/').map(link::unescaped).collect();
     let parts = parts?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();

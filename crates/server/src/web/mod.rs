@@ -11,7 +11,7 @@
 //! A new part gets a line in [`WebRouter::dispatch`]. What holds for every request is done here: browsers that were tricked
 //! are refused, a panic becomes a masked 500. Bodies are bounded by those who read them.
 
-mod api;
+pub(crate) mod api;
 pub(crate) mod connection;
 pub(crate) mod hosts;
 pub(crate) mod metrics;

@@ -87,7 +87,7 @@ fn check(path: &Path) -> Result<Option<u64>, StoreError> {
     }
 }
 
-fn parse_format(path: &Path, text: &str) -> Result<u64, StoreError> {
+pub(crate) fn parse_format(path: &Path, text: &str) -> Result<u64, StoreError> {
     let damaged = || StoreError::Damaged { path: path.join(FORMAT_FILE), what: "it is not the two lines that it should be".into() };
     let mut lines = text.lines();
     let first = lines.next().and_then(|line| line.strip_prefix(MAGIC_WORD)).map(str::trim);
@@ -96,7 +96,13 @@ fn parse_format(path: &Path, text: &str) -> Result<u64, StoreError> {
         return Err(StoreError::NewerFormat { path: path.to_owned(), found, supported: FORMAT });
     }
     let id = lines.next().and_then(|line| line.strip_prefix("id ")).filter(|id| id.len() == 16);
-    id.and_then(|id| u64::from_str_radix(id, 16).ok()).filter(|_| found == FORMAT).ok_or_else(damaged)
+    let id = id.and_then(|id| u64::from_str_radix(id, 16).ok()).filter(|_| found == FORMAT);
+    // It has no checksum: whatever is not exactly what was written has been changed.
+    id.filter(|id| text == format_text(*id)).ok_or_else(damaged)
+}
+
+fn format_text(store_id: u64) -> String {
+    format!("{MAGIC_WORD} {FORMAT}\nid {store_id:016x}\n")
 }
 
 /// Refuses a folder with anything in it but the left-over of an interrupted creation.
@@ -151,7 +157,7 @@ fn create(path: &Path) -> Result<u64, StoreError> {
     private_file().create_new(true).open(&cold).map_err(io_error("create", &cold))?;
     ColdWriter::create(&cold, store_id)?;
     let draft = path.join(FORMAT_DRAFT);
-    let text = format!("{MAGIC_WORD} {FORMAT}\nid {store_id:016x}\n");
+    let text = format_text(store_id);
     let written = private_file().create(true).truncate(true).open(&draft).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()

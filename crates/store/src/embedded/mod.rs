@@ -15,6 +15,8 @@ mod committer;
 pub mod files;
 mod filter;
 mod folder;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod limits;
 mod log;
 mod overlay;
@@ -297,7 +299,7 @@ impl EmbeddedStore {
 }
 
 /// Applies one record found at the opening.
-fn replay(payload: &[u8], batches: u32, overlay: &Overlay, fences: &mut Fences) -> Result<(), &'static str> {
+pub(crate) fn replay(payload: &[u8], batches: u32, overlay: &Overlay, fences: &mut Fences) -> Result<(), &'static str> {
     const MALFORMED: &str = "its batches are not what this program writes";
     let mut rest = payload;
     for _ in 0..batches {

@@ -1,4 +1,4 @@
-//! Reads the log after an opening: strict, and without changing a byte (`docs/storage-format.md`, "Opening").
+//! Reads the log after an opening: strict, and no byte of it becomes another (`docs/storage-format.md`, "Opening").
 
 use std::{io, sync::Arc};
 
@@ -75,13 +75,22 @@ pub(crate) fn recover(
         chain.number_max = chain.number_max.max(segment.number);
         if Some(index) == current {
             let mut file = segment.file;
-            file.sync().map_err(io_error.clone()(segment.number, "sync"))?;
+            let settled = if last == checkpoint { Ok(()) } else { write_again(&mut *file, last.offset, end) };
+            settled.and_then(|()| file.sync()).map_err(io_error.clone()(segment.number, "sync"))?;
             chain.current = Some(Segment { number: segment.number, file, filled: floor_block(segment.len), end });
         } else if !chain.live.contains(&segment.number) {
             chain.free.push_back(segment.number);
         }
     }
     Ok(Recovered { chain, bytes })
+}
+
+/// Writes the last record where it is. If its sync has failed, the system's memory may have it as written although the disk has not, and
+/// would leave it out of every later sync; what was written anew is not. The same bytes over the same bytes harm nothing.
+fn write_again(file: &mut dyn LogFile, from: u64, to: u64) -> io::Result<()> {
+    let mut record = vec![0; usize::try_from(to - from).map_err(io::Error::other)?];
+    let count = file.read_at(from, &mut record)?;
+    file.write_at(from, &record[..count])
 }
 
 impl Recovery {

@@ -1,7 +1,8 @@
-//! A log on a disk with faults: what was written but not synced may be lost, in whole blocks and in any mixture.
+//! A log on a disk with faults: what was written but not synced may be lost, sector by sector and in any mixture, so in any order. What
+//! a sync could not write stays in the system's memory, looks as if it were there, and no later sync writes it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -11,7 +12,7 @@ use sempre_store::embedded::files::{LogFile, LogFiles};
 
 use super::Random;
 
-const BLOCK: usize = 4096;
+const SECTOR: usize = 512;
 
 /// What goes wrong at a write or sync; operations are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,52 @@ struct State {
 struct FileState {
     durable: Vec<u8>,
     current: Vec<u8>,
+    /// Sectors that a sync could not write, and that nothing was written to since.
+    lost: BTreeSet<usize>,
+}
+
+impl FileState {
+    fn new(bytes: Vec<u8>) -> Self {
+        FileState { durable: bytes.clone(), current: bytes, lost: BTreeSet::new() }
+    }
+
+    /// Sectors that the disk has otherwise.
+    fn dirty(&self) -> Vec<usize> {
+        let at = |bytes: &[u8], sector: usize| -> Vec<u8> {
+            let end = (sector + 1) * SECTOR;
+            bytes.get(sector * SECTOR..end.min(bytes.len())).unwrap_or_default().to_vec()
+        };
+        (0..self.current.len().div_ceil(SECTOR)).filter(|sector| at(&self.current, *sector) != at(&self.durable, *sector)).collect()
+    }
+
+    fn write_back(&mut self, sector: usize) {
+        let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.current.len());
+        if self.durable.len() < range.end {
+            self.durable.resize(range.end, 0);
+        }
+        self.durable[range.clone()].copy_from_slice(&self.current[range]);
+    }
+
+    fn sync(&mut self) {
+        for sector in self.dirty() {
+            if !self.lost.contains(&sector) {
+                self.write_back(sector);
+            }
+        }
+        // The length is written with what there is.
+        self.durable.resize(self.current.len(), 0);
+    }
+
+    /// A sync that fails: every other sector is written, the others never will be.
+    fn sync_half(&mut self) {
+        for (at, sector) in self.dirty().into_iter().enumerate() {
+            if at % 2 == 0 && !self.lost.contains(&sector) {
+                self.write_back(sector);
+            } else {
+                self.lost.insert(sector);
+            }
+        }
+    }
 }
 
 impl Disk {
@@ -62,6 +109,12 @@ impl Disk {
         self.state().fault = Some((op, fault));
     }
 
+    /// Whether anything has gone wrong.
+    pub fn has_failed(&self) -> bool {
+        let state = self.state();
+        state.dead || state.full || state.fault.is_some_and(|(at, _)| at < state.ops)
+    }
+
     pub fn set_full(&self, full: bool) {
         self.state().full = full;
     }
@@ -70,32 +123,28 @@ impl Disk {
         self.state().full
     }
 
-    /// What is on the disk after a power loss: each block that was not synced is there or not, by chance.
+    /// What is on the disk after a power loss: each sector that was not synced is there or not, by chance.
     pub fn after_power_loss(&self, random: &mut Random) -> Disk {
-        self.survivor(|| random.below(2) == 0)
-    }
-
-    /// What is on the disk after only the process died.
-    pub fn after_kill(&self) -> Disk {
-        self.survivor(|| true)
-    }
-
-    fn survivor(&self, mut keeps: impl FnMut() -> bool) -> Disk {
         let mut files = BTreeMap::new();
         for (&number, file) in &self.state().files {
-            let mut bytes = file.durable.clone();
-            if keeps() {
-                bytes.resize(file.current.len(), 0);
+            let mut file = file.clone();
+            if random.below(2) == 0 {
+                file.durable.resize(file.current.len(), 0);
             }
-            for start in (0..bytes.len()).step_by(BLOCK) {
-                let end = (start + BLOCK).min(bytes.len()).min(file.current.len());
-                if start < end && file.current[start..end] != bytes[start..end] && keeps() {
-                    bytes[start..end].copy_from_slice(&file.current[start..end]);
+            let len = file.durable.len();
+            for sector in file.dirty() {
+                if (sector + 1) * SECTOR <= len && !file.lost.contains(&sector) && random.below(2) == 0 {
+                    file.write_back(sector);
                 }
             }
-            files.insert(number, FileState { durable: bytes.clone(), current: bytes });
+            files.insert(number, FileState::new(file.durable));
         }
         Disk(Arc::new(Mutex::new(State { files, ..State::default() })))
+    }
+
+    /// What there is after only the process died: the system's memory is as it was.
+    pub fn after_kill(&self) -> Disk {
+        Disk(Arc::new(Mutex::new(State { files: self.state().files.clone(), ..State::default() })))
     }
 
     /// The bytes of every segment.
@@ -104,7 +153,7 @@ impl Disk {
     }
 
     pub fn from_images(images: BTreeMap<u32, Vec<u8>>) -> Disk {
-        let files = images.into_iter().map(|(number, bytes)| (number, FileState { durable: bytes.clone(), current: bytes }));
+        let files = images.into_iter().map(|(number, bytes)| (number, FileState::new(bytes)));
         Disk(Arc::new(Mutex::new(State { files: files.collect(), ..State::default() })))
     }
 }
@@ -208,6 +257,9 @@ impl LogFile for Handle {
             file.current.resize(start + count, 0);
         }
         file.current[start..start + count].copy_from_slice(&bytes[..count]);
+        for sector in start / SECTOR..(start + count).div_ceil(SECTOR) {
+            file.lost.remove(&sector);
+        }
         match fault {
             None => Ok(()),
             Some(Fault::ShortWrite) => {
@@ -220,10 +272,15 @@ impl LogFile for Handle {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.state();
-        state.step_whole()?;
+        let fault = state.step()?;
         state.syncs += 1;
+        state.dead |= fault == Some(Fault::ShortWrite);
         let file = state.files.get_mut(&self.segment).unwrap();
-        file.durable = file.current.clone();
+        if fault.is_some() {
+            file.sync_half();
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        file.sync();
         Ok(())
     }
 }

@@ -10,7 +10,7 @@
 pub(crate) mod answer;
 pub(crate) mod call;
 mod openapi;
-mod request;
+pub(crate) mod request;
 pub(crate) mod routes;
 
 use std::{

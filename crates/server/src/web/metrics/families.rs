@@ -126,7 +126,7 @@ pub(super) fn open_runs(told: &mut Collected, all: &[OpenRuns]) {
 /// What namespaces use of what they may.
 pub(super) fn limits(told: &mut Collected, all: &[NamespaceUse]) {
     let used = |told: &mut Collected, name, help, of| {
-        let mut family = told.gauge(name, help);
+        let family = told.gauge(name, help);
         for NamespaceUse { namespace, limits } in all {
             for limit in limits.iter().filter(|limit| limit.of == of) {
                 family.count(&[("namespace", namespace)], limit.used);
@@ -135,14 +135,14 @@ pub(super) fn limits(told: &mut Collected, all: &[NamespaceUse]) {
     };
     used(told, "sempre_namespace_open_runs", "Open runs, of workflows and of what runs without one.", Limited::OpenRuns);
     used(told, "sempre_namespace_history_bytes", "Bytes of the histories of all runs, open or kept.", Limited::StorageBytes);
-    let mut family =
+    let family =
         told.gauge("sempre_namespace_limit", "Limits of namespaces, by the key that sets them; none is told where there is none.");
     for NamespaceUse { namespace, limits } in all {
         for limit in limits.iter().filter(|limit| limit.max > 0.0) {
             family.sample(&[("namespace", namespace), ("key", limit.of.key())], limit.max);
         }
     }
-    let mut family = told.counter("sempre_namespace_refused_total", "Calls refused because of a limit of their namespace.");
+    let family = told.counter("sempre_namespace_refused_total", "Calls refused because of a limit of their namespace.");
     for NamespaceUse { namespace, limits } in all {
         for limit in limits.iter().filter(|limit| limit.max > 0.0 || limit.refused > 0) {
             family.count(&[("namespace", namespace), ("key", limit.of.key())], limit.refused);
@@ -153,7 +153,7 @@ pub(super) fn limits(told: &mut Collected, all: &[NamespaceUse]) {
 /// Memory for calls.
 pub(super) fn room(told: &mut Collected, room: &Room) {
     let (waiting, working) = room.used();
-    let mut family = told.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait or are worked on.");
+    let family = told.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait or are worked on.");
     family.count(&[("calls", "waiting")], waiting);
     family.count(&[("calls", "working")], working);
     told.gauge("sempre_call_bytes_limit", "Memory that calls may hold; a half is for those that wait.").count(&[], room.max());

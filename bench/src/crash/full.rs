@@ -1,0 +1,163 @@
+//! The disk is full under load, for a while: commits are refused in plain words, reads go on, and so does everything when there is room.
+//!
+//! As root the data is on a small file system of its own, which a file beside it fills to the last block; otherwise no file of the
+//! server may grow (RLIMIT_FSIZE), which it takes for the same thing.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{FallocateFlags, fallocate, statvfs},
+    io::Errno,
+    process::{Pid, Resource, Rlimit, getrlimit, prlimit},
+};
+use sempre_bench::{api, process::Launch};
+
+use crate::{Failure, ledger::workflow_id, world::World};
+
+/// Size of the file system: room for some segments of the log and the cold store.
+const DISK_BYTES: u64 = 400 << 20;
+/// How long a full disk may take to be noticed.
+const NOTICED_MAX: Duration = Duration::from_secs(30);
+/// After this the service has gone on.
+const WITHIN: Duration = Duration::from_secs(15);
+/// Words in the refusals of commits.
+const FULL: &str = "disk of the server is full";
+
+/// What makes the disk full.
+pub(crate) enum Disk {
+    /// A small file system, and the file that fills it.
+    Small { mount: PathBuf, ballast: PathBuf },
+    /// A limit of the process on the sizes of its files.
+    Limit,
+}
+
+impl Disk {
+    /// A small file system at this folder, if this may be mounted here.
+    pub(crate) fn new(mount: PathBuf, by_limit: bool) -> io::Result<Self> {
+        fs::create_dir_all(&mount)?;
+        if by_limit || !rustix::process::geteuid().is_root() {
+            return Ok(Self::Limit);
+        }
+        let size = format!("size={DISK_BYTES}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "sempre-crash"]).arg(&mount).status()?;
+        if !mounted.success() {
+            return Ok(Self::Limit);
+        }
+        let ballast = mount.join("ballast");
+        Ok(Self::Small { mount, ballast })
+    }
+
+    /// In front of the server's command line: it is told of a limit by an error, not by a signal.
+    pub(crate) fn wrapper(&self) -> Vec<String> {
+        match self {
+            Self::Small { .. } => Vec::new(),
+            Self::Limit => ["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""].map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// Takes the room that there is, but for so many bytes.
+    fn fill(&self, pid: Option<u32>, data: &Path, leave: u64) -> io::Result<()> {
+        match self {
+            Self::Small { mount, ballast } => {
+                let space = statvfs(mount)?;
+                let mut take = (space.f_bavail * space.f_frsize).saturating_sub(leave);
+                let file = File::options().create(true).append(true).open(ballast)?;
+                while take >= 4096 {
+                    match fallocate(&file, FallocateFlags::empty(), file.metadata()?.len(), take) {
+                        // The server was faster.
+                        Err(Errno::NOSPC) => take /= 2,
+                        done => return Ok(done?),
+                    }
+                }
+                Ok(())
+            }
+            Self::Limit => {
+                let sizes = fs::read_dir(data.join("log"))?.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+                limit(pid, Some(sizes.max().unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Gives it back.
+    fn empty(&self, pid: Option<u32>) -> io::Result<()> {
+        match self {
+            Self::Small { ballast, .. } if ballast.exists() => fs::remove_file(ballast),
+            Self::Small { .. } => Ok(()),
+            Self::Limit => limit(pid, None),
+        }
+    }
+}
+
+fn limit(pid: Option<u32>, bytes: Option<u64>) -> io::Result<()> {
+    let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
+    let maximum = getrlimit(Resource::Fsize).maximum;
+    prlimit(Some(pid), Resource::Fsize, Rlimit { current: bytes.or(maximum), maximum })?;
+    Ok(())
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Self::Small { mount, .. } = self {
+            // The server has ended by now; whatever still looks at it must not keep it.
+            let _ = Command::new("umount").arg("-l").arg(mount).status();
+        }
+    }
+}
+
+/// Fills the disk so many times.
+pub(crate) async fn run(disk: &Disk, launch: Launch, seed: u64, in_flight: usize, rounds: u32) -> Result<(), Failure> {
+    let how = if matches!(disk, Disk::Small { .. }) { "a small file system" } else { "a limit on the sizes of files" };
+    println!("seed {seed}: the disk is full {rounds} times ({how}), {in_flight} workflows in flight");
+    let data = launch.data_dir.clone();
+    let mut world = World::begin(launch, seed, in_flight, None)?;
+    let (mut slowest, mut kills) = (Duration::ZERO, 0);
+    for round in 1..=rounds {
+        world.wait(100..600).await;
+        let before = world.ledger.refusals_with(FULL);
+        let leave = world.moments.u64(0..8) * 4096;
+        let begun = Instant::now();
+        while world.ledger.refusals_with(FULL) == before {
+            let pid = world.server()?.own_pid();
+            disk.fill(pid, &data, leave)?;
+            if let Some(status) = world.server()?.ended()? {
+                return Err(format!("the server has ended for a full disk ({status})").into());
+            }
+            if begun.elapsed() > NOTICED_MAX {
+                let told = world.ledger.refusals().join("\n  ");
+                return Err(
+                    format!("no call was told of the full disk within {} s; calls were told:\n  {told}", NOTICED_MAX.as_secs()).into()
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Reads go on.
+        if let Some((workflow, run)) = world.ledger.a_run() {
+            let id = workflow_id(workflow);
+            api::history(&mut world.client.clone(), &id, &run).await.map_err(|status| format!("{id} cannot be read: {status}"))?;
+        }
+        world.wait(0..300).await;
+        if round % 5 == 0 {
+            // It dies before there is room again.
+            kills += 1;
+            let pid = world.server()?.own_pid();
+            disk.empty(pid)?;
+            world.restart(|_| {})?;
+        } else {
+            let pid = world.server()?.own_pid();
+            disk.empty(pid)?;
+        }
+        slowest = slowest.max(world.goes_on(WITHIN).await?);
+        world.check().await?;
+        if round % 20 == 0 || round == rounds {
+            println!("full {round:>4}: {}", world.ledger.summary());
+        }
+    }
+    println!("slowest to go on after there was room: {} ms; {kills} kills while it was full", slowest.as_millis());
+    world.finish().await
+}
