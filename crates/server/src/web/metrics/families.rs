@@ -135,8 +135,7 @@ pub(super) fn limits(told: &mut Collected, all: &[NamespaceUse]) {
     };
     used(told, "sempre_namespace_open_runs", "Open runs, of workflows and of what runs without one.", Limited::OpenRuns);
     used(told, "sempre_namespace_history_bytes", "Bytes of the histories of all runs, open or kept.", Limited::StorageBytes);
-    let family =
-        told.gauge("sempre_namespace_limit", "Limits of namespaces, by the key that sets them; none is told where there is none.");
+    let family = told.gauge("sempre_namespace_limit", "Limits of namespaces, by the key that sets them; none is told where there is none.");
     for NamespaceUse { namespace, limits } in all {
         for limit in limits.iter().filter(|limit| limit.max > 0.0) {
             family.sample(&[("namespace", namespace), ("key", limit.of.key())], limit.max);
