@@ -42,9 +42,10 @@ use crate::{
     requests::Requests,
     status,
     test_service::TimeService,
+    worlds::Worlds,
 };
 
-type Response = http::Response<tonic::body::Body>;
+pub(crate) type Response = http::Response<tonic::body::Body>;
 
 /// All services of one server; cheap to clone.
 #[derive(Clone)]
@@ -69,10 +70,12 @@ pub(crate) struct Router {
     /// `None`: nothing is written down.
     audit: Option<Audit>,
     engine: Engine,
+    /// `None`: all namespaces are in this engine.
+    worlds: Option<Arc<Worlds>>,
 }
 
 impl Router {
-    pub(crate) fn new(frontend: Frontend) -> Self {
+    pub(crate) fn new(frontend: Frontend, worlds: Option<Arc<Worlds>>) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
@@ -99,12 +102,18 @@ impl Router {
             access,
             audit,
             engine,
+            worlds,
         }
     }
 
     /// Where it is written down what callers do.
     pub(crate) fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()
+    }
+
+    /// Where namespaces have engines of their own.
+    pub(crate) fn worlds(&self) -> Option<&Arc<Worlds>> {
+        self.worlds.as_ref()
     }
 
     /// Who decides whether callers may call. `None`: they may.
@@ -144,9 +153,10 @@ impl Router {
         let timeout = deadline::timeout(request.headers());
         let request = BoundedMessages::new(request);
         let answer = async {
-            match (&self.access, &self.audit) {
-                (None, None) => self.dispatch(request).await,
+            match (&self.access, &self.audit, &self.worlds) {
+                (None, None, None) => self.dispatch(request).await,
                 // Boxed, as all calls would have to carry it along.
+                (None, None, Some(worlds)) => Box::pin(worlds.answer(self, request)).await,
                 _ => Box::pin(self.admit(request)).await,
             }
         };
@@ -236,12 +246,9 @@ impl Router {
         let Some(audit) = &self.audit else { return self.dispatch(request).await };
         let mut pending = Pending::new(audit.clone(), audit::line(&self.time(), path, caller.as_deref(), peer.as_deref(), "given up"));
         let (parts, body) = request.into_parts();
-        // One message is all that such calls take.
-        let frame = match Limited::new(body, MESSAGE_BYTES_MAX + 1 + PREFIX_BYTES).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
-                let too_much = |_| Status::resource_exhausted("more than one message came, or one that is too large");
-                let refused = error.downcast::<Status>().map_or_else(too_much, |refused| *refused);
+        let frame = match whole(body).await {
+            Ok(frame) => frame,
+            Err(refused) => {
                 pending.line.insert("result".into(), format!("{:?}", refused.code()).into());
                 return refused.into_http();
             }
@@ -274,7 +281,8 @@ impl Router {
         act.told(body.slice(PREFIX_BYTES.min(body.len())..)).unwrap_or_default()
     }
 
-    async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
+    /// Gives a call to its service.
+    pub(crate) async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
@@ -301,6 +309,19 @@ impl Router {
         };
         answer.unwrap_or_else(|never| match never {})
     }
+}
+
+/// All of a body: one message is what calls take whose message is looked at first.
+pub(crate) async fn whole<B>(body: BoundedMessages<B>) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    let collected = Limited::new(body, MESSAGE_BYTES_MAX + 1 + PREFIX_BYTES).collect().await;
+    collected.map(|body| body.to_bytes()).map_err(|error| {
+        let too_much = |_| Status::resource_exhausted("more than one message came, or one that is too large");
+        error.downcast::<Status>().map_or_else(too_much, |refused| *refused)
+    })
 }
 
 /// What is refused says so before its body.

@@ -19,7 +19,7 @@ use sempre_store::Store;
 
 use crate::{
     ServerError, ServerSettings, access::Access, alerts::HttpAlerts, audit::Audit, callbacks::HttpCallbacks, frontend::Frontend,
-    nexus::client::HttpOperations, router::Router, server::TimeSkipping,
+    nexus::client::HttpOperations, router::Router, server::TimeSkipping, worlds::Worlds,
 };
 
 /// See the module. Clones are the same.
@@ -33,6 +33,9 @@ pub struct Service {
 impl Service {
     /// Opens the engine over `store` and prepares namespaces. Must be called in a tokio runtime.
     pub async fn open(settings: &ServerSettings, store: Arc<dyn Store>) -> Result<Self, ServerError> {
+        if let Some(reason) = Worlds::refused(settings) {
+            return Err(ServerError::Prepare { what: "a clock for each namespace".into(), reason: reason.into() });
+        }
         // The hasher's keys are the one source of chance in the standard library.
         let seed = RandomState::new().hash_one(settings.address);
         let wall = Arc::new(SystemClock::new());
@@ -52,7 +55,7 @@ impl Service {
         prepare(&engine, settings).await?;
         let audit = settings.audit.clone().map(Audit::new).transpose().map_err(ServerError::Audit)?;
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
-        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit));
+        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), Worlds::new(settings));
         Ok(Self { engine, store, router })
     }
 
@@ -65,15 +68,23 @@ impl Service {
         self.router.call(request).await
     }
 
-    /// The engine, for callers that need no gRPC.
+    /// The engine, for callers that need no gRPC: that of the server, if namespaces have their own.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
     pub async fn close(&self) {
-        self.engine.shutdown().await;
+        self.stop().await;
         self.close_store().await;
+    }
+
+    /// As [`Service::close`], but for the store.
+    pub(crate) async fn stop(&self) {
+        self.engine.shutdown().await;
+        if let Some(worlds) = self.router.worlds() {
+            worlds.stop().await;
+        }
     }
 
     pub(crate) async fn close_store(&self) {

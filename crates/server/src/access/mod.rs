@@ -16,7 +16,7 @@ pub(crate) mod jwt;
 pub(crate) mod key_sets;
 pub(crate) mod keys;
 mod roles;
-mod scan;
+pub(crate) mod scan;
 pub(crate) mod settings;
 pub(crate) mod table;
 
