@@ -54,6 +54,7 @@ mod test_service;
 mod version_service;
 mod web;
 mod workflow_service;
+mod worlds;
 
 pub use access::{AuthError, AuthSettings};
 pub use alerts_file::AlertsFileError;

@@ -46,12 +46,13 @@ use crate::{
     status,
     telemetry::trace::Tracer,
     test_service::TimeService,
+    worlds::Worlds,
 };
 
 /// What a start is told when all shards have as many as may wait.
 const STARTS_WAIT: &str = "too many starts wait, try again";
 
-type Response = http::Response<tonic::body::Body>;
+pub(crate) type Response = http::Response<tonic::body::Body>;
 
 /// All services of one server; cheap to clone.
 #[derive(Clone)]
@@ -81,10 +82,12 @@ pub(crate) struct Router {
     /// `None`: calls have no spans.
     tracer: Option<Tracer>,
     engine: Engine,
+    /// `None`: all namespaces are in this engine.
+    worlds: Option<Arc<Worlds>>,
 }
 
 impl Router {
-    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>) -> Self {
+    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>, worlds: Option<Arc<Worlds>>) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
@@ -115,12 +118,18 @@ impl Router {
             audit,
             tracer,
             engine,
+            worlds,
         }
     }
 
     /// Where it is written down what callers do.
     pub(crate) fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()
+    }
+
+    /// Where namespaces have engines of their own.
+    pub(crate) fn worlds(&self) -> Option<&Arc<Worlds>> {
+        self.worlds.as_ref()
     }
 
     /// Who decides whether callers may call. `None`: they may.
@@ -192,9 +201,10 @@ impl Router {
             request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
         }
         let answer = async {
-            match (&self.access, &self.audit) {
-                (None, None) => self.dispatch(request).await,
+            match (&self.access, &self.audit, &self.worlds) {
+                (None, None, None) => self.dispatch(request).await,
                 // Boxed, as all calls would have to carry it along.
+                (None, None, Some(worlds)) => Box::pin(worlds.answer(self, request)).await,
                 _ => Box::pin(self.admit(request)).await,
             }
         };
@@ -284,12 +294,9 @@ impl Router {
         let Some(audit) = &self.audit else { return self.dispatch(request).await };
         let mut pending = Pending::new(audit.clone(), audit::line(&self.time(), path, caller.as_deref(), peer.as_deref(), "given up"));
         let (parts, body) = request.into_parts();
-        // One message is all that such calls take.
-        let frame = match Limited::new(body, MESSAGE_BYTES_MAX + 1 + PREFIX_BYTES).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => {
-                let too_much = |_| Status::resource_exhausted("more than one message came, or one that is too large");
-                let refused = error.downcast::<Status>().map_or_else(too_much, |refused| *refused);
+        let frame = match whole(body).await {
+            Ok(frame) => frame,
+            Err(refused) => {
                 pending.line.insert("result".into(), format!("{:?}", refused.code()).into());
                 return refused.into_http();
             }
@@ -322,7 +329,8 @@ impl Router {
         act.told(body.slice(PREFIX_BYTES.min(body.len())..)).unwrap_or_default()
     }
 
-    async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
+    /// Gives a call to its service.
+    pub(crate) async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
@@ -354,6 +362,19 @@ impl Router {
 /// What headers take in memory, about.
 fn header_bytes(headers: &http::HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64).sum()
+}
+
+/// All of a body: one message is what calls take whose message is looked at first.
+pub(crate) async fn whole<B>(body: BoundedMessages<B>) -> Result<Bytes, Status>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    let collected = Limited::new(body, MESSAGE_BYTES_MAX + 1 + PREFIX_BYTES).collect().await;
+    collected.map(|body| body.to_bytes()).map_err(|error| {
+        let too_much = |_| Status::resource_exhausted("more than one message came, or one that is too large");
+        error.downcast::<Status>().map_or_else(too_much, |refused| *refused)
+    })
 }
 
 /// What is refused says so before its body.

@@ -94,6 +94,9 @@ pub struct ServerSettings {
     pub time_skipping: Option<TimeSkipping>,
     /// A namespace that nobody has made is made by the first call that names it. For tests.
     pub any_namespace: bool,
+    /// Each namespace but those of `namespaces` has an engine, data in memory and time of its own, and nothing reaches from one into
+    /// another. For tests: only where time is virtual and nobody is asked who he is, and over a store in memory.
+    pub clock_per_namespace: bool,
     /// What goes wrong between workers and this server, by chance; only with virtual time. For tests.
     pub faults: Option<FaultSettings>,
 }
@@ -135,6 +138,7 @@ impl Default for ServerSettings {
             visibility_file: None,
             time_skipping: None,
             any_namespace: false,
+            clock_per_namespace: false,
             faults: None,
         }
     }
@@ -360,7 +364,7 @@ impl Server {
         // Connections learn first: no new calls while the engine answers the polls that wait.
         drain.send_replace(true);
         let finished = timeout(DRAIN_MAX, async {
-            service.engine().shutdown().await;
+            service.stop().await;
             while tasks.join_next().await.is_some() {}
             while web_tasks.join_next().await.is_some() {}
         });

@@ -31,6 +31,7 @@ use crate::{
     server::TimeSkipping,
     telemetry::{self, Telemetry},
     web::metrics::Metrics,
+    worlds::Worlds,
 };
 
 /// See the module. Clones are the same.
@@ -51,6 +52,9 @@ impl Service {
 
     /// As [`Service::open`], with another index of runs than that in the settings' file or in memory.
     pub async fn open_with(settings: &ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
+        if let Some(reason) = Worlds::refused(settings) {
+            return Err(ServerError::Prepare { what: "a clock for each namespace".into(), reason: reason.into() });
+        }
         // The hasher's keys are the one source of chance in the standard library.
         let seed = RandomState::new().hash_one(settings.address);
         let wall = Arc::new(SystemClock::new());
@@ -80,7 +84,7 @@ impl Service {
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
         let spans = settings.otlp.as_ref().and_then(telemetry::tracer);
         let tracer = spans.as_ref().map(|(tracer, _)| tracer.clone());
-        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer);
+        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer, Worlds::new(settings));
         let telemetry = settings.otlp.as_ref().map(|otlp| {
             let metrics = Metrics::new(engine.clone(), router.clone(), settings.folder());
             Arc::new(Telemetry::start(otlp, engine.cluster_id(), spans, metrics))
@@ -97,14 +101,14 @@ impl Service {
         self.router.call(request).await
     }
 
-    /// The engine, for callers that need no gRPC.
+    /// The engine, for callers that need no gRPC: that of the server, if namespaces have their own.
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Takes no new calls, answers open polls empty, finishes what is in flight, closes the store.
     pub async fn close(&self) {
-        self.engine.shutdown().await;
+        self.stop().await;
         self.stop_telemetry().await;
         self.close_store().await;
     }
@@ -113,6 +117,14 @@ impl Service {
     pub(crate) async fn stop_telemetry(&self) {
         if let Some(telemetry) = &self.telemetry {
             telemetry.stop().await;
+        }
+    }
+
+    /// As [`Service::close`], but for the store.
+    pub(crate) async fn stop(&self) {
+        self.engine.shutdown().await;
+        if let Some(worlds) = self.router.worlds() {
+            worlds.stop().await;
         }
     }
 

@@ -19,6 +19,10 @@ pub(crate) struct Options {
     /// Skip time from the beginning, not only while a test asks for it
     #[arg(long)]
     enable_time_skipping: bool,
+    /// Give each namespace but `default` time and data of its own, so that tests run beside each other. Calls of TestService name theirs
+    /// by the metadata `temporal-namespace`; nothing reaches from one namespace into another
+    #[arg(long)]
+    clock_per_namespace: bool,
     /// Lets things go wrong by chance: `seed=7,crashes=5,lost-answers=10,lost-heartbeats=10,late-signals=20`, in percent; what is
     /// left out is 10. Each fault is told on standard error, with the seed that repeats it
     #[arg(long, value_name = "SETTINGS")]
@@ -36,6 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         address: (Ipv4Addr::LOCALHOST, options.port).into(),
         time_skipping: Some(time_skipping),
         any_namespace: true,
+        clock_per_namespace: options.clock_per_namespace,
         faults: options.faults,
         ..ServerSettings::default()
     };

@@ -1,9 +1,10 @@
 //! TestService, and what a server for tests does with namespaces.
+#![expect(clippy::disallowed_methods, reason = "a poll waits beside the test")]
 
 use sempre_api::v1::{
     command::{Command, StartTimerCommandAttributes, command::Attributes},
     common::WorkflowType,
-    enums::{CommandType, TaskQueueKind},
+    enums::{CommandType, TaskQueueKind, TaskQueueType},
     taskqueue::TaskQueue,
     testservice::{test_service_client::TestServiceClient, *},
     workflowservice::*,
@@ -139,4 +140,116 @@ async fn a_server_of_the_worlds_time_skips_nothing() {
     assert_eq!((refused.code(), refused.message()), (Code::Unimplemented, "time cannot be skipped on this server"));
     let refused = time.lock_time_skipping(LockTimeSkippingRequest {}).await.expect_err("not virtual");
     assert_eq!(refused.code(), Code::Unimplemented);
+}
+
+/// A call of TestService for a namespace's clock.
+fn of<T>(namespace: &str, body: T) -> Request<T> {
+    let mut request = Request::new(body);
+    request.metadata_mut().insert("temporal-namespace", namespace.parse().expect("metadata"));
+    request
+}
+
+async fn now_of(time: &mut TestServiceClient<Channel>, namespace: &str) -> Timestamp {
+    let answer = time.get_current_time(of(namespace, ())).await.expect("told").into_inner();
+    Timestamp::from_api(&answer.time.expect("a time"))
+}
+
+/// Starts a workflow that sleeps for a year.
+async fn sleeper(server: &TestServer, namespace: &str) {
+    let request = StartWorkflowExecutionRequest {
+        namespace: namespace.into(),
+        workflow_id: "year".into(),
+        workflow_type: Some(WorkflowType { name: "Year".into() }),
+        task_queue: queue(),
+        request_id: "r".into(),
+        ..Default::default()
+    };
+    server.workflow().start_workflow_execution(request).await.expect("started");
+    let attributes = StartTimerCommandAttributes { timer_id: "t".into(), start_to_fire_timeout: Some(Span(DAY.0 * 365).to_api()) };
+    let command = Command {
+        command_type: CommandType::StartTimer as i32,
+        attributes: Some(Attributes::StartTimerCommandAttributes(attributes)),
+        ..Default::default()
+    };
+    let task_token = poll(server, namespace).await.task_token;
+    // It names no namespace: the token tells the world.
+    let completed = RespondWorkflowTaskCompletedRequest { task_token, commands: vec![command], ..Default::default() };
+    server.workflow().respond_workflow_task_completed(completed).await.expect("completed");
+}
+
+async fn runs(server: &TestServer, namespace: &str) -> usize {
+    let request = ListOpenWorkflowExecutionsRequest { namespace: namespace.into(), ..Default::default() };
+    server.workflow().list_open_workflow_executions(request).await.expect("listed").into_inner().executions.len()
+}
+
+fn clock_per_namespace() -> ServerSettings {
+    let time_skipping = Some(TimeSkipping::Locked);
+    ServerSettings { time_skipping, any_namespace: true, clock_per_namespace: true, ..ServerSettings::default() }
+}
+
+#[tokio::test]
+async fn namespaces_with_clocks_of_their_own_skip_time_beside_each_other() {
+    let server = TestServer::start_with(clock_per_namespace()).await;
+    let mut time = TestServiceClient::new(server.channel.clone());
+    let begin = now(&mut time).await;
+    for namespace in ["one", "other", "default"] {
+        sleeper(&server, namespace).await;
+        assert!(near(now_of(&mut time, namespace).await.since(begin), Span::ZERO), "{namespace}");
+    }
+    time.unlock_time_skipping(of("one", UnlockTimeSkippingRequest {})).await.expect("unlocked");
+    assert!(!poll(&server, "one").await.task_token.is_empty());
+    assert!(near(now_of(&mut time, "one").await.since(begin), Span(DAY.0 * 365)));
+    for namespace in ["other", "default"] {
+        assert!(near(now_of(&mut time, namespace).await.since(begin), Span::ZERO), "{namespace}");
+    }
+    time.unlock_time_skipping_with_sleep(of("other", sleep(Span(DAY.0 * 10)))).await.expect("slept");
+    assert!(near(now_of(&mut time, "other").await.since(begin), Span(DAY.0 * 10)));
+    // Without a name it is the clock of the server's own namespace.
+    time.unlock_time_skipping_with_sleep(sleep(DAY)).await.expect("slept");
+    assert!(near(now(&mut time).await.since(begin), DAY));
+    assert!(near(now_of(&mut time, "default").await.since(begin), DAY));
+    assert!(near(now_of(&mut time, "other").await.since(begin), Span(DAY.0 * 10)));
+}
+
+#[tokio::test]
+async fn namespaces_with_clocks_of_their_own_share_nothing() {
+    let server = TestServer::start_with(clock_per_namespace()).await;
+    sleeper(&server, "one").await;
+    assert_eq!((runs(&server, "one").await, runs(&server, "other").await, runs(&server, "default").await), (1, 0, 0));
+    let described = |namespace: &str, id: &str| DescribeNamespaceRequest { namespace: namespace.into(), id: id.into(), ..Default::default() };
+    let named = server.workflow().describe_namespace(described("one", "")).await.expect("described").into_inner();
+    let id = named.namespace_info.expect("info").id;
+    let by_id = server.workflow().describe_namespace(described("", &id)).await.expect("described").into_inner();
+    assert_eq!(by_id.namespace_info.expect("info").name, "one");
+    let long = "n".repeat(1001);
+    let refused = server.workflow().describe_namespace(described(&long, "")).await.expect_err("too long");
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "Namespace length exceeds limit."));
+    let nameless = SignalWorkflowExecutionRequest::default();
+    let refused = server.workflow().signal_workflow_execution(nameless).await.expect_err("no namespace");
+    assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "Namespace is empty."));
+    let foreign = RespondWorkflowTaskCompletedRequest { task_token: "no token".into(), ..Default::default() };
+    let refused = server.workflow().respond_workflow_task_completed(foreign).await.expect_err("no token");
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    // Open polls of all worlds end when the server does.
+    let mut client = server.workflow();
+    let waited_for = Some(TaskQueue { name: "waited for".into(), ..Default::default() });
+    let waiting = PollWorkflowTaskQueueRequest { namespace: "one".into(), task_queue: waited_for.clone(), ..Default::default() };
+    let mut waiting = Request::new(waiting);
+    waiting.set_timeout(std::time::Duration::from_secs(60));
+    let waiting = tokio::spawn(async move { client.poll_workflow_task_queue(waiting).await });
+    let task_queue_type = TaskQueueType::Workflow as i32;
+    let asked = DescribeTaskQueueRequest { namespace: "one".into(), task_queue: waited_for, task_queue_type, ..Default::default() };
+    while server.workflow().describe_task_queue(asked.clone()).await.expect("described").into_inner().pollers.is_empty() {}
+    let stopped = server.stop();
+    let answer = waiting.await.expect("no panic").expect("an answer, not a broken connection");
+    assert_eq!(answer.into_inner(), PollWorkflowTaskQueueResponse::default());
+    stopped.await.expect("no panic").expect("stops cleanly");
+}
+
+#[tokio::test]
+async fn clocks_of_namespaces_want_virtual_time_in_memory_and_no_authentication() {
+    let settings = ServerSettings { time_skipping: None, ..clock_per_namespace() };
+    let refused = sempre_server::Service::open(&settings, std::sync::Arc::new(sempre_store::memory::MemoryStore::new())).await;
+    let told = refused.err().map(|error| error.to_string());
+    assert_eq!(told.as_deref(), Some("cannot prepare a clock for each namespace: time is that of the world"));
 }
