@@ -91,11 +91,6 @@ impl Ledger {
         self.lock().refusals.iter().map(|(told, count)| format!("{count} times: {told}")).collect()
     }
 
-    /// The newest workflow whose start was acknowledged, and its run.
-    pub(crate) fn a_run(&self) -> Option<(u64, String)> {
-        self.lock().workflows.iter().rev().find_map(|(number, known)| Some((*number, known.run_id.clone()?)))
-    }
-
     /// An activity attempt was handed out, with the heartbeat it was told.
     pub(crate) fn activity_task(&self, workflow: u64, attempt: i32, told: u64) {
         let mut inner = self.lock();

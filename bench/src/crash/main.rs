@@ -116,7 +116,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(rounds) = full {
         let folder = tempfile::tempdir()?;
         let disk = full::Disk::new(folder.path().join("disk"), arguments.by_limit)?;
-        let launch = Launch { data_dir: folder.path().join("disk/data"), wrapper: disk.wrapper(), ..launch(&folder)? };
+        // It says much of the full disk.
+        let log = Some(folder.path().join("said"));
+        let launch = Launch { data_dir: folder.path().join("disk/data"), wrapper: disk.wrapper(), log, ..launch(&folder)? };
         full::run(&disk, launch, seed, in_flight, rounds).await?;
     }
     Ok(())

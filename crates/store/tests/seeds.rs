@@ -23,7 +23,7 @@ use support::{
 };
 
 /// Seeds of a test run.
-const SEEDS: (u64, u64) = (0, 120);
+const SEEDS: (u64, u64) = (0, 30);
 /// Shards that commit.
 const SHARDS: u64 = 3;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sempre_core::{Refusal, RunId, ids::Uuid};
 
-use super::{flow, lists, schedules, standalone, workers};
+use super::{alone, flow, lists, schedules, workers};
 use crate::{history::token::HistoryToken, matching::queries::QueryToken, nexus::calls::NexusToken};
 
 /// What is taken reads the same when it is given out again; what is not is refused as the caller's fault.
@@ -30,5 +30,5 @@ pub(crate) fn tokens(bytes: &Bytes) {
     let _ = refused(schedules::read_token(bytes));
     let _ = flow::page_of(bytes);
     let run = bytes.get(2..18).and_then(|run| run.try_into().ok()).unwrap_or_default();
-    let _ = refused(standalone::LongPollToken::parse(bytes.clone(), RunId(Uuid(run))));
+    let _ = refused(alone::LongPollToken::parse(bytes.clone(), RunId(Uuid(run))));
 }
