@@ -295,3 +295,20 @@ async fn retry<R: Message + Default + PartialEq>(parts: Weak<Parts<R>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_of_the_format_names_who_commits_which_records() {
+        let described = include_str!("../../../docs/storage-format.md");
+        for kind in [NEXUS_ENDPOINTS, BATCH_JOBS, DEPLOYMENTS, FLOW_RULES, API_KEYS, ALERT_RULES] {
+            let below = u64::from(u32::MAX - kind.owner) + 1;
+            let key = format!("| `{}`, ", char::from(kind.prefix));
+            let rows: Vec<&str> = described.lines().filter(|line| line.starts_with(&key)).collect();
+            assert_eq!(rows.len(), 1, "rows of `{}`", char::from(kind.prefix));
+            assert!(rows[0].ends_with(&format!("committed under 2³² − {below} |")), "{}: 2³² − {below}", kind.what);
+        }
+    }
+}

@@ -92,9 +92,13 @@ async fn a_lost_connection_is_made_again() {
     let store = PostgresDedup::connect(&address(&cluster)).await.unwrap();
     let key = Key::new("k");
     assert_eq!(store.begin(&key).await.unwrap(), Claim::First);
-    let others =
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
-    client(&cluster).await.query_one(others, &[]).await.unwrap();
+    let client = client(&cluster).await;
+    let others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'";
+    client.query_one(&format!("SELECT count(pg_terminate_backend(pid)) {others}"), &[]).await.unwrap();
+    // They end when they get to it.
+    while client.query_one(&format!("SELECT count(*) {others}"), &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     // The call that notices may fail; what follows does not.
     let _ = store.begin(&key).await;
     assert_eq!(store.begin(&key).await.unwrap(), Claim::Again);

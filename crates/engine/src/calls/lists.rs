@@ -249,16 +249,22 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let query = parse(&request.query, &*namespace, ParseOptions { groups: true, ..Default::default() })?;
         let query = self.as_of_now(namespace.id(), query);
+        let (count, groups) = self.counted(namespace.id(), &query).await?;
+        let group = |(value, count)| AggregationGroup { group_values: vec![value], count };
+        Ok(CountWorkflowExecutionsResponse { count, groups: groups.into_iter().map(group).collect() })
+    }
+
+    /// How many runs a query selects, and how many of each group that it asks for.
+    pub(super) async fn counted(&self, namespace: NamespaceId, query: &Query) -> Result<(i64, Vec<(Payload, i64)>), Refusal> {
         Rebuild::ready(&self.shared).await?;
         let (visibility, filter) = (&self.shared.listing.visibility, query.filter.as_ref());
         let Some(field) = &query.group_by else {
-            let count = visibility.count(namespace.id(), filter).await.map_err(refused)?;
-            return Ok(CountWorkflowExecutionsResponse { count: count as i64, groups: Vec::new() });
+            let count = visibility.count(namespace, filter).await.map_err(refused)?;
+            return Ok((count as i64, Vec::new()));
         };
-        let groups = visibility.count_by(namespace.id(), filter, field).await.map_err(refused)?;
+        let groups = visibility.count_by(namespace, filter, field).await.map_err(refused)?;
         let count = groups.iter().map(|(_, runs)| *runs as i64).sum();
-        let group = |(value, runs)| AggregationGroup { group_values: vec![group_value(field, value)], count: runs as i64 };
-        Ok(CountWorkflowExecutionsResponse { count, groups: groups.into_iter().map(group).collect() })
+        Ok((count, groups.into_iter().map(|(value, runs)| (group_value(field, value), runs as i64)).collect()))
     }
 
     /// `ListOpenWorkflowExecutions`.

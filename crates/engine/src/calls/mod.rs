@@ -3,6 +3,7 @@
 pub(crate) mod access;
 mod activities;
 mod alerts;
+mod alone;
 mod attempts;
 mod batch;
 pub(crate) mod declared_alerts;

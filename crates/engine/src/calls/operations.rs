@@ -14,22 +14,20 @@ use sempre_api::v1::{
     },
 };
 use sempre_core::{
-    Input, Refusal, Reply, RunId, Span, Timestamp, WorkflowKey,
+    Input, Refusal, Reply, RunId, Timestamp, WorkflowKey,
     input::{CancelOperationRun, TerminateOperationRun},
-    nexus::alone::{self, Described, Shows},
+    nexus::alone::{self, Shows},
     visibility::{Division, ParseOptions, parse},
 };
-use tokio::sync::oneshot;
 
 use super::{
-    lists::{group_value, page_size, position, refused, token},
+    alone::LongPollToken,
+    lists::{page_size, position, token},
     named,
-    standalone::LongPollToken,
 };
 use crate::{
     Engine,
-    rebuild::Rebuild,
-    shard::message::{Ask, Body, OperationWatch},
+    shard::message::{Ask, OperationWatch},
     shared::internal,
 };
 
@@ -93,59 +91,6 @@ impl Engine {
         }
     }
 
-    /// Its description, and a watch of the next change if there is nothing new by `watch`.
-    async fn look_at_operation(
-        &self,
-        key: &WorkflowKey,
-        run: Option<RunId>,
-        shows: Shows,
-        watch: Option<OperationWatch>,
-    ) -> Result<(RunId, Box<Described>, Option<oneshot::Receiver<()>>), Refusal> {
-        let (sender, receiver) = oneshot::channel();
-        let (watch, receiver) = match watch {
-            Some(watch) => (Some((watch, sender)), Some(receiver)),
-            None => (None, None),
-        };
-        let answer = self.shared.ask(key.clone(), run, Ask::DescribeOperation(shows, watch)).await?;
-        match answer.body {
-            Body::Operation(described) => Ok((answer.run, described, receiver)),
-            _ => Err(internal("a description of an operation")),
-        }
-    }
-
-    /// Looks until there is what is waited for, or until the caller is to be told that there is not.
-    async fn wait_for_operation(
-        &self,
-        key: &WorkflowKey,
-        mut run: Option<RunId>,
-        shows: Shows,
-        watch: OperationWatch,
-        deadline: Option<Timestamp>,
-    ) -> Result<Option<(RunId, Box<Described>)>, Refusal> {
-        let shared = &self.shared;
-        let until = shared.wait_until(shared.settings.operation_wait, deadline);
-        let mut timer = shared.wall.sleep_until(until);
-        loop {
-            let (found, described, changed) = self.look_at_operation(key, run, shows, Some(watch)).await?;
-            if watch.is_over(&described) {
-                return Ok(Some((found, described)));
-            }
-            run = Some(found);
-            let Some(changed) = changed else { return Ok(None) };
-            tokio::select! {
-                biased;
-                // A dropped sender (too many wait) means the same: look again, but not at once again.
-                change = changed => if change.is_err() {
-                    shared.wall.sleep_until((shared.wall_now() + Span::millis(100)).min(until)).await;
-                },
-                () = &mut timer => return Ok(None),
-            }
-            if shared.wall_now() >= until {
-                return Ok(None);
-            }
-        }
-    }
-
     /// `DescribeNexusOperationExecution`; with a token it waits for a change. Empty when none came in time.
     pub async fn describe_operation(
         &self,
@@ -155,12 +100,13 @@ impl Engine {
         let (key, run) = self.operation(&request.namespace, &request.operation_id, &request.run_id)?;
         let shows = Shows { input: request.include_input, outcome: request.include_outcome };
         let found = if request.long_poll_token.is_empty() {
-            let (found, described, _) = self.look_at_operation(&key, run, shows, None).await?;
+            let (found, described) = self.shared.look::<OperationWatch>(&key, run, shows).await?;
             Some((found, described))
         } else {
             let run = run.ok_or_else(|| Refusal::invalid(TOKEN_WITHOUT_RUN))?;
             let token = LongPollToken::parse(request.long_poll_token, run)?;
-            self.wait_for_operation(&key, Some(run), shows, OperationWatch::Since(token.version), deadline).await?
+            let wait = (self.shared.settings.operation_wait, deadline);
+            self.shared.wait_for(&key, Some(run), shows, OperationWatch::Since(token.version), wait).await?
         };
         let Some((run, mut described)) = found else { return Ok(DescribeNexusOperationExecutionResponse::default()) };
         let namespace = self.namespace(&request.namespace)?;
@@ -193,7 +139,7 @@ impl Engine {
         };
         let (key, run) = self.operation(&request.namespace, &request.operation_id, &request.run_id)?;
         let shows = Shows { outcome: true, ..Shows::default() };
-        let found = self.wait_for_operation(&key, run, shows, watch, deadline).await?;
+        let found = self.shared.wait_for(&key, run, shows, watch, (self.shared.settings.operation_wait, deadline)).await?;
         let Some((run, described)) = found else { return Ok(PollNexusOperationExecutionResponse::default()) };
         let outcome = described.outcome.and_then(|outcome| match (outcome.result, outcome.failure) {
             (Some(result), _) => Some(polled_as::Outcome::Result(result)),
@@ -267,15 +213,8 @@ impl Engine {
         self.have_operations()?;
         let namespace = self.namespace(&request.namespace)?;
         let query = parse(&request.query, &*namespace, options(true))?;
-        Rebuild::ready(&self.shared).await?;
-        let (visibility, filter) = (&self.shared.listing.visibility, query.filter.as_ref());
-        let Some(field) = &query.group_by else {
-            let count = visibility.count(namespace.id(), filter).await.map_err(refused)?;
-            return Ok(CountNexusOperationExecutionsResponse { count: count as i64, groups: Vec::new() });
-        };
-        let groups = visibility.count_by(namespace.id(), filter, field).await.map_err(refused)?;
-        let count = groups.iter().map(|(_, runs)| *runs as i64).sum();
-        let group = |(value, runs)| AggregationGroup { group_values: vec![group_value(field, value)], count: runs as i64 };
+        let (count, groups) = self.counted(namespace.id(), &query).await?;
+        let group = |(value, count)| AggregationGroup { group_values: vec![value], count };
         Ok(CountNexusOperationExecutionsResponse { count, groups: groups.into_iter().map(group).collect() })
     }
 }

@@ -1,8 +1,6 @@
 //! Activities that belong to no workflow (spec 03 §12): the calls of clients. What workers say of them comes in by
 //! `activities`, what operators do to them by `operators`.
 
-use bytes::Bytes;
-use prost::Message;
 use sempre_api::v1::workflowservice::{
     CountActivityExecutionsRequest, CountActivityExecutionsResponse, DeleteActivityExecutionRequest, DeleteActivityExecutionResponse,
     DescribeActivityExecutionRequest, DescribeActivityExecutionResponse, ListActivityExecutionsRequest, ListActivityExecutionsResponse,
@@ -11,21 +9,20 @@ use sempre_api::v1::workflowservice::{
     TerminateActivityExecutionRequest, TerminateActivityExecutionResponse, count_activity_executions_response::AggregationGroup,
 };
 use sempre_core::{
-    Input, Refusal, Reply, RunId, Span, Timestamp, WorkflowKey,
+    Input, Refusal, Reply, RunId, Timestamp, WorkflowKey,
     input::{CancelActivityRun, TerminateActivityRun},
-    standalone::{self, Described, Shows},
+    standalone::{self, Shows},
     visibility::{Division, ParseOptions, parse},
 };
-use tokio::sync::oneshot;
 
 use super::{
-    lists::{group_value, page_size, position, refused, token},
+    alone::LongPollToken,
+    lists::{page_size, position, token},
     named,
 };
 use crate::{
     Engine,
-    rebuild::Rebuild,
-    shard::message::{ActivityWatch, Ask, Body},
+    shard::message::{ActivityWatch, Ask},
     shared::internal,
 };
 
@@ -33,32 +30,7 @@ const DISABLED: &str = "Standalone activity is disabled";
 const NO_ID: &str = "activity ID is required";
 const INVALID_RUN_ID: &str = "invalid run id: must be a valid UUID";
 const TOKEN_WITHOUT_RUN: &str = "run id is required when long poll token is provided";
-const INVALID_TOKEN: &str = "invalid long poll token";
-const TOKEN_OF_ANOTHER: &str = "long poll token does not match execution";
 const REASON_TOO_LONG: &str = "reason exceeds length limit";
-
-/// A state of an activity or an operation that a client has seen.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct LongPollToken {
-    #[prost(bytes = "bytes", tag = "1")]
-    run: Bytes,
-    #[prost(uint64, tag = "2")]
-    pub(super) version: u64,
-}
-
-impl LongPollToken {
-    /// Of this run as it is.
-    pub(super) fn bytes(run: RunId, version: u64) -> Bytes {
-        Self { run: Bytes::copy_from_slice(&run.0.0), version }.encode_to_vec().into()
-    }
-
-    /// Of this run, as a client has sent it.
-    pub(super) fn parse(bytes: Bytes, run: RunId) -> Result<Self, Refusal> {
-        let token = Self::decode(bytes).ok().filter(|token| token.run.len() == 16);
-        let token = token.ok_or_else(|| Refusal::invalid(INVALID_TOKEN))?;
-        if token.run[..] == run.0.0 { Ok(token) } else { Err(Refusal::invalid(TOKEN_OF_ANOTHER)) }
-    }
-}
 
 /// The activities of a list or count; `groups`: it may say GROUP BY.
 fn options(groups: bool) -> ParseOptions {
@@ -114,59 +86,6 @@ impl Engine {
         }
     }
 
-    /// Its description, and a watch of the next change if there is nothing new by `watch`.
-    async fn look(
-        &self,
-        key: &WorkflowKey,
-        run: Option<RunId>,
-        shows: Shows,
-        watch: Option<ActivityWatch>,
-    ) -> Result<(RunId, Box<Described>, Option<oneshot::Receiver<()>>), Refusal> {
-        let (sender, receiver) = oneshot::channel();
-        let (watch, receiver) = match watch {
-            Some(watch) => (Some((watch, sender)), Some(receiver)),
-            None => (None, None),
-        };
-        let answer = self.shared.ask(key.clone(), run, Ask::DescribeActivity(shows, watch)).await?;
-        match answer.body {
-            Body::Activity(described) => Ok((answer.run, described, receiver)),
-            _ => Err(internal("a description of an activity")),
-        }
-    }
-
-    /// Looks until there is what is waited for, or until the caller is to be told that there is not.
-    async fn wait(
-        &self,
-        key: &WorkflowKey,
-        mut run: Option<RunId>,
-        shows: Shows,
-        watch: ActivityWatch,
-        deadline: Option<Timestamp>,
-    ) -> Result<Option<(RunId, Box<Described>)>, Refusal> {
-        let shared = &self.shared;
-        let until = shared.wait_until(shared.settings.activity_wait, deadline);
-        let mut timer = shared.wall.sleep_until(until);
-        loop {
-            let (found, described, changed) = self.look(key, run, shows, Some(watch)).await?;
-            if watch.is_over(&described) {
-                return Ok(Some((found, described)));
-            }
-            run = Some(found);
-            let Some(changed) = changed else { return Ok(None) };
-            tokio::select! {
-                biased;
-                // A dropped sender (too many wait) means the same: look again, but not at once again.
-                change = changed => if change.is_err() {
-                    shared.wall.sleep_until((shared.wall_now() + Span::millis(100)).min(until)).await;
-                },
-                () = &mut timer => return Ok(None),
-            }
-            if shared.wall_now() >= until {
-                return Ok(None);
-            }
-        }
-    }
-
     /// `DescribeActivityExecution`; with a token it waits for a change. Empty when none came in time.
     pub async fn describe_activity(
         &self,
@@ -181,12 +100,13 @@ impl Engine {
             failure: request.include_last_failure,
         };
         let found = if request.long_poll_token.is_empty() {
-            let (found, described, _) = self.look(&key, run, shows, None).await?;
+            let (found, described) = self.shared.look::<ActivityWatch>(&key, run, shows).await?;
             Some((found, described))
         } else {
             let run = run.ok_or_else(|| Refusal::invalid(TOKEN_WITHOUT_RUN))?;
             let token = LongPollToken::parse(request.long_poll_token, run)?;
-            self.wait(&key, Some(run), shows, ActivityWatch::Since(token.version), deadline).await?
+            let wait = (self.shared.settings.activity_wait, deadline);
+            self.shared.wait_for(&key, Some(run), shows, ActivityWatch::Since(token.version), wait).await?
         };
         let Some((run, mut described)) = found else { return Ok(DescribeActivityExecutionResponse::default()) };
         let namespace = self.namespace(&request.namespace)?;
@@ -210,7 +130,7 @@ impl Engine {
     ) -> Result<PollActivityExecutionResponse, Refusal> {
         let (key, run) = self.activity(&request.namespace, &request.activity_id, &request.run_id)?;
         let shows = Shows { outcome: true, ..Shows::default() };
-        let found = self.wait(&key, run, shows, ActivityWatch::Closed, deadline).await?;
+        let found = self.shared.wait_for(&key, run, shows, ActivityWatch::Closed, (self.shared.settings.activity_wait, deadline)).await?;
         let Some((run, described)) = found else { return Ok(PollActivityExecutionResponse::default()) };
         Ok(PollActivityExecutionResponse { run_id: run.to_string(), outcome: described.outcome.map(|outcome| *outcome) })
     }
@@ -266,15 +186,8 @@ impl Engine {
         self.have_activities()?;
         let namespace = self.namespace(&request.namespace)?;
         let query = parse(&request.query, &*namespace, options(true))?;
-        Rebuild::ready(&self.shared).await?;
-        let (visibility, filter) = (&self.shared.listing.visibility, query.filter.as_ref());
-        let Some(field) = &query.group_by else {
-            let count = visibility.count(namespace.id(), filter).await.map_err(refused)?;
-            return Ok(CountActivityExecutionsResponse { count: count as i64, groups: Vec::new() });
-        };
-        let groups = visibility.count_by(namespace.id(), filter, field).await.map_err(refused)?;
-        let count = groups.iter().map(|(_, runs)| *runs as i64).sum();
-        let group = |(value, runs)| AggregationGroup { group_values: vec![group_value(field, value)], count: runs as i64 };
+        let (count, groups) = self.counted(namespace.id(), &query).await?;
+        let group = |(value, count)| AggregationGroup { group_values: vec![value], count };
         Ok(CountActivityExecutionsResponse { count, groups: groups.into_iter().map(group).collect() })
     }
 }

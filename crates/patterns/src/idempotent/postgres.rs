@@ -71,6 +71,22 @@ impl PostgresDedup {
         Ok(new)
     }
 
+    /// Calls with the kept connection. One on which a call found that it is lost is not given to another call: whether the
+    /// client has noticed by then is chance.
+    async fn call<T>(&self, call: impl AsyncFnOnce(&Client) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let client = self.client().await?;
+        let result = call(&client).await;
+        if let Err(error) = &result
+            && lost(error)
+        {
+            let mut kept = self.client.lock().await;
+            if kept.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &client)) {
+                *kept = None;
+            }
+        }
+        result
+    }
+
     /// Begins an effect that is a write to this very database, on a connection of the caller's: effect and memory are one
     /// transaction, so it happens exactly once. Another who begins the same key meanwhile waits.
     ///
@@ -112,7 +128,7 @@ impl PostgresDedup {
     /// Forgets keys that were begun longer ago than `age`: longer than any attempt of theirs can still come. Says how many.
     pub async fn forget(&self, age: Duration) -> Result<u64, StoreError> {
         let sql = "DELETE FROM processed WHERE begun_at < now() - make_interval(secs => $1)";
-        self.client().await?.execute(sql, &[&age.as_secs_f64()]).await.map_err(wrong)
+        self.call(async |client| client.execute(sql, &[&age.as_secs_f64()]).await.map_err(wrong)).await
     }
 }
 
@@ -148,30 +164,32 @@ impl<'c> InOne<'c> {
 
 impl DedupStore for PostgresDedup {
     async fn begin(&self, key: &Key) -> Result<Claim, StoreError> {
-        let client = self.client().await?;
-        loop {
-            if insert(&*client, key).await? {
-                return Ok(Claim::First);
+        self.call(async |client| {
+            loop {
+                if insert(client, key).await? {
+                    return Ok(Claim::First);
+                }
+                let sql = "SELECT state, fenced, result FROM processed WHERE key = $1";
+                if let Some(row) = client.query_opt(sql, &[&key.as_str()]).await.map_err(wrong)? {
+                    return Ok(claim(&row));
+                }
+                // It was forgotten in between.
             }
-            let sql = "SELECT state, fenced, result FROM processed WHERE key = $1";
-            if let Some(row) = client.query_opt(sql, &[&key.as_str()]).await.map_err(wrong)? {
-                return Ok(claim(&row));
-            }
-            // It was forgotten in between.
-        }
+        })
+        .await
     }
 
     async fn finish(&self, key: &Key, result: &[u8]) -> Result<(), StoreError> {
         let sql = "INSERT INTO processed AS p (key, state, result) VALUES ($1, $2, $3)
             ON CONFLICT (key) DO UPDATE SET state = excluded.state, result = excluded.result WHERE p.state <> excluded.state";
-        self.client().await?.execute(sql, &[&key.as_str(), &DONE, &result]).await.map_err(wrong)?;
+        self.call(async |client| client.execute(sql, &[&key.as_str(), &DONE, &result]).await.map_err(wrong)).await?;
         Ok(())
     }
 
     async fn fence(&self, key: &Key) -> Result<Fenced, StoreError> {
         let sql = "INSERT INTO processed AS p (key, state, fenced) VALUES ($1, $2, $3)
             ON CONFLICT (key) DO UPDATE SET fenced = COALESCE(p.fenced, p.state) RETURNING state, fenced, result";
-        let row = self.client().await?.query_one(sql, &[&key.as_str(), &BEGUN, &UNTOUCHED]).await.map_err(wrong)?;
+        let row = self.call(async |client| client.query_one(sql, &[&key.as_str(), &BEGUN, &UNTOUCHED]).await.map_err(wrong)).await?;
         let (state, fenced): (i16, i16) = (row.get(0), row.get(1));
         Ok(match (state, fenced) {
             // What came in after the fence counts too: somebody has to undo it.
@@ -210,6 +228,12 @@ fn claim(row: &Row) -> Claim {
         (DONE, None) => Claim::Done(row.get(2)),
         _ => Claim::Again,
     }
+}
+
+/// An error of the connection, not of a statement: none that the server told, or one that says that it ends the connection.
+fn lost(error: &StoreError) -> bool {
+    let told = error.0.downcast_ref::<tokio_postgres::Error>().and_then(tokio_postgres::Error::as_db_error);
+    told.is_none_or(|error| error.code().code().starts_with("57P"))
 }
 
 fn wrong(error: tokio_postgres::Error) -> StoreError {
