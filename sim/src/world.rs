@@ -16,7 +16,7 @@ use sempre_core::{NamespaceId, Span, WorkflowKey, ids::Uuid};
 use sempre_engine::{
     Components, Engine, Settings,
     check::{self, Counts, News},
-    visibility::{index::Index as _, memory::MemoryIndex},
+    visibility::{Index, memory::MemoryIndex},
 };
 use sempre_store::Table;
 
@@ -420,8 +420,8 @@ impl World {
             *lock(&self.index) = Arc::new(MemoryIndex::new());
         }
         let trouble = (plan.index_lost > 0 && !self.is_healed()).then_some((random, plan.index_lost / 3));
-        let index = Arc::new(SlowIndex::new(lock(&self.index).clone(), self.time.clone(), trouble));
-        let mut components = Components { index: Box::new(move |_| Ok(index)), ..Components::default() };
+        let index: Arc<dyn Index> = Arc::new(SlowIndex::new(lock(&self.index).clone(), self.time.clone(), trouble));
+        let mut components = Components { index: Box::new(move |_| Box::pin(std::future::ready(Ok(index)))), ..Components::default() };
         if plan.feed > 0 {
             settings.limits.callback_addresses = feed::addresses();
             components.alerts = Arc::new(feed::Hook::new(self.clone(), Random::new(plan.seed, mix(&[HOOK_STREAM, group]))));

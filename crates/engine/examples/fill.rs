@@ -18,7 +18,10 @@ use sempre_core::{Refusal, Span, visibility::AttributeType};
 use sempre_engine::{
     Components, Engine, Settings,
     real::{SystemClock, TokioSpawner},
-    visibility::sqlite::{FILE_NAME, SqliteIndex},
+    visibility::{
+        Index,
+        sqlite::{FILE_NAME, SqliteIndex},
+    },
 };
 use sempre_store::embedded::{EmbeddedOptions, EmbeddedStore};
 
@@ -81,7 +84,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (closed, open) = (number(1_000_000)?, number(100_000)?);
     let store = Arc::new(EmbeddedStore::open(&folder, EmbeddedOptions::default())?);
     let file = folder.join(FILE_NAME);
-    let components = Components { index: Box::new(move |owner| Ok(Arc::new(SqliteIndex::open(&file, owner)?))), ..Components::default() };
+    let index = move |owner| SqliteIndex::open(&file, owner).map(|index| Arc::new(index) as Arc<dyn Index>);
+    let components = Components { index: Box::new(move |owner| Box::pin(std::future::ready(index(owner)))), ..Components::default() };
     let settings = Settings { shards: 2, ..Settings::default() };
     let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
     let engine = Engine::open_with(store, clock, spawner, 7, settings, components).await?;

@@ -18,7 +18,10 @@ use sempre_api::{
     },
 };
 use sempre_core::{Refusal, Span};
-use sempre_engine::{Components, Engine, visibility::memory::MemoryIndex};
+use sempre_engine::{
+    Components, Engine,
+    visibility::{Index, memory::MemoryIndex},
+};
 use sempre_store::Table;
 
 use crate::{lists::Kept, support::*};
@@ -431,7 +434,8 @@ async fn a_page_that_takes_too_long_is_read_again_a_few_times() {
     }
     let too_long = Arc::new(AtomicUsize::new(0));
     let kept = Kept(Arc::new(MemoryIndex::new()), too_long.clone());
-    let components = Components { index: Box::new(move |_| Ok(Arc::new(kept))), ..Components::default() };
+    let opened = std::future::ready(Ok(Arc::new(kept) as Arc<dyn Index>));
+    let components = Components { index: Box::new(move |_| Box::pin(opened)), ..Components::default() };
     w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 3, settings(), components).await.unwrap();
     let by_query = |job_id: &str, operation| StartBatchOperationRequest {
         visibility_query: "WorkflowType = 'Test'".into(),

@@ -95,7 +95,8 @@ impl Index for Kept {
 /// Opens another engine over the world's store, with this index. The one before is gone as after a crash.
 async fn crash(w: &mut World, index: &Arc<MemoryIndex>) {
     let index = index.clone();
-    let components = Components { index: Box::new(move |_| Ok(Arc::new(Kept(index, Arc::default())))), ..Components::default() };
+    let opened = std::future::ready(Ok(Arc::new(Kept(index, Arc::default())) as Arc<dyn Index>));
+    let components = Components { index: Box::new(move |_| Box::pin(opened)), ..Components::default() };
     w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 3, settings(), components).await.unwrap();
 }
 
