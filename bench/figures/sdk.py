@@ -15,13 +15,8 @@ def python() -> list:
     return [cache.python("temporalio", versions.TEMPORAL_PYTHON_SDK), "-B", load]
 
 
-def rust() -> list:
-    """The Rust SDK, of the version in Cargo.toml."""
-    return [sempre.program("examples/sdk_load", None, "SEMPRE_SDK_LOAD", "cargo build --release -p sempre-conformance --example sdk_load")]
-
-
 # How each is run; HOST:PORT, workload, how many in flight, seconds and steps follow.
-GENERATORS = {"python": python, "rust": rust}
+GENERATORS = {"python": python}
 
 
 def measure(generator: str, address: str, pids: list[int], target: str, at, folder: pathlib.Path) -> dict:

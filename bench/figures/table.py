@@ -87,12 +87,6 @@ def cell(figures: list[dict], field: str, digits: int) -> str:
     return "–" if unknown else values.text(digits)
 
 
-def limits(figures: list[dict]) -> str:
-    """Said where a server's rate limits were met."""
-    throttled = spread(one.get("more", {}).get("calls throttled", 0) for one in figures)
-    return f" ({throttled.text(0)} calls throttled)" if throttled.high else ""
-
-
 def section(report: dict, workload: str) -> str:
     """One workload."""
     title = WORKLOADS.get(workload, workload)
@@ -101,7 +95,7 @@ def section(report: dict, workload: str) -> str:
     for in_flight in in_flights(report, workload):
         for target in targets(report, workload, in_flight):
             here = of(report, workload, in_flight, target)
-            row = [str(in_flight), report["titles"].get(target, target) + limits(here), *(cell(here, field, digits) for _, field, digits in HEAD)]
+            row = [str(in_flight), report["titles"].get(target, target), *(cell(here, field, digits) for _, field, digits in HEAD)]
             if target == OURS:
                 row += ["", "", ""]
             else:

@@ -110,12 +110,6 @@ class Table(unittest.TestCase):
         row = next(line for line in table.markdown(report(pairs)).splitlines() if "| The Other |" in line)
         self.assertEqual([cell.strip() for cell in row.split("|")][6:10:3], ["–", "–"])
 
-    def test_rate_limits_that_were_met_are_said(self):
-        met = [{**figures, "more": {"calls throttled": 40.0}} if figures["target"] == "other" else figures for figures in PAIRS]
-        text = table.markdown(report(met))
-        self.assertIn("| The Other (40 (40–40) calls throttled) |", text)
-        self.assertIn("| 16 | Sempre |", text)
-
     def test_nothing_measured_is_a_table_all_the_same(self):
         self.assertIn("# Side by side", table.markdown(report([])))
 

@@ -16,14 +16,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NAME = "sempre"
 
 
-def program(name: str, given: pathlib.Path | None, variable: str, build: str = "") -> pathlib.Path:
+def program(name: str, given: pathlib.Path | None, variable: str) -> pathlib.Path:
     """One of ours: as given, as the environment says, or of the target folder's release build."""
     wanted = given or os.environ.get(variable)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     path = pathlib.Path(wanted) if wanted else target / "release" / name
     if not path.is_file():
-        how = build or f"cargo build --release -p sempre -p sempre-bench, or --{name} PATH"
-        raise Unavailable(f"{path} is not there: {how}, or {variable}=PATH")
+        raise Unavailable(f"{path} is not there: cargo build --release -p sempre -p sempre-bench, or --{name} PATH, or {variable}=PATH")
     return path.absolute()
 
 

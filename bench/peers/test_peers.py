@@ -195,7 +195,7 @@ class Sides(unittest.TestCase):
 
 class CommandLines(unittest.TestCase):
     def test_every_script_tells_what_it_does(self):
-        for script in ("compare", "plot", "peers/temporal", "peers/restate", "peers/dbos", "sdk/python", "sdk/rust"):
+        for script in ("compare", "plot", "peers/temporal", "peers/restate", "peers/dbos", "sdk/python"):
             code, said = run(script, "--help")
             self.assertEqual((code, "usage:" in said), (0, True), script)
 
@@ -216,7 +216,7 @@ class CommandLines(unittest.TestCase):
             (["compare", "--peer", "x=y"], "write NAME=HOST:PORT"),
             (["compare", "--sempre", "/nowhere", "--out", os.devnull + "x"], "/nowhere is not there"),
             (["sdk/python", "short", "--pid", "1"], "--pid belongs to --address"),
-            (["sdk/rust", "short", "--sempre", "/nowhere"], "/nowhere is not there"),
+            (["sdk/python", "short", "--sempre", "/nowhere"], "/nowhere is not there"),
             (["peers/temporal", "mysql"], "invalid choice"),
             (["plot", "/nowhere.json"], "No such file"),
         ):

@@ -22,7 +22,7 @@ use sempre_bench::api::{self, Client, NAMESPACE};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tonic::{Code, Status};
 
-use crate::{Failure, patience::patiently};
+use crate::Failure;
 
 /// Polls open at once, of each kind, at most.
 const POLLS_MAX: usize = 64;
@@ -74,8 +74,6 @@ struct Shared {
     answered: AtomicU64,
     /// Answers that the server refused because of news that came meanwhile.
     refused: AtomicU64,
-    /// Calls that were told to come again later.
-    throttled: AtomicU64,
     /// Why a poller has ended.
     failure: Mutex<Option<String>>,
 }
@@ -108,7 +106,6 @@ impl Crew {
             waiting: Mutex::default(),
             answered: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            throttled: AtomicU64::new(0),
             failure: Mutex::default(),
         });
         let mut tasks = Vec::new();
@@ -138,11 +135,6 @@ impl Crew {
     /// Workflow tasks whose answer was taken.
     pub(crate) fn answered(&self) -> u64 {
         self.shared.answered.load(Ordering::Relaxed)
-    }
-
-    /// Calls of the worker that were told to come again later.
-    pub(crate) fn throttled(&self) -> u64 {
-        self.shared.throttled.load(Ordering::Relaxed)
     }
 
     /// Why a wait for it has failed: what broke the worker, if that is known.
@@ -180,34 +172,27 @@ fn spawn(shared: &Arc<Shared>, work: impl Future<Output = Result<(), Failure>> +
     })
 }
 
-async fn workflow_tasks(shared: Arc<Shared>, client: Client, queue: TaskQueue) -> Result<(), Failure> {
+async fn workflow_tasks(shared: Arc<Shared>, mut client: Client, queue: TaskQueue) -> Result<(), Failure> {
     let sticky_attributes = shared.sticky.as_ref().map(|name| StickyExecutionAttributes {
         worker_task_queue: Some(TaskQueue { name: name.clone(), kind: TaskQueueKind::Sticky as i32, normal_name: shared.queue.clone() }),
         schedule_to_start_timeout: Some(api::duration(STICKY_WAIT)),
     });
     loop {
-        let task = patiently(&shared.throttled, || {
-            let (mut client, queue) = (client.clone(), queue.clone());
-            async move { client.poll_workflow_task_queue(api::poll_workflow_at(queue)).await }
-        })
-        .await?;
+        let task = client.poll_workflow_task_queue(api::poll_workflow_at(queue.clone())).await?.into_inner();
         if task.task_token.is_empty() {
             continue;
         }
         let decision = shared.script.decide(&task);
-        let answer = RespondWorkflowTaskCompletedRequest {
-            namespace: NAMESPACE.into(),
-            task_token: task.task_token,
-            commands: decision.commands,
-            identity: "bench-worker".into(),
-            sticky_attributes: sticky_attributes.clone().filter(|_| !decision.closes),
-            ..Default::default()
-        };
-        let answered = patiently(&shared.throttled, || {
-            let (mut client, answer) = (client.clone(), answer.clone());
-            async move { client.respond_workflow_task_completed(answer).await }
-        })
-        .await;
+        let answered = client
+            .respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest {
+                namespace: NAMESPACE.into(),
+                task_token: task.task_token,
+                commands: decision.commands,
+                identity: "bench-worker".into(),
+                sticky_attributes: sticky_attributes.clone().filter(|_| !decision.closes),
+                ..Default::default()
+            })
+            .await;
         match answered {
             Ok(_) => {
                 shared.answered.fetch_add(1, Ordering::Relaxed);
@@ -239,39 +224,22 @@ fn is_overtaken(status: &Status) -> bool {
     }
 }
 
-async fn activity_tasks(shared: Arc<Shared>, client: Client) -> Result<(), Failure> {
+async fn activity_tasks(shared: Arc<Shared>, mut client: Client) -> Result<(), Failure> {
     loop {
-        let task = patiently(&shared.throttled, || {
-            let mut client = client.clone();
-            let request = api::poll_activity(&shared.queue);
-            async move { client.poll_activity_task_queue(request).await }
-        })
-        .await?;
+        let task = client.poll_activity_task_queue(api::poll_activity(&shared.queue)).await?.into_inner();
         if task.task_token.is_empty() {
             continue;
         }
         shared.script.activity(&task);
-        let answer = RespondActivityTaskCompletedRequest {
-            namespace: NAMESPACE.into(),
-            task_token: task.task_token,
-            result: Some(api::payloads("\"done\"")),
-            identity: "bench-worker".into(),
-            ..Default::default()
-        };
-        let throttled = AtomicU64::new(0);
-        let answered = patiently(&throttled, || {
-            let (mut client, answer) = (client.clone(), answer.clone());
-            async move { client.respond_activity_task_completed(answer).await }
-        })
-        .await;
-        let waits = throttled.into_inner();
-        shared.throttled.fetch_add(waits, Ordering::Relaxed);
-        match answered {
-            Ok(_) => {}
-            // It waited longer than the activity may take: the attempt is over, and the next one comes.
-            Err(status) if status.code() == Code::NotFound && waits > 0 => {}
-            Err(status) => return Err(status.into()),
-        }
+        client
+            .respond_activity_task_completed(RespondActivityTaskCompletedRequest {
+                namespace: NAMESPACE.into(),
+                task_token: task.task_token,
+                result: Some(api::payloads("\"done\"")),
+                identity: "bench-worker".into(),
+                ..Default::default()
+            })
+            .await?;
     }
 }
 

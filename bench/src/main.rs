@@ -5,7 +5,6 @@
 mod compare;
 mod crew;
 mod options;
-mod patience;
 mod report;
 mod target;
 mod workload;

@@ -1,10 +1,6 @@
 //! Figures, as JSON and as Markdown tables.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-    fs,
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs};
 
 use sempre_bench::meter::{Calibration, Spent};
 use serde::Serialize;
@@ -120,7 +116,7 @@ pub(crate) fn median(values: Vec<f64>) -> f64 {
 /// Median (lowest–highest) over the rounds, a row for each target and number in flight; then how targets compare.
 pub(crate) fn markdown(all: &[Figures]) -> String {
     let unit = all.first().map_or("unit", |figures| figures.unit);
-    let more: BTreeSet<&str> = all.iter().flat_map(|figures| figures.more.keys().copied()).collect();
+    let more: Vec<&str> = all.first().map(|figures| figures.more.keys().copied().collect()).unwrap_or_default();
     let mut text =
         format!("| server | in flight | {unit}s/s | p50 ms | p99 ms | CPU ms/{unit} | disk B/{unit} | flushes/{unit} | RSS MiB |");
     more.iter().for_each(|name| text += &format!(" {name} |"));

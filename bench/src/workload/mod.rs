@@ -12,11 +12,7 @@ mod signals;
 mod steps;
 mod storm;
 
-use std::{
-    future::Future,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use sempre_bench::api::{self, Client};
 use tokio::sync::{Semaphore, oneshot};
@@ -24,7 +20,6 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::{
     Failure,
     options::{Options, Workload},
-    patience::patiently,
     report::Outcome,
     target::Running,
 };
@@ -52,16 +47,10 @@ pub(crate) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     }
 }
 
-/// Starts a workflow; how often it was told to come again later.
-async fn start(client: &mut Client, queue: &str, id: &str) -> Result<u64, Failure> {
-    let throttled = AtomicU64::new(0);
-    let request = api::start_request(id, queue, &format!("r-{id}"), TASK_TIMEOUT);
-    patiently(&throttled, || {
-        let (mut client, request) = (client.clone(), request.clone());
-        async move { client.start_workflow_execution(request).await }
-    })
-    .await?;
-    Ok(throttled.into_inner())
+/// Starts a workflow.
+async fn start(client: &mut Client, queue: &str, id: &str) -> Result<(), Failure> {
+    client.start_workflow_execution(api::start_request(id, queue, &format!("r-{id}"), TASK_TIMEOUT)).await?;
+    Ok(())
 }
 
 /// Waits for the end of a workflow.

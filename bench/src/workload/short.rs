@@ -43,8 +43,6 @@ struct Load {
     latencies_us: Mutex<Vec<u64>>,
     counting: AtomicBool,
     started: AtomicU64,
-    /// Starts that were told to come again later.
-    throttled: AtomicU64,
 }
 
 pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Running) -> Result<Outcome, Failure> {
@@ -75,10 +73,6 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
         return Err("no workflow was completed".into());
     }
     let mut outcome = Outcome { unit: "workflow", units, latencies_us, spent, ..Outcome::default() };
-    let throttled = crew.throttled() + load.throttled.load(Ordering::Relaxed);
-    if throttled > 0 {
-        outcome.more.insert("calls throttled", throttled as f64);
-    }
     if server.database().is_some() {
         outcome.more.insert("database CPU ms", (after.0 - before.0) * 1000.0 / units as f64);
         outcome.more.insert("statements", (after.1 - before.1) / units as f64);
@@ -99,8 +93,7 @@ async fn starter(load: Arc<Load>, crew: Arc<Crew>, mut client: Client, word: Str
         let id = format!("wf-{word}-{}", load.started.fetch_add(1, Ordering::Relaxed));
         let end = crew.end_of(&id);
         let begun = Instant::now();
-        let throttled = super::start(&mut client, crew.queue(), &id).await?;
-        load.throttled.fetch_add(throttled, Ordering::Relaxed);
+        super::start(&mut client, crew.queue(), &id).await?;
         end.await.map_err(|_| "the worker has ended")?;
         if load.counting.load(Ordering::Relaxed) {
             let latency = begun.elapsed().as_micros() as u64;

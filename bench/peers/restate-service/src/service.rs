@@ -2,7 +2,7 @@
 
 use restate_sdk::prelude::*;
 
-use crate::drive::Failure;
+use crate::Failure;
 
 struct Short;
 
