@@ -39,12 +39,15 @@ impl Text {
     }
 }
 
+/// Looks up the number of an attribute by its name and type; `None`: no run of the part has it.
+pub(super) type LookUp<'a> = dyn Fn(&str, i64) -> Result<Option<i64>, NoCondition> + 'a;
+
 /// What a condition has to know of the part it is about.
 pub(super) struct Names<'a> {
     /// The division of the part.
     pub(super) division: Option<&'a str>,
     /// The number of an attribute, if any run of the part has it.
-    pub(super) field: &'a dyn Fn(&str, i64) -> Result<Option<i64>, NoCondition>,
+    pub(super) field: &'a LookUp<'a>,
     pub(super) dialect: &'static Dialect,
 }
 
