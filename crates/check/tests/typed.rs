@@ -49,7 +49,9 @@ impl Drop for Package {
     }
 }
 
-fn lines(package: &Path) -> (Vec<(usize, Kind)>, Vec<(usize, Kind)>) {
+type Lines = Vec<(usize, Kind)>;
+
+fn lines(package: &Path) -> (Lines, Lines) {
     let mut report = check(&[package.to_owned()]).expect("it can be read");
     let told = |report: &sempre_check::Report| report.findings.iter().map(|found| (found.line, found.kind)).collect::<Vec<_>>();
     let walk = told(&report);
