@@ -97,7 +97,7 @@ impl Worlds {
         };
         let world = match self.named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
             Ok(Named::By(name)) => self.of(name).await,
-            Ok(Named::Known(world)) => Ok(world),
+            Ok(Named::Known(world)) => Ok(world.map(|world| *world)),
             // The codec says what is wrong with it.
             Err(scan::Malformed) => Ok(None),
         };
@@ -133,7 +133,7 @@ impl Worlds {
             (true, false) => !world.engine().namespaces_of_token(&token).is_empty(),
             (true, true) => false,
         };
-        Ok(Named::Known(self.open().into_iter().find(knows)))
+        Ok(Named::Known(self.open().into_iter().find(knows).map(Box::new)))
     }
 
     fn open(&self) -> Vec<Service> {
@@ -167,5 +167,5 @@ impl Worlds {
 /// What tells the world.
 enum Named {
     By(String),
-    Known(Option<Service>),
+    Known(Option<Box<Service>>),
 }
