@@ -216,7 +216,8 @@ async fn namespaces_with_clocks_of_their_own_share_nothing() {
     let server = TestServer::start_with(clock_per_namespace()).await;
     sleeper(&server, "one").await;
     assert_eq!((runs(&server, "one").await, runs(&server, "other").await, runs(&server, "default").await), (1, 0, 0));
-    let described = |namespace: &str, id: &str| DescribeNamespaceRequest { namespace: namespace.into(), id: id.into(), ..Default::default() };
+    let described =
+        |namespace: &str, id: &str| DescribeNamespaceRequest { namespace: namespace.into(), id: id.into(), ..Default::default() };
     let named = server.workflow().describe_namespace(described("one", "")).await.expect("described").into_inner();
     let id = named.namespace_info.expect("info").id;
     let by_id = server.workflow().describe_namespace(described("", &id)).await.expect("described").into_inner();
