@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     Finding, Kind, Note, Report, Step,
+    allow::Allow,
     index::{Body, Index, Role},
     names::FuncId,
-    report::CodeSpan,
+    report::{ALLOWS_NOTHING, Allowed, CodeSpan},
     walk::walk,
 };
 
@@ -105,7 +106,9 @@ fn apply_allows(index: &Index, found: Vec<(usize, Finding)>, report: &mut Report
     }
     for (number, file) in index.files.iter().enumerate() {
         let allows = file.allows.by_line.iter();
-        report.allows.extend(allows.flat_map(|(line, allows)| allows.iter().map(|allow| (file.path.clone(), *line, allow.kinds.clone()))));
+        let allowed =
+            |line: usize, allow: &Allow| Allowed { file: file.path.clone(), line, kinds: allow.kinds.clone(), comment: allow.line };
+        report.allows.extend(allows.flat_map(|(line, allows)| allows.iter().map(|allow| allowed(*line, allow))));
         for (line, why) in &file.allows.wrong {
             report.findings.push(Finding {
                 file: file.path.clone(),
@@ -120,8 +123,7 @@ fn apply_allows(index: &Index, found: Vec<(usize, Finding)>, report: &mut Report
             });
         }
         for allow in file.allows.by_line.values().flatten().filter(|allow| !used.contains(&(number, allow.line))) {
-            let text = "this allow comment allows nothing: what it was for is gone, or in code that no workflow reaches".to_owned();
-            report.notes.push(Note { file: file.path.clone(), line: allow.line, text, unseen: false });
+            report.notes.push(Note { file: file.path.clone(), line: allow.line, text: ALLOWS_NOTHING.to_owned(), unseen: false });
         }
     }
     report.findings.sort_by(|a, b| (&a.file, a.line, a.column, a.kind).cmp(&(&b.file, b.line, b.column, b.kind)));

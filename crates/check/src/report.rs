@@ -72,9 +72,22 @@ pub struct Report {
     pub allowed: usize,
     /// Where the workflow code is: file, first and last line, name.
     pub(crate) spans: Vec<CodeSpan>,
-    /// What allow comments allow: file, line, kinds.
-    pub(crate) allows: Vec<(PathBuf, usize, Vec<Kind>)>,
+    /// What allow comments allow.
+    pub(crate) allows: Vec<Allowed>,
 }
+
+/// What is allowed at a line, and the line of the comment that says so.
+#[derive(Clone, Debug)]
+pub(crate) struct Allowed {
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) comment: usize,
+}
+
+/// What is said of a comment that allows nothing.
+pub(crate) const ALLOWS_NOTHING: &str =
+    "this allow comment allows nothing: what it was for is gone, in code that no workflow reaches, or seen only with --types";
 
 /// The lines of a function that is workflow code.
 #[derive(Clone, Debug)]

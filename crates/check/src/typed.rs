@@ -13,8 +13,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    Finding, Kind, Report,
-    report::CodeSpan,
+    Finding, Kind, Note, Report,
+    report::{ALLOWS_NOTHING, Allowed, CodeSpan},
     rules::{self, RULES},
 };
 
@@ -185,7 +185,13 @@ fn take(message: &Value, root: &Path, report: &mut Report) {
         if report.findings.iter().any(|known| known.line == line && known.kind == rule.kind && same(&known.file, &file)) {
             continue;
         }
-        if report.allows.iter().any(|(allowed, at, kinds)| *at == line && kinds.contains(&rule.kind) && same(allowed, &file)) {
+        let allows = |allowed: &&Allowed| allowed.line == line && allowed.kinds.contains(&rule.kind) && same(&allowed.file, &file);
+        if let Some(allowed) = report.allows.iter().find(allows) {
+            // The comment is of use after all, if only here.
+            let is_of_use = |note: &Note| note.text == ALLOWS_NOTHING && note.line == allowed.comment && note.file == allowed.file;
+            let before = report.notes.len();
+            report.notes.retain(|note| !is_of_use(note));
+            report.allowed += before - report.notes.len();
             continue;
         }
         report.findings.push(Finding {

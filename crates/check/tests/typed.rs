@@ -51,11 +51,14 @@ impl Drop for Package {
 
 type Lines = Vec<(usize, Kind)>;
 
+/// What the walk finds, and what is found with types.
 fn lines(package: &Path) -> (Lines, Lines) {
     let mut report = check(&[package.to_owned()]).expect("it can be read");
     let told = |report: &sempre_check::Report| report.findings.iter().map(|found| (found.line, found.kind)).collect::<Vec<_>>();
     let walk = told(&report);
+    assert_eq!((report.allowed, report.notes.len()), (0, 1), "the comment allows what only types tell: {report:?}");
     typed(&[package.to_owned()], &mut report).expect("it compiles");
+    assert_eq!((report.allowed, report.notes.len()), (1, 0), "{report:?}");
     (walk, told(&report))
 }
 
