@@ -138,7 +138,7 @@ impl World {
                     });
                     if let Some(before) = before {
                         let refused = block_on(store.commit(Self::batch(before, &[Change::Put(Table::Meta, b"old".into(), vec![1])])));
-                        assert!(matches!(refused, Err(CommitError::Fenced { .. } | CommitError::Failed { .. })), "{refused:?}");
+                        assert!(matches!(refused, Err(CommitError::Fenced | CommitError::Failed { .. })), "{refused:?}");
                     }
                 }
                 let Some(fence) = fences[shard as usize] else { continue };
@@ -159,7 +159,7 @@ impl World {
                         over = true;
                         Fate::Not
                     }
-                    Err(CommitError::Rejected { .. } | CommitError::Fenced { .. } | CommitError::TooLarge { .. }) => {
+                    Err(CommitError::Rejected { .. } | CommitError::Fenced | CommitError::TooLarge { .. }) => {
                         // After an error the owner acquires the shard again.
                         fences.fill(None);
                         Fate::Not
