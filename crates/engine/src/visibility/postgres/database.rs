@@ -37,6 +37,8 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 const BACKSTOP: Duration = Duration::from_secs(5);
 /// What the protocol can count: a condition is in every walk.
 const PARAMETERS_MAX: usize = u16::MAX as usize;
+/// How often it is tried to end a turn.
+const END_TRIES_MAX: usize = 20;
 /// Time of a step, in nanoseconds.
 const STEP_NS: u64 = 50;
 
@@ -162,6 +164,18 @@ impl<'a> Pg<'a> {
         }
     }
 
+    /// Undoes the savepoint, and with it the time limit, which the undoing itself may still hit.
+    fn end_turn(&self) -> Result<(), NoCondition> {
+        let mut ended = self.execute("ROLLBACK TO SAVEPOINT turn");
+        for _ in 0..END_TRIES_MAX {
+            if ended.is_ok() || self.broken.get() {
+                break;
+            }
+            ended = self.execute("ROLLBACK TO SAVEPOINT turn");
+        }
+        ended.and_then(|()| self.execute("RELEASE SAVEPOINT turn"))
+    }
+
     fn ask(&self, sql: &str, parameters: &[Parameter]) -> Result<Vec<Vec<Sql>>, NoCondition> {
         if self.turn.get() == Some(0) {
             self.ran_out.set(true);
@@ -257,14 +271,11 @@ impl Database for Pg<'_> {
 
     fn allow(&self, steps: Option<u64>) -> Result<(), NoCondition> {
         if self.turn.take().is_some() {
-            self.execute("RELEASE SAVEPOINT turn; SET LOCAL statement_timeout = 0")?;
+            self.end_turn()?;
         }
         if let Some(steps) = steps {
             let millis = (steps.saturating_mul(STEP_NS) / 1_000_000).clamp(1, i32::MAX as u64);
             self.execute(&format!("SAVEPOINT turn; SET LOCAL statement_timeout = {millis}"))?;
-        } else {
-            let time = (self.limits.left() + BACKSTOP).as_millis();
-            self.execute(&format!("SET LOCAL statement_timeout = {time}"))?;
         }
         self.turn.set(steps);
         Ok(())
@@ -274,7 +285,7 @@ impl Database for Pg<'_> {
         let ran_out = self.ran_out.take() && self.limits.stopped().is_none();
         if ran_out {
             self.turn.set(None);
-            self.execute("ROLLBACK TO SAVEPOINT turn; RELEASE SAVEPOINT turn")?;
+            self.end_turn()?;
         }
         Ok(ran_out)
     }
