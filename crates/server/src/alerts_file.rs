@@ -92,7 +92,7 @@ impl AlertsFile {
         };
         let declared = engine.declare_alert_rules(rules).await;
         Some(declared.map_err(|bad| {
-            let why = status::from_refusal(bad.refusal).message().to_owned();
+            let why = status::from_refusal(*bad.refusal).message().to_owned();
             match bad.name.as_str() {
                 "" => {
                     // The store may be away for a while: it is tried again at the next look.

@@ -32,7 +32,7 @@ pub struct BadRule {
     /// Its name.
     pub name: String,
     /// Why.
-    pub refusal: Refusal,
+    pub refusal: Box<Refusal>,
 }
 
 struct Wanted {
@@ -49,7 +49,7 @@ impl Wanted {
 }
 
 fn bad(namespace: &str, rule: &AlertRule, refusal: Refusal) -> BadRule {
-    BadRule { namespace: namespace.to_owned(), name: rule.name.clone(), refusal }
+    BadRule { namespace: namespace.to_owned(), name: rule.name.clone(), refusal: Box::new(refusal) }
 }
 
 impl Engine {
@@ -76,13 +76,13 @@ impl Engine {
         let mut wrong = None;
         let decide = |shown: &Shown<RuleRecord>| {
             let change = decided(shown, &wanted, ids, (after, now));
-            change.map_err(|found| wrong.insert(found).refusal.clone())
+            change.map_err(|found| Refusal::clone(&wrong.insert(found).refusal))
         };
         let result = self.shared.alerts.rules.change(decide).await;
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
-        let done = result.map_err(|refusal| BadRule { namespace: String::new(), name: String::new(), refusal })?;
+        let done = result.map_err(|refusal| BadRule { namespace: String::new(), name: String::new(), refusal: Box::new(refusal) })?;
         self.shared.alerts.declared.store(true, Ordering::Release);
         Ok(done)
     }

@@ -29,7 +29,7 @@ async fn declared_rules_are_in_force_together_or_not_at_all() {
         assert_eq!(names(&w), ["a", "b", "by call"]);
     }
     let elsewhere = vec![("nowhere".to_owned(), rule("e", FAILED))];
-    assert!(matches!(w.engine.declare_alert_rules(elsewhere).await, Err(bad) if matches!(bad.refusal, Refusal::NamespaceNotFound(_))));
+    assert!(matches!(w.engine.declare_alert_rules(elsewhere).await, Err(bad) if matches!(*bad.refusal, Refusal::NamespaceNotFound(_))));
     // What is as it was stays as it is, with what it remembers; what is declared no more goes.
     let done = declare(&w, &[rule("b", FAILED), rule("c", FAILED)]).await.unwrap();
     assert_eq!((done, names(&w)), (DeclaredRules { set: 1, gone: 1 }, vec!["b".into(), "by call".into(), "c".into()]));
