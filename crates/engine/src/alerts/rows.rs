@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `c` | the number (8 bytes) of the notice up to which all were judged |
 //! | `a`, number of the alert (8) | [`AlertRecord`] |
-//! | `r`, rule (16), run id (16) | nothing: the rule has told of the open run |
+//! | `r`, [`memory`](super::rule::RuleRecord::memory) of a rule (16), run id (16) | nothing: the rule has told of the open run |
 //! | `s`, rule (16) | [`Standing`] |
 //!
 //! Numbers of alerts are not used twice: the newest row stays, and a number is part of the cursor's row too (8 bytes more).

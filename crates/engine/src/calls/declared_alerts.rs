@@ -76,7 +76,7 @@ impl Engine {
         let mut wrong = None;
         let decide = |shown: &Shown<RuleRecord>| {
             let change = decided(shown, &wanted, ids, (after, now));
-            change.map_err(|found| (*wrong.insert(found).refusal).clone())
+            change.map_err(|found| Refusal::clone(&wrong.insert(found).refusal))
         };
         let result = self.shared.alerts.rules.change(decide).await;
         if let Some(wrong) = wrong {
