@@ -26,6 +26,8 @@ use crate::Failure;
 
 /// Polls open at once, of each kind, at most.
 const POLLS_MAX: usize = 64;
+/// Between two tries of a call that the server has no room for.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// How long a task waits for the worker that has its run.
 const STICKY_WAIT: Duration = Duration::from_secs(10);
 
@@ -172,27 +174,47 @@ fn spawn(shared: &Arc<Shared>, work: impl Future<Output = Result<(), Failure>> +
     })
 }
 
-async fn workflow_tasks(shared: Arc<Shared>, mut client: Client, queue: TaskQueue) -> Result<(), Failure> {
+/// Makes a call until the server has room for it, as SDKs do.
+async fn until_taken<T, C>(call: impl Fn() -> C) -> Result<T, Status>
+where
+    C: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    loop {
+        match call().await {
+            Err(status) if status.code() == Code::ResourceExhausted => tokio::time::sleep(FULL_PAUSE).await,
+            told => return told.map(tonic::Response::into_inner),
+        }
+    }
+}
+
+async fn workflow_tasks(shared: Arc<Shared>, client: Client, queue: TaskQueue) -> Result<(), Failure> {
     let sticky_attributes = shared.sticky.as_ref().map(|name| StickyExecutionAttributes {
         worker_task_queue: Some(TaskQueue { name: name.clone(), kind: TaskQueueKind::Sticky as i32, normal_name: shared.queue.clone() }),
         schedule_to_start_timeout: Some(api::duration(STICKY_WAIT)),
     });
     loop {
-        let task = client.poll_workflow_task_queue(api::poll_workflow_at(queue.clone())).await?.into_inner();
+        let task = until_taken(|| {
+            let (mut client, poll) = (client.clone(), api::poll_workflow_at(queue.clone()));
+            async move { client.poll_workflow_task_queue(poll).await }
+        })
+        .await?;
         if task.task_token.is_empty() {
             continue;
         }
         let decision = shared.script.decide(&task);
-        let answered = client
-            .respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest {
-                namespace: NAMESPACE.into(),
-                task_token: task.task_token,
-                commands: decision.commands,
-                identity: "bench-worker".into(),
-                sticky_attributes: sticky_attributes.clone().filter(|_| !decision.closes),
-                ..Default::default()
-            })
-            .await;
+        let answer = RespondWorkflowTaskCompletedRequest {
+            namespace: NAMESPACE.into(),
+            task_token: task.task_token,
+            commands: decision.commands,
+            identity: "bench-worker".into(),
+            sticky_attributes: sticky_attributes.clone().filter(|_| !decision.closes),
+            ..Default::default()
+        };
+        let answered = until_taken(|| {
+            let (mut client, answer) = (client.clone(), answer.clone());
+            async move { client.respond_workflow_task_completed(answer).await }
+        })
+        .await;
         match answered {
             Ok(_) => {
                 shared.answered.fetch_add(1, Ordering::Relaxed);
@@ -224,22 +246,29 @@ fn is_overtaken(status: &Status) -> bool {
     }
 }
 
-async fn activity_tasks(shared: Arc<Shared>, mut client: Client) -> Result<(), Failure> {
+async fn activity_tasks(shared: Arc<Shared>, client: Client) -> Result<(), Failure> {
     loop {
-        let task = client.poll_activity_task_queue(api::poll_activity(&shared.queue)).await?.into_inner();
+        let task = until_taken(|| {
+            let (mut client, poll) = (client.clone(), api::poll_activity(&shared.queue));
+            async move { client.poll_activity_task_queue(poll).await }
+        })
+        .await?;
         if task.task_token.is_empty() {
             continue;
         }
         shared.script.activity(&task);
-        client
-            .respond_activity_task_completed(RespondActivityTaskCompletedRequest {
-                namespace: NAMESPACE.into(),
-                task_token: task.task_token,
-                result: Some(api::payloads("\"done\"")),
-                identity: "bench-worker".into(),
-                ..Default::default()
-            })
-            .await?;
+        let answer = RespondActivityTaskCompletedRequest {
+            namespace: NAMESPACE.into(),
+            task_token: task.task_token,
+            result: Some(api::payloads("\"done\"")),
+            identity: "bench-worker".into(),
+            ..Default::default()
+        };
+        until_taken(|| {
+            let (mut client, answer) = (client.clone(), answer.clone());
+            async move { client.respond_activity_task_completed(answer).await }
+        })
+        .await?;
     }
 }
 
