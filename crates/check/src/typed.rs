@@ -8,6 +8,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde_json::Value;
@@ -117,7 +118,10 @@ fn configuration() -> String {
 
 /// Asks clippy about packages and adds to a report of [`crate::check`] on the same ones.
 pub fn typed(paths: &[PathBuf], report: &mut Report) -> Result<(), TypedError> {
-    let folder = std::env::temp_dir().join(format!("sempre-check-{}", std::process::id()));
+    // One process may ask about several packages at once.
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let number = ASKED.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("sempre-check-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder)?;
     let added = fs::write(folder.join("clippy.toml"), configuration())
         .map_err(TypedError::from)
@@ -140,13 +144,19 @@ fn ask(package: &Path, configuration: &Path, report: &mut Report) -> Result<(), 
     // Also where the package has allowed them: that was for another list.
     command.args(["-A", "clippy::all"]).args(lints.iter().flat_map(|lint| ["--force-warn", lint]));
     let output = command.env("CLIPPY_CONF_DIR", configuration).output()?;
+    let told = String::from_utf8_lossy(&output.stdout);
+    let mut messages = told.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     if !output.status.success() {
+        // What the compiler says is among the messages, what cargo says is not.
+        let first = messages.find(|message| message["message"]["level"] == "error");
+        let first = first.and_then(|message| message["message"]["message"].as_str().map(str::to_owned));
         let said = String::from_utf8_lossy(&output.stderr);
-        let said = said.trim().lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" ");
+        let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
+        let said = first.as_deref().into_iter().chain(last.into_iter().rev()).collect::<Vec<_>>().join(" ");
         return Err(TypedError::Failed { folder: package.to_owned(), said });
     }
     let root = root(&manifest)?;
-    for message in String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+    for message in messages {
         let code = message["message"]["code"]["code"].as_str().unwrap_or_default();
         if lints.iter().any(|lint| lint == code) {
             take(&message["message"], &root, report);

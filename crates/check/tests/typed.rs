@@ -49,17 +49,15 @@ impl Drop for Package {
     }
 }
 
-type Lines = Vec<(usize, Kind)>;
-
 /// What the walk finds, and what is found with types.
-fn lines(package: &Path) -> (Lines, Lines) {
+fn lines(package: &Path) -> [Vec<(usize, Kind)>; 2] {
     let mut report = check(&[package.to_owned()]).expect("it can be read");
     let told = |report: &sempre_check::Report| report.findings.iter().map(|found| (found.line, found.kind)).collect::<Vec<_>>();
     let walk = told(&report);
     assert_eq!((report.allowed, report.notes.len()), (0, 1), "the comment allows what only types tell: {report:?}");
     typed(&[package.to_owned()], &mut report).expect("it compiles");
     assert_eq!((report.allowed, report.notes.len()), (1, 0), "{report:?}");
-    (walk, told(&report))
+    [walk, told(&report)]
 }
 
 #[test]
@@ -82,11 +80,11 @@ pub fn activity(of: std::collections::HashMap<String, u8>) -> usize {
 }
 ";
     let package = Package::new("found", &code.replace("ALLOW", "// sempre: allow(unordered) only how many there are"));
-    let (walk, with_types) = lines(&package.orders());
+    let [walk, with_types] = lines(&package.orders());
     assert_eq!(walk, [(4, Kind::Clock)]);
     assert_eq!(with_types, [(4, Kind::Clock), (5, Kind::Unordered)]);
     // The same again: what has been compiled is not forgotten.
-    assert_eq!(lines(&package.orders()).1, [(4, Kind::Clock), (5, Kind::Unordered)]);
+    assert_eq!(lines(&package.orders())[1], [(4, Kind::Clock), (5, Kind::Unordered)]);
 }
 
 #[test]
@@ -96,7 +94,7 @@ fn what_does_not_compile_is_told() {
     let failed = typed(&[package.orders()], &mut report).expect_err("it has no such method");
     let text = failed.to_string();
     assert!(matches!(failed, TypedError::Failed { .. }) && text.starts_with("cargo clippy did not get through"), "{text}");
-    assert!(text.contains("could not compile `orders`"), "{text}");
+    assert!(text.contains("no method named `nothing`") && text.contains("could not compile `orders`"), "{text}");
     let alone = typed(&[package.orders().join("src")], &mut report).expect_err("a folder without a manifest");
     assert!(matches!(alone, TypedError::NoPackage(_)), "{alone}");
 }
