@@ -1,4 +1,5 @@
 //! OTLP from outside: a receiver that is not there, variables that cannot be used.
+#![expect(clippy::disallowed_methods, reason = "a server process lives in real time")]
 
 use std::{
     process::Stdio,

@@ -75,7 +75,7 @@ struct Taken {
 
 impl Got {
     fn traces(&self, message: ExportTraceServiceRequest) {
-        let mut taken = self.0.lock().unwrap();
+        let mut taken = self.0.lock().expect("no test has panicked");
         for of in message.resource_spans {
             taken.resources.extend(of.resource);
             taken.spans.extend(of.scope_spans.into_iter().flat_map(|scope| scope.spans));
@@ -83,7 +83,7 @@ impl Got {
     }
 
     fn metrics(&self, message: ExportMetricsServiceRequest) {
-        let mut taken = self.0.lock().unwrap();
+        let mut taken = self.0.lock().expect("no test has panicked");
         taken.messages_of_metrics += 1;
         taken.series.clear();
         for of in message.resource_metrics {
@@ -126,13 +126,13 @@ impl Got {
 
     /// Waits for a span that is asked for.
     async fn span(&self, what: impl Fn(&Span) -> bool) -> Span {
-        let found = || self.0.lock().unwrap().spans.iter().find(|span| what(span)).cloned();
+        let found = || self.0.lock().expect("no test has panicked").spans.iter().find(|span| what(span)).cloned();
         let begun = Instant::now();
         loop {
             if let Some(span) = found() {
                 return span;
             }
-            let names: Vec<_> = self.0.lock().unwrap().spans.iter().map(|span| span.name.clone()).collect();
+            let names: Vec<_> = self.0.lock().expect("no test has panicked").spans.iter().map(|span| span.name.clone()).collect();
             assert!(begun.elapsed() < SOON, "only {names:?} came");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -164,8 +164,8 @@ impl TraceService for Got {
         &self,
         request: tonic::Request<ExportTraceServiceRequest>,
     ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
-        let key = request.metadata().get("x-key").map(|key| key.to_str().unwrap().to_owned());
-        self.0.lock().unwrap().keys.extend(key);
+        let key = request.metadata().get("x-key").map(|key| key.to_str().expect("text").to_owned());
+        self.0.lock().expect("no test has panicked").keys.extend(key);
         self.traces(request.into_inner());
         Ok(tonic::Response::new(Default::default()))
     }
