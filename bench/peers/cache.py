@@ -6,6 +6,7 @@
 import fcntl
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import typing
@@ -41,13 +42,21 @@ def once(name: str, make: typing.Callable[[pathlib.Path], None]) -> pathlib.Path
 
 def run(command: list, what: str, **more) -> None:
     """Runs an installer; its last words are the reason when it fails."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, **more)
+        child = subprocess.Popen(command, **pipes, start_new_session=True, **more)
     except FileNotFoundError:
         raise Unavailable(f"{what}: `{command[0]}` is not installed") from None
-    if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        raise Unavailable(f"{what}: `{' '.join(map(str, command))}` failed: {said[-1] if said else done.returncode}")
+    try:
+        out, errors = child.communicate()
+    except BaseException:
+        # Told to end: the compilers that it has started go too.
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        raise
+    if child.returncode != 0:
+        said = (errors.strip() or out.strip()).splitlines()
+        raise Unavailable(f"{what}: `{' '.join(map(str, command))}` failed: {said[-1] if said else child.returncode}")
 
 
 def python(package: str, version: str) -> pathlib.Path:

@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 import unittest
 from unittest import mock
@@ -139,6 +141,33 @@ class Installs(unittest.TestCase):
             cache.run(["sh", "-c", "echo no such package >&2; exit 1"], "a thing")
         with self.assertRaisesRegex(Unavailable, "`nosuchinstaller` is not installed"):
             cache.run(["nosuchinstaller"], "a thing")
+
+    def test_an_installer_that_is_ended_takes_its_own_children_along(self):
+        note = self.folder / "pid"
+
+        def told_to_end(*_):
+            raise SystemExit(143)
+
+        before = signal.signal(signal.SIGALRM, told_to_end)
+        try:
+            # Its child writes its own pid, then the signal comes.
+            line = f"sh -c 'echo $$ > {note}; kill -ALRM {os.getpid()}; exec sleep 600'; true"
+            with self.assertRaises(SystemExit):
+                cache.run(["sh", "-c", line], "a thing")
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        stat = pathlib.Path(f"/proc/{int(note.read_text())}/stat")
+        until = time.monotonic() + 20
+        while (state := self.state(stat)) not in ("gone", "Z") and time.monotonic() < until:
+            time.sleep(0.01)
+        # Or dead, and not yet waited for by whoever inherits it.
+        self.assertIn(state, ("gone", "Z"))
+
+    def state(self, stat: pathlib.Path) -> str:
+        try:
+            return stat.read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return "gone"
 
     def test_postgres_is_asked_for_by_its_package(self):
         with mock.patch.dict(os.environ, {"SEMPRE_POSTGRES_BIN": str(self.folder)}), self.assertRaisesRegex(Unavailable, "apt-get install postgresql"):
