@@ -95,9 +95,19 @@ impl Worlds {
             Ok(frame) => frame,
             Err(refused) => return refused.into_http(),
         };
+<<<<<<< HEAD
         let world = match self.named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
             Ok(Named::By(name)) => self.of(name).await,
             Ok(Named::Known(world)) => Ok(world.map(|world| *world)),
+||||||| f47da89
+        let world = match self.named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
+            Ok(Named::By(name)) => self.of(name).await,
+            Ok(Named::Known(world)) => Ok(world),
+=======
+        let world = match named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
+            Ok((name, ..)) if !name.is_empty() => self.of(name).await,
+            Ok((_, id, token)) => Ok(self.knowing(&id, &token)),
+>>>>>>> authors
             // The codec says what is wrong with it.
             Err(scan::Malformed) => Ok(None),
         };
@@ -114,26 +124,20 @@ impl Worlds {
         futures::future::join_all(self.open().iter().map(|world| world.engine().shutdown())).await;
     }
 
-    /// Which world a message is about.
-    fn named(&self, rule: &Rule, message: &[u8]) -> Result<Named, scan::Malformed> {
-        // Of a field that comes more than once the last counts, as for the decoder.
-        let last = |path: &Option<scan::Path>| -> Result<&[u8], scan::Malformed> {
-            let mut last: &[u8] = &[];
-            let Some(path) = path else { return Ok(last) };
-            scan::strings(message, path, &mut |found| last = found)?;
-            Ok(last)
-        };
-        let name = String::from_utf8_lossy(last(&rule.name)?).into_owned();
-        if !name.is_empty() {
-            return Ok(Named::By(name));
-        }
-        let (id, token) = (String::from_utf8_lossy(last(&rule.id)?), Bytes::copy_from_slice(last(&rule.token)?));
+    /// The world that has a namespace of this id, or gave the token. `None`: that of the server, or none.
+    fn knowing(&self, id: &str, token: &Bytes) -> Option<Service> {
         let knows = |world: &Service| match (id.is_empty(), token.is_empty()) {
-            (false, _) => world.engine().namespace_with_id(&id).is_some(),
-            (true, false) => !world.engine().namespaces_of_token(&token).is_empty(),
+            (false, _) => world.engine().namespace_with_id(id).is_some(),
+            (true, false) => !world.engine().namespaces_of_token(token).is_empty(),
             (true, true) => false,
         };
+<<<<<<< HEAD
         Ok(Named::Known(self.open().into_iter().find(knows).map(Box::new)))
+||||||| f47da89
+        Ok(Named::Known(self.open().into_iter().find(knows)))
+=======
+        self.open().into_iter().find(knows)
+>>>>>>> authors
     }
 
     fn open(&self) -> Vec<Service> {
@@ -164,8 +168,27 @@ impl Worlds {
     }
 }
 
+<<<<<<< HEAD
 /// What tells the world.
 enum Named {
     By(String),
     Known(Option<Box<Service>>),
+||||||| f47da89
+/// What tells the world.
+enum Named {
+    By(String),
+    Known(Option<Service>),
+=======
+/// Name and id of the namespace that a message is about, and the token of a task in it; empty where it has none.
+fn named(rule: &Rule, message: &[u8]) -> Result<(String, String, Bytes), scan::Malformed> {
+    // Of a field that comes more than once the last counts, as for the decoder.
+    let last = |path: &Option<scan::Path>| -> Result<&[u8], scan::Malformed> {
+        let mut last: &[u8] = &[];
+        let Some(path) = path else { return Ok(last) };
+        scan::strings(message, path, &mut |found| last = found)?;
+        Ok(last)
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((text(last(&rule.name)?), text(last(&rule.id)?), Bytes::copy_from_slice(last(&rule.token)?)))
+>>>>>>> authors
 }

@@ -119,7 +119,7 @@ async fn bodies_are_refused_before_they_fill_memory() {
 #[tokio::test]
 async fn polls_take_no_room_from_work() {
     // A half is for what waits: five polls.
-    let mut settings = ServerSettings { call_bytes_max: 2 * 32 << 10, ..ServerSettings::default() };
+    let mut settings = ServerSettings { call_bytes_max: 64 << 10, ..ServerSettings::default() };
     settings.engine.poll_wait = sempre_core::Span::seconds(30);
     let server = TestServer::start_with(settings).await;
     let mut open = Vec::new();
