@@ -95,19 +95,9 @@ impl Worlds {
             Ok(frame) => frame,
             Err(refused) => return refused.into_http(),
         };
-<<<<<<< HEAD
-        let world = match self.named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
-            Ok(Named::By(name)) => self.of(name).await,
-            Ok(Named::Known(world)) => Ok(world.map(|world| *world)),
-||||||| f47da89
-        let world = match self.named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
-            Ok(Named::By(name)) => self.of(name).await,
-            Ok(Named::Known(world)) => Ok(world),
-=======
         let world = match named(&rule, frame.get(PREFIX_BYTES..).unwrap_or_default()) {
             Ok((name, ..)) if !name.is_empty() => self.of(name).await,
             Ok((_, id, token)) => Ok(self.knowing(&id, &token)),
->>>>>>> authors
             // The codec says what is wrong with it.
             Err(scan::Malformed) => Ok(None),
         };
@@ -131,13 +121,7 @@ impl Worlds {
             (true, false) => !world.engine().namespaces_of_token(token).is_empty(),
             (true, true) => false,
         };
-<<<<<<< HEAD
-        Ok(Named::Known(self.open().into_iter().find(knows).map(Box::new)))
-||||||| f47da89
-        Ok(Named::Known(self.open().into_iter().find(knows)))
-=======
         self.open().into_iter().find(knows)
->>>>>>> authors
     }
 
     fn open(&self) -> Vec<Service> {
@@ -168,17 +152,6 @@ impl Worlds {
     }
 }
 
-<<<<<<< HEAD
-/// What tells the world.
-enum Named {
-    By(String),
-    Known(Option<Box<Service>>),
-||||||| f47da89
-/// What tells the world.
-enum Named {
-    By(String),
-    Known(Option<Service>),
-=======
 /// Name and id of the namespace that a message is about, and the token of a task in it; empty where it has none.
 fn named(rule: &Rule, message: &[u8]) -> Result<(String, String, Bytes), scan::Malformed> {
     // Of a field that comes more than once the last counts, as for the decoder.
@@ -190,5 +163,4 @@ fn named(rule: &Rule, message: &[u8]) -> Result<(String, String, Bytes), scan::M
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((text(last(&rule.name)?), text(last(&rule.id)?), Bytes::copy_from_slice(last(&rule.token)?)))
->>>>>>> authors
 }
