@@ -11,9 +11,7 @@ mod support;
 
 mod activities;
 mod children;
-mod failures;
 mod histories;
-mod lists;
 mod restarts;
 mod search_attributes;
 mod tasks;
