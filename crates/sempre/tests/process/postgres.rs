@@ -245,11 +245,17 @@ async fn clients_only_wait_while_the_database_is_away() {
 fn what_cannot_be_used_is_told_without_the_password() {
     let scratch = Scratch::new();
     let folder = scratch.path("index");
-    let start = |address: &str| failure(["server", "start", "--port=0", "--store", address, "--data-dir", folder.to_str().expect("text")]);
-    let told = start("mysql://u@localhost/d");
+    let start = |address: &str| {
+        ["server", "start", "--port=0", "--store", address, "--data-dir", folder.to_str().expect("text")].map(str::to_owned)
+    };
+    let told = failure(start("mysql://u@localhost/d"));
     assert!(told.contains("begins with postgres://"), "{told}");
-    let told = start("postgres://u:secret@127.0.0.1:1/d");
-    assert!(told.contains("cannot connect to schema sempre of postgres://127.0.0.1:1/d") && !told.contains("secret"), "{told}");
+    // What everybody can read in the list of processes is warned of.
+    let ended = output(start("postgres://u:secret@127.0.0.1:1/d"));
+    let told = String::from_utf8(ended.stderr).expect("text");
+    assert_eq!((ended.status.code(), told.lines().count()), (Some(1), 2), "{told}");
+    assert!(told.contains("the list of processes shows the password") && !told.contains("secret"), "{told}");
+    assert!(told.contains("error: cannot connect to schema sempre of postgres://127.0.0.1:1/d"), "{told}");
     let long = ["server", "start", "--store=postgres://u@127.0.0.1:1/d", "--dynamic-config-value=limit.maxIDLength=3000"];
     assert!(failure(long).contains("limit.maxIDLength is 3000, and with PostgreSQL it can be 2048 at most"));
     assert!(!folder.exists(), "nothing was made");
