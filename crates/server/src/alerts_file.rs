@@ -9,7 +9,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use sempre_api::{
@@ -37,7 +37,7 @@ pub struct AlertsFileError {
 pub(crate) struct AlertsFile {
     path: PathBuf,
     /// Of what was looked at last.
-    seen: Mutex<Option<Print>>,
+    seen: Mutex<Seen>,
 }
 
 #[derive(Deserialize)]
@@ -72,7 +72,12 @@ impl AlertsFile {
         Self { path, seen: Mutex::default() }
     }
 
-    /// Reads the file and puts its rules in force. `None`: it is as it was when it was read last, and nobody has `asked`.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the file and puts its rules in force. `None`: it is as it was when it was read last, or may still be written, and nobody has
+    /// `asked`.
     pub(crate) async fn apply(&self, engine: &Engine, asked: bool) -> Option<Result<DeclaredRules, AlertsFileError>> {
         let path = self.path.clone();
         // Files can be slow, as on a network.
@@ -82,7 +87,7 @@ impl AlertsFile {
             Ok((_, print)) => *print,
             Err(why) => print_of([why.as_bytes()]),
         };
-        if self.seen.lock().unwrap_or_else(PoisonError::into_inner).replace(print) == Some(print) && !asked {
+        if !self.seen().is_news(print, asked) {
             return None;
         }
         let failed = |why: String| AlertsFileError { file: self.path.clone(), why };
@@ -96,12 +101,30 @@ impl AlertsFile {
             match bad.name.as_str() {
                 "" => {
                     // The store may be away for a while: it is tried again at the next look.
-                    *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    self.seen().applied = None;
                     failed(why)
                 }
                 name => failed(format!("rule {name:?} of namespace {:?}: {why}", bad.namespace)),
             }
         }))
+    }
+}
+
+/// What looks at the file have found.
+#[derive(Default)]
+struct Seen {
+    /// What was put in force last, or refused.
+    applied: Option<Print>,
+    /// What the last look found.
+    last: Option<Print>,
+}
+
+impl Seen {
+    /// Whether what a look has found is to be put in force. What nobody has `asked` to read must be found twice: a file that is being
+    /// written is shorter for a moment, and its rules would be gone with all that they have yet to tell.
+    fn is_news(&mut self, print: Print, asked: bool) -> bool {
+        let is_settled = self.last.replace(print) == Some(print) || asked;
+        is_settled && (self.applied.replace(print) != Some(print) || asked)
     }
 }
 
@@ -182,6 +205,24 @@ mod tests {
         assert!(rule(&format!("secret = '{SECRET}'\nfor = '5 minutes'")).contains("for is a time"));
         assert!(rule("colour = 'red'").contains("colour"));
         assert!(of("[[rule]]\nname = 'a'\n").unwrap_err().contains("query"));
+    }
+
+    #[test]
+    fn what_is_found_by_itself_must_be_found_twice() {
+        let mut seen = Seen::default();
+        let [old, half, new] = [&b"old"[..], b"ol", b"new"].map(|text| print_of([text]));
+        assert!(seen.is_news(old, true));
+        assert!(!seen.is_news(old, false));
+        // It is being written.
+        assert!(!seen.is_news(half, false));
+        assert!(!seen.is_news(new, false));
+        assert!(seen.is_news(new, false));
+        assert!(!seen.is_news(new, false));
+        // Half a file and back again is no news.
+        assert!(!seen.is_news(half, false));
+        assert!(!seen.is_news(new, false));
+        assert!(!seen.is_news(new, false));
+        assert!(seen.is_news(new, true));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::{access::Check, meter::Meter, room::Held, status};
 /// Longest message that is taken, before and after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Chunks of a body that are no longer than this are not counted by themselves.
+/// So much of a body is not counted by itself.
 const UNCOUNTED_BYTES: usize = 1 << 10;
 
 /// A length-prefixed message starts with one byte of flags and four of length.
@@ -39,6 +39,8 @@ pub struct BoundedMessages<B> {
     meter: Option<Box<Meter>>,
     /// What of it is counted as held in memory; `None`: nobody counts.
     held: Option<Arc<Held>>,
+    /// Bytes that have come and are not counted yet.
+    uncounted: usize,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
 }
@@ -51,7 +53,17 @@ impl<B> BoundedMessages<B> {
         if gzip {
             parts.headers.remove("grpc-encoding");
         }
-        let body = Self { inner, buffer: BytesMut::new(), gzip, finished: false, check: None, meter: None, held: None, trailers: None };
+        let body = Self {
+            inner,
+            buffer: BytesMut::new(),
+            gzip,
+            finished: false,
+            check: None,
+            meter: None,
+            held: None,
+            uncounted: 0,
+            trailers: None,
+        };
         http::Request::from_parts(parts, body)
     }
 
@@ -71,12 +83,14 @@ impl<B> BoundedMessages<B> {
     }
 
     /// So many bytes more are in memory.
-    fn grow(&self, bytes: usize) -> Result<(), Status> {
-        match &self.held {
-            // Less is a part of what every call is counted as.
-            Some(held) if bytes > UNCOUNTED_BYTES => held.grow(bytes as u64),
-            _ => Ok(()),
+    fn grow(&mut self, bytes: usize) -> Result<(), Status> {
+        let Some(held) = &self.held else { return Ok(()) };
+        self.uncounted += bytes;
+        // Less, in all, is a part of what every call is counted as.
+        if self.uncounted <= UNCOUNTED_BYTES {
+            return Ok(());
         }
+        held.grow(std::mem::take(&mut self.uncounted) as u64)
     }
 
     /// Refuses what is to leave, if it is looked at: a message with its prefix, or what cannot be one.
@@ -255,6 +269,21 @@ mod tests {
         for step in [1, 2, 5, 8, 100, bytes.len()] {
             assert_eq!(read(&bytes, step, "identity").expect("passes"), bytes);
         }
+    }
+
+    #[test]
+    fn a_body_that_comes_in_small_pieces_is_counted_as_any_other() {
+        let room = crate::room::Room::new(1 << 20);
+        let held = room.enter(crate::classes::Kind::of("StartWorkflowExecution"), 0).expect("room");
+        let before = room.used().1;
+        // It announces more than it sends.
+        let bytes = &message(0, &[7; 100_000])[..90_000];
+        let chunks = bytes.chunks(100).map(Bytes::copy_from_slice).collect();
+        let mut body = BoundedMessages::new(http::Request::new(Chunks(chunks))).into_body();
+        body.hold(held);
+        let _ = block_on(futures::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)));
+        let counted = room.used().1 - before;
+        assert!((90_000 - UNCOUNTED_BYTES as u64..=90_000).contains(&counted), "{counted}");
     }
 
     #[test]

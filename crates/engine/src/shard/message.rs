@@ -111,9 +111,13 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
-    /// Makes a run, or tries to.
+    /// A client's call that makes a run, or tries to.
     pub(crate) fn is_start(&self) -> bool {
-        matches!(self, Ask::Start(_) | Ask::StartActivity(_) | Ask::StartOperation(_) | Ask::UpdateWithStart(..))
+        match self {
+            // What runs goes on: its children do not queue behind clients.
+            Ask::Start(input) => input.child_of.is_none(),
+            _ => matches!(self, Ask::StartActivity(_) | Ask::StartOperation(_) | Ask::UpdateWithStart(..)),
+        }
     }
 }
 

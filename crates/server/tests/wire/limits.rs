@@ -118,8 +118,8 @@ async fn bodies_are_refused_before_they_fill_memory() {
 
 #[tokio::test]
 async fn polls_take_no_room_from_work() {
-    // A half is for what waits: five polls.
-    let mut settings = ServerSettings { call_bytes_max: 64 << 10, ..ServerSettings::default() };
+    // A half is for what waits, and three quarters of that for polls: five.
+    let mut settings = ServerSettings { call_bytes_max: 88 << 10, ..ServerSettings::default() };
     settings.engine.poll_wait = sempre_core::Span::seconds(30);
     let server = TestServer::start_with(settings).await;
     let mut open = Vec::new();

@@ -359,6 +359,8 @@ impl Worker {
 
     async fn transaction(&mut self, session: &Session, work: Work<'_>) -> Result<Done, Trouble> {
         schema::begin(session, self.shared.beside.schema()).await?;
+        // An earlier transaction of this writer, whose answer did not come, may still be under way: what it did must be seen.
+        in_time(session.client().batch_execute("SELECT FROM index_info FOR UPDATE"), session).await?;
         let done = match work {
             Work::Apply(changes) => self.writer.apply(session, changes).await.map(|()| Done::Nothing)?,
             Work::Purge(namespace) => Done::More(self.writer.purge(session, namespace).await?),
