@@ -102,6 +102,18 @@ async fn the_same_checks_as_for_grpc() {
 }
 
 #[tokio::test]
+async fn a_call_whose_time_is_over_when_it_comes_is_not_done() {
+    let (_server, address) = server().await;
+    start(address, "w").await;
+    let base = "/api/v1/namespaces/default/workflows/w";
+    let late = request(address, Method::POST, &format!("{base}/terminate"), &[("grpc-timeout", "0m")], "{}");
+    let (status, _, answer) = text(address, late).await;
+    assert_eq!((status.as_u16(), answer.as_str()), (504, r#"{"code":4,"message":"context deadline exceeded"}"#));
+    let (_, described) = json_of(address, Method::GET, base, &Value::Null).await;
+    assert_eq!(described["workflowExecutionInfo"]["status"], "WORKFLOW_EXECUTION_STATUS_RUNNING");
+}
+
+#[tokio::test]
 async fn browsers_that_were_tricked_are_refused() {
     let (_server, address) = server().await;
     for headers in [[("origin", "http://evil.example")], [("host", "evil.example")]] {
