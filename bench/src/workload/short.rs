@@ -63,7 +63,7 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     let spent = meter.end()?;
     let after = database(server)?;
     if let Some(ended) = starters.try_join_next() {
-        ended??;
+        ended?.map_err(|error| crew.reason(error))?;
     }
     starters.abort_all();
     crew.refused()?;
