@@ -10,7 +10,7 @@ use std::{
 };
 
 use sempre_api::v1::{
-    command::Command,
+    command::{Command, command::Attributes},
     enums::TaskQueueKind,
     taskqueue::{StickyExecutionAttributes, TaskQueue},
     workflowservice::{
@@ -201,7 +201,8 @@ async fn workflow_tasks(shared: Arc<Shared>, client: Client, queue: TaskQueue) -
         if task.task_token.is_empty() {
             continue;
         }
-        let decision = shared.script.decide(&task);
+        let mut decision = shared.script.decide(&task);
+        name_queues(&mut decision.commands, &shared.queue);
         let answer = RespondWorkflowTaskCompletedRequest {
             namespace: NAMESPACE.into(),
             task_token: task.task_token,
@@ -232,6 +233,18 @@ async fn workflow_tasks(shared: Arc<Shared>, client: Client, queue: TaskQueue) -
             if let Some(waiting) = waiting {
                 // The starter may have been stopped meanwhile.
                 let _ = waiting.send(());
+            }
+        }
+    }
+}
+
+/// Temporal's server refuses activities whose queue has no name; ours takes the workflow's for them.
+fn name_queues(commands: &mut [Command], queue: &str) {
+    for command in commands {
+        if let Some(Attributes::ScheduleActivityTaskCommandAttributes(activity)) = &mut command.attributes {
+            let named = activity.task_queue.get_or_insert_default();
+            if named.name.is_empty() {
+                named.name = queue.to_owned();
             }
         }
     }
@@ -275,6 +288,14 @@ async fn activity_tasks(shared: Arc<Shared>, client: Client) -> Result<(), Failu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn activities_name_their_queue() {
+        let mut commands = [api::schedule_activity("1", Duration::from_secs(1), None), api::complete_workflow("1")];
+        name_queues(&mut commands, "q");
+        let Some(Attributes::ScheduleActivityTaskCommandAttributes(activity)) = &commands[0].attributes else { panic!("{commands:?}") };
+        assert_eq!(activity.task_queue.as_ref().map(|queue| queue.name.as_str()), Some("q"));
+    }
 
     #[test]
     fn an_answer_that_news_have_overtaken_is_no_failure() {
