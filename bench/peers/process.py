@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -17,12 +18,18 @@ STOP_SECONDS_MAX = 30.0
 START_SECONDS_MAX = 90.0
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listened on a moment ago, all different."""
+def free_ports(count: int, below: int | None = None) -> list[int]:
+    """Ports of the loopback that nobody listened on a moment ago, all different; with `below`, of those with smaller numbers."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+            while True:
+                try:
+                    probe.bind(("127.0.0.1", 0 if below is None else random.randrange(10_000, below)))
+                    break
+                except OSError:
+                    if below is None:
+                        raise
         return [probe.getsockname()[1] for probe in probes]
     finally:
         for probe in probes:

@@ -195,7 +195,8 @@ def start(variant: Variant, parent: pathlib.Path):
             make_tables(found.sql_tool, database.port)
         folder = parent / variant.name
         folder.mkdir()
-        ports = free_ports(9)
+        # In PostgreSQL it keeps the ports of its members in columns of 16 bits with a sign.
+        ports = free_ports(9, below=1 << 15)
         # JSON is YAML.
         file = folder / "server.yaml"
         file.write_text(json.dumps(configuration(variant, folder, ports, database and database.port), indent=2))

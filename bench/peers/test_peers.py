@@ -178,6 +178,9 @@ class Installs(unittest.TestCase):
 class Processes(unittest.TestCase):
     def test_ports_are_different(self):
         self.assertEqual(len(set(process.free_ports(20))), 20)
+        few = process.free_ports(20, below=1 << 15)
+        self.assertEqual(len(set(few)), 20)
+        self.assertLess(max(few), 1 << 15)
 
     def test_one_that_ends_early_is_quoted_and_one_that_runs_is_stopped(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -43,7 +43,13 @@ struct Load {
     latencies_us: Mutex<Vec<u64>>,
     counting: AtomicBool,
     started: AtomicU64,
+    /// Nothing new is started any more.
+    ending: AtomicBool,
 }
+
+/// How long the workflows that are under way at the end may take. A peer that stays up for other measurements would have them on its hands:
+/// their tasks time out and are given out again, to workers that are not there.
+const REST_MAX: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Running) -> Result<Outcome, Failure> {
     let client = server.client()?;
@@ -65,7 +71,14 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     if let Some(ended) = starters.try_join_next() {
         ended?.map_err(|error| crew.reason(error))?;
     }
-    starters.abort_all();
+    load.ending.store(true, Ordering::Relaxed);
+    let rest = async {
+        while let Some(ended) = starters.join_next().await {
+            ended?.map_err(|error| crew.reason(error))?;
+        }
+        Ok::<_, Failure>(())
+    };
+    tokio::time::timeout(REST_MAX, rest).await.map_err(|_| format!("workflows are not done {} s after the end", REST_MAX.as_secs()))??;
     crew.refused()?;
     let latencies_us = std::mem::take(&mut *load.latencies_us.lock().map_err(|_| "a starter panicked")?);
     let units = latencies_us.len() as u64;
@@ -89,7 +102,7 @@ fn database(server: &Running) -> Result<(f64, f64), Failure> {
 
 /// Starts a workflow, waits for its end, and again.
 async fn starter(load: Arc<Load>, crew: Arc<Crew>, mut client: Client, word: String) -> Result<(), Failure> {
-    loop {
+    while !load.ending.load(Ordering::Relaxed) {
         let id = format!("wf-{word}-{}", load.started.fetch_add(1, Ordering::Relaxed));
         let end = crew.end_of(&id);
         let begun = Instant::now();
@@ -100,4 +113,5 @@ async fn starter(load: Arc<Load>, crew: Arc<Crew>, mut client: Client, word: Str
             load.latencies_us.lock().map_err(|_| "a starter panicked")?.push(latency);
         }
     }
+    Ok(())
 }
