@@ -19,7 +19,7 @@ use sempre_api::{
 };
 use sempre_core::Timestamp;
 use sempre_server::ServerSettings;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::support::{TestServer, read};
 
@@ -57,6 +57,19 @@ fn start(time_skipping_config: Option<TimeSkippingConfig>) -> StartWorkflowExecu
     }
 }
 
+fn with_signal(workflow_id: &str, config: TimeSkippingConfig) -> SignalWithStartWorkflowExecutionRequest {
+    SignalWithStartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: workflow_id.into(),
+        workflow_type: Some(WorkflowType { name: "type".into() }),
+        task_queue: queue(),
+        request_id: "with signal".into(),
+        signal_name: "s".into(),
+        time_skipping_config: Some(config),
+        ..Default::default()
+    }
+}
+
 fn options(config: TimeSkippingConfig) -> (Option<WorkflowExecutionOptions>, Option<FieldMask>) {
     let options = WorkflowExecutionOptions { time_skipping_config: Some(config), ..Default::default() };
     (Some(options), Some(FieldMask { paths: vec!["time_skipping_config".into()] }))
@@ -79,8 +92,13 @@ fn poll(id: &str) -> PollWorkflowExecutionTimeSkippingRequest {
 
 /// Takes the next workflow task, and starts a timer.
 async fn work(server: &TestServer, timer: Option<Duration>) {
-    let request =
-        PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue: queue(), identity: "worker".into(), ..Default::default() };
+    let mut request = Request::new(PollWorkflowTaskQueueRequest {
+        namespace: "default".into(),
+        task_queue: queue(),
+        identity: "worker".into(),
+        ..Default::default()
+    });
+    request.set_timeout(std::time::Duration::from_secs(30));
     let task = server.workflow().poll_workflow_task_queue(request).await.expect("polled").into_inner();
     assert!(!task.task_token.is_empty(), "there is a task");
     let attributes = StartTimerCommandAttributes { timer_id: "t".into(), start_to_fire_timeout: timer };
@@ -138,6 +156,19 @@ async fn a_poll_waits_for_the_end_of_a_fast_forward() {
 }
 
 #[tokio::test]
+async fn a_signal_with_start_brings_it_to_the_run_that_it_starts() {
+    let mut settings = ServerSettings::default();
+    settings.engine.limits.time_skipping = true;
+    let server = TestServer::start_with(settings).await;
+    let mut client = server.workflow();
+    client.signal_with_start_workflow_execution(with_signal("w", ahead("f", hours(2)))).await.expect("started");
+    let describe = DescribeWorkflowExecutionRequest { namespace: "default".into(), execution: run() };
+    let described = client.describe_workflow_execution(describe).await.expect("described").into_inner();
+    let info = described.workflow_extended_info.and_then(|info| info.time_skipping_info).expect("a clock of its own");
+    assert_eq!(info.fast_forward_info.expect("told").fast_forward_id, "f");
+}
+
+#[tokio::test]
 async fn every_call_with_a_configuration_is_refused_where_it_is_off() {
     let server = TestServer::start().await;
     let mut client = server.workflow();
@@ -147,16 +178,7 @@ async fn every_call_with_a_configuration_is_refused_where_it_is_off() {
         assert_eq!((code, message.as_str()), (Code::Unimplemented, "The Time-Skipping feature is not enabled for namespace."));
     }
     refused(client.start_workflow_execution(start(Some(on()))).await);
-    let with_signal = SignalWithStartWorkflowExecutionRequest {
-        namespace: "default".into(),
-        workflow_id: "w".into(),
-        workflow_type: Some(WorkflowType { name: "type".into() }),
-        task_queue: queue(),
-        request_id: "with signal".into(),
-        signal_name: "s".into(),
-        time_skipping_config: Some(TimeSkippingConfig::default()),
-        ..Default::default()
-    };
+    let with_signal = with_signal("w", TimeSkippingConfig::default());
     refused(client.signal_with_start_workflow_execution(with_signal).await);
     refused(client.update_workflow_execution_options(update(on())).await);
     let (workflow_execution_options, update_mask) = options(on());
