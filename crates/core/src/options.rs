@@ -10,6 +10,7 @@ use sempre_api::{
         common::Priority,
         history::{HistoryEvent, WorkflowExecutionOptionsUpdatedEventAttributes, history_event::Attributes},
         workflow::{VersioningOverride, WorkflowExecutionOptions},
+        workflowservice::UpdateWorkflowExecutionOptionsResponse,
     },
 };
 
@@ -85,8 +86,10 @@ fn parse(path: &str) -> Result<Path, Refusal> {
 pub(crate) fn request(step: &mut Step<'_, '_>, request: OptionsRequest) -> Result<Result<Reply, Refusal>, Refusal> {
     check(request.options.as_ref(), request.mask.as_ref(), step.cx.limits)?;
     step.require_open()?;
+    let update_time = Some(step.now().to_api());
     let merged = update(step, request.options.as_ref(), request.mask.as_ref(), request.identity)?;
-    Ok(Ok(Reply::Options(Box::new(merged))))
+    let answer = UpdateWorkflowExecutionOptionsResponse { workflow_execution_options: Some(merged), update_time };
+    Ok(Ok(Reply::Options(Box::new(answer))))
 }
 
 /// Merges the masked options into the run's and writes the event if that changes anything. Returns the merged ones.

@@ -10,11 +10,10 @@ use sempre_api::v1::{
     history::{HistoryEvent, NexusOperationScheduledEventAttributes},
     query::WorkflowQuery,
     update::Outcome,
-    workflow::WorkflowExecutionOptions,
     workflowservice::{
         PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedResponse,
         SignalWorkflowExecutionResponse, StartActivityExecutionResponse, StartNexusOperationExecutionResponse,
-        StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+        StartWorkflowExecutionRequest, StartWorkflowExecutionResponse, UpdateWorkflowExecutionOptionsResponse,
     },
 };
 
@@ -705,8 +704,8 @@ pub enum Reply {
     },
     /// The options that now hold for the activity (the last one of several).
     ActivityOptions(Box<sempre_api::v1::activity::ActivityOptions>),
-    /// Options were updated: as they are now.
-    Options(Box<WorkflowExecutionOptions>),
+    /// Options were updated: as they are now, and the run's time.
+    Options(Box<UpdateWorkflowExecutionOptionsResponse>),
     /// A failed activity was recorded; problems with what was sent.
     ActivityFailed {
         /// `RespondActivityTaskFailedResponse.failures`.

@@ -31,7 +31,7 @@ fn key(priority_key: i32) -> Priority {
 
 fn update(world: &mut World, paths: &[&str], priority: Option<Priority>) -> Option<Priority> {
     match world.update_options(request(paths, priority)).unwrap() {
-        Reply::Options(options) => options.priority,
+        Reply::Options(answer) => answer.workflow_execution_options.unwrap().priority,
         other => panic!("not an answer: {other:?}"),
     }
 }

@@ -224,8 +224,8 @@ fn an_override_moves_what_waits_and_is_taken_back() {
     world.begin("w", [activity("a").command()]);
     world.signal("w", "s").unwrap();
     assert_eq!(lines(&world), [(QueueKind::Workflow, None), (QueueKind::Activity, None)]);
-    let Ok(Reply::Options(options)) = update(&mut world, pinned("2")) else { panic!("refused") };
-    assert!(options.versioning_override.is_some());
+    let Ok(Reply::Options(answer)) = update(&mut world, pinned("2")) else { panic!("refused") };
+    assert!(answer.workflow_execution_options.unwrap().versioning_override.is_some());
     assert_eq!(lines(&world), [(QueueKind::Workflow, Some("2".into())), (QueueKind::Activity, Some("2".into()))]);
     assert_eq!(
         described(&world, "w"),

@@ -5,10 +5,11 @@
 use sempre_api::v1::{
     batch::{batch_operation_reset_activities, batch_operation_unpause_activities, batch_operation_update_activity_options},
     enums::{BatchOperationType, ExecutionType, ResetType, ResourceExhaustedCause},
+    workflow::post_reset_operation::Variant,
     workflowservice::{StartBatchOperationRequest, start_batch_operation_request::Operation},
 };
 use sempre_core::{
-    Refusal, standalone,
+    Limits, Refusal, standalone, time_skipping,
     visibility::{Division, ParseOptions},
 };
 
@@ -106,7 +107,7 @@ fn invalid<T>(text: impl Into<String>) -> Result<T, Refusal> {
 
 impl Checked {
     /// Everything that can be checked without looking at runs. `activities`: there are activities that belong to no workflow.
-    pub(crate) fn new(request: &StartBatchOperationRequest, activities: bool) -> Result<Self, Refusal> {
+    pub(crate) fn new(request: &StartBatchOperationRequest, activities: bool, limits: &Limits) -> Result<Self, Refusal> {
         let given = [!request.visibility_query.is_empty(), !request.executions.is_empty(), !request.target_executions.is_empty()];
         let Some(operation) = request.operation.as_ref().filter(|_| !request.reason.is_empty() && given.contains(&true)) else {
             return invalid(REQUIRED);
@@ -118,6 +119,7 @@ impl Checked {
             return invalid(EXCLUSIVE);
         }
         let (kind, identity) = operation_of(operation, activities)?;
+        check_time_skipping(operation, limits)?;
         let acts = Acts::of(operation);
         let wanted = acts.execution_type();
         for (n, target) in request.target_executions.iter().enumerate() {
@@ -228,6 +230,22 @@ fn operation_of(operation: &Operation, activities: bool) -> Result<(BatchOperati
             return invalid(format!("The operation type {} is not supported for this namespace", type_name(operation)));
         }
     })
+}
+
+/// Refuses what no run could be told about its time.
+fn check_time_skipping(operation: &Operation, limits: &Limits) -> Result<(), Refusal> {
+    let options = match operation {
+        Operation::UpdateWorkflowOptionsOperation(o) => vec![o.workflow_execution_options.as_ref()],
+        Operation::ResetOperation(o) => {
+            let updates = o.post_reset_operations.iter().filter_map(|after| match &after.variant {
+                Some(Variant::UpdateWorkflowOptions(update)) => Some(update.workflow_execution_options.as_ref()),
+                _ => None,
+            });
+            updates.collect()
+        }
+        _ => Vec::new(),
+    };
+    options.into_iter().flatten().try_for_each(|options| time_skipping::check(options.time_skipping_config.as_ref(), limits))
 }
 
 /// The operation's type as the reference server's texts name it.

@@ -30,7 +30,7 @@ impl Engine {
     /// `StartBatchOperation`.
     pub async fn start_batch(&self, request: StartBatchOperationRequest) -> Result<StartBatchOperationResponse, Refusal> {
         self.namespace(&request.namespace)?;
-        let checked = Checked::new(&request, self.shared.settings.standalone_activities)?;
+        let checked = Checked::new(&request, self.shared.settings.standalone_activities, &self.shared.settings.limits)?;
         let namespace = request.namespace.clone();
         self.begin_batch(&namespace, checked, OrderRecord { start: Some(request), fork: None, ..OrderRecord::default() }).await?;
         Ok(StartBatchOperationResponse {})
@@ -136,7 +136,7 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let start = StartBatchOperationRequest::decode(request.start.clone())
             .map_err(|_| Refusal::invalid("what is to be started is not an encoded StartBatchOperationRequest message"))?;
-        let checked = Checked::new(&start, self.shared.settings.standalone_activities)?;
+        let checked = Checked::new(&start, self.shared.settings.standalone_activities, &self.shared.settings.limits)?;
         let size = if request.sample_size == 0 { SAMPLE_DEFAULT } else { request.sample_size.clamp(1, SAMPLE_MAX) };
         let size = usize::try_from(size).unwrap_or_default();
         let name = &namespace.view.name;

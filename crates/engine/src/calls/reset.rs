@@ -53,10 +53,7 @@ impl Engine {
         let (workflow, run) = looked_up(namespace.id(), Some(execution))?;
         let input = OptionsRequest { options: request.workflow_execution_options, mask: request.update_mask, identity: request.identity };
         match self.shared.apply(workflow, run, Input::UpdateOptions(Box::new(input))).await?.1 {
-            Reply::Options(options) => Ok(UpdateWorkflowExecutionOptionsResponse {
-                workflow_execution_options: Some(*options),
-                update_time: Some(self.shared.now().to_api()),
-            }),
+            Reply::Options(answer) => Ok(*answer),
             _ => Err(internal("options")),
         }
     }

@@ -84,6 +84,7 @@ impl Shared {
             links: request.links,
             versioning_override: request.versioning_override,
             priority: request.priority,
+            time_skipping_config: request.time_skipping_config,
             ..Default::default()
         };
         let input = StartInput { request: Box::new(start), signal: Some(Box::new(signal)), child_of: None, watcher: None };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sempre_api::v1::history::{HistoryEvent, history_event::Attributes};
+use sempre_core::Timestamp;
 
 use super::{history, output::Hue};
 
@@ -100,6 +101,13 @@ impl Story {
             A::NexusOperationCanceledEventAttributes(a) => format!("Nexus operation {} canceled", self.name(a.scheduled_event_id)),
             A::WorkflowExecutionPausedEventAttributes(_) => "paused".to_owned(),
             A::WorkflowExecutionUnpausedEventAttributes(_) => "unpaused".to_owned(),
+            A::WorkflowExecutionTimeSkippingTransitionedEventAttributes(a) => {
+                let ends = a.target_time.as_ref().zip(event.event_time.as_ref());
+                let by = ends.map(|(to, from)| Timestamp::from_api(to).since(Timestamp::from_api(from)).to_api());
+                let skipped = by.map(|by| format!("time skipped by {}", super::values::duration_text(&by)));
+                let over = a.disabled_after_fast_forward.then(|| "fast-forward over".to_owned());
+                skipped.into_iter().chain(over).collect::<Vec<_>>().join(", ")
+            }
             _ => return None,
         })
     }
@@ -115,7 +123,10 @@ mod tests {
         common::ActivityType,
         enums::EventType,
         failure::Failure,
-        history::{ActivityTaskFailedEventAttributes, ActivityTaskScheduledEventAttributes, WorkflowTaskStartedEventAttributes},
+        history::{
+            ActivityTaskFailedEventAttributes, ActivityTaskScheduledEventAttributes,
+            WorkflowExecutionTimeSkippingTransitionedEventAttributes, WorkflowTaskStartedEventAttributes,
+        },
     };
 
     use super::*;
@@ -141,5 +152,23 @@ mod tests {
         assert_eq!(told, Some(("activity Pay failed: declined".into(), Some(Hue::Bad))));
         let task = Attributes::WorkflowTaskStartedEventAttributes(WorkflowTaskStartedEventAttributes::default());
         assert_eq!(story.tell(&event(3, EventType::WorkflowTaskStarted, task)), None);
+    }
+
+    #[test]
+    fn skips_are_told_by_how_far_they_go() {
+        let time = |seconds| Some(sempre_api::Timestamp { seconds, nanos: 500_000_000 });
+        let told = |target_time, disabled_after_fast_forward| {
+            let skip = WorkflowExecutionTimeSkippingTransitionedEventAttributes {
+                target_time,
+                disabled_after_fast_forward,
+                ..WorkflowExecutionTimeSkippingTransitionedEventAttributes::default()
+            };
+            let attributes = Attributes::WorkflowExecutionTimeSkippingTransitionedEventAttributes(skip);
+            let skip = event(6, EventType::WorkflowExecutionTimeSkippingTransitioned, attributes);
+            Story::default().tell(&HistoryEvent { event_time: time(1000), ..skip }).map(|(text, _)| text)
+        };
+        assert_eq!(told(time(4600), false).as_deref(), Some("time skipped by 1h"));
+        assert_eq!(told(time(1090), true).as_deref(), Some("time skipped by 1m 30s, fast-forward over"));
+        assert_eq!(told(None, true).as_deref(), Some("fast-forward over"));
     }
 }

@@ -21,6 +21,7 @@ mod namespaces;
 mod nexus_http;
 mod operator_service;
 mod operators;
+mod own_time;
 mod polls;
 mod promql;
 mod queries;

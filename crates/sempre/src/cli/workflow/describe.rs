@@ -2,7 +2,7 @@
 
 use clap::Args;
 use sempre_api::v1::{
-    common::WorkflowExecution,
+    common::{TimeSkippingInfo, WorkflowExecution},
     enums::{CallbackState, PendingActivityState, PendingNexusOperationState, PendingWorkflowTaskState, WorkflowExecutionStatus},
     workflow::{PendingActivityInfo, WorkflowExecutionInfo},
     workflowservice::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
@@ -119,6 +119,9 @@ fn extended(session: &mut Session, answer: &DescribeWorkflowExecutionResponse) -
     ];
     session.out.title("Extended Execution Info:")?;
     session.out.card(&card)?;
+    if let Some(own) = &info.time_skipping_info {
+        time_skipping(session, own)?;
+    }
     let Some(pause) = &info.pause_info else { return Ok(()) };
     let paused = session.out.time(pause.paused_time.as_ref());
     session.out.title("Pause Info:")?;
@@ -127,6 +130,24 @@ fn extended(session: &mut Session, answer: &DescribeWorkflowExecutionResponse) -
         ("Reason", pause.reason.as_str().into()),
         ("PausedTime", paused.into()),
     ])
+}
+
+/// The run's own clock.
+fn time_skipping(session: &mut Session, own: &TimeSkippingInfo) -> Result<(), Failure> {
+    let config = own.effective_config.clone().unwrap_or_default();
+    let skips = format!("{} of {}", own.current_session_skip_count, config.max_session_skip_count);
+    let mut card = vec![
+        ("CurrentTime", Cell::from(session.out.time(own.current_time.as_ref()))),
+        ("Enabled", config.enabled.to_string().into()),
+        ("SessionSkips", skips.into()),
+    ];
+    if let Some(ahead) = &own.fast_forward_info {
+        card.push(("FastForwardId", ahead.fast_forward_id.as_str().into()));
+        card.push(("FastForwardTarget", session.out.time(ahead.target_time.as_ref()).into()));
+        card.push(("FastForwardCompleted", ahead.has_completed.to_string().into()));
+    }
+    session.out.title("Time Skipping Info:")?;
+    session.out.card(&card)
 }
 
 fn metadata(session: &mut Session, answer: &DescribeWorkflowExecutionResponse) -> Result<(), Failure> {

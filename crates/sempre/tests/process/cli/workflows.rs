@@ -1,6 +1,15 @@
 //! `workflow …`.
 
-use super::{Server, complete, poll};
+use sempre_api::{
+    Duration,
+    v1::{
+        common::{FastForwardConfig, TimeSkippingConfig, WorkflowType},
+        taskqueue::TaskQueue,
+        workflowservice::StartWorkflowExecutionRequest,
+    },
+};
+
+use super::{Server, complete, poll, respond};
 
 const START: &[&str] = &["workflow", "start", "--type", "Order", "-t", "queue", "-w"];
 
@@ -147,4 +156,30 @@ fn a_history_of_an_older_tool_is_fixed() {
     let fixed: serde_json::Value = serde_json::from_slice(&std::fs::read(&new).expect("written")).expect("JSON");
     assert_eq!(fixed["events"][0]["eventType"], "EVENT_TYPE_WORKFLOW_EXECUTION_STARTED");
     assert!(server.text(&line[..4]).contains("EVENT_TYPE_WORKFLOW_EXECUTION_STARTED"));
+}
+
+#[tokio::test]
+async fn a_run_that_skips_time_is_described_with_its_own_clock() {
+    let server = Server::start();
+    let mut client = server.client().await;
+    let fast_forward_config = Some(FastForwardConfig { id: "ahead".into(), duration: Some(Duration { seconds: 3600, nanos: 0 }) });
+    let request = StartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: "w".into(),
+        workflow_type: Some(WorkflowType { name: "Order".into() }),
+        task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
+        request_id: "r".into(),
+        time_skipping_config: Some(TimeSkippingConfig { enabled: true, fast_forward_config, ..Default::default() }),
+        ..Default::default()
+    };
+    client.start_workflow_execution(request).await.expect("a server for development lets runs skip time");
+    let task = poll(&mut client, "queue").await;
+    respond(&mut client, task, Vec::new()).await;
+    let text = server.text(&["workflow", "describe", "-w", "w"]);
+    let (_, own) = text.split_once("Time Skipping Info:\n").expect("its clock");
+    let own = own.lines().take_while(|line| line.starts_with("  ")).collect::<Vec<_>>();
+    let names: Vec<_> = own.iter().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(names, ["CurrentTime", "Enabled", "SessionSkips", "FastForwardId", "FastForwardTarget", "FastForwardCompleted"]);
+    let value = |n: usize| own[n].trim_start().split_once(' ').expect("a value").1.trim();
+    assert_eq!((value(1), value(2), value(3), value(5)), ("false", "1 of 200", "ahead", "true"), "{text}");
 }
