@@ -29,8 +29,8 @@ use sempre_store::{
 use tokio::sync::mpsc;
 
 use self::{
-    database::Pg,
-    schema::{Opened, TAKEN, Trouble, in_time},
+    database::{GIVEN_UP, Pg, within},
+    schema::{Opened, Trouble, in_time},
     write::Writer,
 };
 use super::{
@@ -149,12 +149,13 @@ impl Shared {
             let is_new = idle.is_none();
             let connected = match idle {
                 Some(idle) => idle,
-                None => self.beside.runtime().block_on(connect(&self.beside))?,
+                None => within(limits, self.beside.runtime(), connect(&self.beside))
+                    .ok_or_else(|| IndexError::Failed { action, reason: GIVEN_UP.into() })??,
             };
             // One that has been idle may have been ended by the other side.
             match Pg::begin(&connected, self.beside.runtime(), self.beside.schema(), limits).map(drop) {
                 Ok(()) => {}
-                Err(error) if is_new => return Err(error.into_error(action)),
+                Err(error) if is_new || limits.stopped().is_some() => return Err(error.into_error(action)),
                 Err(_) => continue,
             }
             let session = session.insert(connected);
@@ -368,11 +369,7 @@ impl Worker {
             Work::Sweep(after) => Done::After(self.writer.sweep(session, after).await?),
             Work::Finish => self.writer.finish_rebuild(session).await.map(|()| Done::Nothing)?,
         };
-        let proof = self.shared.beside.proof();
-        if in_time(session.client().query_typed(&proof, &[]), session).await?.is_empty() {
-            return Err(Trouble::Failed(TAKEN.into()));
-        }
-        in_time(session.client().batch_execute("COMMIT"), session).await?;
+        schema::commit(session, &self.shared.beside.proof()).await?;
         Ok(done)
     }
 
