@@ -45,7 +45,7 @@ const STEP_NS: u64 = 50;
 type Parameter = (Box<dyn ToSql + Sync + Send>, Type);
 
 /// A read transaction, and what it may cost.
-pub(super) struct Pg<'a> {
+pub(in crate::visibility) struct Pg<'a> {
     session: &'a Session,
     runtime: &'a Handle,
     limits: &'a Limits,
