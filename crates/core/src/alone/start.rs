@@ -52,7 +52,7 @@ pub(crate) enum Reuse {
 /// What a start comes to.
 pub(crate) enum Found<R> {
     /// That run, and what was attached to it.
-    Run(RunId, Option<Transition>),
+    Run(RunId, Option<Box<Transition>>),
     /// A new run.
     Nothing(R),
 }
@@ -74,7 +74,7 @@ pub(crate) fn find<R: StartRequest>(
                 return Err(R::taken_by(current));
             }
             let existing = request.attached().map(|attached| attach::attach(run, attached, cx)).transpose()?;
-            return Ok(Found::Run(current.run(), existing));
+            return Ok(Found::Run(current.run(), existing.map(Box::new)));
         }
         let is_free = match request.reuse() {
             Reuse::Always => true,

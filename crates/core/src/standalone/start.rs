@@ -41,7 +41,9 @@ pub fn start(
 ) -> Result<StartOutcome, Refusal> {
     let delay = check(&mut request, cx)?;
     let request = match alone::start::find(current, open, request, cx)? {
-        Found::Run(run, existing) => return Ok(StartOutcome { existing, ..answer(key, run, false, cx) }),
+        Found::Run(run, existing) => {
+            return Ok(StartOutcome { existing: existing.map(|attached| *attached), ..answer(key, run, false, cx) });
+        }
         Found::Nothing(request) => request,
     };
     let run = cx.ids.run_id(cx.now);

@@ -38,7 +38,7 @@ pub fn start(
 ) -> Result<StartOutcome, Refusal> {
     let endpoint_id = check(&mut request, cx)?;
     let request = match alone::start::find(current, open, request, cx)? {
-        Found::Run(run, existing) => return Ok(StartOutcome { existing, ..answer(run, false) }),
+        Found::Run(run, existing) => return Ok(StartOutcome { existing: existing.map(|attached| *attached), ..answer(run, false) }),
         Found::Nothing(request) => request,
     };
     let run = cx.ids.run_id(cx.now);
