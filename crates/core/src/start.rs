@@ -471,9 +471,6 @@ fn signal_existing(
 ) -> Result<StartOutcome, Refusal> {
     let (key, run_id) = (run.key.workflow.clone(), run.key.run.to_string());
     let link = request_link(&key, &run_id, &signal.request_id, EventType::WorkflowExecutionSignaled, cx);
-    if !run.signal_ids.contains(&signal.request_id) {
-        cx.gate.room_for_more(cx.namespace, cx.limits)?;
-    }
     let transition = run.apply(Input::Signal(Box::new(SignalRequest { with_start: true, ..signal })), cx)?;
     Ok(StartOutcome { existing: Some(transition), ..StartOutcome::answer(existing_response(current, link), None) })
 }

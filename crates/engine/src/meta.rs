@@ -51,6 +51,7 @@ struct ConfigRecord {
 struct KeyRecord {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
+    // 2 was until when tokens without a signature were taken.
 }
 
 /// The key of a queue's settings. Sticky queues have none.

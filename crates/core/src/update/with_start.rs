@@ -56,9 +56,6 @@ pub fn update_with_start(
         let repeated = current.start_request_id == input.request.request_id;
         let shared = input.request.workflow_id_conflict_policy() == WorkflowIdConflictPolicy::UseExisting;
         if run.is_open() && (repeated || known.is_some() || shared) {
-            if known.is_none() {
-                cx.gate.room_for_more(cx.namespace, cx.limits).map_err(not_updated)?;
-            }
             let mut transition = run.apply(Input::Update(Box::new(update)), cx).map_err(not_updated)?;
             return match core::mem::replace(&mut transition.reply, Ok(Reply::Done)) {
                 Ok(Reply::Update(update)) => Ok(UpdateWithStart { started, update, existing: Some(transition), created: None }),

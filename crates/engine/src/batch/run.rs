@@ -21,8 +21,10 @@ use crate::{engine::WeakEngine, shared::Shared};
 const PAGE: usize = 100;
 /// Calls of one job under way at once.
 const AT_ONCE: usize = 8;
-/// Tries for a target that cannot be reached, and for a page of targets that takes too long to read.
-const TRIES_MAX: usize = 8;
+/// Tries for a target that cannot be reached: two minutes, as a database may be away.
+const TARGET_TRIES_MAX: usize = 30;
+/// Tries for a page of targets that takes too long to read.
+const PAGE_TRIES_MAX: usize = 8;
 const RETRY_FIRST: Span = Span::millis(100);
 const RETRY_MAX: Span = Span::seconds(5);
 const SECOND: f64 = 1e9;
@@ -210,7 +212,7 @@ async fn targets(
 /// Acts on one target, with tries.
 async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, live: &Live, target: Target) -> Outcome {
     let shared = &engine.shared;
-    let (mut pause, mut tries_left) = (RETRY_FIRST, TRIES_MAX);
+    let (mut pause, mut tries_left) = (RETRY_FIRST, TARGET_TRIES_MAX);
     loop {
         let Some(strong) = engine.get() else { return Outcome::Unknown };
         let result = act(&strong, caller, order, &target).await;
@@ -279,7 +281,7 @@ async fn page(
             // The machine may have been busy; but there are queries that no index answers in time.
             Refusal::DeadlineExceeded(_) => {
                 too_long += 1;
-                too_long < TRIES_MAX
+                too_long < PAGE_TRIES_MAX
             }
             _ => false,
         };

@@ -169,7 +169,7 @@ impl Runner {
     /// Refuses what comes until something is done. `None`: told to stop, and nothing is left to answer.
     async fn refusing_until<T>(&mut self, done: impl Future<Output = T>, refusal: &Refusal) -> Option<T> {
         let mut done = std::pin::pin!(done);
-        let mut kept = VecDeque::new();
+        let (mut kept, mut taken) = (VecDeque::new(), false);
         let done = loop {
             let message = tokio::select! {
                 biased;
@@ -179,21 +179,28 @@ impl Runner {
             match message {
                 Some(Message::Run(mut message)) => match message.reply.take() {
                     Some(reply) => {
-                        let _ = reply.send(Err(refusal.clone()));
+                        let stopping = || Refusal::Unavailable(STOPPING.into());
+                        let _ = reply.send(Err(if self.stopping { stopping() } else { refusal.clone() }));
                     }
                     None if kept.len() < self.shared.settings.inbox_max => kept.push_back(Message::Run(message)),
                     // As if the inbox were full.
                     None => self.shared.stats.overloads.add(1),
                 },
                 // The rows are read again when the shard is owned.
-                Some(Message::Redeliver(..) | Message::Taken) => {}
+                Some(Message::Redeliver(..)) => {}
+                Some(Message::Taken) => taken = true,
                 Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
-                None if self.stopping => return None,
+                None if self.stopping => {
+                    // Nothing is committed any more.
+                    self.taken = false;
+                    return None;
+                }
                 Some(Message::Stop) | None => self.stop(),
             }
         };
         kept.append(&mut self.pending);
         self.pending = kept;
+        self.taken |= taken;
         Some(done)
     }
 

@@ -209,8 +209,16 @@ async fn shutdown_does_not_wait_for_room_on_the_disk() {
 /// A database that is away may be asked for half a minute: nobody waits for that with the shard.
 #[tokio::test]
 async fn callers_are_refused_at_once_while_the_store_does_not_answer() {
+    // As soon as it is asked, or when it is asked again.
+    for refusals in [0, 1] {
+        callers_are_refused(refusals).await;
+    }
+}
+
+async fn callers_are_refused(refusals: usize) {
     let mut w = world_with(Settings { shards: 1, ..settings() }).await;
     w.start("a").await;
+    w.store.full.store(refusals, SeqCst);
     w.store.silent.store(true, SeqCst);
     w.store.refuse.store(1, SeqCst);
     unavailable(w.signal("a", "lost").await);

@@ -8,7 +8,7 @@ use sempre_api::v1::{
     workflow::OnConflictOptions,
     workflowservice::{
         DeleteWorkflowExecutionRequest, DescribeNamespaceRequest, ExecuteMultiOperationRequest, SignalWithStartWorkflowExecutionRequest,
-        StartActivityExecutionRequest, UpdateWorkflowExecutionRequest, execute_multi_operation_request,
+        SignalWorkflowExecutionRequest, StartActivityExecutionRequest, UpdateWorkflowExecutionRequest, execute_multi_operation_request,
         execute_multi_operation_request::operation::Operation as Asked,
     },
 };
@@ -125,6 +125,14 @@ async fn a_start_adds_nothing_to_an_open_run_of_a_full_namespace() {
     let full = ResourceExhaustedCause::PersistenceStorageLimit;
     exhausted(soon(w.engine.signal_with_start(signal("second"))).await, full);
     soon(w.engine.signal_with_start(signal("first"))).await.expect("a call that is repeated is answered as before");
+    let repeated = SignalWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+        signal_name: "s".into(),
+        request_id: "first".into(),
+        ..Default::default()
+    };
+    soon(w.engine.signal_workflow(repeated)).await.expect("a signal, too");
 
     let mut attaching = start_request("a");
     attaching.request_id = "attached".into();

@@ -215,7 +215,8 @@ fn count(engine: &Engine, route: &Route) -> Result<(), Refusal> {
     if !engine.has_rates() {
         return Ok(());
     }
-    engine.count_call(&engine.namespace_of(destination.borrowed())?, class)
+    // What there is not is told in its turn.
+    engine.namespace_of(destination.borrowed()).map_or(Ok(()), |namespace| engine.count_call(&namespace, class))
 }
 
 /// A body, if it comes in time and is not too large.
