@@ -1,8 +1,12 @@
 //! Runs that have no workflow: activities ([`crate::standalone`]) and Nexus operations ([`crate::nexus::alone`]) that
-//! clients start by themselves. What both have in common is here: how they are told from workflows.
+//! clients start by themselves. What both have in common is here: how they are told from workflows; how they begin ([`start`]) and are
+//! terminated ([`close`]).
 //!
 //! Such a run is filed under a workflow id that no workflow can have, so that it has nothing to do with a workflow of the
 //! same id, and lists of workflows leave it out by its division.
+
+pub(crate) mod close;
+pub(crate) mod start;
 
 use alloc::{collections::BTreeMap, string::String};
 

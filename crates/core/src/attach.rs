@@ -66,6 +66,7 @@ impl Attached {
 pub(crate) fn attach(run: &mut Execution, attached: Attached, cx: &mut Context<'_>) -> Result<Transition, Refusal> {
     let mut step = Step::new(run, cx);
     step.require_open()?;
+    step.cx.gate.room_for_more(step.cx.namespace, step.cx.limits)?;
     callbacks_within_limit(&step, attached.callbacks.len())?;
     let main = &mut step.run.state.progress.main;
     let of_activity = main.standalone.as_mut().map(|own| &mut own.attached_links);

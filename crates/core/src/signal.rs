@@ -33,8 +33,10 @@ pub(crate) fn signal(step: &mut Step<'_, '_>, request: SignalRequest) -> Result<
         return done;
     }
     step.require_open()?;
-    if let Some(source) = &request.source {
-        crate::cancel::check_source(step, source)?;
+    match &request.source {
+        Some(source) => crate::cancel::check_source(step, source)?,
+        // What runs goes on: only clients are asked.
+        None => step.cx.gate.room_for_more(step.cx.namespace, step.cx.limits)?,
     }
     let received = step.run.state.derived.main.signal_count + step.run.state.progress.buffer.signals() as i64;
     if received >= step.cx.limits.signals_max {

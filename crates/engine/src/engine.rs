@@ -30,9 +30,9 @@ use crate::{
     ids::SeededIds,
     listing::Listing,
     matching::{Matching, queries::Queries},
-    meta::{Meta, NewKey},
+    meta::Meta,
     namespaces::Namespaces,
-    nexus::{self, OperationSender, breaker::Breakers, calls::NexusCalls, signature::OLD_TOKENS},
+    nexus::{self, OperationSender, breaker::Breakers, calls::NexusCalls},
     notices::{self, Notices},
     rebuild::Rebuild,
     records::{self, Records},
@@ -176,10 +176,7 @@ impl Engine {
         }
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
-        // Of data without runs there is no operation under way.
-        let old_until = if is_empty(&*store).await? { Timestamp(0) } else { wall.now() + OLD_TOKENS };
-        let new_key = NewKey { key: components.token_key, old_until };
-        let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM), new_key).await?;
+        let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM), components.token_key).await?;
         let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), wall.clone(), spawner.clone()).await?;
         let deployments = Records::open(records::DEPLOYMENTS, store.clone(), wall.clone(), spawner.clone()).await?;
         let flow_rules = Records::open(records::FLOW_RULES, store.clone(), wall.clone(), spawner.clone()).await?;

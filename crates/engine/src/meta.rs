@@ -19,7 +19,7 @@ use sempre_api::v1::{
     taskqueue::TaskQueueConfig,
 };
 use sempre_core::{
-    IdSource, NamespaceId, Refusal, Timestamp,
+    IdSource, NamespaceId, Refusal,
     ids::Uuid,
     transition::{QueueKind, QueueName},
 };
@@ -51,17 +51,7 @@ struct ConfigRecord {
 struct KeyRecord {
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
-    /// Tokens without a code are believed before this, nanoseconds; 0: never.
-    #[prost(int64, tag = "2")]
-    old_until: i64,
-}
-
-/// What a key is made of, where there is none yet.
-pub(crate) struct NewKey {
-    /// Random.
-    pub(crate) key: [u8; 32],
-    /// There are operations under way already, whose tokens are not signed; believed until then.
-    pub(crate) old_until: Timestamp,
+    // 2 was until when tokens without a signature were taken.
 }
 
 /// The key of a queue's settings. Sticky queues have none.
@@ -146,18 +136,18 @@ async fn commit(store: &dyn Store, batch: CommitBatch) -> Result<(), StoreError>
     })
 }
 
-/// What callback tokens are signed with: made once for the data.
-async fn signer(store: &dyn Store, fence: Fence, new: NewKey) -> Result<Signer, StoreError> {
+/// What callback tokens are signed with: `new` where there is no key yet.
+async fn signer(store: &dyn Store, fence: Fence, new: [u8; 32]) -> Result<Signer, StoreError> {
     if let Some(row) = store.get(Table::Meta, TOKEN_KEY).await? {
-        let record = KeyRecord::decode(row).ok().filter(|record| record.key.len() == new.key.len());
+        let record = KeyRecord::decode(row).ok().filter(|record| record.key.len() == new.len());
         let record = record.ok_or_else(|| StoreError::Failed { reason: "the key of callback tokens is damaged".into() })?;
-        return Ok(Signer::new(&record.key, Timestamp(record.old_until)));
+        return Ok(Signer::new(&record.key));
     }
     let mut batch = CommitBatch::new(fence);
-    let record = KeyRecord { key: new.key.to_vec(), old_until: new.old_until.0 };
+    let record = KeyRecord { key: new.to_vec() };
     batch.put(Table::Meta, TOKEN_KEY, &record.encode_to_vec());
     commit(store, batch).await?;
-    Ok(Signer::new(&record.key, new.old_until))
+    Ok(Signer::new(&record.key))
 }
 
 /// Writes a record, then shows it.
@@ -207,16 +197,16 @@ async fn settle(store: &dyn Store, configs: &RwLock<Configs>, writer: &mut Write
 }
 
 impl Meta {
-    /// Reads the records; gives new data an id out of `ids`.
+    /// Reads the records; gives new data an id out of `ids`, and this key, which is random, to sign callback tokens with.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
         spawner: Arc<dyn Spawner>,
         mut ids: SeededIds,
-        new: NewKey,
+        new_key: [u8; 32],
     ) -> Result<Self, StoreError> {
         let fence = Fence { shard: OWNER, epoch: store.acquire(OWNER).await? };
         let cluster_id = cluster_id(&*store, fence, &mut ids).await?;
-        let signer = signer(&*store, fence, new).await?;
+        let signer = signer(&*store, fence, new_key).await?;
         let configs = Arc::new(RwLock::new(load(&*store).await?));
         Ok(Self { store, spawner, cluster_id, signer, configs, writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
     }
@@ -333,10 +323,7 @@ mod tests {
     fn the_id_and_the_settings_outlive_the_process() {
         let all = async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let open = |seed| {
-                let new = NewKey { key: [1; 32], old_until: Timestamp(0) };
-                Meta::open(store.clone(), Arc::new(AtOnce), SeededIds::new(seed, 0), new)
-            };
+            let open = |seed| Meta::open(store.clone(), Arc::new(AtOnce), SeededIds::new(seed, 0), [1; 32]);
             let meta = open(1).await.unwrap();
             let q = queue("q", QueueKind::Activity);
             assert!(meta.config(&q).is_none());

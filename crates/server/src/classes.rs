@@ -4,6 +4,12 @@ use sempre_engine::CallClass;
 
 use CallClass::{Advance, Change, Complete, List, Look, Other, Poll, Start};
 
+use crate::access::WORKFLOW;
+
+const HEALTH: &str = "grpc.health.v1.Health";
+const STEER: &str = "sempre.v1.SteerService";
+const TEST: &str = "temporal.api.testservice.v1.TestService";
+
 /// What a method is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kind {
@@ -12,10 +18,23 @@ pub(crate) struct Kind {
     pub(crate) waits: bool,
 }
 
-/// Methods by class. What is not here is [`Other`].
-const TABLE: &[(CallClass, &[&str])] = &[
+const fn works(class: CallClass) -> Kind {
+    Kind { class, waits: false }
+}
+
+const fn waits(class: CallClass) -> Kind {
+    Kind { class, waits: true }
+}
+
+/// Service, what its methods are for, the methods. What is not here is [`Kind::OTHER`].
+const TABLE: &[(&str, Kind, &[&str])] = &[
+    // Probes: a server with much to do must not look as if it were not there, neither to `grpc.health.v1.Health` nor to the first call of
+    // every SDK.
+    (HEALTH, works(Complete), &["Check"]),
+    (WORKFLOW, works(Complete), &["GetSystemInfo"]),
     (
-        Complete,
+        WORKFLOW,
+        works(Complete),
         &[
             "RespondWorkflowTaskCompleted",
             "RespondWorkflowTaskFailed",
@@ -33,19 +52,17 @@ const TABLE: &[(CallClass, &[&str])] = &[
         ],
     ),
     (
-        Start,
-        &[
-            "StartWorkflowExecution",
-            "SignalWithStartWorkflowExecution",
-            "ExecuteMultiOperation",
-            "StartActivityExecution",
-            "StartNexusOperationExecution",
-            "ForkWorkflowExecution",
-        ],
+        WORKFLOW,
+        works(Start),
+        &["StartWorkflowExecution", "SignalWithStartWorkflowExecution", "StartActivityExecution", "StartNexusOperationExecution"],
     ),
-    (Advance, &["SignalWorkflowExecution", "UpdateWorkflowExecution"]),
+    (WORKFLOW, waits(Start), &["ExecuteMultiOperation"]),
+    (STEER, works(Start), &["ForkWorkflowExecution"]),
+    (WORKFLOW, works(Advance), &["SignalWorkflowExecution"]),
+    (WORKFLOW, waits(Advance), &["UpdateWorkflowExecution"]),
     (
-        Change,
+        WORKFLOW,
+        works(Change),
         &[
             "RequestCancelWorkflowExecution",
             "TerminateWorkflowExecution",
@@ -72,32 +89,33 @@ const TABLE: &[(CallClass, &[&str])] = &[
             "UpdateSchedule",
             "PatchSchedule",
             "DeleteSchedule",
-            "GetWorkflowExecutionHistory",
-            "PollWorkflowExecutionUpdate",
-            "PollActivityExecution",
-            "PollNexusOperationExecution",
             "ShutdownWorker",
             "ResetStickyTaskQueue",
         ],
     ),
     (
-        Look,
+        WORKFLOW,
+        waits(Change),
+        &["GetWorkflowExecutionHistory", "PollWorkflowExecutionUpdate", "PollActivityExecution", "PollNexusOperationExecution"],
+    ),
+    (
+        WORKFLOW,
+        works(Look),
         &[
             "DescribeNamespace",
             "DescribeWorkflowExecution",
-            "DescribeActivityExecution",
-            "DescribeNexusOperationExecution",
             "DescribeTaskQueue",
             "DescribeSchedule",
             "ListScheduleMatchingTimes",
             "GetWorkflowExecutionHistoryReverse",
-            "QueryWorkflow",
             "RecordWorkerHeartbeat",
         ],
     ),
-    (Poll, &["PollWorkflowTaskQueue", "PollActivityTaskQueue", "PollNexusTaskQueue"]),
+    (WORKFLOW, waits(Look), &["DescribeActivityExecution", "DescribeNexusOperationExecution", "QueryWorkflow"]),
+    (WORKFLOW, waits(Poll), &["PollWorkflowTaskQueue", "PollActivityTaskQueue", "PollNexusTaskQueue"]),
     (
-        List,
+        WORKFLOW,
+        works(List),
         &[
             "ListOpenWorkflowExecutions",
             "ListClosedWorkflowExecutions",
@@ -111,44 +129,25 @@ const TABLE: &[(CallClass, &[&str])] = &[
             "CountActivityExecutions",
             "ListNexusOperationExecutions",
             "CountNexusOperationExecutions",
-            "PreviewBatchOperation",
         ],
     ),
+    (STEER, works(List), &["PreviewBatchOperation"]),
+    (WORKFLOW, waits(Other), &["PollWorkflowExecutionTimeSkipping"]),
+    ("sempre.v1.AlertService", waits(Other), &["ListNotices"]),
+    ("sempre.v1.VersionService", waits(Other), &["CheckDeploymentVersion"]),
+    ("sempre.v1.StorageService", waits(Other), &["Backup"]),
+    (HEALTH, waits(Other), &["Watch"]),
+    (TEST, waits(Other), &["Sleep", "SleepUntil", "UnlockTimeSkippingWithSleep"]),
 ];
-
-/// Methods whose calls wait, beside the polls for tasks.
-const WAITING: &[&str] = &[
-    "QueryWorkflow",
-    "UpdateWorkflowExecution",
-    "ExecuteMultiOperation",
-    "GetWorkflowExecutionHistory",
-    "PollWorkflowExecutionUpdate",
-    "PollActivityExecution",
-    "PollNexusOperationExecution",
-    "PollWorkflowExecutionTimeSkipping",
-    "DescribeActivityExecution",
-    "DescribeNexusOperationExecution",
-    "ListNotices",
-    "CheckDeploymentVersion",
-    "Backup",
-    "Watch",
-    "Sleep",
-    "SleepUntil",
-    "UnlockTimeSkippingWithSleep",
-];
-
-/// What tells whether the server is there: a server with much to do must not look as if it were not (`grpc.health.v1.Health`, and the
-/// first call of every SDK).
-const PROBES: &[&str] = &["Check", "GetSystemInfo"];
 
 impl Kind {
-    /// Of a method, by its name: no two services have methods of one name that are not of the same kind.
-    pub(crate) fn of(method: &str) -> Self {
-        if PROBES.contains(&method) {
-            return Self { class: Complete, waits: false };
-        }
-        let class = TABLE.iter().find(|(_, methods)| methods.contains(&method)).map_or(Other, |(class, _)| *class);
-        Self { class, waits: class == Poll || WAITING.contains(&method) }
+    /// Of what has no line.
+    pub(crate) const OTHER: Self = works(Other);
+
+    /// Of a method of a service, by their names.
+    pub(crate) fn of(service: &str, method: &str) -> Self {
+        let line = TABLE.iter().find(|(of, _, methods)| *of == service && methods.contains(&method));
+        line.map_or(Self::OTHER, |(_, kind, _)| *kind)
     }
 }
 
@@ -159,26 +158,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_is_a_method_and_has_one_class() {
-        let methods: BTreeSet<&str> = sempre_api::METHODS.iter().map(|(_, method)| *method).collect();
+    fn every_line_is_of_methods_that_have_no_other() {
+        let methods: BTreeSet<(&str, &str)> = sempre_api::METHODS.iter().copied().collect();
         let mut seen = BTreeSet::new();
-        for method in TABLE.iter().flat_map(|(_, methods)| *methods) {
-            assert!(methods.contains(method), "{method} is no method");
-            assert!(seen.insert(*method), "{method} has two classes");
-        }
-        for method in WAITING {
-            assert!(methods.contains(method), "{method} is no method");
+        for (service, _, of_line) in TABLE {
+            for method in *of_line {
+                assert!(methods.contains(&(*service, *method)), "{service} has no {method}");
+                assert!(seen.insert((*service, *method)), "{service}/{method} has two lines");
+            }
         }
     }
 
     #[test]
     fn what_workers_answer_is_of_the_first_class() {
-        let answers = sempre_api::METHODS.iter().map(|(_, method)| *method);
-        for method in answers.filter(|method| method.starts_with("Respond") || method.starts_with("RecordActivity")) {
-            assert_eq!(Kind::of(method), Kind { class: Complete, waits: false }, "{method}");
+        let answers =
+            sempre_api::METHODS.iter().filter(|(_, method)| method.starts_with("Respond") || method.starts_with("RecordActivity"));
+        for (service, method) in answers {
+            assert_eq!(Kind::of(service, method), works(Complete), "{service}/{method}");
         }
         for method in ["PollWorkflowTaskQueue", "PollActivityTaskQueue", "PollNexusTaskQueue"] {
-            assert_eq!(Kind::of(method), Kind { class: Poll, waits: true });
+            assert_eq!(Kind::of(WORKFLOW, method), waits(Poll));
         }
+    }
+
+    #[test]
+    fn a_probe_is_one_by_its_service_too() {
+        assert_eq!((Kind::of(HEALTH, "Check"), Kind::of(WORKFLOW, "GetSystemInfo")), (works(Complete), works(Complete)));
+        assert_eq!((Kind::of(WORKFLOW, "Check"), Kind::of(HEALTH, "GetSystemInfo")), (Kind::OTHER, Kind::OTHER));
+        assert_eq!(Kind::of("", ""), Kind::OTHER);
     }
 }

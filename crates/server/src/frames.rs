@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_body_that_comes_in_small_pieces_is_counted_as_any_other() {
         let room = crate::room::Room::new(1 << 20);
-        let held = room.enter(crate::classes::Kind::of("StartWorkflowExecution"), 0).expect("room");
+        let held = room.enter(crate::classes::Kind::of(crate::access::WORKFLOW, "StartWorkflowExecution"), 0).expect("room");
         let before = room.used().1;
         // It announces more than it sends.
         let bytes = &message(0, &[7; 100_000])[..90_000];

@@ -47,9 +47,9 @@ impl Requests {
         let mut methods = Vec::with_capacity(sempre_api::METHODS.len() + 1);
         for (service, method) in sempre_api::METHODS {
             places.entry(*service).or_default().insert(*method, methods.len());
-            methods.push(MethodStats::new(format!("/{service}/{method}"), Kind::of(method), namespace_field(service, method)));
+            methods.push(MethodStats::new(format!("/{service}/{method}"), Kind::of(service, method), namespace_field(service, method)));
         }
-        methods.push(MethodStats::new(String::new(), Kind::of(""), None));
+        methods.push(MethodStats::new(String::new(), Kind::OTHER, None));
         Self { methods, places }
     }
 

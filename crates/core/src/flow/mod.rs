@@ -63,6 +63,12 @@ pub trait Gate {
         let _ = (namespace, limits, replaces);
         Ok(())
     }
+
+    /// Whether the namespace has room for what a client adds to the history of an open run.
+    fn room_for_more(&self, namespace: &NamespaceView, limits: &Limits) -> Result<(), Refusal> {
+        let _ = (namespace, limits);
+        Ok(())
+    }
 }
 
 /// Lets everybody in: for worlds without rules.

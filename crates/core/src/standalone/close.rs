@@ -6,16 +6,21 @@ use sempre_api::v1::{
     activity::{ActivityExecutionOutcome, activity_execution_outcome::Value},
     common::{Payload, Payloads},
     enums::{RetryState, TimeoutType},
-    failure::{CanceledFailureInfo, Failure, TerminatedFailureInfo, failure::FailureInfo},
+    failure::{CanceledFailureInfo, Failure, failure::FailureInfo},
     history::{
         ActivityTaskCancelRequestedEventAttributes, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
-        WorkflowExecutionFailedEventAttributes, WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes,
-        history_event::Attributes,
+        WorkflowExecutionFailedEventAttributes, WorkflowExecutionTimedOutEventAttributes, history_event::Attributes,
     },
 };
 
 use super::{SCHEDULED_EVENT_ID, part};
-use crate::{Refusal, Reply, activity, close, retry, step::Step, visibility::json_string};
+use crate::{
+    Refusal, Reply, activity,
+    alone::close::{terminated, was_terminated_by},
+    close, retry,
+    step::Step,
+    visibility::json_string,
+};
 
 type Answer = Result<Result<Reply, Refusal>, Refusal>;
 
@@ -80,23 +85,15 @@ pub(crate) fn cancel(step: &mut Step<'_, '_>, request: CancelActivityRun) -> Ans
 /// Closes the activity now. The worker that has it hears of it with its next call.
 pub(crate) fn terminate(step: &mut Step<'_, '_>, request: TerminateActivityRun) -> Answer {
     let before = part(&step.run.state).map_or("", |own| own.terminate_request_id.as_str());
-    if !before.is_empty() {
-        if before == request.request_id {
-            return Ok(Ok(Reply::Done));
-        }
-        return Err(Refusal::FailedPrecondition(format!("already terminated with request ID {before}")));
+    if was_terminated_by(before, &request.request_id)? {
+        return Ok(Ok(Reply::Done));
     }
     require_open(step)?;
     if let Some(own) = &mut step.run.state.progress.main.standalone {
         own.terminate_request_id = request.request_id;
     }
-    let failure = Failure {
-        message: request.reason.clone(),
-        failure_info: Some(FailureInfo::TerminatedFailureInfo(TerminatedFailureInfo { identity: request.identity.clone() })),
-        ..Default::default()
-    };
-    let terminated = WorkflowExecutionTerminatedEventAttributes { reason: request.reason, details: None, identity: request.identity };
-    end(step, Value::Failure(failure), RetryState::Unspecified, Attributes::WorkflowExecutionTerminatedEventAttributes(terminated));
+    let (failure, event) = terminated(request.identity, request.reason);
+    end(step, Value::Failure(failure), RetryState::Unspecified, event);
     Ok(Ok(Reply::Done))
 }
 

@@ -1,25 +1,24 @@
 //! StartActivityExecution: checks, id policies, the first two events (spec 03 §12.1).
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, BTreeSet},
-    format,
-};
+use alloc::{boxed::Box, collections::BTreeMap, format};
 
-use bytes::Bytes;
 use sempre_api::v1::{
     command::ScheduleActivityTaskCommandAttributes,
     common::{Link, WorkflowType, link},
-    enums::{ActivityIdConflictPolicy, ActivityIdReusePolicy, WorkflowExecutionStatus},
-    history::{ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+    enums::{ActivityIdConflictPolicy, ActivityIdReusePolicy},
+    history::{ActivityTaskScheduledEventAttributes, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     workflowservice::{StartActivityExecutionRequest, StartActivityExecutionResponse},
 };
 
 use super::{Standalone, activity_id};
 use crate::{
     Context, Execution, Refusal, RunId, RunKey, Span, StartOutcome, Transition, WorkflowKey, activity,
-    attach::{self, Attached},
-    state::{State, derived::search_of_start},
+    alone::{
+        self,
+        start::{First, Found, Reuse, StartRequest},
+    },
+    attach::Attached,
+    state::{derived::search_of_start, progress::ProgressMain},
     step::Step,
     transition::{CurrentRecord, Reply},
     validate,
@@ -41,35 +40,46 @@ pub fn start(
     cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
     let delay = check(&mut request, cx)?;
-    if let Some(current) = current {
-        if current.start_request_id == request.request_id {
-            return Ok(answer(key, current.run(), false, cx));
+    let request = match alone::start::find(current, open, request, cx)? {
+        Found::Run(run, existing) => {
+            return Ok(StartOutcome { existing: existing.map(|attached| *attached), ..answer(key, run, false, cx) });
         }
-        if current.attached_request_ids.contains(&request.request_id) {
-            return Ok(answer(key, current.run(), false, cx));
-        }
-        if let Some(run) = open {
-            if request.id_conflict_policy() != ActivityIdConflictPolicy::UseExisting {
-                return Err(already_started(current));
-            }
-            let existing = Attached::to_activity(request).map(|attached| attach::attach(run, attached, cx)).transpose()?;
-            return Ok(StartOutcome { existing, ..answer(key, current.run(), false, cx) });
-        }
-        let failed = |status| {
-            use WorkflowExecutionStatus::{Canceled, Failed, Terminated, TimedOut};
-            [Failed, Canceled, Terminated, TimedOut].iter().any(|failed| *failed as i32 == status)
-        };
-        match request.id_reuse_policy() {
-            ActivityIdReusePolicy::RejectDuplicate => return Err(already_started(current)),
-            ActivityIdReusePolicy::AllowDuplicateFailedOnly if !failed(current.status) => return Err(already_started(current)),
-            _ => {}
-        }
-    }
-    cx.gate.room(cx.namespace, cx.limits, false)?;
+        Found::Nothing(request) => request,
+    };
     let run = cx.ids.run_id(cx.now);
     let outcome = answer(key, run, true, cx);
     let created = create(RunKey { workflow: key.clone(), run }, request, delay, cx);
     Ok(StartOutcome { created: Some(Box::new(created)), ..outcome })
+}
+
+impl StartRequest for StartActivityExecutionRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn shares_open(&self) -> bool {
+        self.id_conflict_policy() == ActivityIdConflictPolicy::UseExisting
+    }
+
+    fn reuse(&self) -> Reuse {
+        match self.id_reuse_policy() {
+            ActivityIdReusePolicy::RejectDuplicate => Reuse::Never,
+            ActivityIdReusePolicy::AllowDuplicateFailedOnly => Reuse::AfterFailure,
+            ActivityIdReusePolicy::AllowDuplicate | ActivityIdReusePolicy::Unspecified => Reuse::Always,
+        }
+    }
+
+    fn attached(self) -> Option<Attached> {
+        Attached::to_activity(self)
+    }
+
+    fn taken_by(current: &CurrentRecord) -> Refusal {
+        Refusal::ActivityAlreadyStarted {
+            message: ALREADY_STARTED.into(),
+            start_request_id: current.start_request_id.clone(),
+            run_id: format!("{}", current.run()),
+        }
+    }
 }
 
 fn answer(key: &WorkflowKey, run: RunId, started: bool, cx: &Context<'_>) -> StartOutcome {
@@ -82,14 +92,6 @@ fn answer(key: &WorkflowKey, run: RunId, started: bool, cx: &Context<'_>) -> Sta
     let link = Some(Link { variant: Some(link::Variant::Activity(activity)) });
     let response = StartActivityExecutionResponse { run_id, started, link };
     StartOutcome { reply: Ok(Reply::ActivityStarted(Box::new(response))), existing: None, created: None }
-}
-
-fn already_started(current: &CurrentRecord) -> Refusal {
-    Refusal::ActivityAlreadyStarted {
-        message: ALREADY_STARTED.into(),
-        start_request_id: current.start_request_id.clone(),
-        run_id: format!("{}", current.run()),
-    }
 }
 
 /// Checks a request and brings it to its normal form. Returns the start delay.
@@ -150,44 +152,15 @@ pub fn length(name: &str, value: &str, limit: usize) -> Result<(), Refusal> {
 }
 
 fn create(key: RunKey, request: StartActivityExecutionRequest, delay: Span, cx: &mut Context<'_>) -> (Execution, Transition) {
-    let run_id = format!("{}", key.run);
-    let workflow_id = key.workflow.workflow_id.clone();
-    let mut execution = Execution {
-        key,
-        state: State { derived: Default::default(), progress: Default::default(), dirty: Default::default() },
-        signal_ids: BTreeSet::new(),
-        queries: BTreeMap::new(),
-        updates: Default::default(),
-        pages: None,
-    };
-    let mut step = Step::new(&mut execution, cx);
-    let now = step.now();
-    let main = &mut step.run.state.progress.main;
-    main.attempt = 1;
-    main.start_request_id = request.request_id;
-    main.namespace_id = Bytes::copy_from_slice(&step.run.key.workflow.namespace.0.0);
-    // There is no workflow to give a task to.
-    main.held = true;
-    main.standalone = Some(Box::new(Standalone { start_delay: delay.0, ..Default::default() }));
     let started = WorkflowExecutionStartedEventAttributes {
         workflow_type: request.activity_type.as_ref().map(|kind| WorkflowType { name: kind.name.clone() }),
         task_queue: request.task_queue.clone(),
-        original_execution_run_id: run_id.clone(),
         identity: request.identity,
-        first_execution_run_id: run_id,
-        attempt: 1,
         first_workflow_task_backoff: delay.to_api_option(),
         search_attributes: search_of_start(request.search_attributes),
-        workflow_id,
         ..Default::default()
     };
-    step.write(HistoryEvent {
-        event_time: Some(now.to_api()),
-        links: request.links,
-        user_metadata: request.user_metadata,
-        attributes: Some(Attributes::WorkflowExecutionStartedEventAttributes(Box::new(started))),
-        ..Default::default()
-    });
+    let first = First { request_id: request.request_id, links: request.links, user_metadata: request.user_metadata, started };
     let scheduled = ActivityTaskScheduledEventAttributes {
         activity_id: request.activity_id,
         activity_type: request.activity_type,
@@ -202,10 +175,10 @@ fn create(key: RunKey, request: StartActivityExecutionRequest, delay: Span, cx: 
         priority: request.priority,
         ..Default::default()
     };
-    let id = step.event(Attributes::ActivityTaskScheduledEventAttributes(Box::new(scheduled)));
-    activity::schedule_after(&mut step, id, delay);
-    step.out.current = Some(step.current_record());
-    step.listed();
-    let transition = step.finish(Ok(Reply::Done));
-    (execution, transition)
+    let own = |main: &mut ProgressMain| main.standalone = Some(Box::new(Standalone { start_delay: delay.0, ..Default::default() }));
+    let schedule = |step: &mut Step<'_, '_>| {
+        let id = step.event(Attributes::ActivityTaskScheduledEventAttributes(Box::new(scheduled)));
+        activity::schedule_after(step, id, delay);
+    };
+    alone::start::create(key, first, own, schedule, cx)
 }

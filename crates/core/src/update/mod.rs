@@ -165,6 +165,7 @@ pub(crate) fn update(step: &mut Step<'_, '_>, input: UpdateRequest) -> Result<Re
         }
         return Ok(Ok(Reply::Update(status)));
     }
+    step.cx.gate.room_for_more(step.cx.namespace, step.cx.limits)?;
     attach::check_limits(step.run, &input.request, step.cx.limits)?;
     check_limits(step.run, &input.request, step.cx.limits)?;
     step.run.updates.push(Waiting::new(input.request));

@@ -174,14 +174,34 @@ pub(crate) struct Live {
     pub(crate) complete: AtomicI64,
     pub(crate) failed: AtomicI64,
     /// No further target is begun.
-    pub(crate) stopped: AtomicBool,
-    pub(crate) stop: Notify,
+    stopped: AtomicBool,
+    wake: Notify,
 }
 
 impl Live {
     fn halt(&self) {
         self.stopped.store(true, Ordering::Release);
-        self.stop.notify_one();
+        self.wake.notify_waiters();
+    }
+
+    /// The job was stopped, or the engine stops.
+    pub(crate) fn stops(&self, shared: &Shared) -> bool {
+        self.stopped.load(Ordering::Acquire) || shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// Waits until that time, or until it stops.
+    pub(crate) async fn sleep_until(&self, shared: &Shared, at: Timestamp) {
+        let mut woken = std::pin::pin!(self.wake.notified());
+        // Listens from here on: nobody can stop it unnoticed between the look and the wait.
+        woken.as_mut().enable();
+        if self.stops(shared) {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = shared.clock.sleep_until(at) => {}
+            () = woken => {}
+        }
     }
 }
 
@@ -321,7 +341,7 @@ impl Batches {
 
     /// The engine stops: jobs need not wait for their next turn to see that.
     pub(crate) fn wake_all(&self) {
-        self.live().values().for_each(|live| live.stop.notify_one());
+        self.live().values().for_each(|live| live.wake.notify_waiters());
     }
 
     /// Forgets a namespace's jobs, running ones too.

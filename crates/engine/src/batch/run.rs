@@ -21,8 +21,10 @@ use crate::{engine::WeakEngine, shared::Shared};
 const PAGE: usize = 100;
 /// Calls of one job under way at once.
 const AT_ONCE: usize = 8;
-/// Tries for a target that cannot be reached, and for a page of targets that takes too long to read.
-const TRIES_MAX: usize = 8;
+/// Tries for a target that cannot be reached: two minutes, as a database may be away.
+const TARGET_TRIES_MAX: usize = 30;
+/// Tries for a page of targets that takes too long to read.
+const PAGE_TRIES_MAX: usize = 8;
 const RETRY_FIRST: Span = Span::millis(100);
 const RETRY_MAX: Span = Span::seconds(5);
 const SECOND: f64 = 1e9;
@@ -161,15 +163,6 @@ fn gap(asked: f32, rate_max: f64) -> Span {
 }
 
 impl Pace {
-    /// Waits for the next turn, or for the end of the job.
-    async fn wait(&self, shared: &Shared, live: &Live) {
-        tokio::select! {
-            biased;
-            () = shared.clock.sleep_until(self.next) => {}
-            () = live.stop.notified() => {}
-        }
-    }
-
     /// A turn was taken.
     fn took(&mut self, now: Timestamp) {
         self.next = self.next.max(now) + self.gap;
@@ -194,7 +187,7 @@ async fn targets(
         Outcome::Again => {}
         Outcome::Unknown => unknown = true,
     };
-    let stops = || live.stopped.load(Ordering::Acquire) || shared.stopping.load(Ordering::Acquire);
+    let stops = || live.stops(shared);
     let mut targets = targets.into_iter().peekable();
     loop {
         let more = targets.peek().is_some() && !stops();
@@ -204,10 +197,10 @@ async fn targets(
         tokio::select! {
             biased;
             Some(outcome) = active.next(), if !active.is_empty() => count(outcome),
-            () = pace.wait(shared, live), if more && active.len() < AT_ONCE => {
+            () = live.sleep_until(shared, pace.next), if more && active.len() < AT_ONCE => {
                 if let Some(target) = targets.next_if(|_| !stops()) {
                     pace.took(shared.now());
-                    active.push(one(engine, caller, order, target));
+                    active.push(one(engine, caller, order, live, target));
                 }
             }
         }
@@ -217,20 +210,26 @@ async fn targets(
 }
 
 /// Acts on one target, with tries.
-async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, target: Target) -> Outcome {
-    let mut pause = RETRY_FIRST;
-    for _ in 0..TRIES_MAX {
+async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, live: &Live, target: Target) -> Outcome {
+    let shared = &engine.shared;
+    let (mut pause, mut tries_left) = (RETRY_FIRST, TARGET_TRIES_MAX);
+    loop {
         let Some(strong) = engine.get() else { return Outcome::Unknown };
         let result = act(&strong, caller, order, &target).await;
         drop(strong);
+        tries_left -= 1;
         match result {
             Ok(Acted::Before) => return Outcome::Again,
             // Gone, or closed already.
             Ok(Acted::Now) | Err(Refusal::NotFound(_)) => return Outcome::Done,
-            Err(_) if engine.shared.stopping.load(Ordering::Acquire) => return Outcome::Unknown,
-            Err(refusal @ (Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::Aborted(_))) => {
+            // It may have been done.
+            Err(_) if shared.stopping.load(Ordering::Acquire) => return Outcome::Unknown,
+            Err(refusal) if may_pass(&refusal) && tries_left > 0 => {
                 tracing::debug!(?refusal, workflow = target.workflow_id, "a target of a batch job is tried again");
-                engine.shared.clock.sleep_until(engine.shared.now() + pause).await;
+                live.sleep_until(shared, shared.now() + pause).await;
+                if live.stops(shared) {
+                    return Outcome::Unknown;
+                }
                 pause = Span((pause.0 * 2).min(RETRY_MAX.0));
             }
             Err(refusal) => {
@@ -239,7 +238,11 @@ async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, target: 
             }
         }
     }
-    Outcome::Failed
+}
+
+/// The same call may be answered otherwise later.
+fn may_pass(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::Aborted(_))
 }
 
 /// The targets from a place on.
@@ -262,7 +265,7 @@ async fn page(
     let after = (place != Place::default()).then_some(place);
     let (mut pause, mut too_long) = (RETRY_FIRST, 0);
     loop {
-        if live.stopped.load(Ordering::Acquire) {
+        if live.stops(shared) {
             return Err(Ended::Stopping);
         }
         let Some(strong) = engine.get() else { return Err(Ended::Stopping) };
@@ -278,7 +281,7 @@ async fn page(
             // The machine may have been busy; but there are queries that no index answers in time.
             Refusal::DeadlineExceeded(_) => {
                 too_long += 1;
-                too_long < TRIES_MAX
+                too_long < PAGE_TRIES_MAX
             }
             _ => false,
         };
@@ -286,11 +289,7 @@ async fn page(
             return Err(Ended::Failed(format!("{refusal:?}")));
         }
         tracing::warn!(?refusal, "the targets of a batch job could not be read");
-        tokio::select! {
-            biased;
-            () = shared.clock.sleep_until(shared.now() + pause) => {}
-            () = live.stop.notified() => {}
-        }
+        live.sleep_until(shared, shared.now() + pause).await;
         pause = Span((pause.0 * 2).min(RETRY_MAX.0));
     }
 }

@@ -162,7 +162,6 @@ impl Engine {
         let namespace = self.namespace(&request.namespace)?;
         let (workflow, run) = workflow_of(namespace.id(), request.workflow_execution.take())?;
         let limits = self.shared.settings.limits_of(&request.namespace);
-        self.shared.namespaces.usage(namespace.id()).room_for_bytes(&namespace.view, limits)?;
         let stage = update::validate(&mut request, || self.poll_id(), limits)?;
         let name = request.namespace.clone();
         let (question, update_id) = question(request)?;

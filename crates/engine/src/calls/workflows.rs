@@ -124,8 +124,6 @@ impl Engine {
         if request.signal_name.is_empty() {
             return Err(Refusal::invalid("SignalName is not set on request."));
         }
-        let limits = self.shared.settings.limits_of(&namespace.view.name);
-        self.shared.namespaces.usage(namespace.id()).room_for_bytes(&namespace.view, limits)?;
         let input = Input::Signal(Box::new(SignalRequest::from(request)));
         match self.shared.apply(workflow, run, input).await?.1 {
             Reply::Signaled(response) => Ok(response),

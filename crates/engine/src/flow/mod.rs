@@ -160,6 +160,13 @@ impl Gate for Shared {
         }
         self.namespaces.usage(namespace.id).room_for_run(namespace, limits, replaces)
     }
+
+    fn room_for_more(&self, namespace: &NamespaceView, limits: &Limits) -> Result<(), Refusal> {
+        if limits.storage_bytes_max == 0 {
+            return Ok(());
+        }
+        self.namespaces.usage(namespace.id).room_for_bytes(namespace, limits)
+    }
 }
 
 impl Flow {

@@ -46,7 +46,7 @@ impl Shared {
         token: &str,
         completion: Completion,
     ) -> Result<(), Refusal> {
-        let token = self.meta.signer().read(token, self.wall_now()).ok_or_else(|| Refusal::invalid("invalid callback token"))?;
+        let token = self.meta.signer().read(token).ok_or_else(|| Refusal::invalid("invalid callback token"))?;
         let run = token.run();
         let known = self.namespaces.by_id(run.workflow.namespace).filter(|_| !self.namespaces.is_gone(run.workflow.namespace));
         let known = known.ok_or_else(|| Refusal::not_found(format!("namespace \"{}\" not found", run.workflow.namespace)))?;

@@ -1,27 +1,22 @@
 //! Whose callback tokens are: those that this server has given out carry a code that only its data's key makes.
 //!
 //! What a token says can be read in histories; who can read one could otherwise end the operations in it. A token is
-//! `<hexadecimal text>-<HMAC-SHA256 of that text, hexadecimal>`. Data that is older than the key has operations under way whose tokens
-//! have no code: for some time these are believed too.
+//! `<hexadecimal text>-<HMAC-SHA256 of that text, hexadecimal>`.
 
 use ring::hmac::{self, HMAC_SHA256};
-use sempre_core::{Span, Timestamp, nexus::token::CompletionToken};
+use sempre_core::nexus::token::CompletionToken;
 
 /// Between a token and its code.
 const MARK: char = '-';
-/// How long tokens of before the key are believed.
-pub(crate) const OLD_TOKENS: Span = Span::seconds(90 * 24 * 3600);
 
 /// See the module.
 pub(crate) struct Signer {
     key: hmac::Key,
-    /// Tokens without a code are believed before this.
-    old_until: Timestamp,
 }
 
 impl Signer {
-    pub(crate) fn new(key: &[u8], old_until: Timestamp) -> Self {
-        Self { key: hmac::Key::new(HMAC_SHA256, key), old_until }
+    pub(crate) fn new(key: &[u8]) -> Self {
+        Self { key: hmac::Key::new(HMAC_SHA256, key) }
     }
 
     /// The text that the operation's handler is given.
@@ -33,10 +28,8 @@ impl Signer {
     }
 
     /// What a text says; `None` if this server has not given it out.
-    pub(crate) fn read(&self, text: &str, now: Timestamp) -> Option<CompletionToken> {
-        let Some((text, code)) = text.split_once(MARK) else {
-            return CompletionToken::parse(text).filter(|_| now < self.old_until);
-        };
+    pub(crate) fn read(&self, text: &str) -> Option<CompletionToken> {
+        let (text, code) = text.split_once(MARK)?;
         let code: Option<Vec<u8>> = (0..code.len()).step_by(2).map(|at| u8::from_str_radix(code.get(at..at + 2)?, 16).ok()).collect();
         hmac::verify(&self.key, text.as_bytes(), &code?).ok()?;
         CompletionToken::parse(text)
@@ -56,13 +49,14 @@ mod tests {
 
     #[test]
     fn only_what_was_given_out_is_believed() {
-        let (now, signer, other) = (Timestamp(5), Signer::new(&[1; 32], Timestamp(0)), Signer::new(&[2; 32], Timestamp(0)));
+        let (signer, other) = (Signer::new(&[1; 32]), Signer::new(&[2; 32]));
         let given = signer.text(&token("r"));
-        assert_eq!(signer.read(&given, now), Some(token("r")));
-        assert_eq!(other.read(&given, now), None, "another server's");
+        assert_eq!(signer.read(&given), Some(token("r")));
+        assert_eq!(other.read(&given), None, "another server's");
         let (_, code) = given.split_once('-').unwrap();
         let forged = token("another");
         let junk = [
+            token("r").to_string(),
             forged.to_string(),
             format!("{forged}-{code}"),
             format!("{forged}-"),
@@ -73,15 +67,7 @@ mod tests {
             String::new(),
         ];
         for text in junk {
-            assert_eq!(signer.read(&text, now), None, "{text}");
+            assert_eq!(signer.read(&text), None, "{text}");
         }
-    }
-
-    #[test]
-    fn tokens_of_before_the_key_are_believed_for_some_time() {
-        let signer = Signer::new(&[1; 32], Timestamp(10));
-        let old = token("r").to_string();
-        assert_eq!(signer.read(&old, Timestamp(9)), Some(token("r")));
-        assert_eq!(signer.read(&old, Timestamp(10)), None);
     }
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     namespaces::Namespaces,
     notices::rows::NoticeRecord,
+    shared::Shared,
     visibility::{Taken, Update},
 };
 
@@ -95,19 +96,19 @@ impl Runner {
             }
         }
     }
+}
 
-    /// After a failed commit: what the store has is shown. No commit of the shard is under way.
-    pub(crate) async fn relist(&mut self) -> Result<(), StoreError> {
-        self.listed.clear();
-        for slot in super::runner::slots(self.shard, self.shared.inboxes.len()) {
-            let (mut from, to) = (keys::slot(slot), keys::slot(slot + 1));
-            while let Some(rows) = page(&*self.shared.store, &mut from, &to).await? {
-                self.listed.extend(rows.iter().map(|(_, update)| (update.key.run, update.version)));
-                self.shared.listing.show(rows.into_iter().map(|(_, update)| update).collect());
-            }
+/// After a failed commit: what the store has is shown. No commit of the shard is under way.
+pub(super) async fn relist(shared: &Shared, shard: u32) -> Result<Listed, StoreError> {
+    let mut listed = Listed::new();
+    for slot in super::runner::slots(shard, shared.inboxes.len()) {
+        let (mut from, to) = (keys::slot(slot), keys::slot(slot + 1));
+        while let Some(rows) = page(&*shared.store, &mut from, &to).await? {
+            listed.extend(rows.iter().map(|(_, update)| (update.key.run, update.version)));
+            shared.listing.show(rows.into_iter().map(|(_, update)| update).collect());
         }
-        Ok(())
     }
+    Ok(listed)
 }
 
 /// What notices tell of a run whose status was `before`, in their order. A run may begin and close in one commit.

@@ -3,11 +3,14 @@
 //! | state | what happens |
 //! |---|---|
 //! | commit failed | everybody waiting is told Unavailable, everything cached is dropped |
-//! | not owned yet, or what lists and notices show not read yet | everybody is told Unavailable until the store does it: the disk may be full, the database away |
+//! | not owned yet, or what lists and notices show not read yet | for a moment everybody waits; then all are told Unavailable at once, also while the store is asked: the disk may be full, the database away. Orders that nobody waits for are kept |
 //! | acquire or such a read failed for good | the engine has failed: the process should exit |
 //! | owned, and read | the offers, messages and deadlines are read again beside the loop, which goes on |
 
-use std::sync::atomic::Ordering;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 use futures::{
     FutureExt,
@@ -19,20 +22,25 @@ use sempre_core::{
     transition::UpdateNews,
 };
 use sempre_store::{CommitError, Fence, StoreError};
+use tokio::sync::mpsc;
 
 use super::{
     batch::{OpenBatch, Output},
+    listing::{self, Listed},
     message::Message,
     runner::{Runner, new_deadlines, slots},
 };
 use crate::{
     flow, recovery,
-    shared::{SHARD_UNAVAILABLE, STOPPING},
+    shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
+    usage::rows::{self, Tallies},
 };
 
 /// First and longest pause between tries to own the shard again.
 const PAUSE_FIRST: Span = Span::millis(50);
 const PAUSE_MAX: Span = Span::seconds(5);
+/// How long callers wait for a store that has just failed: most often it answers in that.
+const PATIENCE: Span = Span::millis(100);
 const DISK_FULL: &str = "the disk of the server is full, nothing can be written until there is room";
 
 impl Runner {
@@ -120,13 +128,20 @@ impl Runner {
         let mut owned = None;
         loop {
             if waits {
-                if !self.wait_refusing(pause, &refusal).await {
+                let sleep = self.shared.clock.sleep_until(self.now() + pause);
+                if self.refusing_until(sleep, &refusal).await.is_none() {
                     return Ok(None);
                 }
                 pause = Span((pause.0 * 2).min(PAUSE_MAX.0));
             }
-            match self.try_to_own(&mut owned).await {
-                Ok(epoch) => return Ok(Some(epoch)),
+            let patience = if waits { Span::ZERO } else { PATIENCE };
+            let Some(tried) = self.try_refusing(&mut owned, patience, &refusal).await else { return Ok(None) };
+            match tried {
+                Ok(again) => {
+                    self.set_usage(again.usage);
+                    self.listed = again.listed;
+                    return Ok(Some(again.epoch));
+                }
                 Err(error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => {
                     return Err(format!("shard {} could not begin again: {error}", self.shard));
                 }
@@ -139,53 +154,54 @@ impl Runner {
         }
     }
 
-    /// One try. `owned`: the epoch, once there is one; it stays good while what has to be read cannot be.
-    async fn try_to_own(&mut self, owned: &mut Option<u64>) -> Result<u64, StoreError> {
-        let epoch = match *owned {
-            Some(epoch) => epoch,
-            None => {
-                let for_good = |error| match error {
-                    refused @ StoreError::Rejected { .. } => refused,
-                    other => StoreError::Failed { reason: other.to_string() },
-                };
-                *owned.insert(self.shared.store.acquire(self.shard).await.map_err(for_good)?)
-            }
-        };
-        // What was on its way is there by now, or never will be.
-        self.shared.notices.decided(&*self.shared.store, self.shard).await?;
-        self.reread_usage().await?;
-        self.relist().await?;
-        Ok(epoch)
+    /// One try; what comes is refused once patience is over. `None`: told to stop in the meantime.
+    async fn try_refusing(&mut self, owned: &mut Option<u64>, patience: Span, refusal: &Refusal) -> Option<Result<Again, StoreError>> {
+        let mut attempt = std::pin::pin!(try_to_own(self.shared.clone(), self.shard, owned));
+        let patience = self.shared.clock.sleep_until(self.now() + patience);
+        tokio::select! {
+            biased;
+            tried = &mut attempt => return Some(tried),
+            () = patience => {}
+        }
+        self.refusing_until(attempt, refusal).await
     }
 
-    /// Refuses what comes, for a while. False: told to stop, and nothing is left to answer.
-    async fn wait_refusing(&mut self, pause: Span, refusal: &Refusal) -> bool {
-        let mut sleep = self.shared.clock.sleep_until(self.now() + pause);
-        loop {
-            let message = match self.pending.pop_front() {
-                Some(message) => Some(message),
-                None if self.stopping => match self.inbox.try_recv() {
-                    Ok(message) => Some(message),
-                    Err(_) => return false,
-                },
-                None => tokio::select! {
-                    biased;
-                    message = self.inbox.recv() => message,
-                    () = &mut sleep => return true,
-                },
+    /// Refuses what comes until something is done. `None`: told to stop, and nothing is left to answer.
+    async fn refusing_until<T>(&mut self, done: impl Future<Output = T>, refusal: &Refusal) -> Option<T> {
+        let mut done = std::pin::pin!(done);
+        let (mut kept, mut taken) = (VecDeque::new(), false);
+        let done = loop {
+            let message = tokio::select! {
+                biased;
+                done = &mut done => break done,
+                message = next(&mut self.pending, &mut self.inbox, self.stopping) => message,
             };
             match message {
-                Some(Message::Run(message)) => {
-                    if let Some(reply) = message.reply {
-                        let _ = reply.send(Err(refusal.clone()));
+                Some(Message::Run(mut message)) => match message.reply.take() {
+                    Some(reply) => {
+                        let stopping = || Refusal::Unavailable(STOPPING.into());
+                        let _ = reply.send(Err(if self.stopping { stopping() } else { refusal.clone() }));
                     }
-                }
+                    None if kept.len() < self.shared.settings.inbox_max => kept.push_back(Message::Run(message)),
+                    // As if the inbox were full.
+                    None => self.shared.stats.overloads.add(1),
+                },
                 // The rows are read again when the shard is owned.
-                Some(Message::Redeliver(..) | Message::Taken) => {}
+                Some(Message::Redeliver(..)) => {}
+                Some(Message::Taken) => taken = true,
                 Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
+                None if self.stopping => {
+                    // Nothing is committed any more.
+                    self.taken = false;
+                    return None;
+                }
                 Some(Message::Stop) | None => self.stop(),
             }
-        }
+        };
+        kept.append(&mut self.pending);
+        self.pending = kept;
+        self.taken |= taken;
+        Some(done)
     }
 
     /// Reads offers (`all`) and messages of the shard's slots again, beside the loop.
@@ -204,4 +220,39 @@ impl Runner {
         };
         self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }
+}
+
+/// The next message; of a shard that stops, of those that are there.
+async fn next(pending: &mut VecDeque<Message>, inbox: &mut mpsc::Receiver<Message>, stopping: bool) -> Option<Message> {
+    match pending.pop_front() {
+        Some(message) => Some(message),
+        None if stopping => inbox.try_recv().ok(),
+        None => inbox.recv().await,
+    }
+}
+
+/// What a shard that begins again has to know before anything else.
+struct Again {
+    epoch: u64,
+    usage: Tallies,
+    listed: Listed,
+}
+
+/// One try. `owned`: the epoch, once there is one; it stays good while what has to be read cannot be.
+async fn try_to_own(shared: Arc<Shared>, shard: u32, owned: &mut Option<u64>) -> Result<Again, StoreError> {
+    let epoch = match *owned {
+        Some(epoch) => epoch,
+        None => {
+            let for_good = |error| match error {
+                refused @ StoreError::Rejected { .. } => refused,
+                other => StoreError::Failed { reason: other.to_string() },
+            };
+            *owned.insert(shared.store.acquire(shard).await.map_err(for_good)?)
+        }
+    };
+    // What was on its way is there by now, or never will be.
+    shared.notices.decided(&*shared.store, shard).await?;
+    let usage = rows::read_shard(&*shared.store, shard).await?;
+    let listed = listing::relist(&shared, shard).await?;
+    Ok(Again { epoch, usage, listed })
 }

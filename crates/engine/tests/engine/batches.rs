@@ -17,7 +17,7 @@ use sempre_api::{
         workflowservice::{start_batch_operation_request::Operation, *},
     },
 };
-use sempre_core::{Refusal, Span};
+use sempre_core::{Refusal, RunId, Span};
 use sempre_engine::{
     Components, Engine,
     visibility::{Index, memory::MemoryIndex},
@@ -175,6 +175,41 @@ async fn a_stopped_job_acts_no_more_and_stays_stopped() {
     w.advance(Span::seconds(10)).await;
     assert_eq!((counts(&w, "j").await, closed(&w, 20).await), ((Failed, 20, 2, 0), 2));
     assert_eq!(stop(&w, "x").await.unwrap_err(), Refusal::not_found("workflow not found for ID: x"));
+}
+
+/// A world with run `w0`, which cannot be read, and a job `j` that tries to terminate it.
+async fn world_with_an_unreadable_target() -> World {
+    let mut w = world().await;
+    let run_id = w.start("w0").await;
+    *w.store.unreadable.lock().unwrap() = RunId::parse(&run_id);
+    w.reopen().await;
+    let mut job = job("j", terminate(), workflows(1), 0.0);
+    // Of a target that names its run nothing is looked up when the job begins.
+    job.target_executions[0].run_id = run_id;
+    w.engine.start_batch(job).await.unwrap();
+    w.settle().await;
+    assert_eq!(counts(&w, "j").await, (Running, 1, 0, 0));
+    w
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_reached_counts_as_failed_right_after_the_last_try() {
+    let w = world_with_an_unreadable_target().await;
+    for pause in [100, 200, 400, 800, 1600, 3200].into_iter().chain([5000; 22]) {
+        w.advance(Span::millis(pause)).await;
+        assert_eq!(counts(&w, "j").await, (Running, 1, 0, 0));
+    }
+    w.advance(Span::seconds(5)).await;
+    assert_eq!(counts(&w, "j").await, (Completed, 1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_stopped_job_does_not_try_again_what_could_not_be_reached() {
+    let w = world_with_an_unreadable_target().await;
+    stop(&w, "j").await.unwrap();
+    *w.store.unreadable.lock().unwrap() = None;
+    w.advance(Span::seconds(30)).await;
+    assert_eq!((counts(&w, "j").await, closed(&w, 1).await), ((Failed, 1, 0, 0), 0));
 }
 
 #[tokio::test]

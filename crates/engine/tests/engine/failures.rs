@@ -1,5 +1,6 @@
 use std::sync::atomic::Ordering::SeqCst;
 
+use futures::FutureExt;
 use sempre_api::v1::workflowservice::RespondWorkflowTaskFailedRequest;
 use sempre_core::{Refusal, Span};
 use sempre_engine::Settings;
@@ -203,6 +204,56 @@ async fn shutdown_does_not_wait_for_room_on_the_disk() {
     w.store.refuse.store(1, SeqCst);
     unavailable(w.signal("a", "lost").await);
     soon(w.engine.shutdown()).await;
+}
+
+/// A database that is away may be asked for half a minute: nobody waits for that with the shard.
+#[tokio::test]
+async fn callers_are_refused_at_once_while_the_store_does_not_answer() {
+    // As soon as it is asked, or when it is asked again.
+    for refusals in [0, 1] {
+        callers_are_refused(refusals).await;
+    }
+}
+
+async fn callers_are_refused(refusals: usize) {
+    let mut w = world_with(Settings { shards: 1, ..settings() }).await;
+    w.start("a").await;
+    w.store.full.store(refusals, SeqCst);
+    w.store.silent.store(true, SeqCst);
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("a", "lost").await);
+    // It might have answered in a moment.
+    w.advance(Span::millis(100)).await;
+    unavailable(w.signal("a", "refused").await);
+    unavailable(w.try_start(start_request("b")).await);
+    unavailable(w.describe("a").await);
+    // Nor does the end of the server wait for it.
+    soon(w.engine.shutdown()).await;
+    w.store.silent.store(false, SeqCst);
+    w.crash().await;
+    w.signal("a", "kept").await.unwrap();
+    assert_eq!(w.poll().await.history.unwrap().events().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn a_task_whose_poll_leaves_while_the_shard_begins_again_is_offered_to_the_next() {
+    let w = world_with(Settings { shards: 1, ..settings() }).await;
+    w.start("a").await;
+    let mut left = Box::pin(w.engine.poll_workflow_task(poll_request(), None));
+    assert!(left.as_mut().now_or_never().is_none());
+    w.settle().await;
+    assert_eq!(w.names("a").await.len(), 3, "the task is started, and lies where the poll has not looked yet");
+    w.store.full.store(usize::MAX, SeqCst);
+    w.store.refuse.store(1, SeqCst);
+    unavailable(w.signal("a", "lost").await);
+    w.settle().await;
+    drop(left);
+    w.settle().await;
+    w.store.full.store(0, SeqCst);
+    // Much less than a worker has for a task.
+    w.advance(Span::millis(200)).await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, done()).await;
 }
 
 #[tokio::test]

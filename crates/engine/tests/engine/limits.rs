@@ -4,9 +4,15 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use sempre_api::v1::{
     enums::{ResourceExhaustedCause, WorkflowIdConflictPolicy},
-    workflowservice::{DeleteWorkflowExecutionRequest, DescribeNamespaceRequest, StartActivityExecutionRequest},
+    update,
+    workflow::OnConflictOptions,
+    workflowservice::{
+        DeleteWorkflowExecutionRequest, DescribeNamespaceRequest, ExecuteMultiOperationRequest, SignalWithStartWorkflowExecutionRequest,
+        SignalWorkflowExecutionRequest, StartActivityExecutionRequest, UpdateWorkflowExecutionRequest, execute_multi_operation_request,
+        execute_multi_operation_request::operation::Operation as Asked,
+    },
 };
-use sempre_core::{Refusal, Span};
+use sempre_core::{Refusal, Span, refusal::Operation};
 use sempre_engine::{CallClass, Limited, NamespaceLimits, Rates, Settings};
 use sempre_store::{CommitBatch, Fence, Table};
 
@@ -95,6 +101,73 @@ async fn clients_add_nothing_to_a_namespace_that_is_full() {
     w.settle().await;
     assert_eq!(rows(&w), 0, "a namespace without runs has no row");
     w.start("b").await;
+}
+
+/// A start that meets an open run adds to it: its signal, its update, what it attaches.
+#[tokio::test]
+async fn a_start_adds_nothing_to_an_open_run_of_a_full_namespace() {
+    let w = world_with(limited(|settings| settings.limits.storage_bytes_max = 4000)).await;
+    let signal = |request_id: &str| SignalWithStartWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_id: "a".into(),
+        workflow_type: start_request("a").workflow_type,
+        task_queue: Some(queue()),
+        signal_name: "s".into(),
+        request_id: request_id.into(),
+        ..Default::default()
+    };
+    w.start("a").await;
+    soon(w.engine.signal_with_start(signal("first"))).await.unwrap();
+    let mut large = start_request("large");
+    large.input = Some(payloads(&"x".repeat(5000)));
+    w.try_start(large).await.unwrap();
+    let (bytes, _) = used(&w, Limited::StorageBytes);
+    let full = ResourceExhaustedCause::PersistenceStorageLimit;
+    exhausted(soon(w.engine.signal_with_start(signal("second"))).await, full);
+    soon(w.engine.signal_with_start(signal("first"))).await.expect("a call that is repeated is answered as before");
+    let repeated = SignalWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+        signal_name: "s".into(),
+        request_id: "first".into(),
+        ..Default::default()
+    };
+    soon(w.engine.signal_workflow(repeated)).await.expect("a signal, too");
+
+    let mut attaching = start_request("a");
+    attaching.request_id = "attached".into();
+    attaching.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::UseExisting);
+    w.try_start(attaching.clone()).await.expect("it adds nothing");
+    attaching.on_conflict_options = Some(OnConflictOptions { attach_request_id: true, ..Default::default() });
+    exhausted(w.try_start(attaching).await, full);
+
+    let operation = |operation| execute_multi_operation_request::Operation { operation: Some(operation) };
+    let mut start = start_request("a");
+    start.request_id = "with an update".into();
+    start.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::UseExisting);
+    let update = UpdateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(execution("a", "")),
+        request: Some(update::Request {
+            meta: Some(update::Meta { update_id: "u".into(), identity: "client".into() }),
+            input: Some(update::Input { name: "handler".into(), ..Default::default() }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let request = ExecuteMultiOperationRequest {
+        namespace: NAMESPACE.into(),
+        operations: vec![operation(Asked::StartWorkflow(start)), operation(Asked::UpdateWorkflow(update))],
+        ..Default::default()
+    };
+    match soon(w.engine.execute_multi_operation(request, None)).await {
+        Err(Refusal::MultiOperation(refused)) => match (refused.start, refused.update) {
+            (Operation::NotTried, Operation::Refused(refused)) => drop(exhausted::<()>(Err(*refused), full)),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(used(&w, Limited::StorageBytes), (bytes, 3));
 }
 
 #[tokio::test]

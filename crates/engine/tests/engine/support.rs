@@ -141,6 +141,8 @@ pub(crate) struct TestStore {
     pub(crate) refuse: AtomicUsize,
     /// Acquisitions to refuse, because the disk is full.
     pub(crate) full: AtomicUsize,
+    /// Acquisitions are not answered.
+    pub(crate) silent: AtomicBool,
     /// Commits panic.
     pub(crate) panics: AtomicBool,
     /// State of this run cannot be read.
@@ -216,6 +218,7 @@ impl Default for TestStore {
             under_way: Arc::default(),
             refuse: AtomicUsize::default(),
             full: AtomicUsize::default(),
+            silent: AtomicBool::default(),
             panics: AtomicBool::default(),
             unreadable: Mutex::default(),
             no_schedules: AtomicBool::default(),
@@ -279,6 +282,9 @@ impl Store for TestStore {
         }
         if take(&self.full) {
             return futures::future::ready(Err(StoreError::Rejected { reason: "disk full: test".into() })).boxed();
+        }
+        if self.silent.load(Ordering::SeqCst) {
+            return futures::future::pending().boxed();
         }
         if self.slow.load(Ordering::SeqCst) {
             let acquired = self.counted(self.inner.acquire(shard));

@@ -1,12 +1,21 @@
 //! The index in PostgreSQL: what is there after a restart, what another server may not do, what is damaged or of another program.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::mpsc::{Receiver, channel},
+    time::Duration,
+};
 
 use fastrand::Rng;
 use futures::executor::block_on;
 use sempre_core::ids::Uuid;
 use sempre_engine::visibility::{Change, Index, IndexError, postgres::PostgresIndex, sqlite::Tuning};
 use sempre_store::{Store, postgres::PostgresStore};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use crate::{
     data::{namespace, ready, record, run},
@@ -156,6 +165,86 @@ fn it_goes_on_when_the_database_was_away() {
     assert_ne!(shared.cluster.port(), server.cluster.port());
 }
 
+/// A lock of somebody else on a table of the schema, for some seconds. Gives what waits for its end.
+fn lock(server: &'static Server, schema: &str, table: &str) -> Receiver<std::io::Result<()>> {
+    let (ended, end) = channel();
+    let text = format!("BEGIN; LOCK TABLE {schema}.{table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); COMMIT");
+    std::thread::spawn(move || ended.send(server.cluster.sql(&text).map(drop)));
+    let is_there = format!("SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = '{schema}.{table}'::regclass");
+    while server.cluster.sql(&is_there).unwrap() == "0" {}
+    end
+}
+
+/// Tables that take long to be made anew do not cost the server its lease.
+#[test]
+fn the_lease_is_renewed_while_tables_are_made() {
+    let Some(server) = server() else { return };
+    let (store, index) = filled(server, &server.cluster.address());
+    block_on(index.close());
+    let schema = store.beside().schema().to_owned();
+    let sql = |text: &str| server.cluster.sql(&text.replace("{s}", &schema)).unwrap();
+    sql("DROP TABLE {s}.attr_order");
+    let end = lock(server, &schema, "run");
+    let beside = store.beside();
+    let opening = server.runtime.spawn(async move { PostgresIndex::open(beside, OWNER).await });
+    let waits = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{schema}\".run%'");
+    while sql(&waits) == "0" {}
+    sql("SET lock_timeout = '500ms'; UPDATE {s}.owner SET until = until");
+    assert_ne!(sql(&waits), "0", "the tables are not made yet");
+    end.recv().unwrap().unwrap();
+    let index = server.runtime.block_on(opening).unwrap().unwrap();
+    assert_needs_rebuild(&index, "damaged");
+}
+
+/// A way to the database that may get silent.
+struct Way {
+    port: u16,
+    silent: watch::Sender<bool>,
+}
+
+impl Way {
+    fn to(server: &Server) -> Self {
+        let target = server.cluster.port();
+        let silent = watch::Sender::new(false);
+        let listener = server.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_silent = silent.clone();
+        server.runtime.spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut silent = is_silent.subscribe();
+                tokio::spawn(async move {
+                    if !*silent.borrow() {
+                        let mut there = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+                        tokio::select! {
+                            _ = copy_bidirectional(&mut client, &mut there) => return,
+                            _ = silent.wait_for(|is| *is) => {}
+                        }
+                    }
+                    // Open, and nothing comes.
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { port, silent }
+    }
+}
+
+/// The threads for reads are not held by a database that does not answer, neither on a connection that is there nor on a new one.
+#[test]
+fn a_read_ends_in_its_time_though_the_database_is_silent() {
+    let Some(server) = server() else { return };
+    let way = Way::to(server);
+    let store = server.open(&server.cluster.address_at(way.port, "silent"));
+    let tuning = Tuning { quick_time: Duration::from_millis(100), read_time_max: Duration::from_secs(1), ..Tuning::default() };
+    let index = server.index(&store, tuning);
+    ready(&index);
+    assert_eq!(count(&index), Ok(0));
+    way.silent.send_replace(true);
+    for _ in 0..2 {
+        assert_eq!(count(&index), Err(IndexError::TooLong { seconds: 1 }));
+    }
+}
+
 /// Statements of reads that nobody waits for any more do not go on in the database.
 #[test]
 fn a_read_that_nobody_wants_is_stopped_in_the_database() {
@@ -165,9 +254,7 @@ fn a_read_that_nobody_wants_is_stopped_in_the_database() {
     let schema = store.beside().schema().to_owned();
     let sql = |text: &str| server.cluster.sql(&text.replace("{s}", &schema)).unwrap();
     // A lock of somebody else makes it wait as long as one likes.
-    let (locked, holder) = std::sync::mpsc::channel();
-    let text = format!("BEGIN; LOCK TABLE {schema}.part IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(4); COMMIT");
-    std::thread::spawn(move || locked.send(server.cluster.sql(&text).map(drop)));
+    let holder = lock(server, &schema, "part");
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%division FROM part%'";
     let until = |wanted: &str| {
         for _ in 0..400 {
@@ -177,13 +264,11 @@ fn a_read_that_nobody_wants_is_stopped_in_the_database() {
         }
         panic!("never {wanted}");
     };
-    let until_locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = '{s}.part'::regclass";
-    while sql(until_locked) == "0" {}
     let read = index.count(namespace(1), None, &BTreeSet::new());
     until("1");
     drop(read);
     until("0");
-    assert_ne!(sql(until_locked), "0", "it did not end by itself");
+    assert!(holder.try_recv().is_err(), "it did not end by itself");
     holder.recv().unwrap().unwrap();
     assert_eq!(count(&index), Ok(5));
 }

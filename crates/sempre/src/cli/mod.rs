@@ -2,6 +2,7 @@
 
 mod activity;
 mod alert;
+mod alone;
 mod api_coverage;
 mod backup;
 mod batch;
@@ -27,6 +28,7 @@ mod nexus;
 mod notices;
 mod operator;
 mod output;
+mod pages;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod progress;

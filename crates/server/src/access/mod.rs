@@ -40,6 +40,7 @@ pub use self::settings::{AuthError, AuthSettings};
 pub(crate) use self::{
     check::Check,
     roles::{Grants, Roles},
+    table::WORKFLOW,
 };
 use self::{
     jwt::{NotBelieved, Token},

@@ -27,7 +27,7 @@ pub(crate) enum Need {
 
 use Need::{Caller, Namespace, Nothing, System};
 
-pub(super) const WORKFLOW: &str = "temporal.api.workflowservice.v1.WorkflowService";
+pub(crate) const WORKFLOW: &str = "temporal.api.workflowservice.v1.WorkflowService";
 const OPERATOR: &str = "temporal.api.operatorservice.v1.OperatorService";
 const TEST: &str = "temporal.api.testservice.v1.TestService";
 

@@ -188,6 +188,7 @@ pub(crate) async fn answer(
         let kind = Kind { class: CallClass::Advance, waits: matches!(route, Route::Start { .. }) };
         let no_room = |_| refusal("RESOURCE_EXHAUSTED", "resource exhausted");
         let held = room.enter(kind, 0).map_err(no_room)?;
+        count(engine, &route).map_err(|refused| of_refusal(&refused))?;
         let body = whole(Counted::new(body, &held), engine.payload_bytes_max() + REQUEST_BYTES_MAX, too_large, BODY_WAIT).await?;
         let query = parts.uri.query().unwrap_or_default();
         match route {
@@ -201,6 +202,21 @@ pub(crate) async fn answer(
         }
     };
     told.await.unwrap_or_else(|failure| refused(&failure, support))
+}
+
+/// Counts a request against the rates of the namespace whose workers it is for. What a callback is for its token says, which nobody has
+/// looked at yet: who has none must not use up what others may.
+fn count(engine: &Engine, route: &Route) -> Result<(), Refusal> {
+    let (destination, class) = match route {
+        Route::Start { destination, .. } => (destination, CallClass::Start),
+        Route::Cancel { destination, .. } => (destination, CallClass::Change),
+        Route::Callback { .. } => return Ok(()),
+    };
+    if !engine.has_rates() {
+        return Ok(());
+    }
+    // What there is not is told in its turn.
+    engine.namespace_of(destination.borrowed()).map_or(Ok(()), |namespace| engine.count_call(&namespace, class))
 }
 
 /// A body, if it comes in time and is not too large.

@@ -19,12 +19,15 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 use tonic::{Code, Status};
 
 use super::{
     messages::Exported,
-    settings::{Protocol, Target},
+    settings::{Certificates, Protocol, Target},
 };
 use crate::{
     frames::PREFIX_BYTES,
@@ -52,7 +55,7 @@ pub(super) struct Failed {
 /// See the module.
 pub(super) struct Sender {
     target: Target,
-    connector: Option<Result<TlsConnector, String>>,
+    connector: Option<TlsConnector>,
     open: Option<Open>,
 }
 
@@ -212,19 +215,25 @@ impl Sender {
         if !secure {
             return self.open(stream).await;
         }
-        let protocol = match self.target.protocol {
-            Protocol::Grpc => b"h2".to_vec(),
-            Protocol::Http => b"http/1.1".to_vec(),
-        };
-        let connector = self.connector.get_or_insert_with(|| {
-            let mut config = self.target.tls.config()?;
-            config.alpn_protocols = vec![protocol];
-            Ok(TlsConnector::from(Arc::new(config)))
-        });
-        let connector = connector.clone()?;
+        let connector = self.connector(Certificates::config)?;
         let name = ServerName::try_from(host.clone()).map_err(|e| format!("{host} is no name of a server: {e}"))?;
         let stream = connector.connect(name, stream).await.map_err(|e| format!("no secure connection to {host}:{port}: {e}"))?;
         self.open(stream).await
+    }
+
+    /// Made with the first connection. One that cannot be made, as the files of the system's authorities may be away for a moment, is
+    /// made with a later one.
+    fn connector(&mut self, config: impl FnOnce(&Certificates) -> Result<ClientConfig, String>) -> Result<TlsConnector, String> {
+        if let Some(made) = &self.connector {
+            return Ok(made.clone());
+        }
+        let mut config = config(&self.target.tls)?;
+        let protocol: &[u8] = match self.target.protocol {
+            Protocol::Grpc => b"h2",
+            Protocol::Http => b"http/1.1",
+        };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Ok(self.connector.insert(TlsConnector::from(Arc::new(config))).clone())
     }
 
     async fn open(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Open, String> {
@@ -256,4 +265,27 @@ fn packed(message: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(message.len() / 4), Compression::fast());
     // Memory takes everything.
     encoder.write_all(message).and_then(|()| encoder.finish()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::rustls::{RootCertStore, crypto::ring};
+
+    use super::{super::settings::OtlpSettings, *};
+
+    #[test]
+    fn what_secures_connections_is_made_again_until_it_can_be() {
+        let settings = OtlpSettings::read(&|_| None, Some("https://receiver"), None).unwrap().unwrap();
+        let mut sender = Sender::new(settings.traces.unwrap());
+        let no_files = "the system has no root certificates";
+        let failed = sender.connector(|_| Err(no_files.into()));
+        assert_eq!(failed.err().as_deref(), Some(no_files));
+        let made = sender.connector(|_| {
+            let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+            let builder = builder.with_safe_default_protocol_versions().unwrap();
+            Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+        });
+        assert_eq!(made.unwrap().config().alpn_protocols, [b"http/1.1".to_vec()]);
+        sender.connector(|_| panic!("it is there")).expect("it is kept");
+    }
 }

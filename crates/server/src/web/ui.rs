@@ -74,7 +74,7 @@ mod built {
         pub(crate) async fn answer(&self, request: Request<Incoming>) -> Answer {
             let (parts, incoming) = request.into_parts();
             // What is counted of it is held until the page is answered.
-            let held = self.router.room().enter(Kind::of(""), 0);
+            let held = self.router.room().enter(Kind::OTHER, 0);
             let read = match &held {
                 Ok(held) if parts.method == http::Method::POST => body(Counted::new(incoming, held)).await,
                 Ok(_) => Ok(Bytes::new()),

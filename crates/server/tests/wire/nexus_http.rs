@@ -24,6 +24,7 @@ use sempre_api::v1::{
         StartWorkflowExecutionRequest,
     },
 };
+use sempre_engine::Rates;
 use sempre_server::ServerSettings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -38,7 +39,13 @@ const LINK: &str =
 const LINK_TYPE: &str = "temporal.api.common.v1.Link.WorkflowEvent";
 
 async fn server() -> TestServer {
-    TestServer::start_with(ServerSettings { http_address: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..ServerSettings::default() }).await
+    server_with(Rates::default()).await
+}
+
+async fn server_with(rates: Rates) -> TestServer {
+    let mut settings = ServerSettings { http_address: Some(SocketAddr::from(([127, 0, 0, 1], 0))), ..ServerSettings::default() };
+    settings.engine.rates = rates;
+    TestServer::start_with(settings).await
 }
 
 /// An answer over HTTP: status, headers in lower case, body.
@@ -158,6 +165,36 @@ fn started(request: &NexusRequest) -> &StartOperationRequest {
         Some(Variant::StartOperation(start)) => start,
         other => panic!("no start: {other:?}"),
     }
+}
+
+/// Statuses of so many requests, which no worker answers in their time.
+async fn statuses(server: &TestServer, path: &str, requests: usize) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for _ in 0..requests {
+        let headers = [("content-type", "application/json"), ("Request-Timeout", "1ms"), ("Nexus-Operation-Token", "token")];
+        statuses.push(post(server, path, &headers, "1").await.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn starts_over_http_count_as_starts_of_the_namespace_whose_workers_they_are_for() {
+    let server = server_with(Rates { starts: 0.001, burst_ratio: 2000.0, ..Rates::default() }).await;
+    let id = endpoint(&server, "endpoint", to_queue()).await;
+    let path = format!("/nexus/endpoints/{id}/services/s/o");
+    assert_eq!(statuses(&server, &path, 3).await, [520, 520, 429]);
+    assert_eq!(statuses(&server, "/namespaces/default/task-queues/q/nexus-services/s/o", 1).await, [429]);
+    assert_eq!(statuses(&server, &format!("{path}/cancel"), 1).await, [520], "a cancel starts nothing");
+    assert_eq!(statuses(&server, "/nexus/endpoints/none/services/s/o", 1).await, [404]);
+}
+
+#[tokio::test]
+async fn requests_over_http_count_as_calls() {
+    let server = server_with(Rates { calls: 0.001, burst_ratio: 8000.0, ..Rates::default() }).await;
+    let path = "/namespaces/default/task-queues/q/nexus-services/s/o";
+    let cancels = statuses(&server, &format!("{path}/cancel"), 7).await;
+    assert_eq!(cancels, [520, 520, 520, 520, 520, 520, 429], "they leave two eighths of the burst to others");
+    assert_eq!(statuses(&server, path, 2).await, [520, 429], "and starts leave one");
 }
 
 #[tokio::test]

@@ -6,17 +6,18 @@ use bytes::Bytes;
 use sempre_api::v1::{
     common::{Link, Payload, Payloads},
     enums::WorkflowExecutionStatus,
-    failure::{Failure, TerminatedFailureInfo, failure::FailureInfo},
+    failure::{Failure, failure::FailureInfo},
     history::{
         NexusOperationCancelRequestedEventAttributes, WorkflowExecutionCanceledEventAttributes, WorkflowExecutionCompletedEventAttributes,
-        WorkflowExecutionFailedEventAttributes, WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes,
-        history_event::Attributes,
+        WorkflowExecutionFailedEventAttributes, WorkflowExecutionTimedOutEventAttributes, history_event::Attributes,
     },
 };
 
 use super::{Outcome, SCHEDULED_EVENT_ID, info, part};
 use crate::{
-    Refusal, Reply, Timestamp, close,
+    Refusal, Reply, Timestamp,
+    alone::close::{terminated, was_terminated_by},
+    close,
     nexus::{self, End, HANDLER_LINKS_MAX},
     step::Step,
 };
@@ -72,11 +73,8 @@ pub(crate) fn cancel(step: &mut Step<'_, '_>, request: CancelOperationRun) -> An
 /// Closes the operation now. Its handler does not hear of it.
 pub(crate) fn terminate(step: &mut Step<'_, '_>, request: TerminateOperationRun) -> Answer {
     let before = part(&step.run.state).map_or("", |own| own.terminate_request_id.as_str());
-    if !before.is_empty() {
-        if before == request.request_id {
-            return Ok(Ok(Reply::Done));
-        }
-        return Err(Refusal::FailedPrecondition(format!("already terminated with request ID {before}")));
+    if was_terminated_by(before, &request.request_id)? {
+        return Ok(Ok(Reply::Done));
     }
     if !step.run.is_open() {
         return Err(Refusal::FailedPrecondition(format!("invalid transition from {}", state_name(step.run.status()))));
@@ -84,13 +82,8 @@ pub(crate) fn terminate(step: &mut Step<'_, '_>, request: TerminateOperationRun)
     if let Some(own) = &mut step.run.state.progress.main.operation {
         own.terminate_request_id = request.request_id;
     }
-    let failure = Failure {
-        message: request.reason.clone(),
-        failure_info: Some(FailureInfo::TerminatedFailureInfo(TerminatedFailureInfo { identity: request.identity.clone() })),
-        ..Default::default()
-    };
-    let terminated = WorkflowExecutionTerminatedEventAttributes { reason: request.reason, details: None, identity: request.identity };
-    end(step, failed(failure), Attributes::WorkflowExecutionTerminatedEventAttributes(terminated));
+    let (failure, event) = terminated(request.identity, request.reason);
+    end(step, failed(failure), event);
     Ok(Ok(Reply::Done))
 }
 

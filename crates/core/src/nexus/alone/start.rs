@@ -1,31 +1,28 @@
 //! StartNexusOperationExecution: checks, id policies, the first two events (spec 08 §5.8).
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, BTreeSet},
-    format,
-    string::String,
-    vec::Vec,
-};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String};
 
-use bytes::Bytes;
 use prost::Message;
 use sempre_api::v1::{
     common::WorkflowType,
-    enums::{NexusOperationIdConflictPolicy as Conflict, NexusOperationIdReusePolicy as Reuse, WorkflowExecutionStatus},
-    history::{HistoryEvent, NexusOperationScheduledEventAttributes, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
+    enums::{NexusOperationIdConflictPolicy as IdConflict, NexusOperationIdReusePolicy as IdReuse},
+    history::{NexusOperationScheduledEventAttributes, WorkflowExecutionStartedEventAttributes, history_event::Attributes},
     workflowservice::{StartNexusOperationExecutionRequest, StartNexusOperationExecutionResponse},
 };
 
 use super::length;
 use crate::{
     Context, Execution, Limits, Refusal, RunId, RunKey, Span, StartOutcome, Transition, WorkflowKey,
-    attach::{self, Attached},
+    alone::{
+        self,
+        start::{First, Found, Reuse, StartRequest},
+    },
+    attach::Attached,
     nexus::{
         self,
         schedule::{self, NAME_MAX},
     },
-    state::{State, derived::search_of_start},
+    state::{derived::search_of_start, progress::ProgressMain},
     step::Step,
     transition::{CurrentRecord, Reply},
     validate,
@@ -40,45 +37,49 @@ pub fn start(
     cx: &mut Context<'_>,
 ) -> Result<StartOutcome, Refusal> {
     let endpoint_id = check(&mut request, cx)?;
-    if let Some(current) = current {
-        if current.start_request_id == request.request_id || current.attached_request_ids.contains(&request.request_id) {
-            return Ok(answer(current.run(), false));
-        }
-        if let Some(run) = open {
-            if request.id_conflict_policy() != Conflict::UseExisting {
-                return Err(already_started(current));
-            }
-            let existing = Attached::to_operation(request).map(|attached| attach::attach(run, attached, cx)).transpose()?;
-            return Ok(StartOutcome { existing, ..answer(current.run(), false) });
-        }
-        let failed = |status| {
-            use WorkflowExecutionStatus::{Canceled, Failed, Terminated, TimedOut};
-            [Failed, Canceled, Terminated, TimedOut].iter().any(|failed| *failed as i32 == status)
-        };
-        match request.id_reuse_policy() {
-            Reuse::RejectDuplicate => return Err(already_started(current)),
-            Reuse::AllowDuplicateFailedOnly if !failed(current.status) => return Err(already_started(current)),
-            _ => {}
-        }
-    }
-    cx.gate.room(cx.namespace, cx.limits, false)?;
+    let request = match alone::start::find(current, open, request, cx)? {
+        Found::Run(run, existing) => return Ok(StartOutcome { existing: existing.map(|attached| *attached), ..answer(run, false) }),
+        Found::Nothing(request) => request,
+    };
     let run = cx.ids.run_id(cx.now);
     let created = create(RunKey { workflow: key.clone(), run }, request, endpoint_id, cx);
     Ok(StartOutcome { created: Some(Box::new(created)), ..answer(run, true) })
 }
 
+impl StartRequest for StartNexusOperationExecutionRequest {
+    fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    fn shares_open(&self) -> bool {
+        self.id_conflict_policy() == IdConflict::UseExisting
+    }
+
+    fn reuse(&self) -> Reuse {
+        match self.id_reuse_policy() {
+            IdReuse::RejectDuplicate => Reuse::Never,
+            IdReuse::AllowDuplicateFailedOnly => Reuse::AfterFailure,
+            IdReuse::AllowDuplicate | IdReuse::Unspecified => Reuse::Always,
+        }
+    }
+
+    fn attached(self) -> Option<Attached> {
+        Attached::to_operation(self)
+    }
+
+    fn taken_by(current: &CurrentRecord) -> Refusal {
+        let (request_id, run_id) = (current.start_request_id.clone(), format!("{}", current.run()));
+        Refusal::OperationAlreadyStarted {
+            message: format!("nexus operation execution already started: request_id={request_id}, run_id={run_id}"),
+            start_request_id: request_id,
+            run_id,
+        }
+    }
+}
+
 fn answer(run: RunId, started: bool) -> StartOutcome {
     let response = StartNexusOperationExecutionResponse { run_id: format!("{run}"), started };
     StartOutcome { reply: Ok(Reply::OperationStarted(Box::new(response))), existing: None, created: None }
-}
-
-fn already_started(current: &CurrentRecord) -> Refusal {
-    let (request_id, run_id) = (current.start_request_id.clone(), format!("{}", current.run()));
-    Refusal::OperationAlreadyStarted {
-        message: format!("nexus operation execution already started: request_id={request_id}, run_id={run_id}"),
-        start_request_id: request_id,
-        run_id,
-    }
 }
 
 /// Checks a request and brings it to its normal form. Returns the endpoint's id.
@@ -119,10 +120,10 @@ fn check(request: &mut StartNexusOperationExecutionRequest, cx: &mut Context<'_>
     validate::search_attributes(request.search_attributes.as_ref()).map_err(Refusal::InvalidArgument)?;
     validate::search_attribute_types(request.search_attributes.as_mut(), cx.namespace, &BTreeMap::new())
         .map_err(Refusal::InvalidArgument)?;
-    if let Err(unknown) = Reuse::try_from(request.id_reuse_policy) {
+    if let Err(unknown) = IdReuse::try_from(request.id_reuse_policy) {
         return Err(Refusal::InvalidArgument(format!("unsupported ID reuse policy: {}", unknown.0)));
     }
-    if let Err(unknown) = Conflict::try_from(request.id_conflict_policy) {
+    if let Err(unknown) = IdConflict::try_from(request.id_conflict_policy) {
         return Err(Refusal::InvalidArgument(format!("unsupported ID conflict policy: {}", unknown.0)));
     }
     if request.on_conflict_options.as_ref().is_some_and(|o| o.attach_completion_callbacks && !o.attach_request_id) {
@@ -158,45 +159,15 @@ fn timeouts(request: &mut StartNexusOperationExecutionRequest, limits: &Limits) 
 }
 
 fn create(key: RunKey, request: StartNexusOperationExecutionRequest, endpoint_id: String, cx: &mut Context<'_>) -> (Execution, Transition) {
-    let run_id = format!("{}", key.run);
-    let workflow_id = key.workflow.workflow_id.clone();
-    let mut execution = Execution {
-        key,
-        state: State { derived: Default::default(), progress: Default::default(), dirty: Default::default() },
-        signal_ids: BTreeSet::new(),
-        queries: BTreeMap::new(),
-        updates: Vec::new(),
-        pages: None,
-    };
-    let mut step = Step::new(&mut execution, cx);
-    let now = step.now();
-    let main = &mut step.run.state.progress.main;
-    main.attempt = 1;
-    main.start_request_id = request.request_id;
-    main.namespace_id = Bytes::copy_from_slice(&step.run.key.workflow.namespace.0.0);
-    // There is no workflow to give a task to.
-    main.held = true;
-    main.operation = Some(Box::default());
     let started = WorkflowExecutionStartedEventAttributes {
         workflow_type: Some(WorkflowType { name: request.operation.clone() }),
-        original_execution_run_id: run_id.clone(),
         identity: request.identity,
-        first_execution_run_id: run_id,
-        attempt: 1,
         search_attributes: search_of_start(request.search_attributes),
         completion_callbacks: request.completion_callbacks,
-        workflow_id,
         ..Default::default()
     };
-    step.write(HistoryEvent {
-        event_time: Some(now.to_api()),
-        links: request.links,
-        user_metadata: request.user_metadata,
-        attributes: Some(Attributes::WorkflowExecutionStartedEventAttributes(Box::new(started))),
-        ..Default::default()
-    });
-    let request_id = step.cx.ids.uuid();
-    let scheduled = NexusOperationScheduledEventAttributes {
+    let first = First { request_id: request.request_id, links: request.links, user_metadata: request.user_metadata, started };
+    let mut scheduled = NexusOperationScheduledEventAttributes {
         endpoint: request.endpoint,
         service: request.service,
         operation: request.operation,
@@ -205,14 +176,14 @@ fn create(key: RunKey, request: StartNexusOperationExecutionRequest, endpoint_id
         schedule_to_start_timeout: request.schedule_to_start_timeout,
         start_to_close_timeout: request.start_to_close_timeout,
         nexus_header: request.nexus_header,
-        request_id,
         endpoint_id,
         ..Default::default()
     };
-    let id = step.event(Attributes::NexusOperationScheduledEventAttributes(Box::new(scheduled)));
-    nexus::send_start(&mut step, id);
-    step.out.current = Some(step.current_record());
-    step.listed();
-    let transition = step.finish(Ok(Reply::Done));
-    (execution, transition)
+    let own = |main: &mut ProgressMain| main.operation = Some(Box::default());
+    let schedule = |step: &mut Step<'_, '_>| {
+        scheduled.request_id = step.cx.ids.uuid();
+        let id = step.event(Attributes::NexusOperationScheduledEventAttributes(Box::new(scheduled)));
+        nexus::send_start(step, id);
+    };
+    alone::start::create(key, first, own, schedule, cx)
 }

@@ -37,13 +37,15 @@ const BACKSTOP: Duration = Duration::from_secs(5);
 const PARAMETERS_MAX: usize = u16::MAX as usize;
 /// How often it is tried to end a turn.
 const END_TRIES_MAX: usize = 20;
+/// Why there is no answer that nobody waits for any more.
+pub(super) const GIVEN_UP: &str = "it was given up";
 /// Time of a step, in nanoseconds.
 const STEP_NS: u64 = 50;
 
 type Parameter = (Box<dyn ToSql + Sync + Send>, Type);
 
 /// A read transaction, and what it may cost.
-pub(super) struct Pg<'a> {
+pub(in crate::visibility) struct Pg<'a> {
     session: &'a Session,
     runtime: &'a Handle,
     limits: &'a Limits,
@@ -98,6 +100,21 @@ fn value(row: &Row, at: usize) -> Result<Sql, NoCondition> {
     })
 }
 
+/// Waits on the calling thread, and looks at the limits meanwhile. `None`: one of them came first.
+pub(super) fn within<T>(limits: &Limits, runtime: &Handle, answer: impl Future<Output = T>) -> Option<T> {
+    runtime.block_on(async {
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            if let Ok(answered) = timeout(LOOK, &mut answer).await {
+                return Some(answered);
+            }
+            if limits.look(0) {
+                return None;
+            }
+        }
+    })
+}
+
 impl<'a> Pg<'a> {
     /// On a connection whose picture has begun.
     pub(super) fn of_begun(session: &'a Session, runtime: &'a Handle, limits: &'a Limits) -> Self {
@@ -108,10 +125,11 @@ impl<'a> Pg<'a> {
     pub(super) fn begin(session: &'a Session, runtime: &'a Handle, schema: &str, limits: &'a Limits) -> Result<Self, NoCondition> {
         let pg = Self::of_begun(session, runtime, limits);
         let time = (limits.left() + BACKSTOP).as_millis();
-        pg.execute(&format!(
+        let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = \"{schema}\", pg_catalog; {PLANS};
              SET LOCAL statement_timeout = {time}"
-        ))?;
+        );
+        pg.wait(session.client().batch_execute(&begin))?;
         Ok(pg)
     }
 
@@ -122,23 +140,14 @@ impl<'a> Pg<'a> {
 
     /// Waits for an answer, and looks at the limits meanwhile.
     fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, NoCondition> {
-        let result = self.runtime.block_on(async {
-            let mut answer = std::pin::pin!(answer);
-            loop {
-                if let Ok(answered) = timeout(LOOK, &mut answer).await {
-                    return Some(answered);
-                }
-                if self.limits.look(0) {
-                    self.session.cancel();
-                    // The request may come late, and would stop whatever the connection does then.
-                    self.broken.set(true);
-                    return None;
-                }
-            }
-        });
-        match result {
+        match within(self.limits, self.runtime, answer) {
             Some(Ok(answer)) => Ok(answer),
-            None => Err(NoCondition::Failed("it was given up".into())),
+            None => {
+                self.session.cancel();
+                // The request may come late, and would stop whatever the connection does then.
+                self.broken.set(true);
+                Err(NoCondition::Failed(GIVEN_UP.into()))
+            }
             Some(Err(error)) => {
                 if self.turn.get().is_some() && error.code() == Some(&SqlState::QUERY_CANCELED) {
                     self.ran_out.set(true);

@@ -11,17 +11,12 @@ mod schema;
 mod write;
 
 use std::{
-    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use futures::{FutureExt, channel::oneshot, future::BoxFuture};
-use sempre_core::{
-    NamespaceId, RunId,
-    ids::Uuid,
-    visibility::{Field, Filter, Record},
-};
+use futures::{FutureExt, channel::oneshot};
+use sempre_core::{NamespaceId, ids::Uuid};
 use sempre_store::{
     Pending,
     postgres::{Beside, Session},
@@ -29,45 +24,34 @@ use sempre_store::{
 use tokio::sync::mpsc;
 
 use self::{
-    database::Pg,
-    schema::{Opened, TAKEN, Trouble, in_time},
+    database::{GIVEN_UP, Pg, within},
+    schema::{Opened, Trouble, in_time},
     write::Writer,
 };
 use super::{
-    index::{Change, Groups, Index, IndexError, IndexStats, Position},
+    index::{Change, IndexError},
     sql::{
         NoCondition, Tuning,
         limits::Limits,
+        orders::{ORDERS_MAX, Order, Ordered},
         readers::{QUICK_THREADS, Readers, SLOW_THREADS},
         reads::{Reads, Source},
     },
 };
 
-/// Orders that wait for the writer.
-const ORDERS_MAX: usize = 64;
 /// Idle connections for reads that are kept.
 const READERS_MAX: usize = QUICK_THREADS + SLOW_THREADS;
 /// How long a statement of the writer may take before its connection is given up.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-type Reply<T> = oneshot::Sender<Result<T, IndexError>>;
-
-enum Order {
-    Apply(Vec<Change>, Reply<()>),
-    Purge(NamespaceId, Reply<bool>),
-    Begin(Reply<()>),
-    Finish(Reply<()>),
-    Close(Reply<()>),
-}
-
 /// An index in PostgreSQL; see the module.
 pub struct PostgresIndex {
-    shared: Arc<Shared>,
     orders: mpsc::Sender<Order>,
     reads: Reads<Shared>,
 }
 
-struct Shared {
+/// What its parts have in common.
+pub(super) struct Shared {
     beside: Beside,
     owner: Uuid,
     state: Mutex<State>,
@@ -105,16 +89,7 @@ impl PostgresIndex {
         let writer = Writer::new(generation);
         let worker = Worker { shared: shared.clone(), readers: readers.clone(), session: Some(session), writer };
         runtime.spawn(worker.run(receiver));
-        Ok(Self { reads: Reads { source: shared.clone(), readers, tuning }, shared, orders })
-    }
-
-    fn order<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Order) -> BoxFuture<'static, Result<T, IndexError>> {
-        let (reply, answer) = oneshot::channel();
-        match self.orders.try_send(make(reply)) {
-            Ok(()) => async move { answer.await.unwrap_or(Err(IndexError::Closed)) }.boxed(),
-            Err(mpsc::error::TrySendError::Full(_)) => futures::future::ready(Err(IndexError::Busy)).boxed(),
-            Err(mpsc::error::TrySendError::Closed(_)) => futures::future::ready(Err(IndexError::Closed)).boxed(),
-        }
+        Ok(Self { reads: Reads { source: shared, readers, tuning }, orders })
     }
 }
 
@@ -149,12 +124,13 @@ impl Shared {
             let is_new = idle.is_none();
             let connected = match idle {
                 Some(idle) => idle,
-                None => self.beside.runtime().block_on(connect(&self.beside))?,
+                None => within(limits, self.beside.runtime(), connect(&self.beside))
+                    .ok_or_else(|| IndexError::Failed { action, reason: GIVEN_UP.into() })??,
             };
             // One that has been idle may have been ended by the other side.
             match Pg::begin(&connected, self.beside.runtime(), self.beside.schema(), limits).map(drop) {
                 Ok(()) => {}
-                Err(error) if is_new => return Err(error.into_error(action)),
+                Err(error) if is_new || limits.stopped().is_some() => return Err(error.into_error(action)),
                 Err(_) => continue,
             }
             let session = session.insert(connected);
@@ -192,58 +168,18 @@ impl Source for Shared {
     }
 }
 
-impl Index for PostgresIndex {
-    fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>> {
-        self.order(|reply| Order::Apply(changes, reply))
+impl Ordered for PostgresIndex {
+    type Source = Shared;
+
+    fn reads(&self) -> &Reads<Shared> {
+        &self.reads
     }
 
-    fn purge(&self, namespace: NamespaceId) -> Pending<Result<bool, IndexError>> {
-        self.order(|reply| Order::Purge(namespace, reply))
-    }
-
-    fn list(
-        &self,
-        namespace: NamespaceId,
-        filter: Option<&Filter>,
-        after: Option<&Position>,
-        limit: usize,
-        hidden: &BTreeSet<RunId>,
-    ) -> Pending<Result<Vec<Arc<Record>>, IndexError>> {
-        self.reads.list(namespace, filter, after, limit, hidden)
-    }
-
-    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>> {
-        self.reads.count(namespace, filter, hidden)
-    }
-
-    fn count_by(
-        &self,
-        namespace: NamespaceId,
-        filter: Option<&Filter>,
-        field: &Field,
-        hidden: &BTreeSet<RunId>,
-    ) -> Pending<Result<Groups, IndexError>> {
-        self.reads.count_by(namespace, filter, field, hidden)
-    }
-
-    fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
-        self.reads.get(namespace, run)
-    }
-
-    fn needs_rebuild(&self) -> Option<String> {
-        self.shared.state().needs_rebuild.clone()
-    }
-
-    fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {
-        self.order(Order::Begin)
-    }
-
-    fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {
-        self.order(Order::Finish)
-    }
-
-    fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
-        self.reads.stats()
+    fn give(&self, order: Order) -> Result<(), IndexError> {
+        self.orders.try_send(order).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => IndexError::Busy,
+            mpsc::error::TrySendError::Closed(_) => IndexError::Closed,
+        })
     }
 
     fn close(&self) -> Pending<()> {
@@ -368,11 +304,7 @@ impl Worker {
             Work::Sweep(after) => Done::After(self.writer.sweep(session, after).await?),
             Work::Finish => self.writer.finish_rebuild(session).await.map(|()| Done::Nothing)?,
         };
-        let proof = self.shared.beside.proof();
-        if in_time(session.client().query_typed(&proof, &[]), session).await?.is_empty() {
-            return Err(Trouble::Failed(TAKEN.into()));
-        }
-        in_time(session.client().batch_execute("COMMIT"), session).await?;
+        schema::commit(session, &self.shared.beside.proof()).await?;
         Ok(done)
     }
 

@@ -161,14 +161,13 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>, s
 pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uuid, anew: bool) -> Result<Opened, IndexError> {
     let failed = |trouble: Trouble| trouble.into_error("open its tables");
     begin(session, schema).await.map_err(failed)?;
-    // Nobody else makes tables at the same time, and nobody takes the schema meanwhile.
-    if in_time(session.client().query_typed(proof, &[]), session).await.map_err(failed)?.is_empty() {
-        return Err(IndexError::Failed { action: "open its tables", reason: TAKEN.into() });
-    }
+    // Nobody else makes tables at the same time.
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended('sempre index ' || $1, 0))";
+    in_time(session.client().query_typed(lock, &[(&schema, Type::TEXT)]), session).await.map_err(failed)?;
     let found = in_time(look(session, owner), session).await.map_err(failed)?;
     let reason = match found {
         Found::Ours { generation, complete } if !anew => {
-            in_time(session.client().batch_execute("COMMIT"), session).await.map_err(failed)?;
+            commit(session, proof).await.map_err(failed)?;
             return Ok(Opened { needs_rebuild: (!complete).then(|| "the last rebuild was not finished".to_owned()), generation });
         }
         Found::Other(format) if format > FORMAT => {
@@ -187,10 +186,11 @@ pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uu
     let s = format!("\"{schema}\"");
     let drop: String = TABLES.map(|table| format!("DROP TABLE IF EXISTS {s}.{table} CASCADE;")).concat();
     let statements = format!(
-        "{drop} {} INSERT INTO {s}.index_info (format, owner, generation, complete) VALUES ({FORMAT}, '{owner}'::uuid, 1, false); COMMIT",
+        "{drop} {} INSERT INTO {s}.index_info (format, owner, generation, complete) VALUES ({FORMAT}, '{owner}'::uuid, 1, false)",
         tables(&s)
     );
     in_time(session.client().batch_execute(&statements), session).await.map_err(failed)?;
+    commit(session, proof).await.map_err(failed)?;
     Ok(Opened { needs_rebuild: Some(reason.to_owned()), generation: 1 })
 }
 
@@ -234,7 +234,7 @@ async fn look(session: &Session, owner: Uuid) -> Result<Found, Error> {
 }
 
 /// What a writer is told that may write no more.
-pub(super) const TAKEN: &str = "another server has taken the schema";
+const TAKEN: &str = "another server has taken the schema";
 
 /// Begins a transaction of the writer. It is on the disk when it has ended, whatever the role or the database has been told: a server
 /// that outlives a crash of the database does not tell the index anything twice.
@@ -245,6 +245,15 @@ pub(super) async fn begin(session: &Session, schema: &str) -> Result<(), Trouble
          SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
     );
     in_time(session.client().batch_execute(&begin), session).await
+}
+
+/// Ends a transaction of the writer, which may have taken long: only now the schema is shown to be ours still, as that stands in the way of
+/// renewing its lease until the transaction has ended. Where it is not, dropping the session undoes all.
+pub(super) async fn commit(session: &Session, proof: &str) -> Result<(), Trouble> {
+    if in_time(session.client().query_typed(proof, &[]), session).await?.is_empty() {
+        return Err(Trouble::Failed(TAKEN.into()));
+    }
+    in_time(session.client().batch_execute("COMMIT"), session).await
 }
 
 /// Every walk has an index whose order is that of the walk, and its plan has been made already (`super::super::sql`). Left to itself, the

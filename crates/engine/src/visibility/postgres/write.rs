@@ -3,11 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
-use sempre_core::{
-    NamespaceId, RunId,
-    ids::Uuid,
-    visibility::{NAMESPACE_DIVISION, Record, Value},
-};
+use sempre_core::{NamespaceId, RunId, ids::Uuid, visibility::Record};
 use sempre_store::postgres::Session;
 use tokio_postgres::{
     Row as Answer,
@@ -17,22 +13,22 @@ use tokio_postgres::{
 use super::{
     super::{
         index::{Change, Position, namespace_of, run_of},
-        sql::{PARENT, ROOT, SYSTEM_KIND, Sql, elements, kind_of, roots},
+        sql::{
+            Sql,
+            names::{self, Named, Names},
+            roots,
+        },
     },
     schema::{DIALECT, Trouble, in_time},
 };
 
 /// Runs that one transaction removes of a namespace, or at the end of a rebuild.
 const PURGE_RUNS_MAX: usize = 1000;
-/// Names of attributes that the writer remembers; with more it forgets them all and begins again.
-const FIELDS_KEPT_MAX: usize = 10_000;
 
 /// The writer's memory from one transaction to the next.
 #[derive(Default)]
 pub(super) struct Writer {
-    /// Parts by namespace and division.
-    parts: BTreeMap<(NamespaceId, Option<String>), i64>,
-    fields: BTreeMap<(i64, String, i64), i64>,
+    names: Names,
     /// Marks the rows that this rebuild, or a put since, has written.
     pub(super) generation: i64,
 }
@@ -148,8 +144,7 @@ impl Writer {
 
     /// What was given in a transaction that failed does not exist.
     pub(super) fn forget(&mut self) {
-        self.parts.clear();
-        self.fields.clear();
+        self.names.forget();
     }
 
     /// Changes in their order: those of different runs together.
@@ -193,15 +188,11 @@ impl Writer {
             if found.is_some_and(|old| old.generation == self.generation && old.version > version) {
                 continue;
             }
-            let values: Vec<(&str, Value)> = record.values().collect();
-            let division = values.iter().find_map(|(name, value)| match value {
-                Value::Keyword(division) if *name == NAMESPACE_DIVISION => Some(division.clone()),
-                _ => None,
-            });
+            let (division, named) = names::of_record(record, &DIALECT);
             let part = self.part(session, namespace_of(record), division).await?;
             let Position { close, start, run } = Position::of(record);
             let (c, s) = (!close, !start);
-            let attributes = self.attributes(session, part, record, values).await?;
+            let attributes = self.attributes(session, part, named).await?;
             let id = match found {
                 Some(old) => {
                     *counts.entry((old.part, old.workflow_type.clone(), old.status)).or_default() -= 1;
@@ -304,8 +295,8 @@ impl Writer {
 
     async fn part(&mut self, session: &Session, namespace: NamespaceId, division: Option<String>) -> Result<i64, Trouble> {
         let key = (namespace, division);
-        if let Some(id) = self.parts.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.names.parts.get(&key) {
+            return Ok(id);
         }
         let (of, division) = (namespace.0.0.as_slice(), key.1.as_deref().map(str::as_bytes));
         let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&of, Type::BYTEA), (&division, Type::BYTEA)];
@@ -315,17 +306,14 @@ impl Writer {
             found = ask(session, "INSERT INTO part (namespace, division) VALUES ($1, $2) RETURNING id", &parameters).await?;
         }
         let id = found.first().ok_or_else(|| Trouble::Damaged("a part has no number".into()))?.try_get(0)?;
-        if self.parts.len() >= FIELDS_KEPT_MAX {
-            self.parts.clear();
-        }
-        self.parts.insert(key, id);
+        self.names.parts.remember(key, id);
         Ok(id)
     }
 
     async fn field(&mut self, session: &Session, part: i64, name: &str, kind: i64) -> Result<i64, Trouble> {
         let key = (part, name.to_owned(), kind);
-        if let Some(id) = self.fields.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.names.fields.get(&key) {
+            return Ok(id);
         }
         let bytes = name.as_bytes();
         let parameters: [(&(dyn ToSql + Sync), Type); 3] = [(&part, Type::INT8), (&bytes, Type::BYTEA), (&kind, Type::INT8)];
@@ -334,35 +322,16 @@ impl Writer {
             found = ask(session, "INSERT INTO field (part, name, kind) VALUES ($1, $2, $3) RETURNING id", &parameters).await?;
         }
         let id = found.first().ok_or_else(|| Trouble::Damaged("a field has no number".into()))?.try_get(0)?;
-        if self.fields.len() >= FIELDS_KEPT_MAX {
-            self.fields.clear();
-        }
-        self.fields.insert(key, id);
+        self.names.fields.remember(key, id);
         Ok(id)
     }
 
     /// The rows that a record's attributes make, each once.
-    async fn attributes(
-        &mut self,
-        session: &Session,
-        part: i64,
-        record: &Record,
-        values: Vec<(&str, Value)>,
-    ) -> Result<BTreeSet<Attribute>, Trouble> {
+    async fn attributes(&mut self, session: &Session, part: i64, named: Vec<Named<'_>>) -> Result<BTreeSet<Attribute>, Trouble> {
         let mut rows = BTreeSet::new();
-        for (name, system) in [(PARENT, record.parent_workflow_id.as_str()), (ROOT, roots(record).0)] {
-            if !system.is_empty() {
-                let field = self.field(session, part, name, SYSTEM_KIND).await?;
-                rows.extend(stored((DIALECT.attribute)(&Value::Keyword(system.to_owned()))).map(|value| (field, value)));
-            }
-        }
-        for (name, value) in values {
-            // The division is the part.
-            if name == NAMESPACE_DIVISION && matches!(value, Value::Keyword(_)) {
-                continue;
-            }
-            let field = self.field(session, part, name, kind_of(&value)).await?;
-            rows.extend(elements(&value, &DIALECT).into_iter().filter_map(stored).map(|value| (field, value)));
+        for Named { name, kind, values } in named {
+            let field = self.field(session, part, name, kind).await?;
+            rows.extend(values.into_iter().filter_map(stored).map(|value| (field, value)));
         }
         Ok(rows)
     }

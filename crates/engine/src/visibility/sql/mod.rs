@@ -10,6 +10,8 @@
 
 mod condition;
 pub(super) mod limits;
+pub(super) mod names;
+pub(super) mod orders;
 mod plan;
 pub(super) mod read;
 pub(super) mod readers;

@@ -38,7 +38,7 @@ pub(super) static DIALECT: Dialect = Dialect {
 };
 
 /// A read transaction, and what it may cost.
-pub(super) struct Sqlite<'a> {
+pub(in crate::visibility) struct Sqlite<'a> {
     pub(super) connection: &'a Connection,
     pub(super) limits: &'a Limits,
 }

@@ -8,7 +8,6 @@ mod schema;
 mod write;
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -17,13 +16,9 @@ use std::{
     thread::JoinHandle,
 };
 
-use futures::{FutureExt, channel::oneshot, future::BoxFuture};
+use futures::FutureExt;
 use rusqlite::Connection;
-use sempre_core::{
-    NamespaceId, RunId,
-    ids::Uuid,
-    visibility::{Field, Filter, Record},
-};
+use sempre_core::ids::Uuid;
 use sempre_store::Pending;
 
 use self::{
@@ -32,10 +27,11 @@ use self::{
     write::Writer,
 };
 use super::{
-    index::{Change, Groups, Index, IndexError, IndexStats, Position},
+    index::IndexError,
     sql::{
         NoCondition,
         limits::Limits,
+        orders::{ORDERS_MAX, Order, Ordered, order},
         readers::{QUICK_THREADS, Readers, SLOW_THREADS},
         reads::{Reads, Source},
     },
@@ -45,30 +41,18 @@ pub use super::sql::Tuning;
 
 /// The file's name in a data folder.
 pub const FILE_NAME: &str = "visibility.db";
-/// Orders that wait for the writer.
-const ORDERS_MAX: usize = 64;
 /// Idle connections for reads that are kept.
 const READERS_MAX: usize = QUICK_THREADS + SLOW_THREADS;
 
-type Reply<T> = oneshot::Sender<Result<T, IndexError>>;
-
-enum Order {
-    Apply(Vec<Change>, Reply<()>),
-    Purge(NamespaceId, Reply<bool>),
-    Begin(Reply<()>),
-    Finish(Reply<()>),
-    Close(Reply<()>),
-}
-
 /// An index in SQLite; see the module.
 pub struct SqliteIndex {
-    shared: Arc<Shared>,
     orders: SyncSender<Order>,
     reads: Reads<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
+/// What its parts have in common.
+pub(super) struct Shared {
     place: Place,
     owner: Uuid,
     state: Mutex<State>,
@@ -124,17 +108,8 @@ impl SqliteIndex {
             .name("sempre-visibility".into())
             .spawn(move || worker.run(&receiver))
             .map_err(|error| IndexError::Failed { action: "start its thread", reason: error.to_string() })?;
-        let reads = Reads { source: shared.clone(), readers, tuning };
-        Ok(Self { shared, orders, reads, thread: Mutex::new(Some(thread)) })
-    }
-
-    fn order<T: Send + 'static>(&self, make: impl FnOnce(Reply<T>) -> Order) -> BoxFuture<'static, Result<T, IndexError>> {
-        let (reply, answer) = oneshot::channel();
-        match self.orders.try_send(make(reply)) {
-            Ok(()) => async move { answer.await.unwrap_or(Err(IndexError::Closed)) }.boxed(),
-            Err(TrySendError::Full(_)) => futures::future::ready(Err(IndexError::Busy)).boxed(),
-            Err(TrySendError::Disconnected(_)) => futures::future::ready(Err(IndexError::Closed)).boxed(),
-        }
+        let reads = Reads { source: shared, readers, tuning };
+        Ok(Self { orders, reads, thread: Mutex::new(Some(thread)) })
     }
 }
 
@@ -198,63 +173,23 @@ impl Source for Shared {
     }
 }
 
-impl Index for SqliteIndex {
-    fn apply(&self, changes: Vec<Change>) -> Pending<Result<(), IndexError>> {
-        self.order(|reply| Order::Apply(changes, reply))
+impl Ordered for SqliteIndex {
+    type Source = Shared;
+
+    fn reads(&self) -> &Reads<Shared> {
+        &self.reads
     }
 
-    fn purge(&self, namespace: NamespaceId) -> Pending<Result<bool, IndexError>> {
-        self.order(|reply| Order::Purge(namespace, reply))
-    }
-
-    fn list(
-        &self,
-        namespace: NamespaceId,
-        filter: Option<&Filter>,
-        after: Option<&Position>,
-        limit: usize,
-        hidden: &BTreeSet<RunId>,
-    ) -> Pending<Result<Vec<Arc<Record>>, IndexError>> {
-        self.reads.list(namespace, filter, after, limit, hidden)
-    }
-
-    fn count(&self, namespace: NamespaceId, filter: Option<&Filter>, hidden: &BTreeSet<RunId>) -> Pending<Result<u64, IndexError>> {
-        self.reads.count(namespace, filter, hidden)
-    }
-
-    fn count_by(
-        &self,
-        namespace: NamespaceId,
-        filter: Option<&Filter>,
-        field: &Field,
-        hidden: &BTreeSet<RunId>,
-    ) -> Pending<Result<Groups, IndexError>> {
-        self.reads.count_by(namespace, filter, field, hidden)
-    }
-
-    fn get(&self, namespace: NamespaceId, run: RunId) -> Pending<Result<Option<Arc<Record>>, IndexError>> {
-        self.reads.get(namespace, run)
-    }
-
-    fn needs_rebuild(&self) -> Option<String> {
-        self.shared.state().needs_rebuild.clone()
-    }
-
-    fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {
-        self.order(Order::Begin)
-    }
-
-    fn finish_rebuild(&self) -> Pending<Result<(), IndexError>> {
-        self.order(Order::Finish)
-    }
-
-    fn stats(&self) -> Pending<Result<IndexStats, IndexError>> {
-        self.reads.stats()
+    fn give(&self, order: Order) -> Result<(), IndexError> {
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => IndexError::Busy,
+            TrySendError::Disconnected(_) => IndexError::Closed,
+        })
     }
 
     fn close(&self) -> Pending<()> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let closing = self.order(Order::Close);
+        let closing = order(self, Order::Close);
         async move {
             // Closed before is closed as well.
             let _ = closing.await;

@@ -4,23 +4,22 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, params};
-use sempre_core::{
-    NamespaceId, RunId,
-    visibility::{NAMESPACE_DIVISION, Record, Value},
-};
+use sempre_core::{NamespaceId, RunId, visibility::Record};
 
 use super::{
     super::{
         index::{Change, Position, namespace_of, run_of},
-        sql::{PARENT, ROOT, SYSTEM_KIND, Sql, blob, elements, kind_of, roots},
+        sql::{
+            Sql, blob,
+            names::{self, Named, Names},
+            roots,
+        },
     },
     database::DIALECT,
 };
 
 /// Runs that one transaction removes of a namespace, or at the end of a rebuild.
 pub(super) const PURGE_RUNS_MAX: usize = 1000;
-/// Names of attributes that the writer remembers; with more it forgets them all and begins again.
-const FIELDS_KEPT_MAX: usize = 10_000;
 /// What is known of the row of a run.
 struct Row {
     id: i64,
@@ -44,9 +43,7 @@ pub(super) struct Attribute {
 /// The changes of one transaction, and what is remembered from one to the next.
 #[derive(Default)]
 pub(super) struct Writer {
-    /// Parts by namespace and division.
-    parts: BTreeMap<(NamespaceId, Option<String>), i64>,
-    fields: BTreeMap<(i64, String, i64), i64>,
+    names: Names,
     /// What the counters have to grow by at the end of the transaction.
     counts: BTreeMap<(i64, Vec<u8>, i32), i64>,
     /// Marks the rows that this rebuild, or a put since, has written.
@@ -74,8 +71,7 @@ impl Writer {
     }
 
     fn forget(&mut self) {
-        self.parts.clear();
-        self.fields.clear();
+        self.names.forget();
         self.counts.clear();
     }
 
@@ -99,15 +95,11 @@ impl Writer {
         if old.as_ref().is_some_and(|old| old.generation == self.generation && old.version > version) {
             return Ok(());
         }
-        let values: Vec<(&str, Value)> = record.values().collect();
-        let division = values.iter().find_map(|(name, value)| match value {
-            Value::Keyword(division) if *name == NAMESPACE_DIVISION => Some(division.clone()),
-            _ => None,
-        });
+        let (division, named) = names::of_record(record, &DIALECT);
         let part = self.part(connection, namespace, division)?;
         let Position { close, start, .. } = Position::of(record);
         let (c, s) = (!close, !start);
-        let attributes = self.attributes(connection, part, record, values)?;
+        let attributes = self.attributes(connection, part, named)?;
 
         let kept = match &old {
             Some(old) => {
@@ -227,8 +219,8 @@ impl Writer {
 
     fn part(&mut self, connection: &Connection, namespace: NamespaceId, division: Option<String>) -> rusqlite::Result<i64> {
         let key = (namespace, division);
-        if let Some(id) = self.parts.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.names.parts.get(&key) {
+            return Ok(id);
         }
         let row = params![namespace.0.0.as_slice(), key.1.as_deref().map(str::as_bytes)];
         let found = connection.query_row("SELECT id FROM part WHERE namespace=? AND division IS ?", row, |row| row.get(0)).optional()?;
@@ -239,17 +231,14 @@ impl Writer {
                 connection.last_insert_rowid()
             }
         };
-        if self.parts.len() >= FIELDS_KEPT_MAX {
-            self.parts.clear();
-        }
-        self.parts.insert(key, id);
+        self.names.parts.remember(key, id);
         Ok(id)
     }
 
     fn field(&mut self, connection: &Connection, part: i64, name: &str, kind: i64) -> rusqlite::Result<i64> {
         let key = (part, name.to_owned(), kind);
-        if let Some(id) = self.fields.get(&key) {
-            return Ok(*id);
+        if let Some(id) = self.names.fields.get(&key) {
+            return Ok(id);
         }
         let row = params![part, key.1.as_bytes(), kind];
         let found = connection.query_row("SELECT id FROM field WHERE part=? AND name=? AND kind=?", row, |row| row.get(0)).optional()?;
@@ -260,35 +249,16 @@ impl Writer {
                 connection.last_insert_rowid()
             }
         };
-        if self.fields.len() >= FIELDS_KEPT_MAX {
-            self.fields.clear();
-        }
-        self.fields.insert(key, id);
+        self.names.fields.remember(key, id);
         Ok(id)
     }
 
     /// The rows that a record's attributes make.
-    fn attributes(
-        &mut self,
-        connection: &Connection,
-        part: i64,
-        record: &Record,
-        values: Vec<(&str, Value)>,
-    ) -> rusqlite::Result<Vec<Attribute>> {
+    fn attributes(&mut self, connection: &Connection, part: i64, named: Vec<Named<'_>>) -> rusqlite::Result<Vec<Attribute>> {
         let mut rows = Vec::new();
-        for (name, system) in [(PARENT, record.parent_workflow_id.as_str()), (ROOT, roots(record).0)] {
-            if !system.is_empty() {
-                let field = self.field(connection, part, name, SYSTEM_KIND)?;
-                rows.push(Attribute { field, value: blob(system) });
-            }
-        }
-        for (name, value) in values {
-            // The division is the part.
-            if name == NAMESPACE_DIVISION && matches!(value, Value::Keyword(_)) {
-                continue;
-            }
-            let field = self.field(connection, part, name, kind_of(&value))?;
-            rows.extend(elements(&value, &DIALECT).into_iter().map(|value| Attribute { field, value }));
+        for Named { name, kind, values } in named {
+            let field = self.field(connection, part, name, kind)?;
+            rows.extend(values.into_iter().map(|value| Attribute { field, value }));
         }
         Ok(rows)
     }

@@ -7,7 +7,7 @@ mod standalone;
 
 use clap::Subcommand;
 
-use super::{Failure, flags::CommonFlags, flags::Family, session};
+use super::{Failure, flags::CommonFlags, flags::Family, pages::Count, session};
 
 #[derive(Subcommand)]
 pub(crate) enum ActivityCommand {
@@ -22,7 +22,7 @@ pub(crate) enum ActivityCommand {
     /// List activities that belong to no workflow
     List(standalone::List),
     /// Count activities that belong to no workflow
-    Count(standalone::Count),
+    Count(Count),
     /// Ask an activity that belongs to no workflow to stop
     Cancel(standalone::Stop),
     /// Close an activity that belongs to no workflow at once

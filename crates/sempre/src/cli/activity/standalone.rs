@@ -1,11 +1,11 @@
 //! Activities that belong to no workflow: start, execute, result, describe, list, count, cancel, terminate, delete. Names and flags as in
 //! Temporal's CLI.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sempre_api::{
     Duration,
     v1::{
-        activity::{ActivityExecutionOutcome, activity_execution_outcome::Value as Outcome},
+        activity::{ActivityExecutionListInfo, activity_execution_outcome::Value as Outcome},
         common::{ActivityType, Payloads, Priority, RetryPolicy},
         enums::{ActivityExecutionStatus, ActivityIdConflictPolicy, ActivityIdReusePolicy, TaskQueueKind},
         sdk::UserMetadata,
@@ -21,11 +21,12 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     Failure,
+    alone::{End, IdConflictPolicy, IdReusePolicy, Reason},
     input::{self, InputFlags},
-    output::{Cell, Hue, Table, bare, short_name},
+    output::{Cell, Hue, short_name},
+    pages::{self, Count, Extent},
     session::{Session, request_id},
     values,
-    workflow::result::failure_text,
 };
 
 #[derive(Args)]
@@ -110,21 +111,6 @@ struct New {
     input: InputFlags,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-enum IdReusePolicy {
-    AllowDuplicate,
-    AllowDuplicateFailedOnly,
-    RejectDuplicate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-enum IdConflictPolicy {
-    Fail,
-    UseExisting,
-}
-
 /// One activity.
 #[derive(Args)]
 pub(crate) struct Reference {
@@ -150,19 +136,8 @@ pub(crate) struct List {
     /// List filter, such as: ActivityType = 'Charge' AND ExecutionStatus = 'Running'
     #[arg(short, long, value_name = "QUERY", default_value = "", hide_default_value = true)]
     query: String,
-    /// Stop after this many; 0 is all
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
-    limit: usize,
-    /// How many to ask for at once
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
-    page_size: i32,
-}
-
-#[derive(Args)]
-pub(crate) struct Count {
-    /// List filter; GROUP BY ExecutionStatus counts each status
-    #[arg(short, long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    query: String,
+    #[command(flatten)]
+    extent: Extent,
 }
 
 /// An end that is asked for.
@@ -170,9 +145,8 @@ pub(crate) struct Count {
 pub(crate) struct Stop {
     #[command(flatten)]
     reference: Reference,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    why: Reason,
 }
 
 #[derive(Args)]
@@ -279,52 +253,12 @@ async fn wait(session: &mut Session, activity_id: String, run_id: String) -> Res
             break (answer.run_id, outcome);
         }
     };
-    let (word, hue) = status(&outcome);
-    let result = match &outcome.value {
-        Some(Outcome::Result(payloads)) => friendly(session, payloads),
-        _ => Value::Null,
+    let end = match outcome.value {
+        Some(Outcome::Result(payloads)) => End::Result(friendly(session, &payloads)),
+        Some(Outcome::Failure(failure)) => End::Failure(failure.into()),
+        None => End::Unknown,
     };
-    if session.out.is_json() {
-        let mut record = vec![("activityId", json!(activity_id)), ("runId", json!(run_id)), ("status", json!(word))];
-        match &outcome.value {
-            Some(Outcome::Result(_)) => record.push(("result", result)),
-            Some(Outcome::Failure(failure)) => record.push(("failure", session.out.json_of(failure))),
-            None => {}
-        }
-        session.out.record(record)?;
-    } else {
-        session.out.title("Results:")?;
-        session.out.card(&[
-            ("Status", Cell::in_hue(word, hue)),
-            ("Result", if result.is_null() { String::new() } else { result.to_string() }.into()),
-        ])?;
-        if let Some(Outcome::Failure(failure)) = &outcome.value {
-            session.out.line_in(Hue::Bad, "  Failure:")?;
-            let text = failure_text(failure, "    ");
-            session.out.text(&text)?;
-        }
-    }
-    match outcome.value {
-        Some(Outcome::Failure(failure)) => {
-            Err(Failure::new(format_args!("the activity did not complete: {}", failure.message.lines().next().unwrap_or_default())))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// How it ended, in one word.
-fn status(outcome: &ActivityExecutionOutcome) -> (&'static str, Hue) {
-    use sempre_api::v1::failure::failure::FailureInfo as F;
-    match &outcome.value {
-        Some(Outcome::Result(_)) => ("COMPLETED", Hue::Good),
-        Some(Outcome::Failure(failure)) => match &failure.failure_info {
-            Some(F::CanceledFailureInfo(_)) => ("CANCELED", Hue::Odd),
-            Some(F::TerminatedFailureInfo(_)) => ("TERMINATED", Hue::Odd),
-            Some(F::TimeoutFailureInfo(_)) => ("TIMEOUT", Hue::Bad),
-            _ => ("FAILED", Hue::Bad),
-        },
-        None => ("UNKNOWN", Hue::Odd),
-    }
+    end.tell(session, "activity", [("activityId", json!(activity_id)), ("runId", json!(run_id))])
 }
 
 /// One value as itself, several as a list.
@@ -394,54 +328,27 @@ fn status_cell(status: ActivityExecutionStatus) -> Cell {
 }
 
 pub(super) async fn list(session: &mut Session, options: &List) -> Result<(), Failure> {
-    let mut client = session.client().await?.workflow;
-    let (mut left, mut token) = (if options.limit == 0 { usize::MAX } else { options.limit }, bytes::Bytes::new());
-    let page_size = options.page_size.min(i32::try_from(left).unwrap_or(i32::MAX));
-    let mut table = Table::new(&["Status", "ActivityId", "Type", "StartTime"]);
-    session.out.begin_list()?;
-    loop {
-        let request = ListActivityExecutionsRequest {
-            namespace: session.namespace(),
-            page_size,
-            next_page_token: token,
-            query: options.query.clone(),
-        };
-        let mut page = client.list_activity_executions(request).await?.into_inner();
-        page.executions.truncate(left);
-        left -= page.executions.len();
-        for execution in &page.executions {
-            session.out.message(execution)?;
-        }
-        let kind = |kind: &Option<ActivityType>| kind.as_ref().map(|kind| kind.name.clone()).unwrap_or_default();
-        let row = |session: &Session, info: &sempre_api::v1::activity::ActivityExecutionListInfo| -> Vec<Cell> {
-            let time = session.out.time(info.schedule_time.as_ref());
-            vec![status_cell(info.status()), info.activity_id.as_str().into(), kind(&info.activity_type).into(), time.into()]
-        };
-        let rows: Vec<_> = page.executions.iter().map(|info| row(session, info)).collect();
-        if !rows.is_empty() {
-            session.out.table(&mut table, &rows)?;
-        }
-        token = page.next_page_token;
-        if token.is_empty() || left == 0 {
-            return session.out.end_list();
-        }
-    }
+    let (mut client, namespace) = (session.client().await?.workflow, session.namespace());
+    let page = async |page_size, next_page_token| {
+        let (namespace, query) = (namespace.clone(), options.query.clone());
+        let request = ListActivityExecutionsRequest { namespace, page_size, next_page_token, query };
+        let page = client.list_activity_executions(request).await?.into_inner();
+        Ok((page.executions, page.next_page_token))
+    };
+    let row = |session: &Session, info: &ActivityExecutionListInfo| {
+        let kind = info.activity_type.as_ref().map(|kind| kind.name.as_str()).unwrap_or_default();
+        let time = session.out.time(info.schedule_time.as_ref());
+        vec![status_cell(info.status()), info.activity_id.as_str().into(), kind.into(), time.into()]
+    };
+    pages::list(session, &options.extent, &["Status", "ActivityId", "Type", "StartTime"], page, row).await
 }
 
 pub(super) async fn count(session: &mut Session, options: &Count) -> Result<(), Failure> {
     let request = CountActivityExecutionsRequest { namespace: session.namespace(), query: options.query.clone() };
     let mut answer = session.client().await?.workflow.count_activity_executions(request).await?.into_inner();
-    // The type of an indexed value is no news here, and without it a value has its short form.
-    for value in answer.groups.iter_mut().flat_map(|group| &mut group.group_values) {
-        value.metadata.remove("type");
-    }
+    pages::without_types(answer.groups.iter_mut().flat_map(|group| &mut group.group_values));
     session.out.message(&answer)?;
-    session.out.line(format!("Total: {}", answer.count))?;
-    for group in &answer.groups {
-        let values: Vec<_> = group.group_values.iter().map(|value| bare(&session.out.json_of(value))).collect();
-        session.out.line(format!("Group total: {}, values: {}", group.count, values.join(", ")))?;
-    }
-    Ok(())
+    pages::count(session, answer.count, answer.groups.iter().map(|group| (group.count, &group.group_values)))
 }
 
 pub(super) async fn cancel(session: &mut Session, options: &Stop) -> Result<(), Failure> {
@@ -451,7 +358,7 @@ pub(super) async fn cancel(session: &mut Session, options: &Stop) -> Result<(), 
         run_id: options.reference.run_id.clone(),
         identity: session.identity(),
         request_id: request_id(),
-        reason: options.reason.clone().unwrap_or_else(|| session.usual_reason()),
+        reason: options.why.or_usual(session),
     };
     session.client().await?.workflow.request_cancel_activity_execution(request).await?;
     session.out.line("Activity cancellation requested")
@@ -464,7 +371,7 @@ pub(super) async fn terminate(session: &mut Session, options: &Stop) -> Result<(
         run_id: options.reference.run_id.clone(),
         identity: session.identity(),
         request_id: request_id(),
-        reason: options.reason.clone().unwrap_or_else(|| session.usual_reason()),
+        reason: options.why.or_usual(session),
     };
     session.client().await?.workflow.terminate_activity_execution(request).await?;
     session.out.line("Activity terminated")

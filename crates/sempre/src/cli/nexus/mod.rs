@@ -4,7 +4,7 @@ mod operation;
 
 use clap::Subcommand;
 
-use super::{Failure, flags::CommonFlags, flags::Family, session};
+use super::{Failure, flags::CommonFlags, flags::Family, pages::Count, session};
 
 #[derive(Subcommand)]
 pub(crate) enum NexusCommand {
@@ -26,7 +26,7 @@ pub(crate) enum OperationCommand {
     /// List operations
     List(operation::List),
     /// Count operations
-    Count(operation::Count),
+    Count(Count),
     /// Ask the handler of an operation to stop it
     Cancel(operation::Stop),
     /// Close an operation at once; its handler does not hear of it

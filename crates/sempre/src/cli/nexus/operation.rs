@@ -1,6 +1,6 @@
 //! Nexus operations that belong to no workflow: start, execute, result, describe, list, count, cancel, terminate, delete.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sempre_api::{
     Duration,
     v1::{
@@ -18,11 +18,12 @@ use serde_json::{Value, json};
 
 use crate::cli::{
     Failure,
+    alone::{End, IdConflictPolicy, IdReusePolicy, Reason},
     input::{self, InputFlags},
-    output::{Cell, Hue, Table, bare, short_name},
+    output::{Cell, Hue, bare, short_name},
+    pages::{self, Count, Extent},
     session::{Session, request_id},
     values,
-    workflow::result::failure_text,
 };
 
 /// What is said of an input that an operation cannot take.
@@ -71,21 +72,6 @@ pub(crate) struct New {
     input: InputFlags,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-enum IdReusePolicy {
-    AllowDuplicate,
-    AllowDuplicateFailedOnly,
-    RejectDuplicate,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-enum IdConflictPolicy {
-    Fail,
-    UseExisting,
-}
-
 /// One operation.
 #[derive(Args)]
 pub(crate) struct Reference {
@@ -111,19 +97,8 @@ pub(crate) struct List {
     /// List filter, such as: Endpoint = 'payments' AND ExecutionStatus = 'Running'
     #[arg(short, long, value_name = "QUERY", default_value = "", hide_default_value = true)]
     query: String,
-    /// Stop after this many; 0 is all
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
-    limit: usize,
-    /// How many to ask for at once
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
-    page_size: i32,
-}
-
-#[derive(Args)]
-pub(crate) struct Count {
-    /// List filter; GROUP BY ExecutionStatus counts each status
-    #[arg(short, long, value_name = "QUERY", default_value = "", hide_default_value = true)]
-    query: String,
+    #[command(flatten)]
+    extent: Extent,
 }
 
 /// An end that is asked for.
@@ -131,9 +106,8 @@ pub(crate) struct Count {
 pub(crate) struct Stop {
     #[command(flatten)]
     reference: Reference,
-    /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    #[command(flatten)]
+    why: Reason,
 }
 
 #[derive(Args)]
@@ -234,50 +208,11 @@ async fn wait(session: &mut Session, operation_id: String, run_id: String) -> Re
             break (answer.run_id, outcome);
         }
     };
-    let (word, hue) = status(&outcome);
-    if session.out.is_json() {
-        let mut record = vec![("operationId", json!(operation_id)), ("runId", json!(run_id)), ("status", json!(word))];
-        record.push(match &outcome {
-            Outcome::Result(payload) => ("result", session.out.json_of(payload)),
-            Outcome::Failure(failure) => ("failure", session.out.json_of(failure)),
-        });
-        session.out.record(record)?;
-    } else {
-        let result = match &outcome {
-            Outcome::Result(payload) => Some(session.out.json_of(payload)).filter(|result| !result.is_null()),
-            Outcome::Failure(_) => None,
-        };
-        session.out.title("Results:")?;
-        session
-            .out
-            .card(&[("Status", Cell::in_hue(word, hue)), ("Result", result.map(|result| result.to_string()).unwrap_or_default().into())])?;
-        if let Outcome::Failure(failure) = &outcome {
-            session.out.line_in(Hue::Bad, "  Failure:")?;
-            let text = failure_text(failure, "    ");
-            session.out.text(&text)?;
-        }
-    }
-    match outcome {
-        Outcome::Failure(failure) => {
-            let why = failure.message.lines().next().unwrap_or_default();
-            Err(Failure::new(format_args!("the operation did not complete: {why}")))
-        }
-        Outcome::Result(_) => Ok(()),
-    }
-}
-
-/// How it ended, in one word.
-fn status(outcome: &Outcome) -> (&'static str, Hue) {
-    use sempre_api::v1::failure::failure::FailureInfo as F;
-    match outcome {
-        Outcome::Result(_) => ("COMPLETED", Hue::Good),
-        Outcome::Failure(failure) => match &failure.failure_info {
-            Some(F::CanceledFailureInfo(_)) => ("CANCELED", Hue::Odd),
-            Some(F::TerminatedFailureInfo(_)) => ("TERMINATED", Hue::Odd),
-            Some(F::TimeoutFailureInfo(_)) => ("TIMEOUT", Hue::Bad),
-            _ => ("FAILED", Hue::Bad),
-        },
-    }
+    let end = match outcome {
+        Outcome::Result(payload) => End::Result(session.out.json_of(&payload)),
+        Outcome::Failure(failure) => End::Failure(failure.into()),
+    };
+    end.tell(session, "operation", [("operationId", json!(operation_id)), ("runId", json!(run_id))])
 }
 
 pub(super) async fn describe(session: &mut Session, options: &Describe) -> Result<(), Failure> {
@@ -347,55 +282,29 @@ fn status_cell(status: NexusOperationExecutionStatus) -> Cell {
 }
 
 pub(super) async fn list(session: &mut Session, options: &List) -> Result<(), Failure> {
-    let mut client = session.client().await?.workflow;
-    let (mut left, mut token) = (if options.limit == 0 { usize::MAX } else { options.limit }, bytes::Bytes::new());
-    let page_size = options.page_size.min(i32::try_from(left).unwrap_or(i32::MAX));
-    let mut table = Table::new(&["Status", "OperationId", "Endpoint", "Service", "Operation", "StartTime"]);
-    session.out.begin_list()?;
-    loop {
-        let request = ListNexusOperationExecutionsRequest {
-            namespace: session.namespace(),
-            page_size,
-            next_page_token: token,
-            query: options.query.clone(),
-        };
-        let mut page = client.list_nexus_operation_executions(request).await?.into_inner();
-        page.operations.truncate(left);
-        left -= page.operations.len();
-        for operation in &page.operations {
-            session.out.message(operation)?;
-        }
-        let row = |session: &Session, info: &NexusOperationExecutionListInfo| -> Vec<Cell> {
-            let time = session.out.time(info.schedule_time.as_ref());
-            let names = [&info.operation_id, &info.endpoint, &info.service, &info.operation];
-            let cells = names.map(|name| Cell::from(name.as_str()));
-            [status_cell(info.status())].into_iter().chain(cells).chain([time.into()]).collect()
-        };
-        let rows: Vec<_> = page.operations.iter().map(|info| row(session, info)).collect();
-        if !rows.is_empty() {
-            session.out.table(&mut table, &rows)?;
-        }
-        token = page.next_page_token;
-        if token.is_empty() || left == 0 {
-            return session.out.end_list();
-        }
-    }
+    let (mut client, namespace) = (session.client().await?.workflow, session.namespace());
+    let page = async |page_size, next_page_token| {
+        let (namespace, query) = (namespace.clone(), options.query.clone());
+        let request = ListNexusOperationExecutionsRequest { namespace, page_size, next_page_token, query };
+        let page = client.list_nexus_operation_executions(request).await?.into_inner();
+        Ok((page.operations, page.next_page_token))
+    };
+    let row = |session: &Session, info: &NexusOperationExecutionListInfo| {
+        let time = session.out.time(info.schedule_time.as_ref());
+        let names = [&info.operation_id, &info.endpoint, &info.service, &info.operation];
+        let cells = names.map(|name| Cell::from(name.as_str()));
+        [status_cell(info.status())].into_iter().chain(cells).chain([time.into()]).collect()
+    };
+    let columns = &["Status", "OperationId", "Endpoint", "Service", "Operation", "StartTime"];
+    pages::list(session, &options.extent, columns, page, row).await
 }
 
 pub(super) async fn count(session: &mut Session, options: &Count) -> Result<(), Failure> {
     let request = CountNexusOperationExecutionsRequest { namespace: session.namespace(), query: options.query.clone() };
     let mut answer = session.client().await?.workflow.count_nexus_operation_executions(request).await?.into_inner();
-    // The type of an indexed value is no news here, and without it a value has its short form.
-    for value in answer.groups.iter_mut().flat_map(|group| &mut group.group_values) {
-        value.metadata.remove("type");
-    }
+    pages::without_types(answer.groups.iter_mut().flat_map(|group| &mut group.group_values));
     session.out.message(&answer)?;
-    session.out.line(format!("Total: {}", answer.count))?;
-    for group in &answer.groups {
-        let values: Vec<_> = group.group_values.iter().map(|value| bare(&session.out.json_of(value))).collect();
-        session.out.line(format!("Group total: {}, values: {}", group.count, values.join(", ")))?;
-    }
-    Ok(())
+    pages::count(session, answer.count, answer.groups.iter().map(|group| (group.count, &group.group_values)))
 }
 
 pub(super) async fn cancel(session: &mut Session, options: &Stop) -> Result<(), Failure> {
@@ -405,7 +314,7 @@ pub(super) async fn cancel(session: &mut Session, options: &Stop) -> Result<(), 
         run_id: options.reference.run_id.clone(),
         identity: session.identity(),
         request_id: request_id(),
-        reason: options.reason.clone().unwrap_or_default(),
+        reason: options.why.reason.clone().unwrap_or_default(),
     };
     session.client().await?.workflow.request_cancel_nexus_operation_execution(request).await?;
     session.out.line("Cancellation requested")
@@ -418,7 +327,7 @@ pub(super) async fn terminate(session: &mut Session, options: &Stop) -> Result<(
         run_id: options.reference.run_id.clone(),
         identity: session.identity(),
         request_id: request_id(),
-        reason: options.reason.clone().unwrap_or_else(|| session.usual_reason()),
+        reason: options.why.or_usual(session),
     };
     session.client().await?.workflow.terminate_nexus_operation_execution(request).await?;
     session.out.line("Nexus Operation terminated")

@@ -9,7 +9,8 @@ use sempre_api::v1::{
 
 use crate::cli::{
     Failure,
-    output::{Cell, Hue, Table, short_name},
+    output::{Cell, Hue, short_name},
+    pages::{self, Extent},
     session::Session,
 };
 
@@ -21,46 +22,24 @@ pub(crate) struct Options {
     /// List archived workflows
     #[arg(long)]
     archived: bool,
-    /// Stop after this many; 0 is all
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
-    limit: usize,
-    /// How many to ask for at once
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
-    page_size: i32,
+    #[command(flatten)]
+    extent: Extent,
 }
 
 pub(crate) async fn run(session: &mut Session, options: &Options) -> Result<(), Failure> {
-    let client = session.client().await?.workflow;
-    let (mut left, mut token) = (if options.limit == 0 { usize::MAX } else { options.limit }, bytes::Bytes::new());
-    let page_size = options.page_size.min(i32::try_from(left).unwrap_or(i32::MAX));
-    let mut table = Table::new(&["Status", "WorkflowId", "Type", "StartTime"]);
-    session.out.begin_list()?;
-    loop {
-        let mut client = client.clone();
-        let (namespace, query) = (session.namespace(), options.query.clone());
-        let (mut executions, next) = if options.archived {
-            let request = ListArchivedWorkflowExecutionsRequest { namespace, page_size, next_page_token: token, query };
+    let (mut client, namespace) = (session.client().await?.workflow, session.namespace());
+    let page = async |page_size, next_page_token| {
+        let (namespace, query) = (namespace.clone(), options.query.clone());
+        if options.archived {
+            let request = ListArchivedWorkflowExecutionsRequest { namespace, page_size, next_page_token, query };
             let page = client.list_archived_workflow_executions(request).await?.into_inner();
-            (page.executions, page.next_page_token)
-        } else {
-            let request = ListWorkflowExecutionsRequest { namespace, page_size, next_page_token: token, query };
-            let page = client.list_workflow_executions(request).await?.into_inner();
-            (page.executions, page.next_page_token)
-        };
-        executions.truncate(left);
-        left -= executions.len();
-        for execution in &executions {
-            session.out.message(execution)?;
+            return Ok((page.executions, page.next_page_token));
         }
-        let rows: Vec<_> = executions.iter().map(|execution| row(session, execution)).collect();
-        if !rows.is_empty() {
-            session.out.table(&mut table, &rows)?;
-        }
-        token = next;
-        if token.is_empty() || left == 0 {
-            return session.out.end_list();
-        }
-    }
+        let request = ListWorkflowExecutionsRequest { namespace, page_size, next_page_token, query };
+        let page = client.list_workflow_executions(request).await?.into_inner();
+        Ok((page.executions, page.next_page_token))
+    };
+    pages::list(session, &options.extent, &["Status", "WorkflowId", "Type", "StartTime"], page, row).await
 }
 
 fn row(session: &Session, info: &WorkflowExecutionInfo) -> Vec<Cell> {

@@ -31,7 +31,7 @@ use sempre_api::v1::common::WorkflowExecution;
 pub(crate) use result::value as result_value;
 pub(crate) use target::{Many, ask_about, preview, start_batch, told_job};
 
-use super::{Failure, flags::CommonFlags, flags::Family, session};
+use super::{Failure, flags::CommonFlags, flags::Family, pages::Count, session};
 
 #[derive(Subcommand)]
 pub(crate) enum WorkflowCommand {
@@ -46,7 +46,7 @@ pub(crate) enum WorkflowCommand {
     /// Describe a run: state, times, what it waits for
     Describe(describe::Options),
     /// Count workflows
-    Count(count::Options),
+    Count(Count),
     /// Send a signal to a workflow, or to all that match a query
     Signal(signal::Options),
     /// Send a signal to a workflow, which is started if it does not run

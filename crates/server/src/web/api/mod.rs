@@ -99,8 +99,8 @@ impl JsonApi {
     {
         let metadata = call::metadata(&parts.headers, call::peer(&parts.extensions))?;
         let router = &self.0.router;
-        let method = route.method.rsplit('/').next().unwrap_or_default();
-        let held = router.room().enter(Kind::of(method), 0)?;
+        let (service, method) = route.method.trim_start_matches('/').split_once('/').unwrap_or_default();
+        let held = router.room().enter(Kind::of(service, method), 0)?;
         let known = match router.access() {
             Some(access) => access.knows(&route.method, &metadata.headers, metadata.peer.as_ref()).await,
             None => true,
