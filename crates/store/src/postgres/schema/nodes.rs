@@ -27,7 +27,8 @@ fn bury(s: &str) -> String {
     format!(
         "CREATE FUNCTION {s}.bury_1() RETURNS void LANGUAGE plpgsql AS $$
          BEGIN
-           -- The caller has locked the row of `cluster`. Giving out a shard holds the row of its node, so that it is over when that row is gone.
+           -- The caller has locked the row of `cluster`. Giving out a shard holds the row of its node, so it is over when that row is gone, and
+           -- this statement sees what was given.
            UPDATE {s}.shard SET node = NULL, epoch = epoch + 1, base = seq
            WHERE node IS NOT NULL AND node NOT IN (SELECT id FROM {s}.node);
            UPDATE {s}.cluster SET version = version + 1;
@@ -41,8 +42,7 @@ fn bury(s: &str) -> String {
     )
 }
 
-/// Takes everything for one server, unless others are there. The shards are fenced by a statement of its own, which sees every
-/// shard there is at that moment.
+/// Takes everything for one server, unless others are there.
 fn alone(s: &str) -> String {
     format!(
         "CREATE FUNCTION {s}.alone_1(p_node uuid, p_name text, p_lease double precision) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -53,7 +53,8 @@ fn alone(s: &str) -> String {
            INSERT INTO {s}.node (id, name, address, alone, until)
            VALUES (p_node, p_name, '', true, clock_timestamp() + p_lease * interval '1 ms')
            ON CONFLICT (id) DO UPDATE SET until = excluded.until;
-           UPDATE {s}.shard SET epoch = epoch + 1, base = seq, node = p_node;
+           -- Nobody has any: what is left behind is fenced when it is left.
+           UPDATE {s}.shard SET node = p_node;
            UPDATE {s}.cluster SET version = version + 1;
            RETURN true;
          END $$;\n"
