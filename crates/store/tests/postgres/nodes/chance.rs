@@ -19,7 +19,6 @@ use crate::{
 
 /// Places for servers; in each, one after the other.
 const PLACES: usize = 4;
-const FAULTS: usize = 60;
 
 /// A place: the way to the database, and what the one who is there is to do.
 struct Place {
@@ -95,19 +94,18 @@ fn harm(places: &[Place], random: &mut Random) {
     std::thread::sleep(Duration::from_millis(random.below(150)));
 }
 
-fn run(seed: u64) {
-    let Some(cluster) = cluster() else { return };
+fn run(cluster: &Cluster, seed: u64, faults: usize) {
     let schema = format!("chance_{seed}");
     let (book, ends) = (Book::default(), AtomicBool::new(false));
-    let places: Vec<Place> = (0..PLACES).map(|_| Place::new(&cluster)).collect();
+    let places: Vec<Place> = (0..PLACES).map(|_| Place::new(cluster)).collect();
     let begun = Instant::now();
     std::thread::scope(|scope| {
         for (number, place) in places.iter().enumerate() {
-            let (cluster, schema, book, ends) = (&cluster, &schema, &book, &ends);
+            let (cluster, schema, book, ends) = (cluster, &schema, &book, &ends);
             scope.spawn(move || serve(place, cluster, schema, &format!("place {number}"), book, ends));
         }
         let mut random = Random::new(seed);
-        (0..FAULTS).for_each(|_| harm(&places, &mut random));
+        (0..faults).for_each(|_| harm(&places, &mut random));
         ends.store(true, Ordering::Release);
     });
     let (acknowledged, took) = (book.len(), begun.elapsed());
@@ -120,14 +118,29 @@ fn run(seed: u64) {
     }
     book.check(&hosts[0].store);
     let epochs: u64 = hosts.iter().flat_map(|host| host.epochs().into_values()).sum();
-    println!("seed {seed}: {acknowledged} acknowledged under {FAULTS} faults in {took:?}, epochs up to {epochs} in all");
+    println!("seed {seed}: {acknowledged} acknowledged under {faults} faults in {took:?}, epochs up to {epochs} in all");
     assert!(acknowledged > all_shards().count() * 20, "work went on: {acknowledged}");
     assert!(epochs > 4 * all_shards().count() as u64, "owners changed: {epochs}");
 }
 
+/// Another than 1: SEMPRE_NODES_SEED.
+fn seed() -> u64 {
+    std::env::var("SEMPRE_NODES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
 #[test]
 fn at_most_one_writes_to_a_shard_whatever_happens_to_the_nodes() {
-    // As for another seed: SEMPRE_NODES_SEED.
-    let seed = std::env::var("SEMPRE_NODES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    run(seed);
+    let Some(cluster) = cluster() else { return };
+    run(&cluster, seed(), 60);
+}
+
+/// What an administrator may have set for the role; see `faults::settings_of_the_role_do_no_harm`.
+#[test]
+fn nor_if_each_call_sees_one_picture_only() {
+    let Some(cluster) = Cluster::start() else { return };
+    let cluster = cluster.unwrap();
+    cluster
+        .sql("ALTER ROLE plain SET default_transaction_isolation = 'repeatable read'; ALTER ROLE plain SET synchronous_commit = off")
+        .unwrap();
+    run(&cluster, seed() + 1000, 25);
 }
