@@ -120,7 +120,7 @@ fn run(cluster: &Cluster, seed: u64, faults: usize) {
     let epochs: u64 = hosts.iter().flat_map(|host| host.epochs().into_values()).sum();
     println!("seed {seed}: {acknowledged} acknowledged under {faults} faults in {took:?}, epochs up to {epochs} in all");
     assert!(acknowledged > all_shards().count() * 20, "work went on: {acknowledged}");
-    assert!(epochs > 4 * all_shards().count() as u64, "owners changed: {epochs}");
+    assert!(epochs > 2 * all_shards().count() as u64, "owners changed: {epochs}");
 }
 
 /// Another than 1: SEMPRE_NODES_SEED.
