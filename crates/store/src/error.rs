@@ -83,6 +83,12 @@ pub enum StoreError {
         /// The other server.
         holder: String,
     },
+    /// A shard is another node's. The caller asks that one.
+    #[error("shard {shard} is another node's")]
+    Elsewhere {
+        /// The shard.
+        shard: u32,
+    },
     /// The database refused something, or could not be asked.
     #[error("cannot {action} {place}: {reason}")]
     Database {

@@ -79,10 +79,7 @@ fn a_server_that_has_lost_the_schema_changes_nothing() {
     let (old_store, old) = filled(server, &address);
     // As if the old one had been silent for too long: somebody else had the schema since, it does not know.
     let schema = old_store.beside().schema().to_owned();
-    server
-        .cluster
-        .sql(&format!("UPDATE {schema}.owner SET holder = gen_random_uuid(), until = clock_timestamp() - interval '1 s'"))
-        .unwrap();
+    server.cluster.sql(&format!("UPDATE {schema}.node SET id = gen_random_uuid(), until = clock_timestamp() - interval '1 s'")).unwrap();
     let store = server.open(&address);
     let index = server.index(&store, Tuning::default());
     block_on(index.apply(vec![Change::Delete { namespace: namespace(1), run: run(1) }])).unwrap();

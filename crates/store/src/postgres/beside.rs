@@ -1,4 +1,5 @@
-//! What else lies in the schema and belongs to whoever has it: connections for it, and the proof that the schema is still ours.
+//! What else lies in the schema and belongs to whoever has it, or has one shard of it: connections for it, and the proof that it is
+//! still ours.
 
 use tokio::runtime::Handle;
 use tokio_postgres::Client;
@@ -10,15 +11,16 @@ use super::{PostgresOptions, connections::Connection, trouble::Trouble};
 pub struct Beside {
     options: PostgresOptions,
     runtime: Handle,
-    holder: String,
+    /// See [`Beside::proof`].
+    proof: String,
 }
 
 /// A connection for one user alone. Dropping it closes it.
 pub struct Session(Connection);
 
 impl Beside {
-    pub(super) fn new(options: PostgresOptions, runtime: Handle, holder: String) -> Self {
-        Self { options, runtime, holder }
+    pub(super) fn new(options: PostgresOptions, runtime: Handle, proof: String) -> Self {
+        Self { options, runtime, proof }
     }
 
     /// A new connection; else why there is none, without a password.
@@ -44,11 +46,11 @@ impl Beside {
         self.options.place()
     }
 
-    /// The last statement of a transaction that writes: it gives no row when another server has the schema by now; then the
-    /// transaction must be undone. When it gives one, nobody takes the schema before the transaction has ended.
+    /// The last statement of a transaction that writes: it gives no row when another server has it by now; then the
+    /// transaction must be undone. When it gives one, nobody takes it before the transaction has ended.
     #[must_use]
     pub fn proof(&self) -> String {
-        format!("SELECT 1 FROM \"{}\".owner WHERE holder = '{}'::uuid FOR SHARE", self.options.schema, self.holder)
+        self.proof.clone()
     }
 }
 

@@ -1,13 +1,13 @@
-//! Which server the schema belongs to, by the clock of the database alone.
+//! A server that has the whole schema, by the clock of the database alone. Several that share one: [`super::member`].
 //!
-//! | the row of the owner | a server that opens | the owner |
+//! | the rows of others in `node` | a server that opens | the one that was there |
 //! |---|---|---|
-//! | is missing, given back, or has run out | takes it, and with it every shard of the one before | |
-//! | is renewed while it looks | is refused | renews it |
-//! | is somebody else's now | | stops: its commits are refused since that moment |
+//! | there are none, or they have run out | removes them, and takes every shard | |
+//! | one is renewed while it looks | is refused | renews it |
+//! | its own is gone | | stops: its commits are refused since that moment |
 //!
-//! That two servers never write at once does not rest on time: taking the row raises the epoch of every shard, every commit names
-//! its epoch, and a shard is given out only while the row cannot be taken.
+//! That two servers never write at once does not rest on time: taking the schema raises the epoch of every shard, every commit names
+//! its epoch, and a shard is given out only while the row of who asks cannot be removed.
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
@@ -19,7 +19,9 @@ use tokio::time::sleep;
 use tokio_postgres::types::Type;
 
 use super::{
-    connections::{Connection, Connections},
+    connections::{Connection, Connections, Parameters},
+    member::NodeOptions,
+    nodes,
     trouble::Trouble,
     writer::Shared,
 };
@@ -30,8 +32,16 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at a lease of somebody else.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Takes the schema for this process; gives the id under which it has it.
-pub(super) async fn take(connections: &Connections) -> Result<String, StoreError> {
+/// How a server comes into a schema.
+pub(super) enum Way<'a> {
+    /// It has the schema alone.
+    Alone,
+    /// It is one of several.
+    Node(&'a NodeOptions),
+}
+
+/// Comes into the schema; gives the id under which this process is there.
+pub(super) async fn take(connections: &Connections, way: Way<'_>) -> Result<String, StoreError> {
     let options = connections.options();
     let failed = |trouble: Trouble| StoreError::Database {
         action: "take ownership of",
@@ -43,7 +53,11 @@ pub(super) async fn take(connections: &Connections) -> Result<String, StoreError
     let begun = Instant::now();
     let mut seen: Option<Other> = None;
     loop {
-        if try_take(connections, connection.get(), &holder).await.map_err(failed)? {
+        let taken = match way {
+            Way::Alone => try_take(connections, connection.get(), &holder).await,
+            Way::Node(node) => nodes::join(connections.options(), connection.get(), &holder, node).await,
+        };
+        if taken.map_err(failed)? {
             connection.keep();
             return Ok(holder);
         }
@@ -70,55 +84,52 @@ struct Other {
     until: String,
 }
 
-async fn ask_id(connection: &Connection) -> Result<String, Trouble> {
+pub(super) async fn ask_id(connection: &Connection) -> Result<String, Trouble> {
     let row = connection.ask("SELECT gen_random_uuid()::text", &[]).await?.pop();
     Ok(row.ok_or_else(|| Trouble::Refused("it gave no id".into()))?.try_get(0)?)
 }
 
-fn millis(lease: Duration) -> f64 {
+pub(super) fn millis(lease: Duration) -> f64 {
     lease.as_secs_f64() * 1000.0
 }
 
-/// False: it is somebody else's. The shards are fenced by a statement of its own, which sees every shard there is at that
-/// moment: one that was made while the first statement waited for it (`acquire_1` holds the owner's row until it is done) would
-/// not be in the picture that the first one has.
+/// False: somebody else is there.
 async fn try_take(connections: &Connections, connection: &Connection, holder: &str) -> Result<bool, Trouble> {
     let options = connections.options();
-    let schema = &options.schema;
     let take = format!(
-        "INSERT INTO \"{schema}\".owner AS o (holder, name, until)
-         VALUES ($1::text::uuid, concat('process ', $2, coalesce(' at ' || host(inet_client_addr()), ' of the database''s machine')),
-                 clock_timestamp() + $3 * interval '1 ms')
-         ON CONFLICT (one) DO UPDATE SET holder = excluded.holder, name = excluded.name, until = excluded.until
-         WHERE o.until < clock_timestamp() OR o.holder = excluded.holder
-         RETURNING 1"
+        "SELECT \"{}\".alone_1($1::text::uuid, concat('process ', $2, coalesce(' at ' || host(inet_client_addr()), ' of the database''s machine')), $3)",
+        options.schema
     );
-    let (process, lease) = (std::process::id().to_string(), millis(options.lease));
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-        [(&holder, Type::TEXT), (&process, Type::TEXT), (&lease, Type::FLOAT8)];
+    let (process, lease) = (std::process::id().to_string(), millis(options.lease_alone()));
+    let parameters: &Parameters<'_> = &[(&holder, Type::TEXT), (&process, Type::TEXT), (&lease, Type::FLOAT8)];
+    come(connection, &take, parameters).await
+}
+
+/// Asks for a place. Whatever the role has been told, each statement of the function sees what is there when it begins: a shard that
+/// somebody who is to be removed was given while it waited must be among those that are fenced.
+pub(super) async fn come(connection: &Connection, statement: &str, parameters: &Parameters<'_>) -> Result<bool, Trouble> {
     connection.ask("BEGIN ISOLATION LEVEL READ COMMITTED", &[]).await?;
-    let taken = !connection.ask(&take, &parameters).await?.is_empty();
-    if taken {
-        connection.ask(&format!("UPDATE \"{schema}\".shard SET epoch = epoch + 1, base = seq"), &[]).await?;
-    }
+    // If this process stops here for long, nobody waits for it.
+    connection.ask("SET LOCAL idle_in_transaction_session_timeout = 5000", &[]).await?;
+    let has_come = connection.ask(statement, parameters).await?.first().map(|row| row.try_get(0)).transpose()?;
     connection.ask("COMMIT", &[]).await?;
-    Ok(taken)
+    Ok(has_come.unwrap_or(false))
 }
 
 async fn look(connections: &Connections, connection: &Connection) -> Result<Option<Other>, Trouble> {
     let schema = &connections.options().schema;
-    let rows = connection.ask(&format!("SELECT name, until::text FROM \"{schema}\".owner"), &[]).await?;
+    let rows = connection.ask(&format!("SELECT name, until::text FROM \"{schema}\".node ORDER BY until DESC LIMIT 1"), &[]).await?;
     rows.first().map(|row| Ok(Other { name: row.try_get(0)?, until: row.try_get(1)? })).transpose()
 }
 
 /// Renews the lease until the store is dropped; a lost one is the end of the store. On a connection of its own: no long read
 /// and no commit is in its way.
 pub(super) async fn keep(shared: Arc<Shared>) {
-    let lease = shared.connections.options().lease;
+    let lease = shared.connections.options().lease_alone();
     let (mut connection, mut told) = (None, false);
     loop {
         sleep(lease / 3).await;
-        match set_until(&shared, &mut connection, millis(lease)).await {
+        match renew(&shared, &mut connection, millis(lease)).await {
             Ok(true) => told = false,
             Ok(false) => {
                 return shared
@@ -133,17 +144,19 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     }
 }
 
-/// Gives the schema back, so that the next need not wait.
+/// Gives back what this server has, so that the next need not wait.
 pub(super) async fn release(shared: &Shared) {
+    let options = shared.connections.options();
     // Whoever comes next waits a little.
-    let _ = set_until(shared, &mut None, -1.0).await;
+    let Ok(connection) = Connection::open(options, shared.connections.runtime()).await else { return };
+    let _ = connection.ask(&format!("SELECT \"{}\".go_1($1::text::uuid)", options.schema), &[(&shared.holder, Type::TEXT)]).await;
 }
 
-/// False: somebody else has it. The connection is made if there is none, and dropped if it fails.
-async fn set_until(shared: &Shared, kept: &mut Option<Connection>, millis: f64) -> Result<bool, Trouble> {
+/// False: it has been removed. The connection is made if there is none, and dropped if it fails.
+async fn renew(shared: &Shared, kept: &mut Option<Connection>, millis: f64) -> Result<bool, Trouble> {
     let options = shared.connections.options();
     let statement = format!(
-        "UPDATE \"{}\".owner SET until = clock_timestamp() + $2 * interval '1 ms' WHERE holder = $1::text::uuid RETURNING 1",
+        "UPDATE \"{}\".node SET until = clock_timestamp() + $2 * interval '1 ms' WHERE id = $1::text::uuid RETURNING 1",
         options.schema
     );
     let connection = match kept.take() {

@@ -42,3 +42,12 @@ pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
 pub(super) const PAUSE_FIRST: Duration = Duration::from_millis(10);
 /// See [`PAUSE_FIRST`].
 pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How often a node renews its lease while it lasts: another is missed at most a lease and a part of it later.
+pub(super) const RENEWALS: u32 = 6;
+
+/// How long a node that is to be given a shard waits between two looks whether it is.
+pub(super) const AWAIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a node tries to place what is free while others change what is whose.
+pub(super) const PLACE_TRIES_MAX: usize = 20;

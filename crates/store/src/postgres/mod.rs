@@ -1,4 +1,4 @@
-//! A store in one schema of a PostgreSQL database, for one server at a time.
+//! A store in one schema of a PostgreSQL database, for one server alone or for several nodes that share it.
 //!
 //! ```text
 //! commit ─► queue of the shard ─► its task: everything that waits in one statement ─► commit of the database ─► answer
@@ -18,7 +18,13 @@ mod gets;
 mod group;
 mod lease;
 mod limits;
+pub mod member;
+#[cfg(test)]
+mod model;
+mod nodes;
 mod options;
+pub mod picture;
+pub mod placement;
 mod read;
 mod reader;
 mod schema;
@@ -41,7 +47,16 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use self::{connections::Connections, limits::KEY_MAX, read::Source, schema::SchemaError, writer::Shared};
+use self::{
+    connections::Connections,
+    lease::Way,
+    limits::KEY_MAX,
+    member::{Keeper, Membership, NodeOptions},
+    placement::{NodeId, SINGLE_FIRST},
+    read::Source,
+    schema::SchemaError,
+    writer::Shared,
+};
 use crate::{CommitBatch, CommitError, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table};
 
 pub use beside::{Beside, Session};
@@ -54,6 +69,8 @@ pub struct PostgresStore {
     /// The tasks of the shards.
     tasks: Mutex<Vec<JoinHandle<()>>>,
     lease: AbortHandle,
+    /// If it shares the schema.
+    membership: Option<Membership>,
 }
 
 impl std::fmt::Debug for PostgresStore {
@@ -69,19 +86,105 @@ impl PostgresStore {
         let opened = opening.spawn(async move {
             let connections = Connections::new(options, runtime);
             prepare(&connections).await?;
-            let holder = lease::take(&connections).await?;
+            let holder = lease::take(&connections, Way::Alone).await?;
             Ok::<_, StoreError>(Arc::new(Shared::new(connections, holder)))
         });
         let shared = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
         let lease = shared.connections.runtime().spawn(lease::keep(shared.clone())).abort_handle();
-        Ok(Self { shared, tasks: Mutex::default(), lease })
+        Ok(Self { shared, tasks: Mutex::default(), lease, membership: None })
     }
 
-    /// The way to what else lies in the schema and belongs to whoever has it.
+    /// Opens the schema, or makes it, and takes a place in it among other nodes. A shard can be acquired once it is this node's, which
+    /// [`PostgresStore::membership`] tells.
+    pub async fn join(options: PostgresOptions, node: NodeOptions, runtime: Handle) -> Result<Self, StoreError> {
+        let is_single = |shard: &u32| *shard >= SINGLE_FIRST;
+        if node.shards == 0 || is_single(&node.shards) || !node.singles.iter().all(is_single) {
+            return Err(StoreError::Options { what: "the numbers of the shards are out of range".into() });
+        }
+        let opening = runtime.clone();
+        let opened = opening.spawn(async move {
+            let connections = Connections::new(options, runtime);
+            prepare(&connections).await?;
+            let holder = lease::take(&connections, Way::Node(&node)).await?;
+            let gave_none = || StoreError::Failed { reason: format!("the database gave the id {holder}") };
+            let membership = Membership::new(NodeId::parse(&holder).ok_or_else(gave_none)?);
+            let shared = Arc::new(Shared::new(connections, holder));
+            let mut keeper = Keeper::new(shared.clone(), membership.clone());
+            keeper.begin().await?;
+            Ok::<_, StoreError>((shared, membership, keeper))
+        });
+        let (shared, membership, keeper) = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
+        let lease = shared.connections.runtime().spawn(keeper.run()).abort_handle();
+        Ok(Self { shared, tasks: Mutex::default(), lease, membership: Some(membership) })
+    }
+
+    /// What it knows of the nodes that it shares the schema with. `None`: it has the schema alone.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Membership> {
+        self.membership.as_ref()
+    }
+
+    /// Hands a shard to another node, as soon as what is enqueued is committed. From the call on, batches of the shard are refused with
+    /// [`CommitError::Fenced`]. If the other node is not there any more, whoever finds the shard free places it. After an error it may be this
+    /// node's still, and can be acquired or given again.
+    pub fn give(&self, shard: u32, to: NodeId) -> Pending<Result<(), StoreError>> {
+        let (sender, receiver) = oneshot::channel();
+        match self.shared.enqueue_give(shard, to, sender) {
+            Ok(is_new) => self.start_task(shard, is_new),
+            Err(error) => return future::ready(Err(error)).boxed(),
+        }
+        receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
+    }
+
+    /// Says that this node is about to go: it is given nothing more, and what it has is placed on others, to be given to them.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        self.read(async move {
+            let options = shared.connections.options();
+            let failed = |trouble: trouble::Trouble| StoreError::Database {
+                action: "leave",
+                place: options.place().into(),
+                reason: trouble.into_reason(),
+            };
+            let connection = shared.connections.borrow().await.map_err(failed)?;
+            nodes::leave(options, connection.get(), &shared.holder).await.map_err(failed)?;
+            connection.keep();
+            Ok(())
+        })
+        .await?;
+        if let Some(membership) = &self.membership {
+            membership.look();
+        }
+        Ok(())
+    }
+
+    /// Starts the task of a shard that has none.
+    fn start_task(&self, shard: u32, is_new: bool) {
+        if is_new {
+            let task = self.shared.connections.runtime().spawn(writer::run(self.shared.clone(), shard));
+            self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        }
+    }
+
+    /// The way to what else lies in the schema and belongs to whoever has it. Of several nodes none has it.
     #[must_use]
     pub fn beside(&self) -> Beside {
+        let (schema, holder) = (&self.shared.connections.options().schema, &self.shared.holder);
+        let proof = format!("SELECT 1 FROM \"{schema}\".node WHERE id = '{holder}'::uuid AND alone FOR KEY SHARE");
+        self.beside_by(proof)
+    }
+
+    /// The way to what else lies in the schema and belongs to the node that has this shard.
+    #[must_use]
+    pub fn beside_shard(&self, shard: u32) -> Beside {
+        let (schema, holder) = (&self.shared.connections.options().schema, &self.shared.holder);
+        let proof = format!("SELECT 1 FROM \"{schema}\".shard WHERE id = {shard} AND node = '{holder}'::uuid FOR SHARE");
+        self.beside_by(proof)
+    }
+
+    fn beside_by(&self, proof: String) -> Beside {
         let connections = &self.shared.connections;
-        Beside::new(connections.options().clone(), connections.runtime().clone(), self.shared.holder.clone())
+        Beside::new(connections.options().clone(), connections.runtime().clone(), proof)
     }
 
     /// What people are told of where it is.
@@ -155,11 +258,7 @@ impl Store for PostgresStore {
     fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>> {
         let (sender, receiver) = oneshot::channel();
         match self.shared.enqueue_acquire(shard, sender) {
-            Ok(false) => {}
-            Ok(true) => {
-                let task = self.shared.connections.runtime().spawn(writer::run(self.shared.clone(), shard));
-                self.tasks.lock().unwrap_or_else(PoisonError::into_inner).push(task);
-            }
+            Ok(is_new) => self.start_task(shard, is_new),
             Err(error) => return future::ready(Err(error)).boxed(),
         }
         receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()

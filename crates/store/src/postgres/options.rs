@@ -20,6 +20,8 @@ const SCHEMA: &str = "sempre";
 const CONNECTIONS: usize = 8;
 /// How long a server that does not show up any more keeps the data to itself.
 const LEASE: Duration = Duration::from_secs(5);
+/// The same of one of several nodes: another has its shards, and serves them, 5 s after its end.
+const LEASE_OF_NODE: Duration = Duration::from_secs(3);
 /// Bounds of that, in milliseconds.
 const LEASE_MS: std::ops::RangeInclusive<u64> = 100..=600_000;
 /// The longest name in PostgreSQL.
@@ -44,7 +46,7 @@ pub struct PostgresOptions {
     pub(super) tls: MakeRustlsConnect,
     pub(super) schema: String,
     pub(super) connections: usize,
-    pub(super) lease: Duration,
+    lease: Option<Duration>,
     place: String,
 }
 
@@ -99,7 +101,7 @@ impl PostgresOptions {
         let tls = ours.tls(&mut config)?;
         let schema = ours.schema.unwrap_or_else(|| SCHEMA.into());
         let place = place(&config, &schema);
-        Ok(Self { config, tls, schema, connections: ours.connections.unwrap_or(CONNECTIONS), lease: ours.lease.unwrap_or(LEASE), place })
+        Ok(Self { config, tls, schema, connections: ours.connections.unwrap_or(CONNECTIONS), lease: ours.lease, place })
     }
 
     /// Whether a password is within an address, for everybody to see who sees the address.
@@ -108,6 +110,16 @@ impl PostgresOptions {
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
         let in_base = base.split_once('@').is_some_and(|(credentials, _)| credentials.matches(':').count() > 1);
         in_base || query.split('&').any(|pair| pair.starts_with("password="))
+    }
+
+    /// How long a server that has the schema alone is waited for.
+    pub(super) fn lease_alone(&self) -> Duration {
+        self.lease.unwrap_or(LEASE)
+    }
+
+    /// How long a node is waited for.
+    pub(super) fn lease_of_node(&self) -> Duration {
+        self.lease.unwrap_or(LEASE_OF_NODE)
     }
 
     /// What people are told of it: hosts, database, schema.

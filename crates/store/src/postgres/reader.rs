@@ -99,8 +99,8 @@ async fn report(connection: &Connection, schema: &str) -> Result<Report, Trouble
     let settings = "SELECT current_setting('server_version'), current_setting('synchronous_commit')";
     let row = connection.ask(settings, &[]).await?.pop().ok_or_else(|| Trouble::Refused("it told nothing of itself".into()))?;
     let (version, synchronous_commit) = (row.try_get(0)?, row.try_get(1)?);
-    let owner = format!("SELECT name FROM \"{schema}\".owner WHERE until > clock_timestamp()");
-    let owner = connection.ask(&owner, &[]).await?.first().map(|row| row.try_get(0)).transpose()?;
+    let owner = format!("SELECT string_agg(name, ', ' ORDER BY name) FROM \"{schema}\".node WHERE until > clock_timestamp()");
+    let owner = connection.ask(&owner, &[]).await?.first().map(|row| row.try_get(0)).transpose()?.flatten();
     let sizes = format!(
         "SELECT relname::text, pg_total_relation_size(relid), n_dead_tup FROM pg_stat_user_tables WHERE schemaname = '{schema}' ORDER BY 2 DESC"
     );

@@ -13,6 +13,8 @@
 //! Two programs that come at once take turns (an advisory lock within the transaction, which poolers understand).
 //! `docs/postgresql.md` describes the tables for readers.
 
+mod nodes;
+
 use std::path::PathBuf;
 
 use tokio_postgres::{Client, types::Type};
@@ -174,15 +176,12 @@ fn format_1(schema: &str) -> String {
         })
         .concat();
     let (commit, get, scan) = (commit_1(&s), get_1(&s), scan_1(&s));
+    let (nodes, of_nodes) = (nodes::tables(&s), nodes::functions(&s));
     format!(
         "CREATE TABLE {s}.format (one boolean PRIMARY KEY DEFAULT true CHECK (one), format integer NOT NULL,
                                  incomplete text);
          INSERT INTO {s}.format (format) VALUES (0);
-         CREATE TABLE {s}.owner (one boolean PRIMARY KEY DEFAULT true CHECK (one), holder uuid NOT NULL, name text NOT NULL,
-                                 until timestamptz NOT NULL) WITH (fillfactor = 10);
-         CREATE TABLE {s}.shard (id bigint PRIMARY KEY, epoch bigint NOT NULL, seq bigint NOT NULL, base bigint NOT NULL)
-                                WITH (fillfactor = 10);
-         {tables}
+         {nodes}         {tables}
          {commit}
          {get}
          {scan}
@@ -196,15 +195,7 @@ fn format_1(schema: &str) -> String {
            IF it.base < p_seq THEN RETURN 0; END IF;
            RETURN CASE WHEN it.epoch = p_epoch + 1 THEN 2 ELSE -1 END;
          END $$;
-         CREATE FUNCTION {s}.acquire_1(p_shard bigint, p_holder uuid, OUT o_epoch bigint, OUT o_seq bigint) LANGUAGE plpgsql AS $$
-         BEGIN
-           IF current_setting('synchronous_commit') = 'off' THEN PERFORM set_config('synchronous_commit', 'on', true); END IF;
-           PERFORM 1 FROM {s}.owner WHERE holder = p_holder FOR SHARE;
-           IF NOT FOUND THEN RETURN; END IF;
-           INSERT INTO {s}.shard AS mine (id, epoch, seq, base) VALUES (p_shard, 1, 0, 0)
-           ON CONFLICT (id) DO UPDATE SET epoch = mine.epoch + 1, base = mine.seq
-           RETURNING epoch, seq INTO o_epoch, o_seq;
-         END $$;
+         {of_nodes}
          CREATE FUNCTION {s}.stream_1(p_low bytea, p_from bytea, p_high bytea, p_len integer, p_bytes bigint)
          RETURNS TABLE (k bytea, v bytea) LANGUAGE plpgsql STABLE {PLANS} AS $$
          DECLARE begins bytea; total bigint := 0;

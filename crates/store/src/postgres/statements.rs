@@ -6,6 +6,7 @@ use super::group::PARAMETERS;
 pub(super) struct Statements {
     pub(super) commit: String,
     pub(super) acquire: String,
+    pub(super) give: String,
     pub(super) get: String,
     pub(super) scan: String,
     pub(super) stream: String,
@@ -17,7 +18,8 @@ impl Statements {
         let s = format!("\"{schema}\"");
         Self {
             commit: format!("SELECT {s}.commit_1($1,$2,$3{rows})"),
-            acquire: format!("SELECT o_epoch, o_seq FROM {s}.acquire_1($1, $2::text::uuid)"),
+            acquire: format!("SELECT o_epoch, o_seq, o_member FROM {s}.acquire_1($1, $2::text::uuid)"),
+            give: format!("SELECT {s}.give_1($1::text::uuid, $2, $3::text::uuid)"),
             get: format!("SELECT k, v FROM {s}.get_1($1, $2)"),
             scan: format!("SELECT k, v FROM {s}.scan_1($1, $2, $3, $4, $5)"),
             stream: format!("SELECT k, v FROM {s}.stream_1($1, $2, $3, $4, $5)"),

@@ -33,6 +33,7 @@ use super::{
     gets::Gets,
     group::Group,
     limits::{GROUP_BYTES_MAX, KEY_MAX, PAUSE_FIRST, PAUSE_MAX, QUEUE_BYTES_MAX, SETTLE_MAX},
+    placement::NodeId,
     statements::Statements,
     trouble::Trouble,
 };
@@ -53,6 +54,8 @@ enum Item {
     Batch(Entry),
     /// The number of the call, and who waits for the epoch.
     Acquire(u64, Answer<u64, StoreError>),
+    /// To whom, and who waits for it.
+    Give(NodeId, Answer<(), StoreError>),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub(super) struct Counters {
 pub(super) struct Shared {
     pub(super) connections: Connections,
     pub(super) statements: Statements,
-    /// The id under which this process holds the schema.
+    /// The id under which this process is in the schema.
     pub(super) holder: String,
     pub(super) counters: Counters,
     pub(super) gets: Gets,
@@ -155,6 +158,16 @@ impl Shared {
 
     /// Asks for a shard; true: nobody has before, and its task is to be started.
     pub(super) fn enqueue_acquire(&self, shard: u32, answer: Answer<u64, StoreError>) -> Result<bool, StoreError> {
+        self.enqueue_item(shard, |call| Item::Acquire(call, answer))
+    }
+
+    /// Gives a shard away after what is enqueued; nothing is taken for it from now on. True: as above.
+    pub(super) fn enqueue_give(&self, shard: u32, to: NodeId, answer: Answer<(), StoreError>) -> Result<bool, StoreError> {
+        self.enqueue_item(shard, |_| Item::Give(to, answer))
+    }
+
+    /// What ends the epoch that a shard has here.
+    fn enqueue_item(&self, shard: u32, item: impl FnOnce(u64) -> Item) -> Result<bool, StoreError> {
         self.check_failed()?;
         let mut state = self.state();
         if state.phase != Phase::Open {
@@ -163,7 +176,7 @@ impl Shared {
         let call = state.fences.begin_acquire(shard);
         let is_new = !state.shards.contains_key(&shard);
         let queue = state.shards.entry(shard).or_default();
-        queue.items.push_back(Item::Acquire(call, answer));
+        queue.items.push_back(item(call));
         queue.changed.notify_one();
         Ok(is_new)
     }
@@ -204,6 +217,7 @@ impl Shared {
         while let Some(item) = queue.items.pop_front() {
             match item {
                 Item::Acquire(call, answer) if group.is_empty() => return Next::Acquire(call, answer),
+                Item::Give(to, answer) if group.is_empty() => return Next::Give(to, answer),
                 Item::Batch(entry) if fits(&group, &entry, bytes) => {
                     bytes += entry.batch.bytes();
                     group.push(entry);
@@ -229,6 +243,7 @@ fn fits(group: &[Entry], entry: &Entry, bytes: usize) -> bool {
 
 enum Next {
     Acquire(u64, Answer<u64, StoreError>),
+    Give(NodeId, Answer<(), StoreError>),
     /// Batches of one epoch, at least one.
     Group(Vec<Entry>),
     Wait(Arc<Notify>),
@@ -255,6 +270,10 @@ pub(super) async fn run(shared: Arc<Shared>, shard: u32) {
                 // Who asked may have gone away.
                 let _ = answer.send(epoch);
             }
+            Next::Give(to, answer) => {
+                // Who asked may have gone away.
+                let _ = answer.send(owned.give(&shared, to).await);
+            }
             Next::Group(group) => {
                 let result = owned.commit(&shared, &group).await;
                 for entry in group {
@@ -278,30 +297,31 @@ struct Owned {
 
 impl Owned {
     async fn acquire(&mut self, shared: &Shared) -> Result<u64, StoreError> {
-        let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
-        let (shard, place) = (i64::from(self.fence.shard), shared.connections.options().place());
+        let shard = self.fence.shard;
+        let place = shared.connections.options().place();
         // Asking twice gives a greater epoch, and does no other harm.
-        let trouble = loop {
-            shared.check_failed()?;
-            let trouble = match try_acquire(shared, shard).await {
-                Ok(Some((epoch, seq))) => {
-                    let epoch = u64::try_from(epoch).map_err(|_| StoreError::Failed { reason: format!("{place} gave epoch {epoch}") })?;
-                    *self = Owned { fence: Fence { epoch, ..self.fence }, seq, ended: None };
-                    return Ok(epoch);
-                }
-                Ok(None) => {
-                    shared.fail(&format!("another server has taken {place}"));
-                    continue;
-                }
-                Err(trouble) => trouble,
-            };
-            if matches!(trouble, Trouble::Refused(_)) || begun.elapsed() > SETTLE_MAX {
-                break trouble;
+        let given = until_answered(shared, || try_acquire(shared, shard)).await?;
+        match given {
+            Given::Epoch(epoch, seq) => {
+                let epoch = u64::try_from(epoch).map_err(|_| StoreError::Failed { reason: format!("{place} gave epoch {epoch}") })?;
+                *self = Owned { fence: Fence { epoch, shard }, seq, ended: None };
+                Ok(epoch)
             }
-            sleep(pause).await;
-            pause = longer(pause, PAUSE_MAX);
-        };
-        Err(StoreError::Rejected { reason: trouble.into_reason() })
+            Given::Elsewhere => Err(StoreError::Elsewhere { shard }),
+            Given::Removed => {
+                shared.fail(&format!("another server has taken {place}"));
+                shared.check_failed()?;
+                Err(StoreError::Closed)
+            }
+        }
+    }
+
+    /// Hands the shard to another node. What is committed by then is all there will be under this epoch.
+    async fn give(&mut self, shared: &Shared, to: NodeId) -> Result<(), StoreError> {
+        let shard = self.fence.shard;
+        *self = Owned { fence: Fence { epoch: 0, shard }, seq: 0, ended: None };
+        // A shard that is another's by now is left alone, so doing it twice does no harm.
+        until_answered(shared, || try_give(shared, shard, to)).await
     }
 
     /// Commits a group, or answers as the first of an epoch that was not.
@@ -379,11 +399,54 @@ impl Owned {
     }
 }
 
-async fn try_acquire(shared: &Shared, shard: i64) -> Result<Option<(i64, i64)>, Trouble> {
+/// Asks until there is an answer, for [`SETTLE_MAX`].
+async fn until_answered<T, F: Future<Output = Result<T, Trouble>>>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, StoreError> {
+    let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
+    loop {
+        shared.check_failed()?;
+        let trouble = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(trouble) => trouble,
+        };
+        if matches!(trouble, Trouble::Refused(_)) || begun.elapsed() > SETTLE_MAX {
+            return Err(StoreError::Rejected { reason: trouble.into_reason() });
+        }
+        sleep(pause).await;
+        pause = longer(pause, PAUSE_MAX);
+    }
+}
+
+/// What the database says to who asks for a shard.
+enum Given {
+    /// It has this epoch now, and this was the number of its last commit.
+    Epoch(i64, i64),
+    /// It is another node's.
+    Elsewhere,
+    /// This server is not there any more.
+    Removed,
+}
+
+async fn try_acquire(shared: &Shared, shard: u32) -> Result<Given, Trouble> {
     let connection = shared.connections.borrow().await?;
-    let rows = connection.get().ask(&shared.statements.acquire, &[(&shard, Type::INT8), (&shared.holder, Type::TEXT)]).await?;
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&i64::from(shard), Type::INT8), (&shared.holder, Type::TEXT)];
+    let rows = connection.get().ask(&shared.statements.acquire, &parameters).await?;
     connection.keep();
     let row = rows.first().ok_or_else(|| Trouble::Refused("it gave no epoch".into()))?;
-    let (epoch, seq): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-    Ok(epoch.zip(seq))
+    let (epoch, seq, is_member): (Option<i64>, Option<i64>, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(match epoch.zip(seq) {
+        _ if !is_member => Given::Removed,
+        Some((epoch, seq)) => Given::Epoch(epoch, seq),
+        None => Given::Elsewhere,
+    })
+}
+
+async fn try_give(shared: &Shared, shard: u32, to: NodeId) -> Result<(), Trouble> {
+    let connection = shared.connections.borrow().await?;
+    let (shard, to) = (i64::from(shard), to.to_string());
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+        [(&shared.holder, Type::TEXT), (&shard, Type::INT8), (&to, Type::TEXT)];
+    connection.get().ask(&shared.statements.give, &parameters).await?;
+    connection.keep();
+    Ok(())
 }

@@ -100,7 +100,7 @@ fn locks_of_others_are_waited_for() {
     let Some((_proxy, cluster, address)) = through_proxy("locks") else { return };
     let store = open_at(&address).unwrap();
     load(&store, 2, Duration::from_secs(3), || {
-        for table in ["state", "shard", "history", "owner"] {
+        for table in ["state", "shard", "history", "node"] {
             let lock = format!("BEGIN; LOCK TABLE locks.{table} IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(0.4); COMMIT");
             cluster.sql(&lock).unwrap();
         }

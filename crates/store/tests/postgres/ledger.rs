@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use futures::executor::block_on;
-use sempre_store::{CommitBatch, CommitError, Fence, Store, Table, stream_key};
+use sempre_store::{CommitBatch, CommitError, Fence, Pending, Store, Table, stream_key};
 
 use crate::support::{acquire, get};
 
 /// The batches of one shard.
+#[derive(Clone)]
 pub struct Ledger {
     pub fence: Fence,
     next: u64,
@@ -40,6 +41,12 @@ impl Ledger {
         block_on(store.commit(self.batch(self.next)))?;
         self.next += 1;
         Ok(())
+    }
+
+    /// Has the next batch committed, which must be.
+    pub fn begin(&mut self, store: &dyn Store) -> Pending<Result<(), CommitError>> {
+        self.next += 1;
+        store.commit(self.batch(self.next - 1))
     }
 
     /// Commits until a time, several batches under way at once; all must be acknowledged. Gives the number.

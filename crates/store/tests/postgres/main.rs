@@ -6,6 +6,7 @@
 
 mod faults;
 mod ledger;
+mod nodes;
 mod opening;
 mod owners;
 mod proxy;

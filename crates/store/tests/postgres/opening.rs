@@ -20,11 +20,11 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let address = cluster.address_of("newer");
     block_on(open_at(&address).unwrap().close()).unwrap();
     cluster.sql("UPDATE newer.format SET format = 7").unwrap();
-    let owner = cluster.sql("SELECT * FROM newer.owner").unwrap();
+    let owner = cluster.sql("SELECT * FROM newer.node").unwrap();
     let text = open_at(&address).unwrap_err().to_string();
     assert!(text.contains("schema newer of postgres://") && text.contains("has format 7, this program supports formats up to 1"), "{text}");
     assert!(text.ends_with("Nothing was changed. Use a newer version of the program."), "{text}");
-    assert_eq!(cluster.sql("SELECT * FROM newer.owner").unwrap(), owner);
+    assert_eq!(cluster.sql("SELECT * FROM newer.node").unwrap(), owner);
     cluster.sql("UPDATE newer.format SET format = 1").unwrap();
     open_at(&address).unwrap();
 }
@@ -103,7 +103,7 @@ fn readers_show_one_moment_while_the_owner_goes_on() {
     assert!(block_on(reader.commit(CommitBatch::new(ledger.fence))).is_err());
     let report = block_on(reader.report()).unwrap();
     assert!(report.owner.is_some_and(|owner| owner.starts_with("process ")));
-    assert_eq!(report.tables.len(), Table::ALL.len() + 3);
+    assert_eq!(report.tables.len(), Table::ALL.len() + 4);
     assert_eq!(report.synchronous_commit, "on");
 }
 

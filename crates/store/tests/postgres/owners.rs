@@ -63,7 +63,7 @@ fn a_shard_that_is_given_out_while_the_schema_is_taken_is_fenced_too() {
     let proxy = Proxy::start(database.cluster.port());
     let first = open_at(&database.cluster.address_at(proxy.port, schema)).unwrap();
     proxy.freeze(true);
-    let holder = database.cluster.sql(&format!("SELECT holder FROM {schema}.owner")).unwrap();
+    let holder = database.cluster.sql(&format!("SELECT id FROM {schema}.node")).unwrap();
     let acquire = format!("BEGIN; SELECT {schema}.acquire_1(77, '{holder}'); SELECT pg_sleep(3); COMMIT");
     let cluster = database.cluster.clone();
     let acquiring = std::thread::spawn(move || cluster.sql(&acquire).unwrap());

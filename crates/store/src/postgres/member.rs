@@ -1,0 +1,231 @@
+//! A server that shares a schema with others: it renews its lease, looks who is there, and places what is free.
+//!
+//! | what it finds when it renews its lease | what it does |
+//! |---|---|
+//! | nothing new | |
+//! | the version has grown | reads the picture anew |
+//! | another's lease has run out | removes that one, if its own has been renewed in time for a whole lease |
+//! | a shard is free | places it, by the newest picture only; so each free shard gets one node, whoever is first |
+//! | its own row is gone | stops: its commits are refused since that moment |
+//! | no answer | tries again on a new connection |
+//!
+//! After a time without the database all leases have run out. Who comes back first must not take the others for dead: it
+//! waits for as long as a lease lasts. What it must not do is to say who owns what from memory for longer than its lease
+//! ([`Membership::is_current`]).
+#![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use super::{
+    connections::Connection,
+    limits::{AWAIT_PAUSE, PLACE_TRIES_MAX, RENEWALS},
+    nodes,
+    picture::Picture,
+    placement::NodeId,
+    trouble::Trouble,
+    writer::Shared,
+};
+use crate::StoreError;
+
+/// A node that is to share a schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeOptions {
+    /// What people call it.
+    pub name: String,
+    /// Where the others reach it.
+    pub address: String,
+    /// How many shards are spread over the nodes, with the ids from 0, unless a node before has said another number.
+    pub shards: u32,
+    /// Single shards, from [`super::placement::SINGLE_FIRST`] on.
+    pub singles: Vec<u32>,
+}
+
+/// What a node knows of those that it shares the schema with. Clones are the same.
+#[derive(Clone)]
+pub struct Membership(Arc<Inner>);
+
+struct Inner {
+    id: NodeId,
+    picture: watch::Sender<Arc<Picture>>,
+    /// Until when nobody can have removed this node.
+    current_until: Mutex<Instant>,
+    look: Notify,
+}
+
+impl Membership {
+    pub(super) fn new(id: NodeId) -> Self {
+        let inner = Inner { id, picture: watch::Sender::default(), current_until: Mutex::new(Instant::now()), look: Notify::new() };
+        Self(Arc::new(inner))
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.0.id
+    }
+
+    /// Who is there and what is whose, as far as this node knows.
+    #[must_use]
+    pub fn picture(&self) -> Arc<Picture> {
+        self.0.picture.borrow().clone()
+    }
+
+    /// Tells each new picture.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Picture>> {
+        self.0.picture.subscribe()
+    }
+
+    /// Whether the lease lasts: nobody else can have this node's shards, so what it knows of them is the newest there is. Commits
+    /// need not ask. What is answered without one must, after it has been read.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        Instant::now() < *self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at once whether something has changed: somebody says so.
+    pub fn look(&self) {
+        self.0.look.notify_one();
+    }
+
+    fn set_current(&self, until: Instant) {
+        *self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+}
+
+/// The task of a node.
+pub(super) struct Keeper {
+    shared: Arc<Shared>,
+    membership: Membership,
+    lease: Duration,
+    connection: Option<Connection>,
+    punctuality: Punctuality,
+}
+
+/// Whether a node's own renewals have come in time: only then is the silence of another its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Punctuality {
+    lease: Duration,
+    /// When the last renewal that was answered began.
+    renewed: Instant,
+    /// Since when each renewal has come before the end of the one before.
+    since: Instant,
+}
+
+impl Punctuality {
+    /// A node that comes now has not been in time before.
+    pub(super) fn new(lease: Duration, now: Instant) -> Self {
+        Self { lease, renewed: now, since: now }
+    }
+
+    /// A renewal that began then was answered.
+    pub(super) fn renew(&mut self, begun: Instant) {
+        if begun > self.renewed + self.lease {
+            self.since = begun;
+        }
+        self.renewed = begun;
+    }
+
+    /// Whether it may take others for dead, after this renewal.
+    pub(super) fn may_reap(&self) -> bool {
+        self.renewed >= self.since + self.lease
+    }
+
+    /// Until when nobody can have removed it. A clock that runs a little slower than the database's must not make it longer.
+    pub(super) fn current_until(&self) -> Instant {
+        self.renewed + self.lease * 9 / 10
+    }
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, membership: Membership) -> Self {
+        let (lease, now) = (shared.connections.options().lease_of_node(), Instant::now());
+        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now) }
+    }
+
+    /// The first picture.
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+        let place = self.shared.connections.options().place().to_owned();
+        let failed = |reason| StoreError::Database { action: "take a place in", place, reason };
+        match self.step().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(failed("it was silent for too long".into())),
+            Err(trouble) => Err(failed(trouble.into_reason())),
+        }
+    }
+
+    /// Goes on until the store is dropped; a lost place is its end.
+    pub(super) async fn run(mut self) {
+        let mut told = false;
+        loop {
+            let is_awaiting = self.membership.picture().awaits(self.membership.id());
+            let pause = if is_awaiting { AWAIT_PAUSE.min(self.lease / RENEWALS) } else { self.lease / RENEWALS };
+            // Either way it is time to look.
+            let _ = timeout(pause, self.membership.0.look.notified()).await;
+            // A connection that does not answer must not cost the lease.
+            let stepped = match timeout(self.lease / 3, self.step()).await {
+                Ok(stepped) => stepped,
+                Err(_) => Err(Trouble::Lost("no answer".into())),
+            };
+            match stepped {
+                Ok(true) => told = false,
+                Ok(false) => {
+                    let place = self.shared.connections.options().place();
+                    return self.shared.fail(&format!("other servers have taken what this one had in {place}; it was silent for too long"));
+                }
+                Err(trouble) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(reason = trouble.reason(), "the database cannot be asked to renew the lease");
+                    }
+                    // One that refuses at once is not asked without a pause.
+                    sleep(AWAIT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Renews the lease and sees to what is new. False: this node has been removed. After an error the connection is gone.
+    async fn step(&mut self) -> Result<bool, Trouble> {
+        let options = self.shared.connections.options();
+        let connection = match self.connection.take().filter(Connection::is_usable) {
+            Some(connection) => connection,
+            None => Connection::open(options, self.shared.connections.runtime()).await?,
+        };
+        let begun = Instant::now();
+        let Some(told) = nodes::renew(options, &connection, &self.shared.holder).await? else { return Ok(false) };
+        self.punctuality.renew(begun);
+        self.membership.set_current(self.punctuality.current_until());
+        let reaps = told.is_one_silent && self.punctuality.may_reap();
+        if reaps {
+            nodes::reap(options, &connection).await?;
+        }
+        if reaps || told.version != self.membership.picture().version() {
+            self.refresh(&connection).await?;
+        }
+        self.connection = Some(connection);
+        Ok(true)
+    }
+
+    /// Reads the picture, and places what is free in it.
+    async fn refresh(&self, connection: &Connection) -> Result<(), Trouble> {
+        let options = self.shared.connections.options();
+        for _ in 0..PLACE_TRIES_MAX {
+            let picture = nodes::picture(options, connection).await?;
+            let free = picture.free();
+            if free.is_empty() {
+                self.membership.0.picture.send_replace(Arc::new(picture));
+                return Ok(());
+            }
+            nodes::place(options, connection, picture.version(), &free).await?;
+        }
+        Err(Trouble::Again("others change who has what all the time".into()))
+    }
+}

@@ -1,0 +1,310 @@
+//! The protocol of nodes as a model: what each function of the schema does, as one step, and nodes that do their steps in any order, late,
+//! or never again. The decisions are those of the program: [`Picture`], [`Punctuality`].
+
+#![expect(clippy::disallowed_methods, reason = "the model's time begins at some time")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use proptest::prelude::*;
+
+use super::{
+    member::Punctuality,
+    picture::{Node, Picture},
+    placement::{Holders, NodeId, SINGLE_FIRST},
+};
+
+const LEASE: Duration = Duration::from_secs(3);
+const SHARDS: u32 = 7;
+const SINGLES: [u32; 2] = [SINGLE_FIRST, u32::MAX];
+
+#[derive(Default)]
+struct Shard {
+    node: Option<NodeId>,
+    epoch: u64,
+}
+
+/// The tables, and who was given which epoch.
+struct Tables {
+    now: Instant,
+    version: i64,
+    nodes: BTreeMap<NodeId, (Instant, bool)>,
+    shards: BTreeMap<u32, Shard>,
+    given: BTreeMap<(u32, u64), NodeId>,
+}
+
+impl Tables {
+    fn join(&mut self, id: NodeId) {
+        self.nodes.insert(id, (self.now + LEASE, false));
+        self.version += 1;
+    }
+
+    /// `None`: it is not there any more. Else whether one is silent.
+    fn renew(&mut self, id: NodeId) -> Option<bool> {
+        self.nodes.get_mut(&id)?.0 = self.now + LEASE;
+        Some(self.nodes.values().any(|(until, _)| *until < self.now))
+    }
+
+    fn remove(&mut self, goes: impl Fn(NodeId, Instant) -> bool) {
+        let before = self.nodes.len();
+        self.nodes.retain(|id, (until, _)| !goes(*id, *until));
+        if self.nodes.len() == before {
+            return;
+        }
+        for shard in self.shards.values_mut() {
+            if shard.node.is_some_and(|node| !self.nodes.contains_key(&node)) {
+                *shard = Shard { node: None, epoch: shard.epoch + 1 };
+            }
+        }
+        self.version += 1;
+    }
+
+    fn picture(&self) -> Picture {
+        let node = |(id, (_, is_leaving)): (&NodeId, &(Instant, bool))| Node {
+            id: *id,
+            name: String::new(),
+            address: String::new(),
+            is_leaving: *is_leaving,
+        };
+        let holders: Holders = self.shards.iter().map(|(id, shard)| (*id, shard.node)).collect();
+        Picture::new(self.version, self.nodes.iter().map(node).collect(), holders)
+    }
+
+    fn place(&mut self, version: i64, free: &[(u32, NodeId)]) {
+        if version != self.version {
+            return;
+        }
+        for (id, node) in free {
+            let shard = self.shards.get_mut(id).unwrap();
+            if shard.node.is_none() && self.nodes.contains_key(node) {
+                shard.node = Some(*node);
+            }
+        }
+        self.version += 1;
+    }
+
+    fn acquire(&mut self, id: NodeId, shard_id: u32) -> Option<u64> {
+        let shard = self.shards.get_mut(&shard_id)?;
+        if !self.nodes.contains_key(&id) || shard.node != Some(id) {
+            return None;
+        }
+        shard.epoch += 1;
+        assert_eq!(self.given.insert((shard_id, shard.epoch), id), None, "an epoch is given once");
+        Some(shard.epoch)
+    }
+
+    fn give(&mut self, id: NodeId, shard: u32, to: NodeId) {
+        let to = self.nodes.get(&to).is_some_and(|(_, is_leaving)| !is_leaving).then_some(to);
+        let shard = self.shards.get_mut(&shard).unwrap();
+        if shard.node == Some(id) {
+            *shard = Shard { node: to, epoch: shard.epoch + 1 };
+            self.version += 1;
+        }
+    }
+
+    /// As the statement of a commit: it asks for the epoch and nothing else.
+    fn commit(&self, by: NodeId, shard_id: u32, epoch: u64) {
+        let shard = &self.shards[&shard_id];
+        if shard.epoch != epoch {
+            return;
+        }
+        assert_eq!(self.given.get(&(shard_id, epoch)), Some(&by), "who commits was given the epoch");
+        assert_eq!(shard.node, Some(by), "and has the shard");
+        assert!(self.nodes.contains_key(&by), "and is there");
+    }
+}
+
+/// A node as it sees things.
+struct Member {
+    id: NodeId,
+    picture: Picture,
+    punctuality: Punctuality,
+    epochs: BTreeMap<u32, u64>,
+    /// Statements that are on their way.
+    late: Vec<(u32, u64)>,
+    stands_still: bool,
+    is_leaving: bool,
+}
+
+impl Member {
+    /// What [`super::member::Keeper`] does. False: it ends.
+    fn step(&mut self, tables: &mut Tables) -> bool {
+        let Some(is_one_silent) = tables.renew(self.id) else { return false };
+        self.punctuality.renew(tables.now);
+        if is_one_silent && self.punctuality.may_reap() {
+            let now = tables.now;
+            tables.remove(|_, until| until < now);
+        }
+        loop {
+            self.picture = tables.picture();
+            let free = self.picture.free();
+            if free.is_empty() {
+                return true;
+            }
+            tables.place(self.picture.version(), &free);
+        }
+    }
+
+    /// What the engine does: takes what is its own, gives what is to be another's.
+    fn serve(&mut self, tables: &mut Tables) {
+        let to_give: BTreeMap<u32, NodeId> = self.picture.to_give(self.id).into_iter().collect();
+        for shard in self.picture.of(self.id).collect::<Vec<_>>() {
+            if let Some(to) = to_give.get(&shard) {
+                self.epochs.remove(&shard);
+                tables.give(self.id, shard, *to);
+            } else if !self.epochs.contains_key(&shard) {
+                self.epochs.extend(tables.acquire(self.id, shard).map(|epoch| (shard, epoch)));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Pass(u64),
+    Step(prop::sample::Index),
+    Serve(prop::sample::Index),
+    Send(prop::sample::Index),
+    /// What was sent arrives.
+    Arrive(prop::sample::Index),
+    Stand(prop::sample::Index),
+    Wake(prop::sample::Index),
+    Join,
+    Leave(prop::sample::Index),
+    Go(prop::sample::Index),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let any = any::<prop::sample::Index>;
+    prop_oneof![
+        4 => (0..1500_u64).prop_map(Act::Pass),
+        10 => any().prop_map(Act::Step),
+        8 => any().prop_map(Act::Serve),
+        6 => any().prop_map(Act::Send),
+        4 => any().prop_map(Act::Arrive),
+        2 => any().prop_map(Act::Stand),
+        2 => any().prop_map(Act::Wake),
+        2 => Just(Act::Join),
+        1 => any().prop_map(Act::Leave),
+        1 => any().prop_map(Act::Go),
+    ]
+}
+
+/// Tables, nodes that live, and statements of nodes that do not.
+struct World {
+    tables: Tables,
+    members: Vec<Member>,
+    next: u128,
+    orphans: Vec<(NodeId, u32, u64)>,
+}
+
+impl World {
+    fn new(now: Instant) -> Self {
+        let shards = (0..SHARDS).chain(SINGLES).map(|id| (id, Shard::default())).collect();
+        let tables = Tables { now, version: 0, nodes: BTreeMap::new(), shards, given: BTreeMap::new() };
+        Self { tables, members: Vec::new(), next: 1, orphans: Vec::new() }
+    }
+
+    fn join(&mut self) {
+        let id = NodeId(self.next);
+        self.next += 1;
+        self.tables.join(id);
+        let punctuality = Punctuality::new(LEASE, self.tables.now);
+        let (picture, epochs, late) = (Picture::default(), BTreeMap::new(), Vec::new());
+        self.members.push(Member { id, picture, punctuality, epochs, late, stands_still: false, is_leaving: false });
+    }
+
+    /// It is gone; what it has sent may still arrive.
+    fn end(&mut self, at: usize) {
+        let member = self.members.swap_remove(at);
+        self.orphans.extend(member.late.into_iter().map(|(shard, epoch)| (member.id, shard, epoch)));
+    }
+
+    fn step(&mut self, at: usize) {
+        if !self.members[at].step(&mut self.tables) {
+            self.end(at);
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        let at = |index: &prop::sample::Index| (!self.members.is_empty()).then(|| index.index(self.members.len()));
+        match act {
+            Act::Pass(millis) => self.tables.now += Duration::from_millis(*millis),
+            Act::Join if self.members.len() < 7 => self.join(),
+            Act::Join => {}
+            Act::Stand(index) => {
+                let Some(at) = at(index) else { return };
+                self.members[at].stands_still = true;
+            }
+            Act::Wake(index) => {
+                let Some(at) = at(index) else { return };
+                self.members[at].stands_still = false;
+            }
+            Act::Arrive(index) => {
+                let Some(at) = at(index) else { return };
+                let member = &mut self.members[at];
+                member.late.drain(..).for_each(|(shard, epoch)| self.tables.commit(member.id, shard, epoch));
+                self.orphans.drain(..).for_each(|(by, shard, epoch)| self.tables.commit(by, shard, epoch));
+            }
+            Act::Step(index) | Act::Serve(index) | Act::Send(index) | Act::Leave(index) | Act::Go(index) => {
+                let Some(at) = at(index).filter(|at| !self.members[*at].stands_still) else { return };
+                let member = &mut self.members[at];
+                match act {
+                    Act::Step(_) => self.step(at),
+                    Act::Serve(_) => member.serve(&mut self.tables),
+                    Act::Send(_) => member.late.extend(member.epochs.iter().map(|(shard, epoch)| (*shard, *epoch))),
+                    Act::Leave(_) => {
+                        member.is_leaving = true;
+                        self.tables.nodes.entry(member.id).and_modify(|(_, is_leaving)| *is_leaving = true);
+                        self.tables.version += 1;
+                    }
+                    _ => {
+                        let id = member.id;
+                        self.tables.remove(|node, _| node == id);
+                        self.end(at);
+                    }
+                }
+            }
+        }
+        // Who may believe that its shards are its own is right.
+        for member in &self.members {
+            assert!(self.tables.now >= member.punctuality.current_until() || self.tables.nodes.contains_key(&member.id));
+        }
+    }
+
+    /// Nobody stands still any more, one more comes (the others may all be about to go), and everybody does what he has to every 500 ms.
+    fn heal(&mut self) {
+        self.members.iter_mut().for_each(|member| member.stands_still = false);
+        self.join();
+        // Three leases: one until a late one may take others for dead, one for theirs to run out, one to hand over.
+        for _ in 0..18 {
+            self.tables.now += Duration::from_millis(500);
+            for at in (0..self.members.len()).rev() {
+                self.step(at);
+            }
+            self.members.iter_mut().for_each(|member| member.serve(&mut self.tables));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #[test]
+    fn only_the_owner_commits_and_in_the_end_every_shard_is_served(acts in prop::collection::vec(act(), 0..150)) {
+        let mut world = World::new(Instant::now());
+        world.join();
+        acts.iter().for_each(|act| world.act(act));
+        world.heal();
+        let serving: BTreeSet<NodeId> = world.members.iter().filter(|member| !member.is_leaving).map(|member| member.id).collect();
+        for (id, shard) in &world.tables.shards {
+            let member = world.members.iter().find(|member| Some(member.id) == shard.node);
+            let member = member.expect("somebody who lives has it");
+            prop_assert!(serving.contains(&member.id));
+            prop_assert_eq!(member.epochs.get(id), Some(&shard.epoch), "and may commit");
+        }
+        let counts: Vec<_> = serving.iter().map(|id| world.tables.shards.values().filter(|shard| shard.node == Some(*id)).count()).collect();
+        prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 2, "{:?}", counts);
+    }
+}

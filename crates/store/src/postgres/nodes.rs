@@ -1,0 +1,102 @@
+//! What nodes ask the database about each other; the functions are in [`super::schema`].
+
+use tokio_postgres::types::{FromSqlOwned, Type};
+
+use super::{
+    PostgresOptions,
+    connections::{Connection, Parameters},
+    lease::{come, millis},
+    member::NodeOptions,
+    picture::{Node, Picture},
+    placement::{Holders, NodeId, SINGLE_FIRST},
+    trouble::Trouble,
+};
+
+/// What a node that renews its lease is told.
+pub(super) struct Renewed {
+    /// Grows with each change of who is there and what is whose.
+    pub(super) version: i64,
+    /// The lease of some node has run out.
+    pub(super) is_one_silent: bool,
+}
+
+/// Comes among the nodes. False: a server has the schema alone.
+pub(super) async fn join(options: &PostgresOptions, connection: &Connection, id: &str, node: &NodeOptions) -> Result<bool, Trouble> {
+    let statement = format!("SELECT \"{}\".join_1($1::text::uuid, $2, $3, $4, $5, $6)", options.schema);
+    let lease = millis(options.lease_of_node());
+    let (shards, singles) = (i64::from(node.shards), node.singles.iter().map(|shard| i64::from(*shard)).collect::<Vec<_>>());
+    let parameters: &Parameters<'_> = &[
+        (&id, Type::TEXT),
+        (&node.name, Type::TEXT),
+        (&node.address, Type::TEXT),
+        (&lease, Type::FLOAT8),
+        (&shards, Type::INT8),
+        (&singles, Type::INT8_ARRAY),
+    ];
+    come(connection, &statement, parameters).await
+}
+
+/// `None`: the node has been removed.
+pub(super) async fn renew(options: &PostgresOptions, connection: &Connection, id: &str) -> Result<Option<Renewed>, Trouble> {
+    let schema = &options.schema;
+    let statement = format!(
+        "UPDATE \"{schema}\".node SET until = clock_timestamp() + $2 * interval '1 ms' WHERE id = $1::text::uuid
+         RETURNING (SELECT version FROM \"{schema}\".cluster),
+                   EXISTS (SELECT FROM \"{schema}\".node o WHERE o.until < clock_timestamp() AND o.id <> $1::text::uuid)"
+    );
+    let lease = millis(options.lease_of_node());
+    let rows = connection.ask(&statement, &[(&id, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
+    rows.first().map(|row| Ok(Renewed { version: row.try_get(0)?, is_one_silent: row.try_get(1)? })).transpose()
+}
+
+/// Removes nodes whose leases have run out; what they had is fenced, and free.
+pub(super) async fn reap(options: &PostgresOptions, connection: &Connection) -> Result<(), Trouble> {
+    connection.ask(&format!("SELECT \"{}\".reap_1()", options.schema), &[]).await.map(drop)
+}
+
+/// Is given nothing more.
+pub(super) async fn leave(options: &PostgresOptions, connection: &Connection, id: &str) -> Result<(), Trouble> {
+    connection.ask(&format!("SELECT \"{}\".leave_1($1::text::uuid)", options.schema), &[(&id, Type::TEXT)]).await.map(drop)
+}
+
+/// Gives free shards to nodes. False: the picture was not the newest any more.
+pub(super) async fn place(
+    options: &PostgresOptions,
+    connection: &Connection,
+    version: i64,
+    free: &[(u32, NodeId)],
+) -> Result<bool, Trouble> {
+    let (shards, nodes): (Vec<i64>, Vec<String>) = free.iter().map(|(shard, node)| (i64::from(*shard), node.to_string())).unzip();
+    let statement = format!("SELECT \"{}\".place_1($1, $2, $3)", options.schema);
+    one(connection, &statement, &[(&version, Type::INT8), (&shards, Type::INT8_ARRAY), (&nodes, Type::TEXT_ARRAY)]).await
+}
+
+/// Who is there and what is whose at one moment.
+pub(super) async fn picture(options: &PostgresOptions, connection: &Connection) -> Result<Picture, Trouble> {
+    let s = format!("\"{}\"", options.schema);
+    let statement = format!(
+        "SELECT version, NULL::bigint, n.id::text, n.name, n.address, n.leaving FROM {s}.cluster, {s}.node n
+         UNION ALL SELECT version, s.id, s.node::text, NULL, NULL, NULL FROM {s}.cluster c, {s}.shard s
+         WHERE s.id < c.shards OR s.id >= {SINGLE_FIRST}"
+    );
+    let wrong = |what: &str| Trouble::Refused(format!("its tables of nodes hold {what}"));
+    let (mut version, mut nodes, mut holders) = (0, Vec::new(), Holders::new());
+    for row in connection.ask(&statement, &[]).await? {
+        version = row.try_get(0)?;
+        let id: Option<&str> = row.try_get(2)?;
+        let id = id.map(|id| NodeId::parse(id).ok_or_else(|| wrong("an id that is none"))).transpose()?;
+        match row.try_get::<_, Option<i64>>(1)? {
+            Some(shard) => drop(holders.insert(u32::try_from(shard).map_err(|_| wrong("a shard that is none"))?, id)),
+            None => {
+                let id = id.ok_or_else(|| wrong("a node without an id"))?;
+                nodes.push(Node { id, name: row.try_get(3)?, address: row.try_get(4)?, is_leaving: row.try_get(5)? });
+            }
+        }
+    }
+    Ok(Picture::new(version, nodes, holders))
+}
+
+async fn one<T: FromSqlOwned>(connection: &Connection, statement: &str, parameters: &Parameters<'_>) -> Result<T, Trouble> {
+    let rows = connection.ask(statement, parameters).await?;
+    Ok(rows.first().ok_or_else(|| Trouble::Refused("it gave no row".into()))?.try_get(0)?)
+}

@@ -1,0 +1,259 @@
+//! Several nodes that share a schema: shards spread over them, and none commits to what is not its own.
+
+mod chance;
+mod host;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures::executor::block_on;
+use sempre_store::{
+    CommitError, Store, StoreError,
+    postgres::{
+        cluster::Cluster,
+        placement::{NodeId, SINGLE_FIRST},
+    },
+};
+
+use self::host::{Book, Host, SHARDS, SINGLES, all_shards, settle};
+use crate::{
+    ledger::Ledger,
+    proxy::Proxy,
+    support::postgres::{Database, cluster, open_at, runtime},
+};
+
+/// A lease that a busy machine does not miss.
+fn calm(address: &str) -> String {
+    address.replace("lease_ms=1000", "lease_ms=2500")
+}
+
+fn join_all(address: &str, names: &[&str], book: &Book) -> Vec<Host> {
+    names.iter().map(|name| Host::join(address, name, book).unwrap()).collect()
+}
+
+/// How many of each class every node has.
+fn counts(has: &BTreeMap<u32, NodeId>) -> Vec<(usize, usize)> {
+    let mut counts: BTreeMap<NodeId, (usize, usize)> = BTreeMap::new();
+    for (shard, node) in has {
+        let (spread, single) = counts.entry(*node).or_default();
+        *(if *shard < SINGLE_FIRST { spread } else { single }) += 1;
+    }
+    let mut counts: Vec<_> = counts.into_values().collect();
+    counts.sort_unstable();
+    counts
+}
+
+#[test]
+fn shards_are_spread_and_another_node_is_given_none_of_them() {
+    let Some(database) = Database::new() else { return };
+    let book = Book::default();
+    let mut hosts = join_all(&calm(&database.address), &["a", "b", "c"], &book);
+    let has = settle(&mut hosts);
+    assert_eq!(counts(&has), [(5, 1), (5, 1), (6, 1)]);
+    for host in &mut hosts {
+        host.commit().unwrap();
+        let others = has.iter().find(|(_, node)| **node != host.id()).map(|(shard, _)| *shard).unwrap();
+        let error = block_on(host.store.acquire(others)).unwrap_err();
+        assert!(matches!(error, StoreError::Elsewhere { shard } if shard == others), "{error}");
+        let holder = host.picture().holder(others).unwrap().clone();
+        assert_eq!((holder.id, holder.address), (has[&others], format!("{}:7233", holder.name)));
+    }
+    assert_eq!(book.len(), all_shards().count());
+    book.check(&hosts[0].store);
+    assert!(matches!(block_on(hosts[0].store.acquire(SHARDS)), Err(StoreError::Elsewhere { .. })), "there is no such shard");
+}
+
+#[test]
+fn a_node_that_joins_gets_its_share_and_the_others_keep_the_rest() {
+    let Some(database) = Database::new() else { return };
+    let (book, address) = (Book::default(), calm(&database.address));
+    let mut hosts = join_all(&address, &["a", "b"], &book);
+    let before = settle(&mut hosts);
+    let epochs: Vec<_> = hosts.iter().map(Host::epochs).collect();
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    hosts.push(Host::join(&address, "c", &book).unwrap());
+    let after = settle(&mut hosts);
+    assert_eq!(counts(&after), [(5, 1), (5, 1), (6, 1)]);
+    let new = hosts[2].id();
+    for (shard, node) in &after {
+        assert!(*node == new || *node == before[shard], "shard {shard} moved between nodes that stay");
+    }
+    for (host, before) in hosts.iter().zip(epochs) {
+        assert!(host.epochs().iter().all(|(shard, epoch)| before[shard] == *epoch), "what stays is not interrupted");
+    }
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    book.check(&hosts[2].store);
+    assert_eq!(book.len(), 2 * all_shards().count());
+}
+
+#[test]
+fn a_node_that_drains_leaves_nothing_behind_and_nobody_waits_for_its_lease() {
+    let Some(database) = Database::new() else { return };
+    let book = Book::default();
+    // Nobody could wait for this one.
+    let address = database.address.replace("lease_ms=1000", "lease_ms=60000");
+    let mut hosts = join_all(&address, &["a", "b", "c"], &book);
+    settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let begun = Instant::now();
+    hosts.remove(1).drain();
+    hosts.iter().for_each(|host| host.membership().look());
+    let has = settle(&mut hosts);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(counts(&has), [(8, 1), (8, 2)]);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    book.check(&hosts[0].store);
+    // The last one that goes has nobody to give to; what it leaves is there for who comes.
+    hosts.drain(..).for_each(Host::end);
+    let mut hosts = join_all(&address, &["d"], &book);
+    settle(&mut hosts);
+    hosts[0].commit().unwrap();
+    book.check(&hosts[0].store);
+    assert_eq!(book.len(), 3 * all_shards().count());
+}
+
+/// With the lease that a node has unless it is told otherwise.
+#[test]
+fn what_a_node_had_that_is_gone_is_served_within_five_seconds() {
+    let Some(cluster) = cluster() else { return };
+    let (book, proxy) = (Book::default(), Proxy::start(cluster.port()));
+    let usual = |port| cluster.address_at(port, "takeover").replace("&lease_ms=1000", "");
+    let mut hosts = join_all(&usual(cluster.port()), &["a", "b"], &book);
+    hosts.push(Host::join(&usual(proxy.port), "c", &book).unwrap());
+    settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let gone = hosts.pop().unwrap();
+    proxy.freeze(true);
+    let begun = Instant::now();
+    settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let taken_over = begun.elapsed();
+    println!("taken over after {taken_over:?}");
+    assert!(taken_over < Duration::from_secs(5), "{taken_over:?}");
+    assert!(taken_over > Duration::from_secs(2), "not before its lease has run out: {taken_over:?}");
+    book.check(&hosts[0].store);
+    drop((gone, proxy));
+}
+
+#[test]
+fn a_node_that_wakes_after_its_lease_writes_nothing_and_ends() {
+    let Some(cluster) = cluster() else { return };
+    let (book, proxy) = (Book::default(), Proxy::start(cluster.port()));
+    let mut hosts = join_all(&cluster.address_of("sleepers"), &["a"], &book);
+    hosts.push(Host::join(&cluster.address_at(proxy.port, "sleepers"), "b", &book).unwrap());
+    settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let mut sleeper = hosts.pop().unwrap();
+    let failed = sleeper.store.until_failed().unwrap();
+    assert!(sleeper.membership().is_current());
+    proxy.freeze(true);
+    settle(&mut hosts);
+    assert!(!sleeper.membership().is_current(), "it knows by itself that it may have been removed");
+    let before: Vec<u64> = all_shards().map(|shard| hosts[0].last(shard)).collect();
+    proxy.freeze(false);
+    let refused = sleeper.commit().unwrap_err();
+    assert!(matches!(refused, CommitError::Fenced | CommitError::Failed { .. }), "{refused:?}");
+    assert!(block_on(failed).contains("other servers have taken"), "also when nothing is committed");
+    assert!(matches!(block_on(sleeper.store.acquire(0)), Err(StoreError::Failed { .. })));
+    assert_eq!(all_shards().map(|shard| hosts[0].last(shard)).collect::<Vec<_>>(), before);
+    hosts[0].commit().unwrap();
+    book.check(&hosts[0].store);
+}
+
+/// A database that is away for longer than a lease is nobody's death.
+#[test]
+fn nobody_is_taken_for_dead_after_a_time_without_the_database() {
+    let Some(cluster) = Cluster::start() else { return };
+    let (book, cluster) = (Book::default(), cluster.unwrap());
+    let mut hosts = join_all(&cluster.address_of("away"), &["a", "b", "c"], &book);
+    let before = settle(&mut hosts);
+    cluster.stop("fast").unwrap();
+    let current = |hosts: &[Host]| hosts.iter().any(|host| host.membership().is_current());
+    while current(&hosts) {
+        std::thread::yield_now();
+    }
+    std::thread::sleep(Duration::from_millis(1200));
+    cluster.start_again().unwrap();
+    while hosts.iter().any(|host| !host.membership().is_current()) {
+        std::thread::yield_now();
+    }
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    assert_eq!(settle(&mut hosts), before);
+    book.check(&hosts[0].store);
+}
+
+#[test]
+fn one_alone_and_nodes_keep_each_other_out_and_each_goes_on_with_what_the_other_left() {
+    let Some(database) = Database::new() else { return };
+    let book = Book::default();
+    let alone = database.open();
+    let mut ledger = Ledger::open(&alone, 40);
+    ledger.commit(&alone).unwrap();
+    let error = Host::join(&database.address, "a", &book).err().expect("refused");
+    assert!(matches!(error, StoreError::Owned { .. }), "{error}");
+    block_on(alone.close()).unwrap();
+
+    let mut hosts = join_all(&calm(&database.address), &["a", "b"], &book);
+    settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let error = open_at(&database.address).unwrap_err();
+    assert!(matches!(&error, StoreError::Owned { holder, .. } if holder == "a" || holder == "b"), "{error}");
+    assert!(hosts.iter_mut().all(|host| host.commit().is_ok()));
+    hosts.drain(..).for_each(Host::end);
+
+    let alone = database.open();
+    ledger = Ledger::open(&alone, 40);
+    ledger.commit(&alone).unwrap();
+    ledger.check(&alone);
+    book.check(&alone);
+}
+
+#[test]
+fn a_commit_that_is_under_way_when_its_shard_is_given_comes_first_and_no_other_after() {
+    let Some(database) = Database::new() else { return };
+    let (book, address) = (Book::default(), calm(&database.address));
+    let mut hosts = join_all(&address, &["a", "b"], &book);
+    let has = settle(&mut hosts);
+    let shard = *has.iter().find(|(_, node)| **node == hosts[0].id()).map(|(shard, _)| shard).unwrap();
+    let mut ledger = Ledger::open(&hosts[0].store, shard);
+    let pending: Vec<_> = (0..20).map(|_| ledger.begin(&hosts[0].store)).collect();
+    let given = hosts[0].store.give(shard, hosts[1].id());
+    let mut late = ledger.clone();
+    assert_eq!(late.commit(&hosts[0].store), Err(CommitError::Fenced), "from the call on");
+    block_on(given).unwrap();
+    pending.into_iter().for_each(|commit| block_on(commit).unwrap());
+    let mut next = Ledger::open(&hosts[1].store, shard);
+    ledger.check(&hosts[1].store);
+    next.commit(&hosts[1].store).unwrap();
+    next.check(&hosts[1].store);
+    assert_eq!(late.commit(&hosts[0].store), Err(CommitError::Fenced));
+    assert!(matches!(block_on(hosts[0].store.acquire(shard)), Err(StoreError::Elsewhere { .. })));
+    // Once more is none of its business.
+    block_on(hosts[0].store.give(shard, hosts[0].id())).unwrap();
+    next.commit(&hosts[1].store).unwrap();
+}
+
+#[test]
+fn what_lies_beside_is_written_by_the_node_that_has_its_shard() {
+    let Some(database) = Database::new() else { return };
+    let (book, address) = (Book::default(), calm(&database.address));
+    let mut hosts = join_all(&address, &["a", "b"], &book);
+    let has = settle(&mut hosts);
+    let single = SINGLES[0];
+    let (owner, other) = if has[&single] == hosts[0].id() { (0, 1) } else { (1, 0) };
+    let proves = |host: &Host| {
+        let beside = host.store.beside_shard(single);
+        runtime().block_on(async {
+            let session = beside.connect().await.unwrap();
+            !session.client().query_typed(&beside.proof(), &[]).await.unwrap().is_empty()
+        })
+    };
+    assert!(proves(&hosts[owner]) && !proves(&hosts[other]));
+    block_on(hosts[owner].store.give(single, hosts[other].id())).unwrap();
+    assert!(!proves(&hosts[owner]) && proves(&hosts[other]));
+    let beside = hosts[0].store.beside();
+    let rows = runtime().block_on(async { beside.connect().await.unwrap().client().query_typed(&beside.proof(), &[]).await.unwrap() });
+    assert!(rows.is_empty(), "nobody has the whole");
+}
