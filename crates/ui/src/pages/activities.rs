@@ -104,13 +104,13 @@ fn sentence(visit: &Visit<'_>, info: &ActivityExecutionInfo) -> String {
     match (is_open(info.status()), info.run_state()) {
         (false, _) => format!("It closed {} with {attempt}.", time(&info.close_time)),
         (true, PendingActivityState::Started) => {
-            format!("{} works on {attempt} since {}.", or(&info.last_worker_identity, "A worker"), time(&info.last_started_time))
+            format!("{} works on {attempt}, begun {}.", or(&info.last_worker_identity, "A worker"), time(&info.last_started_time))
         }
         (true, PendingActivityState::Paused) => format!("It is paused before {attempt}."),
         (true, PendingActivityState::PauseRequested) => format!("It is paused when {attempt} ends."),
         (true, PendingActivityState::CancelRequested) => format!("It was asked to cancel; {attempt} has not ended."),
         (true, _) if info.next_attempt_schedule_time.is_some() => {
-            format!("It waits until {} for {attempt}.", time(&info.next_attempt_schedule_time))
+            format!("It waits for {attempt}, due {}.", time(&info.next_attempt_schedule_time))
         }
         (true, _) => format!("It waits for a worker of task queue {} to take {attempt}.", info.task_queue),
     }
