@@ -3,9 +3,22 @@
 //! Without the feature `http` nothing does, and a server that is asked for such a port does not start.
 
 #[cfg(feature = "http")]
-pub(crate) use built::{Web, check, serve};
+pub(crate) use built::{Web, serve};
 #[cfg(not(feature = "http"))]
-pub(crate) use left_out::{Web, check, serve};
+pub(crate) use left_out::{Web, serve};
+
+use crate::{ServerError, ServerSettings};
+
+/// Every port can be had; without the feature, none.
+pub(crate) fn check(settings: &ServerSettings) -> Result<(), ServerError> {
+    if cfg!(feature = "http") { Ok(()) } else { refuse(settings) }
+}
+
+fn refuse(settings: &ServerSettings) -> Result<(), ServerError> {
+    let asked = settings.http_address.is_some() || settings.metrics_address.is_some() || settings.ui.is_some();
+    let reason = || "this program was built without it".to_owned();
+    if asked { Err(ServerError::Prepare { what: "HTTP".into(), reason: reason() }) } else { Ok(()) }
+}
 
 #[cfg(feature = "http")]
 mod built {
@@ -18,11 +31,6 @@ mod built {
         ports::{Answers, Peer, Ports, Stream},
         web::{self, WebRouter, hosts::Hosts, ui::Pages},
     };
-
-    /// Every port can be had.
-    pub(crate) fn check(_: &ServerSettings) -> Result<(), ServerError> {
-        Ok(())
-    }
 
     /// What the ports need beside the service.
     pub(crate) struct Web {
@@ -105,13 +113,6 @@ mod left_out {
         ports::{Answers, Peer, Ports, Stream},
     };
 
-    /// No port can be had.
-    pub(crate) fn check(settings: &ServerSettings) -> Result<(), ServerError> {
-        let asked = settings.http_address.is_some() || settings.metrics_address.is_some() || settings.ui.is_some();
-        let reason = || "this program was built without it".to_owned();
-        if asked { Err(ServerError::Prepare { what: "HTTP".into(), reason: reason() }) } else { Ok(()) }
-    }
-
     /// Nothing is needed.
     pub(crate) struct Web;
 
@@ -132,19 +133,22 @@ mod left_out {
     {
         async move { drop(secured) }
     }
+}
 
-    #[cfg(test)]
-    mod tests {
-        use super::*;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UiSettings;
 
-        #[test]
-        fn a_server_that_is_asked_for_http_does_not_start() {
-            let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-            let refused = |settings: ServerSettings| check(&settings).map_err(|error| error.to_string());
-            let told = Err("cannot prepare HTTP: this program was built without it".to_owned());
-            assert_eq!(refused(ServerSettings { http_address: any, ..ServerSettings::default() }), told);
-            assert_eq!(refused(ServerSettings { metrics_address: any, ..ServerSettings::default() }), told);
-            assert_eq!(refused(ServerSettings::default()), Ok(()));
-        }
+    #[test]
+    fn a_server_without_http_that_is_asked_for_a_port_of_it_does_not_start() {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let ui = UiSettings { address, public_path: String::new(), codec_endpoint: None, asset_path: None };
+        let refused = |settings: ServerSettings| refuse(&settings).map_err(|error| error.to_string());
+        let told = Err("cannot prepare HTTP: this program was built without it".to_owned());
+        assert_eq!(refused(ServerSettings { http_address: Some(address), ..ServerSettings::default() }), told);
+        assert_eq!(refused(ServerSettings { metrics_address: Some(address), ..ServerSettings::default() }), told);
+        assert_eq!(refused(ServerSettings { ui: Some(ui), ..ServerSettings::default() }), told);
+        assert_eq!(refused(ServerSettings::default()), Ok(()));
     }
 }

@@ -18,7 +18,7 @@ mod waiters;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -27,7 +27,7 @@ use sempre_core::NamespaceId;
 use sempre_store::{Store, StoreError, Table};
 use tokio::sync::{Notify, watch};
 
-use self::waiters::Waiters;
+use self::waiters::{Waiter, Waiters};
 
 /// A batch of notices on its way to the disk.
 struct OnTheWay {
@@ -149,11 +149,11 @@ impl Notices {
     }
 
     fn tell(&self, inner: &mut Inner) {
-        let new = inner.shown();
+        let (before, new) = (self.shown(), inner.shown());
         self.shown.send_if_modified(|shown| std::mem::replace(shown, new) != new);
         let later = inner.to_tell.split_off(&(new + 1));
         let told = std::mem::replace(&mut inner.to_tell, later);
-        self.waiters.wake(told.values().flatten());
+        self.waiters.wake(told.values().flatten(), before);
         self.wake_keeper(new);
     }
 
@@ -181,16 +181,16 @@ impl Notices {
         self.trim.notify_one();
     }
 
-    /// Changes when there is a notice of the namespace, from now on.
-    pub(crate) fn watch_namespace(&self, namespace: NamespaceId) -> watch::Receiver<()> {
+    /// Somebody who waits for notices of a namespace.
+    pub(crate) fn waiter(&self, namespace: NamespaceId) -> Arc<Waiter> {
         self.waiters.of(namespace)
     }
 
-    /// Up to here there is nothing of the namespace behind what was read since the watch was marked. `None`: there may be.
-    pub(crate) fn nothing_up_to(&self, watch: &watch::Receiver<()>) -> Option<u64> {
+    /// Up to here there is nothing of the namespace behind what was read since the waiter was marked. `None`: there may be.
+    pub(crate) fn nothing_up_to(&self, waiter: &Waiter) -> Option<u64> {
         // Who is shown a notice is woken before the lock is free again.
         let _inner = self.inner();
-        matches!(watch.has_changed(), Ok(false)).then(|| self.shown())
+        (!waiter.is_woken()).then(|| self.shown())
     }
 
     /// Up to here everything is decided.
@@ -284,27 +284,26 @@ mod tests {
         let store = MemoryStore::new();
         let notices = now(Notices::open(&store, 10)).unwrap();
         let [a, b] = [1, 2].map(|id| NamespaceId(sempre_core::ids::Uuid([id; 16])));
-        let (mut of_a, of_b) = (notices.watch_namespace(a), notices.watch_namespace(b));
-        let woken = |watch: &watch::Receiver<()>| watch.has_changed().unwrap();
+        let (of_a, of_b) = (notices.waiter(a), notices.waiter(b));
         let (first, second) = (notices.begin(0, 1, [b].into()), notices.begin(1, 1, [a].into()));
         notices.written(second);
-        assert!(!woken(&of_a) && notices.nothing_up_to(&of_a) == Some(0), "what is before it is not decided");
+        assert!(!of_a.is_woken() && notices.nothing_up_to(&of_a) == Some(0), "what is before it is not decided");
         notices.written(first);
-        assert!(woken(&of_a) && woken(&of_b) && notices.nothing_up_to(&of_a).is_none());
-        of_a.mark_unchanged();
+        assert!(of_a.is_woken() && of_b.is_woken() && notices.nothing_up_to(&of_a).is_none());
+        of_a.mark();
         let third = notices.begin(0, 5, [b].into());
         notices.written(third);
-        assert!(!woken(&of_a));
+        assert!(!of_a.is_woken());
         assert_eq!(notices.nothing_up_to(&of_a), Some(7), "it need not be read to be passed over");
         // In doubt: whoever may be meant looks.
         notices.begin(0, 1, [a].into());
         now(notices.decided(&store, 0)).unwrap();
         let fifth = notices.begin(1, 1, [b].into());
         notices.written(fifth);
-        assert!(woken(&of_a));
-        of_a.mark_unchanged();
+        assert_eq!(of_a.woken().now_or_never(), Some(7), "behind what others were told");
+        of_a.mark();
         notices.wake();
-        assert!(woken(&of_a), "it is to see that the engine stops");
+        assert!(of_a.is_woken(), "it is to see that the engine stops");
     }
 
     #[test]

@@ -164,7 +164,11 @@ impl Streams {
                 // A cursor that is too old is told before anything else.
                 let mut pages = Notices { router: self.router.clone(), metadata, request, read: Vec::new().into_iter() };
                 match pages.read().await {
-                    Ok(()) => self.events(pages, form, open),
+                    Ok(()) => {
+                        // Where it begins is known at once; if there is something to tell, that says it.
+                        let opening = pages.read.as_slice().is_empty().then(|| pages.quiet());
+                        self.events_after(opening, pages, form, open)
+                    }
                     Err(status) => refusal(form, &status),
                 }
             }
@@ -198,7 +202,11 @@ impl Streams {
     }
 
     fn events(&self, pages: impl Pages + 'static, form: Form, open: OwnedSemaphorePermit) -> Answer {
-        let state = Telling { pages, draining: self.draining.clone(), payloads: form.payloads, ended: false, _open: open };
+        self.events_after(None, pages, form, open)
+    }
+
+    fn events_after(&self, opening: Option<String>, pages: impl Pages + 'static, form: Form, open: OwnedSemaphorePermit) -> Answer {
+        let state = Telling { opening, pages, draining: self.draining.clone(), payloads: form.payloads, ended: false, _open: open };
         events(stream::unfold(state, tell))
     }
 
@@ -238,6 +246,8 @@ trait Pages: Send {
 
 /// Pages that are being told.
 struct Telling<P> {
+    /// What is said first.
+    opening: Option<String>,
     pages: P,
     draining: watch::Receiver<bool>,
     payloads: Payloads,
@@ -246,6 +256,9 @@ struct Telling<P> {
 }
 
 async fn tell<P: Pages>(mut state: Telling<P>) -> Option<(String, Telling<P>)> {
+    if let Some(opening) = state.opening.take() {
+        return Some((opening, state));
+    }
     loop {
         if state.ended {
             return None;
@@ -333,8 +346,11 @@ impl Pages for Notices {
 
     async fn read(&mut self) -> Result<(), Status> {
         let answer = match call::unary(&self.router, NOTICES, self.metadata.clone(), &self.request.encode_to_vec()).await {
-            // A busy server may be late with saying that there was nothing.
-            Err(status) if status.code() == Code::DeadlineExceeded => return Ok(()),
+            // A busy server was late with saying that there was nothing: it is asked again how far that is, and answers at once.
+            Err(status) if status.code() == Code::DeadlineExceeded => {
+                self.request.wait = false;
+                return Ok(());
+            }
             answer => answer?,
         };
         let page = ListNoticesResponse::decode(answer).map_err(unreadable)?;
@@ -466,9 +482,10 @@ mod tests {
         let (_sender, draining) = watch::channel(false);
         let open = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one");
         let pages = Silent { reads: 0, told: false };
-        let state = Telling { pages, draining, payloads: Payloads::Shorthand, ended: false, _open: open };
+        let state =
+            Telling { opening: Some("opening".to_owned()), pages, draining, payloads: Payloads::Shorthand, ended: false, _open: open };
         let all: Vec<String> = stream::unfold(state, tell).collect().await;
-        assert_eq!(all, ["quiet 1", "event", "end"]);
+        assert_eq!(all, ["opening", "quiet 1", "event", "end"]);
     }
 
     #[test]

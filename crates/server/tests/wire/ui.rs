@@ -199,6 +199,7 @@ async fn what_is_not_there_is_a_page_that_says_so() {
         ("/namespaces/default/workflows/w/not-an-id".to_owned(), 400, "That does not work"),
         (format!("/namespaces/default/workflows/w/{run}/nothing"), 404, "no such view"),
         (format!("/namespaces/default/workflows/w/{run}/do/nothing"), 404, "Nothing of that name"),
+        (format!("/namespaces/default/workflows/w/{run}/activities/none"), 404, "no attempt of an activity"),
         ("/namespaces/default/schedules/none".to_owned(), 404, "Not found"),
         ("/namespaces/default/batch-operations/none".to_owned(), 404, "Not found"),
         ("/namespaces/default/nothing".to_owned(), 404, "There is no such page."),

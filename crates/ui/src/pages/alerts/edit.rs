@@ -51,7 +51,8 @@ async fn show_form(visit: &Visit<'_>, namespace: &str, name: Option<&str>, error
     let fields = html! {
         input type="hidden" name="version" value=(value("version", &info.version.to_string()));
         @if name.is_none() { (required_field("name", "Name", &value("name", ""), "")) }
-        (required_field("query", "Which workflows", &value("query", &rule.query), "A filter as in the list of workflows: WorkflowType = 'Order' AND ExecutionStatus = 'Failed', SempreActivityAttempt >= 8, SempreTaskQueuePollers = 0."))
+        label.field { span.label { "Which workflows" } textarea name="query" rows="2" required spellcheck="false" { (value("query", &rule.query)) }
+            span.hint { "A filter as in the list of workflows: WorkflowType = 'Order' AND ExecutionStatus = 'Failed', SempreActivityAttempt >= 8, SempreTaskQueuePollers = 0." } }
         p { button type="submit" name="try" value="yes" formnovalidate { "Try: what does it select now?" } }
         (tried)
         (select_field("scope", "What it tells of", &value("scope", scope), &SCOPES))
@@ -105,7 +106,8 @@ fn asked(visit: &Visit, namespace: &str, name: Option<&str>) -> Result<SetAlertR
     let scope = if visit.field("scope") == "list" { AlertScope::List } else { AlertScope::EachRun };
     let rule = AlertRule {
         name: name.unwrap_or_else(|| visit.field("name")).to_owned(),
-        query: visit.field("query").to_owned(),
+        // Browsers end lines in their own way; a query that only differs by that must not be another one.
+        query: visit.field("query").replace("\r\n", "\n"),
         scope: scope.into(),
         hold: json::duration(visit.field("hold"))?,
         webhook: Some(AlertWebhook { url: visit.field("url").to_owned(), secret: visit.field("secret").to_owned() }),

@@ -63,8 +63,8 @@ pub(crate) async fn form(visit: &Visit<'_>, namespace: &str, name: &str, act: &s
         input type="hidden" name="build" value=(build_id);
         input type="hidden" name="conflict" value=(token);
         @if act == "ramp" { (required_field("percentage", "Percent of the workflow ids", visit.field("percentage"), "0 to 100.")) }
-        @if act == "delete" { (check_field("skip-drainage", "Even if runs may still be pinned to it", visit.is_set("skip-drainage"))) }
-        @if act != "delete" { (check_field("ignore-queues", "Even if task queues of the current version are unknown to it", visit.is_set("ignore-queues"))) }
+        @if act == "delete" { (check_field("skip-drainage", "Even if runs may still be pinned to it", visit.is_post && visit.is_set("skip-drainage"))) }
+        @if act != "delete" { (check_field("ignore-queues", "Even if task queues of the current version are unknown to it", visit.is_post && visit.is_set("ignore-queues"))) }
     };
     let page = visit.link(&["namespaces", namespace, "worker-deployments", name]);
     let preview = match (act, version) {
@@ -119,14 +119,18 @@ async fn of_routing(
         "ramp" => html! { (build(routing.current_deployment_version.as_ref())) ", a part " (show::id(build_id)) },
         _ => build(routing.current_deployment_version.as_ref()),
     };
-    let of_deployment = format!("TemporalWorkerDeployment = {}", quoted(name));
+    let mut of_deployment = format!("TemporalWorkerDeployment = {}", quoted(name));
+    if is_of_version(act) {
+        // Those that have the version already go nowhere.
+        of_deployment += &format!(" AND TemporalWorkerDeploymentVersion != {}", quoted(&format!("{name}:{build_id}")));
+    }
     let filter = |behavior: &str| format!("{of_deployment} AND TemporalWorkflowVersioningBehavior = '{behavior}'");
     let (moving, pinned) = (filter("AutoUpgrade"), filter("Pinned"));
     let (moving, pinned) = futures::join!(open_runs(visit, namespace, &moving), open_runs(visit, namespace, &pinned));
     Ok(facts(&[
         ("New work goes to", now(&routing)),
         ("Then to", then),
-        ("Upgraded with their next task", moving?),
+        (if act == "ramp" { "May be upgraded, by the share" } else { "Upgraded with their next task" }, moving?),
         ("Pinned, and stay where they are", pinned?),
     ]))
 }

@@ -72,7 +72,7 @@ pub(crate) async fn one(visit: &Visit<'_>, namespace: &str, name: &str) -> Answe
     let body = html! {
         (crumbs(&[("Deployments", visit.link(&["namespaces", namespace, "worker-deployments"]))]))
         (heading(show::copyable(name), html! { span #actions data-live {
-            @if routing.ramping_deployment_version.is_some() { (action(&link("end-ramp", ""), "End the ramp", "")) " " }
+            @if routing.ramping_deployment_version.is_some() || routing.ramping_version_percentage > 0.0 { (action(&link("end-ramp", ""), "End the ramp", "")) " " }
             @if routing.current_deployment_version.is_some() { (action(&link("no-current", ""), "Unset current", "")) }
         } }))
         section.panel #facts data-live { (about) }
