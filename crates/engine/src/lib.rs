@@ -66,6 +66,7 @@ mod stats;
 mod usage;
 mod virtual_time;
 pub mod visibility;
+mod watchers;
 mod workers;
 pub mod zones;
 

@@ -29,13 +29,11 @@ use crate::{
     },
     shared::Shared,
     visibility::{Index, IndexError, Taken, Update, Visibility},
+    watchers::Watchers,
 };
 
 /// Runs that may be deleted during a rebuild; after more it begins again.
 const DELETED_MAX: usize = 1_000_000;
-
-/// Changes that wait for one who watches runs; who is further behind misses some, and is told so.
-const WATCHED_MAX: usize = 4096;
 
 /// Between two looks at whether a namespace's runs still wait for the index.
 const LOOK_AGAIN: Span = Span::millis(250);
@@ -52,8 +50,7 @@ pub(crate) struct Listing {
     /// A rebuild reads runs: deletions are remembered.
     reading: AtomicBool,
     deleted: Mutex<HashSet<RunId>>,
-    /// Those who watch runs.
-    watchers: broadcast::Sender<Arc<Record>>,
+    pub(crate) watchers: Watchers,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -84,7 +81,7 @@ impl Listing {
             taken,
             reading: AtomicBool::new(false),
             deleted: Mutex::default(),
-            watchers: broadcast::Sender::new(WATCHED_MAX),
+            watchers: Watchers::new(),
         }
     }
 
@@ -107,12 +104,7 @@ impl Listing {
         if updates.is_empty() {
             return;
         }
-        if self.watchers.receiver_count() > 0 {
-            for record in updates.iter().filter_map(|update| update.record.as_ref()) {
-                // Nobody watches any more.
-                let _ = self.watchers.send(record.clone());
-            }
-        }
+        self.watchers.tell(updates.iter().filter_map(|update| update.record.as_ref()));
         if !self.reading.load(Ordering::SeqCst) {
             return self.visibility.put(updates);
         }
@@ -171,6 +163,6 @@ impl Engine {
     /// Every change of a run that lists show, from now on, when it is durable. The same change may come again; the deletion of
     /// a run does not come.
     pub fn watch_runs(&self) -> broadcast::Receiver<Arc<Record>> {
-        self.shared.listing.watchers.subscribe()
+        self.shared.listing.watchers.all()
     }
 }

@@ -76,9 +76,18 @@ impl AlertsFile {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the file and puts its rules in force. `None`: it is as it was when it was read last, or may still be written, and nobody has
-    /// `asked`.
+    /// Reads the file and puts its rules in force; the engine is told whether they are. `None`: it is as it was when it was read last, or
+    /// may still be written, and nobody has `asked`.
     pub(crate) async fn apply(&self, engine: &Engine, asked: bool) -> Option<Result<DeclaredRules, AlertsFileError>> {
+        let applied = self.put_in_force(engine, asked).await?;
+        match applied {
+            Ok(_) => engine.note_good_rules(),
+            Err(_) => engine.note_refused_rules(),
+        }
+        Some(applied)
+    }
+
+    async fn put_in_force(&self, engine: &Engine, asked: bool) -> Option<Result<DeclaredRules, AlertsFileError>> {
         let path = self.path.clone();
         // Files can be slow, as on a network.
         let read = tokio::task::spawn_blocking(move || read(&path)).await;

@@ -4,10 +4,13 @@
 //! port (TLS) ─► connection ─► router ─► frames ─► generated codec ─► frontend (checks before the body) ─► engine
 //!                                ◄───────────────────── status (Refusal → code, detail, headers) ◄──┘
 //! ```
-//! HTTP/1 has a port of its own: port (TLS) ─► web::connection ─► web ─► the part that the path names ─► engine.
+//! HTTP/1 has a port of its own: port (TLS) ─► web::connection ─► web ─► the part that the path names ─► engine. That is the
+//! feature `http`; a server inside a program does without.
 //!
 //! The server translates; it decides nothing about workflows. Methods that are not built answer
 //! UNIMPLEMENTED by the generated default, are listed in [`coverage`], and are tested to do so.
+
+#![cfg_attr(not(feature = "http"), allow(dead_code, reason = "some of what the parts share is for the HTTP ports alone"))]
 
 mod access;
 mod access_service;
@@ -31,9 +34,11 @@ mod frontend;
 pub mod fuzzing;
 mod health;
 mod http_client;
+mod http_ports;
 mod inspect_service;
 mod long_calls;
 mod meter;
+mod metrics;
 mod nexus;
 mod operate_service;
 mod operator_service;
@@ -52,6 +57,7 @@ mod system;
 mod telemetry;
 mod test_service;
 mod version_service;
+#[cfg(feature = "http")]
 mod web;
 mod workflow_service;
 mod worlds;

@@ -20,12 +20,12 @@ use crate::{
     AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
+    http_ports::{self, Web},
     ports::{
         self, Answers, Ports,
         tls::{Tls, TlsError, TlsSettings},
     },
     reload::{self, Reloader},
-    web::{self, WebRouter, hosts::Hosts, ui::Pages},
 };
 
 /// Connections of workers and clients at once; more are closed as they come.
@@ -205,13 +205,9 @@ fn listen_advice(source: &io::Error, option: &str) -> String {
 pub struct Server {
     ports: Ports,
     address: SocketAddr,
-    /// Names by which it may be asked over HTTP.
-    http_hosts: Vec<String>,
-    pages: Option<Pages>,
+    web: Web,
     tls: Option<Arc<Tls>>,
     reloader: Reloader,
-    /// The folder of the data, if there is one.
-    folder: Option<PathBuf>,
     service: Service,
     connections: Arc<ConnectionSettings>,
 }
@@ -224,6 +220,7 @@ impl Server {
 
     /// As [`Server::bind`], with another index of runs than that in the settings' file or in memory.
     pub async fn bind_with(mut settings: ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
+        http_ports::check(&settings)?;
         // First the sockets and certificates: whoever finds a port taken should not have touched the data.
         let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
         let mut ports = Ports::default();
@@ -238,18 +235,13 @@ impl Server {
         if let Some(ui) = &settings.ui {
             ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
         }
-        let folder = settings.folder();
         let service = Service::open_with(&settings, store, index).await?;
-        let pages = settings.ui.as_ref().map(|ui| Pages::new(&service, ui, for_clients(settings.address))).transpose();
-        let pages = pages.map_err(|reason| ServerError::Prepare { what: "the web UI".into(), reason })?;
         Ok(Self {
             ports,
             address: settings.address,
-            http_hosts: settings.http_hosts,
-            pages,
+            web: Web::new(&service, &settings)?,
             tls,
             reloader: Reloader::default(),
-            folder,
             service,
             connections: Arc::new(settings.connections),
         })
@@ -304,13 +296,9 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { mut ports, address, http_hosts, pages, tls, reloader, folder, service, connections } = self;
+        let Self { mut ports, address, web, tls, reloader, service, connections } = self;
         let (drain, draining) = watch::channel(false);
-        let (router, engine) = (service.router().clone(), service.engine().clone());
-        let hosts = |answers| Hosts::new(ports.address(answers).unwrap_or(address), http_hosts.clone());
-        let web = WebRouter::new(router, engine, hosts(Answers::Http), folder, draining.clone());
-        let web_of_metrics = web.of_metrics(hosts(Answers::Metrics));
-        let web_of_pages = pages.map(|pages| web.with_pages(hosts(Answers::Pages), pages));
+        let web = web.open(&service, &ports, address, draining.clone());
         let (mut tasks, mut web_tasks, mut beside) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
         let access = service.router().access().cloned();
         if let Some(access) = &access {
@@ -336,24 +324,15 @@ impl Server {
                     };
                     let Some((stream, from)) = admitted(accepted, open, max).await else { continue };
                     let local = stream.local_addr().ok();
-                    let (secured, draining) = (ports::secured(stream, from, answers, tls.clone()), draining.clone());
-                    let web = match answers {
-                        Answers::Grpc => {
-                            let (router, settings) = (service.router().clone(), Arc::clone(&connections));
-                            tasks.spawn(async move {
-                                let Some((stream, peer)) = secured.await else { return };
-                                connection::run(stream, tells_peers.then(|| Arc::new(peer)), router, settings, draining).await;
-                            });
-                            continue;
-                        }
-                        Answers::Http => web.clone(),
-                        Answers::Metrics => web_of_metrics.clone(),
-                        Answers::Pages => web_of_pages.as_ref().unwrap_or(&web).clone(),
-                    };
-                    let web = local.map_or_else(|| web.clone(), |local| web.at(local));
-                    web_tasks.spawn(async move {
+                    let secured = ports::secured(stream, from, answers, tls.clone());
+                    if answers != Answers::Grpc {
+                        web_tasks.spawn(http_ports::serve(&web, answers, local, secured, tells_peers));
+                        continue;
+                    }
+                    let (router, settings, draining) = (service.router().clone(), Arc::clone(&connections), draining.clone());
+                    tasks.spawn(async move {
                         let Some((stream, peer)) = secured.await else { return };
-                        web::connection::run(stream, tells_peers.then(|| Arc::new(peer)), web, draining).await;
+                        connection::run(stream, tells_peers.then(|| Arc::new(peer)), router, settings, draining).await;
                     });
                 },
                 Some(_) = tasks.join_next() => {}
@@ -386,14 +365,6 @@ fn default_template(http: SocketAddr, secure: bool) -> Option<String> {
     let scheme = if secure { "https" } else { "http" };
     let template = || format!("{scheme}://{http}/namespaces/{{{{.NamespaceName}}}}/nexus/callback");
     (!http.ip().is_unspecified()).then(template)
-}
-
-/// The address as clients on this machine write it.
-fn for_clients(address: SocketAddr) -> String {
-    match address.ip().is_unspecified() {
-        true => format!("localhost:{}", address.port()),
-        false => address.to_string(),
-    }
 }
 
 /// The connection, if there is room for it. Waits after a failure: the next one would fail as well.

@@ -26,11 +26,11 @@ use crate::{
     audit::Audit,
     callbacks::HttpCallbacks,
     frontend::Frontend,
+    metrics::Metrics,
     nexus::client::HttpOperations,
     router::Router,
     server::TimeSkipping,
     telemetry::{self, Telemetry},
-    web::metrics::Metrics,
     worlds::Worlds,
 };
 

@@ -95,7 +95,7 @@ def filter_with_completion(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/workflows?size=5")
     browser.click("Next page")
     browser.until(lambda: "page=" in browser.path(), "there is no next page")
-    assert len(browser.all("tbody#rows tr")) == 5
+    browser.until(lambda: len(browser.all("tbody#rows tr")) == 5, "the second page has another number of runs")
     browser.check()
 
 
@@ -103,7 +103,7 @@ def filter_with_completion(world: World, browser: Browser) -> None:
 def columns_and_views(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/workflows")
     browser.click("Columns")
-    browser.one("input[name=cols][value='queue']").click()
+    browser.press("input[name=cols][value='queue']")
     browser.check("columns")
     browser.click("Show these")
     browser.says("nobody-polls-this")
@@ -150,9 +150,8 @@ def bulk(world: World, browser: Browser) -> None:
     def act(operation: str, button: str, fill=lambda: None, select: int = 0) -> None:
         browser.open(f"/namespaces/default/workflows?query={query}")
         browser.says("bulk-0")
-        for box in browser.all("input[name=run]")[:select]:
-            box.click()
         if select:
+            browser.selected("input[name=run]", select)
             browser.says(f"{select} selected:")
         browser.click(operation, ".toolbar")
         browser.says(f"{select or 4} runs" if (select or 4) > 1 else "1 run")

@@ -86,7 +86,7 @@ def queues_and_workers(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/workers")
     browser.says(QUEUE)
     browser.check("workers")
-    browser.one("tbody th a").click()
+    browser.press("tbody th a")
     browser.says("slots")
     browser.check("worker")
     browser.open("/namespaces/default/worker-deployments")
@@ -99,8 +99,24 @@ def alerts(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/alerts")
     browser.says("No rules")
     browser.check()
-    command = [os.environ["SEMPRE_BIN"], "alert", "set", "--name", "failed", "--url", "http://127.0.0.1:1/hook", "--address", world.address]
-    subprocess.run([*command, "--query", "ExecutionStatus = 'Failed'"], check=True, capture_output=True)
+    browser.click("Create rule")
+    browser.write("query", "ExecutionStatus = 'Nonsense'")
+    browser.click("Try: what does it select now?")
+    browser.until(lambda: browser.all(".error"), "a wrong query is not told to be one")
+    assert browser.one("[name=query]").get_attribute("value") == "ExecutionStatus = 'Nonsense'", "what was written is lost"
+    browser.write("query", "ExecutionStatus = 'Failed'")
+    browser.click("Try: what does it select now?")
+    browser.says("It selects")
+    browser.write("name", "failed")
+    browser.write("url", "http://127.0.0.1:1/hook")
+    browser.check("alert-form")
+    browser.submit("Create")
+    browser.says("which is not told again")
+    browser.says("whsec_")
+    # It is a secret: no picture of it.
+    browser.check()
+    browser.click("To the rules")
+    browser.says("of each run")
     world.start(Refused.run, 7000, id="refund-7000")
     browser.open("/namespaces/default/alerts")
     browser.until(lambda: "refund-7000" in browser.text(), "the alert does not come")
@@ -110,11 +126,72 @@ def alerts(world: World, browser: Browser) -> None:
     browser.submit("Send it", within)
     browser.says("A test is on its way.")
     browser.check("alerts")
+    browser.click("Edit")
+    browser.choose("scope", "list")
+    browser.write("hold", "5m")
+    browser.check()
+    browser.submit("Save")
+    browser.says("The rule is in force.")
+    browser.says("when the list fills, for 5m")
     browser.click("Delete")
     browser.dialog()
     browser.submit("Delete it", within)
     browser.says("The rule was deleted.")
     browser.says("No rules")
+
+
+@step
+def deployments(world: World, browser: Browser) -> None:
+    def sempre(*words: str) -> None:
+        command = [os.environ["SEMPRE_BIN"], "worker", "deployment", *words, "--address", world.address]
+        subprocess.run(command, check=True, capture_output=True)
+
+    sempre("create", "--name", "shop")
+    for build in ("1.0", "1.1"):
+        sempre("create-version", "--deployment-name", "shop", "--build-id", build)
+    browser.open("/namespaces/default/worker-deployments")
+    browser.click("shop")
+    browser.says("1.1")
+
+    def act(name: str, button: str, done: str, fill=lambda: None, at: str = "") -> None:
+        browser.click(name, at)
+        within = browser.dialog()
+        fill()
+        browser.submit(button, within)
+        browser.says(done)
+
+    def row(build: str) -> str:
+        return f"tr[data-key='{build}']"
+
+    browser.click("Make current", row("1.0"))
+    within = browser.dialog()
+    browser.says("New work goes to")
+    browser.says("Pinned, and stay where they are")
+    browser.check("deployment-current")
+    browser.submit("Make it current", within)
+    browser.says("The version is current.")
+    act("Ramp", "Ramp it", "The version ramps.", lambda: browser.write("percentage", "20", "dialog"), row("1.1"))
+    browser.says("20 %")
+    browser.check("deployment")
+    act("End the ramp", "End it", "The ramp has ended.")
+    act("Unset current", "Unset it", "No version is current any more.")
+    act("Delete", "Delete it", "The version was deleted.", lambda: browser.tick("skip-drainage"), row("1.1"))
+    browser.until(lambda: not browser.all(row("1.1")), "the version is still there")
+    browser.check()
+
+
+@step
+def flow(world: World, browser: Browser) -> None:
+    """A run that a flow rule holds back says so."""
+    command = [os.environ["SEMPRE_BIN"], "flow"]
+    address = ("--address", world.address)
+    subprocess.run([*command, "set", "--name", "one-at-a-time", "--type", "Held", "--max-open", "1", *address], check=True, capture_output=True)
+    for id in ("held-1", "held-2"):
+        world.start("Held", id=id, queue="nobody-polls-this")
+    now_open(browser, "held-2")
+    browser.says("in place 1 of flow rule one-at-a-time")
+    browser.check("run-held")
+    subprocess.run([*command, "delete", "--name", "one-at-a-time", *address], check=True, capture_output=True)
 
 
 @step
@@ -129,7 +206,8 @@ def activities_alone(world: World, browser: Browser) -> None:
     browser.check("activities")
     browser.click("reach-17")
     browser.says("no route to bank.example")
-    browser.check("activity")
+    browser.until(lambda: len(browser.all("table.attempts tbody tr")) > 1, "its attempts are not told")
+    browser.check("activity-alone")
     browser.click("Pause")
     within = browser.dialog()
     browser.submit("Pause it", within)

@@ -18,7 +18,7 @@ def run_page(world: World, browser: Browser) -> None:
     for how in ("+", "+", "−", "All"):
         browser.click(how, "[data-timeline-tools]")
     browser.one("[data-timeline]").send_keys("+", "-", "0")
-    browser.one("[data-timeline-tasks]").click()
+    browser.press("[data-timeline-tasks]")
     browser.until(lambda: "task" in browser.one("[data-timeline]").text, "workflow tasks are not drawn")
     # What happens is drawn by itself.
     world.call(handle(world, "order-7").signal(Order.pay))
@@ -52,7 +52,7 @@ def history(world: World, browser: Browser) -> None:
     now_open(browser, "order-1", "history")
     browser.says("activity")
     browser.check("history")
-    browser.all(".event summary")[2].click()
+    browser.press(".event summary", 2)
     browser.check("history-event")
     browser.click("Events")
     browser.says("Workflow execution started")
@@ -107,7 +107,8 @@ def queries_and_updates(world: World, browser: Browser) -> None:
     browser.says("now called Ada")
     now_open(browser, "order-6", "updates")
     browser.says("rename")
-    browser.one(".update summary").click()
+    browser.press(".update summary")
+    browser.until(lambda: browser.all("details.update[open]"), "the update does not open")
     browser.check("updates")
     now_open(browser, "order-without-workers", "queries")
     browser.says("No worker to ask")
@@ -135,7 +136,7 @@ def signal_cancel_terminate(world: World, browser: Browser) -> None:
     within = browser.dialog()
     browser.write("reason", "no longer wanted", within)
     browser.submit("Ask it to cancel", within)
-    browser.says("asked to cancel")
+    browser.says("The workflow was asked to cancel.")
     world.start(Order.run, {"sku": "t"}, id="to-terminate")
     now_open(browser, "to-terminate")
     browser.click("Terminate")
@@ -172,7 +173,7 @@ def pause_reset_fork_delete(world: World, browser: Browser) -> None:
     assert browser.path().split("?")[0] != old
     browser.until(lambda: "approve" in browser.text() or "charge" in browser.text(), "the new run does not go on")
     now_open(browser, "order-1", "history")
-    browser.all(".event summary")[2].click()
+    browser.press(".event summary", 2)
     browser.click("Fork here")
     within = browser.dialog()
     browser.check("fork")
@@ -209,12 +210,14 @@ def activities(world: World, browser: Browser) -> None:
     browser.keys(ESCAPE)
     act("Change options", "Change them", "The activity's options were changed.", lambda within: browser.write("start-to-close", "25s", within))
     act("Reset (begin anew now)", "Reset it", "The activity begins anew")
-    browser.click("⋯")
-    if [e for e in browser.all(".row-actions a") if e.text == "Unpause"]:
-        browser.keys(ESCAPE)
-        act("Unpause", "Unpause it", "The activity goes on.")
-    else:
-        browser.keys(ESCAPE)
+    # What begins anew is paused no more.
+    act("Pause", "Pause it", "The activity is paused.")
+    act("Unpause", "Unpause it", "The activity goes on.")
+    # Every attempt is told, with its worker and why it failed.
+    browser.press("table.pending th a")
+    browser.says("Attempts")
+    browser.says("no route to bank.example, try")
+    browser.check("attempts")
     world.start(Approval.run, id="approval-2")
     now_open(browser, "approval-2")
     act("Complete", "Complete it", "The activity was completed.", lambda within: browser.write("input", '"yes, by hand"', within))

@@ -11,6 +11,7 @@ import uuid
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from browser import SECONDS
 from workflows import ACTIVITIES, WORKFLOWS, Approval, Broken, Loop, Order, Refused, Transfer
 
 QUEUE = "shop"
@@ -55,7 +56,7 @@ class World:
         self.server.wait()
         self.folder.cleanup()
 
-    def call(self, work, seconds: float = 60):
+    def call(self, work, seconds: float = SECONDS):
         """The result of something asynchronous."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
 
@@ -91,7 +92,7 @@ class World:
         self.start(Order.run, {"sku": "<b>bold</b>"}, id=EVIL)
         self.start(Loop.run, 40, id="import-of-many-rows")
 
-    def wait(self, what, seconds: float = 30) -> None:
+    def wait(self, what, seconds: float = SECONDS) -> None:
         """Until something is so."""
         end = time.monotonic() + seconds
         while not what():

@@ -69,6 +69,7 @@ calls! { workflow, "temporal.api.workflowservice.v1.WorkflowService":
     "CreateSchedule" CreateScheduleRequest CreateScheduleResponse,
     "DeleteSchedule" DeleteScheduleRequest DeleteScheduleResponse,
     "DeleteWorkflowExecution" DeleteWorkflowExecutionRequest DeleteWorkflowExecutionResponse,
+    "DeleteWorkerDeploymentVersion" DeleteWorkerDeploymentVersionRequest DeleteWorkerDeploymentVersionResponse,
     "DescribeBatchOperation" DescribeBatchOperationRequest DescribeBatchOperationResponse,
     "DescribeNamespace" DescribeNamespaceRequest DescribeNamespaceResponse,
     "DescribeSchedule" DescribeScheduleRequest DescribeScheduleResponse,
@@ -94,6 +95,8 @@ calls! { workflow, "temporal.api.workflowservice.v1.WorkflowService":
     "ResetWorkflowExecution" ResetWorkflowExecutionRequest ResetWorkflowExecutionResponse,
     "RespondActivityTaskCompletedById" RespondActivityTaskCompletedByIdRequest RespondActivityTaskCompletedByIdResponse,
     "RespondActivityTaskFailedById" RespondActivityTaskFailedByIdRequest RespondActivityTaskFailedByIdResponse,
+    "SetWorkerDeploymentCurrentVersion" SetWorkerDeploymentCurrentVersionRequest SetWorkerDeploymentCurrentVersionResponse,
+    "SetWorkerDeploymentRampingVersion" SetWorkerDeploymentRampingVersionRequest SetWorkerDeploymentRampingVersionResponse,
     "SignalWorkflowExecution" SignalWorkflowExecutionRequest SignalWorkflowExecutionResponse,
     "StartBatchOperation" StartBatchOperationRequest StartBatchOperationResponse,
     "StartWorkflowExecution" StartWorkflowExecutionRequest StartWorkflowExecutionResponse,
@@ -114,6 +117,7 @@ calls! { sempre, "sempre.v1.AlertService":
     "DeleteAlertRule" DeleteAlertRuleRequest DeleteAlertRuleResponse,
     "ListAlertRules" ListAlertRulesRequest ListAlertRulesResponse,
     "ListAlerts" ListAlertsRequest ListAlertsResponse,
+    "SetAlertRule" SetAlertRuleRequest SetAlertRuleResponse,
     "TestAlertRule" TestAlertRuleRequest TestAlertRuleResponse,
 }
 

@@ -168,6 +168,7 @@ fn flash(done: &str) -> Option<&'static str> {
         ("activity-terminate", "The activity was terminated."),
         ("activity-delete", "The activity was deleted."),
         ("alert-test", "A test is on its way."),
+        ("alert-set", "The rule is in force."),
         ("alert-delete", "The rule was deleted."),
         ("activity-complete", "The activity was completed."),
         ("activity-fail", "The activity was failed."),
@@ -181,6 +182,11 @@ fn flash(done: &str) -> Option<&'static str> {
         ("schedule-trigger", "The schedule's action was taken."),
         ("schedule-backfill", "The backfill was asked for; its actions are taken now."),
         ("schedule-delete", "The schedule was deleted."),
+        ("deployment-current", "The version is current."),
+        ("deployment-no-current", "No version is current any more."),
+        ("deployment-ramp", "The version ramps."),
+        ("deployment-end-ramp", "The ramp has ended."),
+        ("deployment-delete", "The version was deleted."),
         ("settings", "The settings were saved in this browser."),
     ];
     texts.iter().find(|(name, _)| *name == done).map(|(_, text)| *text)
@@ -290,11 +296,13 @@ pub(crate) fn page_token(visit: &Visit) -> Bytes {
     unhex(visit.query("page")).unwrap_or_default().into()
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as a form or link carries them.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// What [`hex`] made; `None` of anything else.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 

@@ -38,9 +38,14 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
             ["namespaces", namespace, "schedules", "create"] => pages::schedules::edit::send(visit, namespace, None).await,
             ["namespaces", namespace, "schedules", id, "edit"] => pages::schedules::edit::send(visit, namespace, Some(id)).await,
             ["namespaces", namespace, "schedules", id, "do", action] => pages::schedules::actions::send(visit, namespace, id, action).await,
+            ["namespaces", namespace, "alerts", "create"] => pages::alerts::edit::send(visit, namespace, None).await,
+            ["namespaces", namespace, "alerts", name, "edit"] => pages::alerts::edit::send(visit, namespace, Some(name)).await,
             ["namespaces", namespace, "alerts", name, "do", action] => pages::alerts::send(visit, namespace, name, action).await,
             ["namespaces", namespace, "activities", id, run, "do", action] => {
                 pages::activities::send(visit, namespace, id, run, action).await
+            }
+            ["namespaces", namespace, "worker-deployments", name, "do", act] => {
+                pages::deployments::actions::send(visit, namespace, name, act).await
             }
             ["namespaces", namespace, "batch-operations", id, "stop"] => pages::batches::stop(visit, namespace, id).await,
             _ => nothing(),
@@ -58,6 +63,8 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
         ["namespaces", namespace, "welcome"] => pages::welcome::page(visit, namespace).await,
         ["namespaces", namespace, "attention"] => pages::attention::page(visit, namespace).await,
         ["namespaces", namespace, "alerts"] => pages::alerts::page(visit, namespace).await,
+        ["namespaces", namespace, "alerts", "create"] => pages::alerts::edit::form(visit, namespace, None).await,
+        ["namespaces", namespace, "alerts", name, "edit"] => pages::alerts::edit::form(visit, namespace, Some(name)).await,
         ["namespaces", namespace, "alerts", name, "do", action] => pages::alerts::form(visit, namespace, name, action),
         ["namespaces", namespace, "activities"] => pages::activities::list(visit, namespace).await,
         ["namespaces", namespace, "activities", id, run] => pages::activities::one(visit, namespace, id, run).await,
@@ -70,6 +77,9 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
         }
         ["namespaces", namespace, "workflows", id, run, "timeline.json"] => {
             pages::run::timeline::part(visit, &pages::run::Place { namespace, id, run }).await
+        }
+        ["namespaces", namespace, "workflows", id, run, "activities", activity] => {
+            pages::run::attempts::page(visit, &pages::run::Place { namespace, id, run }, activity).await
         }
         ["namespaces", namespace, "workflows", id, run, ref tab @ ..] if tab.len() <= 1 => {
             let place = pages::run::Place { namespace, id, run };
@@ -88,6 +98,9 @@ async fn dispatch(visit: &Visit<'_>) -> Answer {
         ["namespaces", namespace, "workers", key] => pages::workers::one(visit, namespace, key).await,
         ["namespaces", namespace, "worker-deployments"] => pages::deployments::list(visit, namespace).await,
         ["namespaces", namespace, "worker-deployments", name] => pages::deployments::one(visit, namespace, name).await,
+        ["namespaces", namespace, "worker-deployments", name, "do", act] => {
+            pages::deployments::actions::form(visit, namespace, name, act, None).await
+        }
         ["namespaces", namespace, "batch-operations"] => pages::batches::list(visit, namespace).await,
         ["namespaces", namespace, "batch-operations", id] => pages::batches::one(visit, namespace, id).await,
         _ => nothing(),

@@ -98,10 +98,10 @@ pub fn sentence(
     }
     if let Some(start) = &around.flow {
         let key = if start.key.is_empty() { String::new() } else { format!(" for {}", start.key) };
-        let not_before = start.not_before.as_ref().map(|at| format!(", not before {}", time(at))).unwrap_or_default();
+        let not_before = start.not_before.as_ref().map(|at| format!(", {} at the earliest", time(at))).unwrap_or_default();
         return format!(
             "It waits for its turn{}, in place {} of flow rule {}{key}: {}{not_before}.",
-            start.waiting_since.as_ref().map(|at| format!(" since {}", time(at))).unwrap_or_default(),
+            start.waiting_since.as_ref().map(|at| format!(", asked for {}", time(at))).unwrap_or_default(),
             start.place,
             start.rule,
             flow_reason(start)
@@ -282,7 +282,7 @@ mod tests {
             waiting_since: Some(Timestamp { seconds: 4, nanos: 0 }),
             ..Default::default()
         };
-        let expected = "It waits for its turn since at 4, in place 3 of flow rule orders for acme: as many runs as may be are open.";
+        let expected = "It waits for its turn, asked for at 4, in place 3 of flow rule orders for acme: as many runs as may be are open.";
         assert_eq!(told(&description, Around { flow: Some(start), ..Around::default() }), expected);
         let pause = WorkflowExecutionPauseInfo { identity: "me".into(), reason: "lunch".into(), ..Default::default() };
         description.workflow_extended_info = Some(WorkflowExecutionExtendedInfo { pause_info: Some(pause), ..Default::default() });

@@ -45,7 +45,7 @@ fn text(answer: &Response<Bytes>) -> &str {
     std::str::from_utf8(answer.body()).expect("text")
 }
 
-const PAGES: [&str; 30] = [
+const PAGES: [&str; 32] = [
     "/namespaces",
     "/settings",
     "/namespaces/n/workflows",
@@ -54,6 +54,7 @@ const PAGES: [&str; 30] = [
     "/namespaces/n/welcome?language=go",
     "/namespaces/n/attention",
     "/namespaces/n/alerts?rule=r",
+    "/namespaces/n/alerts/create",
     "/namespaces/n/alerts/r/do/test",
     "/namespaces/n/alerts/r/do/delete",
     "/namespaces/n/activities?query=x",
@@ -75,6 +76,7 @@ const PAGES: [&str; 30] = [
     "/namespaces/n/workers/k",
     "/namespaces/n/worker-deployments",
     "/namespaces/n/worker-deployments/d",
+    "/namespaces/n/worker-deployments/d/do/no-current",
     "/namespaces/n/batch-operations/b",
 ];
 

@@ -7,14 +7,15 @@ use alloc::{
 
 use prost::Message;
 use sempre_api::v1::{
-    enums::TimeoutType,
+    activity::activity_execution_outcome::Value,
+    enums::{TimeoutType, WorkflowExecutionStatus},
     failure::{Failure, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes},
 };
 
 use super::pending;
 use crate::{
-    Execution, Timestamp,
+    Execution, Timestamp, standalone,
     state::{
         ActivityInfo, ActivityProgress, AttemptLog, AttemptOutcome, AttemptRecord,
         attempt_log::{HEARTBEAT_BYTES_MAX, LOGS_KEPT, MESSAGE_BYTES_MAX, NAME_BYTES_MAX, push_bounded},
@@ -126,10 +127,14 @@ fn outcome_of(closing: &Attributes) -> (AttemptOutcome, Option<&Failure>) {
 }
 
 impl Execution {
-    /// The attempts of the pending activities: those that have ended, and the one that runs or waits.
+    /// The attempts of the pending activities: those that have ended, and the one that runs or waits. Of a closed activity without
+    /// workflow, whose history tells of no attempt, all that are kept.
     pub fn pending_attempts(&self) -> Vec<AttemptLog> {
         let state = &self.state;
-        let all = state.derived.activities.keys().filter_map(|id| pending(state, *id)).filter(|_| self.is_open());
+        if !self.is_open() {
+            return self.attempts_of_closed().into_iter().collect();
+        }
+        let all = state.derived.activities.keys().filter_map(|id| pending(state, *id));
         all.map(|(info, progress)| {
             let mut log = log_of(info, progress);
             let outcome = if progress.is_started() { AttemptOutcome::Running } else { AttemptOutcome::Waiting };
@@ -137,6 +142,32 @@ impl Execution {
             log
         })
         .collect()
+    }
+
+    /// Of an activity without workflow that is closed; `None` if no worker has had it.
+    fn attempts_of_closed(&self) -> Option<AttemptLog> {
+        let own = standalone::part(&self.state)?;
+        let info = self.state.derived.activities.get(&standalone::SCHEDULED_EVENT_ID)?;
+        let progress = self.state.progress.activities.get(&standalone::SCHEDULED_EVENT_ID)?;
+        let failure = match own.outcome.as_ref().and_then(|outcome| outcome.value.as_ref()) {
+            Some(Value::Failure(failure)) => Some(failure),
+            _ => None,
+        };
+        let main = &self.state.derived.main;
+        let outcome = match WorkflowExecutionStatus::try_from(main.status).unwrap_or_default() {
+            WorkflowExecutionStatus::Completed => AttemptOutcome::Completed,
+            WorkflowExecutionStatus::Canceled => AttemptOutcome::Canceled,
+            WorkflowExecutionStatus::Terminated => AttemptOutcome::RunClosed,
+            _ => failed_outcome(failure),
+        };
+        let mut log = log_of(info, progress);
+        if progress.is_started() || !log.attempts.is_empty() {
+            // What closed it is told of the attempt unless it was no failure of its own.
+            let failure = failure.filter(|_| !matches!(outcome, AttemptOutcome::Canceled | AttemptOutcome::RunClosed));
+            log.push(record(progress, Timestamp(main.close_time), outcome, failure));
+            return Some(log);
+        }
+        None
     }
 }
 

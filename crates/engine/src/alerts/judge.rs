@@ -365,6 +365,19 @@ mod tests {
     }
 
     #[test]
+    fn a_count_from_before_a_failure_of_the_store_resolves_nothing_either() {
+        let (mut before, mut rows) = (State::default(), State::default());
+        let list = rule(1, 10);
+        // The commit was in doubt, and is there.
+        before.selected_at.insert(list.uid(), 7);
+        rows.apply(Change::Standing(list.uid(), Standing { since: 1, told: true, ..Standing::default() }));
+        let state = rows.after(before);
+        let mut plan = Plan::new(&state, Timestamp(2));
+        plan.counted(&list, 6, 0, None);
+        assert!(plan.changes.is_empty(), "the run of notice 7 may be missing in it");
+    }
+
+    #[test]
     fn a_plan_says_when_it_is_to_be_committed() {
         let state = State::default();
         let mut plan = Plan::new(&state, Timestamp(1));

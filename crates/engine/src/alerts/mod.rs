@@ -15,7 +15,10 @@ pub(crate) mod runner;
 pub(crate) mod sender;
 pub(crate) mod state;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicBool};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, Weak,
+    atomic::{AtomicBool, AtomicI64},
+};
 
 use sempre_core::{NamespaceId, Refusal};
 use tokio::sync::Notify;
@@ -39,6 +42,8 @@ pub(crate) struct Alerts {
     asked: Mutex<AskedFor>,
     /// Settings have declared rules, which calls do not change.
     pub(crate) declared: AtomicBool,
+    /// Since when settings hold rules that cannot be put in force, ns; 0: they hold none such.
+    pub(crate) file_refused: AtomicI64,
 }
 
 /// Alerts that somebody asked for and that wait to be written; more are refused.
@@ -54,7 +59,14 @@ struct AskedFor {
 
 impl Alerts {
     pub(crate) fn new(rules: Records<RuleRecord>) -> Self {
-        Self { rules, state: Mutex::default(), changed: Notify::new(), asked: Mutex::default(), declared: AtomicBool::new(false) }
+        Self {
+            rules,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            asked: Mutex::default(),
+            declared: AtomicBool::new(false),
+            file_refused: AtomicI64::new(0),
+        }
     }
 
     fn asked(&self) -> MutexGuard<'_, AskedFor> {

@@ -178,7 +178,9 @@ impl Runner {
         let state = rows::load(&*self.shared.store).await?;
         self.written = state.cursor;
         self.orphans = true;
-        *self.shared.alerts.state() = state;
+        let mut known = self.shared.alerts.state();
+        let before = std::mem::take(&mut *known);
+        *known = state.after(before);
         Ok(())
     }
 
@@ -303,6 +305,8 @@ impl Runner {
             let mut batch = CommitBatch::new(self.fence);
             let changes: Vec<Change> = changes.into_iter().chain([Change::Cursor(cursor)]).collect();
             changes.iter().for_each(|change| rows::write(&mut batch, change, last));
+            // Before its fate is known: if it is in doubt, what it says may be there, and counts from before must not take it back.
+            self.shared.alerts.state().selected_at.extend(selected_at.clone());
             self.shared.store.commit(batch).await?;
             self.written = cursor;
             let mut state = self.shared.alerts.state();
@@ -336,11 +340,18 @@ impl Runner {
                     // Its rule may have gone, and the alert with it.
                     Err(error) if rules.contains_key(uid) => {
                         let pause = |failures: u32| Span(BACKOFF_FIRST.0 << failures.min(6)).min(BACKOFF_MAX);
+                        let was_tried = state.tries.contains_key(number);
                         state.not_taken(*number, pause, now, error.clone());
                         let trouble = state.trouble.entry(*uid).or_default();
-                        let again = now + pause(trouble.failures);
-                        let fresh = now + BACKOFF_FIRST;
-                        *trouble = Trouble { failures: trouble.failures.saturating_add(1), again, fresh, error: error.clone() };
+                        // One that was tried before says nothing new about others; each that was not says that the webhook is down.
+                        let fresh_failures = trouble.fresh_failures.saturating_add(u32::from(!was_tried));
+                        *trouble = Trouble {
+                            failures: trouble.failures.saturating_add(1),
+                            again: now + pause(trouble.failures),
+                            fresh: now + pause(fresh_failures.saturating_sub(1)),
+                            fresh_failures,
+                            error: error.clone(),
+                        };
                         let name = rules.get(uid).map_or("", |rule| rule.name());
                         tracing::warn!(rule = name, error, "an alert was not taken; it is sent again");
                     }

@@ -116,6 +116,8 @@ pub(crate) struct Trouble {
     pub(crate) again: Timestamp,
     /// When one that was never tried may be tried: it may be another's fault that the last one failed.
     pub(crate) fresh: Timestamp,
+    /// How many that were never tried before were tried and not taken.
+    pub(crate) fresh_failures: u32,
     pub(crate) error: String,
 }
 
@@ -166,6 +168,12 @@ pub(crate) fn uid(bytes: &Bytes) -> Uuid {
 }
 
 impl State {
+    /// What the rows say, read again by a process that knows more than they do.
+    pub(crate) fn after(self, before: Self) -> Self {
+        // Counts that are under way may be older than what was seen before the store failed.
+        Self { selected_at: before.selected_at, ..self }
+    }
+
     /// Takes a change that is durable, or was read.
     pub(crate) fn apply(&mut self, change: Change) {
         match change {

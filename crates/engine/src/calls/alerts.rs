@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use sempre_api::sempre::v1::{
-    Alert, AlertDelivery, AlertDeliveryState, AlertRuleInfo, AlertScope, DeleteAlertRuleRequest, DeleteAlertRuleResponse,
+    Alert, AlertDelivery, AlertDeliveryState, AlertRuleInfo, AlertScope, AlertWebhook, DeleteAlertRuleRequest, DeleteAlertRuleResponse,
     ListAlertRulesRequest, ListAlertRulesResponse, ListAlertsRequest, ListAlertsResponse, SetAlertRuleRequest, SetAlertRuleResponse,
     TestAlertRuleRequest, TestAlertRuleResponse,
 };
@@ -35,6 +35,12 @@ impl Engine {
     pub async fn set_alert_rule(&self, request: SetAlertRuleRequest, fresh: String) -> Result<SetAlertRuleResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let mut rule = request.rule.ok_or_else(|| Refusal::invalid("rule is not set on request"))?;
+        // An address that is kept is checked like one that is given, and taken from the rule as it is when it is changed.
+        let keeps_url = rule.webhook.as_ref().is_some_and(|webhook| webhook.url.is_empty());
+        if keeps_url {
+            let old = self.shared.alerts.rules.get(&alerts::key(namespace.id(), &rule.name));
+            rule.webhook = with_url_of(rule.webhook, old.as_deref());
+        }
         rule::check(&rule, &namespace, &self.shared.settings.limits, self.shared.notices.are_on())?;
         if rule.scope() == AlertScope::Unspecified {
             rule.set_scope(AlertScope::EachRun);
@@ -62,6 +68,12 @@ impl Engine {
             if old.is_none() && alerts::of_namespace(shown, id).count() >= RULES_MAX {
                 return Err(Refusal::FailedPrecondition(format!("a namespace has at most {RULES_MAX} alert rules: take one away first")));
             }
+            if keeps_url {
+                rule.webhook = with_url_of(rule.webhook, old.map(|old| &**old));
+                if rule.webhook.is_none() {
+                    return Err(unknown(&rule.name));
+                }
+            }
             let mut made = String::new();
             if let Some(webhook) = rule.webhook.as_mut().filter(|webhook| webhook.secret.is_empty()) {
                 let kept = old.and_then(|old| old.says().webhook).map(|old| old.secret);
@@ -88,7 +100,7 @@ impl Engine {
             Ok((Change::put(key, record.clone()), (record, made)))
         };
         let (record, secret) = self.shared.alerts.rules.change(decide).await?;
-        let info = rule_info(&self.shared.alerts.state(), &record);
+        let info = rule_info(&self.shared.alerts.state(), &record, declared);
         Ok(SetAlertRuleResponse { rule: Some(info), secret })
     }
 
@@ -109,8 +121,13 @@ impl Engine {
     pub fn list_alert_rules(&self, request: &ListAlertRulesRequest) -> Result<ListAlertRulesResponse, Refusal> {
         let id = self.namespace(&request.namespace)?.id();
         let records: Vec<Arc<RuleRecord>> = alerts::of_namespace(&self.shared.alerts.rules.read(), id).cloned().collect();
+        let declared = self.shared.alerts.declared.load(Ordering::Acquire);
         let state = self.shared.alerts.state();
-        Ok(ListAlertRulesResponse { rules: records.iter().map(|record| rule_info(&state, record)).collect() })
+        let refused = self.shared.alerts.file_refused.load(Ordering::Acquire);
+        Ok(ListAlertRulesResponse {
+            rules: records.iter().map(|record| rule_info(&state, record, declared)).collect(),
+            file_refused_time: (refused != 0).then(|| Timestamp(refused).to_api()),
+        })
     }
 
     /// `AlertService.TestAlertRule`.
@@ -172,7 +189,13 @@ impl Engine {
     }
 }
 
-fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
+/// The webhook with the address of the rule as it was. `None`: there is no such rule, or it has none.
+fn with_url_of(webhook: Option<AlertWebhook>, old: Option<&RuleRecord>) -> Option<AlertWebhook> {
+    let url = old.and_then(|old| old.says().webhook)?.url;
+    webhook.map(|webhook| AlertWebhook { url, ..webhook })
+}
+
+fn rule_info(state: &State, record: &RuleRecord, settings_declare: bool) -> AlertRuleInfo {
     let mut rule = record.says();
     if let Some(webhook) = &mut rule.webhook {
         webhook.secret.clear();
@@ -190,5 +213,6 @@ fn rule_info(state: &State, record: &RuleRecord) -> AlertRuleInfo {
         firing: state.standing.get(&uid).is_some_and(|standing| standing.told && standing.is_of(record)),
         last_error: state.trouble.get(&uid).map(|trouble| trouble.error.clone()).unwrap_or_default(),
         problem: problem.cloned().unwrap_or_default(),
+        from_file: record.declared && settings_declare,
     }
 }

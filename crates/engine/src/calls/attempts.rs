@@ -35,7 +35,10 @@ impl Engine {
     /// `InspectService.ListActivityAttempts`. Reads the newest events of the run, page by page.
     pub async fn list_activity_attempts(&self, request: ListActivityAttemptsRequest) -> Result<ListActivityAttemptsResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?.id();
-        let (workflow, run) = by_ids(namespace, request.workflow_id, &request.run_id)?;
+        let (workflow, run) = match (request.workflow_id.as_str(), request.activity_id.as_str()) {
+            ("", activity_id) if !activity_id.is_empty() => self.activity(&request.namespace, activity_id, &request.run_id)?,
+            _ => by_ids(namespace, request.workflow_id, &request.run_id)?,
+        };
         // In this order: an activity that closes meanwhile is found again further down, and the later answer counts.
         let answer = self.shared.ask(workflow.clone(), run, Ask::Attempts).await?;
         let Body::Attempts(pending) = answer.body else { return Err(internal("attempts")) };

@@ -87,6 +87,23 @@ impl Engine {
         Ok(done)
     }
 
+    /// Rules of the settings could not be read, or not be put in force: lists of rules say so, and since when, until they are good again.
+    pub fn note_refused_rules(&self) {
+        let now = self.shared.wall_now().0.max(1);
+        // Since when is told, not when that was seen last.
+        let _ = self.shared.alerts.file_refused.compare_exchange(0, now, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    /// Rules of the settings are in force as they are now.
+    pub fn note_good_rules(&self) {
+        self.shared.alerts.file_refused.store(0, Ordering::Release);
+    }
+
+    /// Rules of the settings are refused.
+    pub fn refuses_rules(&self) -> bool {
+        self.shared.alerts.file_refused.load(Ordering::Acquire) != 0
+    }
+
     /// 16 bytes that nothing else has.
     pub(super) fn new_id(&self) -> Bytes {
         let id = Uuid::parse(&self.with_schedule_ids(sempre_core::IdSource::uuid)).unwrap_or_default();

@@ -34,14 +34,14 @@ impl Engine {
         }
         let limit = page_size(request.page_size)?;
         let mut after = u64::try_from(request.after).map_err(|_| Refusal::invalid("after is a number of a notice, or 0"))?;
-        let mut shown_up_to = self.shared.notices.watch();
+        let own = self.shared.notices.waiter(namespace.id());
         if request.from_now {
             after = self.shared.notices.shown();
         }
         let until = self.shared.wait_until(self.shared.settings.history_wait, deadline);
         let mut expired = false;
         loop {
-            shown_up_to.mark_unchanged();
+            own.mark();
             let page = notices::read::read(&self.shared, Some(namespace.id()), after, limit).await?;
             after = page.next;
             if !request.wait || !page.notices.is_empty() || expired {
@@ -53,8 +53,15 @@ impl Engine {
                 continue;
             }
             tokio::select! {
-                changed = shown_up_to.changed() => expired = changed.is_err(),
-                () = self.shared.wall.sleep_until(until) => expired = true,
+                // What only others were told of before may be gone by now.
+                before = own.woken() => after = after.max(before),
+                () = self.shared.wall.sleep_until(until) => {
+                    // What only others were told of is passed over unread.
+                    if let Some(next) = self.shared.notices.nothing_up_to(&own) {
+                        return Ok(ListNoticesResponse { notices: Vec::new(), next: next as i64, more: false });
+                    }
+                    expired = true;
+                }
             }
             expired |= self.shared.stopping.load(std::sync::atomic::Ordering::Acquire);
         }

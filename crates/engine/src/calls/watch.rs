@@ -1,6 +1,6 @@
 //! A list that stays true: the runs that a list query selects, and then each change of them.
 //!
-//! Nobody waits for the one who watches: changes come out of a bounded line ([`Engine::watch_runs`]), and who falls behind
+//! Nobody waits for the one who watches: changes come out of a bounded line ([`crate::watchers`]), and who falls behind
 //! is told so and gets the list anew.
 
 use std::{
@@ -69,7 +69,7 @@ impl Engine {
             id: found.id(),
             filter: query.filter,
             first,
-            changes: self.watch_runs(),
+            changes: self.shared.listing.watchers.of(found.id()),
             told: Told::new(TOLD_MAX),
             begin_due: true,
             begun: self.now(),
@@ -90,7 +90,7 @@ impl WatchedList {
     /// Reads the list. Dropped on the way, it has done nothing that is not done again.
     async fn begin(&mut self) -> Result<(), Refusal> {
         // Before the list is read: what happens in between is told twice rather than not at all. What happened earlier is in it.
-        self.changes = self.engine.watch_runs();
+        self.changes = self.engine.shared.listing.watchers.of(self.id);
         self.begun = self.engine.now();
         let runs = match self.first {
             0 => Vec::new(),
@@ -138,9 +138,6 @@ impl WatchedList {
     }
 
     fn look(&mut self, record: &Record) -> Option<ListChange> {
-        if record.namespace_id.as_ref() != self.id.0.0.as_slice() {
-            return None;
-        }
         if self.filter.as_ref().is_none_or(|filter| filter.matches(record)) {
             return Some(self.shown(record));
         }

@@ -13,23 +13,28 @@
 pub(crate) mod keeper;
 pub(crate) mod read;
 pub(crate) mod rows;
+mod waiters;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use sempre_core::NamespaceId;
 use sempre_store::{Store, StoreError, Table};
 use tokio::sync::{Notify, watch};
 
+use self::waiters::{Waiter, Waiters};
+
 /// A batch of notices on its way to the disk.
-#[derive(Clone, Copy)]
 struct OnTheWay {
     shard: u32,
     first: u64,
+    /// Whose its notices are.
+    of: BTreeSet<NamespaceId>,
 }
 
 #[derive(Default)]
@@ -40,6 +45,8 @@ struct Inner {
     durable: u64,
     /// By the last number of each.
     on_the_way: BTreeMap<u64, OnTheWay>,
+    /// By the last number of each batch that is decided and not shown yet: whose its notices are.
+    to_tell: BTreeMap<u64, BTreeSet<NamespaceId>>,
 }
 
 impl Inner {
@@ -54,6 +61,8 @@ pub(crate) struct Notices {
     inner: Mutex<Inner>,
     /// Up to here everything is decided.
     shown: watch::Sender<u64>,
+    /// Woken while `inner` is locked, once the notices are shown.
+    waiters: Waiters,
     /// Numbers up to this are gone, or about to go.
     gone: AtomicU64,
     /// Numbers above this are still needed by alerts; all may go by their age: `u64::MAX`.
@@ -73,12 +82,13 @@ impl Notices {
         // The first row's numbers are there; whether those before it ever were nobody knows. One that is damaged has none.
         let first = store.scan(Table::Notice, &rows::key(0), &rows::end(), 1).await?.into_iter().next();
         let gone = first.map_or(last, |(key, value)| rows::parse(&key, value).map_or(last, |row| row.first - 1));
-        let inner = Inner { last, durable: last, on_the_way: BTreeMap::new() };
+        let inner = Inner { last, durable: last, ..Inner::default() };
         let writer = keeper::Writer::acquire(store).await?;
         Ok(Self {
             kept,
             inner: Mutex::new(inner),
             shown: watch::Sender::new(last),
+            waiters: Waiters::default(),
             gone: AtomicU64::new(gone),
             // Until they have said how far they are, nothing goes.
             seen: AtomicU64::new(0),
@@ -98,22 +108,24 @@ impl Notices {
         self.kept > 0
     }
 
-    /// Gives the next numbers to a batch of so many notices, which is about to be sent; tells the last of them.
-    pub(crate) fn begin(&self, shard: u32, notices: u64) -> u64 {
+    /// Gives the next numbers to a batch of so many notices of these namespaces, which is about to be sent; tells the last of them.
+    pub(crate) fn begin(&self, shard: u32, notices: u64, of: BTreeSet<NamespaceId>) -> u64 {
         let mut inner = self.inner();
         let first = inner.last + 1;
         inner.last += notices;
         let last = inner.last;
-        inner.on_the_way.insert(last, OnTheWay { shard, first });
+        inner.on_the_way.insert(last, OnTheWay { shard, first, of });
         last
     }
 
     /// A batch is durable.
     pub(crate) fn written(&self, last: u64) {
         let mut inner = self.inner();
-        inner.on_the_way.remove(&last);
+        if let Some(batch) = inner.on_the_way.remove(&last) {
+            inner.to_tell.insert(last, batch.of);
+        }
         inner.durable = inner.durable.max(last);
-        self.tell(&inner);
+        self.tell(&mut inner);
     }
 
     /// What a shard had on the way is decided, since it owns its slots under a new epoch: looks which of it is there.
@@ -126,15 +138,22 @@ impl Notices {
             }
         }
         let mut inner = self.inner();
-        inner.on_the_way.retain(|_, batch| batch.shard != shard);
+        let (of_shard, others): (BTreeMap<u64, OnTheWay>, _) =
+            std::mem::take(&mut inner.on_the_way).into_iter().partition(|(_, batch)| batch.shard == shard);
+        inner.on_the_way = others;
+        // Some of them may not be there: whoever is woken looks.
+        inner.to_tell.extend(of_shard.into_iter().map(|(last, batch)| (last, batch.of)));
         inner.durable = inner.durable.max(there);
-        self.tell(&inner);
+        self.tell(&mut inner);
         Ok(())
     }
 
-    fn tell(&self, inner: &Inner) {
-        let new = inner.shown();
+    fn tell(&self, inner: &mut Inner) {
+        let (before, new) = (self.shown(), inner.shown());
         self.shown.send_if_modified(|shown| std::mem::replace(shown, new) != new);
+        let later = inner.to_tell.split_off(&(new + 1));
+        let told = std::mem::replace(&mut inner.to_tell, later);
+        self.waiters.wake(told.values().flatten(), before);
         self.wake_keeper(new);
     }
 
@@ -158,7 +177,20 @@ impl Notices {
     /// Wakes those who watch, so that they see that the engine stops.
     pub(crate) fn wake(&self) {
         self.shown.send_modify(|_| {});
+        self.waiters.wake_all();
         self.trim.notify_one();
+    }
+
+    /// Somebody who waits for notices of a namespace.
+    pub(crate) fn waiter(&self, namespace: NamespaceId) -> Arc<Waiter> {
+        self.waiters.of(namespace)
+    }
+
+    /// Up to here there is nothing of the namespace behind what was read since the waiter was marked. `None`: there may be.
+    pub(crate) fn nothing_up_to(&self, waiter: &Waiter) -> Option<u64> {
+        // Who is shown a notice is woken before the lock is free again.
+        let _inner = self.inner();
+        (!waiter.is_woken()).then(|| self.shown())
     }
 
     /// Up to here everything is decided.
@@ -231,14 +263,14 @@ mod tests {
     fn nothing_is_shown_before_all_lower_numbers_are_decided() {
         let store = MemoryStore::new();
         let notices = now(Notices::open(&store, 10)).unwrap();
-        let (a, b, c) = (notices.begin(0, 2), notices.begin(1, 3), notices.begin(0, 1));
+        let (a, b, c) = (notices.begin(0, 2, BTreeSet::new()), notices.begin(1, 3, BTreeSet::new()), notices.begin(0, 1, BTreeSet::new()));
         assert_eq!((a, b, c), (2, 5, 6));
         notices.written(c);
         notices.written(b);
         assert_eq!(notices.shown(), 0, "the first batch is still on its way");
         notices.written(a);
         assert_eq!(notices.shown(), 6);
-        let (d, e) = (notices.begin(0, 1), notices.begin(1, 1));
+        let (d, e) = (notices.begin(0, 1, BTreeSet::new()), notices.begin(1, 1, BTreeSet::new()));
         notices.written(e);
         assert_eq!(notices.shown(), 6);
         now(notices.decided(&store, 1)).unwrap();
@@ -248,15 +280,42 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_is_woken_by_what_is_shown_of_his_namespace_only() {
+        let store = MemoryStore::new();
+        let notices = now(Notices::open(&store, 10)).unwrap();
+        let [a, b] = [1, 2].map(|id| NamespaceId(sempre_core::ids::Uuid([id; 16])));
+        let (of_a, of_b) = (notices.waiter(a), notices.waiter(b));
+        let (first, second) = (notices.begin(0, 1, [b].into()), notices.begin(1, 1, [a].into()));
+        notices.written(second);
+        assert!(!of_a.is_woken() && notices.nothing_up_to(&of_a) == Some(0), "what is before it is not decided");
+        notices.written(first);
+        assert!(of_a.is_woken() && of_b.is_woken() && notices.nothing_up_to(&of_a).is_none());
+        of_a.mark();
+        let third = notices.begin(0, 5, [b].into());
+        notices.written(third);
+        assert!(!of_a.is_woken());
+        assert_eq!(notices.nothing_up_to(&of_a), Some(7), "it need not be read to be passed over");
+        // In doubt: whoever may be meant looks.
+        notices.begin(0, 1, [a].into());
+        now(notices.decided(&store, 0)).unwrap();
+        let fifth = notices.begin(1, 1, [b].into());
+        notices.written(fifth);
+        assert_eq!(of_a.woken().now_or_never(), Some(7), "behind what others were told");
+        of_a.mark();
+        notices.wake();
+        assert!(of_a.is_woken(), "it is to see that the engine stops");
+    }
+
+    #[test]
     fn a_gap_at_the_end_is_not_shown_and_what_was_written_in_doubt_is() {
         let store = MemoryStore::new();
         let notices = now(Notices::open(&store, 10)).unwrap();
-        let a = notices.begin(0, 1);
+        let a = notices.begin(0, 1, BTreeSet::new());
         notices.written(a);
-        let b = notices.begin(0, 2);
+        let b = notices.begin(0, 2, BTreeSet::new());
         now(notices.decided(&store, 0)).unwrap();
         assert_eq!((notices.shown(), b), (1, 3), "numbers 2 and 3 are in no row");
-        let (c, d) = (notices.begin(0, 1), notices.begin(0, 1));
+        let (c, d) = (notices.begin(0, 1, BTreeSet::new()), notices.begin(0, 1, BTreeSet::new()));
         let epoch = now(store.acquire(0)).unwrap();
         let mut batch = CommitBatch::new(Fence { shard: 0, epoch });
         batch.put(Table::Notice, &rows::key(c), &[]);

@@ -1,10 +1,10 @@
 //! The batch that is being filled, and what leaves when it is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sempre_api::v1::common::Payloads;
 use sempre_core::{
-    Refusal, RunId, RunKey, Timestamp,
+    NamespaceId, Refusal, RunId, RunKey, Timestamp,
     transition::{Offer, OfferKey, OutboxEntry, QueryRoute, UpdateNews},
 };
 use sempre_store::{CommitBatch, Fence};
@@ -57,6 +57,8 @@ pub(crate) struct OpenBatch {
     /// Value of the row of its notices, and how many they are.
     pub(crate) notices: Vec<u8>,
     pub(crate) notice_count: u64,
+    /// Whose they are.
+    pub(crate) notice_of: BTreeSet<NamespaceId>,
     /// Workflows with rows in this batch.
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,
@@ -77,6 +79,7 @@ impl OpenBatch {
             updates: Vec::new(),
             notices: Vec::new(),
             notice_count: 0,
+            notice_of: BTreeSet::new(),
             workflows: Vec::new(),
             inputs: 0,
             expected: 0,

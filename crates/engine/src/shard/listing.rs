@@ -56,6 +56,7 @@ impl Runner {
             let now = self.now();
             NoticeRecord::write_deleted(&mut self.open.notices, now, workflow, run);
             self.open.notice_count += 1;
+            self.open.notice_of.insert(workflow.namespace);
         }
     }
 
@@ -79,6 +80,7 @@ impl Runner {
                 for kind in kinds(before, record.status) {
                     NoticeRecord::write(&mut open.notices, now, kind, record);
                     open.notice_count += 1;
+                    open.notice_of.insert(key.workflow.namespace);
                 }
             }
             open.updates.push(Update { key, version: row.version, record: row.record.map(Arc::new) });

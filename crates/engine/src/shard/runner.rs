@@ -631,7 +631,8 @@ impl Runner {
         self.write_rows(&mut open);
         self.write_listed(&mut open);
         self.write_usage(&mut open.commit);
-        let notices = (open.notice_count > 0).then(|| self.shared.notices.begin(self.shard, open.notice_count));
+        let notice_of = std::mem::take(&mut open.notice_of);
+        let notices = (open.notice_count > 0).then(|| self.shared.notices.begin(self.shard, open.notice_count, notice_of));
         if let Some(last) = notices {
             open.commit.put(Table::Notice, &rows::key(last), &open.notices);
         }

@@ -296,6 +296,23 @@ async fn rules_are_checked_and_secrets_are_never_told() {
 }
 
 #[tokio::test]
+async fn an_address_and_a_secret_that_are_not_given_stay() {
+    let w = world_with(allowing()).await;
+    let kept = || AlertRule { webhook: Some(AlertWebhook::default()), ..rule("r", "WorkflowType = 'Other'") };
+    let refused = try_set(&w, kept()).await;
+    assert!(matches!(&refused, Err(Refusal::InvalidArgument(text)) if text.contains("it needs a webhook")), "{refused:?}");
+    set(&w, rule("r", FAILED)).await;
+    let info = set(&w, kept()).await;
+    assert_eq!((info.version, info.from_file), (2, false));
+    let test = TestAlertRuleRequest { namespace: NAMESPACE.into(), name: "r".into() };
+    soon(w.engine.test_alert_rule(test)).await.unwrap();
+    w.settle().await;
+    let call = w.outside.alerts.lock().unwrap()[0].0.clone();
+    assert_eq!((call.url.as_str(), call.secret.as_str()), (URL, "shh"));
+    assert_eq!(call.alert.query, "WorkflowType = 'Other'");
+}
+
+#[tokio::test]
 async fn a_rule_that_is_taken_away_takes_its_alerts_along() {
     let w = world_with(allowing()).await;
     set(&w, rule("failed", FAILED)).await;

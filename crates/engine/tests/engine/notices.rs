@@ -130,6 +130,52 @@ async fn who_waits_hears_at_once_and_who_waits_in_vain_is_answered() {
 }
 
 #[tokio::test]
+async fn who_waits_is_not_woken_by_other_namespaces_and_passes_over_what_they_were_told() {
+    let w = world().await;
+    w.engine.ensure_namespace("other", Span::seconds(24 * 3600)).await.unwrap();
+    w.start("own").await;
+    w.settle().await;
+    let after = page(&w, 0, 0).await.unwrap().next;
+    let wait = ListNoticesRequest { namespace: NAMESPACE.into(), after, wait: true, ..Default::default() };
+    let engine = w.engine.clone();
+    let waiting = tokio::spawn(async move { engine.list_notices(wait, None).await });
+    w.settle().await;
+    // Whoever reads is refused.
+    w.store.notices_unreadable.store(1000, SeqCst);
+    for n in 0..20 {
+        let there = StartWorkflowExecutionRequest { namespace: "other".into(), ..start_request(&format!("w{n}")) };
+        w.try_start(there).await.unwrap();
+    }
+    w.settle().await;
+    assert!(!waiting.is_finished());
+    w.advance(Span::seconds(21)).await;
+    let answer = soon(waiting).await.unwrap().unwrap();
+    assert_eq!((answer.notices.len(), answer.next), (0, after + 20));
+}
+
+#[tokio::test]
+async fn who_waits_misses_nothing_while_what_others_were_told_goes() {
+    let w = world_with(Settings { notices_kept: 10, ..settings() }).await;
+    w.engine.ensure_namespace("other", Span::seconds(24 * 3600)).await.unwrap();
+    w.start("own").await;
+    w.settle().await;
+    let after = page(&w, 0, 0).await.unwrap().next;
+    let wait = ListNoticesRequest { namespace: NAMESPACE.into(), after, wait: true, ..Default::default() };
+    let engine = w.engine.clone();
+    let waiting = tokio::spawn(async move { engine.list_notices(wait, None).await });
+    w.settle().await;
+    for n in 0..50 {
+        let there = StartWorkflowExecutionRequest { namespace: "other".into(), ..start_request(&format!("w{n}")) };
+        w.try_start(there).await.unwrap();
+        w.settle().await;
+    }
+    assert!(!waiting.is_finished());
+    w.start("later").await;
+    let heard = soon(waiting).await.unwrap().unwrap();
+    assert_eq!(heard.notices[0].run.as_ref().unwrap().execution.as_ref().unwrap().workflow_id, "later");
+}
+
+#[tokio::test]
 async fn old_ones_go_and_a_cursor_among_them_is_told_what_to_do() {
     let mut w = world_with(Settings { notices_kept: 10, ..settings() }).await;
     for n in 0..30 {

@@ -1,12 +1,15 @@
 //! Activities that belong to no workflow: through the shard, the task queue, the index, a restart.
 
-use sempre_api::v1::{
-    activity::{ActivityExecutionListInfo, activity_execution_outcome::Value},
-    common::{ActivityType, OnConflictOptions},
-    enums::{ActivityExecutionStatus as Status, ActivityIdConflictPolicy, PendingActivityState as State, TimeoutType},
-    failure::failure::FailureInfo,
-    operatorservice::DeleteNamespaceRequest,
-    workflowservice::*,
+use sempre_api::{
+    sempre::v1::{ActivityAttempt, AttemptOutcome as Outcome, ListActivityAttemptsRequest},
+    v1::{
+        activity::{ActivityExecutionListInfo, activity_execution_outcome::Value},
+        common::{ActivityType, OnConflictOptions},
+        enums::{ActivityExecutionStatus as Status, ActivityIdConflictPolicy, PendingActivityState as State, TimeoutType},
+        failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
+        operatorservice::DeleteNamespaceRequest,
+        workflowservice::*,
+    },
 };
 use sempre_core::{Refusal, Span};
 use sempre_store::Table;
@@ -111,6 +114,67 @@ async fn a_worker_does_it_and_who_waits_hears_of_it() {
         soon(w.engine.describe_activity(describe("b"), None)).await.unwrap_err(),
         Refusal::not_found("activity not found for ID: b")
     );
+}
+
+/// Number and outcome of each attempt.
+async fn attempts(w: &World, id: &str) -> Vec<(i32, Outcome)> {
+    logged(w, id).await.iter().map(|attempt| (attempt.attempt, attempt.outcome())).collect()
+}
+
+async fn logged(w: &World, id: &str) -> Vec<ActivityAttempt> {
+    let request = ListActivityAttemptsRequest { namespace: NAMESPACE.into(), activity_id: id.into(), ..Default::default() };
+    let activities = soon(w.engine.list_activity_attempts(request)).await.unwrap().activities;
+    activities.into_iter().flat_map(|activity| activity.attempts).collect()
+}
+
+#[tokio::test]
+async fn each_attempt_is_known_while_it_is_open_and_after_its_end() {
+    let mut w = world().await;
+    let complete = |task: &PollActivityTaskQueueResponse| RespondActivityTaskCompletedRequest {
+        namespace: NAMESPACE.into(),
+        task_token: task.task_token.clone(),
+        ..Default::default()
+    };
+    start(&w, "a").await;
+    assert_eq!(attempts(&w, "a").await, [(1, Outcome::Waiting)]);
+    let task = w.poll_activity().await;
+    assert_eq!(attempts(&w, "a").await, [(1, Outcome::Running)]);
+    let info = FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default());
+    let failure = Failure { message: "no".into(), failure_info: Some(info), ..Default::default() };
+    let failed = RespondActivityTaskFailedRequest {
+        namespace: NAMESPACE.into(),
+        task_token: task.task_token,
+        failure: Some(failure),
+        ..Default::default()
+    };
+    soon(w.engine.respond_activity_task_failed(failed)).await.unwrap();
+    assert_eq!(attempts(&w, "a").await, [(1, Outcome::Failed), (2, Outcome::Waiting)]);
+    w.advance(Span::seconds(1)).await;
+    let task = w.poll_activity().await;
+    soon(w.engine.respond_activity_task_completed(complete(&task))).await.unwrap();
+    let ended = [(1, Outcome::Failed), (2, Outcome::Completed)];
+    assert_eq!(attempts(&w, "a").await, ended);
+
+    // One attempt is enough for some, one ends in a worker's hands, one never begins.
+    for id in ["b", "c", "d"] {
+        start(&w, id).await;
+    }
+    let (b, c) = (w.poll_activity().await, w.poll_activity().await);
+    assert_eq!((b.activity_id.as_str(), c.activity_id.as_str()), ("b", "c"));
+    soon(w.engine.respond_activity_task_completed(complete(&b))).await.unwrap();
+    terminate(&w, "c").await.unwrap();
+    terminate(&w, "d").await.unwrap();
+    w.crash().await;
+    assert_eq!(attempts(&w, "a").await, ended);
+    assert_eq!(attempts(&w, "b").await, [(1, Outcome::Completed)]);
+    assert_eq!(attempts(&w, "c").await, [(1, Outcome::RunClosed)]);
+    assert_eq!(attempts(&w, "d").await, []);
+    let first = logged(&w, "a").await.remove(0);
+    assert_eq!((first.failure_message.as_str(), first.worker_identity.as_str()), ("no", "worker"));
+    let only = logged(&w, "b").await.remove(0);
+    assert!(only.started_time.is_some() && only.ended_time.is_some() && only.worker_identity == "worker", "{only:?}");
+    let request = ListActivityAttemptsRequest { namespace: NAMESPACE.into(), activity_id: "z".into(), ..Default::default() };
+    assert_eq!(soon(w.engine.list_activity_attempts(request)).await.unwrap_err(), Refusal::not_found("activity not found for ID: z"));
 }
 
 #[tokio::test]

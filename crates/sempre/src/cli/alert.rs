@@ -149,7 +149,12 @@ fn standing(info: &AlertRuleInfo) -> String {
 
 async fn list(session: &mut Session) -> Result<(), Failure> {
     let request = ListAlertRulesRequest { namespace: session.namespace() };
-    let rules = session.client().await?.alert.list_alert_rules(request).await?.into_inner().rules;
+    let answer = session.client().await?.alert.list_alert_rules(request).await?.into_inner();
+    if let Some(since) = &answer.file_refused_time {
+        let since = session.out.time(Some(since));
+        eprintln!("warning: the server refuses its file of alert rules since {since}; older rules are in force, and its log says why");
+    }
+    let rules = answer.rules;
     session.out.begin_list()?;
     for info in &rules {
         session.out.message(info)?;
@@ -160,7 +165,8 @@ async fn list(session: &mut Session) -> Result<(), Failure> {
             let rule = info.rule.clone().unwrap_or_default();
             let (about, standing) = (about(&rule), standing(info));
             let url = rule.webhook.unwrap_or_default().url;
-            vec![rule.name.into(), about.into(), rule.query.into(), url.into(), info.waiting.to_string().into(), standing.into()]
+            let name = if info.from_file { format!("{} (file)", rule.name) } else { rule.name };
+            vec![name.into(), about.into(), rule.query.into(), url.into(), info.waiting.to_string().into(), standing.into()]
         })
         .collect();
     session.out.table(&mut Table::new(&["Name", "About", "Query", "Webhook", "Waiting", "Stands"]), &rows)?;

@@ -87,6 +87,14 @@ async fn attempts_are_listed_after_the_activity_has_closed() {
     assert_eq!(json["activities"][0]["attempts"][0]["failure_type"], "Declined");
     let unknown = failure(["activity", "attempts", &address, "--workflow-id=nothing"]);
     assert_eq!(unknown, "workflow not found for ID: nothing.");
+    // Of one that belongs to no workflow.
+    let started = output(["activity", "start", &address, "--activity-id=own", "--type=Pay", "-t=nobody", "--start-to-close-timeout=9s"]);
+    assert!(started.status.success(), "{started:?}");
+    let shown = output(["activity", "attempts", &address, "--activity-id=own"]);
+    let text = String::from_utf8(shown.stdout).expect("text");
+    assert!(text.contains("own (Pay), event 2\n    1  waiting"), "{text}");
+    let unknown = failure(["activity", "attempts", &address, "--activity-id=nothing"]);
+    assert_eq!(unknown, "activity not found for ID: nothing.");
 }
 
 #[test]

@@ -4,4 +4,5 @@ pub(crate) mod answers;
 pub(crate) mod client;
 pub(crate) mod content;
 pub(crate) mod failure;
+#[cfg(feature = "http")]
 pub(crate) mod routes;

@@ -8,7 +8,7 @@
 //! | `--metrics-port` | metrics alone | HTTP/1 |
 //! | `--ui-port` | the web UI, and what `--http-port` answers | HTTP/1 |
 //!
-//! A new port is a line of [`Answers`] and one call of [`Ports::listen`].
+//! Those of HTTP/1 are there with the feature `http` ([`crate::http_ports`]). A new port is a line of [`Answers`] and one call of [`Ports::listen`].
 
 mod peer;
 mod stream;

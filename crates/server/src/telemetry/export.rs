@@ -17,7 +17,7 @@ use super::{
     settings::OtlpSettings,
     trace::{EndedSpan, Tracer, now},
 };
-use crate::web::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// Attempts to send one batch of spans; those that come after it wait in the queue meanwhile.
 const ATTEMPTS_MAX: u32 = 5;

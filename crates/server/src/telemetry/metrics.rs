@@ -1,7 +1,7 @@
 //! The metrics as OTLP has them: the same names, labels and values as Prometheus reads.
 
 use super::messages::{Data, Gauge, Histogram, HistogramPoint, KeyValue, Metric, NumberPoint, Sum, Temporality};
-use crate::web::metrics::collected::{Collected, Family, Kind, OwnedLabels, Value};
+use crate::metrics::collected::{Collected, Family, Kind, OwnedLabels, Value};
 
 /// All families. What is counted is counted since `start`, and was read at `now` (nanoseconds since 1970).
 pub(super) fn metrics(collected: &Collected, start: u64, now: u64) -> Vec<Metric> {

@@ -35,7 +35,7 @@ use self::{
     sender::Sender,
     trace::{EndedSpan, Tracer},
 };
-use crate::web::metrics::Metrics;
+use crate::metrics::Metrics;
 
 /// How long what is left may take to be sent when the server stops.
 const FLUSH_MAX: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/nexus/…`, `/namespaces/…/nexus…` | [`crate::nexus::routes`] |
 //! | `…/history-stream`, `…/workflow-stream` | [`streams`] |
-//! | `/metrics` | [`metrics`] |
+//! | `/metrics` | [`crate::metrics`] |
 //! | at the port of the web UI: `/`, `/namespaces…`, `/ui/…`, `/settings` | [`ui`] |
 //! | routes of the API, `/api/v1/openapi.json` | [`api`] |
 //!
@@ -14,7 +14,6 @@
 pub(crate) mod api;
 pub(crate) mod connection;
 pub(crate) mod hosts;
-pub(crate) mod metrics;
 mod stall;
 mod streams;
 pub(crate) mod ui;
@@ -36,12 +35,12 @@ use self::{
         call, routes,
     },
     hosts::Hosts,
-    metrics::Metrics,
     streams::{Named, STREAMS_MAX, Streams},
     ui::Pages,
 };
 use crate::{
     access::{Roles, table::Need},
+    metrics::Metrics,
     nexus,
     router::{Router, panic_text},
     status,

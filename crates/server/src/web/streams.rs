@@ -8,7 +8,8 @@
 //! | all | `refused`: why there will be no more, as a `google.rpc.Status` |
 //!
 //! Nothing is read ahead: the next event is made when the last one has been taken. A comment comes when there was nothing
-//! to tell for a while, so that a connection that broke is noticed.
+//! to tell for a while, so that a connection that broke is noticed; of notices the cursor alone, an `id` without data: who
+//! comes back goes on behind what was of others, however long his own namespace was quiet.
 #![expect(clippy::disallowed_methods, reason = "a comment comes by the wall clock")]
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -37,7 +38,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::timeout,
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::api::{
     answer::{Answer, Form, refusal, status_value},
@@ -63,6 +64,8 @@ const FIRST_RUNS: usize = 100;
 const FIRST_RUNS_MAX: usize = 1000;
 /// What browsers wait before they connect again.
 const RETRY: &str = "retry: 2000\n\n";
+/// How long a read of notices waits: it is answered before the quiet is over, and says how far it has looked.
+const NOTICES_WAIT: &str = "14S";
 /// Says nothing.
 const COMMENT: &str = ":\n\n";
 const DESCRIBE: &str = "/temporal.api.workflowservice.v1.WorkflowService/DescribeWorkflowExecution";
@@ -147,6 +150,8 @@ impl Streams {
                 self.events(pages, form, open)
             }
             Named::Notices { namespace } => {
+                let mut metadata = metadata;
+                metadata.headers.insert("grpc-timeout", HeaderValue::from_static(NOTICES_WAIT));
                 let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()).map(str::to_owned);
                 let last = last.or_else(|| value(&["lastEventId", "after"])).filter(|last| !last.is_empty());
                 let after = last.as_deref().map_or(Ok(0), str::parse::<i64>);
@@ -159,7 +164,11 @@ impl Streams {
                 // A cursor that is too old is told before anything else.
                 let mut pages = Notices { router: self.router.clone(), metadata, request, read: Vec::new().into_iter() };
                 match pages.read().await {
-                    Ok(()) => self.events(pages, form, open),
+                    Ok(()) => {
+                        // Where it begins is known at once; if there is something to tell, that says it.
+                        let opening = pages.read.as_slice().is_empty().then(|| pages.quiet());
+                        self.events_after(opening, pages, form, open)
+                    }
                     Err(status) => refusal(form, &status),
                 }
             }
@@ -193,7 +202,11 @@ impl Streams {
     }
 
     fn events(&self, pages: impl Pages + 'static, form: Form, open: OwnedSemaphorePermit) -> Answer {
-        let state = Telling { pages, draining: self.draining.clone(), payloads: form.payloads, ended: false, _open: open };
+        self.events_after(None, pages, form, open)
+    }
+
+    fn events_after(&self, opening: Option<String>, pages: impl Pages + 'static, form: Form, open: OwnedSemaphorePermit) -> Answer {
+        let state = Telling { opening, pages, draining: self.draining.clone(), payloads: form.payloads, ended: false, _open: open };
         events(stream::unfold(state, tell))
     }
 
@@ -223,12 +236,18 @@ trait Pages: Send {
     fn next(&mut self, payloads: Payloads) -> Option<String>;
     /// The last word, once there is nothing more to read.
     fn end(&self) -> Option<String>;
+    /// What is said when there was nothing to tell.
+    fn quiet(&self) -> String {
+        COMMENT.to_owned()
+    }
     /// Reads the next page; when all that there was has been read, it waits.
     fn read(&mut self) -> impl Future<Output = Result<(), Status>> + Send;
 }
 
 /// Pages that are being told.
 struct Telling<P> {
+    /// What is said first.
+    opening: Option<String>,
     pages: P,
     draining: watch::Receiver<bool>,
     payloads: Payloads,
@@ -237,6 +256,9 @@ struct Telling<P> {
 }
 
 async fn tell<P: Pages>(mut state: Telling<P>) -> Option<(String, Telling<P>)> {
+    if let Some(opening) = state.opening.take() {
+        return Some((opening, state));
+    }
     loop {
         if state.ended {
             return None;
@@ -253,12 +275,16 @@ async fn tell<P: Pages>(mut state: Telling<P>) -> Option<(String, Telling<P>)> {
             _ = state.draining.wait_for(|draining| *draining) => return None,
         };
         match read {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => match state.pages.next(state.payloads) {
+                Some(event) => return Some((event, state)),
+                None if state.pages.end().is_none() => return Some((state.pages.quiet(), state)),
+                None => {}
+            },
             Ok(Err(status)) => {
                 state.ended = true;
                 return Some((told("refused", None, &status_value(&status, state.payloads)), state));
             }
-            Err(_) => return Some((COMMENT.to_owned(), state)),
+            Err(_) => return Some((state.pages.quiet(), state)),
         }
     }
 }
@@ -313,8 +339,20 @@ impl Pages for Notices {
         None
     }
 
+    fn quiet(&self) -> String {
+        // Before the first read nothing is known.
+        if self.request.after == 0 { COMMENT.to_owned() } else { format!("id: {}\n\n", self.request.after) }
+    }
+
     async fn read(&mut self) -> Result<(), Status> {
-        let answer = call::unary(&self.router, NOTICES, self.metadata.clone(), &self.request.encode_to_vec()).await?;
+        let answer = match call::unary(&self.router, NOTICES, self.metadata.clone(), &self.request.encode_to_vec()).await {
+            // A busy server was late with saying that there was nothing: it is asked again how far that is, and answers at once.
+            Err(status) if status.code() == Code::DeadlineExceeded => {
+                self.request.wait = false;
+                return Ok(());
+            }
+            answer => answer?,
+        };
         let page = ListNoticesResponse::decode(answer).map_err(unreadable)?;
         self.request.from_now = false;
         self.request.after = page.next;
@@ -412,6 +450,42 @@ mod tests {
         for path in ["/api/v1/namespaces/n/workflows/w/history", "/namespaces/n/workflow-stream", "/"] {
             assert_eq!(of(path), None, "{path}");
         }
+    }
+
+    /// Pages that say nothing, and then one thing.
+    struct Silent {
+        reads: usize,
+        told: bool,
+    }
+
+    impl Pages for Silent {
+        fn next(&mut self, _: Payloads) -> Option<String> {
+            (self.reads == 2 && !std::mem::replace(&mut self.told, true)).then(|| "event".to_owned())
+        }
+
+        fn end(&self) -> Option<String> {
+            self.told.then(|| "end".to_owned())
+        }
+
+        fn quiet(&self) -> String {
+            format!("quiet {}", self.reads)
+        }
+
+        async fn read(&mut self) -> Result<(), Status> {
+            self.reads += 1;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_finds_nothing_is_told_as_quiet() {
+        let (_sender, draining) = watch::channel(false);
+        let open = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one");
+        let pages = Silent { reads: 0, told: false };
+        let state =
+            Telling { opening: Some("opening".to_owned()), pages, draining, payloads: Payloads::Shorthand, ended: false, _open: open };
+        let all: Vec<String> = stream::unfold(state, tell).collect().await;
+        assert_eq!(all, ["opening", "quiet 1", "event", "end"]);
     }
 
     #[test]

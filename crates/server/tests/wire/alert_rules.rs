@@ -13,7 +13,10 @@ use sempre_server::{Server, ServerError, ServerSettings};
 use sempre_store::memory::MemoryStore;
 use serde_json::{Value, json};
 
-use crate::{http::json_of, support::TestServer};
+use crate::{
+    http::{json_of, request, text},
+    support::TestServer,
+};
 
 const RULES: &str = "/api/v1/namespaces/default/alert-rules";
 
@@ -22,6 +25,15 @@ fn settings() -> ServerSettings {
         ServerSettings { address: ([127, 0, 0, 1], 0).into(), http_address: Some(([127, 0, 0, 1], 0).into()), ..ServerSettings::default() };
     settings.engine.limits.callback_addresses = vec![AddressRule { pattern: "127.0.0.1:*".into(), allow_insecure: true }];
     settings
+}
+
+/// Whether lists and metrics say that the file of rules is refused.
+async fn is_refused(http: SocketAddr) -> (bool, bool) {
+    let (status, listed) = json_of(http, Method::GET, RULES, &Value::Null).await;
+    assert_eq!(status, 200, "{listed}");
+    let (_, _, metrics) = text(http, request(http, Method::GET, "/metrics", &[], "")).await;
+    let told = metrics.lines().find_map(|line| line.strip_prefix("sempre_alerts_file_refused ")).expect("the metric");
+    (listed["fileRefusedTime"].is_string(), told == "1")
 }
 
 async fn names(http: SocketAddr) -> Vec<String> {
@@ -96,16 +108,24 @@ async fn rules_of_a_file_follow_it_and_a_bad_file_changes_nothing() {
     let rule = json!({ "rule": { "name": "a", "query": query, "webhook": { "url": "http://127.0.0.1:1/" } } });
     let (status, refused) = json_of(http, Method::POST, RULES, &rule).await;
     assert!(status == 400 && refused["message"].as_str().is_some_and(|text| text.contains("--alerts-file")), "{refused}");
+    assert_eq!(is_refused(http).await, (false, false));
     // One of two is bad.
     file.write(&[("c", query), ("d", "Nothing = 1")]);
     reloader.reload();
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let begun = Instant::now();
+    while is_refused(http).await != (true, true) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing says that the file is refused");
+        tokio::task::yield_now().await;
+    }
     assert_eq!(names(http).await, ["a", "b"]);
     // Found without being asked.
     file.write(&[("b", query), ("c", query)]);
     let begun = Instant::now();
     while names(http).await != ["b", "c"] {
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", names(http).await);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::task::yield_now().await;
     }
+    assert_eq!(is_refused(http).await, (false, false));
+    let (_, listed) = json_of(http, Method::GET, RULES, &Value::Null).await;
+    assert_eq!(listed["rules"][0]["fromFile"], true, "{listed}");
 }

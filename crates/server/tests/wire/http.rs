@@ -142,6 +142,35 @@ async fn the_document_is_served() {
     }
 }
 
+#[tokio::test]
+async fn flow_rules_limits_and_attempts_have_routes() {
+    let (_server, address) = server().await;
+    let base = "/api/v1/namespaces/default";
+    let ask = async |verb: Method, path: &str, body: Value| {
+        let (status, answer) = json_of(address, verb, &format!("{base}/{path}"), &body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    };
+    let rule = json!({ "rule": { "name": "one", "match": { "all": true }, "maxOpen": 1 } });
+    ask(Method::POST, "flow-rules", rule).await;
+    start(address, "first").await;
+    start(address, "second").await;
+    let waiting = ask(Method::GET, "workflows/second/waiting-start", Value::Null).await;
+    assert_eq!(waiting["start"]["rule"], "one", "{waiting}");
+    assert_eq!(ask(Method::GET, "flow-rules", Value::Null).await["rules"][0]["rule"]["name"], "one");
+    assert_eq!(ask(Method::GET, "flow-rules/one", Value::Null).await["rule"]["rule"]["maxOpen"], 1);
+    ask(Method::DELETE, "flow-rules/one", Value::Null).await;
+    let is_empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
+    assert!(is_empty(&ask(Method::GET, "flow-rules", Value::Null).await["rules"]));
+    let limits = ask(Method::GET, "limits", Value::Null).await;
+    assert!(limits["limits"].as_array().is_some_and(|all| !all.is_empty()), "{limits}");
+    let activity = json!({ "activityType": { "name": "A" }, "taskQueue": { "name": "q" }, "startToCloseTimeout": "60s", "requestId": "r" });
+    ask(Method::POST, "activities/a", activity).await;
+    let attempts = ask(Method::GET, "activities/a/attempts", Value::Null).await;
+    assert_eq!(attempts["activities"][0]["attempts"][0]["outcome"], "ATTEMPT_OUTCOME_WAITING", "{attempts}");
+    assert!(is_empty(&ask(Method::GET, "workflows/first/activity-attempts", Value::Null).await["activities"]));
+}
+
 /// Events of a stream, as they come.
 struct Events {
     body: Incoming,

@@ -13,6 +13,7 @@ mod completion_pages;
 mod coverage;
 mod http;
 mod http_golden;
+mod http_schema;
 mod limits;
 mod lists;
 mod messages;

@@ -96,6 +96,7 @@ const FAMILIES: &[(&str, Does)] = &[
     ("sempre_namespace_refused_total", Does::IsTold),
     ("sempre_alert_deliveries_total", Does::Grows),
     ("sempre_alerts_waiting", Does::IsThere),
+    ("sempre_alerts_file_refused", Does::IsTold),
     ("sempre_store_syncs_total", Does::Grows),
     ("sempre_store_log_bytes_total", Does::Grows),
     ("sempre_store_log_live_bytes", Does::IsThere),

@@ -3,9 +3,15 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, Method, StatusCode, header};
-use sempre_api::sempre::v1::{
-    AlertRule, AlertWebhook, FlowMatch, FlowRule, SetAlertRuleRequest, SetFlowRuleRequest, alert_service_client::AlertServiceClient,
-    flow_service_client::FlowServiceClient,
+use sempre_api::{
+    sempre::v1::{
+        AlertRule, AlertWebhook, FlowMatch, FlowRule, SetAlertRuleRequest, SetFlowRuleRequest, alert_service_client::AlertServiceClient,
+        flow_service_client::FlowServiceClient,
+    },
+    v1::{
+        deployment::WorkerDeploymentVersion,
+        workflowservice::{CreateWorkerDeploymentRequest, CreateWorkerDeploymentVersionRequest},
+    },
 };
 use sempre_core::validate::AddressRule;
 use sempre_server::{ServerSettings, UiSettings};
@@ -44,7 +50,11 @@ type Page = (StatusCode, HeaderMap, String);
 
 impl Browser {
     async fn new() -> Self {
-        let server = TestServer::start_with(settings("")).await;
+        Self::with(settings("")).await
+    }
+
+    async fn with(settings: ServerSettings) -> Self {
+        let server = TestServer::start_with(settings).await;
         let address = server.ui.expect("the UI has an address");
         let (status, headers, _) = text(address, request(address, Method::GET, "/namespaces", &[], "")).await;
         assert_eq!(status, StatusCode::OK);
@@ -189,6 +199,7 @@ async fn what_is_not_there_is_a_page_that_says_so() {
         ("/namespaces/default/workflows/w/not-an-id".to_owned(), 400, "That does not work"),
         (format!("/namespaces/default/workflows/w/{run}/nothing"), 404, "no such view"),
         (format!("/namespaces/default/workflows/w/{run}/do/nothing"), 404, "Nothing of that name"),
+        (format!("/namespaces/default/workflows/w/{run}/activities/none"), 404, "no attempt of an activity"),
         ("/namespaces/default/schedules/none".to_owned(), 404, "Not found"),
         ("/namespaces/default/batch-operations/none".to_owned(), 404, "Not found"),
         ("/namespaces/default/nothing".to_owned(), 404, "There is no such page."),
@@ -338,6 +349,60 @@ async fn alert_rules_are_shown_tested_and_deleted() {
 }
 
 #[tokio::test]
+async fn alert_rules_are_made_tried_and_changed() {
+    let browser = Browser::new().await;
+    browser.start("w").await;
+    let create = "/namespaces/default/alerts/create";
+    let edit = "/namespaces/default/alerts/%3Ci%3Eends/edit";
+    let query = "WorkflowId+%3D+%27w%27";
+    let (status, _, page) = browser.send(create, &format!("try=yes&query={query}&name=%3Ci%3Eends")).await;
+    assert!(status == StatusCode::OK && page.contains("<b>1 run</b>") && page.contains(">w</a>"), "{page}");
+    assert!(page.contains("value=\"&lt;i&gt;ends\""), "what was written is kept: {page}");
+    let (_, _, page) = browser.send(create, "try=yes&query=Nothing+%3D+1").await;
+    assert!(page.contains("class=\"error\""), "{page}");
+    assert!(browser.page("/namespaces/default/alerts").await.contains("No rules"), "a try makes nothing");
+
+    let form = format!("name=%3Ci%3Eends&query={query}&scope=list&hold=5m&url=http%3A%2F%2F127.0.0.1%3A1%2F%3Cu%3Ex");
+    let (status, _, page) = browser.send(create, &form).await;
+    assert!(status == StatusCode::OK && page.contains("whsec_"), "the secret is told: {page}");
+    let (_, _, page) = browser.send(create, &form).await;
+    assert!(page.contains("class=\"error\"") && page.contains("already"), "a name is not taken twice: {page}");
+    let (_, listed) = json_of(browser.address, Method::GET, "/api/v1/namespaces/default/alert-rules", &Value::Null).await;
+    let rule = &listed["rules"][0]["rule"];
+    assert_eq!((&rule["scope"], &rule["hold"]), (&json!("ALERT_SCOPE_LIST"), &json!("300s")), "{listed}");
+
+    let page = browser.page(edit).await;
+    assert!(page.contains("value=\"5m\"") && page.contains("http://127.0.0.1:1/…") && !page.contains("whsec_M"), "{page}");
+    for raw in ["<i>ends", "<u>x"] {
+        assert!(!page.contains(raw), "{raw}: {page}");
+    }
+    // The address and the secret stay where none is given.
+    let (status, _, page) = browser.send(edit, &format!("version=1&query={query}&scope=each&hold=&url=&secret=")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    let (_, listed) = json_of(browser.address, Method::GET, "/api/v1/namespaces/default/alert-rules", &Value::Null).await;
+    assert_eq!((&listed["rules"][0]["version"], &listed["rules"][0]["rule"]["scope"]), (&json!("2"), &json!("ALERT_SCOPE_EACH_RUN")));
+    let (_, _, page) = browser.send(edit, &format!("version=1&query={query}&scope=each")).await;
+    assert!(page.contains("has version 2, not 1"), "another has changed it meanwhile: {page}");
+    assert_eq!(browser.send_as(create, &form, &[]).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(browser.get("/namespaces/default/alerts/none/edit").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn alert_rules_of_a_file_are_shown_as_such_and_not_changed() {
+    let file = std::env::temp_dir().join(format!("sempre-ui-alerts-{}.toml", std::process::id()));
+    let rule = "[[rule]]\nname = 'a'\nquery = \"ExecutionStatus = 'Failed'\"\nurl = 'http://127.0.0.1:1/'\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'\n";
+    std::fs::write(&file, rule).expect("written");
+    let browser = Browser::with(ServerSettings { alerts_file: Some(file.clone()), ..settings("") }).await;
+    let page = browser.page("/namespaces/default/alerts").await;
+    assert!(page.contains("From the file") && page.contains("/alerts/a/do/test"), "{page}");
+    assert!(!page.contains("/alerts/a/edit") && !page.contains("/alerts/a/do/delete"), "{page}");
+    let (status, _, page) = browser.get("/namespaces/default/alerts/a/edit").await;
+    assert!(status == StatusCode::BAD_REQUEST && page.contains("--alerts-file"), "{status}: {page}");
+    // It is in the system's temporary folder.
+    let _ = std::fs::remove_file(&file);
+}
+
+#[tokio::test]
 async fn activities_without_workflow_have_a_list_a_page_and_actions() {
     let browser = Browser::new().await;
     assert!(browser.page("/namespaces/default/activities").await.contains("No activities"));
@@ -351,7 +416,7 @@ async fn activities_without_workflow_have_a_list_a_page_and_actions() {
     let list = browser.page("/namespaces/default/activities?query=").await;
     assert!(list.contains(&format!("href=\"{base}\"")), "{list}");
     let page = browser.page(&base).await;
-    assert!(page.contains("It waits for a worker of task queue q to take attempt 1."), "{page}");
+    assert!(page.contains("It waits for a worker of task queue q to take attempt 1.") && page.contains(">Waiting<"), "{page}");
     for raw in ["<img", "<b>A</b>", "</pre><script>", EVIL] {
         assert!(!page.contains(raw) && !list.contains(raw), "{raw} stands in a page as it is");
     }
@@ -369,6 +434,54 @@ async fn activities_without_workflow_have_a_list_a_page_and_actions() {
     assert_eq!(browser.send(&format!("{base}/do/delete"), "").await.0, StatusCode::SEE_OTHER);
     assert_eq!(browser.get(&base).await.0, StatusCode::NOT_FOUND);
     assert_eq!(browser.get("/namespaces/default/activities/none/0190a0a0-0000-7000-8000-000000000000").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn versions_of_deployments_become_current_ramp_and_go() {
+    let browser = Browser::new().await;
+    let mut client = browser._server.workflow();
+    for build_id in ["1", "<b>2"] {
+        let version = WorkerDeploymentVersion { deployment_name: "shop".into(), build_id: build_id.into() };
+        let request =
+            CreateWorkerDeploymentVersionRequest { namespace: "default".into(), deployment_version: Some(version), ..Default::default() };
+        if build_id == "1" {
+            let made = CreateWorkerDeploymentRequest { namespace: "default".into(), deployment_name: "shop".into(), ..Default::default() };
+            client.create_worker_deployment(made).await.expect("made");
+        }
+        client.create_worker_deployment_version(request).await.expect("made");
+    }
+    let base = "/namespaces/default/worker-deployments/shop";
+    let conflict =
+        |page: &str| page.split("name=\"conflict\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a token").to_owned();
+    let form = browser.page(&format!("{base}/do/current?build=1")).await;
+    assert!(form.contains("New work goes to") && form.contains(">0 open runs</a>"), "it says first what it changes: {form}");
+    let old = conflict(&form);
+    let (status, _, page) = browser.send(&format!("{base}/do/current"), &format!("build=1&conflict={old}")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    let page = browser.page(base).await;
+    assert!(page.contains(">Current<") && page.contains("Unset current") && !page.contains("<b>2"), "{page}");
+    let ramp = |token: &str| format!("build=%3Cb%3E2&percentage=20&conflict={token}");
+    let (status, _, page) = browser.send(&format!("{base}/do/ramp"), &ramp(&old)).await;
+    assert!(status == StatusCode::OK && page.contains("class=\"error\""), "another has changed it meanwhile: {page}");
+    let form = browser.page(&format!("{base}/do/ramp?build=%3Cb%3E2")).await;
+    let (status, _, page) = browser.send(&format!("{base}/do/ramp"), &ramp(&conflict(&form))).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    let page = browser.page(base).await;
+    assert!(page.contains(">Ramping<") && page.contains("20 %") && page.contains("End the ramp"), "{page}");
+    for act in ["end-ramp", "no-current"] {
+        let form = browser.page(&format!("{base}/do/{act}")).await;
+        let (status, _, page) = browser.send(&format!("{base}/do/{act}"), &format!("conflict={}", conflict(&form))).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{act}: {page}");
+    }
+    let page = browser.page(base).await;
+    assert!(!page.contains(">Ramping<") && !page.contains(">Current<"), "{page}");
+    let form = browser.page(&format!("{base}/do/delete?build=%3Cb%3E2")).await;
+    assert!(form.contains("Runs of it") && !form.contains("<b>2"), "{form}");
+    let (status, _, page) = browser.send(&format!("{base}/do/delete"), "build=%3Cb%3E2&skip-drainage=yes").await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
+    assert!(!browser.page(base).await.contains("&lt;b&gt;2"));
+    assert_eq!(browser.get(&format!("{base}/do/ramp?build=none")).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(browser.send_as(&format!("{base}/do/no-current"), "", &[]).await.0, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

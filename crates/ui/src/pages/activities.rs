@@ -1,13 +1,16 @@
 //! Activities that belong to no workflow: the list, one of them, and what can be done to it.
 
 use maud::{Markup, html};
-use sempre_api::v1::{
-    activity::{ActivityExecutionInfo, activity_execution_outcome::Value as Outcome},
-    enums::{ActivityExecutionStatus as Status, PendingActivityState},
-    workflowservice::{
-        DeleteActivityExecutionRequest, DescribeActivityExecutionRequest, DescribeActivityExecutionResponse, ListActivityExecutionsRequest,
-        PauseActivityExecutionRequest, RequestCancelActivityExecutionRequest, ResetActivityExecutionRequest,
-        TerminateActivityExecutionRequest, UnpauseActivityExecutionRequest,
+use sempre_api::{
+    sempre::v1::ListActivityAttemptsRequest,
+    v1::{
+        activity::{ActivityExecutionInfo, activity_execution_outcome::Value as Outcome},
+        enums::{ActivityExecutionStatus as Status, PendingActivityState},
+        workflowservice::{
+            DeleteActivityExecutionRequest, DescribeActivityExecutionRequest, DescribeActivityExecutionResponse,
+            ListActivityExecutionsRequest, PauseActivityExecutionRequest, RequestCancelActivityExecutionRequest,
+            ResetActivityExecutionRequest, TerminateActivityExecutionRequest, UnpauseActivityExecutionRequest,
+        },
     },
 };
 use uuid::Uuid;
@@ -101,13 +104,13 @@ fn sentence(visit: &Visit<'_>, info: &ActivityExecutionInfo) -> String {
     match (is_open(info.status()), info.run_state()) {
         (false, _) => format!("It closed {} with {attempt}.", time(&info.close_time)),
         (true, PendingActivityState::Started) => {
-            format!("{} works on {attempt} since {}.", or(&info.last_worker_identity, "A worker"), time(&info.last_started_time))
+            format!("{} works on {attempt}, begun {}.", or(&info.last_worker_identity, "A worker"), time(&info.last_started_time))
         }
         (true, PendingActivityState::Paused) => format!("It is paused before {attempt}."),
         (true, PendingActivityState::PauseRequested) => format!("It is paused when {attempt} ends."),
         (true, PendingActivityState::CancelRequested) => format!("It was asked to cancel; {attempt} has not ended."),
         (true, _) if info.next_attempt_schedule_time.is_some() => {
-            format!("It waits until {} for {attempt}.", time(&info.next_attempt_schedule_time))
+            format!("It waits for {attempt}, due {}.", time(&info.next_attempt_schedule_time))
         }
         (true, _) => format!("It waits for a worker of task queue {} to take {attempt}.", info.task_queue),
     }
@@ -121,6 +124,13 @@ fn or<'t>(text: &'t str, other: &'t str) -> &'t str {
 pub(crate) async fn one(visit: &Visit<'_>, namespace: &str, id: &str, run: &str) -> Answer {
     let answer = describe(visit, namespace, id, run).await?;
     let info = answer.info.clone().unwrap_or_default();
+    let log = ListActivityAttemptsRequest {
+        namespace: namespace.to_owned(),
+        activity_id: id.to_owned(),
+        run_id: run.to_owned(),
+        ..Default::default()
+    };
+    let log = visit.ask(log).await?.activities;
     let open = is_open(info.status());
     let paused = matches!(info.run_state(), PendingActivityState::Paused | PendingActivityState::PauseRequested);
     let link = |act: &str| visit.link(&["namespaces", namespace, "activities", id, run, "do", act]);
@@ -156,6 +166,7 @@ pub(crate) async fn one(visit: &Visit<'_>, namespace: &str, id: &str, run: &str)
         section.panel #now data-live { p.big { (status(info.status())) " " (sentence(visit, &info)) } }
         section.panel #attempts data-live {
             h2 { "Attempts" } (attempts)
+            (show::attempts(&visit.times, log.first()))
             @if let Some(failure) = &info.last_failure { h3 { "Last failure" } (show::failure(failure)) }
             @if info.heartbeat_details.is_some() { h3 { "Heartbeat details" } (show::payloads(info.heartbeat_details.as_ref())) }
         }

@@ -1,5 +1,6 @@
 //! How values look: times, lengths, payloads, failures, states. Nothing here asks the server.
 
+mod attempts;
 mod failure;
 mod icon;
 mod payload;
@@ -9,6 +10,7 @@ mod tree;
 use maud::{Markup, html};
 use sempre_api::v1::{common::WorkflowExecution, enums::WorkflowExecutionStatus};
 
+pub(crate) use attempts::attempts;
 pub(crate) use failure::{failure, headline};
 pub(crate) use icon::icon;
 pub(crate) use payload::{one, payloads, plain_text, search_attribute};

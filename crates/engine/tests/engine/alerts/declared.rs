@@ -33,7 +33,7 @@ async fn declared_rules_are_in_force_together_or_not_at_all() {
     // What is as it was stays as it is, with what it remembers; what is declared no more goes.
     let done = declare(&w, &[rule("b", FAILED), rule("c", FAILED)]).await.unwrap();
     assert_eq!((done, names(&w)), (DeclaredRules { set: 1, gone: 1 }, vec!["b".into(), "by call".into(), "c".into()]));
-    assert_eq!(info(&w, "b").version, 1);
+    assert_eq!((info(&w, "b").version, info(&w, "b").from_file, info(&w, "by call").from_file), (1, true, false));
     assert_eq!(declare(&w, &[rule("b", FAILED), rule("c", FAILED)]).await.unwrap(), DeclaredRules::default());
     // Calls change none of them.
     let refused = try_set(&w, rule("b", "WorkflowType = 'Y'")).await;
@@ -44,6 +44,7 @@ async fn declared_rules_are_in_force_together_or_not_at_all() {
     w.crash().await;
     w.settle().await;
     assert_eq!(names(&w), ["b", "by call", "c"]);
+    assert!(!info(&w, "b").from_file);
     soon(w.engine.delete_alert_rule(delete())).await.unwrap();
     assert_eq!(names(&w), ["by call", "c"]);
 }

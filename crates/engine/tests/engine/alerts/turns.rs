@@ -32,6 +32,23 @@ async fn an_alert_that_nobody_takes_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_down_is_left_alone_longer_and_longer_while_more_waits() {
+    let w = world_with(allowing()).await;
+    set(&w, rule("failed", FAILED)).await;
+    w.outside.takes_no_alerts.store(true, SeqCst);
+    for _ in 0..60 {
+        let test = TestAlertRuleRequest { namespace: NAMESPACE.into(), name: "failed".into() };
+        soon(w.engine.test_alert_rule(test)).await.unwrap();
+        w.advance(Span::seconds(1)).await;
+    }
+    let tries = w.outside.alerts.lock().unwrap().len();
+    assert!((5..=16).contains(&tries), "{tries} in a minute");
+    w.outside.takes_no_alerts.store(false, SeqCst);
+    w.advance(Span::seconds(61)).await;
+    assert_eq!((ids(&w).len(), info(&w, "failed").waiting), (60, 0), "once it is up, all go");
+}
+
+#[tokio::test]
 async fn a_rule_that_asks_for_something_else_begins_anew() {
     let mut w = world_with(allowing()).await;
     let list = |query: &str| AlertRule { scope: AlertScope::List as i32, ..rule("list", query) };

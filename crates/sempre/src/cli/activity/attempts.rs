@@ -1,4 +1,4 @@
-//! `sempre activity attempts`: what became of each attempt of a run's activities.
+//! `sempre activity attempts`: what became of each attempt of a run's activities, or of one that belongs to no workflow.
 
 use clap::Args;
 use sempre_api::sempre::v1::{ActivityAttempt, ActivityAttempts, ListActivityAttemptsRequest, ListActivityAttemptsResponse};
@@ -8,10 +8,10 @@ use crate::cli::{Failure, session::Session};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The workflow
-    #[arg(short, long)]
+    /// The workflow; without it the activity belongs to none
+    #[arg(short, long, default_value = "", hide_default_value = true, required_unless_present = "activity_id")]
     workflow_id: String,
-    /// The run; without it the current one
+    /// The run, of the activity if it belongs to no workflow; without it the current one
     #[arg(short, long, default_value = "")]
     run_id: String,
     /// One activity only

@@ -29,7 +29,7 @@ pub(crate) enum ActivityCommand {
     Terminate(standalone::Stop),
     /// Delete an activity that belongs to no workflow
     Delete(standalone::Delete),
-    /// List the attempts of a run's activities: worker, times, outcome, failure, last heartbeat
+    /// List the attempts of a run's activities, or of one that belongs to no workflow: worker, times, outcome, failure, last heartbeat
     Attempts(attempts::Options),
     /// Complete an activity with a result
     Complete(respond::Complete),

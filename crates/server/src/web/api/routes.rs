@@ -11,18 +11,32 @@ use sempre_api::{
     },
 };
 
-/// Routes of our own service of alerts, whose protos name none: by the same rules as those of the API.
-const OF_ALERTS: &[Route] = &[
-    of_alerts("ListAlertRules", "GET", "/api/v1/namespaces/{namespace}/alert-rules", ""),
-    of_alerts("SetAlertRule", "POST", "/api/v1/namespaces/{namespace}/alert-rules", "*"),
-    of_alerts("DeleteAlertRule", "DELETE", "/api/v1/namespaces/{namespace}/alert-rules/{name}", ""),
-    of_alerts("TestAlertRule", "POST", "/api/v1/namespaces/{namespace}/alert-rules/{name}/test", "*"),
-    of_alerts("ListAlerts", "GET", "/api/v1/namespaces/{namespace}/alerts", ""),
-    of_alerts("ListNotices", "GET", "/api/v1/namespaces/{namespace}/notices", ""),
+/// Routes of our own services, whose protos name none: by the same rules as those of the API.
+const OWN: &[Route] = &[
+    of("sempre.v1.AlertService", "ListAlertRules", "GET", "/api/v1/namespaces/{namespace}/alert-rules", ""),
+    of("sempre.v1.AlertService", "SetAlertRule", "POST", "/api/v1/namespaces/{namespace}/alert-rules", "*"),
+    of("sempre.v1.AlertService", "DeleteAlertRule", "DELETE", "/api/v1/namespaces/{namespace}/alert-rules/{name}", ""),
+    of("sempre.v1.AlertService", "TestAlertRule", "POST", "/api/v1/namespaces/{namespace}/alert-rules/{name}/test", "*"),
+    of("sempre.v1.AlertService", "ListAlerts", "GET", "/api/v1/namespaces/{namespace}/alerts", ""),
+    of("sempre.v1.AlertService", "ListNotices", "GET", "/api/v1/namespaces/{namespace}/notices", ""),
+    of("sempre.v1.FlowService", "ListFlowRules", "GET", "/api/v1/namespaces/{namespace}/flow-rules", ""),
+    of("sempre.v1.FlowService", "SetFlowRule", "POST", "/api/v1/namespaces/{namespace}/flow-rules", "*"),
+    of("sempre.v1.FlowService", "DescribeFlowRule", "GET", "/api/v1/namespaces/{namespace}/flow-rules/{name}", ""),
+    of("sempre.v1.FlowService", "DeleteFlowRule", "DELETE", "/api/v1/namespaces/{namespace}/flow-rules/{name}", ""),
+    of("sempre.v1.FlowService", "DescribeWaitingStart", "GET", "/api/v1/namespaces/{namespace}/workflows/{workflow_id}/waiting-start", ""),
+    of("sempre.v1.InspectService", "DescribeNamespaceLimits", "GET", "/api/v1/namespaces/{namespace}/limits", ""),
+    of(
+        "sempre.v1.InspectService",
+        "ListActivityAttempts",
+        "GET",
+        "/api/v1/namespaces/{namespace}/workflows/{workflow_id}/activity-attempts",
+        "",
+    ),
+    of("sempre.v1.InspectService", "ListActivityAttempts", "GET", "/api/v1/namespaces/{namespace}/activities/{activity_id}/attempts", ""),
 ];
 
-const fn of_alerts(method: &'static str, verb: &'static str, path: &'static str, body: &'static str) -> Route {
-    Route { service: "sempre.v1.AlertService", method, verb, path, body }
+const fn of(service: &'static str, method: &'static str, verb: &'static str, path: &'static str, body: &'static str) -> Route {
+    Route { service, method, verb, path, body }
 }
 
 /// A route, ready to be matched.
@@ -58,7 +72,7 @@ pub(crate) enum Found<'r> {
 impl Routes {
     pub(crate) fn new() -> Self {
         // Routes and descriptors are of the same protos: none is left out, which a test shows.
-        Self(ROUTES.iter().chain(OF_ALERTS).filter_map(Compiled::new).collect())
+        Self(ROUTES.iter().chain(OWN).filter_map(Compiled::new).collect())
     }
 
     pub(crate) fn all(&self) -> &[Compiled] {
@@ -209,7 +223,7 @@ mod tests {
     fn every_route_is_found_by_its_own_path_and_has_only_fields_that_exist() {
         let routes = Routes::new();
         assert!(routes.all().len() > 180, "{}", routes.all().len());
-        assert_eq!(routes.all().len(), ROUTES.len() + OF_ALERTS.len());
+        assert_eq!(routes.all().len(), ROUTES.len() + OWN.len());
         for compiled in routes.all() {
             let Route { verb, path, .. } = *compiled.route;
             let example = path.replace(['{', '}'], "x");

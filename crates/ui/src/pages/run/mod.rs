@@ -2,6 +2,7 @@
 
 pub(crate) mod actions;
 mod activity;
+pub(crate) mod attempts;
 mod forms;
 mod history;
 mod metadata;

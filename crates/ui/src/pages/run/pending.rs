@@ -79,7 +79,7 @@ fn row(visit: &Visit, place: &Place, activity: &PendingActivityInfo) -> Markup {
     };
     html! {
         tr data-key=(format!("activity {}", activity.activity_id)) {
-            th scope="row" data-label="Activity" { (show::id(name)) " " span.muted { "id " (activity.activity_id) } }
+            th scope="row" data-label="Activity" { (show::id(name)) " " span.muted { "id " a href=(place.link(visit, &["activities", &activity.activity_id])) { (activity.activity_id) } } }
             td data-label="State" { (badge(tone, state)) @if activity.last_heartbeat_time.is_some() { " " span.muted { "heartbeat " (times.show(activity.last_heartbeat_time.as_ref())) } } }
             td data-label="Attempt" { (activity.attempt) @if activity.maximum_attempts > 0 { " of " (activity.maximum_attempts) } }
             td data-label="Next" {

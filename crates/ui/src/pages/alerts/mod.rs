@@ -1,5 +1,7 @@
 //! Alerts: the rules of a namespace, how they stand, and what was told to webhooks lately.
 
+pub(crate) mod edit;
+
 use maud::{Markup, html};
 use sempre_api::sempre::v1::{
     AlertDelivery, AlertDeliveryState, AlertRule, AlertRuleInfo, AlertScope, AlertState, DeleteAlertRuleRequest, ListAlertRulesRequest,
@@ -19,7 +21,9 @@ const LOOK_SECONDS: u32 = 5;
 
 /// All rules, and the latest alerts.
 pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
-    let rules = visit.ask(ListAlertRulesRequest { namespace: namespace.to_owned() }).await?.rules;
+    let known = visit.ask(ListAlertRulesRequest { namespace: namespace.to_owned() }).await?;
+    let rules = known.rules;
+    let create = visit.link(&["namespaces", namespace, "alerts", "create"]);
     let request = ListAlertsRequest {
         namespace: namespace.to_owned(),
         rule: visit.query("rule").to_owned(),
@@ -28,14 +32,19 @@ pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
     };
     let alerts = visit.ask(request).await?;
     let body = html! {
-        (heading(html! { "Alerts" }, html! {}))
+        (heading(html! { "Alerts" }, html! { a.button.primary href=(create) { "Create rule" } }))
+        div #file data-live {
+            @if known.file_refused_time.is_some() {
+                p.error { "The server refuses its file of rules since " (visit.times.show(known.file_refused_time.as_ref())) ". Those that it read before are in force; its log says why." }
+            }
+        }
         section.panel {
             h2 { "Rules" }
             div.table-wrap { table {
                 thead { tr { th { "Rule" } th { "Tells" } th { "Query" } th { "Webhook" } th { "Waiting" } th { "Stands" } th { "Actions" } } }
                 tbody #rules data-live {
                     @for info in &rules { (rule_row(visit, namespace, info)) }
-                    @if rules.is_empty() { tr data-key="none" { td colspan="7" { (none()) } } }
+                    @if rules.is_empty() { tr data-key="none" { td colspan="7" { (none(&create)) } } }
                 }
             } }
         }
@@ -54,10 +63,10 @@ pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
     Ok(Page::new(namespace, Section::Alerts, format!("Alerts · {namespace}"), body).live(Live::Every(LOOK_SECONDS)).answer(visit))
 }
 
-fn none() -> Markup {
+fn none(create: &str) -> Markup {
     show::empty(
         "No rules",
-        html! { p { "A rule tells a webhook of runs that fail, of queues without workers, or of any list of workflows that fills. Make one with " code { "sempre alert set" } "." } },
+        html! { p { "A rule tells a webhook of runs that fail, of queues without workers, or of any list of workflows that fills. " a href=(create) { "Create one" } } },
     )
 }
 
@@ -85,13 +94,19 @@ fn rule_row(visit: &Visit<'_>, namespace: &str, info: &AlertRuleInfo) -> Markup 
     let runs = visit.link_with(&["namespaces", namespace, "workflows"], &[("query", rule.query.as_str())]);
     html! {
         tr data-key=(rule.name) {
-            th scope="row" { a href=(visit.link_with(&["namespaces", namespace, "alerts"], &[("rule", rule.name.as_str())])) { (rule.name) } }
+            th scope="row" { a href=(visit.link_with(&["namespaces", namespace, "alerts"], &[("rule", rule.name.as_str())])) { (rule.name) } @if info.from_file { " " (badge("gray", "From the file")) } }
             td data-label="Tells" { (about(&rule)) }
             td data-label="Query" { a href=(runs) { code { (rule.query) } } }
             td data-label="Webhook" { (rule.webhook.clone().unwrap_or_default().url) }
             td data-label="Waiting" { (show::count(info.waiting)) }
             td data-label="Stands" { (standing(info)) }
-            td data-label="Actions" { (action(&link("test"), "Test", "")) " " (action(&link("delete"), "Delete", "red")) }
+            td data-label="Actions" {
+                (action(&link("test"), "Test", ""))
+                @if !info.from_file {
+                    " " a.button href=(visit.link(&["namespaces", namespace, "alerts", &rule.name, "edit"])) { "Edit" }
+                    " " (action(&link("delete"), "Delete", "red"))
+                }
+            }
         }
     }
 }

@@ -258,6 +258,8 @@ pub(super) fn alerts(told: &mut Collected, engine: &Engine) {
     family.count(&[("outcome", "not_taken")], stats.alerts_not_taken.get());
     family.count(&[("outcome", "given_up")], stats.alerts_given_up.get());
     told.gauge("sempre_alerts_waiting", "Alerts that wait to be delivered.").count(&[], engine.alerts_waiting());
+    let family = told.gauge("sempre_alerts_file_refused", "1: the file of alert rules cannot be used, older rules are in force.");
+    family.count(&[], u64::from(engine.refuses_rules()));
 }
 
 pub(super) fn store(told: &mut Collected, engine: &Engine, folder: Option<&Path>) {

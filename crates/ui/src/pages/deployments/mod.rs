@@ -1,5 +1,7 @@
 //! Worker deployments: their versions, which is current, which ramps, what drains.
 
+pub(crate) mod actions;
+
 use maud::{Markup, html};
 use sempre_api::v1::{
     deployment::WorkerDeploymentVersion,
@@ -7,9 +9,9 @@ use sempre_api::v1::{
     workflowservice::{DescribeWorkerDeploymentRequest, ListWorkerDeploymentsRequest},
 };
 
-use super::run::quoted;
 use crate::{
-    layout::{Live, Page, Section, crumbs, heading, page_token, pager},
+    layout::{Live, Page, Section, action, crumbs, heading, page_token, pager},
+    pages::run::quoted,
     route::Answer,
     show::{self, badge, facts, words},
     visit::Visit,
@@ -64,13 +66,19 @@ pub(crate) async fn one(visit: &Visit<'_>, namespace: &str, name: &str) -> Answe
         ("Last changed by", html! { (info.last_modifier_identity) }),
         ("Managed by", html! { @if info.manager_identity.is_empty() { span.muted { "nobody" } } @else { (info.manager_identity) } }),
     ]);
+    let link = |act: &str, build_id: &str| {
+        visit.link_with(&["namespaces", namespace, "worker-deployments", name, "do", act], &[("build", build_id)])
+    };
     let body = html! {
         (crumbs(&[("Deployments", visit.link(&["namespaces", namespace, "worker-deployments"]))]))
-        (heading(show::copyable(name), html! {}))
+        (heading(show::copyable(name), html! { span #actions data-live {
+            @if routing.ramping_deployment_version.is_some() || routing.ramping_version_percentage > 0.0 { (action(&link("end-ramp", ""), "End the ramp", "")) " " }
+            @if routing.current_deployment_version.is_some() { (action(&link("no-current", ""), "Unset current", "")) }
+        } }))
         section.panel #facts data-live { (about) }
         section.panel { h2 { "Versions" }
             div.table-wrap { table {
-                thead { tr { th { "Build id" } th { "Status" } th { "Drained" } th { "Made" } th { "Current since" } th { "Runs" } } }
+                thead { tr { th { "Build id" } th { "Status" } th { "Drained" } th { "Made" } th { "Current since" } th { "Runs" } th { "Actions" } } }
                 tbody #rows data-live {
                     @for version in &info.version_summaries {
                         @let of = version.deployment_version.clone().unwrap_or_default();
@@ -84,6 +92,12 @@ pub(crate) async fn one(visit: &Visit<'_>, namespace: &str, name: &str) -> Answe
                             td data-label="Made" { (visit.times.show(version.create_time.as_ref())) }
                             td data-label="Current since" { (visit.times.show(version.current_since_time.as_ref())) }
                             td data-label="Runs" { a href=(visit.link_with(&["namespaces", namespace, "workflows"], &[("query", query.as_str())])) { "Show" } }
+                            td data-label="Actions" {
+                                @if status != WorkerDeploymentVersionStatus::Current {
+                                    (action(&link("current", &of.build_id), "Make current", "")) " " (action(&link("ramp", &of.build_id), "Ramp", ""))
+                                    @if status != WorkerDeploymentVersionStatus::Ramping { " " (action(&link("delete", &of.build_id), "Delete", "red")) }
+                                }
+                            }
                         }
                     }
                 }
