@@ -15,6 +15,7 @@ use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
     sync::watch,
+    task::JoinSet,
 };
 
 use crate::{
@@ -207,9 +208,10 @@ impl Way {
         let port = listener.local_addr().unwrap().port();
         let is_silent = silent.clone();
         server.runtime.spawn(async move {
+            let mut ways = JoinSet::new();
             while let Ok((mut client, _)) = listener.accept().await {
                 let mut silent = is_silent.subscribe();
-                tokio::spawn(async move {
+                ways.spawn(async move {
                     if !*silent.borrow() {
                         let mut there = TcpStream::connect(("127.0.0.1", target)).await.unwrap();
                         tokio::select! {
