@@ -187,7 +187,7 @@ fn the_lease_is_renewed_while_tables_are_made() {
     let opening = server.runtime.spawn(async move { PostgresIndex::open(beside, OWNER).await });
     let waits = format!("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{schema}\".run%'");
     while sql(&waits) == "0" {}
-    sql("SET lock_timeout = '500ms'; UPDATE {s}.owner SET until = until");
+    sql("SET lock_timeout = '500ms'; UPDATE {s}.node SET until = until");
     assert_ne!(sql(&waits), "0", "the tables are not made yet");
     end.recv().unwrap().unwrap();
     let index = server.runtime.block_on(opening).unwrap().unwrap();
