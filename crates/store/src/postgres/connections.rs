@@ -19,7 +19,7 @@ use tokio::{
     task::AbortHandle,
     time::timeout,
 };
-use tokio_postgres::{CancelToken, Client, Row, types::ToSql, types::Type};
+use tokio_postgres::{CancelToken, Client, Config, Row, types::ToSql, types::Type};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
@@ -60,11 +60,24 @@ impl Drop for Connection {
 
 impl Connection {
     pub(super) async fn open(options: &PostgresOptions, runtime: &Handle) -> Result<Self, Trouble> {
-        let connect = options.config.connect(options.tls.clone());
-        // Several hosts are tried one after the other.
-        let wait = CONNECT_MAX * u32::try_from(options.config.get_hosts().len().max(1)).unwrap_or(1);
-        let connected = timeout(wait, connect).await;
-        let (client, connection) = connected.map_err(|_| Trouble::Lost("no answer".into()))??;
+        Self::open_within(options, runtime, CONNECT_MAX).await
+    }
+
+    /// Several hosts are tried one after the other, each for so long.
+    pub(super) async fn open_within(options: &PostgresOptions, runtime: &Handle, each: Duration) -> Result<Self, Trouble> {
+        let mut trouble = Trouble::Lost("no answer".into());
+        for config in options.each_host() {
+            trouble = match timeout(each, Self::try_open(&config, options, runtime)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(trouble)) => trouble,
+                Err(_) => Trouble::Lost("no answer".into()),
+            };
+        }
+        Err(trouble)
+    }
+
+    async fn try_open(config: &Config, options: &PostgresOptions, runtime: &Handle) -> Result<Self, Trouble> {
+        let (client, connection) = config.connect(options.tls.clone()).await?;
         let task = runtime.spawn(async move {
             // Who uses the client is told the same.
             let _ = connection.await;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | nothing new | |
 //! | the version has grown | reads the picture anew |
-//! | another's lease has run out | removes that one, if its own has been renewed in time for a whole lease |
+//! | another's lease has run out | removes that one, if its own renewals have not been late for a whole lease |
 //! | a shard is free | places it, by the newest picture only; so each free shard gets one node, whoever is first |
 //! | its own row is gone | stops: its commits are refused since that moment |
 //! | no answer | tries again on a new connection |
@@ -15,7 +15,7 @@
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -55,14 +55,14 @@ pub struct Membership(Arc<Inner>);
 struct Inner {
     id: NodeId,
     picture: watch::Sender<Arc<Picture>>,
-    /// Until when nobody can have removed this node.
-    current_until: Mutex<Instant>,
+    /// Until when nobody can have removed this node. `None`: it has gone.
+    current_until: Mutex<Option<Instant>>,
     look: Notify,
 }
 
 impl Membership {
     pub(super) fn new(id: NodeId) -> Self {
-        let inner = Inner { id, picture: watch::Sender::default(), current_until: Mutex::new(Instant::now()), look: Notify::new() };
+        let inner = Inner { id, picture: watch::Sender::default(), current_until: Mutex::new(Some(Instant::now())), look: Notify::new() };
         Self(Arc::new(inner))
     }
 
@@ -88,7 +88,7 @@ impl Membership {
     /// need not ask. What is answered without one must, after it has been read.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        Instant::now() < *self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current_until().is_some_and(|until| Instant::now() < until)
     }
 
     /// Looks at once whether something has changed: somebody says so.
@@ -96,8 +96,19 @@ impl Membership {
         self.0.look.notify_one();
     }
 
+    fn current_until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set_current(&self, until: Instant) {
-        *self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        if let Some(current) = &mut *self.current_until() {
+            *current = until;
+        }
+    }
+
+    /// Its place is gone, or is given up now.
+    pub(super) fn end(&self) {
+        *self.current_until() = None;
     }
 }
 
@@ -116,7 +127,7 @@ pub(super) struct Punctuality {
     lease: Duration,
     /// When the last renewal that was answered began.
     renewed: Instant,
-    /// Since when each renewal has come before the end of the one before.
+    /// Since when none has come late.
     since: Instant,
 }
 
@@ -126,9 +137,9 @@ impl Punctuality {
         Self { lease, renewed: now, since: now }
     }
 
-    /// A renewal that began then was answered.
+    /// A renewal that began then was answered. One that comes late, though in time, comes when others may have been late as well.
     pub(super) fn renew(&mut self, begun: Instant) {
-        if begun > self.renewed + self.lease {
+        if begun > self.renewed + self.lease / 2 {
             self.since = begun;
         }
         self.renewed = begun;
@@ -170,14 +181,10 @@ impl Keeper {
             let pause = if is_awaiting { AWAIT_PAUSE.min(self.lease / RENEWALS) } else { self.lease / RENEWALS };
             // Either way it is time to look.
             let _ = timeout(pause, self.membership.0.look.notified()).await;
-            // A connection that does not answer must not cost the lease.
-            let stepped = match timeout(self.lease / 3, self.step()).await {
-                Ok(stepped) => stepped,
-                Err(_) => Err(Trouble::Lost("no answer".into())),
-            };
-            match stepped {
+            match self.step().await {
                 Ok(true) => told = false,
                 Ok(false) => {
+                    self.membership.end();
                     let place = self.shared.connections.options().place();
                     return self.shared.fail(&format!("other servers have taken what this one had in {place}; it was silent for too long"));
                 }
@@ -192,25 +199,34 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease and sees to what is new. False: this node has been removed. After an error the connection is gone.
+    /// Renews the lease and sees to what is new. False: this node has been removed. After an error the connection is gone. Neither a host
+    /// nor a connection that does not answer must cost the lease.
     async fn step(&mut self) -> Result<bool, Trouble> {
-        let options = self.shared.connections.options();
+        let (options, runtime) = (self.shared.connections.options(), self.shared.connections.runtime());
         let connection = match self.connection.take().filter(Connection::is_usable) {
             Some(connection) => connection,
-            None => Connection::open(options, self.shared.connections.runtime()).await?,
+            None => Connection::open_within(options, runtime, self.lease / 3 / options.hosts()).await?,
         };
+        let stepped = timeout(self.lease / 3, self.step_on(&connection)).await;
+        let is_there = stepped.unwrap_or_else(|_| Err(Trouble::Lost("no answer".into())))?;
+        self.connection = Some(connection);
+        Ok(is_there)
+    }
+
+    async fn step_on(&mut self, connection: &Connection) -> Result<bool, Trouble> {
+        let shared = self.shared.clone();
+        let options = shared.connections.options();
         let begun = Instant::now();
-        let Some(told) = nodes::renew(options, &connection, &self.shared.holder).await? else { return Ok(false) };
+        let Some(told) = nodes::renew(options, connection, &self.shared.holder).await? else { return Ok(false) };
         self.punctuality.renew(begun);
         self.membership.set_current(self.punctuality.current_until());
-        let reaps = told.is_one_silent && self.punctuality.may_reap();
-        if reaps {
-            nodes::reap(options, &connection).await?;
+        let silent = told.silent_at.filter(|_| self.punctuality.may_reap());
+        if let Some(at) = &silent {
+            nodes::reap(options, connection, &self.shared.holder, at).await?;
         }
-        if reaps || told.version != self.membership.picture().version() {
-            self.refresh(&connection).await?;
+        if silent.is_some() || told.version != self.membership.picture().version() {
+            self.refresh(connection).await?;
         }
-        self.connection = Some(connection);
         Ok(true)
     }
 

@@ -110,7 +110,10 @@ impl PostgresStore {
             let membership = Membership::new(NodeId::parse(&holder).ok_or_else(gave_none)?);
             let shared = Arc::new(Shared::new(connections, holder));
             let mut keeper = Keeper::new(shared.clone(), membership.clone());
-            keeper.begin().await?;
+            if let Err(error) = keeper.begin().await {
+                lease::release(&shared).await;
+                return Err(error);
+            }
             Ok::<_, StoreError>((shared, membership, keeper))
         });
         let (shared, membership, keeper) = opened.await.map_err(|error| StoreError::Failed { reason: error.to_string() })??;
@@ -322,7 +325,7 @@ impl Store for PostgresStore {
     fn close(&self) -> Pending<Result<(), StoreError>> {
         self.shared.begin_close();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let (shared, lease) = (self.shared.clone(), self.lease.clone());
+        let (shared, lease, membership) = (self.shared.clone(), self.lease.clone(), self.membership.clone());
         let closing = self.shared.connections.runtime().spawn(async move {
             for task in tasks {
                 // A task that has ended by a bug has dropped what it had; those who waited know.
@@ -330,6 +333,9 @@ impl Store for PostgresStore {
             }
             if !lease.is_finished() {
                 lease.abort();
+                if let Some(membership) = membership {
+                    membership.end();
+                }
                 lease::release(&shared).await;
             }
             shared.connections.close().await;
@@ -344,6 +350,9 @@ impl Drop for PostgresStore {
     fn drop(&mut self) {
         for task in self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
+        }
+        if let Some(membership) = &self.membership {
+            membership.end();
         }
         if !self.lease.is_finished() {
             self.lease.abort();

@@ -47,6 +47,12 @@ impl Tables {
         Some(self.nodes.values().any(|(until, _)| *until < self.now))
     }
 
+    fn reap(&mut self, id: NodeId, at: Instant) {
+        if self.nodes.get(&id).is_some_and(|(until, _)| *until > self.now) {
+            self.remove(|_, until| until < at);
+        }
+    }
+
     fn remove(&mut self, goes: impl Fn(NodeId, Instant) -> bool) {
         let before = self.nodes.len();
         self.nodes.retain(|id, (until, _)| !goes(*id, *until));
@@ -95,10 +101,10 @@ impl Tables {
         Some(shard.epoch)
     }
 
-    fn give(&mut self, id: NodeId, shard: u32, to: NodeId) {
+    fn give(&mut self, id: NodeId, shard: u32, epoch: u64, to: NodeId) {
         let to = self.nodes.get(&to).is_some_and(|(_, is_leaving)| !is_leaving).then_some(to);
         let shard = self.shards.get_mut(&shard).unwrap();
-        if shard.node == Some(id) {
+        if shard.node == Some(id) && shard.epoch == epoch {
             *shard = Shard { node: to, epoch: shard.epoch + 1 };
             self.version += 1;
         }
@@ -116,14 +122,35 @@ impl Tables {
     }
 }
 
+#[derive(Clone, Copy)]
+enum Late {
+    Commit(u32, u64),
+    Give(u32, u64, NodeId),
+    Reap(Instant),
+}
+
+impl Late {
+    fn arrive(self, by: NodeId, tables: &mut Tables) {
+        match self {
+            Late::Commit(shard, epoch) => tables.commit(by, shard, epoch),
+            Late::Reap(at) => tables.reap(by, at),
+            Late::Give(shard, epoch, to) => {
+                let owner = tables.shards[&shard].node;
+                tables.give(by, shard, epoch, to);
+                assert!(tables.shards[&shard].node == owner || owner == Some(by), "nobody else's is given");
+            }
+        }
+    }
+}
+
 /// A node as it sees things.
 struct Member {
     id: NodeId,
     picture: Picture,
     punctuality: Punctuality,
     epochs: BTreeMap<u32, u64>,
-    /// Statements that are on their way.
-    late: Vec<(u32, u64)>,
+    /// Statements that are on their way, or arrive once more.
+    late: Vec<Late>,
     stands_still: bool,
     is_leaving: bool,
 }
@@ -134,8 +161,8 @@ impl Member {
         let Some(is_one_silent) = tables.renew(self.id) else { return false };
         self.punctuality.renew(tables.now);
         if is_one_silent && self.punctuality.may_reap() {
-            let now = tables.now;
-            tables.remove(|_, until| until < now);
+            tables.reap(self.id, tables.now);
+            self.late.push(Late::Reap(tables.now));
         }
         loop {
             self.picture = tables.picture();
@@ -152,8 +179,9 @@ impl Member {
         let to_give: BTreeMap<u32, NodeId> = self.picture.to_give(self.id).into_iter().collect();
         for shard in self.picture.of(self.id).collect::<Vec<_>>() {
             if let Some(to) = to_give.get(&shard) {
-                self.epochs.remove(&shard);
-                tables.give(self.id, shard, *to);
+                let epoch = self.epochs.remove(&shard).or_else(|| tables.acquire(self.id, shard));
+                self.late.extend(epoch.map(|epoch| Late::Give(shard, epoch, *to)));
+                epoch.into_iter().for_each(|epoch| tables.give(self.id, shard, epoch, *to));
             } else if !self.epochs.contains_key(&shard) {
                 self.epochs.extend(tables.acquire(self.id, shard).map(|epoch| (shard, epoch)));
             }
@@ -197,7 +225,7 @@ struct World {
     tables: Tables,
     members: Vec<Member>,
     next: u128,
-    orphans: Vec<(NodeId, u32, u64)>,
+    orphans: Vec<(NodeId, Late)>,
 }
 
 impl World {
@@ -219,7 +247,7 @@ impl World {
     /// It is gone; what it has sent may still arrive.
     fn end(&mut self, at: usize) {
         let member = self.members.swap_remove(at);
-        self.orphans.extend(member.late.into_iter().map(|(shard, epoch)| (member.id, shard, epoch)));
+        self.orphans.extend(member.late.into_iter().map(|late| (member.id, late)));
     }
 
     fn step(&mut self, at: usize) {
@@ -245,8 +273,8 @@ impl World {
             Act::Arrive(index) => {
                 let Some(at) = at(index) else { return };
                 let member = &mut self.members[at];
-                member.late.drain(..).for_each(|(shard, epoch)| self.tables.commit(member.id, shard, epoch));
-                self.orphans.drain(..).for_each(|(by, shard, epoch)| self.tables.commit(by, shard, epoch));
+                member.late.drain(..).for_each(|late| late.arrive(member.id, &mut self.tables));
+                self.orphans.drain(..).for_each(|(by, late)| late.arrive(by, &mut self.tables));
             }
             Act::Step(index) | Act::Serve(index) | Act::Send(index) | Act::Leave(index) | Act::Go(index) => {
                 let Some(at) = at(index).filter(|at| !self.members[*at].stands_still) else { return };
@@ -254,7 +282,7 @@ impl World {
                 match act {
                     Act::Step(_) => self.step(at),
                     Act::Serve(_) => member.serve(&mut self.tables),
-                    Act::Send(_) => member.late.extend(member.epochs.iter().map(|(shard, epoch)| (*shard, *epoch))),
+                    Act::Send(_) => member.late.extend(member.epochs.iter().map(|(shard, epoch)| Late::Commit(*shard, *epoch))),
                     Act::Leave(_) => {
                         member.is_leaving = true;
                         self.tables.nodes.entry(member.id).and_modify(|(_, is_leaving)| *is_leaving = true);
@@ -286,6 +314,30 @@ impl World {
             }
             self.members.iter_mut().for_each(|member| member.serve(&mut self.tables));
         }
+    }
+}
+
+/// An outage of nearly a lease: some have just renewed before it, some have not, and nobody may be taken for dead.
+#[test]
+fn who_was_late_himself_takes_nobody_for_dead_for_a_whole_lease() {
+    for tenths in 6..14 {
+        let (begin, outage) = (Instant::now(), LEASE * tenths / 10);
+        let mut punctuality = Punctuality::new(LEASE, begin);
+        let mut now = begin;
+        for _ in 0..12 {
+            now += LEASE / 6;
+            punctuality.renew(now);
+        }
+        assert!(punctuality.may_reap());
+        let back = now + outage;
+        punctuality.renew(back);
+        assert!(!punctuality.may_reap(), "after {outage:?}");
+        for sixths in 1..6 {
+            punctuality.renew(back + LEASE * sixths / 6);
+            assert!(!punctuality.may_reap());
+        }
+        punctuality.renew(back + LEASE);
+        assert!(punctuality.may_reap());
     }
 }
 

@@ -16,8 +16,8 @@ use super::{
 pub(super) struct Renewed {
     /// Grows with each change of who is there and what is whose.
     pub(super) version: i64,
-    /// The lease of some node has run out.
-    pub(super) is_one_silent: bool,
+    /// The database's time, if the lease of some node has run out by then.
+    pub(super) silent_at: Option<String>,
 }
 
 /// Comes among the nodes. False: a server has the schema alone.
@@ -42,16 +42,18 @@ pub(super) async fn renew(options: &PostgresOptions, connection: &Connection, id
     let statement = format!(
         "UPDATE \"{schema}\".node SET until = clock_timestamp() + $2 * interval '1 ms' WHERE id = $1::text::uuid
          RETURNING (SELECT version FROM \"{schema}\".cluster),
-                   EXISTS (SELECT FROM \"{schema}\".node o WHERE o.until < clock_timestamp() AND o.id <> $1::text::uuid)"
+                   (SELECT clock_timestamp()::text FROM \"{schema}\".node o WHERE o.until < clock_timestamp() AND o.id <> $1::text::uuid LIMIT 1)"
     );
     let lease = millis(options.lease_of_node());
     let rows = connection.ask(&statement, &[(&id, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
-    rows.first().map(|row| Ok(Renewed { version: row.try_get(0)?, is_one_silent: row.try_get(1)? })).transpose()
+    rows.first().map(|row| Ok(Renewed { version: row.try_get(0)?, silent_at: row.try_get(1)? })).transpose()
 }
 
-/// Removes nodes whose leases have run out; what they had is fenced, and free.
-pub(super) async fn reap(options: &PostgresOptions, connection: &Connection) -> Result<(), Trouble> {
-    connection.ask(&format!("SELECT \"{}\".reap_1()", options.schema), &[]).await.map(drop)
+/// Removes nodes whose leases had run out at that time and have not been renewed since; what they had is fenced, and free. However
+/// late it comes, it removes no others, and nobody once its sender's lease has run out.
+pub(super) async fn reap(options: &PostgresOptions, connection: &Connection, id: &str, at: &str) -> Result<(), Trouble> {
+    let statement = format!("SELECT \"{}\".reap_1($1::text::uuid, $2::text::timestamptz)", options.schema);
+    connection.ask(&statement, &[(&id, Type::TEXT), (&at, Type::TEXT)]).await.map(drop)
 }
 
 /// Is given nothing more.

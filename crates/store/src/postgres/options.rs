@@ -4,7 +4,7 @@ use std::{fmt, path::Path, time::Duration};
 
 use tokio_postgres::{
     Config,
-    config::{Host, SslMode, TargetSessionAttrs},
+    config::{Host, LoadBalanceHosts, SslMode, TargetSessionAttrs},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -110,6 +110,66 @@ impl PostgresOptions {
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
         let in_base = base.split_once('@').is_some_and(|(credentials, _)| credentials.matches(':').count() > 1);
         in_base || query.split('&').any(|pair| pair.starts_with("password="))
+    }
+
+    /// How each host is asked, one after the other: the client library would wait for ever for one that takes the connection and says
+    /// nothing.
+    pub(super) fn each_host(&self) -> Vec<Config> {
+        let whole = &self.config;
+        if whole.get_hosts().len() < 2 || whole.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            return vec![whole.clone()];
+        }
+        let one = |(at, host): (usize, &Host)| {
+            let mut config = Config::new();
+            match host {
+                #[cfg(unix)]
+                Host::Unix(path) => config.host_path(path),
+                Host::Tcp(name) => config.host(name),
+            };
+            if let Some(address) = whole.get_hostaddrs().get(at) {
+                config.hostaddr(*address);
+            }
+            if let Some(port) = whole.get_ports().get(at).or(whole.get_ports().first()) {
+                config.port(*port);
+            }
+            if let Some(user) = whole.get_user() {
+                config.user(user);
+            }
+            if let Some(password) = whole.get_password() {
+                config.password(password);
+            }
+            if let Some(name) = whole.get_dbname() {
+                config.dbname(name);
+            }
+            if let Some(options) = whole.get_options() {
+                config.options(options);
+            }
+            if let Some(name) = whole.get_application_name() {
+                config.application_name(name);
+            }
+            if let Some(timeout) = whole.get_connect_timeout() {
+                config.connect_timeout(*timeout);
+            }
+            if let Some(timeout) = whole.get_tcp_user_timeout() {
+                config.tcp_user_timeout(*timeout);
+            }
+            if let Some(interval) = whole.get_keepalives_interval() {
+                config.keepalives_interval(interval);
+            }
+            if let Some(retries) = whole.get_keepalives_retries() {
+                config.keepalives_retries(retries);
+            }
+            config.ssl_mode(whole.get_ssl_mode()).ssl_negotiation(whole.get_ssl_negotiation());
+            config.keepalives(whole.get_keepalives()).keepalives_idle(whole.get_keepalives_idle());
+            config.target_session_attrs(whole.get_target_session_attrs()).channel_binding(whole.get_channel_binding());
+            config
+        };
+        whole.get_hosts().iter().enumerate().map(one).collect()
+    }
+
+    /// How many of them there are.
+    pub(super) fn hosts(&self) -> u32 {
+        u32::try_from(self.each_host().len()).unwrap_or(u32::MAX).max(1)
     }
 
     /// How long a server that has the schema alone is waited for.
@@ -268,6 +328,15 @@ mod tests {
         let options = PostgresOptions::parse("postgresql://user@/work?host=/run/pg&port=5433", None).unwrap();
         assert_eq!(options.place(), "schema sempre of postgres:///run/pg:5433/work");
         assert_eq!(options.config.get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn each_of_several_hosts_is_asked_in_the_same_way() {
+        let rest = "sslmode=disable&application_name=name&connect_timeout=3&options=-c%20geqo%3Doff&keepalives_idle=7&hostaddr=";
+        let both = format!("postgres://u:p@one:1,two:2/d?{rest}10.0.0.1,10.0.0.2");
+        let each = PostgresOptions::parse(&both, None).unwrap().each_host();
+        let alone = |host, address| PostgresOptions::parse(&format!("postgres://u:p@{host}/d?{rest}{address}"), None).unwrap().config;
+        assert_eq!(each, [alone("one:1", "10.0.0.1"), alone("two:2", "10.0.0.2")]);
     }
 
     #[test]

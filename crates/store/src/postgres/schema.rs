@@ -102,10 +102,10 @@ async fn locked_step(client: &Client, schema: &str, place: &str, steps: &[Step])
 
 /// The format that is there; `None` in a schema that is missing or empty.
 async fn format(client: &Client, schema: &str, place: &str, supported: usize) -> Result<Option<usize>, SchemaError> {
-    let count = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'format') FROM pg_class c \
+    let count = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'format'), count(*) FILTER (WHERE c.relname = 'node') FROM pg_class c \
                  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1";
     let row = client.query_typed_one(count, &[(&schema, Type::TEXT)]).await?;
-    let (all, ours): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let (all, ours, has_nodes): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     if all == 0 {
         return Ok(None);
     }
@@ -117,6 +117,9 @@ async fn format(client: &Client, schema: &str, place: &str, supported: usize) ->
         return Err(not_ours("it holds tables of something else"));
     }
     let rows = client.query_typed(&format!("SELECT format, incomplete FROM \"{schema}\".format"), &[]).await?;
+    if has_nodes == 0 {
+        return Err(not_ours("it was made before the first release, by a program that did not know its table `node`"));
+    }
     let [row] = &rows[..] else { return Err(not_ours("its table `format` has not exactly one row")) };
     let found: i32 = row.try_get(0).map_err(|_| not_ours("its table `format` holds no number"))?;
     if let Ok(Some(what)) = row.try_get::<_, Option<String>>(1) {

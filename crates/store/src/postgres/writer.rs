@@ -319,9 +319,17 @@ impl Owned {
     /// Hands the shard to another node. What is committed by then is all there will be under this epoch.
     async fn give(&mut self, shared: &Shared, to: NodeId) -> Result<(), StoreError> {
         let shard = self.fence.shard;
+        if self.fence.epoch == 0 {
+            match self.acquire(shared).await {
+                Ok(_) => {}
+                Err(StoreError::Elsewhere { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        let epoch = self.fence.epoch.cast_signed();
         *self = Owned { fence: Fence { epoch: 0, shard }, seq: 0, ended: None };
-        // A shard that is another's by now is left alone, so doing it twice does no harm.
-        until_answered(shared, || try_give(shared, shard, to)).await
+        // It is left alone once the epoch is another, so doing it twice does no harm.
+        until_answered(shared, || try_give(shared, shard, epoch, to)).await
     }
 
     /// Commits a group, or answers as the first of an epoch that was not.
@@ -441,11 +449,11 @@ async fn try_acquire(shared: &Shared, shard: u32) -> Result<Given, Trouble> {
     })
 }
 
-async fn try_give(shared: &Shared, shard: u32, to: NodeId) -> Result<(), Trouble> {
+async fn try_give(shared: &Shared, shard: u32, epoch: i64, to: NodeId) -> Result<(), Trouble> {
     let connection = shared.connections.borrow().await?;
     let (shard, to) = (i64::from(shard), to.to_string());
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
-        [(&shared.holder, Type::TEXT), (&shard, Type::INT8), (&to, Type::TEXT)];
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
+        [(&shared.holder, Type::TEXT), (&shard, Type::INT8), (&epoch, Type::INT8), (&to, Type::TEXT)];
     connection.get().ask(&shared.statements.give, &parameters).await?;
     connection.keep();
     Ok(())

@@ -10,7 +10,7 @@ use std::{
 
 use futures::executor::block_on;
 use sempre_store::{
-    CommitError, Store, StoreError,
+    CommitError, Store, StoreError, Table,
     postgres::{
         cluster::Cluster,
         placement::{NodeId, SINGLE_FIRST},
@@ -31,6 +31,15 @@ fn calm(address: &str) -> String {
 
 fn join_all(address: &str, names: &[&str], book: &Book) -> Vec<Host> {
     names.iter().map(|name| Host::join(address, name, book).unwrap()).collect()
+}
+
+/// Waits for what the wall clock brings.
+fn soon(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never so");
+        std::thread::yield_now();
+    }
 }
 
 /// How many of each class every node has.
@@ -170,15 +179,10 @@ fn nobody_is_taken_for_dead_after_a_time_without_the_database() {
     let mut hosts = join_all(&cluster.address_of("away"), &["a", "b", "c"], &book);
     let before = settle(&mut hosts);
     cluster.stop("fast").unwrap();
-    let current = |hosts: &[Host]| hosts.iter().any(|host| host.membership().is_current());
-    while current(&hosts) {
-        std::thread::yield_now();
-    }
+    soon(|| hosts.iter().all(|host| !host.membership().is_current()));
     std::thread::sleep(Duration::from_millis(1200));
     cluster.start_again().unwrap();
-    while hosts.iter().any(|host| !host.membership().is_current()) {
-        std::thread::yield_now();
-    }
+    soon(|| hosts.iter().all(|host| host.membership().is_current()));
     hosts.iter_mut().for_each(|host| host.commit().unwrap());
     assert_eq!(settle(&mut hosts), before);
     book.check(&hosts[0].store);
@@ -256,4 +260,74 @@ fn what_lies_beside_is_written_by_the_node_that_has_its_shard() {
     let beside = hosts[0].store.beside();
     let rows = runtime().block_on(async { beside.connect().await.unwrap().client().query_typed(&beside.proof(), &[]).await.unwrap() });
     assert!(rows.is_empty(), "nobody has the whole");
+}
+
+/// The first of two hosts takes connections and says nothing: the second is asked, and the lease lasts.
+#[test]
+fn a_host_that_says_nothing_costs_no_node_its_place() {
+    let Some(cluster) = cluster() else { return };
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ports = format!("127.0.0.1:{},127.0.0.1:{}", silent.local_addr().unwrap().port(), cluster.port());
+    let address = cluster.address_of("silent");
+    let (head, schema) = (address.split("@").next().unwrap(), address.split("schema=").nth(1).unwrap());
+    let (book, two) = (Book::default(), format!("{head}@{ports}/work?application_name=silent&schema={schema}"));
+    let mut hosts = vec![Host::join(&two, "a", &book).unwrap()];
+    hosts.push(Host::join(&address, "b", &book).unwrap());
+    let has = settle(&mut hosts);
+    // The connection that renews goes; others of the same lease look on for some leases.
+    let pids = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'silent'";
+    cluster.sql(pids).unwrap();
+    let until = Instant::now() + Duration::from_secs(3);
+    soon(|| Instant::now() > until);
+    assert!(hosts.iter().all(|host| host.membership().is_current()));
+    assert_eq!(settle(&mut hosts), has);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    book.check(&hosts[0].store);
+}
+
+/// A call that comes late, by hand: its sender is not who it was.
+#[test]
+fn calls_that_come_late_take_nothing_from_anybody() {
+    let Some(database) = Database::new() else { return };
+    let Some(schema) = database.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()) else { panic!("no schema") };
+    let (book, address) = (Book::default(), calm(&database.address));
+    let mut hosts = join_all(&address, &["a", "b"], &book);
+    let has = settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let sql = |text: &str| database.cluster.sql(text).unwrap();
+    let (a, b) = (hosts[0].id(), hosts[1].id());
+    let shard = *has.iter().find(|(_, node)| **node == a).unwrap().0;
+    let row = |shard: u32| sql(&format!("SELECT epoch, node FROM {schema}.shard WHERE id = {shard}"));
+    let before = row(shard);
+    let epoch = hosts[0].epochs()[&shard];
+    sql(&format!("SELECT {schema}.give_1('{a}', {shard}, {}, '{b}')", epoch - 1));
+    assert_eq!(row(shard), before, "of an epoch before");
+    // Everybody's lease has run out but that of b, which had looked before they were renewed.
+    let nodes = || sql(&format!("SELECT count(*) FROM {schema}.node"));
+    sql(&format!("SELECT {schema}.reap_1('{b}', clock_timestamp() - interval '1 s')"));
+    assert_eq!(nodes(), "2", "renewed since");
+    sql(&format!("SELECT {schema}.reap_1(gen_random_uuid(), clock_timestamp() + interval '1 hour')"));
+    assert_eq!(nodes(), "2", "who is not there removes nobody");
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    book.check(&hosts[0].store);
+}
+
+/// A commit in doubt, asked for again when its shard has been freed, and when another has it.
+#[test]
+fn a_commit_in_doubt_is_settled_until_the_next_owner_writes() {
+    let Some(database) = Database::new() else { return };
+    let Some(schema) = database.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()) else { panic!("no schema") };
+    let mut hosts = join_all(&calm(&database.address), &["a"], &Book::default());
+    settle(&mut hosts);
+    let sql = |text: &str| database.cluster.sql(text).unwrap();
+    let epoch = hosts[0].epochs()[&3];
+    let arrays = ",'{}'::bytea[]".repeat(3 * Table::ALL.len());
+    let commit = |seq: u64| sql(&format!("SELECT {schema}.commit_1(3, {epoch}, {seq}{arrays})"));
+    assert_eq!(commit(1), "1", "done");
+    assert_eq!(commit(1), "2", "was done");
+    hosts.remove(0).end();
+    assert_eq!((commit(1), commit(2)), ("2".into(), "0".into()), "freed: the one was done, the other never will be");
+    let mut next = join_all(&calm(&database.address), &["b"], &Book::default());
+    settle(&mut next);
+    assert_eq!((commit(1), commit(2)), ("-1".into(), "0".into()), "nobody knows any more who wrote the first");
 }

@@ -34,7 +34,8 @@ pub struct Proxy {
 
 struct Shared {
     target: u16,
-    loss: Mutex<Option<Loss>>,
+    /// What happens to the next call of which function.
+    loss: Mutex<Option<(Loss, &'static str)>>,
     late: Mutex<Vec<JoinHandle<()>>>,
     /// Grows with each cut of all connections.
     cuts: watch::Sender<u64>,
@@ -72,7 +73,12 @@ impl Proxy {
 
     /// Loses the next commit in this way.
     pub fn lose_next(&self, loss: Loss) {
-        *self.shared.loss.lock().unwrap() = Some(loss);
+        self.lose_next_of("commit_1", loss);
+    }
+
+    /// Loses the next call of a function.
+    pub fn lose_next_of(&self, function: &'static str, loss: Loss) {
+        *self.shared.loss.lock().unwrap() = Some((loss, function));
     }
 
     /// Whether what was to be lost has been.
@@ -145,8 +151,10 @@ impl Shared {
     }
 
     fn loss_of(&self, data: &[u8]) -> Option<Loss> {
-        let commits = data.windows(8).any(|window| window == b"commit_1");
-        commits.then(|| self.loss.lock().unwrap().take()).flatten()
+        let mut loss = self.loss.lock().unwrap();
+        let (_, function) = (*loss)?;
+        let is_called = data.windows(function.len()).any(|window| window == function.as_bytes());
+        if is_called { loss.take().map(|(loss, _)| loss) } else { None }
     }
 
     fn deliver_late(&self, mut server: TcpStream, data: Vec<u8>) {

@@ -236,13 +236,18 @@ async fn look(session: &Session, owner: Uuid) -> Result<Found, Error> {
 /// What a writer is told that may write no more.
 const TAKEN: &str = "another server has taken the schema";
 
+/// How long the writer may say nothing within a transaction, in milliseconds: one that stands still must not hold what it has locked, the
+/// proof that the schema is its own above all, for longer than a node's lease.
+const SILENCE_MS_MAX: u32 = 3000;
+
 /// Begins a transaction of the writer. It is on the disk when it has ended, whatever the role or the database has been told: a server
 /// that outlives a crash of the database does not tell the index anything twice.
 pub(super) async fn begin(session: &Session, schema: &str) -> Result<(), Trouble> {
     let begin = format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT set_config('synchronous_commit', 'on', true)
            WHERE current_setting('synchronous_commit') = 'off'; SET LOCAL search_path = \"{schema}\", pg_catalog; {PLANS};
-         SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
+         SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0;
+         SET LOCAL idle_in_transaction_session_timeout = {SILENCE_MS_MAX}"
     );
     in_time(session.client().batch_execute(&begin), session).await
 }

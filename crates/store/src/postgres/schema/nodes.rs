@@ -33,10 +33,11 @@ fn bury(s: &str) -> String {
            WHERE node IS NOT NULL AND node NOT IN (SELECT id FROM {s}.node);
            UPDATE {s}.cluster SET version = version + 1;
          END $$;
-         CREATE FUNCTION {s}.reap_1() RETURNS void LANGUAGE plpgsql AS $$
+         CREATE FUNCTION {s}.reap_1(p_node uuid, p_at timestamptz) RETURNS void LANGUAGE plpgsql AS $$
          BEGIN
            PERFORM 1 FROM {s}.cluster FOR UPDATE;
-           DELETE FROM {s}.node WHERE until < clock_timestamp();
+           IF NOT EXISTS (SELECT FROM {s}.node WHERE id = p_node AND until > clock_timestamp()) THEN RETURN; END IF;
+           DELETE FROM {s}.node WHERE until < p_at;
            IF FOUND THEN PERFORM {s}.bury_1(); END IF;
          END $$;\n"
     )
@@ -47,8 +48,10 @@ fn alone(s: &str) -> String {
     format!(
         "CREATE FUNCTION {s}.alone_1(p_node uuid, p_name text, p_lease double precision) RETURNS boolean LANGUAGE plpgsql AS $$
          BEGIN
-           PERFORM {s}.reap_1();
            PERFORM 1 FROM {s}.cluster FOR UPDATE;
+           IF EXISTS (SELECT FROM {s}.node WHERE id <> p_node AND until >= clock_timestamp()) THEN RETURN false; END IF;
+           DELETE FROM {s}.node WHERE until < clock_timestamp();
+           IF FOUND THEN PERFORM {s}.bury_1(); END IF;
            IF EXISTS (SELECT FROM {s}.node WHERE id <> p_node) THEN RETURN false; END IF;
            INSERT INTO {s}.node (id, name, address, alone, until)
            VALUES (p_node, p_name, '', true, clock_timestamp() + p_lease * interval '1 ms')
@@ -72,7 +75,9 @@ fn join(s: &str) -> String {
            DELETE FROM {s}.node WHERE alone AND until < clock_timestamp();
            IF FOUND THEN PERFORM {s}.bury_1(); END IF;
            IF EXISTS (SELECT FROM {s}.node WHERE alone) THEN RETURN false; END IF;
-           UPDATE {s}.cluster SET version = version + 1, shards = coalesce(shards, p_shards) RETURNING shards INTO spread;
+           -- Who is the first says how many there are: nobody has any.
+           UPDATE {s}.cluster SET version = version + 1,
+             shards = CASE WHEN EXISTS (SELECT FROM {s}.node) THEN coalesce(shards, p_shards) ELSE p_shards END RETURNING shards INTO spread;
            INSERT INTO {s}.shard (id, epoch, seq, base)
            SELECT id, 0, 0, 0 FROM generate_series(0, spread - 1) id UNION SELECT id, 0, 0, 0 FROM unnest(p_singles) id
            ON CONFLICT (id) DO NOTHING;
@@ -123,14 +128,14 @@ fn place(s: &str) -> String {
     )
 }
 
-/// Hands a shard to another node, or to nobody if that one is not there. Done twice it does nothing.
+/// Hands a shard to another node, or to nobody if that one is not there. Done twice, or late, it does nothing: the epoch is another.
 fn give(s: &str) -> String {
     format!(
-        "CREATE FUNCTION {s}.give_1(p_node uuid, p_shard bigint, p_to uuid) RETURNS void LANGUAGE plpgsql AS $$
+        "CREATE FUNCTION {s}.give_1(p_node uuid, p_shard bigint, p_epoch bigint, p_to uuid) RETURNS void LANGUAGE plpgsql AS $$
          BEGIN
            PERFORM 1 FROM {s}.cluster FOR UPDATE;
            UPDATE {s}.shard SET epoch = epoch + 1, base = seq, node = (SELECT id FROM {s}.node WHERE id = p_to AND NOT leaving)
-           WHERE id = p_shard AND node = p_node;
+           WHERE id = p_shard AND node = p_node AND epoch = p_epoch;
            IF FOUND THEN UPDATE {s}.cluster SET version = version + 1; END IF;
          END $$;\n"
     )

@@ -85,9 +85,10 @@ fn harm(places: &[Place], random: &mut Random) {
             place.proxy().freeze(false);
         }
         2 => place.proxy().cut(),
-        3 => place.proxy().lose_next(Loss::Answer),
-        4 => place.proxy().lose_next(Loss::Request),
-        5 => place.proxy().lose_next(Loss::Late),
+        3..=5 => {
+            let function = ["commit_1", "give_1", "acquire_1", "place_1", "reap_1", "go_1"][random.below(6) as usize];
+            place.proxy().lose_next_of(function, [Loss::Answer, Loss::Request, Loss::Late][random.below(3) as usize]);
+        }
         6 => place.leave.store(true, Ordering::Release),
         _ => place.die.store(true, Ordering::Release),
     }
@@ -117,10 +118,10 @@ fn run(cluster: &Cluster, seed: u64, faults: usize) {
         hosts.iter_mut().for_each(|host| host.commit().unwrap());
     }
     book.check(&hosts[0].store);
-    let epochs: u64 = hosts.iter().flat_map(|host| host.epochs().into_values()).sum();
-    println!("seed {seed}: {acknowledged} acknowledged under {faults} faults in {took:?}, epochs up to {epochs} in all");
+    let writers = book.writers();
+    println!("seed {seed}: {acknowledged} acknowledged under {faults} faults in {took:?}, {writers} owners that wrote");
     assert!(acknowledged > all_shards().count() * 20, "work went on: {acknowledged}");
-    assert!(epochs > 2 * all_shards().count() as u64, "owners changed: {epochs}");
+    assert!(writers > 3 * all_shards().count(), "owners changed: {writers}");
 }
 
 /// Another than 1: SEMPRE_NODES_SEED.
@@ -139,8 +140,8 @@ fn at_most_one_writes_to_a_shard_whatever_happens_to_the_nodes() {
 fn nor_if_each_call_sees_one_picture_only() {
     let Some(cluster) = Cluster::start() else { return };
     let cluster = cluster.unwrap();
-    cluster
-        .sql("ALTER ROLE plain SET default_transaction_isolation = 'repeatable read'; ALTER ROLE plain SET synchronous_commit = off")
-        .unwrap();
-    run(&cluster, seed() + 1000, 25);
+    cluster.sql("ALTER ROLE plain SET default_transaction_isolation = 'repeatable read'").unwrap();
+    run(&cluster, seed() + 1000, 20);
+    cluster.sql("ALTER ROLE plain SET default_transaction_isolation = 'serializable'").unwrap();
+    run(&cluster, seed() + 2000, 20);
 }

@@ -46,6 +46,12 @@ impl Book {
         self.0.lock().unwrap().len()
     }
 
+    /// How many owners have written, over all shards.
+    pub fn writers(&self) -> usize {
+        let owners: BTreeSet<_> = self.0.lock().unwrap().iter().map(|((shard, _), (_, node))| (*shard, *node)).collect();
+        owners.len()
+    }
+
     /// What is in the store is what was acknowledged and perhaps what was under way; epochs grow, and each is one node's.
     pub fn check(&self, store: &dyn Store) {
         let acknowledged = self.0.lock().unwrap();
