@@ -1,13 +1,13 @@
 //! A parent that a reset made asks how a child has ended: the reading for [`sempre_core::chain_end`].
 
+use prost::Message as _;
+
 use sempre_api::v1::history::HistoryEvent;
 use sempre_core::{
     Refusal, RunId, RunKey, WorkflowKey,
     chain_end::{self, AskedChild, ChainLink},
     input::ChildClosed,
 };
-
-use prost::Message as _;
 
 use super::{
     load::no_such_run,
