@@ -8,9 +8,10 @@
 //! | started | closed | gone: closing event |
 //! | any | the parent closes | the close policy is applied to started children |
 //! | any | the parent is reset | it belongs to the new run if it was initiated before the reset point |
+//! | started | the parent was made by a reset | it is asked whether it has ended ([`crate::chain_end`]) |
 //! | initiated | started, after the parent closed | the close policy is applied then |
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 use sempre_api::v1::{
     common::{WorkflowExecution, WorkflowType},
@@ -25,6 +26,7 @@ use sempre_api::v1::{
 
 use crate::{
     Refusal, Reply, RunId,
+    chain_end::AskedChild,
     input::ChildClosed,
     planted::{self, Bug},
     state::{ChildInfo, State, rows::Kind},
@@ -92,7 +94,23 @@ pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: 
     }
     record_start(step, &child, run_id.clone());
     step.message(OutboxMessage::ReleaseChild { workflow_id: child.workflow_id.clone(), run_id });
+    if earlier_parent(&step.run.state, initiated_event_id).is_some() {
+        // It may be the child of an earlier run, and over.
+        ask_for_end(step, initiated_event_id);
+    }
     task::schedule_if_needed(step);
+}
+
+/// Asks a child whose start is known whether its chain has ended: an earlier run may have been told, and have been closed.
+pub(crate) fn ask_for_end(step: &mut Step<'_, '_>, initiated_event_id: i64) {
+    if planted::is(Bug::StartedChildrenNotAsked) {
+        return;
+    }
+    let state = &step.run.state;
+    let Some(child) = pending(state, initiated_event_id) else { return };
+    let Some(first_run_id) = started_run(state, child).map(String::from) else { return };
+    let (workflow_id, workflow_type) = (child.workflow_id.clone(), child.workflow_type.clone());
+    step.message(OutboxMessage::AskChild(Box::new(AskedChild { initiated_event_id, workflow_id, workflow_type, first_run_id })));
 }
 
 /// A run that was started in the place of a child whose end the parent has heard of before, or of another run: when the

@@ -19,6 +19,7 @@ pub mod audit;
 mod busy;
 mod callbacks;
 mod cancel;
+pub mod chain_end;
 mod child;
 mod close;
 mod command;

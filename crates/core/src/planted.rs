@@ -90,6 +90,8 @@ bugs! {
     RetriesForgotten,
     /// The parent is not told that its child runs.
     ChildStartsUnheard,
+    /// A reset asks no child that was started already whether it has ended.
+    StartedChildrenNotAsked,
     /// Answers of other runs to signals and cancels are dropped.
     ExternalAnswersDropped,
 }

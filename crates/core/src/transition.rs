@@ -18,7 +18,7 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Execution, NamespaceId, Refusal, Routing, RunId, RunKey, Timestamp, Version, flow::FlowChange, state::callback,
+    Execution, NamespaceId, Refusal, Routing, RunId, RunKey, Timestamp, Version, chain_end::AskedChild, flow::FlowChange, state::callback,
     versioning::inherit::Inherited,
 };
 
@@ -329,6 +329,9 @@ pub enum OutboxMessage {
         /// The news.
         news: Box<crate::input::ChildClosed>,
     },
+    /// Ask a child that a run before this one has started whether its chain has ended, and be told so as by
+    /// [`OutboxMessage::ChildClosed`] ([`crate::chain_end`]). Answer: [`Delivery::Ok`].
+    AskChild(Box<AskedChild>),
     /// Terminate a child by close policy (spec 01 §14). Answer: [`Delivery::Ok`], also when it is gone.
     TerminateChild {
         /// The child's workflow id.

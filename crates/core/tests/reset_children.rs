@@ -4,9 +4,15 @@
 
 mod harness;
 
-use harness::{commands::*, history::*, *};
-use sempre_api::v1::enums::{ParentClosePolicy, WorkflowExecutionStatus};
-use sempre_core::transition::OutboxMessage;
+use harness::{commands::*, history::*, reset::reset_request, *};
+use sempre_api::v1::{
+    common::RetryPolicy,
+    enums::{ParentClosePolicy, ResetReapplyExcludeType, WorkflowExecutionStatus},
+};
+use sempre_core::{
+    RunKey,
+    transition::{OutboxEntry, OutboxMessage},
+};
 
 /// 01 §12.3: a child of before the reset point stays, and its end is passed on to the new run
 #[test]
@@ -274,4 +280,166 @@ fn a_reset_run_survives_a_restart() {
     world.deliver();
     assert_eq!(world.run("w").execution.status(), WorkflowExecutionStatus::Completed);
     assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated);
+}
+
+/// A world in which `w` has begun the child `kid`, and what both have to do then. A reset to before event 9 finds the child started.
+fn parent_and_child(policy: ParentClosePolicy, retry_policy: Option<RetryPolicy>) -> (World, WorkflowTask, WorkflowTask) {
+    let mut world = World::new();
+    world.begin("w", [with(child("kid", policy), |a| a.retry_policy = retry_policy).command()]);
+    world.deliver();
+    let (first, second) = (world.poll_workflow(QUEUE).unwrap(), world.poll_workflow(QUEUE).unwrap());
+    if first.workflow_id == "w" { (world, first, second) } else { (world, second, first) }
+}
+
+/// The child completes its next task.
+fn kid_completes(world: &mut World) {
+    world.advance(secs(10));
+    let task = world.poll_workflow(QUEUE).unwrap();
+    assert_eq!(task.workflow_id, "kid");
+    world.complete(&task, [complete()]);
+    world.deliver();
+    assert!(!world.run("kid").execution.is_open());
+}
+
+fn parents_history(world: &World) -> String {
+    history_text(world, world.current_run("w"))
+}
+
+const COMPLETED: &str = "ChildWorkflowExecutionCompleted {initiated 5, started 6";
+
+/// The end of a child that nobody was there to hear: its parent was closed, and was not reset yet.
+#[test]
+fn a_child_that_ended_while_its_parent_was_closed_is_asked_for_its_end() {
+    for policy in [ParentClosePolicy::Terminate, ParentClosePolicy::Abandon] {
+        let (mut world, parent, kid) = parent_and_child(policy, None);
+        let end = if policy == ParentClosePolicy::Terminate {
+            world.complete(&parent, [continue_as_new().command()]);
+            "11 ChildWorkflowExecutionTerminated {initiated 5, started 6, run kid/1}"
+        } else {
+            world.complete(&parent, [complete()]);
+            world.complete(&kid, [complete()]);
+            "11 ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/1, result done}"
+        };
+        world.deliver();
+        assert!(!world.run("kid").execution.is_open());
+        world.reset_run("w", 1, 9);
+        world.deliver();
+        let text = parents_history(&world);
+        assert!(text.contains(end), "{text}");
+        assert_eq!(text.matches("ChildWorkflowExecution").count(), 3, "initiated, started, ended: {text}");
+    }
+}
+
+/// As above, by the last run of a child's chain, however that came about.
+#[test]
+fn the_end_of_an_unheard_chain_is_that_of_its_last_run() {
+    for (retried, first) in [(None, continue_as_new().command()), (retry(2), fail("once"))] {
+        let (mut world, parent, kid) = parent_and_child(ParentClosePolicy::Abandon, retried);
+        world.complete(&parent, [complete()]);
+        world.complete(&kid, [first]);
+        kid_completes(&mut world);
+        assert_eq!(world.chains["kid"].len(), 2);
+        world.reset("w", 9);
+        world.deliver();
+        let text = parents_history(&world);
+        assert!(text.contains("11 ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/2, result done}"), "{text}");
+    }
+}
+
+/// The workflow id of the child is somebody else's by now; the child had gone on in another run, also by a reset.
+#[test]
+fn an_unheard_chain_is_found_behind_a_stranger_with_its_id() {
+    for reset in [false, true] {
+        let (mut world, parent, kid) = parent_and_child(ParentClosePolicy::Abandon, None);
+        world.complete(&parent, [complete()]);
+        if reset {
+            world.complete(&kid, []);
+            world.reset("kid", 4);
+        } else {
+            world.complete(&kid, [continue_as_new().command()]);
+        }
+        kid_completes(&mut world);
+        world.start("kid");
+        assert_eq!(world.chains["kid"].len(), 3);
+        world.reset("w", 9);
+        world.deliver();
+        let text = parents_history(&world);
+        assert!(text.contains("11 ChildWorkflowExecutionCompleted {initiated 5, started 6, run kid/2, result done}"), "{text}");
+    }
+}
+
+/// A child that goes on is not spoken of, and its end comes once, whatever overtakes what.
+#[test]
+fn the_end_of_a_child_that_was_asked_is_told_once() {
+    for asked_last in [false, true] {
+        let (mut world, parent, kid) = parent_and_child(ParentClosePolicy::Abandon, None);
+        world.complete(&parent, [complete()]);
+        world.reset("w", 9);
+        let asked = |(_, entry): &(RunKey, OutboxEntry)| matches!(entry.message, OutboxMessage::AskChild(_));
+        assert_eq!(world.outbox.iter().map(asked).collect::<Vec<_>>(), [true]);
+        if !asked_last {
+            world.deliver_nth_told_twice(0);
+            assert!(!parents_history(&world).contains(COMPLETED));
+        }
+        world.complete(&kid, [complete()]);
+        if asked_last {
+            // The answer overtakes the child's own news, and is lost the first time.
+            world.deliver_nth_unheard(0);
+            world.deliver_nth_told_twice(0);
+            assert!(parents_history(&world).contains(COMPLETED));
+        }
+        world.restart();
+        world.deliver();
+        let text = parents_history(&world);
+        assert_eq!(text.matches(COMPLETED).count(), 1, "{text}");
+    }
+}
+
+/// Nothing is told again, not even what cannot be excluded by itself: the child's start and end are learnt anew.
+#[test]
+fn a_reset_that_applies_nothing_again_asks_too() {
+    for start_known in [false, true] {
+        let mut world = World::new();
+        world.begin("w", [child("kid", ParentClosePolicy::Terminate).command()]);
+        world.signal("w", "s").unwrap();
+        if start_known {
+            world.deliver();
+        }
+        let parent = world.poll_workflow(QUEUE).unwrap();
+        assert_eq!(parent.workflow_id, "w");
+        world.deliver();
+        world.complete(&parent, []);
+        while let Some(task) = world.poll_workflow(QUEUE) {
+            let commands = if task.workflow_id == "kid" { vec![complete()] } else { vec![] };
+            world.complete(&task, commands);
+            world.deliver();
+        }
+        let mut request = reset_request(&mut world, "w", parent.response.started_event_id + 1);
+        let all = [ResetReapplyExcludeType::Signal, ResetReapplyExcludeType::Update, ResetReapplyExcludeType::Nexus];
+        request.reset_reapply_exclude_types = all.map(|kind| kind as i32).into();
+        world.reset_with(request).unwrap();
+        world.deliver();
+        let text = parents_history(&world);
+        assert_eq!(text.matches("ChildWorkflowExecutionStarted {initiated 5").count(), 1, "{text}");
+        assert_eq!(text.matches("ChildWorkflowExecutionCompleted {initiated 5").count(), 1, "{text}");
+        assert_eq!(world.chains["kid"].len(), 1, "one child");
+    }
+}
+
+/// Retention has taken the child's last run: that it has ended is all that can be said.
+#[test]
+fn a_child_that_is_gone_has_failed_for_its_parent() {
+    let (mut world, parent, kid) = parent_and_child(ParentClosePolicy::Abandon, None);
+    world.complete(&parent, [complete()]);
+    world.complete(&kid, [complete()]);
+    world.deliver();
+    let gone = world.current_run("kid");
+    world.runs.remove(&gone);
+    world.current.remove("kid");
+    world.reset("w", 9);
+    world.deliver();
+    let text = parents_history(&world);
+    let failed =
+        "11 ChildWorkflowExecutionFailed {initiated 5, started 6, run kid/1, failure 'the child has ended; how is not known any more'";
+    assert!(text.contains(failed), "{text}");
 }

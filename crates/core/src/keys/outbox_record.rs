@@ -13,6 +13,7 @@ use sempre_api::v1::{
 use super::RunRecord;
 use crate::{
     RunId, RunKey,
+    chain_end::AskedChild,
     ids::Uuid,
     input::ChildClosed,
     transition::{CallbackCall, ExternalCancel, ExternalSignal, OperationCall, OutboxEntry, OutboxMessage, StartChild},
@@ -26,7 +27,7 @@ pub struct OutboxRecord {
     #[prost(message, optional, tag = "1")]
     pub sender: Option<RunRecord>,
     /// The message.
-    #[prost(oneof = "MessageRecord", tags = "2, 3, 4, 5, 6, 7, 8, 50, 60, 61")]
+    #[prost(oneof = "MessageRecord", tags = "2, 3, 4, 5, 6, 7, 8, 9, 50, 60, 61")]
     pub message: Option<MessageRecord>,
 }
 
@@ -48,6 +49,8 @@ pub enum MessageRecord {
     TerminateChild(ChildRecord),
     #[prost(message, tag = "8")]
     CancelChild(ChildRecord),
+    #[prost(message, tag = "9")]
+    AskChild(AskChildRecord),
     #[prost(message, boxed, tag = "50")]
     Callback(Box<CallbackCall>),
     #[prost(message, boxed, tag = "60")]
@@ -134,6 +137,20 @@ pub struct ChildRecord {
     pub run_id: String,
     #[prost(bytes = "bytes", tag = "30")]
     pub parent: Bytes,
+}
+
+/// See [`AskedChild`].
+#[derive(Clone, PartialEq, Message)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct AskChildRecord {
+    #[prost(int64, tag = "1")]
+    pub initiated_event_id: i64,
+    #[prost(string, tag = "2")]
+    pub workflow_id: String,
+    #[prost(string, tag = "3")]
+    pub workflow_type: String,
+    #[prost(string, tag = "4")]
+    pub first_run_id: String,
 }
 
 /// See [`ChildClosed`].
@@ -227,6 +244,10 @@ impl OutboxRecord {
                 workflow_type: news.workflow_type,
                 close_event: Some(*news.close_event),
             })),
+            OutboxMessage::AskChild(child) => {
+                let AskedChild { initiated_event_id, workflow_id, workflow_type, first_run_id } = *child;
+                MessageRecord::AskChild(AskChildRecord { initiated_event_id, workflow_id, workflow_type, first_run_id })
+            }
             OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
                 MessageRecord::TerminateChild(ChildRecord { workflow_id, run_id: first_run_id, parent: run_bytes_option(parent) })
             }
@@ -284,6 +305,10 @@ impl OutboxRecord {
                     close_event: Box::new(m.close_event?),
                 }),
             },
+            MessageRecord::AskChild(m) => {
+                let AskChildRecord { initiated_event_id, workflow_id, workflow_type, first_run_id } = m;
+                OutboxMessage::AskChild(Box::new(AskedChild { initiated_event_id, workflow_id, workflow_type, first_run_id }))
+            }
             MessageRecord::TerminateChild(m) => {
                 OutboxMessage::TerminateChild { parent: run_option(&m.parent).ok()?, workflow_id: m.workflow_id, first_run_id: m.run_id }
             }

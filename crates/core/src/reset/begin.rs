@@ -19,7 +19,7 @@ use sempre_api::v1::{
 
 use super::{ResetRequest, fork::Parts};
 use crate::{
-    Refusal, activity, child, command, external,
+    ChildStart, Refusal, activity, child, command, external,
     state::Task,
     step::Step,
     task::{self, SERVER_IDENTITY},
@@ -101,7 +101,8 @@ pub(super) fn take_over_activities(step: &mut Step<'_, '_>, reason: &str, parts:
     }
 }
 
-/// Asks other runs again for what was not answered up to here, by the request ids of the runs that asked first.
+/// Asks other runs again for what was not answered up to here, by the request ids of the runs that asked first. A child whose
+/// start is known is asked for its end: the news of that may have come to a run that was closed.
 pub(super) fn ask_again(step: &mut Step<'_, '_>, requests: BTreeMap<i64, HistoryEvent>) {
     for (id, event) in requests {
         let Some(writer) = step.run.state.progress.reset.as_ref().and_then(|reset| reset.writer_of(id)).map(String::from) else {
@@ -109,9 +110,13 @@ pub(super) fn ask_again(step: &mut Step<'_, '_>, requests: BTreeMap<i64, History
         };
         match event.attributes {
             Some(Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(a)) => {
-                let state = &step.run.state;
-                if child::pending(state, id).is_none_or(|child| child::started_run(state, child).is_some()) {
-                    continue;
+                match child::start_of(&step.run.state, id) {
+                    ChildStart::Over => continue,
+                    ChildStart::Known => {
+                        child::ask_for_end(step, id);
+                        continue;
+                    }
+                    ChildStart::Awaited => {}
                 }
                 let mut start = command::start_child_again(step, id, *a);
                 start.request.user_metadata = event.user_metadata;

@@ -13,7 +13,7 @@
 //! | activity started (in history) | ActivityTaskFailed |
 //! | timer | keeps its time; one that has passed fires |
 //! | child initiated | asked for again by the same request id: the child that runs, or a new one |
-//! | child started | pending: its end is passed on by the base run |
+//! | child started | pending: its end is passed on by the base run; one that has ended already is asked for its end |
 //! | signal or cancel request to another run | sent again by the same request id |
 //! | Nexus operation scheduled | asked for again by the same request id |
 //! | Nexus operation started | pending: its end finds the new run |

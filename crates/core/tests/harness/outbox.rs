@@ -2,7 +2,8 @@
 
 use sempre_core::{
     Input, Refusal, Reply, RunId, RunKey, StartInput,
-    input::{CancelRequest, ExternalSource, SignalRequest, TerminateRequest},
+    chain_end::{self, AskedChild, ChainLink},
+    input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     transition::{CallbackResult, Delivery, OperationCancelResult, OperationResult, OutboxEntry, OutboxMessage},
 };
 
@@ -131,6 +132,15 @@ impl World {
                 }
                 Delivery::Ok
             }
+            OutboxMessage::AskChild(child) => {
+                if let Some(news) = self.end_of_chain(&child) {
+                    let mut parent = from;
+                    while let Ok(Reply::ResetTo(run)) = self.apply_to_if_there(parent, Input::ChildClosed(Box::new(news.clone()))) {
+                        parent = run;
+                    }
+                }
+                Delivery::Ok
+            }
             OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
                 let request = TerminateRequest {
                     reason: "by parent close policy".into(),
@@ -192,6 +202,20 @@ impl World {
 }
 
 impl World {
+    /// How the child's chain has ended; `None`: it goes on.
+    fn end_of_chain(&self, child: &AskedChild) -> Option<ChildClosed> {
+        let current = self.current.get(&child.workflow_id).filter(|current| current.first_run_id == child.first_run_id);
+        let mut run = current.map_or_else(|| RunId::parse(&child.first_run_id).expect("a run id"), |current| current.run());
+        loop {
+            let Some(found) = self.runs.get(&run) else { return Some(chain_end::news(child, None)) };
+            match found.execution.chain_link() {
+                ChainLink::Open => return None,
+                ChainLink::GoesOn(next) => run = next,
+                ChainLink::Ended => return Some(chain_end::news(child, found.events().pop().map(|event| (run, event)))),
+            }
+        }
+    }
+
     /// Applies an input; a run that is not there or not interested is fine.
     fn apply_to_if_there(&mut self, run: RunId, input: Input) -> Result<Reply, Refusal> {
         let answer = self.apply_to(run, input);

@@ -77,6 +77,7 @@ impl Runner {
             Ask::Wake(at) => return self.wake(place, run, at),
             Ask::WakeMemory => return self.wake_memory(place, run),
             Ask::ChildStart(initiated_event_id) => self.child_start(place, run, initiated_event_id),
+            Ask::ChainPart => self.chain_part(place, run),
             Ask::WasStartedBy(request_id) => Ok(self.was_started_by(place, run, &request_id)),
             Ask::Release(permit) => self.release_start(place, run, permit),
             Ask::Replace(permit, request) => self.replace_start(place, run, permit, request),

@@ -8,6 +8,7 @@ use sempre_api::v1::{
 };
 use sempre_core::{
     ChildStart, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
+    chain_end::ChainLink,
     input::{Poller, TerminateRequest, UpdateRequest},
     nexus::alone::{Described as DescribedOperation, Shows as OperationShows},
     reset::ResetRequest,
@@ -102,6 +103,8 @@ pub(crate) enum Ask {
     WakeMemory,
     /// What it knows of the start of the child that it asked for by this event.
     ChildStart(i64),
+    /// Its part in its chain.
+    ChainPart,
     /// Whether the workflow's current chain was begun by this request.
     WasStartedBy(String),
     /// Its turn has come by the flow rules, if this is the newest permit.
@@ -232,6 +235,17 @@ pub(crate) enum Body {
     ResetBehind(Box<ResetOrder>),
     Attempts(Vec<AttemptLog>),
     ChildStart(ChildStart),
+    ChainPart(Box<ChainPart>),
+}
+
+/// A run's part in its chain.
+#[derive(Debug)]
+pub(crate) struct ChainPart {
+    /// Names the chain.
+    pub(crate) first_run_id: String,
+    /// The run's last event + 1.
+    pub(crate) next_event_id: i64,
+    pub(crate) link: ChainLink,
 }
 
 /// A task that was started for a poll: the reply and as much of its history as was in memory.

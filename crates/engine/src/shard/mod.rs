@@ -6,6 +6,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod cache;
+mod child_end;
 pub(crate) mod claim;
 mod count;
 pub(crate) mod deadlines;

@@ -22,7 +22,10 @@ use sempre_core::{
     transition::{CallbackCall, CallbackResult, Delivery, OperationCall, OutboxEntry, OutboxMessage, StartChild},
 };
 
-use super::message::{Ask, Body};
+use super::{
+    child_end,
+    message::{Ask, Body},
+};
 use crate::{nexus::operations, shared::Shared};
 
 /// Deliveries of one shard under way at once, not counting those that wait for their next try.
@@ -402,6 +405,11 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
             quiet(tell(shared, neighbour(workflow_id), run_id, Input::ReleaseFirstTask).await)
         }
         OutboxMessage::ChildClosed { parent, news } => quiet(child_closed(shared, parent.clone(), news).await),
+        OutboxMessage::AskChild(child) => match child_end::news(shared, sender, child).await? {
+            // As the child would tell it, and idempotent like that: it may tell it as well.
+            Some(news) => quiet(child_closed(shared, sender.clone(), &news).await),
+            None => Ok(Delivery::Ok),
+        },
         OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
             let request = TerminateRequest {
                 reason: CLOSE_POLICY_REASON.into(),

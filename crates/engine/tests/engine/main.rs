@@ -29,6 +29,7 @@ mod patches;
 mod pauses;
 mod queries;
 mod renamed_attributes;
+mod reset_children;
 mod resets;
 mod restarts;
 mod schedules;
