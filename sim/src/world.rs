@@ -200,7 +200,10 @@ impl World {
             numbers.events = ending.runs.iter().map(|run| run.events.len() as u64).sum();
             if !done {
                 let waiting = lock(&self.oracle).waiting;
-                self.violation(format!("work that never ends: {}, and {waiting} wait", ending.open_runs()));
+                let open = ending.open_runs();
+                self.violation(format!(
+                    "work that never ends: open runs: [{open}]; callers that wait for a job's or a schedule's end: {waiting}"
+                ));
             }
             for violation in invariants::check(&ending) {
                 self.violation(violation);

@@ -43,6 +43,7 @@ use crate::{
     starts::Starts,
     usage,
     visibility::{Index, IndexError, memory::MemoryIndex},
+    watched::Watched,
     workers::Workers,
 };
 
@@ -174,6 +175,8 @@ impl Engine {
             settings.limits.waits_told_after = Span::ZERO;
             settings.of_namespaces.values_mut().for_each(|own| own.limits.waits_told_after = Span::ZERO);
         }
+        let watched = Watched::new(store);
+        let store: Arc<dyn Store> = watched.clone();
         let stats: Arc<Stats> = Arc::default();
         let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
         let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM), components.token_key).await?;
@@ -236,6 +239,7 @@ impl Engine {
             listing,
             schedules,
         });
+        watched.tell(&shared);
         deployments::begin(&shared);
         flow::begin(&shared);
         alerts::begin(&shared);

@@ -19,6 +19,7 @@
 //! - **workers** that send heartbeats are remembered while they do (`workers`);
 //! - **schedules** start runs when they are due (`schedules`);
 //! - **batch** operations act on many runs in the background (`batch`);
+//! - whichever part the store tells that it has **failed**, the engine ends (`watched`);
 //! - **recovery** reads what the last process owed;
 //! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **virtual time** is a clock that jumps while nothing is in hand, for tests (`virtual_time`);
@@ -66,6 +67,7 @@ mod stats;
 mod usage;
 mod virtual_time;
 pub mod visibility;
+mod watched;
 mod watchers;
 mod workers;
 pub mod zones;

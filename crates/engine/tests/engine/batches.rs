@@ -113,6 +113,23 @@ async fn a_job_keeps_its_rate_and_goes_on_after_a_crash() {
 }
 
 #[tokio::test]
+async fn a_job_whose_end_a_broken_store_does_not_take_ends_in_the_next_process() {
+    let mut w = world().await;
+    // Targets that are not there: nobody writes anything but the job.
+    w.engine.start_batch(job("j", signal("s"), workflows(2), 1.0)).await.unwrap();
+    w.settle().await;
+    assert_eq!(counts(&w, "j").await, (Running, 2, 1, 0));
+    w.store.broken.store(true, Ordering::SeqCst);
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(soon(w.engine.fatal()).await, "the store has failed: broken", "a process that stayed would try for ever");
+    w.store.broken.store(false, Ordering::SeqCst);
+    w.reopen().await;
+    w.advance(Span::seconds(1)).await;
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(counts(&w, "j").await, (Completed, 2, 2, 0));
+}
+
+#[tokio::test]
 async fn pages_that_are_done_are_not_counted_or_done_again_after_a_crash() {
     let mut w = world().await;
     for id in workflows(130) {

@@ -1,7 +1,15 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use futures::FutureExt;
-use sempre_api::v1::workflowservice::RespondWorkflowTaskFailedRequest;
+use sempre_api::{
+    sempre::v1::{FlowMatch, FlowRule, SetFlowRuleRequest},
+    v1::{
+        enums::TaskQueueType,
+        workflowservice::{
+            RespondWorkflowTaskFailedRequest, UpdateTaskQueueConfigRequest, update_task_queue_config_request::RateLimitUpdate,
+        },
+    },
+};
 use sempre_core::{Refusal, Span};
 use sempre_engine::Settings;
 
@@ -117,6 +125,50 @@ async fn a_broken_store_ends_the_engine() {
     assert!(soon(w.engine.fatal()).await.contains("broken"));
     unavailable(w.signal("a", "x").await);
     assert!(w.poll().await.task_token.is_empty());
+}
+
+fn flow_rule() -> SetFlowRuleRequest {
+    let rule =
+        FlowRule { name: "one".into(), r#match: Some(FlowMatch { all: true, ..Default::default() }), max_open: 1, ..Default::default() };
+    SetFlowRuleRequest { namespace: NAMESPACE.into(), rule: Some(rule), version: 0 }
+}
+
+#[tokio::test]
+async fn a_broken_store_ends_the_engine_whoever_writes() {
+    let namespace = world().await;
+    namespace.store.broken.store(true, SeqCst);
+    unavailable(soon(namespace.engine.ensure_namespace("other", Span::seconds(24 * 3600))).await);
+    assert_eq!(soon(namespace.engine.fatal()).await, "the store has failed: broken");
+
+    let record = world().await;
+    record.store.broken.store(true, SeqCst);
+    unavailable(soon(record.engine.set_flow_rule(flow_rule())).await);
+    assert_eq!(soon(record.engine.fatal()).await, "the store has failed: broken");
+
+    let settings = world().await;
+    settings.store.broken.store(true, SeqCst);
+    let request = UpdateTaskQueueConfigRequest {
+        namespace: NAMESPACE.into(),
+        task_queue: QUEUE.into(),
+        task_queue_type: TaskQueueType::Activity as i32,
+        update_queue_rate_limit: Some(RateLimitUpdate::default()),
+        ..Default::default()
+    };
+    unavailable(soon(settings.engine.update_task_queue_config(request)).await);
+    assert_eq!(soon(settings.engine.fatal()).await, "the store has failed: broken");
+}
+
+#[tokio::test]
+async fn a_store_that_breaks_after_a_refusal_ends_the_engine() {
+    let w = world().await;
+    w.store.refuse.store(1, SeqCst);
+    w.store.full.store(1, SeqCst);
+    unavailable(soon(w.engine.set_flow_rule(flow_rule())).await);
+    assert!(w.engine.fatal().now_or_never().is_none(), "the disk is full, no more");
+    // Nothing is written any more: what is on the disk is to be read again, which needs a new epoch.
+    w.store.broken.store(true, SeqCst);
+    w.advance(Span::seconds(1)).await;
+    assert_eq!(soon(w.engine.fatal()).await, "the store has failed: broken");
 }
 
 #[tokio::test]
