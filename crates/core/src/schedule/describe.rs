@@ -99,7 +99,8 @@ pub fn describe(schedule: &Schedule, now: Timestamp) -> DescribeScheduleResponse
         missed_catchup_window: state.missed_catchup_window,
         overlap_skipped: state.overlap_skipped,
         buffer_dropped: state.buffer_dropped,
-        buffer_size: state.buffered.len() as i64,
+        // Those that are decided and not carried out, too: a client that sees nothing wait must be able to believe it.
+        buffer_size: (state.buffered.len() + state.starting.len()) as i64,
         running_workflows: running.collect(),
         recent_actions: state.recent.iter().map(result).collect(),
         future_action_times: times(schedule.future(now, FUTURE_MAX)),

@@ -10,13 +10,14 @@
 //! A run that is thought to be open may have closed, and not have told yet: where that matters the start waits for a
 //! [`Check`] first, so that who has seen the end of a run and asks for the next one gets it.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use sempre_api::v1::enums::ScheduleOverlapPolicy as Policy;
 
 use super::{
     BUFFER_MAX, LEFT_OUT_MAX,
     news::Ended,
+    start,
     state::{Buffered, Check, LeftOut, Running, Starting, Stop, Why},
     step::Schedule,
 };
@@ -175,9 +176,16 @@ impl Schedule {
 
     // --- what is to be carried out ---
 
+    /// The starts whose turn it is: of those under one workflow id the first. An id knows the requests of its last run only, so
+    /// what is in doubt about one start is settled before another has the id.
+    pub(super) fn in_turn(&self) -> impl Iterator<Item = &Starting> {
+        let mut taken = BTreeSet::new();
+        self.state.starting.iter().filter(move |starting| taken.insert(start::second(&self.definition, starting)))
+    }
+
     /// The starts to carry out now.
     pub fn starts(&self, now: Timestamp) -> impl Iterator<Item = &Starting> {
-        self.state.starting.iter().filter(move |starting| starting.try_at <= now.0)
+        self.in_turn().filter(move |starting| starting.try_at <= now.0)
     }
 
     /// The runs to stop.

@@ -20,6 +20,7 @@ use crate::{NamespaceId, Timestamp, ids::Uuid, visibility::format_datetime};
 
 /// Bytes of what is appended to the workflow id.
 pub(super) const SUFFIX_BYTES: usize = "-2009-11-10T23:00:00Z".len();
+const SECOND: i64 = 1_000_000_000;
 /// What every run that a schedule starts carries.
 const SCHEDULED_START_TIME: &str = "TemporalScheduledStartTime";
 const SCHEDULED_BY_ID: &str = "TemporalScheduledById";
@@ -37,8 +38,12 @@ impl Definition {
 
 /// RFC 3339 in whole seconds of UTC.
 fn text(at: Timestamp) -> String {
-    const SECOND: i64 = 1_000_000_000;
     format_datetime(Timestamp(at.0.div_euclid(SECOND) * SECOND))
+}
+
+/// What tells the workflow ids of a schedule's starts apart. `None`: nothing does.
+pub(super) fn second(definition: &Definition, starting: &Starting) -> Option<i64> {
+    (!definition.keeps_workflow_id()).then(|| starting.start.nominal.div_euclid(SECOND))
 }
 
 /// The workflow id of a start.

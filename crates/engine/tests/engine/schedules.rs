@@ -395,6 +395,70 @@ async fn a_start_that_met_a_run_before_a_crash_does_not_take_it_for_its_own() {
     }
 }
 
+/// Asks for a start whose commit comes to pass and is called unknown. The call waits for the start.
+async fn start_in_doubt(w: &World, policy: Policy) -> tokio::task::JoinHandle<Result<PatchScheduleResponse, Refusal>> {
+    w.settle().await;
+    w.store.held.store(true, Ordering::SeqCst);
+    let (engine, patch) = (w.engine.clone(), patch_request("s", trigger(policy)));
+    let asking = tokio::spawn(async move { engine.patch_schedule(patch).await });
+    w.settle().await;
+    // The decision is written; the next commit is that of the run.
+    w.store.held.store(false, Ordering::SeqCst);
+    w.store.doubt.store(1, Ordering::SeqCst);
+    w.store.permits.add_permits(1);
+    w.until("the run is there", || w.store.rows(Table::Current).len() == 1).await;
+    w.settle().await;
+    assert_eq!(w.store.doubt.load(Ordering::SeqCst), 0);
+    asking
+}
+
+/// The run is there, and the schedule does not know it yet: it must not look as if it had nothing left to do.
+#[tokio::test]
+async fn a_start_in_doubt_is_shown_as_waiting_and_then_counted_once() {
+    for crash in [false, true] {
+        let mut w = world().await;
+        create(&w, "s", by_hand(Policy::Skip)).await;
+        let asking = start_in_doubt(&w, Policy::Unspecified).await;
+        let info = describe(&w, "s").await.info.unwrap();
+        assert_eq!((info.action_count, info.running_workflows.len(), info.buffer_size), (0, 0, 1), "crash: {crash}");
+        if crash {
+            w.crash().await;
+            asking.abort();
+        } else {
+            w.advance(Span::seconds(1)).await;
+            soon(asking).await.unwrap().unwrap();
+        }
+        let info = until_actions(&w, "s", 1).await.info.unwrap();
+        assert_eq!((info.recent_actions.len(), info.running_workflows.len(), info.buffer_size), (1, 1, 0), "crash: {crash}");
+        assert_eq!(w.store.rows(Table::Current).len(), 1);
+        finish_one(&w).await;
+        w.until("nothing is owed", || owed_rows(&w) == 0).await;
+        let info = describe(&w, "s").await.info.unwrap();
+        assert_eq!((info.action_count, info.running_workflows.len(), info.buffer_size), (1, 0, 0), "crash: {crash}");
+    }
+}
+
+/// Two starts of the same second have one workflow id. What is in doubt about the first is settled before the second has
+/// the id, or else nobody knows the first one's run any more.
+#[tokio::test]
+async fn a_start_in_doubt_is_settled_before_the_next_of_its_workflow_id() {
+    let w = world().await;
+    create(&w, "s", by_hand(Policy::AllowAll)).await;
+    let first = start_in_doubt(&w, Policy::Unspecified).await;
+    finish_one(&w).await;
+    let (engine, patch) = (w.engine.clone(), patch_request("s", trigger(Policy::Unspecified)));
+    let second = tokio::spawn(async move { engine.patch_schedule(patch).await });
+    w.advance(Span::seconds(1)).await;
+    soon(first).await.unwrap().unwrap();
+    soon(second).await.unwrap().unwrap();
+    let info = until_actions(&w, "s", 2).await.info.unwrap();
+    let started: Vec<_> = info.recent_actions.iter().map(|action| action.start_workflow_result.clone().unwrap()).collect();
+    assert_eq!(started[0].workflow_id, started[1].workflow_id);
+    assert_ne!(started[0].run_id, started[1].run_id);
+    let statuses: Vec<_> = info.recent_actions.iter().map(|action| action.start_workflow_status()).collect();
+    assert_eq!((statuses, info.buffer_size), (vec![Status::Completed, Status::Running], 0));
+}
+
 #[tokio::test]
 async fn times_missed_while_the_server_was_down_are_caught_up_within_the_window() {
     let mut w = world().await;

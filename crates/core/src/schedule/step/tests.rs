@@ -387,6 +387,7 @@ fn a_start_that_fails_is_tried_again_while_there_is_time() {
     s.advance(at(60));
     s.start_failed(1, "busy", false, at(60));
     assert_eq!((s.starts(at(60)).count(), s.wake_at(at(60))), (0, Some(at(61))));
+    assert_eq!((s.starts(at(61)).count(), s.wake_at(at(61))), (1, Some(at(120))), "under way: not woken again and again for it");
     s.start_failed(1, "busy", false, at(61));
     assert_eq!((s.starts(at(62)).count(), s.starts(at(63)).count()), (0, 1));
     s.start_failed(1, "busy", false, at(60 + 3600));
@@ -467,6 +468,46 @@ fn what_is_shown_is_written_in_full() {
     definition.memo = Some(Memo { fields: fields() });
     definition.search_attributes = Some(SearchAttributes { indexed_fields: fields() });
     assert_eq!(shown(&definition), (definition.memo.clone(), definition.search_attributes.clone()));
+}
+
+#[test]
+fn starts_under_one_workflow_id_are_carried_out_one_after_another() {
+    let numbers = |s: &Schedule, now| s.starts(now).map(|starting| starting.number).collect::<Vec<_>>();
+    let mut definition = definition(Policy::AllowAll);
+    definition.spec = None;
+    for keeps in [false, true] {
+        definition.policies.get_or_insert_default().keep_original_workflow_id = keeps;
+        let mut s = schedule_of(definition.clone(), ScheduleState::default());
+        for now in [at(10), at(10), at(11)] {
+            trigger(&mut s, Policy::Unspecified, now);
+        }
+        let others: &[u64] = if keeps { &[] } else { &[3] };
+        assert_eq!(numbers(&s, at(11)), [&[1], others].concat());
+        s.start_failed(1, "busy", false, at(11));
+        assert_eq!((numbers(&s, at(11)), s.wake_at(at(11))), (others.to_vec(), Some(at(12))), "it may be there");
+        assert_eq!(numbers(&s, at(12)), [&[1], others].concat());
+        s.started(1, "wf", "run-1", at(12));
+        assert_eq!(numbers(&s, at(12)), [&[2], others].concat());
+        s.already_started(2, at(12));
+        assert_eq!(numbers(&s, at(12)), [3]);
+    }
+}
+
+#[test]
+fn a_start_is_shown_as_waiting_until_it_is_carried_out() {
+    let shown = |s: &Schedule| {
+        let info = crate::schedule::describe(s, at(60)).info.expect("set");
+        (info.buffer_size, info.action_count, info.running_workflows.len())
+    };
+    let mut s = schedule(Policy::BufferAll);
+    s.advance(at(60));
+    assert_eq!(shown(&s), (1, 0, 0), "decided");
+    s.start_failed(1, "busy", false, at(60));
+    assert_eq!(shown(&s), (1, 0, 0), "tried again later");
+    s.started(1, "wf", "run-1", at(61));
+    assert_eq!(shown(&s), (0, 1, 1));
+    s.advance(at(120));
+    assert_eq!(shown(&s), (1, 1, 1), "waits for the run");
 }
 
 #[test]
