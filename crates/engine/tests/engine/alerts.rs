@@ -215,6 +215,29 @@ async fn a_failed_commit_of_what_was_seen_loses_no_alert() {
 }
 
 #[tokio::test]
+async fn a_store_that_breaks_under_an_alert_ends_the_engine_and_the_next_process_sends_what_is_due() {
+    let mut w = world_with(allowing()).await;
+    set(&w, rule("failed", FAILED)).await;
+    w.outside.takes_no_alerts.store(true, SeqCst);
+    fail(&w, "noted").await;
+    fail(&w, "next").await;
+    // Shards take away what the index has taken over, and then have nothing to write.
+    w.advance(Span::seconds(5)).await;
+    w.store.broken.store(true, SeqCst);
+    w.outside.takes_no_alerts.store(false, SeqCst);
+    w.advance(Span::seconds(61)).await;
+    assert!(!ids(&w).is_empty(), "it was sent");
+    assert!(soon(w.engine.fatal()).await.contains("the store has failed: broken"));
+    assert_eq!(w.engine.stats().commit_failures.get(), 0, "no shard has heard of it");
+    w.store.broken.store(false, SeqCst);
+    w.crash().await;
+    w.advance(Span::seconds(61)).await;
+    let told: BTreeSet<String> = taken(&w).into_iter().map(|(.., workflow_id)| workflow_id).collect();
+    assert_eq!(told, ["next".into(), "noted".into()].into());
+    assert_eq!(ids(&w).len(), 2, "what was taken before has come again under its id");
+}
+
+#[tokio::test]
 async fn a_list_tells_when_it_fills_and_when_it_is_empty_again() {
     let mut w = world_with(allowing()).await;
     let open = AlertRule {
