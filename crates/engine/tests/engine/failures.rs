@@ -133,19 +133,28 @@ fn flow_rule() -> SetFlowRuleRequest {
     SetFlowRuleRequest { namespace: NAMESPACE.into(), rule: Some(rule), version: 0 }
 }
 
+/// One in which shards have nothing to write any more.
+async fn quiet_world() -> World {
+    let w = world().await;
+    w.advance(Span::seconds(5)).await;
+    w
+}
+
 #[tokio::test]
 async fn a_broken_store_ends_the_engine_whoever_writes() {
-    let namespace = world().await;
+    let namespace = quiet_world().await;
     namespace.store.broken.store(true, SeqCst);
     unavailable(soon(namespace.engine.ensure_namespace("other", Span::seconds(24 * 3600))).await);
     assert_eq!(soon(namespace.engine.fatal()).await, "the store has failed: broken");
+    assert_eq!(namespace.engine.stats().commit_failures.get(), 0, "no shard has heard of it");
 
-    let record = world().await;
+    let record = quiet_world().await;
     record.store.broken.store(true, SeqCst);
     unavailable(soon(record.engine.set_flow_rule(flow_rule())).await);
     assert_eq!(soon(record.engine.fatal()).await, "the store has failed: broken");
+    assert_eq!(record.engine.stats().commit_failures.get(), 0, "no shard has heard of it");
 
-    let settings = world().await;
+    let settings = quiet_world().await;
     settings.store.broken.store(true, SeqCst);
     let request = UpdateTaskQueueConfigRequest {
         namespace: NAMESPACE.into(),
@@ -156,6 +165,7 @@ async fn a_broken_store_ends_the_engine_whoever_writes() {
     };
     unavailable(soon(settings.engine.update_task_queue_config(request)).await);
     assert_eq!(soon(settings.engine.fatal()).await, "the store has failed: broken");
+    assert_eq!(settings.engine.stats().commit_failures.get(), 0, "no shard has heard of it");
 }
 
 #[tokio::test]
