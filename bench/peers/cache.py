@@ -43,16 +43,23 @@ def once(name: str, make: typing.Callable[[pathlib.Path], None]) -> pathlib.Path
 def run(command: list, what: str, **more) -> None:
     """Runs an installer; its last words are the reason when it fails."""
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = None
+    # Who is told to end has to know the child that it takes along: nothing is heard between the child's start and that.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    pipes["preexec_fn"] = lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
-        child = subprocess.Popen(command, **pipes, start_new_session=True, **more)
+        try:
+            child = subprocess.Popen(command, **pipes, start_new_session=True, **more)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        out, errors = child.communicate()
     except FileNotFoundError:
         raise Unavailable(f"{what}: `{command[0]}` is not installed") from None
-    try:
-        out, errors = child.communicate()
     except BaseException:
-        # Told to end: the compilers that it has started go too.
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+        # The compilers that it has started go too.
+        if child is not None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
         raise
     if child.returncode != 0:
         said = (errors.strip() or out.strip()).splitlines()
