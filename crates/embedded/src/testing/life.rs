@@ -290,12 +290,12 @@ impl Body {
                 _ = stopped => if !self.is_dead() { stop() },
                 () = self.died() => {}
             }
-            // Of a dead worker nothing is finished.
-            if self.is_dead() { Some(()) } else { None }
+            // It may die while it finishes, too, and of a dead worker nothing is finished: its calls have no end.
+            self.died().await;
         };
         tokio::select! {
             ended = worker.run() => ended.map_err(|error| format!("the worker ended: {error}")),
-            Some(()) = wait => Ok(()),
+            () = wait => Ok(()),
         }
     }
 }
