@@ -23,9 +23,6 @@ use sempre_server::faults::hands::{self, Hands, Task};
 use super::{Fault, NAMESPACE, TestEnvironment, faults::Extent};
 use crate::{Carry, Wire};
 
-/// How long a worker that is asked to stop may take to finish what it has in hand, by the wall clock.
-const FINISHES_WITHIN: Duration = Duration::from_secs(10);
-
 /// Faults, what has happened of them, and where all workers of a test are.
 #[derive(Default)]
 pub(crate) struct Course {
@@ -293,9 +290,8 @@ impl Body {
                 _ = stopped => if !self.is_dead() { stop() },
                 () = self.died() => {}
             }
-            // It may die while it finishes, too, and of a dead worker nothing is finished: its calls have no end. Nor does a test wait for
-            // ever for one whose polls are not answered any more.
-            let _ = tokio::time::timeout(FINISHES_WITHIN, self.died()).await;
+            // It may die while it finishes, too, and of a dead worker nothing is finished: its calls have no end.
+            self.died().await;
         };
         tokio::select! {
             ended = worker.run() => ended.map_err(|error| format!("the worker ended: {error}")),
