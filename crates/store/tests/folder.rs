@@ -267,3 +267,28 @@ fn a_folder_of_a_version_that_knew_fewer_tables_is_opened() {
     let store = support::open(folder.path());
     assert_eq!(get(&store, Table::Visibility, b"k"), Some(b"v".to_vec()));
 }
+
+/// A server that was killed leaves its writes in SQLite's log: looking at its folder must not write them back.
+#[test]
+fn who_only_looks_at_a_folder_leaves_the_cold_store_as_it_is() {
+    let folder = TestFolder::new();
+    let copy = TestFolder::new();
+    let store = support::open(folder.path());
+    let fence = acquire(&store, 1);
+    put(&store, fence, Table::State, b"k", b"v").unwrap();
+    block_on(store.checkpoint()).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(folder.path().join(".")).arg(copy.path()).status().unwrap();
+    assert!(copied.success());
+    let cold = copy.path().join("cold.sqlite");
+    let before = fs::read(&cold).unwrap();
+    let looking = support::open(copy.path());
+    assert_eq!(looking.cold_findings(1).unwrap(), Vec::<String>::new());
+    assert_eq!(get(&looking, Table::State, b"k"), Some(b"v".to_vec()));
+    drop(looking);
+    assert!(fs::read(&cold).unwrap() == before, "it was written to");
+
+    let closing = support::open(copy.path());
+    block_on(closing.close()).unwrap();
+    assert!(fs::read(&cold).unwrap() != before, "an end in order writes the log back");
+    assert!(!copy.path().join("cold.sqlite-wal").exists());
+}

@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub(crate) error: Option<String>,
     /// Whether the thread ends after the current slice.
     pub(crate) stop: bool,
+    /// Whether the thread tidies up when it ends: the store was closed, not dropped.
+    pub(crate) tidy: bool,
 }
 
 impl Checkpoints {
@@ -104,6 +106,12 @@ impl Checkpoints {
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.changed.notify_all();
+    }
+
+    /// Like [`Checkpoints::stop`] with everything written.
+    pub(crate) fn close(&self) {
+        self.lock().tidy = true;
+        self.stop();
     }
 }
 
@@ -124,6 +132,9 @@ pub(crate) fn run(shared: &Shared, mut cold: ColdWriter) {
         if keeper.is_full() {
             rebuild(&mut keeper, &cold);
         }
+    }
+    if shared.checkpoints.lock().tidy {
+        cold.close();
     }
 }
 

@@ -4,10 +4,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
 
 use crate::{Fence, StoreError, Table};
 
@@ -22,6 +23,8 @@ const PAGE_BYTES: u32 = 8192;
 /// Pages of SQLite's own log before it is written back; 32 MiB.
 const WAL_PAGES: u32 = 4000;
 const READER_CACHE_KIB: usize = 2048;
+/// How long the end of a store waits for those who still read.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The texts that are needed for every row.
 struct Sql {
@@ -143,6 +146,8 @@ impl ColdWriter {
         connection.pragma_update(None, "synchronous", "FULL").map_err(&error)?;
         connection.pragma_update(None, "cache_size", cache_kib(cache_bytes / 1024)).map_err(&error)?;
         connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES).map_err(&error)?;
+        // Else SQLite writes its log back whenever the last connection goes, that of who only came to look included.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(&error)?;
         connection.pragma_update(None, "journal_size_limit", 2 * WAL_PAGES * PAGE_BYTES).map_err(&error)?;
         connection.set_prepared_statement_cache_capacity(32);
         let writer = ColdWriter { connection };
@@ -195,6 +200,18 @@ impl ColdWriter {
         transaction.commit().map_err(&error)
     }
 
+    /// Writes SQLite's log back and closes. A reader that takes its time keeps the log, which then is read again at the next opening.
+    pub(crate) fn close(self) {
+        let tidy = || {
+            self.connection.busy_timeout(CLOSE_PATIENCE)?;
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        };
+        if let Err(error) = tidy() {
+            tracing::debug!(%error, "the cold store's log stays as it is");
+        }
+    }
+
     /// Shows the keys of a table until told to stop.
     pub(crate) fn visit_keys(&self, table: Table, mut show: impl FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         let error = cold_error("look up keys");
@@ -245,22 +262,31 @@ fn cache_kib(kib: usize) -> i64 {
     -i64::try_from(kib).unwrap_or(i64::MAX)
 }
 
+#[derive(Debug, Default)]
+struct Idle {
+    connections: Vec<Connection>,
+    /// Whoever comes back is closed.
+    closed: bool,
+}
+
 /// Connections that read.
 #[derive(Debug)]
 pub(crate) struct ColdReader {
     path: PathBuf,
     snapshot_log_bytes: u64,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Idle>,
 }
 
 impl ColdReader {
     pub(crate) fn new(path: PathBuf, snapshot_log_bytes: u64) -> Self {
-        ColdReader { path, snapshot_log_bytes, idle: Mutex::new(Vec::new()) }
+        ColdReader { path, snapshot_log_bytes, idle: Mutex::default() }
     }
 
-    /// Closes what is idle.
+    /// Closes what is idle, and from now on whatever has been read with.
     pub(crate) fn close(&self) {
-        self.idle().clear();
+        let mut idle = self.idle();
+        idle.closed = true;
+        idle.connections.clear();
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -312,12 +338,12 @@ impl ColdReader {
     }
 
     fn with<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        let idle = self.idle().pop();
+        let idle = self.idle().connections.pop();
         let connection = idle.map_or_else(|| self.connect(), Ok).map_err(cold_error("open for reading"))?;
         let result = read(&connection).map_err(cold_error(action));
         let mut idle = self.idle();
-        if idle.len() < READERS_MAX {
-            idle.push(connection);
+        if !idle.closed && idle.connections.len() < READERS_MAX {
+            idle.connections.push(connection);
         }
         result
     }
@@ -329,7 +355,7 @@ impl ColdReader {
         Ok(connection)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

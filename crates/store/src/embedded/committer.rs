@@ -123,8 +123,8 @@ impl<'a> Committer<'a> {
             }
             self.swap_if_wanted();
         };
-        self.shared.reader.close();
         if closed.is_none() {
+            self.shared.reader.close();
             self.shared.checkpoints.stop();
         }
         let joined = checkpoints.join();
@@ -367,7 +367,13 @@ impl<'a> Committer<'a> {
         for waiter in self.requests.drain(..) {
             waiter.failed(StoreError::Closed);
         }
-        self.shared.checkpoints.stop();
+        // First: SQLite's log is written back when nobody reads.
+        self.shared.reader.close();
+        if result.is_ok() {
+            self.shared.checkpoints.close();
+        } else {
+            self.shared.checkpoints.stop();
+        }
         result
     }
 
