@@ -10,7 +10,7 @@ use std::{
 use futures::FutureExt;
 use temporalio_client::callback_based::{GrpcRequest, GrpcSuccessResponse};
 use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{RwLock, oneshot, watch};
 
 use bytes::Bytes;
 use prost::Message;
@@ -96,6 +96,8 @@ struct Body {
     /// Attempts whose heartbeats are lost, by token.
     silent: Mutex<Vec<Vec<u8>>>,
     dead: watch::Sender<bool>,
+    /// Held by each call from its beginning to when its tasks are in hand: one that is under way when the worker dies may bring some yet.
+    calls: RwLock<()>,
 }
 
 /// The task token of an answer or a heartbeat: field 1 of all of them.
@@ -165,17 +167,26 @@ impl Body {
     }
 
     async fn call(self: Arc<Self>, request: GrpcRequest, carry: Carry) -> Result<GrpcSuccessResponse, tonic::Status> {
+        match self.carried(request, carry).await {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// One call. `None`: the worker is dead, and hears nothing any more.
+    async fn carried(self: &Arc<Self>, request: GrpcRequest, carry: Carry) -> Option<Result<GrpcSuccessResponse, tonic::Status>> {
+        let _under_way = self.calls.read().await;
         let rpc = request.rpc.clone();
         let token = token(&rpc, &request.proto);
         if self.is_dead() {
-            return std::future::pending().await;
+            return None;
         }
         let nothing = || GrpcSuccessResponse { headers: http::HeaderMap::new(), proto: Vec::new() };
         let activity = rpc.starts_with("RespondActivityTask");
         let answers = activity || rpc.starts_with("RespondWorkflowTask");
         let named = |body: &Self| body.hands(|hands| hands.get(&token).map(Task::name));
-        if answers && self.die_at("before", &rpc, named(&self)) {
-            return std::future::pending().await;
+        if answers && self.die_at("before", &rpc, named(self)) {
+            return None;
         }
         if rpc == "RecordActivityTaskHeartbeat" {
             let begins = self.course.heartbeat();
@@ -190,7 +201,7 @@ impl Body {
                 if let Some(task) = task
                     && task.is_in_hand(self.environment.sempre.engine()).await
                 {
-                    return Ok(nothing());
+                    return Some(Ok(nothing()));
                 }
             }
         }
@@ -200,21 +211,21 @@ impl Body {
         {
             self.course.tell(format!("the answer was lost of {}", task.name()));
             self.lose(task);
-            return Ok(nothing());
+            return Some(Ok(nothing()));
         }
-        let task = named(&self);
+        let task = named(self);
         let answer = tokio::select! {
             answer = carry(request) => answer,
-            () = self.died() => return std::future::pending().await,
+            () = self.died() => return None,
         };
         if answers {
             self.hands(|hands| hands.give_back(&token));
         }
         let takes = answer.as_ref().is_ok_and(|answer| self.hands(|hands| take(hands, &rpc, &answer.proto)));
         if (answers || takes) && self.die_at("after", &rpc, task) {
-            return std::future::pending().await;
+            return None;
         }
-        answer
+        Some(answer)
     }
 }
 
@@ -235,6 +246,7 @@ impl Life {
             hands: Mutex::default(),
             silent: Mutex::default(),
             dead: watch::Sender::new(false),
+            calls: RwLock::new(()),
         });
         let (stop, stopped) = oneshot::channel::<()>();
         let of_thread = body.clone();
@@ -273,6 +285,8 @@ impl Life {
             Ok(None) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
+        // Its runtime does not wait for what is on a thread at that moment.
+        let _no_calls = self.body.calls.write().await;
         ended.map(|()| self.body.hands(Hands::drop_all))
     }
 }
