@@ -158,6 +158,10 @@ async fn watch(world: Arc<World>, mut random: Random, id: String, created: bool)
                 let state = described.schedule.and_then(|schedule| schedule.state).unwrap_or_default();
                 let info = described.info.unwrap_or_default();
                 let rests = state.remaining_actions == 0 && info.running_workflows.is_empty() && info.buffer_size == 0;
+                if !rests {
+                    let (left, running, waiting) = (state.remaining_actions, &info.running_workflows, info.buffer_size);
+                    world.trace.line(world.time.now(), format_args!("schedule {id}: {left} actions left, {waiting} wait, {running:?} run"));
+                }
                 // Before that a trigger may still come.
                 calm = if rests && healed { calm + 1 } else { 0 };
                 if calm < 2 {

@@ -172,9 +172,9 @@ impl Schedule {
             Next::NotUntil(at) => Some(at),
             Next::Never => None,
         };
-        // One whose time has come is under way, or is from the next step on: its outcome wakes.
-        let tries =
-            self.in_turn().filter(|starting| starting.failures > 0 && starting.try_at > now.0).map(|starting| Timestamp(starting.try_at));
+        // One whose time has come is under way, or is from the next step on: its outcome wakes. A first try has time to come, too,
+        // where the clock was set back since it was decided.
+        let tries = self.in_turn().filter(|starting| starting.try_at > now.0).map(|starting| Timestamp(starting.try_at));
         let room = !unsure && self.unusable.is_none() && self.state.buffered.len() < BUFFER_MAX / 2;
         let fills = room && !self.state.backfills.is_empty();
         let end = (due.is_none() && self.is_idle()).then(|| Timestamp(self.state.touched) + IDLE_RETENTION);

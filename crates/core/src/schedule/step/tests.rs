@@ -403,6 +403,14 @@ fn a_start_that_fails_is_tried_again_while_there_is_time() {
 }
 
 #[test]
+fn a_start_that_was_decided_before_the_clock_was_set_back_waits_for_its_time() {
+    let mut s = schedule(Policy::Skip);
+    s.advance(at(60));
+    assert_eq!((s.starts(at(20)).count(), s.wake_at(at(20))), (0, Some(at(60))));
+    assert_eq!((s.starts(at(60)).count(), s.wake_at(at(60))), (1, Some(at(120))), "under way");
+}
+
+#[test]
 fn a_refusal_is_shown_until_the_schedule_is_mended_or_starts_again() {
     #[expect(deprecated, reason = "the one place for it")]
     let error = |s: &Schedule| crate::schedule::describe(s, at(60)).info.expect("set").invalid_schedule_error;
