@@ -1,5 +1,6 @@
 //! What a run is told of others is true: a child that it heard of has it as its parent, its end is the end of the child's chain, and
-//! a signal that it was told of has arrived, once.
+//! a signal that it was told of has arrived, and no run has it twice. One that is delivered again may find the next run of the chain, which
+//! does not know what the one before it was sent (spec 04 §2.1).
 
 use sempre_api::v1::{
     common::WorkflowExecution,
@@ -57,10 +58,10 @@ pub(super) fn check(ending: &Ending) -> Vec<String> {
                     continue;
                 };
                 let (text, target) = (text_of(asked.input.as_ref()), asked.workflow_execution.clone().unwrap_or_default().workflow_id);
-                let times: usize = ending.of_workflow(&target).map(|run| signals(run, &text)).sum();
+                let times: Vec<usize> = ending.of_workflow(&target).map(|run| signals(run, &text)).collect();
                 let copied = [&target, &run.key.workflow.workflow_id].into_iter().any(|id| ending.oracle.reset.contains(id));
-                if times == 0 || times > 1 && !copied {
-                    found.push(format!("{}: {target} has the signal {text} {times} times", whose()));
+                if times.iter().all(|times| *times == 0) || times.iter().any(|times| *times > 1) && !copied {
+                    found.push(format!("{}: {target} has the signal {text} {times:?} times", whose()));
                 }
             }
         }
