@@ -379,7 +379,8 @@ impl State {
     /// Later batches of the epoch fail too; what was taken before is still committed (contract 8).
     fn fail(&mut self, fence: Fence, number: u64) {
         let broken = self.broken.entry(fence.shard).or_insert((fence.epoch, number));
-        if broken.0 < fence.epoch {
+        // One that was refused at once may have been called before one that was taken earlier fails.
+        if broken.0 < fence.epoch || broken.0 == fence.epoch && number < broken.1 {
             *broken = (fence.epoch, number);
         }
     }
