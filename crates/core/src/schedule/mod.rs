@@ -18,7 +18,7 @@ mod validate;
 mod zone;
 
 pub use describe::{UNUSABLE, describe, list_damaged, list_entry, matching_times, record, skipped};
-pub use news::Ended;
+pub use news::{Ended, StartFailure};
 pub use parse::{CONFLICTING_ZONES, YEARS};
 pub use spec::{Next, Spec, Time, canonical};
 pub use start::{start_request, watch_of, workflow_id};

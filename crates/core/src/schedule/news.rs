@@ -30,6 +30,17 @@ pub struct Ended {
     pub failure: Option<Failure>,
 }
 
+/// How a start has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartFailure<'a> {
+    /// It was refused for good, with these words, with which the schedule is shown.
+    Refused(&'a str),
+    /// It may have been carried out or not. It is tried again while there is time, then looked for ([`Starting::is_looked_for`]).
+    Unknown,
+    /// It was looked for, and is not there: its time is over.
+    NotThere,
+}
+
 impl Schedule {
     fn take_starting(&mut self, number: u64) -> Option<Starting> {
         let at = self.state.starting.iter().position(|starting| starting.number == number)?;
@@ -71,22 +82,30 @@ impl Schedule {
         }
     }
 
-    /// A start was refused: for good, which is what the schedule is shown with, or it is tried again while there is time.
-    pub fn start_failed(&mut self, number: u64, text: &str, for_good: bool, now: Timestamp) {
+    /// A start has failed.
+    pub fn start_failed(&mut self, number: u64, failure: StartFailure<'_>, now: Timestamp) {
         let Some(starting) = self.state.starting.iter_mut().find(|starting| starting.number == number) else { return };
-        if for_good {
-            self.state.start_refusal = text.into();
-        }
-        if !for_good && now.0 < starting.give_up_at {
-            starting.failures = starting.failures.saturating_add(1);
-            starting.try_at = (now + backoff(starting.failures)).0.min(starting.give_up_at);
-            return;
-        }
-        let (due, manual) = (starting.start.actual, starting.start.manual);
-        if !for_good && !manual {
-            self.state.missed_catchup_window += 1;
-        }
-        self.leave_out(if for_good { Why::Refused } else { Why::GaveUp }, due, now);
+        let why = match failure {
+            StartFailure::Unknown => {
+                starting.failures = starting.failures.saturating_add(1);
+                let next = (now + backoff(starting.failures)).0;
+                // Once its time is over it is looked for, be that when it may.
+                starting.try_at = if now.0 < starting.give_up_at { next.min(starting.give_up_at) } else { next };
+                return;
+            }
+            StartFailure::Refused(text) => {
+                self.state.start_refusal = text.into();
+                Why::Refused
+            }
+            StartFailure::NotThere => {
+                if !starting.start.manual {
+                    self.state.missed_catchup_window += 1;
+                }
+                Why::GaveUp
+            }
+        };
+        let due = starting.start.actual;
+        self.leave_out(why, due, now);
         self.take_starting(number);
         self.take_buffer(now);
     }

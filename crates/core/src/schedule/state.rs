@@ -19,6 +19,8 @@ use sempre_api::v1::{
     workflow::NewWorkflowExecutionInfo,
 };
 
+use crate::Timestamp;
+
 /// What a client has said.
 #[derive(Clone, PartialEq, Message)]
 pub struct Definition {
@@ -185,9 +187,17 @@ pub struct Starting {
     /// Not before this time, ns.
     #[prost(int64, tag = "5")]
     pub try_at: i64,
-    /// No more tries from this time on, ns.
+    /// No more tries from this time on, ns; see [`Starting::is_looked_for`].
     #[prost(int64, tag = "6")]
     pub give_up_at: i64,
+}
+
+impl Starting {
+    /// Its time is over, and tries of it have failed of which one may have been carried out: it is not tried once more, but looked for.
+    /// One that nobody has tried yet is tried, be it late.
+    pub fn is_looked_for(&self, now: Timestamp) -> bool {
+        self.failures > 0 && now.0 >= self.give_up_at
+    }
 }
 
 /// A run that was started and is not known to have ended.

@@ -43,6 +43,8 @@ pub(super) enum Outcome {
         run_id: String,
     },
     AlreadyStarted,
+    /// A start that was looked for.
+    NotThere,
     Failed {
         text: String,
         for_good: bool,
@@ -58,6 +60,8 @@ pub(super) enum Outcome {
 /// What is to be done.
 pub(super) enum Effect {
     Start(Box<Start>),
+    /// Has this start been carried out?
+    Find(Box<Start>),
     Stop(Box<StopRun>),
     /// Which of these runs are open?
     Look(Vec<Running>),
@@ -79,6 +83,7 @@ pub(super) struct StopRun {
 pub(super) async fn carry_out(shared: Arc<Shared>, key: ScheduleKey, effect: Effect) -> Outcome {
     match effect {
         Effect::Start(start) => start_run(&shared, &key, *start).await,
+        Effect::Find(start) => find_run(&shared, &key, *start).await,
         Effect::Stop(stop) => stop_run(&shared, &key, *stop).await,
         Effect::Look(running) => look(&shared, &key, running).await,
     }
@@ -134,6 +139,38 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
         }
     }
     Outcome::Failed { text: text(refused), for_good: false }
+}
+
+/// Looks for the run of a start that may have been carried out: the workflow id's chain, if that request has begun it. While starts under
+/// one workflow id take turns, only a client's can have come after it.
+async fn find_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
+    let workflow = WorkflowKey { namespace: key.namespace, workflow_id: start.request.workflow_id };
+    let mut first = None;
+    for look in [Look::Current, Look::First] {
+        let run = if look == Look::First { first.as_deref().and_then(RunId::parse) } else { None };
+        let info = match shared.ask(workflow.clone(), run, Ask::Describe).await {
+            Ok(answer) => match answer.body {
+                Body::Description(description) => description,
+                _ => return Outcome::Failed { text: text(internal("a description")), for_good: false },
+            },
+            Err(Refusal::NotFound(_)) => return Outcome::NotThere,
+            Err(refusal) => return Outcome::Failed { text: text(refusal), for_good: false },
+        };
+        let requests = info.workflow_extended_info.map(|extended| extended.request_id_infos).unwrap_or_default();
+        let first_run_id = info.workflow_execution_info.map(|info| info.first_run_id).unwrap_or_default();
+        if requests.contains_key(&start.request.request_id) {
+            return Outcome::Started { workflow_id: workflow.workflow_id, run_id: first_run_id };
+        }
+        first = Some(first_run_id);
+    }
+    Outcome::NotThere
+}
+
+/// Which run of a chain is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Current,
+    First,
 }
 
 /// The client's words for it.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sempre_core::{
     Refusal, Timestamp,
     keys::schedules::ScheduleKey,
-    schedule::{Ended, Schedule, not_found, state::Watch},
+    schedule::{Ended, Schedule, StartFailure, not_found, state::Watch},
 };
 use sempre_store::StoreError;
 use tokio::sync::oneshot;
@@ -78,7 +78,11 @@ impl Runner {
                 schedule.started(number, &workflow_id, &run_id, now);
             }
             (Work::Start(number), Outcome::AlreadyStarted) => schedule.already_started(number, now),
-            (Work::Start(number), Outcome::Failed { text, for_good }) => schedule.start_failed(number, &text, for_good, now),
+            (Work::Start(number), Outcome::NotThere) => schedule.start_failed(number, StartFailure::NotThere, now),
+            (Work::Start(number), Outcome::Failed { text, for_good }) => {
+                let failure = if for_good { StartFailure::Refused(&text) } else { StartFailure::Unknown };
+                schedule.start_failed(number, failure, now);
+            }
             (Work::Stop(number), Outcome::Stopped) => schedule.stopped(number),
             (Work::Look, Outcome::Looked { ended, gone }) => schedule.checked(ended, &gone, now),
             (Work::Look, _) => schedule.check_failed(),

@@ -249,6 +249,7 @@ impl Runner {
     /// `None`: it is not wanted any more.
     fn effect(&mut self, task: &Task) -> Option<Effect> {
         let Task { key, uid, work } = task;
+        let now = self.shared.now();
         let live = self.live.get_mut(key).filter(|live| live.schedule.definition.uid == *uid)?;
         let schedule = &mut live.schedule;
         let namespace = self.shared.namespaces.view(key.namespace);
@@ -262,7 +263,8 @@ impl Runner {
                 let starting = schedule.state.starting.iter().find(|starting| starting.number == *number);
                 starting.map(|starting| {
                     let (request, watcher) = start_request(schedule, starting, &namespace.name);
-                    Effect::Start(Box::new(Start { request, watcher }))
+                    let start = Box::new(Start { request, watcher });
+                    if starting.is_looked_for(now) { Effect::Find(start) } else { Effect::Start(start) }
                 })
             }
             Work::Look => schedule.wants_check().then(|| {

@@ -10,7 +10,7 @@ use sempre_api::v1::{
 
 use super::*;
 use crate::schedule::{
-    Ended, LEFT_OUT_MAX, RECENT_MAX,
+    Ended, LEFT_OUT_MAX, RECENT_MAX, StartFailure,
     parse::range,
     start_request,
     state::{LeftOut, Running, Starting, Stop},
@@ -385,16 +385,20 @@ fn an_end_that_is_told_before_its_start_counts_for_both() {
 fn a_start_that_fails_is_tried_again_while_there_is_time() {
     let mut s = schedule(Policy::Skip);
     s.advance(at(60));
-    s.start_failed(1, "busy", false, at(60));
+    s.start_failed(1, StartFailure::Unknown, at(60));
     assert_eq!((s.starts(at(60)).count(), s.wake_at(at(60))), (0, Some(at(61))));
     assert_eq!((s.starts(at(61)).count(), s.wake_at(at(61))), (1, Some(at(120))), "under way: not woken again and again for it");
-    s.start_failed(1, "busy", false, at(61));
+    s.start_failed(1, StartFailure::Unknown, at(61));
     assert_eq!((s.starts(at(62)).count(), s.starts(at(63)).count()), (0, 1));
-    s.start_failed(1, "busy", false, at(60 + 3600));
+    let over = at(60 + 3600);
+    assert_eq!(s.starts(over).map(|starting| starting.is_looked_for(over)).collect::<Vec<_>>(), [true]);
+    s.start_failed(1, StartFailure::Unknown, over);
+    assert_eq!((s.starts(over).count(), s.starts(over + Span::seconds(4)).count()), (0, 1), "it may be there: looked for again");
+    s.start_failed(1, StartFailure::NotThere, over);
     assert_eq!((s.state.starting.len(), s.state.missed_catchup_window, s.state.start_refusal.as_str()), (0, 1, ""), "the world's fault");
     s.advance(at(5000));
     let number = s.starts(at(5000)).next().expect("the next").number;
-    s.start_failed(number, "no such thing", true, at(5000));
+    s.start_failed(number, StartFailure::Refused("no such thing"), at(5000));
     assert_eq!((s.state.starting.len(), s.state.missed_catchup_window), (0, 1), "for good: not tried again");
     assert_eq!(s.state.start_refusal, "no such thing");
     trigger(&mut s, Policy::Unspecified, at(5010));
@@ -417,13 +421,13 @@ fn a_refusal_is_shown_until_the_schedule_is_mended_or_starts_again() {
     let refused = || {
         let mut s = schedule(Policy::BufferAll);
         s.advance(at(60));
-        s.start_failed(1, "no such thing", true, at(60));
+        s.start_failed(1, StartFailure::Refused("no such thing"), at(60));
         assert_eq!(error(&s), "no such thing");
         s.advance(at(120));
         s
     };
     let mut s = refused();
-    s.start_failed(2, "busy", false, at(120));
+    s.start_failed(2, StartFailure::Unknown, at(120));
     assert_eq!(error(&s), "no such thing", "nothing is known of it yet");
     s.update(definition(Policy::BufferAll), ScheduleState::default(), &NoZones, at(121)).expect("valid");
     assert_eq!(error(&s), "");
@@ -491,7 +495,7 @@ fn starts_under_one_workflow_id_are_carried_out_one_after_another() {
         }
         let others: &[u64] = if keeps { &[] } else { &[3] };
         assert_eq!(numbers(&s, at(11)), [&[1], others].concat());
-        s.start_failed(1, "busy", false, at(11));
+        s.start_failed(1, StartFailure::Unknown, at(11));
         assert_eq!((numbers(&s, at(11)), s.wake_at(at(11))), (others.to_vec(), Some(at(12))), "it may be there");
         assert_eq!(numbers(&s, at(12)), [&[1], others].concat());
         s.started(1, "wf", "run-1", at(12));
@@ -510,7 +514,7 @@ fn a_start_is_shown_as_waiting_until_it_is_carried_out() {
     let mut s = schedule(Policy::BufferAll);
     s.advance(at(60));
     assert_eq!(shown(&s), (1, 0, 0), "decided");
-    s.start_failed(1, "busy", false, at(60));
+    s.start_failed(1, StartFailure::Unknown, at(60));
     assert_eq!(shown(&s), (1, 0, 0), "tried again later");
     s.started(1, "wf", "run-1", at(61));
     assert_eq!(shown(&s), (0, 1, 1));
@@ -751,11 +755,11 @@ fn what_was_not_done_is_listed_with_its_reason() {
     assert_eq!(s.state.left_out[1], LeftOut { count: 2, last: at(660).0, decided: at(660).0, ..met });
     end(&mut s, 1, Status::Completed, at(665));
     let starting = starting_of(&mut s, 12);
-    s.start_failed(starting.number, "no", true, at(721));
+    s.start_failed(starting.number, StartFailure::Refused("no"), at(721));
     let starting = starting_of(&mut s, 13);
     s.already_started(starting.number, at(781));
     let starting = starting_of(&mut s, 14);
-    s.start_failed(starting.number, "not now", false, Timestamp(starting.give_up_at));
+    s.start_failed(starting.number, StartFailure::NotThere, Timestamp(starting.give_up_at));
     let reasons: Vec<_> = s.state.left_out.iter().map(|left| (left.why(), left.count)).collect();
     assert_eq!(reasons, [(Why::Late, 8), (Why::Overlap, 2), (Why::Refused, 1), (Why::AlreadyStarted, 1), (Why::GaveUp, 1)]);
     for n in 0..20 {
