@@ -5,15 +5,7 @@
 mod harness;
 
 use harness::{commands::*, *};
-use sempre_api::{
-    FieldMask,
-    v1::{
-        common::{Priority, WorkflowExecution},
-        enums::ParentClosePolicy,
-        workflow::WorkflowExecutionOptions,
-        workflowservice::UpdateWorkflowExecutionOptionsRequest,
-    },
-};
+use sempre_api::v1::{common::Priority, enums::ParentClosePolicy, workflow::WorkflowExecutionOptions};
 use sempre_core::transition::{Offer, QueueKind, RANKED};
 
 fn priority(priority_key: i32, fairness_key: &str, fairness_weight: f32) -> Priority {
@@ -96,14 +88,8 @@ fn offers_with_ranks_are_taken_back_by_their_rank() {
     assert!(world.offers.is_empty());
     world.unpause("w");
     assert_eq!(world.offers.len(), 2);
-    let request = UpdateWorkflowExecutionOptionsRequest {
-        workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
-        workflow_execution_options: Some(WorkflowExecutionOptions { priority: Some(priority(1, "", 0.0)), ..Default::default() }),
-        update_mask: Some(FieldMask { paths: vec!["priority".into()] }),
-        identity: "client".into(),
-        ..Default::default()
-    };
-    world.update_options(request).unwrap();
+    let options = WorkflowExecutionOptions { priority: Some(priority(1, "", 0.0)), ..Default::default() };
+    world.set_options(&["priority"], options).unwrap();
     assert!(world.offers.iter().all(|offer| standing(offer) == (1, false, "", 0.0)), "a key that was taken away");
     assert_eq!(world.offers.len(), 2);
     world.terminate("w", "").unwrap();

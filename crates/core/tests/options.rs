@@ -4,25 +4,16 @@
 
 mod harness;
 
-use harness::{commands::*, history::*, *};
-use sempre_api::{
-    FieldMask,
-    v1::{
-        common::{Priority, WorkflowExecution},
-        workflow::{VersioningOverride, WorkflowExecutionOptions},
-        workflowservice::UpdateWorkflowExecutionOptionsRequest,
-    },
+use harness::{commands::*, history::*, options::*, *};
+use sempre_api::v1::{
+    common::Priority,
+    workflow::{VersioningOverride, WorkflowExecutionOptions},
+    workflowservice::UpdateWorkflowExecutionOptionsRequest,
 };
-use sempre_core::{Refusal, Reply, transition::QueueKind};
+use sempre_core::{Refusal, transition::QueueKind};
 
 fn request(paths: &[&str], priority: Option<Priority>) -> UpdateWorkflowExecutionOptionsRequest {
-    UpdateWorkflowExecutionOptionsRequest {
-        workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
-        workflow_execution_options: Some(WorkflowExecutionOptions { priority, ..Default::default() }),
-        update_mask: Some(FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
-        identity: "client".into(),
-        ..Default::default()
-    }
+    options_request(paths, WorkflowExecutionOptions { priority, ..Default::default() })
 }
 
 fn key(priority_key: i32) -> Priority {
@@ -30,10 +21,8 @@ fn key(priority_key: i32) -> Priority {
 }
 
 fn update(world: &mut World, paths: &[&str], priority: Option<Priority>) -> Option<Priority> {
-    match world.update_options(request(paths, priority)).unwrap() {
-        Reply::Options(answer) => answer.workflow_execution_options.unwrap().priority,
-        other => panic!("not an answer: {other:?}"),
-    }
+    let answer = world.set_options(paths, WorkflowExecutionOptions { priority, ..Default::default() }).unwrap();
+    answer.workflow_execution_options.unwrap().priority
 }
 
 #[test]

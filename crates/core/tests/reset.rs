@@ -355,28 +355,22 @@ fn a_reset_run_can_be_reset_again() {
 /// 01 §12.2 step 7
 #[test]
 fn operations_after_the_reset_come_before_the_first_task() {
-    use sempre_api::{
-        FieldMask,
-        v1::{
-            common::Priority,
-            workflow::{
-                PostResetOperation, WorkflowExecutionOptions,
-                post_reset_operation::{SignalWorkflow, UpdateWorkflowOptions, Variant},
-            },
+    use harness::options::options_after_reset;
+    use sempre_api::v1::{
+        common::Priority,
+        workflow::{
+            PostResetOperation, WorkflowExecutionOptions,
+            post_reset_operation::{SignalWorkflow, Variant},
         },
     };
-    let operation = |variant| PostResetOperation { variant: Some(variant) };
-    let priority = |paths: &[&str], priority| {
-        operation(Variant::UpdateWorkflowOptions(UpdateWorkflowOptions {
-            workflow_execution_options: Some(WorkflowExecutionOptions { priority: Some(priority), ..Default::default() }),
-            update_mask: Some(FieldMask { paths: paths.iter().map(ToString::to_string).collect() }),
-        }))
-    };
+    let signal = Variant::SignalWorkflow(SignalWorkflow { signal_name: "after".into(), ..Default::default() });
+    let priority =
+        |paths: &[&str], priority| options_after_reset(paths, WorkflowExecutionOptions { priority: Some(priority), ..Default::default() });
     let mut world = World::new();
     two_tasks(&mut world);
     let request = with(reset_request(&mut world, "w", 9), |r| {
         r.post_reset_operations = vec![
-            operation(Variant::SignalWorkflow(SignalWorkflow { signal_name: "after".into(), ..Default::default() })),
+            PostResetOperation { variant: Some(signal) },
             priority(&["priority.priority_key"], Priority { priority_key: 1, ..Default::default() }),
             priority(&["priority.fairness_key"], Priority { fairness_key: "f".into(), ..Default::default() }),
         ];

@@ -4,48 +4,21 @@
 
 mod harness;
 
-use harness::{commands::*, history::*, *};
-use sempre_api::{
-    FieldMask,
-    v1::{
-        command::ScheduleActivityTaskCommandAttributes,
-        common::{FastForwardConfig, TimeSkippingConfig, TimeSkippingInfo, WorkflowExecution},
-        enums::{EventType, ParentClosePolicy, WorkflowExecutionStatus as Status},
-        history::{HistoryEvent, history_event::Attributes},
-        workflow::WorkflowExecutionOptions,
-        workflowservice::{StartWorkflowExecutionRequest, UpdateWorkflowExecutionOptionsRequest},
-    },
+use harness::{commands::*, history::*, own_time::*, *};
+use sempre_api::v1::{
+    command::ScheduleActivityTaskCommandAttributes,
+    common::{TimeSkippingConfig, TimeSkippingInfo},
+    enums::{EventType, ParentClosePolicy, WorkflowExecutionStatus as Status},
+    history::{HistoryEvent, history_event::Attributes},
 };
-use sempre_core::{Refusal, Reply, Span, Timestamp, time_skipping::FastForwardStatus};
+use sempre_core::{Span, Timestamp, time_skipping::FastForwardStatus};
 
-const HOUR: i64 = 3600;
 const YEAR: i64 = 365 * 24 * HOUR;
 
-fn world() -> World {
-    with(World::new(), |world| world.limits.time_skipping = true)
-}
-
-fn on() -> TimeSkippingConfig {
-    TimeSkippingConfig { enabled: true, ..Default::default() }
-}
-
-fn ahead(id: &str, seconds: i64) -> TimeSkippingConfig {
-    TimeSkippingConfig { fast_forward_config: Some(FastForwardConfig { id: id.into(), duration: duration(seconds) }), ..on() }
-}
-
-fn request(config: TimeSkippingConfig) -> StartWorkflowExecutionRequest {
-    with(start_request("w"), |r| r.time_skipping_config = Some(config))
-}
-
 fn start(config: TimeSkippingConfig) -> World {
-    let mut world = world();
-    world.start_with(request(config)).unwrap();
+    let mut world = skipping_world();
+    world.start_with(skipping(config)).unwrap();
     world
-}
-
-/// Wakes what is due, at once.
-fn tick(world: &mut World) {
-    world.advance(Span::ZERO);
 }
 
 fn info(world: &World) -> TimeSkippingInfo {
@@ -65,21 +38,9 @@ fn times(events: &[HistoryEvent], kind: EventType) -> Vec<Timestamp> {
     events.iter().filter(|e| e.event_type() == kind).map(|e| Timestamp::from_api(e.event_time.as_ref().unwrap())).collect()
 }
 
-fn set(world: &mut World, config: Option<TimeSkippingConfig>) -> Result<Option<TimeSkippingConfig>, Refusal> {
-    let request = UpdateWorkflowExecutionOptionsRequest {
-        workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
-        workflow_execution_options: Some(WorkflowExecutionOptions { time_skipping_config: config, ..Default::default() }),
-        update_mask: Some(FieldMask { paths: vec!["time_skipping_config".into()] }),
-        ..Default::default()
-    };
-    match world.update_options(request)? {
-        Reply::Options(answer) => Ok(answer.workflow_execution_options.unwrap().time_skipping_config),
-        other => panic!("not an answer: {other:?}"),
-    }
-}
-
-fn status(world: &World, id: &str) -> FastForwardStatus {
-    world.run("w").execution.fast_forward(id).0
+/// Gives it to the run, or takes it away; what it has now.
+fn set(world: &mut World, config: Option<TimeSkippingConfig>) -> Option<TimeSkippingConfig> {
+    world.set_time_skipping(config).unwrap().workflow_execution_options.unwrap().time_skipping_config
 }
 
 #[test]
@@ -88,7 +49,7 @@ fn a_timer_of_a_year_fires_at_once_and_all_times_are_the_runs_own() {
     let begin = world.now;
     world.work([timer("t", secs(YEAR))]);
     assert_eq!(own_time(&world), begin + secs(YEAR));
-    tick(&mut world);
+    world.tick();
     world.work([complete()]);
     assert_eq!(world.now, begin, "nobody has waited");
     assert_history(
@@ -124,7 +85,7 @@ fn a_timer_of_a_year_fires_at_once_and_all_times_are_the_runs_own() {
 fn tasks_of_a_run_ahead_of_its_time_stand_in_line_with_those_of_others() {
     let mut world = start(on());
     world.work([timer("t", secs(YEAR))]);
-    tick(&mut world);
+    world.tick();
     world.advance(secs(1));
     world.start("other");
     assert_eq!(world.poll_workflow(QUEUE).unwrap().workflow_id, "w", "its task has waited for longer");
@@ -137,11 +98,11 @@ fn the_earliest_of_what_it_waits_for_comes_first() {
     let begin = world.now;
     world.work([timer("late", secs(3 * HOUR)), timer("early", secs(HOUR))]);
     assert_eq!(own_time(&world), begin + secs(HOUR));
-    tick(&mut world);
+    world.tick();
     assert_eq!(info(&world).current_session_skip_count, 1);
     world.work([]);
     assert_eq!(own_time(&world), begin + secs(3 * HOUR));
-    tick(&mut world);
+    world.tick();
     world.work([complete()]);
     assert_eq!(times(&world.run("w").events(), EventType::TimerFired), [begin + secs(HOUR), begin + secs(3 * HOUR)]);
 }
@@ -154,7 +115,7 @@ fn what_is_due_already_comes_before_a_skip() {
     world.sleep(secs(5));
     world.work([]);
     assert_eq!(info(&world).current_session_skip_count, 0);
-    tick(&mut world);
+    world.tick();
     let fired = world.run("w").events().iter().filter(|e| e.event_type() == EventType::TimerFired).count();
     assert_eq!(fired, 1);
 }
@@ -188,7 +149,7 @@ fn a_retry_is_skipped_to_and_not_waited_for() {
     assert_eq!(own_time(&world), begin);
     world.fail_activity(&task, failure("no")).unwrap();
     assert_eq!(own_time(&world), begin + secs(HOUR));
-    tick(&mut world);
+    world.tick();
     let task = world.poll_activity().unwrap();
     assert_eq!(task.response.attempt, 2);
     assert_eq!(task.response.current_attempt_scheduled_time, Some((begin + secs(HOUR)).to_api()));
@@ -245,10 +206,10 @@ fn a_paused_run_does_not_skip() {
 
 #[test]
 fn a_delayed_start_begins_at_once() {
-    let mut world = world();
+    let mut world = skipping_world();
     let begin = world.now;
-    world.start_with(with(request(on()), |r| r.workflow_start_delay = duration(HOUR))).unwrap();
-    tick(&mut world);
+    world.start_with(with(skipping(on()), |r| r.workflow_start_delay = duration(HOUR))).unwrap();
+    world.tick();
     assert_history(
         &world,
         "w",
@@ -263,11 +224,11 @@ fn a_delayed_start_begins_at_once() {
 
 #[test]
 fn a_run_that_waits_for_a_signal_only_is_skipped_to_its_end() {
-    let mut world = world();
-    world.start_with(with(request(on()), |r| r.workflow_run_timeout = duration(HOUR))).unwrap();
+    let mut world = skipping_world();
+    world.start_with(with(skipping(on()), |r| r.workflow_run_timeout = duration(HOUR))).unwrap();
     assert_eq!(info(&world).current_session_skip_count, 0, "it has not begun");
     world.work([]);
-    tick(&mut world);
+    world.tick();
     assert_eq!(world.run("w").execution.status(), Status::TimedOut);
     // Without timeouts there is nothing to skip to.
     let mut world = start(on());
@@ -283,15 +244,15 @@ fn skips_of_a_session_are_counted_and_end() {
     for skips in 1..=2 {
         world.work([timer("t", secs(HOUR))]);
         assert_eq!(info(&world).current_session_skip_count, skips);
-        tick(&mut world);
+        world.tick();
     }
     assert!(!is_on(&world));
     world.work([timer("t", secs(HOUR))]);
-    tick(&mut world);
+    world.tick();
     assert!(world.poll_workflow(QUEUE).is_none(), "it waits like any other");
     assert_eq!(own_time(&world), begin + secs(2 * HOUR));
     // A new configuration, a new count.
-    assert_eq!(set(&mut world, Some(on())).unwrap().unwrap().max_session_skip_count, 200);
+    assert_eq!(set(&mut world, Some(on())).unwrap().max_session_skip_count, 200);
     assert_eq!((info(&world).current_session_skip_count, own_time(&world)), (1, begin + secs(3 * HOUR)));
 }
 
@@ -299,14 +260,14 @@ fn skips_of_a_session_are_counted_and_end() {
 fn a_fast_forward_ends_where_it_was_to_end() {
     let mut world = start(ahead("f", HOUR));
     let begin = world.now;
-    assert_eq!(status(&world, "f"), FastForwardStatus::Pending);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Pending);
     assert_eq!(status(&world, "other"), FastForwardStatus::Unknown);
     world.work([timer("before", secs(HOUR / 2)), timer("after", secs(2 * HOUR))]);
-    tick(&mut world);
+    world.tick();
     world.work([]);
     assert_eq!(own_time(&world), begin + secs(HOUR));
-    assert_eq!(status(&world, "f"), FastForwardStatus::Completed);
-    tick(&mut world);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Completed);
+    world.tick();
     assert!(world.poll_workflow(QUEUE).is_none());
     assert_history(
         &world,
@@ -339,7 +300,7 @@ fn a_fast_forward_with_nothing_to_wait_for_is_a_skip() {
     let mut world = start(ahead("f", HOUR));
     let begin = world.now;
     world.work([]);
-    assert_eq!((own_time(&world), status(&world, "f")), (begin + secs(HOUR), FastForwardStatus::Completed));
+    assert_eq!((own_time(&world), world.fast_forward("f")), (begin + secs(HOUR), FastForwardStatus::Completed));
 }
 
 #[test]
@@ -348,9 +309,9 @@ fn a_fast_forward_ends_in_its_time_whatever_is_in_hand() {
     let task = world.poll_workflow(QUEUE).unwrap();
     // The worker's task outlives it.
     world.advance(secs(9));
-    assert_eq!(status(&world, "f"), FastForwardStatus::Pending);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Pending);
     world.advance(Span::millis(1000));
-    assert_eq!(status(&world, "f"), FastForwardStatus::Completed, "although the event waits in the buffer");
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Completed, "although the event waits in the buffer");
     assert!(world.complete_with(&task, [], |_| ()).is_err(), "its task has timed out, at the same time");
     let events = world.run("w").events();
     let transitions: Vec<_> = events.iter().filter(|e| e.event_type() == EventType::WorkflowExecutionTimeSkippingTransitioned).collect();
@@ -365,10 +326,10 @@ fn options_set_while_a_worker_has_the_task_count_from_then() {
     let begin = world.now;
     let task = world.poll_workflow(QUEUE).unwrap();
     world.sleep(secs(2));
-    set(&mut world, Some(ahead("f", HOUR))).unwrap();
-    assert_eq!(status(&world, "f"), FastForwardStatus::Pending, "it is buffered, and shown");
+    set(&mut world, Some(ahead("f", HOUR)));
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Pending, "it is buffered, and shown");
     world.restart();
-    assert_eq!(status(&world, "f"), FastForwardStatus::Pending);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Pending);
     world.sleep(secs(3));
     world.complete(&task, []);
     world.work([]);
@@ -392,34 +353,34 @@ fn options_set_while_a_worker_has_the_task_count_from_then() {
 
 #[test]
 fn options_are_set_as_a_whole_again_and_taken_away() {
-    let mut world = world();
+    let mut world = skipping_world();
     world.begin("w", [timer("t", secs(YEAR))]);
     let events = |world: &World| world.run("w").events().len();
     assert!(world.run("w").execution.describe(world.now).workflow_extended_info.unwrap().time_skipping_info.is_none());
-    assert_eq!(set(&mut world, None).unwrap(), None);
+    assert_eq!(set(&mut world, None), None);
     assert_eq!(events(&world), 5, "nothing to take away");
-    set(&mut world, Some(ahead("f", HOUR))).unwrap();
-    assert_eq!(status(&world, "f"), FastForwardStatus::Completed);
+    set(&mut world, Some(ahead("f", HOUR)));
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Completed);
     // The same again is another hour.
     let begin = own_time(&world);
-    set(&mut world, Some(ahead("f", HOUR))).unwrap();
+    set(&mut world, Some(ahead("f", HOUR)));
     assert_eq!(own_time(&world), begin + secs(HOUR));
     let off = TimeSkippingConfig { max_session_skip_count: 7, ..Default::default() };
-    assert_eq!(set(&mut world, Some(off.clone())).unwrap(), Some(off.clone()));
+    assert_eq!(set(&mut world, Some(off.clone())), Some(off.clone()));
     let before = events(&world);
-    set(&mut world, Some(off)).unwrap();
+    set(&mut world, Some(off));
     assert_eq!(events(&world), before, "the same without a fast-forward changes nothing");
-    assert_eq!(set(&mut world, None).unwrap(), None);
+    assert_eq!(set(&mut world, None), None);
     assert_eq!(own_time(&world), begin + secs(HOUR), "what is skipped is skipped");
     assert_eq!(info(&world).effective_config, None);
 }
 
 #[test]
 fn an_idle_run_skips_as_soon_as_it_may() {
-    let mut world = world();
+    let mut world = skipping_world();
     world.begin("w", [timer("t", secs(YEAR))]);
-    set(&mut world, Some(on())).unwrap();
-    tick(&mut world);
+    set(&mut world, Some(on()));
+    world.tick();
     assert!(world.poll_workflow(QUEUE).is_some());
 }
 
@@ -428,33 +389,33 @@ fn the_next_run_of_a_chain_goes_on_with_time_count_and_fast_forward() {
     let mut world = start(TimeSkippingConfig { max_session_skip_count: 9, ..ahead("f", 3 * HOUR) });
     let begin = world.now;
     world.work([timer("t", secs(HOUR))]);
-    tick(&mut world);
+    world.tick();
     world.work([continue_as_new().command()]);
     let Some(Attributes::WorkflowExecutionStartedEventAttributes(a)) = world.run("w").events()[0].attributes.clone() else { panic!() };
     let passed_on = a.time_skipping_state_propagation.unwrap();
     assert_eq!(passed_on.initial_skipped_duration, duration(HOUR));
     assert_eq!(passed_on.initial_skip_count, 1);
     assert_eq!(passed_on.fast_forward_target_time, Some((begin + secs(3 * HOUR)).to_api()));
-    assert_eq!((own_time(&world), status(&world, "f")), (begin + secs(HOUR), FastForwardStatus::Pending));
+    assert_eq!((own_time(&world), world.fast_forward("f")), (begin + secs(HOUR), FastForwardStatus::Pending));
     assert_eq!(times(&world.run("w").events(), EventType::WorkflowExecutionStarted), [begin + secs(HOUR)]);
     world.work([timer("t", secs(5 * HOUR))]);
-    assert_eq!((own_time(&world), status(&world, "f")), (begin + secs(3 * HOUR), FastForwardStatus::Completed));
+    assert_eq!((own_time(&world), world.fast_forward("f")), (begin + secs(3 * HOUR), FastForwardStatus::Completed));
     assert_eq!(info(&world).current_session_skip_count, 2);
     // A fast-forward that is over stays over in the next run.
     world.signal("w", "s").unwrap();
     world.work([continue_as_new().command()]);
-    assert_eq!(status(&world, "f"), FastForwardStatus::Completed);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Completed);
     assert!(!is_on(&world));
 }
 
 #[test]
 fn a_retried_run_is_skipped_to() {
-    let mut world = world();
+    let mut world = skipping_world();
     let begin = world.now;
-    world.start_with(with(request(on()), |r| r.retry_policy = retry(0))).unwrap();
+    world.start_with(with(skipping(on()), |r| r.retry_policy = retry(0))).unwrap();
     for attempt in 0..4 {
         world.work([fail("again")]);
-        tick(&mut world);
+        world.tick();
         assert_eq!(own_time(&world), begin + secs((1 << (attempt + 1)) - 1));
     }
     assert_eq!(world.now, begin);
@@ -462,16 +423,16 @@ fn a_retried_run_is_skipped_to() {
 
 #[test]
 fn cron_runs_come_one_after_the_other_without_a_wait() {
-    let mut world = world();
+    let mut world = skipping_world();
     let begin = world.now;
     world
-        .start_with(with(request(TimeSkippingConfig { max_session_skip_count: 3, ..on() }), |r| r.cron_schedule = "* * * * *".into()))
+        .start_with(with(skipping(TimeSkippingConfig { max_session_skip_count: 3, ..on() }), |r| r.cron_schedule = "* * * * *".into()))
         .unwrap();
     for _ in 0..3 {
-        tick(&mut world);
+        world.tick();
         world.work([complete()]);
     }
-    tick(&mut world);
+    world.tick();
     assert!(world.poll_workflow(QUEUE).is_none(), "no more than three skips");
     assert_eq!(own_time(&world).since(begin), secs(180));
 }
@@ -481,7 +442,7 @@ fn a_child_begins_at_its_parents_time_and_skips_by_itself() {
     let mut world = start(TimeSkippingConfig { max_session_skip_count: 5, ..ahead("f", 9 * HOUR) });
     let begin = world.now;
     world.work([timer("t", secs(HOUR))]);
-    tick(&mut world);
+    world.tick();
     world.work([child("c", ParentClosePolicy::Abandon).command()]);
     let initiated = world.run("w").events().into_iter().rev().find_map(|event| match event.attributes {
         Some(Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(a)) => Some(a),
@@ -510,7 +471,7 @@ fn a_child_may_be_kept_from_skipping() {
     let mut world = start(TimeSkippingConfig { disable_propagation: true, ..on() });
     let begin = world.now;
     world.work([timer("t", secs(HOUR))]);
-    tick(&mut world);
+    world.tick();
     world.work([child("c", ParentClosePolicy::Abandon).command()]);
     world.deliver();
     world.work([]);
@@ -526,7 +487,7 @@ fn a_reset_run_begins_at_the_time_of_its_events() {
     let mut world = start(on());
     let begin = world.now;
     world.work([timer("t", secs(HOUR))]);
-    tick(&mut world);
+    world.tick();
     world.work([timer("u", secs(YEAR))]);
     assert_eq!(own_time(&world), begin + secs(HOUR + YEAR));
     world.reset("w", 10);
@@ -540,14 +501,14 @@ fn a_reset_run_begins_at_the_time_of_its_events() {
 fn closed_runs_say_how_their_fast_forward_stood() {
     let mut world = start(ahead("f", HOUR));
     world.terminate("w", "why").unwrap();
-    assert_eq!(status(&world, "f"), FastForwardStatus::Closed);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Closed);
     let mut world = start(ahead("f", HOUR));
     let task = world.poll_workflow(QUEUE).unwrap();
-    set(&mut world, Some(TimeSkippingConfig { enabled: false, ..Default::default() })).unwrap();
-    assert_eq!(status(&world, "f"), FastForwardStatus::Unknown);
+    set(&mut world, Some(TimeSkippingConfig { enabled: false, ..Default::default() }));
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Unknown);
     world.complete(&task, []);
     // Skips are used up before it is over.
     let mut world = start(TimeSkippingConfig { max_session_skip_count: 1, ..ahead("f", 2 * HOUR) });
     world.work([timer("t", secs(HOUR))]);
-    assert_eq!(status(&world, "f"), FastForwardStatus::Disabled);
+    assert_eq!(world.fast_forward("f"), FastForwardStatus::Disabled);
 }

@@ -6,17 +6,12 @@ mod harness;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use harness::{commands::*, history::*, *};
-use sempre_api::{
-    FieldMask,
-    v1::{
-        common::WorkflowExecution,
-        enums::{ContinueAsNewVersioningBehavior, ParentClosePolicy, VersioningBehavior},
-        workflow::{
-            VersioningOverride, WorkflowExecutionOptions,
-            versioning_override::{OneTimeOverride, Override, PinnedOverride, PinnedOverrideBehavior},
-        },
-        workflowservice::UpdateWorkflowExecutionOptionsRequest,
+use harness::{commands::*, history::*, options::*, *};
+use sempre_api::v1::{
+    enums::{ContinueAsNewVersioningBehavior, ParentClosePolicy, VersioningBehavior},
+    workflow::{
+        VersioningOverride, WorkflowExecutionOptions,
+        versioning_override::{OneTimeOverride, Override, PinnedOverride, PinnedOverrideBehavior},
     },
 };
 use sempre_core::{Deployments, Refusal, Reply, Route, Version, deployment::Ramp, input::Poller, transition::QueueKind};
@@ -71,13 +66,8 @@ fn once(build: &str) -> Option<VersioningOverride> {
 }
 
 fn update(world: &mut World, versioning_override: Option<VersioningOverride>) -> Result<Reply, Refusal> {
-    world.update_options(UpdateWorkflowExecutionOptionsRequest {
-        workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
-        workflow_execution_options: Some(WorkflowExecutionOptions { versioning_override, ..Default::default() }),
-        update_mask: Some(FieldMask { paths: vec!["versioning_override".into()] }),
-        identity: "client".into(),
-        ..Default::default()
-    })
+    let options = WorkflowExecutionOptions { versioning_override, ..Default::default() };
+    world.update_options(options_request(&["versioning_override"], options))
 }
 
 /// Behavior, version and transition as described; with the search attributes.

@@ -31,6 +31,8 @@ pub struct Builder {
     folder: Option<PathBuf>,
     shards: Option<NonZeroU32>,
     listen: Option<SocketAddr>,
+    /// As it was said; unless it was, it is on where data is in memory.
+    time_skipping: Option<bool>,
     settings: ServerSettings,
 }
 
@@ -66,27 +68,37 @@ impl Builder {
         self
     }
 
+    /// Whether runs that ask for it (`time_skipping_config`) skip time, each by itself. Unless this is said they do where data is in
+    /// memory, which is for development; over a folder such a start is refused, as by `sempre server start`.
+    pub fn time_skipping(mut self, may: bool) -> Self {
+        self.time_skipping = Some(may);
+        self
+    }
+
     /// Changes any other setting of the engine.
     pub fn engine(mut self, change: impl FnOnce(&mut sempre_engine::Settings)) -> Self {
         change(&mut self.settings.engine);
         self
     }
 
-    /// Time is virtual, and any namespace and search attribute is there when it is named. Not over a folder.
+    /// Time is virtual, data is in memory, and any namespace and search attribute is there when it is named.
     pub(crate) fn for_tests(mut self) -> Self {
         self.settings.time_skipping = Some(TimeSkipping::Locked);
         self.settings.any_namespace = true;
         self.settings.engine.auto_register_search_attributes = true;
-        self.settings.engine.limits.time_skipping = true;
+        self.folder = None;
         self
     }
 
     /// Starts it. Must be called in a tokio runtime, which it needs for as long as it runs.
     pub async fn start(self) -> Result<Sempre, StartError> {
-        let Self { folder, shards, listen, mut settings } = self;
+        let Self { folder, shards, listen, time_skipping, mut settings } = self;
         let cores = || std::thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1));
         let default = if folder.is_some() { cores() } else { 1 };
         settings.engine.shards = shards.map_or(default, NonZeroU32::get);
+        // Over a folder it may be the engine's settings that say it.
+        let may_skip = folder.is_none() || settings.engine.limits.time_skipping;
+        settings.engine.limits.time_skipping = time_skipping.unwrap_or(may_skip);
         let store = match folder {
             None => Arc::new(MemoryStore::new()) as Arc<dyn Store>,
             Some(folder) => {

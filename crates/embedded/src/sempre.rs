@@ -38,7 +38,7 @@ impl Sempre {
         Self::builder().folder(folder).start().await
     }
 
-    /// Starts a server that keeps nothing.
+    /// Starts a server that keeps nothing. Runs may skip time in it ([`Builder::time_skipping`]).
     pub async fn in_memory() -> Result<Self, StartError> {
         Self::builder().start().await
     }

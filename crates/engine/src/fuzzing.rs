@@ -38,7 +38,7 @@ pub fn rows(key: &[u8], value: &[u8]) {
             let _ = (notice.namespace(), notice.to_api(number));
         }
     }
-    for kind in *b"ars" {
+    for kind in *b"alrs" {
         let _ = alerts::rows::read(kind, key, value.clone());
     }
     let _ = (meta::parse_config_key(key), batch::parse_key(key));

@@ -5,6 +5,7 @@
 //! | is as it was | nothing happens |
 //! | is another, and good | exactly its rules are in force, besides those that calls have set |
 //! | is another, and not good | nothing changes, and the log says why |
+//! | is as it was, and was not good for what is elsewhere: a namespace, a name that a call has taken, the store | it is tried again; the log says so when that, or why not, is new |
 
 use std::{
     fs,
@@ -76,15 +77,17 @@ impl AlertsFile {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the file and puts its rules in force; the engine is told whether they are. `None`: it is as it was when it was read last, or
-    /// may still be written, and nobody has `asked`.
+    /// Reads the file and puts its rules in force; the engine is told whether they are. `None`: there is nothing new to tell, and nobody
+    /// has `asked`: it is as it was when it was read last, may still be written, or is refused as before.
     pub(crate) async fn apply(&self, engine: &Engine, asked: bool) -> Option<Result<DeclaredRules, AlertsFileError>> {
         let applied = self.put_in_force(engine, asked).await?;
-        match applied {
-            Ok(_) => engine.note_good_rules(),
-            Err(_) => engine.note_refused_rules(),
+        let why = applied.as_ref().err().map(|error| error.why.clone());
+        match why {
+            None => engine.note_good_rules(),
+            Some(_) => engine.note_refused_rules(),
         }
-        Some(applied)
+        let before = std::mem::replace(&mut self.seen().refused, why.clone());
+        (asked || why.is_none() || why != before).then_some(applied)
     }
 
     async fn put_in_force(&self, engine: &Engine, asked: bool) -> Option<Result<DeclaredRules, AlertsFileError>> {
@@ -106,13 +109,11 @@ impl AlertsFile {
         };
         let declared = engine.declare_alert_rules(rules).await;
         Some(declared.map_err(|bad| {
+            // What stands against it may be elsewhere and go away without the file being touched: the next look tries it again.
+            self.seen().applied = None;
             let why = status::from_refusal(*bad.refusal).message().to_owned();
             match bad.name.as_str() {
-                "" => {
-                    // The store may be away for a while: it is tried again at the next look.
-                    self.seen().applied = None;
-                    failed(why)
-                }
+                "" => failed(why),
                 name => failed(format!("rule {name:?} of namespace {:?}: {why}", bad.namespace)),
             }
         }))
@@ -126,6 +127,8 @@ struct Seen {
     applied: Option<Print>,
     /// What the last look found.
     last: Option<Print>,
+    /// Why it was refused last; `None`: it was not.
+    refused: Option<String>,
 }
 
 impl Seen {

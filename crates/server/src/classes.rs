@@ -149,6 +149,13 @@ impl Kind {
         let line = TABLE.iter().find(|(of, _, methods)| *of == service && methods.contains(&method));
         line.map_or(Self::OTHER, |(_, kind, _)| *kind)
     }
+
+    /// Its calls may end with DEADLINE_EXCEEDED although their callers have set no bound: what they wait for does not come, or the
+    /// index takes too long for what they list or count.
+    #[cfg(feature = "http")]
+    pub(crate) fn may_be_late(self) -> bool {
+        self.waits || self.class == List
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 pub mod commands;
 pub mod flow;
 pub mod history;
+pub mod options;
 pub mod outbox;
+pub mod own_time;
 pub mod reset;
 pub mod updates;
 

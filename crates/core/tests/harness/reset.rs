@@ -2,11 +2,10 @@
 
 use sempre_api::v1::{
     common::{Payloads, WorkflowExecution},
-    workflowservice::{ResetWorkflowExecutionRequest, UpdateWorkflowExecutionOptionsRequest},
+    workflowservice::ResetWorkflowExecutionRequest,
 };
 use sempre_core::{
     Context, Input, Refusal, Reply, RunId, RunKey,
-    options::OptionsRequest,
     reset::{self, Cut, Fork, ForkOrder, ResetRequest},
 };
 
@@ -130,12 +129,5 @@ impl World {
         }
         let (execution, transition) = *outcome.created;
         Ok(self.insert_with(execution, transition, copied, ends))
-    }
-
-    /// Changes options of the current run.
-    pub fn update_options(&mut self, request: UpdateWorkflowExecutionOptionsRequest) -> Result<Reply, Refusal> {
-        let id = request.workflow_execution.clone().expect("set").workflow_id;
-        let input = OptionsRequest { options: request.workflow_execution_options, mask: request.update_mask, identity: request.identity };
-        self.apply(&id, Input::UpdateOptions(Box::new(input)))
     }
 }

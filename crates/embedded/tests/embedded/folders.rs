@@ -15,10 +15,10 @@ use temporalio_client::{
 use crate::workflows::{Outcome, Waits, start, with_worker};
 
 /// A folder of its own, gone at the end.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("sempre-embedded-{}-{name}", std::process::id()));
         // Left by a run that was killed.
         let _ = std::fs::remove_dir_all(&path);

@@ -5,6 +5,7 @@
 #[cfg(feature = "faults")]
 mod faults;
 mod folders;
+mod own_time;
 mod processes;
 mod skipping;
 mod workflows;

@@ -1,7 +1,7 @@
 //! What notices and counts mean to rules: a plan of changes, which the runner commits as a whole.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -14,8 +14,9 @@ use sempre_core::{
 };
 
 use super::{
+    memory::{Kind, Planned},
     rule::RuleRecord,
-    state::{AlertRecord, Change, RAISED_MAX, RAISED_TOTAL_MAX, Standing, State, WAITING_MAX},
+    state::{AlertRecord, Change, Standing, State, WAITING_MAX},
 };
 use crate::notices::rows::NoticeRecord;
 
@@ -43,10 +44,8 @@ pub(super) struct Plan<'a> {
     planned_bytes: usize,
     /// Alerts planned, by rule, and their bytes.
     planned: HashMap<Uuid, (usize, usize)>,
-    raised: HashMap<(Uuid, RunId), bool>,
-    /// Runs raised, less those lowered: by memory, and of all.
-    raised_more: HashMap<Uuid, isize>,
-    raised_more_total: isize,
+    raised: Planned<'a>,
+    passed_over: Planned<'a>,
     standing: HashMap<Uuid, Standing>,
     /// By rule about a list: the last notice of a run that its query selects.
     pub(super) selected_at: HashMap<Uuid, u64>,
@@ -63,9 +62,8 @@ impl<'a> Plan<'a> {
             bytes: 0,
             planned_bytes: 0,
             planned: HashMap::new(),
-            raised: HashMap::new(),
-            raised_more: HashMap::new(),
-            raised_more_total: 0,
+            raised: Planned::new(Kind::Raised, &state.raised),
+            passed_over: Planned::new(Kind::LeftOut, &state.left_out),
             standing: HashMap::new(),
             selected_at: HashMap::new(),
         }
@@ -97,17 +95,28 @@ impl<'a> Plan<'a> {
         self.push(Change::Standing(rule.uid(), standing));
     }
 
-    fn is_raised(&self, memory: Uuid, run: RunId) -> bool {
-        let stored = || self.state.raised.get(&memory).is_some_and(|runs| runs.contains(&run));
-        self.raised.get(&(memory, run)).copied().unwrap_or_else(stored)
+    /// Has a rule remember a run, or not.
+    fn keep(&mut self, kind: Kind, memory: Uuid, run: RunId, stays: bool) {
+        let runs = match kind {
+            Kind::Raised => &mut self.raised,
+            Kind::LeftOut => &mut self.passed_over,
+        };
+        if runs.set(memory, run, stays) {
+            self.push(if stays { Change::Remember(kind, memory, run) } else { Change::Forget(kind, memory, run) });
+        }
     }
 
-    /// No more runs can be remembered for a rule.
-    fn remembers_enough(&self, memory: Uuid) -> bool {
-        let of_rule = self.state.raised.get(&memory).map_or(0, HashSet::len);
-        let more = self.raised_more.get(&memory).copied().unwrap_or_default();
-        of_rule.saturating_add_signed(more) >= RAISED_MAX
-            || self.state.raised_total.saturating_add_signed(self.raised_more_total) >= RAISED_TOTAL_MAX
+    /// A run is left out, for as long as it is selected or until there is room: it is counted once.
+    fn pass_over(&mut self, rule: &RuleRecord, run: RunId) {
+        let memory = rule.memory();
+        if self.passed_over.contains(memory, run) {
+            return;
+        }
+        // If this cannot be remembered either, it is counted with each of its notices rather than never.
+        if self.passed_over.has_room(memory) {
+            self.keep(Kind::LeftOut, memory, run, true);
+        }
+        self.leave_out(rule);
     }
 
     fn leave_out(&mut self, rule: &RuleRecord) {
@@ -172,24 +181,18 @@ impl<'a> Plan<'a> {
 
     fn run_is(&mut self, rule: &RuleRecord, number: u64, run: RunId, selected: bool, kind: NoticeKind, record: Option<&Record>) {
         let memory = rule.memory();
-        let was = self.is_raised(memory, run);
+        let was = self.raised.contains(memory, run);
         // Of runs that are over nothing has to be remembered: they are judged once.
         let stays = selected && kind != NoticeKind::Closed;
-        if stays && !was && self.remembers_enough(memory) {
+        if stays && !was && !self.raised.has_room(memory) {
             // Told of without being remembered, it would be told of again with each of its changes.
-            return self.leave_out(rule);
+            return self.pass_over(rule, run);
         }
         if selected && !was {
             self.alert(rule, AlertState::Firing, number, 0, record.cloned());
         }
-        if stays == was {
-            return;
-        }
-        self.raised.insert((memory, run), stays);
-        let more = if stays { 1 } else { -1 };
-        *self.raised_more.entry(memory).or_default() += more;
-        self.raised_more_total += more;
-        self.push(if stays { Change::Raise(memory, run) } else { Change::Lower(memory, run) });
+        self.keep(Kind::Raised, memory, run, stays);
+        self.keep(Kind::LeftOut, memory, run, false);
     }
 
     /// So many runs were counted, by a count that knows all notices up to one and perhaps more.
@@ -242,7 +245,7 @@ impl<'a> Plan<'a> {
             let planned = self.planned.get(&uid).map_or(0, |(_, bytes)| *bytes);
             let taken = self.state.waiting_bytes_of.get(&uid).copied().unwrap_or_default() + planned;
             let room = self.state.room_for(uid, (self.planned_bytes, planned));
-            self.state.waits(uid) < WAITING_MAX / 2 && taken <= room && !self.remembers_enough(rule.memory())
+            self.state.waits(uid) < WAITING_MAX / 2 && taken <= room && self.raised.has_room(rule.memory())
         };
         if standing.left_out > 0 && has_room() {
             self.set_standing(rule, Standing { left_out: 0, ..standing.clone() });
@@ -256,7 +259,7 @@ mod tests {
     use sempre_api::sempre::v1::AlertRule;
 
     use super::*;
-    use crate::alerts::state::WAITING_BYTES_MAX;
+    use crate::alerts::{memory::RAISED_MAX, state::WAITING_BYTES_MAX};
 
     fn rule(id: u8, query: usize) -> RuleRecord {
         let rule = AlertRule { query: "x".repeat(query), ..AlertRule::default() };
@@ -331,8 +334,7 @@ mod tests {
     fn runs_that_cannot_be_remembered_are_left_out_and_not_told_with_each_change() {
         let mut state = State::default();
         let rule = rule(1, 10);
-        let run = |n: usize| RunId(Uuid((n as u128).to_be_bytes()));
-        (1..RAISED_MAX).for_each(|n| state.apply(Change::Raise(rule.memory(), run(n))));
+        (1..RAISED_MAX).for_each(|n| state.apply(Change::Remember(Kind::Raised, rule.memory(), run(n))));
         let mut plan = Plan::new(&state, Timestamp(1));
         for _ in 0..3 {
             plan.run_is(&rule, 1, run(RAISED_MAX), true, NoticeKind::Changed, None);
@@ -340,7 +342,7 @@ mod tests {
         }
         plan.left_out(&rule);
         let left_out = plan.standing(&rule).left_out;
-        assert_eq!((told(plan, AlertState::Firing).len(), left_out), (1, 3), "one had room");
+        assert_eq!((told(plan, AlertState::Firing).len(), left_out), (1, 1), "one had room, and the other is counted once");
         let mut plan = Plan::new(&state, Timestamp(1));
         plan.run_is(&rule, 3, run(RAISED_MAX), true, NoticeKind::Changed, None);
         // Of one that is over nothing has to be remembered.
@@ -348,6 +350,79 @@ mod tests {
         plan.run_is(&rule, 4, run(1), false, NoticeKind::Changed, None);
         plan.run_is(&rule, 5, run(RAISED_MAX + 1), true, NoticeKind::Changed, None);
         assert_eq!(told(plan, AlertState::Firing).len(), 3, "another has gone");
+    }
+
+    /// A rule that remembers as many runs as it can.
+    fn full() -> (State, RuleRecord) {
+        let (mut state, rule) = (State::default(), rule(1, 10));
+        (0..RAISED_MAX).for_each(|n| state.apply(Change::Remember(Kind::Raised, rule.memory(), run(n))));
+        (state, rule)
+    }
+
+    fn run(n: usize) -> RunId {
+        RunId(Uuid((n as u128).to_be_bytes()))
+    }
+
+    /// Changes of runs, each in a round of its own: number, whether it is selected, whether it has just ended. What they fire.
+    fn rounds(state: &mut State, rule: &RuleRecord, changes: &[(usize, bool, NoticeKind)]) -> usize {
+        let mut fired = 0;
+        for (n, selected, kind) in changes {
+            let mut plan = Plan::new(state, Timestamp(1));
+            plan.run_is(rule, 1, run(*n), *selected, *kind, None);
+            let changes = plan.changes;
+            fired += changes.iter().filter(|change| matches!(change, Change::Put(_))).count();
+            changes.into_iter().for_each(|change| state.apply(change));
+        }
+        fired
+    }
+
+    fn left_out(state: &State, rule: &RuleRecord) -> i64 {
+        state.standing.get(&rule.uid()).map_or(0, |standing| standing.left_out)
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_remembered_is_counted_once_for_as_long_as_it_is_selected() {
+        use NoticeKind::{Changed, Closed, Started};
+        let ((mut state, rule), a, b) = (full(), RAISED_MAX, RAISED_MAX + 1);
+        assert_eq!(rounds(&mut state, &rule, &[(a, true, Started), (a, true, Changed), (b, true, Started), (a, true, Changed)]), 0);
+        assert_eq!((left_out(&state, &rule), state.left_out.count(rule.memory())), (2, 2));
+        // Selected no more, and again.
+        assert_eq!(rounds(&mut state, &rule, &[(a, false, Changed), (a, true, Changed), (a, true, Changed)]), 0);
+        assert_eq!(left_out(&state, &rule), 3);
+        // Its end is told, and needs no memory.
+        assert_eq!(rounds(&mut state, &rule, &[(a, true, Closed)]), 1);
+        assert_eq!((left_out(&state, &rule), state.left_out.count(rule.memory())), (3, 1));
+        // There is room for the other: it is told of, and no more left out.
+        assert_eq!(rounds(&mut state, &rule, &[(0, false, Changed), (b, true, Changed)]), 1);
+        assert_eq!((left_out(&state, &rule), state.left_out.count(rule.memory())), (3, 0));
+        // That some were left out has been told: who still is is not counted again.
+        assert_eq!(rounds(&mut state, &rule, &[(a, true, Started)]), 0);
+        state.apply(Change::Standing(rule.uid(), Standing::default()));
+        assert_eq!((rounds(&mut state, &rule, &[(a, true, Changed)]), left_out(&state, &rule)), (0, 0));
+    }
+
+    #[test]
+    fn beyond_the_memory_of_counted_runs_one_is_counted_with_each_notice_rather_than_never() {
+        let (mut state, rule) = full();
+        let mut n = RAISED_MAX;
+        while state.left_out.count(rule.memory()) + RAISED_MAX == n {
+            rounds(&mut state, &rule, &[(n, true, NoticeKind::Started)]);
+            n += 1;
+        }
+        assert_eq!((state.left_out.count(rule.memory()), left_out(&state, &rule)), (100_000, 100_001));
+        let again = [(n - 1, true, NoticeKind::Changed), (n - 2, true, NoticeKind::Changed)];
+        assert_eq!((rounds(&mut state, &rule, &again), left_out(&state, &rule)), (0, 100_002));
+    }
+
+    #[test]
+    fn what_a_rule_has_left_out_goes_with_what_it_was() {
+        let (mut state, rule) = full();
+        rounds(&mut state, &rule, &[(RAISED_MAX, true, NoticeKind::Started)]);
+        let gone = state.orphans(|_| true, |_| false, usize::MAX);
+        assert_eq!(gone.len(), RAISED_MAX + 1);
+        gone.into_iter().for_each(|change| state.apply(change));
+        assert_eq!((state.raised.count(rule.memory()), state.left_out.count(rule.memory())), (0, 0));
+        assert!(state.orphans(|_| true, |_| false, usize::MAX).is_empty());
     }
 
     #[test]

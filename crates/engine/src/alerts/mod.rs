@@ -9,6 +9,7 @@
 //! between both sends it again, under the same id.
 
 pub(crate) mod judge;
+pub(crate) mod memory;
 pub(crate) mod rows;
 pub(crate) mod rule;
 pub(crate) mod runner;

@@ -26,10 +26,11 @@ use sempre_store::{CommitBatch, CommitError, Fence, StoreError};
 
 use super::{
     judge::{Plan, Watching},
+    memory::RAISED_MAX,
     rows,
     rule::{self, RuleRecord},
     sender::AlertCall,
-    state::{self, AlertRecord, Asked, Change, ENDED_MAX, RAISED_MAX, Trouble},
+    state::{self, AlertRecord, Asked, Change, ENDED_MAX, Trouble},
 };
 use crate::{
     calls::named,
@@ -210,7 +211,7 @@ impl Runner {
                 }
                 None => None,
             };
-            let raised = self.shared.alerts.state().raised.get(&rule.memory()).map_or(0, HashSet::len);
+            let raised = self.shared.alerts.state().raised.count(rule.memory());
             if !rule.is_list() && !self.shared.notices.are_on() {
                 problems.insert(rule.uid(), rule::NO_NOTICES.to_owned());
             } else if raised >= RAISED_MAX {

@@ -1,7 +1,7 @@
 //! What is known of alerts: in memory what the rows say, and how deliveries go.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -10,7 +10,10 @@ use prost::Message;
 use sempre_api::sempre::v1::{Alert, AlertState};
 use sempre_core::{NamespaceId, RunId, Span, Timestamp, ids::Uuid, visibility::Record};
 
-use super::rule::RuleRecord;
+use super::{
+    memory::{Kind, Runs},
+    rule::RuleRecord,
+};
 
 /// Alerts of one rule that may wait; more are counted and left out.
 pub(crate) const WAITING_MAX: usize = 10_000;
@@ -21,10 +24,6 @@ pub(crate) const WAITING_BYTES_MAX: usize = 64 << 20;
 const ALERT_BYTES: usize = 512;
 /// Alerts that are remembered after their delivery, over all rules.
 pub(crate) const ENDED_MAX: usize = 1000;
-/// Open runs of one rule for which it is remembered that it has told.
-pub(crate) const RAISED_MAX: usize = 100_000;
-/// The same of all rules.
-pub(crate) const RAISED_TOTAL_MAX: usize = 1_000_000;
 
 /// An alert, as stored.
 #[derive(Clone, PartialEq, Message)]
@@ -126,8 +125,9 @@ pub(crate) enum Change {
     Cursor(u64),
     Put(Box<AlertRecord>),
     Drop(u64),
-    Raise(Uuid, RunId),
-    Lower(Uuid, RunId),
+    /// By [`RuleRecord::memory`].
+    Remember(Kind, Uuid, RunId),
+    Forget(Kind, Uuid, RunId),
     Standing(Uuid, Standing),
 }
 
@@ -146,10 +146,10 @@ pub(crate) struct State {
     pub(crate) waiting_bytes: usize,
     /// By rule.
     pub(crate) waiting_bytes_of: HashMap<Uuid, usize>,
-    /// By [`RuleRecord::memory`]: open runs that it has told of.
-    pub(crate) raised: HashMap<Uuid, HashSet<RunId>>,
-    /// Of all rules.
-    pub(crate) raised_total: usize,
+    /// Open runs that rules have told of.
+    pub(crate) raised: Runs,
+    /// Open runs that rules could not tell of, and have counted.
+    pub(crate) left_out: Runs,
     pub(crate) standing: HashMap<Uuid, Standing>,
     /// By alert: attempts of this process.
     pub(crate) tries: HashMap<u64, Tries>,
@@ -199,16 +199,17 @@ impl State {
                 self.ended.remove(&number);
                 self.tries.remove(&number);
             }
-            Change::Raise(memory, run) => {
-                self.raised_total += usize::from(self.raised.entry(memory).or_default().insert(run));
-            }
-            Change::Lower(memory, run) => {
-                if let Some(raised) = self.raised.get_mut(&memory) {
-                    self.raised_total -= usize::from(raised.remove(&run));
-                }
-            }
+            Change::Remember(kind, memory, run) => self.runs(kind).remember(memory, run),
+            Change::Forget(kind, memory, run) => self.runs(kind).forget(memory, run),
             Change::Standing(rule, standing) if standing.is_empty() => drop(self.standing.remove(&rule)),
             Change::Standing(rule, standing) => drop(self.standing.insert(rule, standing)),
+        }
+    }
+
+    fn runs(&mut self, kind: Kind) -> &mut Runs {
+        match kind {
+            Kind::Raised => &mut self.raised,
+            Kind::LeftOut => &mut self.left_out,
         }
     }
 
@@ -267,10 +268,11 @@ impl State {
         let is_of_gone = |number: &u64| self.alerts.get(number).is_some_and(|alert| is_gone(&uid(&alert.rule_uid)));
         let ended = self.ended.iter().filter(|number| is_of_gone(number));
         let alerts = waiting.chain(ended).map(|number| Change::Drop(*number));
-        let raised = self.raised.iter().filter(|(memory, _)| !is_memory(**memory));
-        let raised = raised.flat_map(|(memory, runs)| runs.iter().map(|run| Change::Lower(*memory, *run)));
+        let of = |kind: Kind| move |(memory, run)| Change::Forget(kind, memory, run);
+        let raised = self.raised.orphans(&is_memory).map(of(Kind::Raised));
+        let left_out = self.left_out.orphans(&is_memory).map(of(Kind::LeftOut));
         let standing = self.standing.keys().filter(|rule| is_gone(rule)).map(|rule| Change::Standing(*rule, Standing::default()));
-        alerts.chain(raised).chain(standing).take(most).collect()
+        alerts.chain(raised).chain(left_out).chain(standing).take(most).collect()
     }
 
     /// Forgets in memory what only memory has of rules that are gone.
@@ -281,7 +283,8 @@ impl State {
         self.waiting.retain(|rule, waiting| is_there(*rule) || !waiting.is_empty());
         self.waiting_bytes_of.retain(|rule, bytes| is_there(*rule) || *bytes > 0);
         self.selected_at.retain(|rule, _| is_there(*rule));
-        self.raised.retain(|_, raised| !raised.is_empty());
+        self.raised.trim();
+        self.left_out.trim();
     }
 }
 

@@ -209,7 +209,7 @@ fn rule_info(state: &State, record: &RuleRecord, settings_declare: bool) -> Aler
         created_time: Some(Timestamp(record.created).to_api()),
         changed_time: Some(Timestamp(record.changed).to_api()),
         waiting: state.waits(uid) as i64,
-        raised: state.raised.get(&record.memory()).map_or(0, |raised| raised.len() as i64),
+        raised: state.raised.count(record.memory()) as i64,
         firing: state.standing.get(&uid).is_some_and(|standing| standing.told && standing.is_of(record)),
         last_error: state.trouble.get(&uid).map(|trouble| trouble.error.clone()).unwrap_or_default(),
         problem: problem.cloned().unwrap_or_default(),

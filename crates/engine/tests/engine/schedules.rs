@@ -1,4 +1,4 @@
-//! Schedules under a clock that only tests move: starts, overlaps, restarts, commits that fail.
+//! Schedules under a clock that only tests move: starts, overlaps, what clients see of their own calls.
 
 use std::sync::atomic::Ordering;
 
@@ -28,6 +28,11 @@ use sempre_store::{CommitBatch, Fence, Table};
 
 use crate::support::*;
 
+mod attributes;
+mod damage;
+mod in_doubt;
+mod missed;
+
 pub(crate) fn every_minute(policy: Policy) -> Schedule {
     let interval = IntervalSpec { interval: Some(Span::seconds(60).to_api()), phase: None };
     let action = NewWorkflowExecutionInfo {
@@ -42,6 +47,11 @@ pub(crate) fn every_minute(policy: Policy) -> Schedule {
         policies: Some(SchedulePolicies { overlap_policy: policy as i32, ..Default::default() }),
         state: Some(ScheduleState::default()),
     }
+}
+
+/// With no times of its own.
+fn by_hand(policy: Policy) -> Schedule {
+    Schedule { spec: Some(ScheduleSpec::default()), ..every_minute(policy) }
 }
 
 fn create_request(id: &str, schedule: Schedule) -> CreateScheduleRequest {
@@ -135,6 +145,19 @@ async fn fail_one(w: &World) {
 /// Of all schedules.
 fn owed_rows(w: &World) -> usize {
     w.store.rows(Table::Schedule).iter().filter(|(key, _)| key[2] == 4).count()
+}
+
+fn row_of(w: &World, kind: Row) -> (bytes::Bytes, bytes::Bytes) {
+    let rows = w.store.rows(Table::Schedule);
+    rows.into_iter().find(|(key, _)| schedules::parse(key).unwrap().0 == kind).unwrap()
+}
+
+async fn put_row(w: &World, key: &[u8], value: &[u8]) {
+    // Not the owner of schedules: rows may be written under any.
+    let epoch = w.store.inner.acquire(99).await.unwrap();
+    let mut batch = CommitBatch::new(Fence { shard: 99, epoch });
+    batch.put(Table::Schedule, key, value);
+    w.store.inner.commit(batch).await.unwrap();
 }
 
 #[tokio::test]
@@ -307,173 +330,6 @@ async fn what_a_deleted_schedule_started_runs_on_and_its_id_can_be_used_again() 
 }
 
 #[tokio::test]
-async fn a_time_is_neither_lost_nor_taken_twice_when_commits_fail() {
-    for (refuse, doubt) in [(1, 0), (3, 0), (0, 1), (0, 2), (0, 3), (0, 5)] {
-        let w = world().await;
-        create(&w, "s", every_minute(Policy::AllowAll)).await;
-        w.settle().await;
-        w.store.refuse.store(refuse, Ordering::SeqCst);
-        w.store.doubt.store(doubt, Ordering::SeqCst);
-        w.advance(Span::seconds(40)).await;
-        for _ in 0..20 {
-            // Retries wait for a moment.
-            w.advance(Span::seconds(1)).await;
-        }
-        w.store.refuse.store(0, Ordering::SeqCst);
-        w.store.doubt.store(0, Ordering::SeqCst);
-        for _ in 0..5 {
-            w.advance(Span::seconds(1)).await;
-        }
-        until_actions(&w, "s", 1).await;
-        assert_eq!(w.names("wf-2023-11-14T22:14:00Z").await[0], "WORKFLOW_EXECUTION_STARTED", "refuse {refuse}, doubt {doubt}");
-        let runs = w.store.rows(Table::Current).len();
-        assert_eq!(runs, 1);
-        w.advance(Span::seconds(60)).await;
-        until_actions(&w, "s", 2).await;
-    }
-}
-
-/// A crash at any commit between the decision to start and its outcome: the engine is left and a new one opened.
-#[tokio::test]
-async fn a_crash_between_decision_and_outcome_starts_once() {
-    for permits in 0..4 {
-        let mut w = world().await;
-        create(&w, "s", every_minute(Policy::BufferAll)).await;
-        w.settle().await;
-        // So many commits are acknowledged, then nothing more is heard of.
-        w.store.held.store(true, Ordering::SeqCst);
-        w.store.permits.add_permits(permits);
-        w.advance(Span::seconds(40)).await;
-        w.settle().await;
-        w.store.held.store(false, Ordering::SeqCst);
-        w.crash().await;
-        w.settle().await;
-        until_actions(&w, "s", 1).await;
-        assert_eq!(w.store.rows(Table::Current).len(), 1);
-        // The run is tracked: the next waits for its end.
-        w.advance(Span::seconds(60)).await;
-        assert_eq!(describe(&w, "s").await.info.unwrap().buffer_size, 1, "after {permits} commits");
-        finish_one(&w).await;
-        until_actions(&w, "s", 2).await;
-        w.until("nothing is owed", || owed_rows(&w) == 0).await;
-    }
-}
-
-/// Two backfills name the same time, so the second one meets the run of the first. A crash before that is written makes
-/// the schedule ask again, and the run in the way is still not the second one's: nobody would tell of its end.
-#[tokio::test]
-async fn a_start_that_met_a_run_before_a_crash_does_not_take_it_for_its_own() {
-    for permits in 0..4 {
-        let mut w = world().await;
-        let mut schedule = every_minute(Policy::Skip);
-        schedule.state = Some(ScheduleState { paused: true, ..Default::default() });
-        create(&w, "s", schedule).await;
-        let time = Some(sempre_core::Timestamp::from_millis(1_600_000_020_000).to_api());
-        let fill = |policy: Policy| {
-            let fill = BackfillRequest { start_time: time, end_time: time, overlap_policy: policy as i32 };
-            SchedulePatch { backfill_request: vec![fill], ..Default::default() }
-        };
-        patch(&w, "s", fill(Policy::AllowAll)).await;
-        until_actions(&w, "s", 1).await;
-        w.settle().await;
-        w.store.held.store(true, Ordering::SeqCst);
-        w.store.permits.add_permits(permits);
-        // Its answer waits for the start.
-        let (engine, patch_request) = (w.engine.clone(), patch_request("s", fill(Policy::BufferAll)));
-        let unheard = tokio::spawn(async move { engine.patch_schedule(patch_request).await });
-        w.settle().await;
-        w.store.held.store(false, Ordering::SeqCst);
-        w.crash().await;
-        unheard.abort();
-        w.settle().await;
-        w.until("nothing is owed", || owed_rows(&w) == 0).await;
-        let info = describe(&w, "s").await.info.unwrap();
-        assert_eq!((info.action_count, info.running_workflows), (1, vec![]), "after {permits} commits");
-        finish_one(&w).await;
-        patch(&w, "s", trigger(Policy::BufferAll)).await;
-        until_actions(&w, "s", 2).await;
-    }
-}
-
-/// Asks for a start whose commit comes to pass and is called unknown. The call waits for the start.
-async fn start_in_doubt(w: &World, policy: Policy) -> tokio::task::JoinHandle<Result<PatchScheduleResponse, Refusal>> {
-    w.settle().await;
-    w.store.held.store(true, Ordering::SeqCst);
-    let (engine, patch) = (w.engine.clone(), patch_request("s", trigger(policy)));
-    let asking = tokio::spawn(async move { engine.patch_schedule(patch).await });
-    w.settle().await;
-    // The decision is written; the next commit is that of the run.
-    w.store.held.store(false, Ordering::SeqCst);
-    w.store.doubt.store(1, Ordering::SeqCst);
-    w.store.permits.add_permits(1);
-    w.until("the run is there", || w.store.rows(Table::Current).len() == 1).await;
-    w.settle().await;
-    assert_eq!(w.store.doubt.load(Ordering::SeqCst), 0);
-    asking
-}
-
-/// The run is there, and the schedule does not know it yet: it must not look as if it had nothing left to do.
-#[tokio::test]
-async fn a_start_in_doubt_is_shown_as_waiting_and_then_counted_once() {
-    for crash in [false, true] {
-        let mut w = world().await;
-        create(&w, "s", by_hand(Policy::Skip)).await;
-        let asking = start_in_doubt(&w, Policy::Unspecified).await;
-        let info = describe(&w, "s").await.info.unwrap();
-        assert_eq!((info.action_count, info.running_workflows.len(), info.buffer_size), (0, 0, 1), "crash: {crash}");
-        if crash {
-            w.crash().await;
-            asking.abort();
-        } else {
-            w.advance(Span::seconds(1)).await;
-            soon(asking).await.unwrap().unwrap();
-        }
-        let info = until_actions(&w, "s", 1).await.info.unwrap();
-        assert_eq!((info.recent_actions.len(), info.running_workflows.len(), info.buffer_size), (1, 1, 0), "crash: {crash}");
-        assert_eq!(w.store.rows(Table::Current).len(), 1);
-        finish_one(&w).await;
-        w.until("nothing is owed", || owed_rows(&w) == 0).await;
-        let info = describe(&w, "s").await.info.unwrap();
-        assert_eq!((info.action_count, info.running_workflows.len(), info.buffer_size), (1, 0, 0), "crash: {crash}");
-    }
-}
-
-/// Two starts of the same second have one workflow id. What is in doubt about the first is settled before the second has
-/// the id, or else nobody knows the first one's run any more.
-#[tokio::test]
-async fn a_start_in_doubt_is_settled_before_the_next_of_its_workflow_id() {
-    let w = world().await;
-    create(&w, "s", by_hand(Policy::AllowAll)).await;
-    let first = start_in_doubt(&w, Policy::Unspecified).await;
-    finish_one(&w).await;
-    let (engine, patch) = (w.engine.clone(), patch_request("s", trigger(Policy::Unspecified)));
-    let second = tokio::spawn(async move { engine.patch_schedule(patch).await });
-    w.advance(Span::seconds(1)).await;
-    soon(first).await.unwrap().unwrap();
-    soon(second).await.unwrap().unwrap();
-    let info = until_actions(&w, "s", 2).await.info.unwrap();
-    let started: Vec<_> = info.recent_actions.iter().map(|action| action.start_workflow_result.clone().unwrap()).collect();
-    assert_eq!(started[0].workflow_id, started[1].workflow_id);
-    assert_ne!(started[0].run_id, started[1].run_id);
-    let statuses: Vec<_> = info.recent_actions.iter().map(|action| action.start_workflow_status()).collect();
-    assert_eq!((statuses, info.buffer_size), (vec![Status::Completed, Status::Running], 0));
-}
-
-#[tokio::test]
-async fn times_missed_while_the_server_was_down_are_caught_up_within_the_window() {
-    let mut w = world().await;
-    let mut schedule = every_minute(Policy::AllowAll);
-    schedule.policies.as_mut().unwrap().catchup_window = Some(Span::seconds(300).to_api());
-    create(&w, "s", schedule).await;
-    soon(w.engine.shutdown()).await;
-    w.advance(Span::seconds(3600)).await;
-    w.reopen().await;
-    w.settle().await;
-    let info = until_actions(&w, "s", 5).await.info.unwrap();
-    assert_eq!(info.missed_catchup_window, 55);
-}
-
-#[tokio::test]
 async fn a_backfill_and_a_trigger_start_runs_of_a_paused_schedule() {
     let w = world().await;
     let mut schedule = every_minute(Policy::Skip);
@@ -622,25 +478,6 @@ async fn a_query_selects_schedules() {
     assert!(format!("{refused:?}").contains("Nonsense"), "{refused:?}");
 }
 
-// --- what clients see of their own calls ---
-
-fn payload(json: &'static str, kind: &'static str) -> Payload {
-    let mut metadata = std::collections::BTreeMap::from([("encoding".to_owned(), "json/plain".into())]);
-    if !kind.is_empty() {
-        metadata.insert("type".to_owned(), kind.into());
-    }
-    Payload { metadata, data: json.into(), ..Default::default() }
-}
-
-fn attributes(fields: &[(&str, Payload)]) -> SearchAttributes {
-    SearchAttributes { indexed_fields: fields.iter().map(|(name, payload)| ((*name).to_owned(), payload.clone())).collect() }
-}
-
-/// With no times of its own.
-fn by_hand(policy: Policy) -> Schedule {
-    Schedule { spec: Some(ScheduleSpec::default()), ..every_minute(policy) }
-}
-
 /// Nothing is waited for between the calls: who has seen a run end gets the next one, with its result.
 #[tokio::test]
 async fn who_asks_for_a_start_finds_it_and_the_end_of_a_run_is_known_at_once() {
@@ -739,83 +576,6 @@ async fn a_run_that_was_deleted_is_in_nobodys_way() {
     assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 2);
 }
 
-async fn define(w: &World, name: &str, kind: IndexedValueType) {
-    let search_attributes = [(name.to_owned(), kind as i32)].into();
-    w.engine.add_search_attributes(AddSearchAttributesRequest { search_attributes, namespace: NAMESPACE.into() }).await.unwrap();
-}
-
-fn with_attributes(mut schedule: Schedule, fields: &[(&str, Payload)]) -> Schedule {
-    if let Some(Action::StartWorkflow(action)) = schedule.action.as_mut().and_then(|action| action.action.as_mut()) {
-        action.search_attributes = Some(attributes(fields));
-    }
-    schedule
-}
-
-#[tokio::test]
-async fn search_attributes_of_a_schedule_and_of_its_action_are_typed_like_those_of_a_start() {
-    let w = world().await;
-    let unknown = "Namespace default has no mapping defined for search attribute Number";
-    let invalid = "invalid value for search attribute Number of type Int: x";
-    let own = |value| CreateScheduleRequest {
-        search_attributes: Some(attributes(&[("Number", value)])),
-        ..create_request("s", every_minute(Policy::Skip))
-    };
-    let of_action = |value| create_request("s", with_attributes(every_minute(Policy::Skip), &[("Number", value)]));
-    for request in [own(payload("7", "")), of_action(payload("7", ""))] {
-        assert_eq!(soon(w.engine.create_schedule(request)).await, Err(Refusal::invalid(unknown)));
-    }
-    define(&w, "Number", IndexedValueType::Int).await;
-    for request in [own(payload("\"x\"", "")), of_action(payload("\"x\"", ""))] {
-        assert_eq!(soon(w.engine.create_schedule(request)).await, Err(Refusal::invalid(invalid)));
-    }
-    let mut both = of_action(payload("7", ""));
-    both.search_attributes = own(payload("8", "")).search_attributes;
-    soon(w.engine.create_schedule(both)).await.unwrap();
-    let shown = describe(&w, "s").await;
-    assert_eq!(shown.search_attributes, Some(attributes(&[("Number", payload("8", "Int"))])));
-    let Some(Action::StartWorkflow(action)) = shown.schedule.unwrap().action.unwrap().action else { panic!("a start") };
-    assert_eq!(action.search_attributes, Some(attributes(&[("Number", payload("7", "Int"))])));
-    w.advance(Span::seconds(40)).await;
-    until_actions(&w, "s", 1).await;
-    let run = w.describe("wf-2023-11-14T22:14:00Z").await.unwrap().workflow_execution_info.unwrap();
-    assert_eq!(run.search_attributes.unwrap().indexed_fields["Number"], payload("7", "Int"));
-
-    // An update: unset leaves them as they are, an empty set clears them, others replace all.
-    let update = async |search_attributes: Option<SearchAttributes>| {
-        let request = UpdateScheduleRequest {
-            namespace: NAMESPACE.into(),
-            schedule_id: "s".into(),
-            schedule: Some(every_minute(Policy::Skip)),
-            search_attributes,
-            ..Default::default()
-        };
-        soon(w.engine.update_schedule(request)).await.map(drop)
-    };
-    define(&w, "Other", IndexedValueType::Keyword).await;
-    update(None).await.unwrap();
-    assert_eq!(describe(&w, "s").await.search_attributes, Some(attributes(&[("Number", payload("8", "Int"))])));
-    update(Some(attributes(&[("Other", payload("\"o\"", ""))]))).await.unwrap();
-    assert_eq!(describe(&w, "s").await.search_attributes, Some(attributes(&[("Other", payload("\"o\"", "Keyword"))])));
-    assert_eq!(
-        update(Some(attributes(&[("Nobody", payload("1", ""))]))).await.unwrap_err(),
-        Refusal::invalid(unknown.replace("Number", "Nobody"))
-    );
-    update(Some(SearchAttributes::default())).await.unwrap();
-    assert_eq!(describe(&w, "s").await.search_attributes, None);
-    assert_eq!(list(&w, 0, bytes::Bytes::new()).await.schedules[0].search_attributes, None);
-}
-
-#[tokio::test]
-async fn unknown_search_attributes_are_registered_where_that_is_wanted() {
-    let w = world_with(sempre_engine::Settings { auto_register_search_attributes: true, ..Default::default() }).await;
-    let mut request = create_request("s", with_attributes(every_minute(Policy::Skip), &[("Number", payload("7", "Int"))]));
-    request.search_attributes = Some(attributes(&[("Word", payload("\"w\"", "Keyword"))]));
-    soon(w.engine.create_schedule(request)).await.unwrap();
-    let request = ListSearchAttributesRequest { namespace: NAMESPACE.into() };
-    let known = w.engine.list_search_attributes(request).await.unwrap().custom_attributes;
-    assert_eq!(known.keys().collect::<Vec<_>>(), ["Number", "Word"]);
-}
-
 #[tokio::test]
 async fn the_id_that_a_schedule_has_elsewhere_is_taken_while_it_is_there() {
     let w = world().await;
@@ -852,163 +612,6 @@ async fn what_was_not_done_can_be_listed() {
     assert_eq!(found, [late, met]);
     let request = ListSkippedActionsRequest { namespace: NAMESPACE.into(), schedule_id: "t".into() };
     assert_eq!(soon(w.engine.list_skipped_actions(request)).await, Err(Refusal::not_found("schedule not found")));
-}
-
-// --- what cannot be read ---
-
-fn row_of(w: &World, kind: Row) -> (bytes::Bytes, bytes::Bytes) {
-    let rows = w.store.rows(Table::Schedule);
-    rows.into_iter().find(|(key, _)| schedules::parse(key).unwrap().0 == kind).unwrap()
-}
-
-async fn put_row(w: &World, key: &[u8], value: &[u8]) {
-    // Not the owner of schedules: rows may be written under any.
-    let epoch = w.store.inner.acquire(99).await.unwrap();
-    let mut batch = CommitBatch::new(Fence { shard: 99, epoch });
-    batch.put(Table::Schedule, key, value);
-    w.store.inner.commit(batch).await.unwrap();
-}
-
-/// The time zone of a schedule is not known on this machine any more.
-#[tokio::test]
-async fn a_schedule_without_its_zone_is_seen_and_can_be_mended_or_deleted() {
-    let mut w = world().await;
-    for id in ["s", "t"] {
-        create(&w, id, every_minute(Policy::Skip)).await;
-        let (key, value) = row_of(&w, Row::Definition);
-        let key = if id == "s" {
-            key
-        } else {
-            schedules::definition(&ScheduleKey { schedule_id: id.into(), ..schedules::parse_key(&key).unwrap() }).into()
-        };
-        let mut definition = Definition::decode(value).unwrap();
-        definition.schedule_id = id.into();
-        definition.spec.as_mut().unwrap().timezone_name = "Mars/Base".into();
-        put_row(&w, &key, &definition.encode_to_vec()).await;
-    }
-    w.reopen().await;
-    w.advance(Span::seconds(40)).await;
-    let shown = describe(&w, "s").await.info.unwrap();
-    #[expect(deprecated, reason = "the one place for it")]
-    let error = shown.invalid_schedule_error;
-    assert_eq!((error.as_str(), shown.action_count), ("unknown time zone Mars/Base", 0));
-    let entries = list(&w, 0, bytes::Bytes::new()).await.schedules;
-    assert!(entries.iter().all(|e| e.info.as_ref().unwrap().notes == "the schedule cannot be used: unknown time zone Mars/Base"));
-    patch(&w, "s", trigger(Policy::Unspecified)).await;
-    assert_eq!(describe(&w, "s").await.info.unwrap().action_count, 1, "clients can still start it");
-    w.advance(Span::seconds(30 * 86_400)).await;
-    assert_eq!(count(&w).await, 2, "it is not forgotten");
-    let request = UpdateScheduleRequest {
-        namespace: NAMESPACE.into(),
-        schedule_id: "s".into(),
-        schedule: Some(every_minute(Policy::AllowAll)),
-        ..Default::default()
-    };
-    soon(w.engine.update_schedule(request)).await.unwrap();
-    w.advance(Span::seconds(60)).await;
-    until_actions(&w, "s", 2).await;
-    delete(&w, "t").await.unwrap();
-}
-
-#[tokio::test]
-async fn a_damaged_schedule_says_so_stops_nobody_and_can_be_deleted() {
-    let w = world().await;
-    create(&w, "bad", every_minute(Policy::Skip)).await;
-    let (key, _) = row_of(&w, Row::State);
-    create(&w, "good", every_minute(Policy::Skip)).await;
-    put_row(&w, &key, &[0xff]).await;
-    w.advance(Span::seconds(40)).await;
-    until_actions(&w, "good", 1).await;
-    let refused = Refusal::FailedPrecondition("the schedule cannot be used: its rows are damaged".into());
-    assert_eq!(try_describe(&w, "bad").await.unwrap_err(), refused);
-    let again = soon(w.engine.create_schedule(create_request("bad", every_minute(Policy::Skip)))).await;
-    assert_eq!(again.unwrap_err(), refused);
-    let entries = list(&w, 0, bytes::Bytes::new()).await.schedules;
-    assert_eq!(entries[0].schedule_id, "bad");
-    assert_eq!(entries[0].info.as_ref().unwrap().notes, "the schedule cannot be used: its rows are damaged");
-    assert_eq!((entries.len() as i64, count(&w).await), (2, 2));
-    let none = (String::new(), 1);
-    assert_eq!(groups(&w, "GROUP BY ExecutionStatus").await, (2, vec![none, ("\"Running\"".into(), 1)]));
-    assert_eq!(groups(&w, "ScheduleId = 'bad' GROUP BY ExecutionStatus").await, (0, vec![]));
-    delete(&w, "bad").await.unwrap();
-    assert_eq!(count(&w).await, 1);
-    create(&w, "bad", every_minute(Policy::Skip)).await;
-    w.advance(Span::seconds(60)).await;
-    until_actions(&w, "bad", 1).await;
-}
-
-/// The disk cannot be read for a while: what is due then is started later.
-#[tokio::test]
-async fn a_time_is_not_lost_when_rows_cannot_be_read() {
-    let w = world().await;
-    create(&w, "s", every_minute(Policy::AllowAll)).await;
-    w.settle().await;
-    w.store.no_schedules.store(true, Ordering::SeqCst);
-    w.advance(Span::seconds(40)).await;
-    w.advance(Span::seconds(2)).await;
-    w.store.no_schedules.store(false, Ordering::SeqCst);
-    w.advance(Span::seconds(2)).await;
-    until_actions(&w, "s", 1).await;
-}
-
-/// The server is down for an hour in which sixty times are due: what each overlap policy makes of them.
-#[tokio::test]
-async fn each_policy_catches_up_after_an_hour_without_a_server() {
-    // Actions at once, waiting, left out.
-    let cases = [
-        (Policy::Skip, (1, 0, 59)),
-        (Policy::BufferOne, (1, 1, 58)),
-        (Policy::BufferAll, (1, 59, 0)),
-        (Policy::CancelOther, (1, 0, 59)),
-        (Policy::TerminateOther, (1, 0, 59)),
-        (Policy::AllowAll, (60, 0, 0)),
-    ];
-    for (policy, (actions, waiting, left_out)) in cases {
-        let mut w = world().await;
-        create(&w, "s", every_minute(policy)).await;
-        soon(w.engine.shutdown()).await;
-        w.advance(Span::seconds(3600)).await;
-        w.reopen().await;
-        w.settle().await;
-        let info = until_actions(&w, "s", actions).await.info.unwrap();
-        assert_eq!((info.buffer_size, info.overlap_skipped, info.missed_catchup_window), (waiting, left_out, 0), "{policy:?}");
-        let newest = matches!(policy, Policy::CancelOther | Policy::TerminateOther);
-        let expected = if newest || policy == Policy::AllowAll { 1_700_003_580 } else { 1_700_000_040 };
-        assert_eq!(info.recent_actions.last().unwrap().schedule_time.as_ref().unwrap().seconds, expected, "{policy:?}");
-        // When it ends, what waits follows.
-        if policy != Policy::AllowAll {
-            finish_one(&w).await;
-            w.settle().await;
-            let after = describe(&w, "s").await.info.unwrap();
-            assert_eq!(after.action_count, if waiting > 0 { 2 } else { 1 }, "{policy:?}");
-        }
-    }
-}
-
-/// A run is open all the time, the server is away for ten times: the policy holds against it.
-#[tokio::test]
-async fn each_policy_meets_an_open_run_after_a_time_without_a_server() {
-    let cases = [
-        (Policy::Skip, (1, 0, 10)),
-        (Policy::BufferOne, (1, 1, 9)),
-        (Policy::BufferAll, (1, 10, 0)),
-        (Policy::CancelOther, (1, 1, 9)),
-        // It is terminated, and the newest is started.
-        (Policy::TerminateOther, (2, 0, 9)),
-        (Policy::AllowAll, (11, 0, 0)),
-    ];
-    for (policy, (actions, waiting, left_out)) in cases {
-        let mut w = world().await;
-        create(&w, "s", every_minute(policy)).await;
-        w.advance(Span::seconds(40)).await;
-        until_actions(&w, "s", 1).await;
-        soon(w.engine.shutdown()).await;
-        w.advance(Span::seconds(600)).await;
-        w.reopen().await;
-        w.settle().await;
-        let info = until_actions(&w, "s", actions).await.info.unwrap();
-        assert_eq!((info.buffer_size, info.overlap_skipped), (waiting, left_out), "{policy:?}");
-    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Running, Scratch, output};
+use crate::support::{Running, Scratch, failure, output};
 
 /// Longer than the longest pause between two attempts.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -62,10 +62,11 @@ fn webhook(address: SocketAddr, refuse: usize) -> mpsc::Receiver<Got> {
     received
 }
 
+const ALLOWED: &str = r#"component.callbacks.allowedAddresses=[{"Pattern":"127.0.0.1:*","AllowInsecure":true}]"#;
+
 fn server(folder: &Path) -> Running {
     let folder = format!("--data-dir={}", folder.display());
-    let allowed = r#"component.callbacks.allowedAddresses=[{"Pattern":"127.0.0.1:*","AllowInsecure":true}]"#;
-    Running::start(["server", "start", "--port=0", "--http-port=0", "--dynamic-config-value", allowed, folder.as_str()])
+    Running::start(["server", "start", "--port=0", "--http-port=0", "--dynamic-config-value", ALLOWED, folder.as_str()])
 }
 
 fn run(server: &Running, line: &[&str]) -> String {
@@ -148,6 +149,52 @@ fn a_webhook_that_was_down_gets_every_alert_although_the_server_was_killed_meanw
         assert!(Instant::now() < until, "{history}");
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// The next line of a log that has a text.
+fn logged(log: &mpsc::Receiver<String>, text: &str) -> String {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let line = log.recv_timeout(left).unwrap_or_else(|_| panic!("{text:?} was not logged"));
+        if line.contains(text) {
+            return line;
+        }
+    }
+}
+
+#[test]
+fn a_file_of_rules_that_is_refused_is_told_in_the_log_and_its_next_change_is_tried() {
+    let scratch = Scratch::new();
+    let (folder, file) = (scratch.path("data"), scratch.path("alerts.toml"));
+    let write = |query: &str| {
+        let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        let rule = format!("[[rule]]\nname = 'r'\nquery = \"{query}\"\nurl = 'http://127.0.0.1:1/'\nsecret = '{secret}'\n");
+        std::fs::write(&file, rule).expect("written");
+    };
+    let args = [format!("--alerts-file={}", file.display()), format!("--data-dir={}", folder.display())];
+    let line = ["server", "start", "--port=0", "--log-level=info", "--dynamic-config-value", ALLOWED, &args[0], &args[1]];
+    write("Nothing = 1");
+    let told = failure(line);
+    assert!(told.contains("alerts.toml") && told.contains("rule \"r\" of namespace \"default\"") && told.contains("Nothing"), "{told}");
+    write("WorkflowType = 'Old'");
+    let mut server = Running::start(line);
+    let (to_log, log) = mpsc::channel();
+    let lines = server.log();
+    thread::spawn(move || lines.map(|line| to_log.send(line)).all(|sent| sent.is_ok()));
+    let query = |server: &Running| {
+        let rules: Value = serde_json::from_str(&run(server, &["alert", "list", "-o", "json"])).expect("JSON");
+        rules[0]["rule"]["query"].as_str().expect("a query").to_owned()
+    };
+    write("Nothing = 2");
+    let told = logged(&log, "new alert rules cannot be used; the old ones stay in force");
+    assert!(told.contains("alerts.toml") && told.contains("Nothing"), "{told}");
+    assert_eq!(query(&server), "WorkflowType = 'Old'");
+    write("WorkflowType = 'New'");
+    // Each refusal is told once: what comes next is the good news.
+    let told = logged(&log, "alert rules");
+    assert!(told.contains("were read again and are in force"), "{told}");
+    assert_eq!(query(&server), "WorkflowType = 'New'");
 }
 
 #[test]

@@ -77,7 +77,10 @@ impl File {
     fn write(&self, rules: &[(&str, &str)]) {
         let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         let one = |(name, query): &(&str, &str)| {
-            format!("[[rule]]\nname = \"{name}\"\nquery = \"{query}\"\nurl = \"http://127.0.0.1:1/\"\nsecret = \"{secret}\"\n")
+            let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+            format!(
+                "[[rule]]\nnamespace = \"{namespace}\"\nname = \"{name}\"\nquery = \"{query}\"\nurl = \"http://127.0.0.1:1/\"\nsecret = \"{secret}\"\n"
+            )
         };
         std::fs::write(&self.0, rules.iter().map(one).collect::<String>()).expect("written");
     }
@@ -88,6 +91,52 @@ impl Drop for File {
         // It is in the system's temporary folder.
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+/// Beyond this something is wrong; files are looked at every two seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn until_refused(http: SocketAddr) {
+    let begun = Instant::now();
+    while is_refused(http).await != (true, true) {
+        assert!(begun.elapsed() < PATIENCE, "nothing says that the file is refused");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn until_named(http: SocketAddr, expected: &[&str]) {
+    let begun = Instant::now();
+    while names(http).await != expected {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", names(http).await);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_for_what_is_elsewhere_is_in_force_once_that_is_mended() {
+    let (file, query) = (File::new("elsewhere"), "ExecutionStatus = 'Failed'");
+    file.write(&[("a", query)]);
+    let settings = ServerSettings { alerts_file: Some(file.0.clone()), ..settings() };
+    let server = TestServer::serve(Server::bind(settings, Arc::new(MemoryStore::new())).await.expect("a server")).await;
+    let http = server.http.expect("an HTTP port");
+    // A name that a call has taken.
+    let rule = json!({ "rule": { "name": "taken", "query": query, "webhook": { "url": "http://127.0.0.1:1/" } } });
+    assert_eq!(json_of(http, Method::POST, RULES, &rule).await.0, 200);
+    file.write(&[("b", query), ("taken", query)]);
+    until_refused(http).await;
+    assert_eq!(names(http).await, ["a", "taken"]);
+    assert_eq!(json_of(http, Method::DELETE, &format!("{RULES}/taken"), &Value::Null).await.0, 200);
+    until_named(http, &["b", "taken"]).await;
+    assert_eq!(is_refused(http).await, (false, false));
+    // A namespace that is not there.
+    file.write(&[("d", query), ("later/c", query)]);
+    until_refused(http).await;
+    assert_eq!(names(http).await, ["b", "taken"]);
+    let later = json!({ "namespace": "later", "workflowExecutionRetentionPeriod": "86400s" });
+    let (status, made) = json_of(http, Method::POST, "/api/v1/namespaces", &later).await;
+    assert_eq!(status, 200, "{made}");
+    until_named(http, &["d"]).await;
+    assert_eq!(is_refused(http).await, (false, false));
 }
 
 #[tokio::test]
@@ -112,19 +161,11 @@ async fn rules_of_a_file_follow_it_and_a_bad_file_changes_nothing() {
     // One of two is bad.
     file.write(&[("c", query), ("d", "Nothing = 1")]);
     reloader.reload();
-    let begun = Instant::now();
-    while is_refused(http).await != (true, true) {
-        assert!(begun.elapsed() < Duration::from_secs(30), "nothing says that the file is refused");
-        tokio::task::yield_now().await;
-    }
+    until_refused(http).await;
     assert_eq!(names(http).await, ["a", "b"]);
     // Found without being asked.
     file.write(&[("b", query), ("c", query)]);
-    let begun = Instant::now();
-    while names(http).await != ["b", "c"] {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", names(http).await);
-        tokio::task::yield_now().await;
-    }
+    until_named(http, &["b", "c"]).await;
     assert_eq!(is_refused(http).await, (false, false));
     let (_, listed) = json_of(http, Method::GET, RULES, &Value::Null).await;
     assert_eq!(listed["rules"][0]["fromFile"], true, "{listed}");

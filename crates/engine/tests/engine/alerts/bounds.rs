@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sempre_api::v1::operatorservice::DeleteNamespaceRequest;
+use sempre_store::{CommitBatch, Fence};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -132,6 +133,53 @@ async fn every_rule_gets_its_turn_while_others_have_more_to_send_than_places() {
     permits.add_permits(8);
     w.settle().await;
     assert_eq!((tries(&w, "r8"), tries(&w, "r9")), (4, 4));
+}
+
+/// Alerts of a state that were taken: what they count.
+fn counts(w: &World, state: AlertState) -> Vec<i64> {
+    let sent = w.outside.alerts.lock().unwrap();
+    sent.iter().filter(|(call, taken)| *taken && call.alert.state() == state).map(|(call, _)| call.alert.count).collect()
+}
+
+#[tokio::test]
+async fn a_run_beyond_what_a_rule_remembers_is_counted_once_over_changes_and_starts() {
+    const REMEMBERED: u128 = 100_000;
+    let mut w = world_with(allowing()).await;
+    set(&w, rule("all", "WorkflowType = 'Test'")).await;
+    w.start("told").await;
+    w.settle().await;
+    // Of one it is written that it was told of; of others as if they were there.
+    let (told, _) = w.store.rows(Table::Notice).into_iter().find(|(key, _)| key[0] == b'r').unwrap();
+    let mut batch = CommitBatch::new(Fence { shard: u32::MAX - 999, epoch: w.store.inner.acquire(u32::MAX - 999).await.unwrap() });
+    (1..REMEMBERED).for_each(|n| batch.put(Table::Notice, &[&told[..17], &n.to_be_bytes()].concat(), &[]));
+    w.store.inner.commit(batch).await.unwrap();
+    w.crash().await;
+    w.settle().await;
+    assert_eq!(info(&w, "all").raised as u128, REMEMBERED);
+    let pause = || PauseWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_id: "left out".into(), ..Default::default() };
+    let unpause = || UnpauseWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_id: "left out".into(), ..Default::default() };
+    w.start("left out").await;
+    soon(w.engine.pause_workflow(pause())).await.unwrap();
+    w.settle().await;
+    w.crash().await;
+    w.settle().await;
+    soon(w.engine.unpause_workflow(unpause())).await.unwrap();
+    w.settle().await;
+    assert_eq!((counts(&w, AlertState::Firing), counts(&w, AlertState::LeftOut)), (vec![0], vec![]));
+    // One that was told of ends: there is room.
+    let terminate = TerminateWorkflowExecutionRequest {
+        namespace: NAMESPACE.into(),
+        workflow_execution: Some(sempre_api::v1::common::WorkflowExecution { workflow_id: "told".into(), run_id: String::new() }),
+        ..Default::default()
+    };
+    soon(w.engine.terminate(terminate)).await.unwrap();
+    w.settle().await;
+    assert_eq!(counts(&w, AlertState::LeftOut), [1]);
+    soon(w.engine.pause_workflow(pause())).await.unwrap();
+    w.settle().await;
+    assert_eq!(taken(&w).last(), Some(&firing("all", "left out")));
+    assert_eq!(counts(&w, AlertState::LeftOut), [1]);
+    assert!(w.store.rows(Table::Notice).iter().all(|(key, _)| key[0] != b'l'), "nothing is left of it");
 }
 
 #[tokio::test]

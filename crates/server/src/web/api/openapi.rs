@@ -9,7 +9,7 @@ use sempre_api::json::{
 use serde_json::{Map, Value, json};
 
 use super::routes::Compiled;
-use crate::coverage;
+use crate::{classes::Kind as MethodKind, coverage};
 
 /// How deep fields of fields are named as query parameters.
 const QUERY_DEPTH_MAX: usize = 3;
@@ -20,6 +20,9 @@ const PAYLOADS: &str = "temporal.api.common.v1.Payloads";
 /// Tags of methods that answer UNIMPLEMENTED, always or to some requests.
 const NOT_BUILT: &str = "not built";
 const BUILT_IN_PART: &str = "built in part";
+
+/// Of a method whose calls may end so without a bound of their callers.
+const LATE: &str = "What it waits for did not come in time, or the query took too long.";
 
 /// The document.
 pub(crate) fn document(routes: &[Compiled]) -> Value {
@@ -76,15 +79,19 @@ impl Writer {
             let taken: BTreeSet<&str> = compiled.path_fields().chain([route.body]).collect();
             self.query_parameters(&compiled.input, ("", ""), 0, &taken, &mut parameters);
         }
+        let refused = json!({ "application/json": { "schema": self.reference_name(STATUS) } });
         let mut operation = json!({
             "operationId": format!("{}{number}", route.method),
             "tags": [tag],
             "parameters": parameters,
             "responses": {
                 "200": { "description": "What was asked for.", "content": self.content(&compiled.output) },
-                "default": { "description": "Why it was refused.", "content": { "application/json": { "schema": self.reference_name(STATUS) } } },
+                "default": { "description": "Why it was refused.", "content": refused },
             },
         });
+        if MethodKind::of(route.service, route.method).may_be_late() {
+            operation["responses"]["504"] = json!({ "description": LATE, "content": refused });
+        }
         let body = match (route.body, compiled.body_field()) {
             ("*", _) => Some(compiled.input.clone()),
             (_, Some(field)) => field.kind().as_message().cloned(),
@@ -324,6 +331,15 @@ mod tests {
         assert!(list["description"].as_str().is_some_and(|text| text.contains("visibility")), "{}", list["description"]);
         let names: Vec<_> = list["parameters"].as_array().expect("parameters").iter().map(|p| p["name"].as_str()).collect();
         assert_eq!(names, [Some("namespace"), Some("pageSize"), Some("nextPageToken"), Some("query")]);
+        let may_be_late = |path: &str, verb: &str| {
+            let operation = &document["paths"][format!("/api/v1/namespaces/{{namespace}}/{path}")][verb];
+            assert!(operation["responses"]["default"].is_object(), "{verb} {path} is a route");
+            operation["responses"]["504"].is_object()
+        };
+        let workflow = "workflows/{workflow_id}";
+        assert!(may_be_late("workflows", "get") && may_be_late("workflow-count", "get"), "the index may take too long");
+        assert!(may_be_late(&format!("{workflow}/history"), "get") && may_be_late(&format!("{workflow}/query/{{query_type}}"), "post"));
+        assert!(!may_be_late(workflow, "post") && !may_be_late(workflow, "get") && !may_be_late("schedules/{schedule_id}", "get"));
         let history = &document["paths"]["/api/v1/namespaces/{namespace}/workflows/{workflow_id}/history"]["get"];
         let rules = &document["paths"]["/api/v1/namespaces/{namespace}/workflow-rules"]["get"];
         assert_eq!((&list["tags"], &rules["tags"]), (&json!(["WorkflowService"]), &json!([NOT_BUILT])));
