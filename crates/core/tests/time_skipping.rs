@@ -261,7 +261,7 @@ fn a_fast_forward_ends_where_it_was_to_end() {
     let mut world = start(ahead("f", HOUR));
     let begin = world.now;
     assert_eq!(world.fast_forward("f"), FastForwardStatus::Pending);
-    assert_eq!(status(&world, "other"), FastForwardStatus::Unknown);
+    assert_eq!(world.fast_forward("other"), FastForwardStatus::Unknown);
     world.work([timer("before", secs(HOUR / 2)), timer("after", secs(2 * HOUR))]);
     world.tick();
     world.work([]);

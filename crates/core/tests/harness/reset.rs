@@ -5,7 +5,7 @@ use sempre_api::v1::{
     workflowservice::ResetWorkflowExecutionRequest,
 };
 use sempre_core::{
-    Context, Input, Refusal, Reply, RunId, RunKey,
+    Context, Refusal, RunId, RunKey,
     reset::{self, Cut, Fork, ForkOrder, ResetRequest},
 };
 

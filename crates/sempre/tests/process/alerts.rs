@@ -173,12 +173,12 @@ fn a_file_of_rules_that_is_refused_is_told_in_the_log_and_its_next_change_is_tri
         std::fs::write(&file, rule).expect("written");
     };
     let args = [format!("--alerts-file={}", file.display()), format!("--data-dir={}", folder.display())];
-    let line = ["server", "start", "--port=0", "--log-level=info", "--dynamic-config-value", ALLOWED, &args[0], &args[1]];
+    let line = ["server", "start", "--port=0", "--dynamic-config-value", ALLOWED, args[0].as_str(), args[1].as_str()];
     write("Nothing = 1");
     let told = failure(line);
     assert!(told.contains("alerts.toml") && told.contains("rule \"r\" of namespace \"default\"") && told.contains("Nothing"), "{told}");
     write("WorkflowType = 'Old'");
-    let mut server = Running::start(line);
+    let mut server = Running::start(line.into_iter().chain(["--log-level=info"]));
     let (to_log, log) = mpsc::channel();
     let lines = server.log();
     thread::spawn(move || lines.map(|line| to_log.send(line)).all(|sent| sent.is_ok()));

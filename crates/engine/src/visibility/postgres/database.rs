@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use sempre_core::{NamespaceId, RunId, visibility::Record};
+use sempre_core::{NamespaceId, RunId, ids::Uuid, visibility::Record};
 use sempre_store::postgres::Session;
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{
@@ -24,7 +24,7 @@ use tokio_postgres::{
 use super::{
     super::{
         index::IndexStats,
-        sql::{Database, Dialect, NoCondition, Place, Sql, Text, Walk, bytes, int, limits::Limits, one, record, run_id},
+        sql::{Database, Dialect, NoCondition, Place, Sql, Text, Walk, bytes, int, limits::Limits, one, record},
     },
     schema::{DIALECT, PLANS, Trouble, stats_text},
 };
@@ -206,6 +206,12 @@ impl<'a> Pg<'a> {
         parameters.extend(values.iter().map(parameter));
         self.ask(&format!("WITH hidden AS (SELECT unnest($1) AS id) {}", numbered(sql, 2)), &parameters)
     }
+}
+
+/// A run's id in a row.
+fn run_id(bytes: &[u8]) -> Result<RunId, NoCondition> {
+    let wrong = |_| NoCondition::Damaged(format!("an id has {} bytes", bytes.len()));
+    bytes.try_into().map(|id| RunId(Uuid(id))).map_err(wrong)
 }
 
 fn bound(limit: usize) -> Sql {

@@ -56,7 +56,8 @@ impl Limits {
         let _ = self.stopped.compare_exchange(Stopped::Steps as u8, 0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Time that is left of all its time.
+    /// Time that is left of all its time. SQLite, which is in this process, asks by [`Self::look`].
+    #[cfg(feature = "postgres")]
     pub(in crate::visibility) fn left(&self) -> Duration {
         self.ends.saturating_duration_since(Instant::now())
     }

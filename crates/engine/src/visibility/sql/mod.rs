@@ -129,12 +129,6 @@ pub(super) fn record(bytes: &[u8]) -> Result<Arc<Record>, NoCondition> {
     Record::decode(bytes).map(Arc::new).map_err(|error| NoCondition::Damaged(error.to_string()))
 }
 
-/// A run's id in a row.
-pub(super) fn run_id(bytes: &[u8]) -> Result<RunId, NoCondition> {
-    let wrong = |_| NoCondition::Damaged(format!("an id has {} bytes", bytes.len()));
-    bytes.try_into().map(|id| RunId(sempre_core::ids::Uuid(id))).map_err(wrong)
-}
-
 /// A text as it is stored.
 pub(super) fn blob(text: &str) -> Sql {
     Sql::Blob(text.as_bytes().to_vec())
