@@ -13,7 +13,7 @@ use sempre_core::{
     nexus::alone::{Described as DescribedOperation, Shows as OperationShows},
     reset::ResetRequest,
     standalone::{Described, Shows},
-    state::AttemptLog,
+    state::{AttemptLog, EarlierReset},
     time_skipping::FastForwardStatus,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
@@ -211,6 +211,8 @@ pub(crate) struct Resets {
     pub(crate) left_by: String,
 }
 
+    /// Those that made runs before this one.
+    pub(crate) earlier: Vec<EarlierReset>,
 /// A shard's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
