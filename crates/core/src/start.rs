@@ -25,8 +25,9 @@ use crate::{
     planted::{self, Bug},
     retry, signal,
     state::{
-        State,
+        EarlierReset, ResetInfo, State,
         derived::{memo_of_start, search_of_start},
+        rows::Kind,
     },
     step::Step,
     task, time_skipping,
@@ -76,6 +77,8 @@ pub(crate) struct NewRun {
     pub(crate) chain_request_id: String,
     /// That start brought a signal.
     pub(crate) chain_signaled: bool,
+    /// Resets that made runs of its chain.
+    pub(crate) earlier_resets: Vec<EarlierReset>,
     /// Event 1.
     pub(crate) attributes: WorkflowExecutionStartedEventAttributes,
     /// Links of event 1.
@@ -119,6 +122,10 @@ pub(crate) fn create(new: NewRun, cx: &mut Context<'_>) -> (Execution, Transitio
     main.flow = new.flow;
     main.versioning = versioning::inherit::remembered(&new.attributes)
         .map(|declined| Box::new(VersioningProgress { declined: Some(declined), ..VersioningProgress::default() }));
+    if !new.earlier_resets.is_empty() {
+        step.run.state.progress.reset = Some(Box::new(ResetInfo { earlier_resets: new.earlier_resets, ..ResetInfo::default() }));
+        step.run.state.dirty.mark(Kind::Reset, 0);
+    }
     if new.chain_signaled {
         let chain_request_id = step.run.state.progress.main.chain_request_id.clone();
         signal::remember(&mut step, chain_request_id);
@@ -351,6 +358,7 @@ fn new_run(
         request_id: request.request_id,
         chain_request_id: String::new(),
         chain_signaled: false,
+        earlier_resets: Vec::new(),
         attributes,
         links: request.links,
         user_metadata: request.user_metadata,

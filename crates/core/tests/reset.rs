@@ -143,6 +143,51 @@ fn a_repeated_request_is_answered_with_the_run_it_made() {
     assert_eq!(world.chains["w"].len(), 3);
 }
 
+/// 01 §12.1, of a request that names the workflow only: the run it finds is another one by now
+#[test]
+fn a_repeated_request_finds_the_run_it_made_from_those_that_followed_it() {
+    let mut world = World::new();
+    two_tasks(&mut world);
+    let request = reset_request(&mut world, "w", 9);
+    let first = world.reset_with(request.clone()).unwrap();
+    // This one has no event 9.
+    world.work([continue_as_new().command()]);
+    assert_eq!(world.reset_with(request.clone()), Ok(first));
+    world.work([continue_as_new().command()]);
+    assert_eq!(world.reset_with(request.clone()), Ok(first));
+    assert_eq!(world.chains["w"].len(), 4);
+    // Another reset of what followed does not make it new.
+    world.work([]);
+    let other = reset_request(&mut world, "w", 4);
+    let second = world.reset_with(other.clone()).unwrap();
+    assert_eq!(world.reset_with(request.clone()), Ok(first));
+    world.work([continue_as_new().command()]);
+    assert_eq!((world.reset_with(request), world.reset_with(other)), (Ok(first), Ok(second)));
+    assert_eq!(world.chains["w"].len(), 6);
+}
+
+/// A run remembers so many resets before it; the oldest are forgotten.
+#[test]
+fn a_run_remembers_the_latest_resets_before_it() {
+    let mut world = World::new();
+    world.begin("w", []);
+    let made: Vec<_> = (0..10)
+        .map(|_| {
+            let request = reset_request(&mut world, "w", 4);
+            let run = world.reset_with(request.clone()).unwrap();
+            world.work([]);
+            (request, run)
+        })
+        .collect();
+    // The last one made the current run, and eight are before that.
+    for (request, run) in &made[1..] {
+        assert_eq!(world.reset_with(request.clone()), Ok(*run));
+    }
+    assert_eq!(world.chains["w"].len(), 11);
+    assert_ne!(world.reset_with(made[0].0.clone()), Ok(made[0].1));
+    assert_eq!(world.chains["w"].len(), 12);
+}
+
 /// 01 §12.2 step 5: a closed run is not touched but for the pointer to the new one
 #[test]
 fn a_closed_run_can_be_reset() {

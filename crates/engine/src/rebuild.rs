@@ -6,21 +6,24 @@
 //! | is whole, and somebody asks for a rebuild | answered from it as ever |
 //!
 //! What is read may be older than what the shards show at the same time: versions decide. What was deleted since is left
-//! out ([`crate::listing::Listing::show_read`]). Runs whose rows are damaged are left out and counted.
+//! out ([`crate::listing::Listing::show_read`]). It may be newer, too: reads may see a commit before it is durable, and it may
+//! fail. So it is put when the shards say that no commit has failed since before the read; else it is read again. Runs whose
+//! rows are damaged are left out and counted.
 
 use std::{
+    ops::Range,
     panic::AssertUnwindSafe,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
 };
 
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, future};
 use sempre_core::{Execution, Refusal, RunId, Span, ids::SLOT_COUNT, keys, visibility};
 use sempre_store::{StoreError, Table};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    shard::listing::add_types,
+    shard::{listing::add_types, message::Message},
     shared::{Shared, give_way},
     visibility::{IndexError, Update},
 };
@@ -36,6 +39,11 @@ const PAUSE: Span = Span::millis(2);
 const RETRY: Span = Span::seconds(5);
 /// Slots between two lines in the log.
 const LOG_SLOTS: u16 = 64;
+/// Slots that are read between two questions to the shards, unless they have many runs.
+const SLOTS: u16 = 16;
+const _: () = assert!(LOG_SLOTS.is_multiple_of(SLOTS) && SLOT_COUNT.is_multiple_of(LOG_SLOTS), "whole steps");
+/// Pause before a shard that had to begin again is asked again.
+const ASK_AGAIN: Span = Span::millis(50);
 /// How long lists wait for a rebuild before they are refused.
 const READ_WAIT: Span = Span::seconds(2);
 
@@ -158,10 +166,16 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
     listing.begin_reading();
     listing.visibility.begin_rebuild().await?;
     let all = async {
-        for slot in 0..SLOT_COUNT {
-            slot_runs(shared, slot).await?;
-            progress.send_modify(|p| p.slots = slot + 1);
-            if (slot + 1) % LOG_SLOTS == 0 {
+        let mut epochs = settled(shared).await?;
+        while listing.rebuild.progress().slots < SLOT_COUNT {
+            let before = listing.rebuild.progress();
+            let next = before.slots + SLOTS;
+            if !slots_runs(shared, before.slots..next, &mut epochs).await? {
+                progress.send_modify(|p| *p = before);
+                continue;
+            }
+            progress.send_modify(|p| p.slots = next);
+            if next.is_multiple_of(LOG_SLOTS) {
                 let p = listing.rebuild.progress();
                 tracing::info!(slots = p.slots, of = SLOT_COUNT, runs = p.runs, "rebuilding the index of runs");
             }
@@ -176,18 +190,38 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
     }
 }
 
+/// The epoch of each shard, once every commit that it had sent is durable.
+async fn settled(shared: &Shared) -> Result<Vec<u64>, RebuildError> {
+    future::try_join_all(shared.inboxes.iter().map(|inbox| settled_shard(shared, inbox))).await
+}
+
+async fn settled_shard(shared: &Shared, inbox: &mpsc::Sender<Message>) -> Result<u64, RebuildError> {
+    loop {
+        let (asks, told) = oneshot::channel();
+        inbox.send(Message::Settled(asks)).await.map_err(|_| RebuildError::Stopping)?;
+        if let Ok(epoch) = told.await {
+            return Ok(epoch);
+        }
+        if shared.stopping.load(Ordering::Acquire) {
+            return Err(RebuildError::Stopping);
+        }
+        shared.clock.sleep_until(shared.now() + ASK_AGAIN).await;
+    }
+}
+
 /// State rows of one run: kind, number, value.
 type StateRows = Vec<(u8, u64, Bytes)>;
 
-/// Puts every run of a slot.
-async fn slot_runs(shared: &Shared, slot: u16) -> Result<(), RebuildError> {
-    let (mut from, to) = (keys::slot(slot), keys::slot(slot + 1));
+/// Puts every run of these slots. False: a commit has failed since the shards told their epochs, and they have new ones; what was
+/// read and not put yet may never have been.
+async fn slots_runs(shared: &Shared, slots: Range<u16>, epochs: &mut Vec<u64>) -> Result<bool, RebuildError> {
+    let (mut from, to) = (keys::slot(slots.start), keys::slot(slots.end));
     let mut updates = Vec::new();
     // Rows of the run that is being read.
     let mut run: Option<(RunId, StateRows)> = None;
     loop {
         let rows = shared.store.scan(Table::State, &from, &to, ROWS).await?;
-        if shared.stopping.load(std::sync::atomic::Ordering::Acquire) {
+        if shared.stopping.load(Ordering::Acquire) {
             return Err(RebuildError::Stopping);
         }
         let more = rows.len() == ROWS;
@@ -211,10 +245,14 @@ async fn slot_runs(shared: &Shared, slot: u16) -> Result<(), RebuildError> {
             updates.extend(run.take().and_then(|(id, rows)| read(shared, id, rows)));
         }
         if !more || updates.len() >= RUNS {
+            let now = settled(shared).await?;
+            if std::mem::replace(epochs, now) != *epochs {
+                return Ok(false);
+            }
             put(shared, std::mem::take(&mut updates)).await?;
         }
         if !more {
-            return Ok(());
+            return Ok(true);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! ResetWorkflowExecution (spec 01 §12): a new run that begins with a copy of another run's first events.
 //!
-//! 1. [`ResetRequest::new`] checks what can be checked without a run, [`check`] the rest.
+//! 1. [`ResetRequest::new`] checks what can be checked without a run, [`check`] the rest. A reset that has been made is known again by
+//!    its request id from the run it made, from its base, and from the runs that came after in its place.
 //! 2. [`Fork`] reads the base run's events: those before the reset point become the new run's, those after it, and
 //!    those of the runs that followed by continue-as-new, give what is to be applied again.
 //! 3. [`reset`] ends the current run and makes the new one, for one commit: the task at the reset point has failed,
@@ -129,18 +130,28 @@ impl ResetRequest {
 /// `base` is `None` when it is the current run.
 pub fn check(base: Option<&Execution>, current: &Execution, request: &ResetRequest) -> Result<Option<String>, Refusal> {
     let based = base.unwrap_or(current);
+    // Before anything else: the run that is the current one by now may not have the event at all.
+    if let Some(made) = made(based, current, &request.request_id) {
+        return Ok(Some(made));
+    }
     // A fork may keep everything there is.
     let end = based.next_event_id() + i64::from(request.fork.is_some());
     if request.finish_event_id <= 1 || request.finish_event_id >= end {
         return Err(Refusal::invalid("Workflow task finish ID must be > 1 && <= workflow last event ID."));
     }
-    let made_current = current.state.progress.reset.as_ref().is_some_and(|reset| reset.request_id == request.request_id);
-    if made_current || current.state.progress.main.start_request_id == request.request_id {
-        return Ok(Some(format!("{}", current.key.run)));
+    Ok(None)
+}
+
+/// The run that a reset with this request id has made, textual.
+fn made(based: &Execution, current: &Execution, request_id: &str) -> Option<String> {
+    let reset = current.state.progress.reset.as_deref();
+    if reset.is_some_and(|reset| reset.request_id == request_id) || current.state.progress.main.start_request_id == request_id {
+        return Some(format!("{}", current.key.run));
     }
-    // The new run may have been followed by others of its chain since.
-    let by = based.state.progress.reset.as_ref().filter(|reset| reset.reset_request_id == request.request_id);
-    Ok(by.map(|reset| reset.reset_run_id.clone()))
+    // The new run may have been followed by others since.
+    let by = based.state.progress.reset.as_deref().filter(|reset| reset.reset_request_id == request_id);
+    let earlier = || reset?.earlier_resets.iter().find(|earlier| earlier.request_id == request_id);
+    by.map(|reset| &reset.reset_run_id).or_else(|| earlier().map(|earlier| &earlier.run_id)).cloned()
 }
 
 /// What a reset did, for one commit.
@@ -180,6 +191,7 @@ pub fn reset(
         request_id: request.request_id.clone(),
         earlier_runs: ResetInfo::writers_up_to(based.state.progress.reset.as_deref(), base_run_id.clone(), request.finish_event_id - 1),
         children_after: fork.children_after(),
+        earlier_resets: ResetInfo::resets_up_to(current.state.progress.reset.as_deref(), current.key.run),
         ..Default::default()
     };
     // Events that wait in the current run's buffer get into its history by its end.

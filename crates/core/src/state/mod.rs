@@ -25,7 +25,7 @@ pub use derived::{
 };
 pub use operation::{Attempts, CancelAnswer, OperationInfo, OperationProgress};
 pub use progress::{ActivityPause, ActivityProgress, Progress, Sticky, Task};
-pub use reset::{EarlierRun, ResetChild, ResetInfo};
+pub use reset::{EarlierReset, EarlierRun, ResetChild, ResetInfo};
 pub use reset_points::{ResetPoint, ResetPoints};
 pub use time_skipping::{FastForward, TimeSkipping};
 pub use updates::{UpdateInfo, Updates};

@@ -15,7 +15,7 @@
 //! | 11 Update | its first event | [`UpdateInfo`] |
 //! | 13 Callback | 0: how the chain ended; from 1: a callback | [`Outcome`]; [`CallbackRow`] |
 //! | 14 RequestId | event id | [`AttachedId`] |
-//! | 15 Reset | 0 | [`ResetInfo`], of runs that a reset made or was made from |
+//! | 15 Reset | 0 | [`ResetInfo`], of runs that a reset made or was made from, and of those that followed |
 //! | 20 Operation | scheduled event id | [`OperationInfo`] |
 //! | 21 OperationRequests | scheduled event id | [`OperationProgress`] |
 //! | 140 AttemptLog | count of logs mod [`super::attempt_log::LOGS_KEPT`] | [`AttemptLog`] |

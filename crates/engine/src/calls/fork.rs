@@ -69,9 +69,14 @@ impl Shared {
     /// Forks a run; gives the new run's id and the last event kept.
     pub(crate) async fn fork(&self, workflow: WorkflowKey, run: Option<RunId>, options: ForkOptions) -> Result<(String, i64), Refusal> {
         let (base, view) = self.view(&workflow, run, ViewRequest::default()).await?;
-        // The current run may be what this very request has made.
-        if let Some(made) = view.resets.filter(|resets| resets.made_by == options.request_id) {
-            return Ok((base.to_string(), made.kept_event_id));
+        // The current run may be what this very request has made, or have followed it.
+        if let Some(resets) = view.resets {
+            if resets.made_by == options.request_id {
+                return Ok((base.to_string(), resets.kept_event_id));
+            }
+            if let Some(made) = resets.earlier.into_iter().find(|earlier| earlier.request_id == options.request_id) {
+                return Ok((made.run_id, made.kept_event_id));
+            }
         }
         let last = view.next_event_id - 1;
         if options.event_id < 0 || options.event_id > last {

@@ -10,7 +10,7 @@ use prost::Message as _;
 use sempre_core::{NamespaceId, Refusal, Span};
 use sempre_store::{CommitBatch, CommitError, Fence, Store, StoreError, Table};
 
-use super::rows::{self, NoticeRecord};
+use super::rows::{self, GONE, NoticeRecord};
 use crate::shared::{Shared, give_way};
 
 /// The number under which rows of notices are changed; far from those of shards, which write them.
@@ -30,6 +30,16 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) async fn acquire(store: &dyn Store) -> Result<Self, StoreError> {
         Ok(Self { fence: Fence { shard: OWNER, epoch: store.acquire(OWNER).await? }, doubt: false })
+    }
+
+    /// Writes down that nothing above this number was taken away.
+    pub(super) async fn keep_gone(&mut self, store: &dyn Store, gone: u64) -> Result<(), StoreError> {
+        let done = self.commit(store, |batch| batch.put(Table::Notice, GONE, &gone.to_be_bytes())).await;
+        done.map_err(|trouble| match trouble {
+            Trouble::Store(error) => error,
+            Trouble::Commit(CommitError::Rejected { reason }) => StoreError::Rejected { reason },
+            Trouble::Commit(other) => StoreError::Failed { reason: other.to_string() },
+        })
     }
 
     async fn commit(&mut self, store: &dyn Store, fill: impl FnOnce(&mut CommitBatch)) -> Result<(), Trouble> {
@@ -97,7 +107,11 @@ async fn trim(shared: &Shared, to: u64) -> Result<(), Trouble> {
         if found.is_empty() {
             return Ok(());
         }
-        writer.commit(store, |batch| found.iter().for_each(|(key, _)| batch.delete(Table::Notice, key))).await?;
+        let fill = |batch: &mut CommitBatch| {
+            batch.put(Table::Notice, GONE, &notices.gone().to_be_bytes());
+            found.iter().for_each(|(key, _)| batch.delete(Table::Notice, key));
+        };
+        writer.commit(store, fill).await?;
         if found.len() < ROWS {
             return Ok(());
         }

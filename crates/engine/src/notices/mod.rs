@@ -8,7 +8,8 @@
 //! | goes | when so many newer ones are there ([`crate::Settings::notices_kept`]), and alerts have seen it |
 //!
 //! A failed commit's numbers are a gap. Where its fate is unknown, its shard begins a new epoch first: then the rows say. A gap at
-//! the end is not shown: no row keeps it, and the next process gives its numbers again.
+//! the end is not shown: no row keeps it, and the next process gives its numbers again. A gap before the first row is one like any
+//! other: what was taken away is written down.
 
 pub(crate) mod keeper;
 pub(crate) mod read;
@@ -79,11 +80,21 @@ impl Notices {
     /// Finds where the last process stopped. Keeps about so many notices; 0: writes none.
     pub(crate) async fn open(store: &dyn Store, kept: u64) -> Result<Self, StoreError> {
         let last = last_row(store).await?;
-        // The first row's numbers are there; whether those before it ever were nobody knows. One that is damaged has none.
-        let first = store.scan(Table::Notice, &rows::key(0), &rows::end(), 1).await?.into_iter().next();
-        let gone = first.map_or(last, |(key, value)| rows::parse(&key, value).map_or(last, |row| row.first - 1));
+        let written = rows::gone(store).await?;
+        let gone = match written {
+            Some(gone) => gone,
+            // Of an older version: the first row's numbers are there; whether those before it ever were nobody knows. One that
+            // is damaged has none.
+            None => {
+                let first = store.scan(Table::Notice, &rows::key(0), &rows::end(), 1).await?.into_iter().next();
+                first.map_or(last, |(key, value)| rows::parse(&key, value).map_or(last, |row| row.first - 1))
+            }
+        };
         let inner = Inner { last, durable: last, ..Inner::default() };
-        let writer = keeper::Writer::acquire(store).await?;
+        let mut writer = keeper::Writer::acquire(store).await?;
+        if written.is_none() && kept > 0 {
+            writer.keep_gone(store, gone).await?;
+        }
         Ok(Self {
             kept,
             inner: Mutex::new(inner),
@@ -322,6 +333,36 @@ mod tests {
         now(store.commit(batch)).unwrap();
         now(notices.decided(&store, 0)).unwrap();
         assert_eq!((notices.shown(), c, d), (4, 4, 5));
+    }
+
+    /// A row with one notice.
+    fn write(store: &MemoryStore, last: u64) {
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch: now(store.acquire(0)).unwrap() });
+        let row = rows::NoticeRow { notices: vec![rows::NoticeRecord::default()] };
+        batch.put(Table::Notice, &rows::key(last), &prost::Message::encode_to_vec(&row));
+        now(store.commit(batch)).unwrap();
+    }
+
+    #[test]
+    fn a_gap_before_the_first_notice_is_not_taken_for_some_that_are_gone() {
+        let store = MemoryStore::new();
+        assert_eq!(now(Notices::open(&store, 10)).unwrap().gone(), 0);
+        // The batches of 1 and 2 were refused.
+        write(&store, 3);
+        let notices = now(Notices::open(&store, 10)).unwrap();
+        assert_eq!((notices.gone(), notices.shown()), (0, 3));
+    }
+
+    #[test]
+    fn of_data_that_does_not_say_what_is_gone_all_before_the_first_notice_is_and_stays_so() {
+        let store = MemoryStore::new();
+        write(&store, 3);
+        assert_eq!(now(Notices::open(&store, 10)).unwrap().gone(), 2);
+        assert_eq!(now(rows::gone(&store)).unwrap(), Some(2));
+        let mut batch = CommitBatch::new(Fence { shard: 0, epoch: now(store.acquire(0)).unwrap() });
+        batch.put(Table::Notice, rows::GONE, b"?");
+        now(store.commit(batch)).unwrap();
+        assert!(now(Notices::open(&store, 10)).is_err(), "a damaged row is told");
     }
 
     #[test]

@@ -9,8 +9,11 @@ use sempre_api::{
 use sempre_core::{NamespaceId, RunId, Timestamp, WorkflowKey, alone::Alone, ids::Uuid, keys::RunRecord, visibility::Record};
 use sempre_store::{Store, StoreError, Table};
 
-/// First byte of keys of notices; other letters are of alerts ([`crate::alerts`]).
+/// First byte of keys of notices; but for [`GONE`], other letters are of alerts ([`crate::alerts`]).
 const NOTICES: u8 = b'n';
+
+/// Key of the row that says up to which number notices were taken away (8 bytes): a gap before the first that is left does not tell.
+pub(crate) const GONE: &[u8] = b"g";
 
 /// The greatest number: cursors of the API are signed.
 pub(crate) const NUMBER_MAX: u64 = i64::MAX as u64;
@@ -127,6 +130,12 @@ pub(crate) async fn page(store: &dyn Store, after: u64, to: u64, limit: usize) -
         None => store.scan(Table::Notice, &from, &end(), limit).await?,
     };
     found.into_iter().map(|(key, value)| parse(&key, value)).collect()
+}
+
+/// Up to which number notices were taken away; `None`: it was never written down.
+pub(crate) async fn gone(store: &dyn Store) -> Result<Option<u64>, StoreError> {
+    let Some(row) = store.get(Table::Notice, GONE).await? else { return Ok(None) };
+    Ok(Some(u64::from_be_bytes(row.as_ref().try_into().map_err(|_| damaged())?)))
 }
 
 /// A row is not what this program writes.

@@ -34,6 +34,8 @@ pub(crate) enum Output {
     FlowNoted(RunId),
     /// A run that flow rules were about is none any more.
     FlowGone(RunId),
+    /// Somebody who waits for the commits of this epoch.
+    Settled(oneshot::Sender<u64>, u64),
     /// A message of the shard to itself.
     Again(Box<RunMessage>),
 }

@@ -347,8 +347,8 @@ impl Runner {
             .flatten();
         let virtual_events = if open { execution.virtual_events() } else { Vec::new() };
         let resets = execution.state().progress.reset.as_ref().map(|reset| {
-            let kept_event_id = reset.earlier_runs.last().map_or(0, |run| run.last_event_id);
-            Box::new(Resets { made_by: reset.request_id.clone(), kept_event_id, left_by: reset.reset_request_id.clone() })
+            let (made_by, left_by) = (reset.request_id.clone(), reset.reset_request_id.clone());
+            Box::new(Resets { made_by, kept_event_id: reset.kept_event_id(), left_by, earlier: reset.earlier_resets.clone() })
         });
         let waits = open && (request.until_closed || request.from >= next_event_id);
         if let Some(watcher) = request.watch.filter(|_| waits) {

@@ -13,7 +13,7 @@ use sempre_core::{
     nexus::alone::{Described as DescribedOperation, Shows as OperationShows},
     reset::ResetRequest,
     standalone::{Described, Shows},
-    state::AttemptLog,
+    state::{AttemptLog, EarlierReset},
     time_skipping::FastForwardStatus,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
@@ -42,6 +42,8 @@ pub(crate) enum Message {
     Reread,
     /// The index of runs has news for the shard: rows that it need not keep.
     Taken,
+    /// Tell the shard's epoch once every commit sent so far is durable. Dropped: one of them has failed, or the shard has ended.
+    Settled(oneshot::Sender<u64>),
     /// Finish what is in flight, then end.
     Stop,
 }
@@ -209,6 +211,8 @@ pub(crate) struct Resets {
     pub(crate) kept_event_id: i64,
     /// Request id of the last reset that was made from the run; empty: none was.
     pub(crate) left_by: String,
+    /// Those that made runs before this one.
+    pub(crate) earlier: Vec<EarlierReset>,
 }
 
 /// A shard's answer.

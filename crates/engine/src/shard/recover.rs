@@ -186,8 +186,8 @@ impl Runner {
                     // As if the inbox were full.
                     None => self.shared.stats.overloads.add(1),
                 },
-                // The rows are read again when the shard is owned.
-                Some(Message::Redeliver(..)) => {}
+                // The rows are read again when the shard is owned. Who waits for commits asks again.
+                Some(Message::Redeliver(..) | Message::Settled(_)) => {}
                 Some(Message::Taken) => taken = true,
                 Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
                 None if self.stopping => {

@@ -316,6 +316,7 @@ impl Runner {
                 Message::Redeliver(sender, entry) => self.outbox.push_again(sender, entry),
                 Message::Reread => self.rereads = self.rereads.saturating_sub(1),
                 Message::Taken => self.taken = true,
+                Message::Settled(asks) => self.open.outputs.push(Output::Settled(asks, self.fence.epoch)),
                 Message::Stop => self.stop(),
             }
             self.close_if_full();
@@ -793,6 +794,9 @@ impl Runner {
                 }
                 Output::FlowNoted(run) => self.shared.flow.settled(run),
                 Output::FlowGone(run) => self.shared.flow.gone(run),
+                Output::Settled(asks, epoch) => {
+                    let _ = asks.send(epoch);
+                }
                 Output::Again(message) => self.again.push_back(message),
             }
         }

@@ -255,6 +255,32 @@ async fn a_rebuild_gives_what_was_there() {
 }
 
 #[tokio::test]
+async fn a_rebuild_shows_nothing_of_a_commit_that_it_has_read_and_that_fails() {
+    let mut w = world().await;
+    crash(&mut w, &Arc::new(MemoryIndex::new())).await;
+    w.start("a").await;
+    w.advance(Span::seconds(1)).await;
+    w.store.read_then_refused.store(1, SeqCst);
+    let engine = w.engine.clone();
+    let refused = tokio::spawn(async move { engine.start_workflow(start_request("never")).await });
+    w.settle().await;
+    w.engine.rebuild_visibility();
+    w.settle().await;
+    assert_eq!(ids(&list(&w, "").await), ["a"]);
+    w.store.permits.add_permits(1);
+    assert!(matches!(soon(refused).await.unwrap(), Err(Refusal::Unavailable(_))));
+    for _ in 0..100 {
+        if !w.engine.visibility_progress().running {
+            break;
+        }
+        w.advance(Span::millis(50)).await;
+    }
+    let progress = w.engine.visibility_progress();
+    assert_eq!((progress.running, progress.slots, progress.runs), (false, 1024, 1));
+    assert_eq!(ids(&list(&w, "").await), ["a"]);
+}
+
+#[tokio::test]
 async fn an_index_that_is_found_damaged_when_it_is_written_is_made_anew_and_again_if_need_be() {
     let mut w = world().await;
     let index = Arc::new(MemoryIndex::new());

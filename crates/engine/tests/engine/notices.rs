@@ -194,6 +194,8 @@ async fn old_ones_go_and_a_cursor_among_them_is_told_what_to_do() {
     assert!(text.contains("the last one is 30"), "{text}");
     w.crash().await;
     assert_eq!(all(&w, 0).await, kept);
+    let Err(Refusal::OutOfRange(again)) = page(&w, 3, 0).await else { panic!("it is too old for the next process, too") };
+    assert!(again.starts_with("the cursor 3 is too old: notices up to "), "{again}");
     w.start("next").await;
     assert_eq!(all(&w, 30).await.len(), 1, "numbers go on");
     assert_eq!(page(&w, -1, 0).await, Err(Refusal::invalid("after is a number of a notice, or 0")));
@@ -211,6 +213,20 @@ async fn a_namespace_hears_of_its_own_runs_only() {
     }
     let names: Vec<String> = all(&w, 0).await.into_iter().map(|(_, name, _)| name).collect();
     assert_eq!(names, ["own0", "own1", "own2"]);
+}
+
+#[tokio::test]
+async fn a_cursor_before_the_first_notice_is_good_after_a_restart_if_nothing_was_taken_away() {
+    let mut w = world().await;
+    w.store.refuse.store(1, SeqCst);
+    assert!(matches!(w.try_start(start_request("refused")).await, Err(Refusal::Unavailable(_))));
+    w.start("a").await;
+    let expected = vec![told(Started, "a", Running)];
+    assert_eq!(page(&w, 0, 0).await.unwrap().next, 2, "1 is a gap");
+    assert_eq!(all(&w, 1).await, expected);
+    w.crash().await;
+    assert_eq!(all(&w, 1).await, expected);
+    assert_eq!(all(&w, 0).await, expected);
 }
 
 #[tokio::test]

@@ -453,9 +453,14 @@ async fn a_fork_that_is_asked_for_again_is_answered_as_before() {
     };
     let first = soon(w.engine.fork_workflow(request.clone())).await.unwrap();
     assert_eq!(soon(w.engine.fork_workflow(request.clone())).await.unwrap(), first);
-    let early = ForkWorkflowExecutionRequest { event_id: 1, request_id: "fork-2".into(), ..request };
+    let early = ForkWorkflowExecutionRequest { event_id: 1, request_id: "fork-2".into(), ..request.clone() };
     let second = soon(w.engine.fork_workflow(early.clone())).await.unwrap();
     assert_ne!(second.run_id, first.run_id);
     let late = ForkWorkflowExecutionRequest { event_id: last, ..early };
-    assert_eq!(soon(w.engine.fork_workflow(late)).await.unwrap(), second, "an event that the new run has not");
+    assert_eq!(soon(w.engine.fork_workflow(late.clone())).await.unwrap(), second, "an event that the new run has not");
+    // From the runs that followed, too.
+    let task = w.poll().await;
+    w.complete(&task.task_token, continue_as_new()).await;
+    assert_eq!(soon(w.engine.fork_workflow(late)).await.unwrap(), second);
+    assert_eq!(soon(w.engine.fork_workflow(request)).await.unwrap(), first);
 }

@@ -29,7 +29,7 @@ use sempre_engine::{
     visibility::{Index, postgres::PostgresIndex},
 };
 use sempre_store::{
-    CommitBatch, CommitError, Pending, Rows, Store, StoreError, StoreStats, Table,
+    CommitBatch, CommitError, OpRef, Pending, Rows, Store, StoreError, StoreStats, Table,
     memory::MemoryStore,
     postgres::{Beside, PostgresOptions, PostgresStore, cluster::Cluster},
 };
@@ -153,6 +153,10 @@ pub(crate) struct TestStore {
     pub(crate) doubt: AtomicUsize,
     /// Refuse everything from now on, for good.
     pub(crate) broken: AtomicBool,
+    /// Commits whose rows of State are read at once, and which are refused when there is a permit.
+    pub(crate) read_then_refused: AtomicUsize,
+    /// Those rows.
+    early: Arc<Mutex<Rows>>,
     /// Acknowledgements wait for a permit each.
     pub(crate) held: AtomicBool,
     pub(crate) permits: Arc<tokio::sync::Semaphore>,
@@ -224,6 +228,8 @@ impl Default for TestStore {
             no_schedules: AtomicBool::default(),
             doubt: AtomicUsize::default(),
             broken: AtomicBool::default(),
+            read_then_refused: AtomicUsize::default(),
+            early: Arc::default(),
             held: AtomicBool::default(),
             permits: Arc::new(tokio::sync::Semaphore::new(0)),
             slow: AtomicBool::default(),
@@ -270,6 +276,21 @@ impl TestStore {
         }
     }
 
+    fn show_then_refuse(&self, batch: &CommitBatch) -> Pending<Result<(), CommitError>> {
+        let puts = batch.ops().filter_map(|op| match op {
+            OpRef::Put { table: Table::State, key, value } => Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))),
+            _ => None,
+        });
+        self.early.lock().unwrap().extend(puts);
+        let (early, permits) = (self.early.clone(), self.permits.clone());
+        async move {
+            permits.acquire().await.expect("never closed").forget();
+            early.lock().unwrap().clear();
+            Err(CommitError::Rejected { reason: "test".into() })
+        }
+        .boxed()
+    }
+
     pub(crate) fn rows(&self, table: Table) -> Rows {
         futures::executor::block_on(self.inner.scan(table, &[], &[0xff; 40], usize::MAX)).unwrap()
     }
@@ -305,6 +326,9 @@ impl Store for TestStore {
         assert!(!self.panics.load(Ordering::SeqCst), "a panic that the test wants");
         if take(&self.refuse) {
             return futures::future::ready(Err(CommitError::Rejected { reason: "test".into() })).boxed();
+        }
+        if take(&self.read_then_refused) {
+            return self.show_then_refuse(&batch);
         }
         let done = self.counted(self.inner.commit(batch));
         if self.held.load(Ordering::SeqCst) {
@@ -358,7 +382,13 @@ impl Store for TestStore {
             if table == Table::State && unreadable.is_some_and(|run| from.windows(16).any(|w| w == run.0.0)) {
                 return Err(StoreError::Rejected { reason: "test".into() });
             }
-            self.inner.scan(table, &from, &to, limit).await
+            let mut rows = self.inner.scan(table, &from, &to, limit).await?;
+            if table == Table::State {
+                rows.extend(self.early.lock().unwrap().iter().filter(|(key, _)| key[..] >= from[..] && key[..] < to[..]).cloned());
+                rows.sort();
+                rows.truncate(limit);
+            }
+            Ok(rows)
         };
         self.counted(read.boxed())
     }
