@@ -15,7 +15,7 @@ use sempre_api::{
     },
 };
 use sempre_core::{
-    Input, Refusal,
+    Input, Refusal, Timestamp,
     flow::{lines::Why, report::Reason, rule::check},
     input::{CancelRequest, SignalRequest},
     transition::{QueueKind, UpdateStatus},
@@ -673,6 +673,48 @@ fn a_reset_of_an_open_run_has_its_place() {
     assert_eq!((world.going(), world.flow_rows.len()), (vec!["a".to_string()], 2));
     finish(&mut world, "a");
     assert_eq!(world.going(), ["b"]);
+}
+
+#[test]
+fn the_time_of_a_run_that_a_reset_put_into_the_line_begins_when_it_goes() {
+    let mut world = World::new();
+    world.set_rules([max_open("one", 1)]);
+    let cron = with(start_request("cron"), |r| (r.cron_schedule, r.workflow_run_timeout) = ("* * * * *".into(), duration(10)));
+    world.start_with(cron).unwrap();
+    world.pass(secs(60));
+    world.work([complete()]);
+    world.turn();
+    world.start("a");
+    world.pass(secs(60));
+    assert_eq!(world.standing("cron").unwrap().place, 1);
+    // In the place of the second run, which waits, comes one that is made of the first.
+    let made = world.reset_run("cron", 1, 4);
+    world.pass(secs(50));
+    assert_eq!(world.standing("cron").unwrap().place, 1);
+    finish(&mut world, "a");
+    let goes = world.now;
+    assert_eq!(world.going(), ["cron"]);
+    let info = world.runs[&made].execution.describe(goes).workflow_extended_info.unwrap();
+    assert_eq!(info.run_expiration_time, Some((goes + secs(10)).to_api()));
+    world.pass(secs(9));
+    assert_eq!(world.runs[&made].execution.status(), Status::Running);
+    world.pass(secs(1));
+    assert_eq!(world.runs[&made].execution.status(), Status::TimedOut);
+}
+
+#[test]
+fn a_reset_of_a_run_that_went_by_a_clock_that_was_set_back_counts_from_the_reset() {
+    let mut world = World::new();
+    world.set_rules([max_open("one", 1)]);
+    world.start("a");
+    world.start_with(with(start_request("b"), |r| r.workflow_run_timeout = duration(600))).unwrap();
+    world.pass(secs(100));
+    finish(&mut world, "a");
+    world.work([timer("t", secs(60))]);
+    world.now = Timestamp(world.now.0 - secs(50).0);
+    world.reset("b", 4);
+    let info = world.run("b").execution.describe(world.now).workflow_extended_info.unwrap();
+    assert_eq!(info.run_expiration_time, Some((world.now + secs(600)).to_api()));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sempre_api::v1::{
     enums::{ParentClosePolicy, WorkflowExecutionStatus},
     history::history_event::Attributes,
 };
-use sempre_core::Refusal;
+use sempre_core::{Refusal, Timestamp, input::SignalRequest};
 
 fn invalid<T>(text: &str) -> Result<T, Refusal> {
     Err(Refusal::InvalidArgument(text.into()))
@@ -346,6 +346,26 @@ fn a_reset_run_has_its_full_run_and_execution_time() {
     let info = world.run("w").execution.describe(world.now).workflow_extended_info.unwrap();
     assert_eq!((info.run_expiration_time, info.execution_expiration_time), (at(60), at(100)));
     world.work([timer("t", secs(70))]);
+    world.advance(secs(59));
+    assert!(world.run("w").execution.is_open());
+    world.advance(secs(1));
+    assert_eq!(world.run("w").execution.status(), WorkflowExecutionStatus::TimedOut);
+}
+
+/// Neither the start delay of its base, which is over, nor the clock that its base began by counts.
+#[test]
+fn the_time_of_a_reset_run_counts_from_the_reset_after_a_delay_and_by_a_clock_that_was_set_back() {
+    let mut world = World::new();
+    let delayed = with(start_request("w"), |r| (r.workflow_start_delay, r.workflow_run_timeout) = (duration(100), duration(60)));
+    world.start_with(delayed.clone()).unwrap();
+    world.signal_with_start(delayed, SignalRequest { name: "go".into(), ..Default::default() }).unwrap();
+    world.work([]);
+    let of_base = world.run("w").execution.describe(world.now).workflow_extended_info.unwrap().run_expiration_time;
+    assert_eq!(of_base, Some((world.now + secs(160)).to_api()));
+    world.now = Timestamp(world.now.0 - secs(30).0);
+    world.reset("w", 5);
+    let info = world.run("w").execution.describe(world.now).workflow_extended_info.unwrap();
+    assert_eq!(info.run_expiration_time, Some((world.now + secs(60)).to_api()));
     world.advance(secs(59));
     assert!(world.run("w").execution.is_open());
     world.advance(secs(1));

@@ -1,11 +1,14 @@
 //! A deadline never acts early: timers, time-outs of activities, of workflow tasks and of runs, by the times of the events.
+//!
+//! A reset gives a run its whole time again, and the activities that it takes over theirs: it counts from the reset, whatever its
+//! base waited for before its first task and whatever the clock said when its base began.
 
 use std::collections::BTreeMap;
 
 use sempre_api::{
     Duration, Timestamp,
     v1::{
-        enums::TimeoutType,
+        enums::{TimeoutType, WorkflowTaskFailedCause},
         history::{HistoryEvent, history_event::Attributes},
     },
 };
@@ -74,7 +77,10 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
                     Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.start_to_close_timeout.as_ref())))
                 }
                 TimeoutType::ScheduleToStart => {
-                    Some(time_of(timed_out.scheduled_event_id)?.saturating_add(set(scheduled.schedule_to_start_timeout.as_ref())))
+                    // The reset offers anew what was scheduled before it.
+                    let reset = made_by_reset(events).map_or(0, |event| event.event_id);
+                    let offered = time_of(timed_out.scheduled_event_id.max(reset))?;
+                    Some(offered.saturating_add(set(scheduled.schedule_to_start_timeout.as_ref())))
                 }
                 TimeoutType::Heartbeat => {
                     Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.heartbeat_timeout.as_ref())))
@@ -92,20 +98,130 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
             };
             Some(time_of(timed_out.started_event_id)? + span(scheduled.start_to_close_timeout.as_ref()))
         }
-        Attributes::WorkflowExecutionTimedOutEventAttributes(_) => {
-            let first = events.get(&1)?;
-            let Attributes::WorkflowExecutionStartedEventAttributes(started) = first.attributes.as_ref()? else { return None };
-            let run = Some(span(started.workflow_run_timeout.as_ref())).filter(|span| *span > 0);
-            let begun = at(first.event_time.as_ref());
-            let back_off = span(started.first_workflow_task_backoff.as_ref());
-            let chain = Some(at(started.workflow_execution_expiration_time.as_ref())).filter(|at| *at > 0);
-            let run = run.map(|span| begun + back_off + span);
-            match (run, chain) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                // A run without a timeout has no time to end at.
-                (a, b) => Some(a.or(b).unwrap_or(i64::MAX)),
-            }
-        }
+        Attributes::WorkflowExecutionTimedOutEventAttributes(_) => run_due(events),
         _ => None,
+    }
+}
+
+/// The event of the reset that made the run. Those of earlier resets were copied with the events of its base.
+fn made_by_reset<'e>(events: &BTreeMap<i64, &'e HistoryEvent>) -> Option<&'e HistoryEvent> {
+    let is_reset = |event: &&HistoryEvent| match &event.attributes {
+        Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) => failed.cause == WorkflowTaskFailedCause::ResetWorkflow as i32,
+        _ => false,
+    };
+    events.values().rev().copied().find(is_reset)
+}
+
+/// The earliest time at which the run times out.
+fn run_due(events: &BTreeMap<i64, &HistoryEvent>) -> Option<i64> {
+    let first = events.get(&1)?;
+    let Attributes::WorkflowExecutionStartedEventAttributes(started) = first.attributes.as_ref()? else { return None };
+    let positive = |span: i64| Some(span).filter(|span| *span > 0);
+    let run = positive(span(started.workflow_run_timeout.as_ref()));
+    let (run, chain) = match made_by_reset(events) {
+        Some(reset) => {
+            let begun = at(reset.event_time.as_ref());
+            let chain = positive(span(started.workflow_execution_timeout.as_ref()));
+            (run.map(|span| begun + span), chain.map(|span| begun + span))
+        }
+        None => {
+            let begun = at(first.event_time.as_ref()) + span(started.first_workflow_task_backoff.as_ref());
+            (run.map(|span| begun + span), positive(at(started.workflow_execution_expiration_time.as_ref())))
+        }
+    };
+    match (run, chain) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        // A run without a timeout has no time to end at.
+        (a, b) => Some(a.or(b).unwrap_or(i64::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sempre_api::v1::{
+        failure::{Failure, TimeoutFailureInfo, failure::FailureInfo},
+        history::{
+            ActivityTaskScheduledEventAttributes, ActivityTaskTimedOutEventAttributes, WorkflowExecutionStartedEventAttributes,
+            WorkflowExecutionTimedOutEventAttributes, WorkflowTaskFailedEventAttributes,
+        },
+    };
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// Events with ids from 1, at these seconds.
+    fn history(events: impl IntoIterator<Item = (i64, Attributes)>) -> Vec<HistoryEvent> {
+        let event = |(id, (seconds, attributes))| HistoryEvent {
+            event_id: id,
+            event_time: Some(Timestamp { seconds, nanos: 0 }),
+            attributes: Some(attributes),
+            ..Default::default()
+        };
+        (1..).zip(events).map(event).collect()
+    }
+
+    /// The earliest time of the last event, in seconds.
+    fn due_of_last(events: &[HistoryEvent]) -> Option<i64> {
+        let by_id = events.iter().map(|event| (event.event_id, event)).collect();
+        due(events.last()?, &by_id).map(|at| at / SECOND)
+    }
+
+    fn seconds(seconds: i64) -> Option<Duration> {
+        Some(Duration { seconds, nanos: 0 })
+    }
+
+    /// A run of an hour at most, of a chain that may take until 9000; its first task waits for 100 s.
+    fn started() -> Attributes {
+        Attributes::WorkflowExecutionStartedEventAttributes(Box::new(WorkflowExecutionStartedEventAttributes {
+            workflow_run_timeout: seconds(3600),
+            workflow_execution_timeout: seconds(4000),
+            workflow_execution_expiration_time: Some(Timestamp { seconds: 9000, nanos: 0 }),
+            first_workflow_task_backoff: seconds(100),
+            ..Default::default()
+        }))
+    }
+
+    fn reset() -> Attributes {
+        let cause = WorkflowTaskFailedCause::ResetWorkflow as i32;
+        Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes { cause, ..Default::default() })
+    }
+
+    fn timed_out() -> Attributes {
+        Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes::default())
+    }
+
+    #[test]
+    fn a_run_has_its_time_after_its_back_off() {
+        assert_eq!(due_of_last(&history([(5000, started()), (8700, timed_out())])), Some(8700));
+        assert_eq!(due_of_last(&history([(6000, started()), (9000, timed_out())])), Some(9000), "the chain's time is shorter");
+    }
+
+    #[test]
+    fn a_run_that_a_reset_made_has_its_whole_time_from_the_last_reset() {
+        assert_eq!(due_of_last(&history([(5000, started()), (5050, reset()), (6000, reset()), (9600, timed_out())])), Some(9600));
+        // The clock was set back between the start and the reset.
+        assert_eq!(due_of_last(&history([(5000, started()), (2000, reset()), (5600, timed_out())])), Some(5600));
+    }
+
+    #[test]
+    fn an_activity_that_a_reset_has_taken_over_is_offered_for_its_whole_time_again() {
+        let scheduled = Attributes::ActivityTaskScheduledEventAttributes(Box::new(ActivityTaskScheduledEventAttributes {
+            schedule_to_start_timeout: seconds(50),
+            ..Default::default()
+        }));
+        let timed_out = |scheduled_event_id| {
+            let info = TimeoutFailureInfo { timeout_type: TimeoutType::ScheduleToStart as i32, ..Default::default() };
+            let failure = Failure { failure_info: Some(FailureInfo::TimeoutFailureInfo(info)), ..Default::default() };
+            Attributes::ActivityTaskTimedOutEventAttributes(ActivityTaskTimedOutEventAttributes {
+                failure: Some(failure),
+                scheduled_event_id,
+                ..Default::default()
+            })
+        };
+        let taken_over = [(5000, started()), (5100, scheduled.clone()), (2000, reset()), (2050, timed_out(2))];
+        assert_eq!(due_of_last(&history(taken_over)), Some(2050));
+        let of_its_own = [(5000, started()), (2000, reset()), (2010, scheduled), (2060, timed_out(3))];
+        assert_eq!(due_of_last(&history(of_its_own)), Some(2060));
     }
 }

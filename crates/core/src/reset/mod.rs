@@ -202,8 +202,12 @@ pub fn reset(
     begin::fail_task(&mut step, request, base_run_id)?;
     step.listed();
     if current.is_open() {
-        // It goes on in the place of the current one.
-        step.run.state.progress.main.flow.clone_from(&current.state.progress.main.flow);
+        // It goes on in the place of the current one. Its time counts from here, or from when it is let go.
+        let mut place = current.state.progress.main.flow.clone();
+        if let Some(place) = place.as_deref_mut() {
+            place.let_go = 0;
+        }
+        step.run.state.progress.main.flow = place;
     }
     begin::take_over_activities(&mut step, &request.reason, &parts);
     for event in parts.events.iter().chain(&late) {

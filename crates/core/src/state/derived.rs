@@ -393,7 +393,7 @@ impl Derived {
     /// The same for a run that could not begin before `from`.
     pub fn run_expiration_from(&self, from: Timestamp) -> Option<Timestamp> {
         let run = Span::from_api(self.start.event().workflow_run_timeout.as_ref()).ok().and_then(Span::some);
-        let begin = if self.main.reset_time != 0 { self.start_time() } else { self.execution_time().max(from) };
+        let begin = if self.main.reset_time != 0 { self.start_time() } else { self.execution_time() }.max(from);
         match (run.map(|run| begin + run), self.execution_expiration()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
