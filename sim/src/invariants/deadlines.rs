@@ -77,8 +77,8 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
                     Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.start_to_close_timeout.as_ref())))
                 }
                 TimeoutType::ScheduleToStart => {
-                    // The reset offers anew what was scheduled before it.
-                    let reset = made_by_reset(events).map_or(0, |event| event.event_id);
+                    // The reset offers anew what was scheduled before it, and copies what had timed out by then.
+                    let reset = last_reset(events, event.event_id).map_or(0, |reset| reset.event_id);
                     let offered = time_of(timed_out.scheduled_event_id.max(reset))?;
                     Some(offered.saturating_add(set(scheduled.schedule_to_start_timeout.as_ref())))
                 }
@@ -103,13 +103,13 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
     }
 }
 
-/// The event of the reset that made the run. Those of earlier resets were copied with the events of its base.
-fn made_by_reset<'e>(events: &BTreeMap<i64, &'e HistoryEvent>) -> Option<&'e HistoryEvent> {
+/// The event of the last reset before an event: of the one that made the run, or of one before, copied with the events of its base.
+fn last_reset<'e>(events: &BTreeMap<i64, &'e HistoryEvent>, before: i64) -> Option<&'e HistoryEvent> {
     let is_reset = |event: &&HistoryEvent| match &event.attributes {
         Some(Attributes::WorkflowTaskFailedEventAttributes(failed)) => failed.cause == WorkflowTaskFailedCause::ResetWorkflow as i32,
         _ => false,
     };
-    events.values().rev().copied().find(is_reset)
+    events.range(..before).rev().map(|(_, event)| *event).find(is_reset)
 }
 
 /// The earliest time at which the run times out.
@@ -118,7 +118,7 @@ fn run_due(events: &BTreeMap<i64, &HistoryEvent>) -> Option<i64> {
     let Attributes::WorkflowExecutionStartedEventAttributes(started) = first.attributes.as_ref()? else { return None };
     let positive = |span: i64| Some(span).filter(|span| *span > 0);
     let run = positive(span(started.workflow_run_timeout.as_ref()));
-    let (run, chain) = match made_by_reset(events) {
+    let (run, chain) = match last_reset(events, i64::MAX) {
         Some(reset) => {
             let begun = at(reset.event_time.as_ref());
             let chain = positive(span(started.workflow_execution_timeout.as_ref()));
@@ -163,8 +163,12 @@ mod tests {
 
     /// The earliest time of the last event, in seconds.
     fn due_of_last(events: &[HistoryEvent]) -> Option<i64> {
+        due_of(events.len(), events)
+    }
+
+    fn due_of(id: usize, events: &[HistoryEvent]) -> Option<i64> {
         let by_id = events.iter().map(|event| (event.event_id, event)).collect();
-        due(events.last()?, &by_id).map(|at| at / SECOND)
+        due(&events[id - 1], &by_id).map(|at| at / SECOND)
     }
 
     fn seconds(seconds: i64) -> Option<Duration> {
@@ -221,6 +225,8 @@ mod tests {
         };
         let taken_over = [(5000, started()), (5100, scheduled.clone()), (2000, reset()), (2050, timed_out(2))];
         assert_eq!(due_of_last(&history(taken_over)), Some(2050));
+        let before = [(5000, started()), (5100, scheduled.clone()), (5150, timed_out(2)), (6000, reset())];
+        assert_eq!(due_of(3, &history(before)), Some(5150), "copied by the reset");
         let of_its_own = [(5000, started()), (2000, reset()), (2010, scheduled), (2060, timed_out(3))];
         assert_eq!(due_of_last(&history(of_its_own)), Some(2060));
     }
