@@ -63,8 +63,7 @@ async fn a_run_skips_time_by_itself_where_data_is_in_memory() -> Outcome {
 
 #[tokio::test]
 async fn runs_may_skip_time_in_memory_and_not_over_a_folder_unless_it_is_said() -> Outcome {
-    let folder = |name: &str| Folder::new(name);
-    let (usual, said, engine) = (folder("usual"), folder("said"), folder("engine"));
+    let [usual, said, engine] = ["usual", "said", "engine"].map(Folder::new);
     assert!(may_skip(Sempre::builder()).await?);
     assert!(!may_skip(Sempre::builder().time_skipping(false)).await?);
     assert!(!may_skip(Sempre::builder().folder(&usual.0)).await?);
