@@ -17,6 +17,7 @@ mod filter;
 mod folder;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod key;
 mod limits;
 mod log;
 mod overlay;
