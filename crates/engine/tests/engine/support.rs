@@ -601,13 +601,13 @@ impl World {
     }
 
     pub(crate) async fn poll_activity(&self) -> PollActivityTaskQueueResponse {
-        let request = PollActivityTaskQueueRequest {
-            namespace: NAMESPACE.into(),
-            task_queue: Some(queue()),
-            identity: "worker".into(),
-            ..Default::default()
-        };
-        soon(self.engine.poll_activity_task(request, None)).await.unwrap()
+        soon(self.engine.poll_activity_task(poll_activity_request(), None)).await.unwrap()
+    }
+
+    /// A poll for activities that runs beside the test.
+    pub(crate) fn poll_activity_beside(&self) -> tokio::task::JoinHandle<PollActivityTaskQueueResponse> {
+        let engine = self.engine.clone();
+        tokio::spawn(async move { engine.poll_activity_task(poll_activity_request(), None).await.unwrap() })
     }
 
     pub(crate) async fn complete(&self, token: &Bytes, commands: Vec<Command>) -> RespondWorkflowTaskCompletedResponse {
@@ -695,6 +695,10 @@ pub(crate) fn sticky_queue() -> TaskQueue {
 
 pub(crate) fn poll_request() -> PollWorkflowTaskQueueRequest {
     PollWorkflowTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: Some(queue()), identity: "worker".into(), ..Default::default() }
+}
+
+pub(crate) fn poll_activity_request() -> PollActivityTaskQueueRequest {
+    PollActivityTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: Some(queue()), identity: "worker".into(), ..Default::default() }
 }
 
 pub(crate) fn poll_sticky_request() -> PollWorkflowTaskQueueRequest {
