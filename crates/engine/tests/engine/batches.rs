@@ -562,6 +562,40 @@ async fn a_reset_by_query_leaves_what_it_has_made_and_ended_alone() {
     assert_eq!((state, total, failed, runs(&w).await), (Completed, 30, 0, 90), "{complete}");
 }
 
+/// What a reset has made may have gone on in a new run before the query finds it.
+#[tokio::test]
+async fn a_reset_by_query_leaves_the_successors_of_what_it_has_made_alone() {
+    let mut w = world().await;
+    for id in workflows(30) {
+        w.start(&id).await;
+        let task = w.poll().await;
+        w.complete(&task.task_token, vec![]).await;
+    }
+    let reset = Operation::ResetOperation(BatchOperationReset {
+        options: Some(ResetOptions { target: Some(reset_options::Target::FirstWorkflowTask(())), ..Default::default() }),
+        ..Default::default()
+    });
+    let query = "WorkflowType = 'Test' AND ExecutionStatus = 'Running'";
+    w.engine.start_batch(StartBatchOperationRequest { visibility_query: query.into(), ..job("j", reset, [], 10.0) }).await.unwrap();
+    for _ in 0..10 {
+        w.advance(Span::millis(100)).await;
+    }
+    let runs = async |w: &World| w.engine.count_runs(NAMESPACE, "WorkflowType = 'Test'").await.unwrap();
+    let made = runs(&w).await - 30;
+    assert!((1..30).contains(&made), "{made}");
+    for _ in 0..made {
+        let task = w.poll().await;
+        w.complete(&task.task_token, vec![continue_as_new()]).await;
+    }
+    // The job reads its page again, and they are the first.
+    w.reopen().await;
+    for _ in 0..60 {
+        w.advance(Span::millis(100)).await;
+    }
+    let (state, total, complete, failed) = counts(&w, "j").await;
+    assert_eq!((state, total, failed, runs(&w).await), (Completed, 30, 0, 60 + made), "{complete}");
+}
+
 #[tokio::test]
 async fn no_job_begins_in_a_namespace_that_is_gone() {
     let w = world().await;

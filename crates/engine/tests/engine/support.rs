@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use sempre_api::v1::{
-    command::{Command, CompleteWorkflowExecutionCommandAttributes, command::Attributes},
+    command::{Command, CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes, command::Attributes},
     common::{Payload, Payloads, WorkflowExecution, WorkflowType},
     enums::{CommandType, EventType, TaskQueueKind},
     history::HistoryEvent,
@@ -723,6 +723,16 @@ pub(crate) fn payloads(text: &str) -> Payloads {
 
 pub(crate) fn command(kind: CommandType, attributes: Attributes) -> Command {
     Command { command_type: kind as i32, attributes: Some(attributes), ..Default::default() }
+}
+
+/// The run goes on as a new one of the same type.
+pub(crate) fn continue_as_new() -> Command {
+    let attributes = ContinueAsNewWorkflowExecutionCommandAttributes {
+        workflow_type: start_request("").workflow_type,
+        task_queue: Some(queue()),
+        ..Default::default()
+    };
+    command(CommandType::ContinueAsNewWorkflowExecution, Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(attributes.into()))
 }
 
 pub(crate) fn done() -> Vec<Command> {
