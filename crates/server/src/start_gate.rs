@@ -32,7 +32,7 @@ const PACE: Duration = Duration::from_millis(10);
 /// While all may come in, one of so many asks.
 const ASKED: u64 = 8;
 /// How long a start stands before the gate.
-const WAIT_MAX: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// See the module.
 #[derive(Debug)]
