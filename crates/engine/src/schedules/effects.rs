@@ -145,7 +145,12 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
 /// one workflow id take turns, only a client's can have come after it.
 async fn find_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
     let workflow = WorkflowKey { namespace: key.namespace, workflow_id: start.request.workflow_id };
-    let failed = |refusal| Outcome::Failed { text: text(refusal), for_good: false };
+    let failed = |refusal| {
+        // It is looked for until it is known, and others under its workflow id wait for that.
+        let (schedule, workflow) = (&key.schedule_id, &workflow.workflow_id);
+        tracing::warn!(?refusal, schedule, workflow, "a start in doubt could not be looked for");
+        Outcome::Failed { text: text(refusal), for_good: false }
+    };
     // The first run may be gone; the chain still knows the request that began it.
     let run = match shared.ask_reply(workflow.clone(), None, Ask::WasStartedBy(start.request.request_id)).await {
         Ok((run, Reply::Done, _)) => run,
