@@ -195,17 +195,16 @@ impl Router {
         response
     }
 
-    /// What is refused here costs nothing more: neither is its body read, nor is it looked who calls.
+    /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
     async fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<(Arc<Held>, Option<Turn<'_>>), Status> {
         let held = self.room.enter(kind, header_bytes(headers))?;
-        // What waits for a worker would keep others from starting.
-        if kind.class != CallClass::Start || kind.waits {
+        if kind.class != CallClass::Start {
             return Ok((held, None));
         }
-        match self.start_gate.enter().await.filter(|_| !self.engine.starts_are_full()) {
-            Some(turn) => Ok((held, Some(turn))),
-            None => Err(status::from_refusal(Refusal::Overloaded(STARTS_WAIT))),
-        }
+        let refused = || status::from_refusal(Refusal::Overloaded(STARTS_WAIT));
+        // One that waits for a worker would keep the others out meanwhile.
+        let turn = if kind.waits { None } else { Some(self.start_gate.enter().await.ok_or_else(refused)?) };
+        if self.engine.starts_are_full() { Err(refused()) } else { Ok((held, turn)) }
     }
 
     async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>) -> Response
@@ -406,7 +405,6 @@ where
     })
 }
 
-/// What is refused says so before its body.
 /// Reads what has come of the body of a call that is refused: a stream that ends before is reset, and a connection with many such is
 /// closed.
 fn drop_body<B: Body + Unpin>(mut body: B) {
@@ -417,6 +415,7 @@ fn drop_body<B: Body + Unpin>(mut body: B) {
     }
 }
 
+/// What is refused says so before its body.
 fn code_of(answer: &Response) -> Code {
     answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }

@@ -331,8 +331,11 @@ impl Runner {
         });
         let left = if volatile {
             // It had no row, unless the task was written down since: under the sticky queue's name, or the normal one's.
-            let normal = self.cache.at(place).run(run).and_then(|run| run.execution.as_deref()).map(|run| run.normal_queue().hash64());
-            gone.find(|_| started).zip(normal).map(|(gone, queue)| OfferKey { queue, ..gone.clone() })
+            let cache = &mut self.cache;
+            gone.find(|_| started).and_then(|gone| {
+                let execution = cache.at(place).run(run)?.execution.as_deref()?;
+                Some(OfferKey { queue: execution.normal_queue().hash64(), ..gone.clone() })
+            })
         } else if gone.any(|gone| *gone == row) || !started && self.waits_at(place, &row, activity) {
             // The place of an attempt that is over may be that of the next.
             None

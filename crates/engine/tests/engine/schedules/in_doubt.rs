@@ -148,6 +148,13 @@ async fn a_start_in_doubt_is_shown_as_waiting_and_then_counted_once() {
     }
 }
 
+/// Longer than a start that a client has asked for is tried.
+async fn seventy_seconds(w: &World) {
+    for _ in 0..70 {
+        w.advance(Span::seconds(1)).await;
+    }
+}
+
 /// Runs cannot be started for longer than a client's start is tried. A run that is there all the same is known, and one that is not is not made.
 #[tokio::test]
 async fn a_start_whose_time_is_over_is_looked_for_before_it_is_given_up() {
@@ -157,14 +164,10 @@ async fn a_start_whose_time_is_over_is_looked_for_before_it_is_given_up() {
         // The shard is not owned again after the commit of the start.
         w.store.full.store(usize::MAX, Ordering::SeqCst);
         let asking = if is_there { start_in_doubt(&w, Policy::Unspecified).await } else { start_refused(&w).await };
-        for _ in 0..70 {
-            w.advance(Span::seconds(1)).await;
-        }
+        seventy_seconds(&w).await;
         assert_eq!(describe(&w, "s").await.info.unwrap().buffer_size, 1, "nobody knows");
         w.store.full.store(0, Ordering::SeqCst);
-        for _ in 0..70 {
-            w.advance(Span::seconds(1)).await;
-        }
+        seventy_seconds(&w).await;
         w.until("nothing is owed", || owed_rows(&w) == 0).await;
         asking.abort();
         let info = describe(&w, "s").await.info.unwrap();
@@ -190,13 +193,9 @@ async fn a_start_in_doubt_is_known_from_the_run_that_followed_it() {
     w.store.full.store(usize::MAX, Ordering::SeqCst);
     w.store.refuse.store(1, Ordering::SeqCst);
     assert!(w.signal(&first.workflow_id, "lost").await.is_err());
-    for _ in 0..70 {
-        w.advance(Span::seconds(1)).await;
-    }
+    seventy_seconds(&w).await;
     w.store.full.store(0, Ordering::SeqCst);
-    for _ in 0..70 {
-        w.advance(Span::seconds(1)).await;
-    }
+    seventy_seconds(&w).await;
     w.until("nothing is owed", || owed_rows(&w) == 0).await;
     asking.abort();
     let info = describe(&w, "s").await.info.unwrap();
