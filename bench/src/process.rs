@@ -174,10 +174,14 @@ impl Drop for Server {
     }
 }
 
+/// Whether any of its threads is there: the first one may have ended before the others, which hold the files still.
 fn is_running(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state is behind the name, which may hold anything. A zombie has given everything back.
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().any(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state is behind the name, which may hold anything. A zombie has given everything back.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    })
 }
 
 /// What a process has used so far.

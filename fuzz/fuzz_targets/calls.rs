@@ -130,10 +130,10 @@ async fn play(calls: Vec<(&Method, &str)>) {
             problems.push(problem.to_string());
         }
     };
-    service.engine().shutdown().await;
+    service.close().await;
+    store.reopen();
     check(store.as_ref(), &mut tell).await.expect("memory can be read");
     assert!(problems.is_empty(), "{problems:#?}");
-    service.close().await;
 }
 
 fuzz_target!(|text: &str| -> Corpus {

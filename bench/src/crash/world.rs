@@ -26,6 +26,8 @@ pub(crate) struct World {
     load: Load,
     /// `None` while there is none.
     server: Option<Server>,
+    /// How it was started last.
+    launch: Launch,
     pub(crate) slowest_start: Duration,
 }
 
@@ -34,10 +36,10 @@ impl World {
     pub(crate) fn begin(launch: Launch, seed: u64, in_flight: usize, timeout: Option<Duration>) -> Result<Self, Failure> {
         let client = api::client_with_timeout(&format!("127.0.0.1:{}", launch.port), timeout)?;
         let ledger = Arc::new(Ledger::default());
-        let server = Server::start(launch)?;
+        let server = Server::start(launch.clone())?;
         let load = Load::begin(ledger.clone(), client.clone(), in_flight);
         let slowest_start = server.started_in;
-        Ok(Self { client, ledger, moments: fastrand::Rng::with_seed(seed), load, server: Some(server), slowest_start })
+        Ok(Self { client, ledger, moments: fastrand::Rng::with_seed(seed), load, server: Some(server), launch, slowest_start })
     }
 
     /// The server.
@@ -52,9 +54,14 @@ impl World {
 
     /// SIGKILL, and a new process, started as `change` says.
     pub(crate) fn restart(&mut self, change: impl FnOnce(&mut Launch)) -> Result<(), Failure> {
-        let mut launch = self.server.take().ok_or("there is no server")?.kill()?;
-        change(&mut launch);
-        let server = Server::start(launch)?;
+        self.launch = self.server.take().ok_or("there is no server")?.kill()?;
+        self.start(change)
+    }
+
+    /// A new process where there is none, started as `change` says.
+    pub(crate) fn start(&mut self, change: impl FnOnce(&mut Launch)) -> Result<(), Failure> {
+        change(&mut self.launch);
+        let server = Server::start(self.launch.clone())?;
         self.slowest_start = self.slowest_start.max(server.started_in);
         self.server = Some(server);
         Ok(())

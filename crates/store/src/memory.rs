@@ -40,6 +40,12 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Takes calls again after [`Store::close`], as a folder is opened by the next process: what was committed is there, and whoever
+    /// was at work before is fenced by whoever acquires its shards.
+    pub fn reopen(&self) {
+        self.lock().closed = false;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -178,6 +178,15 @@ impl<'u> Visit<'u> {
     }
 }
 
+/// What was asked with a limit: `None` if it did not come in that time.
+pub(crate) fn in_time<A>(answer: Result<A, Problem>) -> Result<Option<A>, Problem> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(problem) if problem.0.code() == tonic::Code::DeadlineExceeded => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
 /// Pairs as a query; those without a value are left out.
 pub(crate) fn written(query: &[(&str, &str)]) -> String {
     let mut text = form_urlencoded::Serializer::new(String::new());

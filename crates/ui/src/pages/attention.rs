@@ -13,11 +13,13 @@ use crate::{
     layout::{Live, Page, Section, heading},
     route::Answer,
     show,
-    visit::{Problem, Visit},
+    visit::{Problem, Visit, in_time},
 };
 
 /// Runs of each kind that are looked at: the newest.
 const LOOKED_AT: i32 = 500;
+/// What counting the runs of a kind of which there are more may take; the page goes without the number then.
+const COUNT_MS: u32 = 25;
 /// Runs of a group that are shown.
 const SHOWN: usize = 5;
 const LOOK_SECONDS: u32 = 10;
@@ -46,6 +48,14 @@ struct Group {
     runs: Vec<WorkflowExecutionInfo>,
 }
 
+/// Runs with a trouble.
+struct Trouble {
+    query: String,
+    /// `None`: more than are looked at, and counting them would take too long.
+    count: Option<i64>,
+    groups: Vec<Group>,
+}
+
 /// The filter of a trouble.
 fn filter(visit: &Visit, given: &str) -> String {
     if !given.is_empty() {
@@ -55,13 +65,15 @@ fn filter(visit: &Visit, given: &str) -> String {
     format!("ExecutionStatus IN ('Failed', 'TimedOut') AND CloseTime > '{}'", day_ago.strftime("%Y-%m-%dT%H:%M:00Z"))
 }
 
-async fn look(visit: &Visit<'_>, namespace: &str, query: String) -> Result<(String, i64, Vec<Group>), Problem> {
+async fn look(visit: &Visit<'_>, namespace: &str, query: String) -> Result<Trouble, Problem> {
     let count = CountWorkflowExecutionsRequest { namespace: namespace.to_owned(), query: query.clone() };
     let list =
         ListWorkflowExecutionsRequest { namespace: namespace.to_owned(), page_size: LOOKED_AT, query: query.clone(), ..Default::default() };
-    let (count, list) = futures::join!(visit.ask(count), visit.ask(list));
+    let (count, list) = futures::join!(visit.ask_within(count, COUNT_MS), visit.ask(list));
+    let list = list?;
+    let count = if list.next_page_token.is_empty() { Some(list.executions.len() as i64) } else { in_time(count)?.map(|answer| answer.count) };
     let mut groups: BTreeMap<(String, String), Vec<WorkflowExecutionInfo>> = BTreeMap::new();
-    for info in list?.executions {
+    for info in list.executions {
         let kind = info.r#type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default();
         let failure = info.search_attributes.as_ref().and_then(|all| all.indexed_fields.get("SempreLastFailure"));
         let message = failure.map(show::search_attribute).unwrap_or_default();
@@ -69,7 +81,11 @@ async fn look(visit: &Visit<'_>, namespace: &str, query: String) -> Result<(Stri
     }
     let mut groups: Vec<Group> = groups.into_iter().map(|((kind, message), runs)| Group { kind, message, runs }).collect();
     groups.sort_by(|a, b| (b.runs.len(), &a.kind, &a.message).cmp(&(a.runs.len(), &b.kind, &b.message)));
-    Ok((query, count?.count, groups))
+    Ok(Trouble { query, count, groups })
+}
+
+fn how_many(count: Option<i64>) -> String {
+    count.map_or_else(|| format!("more than {LOOKED_AT} runs"), |count| show::counted(count, "run", "runs"))
 }
 
 /// A message without the numbers that make each one different.
@@ -92,20 +108,20 @@ fn alike(message: &str) -> String {
 /// The page.
 pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
     let looks = TROUBLES.map(|(_, _, given)| look(visit, namespace, filter(visit, given)));
-    let all: Vec<(String, i64, Vec<Group>)> = futures::future::try_join_all(looks).await?;
-    let nothing = all.iter().all(|(_, count, _)| *count == 0);
+    let all: Vec<Trouble> = futures::future::try_join_all(looks).await?;
+    let nothing = all.iter().all(|trouble| trouble.count == Some(0));
     let body = html! {
         (heading(html! { "Attention" }, html! {}))
         div #troubles data-live {
             @if nothing { section.panel.calm data-key="none" { (show::empty("Nothing needs you", html! { p { "No run fails, hangs without a worker, or is paused." } })) } }
-            @for ((title, text, _), (query, count, groups)) in TROUBLES.iter().zip(&all) {
-                @if *count > 0 {
+            @for ((title, text, _), Trouble { query, count, groups }) in TROUBLES.iter().zip(&all) {
+                @if *count != Some(0) {
                     section.panel data-key=(title) {
-                        div.panel-head { h2 { (title) } a href=(visit.link_with(&["namespaces", namespace, "workflows"], &[("query", query)])) { (show::counted(*count, "run", "runs")) } }
+                        div.panel-head { h2 { (title) } a href=(visit.link_with(&["namespaces", namespace, "workflows"], &[("query", query)])) { (how_many(*count)) } }
                         p.muted { (text) }
                         @for group in groups.iter().take(20) { (one(visit, namespace, query, group)) }
                         @if groups.len() > 20 { p.muted { "and " (groups.len() - 20) " other kinds" } }
-                        @if *count > i64::from(LOOKED_AT) { p.muted { "Put together from the newest " (LOOKED_AT) "." } }
+                        @if count.is_none_or(|count| count > i64::from(LOOKED_AT)) { p.muted { "Put together from the newest " (LOOKED_AT) "." } }
                     }
                 }
             }
@@ -133,6 +149,11 @@ fn one(visit: &Visit, namespace: &str, query: &str, group: &Group) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_counted_in_time_is_more_than_is_looked_at() {
+        assert_eq!([Some(1), Some(1200), None].map(how_many), ["1 run", "1,200 runs", "more than 500 runs"]);
+    }
 
     #[test]
     fn messages_that_differ_in_numbers_are_alike() {
