@@ -24,6 +24,8 @@ use crate::{Failure, world::World};
 
 /// Size of the file system: room for some segments of the log and the cold store.
 const DISK_BYTES: u64 = 400 << 20;
+/// So long the log may find room in segments that it uses anew.
+const USED_ANEW: Duration = Duration::from_secs(5);
 /// How long a full disk may take to be noticed.
 const NOTICED_MAX: Duration = Duration::from_secs(30);
 /// After this the service has gone on.
@@ -63,8 +65,8 @@ impl Disk {
         }
     }
 
-    /// Takes the room that there is, but for so many bytes.
-    fn fill(&self, pid: Option<u32>, data: &Path, leave: u64) -> io::Result<()> {
+    /// Takes the room that there is, but for so many bytes. `used`: that of files which are there and used anew as well.
+    fn fill(&self, pid: Option<u32>, data: &Path, leave: u64, used: bool) -> io::Result<()> {
         match self {
             Self::Small { mount, ballast } => {
                 let space = statvfs(mount)?;
@@ -79,6 +81,8 @@ impl Disk {
                 }
                 Ok(())
             }
+            // Nothing is written behind the limit, be there something or not.
+            Self::Limit if used => limit(pid, Some(leave.max(4096))),
             Self::Limit => {
                 let sizes = fs::read_dir(data.join("log"))?.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
                 limit(pid, Some(sizes.max().unwrap_or_default()))
@@ -126,7 +130,7 @@ pub(crate) async fn run(disk: &Disk, launch: Launch, seed: u64, in_flight: usize
         let begun = Instant::now();
         while world.ledger.refusals_with(FULL) == before {
             let pid = world.server()?.own_pid();
-            disk.fill(pid, &data, leave)?;
+            disk.fill(pid, &data, leave, begun.elapsed() > USED_ANEW)?;
             if let Some(status) = world.server()?.ended()? {
                 return Err(format!("the server has ended for a full disk ({status})").into());
             }

@@ -1,6 +1,9 @@
 //! The ledger held against the histories.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use sempre_api::v1::{
     common::WorkflowExecution,
@@ -8,12 +11,31 @@ use sempre_api::v1::{
     workflowservice::DescribeWorkflowExecutionRequest,
 };
 use sempre_bench::api::{self, Client};
+use tonic::{Code, Status};
 
 use crate::{
     Failure,
     ledger::{Known, Ledger, workflow_id},
     work::{SIGNALS, activity_result, outcome},
 };
+
+/// How long what may be tried again is: the shard of one run may go on later than the service.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Asks until there is an answer, or a refusal that no waiting mends.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Status>) -> Result<T, Status> {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(status)
+                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) && begun.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            done => return done,
+        }
+    }
+}
 
 /// Everything that was acknowledged for these workflows is in their histories, once.
 pub(crate) async fn acknowledged(client: &Client, ledger: &Ledger, workflows: &[u64]) -> Result<(), Failure> {
@@ -22,7 +44,7 @@ pub(crate) async fn acknowledged(client: &Client, ledger: &Ledger, workflows: &[
         let known = ledger.known(workflow);
         let Some(run_id) = known.run_id.clone() else { continue };
         let id = workflow_id(workflow);
-        let events = api::history(&mut client.clone(), &id, &run_id)
+        let events = patiently(async || api::history(&mut client.clone(), &id, &run_id).await)
             .await
             .map_err(|status| format!("{id}: the acknowledged run {run_id} cannot be read: {status}"))?;
         heartbeat_kept(client, &known, &id, &run_id).await?;
@@ -40,7 +62,7 @@ async fn heartbeat_kept(client: &Client, known: &Known, id: &str, run_id: &str) 
         namespace: api::NAMESPACE.into(),
         execution: Some(WorkflowExecution { workflow_id: id.into(), run_id: run_id.into() }),
     };
-    let described = client.clone().describe_workflow_execution(request).await?.into_inner();
+    let described = patiently(async || client.clone().describe_workflow_execution(request.clone()).await).await?.into_inner();
     for activity in described.pending_activities {
         let kept: u64 = api::text(activity.heartbeat_details.as_ref()).parse().unwrap_or(0);
         if kept < known.heartbeat {
@@ -55,7 +77,8 @@ pub(crate) async fn ended(client: &Client, ledger: &Ledger, workflows: &[u64]) -
     for &workflow in workflows {
         let id = workflow_id(workflow);
         let run_id = ledger.known(workflow).run_id.ok_or_else(|| format!("{id}: its start was never acknowledged"))?;
-        let events = api::history(&mut client.clone(), &id, &run_id).await.map_err(|status| format!("{id}: {status}"))?;
+        let events =
+            patiently(async || api::history(&mut client.clone(), &id, &run_id).await).await.map_err(|status| format!("{id}: {status}"))?;
         let result = match events.last().and_then(|e| e.attributes.as_ref()) {
             Some(Attributes::WorkflowExecutionCompletedEventAttributes(a)) => api::text(a.result.as_ref()),
             _ => return Err(format!("{id}: not completed\n{}", listing(&events)).into()),

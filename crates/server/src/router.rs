@@ -181,7 +181,7 @@ impl Router {
             }
         };
         let response = match self.enter(count.method().kind, request.headers()).await {
-            Ok((held, _turn)) => self.answer(request, count.method(), &held).await,
+            Ok((held, _turn)) => self.answer(request, count.method(), &held, begun).await,
             Err(refused) => {
                 drop_body(request.into_body());
                 refused.into_http()
@@ -203,18 +203,20 @@ impl Router {
         }
         let refused = || status::from_refusal(Refusal::Overloaded(STARTS_WAIT));
         // One that waits for a worker would keep the others out meanwhile.
-        let turn = if kind.waits { None } else { Some(self.start_gate.enter().await.ok_or_else(refused)?) };
+        let patience = deadline::timeout(headers).map(to_duration);
+        let turn = if kind.waits { None } else { Some(self.start_gate.enter(patience).await.ok_or_else(refused)?) };
         if self.engine.starts_are_full() { Err(refused()) } else { Ok((held, turn)) }
     }
 
-    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>) -> Response
+    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, begun: Instant) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
-        let timeout = deadline::timeout(request.headers());
+        // What is left of the caller's time: a start may have waited to be let in.
+        let timeout = deadline::timeout(request.headers()).map(|span| to_duration(span).saturating_sub(begun.elapsed()));
         // What nobody waits for is not done; waiting for it with such a timeout would do what is done at once.
-        if timeout == Some(Span::ZERO) {
+        if timeout == Some(Duration::ZERO) {
             return too_late();
         }
         let mut request = BoundedMessages::new(request);
@@ -234,7 +236,7 @@ impl Router {
         let answer = pin!(AssertUnwindSafe(answer).catch_unwind());
         let answer = match timeout {
             None => answer.await,
-            Some(span) => match tokio::time::timeout(Duration::from_nanos(span.0.unsigned_abs()), answer).await {
+            Some(left) => match tokio::time::timeout(left, answer).await {
                 Ok(answer) => answer,
                 Err(_) => return too_late(),
             },
@@ -415,6 +417,10 @@ fn drop_body<B: Body + Unpin>(mut body: B) {
     }
 }
 
+fn to_duration(span: Span) -> Duration {
+    Duration::from_nanos(span.0.unsigned_abs())
+}
+
 /// What is refused says so before its body.
 fn code_of(answer: &Response) -> Code {
     answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
@@ -423,4 +429,42 @@ fn code_of(answer: &Response) -> Code {
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use super::*;
+
+    /// So many frames that have come, and more that have not.
+    struct Frames<'a>(&'a mut usize);
+
+    impl Body for Frames<'_> {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+            match self.0.checked_sub(1) {
+                None => Poll::Pending,
+                Some(left) => {
+                    *self.0 = left;
+                    Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"some")))))
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_come_of_a_refused_call_is_read_and_no_more_is_waited_for() {
+        let mut come = 3;
+        drop_body(Frames(&mut come));
+        assert_eq!(come, 0);
+        let mut endless = DROPPED_FRAMES_MAX + 7;
+        drop_body(Frames(&mut endless));
+        assert_eq!(endless, 7, "a caller that never ends is not read for ever");
+    }
 }

@@ -110,11 +110,11 @@ impl StartGate {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// Waits to be let in. `None`: refused.
-    pub(crate) async fn enter(&self) -> Option<Turn<'_>> {
+    /// Waits to be let in, no longer than the caller does. `None`: refused.
+    pub(crate) async fn enter(&self, patience: Option<Duration>) -> Option<Turn<'_>> {
         let turn = match self.turns.try_acquire() {
             Ok(permit) => Some(permit),
-            Err(_) => self.wait().await,
+            Err(_) => self.wait(patience.map_or(WAIT_MAX, |patience| patience.min(WAIT_MAX))).await,
         };
         let Some(permit) = turn else {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -131,10 +131,10 @@ impl StartGate {
         Some(turn)
     }
 
-    async fn wait(&self) -> Option<SemaphorePermit<'_>> {
+    async fn wait(&self, longest: Duration) -> Option<SemaphorePermit<'_>> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        tokio::time::timeout(WAIT_MAX, self.turns.acquire()).await.ok()?.ok()
+        tokio::time::timeout(longest, self.turns.acquire()).await.ok()?.ok()
     }
 
     /// A task had to wait from then till now.
@@ -183,22 +183,25 @@ mod tests {
         let gate = StartGate::new();
         let mut inside = Vec::new();
         for _ in 0..TURNS_MAX {
-            inside.push(gate.enter().await.unwrap());
+            inside.push(gate.enter(None).await.unwrap());
         }
-        let mut waits = Box::pin(gate.enter());
-        let mut late = Box::pin(gate.enter());
+        let mut waits = Box::pin(gate.enter(None));
+        let mut late = Box::pin(gate.enter(None));
         assert!(waits.as_mut().now_or_never().is_none() && late.as_mut().now_or_never().is_none());
         inside.pop();
         inside.push(waits.await.unwrap());
         let begun = Instant::now();
         assert!(late.await.is_none());
         assert!(begun.elapsed() >= WAIT_MAX, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        assert!(gate.enter(Some(Duration::from_millis(5))).await.is_none());
+        assert!(begun.elapsed() < WAIT_MAX, "nobody is let in who does not wait any more");
         // Who leaves is not counted any more.
-        let mut leaves = Box::pin(gate.enter());
+        let mut leaves = Box::pin(gate.enter(None));
         assert!(leaves.as_mut().now_or_never().is_none());
         assert_eq!(gate.waiting(), 1);
         drop(leaves);
-        assert_eq!((gate.waiting(), gate.refused()), (0, 1));
+        assert_eq!((gate.waiting(), gate.refused()), (0, 2));
         drop(inside);
         assert_eq!(permits(&gate), TURNS_MAX);
     }
@@ -208,7 +211,7 @@ mod tests {
         let gate = StartGate::new();
         let mut inside = Vec::new();
         for _ in 0..200 {
-            inside.push(gate.enter().await.unwrap());
+            inside.push(gate.enter(None).await.unwrap());
         }
         go_by(&gate, 50, LATE * 2);
         // Those that are inside stay, and none takes their place.

@@ -17,7 +17,7 @@ use sempre_api::v1::enums::ScheduleOverlapPolicy as Policy;
 use super::{
     BUFFER_MAX, LEFT_OUT_MAX,
     news::Ended,
-    start,
+    start::workflow_id,
     state::{Buffered, Check, LeftOut, Running, Starting, Stop, Why},
     step::Schedule,
 };
@@ -136,7 +136,16 @@ impl Schedule {
         let tries = if start.manual { TRY_MANUAL_MAX } else { self.catchup_window().min(TRY_MAX) };
         self.state.starts += 1;
         let number = self.state.starts;
-        let starting = Starting { number, start, overlapping, failures: 0, try_at: now.0, give_up_at: (now + tries).0 };
+        let mut starting = Starting {
+            number,
+            start,
+            overlapping,
+            failures: 0,
+            try_at: now.0,
+            give_up_at: (now + tries).0,
+            workflow_id: Default::default(),
+        };
+        starting.workflow_id = workflow_id(&self.definition, &starting);
         self.state.starting.push(starting);
     }
 
@@ -180,7 +189,7 @@ impl Schedule {
     /// what is in doubt about one start is settled before another has the id.
     pub(super) fn in_turn(&self) -> impl Iterator<Item = &Starting> {
         let mut taken = BTreeSet::new();
-        self.state.starting.iter().filter(move |starting| taken.insert(start::second(&self.definition, starting)))
+        self.state.starting.iter().filter(move |starting| taken.insert(workflow_id(&self.definition, starting)))
     }
 
     /// The starts to carry out now.

@@ -41,13 +41,11 @@ fn text(at: Timestamp) -> String {
     format_datetime(Timestamp(at.0.div_euclid(SECOND) * SECOND))
 }
 
-/// What tells the workflow ids of a schedule's starts apart. `None`: nothing does.
-pub(super) fn second(definition: &Definition, starting: &Starting) -> Option<i64> {
-    (!definition.keeps_workflow_id()).then(|| starting.start.nominal.div_euclid(SECOND))
-}
-
 /// The workflow id of a start.
 pub fn workflow_id(definition: &Definition, starting: &Starting) -> String {
+    if !starting.workflow_id.is_empty() {
+        return starting.workflow_id.clone();
+    }
     let id = definition.action.as_ref().map_or("", |action| &action.workflow_id);
     if definition.keeps_workflow_id() { id.into() } else { format!("{id}-{}", text(Timestamp(starting.start.nominal))) }
 }

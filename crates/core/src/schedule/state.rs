@@ -190,6 +190,10 @@ pub struct Starting {
     /// No more tries from this time on, ns; see [`Starting::is_looked_for`].
     #[prost(int64, tag = "6")]
     pub give_up_at: i64,
+    /// The workflow id that it was decided with: every try has it, and who looks for it, also when the schedule has got another
+    /// action meanwhile. Empty in what was written before this field was: that of the action.
+    #[prost(string, tag = "7")]
+    pub workflow_id: String,
 }
 
 impl Starting {

@@ -71,7 +71,8 @@ async fn look(visit: &Visit<'_>, namespace: &str, query: String) -> Result<Troub
         ListWorkflowExecutionsRequest { namespace: namespace.to_owned(), page_size: LOOKED_AT, query: query.clone(), ..Default::default() };
     let (count, list) = futures::join!(visit.ask_within(count, COUNT_MS), visit.ask(list));
     let list = list?;
-    let count = if list.next_page_token.is_empty() { Some(list.executions.len() as i64) } else { in_time(count)?.map(|answer| answer.count) };
+    let count =
+        if list.next_page_token.is_empty() { Some(list.executions.len() as i64) } else { in_time(count)?.map(|answer| answer.count) };
     let mut groups: BTreeMap<(String, String), Vec<WorkflowExecutionInfo>> = BTreeMap::new();
     for info in list.executions {
         let kind = info.r#type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default();

@@ -252,6 +252,20 @@ fn a_start_says_who_when_and_what_was_before() {
 }
 
 #[test]
+fn a_start_keeps_the_workflow_id_that_it_was_decided_with() {
+    let mut s = schedule(Policy::Skip);
+    let first = starting_of(&mut s, 1);
+    let mut other = s.definition.clone();
+    other.action.as_mut().expect("one").workflow_id = "other".into();
+    let state = ScheduleState::default();
+    s.update(other, state, &NoZones, at(61)).expect("valid");
+    let again = s.starts(at(61)).next().expect("it is still to be made").clone();
+    assert_eq!(start_request(&s, &again, "ns").0.workflow_id, start_request(&s, &first, "ns").0.workflow_id);
+    let old = Starting { workflow_id: String::new(), ..again };
+    assert_eq!(start_request(&s, &old, "ns").0.workflow_id, "other-1970-01-01T00:01:00Z", "written before: that of the action");
+}
+
+#[test]
 fn the_workflow_id_can_be_kept() {
     let mut definition = definition(Policy::Skip);
     definition.policies.get_or_insert_default().keep_original_workflow_id = true;
