@@ -15,7 +15,7 @@ use std::{
 use rustix::{
     fs::{FallocateFlags, fallocate, statvfs},
     io::Errno,
-    process::{Pid, Resource, Rlimit, getrlimit, prlimit},
+    process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit},
 };
 use sempre_api::v1::workflowservice::CountWorkflowExecutionsRequest;
 use sempre_bench::{api, process::Launch};
@@ -28,6 +28,8 @@ const DISK_BYTES: u64 = 400 << 20;
 const USED_ANEW: Duration = Duration::from_secs(5);
 /// How long a full disk may take to be noticed.
 const NOTICED_MAX: Duration = Duration::from_secs(30);
+/// How long a server may take to end that is told so.
+const END_MAX: Duration = Duration::from_secs(20);
 /// After this the service has gone on.
 const WITHIN: Duration = Duration::from_secs(15);
 /// Words in the refusals of commits.
@@ -95,7 +97,8 @@ impl Disk {
         match self {
             Self::Small { ballast, .. } if ballast.exists() => fs::remove_file(ballast),
             Self::Small { .. } => Ok(()),
-            Self::Limit => limit(pid, None),
+            // A limit goes with its process.
+            Self::Limit => pid.map_or(Ok(()), |pid| limit(Some(pid), None)),
         }
     }
 }
@@ -122,7 +125,7 @@ pub(crate) async fn run(disk: &Disk, launch: Launch, seed: u64, in_flight: usize
     println!("seed {seed}: the disk is full {rounds} times ({how}), {in_flight} workflows in flight");
     let data = launch.data_dir.clone();
     let mut world = World::begin(launch, seed, in_flight, None)?;
-    let (mut slowest, mut kills) = (Duration::ZERO, 0);
+    let (mut slowest, mut slowest_end, mut kills, mut terms) = (Duration::ZERO, Duration::ZERO, 0, 0);
     for round in 1..=rounds {
         world.wait(100..600).await;
         let before = world.ledger.refusals_with(FULL);
@@ -152,6 +155,20 @@ pub(crate) async fn run(disk: &Disk, launch: Launch, seed: u64, in_flight: usize
             let pid = world.server()?.own_pid();
             disk.empty(pid)?;
             world.restart(|_| {})?;
+        } else if round % 5 == 3 {
+            // It is told to end before there is room again, and ends: nothing that it waits for would come.
+            terms += 1;
+            world.server()?.signal(Signal::TERM)?;
+            let begun = Instant::now();
+            while world.server()?.ended()?.is_none() {
+                if begun.elapsed() > END_MAX {
+                    return Err(format!("with a full disk, SIGTERM does not end the server within {} s", END_MAX.as_secs()).into());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            slowest_end = slowest_end.max(begun.elapsed());
+            disk.empty(None)?;
+            world.restart(|_| {})?;
         } else {
             let pid = world.server()?.own_pid();
             disk.empty(pid)?;
@@ -162,6 +179,10 @@ pub(crate) async fn run(disk: &Disk, launch: Launch, seed: u64, in_flight: usize
             println!("full {round:>4}: {}", world.ledger.summary());
         }
     }
-    println!("slowest to go on after there was room: {} ms; {kills} kills while it was full", slowest.as_millis());
+    println!(
+        "slowest to go on after there was room: {} ms; while it was full {kills} kills, and {terms} SIGTERMs, the slowest end {} ms",
+        slowest.as_millis(),
+        slowest_end.as_millis()
+    );
     world.finish().await
 }

@@ -58,6 +58,9 @@ struct Arguments {
     postgres: bool,
 }
 
+/// Lines of the server that are shown when it did not go on.
+const SAID_LINES: usize = 30;
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> ExitCode {
@@ -117,9 +120,14 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         let folder = tempfile::tempdir()?;
         let disk = full::Disk::new(folder.path().join("disk"), arguments.by_limit)?;
         // It says much of the full disk.
-        let log = Some(folder.path().join("said"));
+        let said = folder.path().join("said");
+        let log = Some(said.clone());
         let launch = Launch { data_dir: folder.path().join("disk/data"), wrapper: disk.wrapper(), log, ..launch(&folder)? };
-        full::run(&disk, launch, seed, in_flight, rounds).await?;
+        full::run(&disk, launch, seed, in_flight, rounds).await.map_err(|error| {
+            let said = std::fs::read_to_string(&said).unwrap_or_default();
+            let lines: Vec<_> = said.lines().collect();
+            format!("{error}\nthe server said last:\n{}", lines[lines.len().saturating_sub(SAID_LINES)..].join("\n"))
+        })?;
     }
     Ok(())
 }

@@ -43,7 +43,13 @@ impl LogOptions {
             LogLevel::Error => Level::ERROR,
             LogLevel::Never => return,
         };
-        let builder = Subscriber::builder().with_max_level(level).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        // A line that cannot be written, on a full disk for example, is lost. Told of on standard error as well, it would be a panic of
+        // whatever had something to say.
+        let builder = Subscriber::builder()
+            .with_max_level(level)
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .log_internal_errors(false);
         // An embedding program may have its own subscriber; then that one is right.
         let _ = match self.log_format {
             LogFormat::Text => tracing::subscriber::set_global_default(builder.finish()),

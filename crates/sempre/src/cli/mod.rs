@@ -52,7 +52,11 @@ mod visibility;
 mod worker;
 mod workflow;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
@@ -109,7 +113,8 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         // Who reads our output has seen enough, as `head` has after its lines.
         Err(failure) if failure.is_pipe_closed() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            // Where nothing can be written, the exit code tells.
+            let _ = writeln!(io::stderr(), "error: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }

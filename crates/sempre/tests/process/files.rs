@@ -1,4 +1,4 @@
-//! A server that has no file descriptors left.
+//! A server that has no file descriptors left, or whose log cannot be written.
 
 use std::{net::TcpStream, time::Duration};
 
@@ -35,6 +35,15 @@ fn service_goes_on_when_there_are_files_again() {
     }
     let counted = output(["workflow", "count", "--address", &server.address]);
     assert_eq!(String::from_utf8_lossy(&counted.stdout), "Total: 2\n");
+    server.signal("TERM");
+    assert_eq!(server.wait(), Some(0));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_lost_and_nothing_else() {
+    let server = Running::logging_to("/dev/full", ["server", "start-dev", "--port=0", "--headless", "--log-level=debug"]);
+    start(&server, "first").expect("it serves");
+    start(&server, "second").expect("it goes on");
     server.signal("TERM");
     assert_eq!(server.wait(), Some(0));
 }

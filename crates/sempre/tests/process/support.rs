@@ -84,6 +84,14 @@ impl Running {
         Self::of(command)
     }
 
+    /// The same with its log in this file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn logging_to<S: AsRef<std::ffi::OsStr>>(file: &str, args: impl IntoIterator<Item = S>) -> Self {
+        let mut command = command(args);
+        command.stderr(std::fs::OpenOptions::new().write(true).open(file).expect("a file"));
+        Self::of(command)
+    }
+
     fn of(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();

@@ -14,6 +14,7 @@
 pub mod hands;
 
 use std::{
+    io::Write as _,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -134,7 +135,8 @@ impl Faults {
     fn tell(&self, happened: &str) {
         let mut state = self.state();
         state.told += 1;
-        eprintln!("fault {} of seed {}: {happened}", state.told, self.inner.settings.seed);
+        // What cannot be told is done all the same.
+        let _ = writeln!(std::io::stderr(), "fault {} of seed {}: {happened}", state.told, self.inner.settings.seed);
     }
 
     /// The server is to take a task for dead.
