@@ -32,9 +32,9 @@ impl World {
     /// Charges, however often it was charged already; says how often.
     #[activity]
     async fn charge(self: Arc<Self>, _ctx: ActivityContext, key: String) -> Result<u32, ActivityError> {
-        let mut charges = self.charges.lock().unwrap();
+        let mut charges = self.charges.lock().expect("nobody panics with it");
         charges.push(key.clone());
-        Ok(u32::try_from(charges.iter().filter(|charged| **charged == key).count()).unwrap())
+        Ok(u32::try_from(charges.iter().filter(|charged| **charged == key).count())?)
     }
 
     /// Beats six times; says at which attempt it came through.
@@ -104,7 +104,7 @@ impl Fickle {
     #[run]
     async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<u32> {
         let turn = TURNS.fetch_add(1, Ordering::Relaxed);
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             ctx.timer(DAY).await;
         } else {
             let options = ActivityOptions::start_to_close_timeout(Duration::from_secs(60));
@@ -233,7 +233,8 @@ async fn an_attempt_whose_heartbeats_are_lost_is_followed_by_another() -> Result
             || worker(&world),
             async |test| {
                 let handle = test.client().start_workflow(Beats::run, (), start("beats")).await?;
-                attempts.lock().unwrap().push(handle.get_result(result()).await?);
+                let attempt = handle.get_result(result()).await?;
+                attempts.lock().unwrap().push(attempt);
                 Ok(())
             },
         )

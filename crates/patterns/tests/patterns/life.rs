@@ -151,8 +151,7 @@ pub(crate) async fn with_deaths<T>(
     let all = async {
         tokio::pin!(body);
         let mut first = None;
-        let mut died = 0;
-        for death in deaths.iter().copied().map(Some).chain([None]) {
+        for (died, death) in deaths.iter().copied().map(Some).chain([None]).enumerate() {
             let points = Points::new(death);
             first.get_or_insert(points.clone());
             let life = Life::begin(test.server().clone(), points.clone(), options());
@@ -165,7 +164,6 @@ pub(crate) async fn with_deaths<T>(
                 let points = first.expect("there was one").passed.lock().unwrap().clone();
                 return Ok(Lived { value: outcome?, points, deaths: died });
             }
-            died += 1;
             // What it had in hand times out; nobody else would notice that it died.
             test.advance(LONGER_THAN_TIMEOUTS);
         }
