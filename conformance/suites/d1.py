@@ -76,6 +76,7 @@ SUITE = Suite(
         ("standalone_activity", "standalone activities"),
     ],
     run=run,
+    tests_min=593,
     names_tests=True,
     # They wait more than they work: some for 50 s.
     jobs=8,

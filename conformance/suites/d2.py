@@ -54,6 +54,7 @@ SUITE = Suite(
     server_arguments=["--search-attribute", "CustomKeywordField=Keyword", "--search-attribute", "CustomIntField=Int"],
     subjects=[("schedules", "schedules"), ("search-attributes", "visibility"), ("standalone", "standalone activities")],
     run=run,
+    tests_min=19,
     names_tests=True,
     jobs=1,
 )

@@ -7,6 +7,7 @@ import hashlib
 import pathlib
 import re
 import shutil
+import typing
 
 from . import cache
 from .outcome import Outcome
@@ -50,7 +51,17 @@ def tree(run: Run, checkout: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def run(run: Run) -> list[Outcome]:
+class Prepared(typing.NamedTuple):
+    """All that the tests need but a server."""
+
+    python: pathlib.Path
+    tree: pathlib.Path
+    files: list[str]
+    # Names under which tests look for a server's binary that the SDK has downloaded.
+    drop_ins: list[str]
+
+
+def prepared(run: Run) -> Prepared:
     assert run.checkout
     version = wheel_version(run.checkout)
     lock = hashlib.sha256((run.checkout / "uv.lock").read_bytes()).hexdigest()[:8]
@@ -59,7 +70,11 @@ def run(run: Run) -> list[Outcome]:
     drop_ins = [f"temporal-{name}" for name in re.findall(r'DEV_SERVER_DOWNLOAD_VERSION = "([^"]+)"', init)]
     place = tree(run, run.checkout)
     drop_ins += [f"temporal-sdk-python-{version}", f"temporal-test-server-sdk-python-{version}"]
-    files = largest_first(place, "tests", left_out="tests/contrib")
+    return Prepared(python, place, largest_first(place, "tests", left_out="tests/contrib"), drop_ins)
+
+
+def run(run: Run) -> list[Outcome]:
+    python, place, files, drop_ins = prepared(run)
     found = {outcome.test: outcome for outcome in pytest(run, python, place, files, ["-E", run.address], drop_ins)}
     if run.binary:
         tests = [node(outcome.test) for outcome in found.values() if outcome.reason in WANTS_ITS_OWN_SERVER]
@@ -104,6 +119,7 @@ SUITE = Suite(
         ("test_cloud", "outside"),
     ],
     run=run,
+    tests_min=937,
     needs_checkout="a checkout of github.com/temporalio/sdk-python at a release's tag",
     jobs=4,
 )

@@ -64,6 +64,7 @@ SUITE = Suite(
     ),
     subjects=[("nexus", "nexus"), ("schedule/", "schedules"), ("versioning", "deployments"), ("http_proxy", "outside")],
     run=run,
+    tests_min=39,
     needs_checkout="a checkout of github.com/temporalio/features",
     jobs=3,
 )

@@ -34,8 +34,15 @@ def run(run: Run) -> list[Outcome]:
 SUITE = Suite(
     title="tests of samples-python",
     server_arguments=[],
-    subjects=[("nexus", "nexus"), ("schedule", "schedules"), ("standalone", "standalone activities")],
+    subjects=[
+        ("nexus", "nexus"),
+        ("schedule", "schedules"),
+        ("standalone", "standalone activities"),
+        # Those that start the server that skips time, or wait for it to be there.
+        (r"polling\.infrequent|sleep_for_days|updatable_timer|hello_query", "time skipping"),
+    ],
     run=run,
+    tests_min=160,
     jobs=2,
     needs_checkout="a checkout of github.com/temporalio/samples-python",
 )

@@ -110,6 +110,7 @@ SUITE = Suite(
     # What starts no test server is in the same files.
     subjects=[(r"^test-testenvironment|test server", "time skipping"), ("dev server|createLocal|download", "dev server"), ("", "replay")],
     run=run,
+    tests_min=21,
     needs_checkout="a checkout of github.com/temporalio/sdk-typescript at a release's tag",
     jobs=1,
     names_tests=True,

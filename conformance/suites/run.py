@@ -61,12 +61,16 @@ class Suite(typing.NamedTuple):
     # Names of tests and the feature they are about: the first pattern that is found.
     subjects: list[tuple[str, str]]
     run: typing.Callable[[Run], list[Outcome]]
+    # How many tests it has at least: fewer in a whole run are a difference, or a suite that shrinks to nothing would be in order.
+    tests_min: int
     needs_checkout: str = ""
     jobs: int = 6
     # Whether `Run.wanted` is a regular expression on the names that its outcomes have, so that some can be run again.
     names_tests: bool = False
     # Whether its tests start all their servers themselves, so that an address is of no use to them.
     starts_servers: bool = False
+    # The suite whose list says which of its tests pass without a server, when it is not its own.
+    floor: str = ""
 
 
 def exactly(tests: list[str]) -> str:

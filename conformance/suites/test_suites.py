@@ -96,22 +96,27 @@ class Comparing(unittest.TestCase):
                 expected.read(wrong)
 
     def test_a_run_as_listed_says_nothing(self):
-        self.assertEqual(expected.differences(self.listed, self.as_listed, whole=True), [])
-        self.assertEqual(expected.differences(self.listed, [outcome("either", FAILED)], whole=False), [])
+        self.assertEqual(expected.differences(self.listed, self.as_listed, 0), [])
+        self.assertEqual(expected.differences(self.listed, [outcome("either", FAILED)], None), [])
 
     def test_whatever_begins_to_pass_fail_skip_come_or_go_is_a_difference(self):
         found = [outcome("fails", PASSED), outcome("skips", FAILED, "x"), outcome("either", SKIPPED), outcome("new", FAILED, "y")]
-        self.assertEqual(len(expected.differences(self.listed, found, whole=True)), 4)
-        self.assertIn("new failed, expected passed: y", expected.differences(self.listed, found, whole=True))
-        self.assertIn("either is listed, but the suite does not have it", expected.differences(self.listed, [outcome("fails", FAILED)], whole=True))
-        self.assertEqual(expected.differences(self.listed, [outcome("fails", FAILED)], whole=False), [])
+        self.assertEqual(len(expected.differences(self.listed, found, 0)), 4)
+        self.assertIn("new failed, expected passed: y", expected.differences(self.listed, found, 0))
+        self.assertIn("either is listed, but the suite does not have it", expected.differences(self.listed, [outcome("fails", FAILED)], 0))
+        self.assertEqual(expected.differences(self.listed, [outcome("fails", FAILED)], None), [])
+
+    def test_a_suite_that_has_shrunk_is_a_difference(self):
+        self.assertEqual(expected.differences(self.listed, self.as_listed, len(self.as_listed)), [])
+        said = expected.differences({}, [outcome("passes", PASSED)], 2)
+        self.assertEqual(said, ["only 1 tests ran, the suite has 2 at least"])
 
     def test_a_list_brought_to_a_run_keeps_reasons_and_marks_what_is_new(self):
         found = [outcome("fails", FAILED, "other"), outcome("skips", PASSED), outcome("either", PASSED), outcome("new", FAILED, "y")]
         updated = expected.update(self.listed, found, lambda test: "workflows")
         self.assertEqual(set(updated), {"fails", "either", "new"})
         self.assertEqual(updated["fails"], self.listed["fails"])
-        self.assertEqual(expected.differences(updated, found, whole=True), ["new is listed without a true reason"])
+        self.assertEqual(expected.differences(updated, found, 0), ["new is listed without a true reason"])
 
     def test_a_score_counts_skips_and_flakes_as_not_passed(self):
         subjects = Subjects([("pass", "workflows"), ("floor", "nexus")], self.listed, {"floor"})
@@ -126,7 +131,7 @@ class Comparing(unittest.TestCase):
         found = expected.settled(self.listed, found, again)
         self.assertEqual([o.state for o in found], [FLAKY, FAILED, FLAKY, FAILED])
         self.assertEqual(found[2].reason, "failed, by itself passed: y")
-        self.assertEqual([said.split()[0] for said in expected.differences(self.listed, found, whole=False)], ["gone", "skips"])
+        self.assertEqual([said.split()[0] for said in expected.differences(self.listed, found, None)], ["gone", "skips"])
         rows = expected.score(found, self.listed, Subjects([], {}, set()))
         self.assertEqual(rows, [("workflows", 4, 0, 4, 0)])
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use sempre_check::{Report, check};
@@ -71,6 +72,29 @@ fn with_types_it_catches_what_the_marks_say_and_nothing_else() {
     let missed: Vec<_> = expected.iter().filter(|(at, kind)| found.get(*at) != Some(kind)).collect();
     let wrong: Vec<_> = found.iter().filter(|(at, kind)| expected.get(*at) != Some(kind)).collect();
     assert!(missed.is_empty() && wrong.is_empty(), "missed {missed:#?}\nfound without reason {wrong:#?}");
+}
+
+/// The folder of the official SDK of the lock file, as cargo has unpacked it.
+fn sdk() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let told = Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]).current_dir(planted()).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    let mut packages = told["packages"].as_array().unwrap().iter();
+    let sdk = packages.find(|package| package["name"] == "temporalio-sdk").expect("the workspace has it");
+    Path::new(sdk["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned()
+}
+
+#[test]
+fn nothing_is_reported_of_the_official_sdks_own_examples() {
+    let examples = sdk().join("examples");
+    let folders = fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path().join("workflows.rs"));
+    let mut files: Vec<_> = folders.filter(|file| file.is_file()).collect();
+    files.push(examples.join("workflow_context.rs"));
+    let report = check(&files).unwrap();
+    assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    assert!(report.workflows >= 16, "{} workflows in {files:?}", report.workflows);
+    assert!(!report.is_undecided(), "{:?}", report.notes);
 }
 
 /// The table, from the marks.

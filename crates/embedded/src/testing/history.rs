@@ -35,11 +35,13 @@ pub(crate) async fn of_all_runs(client: &Client) -> Result<Vec<Run>, String> {
     Ok(runs)
 }
 
+/// Those that there is something to replay of: a worker has had a task of them.
+pub(crate) fn worked_on(runs: &[Run]) -> Vec<&Run> {
+    runs.iter().filter(|run| run.events.iter().any(is_completed_task)).collect()
+}
+
 /// Replays them with the official replayer; gives how many.
-pub(crate) async fn replay(options: WorkflowReplayerOptions, known: &[String], runs: &[Run]) -> Result<usize, String> {
-    let runs: Vec<&Run> = runs.iter().filter(|run| known.contains(&run.workflow_type)).collect();
-    // A run that no worker has had a task of has nothing to replay.
-    let runs: Vec<&Run> = runs.into_iter().filter(|run| run.events.iter().any(is_completed_task)).collect();
+pub(crate) async fn replay(options: WorkflowReplayerOptions, runs: &[&Run]) -> Result<usize, String> {
     if runs.is_empty() {
         return Ok(0);
     }

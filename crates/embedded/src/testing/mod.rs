@@ -42,6 +42,12 @@ use sempre_api::v1::{enums::HistoryEventFilterType, workflowservice::GetWorkflow
 use sempre_core::Span;
 use sempre_engine::{Clock, Unbalanced, VirtualTime};
 use temporalio_client::{Client, callback_based::GrpcRequest};
+#[cfg(feature = "faults")]
+use temporalio_common::WorkflowDefinition;
+#[cfg(feature = "faults")]
+use temporalio_sdk::workflow_replayer::WorkflowReplayerOptions;
+#[cfg(feature = "faults")]
+use temporalio_workflow::workflows::WorkflowImplementation;
 
 use crate::{Builder, Carry, ClientError, Sempre, StartError, Wire};
 
@@ -62,6 +68,12 @@ pub enum TestError {
     #[error(transparent)]
     Client(#[from] ClientError),
 }
+
+/// Why histories do not replay: which one, and what the official replayer says of it.
+#[cfg(feature = "faults")]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ReplayError(String);
 
 /// A server of its own, in memory, in virtual time. See the module.
 #[derive(Clone)]
@@ -143,6 +155,22 @@ impl TestEnvironment {
     /// task that no worker polls for it never does.
     pub async fn idle(&self) {
         self.time.idle().await;
+    }
+
+    /// Replays the histories of all runs of a workflow, in namespace `default`, with the official replayer; gives how many. For tests that
+    /// run workers of their own; [`builder`](Self::builder) does it by itself.
+    #[cfg(feature = "faults")]
+    pub async fn replay<W>(&self) -> Result<usize, ReplayError>
+    where
+        W: WorkflowImplementation,
+        <W::Run as WorkflowDefinition>::Input: Send,
+    {
+        let mut options = WorkflowReplayerOptions::new().build();
+        options.register_workflow::<W>().map_err(|error| ReplayError(format!("`{}` cannot be registered: {error}", W::name())))?;
+        let runs = history::of_all_runs(&self.client).await.map_err(ReplayError)?;
+        let mut runs = history::worked_on(&runs);
+        runs.retain(|run| run.workflow_type == W::name());
+        history::replay(options, &runs).await.map_err(ReplayError)
     }
 
     /// Holds time once more, even while somebody waits for a result.

@@ -55,7 +55,7 @@ type ForReplayer = Arc<dyn Fn(&mut WorkflowReplayerOptions) -> Result<(), String
 /// The body is run with a server and a worker of its own: first without faults, which shows how many places there are for them, then
 /// for each plan of faults. Where it fails (by an error, a panic, or by hanging), faults are left out one by one as long as it still
 /// does; [`Failed`] has what is left, the seed, and the histories. Each history that a run has made is replayed by the official
-/// replayer.
+/// replayer; one of a workflow that was not given by [`workflow`](Trial::workflow) fails the test, as nobody can replay it.
 ///
 /// The worker polls namespace `default`. It is made anew by the closure after each crash: what it only keeps in memory is lost, as in
 /// life; what stands for the world outside is shared by the closures.
@@ -335,12 +335,18 @@ impl Trial {
     }
 
     async fn replay(&self, runs: &[Run]) -> Result<usize, String> {
-        if !self.replays || self.for_replayer.is_empty() {
+        if !self.replays {
             return Ok(0);
+        }
+        let runs = history::worked_on(runs);
+        if let Some(run) = runs.iter().find(|run| !self.known.contains(&run.workflow_type)) {
+            let Run { workflow_id, workflow_type, .. } = run;
+            let mend = "register it by `.workflow::<…>()` of the test, not on `WorkerOptions`, or turn replays off by `.without_replay()`";
+            return Err(format!("the history of `{workflow_id}` cannot be replayed: the test does not know `{workflow_type}`; {mend}"));
         }
         let mut options = WorkflowReplayerOptions::new().build();
         self.for_replayer.iter().try_for_each(|register| register(&mut options))?;
-        history::replay(options, &self.known, runs).await
+        history::replay(options, &runs).await
     }
 }
 

@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use sempre_embedded::testing::TestEnvironment;
-use temporalio_client::{WorkflowGetResultOptions, WorkflowSignalOptions, errors::WorkflowGetResultError};
+use temporalio_client::{
+    WorkflowCountOptions, WorkflowGetResultOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    errors::WorkflowGetResultError,
+    schedules::{CreateScheduleOptions, ScheduleAction, ScheduleSpec},
+};
 
 use crate::workflows::{DAY, Outcome, QUEUE, Stumbles, Waits, Year, start, with_worker};
 
@@ -128,4 +132,28 @@ async fn namespaces_of_an_environment_are_made_when_they_are_named() -> Outcome 
         Ok(())
     })
     .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schedule_and_a_cron_run_in_virtual_time_and_counts_show_it() -> Outcome {
+    let test = TestEnvironment::start().await?;
+    let client = test.client();
+    let count = async |query: &str| -> Outcome<usize> { Ok(client.count_workflows(query, WorkflowCountOptions::default()).await?.count()) };
+    with_worker(client, async {
+        // Five days of work each week, and each night two days of it: the next night is the one after.
+        let action = ScheduleAction::start_workflow(Year::run, 0u32, QUEUE, "weekly");
+        let options = CreateScheduleOptions::builder().action(action).spec(ScheduleSpec::from_interval(7 * DAY)).build();
+        let schedule = client.create_schedule("weekly", options).await?;
+        let nightly = WorkflowStartOptions::new(QUEUE, "nightly").cron_schedule("0 3 * * *".to_owned()).build();
+        client.start_workflow(Stumbles::run, (), nightly).await?;
+        test.sleep(70 * DAY).await;
+        assert_eq!(schedule.describe(Default::default()).await?.action_count(), 10);
+        assert_eq!(count("WorkflowType = 'Year'").await?, 10);
+        let nights = count("WorkflowId = 'nightly' AND ExecutionStatus != 'Running'").await?;
+        assert!((22..=24).contains(&nights), "{nights}");
+        Ok(())
+    })
+    .await?;
+    test.shutdown().await;
+    Ok(())
 }

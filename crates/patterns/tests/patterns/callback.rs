@@ -7,14 +7,16 @@ use std::{
 
 use sempre_embedded::testing::TestEnvironment;
 use sempre_patterns::callback::{Decision, Delivery, Nudge, Plan, Reply, Slot, Ticket, Vote, wait};
-use temporalio_client::{Client, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowStartOptions};
+use temporalio_client::{
+    Client, WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowHandle, WorkflowSignalOptions, WorkflowStartOptions,
+};
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
     ActivityOptions, SyncWorkflowContext, WorkerOptions, WorkflowCancellationToken, WorkflowContext, WorkflowResult,
     activities::{ActivityContext, ActivityError},
 };
 
-use crate::life::{Outcome, QUEUE, with_deaths};
+use crate::life::{Lived, Outcome, QUEUE, nearly_all, with_deaths};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -106,9 +108,35 @@ impl Webhook {
     }
 }
 
+/// Is told by a signal.
+#[workflow]
+#[derive(Default)]
+struct Asked {
+    answer: Slot<String>,
+}
+
+#[workflow_methods]
+impl Asked {
+    #[run]
+    async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<String> {
+        let answer = ctx.state(|asked| asked.answer.clone());
+        Ok(match wait(ctx, answer.answer(ctx), &Plan::new(HOUR), async |_| {}).await {
+            Reply::Answered(answer) => answer,
+            Reply::Expired => "expired".into(),
+            Reply::Cancelled => "cancelled".into(),
+        })
+    }
+
+    #[signal]
+    fn tell(&mut self, _ctx: &mut SyncWorkflowContext<Self>, answer: String) {
+        // One that comes after another changes nothing.
+        drop(self.answer.give(answer));
+    }
+}
+
 fn options(post: &Post) -> WorkerOptions {
     let options = WorkerOptions::new(QUEUE).max_cached_workflows(0).register_activities(post.clone());
-    options.register_workflow::<Expense>().unwrap().register_workflow::<Webhook>().unwrap().build()
+    options.register_workflow::<Expense>().unwrap().register_workflow::<Webhook>().unwrap().register_workflow::<Asked>().unwrap().build()
 }
 
 async fn expense(test: &TestEnvironment) -> Outcome<WorkflowHandle<Client, Expense>> {
@@ -127,23 +155,24 @@ fn vote(approved: bool, by: &str) -> Vote {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_answer_is_reminded_then_somebody_else_is_asked_then_it_expires_wherever_the_worker_dies() -> Outcome {
-    let run = async |deaths: &[usize]| -> Outcome<Vec<String>> {
+    let run = async |deaths: &[usize]| -> Outcome<(Vec<String>, usize)> {
         let (test, post) = (TestEnvironment::start().await?, Post::default());
         let handle = expense(&test).await?;
         let begin = test.now();
         let body = async { Ok(handle.get_result(result()).await?) };
-        let (ended, points) = with_deaths(&test, deaths, || options(&post), body).await?;
+        let Lived { value: ended, points, deaths: died } = with_deaths(&test, deaths, || options(&post), body).await?;
         assert_eq!(ended, "expired");
         assert_eq!(*post.sent.lock().unwrap(), ["reminder 1", "to the boss", "reminder 2"]);
         let lasted = test.now().duration_since(begin)?;
         assert!((72 * HOUR..73 * HOUR).contains(&lasted), "{lasted:?}");
         test.shutdown().await;
-        Ok(points)
+        Ok((points, died))
     };
-    let points = run(&[]).await?;
+    let (points, mut died) = run(&[]).await?;
     for (point, name) in points.iter().enumerate() {
-        run(&[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?;
+        died += run(&[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?.1;
     }
+    nearly_all(died, points.len());
     Ok(())
 }
 
@@ -163,7 +192,7 @@ async fn the_first_vote_counts_with_who_when_and_why_and_may_be_sent_again() -> 
         assert!(at >= before && at <= test.now(), "{at:?}");
         Ok(handle.get_result(result()).await?)
     };
-    let (ended, _) = with_deaths(&test, &[], || options(&post), body).await?;
+    let Lived { value: ended, .. } = with_deaths(&test, &[], || options(&post), body).await?;
     assert_eq!(ended, "true by ann: lunch is lunch");
     assert_eq!(*post.sent.lock().unwrap(), ["reminder 1"]);
     test.shutdown().await;
@@ -199,6 +228,24 @@ async fn a_webhook_that_is_delivered_twice_or_late_or_for_nothing_is_harmless() 
         assert_eq!(second.complete(test.client(), "paid".to_owned()).await?, Delivery::NotAwaited);
         let nobody: Ticket = "nobody.01900000-0000-7000-8000-000000000000.1".parse()?;
         assert_eq!(nobody.complete(test.client(), "paid".to_owned()).await?, Delivery::NotAwaited);
+        Ok(())
+    };
+    with_deaths(&test, &[], || options(&post), body).await?;
+    test.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_signal_is_the_answer_and_one_that_nobody_sends_expires() -> Outcome {
+    let (test, post) = (TestEnvironment::start().await?, Post::default());
+    let start = async |id: &str| test.client().start_workflow(Asked::run, (), WorkflowStartOptions::new(QUEUE, id).build()).await;
+    let body = async {
+        let told = start("told").await?;
+        for answer in ["yes", "no"] {
+            told.signal(Asked::tell, answer.to_owned(), WorkflowSignalOptions::default()).await?;
+        }
+        assert_eq!(told.get_result(result()).await?, "yes");
+        assert_eq!(start("forgotten").await?.get_result(result()).await?, "expired");
         Ok(())
     };
     with_deaths(&test, &[], || options(&post), body).await?;

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use sempre_embedded::testing::TestEnvironment;
+use sempre_embedded::{Sempre, testing::TestEnvironment};
 use sempre_patterns::entity::{Carried, Entity, EntityOptions, Message, Snapshot};
 use serde::{Deserialize, Serialize};
 use temporalio_client::{
@@ -16,20 +16,24 @@ use temporalio_sdk::{
     workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
 };
 
-use crate::life::{Outcome, QUEUE, with_deaths};
+use crate::life::{Lived, Outcome, QUEUE, nearly_all, with_deaths};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const PER_RUN: NonZeroU32 = NonZeroU32::new(4).unwrap();
 
 /// Every message that had its effect, in order; and how to live.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Book {
-    lines: Vec<String>,
-    idle: Option<Duration>,
+pub struct Book {
+    pub(crate) lines: Vec<String>,
+    pub(crate) idle: Option<Duration>,
+    /// How long [`Scribe::ponder`] takes.
+    pub(crate) pause: Duration,
+    /// Messages a run, if not [`PER_RUN`].
+    pub(crate) per_run: Option<NonZeroU32>,
 }
 
 #[workflow]
-struct Scribe {
+pub struct Scribe {
     entity: Entity<Book>,
 }
 
@@ -41,10 +45,10 @@ impl Scribe {
     }
 
     #[run]
-    async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Book> {
+    pub async fn run(ctx: &mut WorkflowContext<Self>) -> WorkflowResult<Book> {
         let entity = ctx.state(|scribe| scribe.entity.clone());
-        let idle = entity.look(|book| book.idle);
-        entity.live(ctx, EntityOptions { messages_per_run: PER_RUN, idle, ..EntityOptions::default() }).await
+        let (idle, per_run) = entity.look(|book| (book.idle, book.per_run));
+        entity.live(ctx, EntityOptions { messages_per_run: per_run.unwrap_or(PER_RUN), idle, ..EntityOptions::default() }).await
     }
 
     #[signal]
@@ -64,7 +68,8 @@ impl Scribe {
     /// Takes its time: waits for a while between begin and end.
     #[update]
     async fn ponder(ctx: &mut WorkflowContext<Self>, message: Message<String>) -> usize {
-        ctx.timer(Duration::from_secs(5)).await;
+        let pause = ctx.state(|scribe| scribe.entity.look(|book| book.pause));
+        ctx.timer(pause).await;
         ctx.state_mut(|scribe| {
             scribe.entity.once(message, |book, line| {
                 book.lines.push(line);
@@ -74,7 +79,7 @@ impl Scribe {
     }
 
     #[update]
-    fn close(&mut self, _ctx: &mut SyncWorkflowContext<Self>) {
+    pub fn close(&mut self, _ctx: &mut SyncWorkflowContext<Self>) {
         self.entity.close();
     }
 
@@ -89,8 +94,12 @@ fn options() -> WorkerOptions {
 }
 
 async fn start(test: &TestEnvironment, idle: Option<Duration>) -> Outcome<WorkflowHandle<Client, Scribe>> {
+    start_with(test, Book { idle, ..Book::default() }).await
+}
+
+async fn start_with(test: &TestEnvironment, book: Book) -> Outcome<WorkflowHandle<Client, Scribe>> {
     let options = WorkflowStartOptions::new(QUEUE, "book").build();
-    let book = Book { idle, ..Book::default() };
+    let book = Book { pause: Duration::from_secs(5), ..book };
     test.client().start_workflow(Scribe::run, book.into(), options).await?;
     // Of whichever run is the current one.
     Ok(test.client().get_workflow_handle::<Scribe>("book"))
@@ -121,8 +130,20 @@ async fn send(handle: &WorkflowHandle<Client, Scribe>, n: usize, ponders: bool) 
 
 const LINES: usize = 10;
 
-/// Sends lines, some as signals, some as updates, some twice; closes; gives the book.
-async fn dictate(handle: &WorkflowHandle<Client, Scribe>) -> Outcome<Book> {
+/// What the book has in the end.
+pub(crate) fn lines() -> Vec<String> {
+    (0..LINES).map(|n| format!("line {n}")).collect()
+}
+
+/// Dictates, closes, gives the book.
+async fn dictate_and_close(handle: &WorkflowHandle<Client, Scribe>) -> Outcome<Book> {
+    dictate(handle).await?;
+    handle.execute_update(Scribe::close, (), WorkflowExecuteUpdateOptions::default()).await?;
+    Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
+}
+
+/// Sends lines, some as signals, some as updates, some twice.
+pub(crate) async fn dictate(handle: &WorkflowHandle<Client, Scribe>) -> Outcome {
     for n in 0..LINES {
         if n % 2 == 0 && n % 4 != 2 {
             handle.signal(Scribe::note, line(n), WorkflowSignalOptions::default()).await?;
@@ -136,12 +157,11 @@ async fn dictate(handle: &WorkflowHandle<Client, Scribe>) -> Outcome<Book> {
             }
         }
     }
-    handle.execute_update(Scribe::close, (), WorkflowExecuteUpdateOptions::default()).await?;
-    Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
+    Ok(())
 }
 
 /// Runs of the chain, the last first, each replayed by the official replayer; how many events each has.
-async fn chain(handle: &WorkflowHandle<Client, Scribe>, client: &Client) -> Outcome<Vec<usize>> {
+pub(crate) async fn chain(handle: &WorkflowHandle<Client, Scribe>, client: &Client) -> Outcome<Vec<usize>> {
     let mut lengths = Vec::new();
     let mut run: Option<String> = None;
     loop {
@@ -161,27 +181,33 @@ async fn chain(handle: &WorkflowHandle<Client, Scribe>, client: &Client) -> Outc
     }
 }
 
-async fn run(deaths: &[usize]) -> Outcome<(Vec<usize>, Vec<String>)> {
+/// Lengths of the chain's runs, points, and how many workers died.
+async fn run(deaths: &[usize]) -> Outcome<(Vec<usize>, Vec<String>, usize)> {
     let test = TestEnvironment::start().await?;
     let handle = start(&test, None).await?;
-    let (book, points) = with_deaths(&test, deaths, options, dictate(&handle)).await?;
-    assert_eq!(book.lines, (0..LINES).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    let Lived { value: book, points, deaths: died } = with_deaths(&test, deaths, options, dictate_and_close(&handle)).await?;
+    assert_eq!(book.lines, lines());
     let lengths = chain(&handle, test.client()).await?;
     test.shutdown().await;
-    Ok((lengths, points))
+    Ok((lengths, points, died))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_is_lost_or_applied_twice_wherever_the_worker_dies() -> Outcome {
-    let (lengths, points) = run(&[]).await?;
+    let (lengths, points, mut died) = run(&[]).await?;
     assert!(lengths.len() >= 3, "{lengths:?}");
     for (point, name) in points.iter().enumerate() {
-        run(&[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?;
+        died += run(&[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?.2;
     }
+    nearly_all(died, points.len());
+    let (mut pairs, mut both) = (0, 0);
     for point in (0..points.len()).step_by(4) {
-        run(&[point, point / 2]).await.map_err(|error| format!("deaths at {point}, {}: {error}", point / 2))?;
+        let twice = run(&[point, point / 2]).await.map_err(|error| format!("deaths at {point}, {}: {error}", point / 2))?.2;
+        (pairs, both) = (pairs + 1, both + usize::from(twice == 2));
     }
-    println!("runs of {lengths:?} events, a death at each of {} points", points.len());
+    // Where the first died late, what is left has not so many points that the second dies too.
+    assert!(both * 2 >= pairs, "{both} of {pairs} pairs");
+    println!("runs of {lengths:?} events, {died} deaths at {} points, {both} pairs of them", points.len());
     Ok(())
 }
 
@@ -190,7 +216,7 @@ async fn no_message_is_lost_or_applied_twice_wherever_the_worker_dies() -> Outco
 async fn no_message_is_lost_or_applied_twice_when_many_talk_at_once() -> Outcome {
     const TALKERS: usize = 6;
     const EACH: usize = 6;
-    let run = async |deaths: &[usize]| -> Outcome<Vec<String>> {
+    let run = async |deaths: &[usize]| -> Outcome<(Vec<String>, usize)> {
         let test = TestEnvironment::start().await?;
         let handle = start(&test, None).await?;
         let talk = async |talker: usize| -> Outcome {
@@ -207,7 +233,7 @@ async fn no_message_is_lost_or_applied_twice_when_many_talk_at_once() -> Outcome
             handle.execute_update(Scribe::close, (), WorkflowExecuteUpdateOptions::default()).await?;
             Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
         };
-        let (mut book, points) = with_deaths(&test, deaths, options, body).await?;
+        let Lived { value: mut book, points, deaths: died } = with_deaths(&test, deaths, options, body).await?;
         book.lines.sort();
         let mut all: Vec<_> = (0..TALKERS * EACH).map(|n| format!("line {n}")).collect();
         all.sort();
@@ -215,13 +241,15 @@ async fn no_message_is_lost_or_applied_twice_when_many_talk_at_once() -> Outcome
         let lengths = chain(&handle, test.client()).await?;
         assert!(lengths.len() > 2, "{lengths:?}");
         test.shutdown().await;
-        Ok(points)
+        Ok((points, died))
     };
-    let points = run(&[]).await?;
-    // What happens is not the same each time here; about as many points as there were.
+    let (points, mut died) = run(&[]).await?;
     for point in 0..points.len() {
-        run(&[point]).await.map_err(|error| format!("death {point}: {error}"))?;
+        died += run(&[point]).await.map_err(|error| format!("death {point}: {error}"))?.1;
     }
+    // What happens is not the same each time here, and nor is how many points there are.
+    println!("{died} deaths at {} points", points.len());
+    assert!(died * 4 >= points.len() * 3, "of {} workers that were to die {died} did", points.len());
     Ok(())
 }
 
@@ -240,7 +268,7 @@ async fn an_idle_entity_ends_with_its_state_and_a_message_keeps_it_alive() -> Ou
         assert_eq!((snapshot.messages, snapshot.messages_of_run, snapshot.closing), (3, 3, false));
         Ok(handle.get_result(WorkflowGetResultOptions::default()).await?)
     };
-    let (book, _) = with_deaths(&test, &[], options, body).await?;
+    let Lived { value: book, .. } = with_deaths(&test, &[], options, body).await?;
     assert_eq!(book.lines.len(), 3);
     let lived = test.now().duration_since(begin)?;
     assert!((28 * HOUR..28 * HOUR + HOUR / 10).contains(&lived), "{lived:?}");
@@ -264,8 +292,36 @@ async fn a_cancelled_entity_answers_what_it_has_begun_and_leaves_its_state() -> 
         assert_eq!(line, 2);
         Ok(handle.get_result(WorkflowGetResultOptions::default()).await)
     };
-    let (ended, _) = with_deaths(&test, &[], options, body).await?;
+    let Lived { value: ended, .. } = with_deaths(&test, &[], options, body).await?;
     let Err(WorkflowGetResultError::Cancelled { details }) = ended else { panic!("{ended:?}") };
     assert_eq!(details.deserialize::<Book>()?.lines, ["line 1", "line 2"]);
+    Ok(())
+}
+
+/// How many messages would be too many is far away here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entity_goes_on_as_a_new_run_when_the_server_suggests_it() -> Outcome {
+    const SUGGESTED: i64 = 40;
+    const SENT: usize = 30;
+    let server = Sempre::builder().engine(|engine| engine.limits.history_count_suggest = SUGGESTED);
+    let test = TestEnvironment::start_with(server).await?;
+    let handle = start_with(&test, Book { per_run: NonZeroU32::new(1000), ..Book::default() }).await?;
+    let body = async {
+        for n in 0..SENT {
+            assert_eq!(send(&handle, n, false).await, n + 1);
+        }
+        let snapshot = handle.query(Scribe::snapshot, (), WorkflowQueryOptions::default()).await?;
+        handle.execute_update(Scribe::close, (), WorkflowExecuteUpdateOptions::default()).await?;
+        Ok((snapshot, handle.get_result(WorkflowGetResultOptions::default()).await?))
+    };
+    let Lived { value: (snapshot, book), .. } = with_deaths(&test, &[], options, body).await?;
+    assert_eq!(book.lines, (0..SENT).map(|n| format!("line {n}")).collect::<Vec<_>>());
+    assert_eq!(snapshot.messages, 30);
+    assert!(snapshot.messages_of_run < 30, "{snapshot:?}");
+    let lengths = chain(&handle, test.client()).await?;
+    println!("runs of {lengths:?} events");
+    // A message is five events: 30 of them are 150, and none of the runs has many more than is suggested.
+    assert!(lengths.len() >= 3 && lengths.iter().all(|length| *length < 60), "{lengths:?}");
+    test.shutdown().await;
     Ok(())
 }

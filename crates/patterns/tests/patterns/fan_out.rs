@@ -23,7 +23,7 @@ use temporalio_sdk::{
     workflow_replayer::{WorkflowReplayer, WorkflowReplayerOptions},
 };
 
-use crate::life::{Outcome, QUEUE, with_deaths};
+use crate::life::{Lived, Outcome, QUEUE, nearly_all, with_deaths};
 
 /// Which numbers there are, which are bad, and what that means.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -134,7 +134,7 @@ async fn doubles(job: Job) -> Outcome<(Result<Outcomes<u64>, WorkflowGetResultEr
     let (test, works) = (TestEnvironment::start().await?, Works::default());
     let handle = test.client().start_workflow(Doubles::run, job, WorkflowStartOptions::new(QUEUE, "doubles").build()).await?;
     let body = async { Ok(handle.get_result(WorkflowGetResultOptions::default()).await) };
-    let (ended, _) = with_deaths(&test, &[], || options(&works), body).await?;
+    let Lived { value: ended, .. } = with_deaths(&test, &[], || options(&works), body).await?;
     let replayer = WorkflowReplayer::new(WorkflowReplayerOptions::new().register_workflow::<Doubles>()?.build())?;
     replayer.replay_workflow(handle.fetch_history(WorkflowFetchHistoryOptions::default())).await?;
     test.shutdown().await;
@@ -175,22 +175,25 @@ async fn the_first_failure_ends_it_or_all_have_their_turn_or_enough_do() -> Outc
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tree_comes_to_its_end_wherever_the_worker_dies() -> Outcome {
-    let run = async |deaths: &[usize]| -> Outcome<Vec<String>> {
+    let run = async |deaths: &[usize]| -> Outcome<(Vec<String>, usize)> {
         let (test, works) = (TestEnvironment::start().await?, Works::default());
         let handle =
             test.client().start_workflow(Tree::run, job(0..15, &[], None), WorkflowStartOptions::new(QUEUE, "tree").build()).await?;
         let body = async { Ok(handle.get_result(WorkflowGetResultOptions::default()).await?) };
-        let (sum, points) = with_deaths(&test, deaths, || options(&works), body).await?;
+        let Lived { value: sum, points, deaths: died } = with_deaths(&test, deaths, || options(&works), body).await?;
         assert_eq!(sum, 210);
         test.shutdown().await;
-        Ok(points)
+        Ok((points, died))
     };
-    let points = run(&[]).await?;
+    let (points, _) = run(&[]).await?;
     // Each point of the first tenth and the last, and every fourth between: they are all alike.
     let (first, last) = (points.len() / 10, points.len() - points.len() / 10);
-    for point in (0..points.len()).filter(|point| *point < first || *point >= last || point % 4 == 0) {
-        run(&[point]).await.map_err(|error| format!("death {} ({point}): {error}", points[point]))?;
+    let chosen: Vec<_> = (0..points.len()).filter(|point| *point < first || *point >= last || point % 4 == 0).collect();
+    let mut died = 0;
+    for point in chosen.iter().copied() {
+        died += run(&[point]).await.map_err(|error| format!("death {} ({point}): {error}", points[point]))?.1;
     }
+    nearly_all(died, chosen.len());
     Ok(())
 }
 
@@ -209,7 +212,7 @@ async fn a_cancelled_tree_cancels_its_children_and_says_how_far_it_was() -> Outc
         handle.cancel(WorkflowCancelOptions::default()).await?;
         Ok(handle.get_result(WorkflowGetResultOptions::default()).await)
     };
-    let (ended, _) = with_deaths(&test, &[], || options(&works), body).await?;
+    let Lived { value: ended, .. } = with_deaths(&test, &[], || options(&works), body).await?;
     let Err(WorkflowGetResultError::Cancelled { details }) = ended else { panic!("{ended:?}") };
     let progress = details.deserialize::<Progress>()?;
     assert!(progress.total == 100 && (3..100).contains(&progress.done) && progress.running == 0, "{progress}");

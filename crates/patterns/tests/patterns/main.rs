@@ -8,6 +8,7 @@ mod abort;
 mod callback;
 mod entity;
 mod fan_out;
+mod idempotent;
 mod life;
 mod saga;
 mod stories;

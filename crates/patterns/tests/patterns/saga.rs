@@ -20,7 +20,7 @@ use temporalio_sdk::{
 };
 
 use crate::{
-    life::{Outcome, QUEUE, with_deaths},
+    life::{Lived, Outcome, QUEUE, nearly_all, with_deaths},
     world::{Ask, Fails, World},
 };
 
@@ -33,13 +33,16 @@ pub struct Plan {
     pub(crate) fails: Option<(String, Fails)>,
     /// The step whose compensation fails for good.
     pub(crate) stuck: Option<String>,
+    /// The step whose compensation fails twice before it works.
+    pub(crate) slow: Option<String>,
     /// The step at whose effect the workflow is cancelled.
     pub(crate) cancelled_at: Option<String>,
     /// The customer does not want it after all.
     pub(crate) gives_up: bool,
 }
 
-pub(crate) const SMOOTH: Plan = Plan { attempt: Duration::from_secs(10), fails: None, stuck: None, cancelled_at: None, gives_up: false };
+pub(crate) const SMOOTH: Plan =
+    Plan { attempt: Duration::from_secs(10), fails: None, stuck: None, slow: None, cancelled_at: None, gives_up: false };
 
 #[workflow]
 #[derive(Default)]
@@ -54,10 +57,14 @@ impl Trip {
             let step = async |name: &str| {
                 let key = Key::of_run(ctx, name);
                 let fails = plan.fails.as_ref().filter(|(step, _)| step == name).map_or(Fails::Never, |(_, when)| *when);
-                let stuck = if plan.stuck.as_deref() == Some(name) { Fails::BeforeItsEffect } else { Fails::Never };
+                let undo_fails = match Some(name) {
+                    name if plan.stuck.as_deref() == name => Fails::BeforeItsEffect,
+                    name if plan.slow.as_deref() == name => Fails::Twice,
+                    _ => Fails::Never,
+                };
                 let cancels = plan.cancelled_at.as_deref() == Some(name);
                 let ask = Ask { key, step: name.to_owned(), fails, cancels };
-                let undo = Ask { fails: stuck, ..ask.clone() };
+                let undo = Ask { fails: undo_fails, ..ask.clone() };
                 saga.step(name).undo_by(World::undo, undo).run(World::act, ask).await
             };
             let hotel = step("hotel").await?;
@@ -82,6 +89,7 @@ pub(crate) struct Ended {
     pub(crate) result: Result<Vec<String>, WorkflowGetResultError>,
     pub(crate) effects: Vec<String>,
     pub(crate) points: Vec<String>,
+    pub(crate) deaths: usize,
     pub(crate) events: Vec<HistoryEvent>,
 }
 
@@ -91,10 +99,10 @@ async fn run(plan: &Plan, deaths: &[usize]) -> Outcome<Ended> {
     let start = WorkflowStartOptions::new(QUEUE, "trip").build();
     let handle = test.client().start_workflow(Trip::run, plan.clone(), start).await?;
     let body = async { Ok(handle.get_result(WorkflowGetResultOptions::default()).await) };
-    let (result, points) = with_deaths(&test, deaths, || options(&world), body).await?;
+    let Lived { value: result, points, deaths: died } = with_deaths(&test, deaths, || options(&world), body).await?;
     let history = || handle.fetch_history(WorkflowFetchHistoryOptions::default());
     replay(history()).await?;
-    let ended = Ended { result, effects: world.effects(), points, events: history().into_events().await? };
+    let ended = Ended { result, effects: world.effects(), points, deaths: died, events: history().into_events().await? };
     test.shutdown().await;
     Ok(ended)
 }
@@ -129,17 +137,24 @@ pub(crate) fn check(plan: &Plan, ended: &Ended) {
 async fn dies_everywhere(plan: &Plan) -> Outcome<Ended> {
     let smooth = run(plan, &[]).await?;
     check(plan, &smooth);
+    let mut died = 0;
     for (point, name) in smooth.points.iter().enumerate() {
         let ended = run(plan, &[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?;
         check(plan, &ended);
         assert_eq!(ended.result.is_ok(), smooth.result.is_ok(), "death {name} ({point}): {:?}", ended.result);
+        died += ended.deaths;
     }
+    nearly_all(died, smooth.points.len());
     // The second dies as far into what is left as the first: pairs at every distance from the beginning.
+    let (mut pairs, mut both) = (0, 0);
     for point in (0..smooth.points.len()).step_by(3) {
         let ended = run(plan, &[point, point / 2]).await.map_err(|error| format!("deaths at {point}, {}: {error}", point / 2))?;
         check(plan, &ended);
+        (pairs, both) = (pairs + 1, both + usize::from(ended.deaths == 2));
     }
-    println!("{} events, a death at each of {} points: {plan:?}", smooth.events.len(), smooth.points.len());
+    // Where the first died late, what is left has not so many points that the second dies too.
+    assert!(both * 2 >= pairs, "{both} of {pairs} pairs");
+    println!("{} events, {died} deaths at {} points, {both} pairs of them: {plan:?}", smooth.events.len(), smooth.points.len());
     Ok(smooth)
 }
 
@@ -175,6 +190,20 @@ async fn one_of_two_steps_beside_each_other_fails_and_a_compensation_that_is_stu
     let report = Report::of(&error).unwrap();
     assert_eq!(report.to_string(), "done: car; undone: hotel, flight; not undone: car");
     assert_eq!(ended.effects.last().unwrap(), "undo hotel");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compensation_that_fails_is_tried_again_until_it_works() -> Outcome {
+    let plan = Plan { fails: Some(("ticket".into(), Fails::BeforeItsEffect)), slow: Some("flight".into()), ..SMOOTH };
+    let ended = dies_everywhere(&plan).await?;
+    let report = Report::of(&ended.result.unwrap_err()).unwrap();
+    assert_eq!(report.undone().collect::<Vec<_>>(), ["hotel", "flight", "car", "ticket"]);
+    let attempts = ended.events.iter().filter_map(|event| match &event.attributes {
+        Some(Attributes::ActivityTaskStartedEventAttributes(started)) => Some(started.attempt),
+        _ => None,
+    });
+    assert_eq!(attempts.filter(|attempt| *attempt > 1).collect::<Vec<_>>(), [3]);
     Ok(())
 }
 

@@ -52,9 +52,37 @@ fn an_expense_is_approved_and_paid_once() -> Outcome {
 }
 
 #[test]
+fn an_invoice_is_paid_once_whatever_gets_lost() -> Outcome {
+    let text = tell("payments", &[])?;
+    for said in [
+        "somebody has begun",
+        "the bank knows the key: receipt 1",
+        "paid, receipt 1: the memory has it",
+        "gives back what it took with receipt 1",
+    ] {
+        assert_eq!(text.matches(said).count(), 1, "{said}: {text}");
+    }
+    assert!(text.contains("refused: BusinessRule") && text.ends_with("The bank has taken 1 time and given back 1 time.\n"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn an_order_that_is_open_meets_three_deploys() -> Outcome {
+    let text = tell("versioning", &[])?;
+    let advice: Vec<_> = text.lines().filter_map(|line| line.trim().strip_prefix("what may be done: ")).collect();
+    assert_eq!(advice, ["Keep", "Deprecate", "Remove"], "{text}");
+    for said in ["old: shipped", "new: checked, shipped", "newest: checked, shipped", "V2: checked, packed, shipped"] {
+        assert!(text.lines().any(|line| line.trim() == said), "{said}: {text}");
+    }
+    assert!(text.ends_with("the order of build 1 is reserved, shipped; that of build 2 is booked, shipped.\n"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn many_items_are_done_and_counted() -> Outcome {
     let text = tell("fan_out", &["--children", "4", "--items", "30", "--batch", "4", "--running-children", "2"])?;
     assert!(text.contains("All 120 items are done"), "{text}");
+    assert!(text.contains(" s  children: "), "no progress is told: {text}");
     let events = text.split("longest history  ").nth(1).and_then(|rest| rest.split(' ').next()).ok_or("no length")?;
     assert!(events.parse::<u32>()? < 100, "{text}");
     Ok(())

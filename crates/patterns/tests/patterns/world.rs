@@ -22,6 +22,8 @@ pub(crate) enum Fails {
     Never,
     BeforeItsEffect,
     AfterItsEffect,
+    /// Not for good: the first two attempts fail.
+    Twice,
 }
 
 /// What an activity is asked for.
@@ -99,9 +101,12 @@ impl World {
     }
 
     #[activity]
-    pub(crate) async fn undo(self: Arc<Self>, _ctx: ActivityContext, ask: Ask) -> Result<(), ActivityError> {
-        if ask.fails != Fails::Never {
-            return Err(Class::Permanent.error(format!("{} is stuck", ask.step)));
+    pub(crate) async fn undo(self: Arc<Self>, ctx: ActivityContext, ask: Ask) -> Result<(), ActivityError> {
+        match ask.fails {
+            Fails::Never => {}
+            Fails::Twice if ctx.info().attempt > 2 => {}
+            Fails::Twice => return Err(Class::Retryable.error(format!("{} is busy", ask.step))),
+            _ => return Err(Class::Permanent.error(format!("{} is stuck", ask.step))),
         }
         match self.store.fence(&ask.key).await? {
             Fenced::Untouched => Ok(()),
