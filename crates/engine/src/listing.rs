@@ -27,6 +27,7 @@ use crate::{
         listing::{self, Listed},
         message::Message,
     },
+    shards::Shards,
     shared::Shared,
     visibility::{Index, IndexError, Taken, Update, Visibility},
     watchers::Watchers,
@@ -59,9 +60,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Listing {
     /// Puts an index to work for that many shards.
-    pub(crate) fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, inboxes: &[mpsc::Sender<Message>]) -> Self {
+    pub(crate) fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, shards: &Shards) -> Self {
+        let inboxes: Vec<mpsc::Sender<Message>> = shards.seats().iter().map(|seat| seat.inbox.clone()).collect();
         let taken: Arc<Vec<Mutex<Vec<Taken>>>> = Arc::new(inboxes.iter().map(|_| Mutex::default()).collect());
-        let (queues, inboxes) = (taken.clone(), inboxes.to_vec());
+        let queues = taken.clone();
         let on_taken = move |all: Vec<Taken>| {
             let mut told = vec![false; inboxes.len()];
             for taken in all {

@@ -21,7 +21,7 @@ mod writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{FutureExt, future::BoxFuture};
-use sempre_core::{NamespaceId, RunId, Timestamp, visibility::Record};
+use sempre_core::{NamespaceId, RunId, RunKey, Timestamp, visibility::Record};
 use tokio::sync::{Notify, watch};
 
 use crate::{Clock, Spawner};
@@ -184,6 +184,13 @@ impl Visibility {
         }
         while self.inner.index.purge(namespace).await? {}
         Ok(())
+    }
+
+    /// Forgets what waits of these runs. Whoever put it has it durably, and others will see that the index gets it.
+    pub(crate) fn let_go(&self, of: impl Fn(&RunKey) -> bool) {
+        let mut pending = self.inner.pending();
+        pending.forget(of);
+        self.inner.look(&pending);
     }
 
     /// True while news of a namespace's runs wait to be taken by the index.
