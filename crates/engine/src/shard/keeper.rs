@@ -3,6 +3,7 @@
 //! | while it is absent | |
 //! |---|---|
 //! | a call that was on its way | is told [`Refusal::Elsewhere`] |
+//! | who waits for its commits | is told that there are none |
 //! | told to take it up | acquires it, reads what has to be known before anything else, serves; what it owes is read beside |
 //! | that fails | is told, and stays absent |
 
@@ -52,6 +53,8 @@ async fn absent(shared: &Arc<Shared>, shard: u32, mut inbox: mpsc::Receiver<Mess
             Message::TakeUp(told) => match acquire(shared, shard, &mut inbox).await? {
                 Ok(again) => return Some(begin(shared, shard, again, inbox, told)),
                 Err(error) => {
+                    // Rows may have been shown before another could not be read.
+                    shared.listing.let_go(&shared.shards.here, shard);
                     // The asker may have gone.
                     let _ = told.send(Err(error));
                 }
@@ -106,11 +109,18 @@ fn begin(
 
 /// Answers what had found the inbox before the shard went, or before it is here.
 fn refuse(shard: u32, message: Message) {
-    if let Message::Run(message) = message
-        && let Some(reply) = message.reply
-    {
-        // The caller may have gone.
-        let _ = reply.send(Err(Refusal::Elsewhere { shard }));
+    match message {
+        Message::Run(mut message) => {
+            if let Some(reply) = message.reply.take() {
+                // The caller may have gone.
+                let _ = reply.send(Err(Refusal::Elsewhere { shard }));
+            }
+        }
+        Message::Settled(asks) => {
+            // Nobody may wait any more.
+            let _ = asks.send(0);
+        }
+        // Rows are read again by whoever has the shard. Who wants it taken or given up meanwhile is not answered, and asks again.
+        Message::Redeliver(..) | Message::Reread | Message::Taken | Message::TakeUp(_) | Message::GiveUp(_) | Message::Stop => {}
     }
-    // Rows are read again by whoever has the shard; who wants it taken or given up is not answered, and asks again.
 }

@@ -8,16 +8,18 @@
 //! | at last | who waits for something of its runs asks again; what its runs count for, and their places in lines, are forgotten |
 //!
 //! A shard that another has taken has only the last step: its commits are refused. Rows of lists that stay are shown by whoever has the
-//! shard next.
+//! shard next. Where a commit fails on the way, the shard is acquired again first, so that its fate is decided, and the index gets
+//! what its rows say.
 
 use std::sync::Arc;
 
 use futures::{FutureExt, future::BoxFuture};
-use sempre_core::{Refusal, RunKey, Span};
+use sempre_core::{Refusal, Span};
 use sempre_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    batch::Output,
     message::{Message, RunMessage},
     runner::Runner,
 };
@@ -36,6 +38,12 @@ pub(super) struct Leaving {
     is_flushed: bool,
     /// Another has it: nothing can be committed any more.
     is_lost: bool,
+}
+
+/// Has the index of runs take what waits. It begins when it is polled first: by then the last commit is durable.
+fn flush(shared: &Arc<Shared>) -> BoxFuture<'static, ()> {
+    let shared = shared.clone();
+    async move { shared.listing.visibility.flush().await }.boxed()
 }
 
 /// Until there may be news of the index of runs.
@@ -60,17 +68,26 @@ impl Runner {
         Refusal::Elsewhere { shard: self.shard }
     }
 
+    /// Who waits for the shard's commits is told its epoch behind them. One that was lost has none: its commits have failed.
+    pub(super) fn tell_settled(&mut self, asks: oneshot::Sender<u64>) {
+        if !self.leaving.as_ref().is_some_and(|leaving| leaving.is_lost) {
+            self.open.outputs.push(Output::Settled(asks, self.fence.epoch));
+        }
+    }
+
     /// Begins to leave.
     pub(super) fn give_up(&mut self, told: oneshot::Sender<()>) {
         if let Some(leaving) = &mut self.leaving {
             return leaving.told.push(told);
         }
-        let shared = self.shared.clone();
-        let flush = async move {
-            // It begins when the last commit is durable, as it is asked for the first time then.
-            shared.listing.visibility.flush().await;
-        };
-        self.go(Leaving { told: vec![told], flush: Some(flush.boxed()), is_flushed: false, is_lost: false });
+        self.go(Leaving { told: vec![told], flush: Some(flush(&self.shared)), is_flushed: false, is_lost: false });
+    }
+
+    /// A commit has failed on the way out, and the shard is owned again: its rows wait for the index again.
+    pub(super) fn list_again(&mut self) {
+        if let Some(leaving) = &mut self.leaving {
+            (leaving.flush, leaving.is_flushed) = (Some(flush(&self.shared)), false);
+        }
     }
 
     /// Another has the shard: leaves with nothing in hand.
@@ -79,6 +96,8 @@ impl Runner {
         self.go(Leaving { told, flush: None, is_flushed: true, is_lost: true });
         self.listed.clear();
         self.taken = false;
+        // What the lost batch had changed would be written by the next.
+        self.set_usage(Tallies::new());
         self.shared.flow.leave(&self.shared.shards.here, self.shard, true);
     }
 
@@ -120,10 +139,8 @@ impl Runner {
     /// Forgets what is in memory of the shard's runs, and says that it is done.
     pub(super) fn leave(mut self) -> mpsc::Receiver<Message> {
         let shared = self.shared.clone();
-        let is_own = |run: &RunKey| shared.shards.here.shard_of(run.workflow.slot()) == self.shard as usize;
         // Where the index has it, nothing waits; of a shard that was lost, the other shows what there is.
-        shared.listing.visibility.let_go(is_own);
-        shared.listing.taken(self.shard as usize);
+        shared.listing.let_go(&shared.shards.here, self.shard);
         for id in self.buffered_queries.drain() {
             shared.queries.resolve(id, Outcome::Answer(Err(Refusal::Elsewhere { shard: self.shard }), 0));
         }

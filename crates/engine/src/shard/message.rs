@@ -43,7 +43,8 @@ pub(crate) enum Message {
     Reread,
     /// The index of runs has news for the shard: rows that it need not keep.
     Taken,
-    /// Tell the shard's epoch once every commit sent so far is durable. Dropped: one of them has failed, or the shard has ended.
+    /// Tell the shard's epoch once every commit sent so far is durable; 0 of a shard that is not here. Dropped: one of them has
+    /// failed, or the shard has ended.
     Settled(oneshot::Sender<u64>),
     /// Take the shard up, and say so when it serves.
     TakeUp(oneshot::Sender<Result<(), StoreError>>),

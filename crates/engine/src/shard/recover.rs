@@ -105,8 +105,9 @@ impl Runner {
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
         if self.leaving.is_some() {
-            // Whoever has the shard next reads it all.
+            // Whoever has the shard next reads the rest.
             self.shared.flow.leave(&self.shared.shards.here, self.shard, true);
+            self.list_again();
             return Ok(());
         }
         self.shared.shards.here.come(self.fence);

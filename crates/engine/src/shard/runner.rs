@@ -333,7 +333,7 @@ impl Runner {
                 Message::Redeliver(sender, entry) => self.outbox.push_again(sender, entry),
                 Message::Reread => self.rereads = self.rereads.saturating_sub(1),
                 Message::Taken => self.taken = true,
-                Message::Settled(asks) => self.open.outputs.push(Output::Settled(asks, self.fence.epoch)),
+                Message::Settled(asks) => self.tell_settled(asks),
                 Message::TakeUp(told) => self.take_up_again(told),
                 Message::GiveUp(told) => self.give_up(told),
                 Message::Stop => self.stop(),

@@ -144,7 +144,7 @@ pub(crate) async fn open(store: &dyn Store, fences: &[Fence]) -> Result<(), Stor
 
 /// Before a shard is taken up over a store that its engine found without runs: the rows that it writes are kept.
 pub(crate) async fn begin(store: &dyn Store, fence: Fence) -> Result<(), StoreError> {
-    if store.get(Table::Meta, MARK).await?.is_some() {
+    if store.get(Table::Meta, MARK).await?.is_some_and(|meaning| meaning == MEANING) {
         return Ok(());
     }
     let mut batch = CommitBatch::new(fence);

@@ -186,11 +186,13 @@ impl Visibility {
         Ok(())
     }
 
-    /// Forgets what waits of these runs. Whoever put it has it durably, and others will see that the index gets it.
-    pub(crate) fn let_go(&self, of: impl Fn(&RunKey) -> bool) {
+    /// Forgets what waits of these runs. Whoever put it has it durably, and others will see that the index gets it. True: there
+    /// was something.
+    pub(crate) fn let_go(&self, of: impl Fn(&RunKey) -> bool) -> bool {
         let mut pending = self.inner.pending();
-        pending.forget(of);
+        let waited = pending.forget(of);
         self.inner.look(&pending);
+        waited > 0
     }
 
     /// True while news of a namespace's runs wait to be taken by the index.

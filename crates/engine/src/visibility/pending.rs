@@ -153,8 +153,8 @@ impl PendingRecords {
         self.forget(|key| key.workflow.namespace == namespace);
     }
 
-    /// Forgets these runs.
-    pub(crate) fn forget(&mut self, of: impl Fn(&RunKey) -> bool) {
+    /// Forgets these runs; tells how many waited.
+    pub(crate) fn forget(&mut self, of: impl Fn(&RunKey) -> bool) -> usize {
         let gone: BTreeSet<_> = self.entries.values().map(|entry| &entry.update.key).filter(|key| of(key)).map(id).collect();
         for id in &gone {
             if let Some(entry) = self.entries.remove(id) {
@@ -162,6 +162,7 @@ impl PendingRecords {
             }
         }
         self.queue.retain(|(_, id)| !gone.contains(id));
+        gone.len()
     }
 
     /// What waits of a namespace, by run.

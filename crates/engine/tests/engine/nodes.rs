@@ -88,6 +88,8 @@ impl Store for Node {
 pub(crate) struct Nodes {
     pub(crate) a: World,
     pub(crate) b: World,
+    /// The index of both.
+    pub(crate) index: Arc<MemoryIndex>,
     placed: Placed,
     namespace: NamespaceId,
 }
@@ -118,7 +120,7 @@ pub(crate) async fn nodes_with(change: impl FnOnce(&mut Settings)) -> Nodes {
     let request = DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
     let described = soon(a.engine.describe_namespace(request)).await.unwrap();
     let namespace = NamespaceId(Uuid::parse(&described.namespace_info.unwrap().id).unwrap());
-    Nodes { a, b, placed, namespace }
+    Nodes { a, b, index, placed, namespace }
 }
 
 impl Nodes {

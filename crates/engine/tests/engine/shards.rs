@@ -195,8 +195,10 @@ async fn who_waits_at_a_shard_that_leaves_is_told_that_it_is_elsewhere() {
     a.settle().await;
     assert!(!history.is_finished() && !query.is_finished() && !update.is_finished());
     n.give(1, a, b).await;
-    elsewhere(soon(history).await.unwrap(), 1);
     elsewhere(soon(query).await.unwrap(), 1);
+    // These ask again after a moment.
+    n.advance(Span::seconds(1)).await;
+    elsewhere(soon(history).await.unwrap(), 1);
     let update = soon(update).await.unwrap();
     assert!(matches!(update, Err(Refusal::Unavailable(_) | Refusal::Elsewhere { .. })), "{update:?}");
     b.complete(&task.task_token, done()).await;
@@ -327,6 +329,43 @@ async fn lists_show_the_runs_of_a_shard_wherever_it_is() {
     n.give(1, b, a).await;
     assert_eq!(open_ids(a).await, [two.as_str()]);
     assert_eq!(open_ids(b).await, [two.as_str()], "it holds no older picture");
+}
+
+#[tokio::test]
+async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() {
+    let n = nodes().await;
+    let (a, b) = (&n.a, &n.b);
+    let (here, gone, late) = (n.id(0, "here"), n.id(1, "gone"), n.id(0, "late"));
+    a.start(&here).await;
+    a.start(&gone).await;
+    n.advance(Span::seconds(1)).await;
+    // It has begun, and waits for a commit.
+    a.store.held.store(true, SeqCst);
+    let (engine, request) = (a.engine.clone(), start_request(&late));
+    let started = tokio::spawn(async move { engine.start_workflow(request).await.map(drop) });
+    a.settle().await;
+    a.engine.rebuild_visibility();
+    a.settle().await;
+    n.index.set_failing(true);
+    a.store.held.store(false, SeqCst);
+    a.store.permits.add_permits(100);
+    soon(started).await.unwrap().unwrap();
+    a.until("all is read, and waits for the index", || a.engine.visibility_progress().slots == 1024).await;
+    // What waits of the shard goes with it. From then on the rebuild has nobody to ask for its commits.
+    soon(a.engine.give_up(1)).await.unwrap();
+    n.index.set_failing(false);
+    for _ in 0..100 {
+        if !a.engine.visibility_progress().running {
+            break;
+        }
+        n.advance(Span::millis(500)).await;
+    }
+    let progress = a.engine.visibility_progress();
+    assert_eq!((progress.running, progress.finished, progress.runs), (false, 1, 3));
+    assert_eq!(open_ids(a).await, [gone.as_str(), here.as_str(), late.as_str()]);
+    n.place(1, b);
+    soon(b.engine.take_up(1)).await.unwrap();
+    assert_eq!(open_ids(b).await, [gone.as_str(), here.as_str(), late.as_str()]);
 }
 
 #[tokio::test]
