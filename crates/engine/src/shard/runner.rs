@@ -189,7 +189,7 @@ impl Runner {
     pub(crate) async fn run(mut self) -> Option<mpsc::Receiver<Message>> {
         let mut received = Vec::new();
         let mut timer: Option<(Timestamp, BoxFuture<'static, ()>)> = None;
-        // Who waited when the index of runs was found stuck has been told.
+        // The index of runs was found stuck, and still is: who waited was told, and so is who comes.
         let mut told_stuck = false;
         loop {
             self.read_deadlines();
@@ -199,14 +199,15 @@ impl Runner {
             }
             self.lists_full = !self.is_ending() && !self.shared.listing.visibility.has_room();
             let lists_full = self.lists_full;
-            told_stuck &= lists_full;
+            told_stuck &= lists_full && self.shared.listing.visibility.is_stuck();
             let room = self.has_room();
             let shared = self.shared.clone();
             let batch_max = self.shared.settings.batch_inputs_max;
             let busy = !self.again.is_empty() || !self.pending.is_empty() || self.stopping && !self.inbox.is_empty();
             self.hold_time(busy);
             let (stopping, ending) = (self.stopping, self.is_ending());
-            let listening = !busy && !stopping;
+            // Without room nothing is taken on, but who is to be told so, or ends the shard, is heard.
+            let listening = !stopping && (!busy || told_stuck && self.pending.len() < batch_max);
             let unlists = self.leaving.is_some() && self.is_quiet();
             let event = {
                 let Self { commits, loads, deadline_reads, outbox, inbox, leaving, .. } = &mut self;
@@ -220,7 +221,7 @@ impl Runner {
                     () = async { shared.listing.visibility.until_stuck(true).await }, if lists_full && !told_stuck => Event::Stuck,
                     () = leave::until_listed(leaving, &shared), if unlists => Event::Listed,
                     () = expire(&mut timer), if room && timer.is_some() && !ending => Event::Timer,
-                    _ = inbox.recv_many(&mut received, batch_max), if room && listening => Event::Messages,
+                    _ = inbox.recv_many(&mut received, batch_max), if (room || told_stuck) && listening => Event::Messages,
                     () = std::future::ready(()), if busy && room => Event::Messages,
                 }
             };
@@ -243,15 +244,15 @@ impl Runner {
                 Event::Messages if listening => after_others().await,
                 Event::Delivered | Event::Messages => {}
                 Event::Room => self.lists_full = false,
-                Event::Stuck => {
-                    told_stuck = true;
-                    self.refuse_waiting();
-                }
+                Event::Stuck => told_stuck = true,
                 Event::Listed => self.taken = true,
                 Event::Timer => timer = None,
             }
             // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
             self.pending.extend(received.drain(..));
+            if told_stuck && self.lists_full {
+                self.refuse_waiting();
+            }
             while self.has_room() && self.pending.len() < batch_max {
                 let Ok(message) = self.inbox.try_recv() else { break };
                 self.pending.push_back(message);
@@ -278,7 +279,8 @@ impl Runner {
         }
     }
 
-    /// Nothing can be done for who knows how long: whoever waits for an answer gets one. What is ours stays.
+    /// Nothing can be done for who knows how long: whoever waits for an answer gets one, and who ends the shard is heard. What is
+    /// ours stays.
     fn refuse_waiting(&mut self) {
         let mut all: VecDeque<Message> = std::mem::take(&mut self.pending);
         while let Ok(message) = self.inbox.try_recv() {
@@ -292,6 +294,8 @@ impl Runner {
                         let _ = reply.send(Err(self.shared.listing.held_back()));
                     }
                 }
+                Message::GiveUp(told) => self.give_up(told),
+                Message::Stop => self.stop(),
                 other => self.pending.push_back(other),
             }
         }

@@ -7,7 +7,7 @@ use sempre_api::{
     sempre::v1::{FlowMatch, FlowRule, SetFlowRuleRequest},
     v1::{
         command::{Command, ScheduleActivityTaskCommandAttributes, StartChildWorkflowExecutionCommandAttributes, command::Attributes},
-        common::{ActivityType, WorkflowType},
+        common::{ActivityType, Memo, Payload, WorkflowType},
         enums::{CommandType, HistoryEventFilterType, UpdateWorkflowExecutionLifecycleStage as Stage},
         query::WorkflowQuery,
         update::{Input, Meta, Request, WaitPolicy},
@@ -366,6 +366,33 @@ async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() 
     n.place(1, b);
     soon(b.engine.take_up(1)).await.unwrap();
     assert_eq!(open_ids(b).await, [gone.as_str(), here.as_str(), late.as_str()]);
+}
+
+#[tokio::test]
+async fn an_index_that_takes_nothing_more_keeps_nobody_from_giving_up_a_shard_or_stopping() {
+    let n = nodes().await;
+    let a = &n.a;
+    n.index.set_failing(true);
+    // After some dozens of these no more may wait for it.
+    let payload = Payload { data: vec![0; 1 << 20].into(), ..Default::default() };
+    let memo = Memo { fields: [("m".to_owned(), payload)].into() };
+    let mut started = 0;
+    loop {
+        let id = n.id(1, &format!("run-{started}"));
+        let request = StartWorkflowExecutionRequest { memo: Some(memo.clone()), ..start_request(&id) };
+        if a.try_start(request).await.is_err() {
+            break;
+        }
+        started += 1;
+    }
+    assert!((1..100).contains(&started) && a.engine.held_back().is_some(), "{started}");
+    soon(a.engine.give_up(1)).await.unwrap();
+    assert_eq!((a.engine.shards(), a.engine.held_back()), (vec![0], None));
+    assert_eq!(a.store.rows(Table::Visibility).len(), started, "whoever has it next shows them");
+    soon(a.engine.take_up(1)).await.unwrap();
+    a.settle().await;
+    assert!(a.engine.held_back().is_some());
+    soon(a.engine.shutdown()).await;
 }
 
 #[tokio::test]
