@@ -374,7 +374,7 @@ async fn an_index_that_takes_nothing_more_keeps_nobody_from_giving_up_a_shard_or
     let a = &n.a;
     n.index.set_failing(true);
     // After some dozens of these no more may wait for it.
-    let payload = Payload { data: vec![0; 1 << 20].into(), ..Default::default() };
+    let payload = Payload { data: vec![0u8; 1 << 20].into(), ..Default::default() };
     let memo = Memo { fields: [("m".to_owned(), payload)].into() };
     let mut started = 0;
     loop {
