@@ -42,7 +42,7 @@ fn methods() -> &'static BTreeMap<String, Method> {
     METHODS.get_or_init(|| {
         let services = json::descriptors().services();
         let named = services.filter(|service| SERVICES.contains(&service.full_name()) || service.full_name().starts_with("sempre."));
-        let all = named.flat_map(|service| service.methods().map(move |method| (service.clone(), method)).collect::<Vec<_>>());
+        let all = named.flat_map(|service| service.methods().map(|method| (service.clone(), method)).collect::<Vec<_>>());
         all.map(|(service, method)| {
             let path = format!("/{}/{}", service.full_name(), method.name());
             (method.name().to_owned(), Method { path, input: method.input(), output: method.output() })

@@ -85,7 +85,7 @@ fuzz_target!(|data: &[u8]| {
         let _ = sempre_api::frame_body(frame);
     }
     let now = sempre_core::Timestamp(1_700_000_000_000_000_000);
-    if let (Some(definition), Some(state)) = (same::<schedule::Definition>(&value), same::<schedule::State>(&value)) {
+    if let (Some(definition), Some(state)) = (same::<schedule::state::Definition>(&value), same::<schedule::state::State>(&value)) {
         let mut schedule = schedule::Schedule::load(definition, state, &sempre_engine::zones::Database);
         let _ = (schedule::describe(&schedule, now), schedule::list_entry(&schedule, now), schedule.wake_at(now), schedule.size());
         schedule.advance(now);

@@ -17,6 +17,8 @@ mod driver;
 mod harness;
 #[path = "../../crates/core/tests/properties/invariants.rs"]
 mod invariants;
+#[path = "../../crates/core/tests/properties/records.rs"]
+mod records;
 
 /// Acts of a case.
 const ACTS: usize = 40;

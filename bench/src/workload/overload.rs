@@ -89,14 +89,31 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     let normal = quiet(&client, &crew, &word).await?;
 
     let flood = Arc::new(Flood::default());
+    // On a thread of their own: those who flood the server are not its workers.
+    let flooders = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let meter = server.meter()?;
     let before = done.load(Ordering::Relaxed);
     let seconds = 3 * options.seconds;
-    let clients = (0..CONNECTIONS).map(|_| server.client()).collect::<Result<Vec<_>, _>>()?;
-    send(&flood, &clients, crew.queue(), &word, peak * TIMES, Duration::from_secs(seconds)).await;
+    let clients: Result<Vec<_>, _> = {
+        let _inside = flooders.enter();
+        (0..CONNECTIONS).map(|_| server.client()).collect()
+    };
+    let sent = match clients {
+        Ok(clients) => {
+            let (flood, queue, word) = (flood.clone(), crew.queue().to_owned(), word.clone());
+            let flooding = async move { send(&flood, &clients, &queue, &word, peak * TIMES, Duration::from_secs(seconds)).await };
+            flooders.spawn(flooding).await.map_err(|error| Failure::from(error.to_string()))
+        }
+        Err(error) => Err(error),
+    };
+    flooders.shutdown_background();
+    sent?;
     let useful = (done.load(Ordering::Relaxed) - before) as f64 / seconds as f64;
     let spent = meter.end()?;
     let after = back_to(normal, &client, crew.queue(), &word).await?;
+    let (left, begun) = (done.load(Ordering::Relaxed), Instant::now());
+    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+    let drained = (done.load(Ordering::Relaxed) - left) as f64 / begun.elapsed().as_secs_f64();
     crew.refused()?;
 
     let count = |of: &AtomicU64| of.load(Ordering::Relaxed) as f64;
@@ -108,6 +125,7 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     outcome.more.insert("starts taken", count(&flood.taken));
     outcome.more.insert("starts refused", count(&flood.refused));
     outcome.more.insert("starts failed otherwise", count(&flood.failed));
+    outcome.more.insert("useful a second after the flood", drained);
     outcome.more.insert("normal start ms", normal.as_secs_f64() * 1000.0);
     outcome.more.insert("normal again after ms", after.as_secs_f64() * 1000.0);
     Ok(outcome)

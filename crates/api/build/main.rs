@@ -95,7 +95,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             .build_server(true)
             .build_client(clients)
             .build_transport(false)
-            .codec_path("crate::codec::MessageCodec")
             .generate_default_stubs(true)
             .out_dir(&out)
             .include_file("api.rs")

@@ -12,8 +12,6 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/api.rs"));
 }
 
-#[cfg(feature = "grpc")]
-pub mod codec;
 #[cfg(feature = "http")]
 pub mod http;
 #[cfg(feature = "json")]

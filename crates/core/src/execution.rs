@@ -17,7 +17,7 @@ use crate::{
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
     task, terminate, time_skipping,
-    transition::{QueueKind, QueueName},
+    transition::{OfferKey, QueueKind, QueueName},
     update, versioning, wake,
 };
 
@@ -134,6 +134,19 @@ impl Execution {
         let version = versioning::workflow_routing(&self.state).and_then(|routing| routing.pinned.clone());
         let name = self.state.derived.start.task_queue().into();
         QueueName { namespace: self.key.workflow.namespace, name, kind: QueueKind::Workflow, sticky: false, version }
+    }
+
+    /// A task of the run waits for a worker at the place of this offer, under whatever queue's name. Attempts that follow one
+    /// another may have the same place.
+    pub fn waits_at(&self, offer: &OfferKey, activity: bool) -> bool {
+        let progress = &self.state.progress;
+        let waits = if activity {
+            progress.activities.get(&offer.scheduled_event_id).map(|activity| (activity.offered_at, activity.ranked))
+        } else {
+            let task = progress.main.task.as_deref().filter(|task| task.scheduled_event_id == offer.scheduled_event_id);
+            task.map(|task| (task.offered_at, task.ranked))
+        };
+        self.is_open() && waits.is_some_and(|(time, ranked)| time != 0 && time == offer.time.0 && ranked == offer.is_ranked())
     }
 
     /// Is open and paused: no workflow task is scheduled, no activity offered, no update admitted (spec 01 §15).

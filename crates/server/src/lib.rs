@@ -50,6 +50,7 @@ mod room;
 mod router;
 pub mod server;
 mod service;
+mod start_gate;
 pub mod status;
 mod steer_service;
 mod storage_service;

@@ -43,14 +43,18 @@ use crate::{
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
     room::{Held, Room},
+    start_gate::{StartGate, Turn},
     status,
     telemetry::trace::Tracer,
     test_service::TimeService,
     worlds::Worlds,
 };
 
-/// What a start is told when all shards have as many as may wait.
+/// What a start is told that has waited in vain, or when all shards have as many as may wait.
 const STARTS_WAIT: &str = "too many starts wait, try again";
+
+/// Frames that are read of a body that nobody wants: a message of the usual size.
+const DROPPED_FRAMES_MAX: usize = 8;
 
 pub(crate) type Response = http::Response<tonic::body::Body>;
 
@@ -72,6 +76,7 @@ pub(crate) struct Router {
     access_keys: AccessServiceServer<Frontend>,
     requests: Arc<Requests>,
     room: Arc<Room>,
+    start_gate: Arc<StartGate>,
     /// Calls are counted by namespace.
     metered: bool,
     long_calls: Arc<LongCalls>,
@@ -112,6 +117,7 @@ impl Router {
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
             room,
+            start_gate: Arc::new(StartGate::new()),
             metered,
             long_calls,
             access,
@@ -147,6 +153,11 @@ impl Router {
         &self.room
     }
 
+    /// Where starts wait.
+    pub(crate) fn start_gate(&self) -> &StartGate {
+        &self.start_gate
+    }
+
     /// What has been called.
     pub(crate) fn requests(&self) -> &Requests {
         &self.requests
@@ -169,9 +180,12 @@ impl Router {
                 span
             }
         };
-        let response = match self.enter(count.method().kind, request.headers()) {
-            Ok(held) => self.answer(request, count.method(), &held).await,
-            Err(refused) => refused.into_http(),
+        let response = match self.enter(count.method().kind, request.headers()).await {
+            Ok((held, _turn)) => self.answer(request, count.method(), &held).await,
+            Err(refused) => {
+                drop_body(request.into_body());
+                refused.into_http()
+            }
         };
         let code = code_of(&response);
         count.end(code, begun.elapsed());
@@ -181,12 +195,16 @@ impl Router {
         response
     }
 
-    /// What is refused here costs nothing more: neither is its body read, nor is it looked who calls.
-    fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<Arc<Held>, Status> {
-        if kind.class == CallClass::Start && self.engine.starts_are_full() {
-            return Err(status::from_refusal(Refusal::Overloaded(STARTS_WAIT)));
+    /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
+    async fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<(Arc<Held>, Option<Turn<'_>>), Status> {
+        let held = self.room.enter(kind, header_bytes(headers))?;
+        if kind.class != CallClass::Start {
+            return Ok((held, None));
         }
-        self.room.enter(kind, header_bytes(headers))
+        let refused = || status::from_refusal(Refusal::Overloaded(STARTS_WAIT));
+        // One that waits for a worker would keep the others out meanwhile.
+        let turn = if kind.waits { None } else { Some(self.start_gate.enter().await.ok_or_else(refused)?) };
+        if self.engine.starts_are_full() { Err(refused()) } else { Ok((held, turn)) }
     }
 
     async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>) -> Response
@@ -385,6 +403,16 @@ where
         let too_much = |_| Status::resource_exhausted("more than one message came, or one that is too large");
         error.downcast::<Status>().map_or_else(too_much, |refused| *refused)
     })
+}
+
+/// Reads what has come of the body of a call that is refused: a stream that ends before is reset, and a connection with many such is
+/// closed.
+fn drop_body<B: Body + Unpin>(mut body: B) {
+    for _ in 0..DROPPED_FRAMES_MAX {
+        if !matches!(body.frame().now_or_never(), Some(Some(Ok(_)))) {
+            return;
+        }
+    }
 }
 
 /// What is refused says so before its body.

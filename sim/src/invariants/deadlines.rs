@@ -66,7 +66,8 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
             else {
                 return None;
             };
-            let info = match timed_out.failure.as_ref()?.failure_info.as_ref()? {
+            let failure = timed_out.failure.as_ref()?;
+            let info = match failure.failure_info.as_ref()? {
                 sempre_api::v1::failure::failure::FailureInfo::TimeoutFailureInfo(info) => info,
                 _ => return None,
             };
@@ -76,6 +77,8 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
                 TimeoutType::StartToClose => {
                     Some(time_of(timed_out.started_event_id)?.saturating_add(set(scheduled.start_to_close_timeout.as_ref())))
                 }
+                // No event tells when a retry was offered: after the Scheduled event, unless the clock was set back.
+                TimeoutType::ScheduleToStart if failure.cause.is_some() && !are_in_order(events) => None,
                 TimeoutType::ScheduleToStart => {
                     // The reset offers anew what was scheduled before it, and copies what had timed out by then.
                     let reset = last_reset(events, event.event_id).map_or(0, |reset| reset.event_id);
@@ -101,6 +104,11 @@ fn due(event: &HistoryEvent, events: &BTreeMap<i64, &HistoryEvent>) -> Option<i6
         Attributes::WorkflowExecutionTimedOutEventAttributes(_) => run_due(events),
         _ => None,
     }
+}
+
+/// The times of the events say nothing of a clock that was set back.
+fn are_in_order(events: &BTreeMap<i64, &HistoryEvent>) -> bool {
+    events.values().is_sorted_by_key(|event| at(event.event_time.as_ref()))
 }
 
 /// The event of the last reset before an event: of the one that made the run, or of one before, copied with the events of its base.
@@ -206,6 +214,27 @@ mod tests {
         assert_eq!(due_of_last(&history([(5000, started()), (5050, reset()), (6000, reset()), (9600, timed_out())])), Some(9600));
         // The clock was set back between the start and the reset.
         assert_eq!(due_of_last(&history([(5000, started()), (2000, reset()), (5600, timed_out())])), Some(5600));
+    }
+
+    #[test]
+    fn a_retry_has_its_time_from_its_own_offer_which_a_clock_set_back_makes_early() {
+        let scheduled = Attributes::ActivityTaskScheduledEventAttributes(Box::new(ActivityTaskScheduledEventAttributes {
+            schedule_to_start_timeout: seconds(50),
+            ..Default::default()
+        }));
+        let timed_out = |is_retry: bool| {
+            let info = TimeoutFailureInfo { timeout_type: TimeoutType::ScheduleToStart as i32, ..Default::default() };
+            let cause = is_retry.then(|| Box::new(Failure::default()));
+            let failure = Failure { failure_info: Some(FailureInfo::TimeoutFailureInfo(info)), cause, ..Default::default() };
+            Attributes::ActivityTaskTimedOutEventAttributes(ActivityTaskTimedOutEventAttributes {
+                failure: Some(failure),
+                scheduled_event_id: 2,
+                ..Default::default()
+            })
+        };
+        assert_eq!(due_of_last(&history([(5000, started()), (5100, scheduled.clone()), (5040, timed_out(true))])), None);
+        assert_eq!(due_of_last(&history([(5000, started()), (5100, scheduled.clone()), (5120, timed_out(true))])), Some(5150));
+        assert_eq!(due_of_last(&history([(5000, started()), (5100, scheduled), (5040, timed_out(false))])), Some(5150));
     }
 
     #[test]

@@ -158,14 +158,15 @@ pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, acts: Acts, 
     stream::iter(targets.to_vec()).map(look).buffered(LOOKS_AT_ONCE).try_collect().await
 }
 
-/// Whether a reset or fork of this job has made the run, or was made from it.
+/// Whether a reset or fork of this job has made the run or one before it, or was made from it.
 async fn is_own(engine: &Engine, caller: &Caller, target: &Target) -> Result<bool, Refusal> {
     let namespace = engine.shared.namespaces.usable(&caller.namespace)?;
     let execution = WorkflowExecution { workflow_id: target.workflow_id.clone(), run_id: target.run_id.clone() };
     let (workflow, run) = workflow_of(namespace.id(), Some(execution))?;
     let (_, view) = engine.shared.view(&workflow, run, ViewRequest::default()).await?;
     let ours = |request_id: &String| request_id.strip_prefix(&caller.token).is_some_and(|rest| rest.starts_with(':'));
-    Ok(view.resets.is_some_and(|resets| ours(&resets.made_by) || ours(&resets.left_by)))
+    let Some(resets) = view.resets else { return Ok(false) };
+    Ok(ours(&resets.made_by) || ours(&resets.left_by) || resets.earlier.iter().any(|earlier| ours(&earlier.request_id)))
 }
 
 async fn act_now(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<(), Refusal> {

@@ -4,7 +4,7 @@
 //! While a queue's work goes to two versions of workers, a window keeps what goes to the one apart from what goes to the
 //! other: where an offer goes is asked once, when it comes in or the route changes, and never by a poll.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use sempre_core::{
     Route, RunId, Timestamp,
@@ -52,6 +52,11 @@ impl Place {
 pub(crate) enum Side {
     Current,
     Ramp,
+}
+
+/// Stamps of a run count up, and begin again behind the last.
+fn is_newer(stamp: u32, other: u32) -> bool {
+    stamp != other && stamp.wrapping_sub(other) < u32::MAX / 2
 }
 
 /// See the module.
@@ -164,10 +169,22 @@ impl Window {
             return;
         }
         let age = Self::age_of(&place, &queued);
-        if self.offers[side as usize].insert(place, queued).is_none() {
-            levels.enter(place.level(), now);
-            if let Some(ages) = &mut self.ages {
-                ages.insert(age);
+        match self.offers[side as usize].entry(place) {
+            // One that comes back late: the task's next attempt has its place.
+            Entry::Occupied(known) if is_newer(known.get().offer.stamp, queued.offer.stamp) => return,
+            Entry::Occupied(mut known) => {
+                let before = known.insert(queued);
+                if let Some(ages) = &mut self.ages {
+                    ages.remove(&Self::age_of(&place, &before));
+                    ages.insert(age);
+                }
+            }
+            Entry::Vacant(free) => {
+                free.insert(queued);
+                levels.enter(place.level(), now);
+                if let Some(ages) = &mut self.ages {
+                    ages.insert(age);
+                }
             }
         }
         while self.len() > window_max {

@@ -152,32 +152,26 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
 /// one workflow id take turns, only a client's can have come after it.
 async fn find_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
     let workflow = WorkflowKey { namespace: key.namespace, workflow_id: start.request.workflow_id };
-    let mut first = None;
-    for look in [Look::Current, Look::First] {
-        let run = if look == Look::First { first.as_deref().and_then(RunId::parse) } else { None };
-        let info = match shared.ask(workflow.clone(), run, Ask::Describe).await {
-            Ok(answer) => match answer.body {
-                Body::Description(description) => description,
-                _ => return Outcome::Failed { text: text(internal("a description")), for_good: false },
-            },
-            Err(Refusal::NotFound(_)) => return Outcome::NotThere,
-            Err(refusal) => return Outcome::Failed { text: text(refusal), for_good: false },
-        };
-        let requests = info.workflow_extended_info.map(|extended| extended.request_id_infos).unwrap_or_default();
-        let first_run_id = info.workflow_execution_info.map(|info| info.first_run_id).unwrap_or_default();
-        if requests.contains_key(&start.request.request_id) {
-            return Outcome::Started { workflow_id: workflow.workflow_id, run_id: first_run_id };
+    let failed = |refusal| {
+        // It is looked for until it is known, and others under its workflow id wait for that.
+        let (schedule, workflow) = (&key.schedule_id, &workflow.workflow_id);
+        tracing::warn!(?refusal, schedule, workflow, "a start in doubt could not be looked for");
+        Outcome::Failed { text: text(refusal), for_good: false }
+    };
+    // The first run may be gone; the chain still knows the request that began it.
+    let run = match shared.ask_reply(workflow.clone(), None, Ask::WasStartedBy(start.request.request_id)).await {
+        Ok((run, Reply::Done, _)) => run,
+        Ok(_) | Err(Refusal::NotFound(_)) => return Outcome::NotThere,
+        Err(refusal) => return failed(refusal),
+    };
+    match shared.ask(workflow.clone(), Some(run), Ask::Describe).await.map(|answer| answer.body) {
+        Ok(Body::Description(description)) => {
+            let run_id = description.workflow_execution_info.map(|info| info.first_run_id).unwrap_or_default();
+            Outcome::Started { workflow_id: workflow.workflow_id, run_id }
         }
-        first = Some(first_run_id);
+        Ok(_) => failed(internal("a description")),
+        Err(refusal) => failed(refusal),
     }
-    Outcome::NotThere
-}
-
-/// Which run of a chain is looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    Current,
-    First,
 }
 
 /// The client's words for it.

@@ -13,7 +13,7 @@ use sempre_core::{
     nexus::alone as operation,
     standalone::{self, Shows},
     time_skipping::FastForwardStatus,
-    transition::{CurrentRecord, Delivery},
+    transition::{CurrentRecord, Delivery, OfferKey, QueueKind},
 };
 use sempre_store::Table;
 use tokio::sync::oneshot;
@@ -318,22 +318,44 @@ impl Runner {
         if !started {
             self.shared.matching.not_needed(&offer);
         }
-        let volatile = offer.volatile;
+        let (volatile, activity) = (offer.volatile, offer.queue.kind == QueueKind::Activity);
         let body = match result {
             Ok(reply) if started => Body::Task(Box::new(self.started(place, offer, request_id, reply))),
             _ => Body::Reply(Reply::Obsolete, None),
         };
-        let answer = Some(Ok(Answer { run, body }));
-        if volatile {
-            return answer;
-        }
-        // Core takes away the row it knows of. One that was written under the normal queue's name, or that was left over, goes here.
-        if !self.open.outputs[said..].iter().any(|output| matches!(output, Output::Withdraw(gone) if *gone == row)) {
-            let slot = self.cache.at(place).key.slot();
+        let slot = self.cache.at(place).key.slot();
+        // Core takes away the row it knows of. What it does not know of goes here.
+        let mut gone = self.open.outputs[said..].iter().filter_map(|output| match output {
+            Output::Withdraw(gone) if gone.run == run && gone.scheduled_event_id == row.scheduled_event_id => Some(gone),
+            _ => None,
+        });
+        let left = if volatile {
+            // It had no row, unless the task was written down since: under the sticky queue's name, or the normal one's.
+            let cache = &mut self.cache;
+            gone.find(|_| started).and_then(|gone| {
+                let execution = cache.at(place).run(run)?.execution.as_deref()?;
+                Some(OfferKey { queue: execution.normal_queue().hash64(), ..gone.clone() })
+            })
+        } else if gone.any(|gone| *gone == row) || !started && self.waits_at(place, &row, activity) {
+            // The place of an attempt that is over may be that of the next.
+            None
+        } else {
+            // Written under the normal queue's name, or left over.
+            Some(row)
+        };
+        if let Some(row) = left {
             self.pin(place);
             self.open.commit.delete(Table::Offer, &keys::offer(slot, &row));
+            if volatile {
+                self.open.outputs.push(Output::Withdraw(row));
+            }
         }
-        answer
+        Some(Ok(Answer { run, body }))
+    }
+
+    /// The run has a task that waits for a worker at this place.
+    fn waits_at(&mut self, place: usize, row: &OfferKey, activity: bool) -> bool {
+        self.execution(place, row.run).is_some_and(|execution| execution.waits_at(row, activity))
     }
 
     fn view(&mut self, place: usize, run: RunId, request: ViewRequest) -> Result<Answer, Refusal> {

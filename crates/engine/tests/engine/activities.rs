@@ -1,11 +1,15 @@
+use std::sync::atomic::Ordering::SeqCst;
+
 use sempre_api::v1::{
     command::{ScheduleActivityTaskCommandAttributes, command::Attributes},
-    common::{ActivityType, RetryPolicy},
+    common::{ActivityType, Priority, RetryPolicy},
     enums::CommandType,
     failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
     workflowservice::*,
 };
 use sempre_core::{Refusal, Span};
+use sempre_engine::Settings;
+use sempre_store::Table;
 
 use crate::support::*;
 
@@ -102,4 +106,36 @@ async fn can_be_completed_by_id() {
     soon(w.engine.respond_activity_task_completed_by_id(request)).await.unwrap();
     let task = w.poll().await;
     assert!(names(&task.history.unwrap().events().unwrap()).contains(&"ACTIVITY_TASK_COMPLETED"));
+}
+
+/// A place in the line of a fairness key may be had twice: by an attempt that was taken, and by the next.
+#[tokio::test]
+async fn an_offer_that_comes_back_late_does_not_take_the_place_of_the_next_attempt() {
+    let mut w = world_with(Settings { shards: 1, ..settings() }).await;
+    let run = w.start("a").await;
+    let task = w.poll().await;
+    let mut fair = activity();
+    if let Some(Attributes::ScheduleActivityTaskCommandAttributes(a)) = &mut fair.attributes {
+        a.priority = Some(Priority { fairness_key: "k".into(), ..Default::default() });
+        a.retry_policy.as_mut().unwrap().initial_interval = Some(Span::millis(100).to_api());
+    }
+    w.complete(&task.task_token, vec![fair]).await;
+    *w.store.unreadable.lock().unwrap() = sempre_core::RunId::parse(&run);
+    w.reopen().await;
+    let early = w.poll_activity_beside();
+    w.settle().await;
+    assert!(!early.is_finished(), "the run cannot be read: its offer stays away for a second");
+    *w.store.unreadable.lock().unwrap() = None;
+    // The shard begins again, and reads its offers.
+    w.store.refuse.store(1, SeqCst);
+    assert!(w.try_start(start_request("b")).await.is_err());
+    let first = soon(early).await.unwrap();
+    let failed = RespondActivityTaskFailedRequest { task_token: first.task_token, failure: Some(failure()), ..Default::default() };
+    soon(w.engine.respond_activity_task_failed(failed)).await.unwrap();
+    w.advance(Span::millis(100)).await;
+    assert_eq!(w.store.rows(Table::Offer).len(), 1, "the next attempt waits");
+    w.advance(Span::millis(900)).await;
+    let poll = w.poll_activity_beside();
+    w.settle().await;
+    assert_eq!(soon(poll).await.unwrap().attempt, 2);
 }

@@ -520,19 +520,24 @@ async fn a_page_that_takes_too_long_is_read_again_a_few_times() {
     assert_eq!((counts(&w, "late").await, closed(&w, 3).await), ((Completed, 3, 3, 0), 3));
 }
 
-/// A reset ends a run and makes one: a query that names neither open nor closed runs finds both again.
-#[tokio::test]
-async fn a_reset_by_query_leaves_what_it_has_made_and_ended_alone() {
-    let mut w = world().await;
+/// Thirty runs that have had their first task, and the order to reset them to it.
+async fn thirty_to_reset(w: &World) -> Operation {
     for id in workflows(30) {
         w.start(&id).await;
         let task = w.poll().await;
         w.complete(&task.task_token, vec![]).await;
     }
-    let reset = Operation::ResetOperation(BatchOperationReset {
+    Operation::ResetOperation(BatchOperationReset {
         options: Some(ResetOptions { target: Some(reset_options::Target::FirstWorkflowTask(())), ..Default::default() }),
         ..Default::default()
-    });
+    })
+}
+
+/// A reset ends a run and makes one: a query that names neither open nor closed runs finds both again.
+#[tokio::test]
+async fn a_reset_by_query_leaves_what_it_has_made_and_ended_alone() {
+    let mut w = world().await;
+    let reset = thirty_to_reset(&w).await;
     let by_query = |job_id: &str, rate| StartBatchOperationRequest {
         visibility_query: "WorkflowType = 'Test'".into(),
         target_executions: Vec::new(),
@@ -560,6 +565,32 @@ async fn a_reset_by_query_leaves_what_it_has_made_and_ended_alone() {
     }
     let (state, total, complete, failed) = counts(&w, "k").await;
     assert_eq!((state, total, failed, runs(&w).await), (Completed, 30, 0, 90), "{complete}");
+}
+
+/// What a reset has made may have gone on in a new run before the query finds it.
+#[tokio::test]
+async fn a_reset_by_query_leaves_the_successors_of_what_it_has_made_alone() {
+    let mut w = world().await;
+    let reset = thirty_to_reset(&w).await;
+    let query = "WorkflowType = 'Test' AND ExecutionStatus = 'Running'";
+    w.engine.start_batch(StartBatchOperationRequest { visibility_query: query.into(), ..job("j", reset, [], 10.0) }).await.unwrap();
+    for _ in 0..10 {
+        w.advance(Span::millis(100)).await;
+    }
+    let runs = async |w: &World| w.engine.count_runs(NAMESPACE, "WorkflowType = 'Test'").await.unwrap();
+    let made = runs(&w).await - 30;
+    assert!((1..30).contains(&made), "{made}");
+    for _ in 0..made {
+        let task = w.poll().await;
+        w.complete(&task.task_token, vec![continue_as_new()]).await;
+    }
+    // The job reads its page again, and they are the first.
+    w.reopen().await;
+    for _ in 0..60 {
+        w.advance(Span::millis(100)).await;
+    }
+    let (state, total, complete, failed) = counts(&w, "j").await;
+    assert_eq!((state, total, failed, runs(&w).await), (Completed, 30, 0, 60 + made), "{complete}");
 }
 
 #[tokio::test]

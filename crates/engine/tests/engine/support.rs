@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use sempre_api::v1::{
-    command::{Command, CompleteWorkflowExecutionCommandAttributes, command::Attributes},
+    command::{Command, CompleteWorkflowExecutionCommandAttributes, ContinueAsNewWorkflowExecutionCommandAttributes, command::Attributes},
     common::{Payload, Payloads, WorkflowExecution, WorkflowType},
     enums::{CommandType, EventType, TaskQueueKind},
     history::HistoryEvent,
@@ -601,13 +601,13 @@ impl World {
     }
 
     pub(crate) async fn poll_activity(&self) -> PollActivityTaskQueueResponse {
-        let request = PollActivityTaskQueueRequest {
-            namespace: NAMESPACE.into(),
-            task_queue: Some(queue()),
-            identity: "worker".into(),
-            ..Default::default()
-        };
-        soon(self.engine.poll_activity_task(request, None)).await.unwrap()
+        soon(self.engine.poll_activity_task(poll_activity_request(), None)).await.unwrap()
+    }
+
+    /// A poll for activities that runs beside the test.
+    pub(crate) fn poll_activity_beside(&self) -> tokio::task::JoinHandle<PollActivityTaskQueueResponse> {
+        let engine = self.engine.clone();
+        tokio::spawn(async move { engine.poll_activity_task(poll_activity_request(), None).await.unwrap() })
     }
 
     pub(crate) async fn complete(&self, token: &Bytes, commands: Vec<Command>) -> RespondWorkflowTaskCompletedResponse {
@@ -697,6 +697,10 @@ pub(crate) fn poll_request() -> PollWorkflowTaskQueueRequest {
     PollWorkflowTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: Some(queue()), identity: "worker".into(), ..Default::default() }
 }
 
+pub(crate) fn poll_activity_request() -> PollActivityTaskQueueRequest {
+    PollActivityTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: Some(queue()), identity: "worker".into(), ..Default::default() }
+}
+
 pub(crate) fn poll_sticky_request() -> PollWorkflowTaskQueueRequest {
     PollWorkflowTaskQueueRequest { task_queue: Some(sticky_queue()), ..poll_request() }
 }
@@ -719,6 +723,16 @@ pub(crate) fn payloads(text: &str) -> Payloads {
 
 pub(crate) fn command(kind: CommandType, attributes: Attributes) -> Command {
     Command { command_type: kind as i32, attributes: Some(attributes), ..Default::default() }
+}
+
+/// The run goes on as a new one of the same type.
+pub(crate) fn continue_as_new() -> Command {
+    let attributes = ContinueAsNewWorkflowExecutionCommandAttributes {
+        workflow_type: start_request("").workflow_type,
+        task_queue: Some(queue()),
+        ..Default::default()
+    };
+    command(CommandType::ContinueAsNewWorkflowExecution, Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(attributes.into()))
 }
 
 pub(crate) fn done() -> Vec<Command> {

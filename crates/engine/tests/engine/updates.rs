@@ -21,6 +21,7 @@ use sempre_api::{
     },
 };
 use sempre_core::{Refusal, Span, refusal::Operation, state::callback::OutcomeState, validate::AddressRule};
+use sempre_engine::Settings;
 
 use crate::support::*;
 
@@ -330,6 +331,23 @@ async fn an_update_for_a_sticky_worker_that_is_gone_goes_to_the_normal_queue() {
     w.settle().await;
     let task = w.poll().await;
     assert_eq!(names(&task.history.clone().unwrap().events().unwrap()).len(), 6, "whole history");
+    complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
+    assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
+}
+
+/// Its offer had no row when the poll took it; the signal has one written, under the name of the normal queue.
+#[tokio::test]
+async fn a_speculative_task_that_a_signal_overtakes_on_its_way_to_a_poll_leaves_no_row() {
+    let w = world_with(Settings { shards: 1, batch_inputs_max: 1, ..settings() }).await;
+    w.start("a").await;
+    let task = w.poll().await;
+    w.complete_sticky(&task.task_token, vec![]).await;
+    let updated = update(&w, "u", Stage::Completed);
+    w.settle().await;
+    // The poll has the offer before the shard has the signal, and the shard has the signal before it has the poll.
+    let (signal, task) = tokio::join!(w.signal("a", "go"), w.poll());
+    signal.unwrap();
+    assert_eq!(w.store.rows(sempre_store::Table::Offer).len(), 0);
     complete(&w, &task, vec![accept(&task, "u"), respond("u")]).await;
     assert_eq!(outcome(&soon(updated).await.unwrap().unwrap()), "done");
 }

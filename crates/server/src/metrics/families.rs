@@ -8,7 +8,7 @@ use sempre_engine::{Engine, Limited, NamespaceUse, OpenRuns, Typed};
 use tonic::Code;
 
 use super::collected::Collected;
-use crate::{access::Access, requests::Requests, room::Room};
+use crate::{access::Access, requests::Requests, room::Room, start_gate::StartGate};
 
 /// What is not told apart.
 const OTHER: &str = "other";
@@ -157,6 +157,14 @@ pub(super) fn room(told: &mut Collected, room: &Room) {
     family.count(&[("calls", "working")], working);
     told.gauge("sempre_call_bytes_limit", "Memory that calls may hold; a half is for those that wait.").count(&[], room.max());
     told.counter("sempre_call_bytes_refused_total", "Calls refused because there was no memory left for them.").count(&[], room.refused());
+}
+
+/// Starts that wait to be let in.
+pub(super) fn start_gate(told: &mut Collected, gate: &StartGate) {
+    told.gauge("sempre_starts_waiting", "Starts of which nothing is done until the server has time for them.")
+        .count(&[], gate.waiting() as u64);
+    told.gauge("sempre_starts_at_once", "Starts that may be worked on at once now.").count(&[], gate.turns() as u64);
+    told.counter("sempre_starts_refused_total", "Starts refused because the server had no time for them.").count(&[], gate.refused());
 }
 
 pub(super) fn activities(told: &mut Collected, engine: &Engine) {

@@ -17,7 +17,6 @@ mod filter;
 mod folder;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-mod key;
 mod limits;
 mod log;
 mod overlay;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{OpRef, Table};
 
-use super::{key::Key, limits::ENTRY_BYTES};
+use super::limits::ENTRY_BYTES;
 
 /// The latest operation on a key.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     fresh: bool,
 }
 
-pub(crate) type Rows = BTreeMap<Key, Entry>;
+pub(crate) type Rows = BTreeMap<Bytes, Entry>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -55,12 +55,12 @@ impl Overlay {
         }
     }
 
-    // Both look up once, with an owned key: a copy costs less than a second walk through cold memory.
+    // Both look up once, with an owned key: an allocation costs less than a second walk through cold memory.
 
     fn put(&self, table: Table, key: &[u8], value: &[u8], absent_below: impl Fn(Table, &[u8]) -> bool) {
         let value = Bytes::copy_from_slice(value);
         self.grow(value.len());
-        match self.write(table).entry(Key::new(key)) {
+        match self.write(table).entry(Bytes::copy_from_slice(key)) {
             btree_map::Entry::Occupied(mut entry) => {
                 let old = entry.get_mut().value.replace(value);
                 self.shrink(old.map_or(0, |old| old.len()));
@@ -73,7 +73,7 @@ impl Overlay {
     }
 
     fn delete(&self, table: Table, key: &[u8], absent_below: impl Fn(Table, &[u8]) -> bool) {
-        match self.write(table).entry(Key::new(key)) {
+        match self.write(table).entry(Bytes::copy_from_slice(key)) {
             btree_map::Entry::Occupied(entry) if entry.get().fresh => {
                 let old = entry.remove();
                 self.shrink(ENTRY_BYTES + key.len() + old.value.map_or(0, |value| value.len()));

@@ -18,7 +18,6 @@ use crate::{StoreError, Table, split_stream_key, stream_key};
 
 use super::{
     cold::ColdReader,
-    key::Key,
     overlay::{Entry, Overlay},
 };
 
@@ -48,7 +47,7 @@ impl View<'_> {
             return Ok(rows);
         }
         self.visit(table, from, to, limit.saturating_add(1).min(SCAN_PAGE_ROWS), |key, value| {
-            rows.push((Bytes::copy_from_slice(key), value.clone()));
+            rows.push((key.clone(), value.clone()));
             if rows.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(rows)
@@ -81,9 +80,9 @@ impl View<'_> {
                 let range = rows.range::<[u8], _>((Included(low), Included(&wanted[..])));
                 let found = range.rev().find(|(key, _)| key.len() == low.len());
                 if let Some((key, entry)) = found
-                    && floor.as_ref().is_none_or(|floor| key[..] >= floor[..])
+                    && floor.as_ref().is_none_or(|floor| key >= floor)
                 {
-                    (floor, live) = (Some(key.to_bytes()), entry.value.is_some());
+                    (floor, live) = (Some(key.clone()), entry.value.is_some());
                 }
             }
             let Some(floor) = floor else { return Ok(None) };
@@ -103,7 +102,7 @@ impl View<'_> {
         from: &[u8],
         to: &[u8],
         page_rows: usize,
-        mut show: impl FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+        mut show: impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
         let mut from = Bytes::copy_from_slice(from);
         loop {
@@ -125,7 +124,7 @@ impl View<'_> {
         to: &[u8],
         last: Option<&Bytes>,
         page: crate::Rows,
-        show: &mut impl FnMut(&[u8], &Bytes) -> ControlFlow<()>,
+        show: &mut impl FnMut(&Bytes, &Bytes) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if from >= to {
             return ControlFlow::Continue(());
@@ -137,8 +136,7 @@ impl View<'_> {
         let mut swapped = swapped.iter().flat_map(|rows| rows.range::<[u8], _>((Included(from), end))).peekable();
         let mut cold = page.iter().peekable();
         loop {
-            let keys =
-                [active.peek().map(|(key, _)| &key[..]), swapped.peek().map(|(key, _)| &key[..]), cold.peek().map(|(key, _)| &key[..])];
+            let keys = [active.peek().map(|(key, _)| *key), swapped.peek().map(|(key, _)| *key), cold.peek().map(|(key, _)| key)];
             let Some(key) = keys.into_iter().flatten().min() else { return ControlFlow::Continue(()) };
             let newest = take(&mut active, key);
             let newer = take(&mut swapped, key);
@@ -159,6 +157,6 @@ impl View<'_> {
 }
 
 /// The next entry if it is of this key.
-fn take<'a>(rows: &mut Peekable<impl Iterator<Item = (&'a Key, &'a Entry)>>, key: &[u8]) -> Option<&'a Entry> {
-    rows.next_if(|(next, _)| next[..] == *key).map(|(_, entry)| entry)
+fn take<'a>(rows: &mut Peekable<impl Iterator<Item = (&'a Bytes, &'a Entry)>>, key: &Bytes) -> Option<&'a Entry> {
+    rows.next_if(|(next, _)| *next == key).map(|(_, entry)| entry)
 }

@@ -148,6 +148,13 @@ async fn a_start_in_doubt_is_shown_as_waiting_and_then_counted_once() {
     }
 }
 
+/// Longer than a start that a client has asked for is tried.
+async fn seventy_seconds(w: &World) {
+    for _ in 0..70 {
+        w.advance(Span::seconds(1)).await;
+    }
+}
+
 /// Runs cannot be started for longer than a client's start is tried. A run that is there all the same is known, and one that is not is not made.
 #[tokio::test]
 async fn a_start_whose_time_is_over_is_looked_for_before_it_is_given_up() {
@@ -157,20 +164,43 @@ async fn a_start_whose_time_is_over_is_looked_for_before_it_is_given_up() {
         // The shard is not owned again after the commit of the start.
         w.store.full.store(usize::MAX, Ordering::SeqCst);
         let asking = if is_there { start_in_doubt(&w, Policy::Unspecified).await } else { start_refused(&w).await };
-        for _ in 0..70 {
-            w.advance(Span::seconds(1)).await;
-        }
+        seventy_seconds(&w).await;
         assert_eq!(describe(&w, "s").await.info.unwrap().buffer_size, 1, "nobody knows");
         w.store.full.store(0, Ordering::SeqCst);
-        for _ in 0..70 {
-            w.advance(Span::seconds(1)).await;
-        }
+        seventy_seconds(&w).await;
         w.until("nothing is owed", || owed_rows(&w) == 0).await;
         asking.abort();
         let info = describe(&w, "s").await.info.unwrap();
         let counts = (info.action_count, info.running_workflows.len(), info.buffer_size, w.store.rows(Table::Current).len());
         assert_eq!(counts, if is_there { (1, 1, 0, 1) } else { (0, 0, 0, 0) }, "there: {is_there}");
     }
+}
+
+/// The run has gone on as another meanwhile, and was deleted itself.
+#[tokio::test]
+async fn a_start_in_doubt_is_known_from_the_run_that_followed_it() {
+    let w = world().await;
+    create(&w, "s", by_hand(Policy::Skip)).await;
+    let asking = start_in_doubt(&w, Policy::Unspecified).await;
+    let task = w.poll().await;
+    w.complete(&task.task_token, vec![continue_as_new()]).await;
+    let first = task.workflow_execution.unwrap();
+    let request = DeleteWorkflowExecutionRequest { namespace: NAMESPACE.into(), workflow_execution: Some(first.clone()) };
+    soon(w.engine.delete_workflow(request)).await.unwrap();
+    w.settle().await;
+    assert_eq!(w.store.rows(Table::Current).len(), 1);
+    // Shards are away until nobody would try the start again.
+    w.store.full.store(usize::MAX, Ordering::SeqCst);
+    w.store.refuse.store(1, Ordering::SeqCst);
+    assert!(w.signal(&first.workflow_id, "lost").await.is_err());
+    seventy_seconds(&w).await;
+    w.store.full.store(0, Ordering::SeqCst);
+    seventy_seconds(&w).await;
+    w.until("nothing is owed", || owed_rows(&w) == 0).await;
+    asking.abort();
+    let info = describe(&w, "s").await.info.unwrap();
+    assert_eq!((info.action_count, info.running_workflows.len(), info.buffer_size), (1, 1, 0));
+    assert_eq!(info.running_workflows[0].run_id, first.run_id);
 }
 
 /// Two starts of the same second have one workflow id. What is in doubt about the first is settled before the second has
