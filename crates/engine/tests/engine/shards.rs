@@ -316,6 +316,7 @@ async fn lists_show_the_runs_of_a_shard_wherever_it_is() {
     let (a, b) = (&n.a, &n.b);
     let (one, two) = (n.id(1, "a-run"), n.id(1, "b-run"));
     a.start(&one).await;
+    a.clock_tick();
     a.start(&two).await;
     soon(a.engine.give_up(1)).await.unwrap();
     assert!(a.store.rows(Table::Visibility).is_empty(), "the index has them, and nothing is left to be taken over");
@@ -406,6 +407,7 @@ async fn a_shard_that_leaves_counts_for_nothing_here() {
     a.start(&gone).await;
     a.settle().await;
     a.start(&here).await;
+    a.clock_tick();
     a.start(&waits).await;
     assert_eq!(id(&a.poll().await), gone);
     finds_nothing(a).await;
