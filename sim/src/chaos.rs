@@ -1,6 +1,6 @@
 //! Those who make trouble: crashes of the server at any await, its clock set forward and back, shards that leave it and come back.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use sempre_core::Span;
 
@@ -80,7 +80,10 @@ async fn move_shard(world: Arc<World>, mut random: Random) {
     world.time.sleep(Span::millis(random.below(3000) as i64)).await;
     while world.process().is_some_and(|process| process.group == group) {
         match engine.take_up(shard).await {
-            Ok(()) => return world.tell(format_args!("shard {shard} is taken up")),
+            Ok(()) => {
+                world.taken_up.fetch_add(1, Ordering::SeqCst);
+                return world.tell(format_args!("shard {shard} is taken up"));
+            }
             Err(error) => world.tell(format_args!("shard {shard} is not taken up: {error}")),
         }
         world.time.sleep(TAKE_UP_AGAIN).await;

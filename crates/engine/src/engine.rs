@@ -206,6 +206,7 @@ impl Engine {
         if listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
             // There is nothing to read.
             listing.visibility.begin_rebuild().await?;
+            listing.visibility.flush().await;
             listing.visibility.finish_rebuild().await?;
         }
         let flow = Flow::new(virtual_time.clone());

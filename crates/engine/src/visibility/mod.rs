@@ -205,7 +205,7 @@ impl Visibility {
         self.inner.index.needs_rebuild()
     }
 
-    /// Begins a rebuild: every run there is has to be put again, then [`Visibility::finish_rebuild`].
+    /// Begins a rebuild: every run there is has to be put again and flushed, then [`Visibility::finish_rebuild`].
     pub async fn begin_rebuild(&self) -> Result<(), IndexError> {
         self.inner.index.begin_rebuild().await?;
         // What was damaged is put aside; damage that is found from now on is another one.
@@ -213,9 +213,9 @@ impl Visibility {
         Ok(())
     }
 
-    /// Ends a rebuild: waits until all that was put is in the index; what was not put since the begin is gone from it.
+    /// Ends a rebuild, when the index has all that was put for it ([`Visibility::flush`]): what it was not given since the begin is gone
+    /// from it.
     pub async fn finish_rebuild(&self) -> Result<(), IndexError> {
-        self.flush().await;
         self.inner.index.finish_rebuild().await
     }
 
