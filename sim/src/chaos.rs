@@ -1,23 +1,29 @@
-//! Those who make trouble: crashes of the server at any await, its clock set forward and back.
+//! Those who make trouble: crashes of the server at any await, its clock set forward and back, shards that leave it and come back.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use sempre_core::Span;
 
 use crate::{
     executor::give_way,
     random::Random,
-    world::{CALLERS, World, lock},
+    world::{CALLERS, Process, World, lock},
 };
 
 /// Crashes and jumps come within this time, mostly early.
 const WITHIN_MS: u64 = 90_000;
+/// Between two tries to take a shard up.
+const TAKE_UP_AGAIN: Span = Span::millis(200);
 
 /// Starts all of them.
 pub fn start(world: &Arc<World>) {
     for n in 0..world.plan.crashes {
         let random = Random::new(world.plan.seed, CALLERS + 500 + n);
         world.spawn_busy("crash", crash(world.clone(), random));
+    }
+    for n in 0..world.plan.moves {
+        let random = Random::new(world.plan.seed, CALLERS + 700 + n);
+        world.spawn_busy("move", move_shard(world.clone(), random));
     }
     for n in 0..world.plan.clock_jumps {
         let random = Random::new(world.plan.seed, CALLERS + 600 + n);
@@ -57,4 +63,29 @@ async fn jump(world: Arc<World>, mut random: Random) {
     let forward = Span::millis(random.between(1, longest) as i64);
     world.tell(format_args!("the server's clock goes forward by {} ms", forward.0 / 1_000_000));
     world.time.set_ahead(forward);
+}
+
+/// A shard is given up, as if for another node, and taken up again by the same process, unless that ends first: the next one has all
+/// shards.
+async fn move_shard(world: Arc<World>, mut random: Random) {
+    let at = when(&mut random);
+    world.time.sleep(at).await;
+    let Some(Process { group, engine }) = world.process() else { return };
+    let shard = random.below(u64::from(world.plan.shards)) as u32;
+    world.tell(format_args!("shard {shard} is to be given up"));
+    if let Err(error) = engine.give_up(shard).await {
+        return world.tell(format_args!("shard {shard} is not given up: {error}"));
+    }
+    world.tell(format_args!("shard {shard} is given up"));
+    world.time.sleep(Span::millis(random.below(3000) as i64)).await;
+    while world.process().is_some_and(|process| process.group == group) {
+        match engine.take_up(shard).await {
+            Ok(()) => {
+                world.taken_up.fetch_add(1, Ordering::SeqCst);
+                return world.tell(format_args!("shard {shard} is taken up"));
+            }
+            Err(error) => world.tell(format_args!("shard {shard} is not taken up: {error}")),
+        }
+        world.time.sleep(TAKE_UP_AGAIN).await;
+    }
 }

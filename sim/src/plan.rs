@@ -10,6 +10,8 @@ const PLAN_STREAM: u64 = 1;
 const FLOW_STREAM: u64 = 2;
 /// Stream of the draws about who follows the feed.
 const FEED_STREAM: u64 = 3;
+/// Stream of the draws about shards that leave and come back.
+const MOVE_STREAM: u64 = 4;
 
 /// What goes wrong with a disk; so many times in a thousand where nothing else is said.
 #[derive(Clone, Debug, Default)]
@@ -109,6 +111,8 @@ pub struct Plan {
     pub shards: u32,
     /// Crashes of the server.
     pub crashes: u64,
+    /// Times a shard is given up and taken up again.
+    pub moves: u64,
     /// Times the server's clock is set.
     pub clock_jumps: u64,
     /// Times a worker dies with what it has.
@@ -174,6 +178,7 @@ impl Plan {
             schedules: 0,
             flows: 0,
             feed: 0,
+            moves: 0,
             late_answers: 0,
             wide: 0,
             index_lost: 0,
@@ -188,6 +193,8 @@ impl Plan {
         let mut feed = Random::new(seed, FEED_STREAM);
         plan.feed = if feed.permille(700) { 0 } else { feed.between(1, 2) };
         plan.late_answers = if feed.permille(600) { 0 } else { feed.between(300, 1000) as u32 };
+        let mut moves = Random::new(seed, MOVE_STREAM);
+        plan.moves = if moves.permille(800) { 0 } else { moves.between(1, 6) };
         plan.index_lost = if r.permille(500) { 0 } else { r.between(100, 600) as u32 };
         plan
     }
@@ -221,6 +228,7 @@ fields! {
     "workers": workers as u64,
     "shards": shards as u32,
     "crashes": crashes as u64,
+    "moves": moves as u64,
     "clock-jumps": clock_jumps as u64,
     "worker-deaths": worker_deaths as u64,
     "worker-faults": worker_faults as u32,

@@ -89,6 +89,8 @@ pub struct World {
     violations: Mutex<Vec<String>>,
     healed: AtomicBool,
     busy: AtomicU64,
+    /// Times a shard was taken up again.
+    pub taken_up: AtomicU64,
     namespace: Mutex<Option<NamespaceId>>,
     /// Rows of the index of runs: they outlive processes, unless they are lost.
     index: Mutex<Arc<MemoryIndex>>,
@@ -156,6 +158,7 @@ pub fn run(plan: &Plan, print: bool) -> Outcome {
         violations: Mutex::default(),
         healed: AtomicBool::new(false),
         busy: AtomicU64::new(0),
+        taken_up: AtomicU64::new(0),
         namespace: Mutex::default(),
         index: Mutex::new(Arc::new(MemoryIndex::new())),
     });
@@ -359,6 +362,14 @@ impl World {
     pub fn workflow(&self, workflow_id: &str) -> Option<WorkflowKey> {
         let namespace = (*lock(&self.namespace))?;
         Some(WorkflowKey { namespace, workflow_id: workflow_id.to_owned() })
+    }
+
+    /// The process that serves and has the workflow's shard, and how often it, or another, has taken a shard up again: while that stays
+    /// the same, the shard does not leave.
+    pub fn home(&self, workflow: &str) -> Option<(Group, u64)> {
+        let Process { group, engine } = self.process()?;
+        let shard = engine.shard_of(self.workflow(workflow)?.slot()) as u32;
+        engine.shards().contains(&shard).then(|| (group, self.taken_up.load(Ordering::SeqCst)))
     }
 
     /// The server is gone, with all it had under way.

@@ -90,6 +90,11 @@ pub enum Refusal {
     Unimplemented(String),
     /// UNAVAILABLE: try again.
     Unavailable(String),
+    /// UNAVAILABLE: the run's shard is not at this server. Nothing was tried.
+    Elsewhere {
+        /// The shard.
+        shard: u32,
+    },
     /// OUT_OF_RANGE: what was asked for is gone.
     OutOfRange(String),
     /// DEADLINE_EXCEEDED.
@@ -132,6 +137,11 @@ pub mod text {
     pub const UNHANDLED_COMMAND: &str = "UnhandledCommand";
     /// A signal or update while a refused close is outstanding.
     pub const CLOSING: &str = "workflow operation can not be applied because workflow is closing";
+
+    /// A run whose shard another server has.
+    pub fn elsewhere(shard: u32) -> alloc::string::String {
+        alloc::format!("shard {shard} is elsewhere, please backoff and retry")
+    }
 }
 
 impl Refusal {

@@ -38,9 +38,14 @@ use crate::{
     records::{self, Records},
     recovery, removal,
     schedules::{self, Schedules},
-    shard::{message::Message, runner::Runner},
+    shard::{
+        keeper::{self, Begin},
+        listing::Listed,
+        message::Message,
+        runner::Runner,
+    },
+    shards::Shards,
     shared::Shared,
-    starts::Starts,
     usage,
     visibility::{Index, IndexError, memory::MemoryIndex},
     watched::Watched,
@@ -118,11 +123,14 @@ pub struct Components {
     pub operations: Arc<dyn OperationSender>,
     /// Opens the index that lists and counts are answered from.
     pub index: OpenIndex,
+    /// All shards are taken up while the engine opens; otherwise none is, and [`Engine::take_up`] takes them one by one.
+    pub takes_shards: bool,
     /// Random bytes: what callback tokens of new data are signed with. Data that has a key keeps it.
     pub token_key: [u8; 32],
 }
 
-/// Callbacks are not sent; the index is in memory; the key of callback tokens is known to everybody, as tests want it.
+/// Callbacks are not sent; the index is in memory; all shards are taken up; the key of callback tokens is known to everybody, as
+/// tests want it.
 impl Default for Components {
     fn default() -> Self {
         Self {
@@ -130,13 +138,14 @@ impl Default for Components {
             alerts: Arc::new(alerts::sender::NoSender),
             operations: Arc::new(nexus::NoSender),
             index: Box::new(|_| futures::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>)).boxed()),
+            takes_shards: true,
             token_key: [0; 32],
         }
     }
 }
 
 impl Engine {
-    /// Takes ownership of the store's shards and serves. Reading what the last process left goes on beside.
+    /// Takes ownership of the store's shards, unless told otherwise, and serves. Reading what the last process left goes on beside.
     ///
     /// `seed` must differ from process to process, except in simulations.
     pub async fn open(
@@ -186,29 +195,31 @@ impl Engine {
         let api_keys = ApiKeys::new(Records::open(records::API_KEYS, store.clone(), wall.clone(), spawner.clone()).await?);
         let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), wall.clone(), spawner.clone()).await?);
         let alert_rules = Records::open(records::ALERT_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
-        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..settings.shards).map(|_| mpsc::channel(settings.inbox_max)).unzip();
+        let (shards, inboxes) = Shards::new(settings.shards, settings.inbox_max);
+        let all = components.takes_shards;
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default()).await?;
-        let listing = Listing::new(index, wall.clone(), &*spawner, &inboxes);
-        let listed = listing.open(&*store).await?;
+        let listing = Listing::new(index, wall.clone(), &*spawner, &shards);
+        // Of shards that are taken up later each reads its own.
+        let listed = if all { listing.open(&*store).await? } else { Vec::new() };
         if listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
             // There is nothing to read.
             listing.visibility.begin_rebuild().await?;
+            listing.visibility.flush().await;
             listing.visibility.finish_rebuild().await?;
         }
         let flow = Flow::new(virtual_time.clone());
         let notices = Notices::open(&*store, settings.notices_kept).await?;
         let shared = Arc::new(Shared {
-            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), settings.queue_window_max),
+            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), shards.here.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             resets: Semaphore::new(RESETS_AT_ONCE),
             removal: Notify::new(),
             checks: Arc::new(Semaphore::new(gate::CHECKS_AT_ONCE)),
             backup: Arc::new(Semaphore::new(1)),
-            starts: inboxes.iter().map(|_| Starts::new(settings.inbox_max)).collect(),
-            inboxes,
+            shards,
             stopping: AtomicBool::new(false),
             fatal: watch::Sender::new(None),
             store,
@@ -246,25 +257,23 @@ impl Engine {
         for (queue, config) in shared.meta.configs() {
             shared.matching.set_up(&queue, settings_of(&config));
         }
-        let mut fences = Vec::new();
-        for shard in 0..shared.settings.shards {
-            fences.push(Fence { shard, epoch: shared.store.acquire(shard).await? });
-        }
-        usage::rows::open(&*shared.store, &fences).await?;
-        let mut runners = Vec::new();
-        for ((fence, inbox), listed) in fences.into_iter().zip(receivers).zip(listed) {
-            let mut runner = Runner::new(shared.clone(), fence.shard, fence.epoch, inbox, listed);
-            runner.reread_usage().await?;
-            runners.push(runner);
-        }
+        let keepers = if all {
+            take_all(&shared, inboxes, listed).await?
+        } else {
+            if usage::rows::sum(&*shared.store).await?.is_none() && !is_empty(&*shared.store).await? {
+                return Err(OpenError::Settings("data of an older version is opened with all its shards first"));
+            }
+            inboxes.into_iter().map(Begin::Absent).collect()
+        };
         let mut ended = Vec::new();
-        for (shard, runner) in runners.into_iter().enumerate() {
+        for (shard, begin) in keepers.into_iter().enumerate() {
             let (end, wait) = watch::channel(false);
             ended.push(wait);
             let failed = shared.clone();
+            let keep = keeper::keep(shared.clone(), shard as u32, begin);
             let run = async move {
                 // A shard that is gone would refuse for ever: better that the process ends and is started again.
-                if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
+                if AssertUnwindSafe(keep).catch_unwind().await.is_err() {
                     failed.fail(format!("shard {shard} has stopped by a panic"));
                 }
                 let _ = end.send(true);
@@ -283,10 +292,10 @@ impl Engine {
             let _ = end.send(true);
         };
         shared.spawner.spawn("sempre schedules", run.boxed());
-        let all = vec![(0, SLOT_COUNT)];
-        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), all, true).boxed());
+        let slots = if all { vec![(0, SLOT_COUNT)] } else { Vec::new() };
+        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), slots.clone(), true).boxed());
         shared.spawner.spawn("sempre flow rules", flow::runner::run(shared.clone()).boxed());
-        shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(shared.clone(), vec![(0, SLOT_COUNT)]).boxed());
+        shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(shared.clone(), slots).boxed());
         shared.spawner.spawn("sempre keeper of notices", notices::keeper::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre removal of namespaces", removal::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre watch of the index", Rebuild::watch(Arc::downgrade(&shared)).boxed());
@@ -330,9 +339,9 @@ impl Engine {
         shared.alerts.changed.notify_one();
         shared.matching.close();
         shared.schedules.stop().await;
-        for inbox in &shared.inboxes {
-            // A closed inbox belongs to a runner that has ended.
-            let _ = inbox.send(Message::Stop).await;
+        for seat in shared.shards.seats() {
+            // A closed inbox belongs to a shard that has ended.
+            let _ = seat.inbox.send(Message::Stop).await;
         }
         for ended in self.owner.ended.lock().await.iter_mut() {
             let _ = ended.wait_for(|ended| *ended).await;
@@ -413,6 +422,23 @@ impl Engine {
     }
 }
 
+/// Acquires all shards, and reads what each has to know before anything else.
+async fn take_all(shared: &Arc<Shared>, inboxes: Vec<mpsc::Receiver<Message>>, listed: Vec<Listed>) -> Result<Vec<Begin>, StoreError> {
+    let mut fences = Vec::new();
+    for shard in 0..shared.settings.shards {
+        fences.push(Fence { shard, epoch: shared.store.acquire(shard).await? });
+    }
+    usage::rows::open(&*shared.store, &fences).await?;
+    let mut keepers = Vec::new();
+    for ((fence, inbox), listed) in fences.iter().zip(inboxes).zip(listed) {
+        let mut runner = Runner::new(shared.clone(), fence.shard, fence.epoch, inbox, listed);
+        runner.reread_usage().await?;
+        keepers.push(Begin::Here(Box::new(runner)));
+    }
+    fences.into_iter().for_each(|fence| shared.shards.here.come(fence));
+    Ok(keepers)
+}
+
 /// There are no runs.
 async fn is_empty(store: &dyn Store) -> Result<bool, StoreError> {
     Ok(store.scan(Table::State, &keys::slot(0), &keys::slot(SLOT_COUNT), 1).await?.is_empty())
@@ -428,9 +454,9 @@ impl Drop for Owner {
         self.shared.alerts.changed.notify_one();
         self.shared.matching.close();
         self.shared.schedules.try_stop();
-        for inbox in &self.shared.inboxes {
-            // A full inbox: the runner ends with the runtime.
-            let _ = inbox.try_send(Message::Stop);
+        for seat in self.shared.shards.seats() {
+            // A full inbox: the shard ends with the runtime.
+            let _ = seat.inbox.try_send(Message::Stop);
         }
     }
 }

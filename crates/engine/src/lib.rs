@@ -21,6 +21,7 @@
 //! - **batch** operations act on many runs in the background (`batch`);
 //! - whichever part the store tells that it has **failed**, the engine ends (`watched`);
 //! - **recovery** reads what the last process owed;
+//! - **shards** come and go while the engine runs (`shards`);
 //! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **virtual time** is a clock that jumps while nothing is in hand, for tests (`virtual_time`);
 //! - **check** holds a store at rest against itself: rows against histories.
@@ -61,6 +62,7 @@ mod removal;
 mod schedules;
 mod settings;
 mod shard;
+mod shards;
 mod shared;
 mod starts;
 mod stats;

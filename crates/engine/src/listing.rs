@@ -27,6 +27,7 @@ use crate::{
         listing::{self, Listed},
         message::Message,
     },
+    shards::{Here, Shards},
     shared::Shared,
     visibility::{Index, IndexError, Taken, Update, Visibility},
     watchers::Watchers,
@@ -49,6 +50,8 @@ pub(crate) struct Listing {
     taken: Arc<Vec<Mutex<Vec<Taken>>>>,
     /// A rebuild reads runs: deletions are remembered.
     reading: AtomicBool,
+    /// Since it began, something that waited was forgotten because its shard has left. Locked while it is.
+    let_go: Mutex<bool>,
     deleted: Mutex<HashSet<RunId>>,
     pub(crate) watchers: Watchers,
 }
@@ -59,9 +62,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Listing {
     /// Puts an index to work for that many shards.
-    pub(crate) fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, inboxes: &[mpsc::Sender<Message>]) -> Self {
+    pub(crate) fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, shards: &Shards) -> Self {
+        let inboxes: Vec<mpsc::Sender<Message>> = shards.seats().iter().map(|seat| seat.inbox.clone()).collect();
         let taken: Arc<Vec<Mutex<Vec<Taken>>>> = Arc::new(inboxes.iter().map(|_| Mutex::default()).collect());
-        let (queues, inboxes) = (taken.clone(), inboxes.to_vec());
+        let queues = taken.clone();
         let on_taken = move |all: Vec<Taken>| {
             let mut told = vec![false; inboxes.len()];
             for taken in all {
@@ -80,6 +84,7 @@ impl Listing {
             rebuild: Rebuild::default(),
             taken,
             reading: AtomicBool::new(false),
+            let_go: Mutex::default(),
             deleted: Mutex::default(),
             watchers: Watchers::new(),
         }
@@ -130,7 +135,21 @@ impl Listing {
     /// From now on deletions are remembered: what is read of the store from here on is held against them.
     pub(crate) fn begin_reading(&self) {
         lock(&self.deleted).clear();
+        *lock(&self.let_go) = false;
         self.reading.store(true, Ordering::SeqCst);
+    }
+
+    /// A shard has left: forgets what waits of its runs, and what the index has taken of them. What was not taken is in the
+    /// shard's rows, which whoever has it next shows.
+    pub(crate) fn let_go(&self, here: &Here, shard: u32) {
+        let mut let_go = lock(&self.let_go);
+        *let_go |= self.visibility.let_go(|run| here.shard_of(run.workflow.slot()) == shard as usize);
+        lock(&self.taken[shard as usize]).clear();
+    }
+
+    /// What waited was forgotten since [`Listing::begin_reading`]: what was read of the store may be among it.
+    pub(crate) fn has_let_go(&self) -> bool {
+        *lock(&self.let_go)
     }
 
     /// Shows what was read of the store, except runs that were deleted since. False: too many were.

@@ -7,8 +7,9 @@
 //!
 //! What is read may be older than what the shards show at the same time: versions decide. What was deleted since is left
 //! out ([`crate::listing::Listing::show_read`]). It may be newer, too: reads may see a commit before it is durable, and it may
-//! fail. So it is put when the shards say that no commit has failed since before the read; else it is read again. Runs whose
-//! rows are damaged are left out and counted.
+//! fail. So it is put when the shards say that no commit has failed since before the read; else it is read again. A shard that
+//! comes or goes meanwhile is one whose commit has failed; if what waited of its runs was forgotten, all begins again. Runs
+//! whose rows are damaged are left out and counted.
 
 use std::{
     ops::Range,
@@ -78,6 +79,8 @@ enum RebuildError {
     DamagedAgain,
     #[error("too many runs were deleted meanwhile")]
     Deletions,
+    #[error("a shard has left meanwhile")]
+    ShardLeft,
     #[error("the server is shutting down")]
     Stopping,
 }
@@ -180,6 +183,11 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
                 tracing::info!(slots = p.slots, of = SLOT_COUNT, runs = p.runs, "rebuilding the index of runs");
             }
         }
+        // What is put of a shard's runs after this is that shard's news, which it keeps until the index has it.
+        listing.visibility.flush().await;
+        if listing.has_let_go() {
+            return Err(RebuildError::ShardLeft);
+        }
         Ok(listing.visibility.finish_rebuild().await?)
     };
     // What waits would wait for ever for an index that only a rebuild helps.
@@ -190,9 +198,9 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
     }
 }
 
-/// The epoch of each shard, once every commit that it had sent is durable.
+/// The epoch of each shard, once every commit that it had sent is durable; 0 while it is not here.
 async fn settled(shared: &Shared) -> Result<Vec<u64>, RebuildError> {
-    future::try_join_all(shared.inboxes.iter().map(|inbox| settled_shard(shared, inbox))).await
+    future::try_join_all(shared.shards.seats().iter().map(|seat| settled_shard(shared, &seat.inbox))).await
 }
 
 async fn settled_shard(shared: &Shared, inbox: &mpsc::Sender<Message>) -> Result<u64, RebuildError> {

@@ -1,6 +1,7 @@
 //! Reads from the store what is owed: offers to task queues, messages between runs.
 //!
-//! Runs beside serving: after the start for all slots, after a failed commit for those of one shard.
+//! Runs beside serving: after the start for all slots, after a failed commit, and when it is taken up, for those of one shard. Of a
+//! shard that is given up meanwhile, or begins again, the rest is not read: whoever has it then reads it.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -14,7 +15,7 @@ use sempre_core::{
 };
 use sempre_store::{StoreError, Table};
 
-use crate::{shard::message::Message, shared::Shared};
+use crate::{shard::message::Message, shards::Lives, shared::Shared};
 
 /// Rows read at once.
 const ROWS: usize = 500;
@@ -24,14 +25,15 @@ const TRIES_MAX: usize = 30;
 
 /// Reads ranges of slots (from, to): messages, and with `offers` the offers as well.
 pub(crate) async fn read(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
-    if AssertUnwindSafe(read_on(shared.clone(), slots, offers)).catch_unwind().await.is_err() {
+    let then = shared.shards.here.lives();
+    if AssertUnwindSafe(read_on(shared.clone(), then, slots, offers)).catch_unwind().await.is_err() {
         shared.fail("the read of what is owed has stopped by a panic".into());
     }
 }
 
-async fn read_on(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
+async fn read_on(shared: Arc<Shared>, then: Lives, slots: Vec<(u16, u16)>, offers: bool) {
     for tries in 1.. {
-        match read_all(&shared, &slots, offers).await {
+        match read_all(&shared, &then, &slots, offers).await {
             Ok(()) => break,
             Err(StoreError::Closed) => return,
             Err(error) if tries >= TRIES_MAX => return shared.fail(format!("what is owed could not be read: {error}")),
@@ -46,7 +48,7 @@ async fn read_on(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
     }
 }
 
-async fn read_all(shared: &Arc<Shared>, slots: &[(u16, u16)], offers: bool) -> Result<(), StoreError> {
+async fn read_all(shared: &Arc<Shared>, then: &Lives, slots: &[(u16, u16)], offers: bool) -> Result<(), StoreError> {
     if offers {
         for range in slots {
             if !planted::is(Bug::OffersNotRecovered) {
@@ -57,13 +59,13 @@ async fn read_all(shared: &Arc<Shared>, slots: &[(u16, u16)], offers: bool) -> R
     }
     for range in slots {
         if !planted::is(Bug::MessagesNotRecovered) {
-            messages(shared, *range).await?;
+            messages(shared, then, *range).await?;
         }
     }
     Ok(())
 }
 
-async fn messages(shared: &Shared, (from, to): (u16, u16)) -> Result<(), StoreError> {
+async fn messages(shared: &Shared, then: &Lives, (from, to): (u16, u16)) -> Result<(), StoreError> {
     let mut from = keys::slot(from);
     let to = keys::slot(to);
     loop {
@@ -78,8 +80,10 @@ async fn messages(shared: &Shared, (from, to): (u16, u16)) -> Result<(), StoreEr
                 tracing::error!(key = ?key, "an outbox row is damaged");
                 continue;
             };
-            let inbox = &shared.inboxes[shared.shard_of(slot)];
-            if inbox.send(Message::Redeliver(sender, entry)).await.is_err() {
+            if !shared.shards.here.goes_on(then, slot) {
+                continue;
+            }
+            if shared.shards.seat_of(slot).inbox.send(Message::Redeliver(sender, entry)).await.is_err() {
                 return Err(StoreError::Closed);
             }
         }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use futures::FutureExt;
-use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey, flow::RuleRecord};
+use sempre_core::{Input, Refusal, Reply, RunId, RunKey, SlotId, Timestamp, WorkflowKey, flow::RuleRecord, transition::QueueName};
 use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
@@ -28,7 +28,7 @@ use crate::{
     records::Records,
     schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
-    starts::Starts,
+    shards::Shards,
     virtual_time::Hold,
     workers::Workers,
 };
@@ -83,9 +83,8 @@ pub(crate) struct Shared {
     pub(crate) checks: Arc<Semaphore>,
     /// One backup at a time.
     pub(crate) backup: Arc<Semaphore>,
-    pub(crate) inboxes: Vec<mpsc::Sender<Message>>,
-    /// By shard: starts that wait for their turn there.
-    pub(crate) starts: Vec<Starts>,
+    /// Which shards are here, and how they are reached.
+    pub(crate) shards: Shards,
     pub(crate) stopping: AtomicBool,
     pub(crate) fatal: watch::Sender<Option<String>>,
 }
@@ -107,7 +106,7 @@ impl Shared {
 
     /// The shard that owns a slot.
     pub(crate) fn shard_of(&self, slot: SlotId) -> usize {
-        usize::from(slot.0) % self.inboxes.len()
+        self.shards.here.shard_of(slot)
     }
 
     /// The engine cannot go on.
@@ -134,14 +133,15 @@ impl Shared {
             return Err(self.listing.held_back());
         }
         let (sender, receiver) = oneshot::channel();
-        let shard = self.shard_of(workflow.slot());
+        let slot = workflow.slot();
+        let seat = self.shards.seat_of(slot);
         let _turn = match ask.is_start() {
-            true => Some(self.starts[shard].turn().await.inspect_err(|_| self.stats.overloads.add(1))?),
+            true => Some(seat.starts.turn().await.inspect_err(|_| self.stats.overloads.add(1))?),
             false => None,
         };
-        let inbox = &self.inboxes[shard];
+        self.shards.check(slot)?;
         let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));
-        match inbox.try_send(message) {
+        match seat.inbox.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.stats.overloads.add(1);
@@ -150,11 +150,6 @@ impl Shared {
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Refusal::Unavailable(STOPPING.into())),
         }
         receiver.await.unwrap_or_else(|_| Err(Refusal::Unavailable(SHARD_UNAVAILABLE.into())))
-    }
-
-    /// No shard would take a further start.
-    pub(crate) fn starts_are_full(&self) -> bool {
-        self.starts.iter().all(Starts::is_full)
     }
 
     /// Asks and expects a reply of core.
@@ -186,12 +181,28 @@ impl Shared {
         self.apply(key.workflow, Some(key.run), input).await
     }
 
-    /// Applies an input whose answer nobody waits for. Lost when the inbox is full.
+    /// Applies an input whose answer nobody waits for. Lost when the inbox is full, or the shard is elsewhere.
     pub(crate) fn order(&self, key: RunKey, input: Input) {
-        let inbox = &self.inboxes[self.shard_of(key.workflow.slot())];
+        let slot = key.workflow.slot();
+        if !self.shards.here.has(slot) {
+            return;
+        }
+        let inbox = &self.shards.seat_of(slot).inbox;
         let message = RunMessage { workflow: key.workflow, run: Some(key.run), ask: Ask::Apply(input), reply: None };
         if inbox.try_send(Message::Run(Box::new(message))).is_err() {
             self.stats.overloads.add(1);
+        }
+    }
+
+    /// Starts reading more of a long line, if it runs low.
+    pub(crate) fn page_in(self: &Arc<Self>, queue: &QueueName) {
+        if self.matching.claim_page(queue) {
+            let (shared, queue) = (self.clone(), queue.clone());
+            let read = async move {
+                // On while the polls that wait may want what is behind the window.
+                while shared.matching.page(&*shared.store, &queue).await && shared.matching.claim_page(&queue) {}
+            };
+            self.spawner.spawn("sempre task queue page", Box::pin(read));
         }
     }
 

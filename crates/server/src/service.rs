@@ -72,6 +72,7 @@ impl Service {
             alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
             index: index.unwrap_or_else(|| open_index(settings.visibility_file.clone())),
+            takes_shards: true,
             token_key,
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;

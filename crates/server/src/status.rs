@@ -21,7 +21,7 @@ use sempre_api::{
 };
 use sempre_core::{
     Refusal,
-    refusal::{MultiOperation, Operation},
+    refusal::{self, MultiOperation, Operation},
 };
 use tonic::{Code, Status, metadata::MetadataMap};
 
@@ -79,6 +79,7 @@ pub fn from_refusal(refusal: Refusal) -> Status {
         Refusal::MultiOperation(multi) => multi_operation(*multi),
         Refusal::Unimplemented(message) => plain(Code::Unimplemented, message),
         Refusal::Unavailable(message) => plain(Code::Unavailable, message),
+        Refusal::Elsewhere { shard } => plain(Code::Unavailable, refusal::text::elsewhere(shard)),
         Refusal::OutOfRange(message) => plain(Code::OutOfRange, message),
         Refusal::DeadlineExceeded(message) => plain(Code::DeadlineExceeded, message),
     }

@@ -242,7 +242,14 @@ async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, live: &L
 
 /// The same call may be answered otherwise later.
 fn may_pass(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::Aborted(_))
+    matches!(
+        refusal,
+        Refusal::Unavailable(_)
+            | Refusal::Elsewhere { .. }
+            | Refusal::Overloaded(_)
+            | Refusal::ResourceExhausted { .. }
+            | Refusal::Aborted(_)
+    )
 }
 
 /// The targets from a place on.

@@ -25,7 +25,7 @@ impl Engine {
 
     /// A start would be refused now, whatever it says: as many wait as may.
     pub fn starts_are_full(&self) -> bool {
-        let full = self.shared.starts_are_full();
+        let full = self.shared.shards.starts_are_full();
         if full {
             self.shared.stats.overloads.add(1);
         }

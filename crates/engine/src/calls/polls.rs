@@ -287,9 +287,9 @@ impl Engine {
                 poller.request_id = self.poll_id();
             }
             let polled = shared.matching.poll(queue, poller.clone(), caller);
-            self.page_in(queue);
+            self.shared.page_in(queue);
             if queue.version.is_some() {
-                self.page_in(&queue.plain());
+                self.shared.page_in(&queue.plain());
             }
             let handed = match polled {
                 Polled::Handed(handed) => handed,
@@ -323,7 +323,9 @@ impl Engine {
                         // The offer is in its queue again; a worker need not hear why.
                         Err(_) if shared.stopping.load(Ordering::Acquire) => return Ok(None),
                         // It comes back to the line later; others must not wait behind it.
-                        Err(Refusal::Unavailable(_) | Refusal::Overloaded(_)) if passed < PASSED_MAX => passed += 1,
+                        Err(Refusal::Unavailable(_) | Refusal::Elsewhere { .. } | Refusal::Overloaded(_)) if passed < PASSED_MAX => {
+                            passed += 1
+                        }
                         Err(refusal) => return Err(refusal),
                     }
                 }
@@ -340,18 +342,6 @@ impl Engine {
             Body::Task(started) => Ok(Some(*started)),
             Body::Reply(Reply::Obsolete, _) => Ok(None),
             _ => Err(internal("a task")),
-        }
-    }
-
-    /// Starts reading more of a long line, if it runs low.
-    fn page_in(&self, queue: &QueueName) {
-        if self.shared.matching.claim_page(queue) {
-            let (shared, queue) = (self.shared.clone(), queue.clone());
-            let read = async move {
-                // On while the polls that wait may want what is behind the window.
-                while shared.matching.page(&*shared.store, &queue).await && shared.matching.claim_page(&queue) {}
-            };
-            self.shared.spawner.spawn("sempre task queue page", Box::pin(read));
         }
     }
 

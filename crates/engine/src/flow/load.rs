@@ -1,5 +1,5 @@
-//! Makes the lines out of table Flow: after the start for all slots, after a failed commit for those of one shard. Nobody
-//! goes meanwhile, so that no limit is passed for what is not read yet.
+//! Makes the lines out of table Flow: after the start for all slots, after a failed commit, and when it is taken up, for those of
+//! one shard. Nobody goes meanwhile, so that no limit is passed for what is not read yet.
 
 use std::{panic::AssertUnwindSafe, sync::Arc};
 
@@ -13,7 +13,10 @@ use sempre_core::{
 };
 use sempre_store::{StoreError, Table};
 
-use crate::shared::{Shared, give_way};
+use crate::{
+    shards::Lives,
+    shared::{Shared, give_way},
+};
 
 /// Rows read at once.
 const ROWS: usize = 500;
@@ -23,14 +26,15 @@ const TRIES_MAX: usize = 30;
 
 /// Reads ranges of slots (from, to), then lets the lines go on.
 pub(crate) async fn read(shared: Arc<Shared>, slots: Vec<(u16, u16)>) {
-    if AssertUnwindSafe(read_on(&shared, &slots)).catch_unwind().await.is_err() {
+    let then = shared.shards.here.lives();
+    if AssertUnwindSafe(read_on(&shared, &then, &slots)).catch_unwind().await.is_err() {
         shared.fail("the read of flow rules' runs has stopped by a panic".into());
     }
 }
 
-async fn read_on(shared: &Shared, slots: &[(u16, u16)]) {
+async fn read_on(shared: &Shared, then: &Lives, slots: &[(u16, u16)]) {
     for tries in 1.. {
-        match read_all(shared, slots).await {
+        match read_all(shared, then, slots).await {
             Ok(()) => break,
             Err(StoreError::Closed) => return,
             Err(error) if tries >= TRIES_MAX => return shared.fail(format!("what flow rules know of runs could not be read: {error}")),
@@ -44,7 +48,7 @@ async fn read_on(shared: &Shared, slots: &[(u16, u16)]) {
     shared.flow.wake();
 }
 
-async fn read_all(shared: &Shared, slots: &[(u16, u16)]) -> Result<(), StoreError> {
+async fn read_all(shared: &Shared, then: &Lives, slots: &[(u16, u16)]) -> Result<(), StoreError> {
     if planted::is(Bug::FlowNotRecovered) {
         return Ok(());
     }
@@ -60,7 +64,13 @@ async fn read_all(shared: &Shared, slots: &[(u16, u16)]) -> Result<(), StoreErro
             for (key, value) in rows {
                 let record = FlowRecord::decode(value).ok();
                 match keys::parse_run(&key).and_then(|run| record?.parts(run)) {
-                    Some((run, progress)) => shared.flow.lines().load(run, &progress),
+                    Some((run, progress)) => {
+                        // Looked at while nobody else has the lines: what is forgotten of a shard that goes is not brought back.
+                        let mut lines = shared.flow.lines();
+                        if shared.shards.here.goes_on(then, run.workflow.slot()) {
+                            lines.load(run, &progress);
+                        }
+                    }
                     None => tracing::error!(key = ?key, "a row of a flow rule's run is damaged"),
                 }
             }

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::{
     VirtualTime,
     records::{Change, Records, Shown},
+    shards::Here,
     shared::Shared,
     virtual_time::Hold,
 };
@@ -138,10 +139,26 @@ impl Flow {
     }
 
     /// A shard has lost its memory: what is known of its runs is read again.
-    pub(crate) fn lose(&self, shard: u32, shards: usize) {
+    pub(crate) fn lose(&self, here: &Here, shard: u32) {
         let mut lines = self.lines();
         lines.begin_loading();
-        lines.forget(|run| usize::from(run.workflow.slot().0) % shards == shard as usize);
+        lines.forget(|run| here.shard_of(run.workflow.slot()) == shard as usize);
+    }
+
+    /// A shard is not here any more: its runs count for no line, as far as is known here. `loading`: they were to be read again.
+    pub(crate) fn leave(&self, here: &Here, shard: u32, loading: bool) {
+        let mut lines = self.lines();
+        lines.forget(|run| here.shard_of(run.workflow.slot()) == shard as usize);
+        if loading {
+            lines.finish_loading();
+        }
+        drop(lines);
+        self.wake();
+    }
+
+    /// A shard is taken up, and what is known of its runs is about to be read.
+    pub(crate) fn begin_loading(&self) {
+        self.lines().begin_loading();
     }
 
     fn pump(&self, now: Timestamp, max: usize) -> Vec<Order> {

@@ -39,7 +39,7 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Clock, Spawner, Stats};
+use crate::{Clock, Spawner, Stats, shards::Here};
 use caller::Caller;
 use fair::{Budget, Fair, KEYS_MAX};
 use goodbye::Goodbyes;
@@ -174,6 +174,8 @@ pub(crate) struct Matching<S: Send + 'static> {
     rates: Rates,
     routes: Routes,
     budget: Arc<Budget>,
+    /// Offers of runs whose shards are elsewhere are not kept.
+    here: Arc<Here>,
     /// No rank was given beyond this one.
     ranked_to: AtomicI64,
     /// What was offered later was not in the backlog of the last process.
@@ -186,7 +188,13 @@ pub(crate) struct Matching<S: Send + 'static> {
 }
 
 impl<S: Send + 'static> Matching<S> {
-    pub(crate) fn new(clock: Arc<dyn Clock>, spawner: Arc<dyn Spawner>, stats: Arc<Stats>, window_max: usize) -> Arc<Self> {
+    pub(crate) fn new(
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+        stats: Arc<Stats>,
+        here: Arc<Here>,
+        window_max: usize,
+    ) -> Arc<Self> {
         let begun = clock.now();
         let swept = AtomicI64::new(begun.0);
         Arc::new(Self {
@@ -199,6 +207,7 @@ impl<S: Send + 'static> Matching<S> {
             rates: Rates::default(),
             routes: Routes::default(),
             budget: Budget::new(KEYS_MAX),
+            here,
             ranked_to: AtomicI64::new(0),
             begun,
             loaded: AtomicBool::new(false),
@@ -432,10 +441,15 @@ impl<S: Send + 'static> Matching<S> {
         }
     }
 
-    /// True when the queue has a route: its lines are still to be looked at.
+    /// True when the queue has a route: its lines are still to be looked at. The offer of a run whose shard has gone is not taken:
+    /// who has the shard offers it.
     fn add(self: &Arc<Self>, queue: &mut Queue<S>, queued: Queued, arrival: Arrival) -> bool {
         let now = self.clock.now();
         queue.used = now;
+        // Looked at while nobody else has the queue: either this sees that the shard has gone, or `withdraw_absent` sees the offer.
+        if !self.here.has_workflow(&queued.offer.run.workflow) {
+            return false;
+        }
         match arrival {
             Arrival::New => queue.levels.added(queued.row.level(), now),
             Arrival::Back => {
@@ -496,6 +510,31 @@ impl<S: Send + 'static> Matching<S> {
             let name = queue.name.clone();
             self.pump_name(&mut stripe, row.queue, &name);
         }
+    }
+
+    /// Forgets the offers of runs whose shards are not here. Gives the queues that have lost some and have more in the store.
+    pub(crate) fn withdraw_absent(self: &Arc<Self>) -> Vec<QueueName> {
+        let mut low = Vec::new();
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut changed = Vec::new();
+            for queue in stripe.all() {
+                let gone = queue.retain(|offer| self.here.has_workflow(&offer.run.workflow));
+                if gone == 0 {
+                    continue;
+                }
+                self.stats.backlog.sub(gone as u64);
+                if !queue.is_whole() {
+                    low.push((*queue.name).clone());
+                }
+                changed.push(queue.name.clone());
+            }
+            for name in changed {
+                // The next may be of a key that may have it now.
+                self.pump_name(&mut stripe, name.hash64(), &name);
+            }
+        }
+        low
     }
 
     /// A direct query. Only handed to pollers, never stored.

@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use prost::Message;
 use sempre_core::{
+    SlotId,
     ids::SLOT_COUNT,
     keys::{self, OfferRecord},
     transition::{Offer, OfferKey, QueueName},
@@ -16,6 +17,7 @@ use super::{
     queue::Queue,
     window::{Place, Window},
 };
+use crate::shards::Here;
 
 /// Rows read at once while the backlog of the last process is loaded.
 const LOAD_ROWS: usize = 1000;
@@ -87,7 +89,7 @@ impl<S: Send + 'static> Matching<S> {
             }
         };
         let result = match start {
-            Some(start) => read_page(store, name, start, self.window_max).await,
+            Some(start) => read_page(store, &self.here, name, start, self.window_max).await,
             None => Ok((Vec::new(), None)),
         };
         let now = self.clock.now();
@@ -100,7 +102,9 @@ impl<S: Send + 'static> Matching<S> {
         let usable = queue.window(ranked).is_some_and(|window| window.page_read(start, failed));
         match result {
             Ok((offers, read_to)) if usable => {
-                let page = offers.into_iter().map(|offer| Queued { row: offer.key.clone(), offer });
+                // A shard may have gone since it was read.
+                let stays = |offer: &Offer| self.here.has_workflow(&offer.run.workflow);
+                let page = offers.into_iter().filter(stays).map(|offer| Queued { row: offer.key.clone(), offer });
                 if let Some(window) = queue.window(ranked) {
                     window.take_page(page, read_to, route.as_deref(), self.window_max, &mut levels, now);
                 }
@@ -132,6 +136,7 @@ impl<S: Send + 'static> Queue<S> {
 /// The offers of one line of a queue after `start`, and how far they reach (`None`: to the end).
 async fn read_page(
     store: &dyn Store,
+    here: &Here,
     name: &QueueName,
     start: Place,
     window_max: usize,
@@ -140,7 +145,7 @@ async fn read_page(
     let per_slot = (window_max / usize::from(SLOT_COUNT)).max(16) * 2;
     let mut read_to: Option<Place> = None;
     let mut offers = Vec::new();
-    for slot in 0..SLOT_COUNT {
+    for slot in (0..SLOT_COUNT).filter(|slot| here.has(SlotId(*slot))) {
         let key = OfferKey {
             queue: hash,
             priority: start.priority,
@@ -148,7 +153,7 @@ async fn read_page(
             run: start.run,
             scheduled_event_id: start.scheduled_event_id,
         };
-        let from = after(keys::offer(sempre_core::SlotId(slot), &key));
+        let from = after(keys::offer(SlotId(slot), &key));
         let to = match hash.checked_add(1) {
             _ if !start.is_ranked() => keys::offer_queue_ranked(slot, hash),
             Some(next) => keys::offer_queue(slot, next),

@@ -258,6 +258,12 @@ impl<S: Send + 'static> Queue<S> {
         }
     }
 
+    /// Forgets the offers that are not to stay. Gives how many of them were in memory.
+    pub(crate) fn retain(&mut self, stays: impl Fn(&Offer) -> bool) -> usize {
+        let plain = self.plain.retain(&stays, &mut self.levels);
+        plain + self.fair.as_mut().map_or(0, |fair| fair.window.retain(&stays, &mut self.levels))
+    }
+
     /// Another route: what waits goes to other sides.
     pub(crate) fn set_route(&mut self, route: Option<Arc<Route>>) -> Option<Arc<Route>> {
         self.plain.split(route.as_deref());

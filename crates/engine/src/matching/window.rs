@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use sempre_core::{
     Route, RunId, Timestamp,
-    transition::{OfferKey, RANKED},
+    transition::{Offer, OfferKey, RANKED},
 };
 
 use super::{held::Queued, levels::Levels, routes};
@@ -256,6 +256,34 @@ impl Window {
             levels.unstore(place.level());
         }
         false
+    }
+
+    /// Forgets the offers that are not to stay, as far as they are in memory; those that are in the store only are left out when they
+    /// are read. Gives how many were in the window.
+    pub(super) fn retain(&mut self, stays: impl Fn(&Offer) -> bool, levels: &mut Levels) -> usize {
+        let mut gone = 0;
+        for side in [Side::Current, Side::Ramp] {
+            let leaving: Vec<Place> =
+                self.offers[side as usize].iter().filter(|(_, queued)| !stays(&queued.offer)).map(|(place, _)| *place).collect();
+            for place in leaving {
+                gone += usize::from(self.pop(side, &place, levels).is_some());
+            }
+        }
+        self.volatile.retain(|place, queued| {
+            let stays = stays(&queued.offer);
+            if !stays {
+                levels.unstore(place.level());
+            }
+            stays
+        });
+        self.late.retain(|queued| {
+            let stays = stays(&queued.offer);
+            if !stays {
+                levels.unstore(queued.row.level());
+            }
+            stays
+        });
+        gone
     }
 
     /// When the oldest in memory of a level was offered.

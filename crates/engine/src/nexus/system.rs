@@ -63,7 +63,7 @@ fn kind(refusal: &Refusal) -> (&'static str, bool) {
         Refusal::WorkflowNotReady(_) => ("WorkflowNotReady", false),
         Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => ("ResourceExhausted", true),
         Refusal::Aborted(_) | Refusal::BufferLost(_) => ("Aborted", true),
-        Refusal::Unavailable(_) => ("Unavailable", true),
+        Refusal::Unavailable(_) | Refusal::Elsewhere { .. } => ("Unavailable", true),
         Refusal::DeadlineExceeded(_) => ("DeadlineExceeded", true),
         Refusal::OutOfRange(_) => ("OutOfRange", false),
         // A signal with a start is none of these.
@@ -81,6 +81,7 @@ fn text(refusal: Refusal) -> String {
         Refusal::NamespaceNotFound(namespace) => format!("Namespace {namespace} is not found."),
         Refusal::NamespaceInvalidState { state, allowed, .. } => format!("Namespace has invalid state: {state}. Must be {allowed}."),
         Refusal::Overloaded(text) => text.to_owned(),
+        Refusal::Elsewhere { shard } => sempre_core::refusal::text::elsewhere(shard),
         Refusal::InvalidArgument(text)
         | Refusal::NotFound(text)
         | Refusal::PermissionDenied(text)

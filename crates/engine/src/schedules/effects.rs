@@ -90,7 +90,14 @@ pub(super) async fn carry_out(shared: Arc<Shared>, key: ScheduleKey, effect: Eff
 }
 
 fn is_transient(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::DeadlineExceeded(_))
+    matches!(
+        refusal,
+        Refusal::Unavailable(_)
+            | Refusal::Elsewhere { .. }
+            | Refusal::Overloaded(_)
+            | Refusal::ResourceExhausted { .. }
+            | Refusal::DeadlineExceeded(_)
+    )
 }
 
 /// Waits longer each time. `false` when the engine stops.
@@ -177,6 +184,7 @@ fn text(refusal: Refusal) -> String {
         | Refusal::Unavailable(text)
         | Refusal::ResourceExhausted { message: text, .. } => text,
         Refusal::Overloaded(text) => text.into(),
+        Refusal::Elsewhere { shard } => sempre_core::refusal::text::elsewhere(shard),
         other => format!("{other:?}"),
     }
 }

@@ -103,7 +103,7 @@ impl Runner {
 /// After a failed commit: what the store has is shown. No commit of the shard is under way.
 pub(super) async fn relist(shared: &Shared, shard: u32) -> Result<Listed, StoreError> {
     let mut listed = Listed::new();
-    for slot in super::runner::slots(shard, shared.inboxes.len()) {
+    for slot in super::runner::slots(shard, shared.shards.count()) {
         let (mut from, to) = (keys::slot(slot), keys::slot(slot + 1));
         while let Some(rows) = page(&*shared.store, &mut from, &to).await? {
             listed.extend(rows.iter().map(|(_, update)| (update.key.run, update.version)));

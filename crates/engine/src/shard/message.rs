@@ -17,6 +17,7 @@ use sempre_core::{
     time_skipping::FastForwardStatus,
     transition::{Delivery, HistoryBatch, HistoryWindow, OutboxEntry, UpdateNews},
 };
+use sempre_store::StoreError;
 use tokio::sync::oneshot;
 
 use super::{
@@ -42,8 +43,13 @@ pub(crate) enum Message {
     Reread,
     /// The index of runs has news for the shard: rows that it need not keep.
     Taken,
-    /// Tell the shard's epoch once every commit sent so far is durable. Dropped: one of them has failed, or the shard has ended.
+    /// Tell the shard's epoch once every commit sent so far is durable; 0 of a shard that is not here. Dropped: one of them has
+    /// failed, or the shard has ended.
     Settled(oneshot::Sender<u64>),
+    /// Take the shard up, and say so when it serves.
+    TakeUp(oneshot::Sender<Result<(), StoreError>>),
+    /// Finish what has been taken on, forget the shard, and say so when that is done.
+    GiveUp(oneshot::Sender<()>),
     /// Finish what is in flight, then end.
     Stop,
 }

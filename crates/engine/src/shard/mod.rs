@@ -11,6 +11,8 @@ pub(crate) mod claim;
 mod count;
 pub(crate) mod deadlines;
 pub(crate) mod dispatch;
+pub(crate) mod keeper;
+mod leave;
 pub(crate) mod listing;
 pub(crate) mod load;
 pub(crate) mod message;

@@ -326,7 +326,14 @@ async fn tell_schedule(shared: &Shared, sender: &RunKey, watch: Watch, call: &Ca
 }
 
 fn is_transient(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::DeadlineExceeded(_))
+    matches!(
+        refusal,
+        Refusal::Unavailable(_)
+            | Refusal::Elsewhere { .. }
+            | Refusal::Overloaded(_)
+            | Refusal::ResourceExhausted { .. }
+            | Refusal::DeadlineExceeded(_)
+    )
 }
 
 /// One try. `Err` is tried again.

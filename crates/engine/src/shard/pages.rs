@@ -10,7 +10,7 @@ const TOO_MANY: &str = "too many workflow task completions wait for their last p
 impl Runner {
     /// There is room for one page more of this run.
     pub(crate) fn take_page(&mut self, place: usize, run: RunId, bytes: usize) -> Result<(), Refusal> {
-        let shards = self.shared.inboxes.len().max(1);
+        let shards = self.shared.shards.count();
         if self.pages_weight() + bytes > self.shared.settings.completion_pages_bytes_max / shards {
             return Err(Refusal::Overloaded(TOO_MANY));
         }

@@ -5,6 +5,7 @@
 //! | commit failed | everybody waiting is told Unavailable, everything cached is dropped |
 //! | not owned yet, or what lists and notices show not read yet | for a moment everybody waits; then all are told Unavailable at once, also while the store is asked: the disk may be full, the database away. Orders that nobody waits for are kept |
 //! | acquire or such a read failed for good | the engine has failed: the process should exit |
+//! | the store says that another has the shard | nothing more is done for it here, as if it had been given up ([`super::leave`]) |
 //! | owned, and read | the offers, messages and deadlines are read again beside the loop, which goes on |
 
 use std::{
@@ -47,7 +48,7 @@ impl Runner {
     /// A commit failed: forget everything that rested on it and begin again under a new epoch.
     pub(super) async fn recover(&mut self, error: CommitError) -> Result<(), String> {
         tracing::warn!(%error, shard = self.shard, "a commit failed; the shard starts over");
-        self.shared.flow.lose(self.shard, self.shared.inboxes.len());
+        self.shared.flow.lose(&self.shared.shards.here, self.shard);
         self.shared.stats.commit_failures.add(1);
         let refusal = self.refusal(&error.to_string());
         let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
@@ -92,17 +93,59 @@ impl Runner {
         if let CommitError::Failed { reason } = error {
             return Err(format!("the store has failed: {reason}"));
         }
-        let Some(epoch) = self.own_again(refusal).await? else { return Ok(()) };
+        let epoch = match self.own_again(&refusal).await? {
+            Owned::Again(epoch) => epoch,
+            Owned::Stopped => return Ok(()),
+            Owned::Elsewhere => {
+                self.lose(&refusal).await;
+                return Ok(());
+            }
+        };
         self.fence = Fence { shard: self.shard, epoch };
         self.open = OpenBatch::new(self.fence);
         self.batch_number += 1;
+        if self.leaving.is_some() {
+            // Whoever has the shard next reads the rest.
+            self.shared.flow.leave(&self.shared.shards.here, self.shard, true);
+            self.list_again();
+            return Ok(());
+        }
+        self.shared.shards.here.come(self.fence);
         self.deadlines = new_deadlines(&self.shared, self.shard);
-        if !planted::is(Bug::NothingReadAfterFailure) {
+        self.read_all(!planted::is(Bug::NothingReadAfterFailure));
+        Ok(())
+    }
+
+    /// Reads what the shard owes, beside the loop: offers and messages (`owed`), and what flow rules know of its runs, for which
+    /// the lines wait already.
+    pub(super) fn read_all(&mut self, owed: bool) {
+        if owed {
             self.reread(true);
         }
-        let slots = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        let slots = slots(self.shard, self.shared.shards.count()).map(|slot| (slot, slot + 1)).collect();
         self.shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(self.shared.clone(), slots).boxed());
-        Ok(())
+    }
+
+    /// The shard is another's, and what its commits here have come to is decided: it leaves with nothing in hand.
+    async fn lose(&mut self, refusal: &Refusal) {
+        tracing::warn!(shard = self.shard, "another has taken the shard");
+        self.be_gone();
+        loop {
+            let shared = self.shared.clone();
+            let shard = self.shard;
+            let decided = async move { shared.notices.decided(&*shared.store, shard).await };
+            match self.refusing_until(decided, refusal).await {
+                // Of a store that has failed, or is closed, the engine ends.
+                None | Some(Ok(()) | Err(StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => return,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, shard = self.shard, "notices of a shard that was lost cannot be read yet");
+                    let sleep = self.shared.clock.sleep_until(self.now() + PAUSE_MAX);
+                    if self.refusing_until(sleep, refusal).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     /// What callers are told while the shard cannot commit.
@@ -116,8 +159,8 @@ impl Runner {
     }
 
     /// Owns the shard again and reads what has to be known before anything else: tries for as long as the store only refuses.
-    /// `None`: told to stop in the meantime.
-    async fn own_again(&mut self, mut refusal: Refusal) -> Result<Option<u64>, String> {
+    async fn own_again(&mut self, refusal: &Refusal) -> Result<Owned, String> {
+        let mut refusal = refusal.clone();
         let mut pause = PAUSE_FIRST;
         // One failure after the other: no hurry.
         for _ in 0..self.failures.min(10) {
@@ -130,18 +173,19 @@ impl Runner {
             if waits {
                 let sleep = self.shared.clock.sleep_until(self.now() + pause);
                 if self.refusing_until(sleep, &refusal).await.is_none() {
-                    return Ok(None);
+                    return Ok(Owned::Stopped);
                 }
                 pause = Span((pause.0 * 2).min(PAUSE_MAX.0));
             }
             let patience = if waits { Span::ZERO } else { PATIENCE };
-            let Some(tried) = self.try_refusing(&mut owned, patience, &refusal).await else { return Ok(None) };
+            let Some(tried) = self.try_refusing(&mut owned, patience, &refusal).await else { return Ok(Owned::Stopped) };
             match tried {
                 Ok(again) => {
                     self.set_usage(again.usage);
                     self.listed = again.listed;
-                    return Ok(Some(again.epoch));
+                    return Ok(Owned::Again(again.epoch));
                 }
+                Err(StoreError::Elsewhere { .. }) => return Ok(Owned::Elsewhere),
                 Err(error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => {
                     return Err(format!("shard {} could not begin again: {error}", self.shard));
                 }
@@ -179,8 +223,11 @@ impl Runner {
             match message {
                 Some(Message::Run(mut message)) => match message.reply.take() {
                     Some(reply) => {
-                        let stopping = || Refusal::Unavailable(STOPPING.into());
-                        let _ = reply.send(Err(if self.stopping { stopping() } else { refusal.clone() }));
+                        let _ = reply.send(Err(match self.leaving {
+                            _ if self.stopping => Refusal::Unavailable(STOPPING.into()),
+                            Some(_) => self.elsewhere(),
+                            None => refusal.clone(),
+                        }));
                     }
                     None if kept.len() < self.shared.settings.inbox_max => kept.push_back(Message::Run(message)),
                     // As if the inbox were full.
@@ -190,6 +237,8 @@ impl Runner {
                 Some(Message::Redeliver(..) | Message::Settled(_)) => {}
                 Some(Message::Taken) => taken = true,
                 Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
+                Some(Message::TakeUp(told)) => self.take_up_again(told),
+                Some(Message::GiveUp(told)) => self.give_up(told),
                 None if self.stopping => {
                     // Nothing is committed any more.
                     self.taken = false;
@@ -209,14 +258,14 @@ impl Runner {
         if self.shared.stopping.load(Ordering::Acquire) {
             return;
         }
-        let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.inboxes.len()).map(|slot| (slot, slot + 1)).collect();
+        let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.shards.count()).map(|slot| (slot, slot + 1)).collect();
         self.rereads += 1;
         let shared = self.shared.clone();
         let shard = self.shard as usize;
         let read = async move {
             recovery::read(shared.clone(), slots, all).await;
             // A closed inbox belongs to a shard that has ended.
-            let _ = shared.inboxes[shard].send(Message::Reread).await;
+            let _ = shared.shards.seats()[shard].inbox.send(Message::Reread).await;
         };
         self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }
@@ -231,20 +280,30 @@ async fn next(pending: &mut VecDeque<Message>, inbox: &mut mpsc::Receiver<Messag
     }
 }
 
-/// What a shard that begins again has to know before anything else.
-struct Again {
-    epoch: u64,
-    usage: Tallies,
-    listed: Listed,
+/// What became of a shard whose commit failed.
+enum Owned {
+    /// It is owned again, under this epoch.
+    Again(u64),
+    /// It was told to stop in the meantime.
+    Stopped,
+    /// Another has it.
+    Elsewhere,
+}
+
+/// What a shard that begins has to know before anything else.
+pub(super) struct Again {
+    pub(super) epoch: u64,
+    pub(super) usage: Tallies,
+    pub(super) listed: Listed,
 }
 
 /// One try. `owned`: the epoch, once there is one; it stays good while what has to be read cannot be.
-async fn try_to_own(shared: Arc<Shared>, shard: u32, owned: &mut Option<u64>) -> Result<Again, StoreError> {
+pub(super) async fn try_to_own(shared: Arc<Shared>, shard: u32, owned: &mut Option<u64>) -> Result<Again, StoreError> {
     let epoch = match *owned {
         Some(epoch) => epoch,
         None => {
             let for_good = |error| match error {
-                refused @ StoreError::Rejected { .. } => refused,
+                refused @ (StoreError::Rejected { .. } | StoreError::Elsewhere { .. }) => refused,
                 other => StoreError::Failed { reason: other.to_string() },
             };
             *owned.insert(shared.store.acquire(shard).await.map_err(for_good)?)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | owning | takes messages, applies them, closes a batch per round, keeps a few commits in flight |
 //! | commit failed | everything is forgotten and the shard begins again ([`super::recover`]) |
+//! | leaving | takes no new messages, finishes what it has taken on, and gives its place to the keeper ([`super::leave`]) |
 //! | stopping | takes no new messages, answers what is in the inbox, waits for the commits in flight, ends |
 
 use std::{
@@ -32,6 +33,7 @@ use super::{
     batch::{InFlight, OpenBatch, Output},
     cache::{Cache, Current, Run},
     deadlines::{self, Deadlines, Kind, SlotRows},
+    leave::{self, Leaving},
     listing::Listed,
     load::{self, Loaded},
     message::{Answer, Ask, Body, Message, ReplyTo, RunMessage},
@@ -114,6 +116,8 @@ pub(crate) struct Runner {
     pub(crate) in_hand: HashMap<RunId, Busy>,
     /// The index of runs was far behind when this round began: no commits, as what it has not taken is in memory.
     lists_full: bool,
+    /// The shard is to be somebody else's.
+    pub(super) leaving: Option<Leaving>,
     pub(super) stopping: bool,
 }
 
@@ -128,6 +132,8 @@ enum Event {
     Room,
     /// The index of runs is far behind and takes nothing.
     Stuck,
+    /// It may have taken what a shard that leaves has put.
+    Listed,
     Timer,
 }
 
@@ -135,8 +141,7 @@ impl Runner {
     /// A runner for a shard that was just acquired.
     pub(crate) fn new(shared: Arc<Shared>, shard: u32, epoch: u64, inbox: mpsc::Receiver<Message>, listed: Listed) -> Self {
         let fence = Fence { shard, epoch };
-        let shards = shared.inboxes.len().max(1);
-        let cache = Cache::new(shared.settings.cache_bytes_max / shards);
+        let cache = Cache::new(shared.settings.cache_bytes_max / shared.shards.count());
         // The epoch is part of the stream: ids of a restarted process differ from those of the one before.
         let ids = SeededIds::new(shared.seed, 1 << 40 | epoch << 16 | u64::from(shard));
         Self {
@@ -169,6 +174,7 @@ impl Runner {
             part: shared.virtual_time.as_ref().map(VirtualTime::part),
             in_hand: HashMap::new(),
             lists_full: false,
+            leaving: None,
             stopping: false,
             shared,
         }
@@ -178,11 +184,12 @@ impl Runner {
         self.shared.clock.now()
     }
 
-    /// Runs until told to stop, or until the shard cannot be owned any more.
-    pub(crate) async fn run(mut self) {
+    /// Serves until told to stop, or until the shard cannot be owned any more: then there is no inbox any more. One that has been
+    /// given up gives it back.
+    pub(crate) async fn run(mut self) -> Option<mpsc::Receiver<Message>> {
         let mut received = Vec::new();
         let mut timer: Option<(Timestamp, BoxFuture<'static, ()>)> = None;
-        // Who waited when the index of runs was found stuck has been told.
+        // The index of runs was found stuck, and still is: who waited was told, and so is who comes.
         let mut told_stuck = false;
         loop {
             self.read_deadlines();
@@ -190,18 +197,20 @@ impl Runner {
             if timer.as_ref().map(|(at, _)| *at) != wake_at {
                 timer = wake_at.map(|at| (at, self.shared.clock.sleep_until(at)));
             }
-            self.lists_full = !self.stopping && !self.shared.listing.visibility.has_room();
+            self.lists_full = !self.is_ending() && !self.shared.listing.visibility.has_room();
             let lists_full = self.lists_full;
-            told_stuck &= lists_full;
+            told_stuck &= lists_full && self.shared.listing.visibility.is_stuck();
             let room = self.has_room();
             let shared = self.shared.clone();
             let batch_max = self.shared.settings.batch_inputs_max;
             let busy = !self.again.is_empty() || !self.pending.is_empty() || self.stopping && !self.inbox.is_empty();
             self.hold_time(busy);
-            let stopping = self.stopping;
-            let listening = !busy && !stopping;
+            let (stopping, ending) = (self.stopping, self.is_ending());
+            // Without room nothing is taken on, but who is to be told so, or ends the shard, is heard.
+            let listening = !stopping && (!busy || told_stuck && self.pending.len() < batch_max);
+            let unlists = self.leaving.is_some() && self.is_quiet();
             let event = {
-                let Self { commits, loads, deadline_reads, outbox, inbox, .. } = &mut self;
+                let Self { commits, loads, deadline_reads, outbox, inbox, leaving, .. } = &mut self;
                 tokio::select! {
                     biased;
                     Some(result) = commits.next(), if !commits.is_empty() => Event::Committed(result),
@@ -210,8 +219,9 @@ impl Runner {
                     () = outbox.next(), if outbox.is_active() => Event::Delivered,
                     () = async { shared.listing.visibility.room().await }, if lists_full => Event::Room,
                     () = async { shared.listing.visibility.until_stuck(true).await }, if lists_full && !told_stuck => Event::Stuck,
-                    () = expire(&mut timer), if room && timer.is_some() && !stopping => Event::Timer,
-                    _ = inbox.recv_many(&mut received, batch_max), if room && listening => Event::Messages,
+                    () = leave::until_listed(leaving, &shared), if unlists => Event::Listed,
+                    () = expire(&mut timer), if room && timer.is_some() && !ending => Event::Timer,
+                    _ = inbox.recv_many(&mut received, batch_max), if (room || told_stuck) && listening => Event::Messages,
                     () = std::future::ready(()), if busy && room => Event::Messages,
                 }
             };
@@ -221,7 +231,8 @@ impl Runner {
                 Event::Committed(Err(CommitError::Unknown { .. })) if planted::is(Bug::UnknownIsDone) => self.committed(),
                 Event::Committed(Err(error)) => {
                     if let Err(reason) = self.recover(error).await {
-                        return self.shared.fail(reason);
+                        self.shared.fail(reason);
+                        return None;
                     }
                     timer = None;
                 }
@@ -233,14 +244,15 @@ impl Runner {
                 Event::Messages if listening => after_others().await,
                 Event::Delivered | Event::Messages => {}
                 Event::Room => self.lists_full = false,
-                Event::Stuck => {
-                    told_stuck = true;
-                    self.refuse_waiting();
-                }
+                Event::Stuck => told_stuck = true,
+                Event::Listed => self.taken = true,
                 Event::Timer => timer = None,
             }
             // Whatever woke the loop: what is in the inbox joins the batch, so that nothing can starve it.
             self.pending.extend(received.drain(..));
+            if told_stuck && self.lists_full {
+                self.refuse_waiting();
+            }
             while self.has_room() && self.pending.len() < batch_max {
                 let Ok(message) = self.inbox.try_recv() else { break };
                 self.pending.push_back(message);
@@ -251,18 +263,24 @@ impl Runner {
             self.take_messages();
             self.fire_expired(calls);
             self.close_batch();
-            self.outbox.start(&self.shared);
-            if self.outbox.runs_low() && self.rereads == 0 {
-                self.outbox.left_over = false;
-                self.reread(false);
+            if self.leaving.is_none() {
+                self.outbox.start(&self.shared);
+                if self.outbox.runs_low() && self.rereads == 0 {
+                    self.outbox.left_over = false;
+                    self.reread(false);
+                }
             }
             if self.stopping && self.is_quiet() {
-                return;
+                return None;
+            }
+            if self.leaving.is_some() && self.is_quiet() && self.is_unlisted() {
+                return Some(self.leave());
             }
         }
     }
 
-    /// Nothing can be done for who knows how long: whoever waits for an answer gets one. What is ours stays.
+    /// Nothing can be done for who knows how long: whoever waits for an answer gets one, and who ends the shard is heard. What is
+    /// ours stays.
     fn refuse_waiting(&mut self) {
         let mut all: VecDeque<Message> = std::mem::take(&mut self.pending);
         while let Ok(message) = self.inbox.try_recv() {
@@ -276,6 +294,8 @@ impl Runner {
                         let _ = reply.send(Err(self.shared.listing.held_back()));
                     }
                 }
+                Message::GiveUp(told) => self.give_up(told),
+                Message::Stop => self.stop(),
                 other => self.pending.push_back(other),
             }
         }
@@ -283,7 +303,7 @@ impl Runner {
 
     /// Another commit may be sent.
     fn has_room(&self) -> bool {
-        if self.lists_full && !self.stopping {
+        if self.lists_full && !self.is_ending() {
             return false;
         }
         let bytes: u64 = self.in_flight.iter().map(|batch| batch.bytes).sum();
@@ -312,15 +332,23 @@ impl Runner {
             && let Some(message) = self.pending.pop_front()
         {
             match message {
+                Message::Run(message) if self.leaving.is_some() => self.handle_last(message),
                 Message::Run(message) => self.handle(message),
                 Message::Redeliver(sender, entry) => self.outbox.push_again(sender, entry),
                 Message::Reread => self.rereads = self.rereads.saturating_sub(1),
                 Message::Taken => self.taken = true,
-                Message::Settled(asks) => self.open.outputs.push(Output::Settled(asks, self.fence.epoch)),
+                Message::Settled(asks) => self.tell_settled(asks),
+                Message::TakeUp(told) => self.take_up_again(told),
+                Message::GiveUp(told) => self.give_up(told),
                 Message::Stop => self.stop(),
             }
             self.close_if_full();
         }
+    }
+
+    /// Nothing new is begun.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stopping || self.leaving.is_some()
     }
 
     pub(super) fn stop(&mut self) {
@@ -359,7 +387,7 @@ impl Runner {
     }
 
     /// Nothing is under way that somebody waits for.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.in_flight.is_empty()
             && self.open.is_idle()
             && self.loads.is_empty()
@@ -369,7 +397,7 @@ impl Runner {
     }
 
     fn fire_deadlines(&mut self) {
-        if self.stopping {
+        if self.is_ending() {
             return;
         }
         let now = self.now();
@@ -389,7 +417,7 @@ impl Runner {
         let now = self.now();
         let share = calls / CALLS_PER_EXPIRED;
         for n in 0..share.max(EXPIRED_A_ROUND) {
-            if self.stopping || !self.has_room() {
+            if self.is_ending() || !self.has_room() {
                 return;
             }
             let Some((at, run, workflow)) = self.deadlines.pop_expired(now, n < share) else { return };
@@ -401,7 +429,7 @@ impl Runner {
     fn fire_memory_deadlines(&mut self) {
         let now = self.now();
         for _ in 0..DEADLINES_A_ROUND {
-            if self.stopping || !self.has_room() {
+            if self.is_ending() || !self.has_room() {
                 return;
             }
             let Some((run, workflow)) = self.deadlines.pop_memory(now) else { return };
@@ -411,7 +439,7 @@ impl Runner {
     }
 
     fn read_deadlines(&mut self) {
-        if !self.stopping
+        if !self.is_ending()
             && let Some((slots, to)) = self.deadlines.claim(self.now())
         {
             // Rows beyond the old cover may be in flight and nowhere else. The open batch is empty here.
@@ -833,7 +861,7 @@ fn after_others() -> impl Future<Output = ()> {
 }
 
 pub(super) fn new_deadlines(shared: &Shared, shard: u32) -> Deadlines {
-    let slots = slots(shard, shared.inboxes.len().max(1));
+    let slots = slots(shard, shared.shards.count());
     if shared.virtual_time.is_some() { Deadlines::of_virtual_time(slots) } else { Deadlines::new(slots) }
 }
 

@@ -142,6 +142,16 @@ pub(crate) async fn open(store: &dyn Store, fences: &[Fence]) -> Result<(), Stor
     commit(store, batch).await
 }
 
+/// Before a shard is taken up over a store that its engine found without runs: the rows that it writes are kept.
+pub(crate) async fn begin(store: &dyn Store, fence: Fence) -> Result<(), StoreError> {
+    if store.get(Table::Meta, MARK).await?.is_some_and(|meaning| meaning == MEANING) {
+        return Ok(());
+    }
+    let mut batch = CommitBatch::new(fence);
+    batch.put(Table::Meta, MARK, MEANING);
+    commit(store, batch).await
+}
+
 async fn commit(store: &dyn Store, batch: CommitBatch) -> Result<(), StoreError> {
     store.commit(batch).await.map_err(|error| match error {
         CommitError::Rejected { reason } => StoreError::Rejected { reason },

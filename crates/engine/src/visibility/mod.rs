@@ -21,7 +21,7 @@ mod writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::{FutureExt, future::BoxFuture};
-use sempre_core::{NamespaceId, RunId, Timestamp, visibility::Record};
+use sempre_core::{NamespaceId, RunId, RunKey, Timestamp, visibility::Record};
 use tokio::sync::{Notify, watch};
 
 use crate::{Clock, Spawner};
@@ -186,6 +186,15 @@ impl Visibility {
         Ok(())
     }
 
+    /// Forgets what waits of these runs. Whoever put it has it durably, and others will see that the index gets it. True: there
+    /// was something.
+    pub(crate) fn let_go(&self, of: impl Fn(&RunKey) -> bool) -> bool {
+        let mut pending = self.inner.pending();
+        let waited = pending.forget(of);
+        self.inner.look(&pending);
+        waited > 0
+    }
+
     /// True while news of a namespace's runs wait to be taken by the index.
     pub fn waits(&self, namespace: NamespaceId) -> bool {
         self.inner.pending().of(namespace).next().is_some()
@@ -196,7 +205,7 @@ impl Visibility {
         self.inner.index.needs_rebuild()
     }
 
-    /// Begins a rebuild: every run there is has to be put again, then [`Visibility::finish_rebuild`].
+    /// Begins a rebuild: every run there is has to be put again and flushed, then [`Visibility::finish_rebuild`].
     pub async fn begin_rebuild(&self) -> Result<(), IndexError> {
         self.inner.index.begin_rebuild().await?;
         // What was damaged is put aside; damage that is found from now on is another one.
@@ -204,9 +213,9 @@ impl Visibility {
         Ok(())
     }
 
-    /// Ends a rebuild: waits until all that was put is in the index; what was not put since the begin is gone from it.
+    /// Ends a rebuild, when the index has all that was put for it ([`Visibility::flush`]): what it was not given since the begin is gone
+    /// from it.
     pub async fn finish_rebuild(&self) -> Result<(), IndexError> {
-        self.flush().await;
         self.inner.index.finish_rebuild().await
     }
 

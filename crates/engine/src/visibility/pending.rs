@@ -7,7 +7,7 @@
 //! | in flight and queued | replaced | waits for the batch before | queued | queued |
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -150,13 +150,19 @@ impl PendingRecords {
 
     /// Forgets a namespace.
     pub(crate) fn purge(&mut self, namespace: NamespaceId) {
-        let gone: Vec<_> = self.of(namespace).map(|update| id(&update.key)).collect();
-        for id in gone {
-            if let Some(entry) = self.entries.remove(&id) {
+        self.forget(|key| key.workflow.namespace == namespace);
+    }
+
+    /// Forgets these runs; tells how many waited.
+    pub(crate) fn forget(&mut self, of: impl Fn(&RunKey) -> bool) -> usize {
+        let gone: BTreeSet<_> = self.entries.values().map(|entry| &entry.update.key).filter(|key| of(key)).map(id).collect();
+        for id in &gone {
+            if let Some(entry) = self.entries.remove(id) {
                 self.bytes -= entry.bytes;
             }
         }
-        self.queue.retain(|(_, (of, _))| *of != namespace);
+        self.queue.retain(|(_, id)| !gone.contains(id));
+        gone.len()
     }
 
     /// What waits of a namespace, by run.

@@ -4,6 +4,7 @@
 /// Where the store is.
 const ON_POSTGRES: bool = false;
 
+mod nodes;
 mod support;
 
 mod activities;
@@ -34,6 +35,7 @@ mod resets;
 mod restarts;
 mod schedules;
 mod search_attributes;
+mod shards;
 mod standalone_activities;
 mod standalone_operations;
 mod task_queues;

@@ -220,6 +220,7 @@ fn a_rebuild_drops_what_was_not_put_again() {
     let visibility = world.visibility.clone();
     world.pool.run_until(visibility.begin_rebuild()).unwrap();
     world.visibility.put(vec![open(1, 4)]);
+    world.pool.run_until(visibility.flush());
     world.pool.run_until(visibility.finish_rebuild()).unwrap();
     assert_eq!(world.count(), 1, "a rebuild may put older versions than the index had");
     assert_eq!(block_on(visibility.get(namespace(1), run(2))).unwrap(), None);

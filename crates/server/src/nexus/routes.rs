@@ -431,7 +431,7 @@ fn of_refusal(why: &Refusal) -> Box<Failure> {
         }
         Refusal::PermissionDenied(_) => refusal("UNAUTHORIZED", "permission denied"),
         Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => refusal("RESOURCE_EXHAUSTED", "resource exhausted"),
-        Refusal::Unavailable(_) | Refusal::Aborted(_) => refusal("UNAVAILABLE", "service unavailable"),
+        Refusal::Unavailable(_) | Refusal::Elsewhere { .. } | Refusal::Aborted(_) => refusal("UNAVAILABLE", "service unavailable"),
         Refusal::Unimplemented(_) => refusal("NOT_IMPLEMENTED", "not implemented"),
         Refusal::DeadlineExceeded(_) => refusal("UPSTREAM_TIMEOUT", "request timeout"),
         _ => refusal("INTERNAL", "internal error"),

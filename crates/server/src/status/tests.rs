@@ -34,6 +34,7 @@ fn refusals_without_details() {
     expect_plain(Refusal::FailedPrecondition(text()), Code::FailedPrecondition, "text");
     expect_plain(Refusal::Unimplemented(text()), Code::Unimplemented, "text");
     expect_plain(Refusal::Unavailable(text()), Code::Unavailable, "text");
+    expect_plain(Refusal::Elsewhere { shard: 7 }, Code::Unavailable, "shard 7 is elsewhere, please backoff and retry");
     expect_plain(Refusal::OutOfRange(text()), Code::OutOfRange, "text");
     expect_plain(Refusal::DeadlineExceeded(text()), Code::DeadlineExceeded, "text");
 }

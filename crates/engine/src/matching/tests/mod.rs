@@ -5,6 +5,7 @@ mod goodbyes;
 mod limits;
 mod nexus;
 mod routes;
+mod shards;
 
 use std::{
     sync::{
@@ -65,10 +66,17 @@ fn new_world(window: usize) -> World {
     new_world_at(window, 0)
 }
 
+/// One shard, which is here.
+fn all_here() -> Arc<Here> {
+    let here = Here::new(1);
+    here.come(Fence { shard: 0, epoch: 1 });
+    Arc::new(here)
+}
+
 /// The same, that begins at this time.
 fn new_world_at(window: usize, now: i64) -> World {
     let (clock, tasks) = (Arc::new(Hand(Arc::new(AtomicI64::new(now)))), Arc::new(Tasks::default()));
-    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), window);
+    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), all_here(), window);
     World { clock, tasks, matching }
 }
 

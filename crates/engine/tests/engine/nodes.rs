@@ -1,0 +1,161 @@
+//! Two engines over one store, each with some of the shards, as nodes of a cluster have them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use sempre_api::v1::workflowservice::DescribeNamespaceRequest;
+use sempre_core::{NamespaceId, Refusal, Span, WorkflowKey, ids::Uuid};
+use sempre_engine::{
+    Components, Engine, Settings,
+    visibility::{Index, memory::MemoryIndex},
+};
+use sempre_store::{CommitBatch, CommitError, Fence, OpRef, Pending, Rows, Store, StoreError, StoreStats, Table};
+
+use crate::support::*;
+
+/// From here on numbers are of what there is once: each node has its own, so that they do not fence each other.
+const SINGLES: u32 = u32::MAX - 1024;
+
+/// By shard: the node that may acquire it.
+type Placed = Arc<Mutex<BTreeMap<u32, usize>>>;
+
+/// The store as one node has it: it acquires only what is placed at it. That nobody else commits is the fences' work.
+struct Node {
+    store: Arc<TestStore>,
+    placed: Placed,
+    me: usize,
+}
+
+impl Node {
+    fn number(&self, shard: u32) -> u32 {
+        if shard < SINGLES { shard } else { shard - 2048 * self.me as u32 }
+    }
+}
+
+impl Store for Node {
+    fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>> {
+        if shard < SINGLES && self.placed.lock().unwrap().get(&shard) != Some(&self.me) {
+            return futures::future::ready(Err(StoreError::Elsewhere { shard })).boxed();
+        }
+        self.store.acquire(self.number(shard))
+    }
+
+    fn commit(&self, batch: CommitBatch) -> Pending<Result<(), CommitError>> {
+        let Fence { shard, epoch } = batch.fence();
+        if shard < SINGLES {
+            return self.store.commit(batch);
+        }
+        let mut own = CommitBatch::new(Fence { shard: self.number(shard), epoch });
+        for op in batch.ops() {
+            match op {
+                OpRef::Put { table, key, value } => own.put(table, key, value),
+                OpRef::Delete { table, key } => own.delete(table, key),
+            }
+        }
+        self.store.commit(own)
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> BoxFuture<'_, Result<Option<Bytes>, StoreError>> {
+        self.store.get(table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> BoxFuture<'_, Result<Rows, StoreError>> {
+        self.store.scan(table, from, to, limit)
+    }
+
+    fn stream(&self, prefix: &[u8], from: u64, max_bytes: usize) -> BoxFuture<'_, Result<Vec<(u64, Bytes)>, StoreError>> {
+        self.store.stream(prefix, from, max_bytes)
+    }
+
+    fn snapshot(&self) -> Pending<Result<Box<dyn sempre_store::Snapshot>, StoreError>> {
+        self.store.snapshot()
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.store.stats()
+    }
+
+    fn close(&self) -> Pending<Result<(), StoreError>> {
+        self.store.close()
+    }
+}
+
+/// Two nodes. The first has both shards at the begin.
+pub(crate) struct Nodes {
+    pub(crate) a: World,
+    pub(crate) b: World,
+    /// The index of both.
+    pub(crate) index: Arc<MemoryIndex>,
+    placed: Placed,
+    namespace: NamespaceId,
+}
+
+async fn engine(w: &World, placed: &Placed, index: &Arc<MemoryIndex>, me: usize) -> Engine {
+    let node = Arc::new(Node { store: w.store.clone(), placed: placed.clone(), me });
+    let opened = std::future::ready(Ok(index.clone() as Arc<dyn Index>));
+    let components = Components { index: Box::new(move |_| Box::pin(opened)), takes_shards: me == 0, ..Components::default() };
+    Engine::open_with(node, w.clock.clone(), Arc::new(Tasks), 10 + me as u64, w.settings.clone(), components).await.unwrap()
+}
+
+pub(crate) async fn nodes() -> Nodes {
+    nodes_with(|_| {}).await
+}
+
+/// As [`nodes`], with other settings.
+pub(crate) async fn nodes_with(change: impl FnOnce(&mut Settings)) -> Nodes {
+    // Notices have one line of numbers, which no two engines can share.
+    let mut settings = Settings { notices_kept: 0, ..settings() };
+    change(&mut settings);
+    let mut a = world_with(settings.clone()).await;
+    let index = Arc::new(MemoryIndex::new());
+    let placed = Placed::default();
+    placed.lock().unwrap().extend((0..settings.shards).map(|shard| (shard, 0)));
+    a.engine = engine(&a, &placed, &index, 0).await;
+    let engine = engine(&a, &placed, &index, 1).await;
+    let b = World { engine, clock: a.clock.clone(), store: a.store.clone(), settings, outside: a.outside.clone() };
+    let request = DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
+    let described = soon(a.engine.describe_namespace(request)).await.unwrap();
+    let namespace = NamespaceId(Uuid::parse(&described.namespace_info.unwrap().id).unwrap());
+    Nodes { a, b, index, placed, namespace }
+}
+
+impl Nodes {
+    /// From now on this node may acquire the shard, and the other may not.
+    pub(crate) fn place(&self, shard: u32, to: &World) {
+        self.placed.lock().unwrap().insert(shard, usize::from(std::ptr::eq(to, &raw const self.b)));
+    }
+
+    /// A workflow id of this shard that begins so.
+    pub(crate) fn id(&self, shard: u32, begin: &str) -> String {
+        let of_shard = |id: &String| {
+            let key = WorkflowKey { namespace: self.namespace, workflow_id: id.clone() };
+            self.a.engine.shard_of(key.slot()) == shard as usize
+        };
+        (0..).map(|n| format!("{begin}-{n}")).find(of_shard).unwrap()
+    }
+
+    /// One node gives the shard up, the other takes it up.
+    pub(crate) async fn give(&self, shard: u32, from: &World, to: &World) {
+        soon(from.engine.give_up(shard)).await.unwrap();
+        self.place(shard, to);
+        soon(to.engine.take_up(shard)).await.unwrap();
+        to.settle().await;
+    }
+
+    pub(crate) async fn advance(&self, span: Span) {
+        self.a.advance(span).await;
+    }
+}
+
+/// A call that was told that the shard is elsewhere.
+#[track_caller]
+pub(crate) fn elsewhere<T: std::fmt::Debug>(result: Result<T, Refusal>, shard: u32) {
+    match result {
+        Err(Refusal::Elsewhere { shard: of }) => assert_eq!(of, shard),
+        other => panic!("{other:?}"),
+    }
+}
