@@ -38,5 +38,7 @@ mod telemetry;
 mod time_skipping;
 #[cfg(feature = "ui")]
 mod ui;
+#[cfg(feature = "ui")]
+mod ui_actions;
 mod updates;
 mod workers;
