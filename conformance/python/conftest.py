@@ -90,6 +90,14 @@ def address() -> str:
 
 
 @pytest.fixture
+def http() -> str:
+    """Where the HTTP API of the same server is."""
+    if "SEMPRE_HTTP" not in os.environ:
+        pytest.skip("needs SEMPRE_HTTP: the HTTP API of the server that is tested")
+    return f"http://{os.environ['SEMPRE_HTTP']}/api/v1"
+
+
+@pytest.fixture
 async def case(request: pytest.FixtureRequest, address: str) -> Case:
     # A server may listen before it is able to answer.
     client = await eventually("the server answers", lambda: connected(address))

@@ -16,8 +16,23 @@ DOCS = pathlib.Path(__file__).resolve().parents[3] / "docs" / "ui"
 # What is waited for comes at once on an idle machine. On one that builds beside it, a worker, a server that was built for debugging and
 # a browser share what is left: the wait is for that, and costs nothing where it is not needed.
 SECONDS = 90
-# What Chromium itself reports of an answer that a step asks for on purpose.
-EXPECTED = "Failed to load resource: the server responded with a status of 4"
+# What Chromium itself reports of a page that is a refusal, behind the page's address.
+REFUSED = " - Failed to load resource: the server responded with a status of 4"
+# How much of a page may move while nobody does anything, in Chromium's own measure: without news, up to what it calls good;
+# with what news bring and take away, up to where it begins to call it poor.
+SHIFT_MAX, SHIFT_WITH_NEWS_MAX = 0.1, 0.25
+# Adds up what moves; what does so within half a second of a click or a key is left out by Chromium, and what does so after news is counted apart.
+WATCH = """
+    window.moved = { quiet: 0, all: 0 };
+    let news = -Infinity;
+    document.addEventListener("sempre:read", () => { news = performance.now(); });
+    new PerformanceObserver((list) => {
+        for (const one of list.getEntries().filter((one) => !one.hadRecentInput)) {
+            window.moved.all += one.value;
+            if (one.startTime < news - 50 || one.startTime > news + 500) window.moved.quiet += one.value;
+        }
+    }).observe({ type: "layout-shift", buffered: true });
+"""
 
 
 class Browser:
@@ -29,11 +44,14 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options, webdriver.ChromeService(os.environ["CHROMEDRIVER"]))
         self.driver.set_script_timeout(SECONDS)
+        self.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
         self.driver.execute_cdp_cmd("Emulation.setTimezoneOverride", {"timezoneId": "Europe/Berlin"})
         self.url = url
         self.screenshots = screenshots
         self.axe = pathlib.Path(os.environ["AXE"]).read_text() if os.environ.get("AXE") else None
         self.checked = 0
+        # Pages that steps have gone to.
+        self.opened: set[str] = set()
         self.scheme("light")
 
     def close(self) -> None:
@@ -42,6 +60,7 @@ class Browser:
     # Going there
 
     def open(self, path: str) -> None:
+        self.opened.add(self.url + path)
         self.driver.get(self.url + path)
 
     def path(self) -> str:
@@ -86,6 +105,9 @@ class Browser:
             if time.monotonic() > end:
                 raise AssertionError(f"{why}; the page is {self.path()} and says:\n{self.text()[:2000]}")
             time.sleep(0.05)
+
+    def width(self, what: str) -> float:
+        return self.driver.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().width", what)
 
     def says(self, text: str) -> None:
         self.until(lambda: text in self.text(), f"the page does not say {text!r}")
@@ -154,7 +176,15 @@ class Browser:
     # Checking
 
     def errors(self) -> list[str]:
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE" and EXPECTED not in entry["message"]]
+        """What stands in the console; of what has been refused, what no step has gone to as a page."""
+        told = [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+        pages = {self.driver.current_url, *self.opened}
+        return [message for message in told if REFUSED not in message or message.split(REFUSED)[0] not in pages]
+
+    def shifted(self) -> tuple[float, float]:
+        """How much of this page has moved since it was opened: without anything to tell, and all in all."""
+        script = "const done = arguments[0]; requestAnimationFrame(() => setTimeout(() => done([window.moved.quiet, window.moved.all])))"
+        return tuple(self.driver.execute_async_script(script))
 
     def check(self, name: str = "") -> None:
         """Nothing in the console, nothing that keeps somebody out; a picture of it, if it is to have one."""
@@ -163,8 +193,11 @@ class Browser:
         assert not errors, f"{self.path()} has errors in its console:\n" + "\n".join(errors)
         wide = self.driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if wide > 0:
-            script = "return [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 6).map(e => e.outerHTML.slice(0, 100))"
+            script = "return [...document.querySelectorAll('main *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.table-wrap')).slice(0, 6).map(e => e.outerHTML.slice(0, 100))"
             raise AssertionError(f"{self.path()} is {wide} pixels wider than the window: {self.driver.execute_script(script)}")
+        quiet, moved = self.shifted()
+        assert quiet <= SHIFT_MAX, f"{self.path()} has moved by {quiet:.3f} under its reader, without news"
+        assert moved <= SHIFT_WITH_NEWS_MAX, f"{self.path()} has moved by {moved:.3f} under its reader"
         if self.axe:
             self.driver.execute_script(self.axe)
             script = "const done = arguments[0]; axe.run(document, {resultTypes: ['violations']}).then(r => done(JSON.stringify(r.violations)), e => done(JSON.stringify([{impact: 'critical', id: String(e), nodes: []}])))"

@@ -22,6 +22,12 @@ def status(world: World, id: str) -> WorkflowExecutionStatus:
     return world.call(handle(world, id).describe()).status
 
 
+def attempt(world: World, id: str) -> int:
+    """The attempt that its activity is at; 0: it has none in hand."""
+    pending = world.call(handle(world, id).describe()).raw_description.pending_activities
+    return pending[0].attempt if pending else 0
+
+
 def now_open(browser: Browser, id: str, tab: str = "") -> None:
     browser.open(browser.run_path(id))
     if tab:

@@ -26,7 +26,7 @@ def first_run(world: World, browser: Browser) -> None:
 def namespaces(world: World, browser: Browser) -> None:
     browser.open("/namespaces")
     browser.says("empty")
-    browser.check()
+    browser.check("namespaces")
     browser.click("empty")
     browser.says("no worker is connected")
 
@@ -119,6 +119,12 @@ def columns_and_views(world: World, browser: Browser) -> None:
     browser.click("Views")
     browser.click("Money")
     browser.until(lambda: browser.one("#filter").get_attribute("value") == "WorkflowType = 'Transfer'", "the view was not kept")
+    browser.click("Views")
+    browser.press("[aria-label='Forget Money']")
+    browser.open("/namespaces/default/workflows")
+    browser.click("Views")
+    browser.one(".view-save")
+    assert not browser.all("[aria-label='Forget Money']"), "the view is not forgotten"
 
 
 @step
@@ -165,6 +171,20 @@ def bulk(world: World, browser: Browser) -> None:
 
     act("Signal", "Send the signal", lambda: browser.write("signal", "pay"))
     act("Cancel", "Cancel them", select=2)
+    # So slowly that it can be stopped before its second run.
+    browser.open(f"/namespaces/default/workflows?query={query}")
+    browser.says("bulk-0")
+    browser.click("Signal", ".toolbar")
+    browser.write("signal", "pay", "form.form")
+    browser.write("reason", "by the tour", "form.form")
+    browser.write("rps", "0.01", "form.form")
+    browser.submit("Send the signal")
+    browser.says("1 of 4")
+    browser.click("Stop it")
+    browser.says("The batch operation was stopped.")
+    browser.until(lambda: "Running" not in browser.one("#progress").text, "it is not stopped")
+    assert "1 of 4" in browser.one("#progress").text, browser.one("#progress").text
+    browser.check()
     act("Terminate", "Terminate them")
     world.wait(lambda: status(world, "bulk-0") == WorkflowExecutionStatus.TERMINATED)
     act("Delete", "Delete them", select=2)
@@ -188,7 +208,8 @@ def attention(world: World, browser: Browser) -> None:
     browser.says("Workflow tasks fail")
     browser.says("Activities are retried")
     browser.says("no route to bank.example, try #")
-    browser.check("attention")
+    browser.says("Failed lately")
+    browser.check()
     browser.open("/namespaces/empty/attention")
     browser.says("Nothing needs you")
     browser.check()

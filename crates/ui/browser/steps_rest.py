@@ -44,8 +44,10 @@ def schedules(world: World, browser: Browser) -> None:
     browser.dialog()
     script = "const [a, b] = document.querySelectorAll('dialog input[type=datetime-local]'); a.value = '2026-01-05T00:00:00'; b.value = '2026-01-05T03:00:00'"
     browser.driver.execute_script(script)
+    browser.choose("overlap", "SCHEDULE_OVERLAP_POLICY_ALLOW_ALL")
     browser.submit("Backfill it", within)
     browser.says("The backfill was asked for")
+    browser.until(lambda: len(browser.all("#recent li a")) > 1, "what was backfilled is not listed")
     browser.check("schedule")
     browser.click("Pause")
     browser.dialog()
@@ -199,8 +201,9 @@ def activities_alone(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/activities")
     browser.says("No activities")
     browser.check()
-    command = [os.environ["SEMPRE_BIN"], "activity", "start", "--type", "reach_bank", "-t", QUEUE, "--start-to-close-timeout", "10s"]
-    subprocess.run([*command, "--activity-id", "reach-17", "--address", world.address], check=True, capture_output=True)
+    start = [os.environ["SEMPRE_BIN"], "activity", "start", "--type", "reach_bank", "--start-to-close-timeout", "10s"]
+    address = ("--address", world.address)
+    subprocess.run([*start, "--task-queue", QUEUE, "--activity-id", "reach-17", *address], check=True, capture_output=True)
     browser.open("/namespaces/default/activities")
     browser.says("reach-17")
     browser.check("activities")
@@ -208,14 +211,26 @@ def activities_alone(world: World, browser: Browser) -> None:
     browser.says("no route to bank.example")
     browser.until(lambda: len(browser.all("table.attempts tbody tr")) > 1, "its attempts are not told")
     browser.check("activity-alone")
-    browser.click("Pause")
-    within = browser.dialog()
-    browser.submit("Pause it", within)
-    browser.says("The activity is paused.")
-    browser.click("Unpause")
+    for name, button, done in (
+        ("Pause", "Pause it", "The activity is paused."),
+        ("Unpause", "Unpause it", "The activity goes on."),
+        ("Reset", "Reset it", "The activity begins anew"),
+    ):
+        browser.click(name)
+        within = browser.dialog()
+        browser.submit(button, within)
+        browser.says(done)
+    # Nobody has it: the request to cancel it ends it.
+    subprocess.run([*start, "--task-queue", "nobody-polls-this", "--activity-id", "reach-18", *address], check=True, capture_output=True)
+    browser.open("/namespaces/default/activities")
+    browser.click("reach-18")
+    browser.click("Cancel")
     browser.dialog()
-    browser.submit("Unpause it", within)
-    browser.says("The activity goes on.")
+    browser.submit("Cancel it", within)
+    browser.says("It closed")
+    browser.says("Canceled")
+    browser.open("/namespaces/default/activities")
+    browser.click("reach-17")
     browser.click("Terminate")
     browser.dialog()
     browser.submit("Terminate it", within)
@@ -269,24 +284,28 @@ def settings_and_codec(world: World, browser: Browser) -> None:
     try:
         browser.click("Settings", ".top")
         browser.until(lambda: browser.path().startswith("/settings"), "the settings do not open")
+        browser.says("Your time zone is Europe/Berlin")
         browser.write("codec", "javascript:alert(1)")
         browser.submit("Save")
         browser.says("is not an http or https URL")
         browser.open("/settings")
         browser.write("codec", f"http://127.0.0.1:{server.server_port}/{{namespace}}")
         browser.choose("theme", "dark")
+        browser.choose("times", "utc")
         browser.check("settings")
         browser.submit("Save")
         browser.says("The settings were saved")
         now_open(browser, "encrypted")
         browser.says('"secret": 42')
         assert ("/default/decode", "default") in Codec.asked, Codec.asked
+        assert {one.get_attribute("data-style") for one in browser.all(".run-line time")} == {"utc"}, "times are not as they were chosen"
         browser.check("codec")
     finally:
         server.shutdown()
         browser.open("/settings")
         browser.write("codec", "")
         browser.choose("theme", "")
+        browser.choose("times", "relative")
         browser.submit("Save")
         browser.says("The settings were saved")
 
@@ -318,6 +337,16 @@ def problems(world: World, browser: Browser) -> None:
         browser.open(path)
         browser.says(says)
         browser.check("problem" if "nowhere" in path else "")
+
+
+@step
+def queues_that_nobody_polls(world: World, browser: Browser) -> None:
+    """By now a task has waited there for a minute."""
+    browser.open("/namespaces/default/attention")
+    browser.says("Queues that nobody polls")
+    browser.check("attention")
+    browser.click("nobody-polls-this", "[data-key='unpolled']")
+    browser.says("No worker polls this queue")
 
 
 @step

@@ -1,11 +1,13 @@
 """The pages of a run, and what can be done to it."""
 
+import json
+
 from temporalio.client import WorkflowExecutionStatus
 
 from browser import ESCAPE, Browser
-from step import handle, now_open, status, step
+from step import attempt, handle, now_open, status, step
 from world import EVIL, World
-from workflows import Approval, Order, Transfer
+from workflows import Approval, Order, Patient, Transfer
 
 
 @step
@@ -15,8 +17,14 @@ def run_page(world: World, browser: Browser) -> None:
     browser.until(lambda: browser.all(".timeline-bar"), "the timeline is not drawn")
     browser.says("charge")
     browser.check("run")
-    for how in ("+", "+", "−", "All"):
+    # Each attempt of an activity has its bar: the card reader answers at the third.
+    browser.until(lambda: len(browser.all(".timeline-attempt")) == 3, "the attempts are not drawn")
+    wide = browser.width(".timeline-space")
+    browser.click("+", "[data-timeline-tools]")
+    assert browser.width(".timeline-space") > 1.5 * wide, "it is not drawn larger"
+    for how in ("+", "−", "All"):
         browser.click(how, "[data-timeline-tools]")
+    assert abs(browser.width(".timeline-space") - wide) < 2, "it is not drawn as it was"
     browser.one("[data-timeline]").send_keys("+", "-", "0")
     browser.press("[data-timeline-tasks]")
     browser.until(lambda: "task" in browser.one("[data-timeline]").text, "workflow tasks are not drawn")
@@ -24,6 +32,8 @@ def run_page(world: World, browser: Browser) -> None:
     world.call(handle(world, "order-7").signal(Order.pay))
     browser.says("It waits for nothing: it closed")
     browser.until(lambda: "pay" in browser.one("[data-timeline]").text, "the timeline does not go on")
+    kinds = {"workflow", "activity", "child", "timer", "signal"}
+    browser.until(lambda: kinds <= {one.text for one in browser.all(".timeline-name i")}, f"not all of {kinds} are drawn")
     browser.check("run-completed")
     now_open(browser, "transfer-17")
     browser.says("reach_bank")
@@ -73,11 +83,13 @@ def history(world: World, browser: Browser) -> None:
 @step
 def relations_and_metadata(world: World, browser: Browser) -> None:
     now_open(browser, "order-1", "relationships")
-    browser.says("order-1-parcel")
+    browser.says("order-1-parcel-stamp")
     browser.check("relations")
     browser.click("order-1-parcel")
     browser.click("Relations")
-    browser.says("Parent")
+    # The whole family, from wherever one looks at it.
+    for depth, id in enumerate(("order-1", "order-1-parcel", "order-1-parcel-stamp"), start=1):
+        browser.until(lambda: browser.one("ul.relatives" + " > li > ul" * (depth - 1) + " > li > .id").text == id, f"{id} is not in its place")
     browser.check()
     now_open(browser, "order-1", "metadata")
     browser.says("channel")
@@ -88,6 +100,8 @@ def relations_and_metadata(world: World, browser: Browser) -> None:
 def queries_and_updates(world: World, browser: Browser) -> None:
     now_open(browser, "order-6", "queries")
     browser.says("Stack trace")
+    # Where the code waits, as its worker says.
+    browser.says("(workflow: Order, id: order-6")
     browser.click("status")
     browser.says("waiting for payment")
     browser.check("queries")
@@ -137,6 +151,7 @@ def signal_cancel_terminate(world: World, browser: Browser) -> None:
     browser.write("reason", "no longer wanted", within)
     browser.submit("Ask it to cancel", within)
     browser.says("The workflow was asked to cancel.")
+    world.wait(lambda: status(world, "approval-1") == WorkflowExecutionStatus.CANCELED)
     world.start(Order.run, {"sku": "t"}, id="to-terminate")
     now_open(browser, "to-terminate")
     browser.click("Terminate")
@@ -172,6 +187,16 @@ def pause_reset_fork_delete(world: World, browser: Browser) -> None:
     browser.says("This is the new run.")
     assert browser.path().split("?")[0] != old
     browser.until(lambda: "approve" in browser.text() or "charge" in browser.text(), "the new run does not go on")
+    # An event leads to it too: the workflow task that had it.
+    now_open(browser, "order-2", "history?view=compact")
+    browser.press(".event summary", 4)
+    browser.click("Reset here")
+    within = browser.dialog()
+    assert browser.one("dialog [name=to]").get_attribute("value") == "event"
+    assert browser.one("dialog [name=event]").get_attribute("value") == "5"
+    browser.submit("Reset it", within)
+    browser.says("This is the new run.")
+    world.wait(lambda: status(world, "order-2") == WorkflowExecutionStatus.RUNNING)
     now_open(browser, "order-1", "history")
     browser.press(".event summary", 2)
     browser.click("Fork here")
@@ -180,6 +205,21 @@ def pause_reset_fork_delete(world: World, browser: Browser) -> None:
     browser.submit("Fork it", within)
     browser.says("This is the new run.")
     world.wait(lambda: status(world, "order-1") == WorkflowExecutionStatus.RUNNING)
+    now_open(browser, "order-3")
+    old = browser.path().split("?")[0]
+    browser.click("More")
+    browser.click("Fork at an event")
+    within = browser.dialog()
+    browser.write("event", "8", within)
+    browser.submit("Fork it", within)
+    browser.says("This is the new run.")
+    assert browser.path().split("?")[0] != old
+    world.wait(lambda: status(world, "order-3") == WorkflowExecutionStatus.RUNNING)
+    browser.click("More")
+    browser.click("History as JSON")
+    browser.until(lambda: browser.path().startswith("/api/v1/namespaces/default/workflows/order-3/history"), "the history does not open")
+    events = json.loads(browser.text())["history"]["events"]
+    assert [event["eventId"] for event in events[:8]] == [str(n) for n in range(1, 9)], events
     now_open(browser, "refund-5000")
     browser.click("More")
     browser.click("Delete")
@@ -218,6 +258,13 @@ def activities(world: World, browser: Browser) -> None:
     browser.says("Attempts")
     browser.says("no route to bank.example, try")
     browser.check("attempts")
+    # The second attempt is an hour away: it is made now, and it is the second.
+    world.start(Patient.run, id="transfer-tomorrow")
+    world.wait(lambda: attempt(world, "transfer-tomorrow") == 2)
+    now_open(browser, "transfer-tomorrow")
+    act("Run now", "Run it now", "The activity is offered to workers now.")
+    world.wait(lambda: attempt(world, "transfer-tomorrow") == 3)
+    browser.says("no route to bank.example, try 2")
     world.start(Approval.run, id="approval-2")
     now_open(browser, "approval-2")
     act("Complete", "Complete it", "The activity was completed.", lambda within: browser.write("input", '"yes, by hand"', within))

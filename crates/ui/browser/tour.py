@@ -9,6 +9,7 @@ import traceback
 import steps_lists  # noqa: F401
 import steps_runs  # noqa: F401
 import steps_rest  # noqa: F401
+import steps_looks  # noqa: F401
 from browser import Browser
 from step import STEPS
 from world import World

@@ -33,10 +33,18 @@ async def approve_by_hand() -> str:
 
 
 @workflow.defn
+class Stamp:
+    @workflow.run
+    async def run(self) -> None:
+        pass
+
+
+@workflow.defn
 class Parcel:
     @workflow.run
     async def run(self, shelf: str) -> str:
         await asyncio.sleep(0.5)
+        await workflow.execute_child_workflow(Stamp.run, id=f"{workflow.info().workflow_id}-stamp")
         return f"packed at {shelf}"
 
 
@@ -83,6 +91,16 @@ class Transfer:
 
 
 @workflow.defn
+class Patient:
+    """Tries once in an hour."""
+
+    @workflow.run
+    async def run(self) -> None:
+        retry = RetryPolicy(initial_interval=timedelta(hours=1))
+        await workflow.execute_activity(reach_bank, start_to_close_timeout=SECONDS, retry_policy=retry)
+
+
+@workflow.defn
 class Approval:
     @workflow.run
     async def run(self) -> str:
@@ -114,5 +132,5 @@ class Loop:
         return rounds
 
 
-WORKFLOWS = [Parcel, Order, Transfer, Approval, Broken, Refused, Loop]
+WORKFLOWS = [Stamp, Parcel, Order, Transfer, Patient, Approval, Broken, Refused, Loop]
 ACTIVITIES = [reserve, charge, reach_bank, approve_by_hand]

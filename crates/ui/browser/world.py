@@ -31,7 +31,8 @@ class World:
         if folder := os.environ.get("SEMPRE_UI_ASSETS"):
             arguments += ["--ui-asset-path", folder]
         if self.data:
-            arguments += ["--db-filename", self.data]
+            # There may be a run that is longer than runs usually may be.
+            arguments += ["--db-filename", self.data, "--dynamic-config-value", "limit.historyCount.error=300000"]
         arguments += ["--search-attribute", "Customer=Keyword"]
         allowed = '[{"Pattern":"127.0.0.1:*","AllowInsecure":true}]'
         arguments += ["--dynamic-config-value", f"component.callbacks.allowedAddresses={allowed}"]

@@ -163,6 +163,7 @@ fn flash(done: &str) -> Option<&'static str> {
         ("start", "The workflow was started."),
         ("activity-pause", "The activity is paused."),
         ("activity-unpause", "The activity goes on."),
+        ("activity-run-now", "The activity is offered to workers now."),
         ("activity-reset", "The activity begins anew, with its first attempt."),
         ("activity-cancel", "The activity was asked to cancel."),
         ("activity-terminate", "The activity was terminated."),

@@ -24,8 +24,8 @@ pub struct OpenRuns {
     pub namespace: String,
     /// By type; the largest first.
     pub by_type: Vec<(String, u64)>,
-    /// By what hurts them (`SempreHealth`); those that are well are not among them.
-    pub by_health: Vec<(String, u64)>,
+    /// By what hurts them (`SempreHealth`), and of each by type; those that are well are not among them.
+    pub by_health: Vec<(&'static str, Vec<(String, u64)>)>,
 }
 
 impl Engine {
@@ -37,19 +37,23 @@ impl Engine {
     /// Open runs, of at most 50 namespaces. Refused while the index is made anew.
     pub async fn open_runs(&self) -> Result<Vec<OpenRuns>, Refusal> {
         Rebuild::ready(&self.shared).await?;
-        let open = Filter::Compare(
-            Field::System(SystemField::ExecutionStatus),
-            Comparison::Equal,
-            Value::Int(WorkflowExecutionStatus::Running as i64),
-        );
+        // A paused run is open.
+        let open = Filter::In {
+            field: Field::System(SystemField::ExecutionStatus),
+            values: [WorkflowExecutionStatus::Running, WorkflowExecutionStatus::Paused].map(|status| Value::Int(status as i64)).into(),
+            negated: false,
+        };
+        let kind = Field::System(SystemField::WorkflowType);
         let mut all = Vec::new();
         for namespace in self.shared.namespaces.first(NAMESPACES_MAX) {
-            let by_type = self.open_by(&namespace, &open, &Field::System(SystemField::WorkflowType)).await?;
-            let health = Field::Attribute { name: HEALTH.to_owned(), kind: AttributeType::Keyword };
-            // Closed runs have none. Asked for by value, which an index answers.
-            let values = HEALTHS.map(|kind| Value::Keyword(kind.to_owned())).into();
-            let hurt = Filter::In { field: health.clone(), values, negated: false };
-            let by_health = self.open_by(&namespace, &hurt, &health).await?;
+            let by_type = self.open_by(&namespace, &open, &kind).await?;
+            let mut by_health = Vec::new();
+            for health in HEALTHS {
+                // Closed runs have none. Asked for by value, which an index answers.
+                let field = Field::Attribute { name: HEALTH.to_owned(), kind: AttributeType::Keyword };
+                let hurt = Filter::Compare(field, Comparison::Equal, Value::Keyword(health.to_owned()));
+                by_health.push((health, self.open_by(&namespace, &hurt, &kind).await?));
+            }
             all.push(OpenRuns { namespace: namespace.view.name.clone(), by_type, by_health });
         }
         Ok(all)

@@ -17,6 +17,7 @@ use sempre_store::Table;
 use crate::support::*;
 
 mod bounds;
+mod conditions;
 mod damage;
 mod declared;
 mod turns;

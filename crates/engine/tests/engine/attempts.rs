@@ -12,7 +12,7 @@ use sempre_core::{Refusal, Span};
 
 use crate::support::*;
 
-fn activity(id: &str) -> Command {
+pub(crate) fn activity(id: &str) -> Command {
     let attributes = ScheduleActivityTaskCommandAttributes {
         activity_id: id.into(),
         activity_type: Some(ActivityType { name: "Act".into() }),
@@ -42,7 +42,7 @@ async fn complete_activity(w: &World, task: &PollActivityTaskQueueResponse) {
     soon(w.engine.respond_activity_task_completed(done)).await.unwrap();
 }
 
-async fn fail_activity(w: &World, task: &PollActivityTaskQueueResponse) {
+pub(crate) async fn fail_activity(w: &World, task: &PollActivityTaskQueueResponse) {
     let failure = Failure {
         message: "no".into(),
         failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default())),

@@ -12,7 +12,7 @@ use crate::{access::Access, requests::Requests, room::Room, start_gate::StartGat
 
 /// What is not told apart.
 const OTHER: &str = "other";
-/// Types of open runs of a namespace that are told apart.
+/// Types of open runs of a namespace that are told apart, of all and of those that the same hurts.
 const OPEN_TYPES_MAX: usize = 50;
 /// Task queues that are told apart: those with the most tasks.
 const QUEUES_MAX: usize = 200;
@@ -95,7 +95,9 @@ pub(super) fn workflows(told: &mut Collected, engine: &Engine) {
     for (name, status, help) in ends {
         let family = told.counter(name, help);
         for (namespace, kind) in &all {
-            family.count(&[("namespace", namespace), ("workflowType", &kind.name)], kind.closed(status as i32));
+            // Dashboards of Temporal's server ask for this operation.
+            let labels = [("operation", "CompletionStats"), ("namespace", namespace), ("workflowType", &kind.name)];
+            family.count(&labels, kind.closed(status as i32));
         }
     }
     let family = told.histogram("sempre_workflow_duration_seconds", "From the start of a run to its close.");
@@ -107,20 +109,25 @@ pub(super) fn workflows(told: &mut Collected, engine: &Engine) {
 pub(super) fn open_runs(told: &mut Collected, all: &[OpenRuns]) {
     let family = told.gauge("sempre_workflows_open", "Open runs, some seconds ago.");
     for OpenRuns { namespace, by_type, .. } in all {
-        for (kind, runs) in by_type.iter().take(OPEN_TYPES_MAX) {
-            family.count(&[("namespace", namespace), ("workflowType", kind)], *runs);
-        }
-        let others: u64 = by_type.iter().skip(OPEN_TYPES_MAX).map(|(_, runs)| runs).sum();
-        if others > 0 {
-            family.count(&[("namespace", namespace), ("workflowType", OTHER)], others);
+        for (kind, runs) in bounded(by_type) {
+            family.count(&[("namespace", namespace), ("workflowType", kind)], runs);
         }
     }
     let family = told.gauge("sempre_workflows_hurt", "Open runs that something hurts, by what (SempreHealth).");
     for OpenRuns { namespace, by_health, .. } in all {
-        for (health, runs) in by_health {
-            family.count(&[("namespace", namespace), ("health", health)], *runs);
+        for (health, by_type) in by_health {
+            for (kind, runs) in bounded(by_type) {
+                family.count(&[("namespace", namespace), ("workflowType", kind), ("health", health)], runs);
+            }
         }
     }
+}
+
+/// The types with the most runs; the others as one.
+fn bounded(by_type: &[(String, u64)]) -> impl Iterator<Item = (&str, u64)> {
+    let others: u64 = by_type.iter().skip(OPEN_TYPES_MAX).map(|(_, runs)| runs).sum();
+    let named = by_type.iter().take(OPEN_TYPES_MAX).map(|(kind, runs)| (kind.as_str(), *runs));
+    named.chain((others > 0).then_some((OTHER, others)))
 }
 
 /// What namespaces use of what they may.
@@ -255,8 +262,14 @@ pub(super) fn engine(told: &mut Collected, engine: &Engine) {
     for (name, help, counter) in counters {
         told.counter(name, help).count(&[], counter.get());
     }
-    told.histogram("sempre_commit_latency_seconds", "From sending a commit to its acknowledgement.")
-        .reading(&[], &stats.commit_waits.read());
+    let waits = stats.commit_waits.read();
+    told.histogram("sempre_commit_latency_seconds", "From sending a commit to its acknowledgement.").reading(&[], &waits);
+    // The same under the names of Temporal's server, for which a commit is one of many requests to its database.
+    let operation = [("operation", "Commit"), ("service_name", "history")];
+    let failed = stats.commit_failures.get();
+    told.counter("persistence_requests", "Commits, durable or failed.").count(&operation, stats.commits.get() + failed);
+    told.counter("persistence_errors", "Commits that failed.").count(&operation, failed);
+    told.histogram("persistence_latency", "How long commits took, in seconds.").reading(&operation, &waits);
 }
 
 pub(super) fn alerts(told: &mut Collected, engine: &Engine) {
@@ -295,4 +308,18 @@ fn bytes_of(folder: &Path) -> Option<u64> {
         bytes += if meta.is_dir() { bytes_of(&entry.path()).unwrap_or(0) } else { meta.len() };
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_open_runs_so_many_types_are_told_apart_and_the_others_are_one() {
+        let kinds = |count: usize| (0..count).map(|n| (format!("T{n}"), 2)).collect::<Vec<_>>();
+        assert_eq!(bounded(&kinds(2)).collect::<Vec<_>>(), [("T0", 2), ("T1", 2)]);
+        let all = kinds(OPEN_TYPES_MAX + 3);
+        let told: Vec<_> = bounded(&all).collect();
+        assert_eq!((told.len(), told[OPEN_TYPES_MAX]), (OPEN_TYPES_MAX + 1, (OTHER, 6)));
+    }
 }

@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod messages;
 mod metrics;
+mod metrics_trouble;
 mod namespaces;
 mod nexus_http;
 mod operator_service;
@@ -37,5 +38,7 @@ mod telemetry;
 mod time_skipping;
 #[cfg(feature = "ui")]
 mod ui;
+#[cfg(feature = "ui")]
+mod ui_actions;
 mod updates;
 mod workers;

@@ -37,7 +37,7 @@ enum Does {
     Grows,
     /// There is a sample of it that is not zero.
     IsThere,
-    /// It is told; this load has no reason to move it.
+    /// It is told; this load has no reason to move it. Most of these move in [`crate::metrics_trouble`].
     IsTold,
 }
 
@@ -87,11 +87,14 @@ const FAMILIES: &[(&str, Does)] = &[
     ("sempre_commit_bytes_total", Does::Grows),
     ("sempre_commit_failures_total", Does::IsTold),
     ("sempre_commit_latency_seconds", Does::Grows),
+    ("persistence_requests", Does::Grows),
+    ("persistence_errors", Does::IsTold),
+    ("persistence_latency", Does::Grows),
     ("sempre_call_bytes", Does::IsThere),
     ("sempre_call_bytes_limit", Does::IsThere),
     ("sempre_call_bytes_refused_total", Does::IsTold),
     ("sempre_starts_waiting", Does::IsTold),
-    ("sempre_starts_at_once", Does::IsTold),
+    ("sempre_starts_at_once", Does::IsThere),
     ("sempre_starts_refused_total", Does::IsTold),
     ("sempre_namespace_open_runs", Does::IsThere),
     ("sempre_namespace_history_bytes", Does::IsThere),
@@ -115,9 +118,39 @@ const FAMILIES: &[(&str, Does)] = &[
     ("process_open_fds", Does::IsThere),
 ];
 
+/// What the documentation's table names beside families.
+const LABELS: &[&str] = &["error_type", "task_type"];
+/// The documentation, with the table of families; `*` stands for anything.
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/http-api.md");
+
+#[test]
+fn the_documentation_names_every_family_and_no_other() {
+    let docs = std::fs::read_to_string(DOCS).expect("the documentation");
+    let (_, table) = docs.split_once("| about | families |").expect("the table");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    let quoted = table.split('`').skip(1).step_by(2);
+    let named: Vec<&str> = quoted.filter(|name| name.contains('_') && !name.contains('=') && !LABELS.contains(name)).collect();
+    let is = |pattern: &str, family: &str| match pattern.split_once('*') {
+        Some((head, tail)) => family.len() >= pattern.len() - 1 && family.starts_with(head) && family.ends_with(tail),
+        None => pattern == family,
+    };
+    let families: Vec<&str> = FAMILIES.iter().map(|(name, _)| *name).chain(["sempre_unauthorized_requests_total"]).collect();
+    for family in &families {
+        assert!(named.iter().any(|pattern| is(pattern, family)), "{family} is not named");
+    }
+    for pattern in named {
+        assert!(families.iter().any(|family| is(pattern, family)), "there is no {pattern}");
+    }
+}
+
 /// The sum of a family's samples (of histograms: their counts), by family, in one reading.
-async fn read(address: SocketAddr) -> (BTreeMap<String, f64>, String) {
-    let (status, headers, text) = text(address, request(address, Method::GET, "/metrics", &[], "")).await;
+pub(crate) async fn read(address: SocketAddr) -> (BTreeMap<String, f64>, String) {
+    read_with(address, &[]).await
+}
+
+/// The same with headers of the request.
+pub(crate) async fn read_with(address: SocketAddr, headers: &[(&str, &str)]) -> (BTreeMap<String, f64>, String) {
+    let (status, headers, text) = text(address, request(address, Method::GET, "/metrics", headers, "")).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let mut families: BTreeMap<String, f64> = BTreeMap::new();
@@ -222,7 +255,7 @@ fn close(kind: &str, field: &str, attributes: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_series_moves_when_it_should() {
-    let folder = Folder::new();
+    let folder = Folder::new("usual");
     let settings = ServerSettings {
         http_address: Some(([127, 0, 0, 1], 0).into()),
         metrics_address: Some(([127, 0, 0, 1], 0).into()),
@@ -323,7 +356,7 @@ async fn every_series_moves_when_it_should() {
     poll.set_timeout(Duration::from_secs(60));
     let mut client = load.server.workflow();
     let poll = tokio::spawn(async move { client.poll_activity_task_queue(poll).await });
-    let ends = |text: &str| text.contains("workflow_timeout{namespace=\"default\",workflowType=\"T\"} 1");
+    let ends = |text: &str| text.contains("workflow_timeout{operation=\"CompletionStats\",namespace=\"default\",workflowType=\"T\"} 1");
     let (after, told) = loop {
         let (after, text) = read(metrics).await;
         if ends(&text)
@@ -368,19 +401,19 @@ async fn every_series_moves_when_it_should() {
     for line in [
         r#"approximate_backlog_count{namespace="default",taskqueue="nobody's",task_type="Workflow"} 1"#,
         r#"sempre_activity_retries_total{namespace="default",activityType="A"} 1"#,
-        r#"sempre_workflows_hurt{namespace="default",health="activity-retrying"} 1"#,
-        r#"workflow_success{namespace="default",workflowType="T"} 2"#,
+        r#"sempre_workflows_hurt{namespace="default",workflowType="T",health="activity-retrying"} 1"#,
+        r#"workflow_success{operation="CompletionStats",namespace="default",workflowType="T"} 2"#,
     ] {
         assert!(told.contains(line), "{line}\n{told}");
     }
 }
 
 /// A folder for one test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("sempre-metrics-{}", std::process::id()));
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("sempre-metrics-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }

@@ -39,17 +39,17 @@ fn settings(public_path: &str) -> ServerSettings {
 }
 
 /// A browser: what it was told to keep it sends again.
-struct Browser {
-    _server: TestServer,
-    address: SocketAddr,
+pub(crate) struct Browser {
+    pub(crate) server: TestServer,
+    pub(crate) address: SocketAddr,
     token: String,
 }
 
 /// An answer: its code, its headers, its text.
-type Page = (StatusCode, HeaderMap, String);
+pub(crate) type Page = (StatusCode, HeaderMap, String);
 
 impl Browser {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(settings("")).await
     }
 
@@ -61,23 +61,23 @@ impl Browser {
         let cookie = headers[header::SET_COOKIE].to_str().expect("text");
         assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
         let token = cookie.split([';', '=']).nth(1).expect("a token").to_owned();
-        Self { _server: server, address, token }
+        Self { server, address, token }
     }
 
-    async fn get(&self, path: &str) -> Page {
+    pub(crate) async fn get(&self, path: &str) -> Page {
         let cookie = format!("sempre_token={}", self.token);
         text(self.address, request(self.address, Method::GET, path, &[("cookie", &cookie)], "")).await
     }
 
     /// The text of a page that is there.
-    async fn page(&self, path: &str) -> String {
+    pub(crate) async fn page(&self, path: &str) -> String {
         let (status, _, text) = self.get(path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
         text
     }
 
     /// Sends a form as a page of this server would.
-    async fn send(&self, path: &str, fields: &str) -> Page {
+    pub(crate) async fn send(&self, path: &str, fields: &str) -> Page {
         self.send_as(path, &format!("_token={}&{fields}", self.token), &[("origin", &format!("http://{}", self.address))]).await
     }
 
@@ -88,14 +88,14 @@ impl Browser {
         text(self.address, request(self.address, Method::POST, path, &headers, body)).await
     }
 
-    async fn start(&self, id: &str) -> String {
+    pub(crate) async fn start(&self, id: &str) -> String {
         let body = json!({ "workflowType": { "name": "<b>T</b>" }, "taskQueue": { "name": "q" }, "input": [{ "n": "</pre><script>" }], "requestId": id });
         let (status, answer) = json_of(self.address, Method::POST, &format!("/api/v1/namespaces/default/workflows/{id}"), &body).await;
         assert_eq!(status, 200, "{answer}");
         answer["runId"].as_str().expect("a run id").to_owned()
     }
 
-    async fn describe(&self, id: &str) -> Value {
+    pub(crate) async fn describe(&self, id: &str) -> Value {
         json_of(self.address, Method::GET, &format!("/api/v1/namespaces/default/workflows/{id}"), &Value::Null).await.1
     }
 }
@@ -326,7 +326,7 @@ async fn alert_rules_are_shown_tested_and_deleted() {
     let query = "ExecutionStatus = 'Terminated'".to_owned();
     let rule = AlertRule { name: "<i>ends".into(), query, webhook: Some(webhook), ..AlertRule::default() };
     let set = SetAlertRuleRequest { namespace: "default".into(), rule: Some(rule), version: 0 };
-    let secret = AlertServiceClient::new(browser._server.channel.clone()).set_alert_rule(set).await.expect("a rule").into_inner().secret;
+    let secret = AlertServiceClient::new(browser.server.channel.clone()).set_alert_rule(set).await.expect("a rule").into_inner().secret;
     browser.start("w").await;
     json_of(browser.address, Method::POST, "/api/v1/namespaces/default/workflows/w/terminate", &json!({})).await;
     let (status, ..) = browser.send("/namespaces/default/alerts/%3Ci%3Eends/do/test", "").await;
@@ -439,7 +439,7 @@ async fn activities_without_workflow_have_a_list_a_page_and_actions() {
 #[tokio::test]
 async fn versions_of_deployments_become_current_ramp_and_go() {
     let browser = Browser::new().await;
-    let mut client = browser._server.workflow();
+    let mut client = browser.server.workflow();
     for build_id in ["1", "<b>2"] {
         let version = WorkerDeploymentVersion { deployment_name: "shop".into(), build_id: build_id.into() };
         let request =
@@ -490,7 +490,7 @@ async fn a_run_that_a_flow_rule_holds_says_so() {
     let conditions = FlowMatch { all: true, ..FlowMatch::default() };
     let rule = FlowRule { name: "one".into(), r#match: Some(conditions), max_open: 1, ..FlowRule::default() };
     let set = SetFlowRuleRequest { namespace: "default".into(), rule: Some(rule), version: 0 };
-    FlowServiceClient::new(browser._server.channel.clone()).set_flow_rule(set).await.expect("a rule");
+    FlowServiceClient::new(browser.server.channel.clone()).set_flow_rule(set).await.expect("a rule");
     browser.start("first").await;
     let run = browser.start("second").await;
     let page = browser.page(&format!("/namespaces/default/workflows/second/{run}")).await;

@@ -8,7 +8,7 @@ use sempre_api::v1::{
     workflowservice::{CountWorkflowExecutionsRequest, ListWorkflowExecutionsRequest},
 };
 
-use super::run::quoted;
+use super::{run::quoted, unpolled};
 use crate::{
     layout::{Live, Page, Section, heading},
     route::Answer,
@@ -110,11 +110,13 @@ fn alike(message: &str) -> String {
 pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
     let looks = TROUBLES.map(|(_, _, given)| look(visit, namespace, filter(visit, given)));
     let all: Vec<Trouble> = futures::future::try_join_all(looks).await?;
-    let nothing = all.iter().all(|trouble| trouble.count == Some(0));
+    let unpolled = unpolled::panel(visit, namespace);
+    let nothing = unpolled.is_none() && all.iter().all(|trouble| trouble.count == Some(0));
     let body = html! {
         (heading(html! { "Attention" }, html! {}))
         div #troubles data-live {
             @if nothing { section.panel.calm data-key="none" { (show::empty("Nothing needs you", html! { p { "No run fails, hangs without a worker, or is paused." } })) } }
+            @if let Some(panel) = &unpolled { (panel) }
             @for ((title, text, _), Trouble { query, count, groups }) in TROUBLES.iter().zip(&all) {
                 @if *count != Some(0) {
                     section.panel data-key=(title) {

@@ -16,6 +16,7 @@ pub(crate) mod schedules;
 pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod task_queues;
+mod unpolled;
 pub(crate) mod welcome;
 pub(crate) mod workers;
 pub(crate) mod workflows;

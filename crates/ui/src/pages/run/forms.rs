@@ -107,6 +107,13 @@ pub(super) fn of(visit: &Visit, place: &Place, action: &str, words: &Words, last
             "Unpause it",
             false,
         ),
+        "activity-run-now" => asked(
+            "Run the activity now",
+            "The attempt that waits is offered to workers at once, with the number it has. Nothing else of it changes.",
+            html! { (activity) },
+            "Run it now",
+            false,
+        ),
         "activity-reset" => asked(
             "Reset the activity",
             "It begins with attempt 1, at once. A running attempt is not stopped, but its result no longer counts.",

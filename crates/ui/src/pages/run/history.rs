@@ -176,11 +176,14 @@ fn details(visit: &Visit, place: &Place, event: &HistoryEvent) -> Markup {
     let attributes =
         value.as_object().and_then(|object| object.iter().find(|(name, _)| name.ends_with("EventAttributes")).map(|(_, value)| value));
     let id = event.event_id.to_string();
-    let fork = visit.link_with(&["namespaces", place.namespace, "workflows", place.id, place.run, "do", "fork"], &[("event", id.as_str())]);
+    let link = |action, more: &[(&str, &str)]| {
+        visit.link_with(&["namespaces", place.namespace, "workflows", place.id, place.run, "do", action], more)
+    };
+    let (fork, reset) = (link("fork", &[("event", &id)]), link("reset", &[("to", "event"), ("event", &id)]));
     html! {
         div.event-body {
             p.event-head { strong { (pieces::event_name(event)) } span.muted { " event " (event.event_id) ", " (visit.times.full(event.event_time.as_ref())) }
-                a.button.small href=(fork) data-dialog { "Fork here" } }
+                a.button.small href=(reset) data-dialog { "Reset here" } a.button.small href=(fork) data-dialog { "Fork here" } }
             @if let Some(attributes) = attributes { (show::tree(attributes)) }
             @if let Some(metadata) = value.get("userMetadata") { (show::tree(metadata)) }
             @if let Some(links) = value.get("links") { p.muted { "Links" } (show::tree(links)) }

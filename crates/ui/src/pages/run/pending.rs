@@ -93,6 +93,7 @@ fn row(visit: &Visit, place: &Place, activity: &PendingActivityInfo) -> Markup {
                 details.menu.right { summary.button aria-label=(format!("Actions of activity {}", activity.activity_id)) { "⋯" } div.menu-body { ul.menu-list {
                     @if activity.paused { li { a href=(link("activity-unpause")) data-dialog { "Unpause" } } }
                     @else { li { a href=(link("activity-pause")) data-dialog { "Pause" } } }
+                    @if !activity.paused && activity.state() == PendingActivityState::Scheduled { li { a href=(link("activity-run-now")) data-dialog { "Run now" } } }
                     li { a href=(link("activity-reset")) data-dialog { "Reset (begin anew now)" } }
                     li { a href=(link("activity-options")) data-dialog { "Change options" } }
                     li { a href=(link("activity-complete")) data-dialog { "Complete" } }

@@ -1,4 +1,4 @@
-//! Whom a run belongs to: its parent and root, its children, and the chain of runs before and after it.
+//! Whom a run belongs to: the tree of runs below its root, and the chain of runs before and after it.
 
 use maud::{Markup, html};
 use sempre_api::v1::{
@@ -15,6 +15,8 @@ use crate::{
 
 /// Relatives that are shown of each kind.
 const SHOWN: i32 = 200;
+/// Generations that are shown.
+const DEPTH: usize = 30;
 
 async fn list(visit: &Visit<'_>, place: &Place<'_>, query: String) -> Result<(Vec<WorkflowExecutionInfo>, bool), Problem> {
     let request = ListWorkflowExecutionsRequest { namespace: place.namespace.to_owned(), page_size: SHOWN, query, ..Default::default() };
@@ -29,14 +31,14 @@ pub(crate) fn quoted(text: &str) -> String {
 
 pub(super) async fn part(visit: &Visit<'_>, place: &Place<'_>, description: &DescribeWorkflowExecutionResponse) -> Result<Markup, Problem> {
     let info = description.workflow_execution_info.clone().unwrap_or_default();
-    let (children, chain, first) = futures::join!(
-        list(visit, place, format!("ParentWorkflowId = {} AND ParentRunId = {}", quoted(place.id), quoted(place.run))),
+    let root = info.root_execution.clone().unwrap_or_else(|| place.execution());
+    let (family, chain, first) = futures::join!(
+        list(visit, place, format!("RootWorkflowId = {} AND RootRunId = {}", quoted(&root.workflow_id), quoted(&root.run_id))),
         list(visit, place, format!("WorkflowId = {}", quoted(place.id))),
         events_from(visit, place, 1, 1)
     );
-    let ((children, more_children), (chain, more_chain), first) = (children?, chain?, first?);
-    let root = info.root_execution.as_ref().filter(|root| root.run_id != place.run);
-    let parent = info.parent_execution.as_ref();
+    let ((family, more_family), (chain, more_chain), first) = (family?, chain?, first?);
+    let family = Family::new(family, info);
     let started = first.into_iter().next().and_then(|event| match event.attributes {
         Some(sempre_api::v1::history::history_event::Attributes::WorkflowExecutionStartedEventAttributes(started)) => Some(started),
         _ => None,
@@ -44,12 +46,14 @@ pub(super) async fn part(visit: &Visit<'_>, place: &Place<'_>, description: &Des
     let before = started.map(|started| started.continued_execution_run_id).filter(|run| !run.is_empty());
     Ok(html! {
         section.panel #family data-live { h2 { "Parent and children" }
-            ul.relatives {
-                @if let Some(root) = root.filter(|root| parent.is_none_or(|parent| parent.run_id != root.run_id)) { li { span.muted { "Root " } (link(visit, place, root)) ul { (below_root(visit, place, &info, parent, &children)) } } }
-                @else { (below_root(visit, place, &info, parent, &children)) }
-            }
-            @if more_children { p.muted { "and more; a filter on ParentWorkflowId lists them all." } }
-            @if parent.is_none() && children.is_empty() { p.muted { "It has neither a parent nor children." } }
+            ul.relatives { @for top in family.tops() {
+                @match top.parent_execution.as_ref() {
+                    Some(parent) => { li data-key=(format!("above {}", parent.run_id)) { span.muted { "Parent " } (link(visit, place, parent)) ul { (branch(visit, place, &family, top, 1)) } } }
+                    None => { (branch(visit, place, &family, top, 0)) }
+                }
+            } }
+            @if more_family { p.muted { "and more; a filter on RootWorkflowId lists them all." } }
+            @if family.0.len() == 1 && family.0[0].parent_execution.is_none() { p.muted { "It has neither a parent nor children." } }
         }
         section.panel #chain data-live { h2 { "Runs of this workflow id" }
             @if let Some(before) = before { p.muted { "Continued from run " a.id.mono href=(visit.link(&["namespaces", place.namespace, "workflows", place.id, &before])) { (before) } } }
@@ -66,30 +70,85 @@ pub(super) async fn part(visit: &Visit<'_>, place: &Place<'_>, description: &Des
     })
 }
 
-fn below_root(
-    visit: &Visit,
-    place: &Place,
-    info: &WorkflowExecutionInfo,
-    parent: Option<&WorkflowExecution>,
-    children: &[WorkflowExecutionInfo],
-) -> Markup {
-    let own = html! {
-        li { strong.id { (place.id) } " " (show::status(info.status())) span.muted { " this run" }
+/// A run and those that descend from it.
+fn branch(visit: &Visit, place: &Place, family: &Family, run: &WorkflowExecutionInfo, depth: usize) -> Markup {
+    let (id, run_id) = show::ids(run.execution.as_ref());
+    let children = family.children(run_id);
+    html! {
+        li data-key=(run_id) {
+            @if run_id == place.run { strong.id { (id) } } @else if let Some(execution) = &run.execution { (link(visit, place, execution)) }
+            " " (show::status(run.status())) " "
+            @if run_id == place.run { span.muted { "this run" } }
+            @else { span.muted { (run.r#type.as_ref().map(|kind| kind.name.as_str()).unwrap_or_default()) ", started " (visit.times.show(run.start_time.as_ref())) } }
             @if !children.is_empty() {
-                ul { @for child in children {
-                    li { @if let Some(execution) = &child.execution { (link(visit, place, execution)) } " " (show::status(child.status())) " "
-                        span.muted { (child.r#type.as_ref().map(|kind| kind.name.as_str()).unwrap_or_default()) ", started " (visit.times.show(child.start_time.as_ref())) } }
-                } }
+                @if depth < DEPTH { ul { @for child in children { (branch(visit, place, family, child, depth + 1)) } } }
+                @else { " " span.muted { "and its children" } }
             }
         }
-    };
-    match parent {
-        Some(parent) => html! { li { span.muted { "Parent " } (link(visit, place, parent)) ul { (own) } } },
-        None => own,
+    }
+}
+
+/// The runs that have one root, as far as they are shown.
+struct Family(Vec<WorkflowExecutionInfo>);
+
+impl Family {
+    /// Of a list, newest first; the run itself is one of them also if the list is too long for it.
+    fn new(mut listed: Vec<WorkflowExecutionInfo>, own: WorkflowExecutionInfo) -> Self {
+        let run_id = |info: &WorkflowExecutionInfo| show::ids(info.execution.as_ref()).1.to_owned();
+        if !listed.iter().any(|info| run_id(info) == run_id(&own)) {
+            listed.push(own);
+        }
+        listed.reverse();
+        Self(listed)
+    }
+
+    fn parent(run: &WorkflowExecutionInfo) -> &str {
+        show::ids(run.parent_execution.as_ref()).1
+    }
+
+    fn children(&self, run_id: &str) -> Vec<&WorkflowExecutionInfo> {
+        self.0.iter().filter(|run| Self::parent(run) == run_id).collect()
+    }
+
+    /// Those whose parent is not among them: the root, and what is cut off from it.
+    fn tops(&self) -> Vec<&WorkflowExecutionInfo> {
+        let is_there = |run_id: &str| self.0.iter().any(|run| show::ids(run.execution.as_ref()).1 == run_id);
+        self.0.iter().filter(|run| !is_there(Self::parent(run))).collect()
     }
 }
 
 fn link(visit: &Visit, place: &Place, execution: &WorkflowExecution) -> Markup {
     let link = visit.link(&["namespaces", place.namespace, "workflows", &execution.workflow_id, &execution.run_id]);
     html! { a.id href=(link) title=(execution.workflow_id) { (execution.workflow_id) } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(id: &str, parent: &str) -> WorkflowExecutionInfo {
+        let execution = |id: &str| Some(WorkflowExecution { workflow_id: id.into(), run_id: id.into() });
+        WorkflowExecutionInfo {
+            execution: execution(id),
+            parent_execution: (!parent.is_empty()).then(|| execution(parent)).flatten(),
+            ..Default::default()
+        }
+    }
+
+    fn ids(runs: &[&WorkflowExecutionInfo]) -> Vec<String> {
+        runs.iter().map(|run| show::ids(run.execution.as_ref()).0.to_owned()).collect()
+    }
+
+    #[test]
+    fn runs_of_one_root_are_a_tree_and_what_a_cut_list_lacks_is_no_end_of_it() {
+        let family = Family::new(vec![run("c2", "b"), run("c1", "b"), run("b", "a"), run("a", "")], run("b", "a"));
+        assert_eq!(ids(&family.tops()), ["a"]);
+        assert_eq!(
+            (ids(&family.children("a")), ids(&family.children("b"))),
+            (vec!["b".to_owned()], vec!["c1".to_owned(), "c2".to_owned()])
+        );
+        // The list ended before the run's parent and the run itself.
+        let family = Family::new(vec![run("c2", "b")], run("own", "x"));
+        assert_eq!(ids(&family.tops()), ["own", "c2"]);
+    }
 }
