@@ -77,12 +77,14 @@ fn with_types_it_catches_what_the_marks_say_and_nothing_else() {
 /// The folder of the official SDK of the lock file, as cargo has unpacked it.
 fn sdk() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let told = Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]).current_dir(planted()).output().unwrap();
+    let told = Command::new(cargo).args(["metadata", "--format-version", "1", "--locked"]).current_dir(planted()).output();
+    let told = told.expect("cargo runs");
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
-    let mut packages = told["packages"].as_array().unwrap().iter();
-    let sdk = packages.find(|package| package["name"] == "temporalio-sdk").expect("the workspace has it");
-    Path::new(sdk["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned()
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("it tells JSON");
+    let packages = told["packages"].as_array().expect("packages");
+    let sdk = packages.iter().find(|package| package["name"] == "temporalio-sdk").expect("the workspace has it");
+    let manifest = sdk["manifest_path"].as_str().expect("a path");
+    Path::new(manifest).parent().expect("a file is in a folder").to_owned()
 }
 
 #[test]

@@ -17,7 +17,7 @@ use temporalio_sdk::{Runtime, Worker, WorkerOptions, runtime::RuntimeOptions};
 
 use crate::{
     entity::{Book, Scribe, chain, dictate, lines},
-    life::{Outcome, Points, QUEUE, nearly_all},
+    life::{Outcome, Points, QUEUE, most_died},
     saga::{Ended, Plan, SMOOTH, Trip, check},
     world::{Fails, World},
 };
@@ -181,7 +181,7 @@ fn aborts_everywhere(name: &str, story: &Story) -> Outcome {
     });
     let wrong = wrong.into_inner()?;
     assert!(wrong.is_empty(), "data in {}: {}", folder.display(), wrong.join("\n"));
-    nearly_all(aborted.into_inner(), points);
+    most_died(aborted.into_inner(), points);
     println!("aborted at each of {points} points: {story:?}");
     Ok(std::fs::remove_dir_all(&folder)?)
 }

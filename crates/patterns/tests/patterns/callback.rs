@@ -16,7 +16,7 @@ use temporalio_sdk::{
     activities::{ActivityContext, ActivityError},
 };
 
-use crate::life::{Lived, Outcome, QUEUE, nearly_all, with_deaths};
+use crate::life::{Lived, Outcome, QUEUE, most_died, with_deaths};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -172,7 +172,7 @@ async fn who_does_not_answer_is_reminded_then_somebody_else_is_asked_then_it_exp
     for (point, name) in points.iter().enumerate() {
         died += run(&[point]).await.map_err(|error| format!("death {name} ({point}): {error}"))?.1;
     }
-    nearly_all(died, points.len());
+    most_died(died, points.len());
     Ok(())
 }
 

@@ -172,9 +172,9 @@ pub(crate) async fn with_deaths<T>(
     tokio::time::timeout(PATIENCE, all).await.map_err(|_| format!("hangs, with deaths at {deaths:?}"))?
 }
 
-/// A run may have fewer points than the one in which they were counted; then the last ones are no deaths. More would be a test that kills
-/// nobody.
+/// Runs of the same do not all have the same number of points (what is cancelled while it runs may be told at once or later): of those with fewer
+/// than the one in which they were counted, the last ones are no deaths. More than a quarter would be a test that kills hardly anybody.
 #[track_caller]
-pub(crate) fn nearly_all(died: usize, points: usize) {
-    assert!(died <= points && died + 3 >= points, "of {points} workers that were to die {died} did");
+pub(crate) fn most_died(died: usize, points: usize) {
+    assert!(died <= points && died * 4 >= points * 3, "of {points} workers that were to die {died} did");
 }
