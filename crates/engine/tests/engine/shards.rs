@@ -149,6 +149,7 @@ async fn a_poll_that_waits_gets_what_a_shard_brings() {
     b.settle().await;
     n.give(1, a, b).await;
     assert_eq!(id(&soon(poll).await.unwrap()), run);
+    assert_eq!(a.engine.stats().backlog.get(), 0, "nothing is left of it here");
     // From now on as on a server alone: in the commit that makes the task.
     let poll = b.poll_beside();
     b.settle().await;
@@ -260,7 +261,7 @@ async fn a_late_commit_of_who_has_lost_a_shard_is_refused_and_he_knows_it_then()
     let late = a.signal(&run, "late").await;
     assert!(matches!(late, Err(Refusal::Unavailable(_))), "{late:?}");
     a.settle().await;
-    assert_eq!(a.engine.shards(), [0]);
+    assert_eq!((a.engine.shards(), a.engine.stats().backlog.get()), (vec![0], 1));
     elsewhere(a.signal(&run, "later").await, 1);
     assert!(a.engine.fatal().now_or_never().is_none());
     a.signal(&other, "goes-on").await.unwrap();
