@@ -24,7 +24,7 @@ struct Language {
     run: &'static str,
 }
 
-const LANGUAGES: [Language; 5] = [
+const LANGUAGES: [Language; 6] = [
     Language {
         name: "python",
         title: "Python",
@@ -32,6 +32,15 @@ const LANGUAGES: [Language; 5] = [
         file: "worker.py",
         code: include_str!("../snippets/worker.py"),
         run: "python worker.py",
+    },
+    Language {
+        name: "rust",
+        title: "Rust",
+        install: "cargo new hello && cd hello && cargo add temporalio-sdk temporalio-common temporalio-macros temporalio-workflow futures\n\
+                  cargo add temporalio-client --features vendored-protox && cargo add tokio --features macros,rt-multi-thread",
+        file: "src/main.rs",
+        code: include_str!("../snippets/main.rs.txt"),
+        run: "cargo run",
     },
     Language {
         name: "typescript",
