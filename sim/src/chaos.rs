@@ -6,6 +6,7 @@ use sempre_core::Span;
 
 use crate::{
     executor::give_way,
+    nodes,
     random::Random,
     world::{CALLERS, Process, World, lock},
 };
@@ -20,6 +21,10 @@ pub fn start(world: &Arc<World>) {
     for n in 0..world.plan.crashes {
         let random = Random::new(world.plan.seed, CALLERS + 500 + n);
         world.spawn_busy("crash", crash(world.clone(), random));
+    }
+    for n in 0..if world.nodes() > 1 { world.plan.stills } else { 0 } {
+        let random = Random::new(world.plan.seed, CALLERS + 750 + n);
+        world.spawn_busy("still", stand_still(world.clone(), random));
     }
     for n in 0..world.plan.moves {
         let random = Random::new(world.plan.seed, CALLERS + 700 + n);
@@ -43,7 +48,8 @@ async fn crash(world: Arc<World>, mut random: Random) {
     for _ in 0..random.below(60) {
         give_way().await;
     }
-    world.crash("chance");
+    let node = world.some_node(&mut random);
+    world.crash(node, "chance");
     let down = Span::millis(random.between(1, 3000) as i64);
     world.time.sleep(down).await;
     if random.permille(150) && world.is_down() {
@@ -53,7 +59,21 @@ async fn crash(world: Arc<World>, mut random: Random) {
         lock(&world.oracle).clock_went_back = true;
         world.tell(format_args!("the server's clock goes back by {} ms", back.0 / 1_000_000));
     }
-    world.start_server();
+    world.start_server(node);
+}
+
+/// A process gets no time for a while; then it goes on as if nothing had been.
+async fn stand_still(world: Arc<World>, mut random: Random) {
+    let at = when(&mut random);
+    world.time.sleep(at).await;
+    let node = world.some_node(&mut random);
+    let Some(Process { group, .. }) = world.process(node) else { return };
+    let span = Span::millis(random.between(500, 20_000) as i64);
+    world.tell(format_args!("process {group} stands still for {} ms", span.0 / 1_000_000));
+    world.executor.set_still(group, true);
+    world.time.sleep(span).await;
+    world.executor.set_still(group, false);
+    world.tell(format_args!("process {group} goes on"));
 }
 
 async fn jump(world: Arc<World>, mut random: Random) {
@@ -65,20 +85,24 @@ async fn jump(world: Arc<World>, mut random: Random) {
     world.time.set_ahead(forward);
 }
 
-/// A shard is given up, as if for another node, and taken up again by the same process, unless that ends first: the next one has all
-/// shards.
+/// A shard is given to another node. If there is none it is given up, as if for one, and taken up again by the same process, unless that
+/// ends first: the next one has all shards.
 async fn move_shard(world: Arc<World>, mut random: Random) {
     let at = when(&mut random);
     world.time.sleep(at).await;
-    let Some(Process { group, engine }) = world.process() else { return };
     let shard = random.below(u64::from(world.plan.shards)) as u32;
+    if world.nodes() > 1 {
+        let to = world.some_node(&mut random);
+        return nodes::give(&world, shard, to).await;
+    }
+    let Some(Process { group, engine }) = world.process(0) else { return };
     world.tell(format_args!("shard {shard} is to be given up"));
     if let Err(error) = engine.give_up(shard).await {
         return world.tell(format_args!("shard {shard} is not given up: {error}"));
     }
     world.tell(format_args!("shard {shard} is given up"));
     world.time.sleep(Span::millis(random.below(3000) as i64)).await;
-    while world.process().is_some_and(|process| process.group == group) {
+    while world.process(0).is_some_and(|process| process.group == group) {
         match engine.take_up(shard).await {
             Ok(()) => {
                 world.taken_up.fetch_add(1, Ordering::SeqCst);

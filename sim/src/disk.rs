@@ -15,6 +15,7 @@ use futures::{
     FutureExt,
     future::{self, BoxFuture, ready},
 };
+use sempre_core::planted::{self, Bug};
 use sempre_store::{
     BATCH_BYTES_MAX, CommitBatch, CommitError, Fence, OpRef, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table,
     split_stream_key, stream_key,
@@ -22,6 +23,10 @@ use sempre_store::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{executor::give_way, plan::DiskFaults, random::Random, time::Time, trace::Trace};
+
+/// From here on shards are of what there is once. Each node has its own of them: what is written there, schedules and jobs, is not in worlds
+/// of several nodes.
+const SINGLES: u32 = u32::MAX - 1024;
 
 /// Rows of all tables.
 #[derive(Clone, Default)]
@@ -103,9 +108,12 @@ impl Tables {
 struct Durable {
     tables: Tables,
     epochs: BTreeMap<u32, u64>,
+    /// The node that may acquire a shard, in a world of several.
+    placed: BTreeMap<u32, usize>,
     crashes: u64,
     unknown: u64,
     refused: u64,
+    fenced: u64,
 }
 
 /// What survives.
@@ -138,6 +146,25 @@ impl Disk {
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.durable().tables.hash()
+    }
+
+    /// The node that has a shard, or is to have it.
+    #[must_use]
+    pub fn placed(&self, shard: u32) -> Option<usize> {
+        self.durable().placed.get(&shard).copied()
+    }
+
+    /// From now on this node may acquire the shard, and what was committed under an earlier epoch is refused.
+    pub fn place(&self, shard: u32, node: usize) {
+        let mut durable = self.durable();
+        durable.placed.insert(shard, node);
+        *durable.epochs.entry(shard).or_default() += 1;
+    }
+
+    /// Commits of those who had lost their shard.
+    #[must_use]
+    pub fn fenced(&self) -> u64 {
+        self.durable().fenced
     }
 
     /// Commits whose outcome was unknown, and those refused.
@@ -176,6 +203,8 @@ struct State {
 /// The store of one process.
 pub struct SimStore {
     disk: Disk,
+    /// Which of several nodes over one disk has it. Reads then see what is durable, whoever wrote it.
+    node: Option<usize>,
     state: Mutex<State>,
     dead: std::sync::atomic::AtomicBool,
     work: Notify,
@@ -189,17 +218,41 @@ pub struct SimStore {
 const EARLIER: &str = "an earlier batch of this epoch was not committed; acquire the shard again";
 
 impl SimStore {
-    /// Opens the disk for process `name`. [`SimStore::run`] must run for commits to happen.
+    /// Opens the disk for process `name`, alone or as one of several nodes. [`SimStore::run`] must run for commits to happen.
     #[must_use]
-    pub fn open(disk: Disk, faults: DiskFaults, random: Random, time: Time, trace: Arc<Trace>, name: u64) -> Arc<Self> {
-        let (view, epochs) = {
-            let durable = disk.durable();
-            (durable.tables.clone(), durable.epochs.clone())
-        };
-        let state = Mutex::new(State { view, epochs, ..State::default() });
+    pub fn open(
+        disk: Disk,
+        node: Option<usize>,
+        faults: DiskFaults,
+        random: Random,
+        time: Time,
+        trace: Arc<Trace>,
+        name: u64,
+    ) -> Arc<Self> {
+        let view = if node.is_some() { Tables::default() } else { disk.tables() };
+        let state = Mutex::new(State { view, ..State::default() });
         let dead = std::sync::atomic::AtomicBool::new(false);
         let (faults, random) = (Mutex::new(faults), Mutex::new(random));
-        Arc::new(Self { disk, state, dead, work: Notify::new(), faults, random, time, trace, name })
+        Arc::new(Self { disk, node, state, dead, work: Notify::new(), faults, random, time, trace, name })
+    }
+
+    /// The shard's number on the disk.
+    fn number(&self, shard: u32) -> u32 {
+        if shard < SINGLES { shard } else { shard - 2048 * self.node.unwrap_or(0) as u32 }
+    }
+
+    fn may_acquire(&self, durable: &Durable, shard: u32) -> bool {
+        self.node.is_none_or(|node| shard >= SINGLES || durable.placed.get(&shard) == Some(&node))
+    }
+
+    /// The epoch is the shard's: what is committed under it is of the owner.
+    fn is_owner(&self, durable: &Durable, fence: Fence) -> bool {
+        planted::is(Bug::LateCommitsTaken) || durable.epochs.get(&self.number(fence.shard)) == Some(&fence.epoch)
+    }
+
+    /// What reads see.
+    fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> T {
+        if self.node.is_some() { self.disk.with_tables(read) } else { read(&self.state().view) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -212,7 +265,7 @@ impl SimStore {
     }
 
     fn read_early(&self) -> bool {
-        self.draw(|_, faults| faults.reads_early)
+        self.node.is_none() && self.draw(|_, faults| faults.reads_early)
     }
 
     fn is_dead(&self) -> bool {
@@ -237,7 +290,9 @@ impl SimStore {
         let mut durable = self.disk.durable();
         durable.crashes += 1;
         for batch in &writing[..kept] {
-            durable.tables.apply(batch);
+            if self.is_owner(&durable, batch.fence()) {
+                durable.tables.apply(batch);
+            }
         }
         self.trace
             .line(self.time.now(), format_args!("disk: process {} is dead, {kept} of {} batches are there", self.name, writing.len()));
@@ -278,8 +333,7 @@ impl SimStore {
             let (pause, fate, ack) = self.draw(|random, faults| (faults.latency(random), faults.fate(random), faults.ack_delay(random)));
             self.time.sleep(pause).await;
             if let Some((shard, epoch, reply)) = acquired {
-                self.disk.durable().epochs.insert(shard, epoch);
-                let _ = reply.send(Ok(epoch));
+                let _ = reply.send(self.own(shard, epoch));
                 continue;
             }
             let answers: Vec<Result<(), CommitError>> = self.settle(batches.iter().map(|(number, batch, _)| (*number, batch)), fate);
@@ -292,6 +346,20 @@ impl SimStore {
         }
     }
 
+    /// An acquisition comes to the disk.
+    fn own(&self, shard: u32, epoch: u64) -> Result<u64, StoreError> {
+        let mut state = self.state();
+        let mut durable = self.disk.durable();
+        if !self.may_acquire(&durable, shard) {
+            return Err(StoreError::Elsewhere { shard });
+        }
+        let known = durable.epochs.entry(self.number(shard)).or_default();
+        let epoch = epoch.max(*known + 1);
+        *known = epoch;
+        state.epochs.insert(shard, epoch);
+        Ok(epoch)
+    }
+
     fn settle<'a>(&self, batches: impl Iterator<Item = (u64, &'a CommitBatch)>, fate: Fate) -> Vec<Result<(), CommitError>> {
         let mut state = self.state();
         let mut durable = self.disk.durable();
@@ -299,8 +367,9 @@ impl SimStore {
         let mut answers = Vec::new();
         for (number, batch) in batches {
             let fence = batch.fence();
+            let owner = self.is_owner(&durable, fence);
             let applies = matches!(fate, Fate::Done | Fate::Unknown { applied: true });
-            if applies {
+            if applies && owner {
                 durable.tables.apply(batch);
                 state.commits += 1;
                 if !early {
@@ -308,7 +377,12 @@ impl SimStore {
                 }
             }
             let answer = match fate {
-                Fate::Done => Ok(()),
+                Fate::Done if owner => Ok(()),
+                Fate::Done => {
+                    durable.fenced += 1;
+                    self.trace.line(self.time.now(), format_args!("disk: shard {} has another owner", fence.shard));
+                    Err(CommitError::Fenced)
+                }
                 Fate::Unknown { .. } => {
                     durable.unknown += 1;
                     Err(CommitError::Unknown { reason: "simulated".into() })
@@ -410,9 +484,15 @@ impl Store for SimStore {
         if self.time.now() < state.full_until {
             return ready(Err(StoreError::Rejected { reason: "disk full: simulated".into() })).boxed();
         }
+        let durable = self.disk.durable();
+        if !self.may_acquire(&durable, shard) {
+            return ready(Err(StoreError::Elsewhere { shard })).boxed();
+        }
+        let known = durable.epochs.get(&self.number(shard)).copied().unwrap_or(0);
         let epoch = state.epochs.entry(shard).or_default();
-        *epoch += 1;
+        *epoch = known.max(*epoch) + 1;
         let epoch = *epoch;
+        drop(durable);
         let (reply, answer) = oneshot::channel();
         state.queue.push_back(Item::Acquire(shard, epoch, reply));
         drop(state);
@@ -473,7 +553,7 @@ impl Store for SimStore {
         let key = key.to_vec();
         async move {
             self.before_read().await?;
-            Ok(self.state().view.table(table).get(&key[..]).cloned())
+            Ok(self.read(|tables| tables.table(table).get(&key[..]).cloned()))
         }
         .boxed()
     }
@@ -482,7 +562,7 @@ impl Store for SimStore {
         let (from, to) = (from.to_vec(), to.to_vec());
         async move {
             self.before_read().await?;
-            Ok(self.state().view.scan(table, &from, &to, limit))
+            Ok(self.read(|tables| tables.scan(table, &from, &to, limit)))
         }
         .boxed()
     }
@@ -491,7 +571,7 @@ impl Store for SimStore {
         let prefix = prefix.to_vec();
         async move {
             self.before_read().await?;
-            Ok(self.state().view.stream(&prefix, from, max_bytes))
+            Ok(self.read(|tables| tables.stream(&prefix, from, max_bytes)))
         }
         .boxed()
     }

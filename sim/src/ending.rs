@@ -41,6 +41,8 @@ pub struct Ending {
     pub lists: Option<Lists>,
     /// The disk.
     pub tables: Tables,
+    /// How many nodes had it.
+    pub nodes: usize,
 }
 
 /// The events of a stream.
@@ -96,7 +98,7 @@ impl Ending {
         let tables = world.disk.tables();
         let runs = runs(&tables, &[]);
         let oracle = lock(&world.oracle).clone();
-        Self { runs, oracle, lists, tables }
+        Self { runs, oracle, lists, tables, nodes: world.nodes() }
     }
 
     /// The runs of a workflow id.

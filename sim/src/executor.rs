@@ -31,6 +31,8 @@ struct Task {
 #[derive(Default)]
 struct State {
     tasks: BTreeMap<u64, Task>,
+    /// Groups that stand still.
+    still: BTreeSet<Group>,
     next: u64,
     panics: Vec<String>,
 }
@@ -90,11 +92,12 @@ impl Executor {
     /// Lets one ready task go on; `None` when none is ready.
     pub fn turn(&self, random: &mut Random) -> Option<Turn> {
         loop {
+            let still = self.still_tasks();
             let (task, ready) = {
                 let mut ready = lock(&self.ready);
-                let count = ready.len();
+                let count = ready.len() - still.iter().filter(|task| ready.contains(task)).count();
                 let place = random.below(count as u64) as usize;
-                let task = *ready.iter().nth(place)?;
+                let task = *ready.iter().filter(|task| !still.contains(task)).nth(place)?;
                 ready.remove(&task);
                 (task, count)
             };
@@ -134,10 +137,35 @@ impl Executor {
         }
     }
 
+    /// A group stands still, as a process does that gets no time, or goes on: what wakes its tasks meanwhile is not lost.
+    pub fn set_still(&self, group: Group, still: bool) {
+        let mut state = lock(&self.state);
+        if still {
+            state.still.insert(group);
+        } else {
+            state.still.remove(&group);
+        }
+    }
+
+    /// A group stands still.
+    #[must_use]
+    pub fn is_still(&self, group: Group) -> bool {
+        lock(&self.state).still.contains(&group)
+    }
+
+    fn still_tasks(&self) -> BTreeSet<u64> {
+        let state = lock(&self.state);
+        if state.still.is_empty() {
+            return BTreeSet::new();
+        }
+        state.tasks.iter().filter(|(_, task)| state.still.contains(&task.group)).map(|(id, _)| *id).collect()
+    }
+
     /// Drops all tasks of a group, wherever they are.
     pub fn kill(&self, group: Group) {
         let gone: Vec<Task> = {
             let mut state = lock(&self.state);
+            state.still.remove(&group);
             let of_group: Vec<u64> = state.tasks.iter().filter(|(_, task)| task.group == group).map(|(id, _)| *id).collect();
             of_group.into_iter().filter_map(|id| state.tasks.remove(&id)).collect()
         };

@@ -17,6 +17,7 @@ pub mod lists;
 #[cfg(feature = "planted")]
 pub mod mutants;
 pub mod network;
+mod nodes;
 pub mod oracle;
 pub mod plan;
 pub mod random;

@@ -148,7 +148,7 @@ impl Order {
                         }
                         if !outcome.violations.is_empty() {
                             tell(&plan, &outcome);
-                            if self.set.is_empty() && !self.log {
+                            if !self.log {
                                 let (plan, outcome) = shrink::shrink(&plan, outcome);
                                 println!("smaller:");
                                 tell(&plan, &outcome);

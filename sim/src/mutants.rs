@@ -21,6 +21,12 @@ pub struct Found {
     pub violation: String,
 }
 
+/// A world in which the bug can show.
+fn plan(bug: Bug, seed: u64) -> Plan {
+    let plan = Plan::of(seed);
+    if bug == Bug::LateCommitsTaken { Plan { nodes: 2, ..plan } } else { plan }
+}
+
 /// Plants `bug` and looks through seeds from 0; `None` if none below `seeds_max` fails.
 #[must_use]
 pub fn hunt(bug: Bug, seeds_max: u64, jobs: u64) -> Option<Found> {
@@ -36,7 +42,7 @@ pub fn hunt(bug: Bug, seeds_max: u64, jobs: u64) -> Option<Found> {
                     if seed >= seeds_max || stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    let outcome = run(&Plan::of(seed), false);
+                    let outcome = run(&plan(bug, seed), false);
                     let Some(violation) = outcome.violations.into_iter().next() else { continue };
                     stop.store(true, Ordering::SeqCst);
                     if let Ok(mut found) = found.lock()

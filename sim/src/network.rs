@@ -11,6 +11,7 @@ use sempre_engine::Engine;
 use tokio::sync::oneshot;
 
 use crate::{
+    nodes,
     random::Random,
     world::{World, lock},
 };
@@ -98,7 +99,7 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
         world.time.sleep(Span::seconds(1)).await;
         return unknown("request lost");
     }
-    let Some(process) = world.process() else {
+    let Some(process) = nodes::reached(world, random) else {
         world.time.sleep(Span::millis(random.between(1, 500) as i64)).await;
         return unknown("no server");
     };
@@ -111,7 +112,13 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
                 world.time.sleep(late).await;
             }
             world.tell(format_args!("{name}: begins"));
-            let result = run(engine).await;
+            let mut result = run(engine).await;
+            if let Err(Refusal::Elsewhere { shard }) = result
+                && let Some(owner) = nodes::owner(&world, shard)
+            {
+                world.tell(format_args!("{name}: is sent on to process {}", owner.group));
+                result = run(owner.engine).await;
+            }
             world.tell(format_args!("{name}: {}", if result.is_ok() { "is done" } else { "is refused" }));
             if let Ok(done) = &result
                 && let Some(violation) = look(done)

@@ -12,6 +12,8 @@ const FLOW_STREAM: u64 = 2;
 const FEED_STREAM: u64 = 3;
 /// Stream of the draws about shards that leave and come back.
 const MOVE_STREAM: u64 = 4;
+/// Stream of the draws about nodes.
+const NODE_STREAM: u64 = 5;
 
 /// What goes wrong with a disk; so many times in a thousand where nothing else is said.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +113,11 @@ pub struct Plan {
     pub shards: u32,
     /// Crashes of the server.
     pub crashes: u64,
-    /// Times a shard is given up and taken up again.
+    /// Servers over the disk; no seed has more than one by itself.
+    pub nodes: u64,
+    /// Times one of several nodes stands still, mostly for longer than others wait for it.
+    pub stills: u64,
+    /// Times a shard is given up and taken up again, of several nodes by another.
     pub moves: u64,
     /// Times the server's clock is set.
     pub clock_jumps: u64,
@@ -178,6 +184,8 @@ impl Plan {
             schedules: 0,
             flows: 0,
             feed: 0,
+            nodes: 1,
+            stills: 0,
             moves: 0,
             late_answers: 0,
             wide: 0,
@@ -195,8 +203,19 @@ impl Plan {
         plan.late_answers = if feed.permille(600) { 0 } else { feed.between(300, 1000) as u32 };
         let mut moves = Random::new(seed, MOVE_STREAM);
         plan.moves = if moves.permille(800) { 0 } else { moves.between(1, 6) };
+        plan.stills = Random::new(seed, NODE_STREAM).between(0, 4);
         plan.index_lost = if r.permille(500) { 0 } else { r.between(100, 600) as u32 };
         plan
+    }
+
+    /// Without what several nodes cannot do yet: what there is once (schedules, the feed, flow rules) has no way from node to node, and a
+    /// rebuild of the index is one engine's.
+    #[must_use]
+    pub fn possible(&self) -> Self {
+        if self.nodes < 2 {
+            return self.clone();
+        }
+        Self { schedules: 0, flows: 0, feed: 0, index_lost: 0, ..self.clone() }
     }
 }
 
@@ -229,6 +248,8 @@ fields! {
     "shards": shards as u32,
     "crashes": crashes as u64,
     "moves": moves as u64,
+    "nodes": nodes as u64,
+    "stills": stills as u64,
     "clock-jumps": clock_jumps as u64,
     "worker-deaths": worker_deaths as u64,
     "worker-faults": worker_faults as u32,

@@ -7,7 +7,7 @@ use crate::{Outcome, Plan, run};
 const RUNS_MAX: u64 = 200;
 
 /// Numbers that must not be zero.
-const AT_LEAST_ONE: &[&str] = &["workflows", "workers", "shards", "commits-in-flight"];
+const AT_LEAST_ONE: &[&str] = &["workflows", "workers", "shards", "nodes", "commits-in-flight"];
 
 /// The smallest plan found that fails, and how it fails.
 #[must_use]

@@ -29,6 +29,7 @@ use crate::{
     index::SlowIndex,
     invariants,
     lists::{self, Lists},
+    nodes::{self, Nodes},
     oracle::Oracle,
     plan::Plan,
     random::{Random, mix},
@@ -51,6 +52,8 @@ const RETENTION: Span = Span::seconds(30 * 86_400);
 const FORGOTTEN: Span = Span::seconds(600);
 /// Answers of lists must have come by then.
 const LISTING: Span = Span::seconds(1200);
+/// How often a node looks whether another has made the namespace.
+const NAMESPACE_LOOK: Span = Span::millis(100);
 /// How often the healed world is looked at.
 const LOOK: Span = Span::seconds(20);
 
@@ -85,7 +88,12 @@ pub struct World {
     pub disk: Disk,
     /// What is known.
     pub oracle: Mutex<Oracle>,
-    server: Mutex<Server>,
+    /// One for each node.
+    servers: Vec<Mutex<Server>>,
+    /// Processes so far.
+    processes: AtomicU64,
+    /// Who has which shard, if there are several nodes.
+    pub(crate) nodes: Mutex<Nodes>,
     violations: Mutex<Vec<String>>,
     healed: AtomicBool,
     busy: AtomicU64,
@@ -136,6 +144,8 @@ pub struct Numbers {
     pub commits_unknown: u64,
     /// Commits that failed.
     pub commits_refused: u64,
+    /// Commits of nodes that had lost the shard.
+    pub commits_fenced: u64,
     /// Virtual time, s.
     pub seconds: u64,
 }
@@ -147,6 +157,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs the world of a plan from its beginning to its end.
 #[must_use]
 pub fn run(plan: &Plan, print: bool) -> Outcome {
+    let plan = plan.possible();
     let world = Arc::new(World {
         plan: plan.clone(),
         executor: Executor::default(),
@@ -154,7 +165,9 @@ pub fn run(plan: &Plan, print: bool) -> Outcome {
         trace: Arc::new(Trace::new(print)),
         disk: Disk::default(),
         oracle: Mutex::default(),
-        server: Mutex::default(),
+        servers: (0..plan.nodes.max(1)).map(|_| Mutex::default()).collect(),
+        processes: AtomicU64::new(0),
+        nodes: Mutex::default(),
         violations: Mutex::default(),
         healed: AtomicBool::new(false),
         busy: AtomicU64::new(0),
@@ -164,7 +177,9 @@ pub fn run(plan: &Plan, print: bool) -> Outcome {
     });
     let outcome = world.clone().live(print);
     // Tasks hold the world, and the world holds them.
-    world.crash("the end");
+    for node in 0..world.servers.len() {
+        world.crash(node, "the end");
+    }
     world.executor.clear();
     outcome
 }
@@ -173,7 +188,10 @@ impl World {
     fn live(self: Arc<Self>, print: bool) -> Outcome {
         let mut order = Random::new(self.plan.seed, ORDER_STREAM);
         let mut turns = 0;
-        self.start_server();
+        nodes::start(&self);
+        for node in 0..self.servers.len() {
+            self.start_server(node);
+        }
         worker::start_all(&self);
         client::start_all(&self);
         schedules::start_all(&self);
@@ -222,7 +240,8 @@ impl World {
         let oracle = lock(&self.oracle);
         (numbers.calls, numbers.unknown) = (oracle.calls, oracle.unknown);
         drop(oracle);
-        numbers.processes = lock(&self.server).group;
+        numbers.processes = self.processes.load(Ordering::SeqCst);
+        numbers.commits_fenced = self.disk.fenced();
         (numbers.commits_unknown, numbers.commits_refused) = self.disk.faults();
         let violations = std::mem::take(&mut *lock(&self.violations));
         Outcome { violations, hash: mix(&[self.trace.hash(), self.disk.hash(), turns]), numbers }
@@ -321,12 +340,15 @@ impl World {
         self.trace.line(self.time.now(), format_args!("healing"));
         self.healed.store(true, Ordering::SeqCst);
         pauses::mend(self);
-        let mut server = lock(&self.server);
-        if let Some(store) = &server.store {
-            store.heal();
-        }
-        if server.process.is_none() {
-            server.fallen = true;
+        for server in &self.servers {
+            let mut server = lock(server);
+            self.executor.set_still(server.group, false);
+            if let Some(store) = &server.store {
+                store.heal();
+            }
+            if server.process.is_none() {
+                server.fallen = true;
+            }
         }
     }
 
@@ -353,9 +375,19 @@ impl World {
 
     // --- the server ---
 
-    /// The server, while it serves.
-    pub fn process(&self) -> Option<Process> {
-        lock(&self.server).process.clone()
+    /// A node, while it serves.
+    pub fn process(&self, node: usize) -> Option<Process> {
+        lock(&self.servers[node]).process.clone()
+    }
+
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// A node chosen by chance, if there are several.
+    pub fn some_node(&self, random: &mut Random) -> usize {
+        if self.servers.len() == 1 { 0 } else { random.below(self.servers.len() as u64) as usize }
     }
 
     /// The namespace's id, once it is there.
@@ -367,15 +399,15 @@ impl World {
     /// The process that serves and has the workflow's shard, and how often it, or another, has taken a shard up again: while that stays
     /// the same, the shard does not leave.
     pub fn home(&self, workflow: &str) -> Option<(Group, u64)> {
-        let Process { group, engine } = self.process()?;
+        let Process { group, engine } = self.process(0)?;
         let shard = engine.shard_of(self.workflow(workflow)?.slot()) as u32;
         engine.shards().contains(&shard).then(|| (group, self.taken_up.load(Ordering::SeqCst)))
     }
 
     /// The server is gone, with all it had under way.
-    pub fn crash(&self, why: &str) {
+    pub fn crash(&self, node: usize, why: &str) {
         let (group, store) = {
-            let mut server = lock(&self.server);
+            let mut server = lock(&self.servers[node]);
             server.process = None;
             server.fallen = false;
             (server.group, server.store.take())
@@ -392,33 +424,38 @@ impl World {
 
     /// No process has the disk.
     pub fn is_down(&self) -> bool {
-        lock(&self.server).store.is_none()
+        self.servers.iter().all(|server| lock(server).store.is_none())
     }
 
     /// The server is started, as the next process, unless there is one.
-    pub fn start_server(self: &Arc<Self>) {
+    pub fn start_server(self: &Arc<Self>, node: usize) {
         let plan = &self.plan;
         let (group, store) = {
-            let mut server = lock(&self.server);
+            let mut server = lock(&self.servers[node]);
             if server.store.is_some() {
                 return;
             }
-            server.group += 1;
+            server.group = self.processes.fetch_add(1, Ordering::SeqCst) + 1;
             server.fallen = false;
             let faults = if self.is_healed() { plan.disk.healed() } else { plan.disk.clone() };
             let random = Random::new(plan.seed, mix(&[DISK_STREAM, server.group]));
-            let store = SimStore::open(self.disk.clone(), faults, random, self.time.clone(), self.trace.clone(), server.group);
+            let of_several = (self.servers.len() > 1).then_some(node);
+            let store = SimStore::open(self.disk.clone(), of_several, faults, random, self.time.clone(), self.trace.clone(), server.group);
             server.store = Some(store.clone());
             (server.group, store)
         };
         self.tell(format_args!("start of process {group}"));
         self.executor.spawn(group, "disk", store.clone().run().boxed());
         let world = self.clone();
-        self.executor.spawn(group, "server", async move { world.serve(group, store).await }.boxed());
+        self.executor.spawn(group, "server", async move { world.serve(node, group, store).await }.boxed());
     }
 
-    async fn serve(self: Arc<Self>, group: Group, store: Arc<SimStore>) {
+    async fn serve(self: Arc<Self>, node: usize, group: Group, store: Arc<SimStore>) {
         let plan = &self.plan;
+        // The first makes the namespace.
+        while node > 0 && lock(&self.namespace).is_none() {
+            self.time.sleep(NAMESPACE_LOOK).await;
+        }
         let mut settings = Settings {
             shards: plan.shards,
             cache_bytes_max: plan.cache_bytes,
@@ -440,42 +477,52 @@ impl World {
             settings.limits.callback_addresses = feed::addresses();
             components.alerts = Arc::new(feed::Hook::new(self.clone(), Random::new(plan.seed, mix(&[HOOK_STREAM, group]))));
         }
+        if self.servers.len() > 1 {
+            // Numbers of notices are one sequence, that of one engine.
+            settings.notices_kept = 0;
+            components.takes_shards = false;
+        }
         let clock = Arc::new(self.time.server_clock());
         let spawner = Arc::new(self.executor.spawner(group));
         let seed = mix(&[plan.seed, ENGINE_STREAM, group]);
         let engine = match Engine::open_with(store, clock, spawner, seed, settings, components).await {
             Ok(engine) => engine,
-            Err(error) => return self.fallen(&format!("it does not open: {error}")),
+            Err(error) => return self.fallen(node, &format!("it does not open: {error}")),
         };
-        if let Err(refusal) = engine.ensure_namespace(NAMESPACE, RETENTION).await {
-            return self.fallen(&format!("simulated faults leave it without a namespace: {refusal:?}"));
+        if node == 0
+            && let Err(refusal) = engine.ensure_namespace(NAMESPACE, RETENTION).await
+        {
+            return self.fallen(node, &format!("simulated faults leave it without a namespace: {refusal:?}"));
         }
         let request = sempre_api::v1::workflowservice::DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
         if let Ok(described) = engine.describe_namespace(request).await {
             let id = described.namespace_info.map(|info| info.id).unwrap_or_default();
             *lock(&self.namespace) = Uuid::parse(&id).map(NamespaceId);
         }
-        lock(&self.server).process = Some(Process { group, engine: engine.clone() });
+        lock(&self.servers[node]).process = Some(Process { group, engine: engine.clone() });
         self.tell(format_args!("process {group} serves"));
+        nodes::follow(&self, node, group, &engine);
         let reason = engine.fatal().await;
-        self.fallen(&reason);
+        self.fallen(node, &reason);
     }
 
     /// The process cannot go on by itself; only faults of the disk are an excuse.
-    fn fallen(&self, reason: &str) {
+    fn fallen(&self, node: usize, reason: &str) {
         self.tell(format_args!("the server has fallen: {reason}"));
         if !reason.contains("simulated") {
             self.violation(format!("the server has fallen: {reason}"));
         }
-        let mut server = lock(&self.server);
+        let mut server = lock(&self.servers[node]);
         server.process = None;
         server.fallen = true;
     }
 
     fn start_again_if_fallen(self: &Arc<Self>) {
-        if lock(&self.server).fallen {
-            self.crash("it had fallen");
-            self.start_server();
+        for node in 0..self.servers.len() {
+            if lock(&self.servers[node]).fallen {
+                self.crash(node, "it had fallen");
+                self.start_server(node);
+            }
         }
     }
 

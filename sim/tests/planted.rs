@@ -35,4 +35,6 @@ fn a_planted_bug_is_shown_by_the_printed_command_and_by_nothing_else() {
     for bug in [Bug::FlowRowsLost, Bug::FlowNotRecovered] {
         assert!(hunt(bug, 100, 1).is_some(), "{bug:?}");
     }
+    // And only several nodes these.
+    assert!(hunt(Bug::LateCommitsTaken, 100, 1).is_some());
 }

@@ -45,6 +45,31 @@ fn the_same_seed_gives_the_same_bytes() {
     assert_eq!(hashes.len(), 30, "other seeds are other worlds");
 }
 
+/// A world of two nodes, with shards that move.
+fn nodes(seed: u64) -> Plan {
+    Plan { nodes: 2, moves: 3, ..Plan::of(seed) }
+}
+
+#[test]
+fn two_nodes_over_one_disk_hold_every_invariant_and_one_owner_writes_at_a_time() {
+    let (mut runs, mut processes, mut fenced) = (0, 0, 0);
+    for seed in 0..60 {
+        let outcome = run(&nodes(seed), false);
+        assert_eq!(outcome.violations, [""; 0], "cargo run --release -p sempre-sim -- run {seed} --log --set nodes=2 --set moves=3");
+        runs += outcome.numbers.runs;
+        processes += outcome.numbers.processes;
+        fenced += outcome.numbers.commits_fenced;
+    }
+    assert!(runs > 200 && processes > 200 && fenced > 5, "{runs} runs, {processes} processes, {fenced} commits of who had lost the shard");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_with_two_nodes() {
+    for seed in 1000..1006 {
+        assert_eq!(run(&nodes(seed), false).hash, run(&nodes(seed), false).hash, "seed {seed}");
+    }
+}
+
 #[test]
 fn worlds_have_work_and_trouble_in_them() {
     let (mut runs, mut events, mut processes, mut unknown, mut commits) = (0, 0, 0, 0, 0);

@@ -94,6 +94,8 @@ bugs! {
     StartedChildrenNotAsked,
     /// Answers of other runs to signals and cancels are dropped.
     ExternalAnswersDropped,
+    /// Commits of a node that has lost the shard are taken.
+    LateCommitsTaken,
 }
 
 #[cfg(feature = "planted")]
