@@ -9,11 +9,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::bufread::GzDecoder;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
 use crate::{access::Check, meter::Meter, room::Held, status};
@@ -23,6 +25,9 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// So much of a body is not counted by itself.
 const UNCOUNTED_BYTES: usize = 1 << 10;
+
+/// How long a body may take to come, from the moment when it has to be waited for.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// A length-prefixed message starts with one byte of flags and four of length.
 pub(crate) const PREFIX_BYTES: usize = 5;
@@ -41,6 +46,10 @@ pub struct BoundedMessages<B> {
     held: Option<Arc<Held>>,
     /// Bytes that have come and are not counted yet.
     uncounted: usize,
+    /// How long the rest of it may take.
+    within: Duration,
+    /// When it must be there; `None`: nobody has waited yet.
+    due: Option<Pin<Box<Sleep>>>,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
 }
@@ -62,6 +71,8 @@ impl<B> BoundedMessages<B> {
             meter: None,
             held: None,
             uncounted: 0,
+            within: BODY_WITHIN,
+            due: None,
             trailers: None,
         };
         http::Request::from_parts(parts, body)
@@ -80,6 +91,23 @@ impl<B> BoundedMessages<B> {
     /// What comes from now on is counted as held by the call.
     pub(crate) fn hold(&mut self, held: Arc<Held>) {
         self.held = Some(held);
+    }
+
+    /// What its call holds, if that is counted.
+    pub(crate) fn held(&self) -> Option<Arc<Held>> {
+        self.held.clone()
+    }
+
+    /// More of the body has to come; ready when it has not come in time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        if let Some(held) = &self.held {
+            held.give_turn_back();
+        }
+        let within = self.within;
+        ready!(self.due.get_or_insert_with(|| Box::pin(sleep(within))).as_mut().poll(cx));
+        self.finished = true;
+        self.buffer = BytesMut::new();
+        Poll::Ready(Status::deadline_exceeded("the body did not come in time"))
     }
 
     /// So many bytes more are in memory.
@@ -176,7 +204,10 @@ where
                 }
                 return Poll::Ready(this.trailers.take().map(Ok));
             }
-            match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+            let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
+                return this.poll_late(cx).map(|late| Some(Err(late)));
+            };
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {
                         if let Err(full) = this.grow(data.len()) {
@@ -220,9 +251,12 @@ mod tests {
 
     use flate2::{Compression, write::GzEncoder};
     use futures::executor::block_on;
+    use http_body_util::BodyExt;
+    use sempre_engine::CallClass;
     use tonic::Code;
 
     use super::*;
+    use crate::{classes::Kind, room::Room, start_gate::StartGate};
 
     struct Chunks(VecDeque<Bytes>);
 
@@ -308,6 +342,36 @@ mod tests {
         let status = read(&message(1, &gzip(&[1; MESSAGE_BYTES_MAX + 1])), 16384, "gzip").expect_err("too long");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.message(), "grpc: received message after decompression larger than max 4194304");
+    }
+
+    /// A body of which nothing more comes.
+    struct Stuck;
+
+    impl Body for Stuck {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_waited_for_without_a_turn_and_not_for_ever() {
+        let gate = StartGate::new();
+        let all = gate.free();
+        let kind = Kind { class: CallClass::Start, waits: false };
+        let held = Room::new(1 << 20).enter(kind, 0).expect("room");
+        held.let_in(gate.enter(None).await.expect("a turn"));
+        let mut body = BoundedMessages::new(http::Request::new(Stuck)).into_body();
+        body.hold(held);
+        body.within = Duration::from_millis(20);
+        assert_eq!(gate.free(), all - 1);
+        let mut late = std::pin::pin!(body.frame());
+        assert!(futures::poll!(&mut late).is_pending());
+        assert_eq!(gate.free(), all, "another start has the turn");
+        let late = late.await.expect("an end").expect_err("too late");
+        assert_eq!(late.code(), Code::DeadlineExceeded);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,7 +20,7 @@ use sempre_core::Refusal;
 use sempre_engine::CallClass;
 use tonic::Status;
 
-use crate::{classes::Kind, status};
+use crate::{classes::Kind, start_gate::Turn, status};
 
 /// What a call is counted as, beside its headers and its body: its task, its stream, what the codec and the engine keep of it.
 pub(crate) const CALL_BYTES: u64 = 6 << 10;
@@ -62,6 +62,8 @@ pub(crate) struct Held {
     room: Arc<Room>,
     kind: Kind,
     bytes: AtomicU64,
+    /// Its turn among starts.
+    turn: Mutex<Option<Turn>>,
 }
 
 impl Room {
@@ -79,7 +81,7 @@ impl Room {
     pub(crate) fn enter(self: &Arc<Self>, kind: Kind, header_bytes: u64) -> Result<Arc<Held>, Status> {
         let bytes = CALL_BYTES + header_bytes;
         self.take(kind, bytes)?;
-        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes) }))
+        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes), turn: Mutex::new(None) }))
     }
 
     fn take(&self, kind: Kind, bytes: u64) -> Result<(), Status> {
@@ -127,6 +129,18 @@ impl Held {
         self.room.take(self.kind, bytes)?;
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The call is a start, and it is its turn.
+    pub(crate) fn let_in(&self, turn: Turn) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+    }
+
+    /// The call is done, or waits for something that others should not wait for. Of one that has no turn nothing is done.
+    pub(crate) fn give_turn_back(&self) {
+        if self.kind.class == CallClass::Start {
+            drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! INTERNAL instead of a broken connection. Knows no method.
 #![expect(clippy::disallowed_methods, reason = "a caller's deadline is counted by the wall clock")]
 
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -43,7 +43,7 @@ use crate::{
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
     room::{Held, Room},
-    start_gate::{StartGate, Turn},
+    start_gate::StartGate,
     status,
     telemetry::trace::Tracer,
     test_service::TimeService,
@@ -117,7 +117,7 @@ impl Router {
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
             room,
-            start_gate: Arc::new(StartGate::new()),
+            start_gate: StartGate::new(),
             metered,
             long_calls,
             access,
@@ -181,7 +181,11 @@ impl Router {
             }
         };
         let response = match self.enter(count.method().kind, request.headers()).await {
-            Ok((held, _turn)) => self.answer(request, count.method(), &held, begun).await,
+            Ok(held) => {
+                let answer = self.answer(request, count.method(), &held, begun).await;
+                held.give_turn_back();
+                answer
+            }
             Err(refused) => {
                 drop_body(request.into_body());
                 refused.into_http()
@@ -196,16 +200,18 @@ impl Router {
     }
 
     /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
-    async fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<(Arc<Held>, Option<Turn<'_>>), Status> {
+    async fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<Arc<Held>, Status> {
         let held = self.room.enter(kind, header_bytes(headers))?;
         if kind.class != CallClass::Start {
-            return Ok((held, None));
+            return Ok(held);
         }
         let refused = || status::from_refusal(Refusal::Overloaded(STARTS_WAIT));
         // One that waits for a worker would keep the others out meanwhile.
         let patience = deadline::timeout(headers).map(to_duration);
-        let turn = if kind.waits { None } else { Some(self.start_gate.enter(patience).await.ok_or_else(refused)?) };
-        if self.engine.starts_are_full() { Err(refused()) } else { Ok((held, turn)) }
+        if !kind.waits {
+            held.let_in(self.start_gate.enter(patience).await.ok_or_else(refused)?);
+        }
+        if self.engine.starts_are_full() { Err(refused()) } else { Ok(held) }
     }
 
     async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, begun: Instant) -> Response
@@ -254,7 +260,19 @@ impl Router {
         let path = request.uri().path().to_owned();
         let mut pass = None;
         if let Some(access) = &self.access {
-            match access.enter(&path, request.headers(), peer.as_ref()).await {
+            let entered = {
+                let held = request.body().held();
+                let mut entering = pin!(access.enter(&path, request.headers(), peer.as_ref()));
+                poll_fn(|context| {
+                    let entered = entering.as_mut().poll(context);
+                    if let (Poll::Pending, Some(held)) = (&entered, &held) {
+                        held.give_turn_back();
+                    }
+                    entered
+                })
+                .await
+            };
+            match entered {
                 Ok((entered, check)) => {
                     if let Some(check) = check {
                         request.body_mut().check(check);

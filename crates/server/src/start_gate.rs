@@ -4,20 +4,21 @@
 //! server has time for all: those that are let in ask how long a task has to wait for its turn on the runtime, and
 //! when that is longer than [`LATE`], fewer are let in, down to [`TURNS_MIN`]. So completions and polls find the server with time for them,
 //! however many starts are sent. A start that has stood there for [`WAIT_MAX`] is refused; how many may stand there is a matter
-//! of memory ([`super::room`]). The wait is not only for a turn: whoever sends the next start as soon as one is refused would
+//! of memory ([`super::room`]). Who is inside and has to be waited for, for the rest of the body or for whoever knows the caller's key, gives the
+//! turn back ([`super::room::Held::give_turn_back`]): otherwise whoever sends half a start would keep all others out. The wait is not only for a turn: whoever sends the next start as soon as one is refused would
 //! otherwise have the server do nothing but refuse.
 #![expect(clippy::disallowed_methods, reason = "how long callers wait is counted by the wall clock")]
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
@@ -37,7 +38,7 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct StartGate {
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     /// Turns there are, taken or not.
     total: AtomicUsize,
     /// Turns there are to be: more go as they come back.
@@ -58,17 +59,17 @@ struct Pace {
 
 /// A start that is inside, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a> {
-    permit: Option<SemaphorePermit<'a>>,
-    gate: &'a StartGate,
+pub(crate) struct Turn {
+    permit: Option<OwnedSemaphorePermit>,
+    gate: Arc<StartGate>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let wanted = self.gate.wanted.load(Ordering::Relaxed);
         let fewer = |total: usize| (total > wanted).then(|| total - 1);
         if self.gate.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok() {
-            self.permit.take().into_iter().for_each(SemaphorePermit::forget);
+            self.permit.take().into_iter().for_each(OwnedSemaphorePermit::forget);
         }
     }
 }
@@ -83,16 +84,16 @@ impl Drop for Waiting<'_> {
 }
 
 impl StartGate {
-    pub(crate) fn new() -> Self {
-        Self {
-            turns: Semaphore::new(TURNS_MAX),
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            turns: Arc::new(Semaphore::new(TURNS_MAX)),
             total: AtomicUsize::new(TURNS_MAX),
             wanted: AtomicUsize::new(TURNS_MAX),
             waiting: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             entered: AtomicU64::new(0),
             pace: Mutex::new(Pace { since: Instant::now(), longest: Duration::ZERO }),
-        }
+        })
     }
 
     /// Starts that were refused here.
@@ -111,8 +112,8 @@ impl StartGate {
     }
 
     /// Waits to be let in, no longer than the caller does. `None`: refused.
-    pub(crate) async fn enter(&self, patience: Option<Duration>) -> Option<Turn<'_>> {
-        let turn = match self.turns.try_acquire() {
+    pub(crate) async fn enter(self: &Arc<Self>, patience: Option<Duration>) -> Option<Turn> {
+        let turn = match self.turns.clone().try_acquire_owned() {
             Ok(permit) => Some(permit),
             Err(_) => self.wait(patience.map_or(WAIT_MAX, |patience| patience.min(WAIT_MAX))).await,
         };
@@ -120,7 +121,7 @@ impl StartGate {
             self.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        let turn = Turn { permit: Some(permit), gate: self };
+        let turn = Turn { permit: Some(permit), gate: self.clone() };
         // While all may come in, few are asked: it costs them time.
         let entered = self.entered.fetch_add(1, Ordering::Relaxed);
         if self.turns() < TURNS_MAX || entered.is_multiple_of(ASKED) {
@@ -131,10 +132,10 @@ impl StartGate {
         Some(turn)
     }
 
-    async fn wait(&self, longest: Duration) -> Option<SemaphorePermit<'_>> {
+    async fn wait(&self, longest: Duration) -> Option<OwnedSemaphorePermit> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        tokio::time::timeout(longest, self.turns.acquire()).await.ok()?.ok()
+        tokio::time::timeout(longest, self.turns.clone().acquire_owned()).await.ok()?.ok()
     }
 
     /// A task had to wait from then till now.
@@ -161,6 +162,14 @@ impl StartGate {
 }
 
 #[cfg(test)]
+impl StartGate {
+    /// Turns that nobody has.
+    pub(crate) fn free(&self) -> usize {
+        self.turns.available_permits()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use futures::FutureExt;
 
@@ -172,10 +181,6 @@ mod tests {
             let now = gate.pace.lock().unwrap().since + PACE;
             gate.waited(now - wait, now);
         }
-    }
-
-    fn permits(gate: &StartGate) -> usize {
-        gate.turns.available_permits()
     }
 
     #[tokio::test]
@@ -203,7 +208,7 @@ mod tests {
         drop(leaves);
         assert_eq!((gate.waiting(), gate.refused()), (0, 2));
         drop(inside);
-        assert_eq!(permits(&gate), TURNS_MAX);
+        assert_eq!(gate.free(), TURNS_MAX);
     }
 
     #[tokio::test]
@@ -215,12 +220,12 @@ mod tests {
         }
         go_by(&gate, 50, LATE * 2);
         // Those that are inside stay, and none takes their place.
-        assert_eq!(permits(&gate), 0);
+        assert_eq!(gate.free(), 0);
         drop(inside);
-        assert_eq!(permits(&gate), TURNS_MIN);
+        assert_eq!(gate.free(), TURNS_MIN);
         go_by(&gate, 1, LATE);
-        assert_eq!(permits(&gate), TURNS_MIN + 1);
+        assert_eq!(gate.free(), TURNS_MIN + 1);
         go_by(&gate, 100, Duration::ZERO);
-        assert_eq!((permits(&gate), gate.total.load(Ordering::Relaxed)), (TURNS_MAX, TURNS_MAX));
+        assert_eq!((gate.free(), gate.total.load(Ordering::Relaxed)), (TURNS_MAX, TURNS_MAX));
     }
 }

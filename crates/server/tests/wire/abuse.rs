@@ -3,7 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use sempre_api::v1::workflowservice::GetSystemInfoRequest;
+use sempre_api::v1::{
+    common::WorkflowType,
+    taskqueue::TaskQueue,
+    workflowservice::{GetSystemInfoRequest, StartWorkflowExecutionRequest},
+};
 use sempre_server::ServerSettings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,6 +18,7 @@ use tokio::{
 use crate::support::{TestServer, until};
 
 const POLL: &str = "/temporal.api.workflowservice.v1.WorkflowService/PollWorkflowTaskQueue";
+const START: &str = "/temporal.api.workflowservice.v1.WorkflowService/StartWorkflowExecution";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -161,6 +166,33 @@ async fn bodies_that_do_not_come_disturb_nobody() {
     assert_eq!(server.engine.stats().pollers.get(), 0);
     drop(slow);
     answers(&server).await;
+}
+
+#[tokio::test]
+async fn starts_of_which_only_half_comes_keep_no_others_out() {
+    let server = TestServer::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        let mut raw = Raw::open(&server).await;
+        for n in 0..50 {
+            let begun = frame(HEADERS, END_HEADERS, 2 * n + 1, &call(START));
+            assert!(raw.send(&[begun, frame(DATA, 0, 2 * n + 1, &[0, 0, 16, 0, 0, 7])].concat()).await);
+        }
+        slow.push(raw);
+    }
+    // More of them than may be inside at once; sooner or later all are there.
+    for n in 0..50 {
+        let request = StartWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_id: format!("w-{n}"),
+            workflow_type: Some(WorkflowType { name: "type".into() }),
+            task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
+            request_id: format!("r-{n}"),
+            ..Default::default()
+        };
+        server.workflow().start_workflow_execution(request).await.expect("starts");
+    }
+    drop(slow);
 }
 
 #[tokio::test]
