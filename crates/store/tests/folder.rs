@@ -72,15 +72,86 @@ fn only_the_owner_can_read_the_files() {
 fn a_newer_format_is_refused_and_untouched() {
     let folder = used_folder();
     let format = folder.path().join("FORMAT");
-    let text = fs::read_to_string(&format).unwrap().replacen("sempre-store 1", "sempre-store 2", 1);
+    let text = fs::read_to_string(&format).unwrap().replacen("sempre-store 2", "sempre-store 3", 1);
     fs::write(&format, text).unwrap();
     let before = files(folder.path());
     let expected = format!(
-        "the data in {} has format 2, this program supports formats up to 1. Nothing was changed. Use a newer version of the program.",
+        "the data in {} has format 3, this program supports formats up to 2. Nothing was changed. Use a newer version of the program.",
         folder.path().display()
     );
     assert_eq!(refusal(folder.path()), expected);
     assert_eq!(files(folder.path()), before);
+}
+
+/// A folder with one row in its cold store, and the file's bytes.
+fn folder_with_a_cold_row(value: &[u8]) -> (TestFolder, Vec<u8>) {
+    let folder = TestFolder::new();
+    let store = support::open(folder.path());
+    let fence = acquire(&store, 1);
+    put(&store, fence, Table::State, b"key-of-the-row", value).unwrap();
+    block_on(store.checkpoint()).unwrap();
+    block_on(store.close()).unwrap();
+    drop(store);
+    let bytes = fs::read(folder.path().join("cold.sqlite")).unwrap();
+    (folder, bytes)
+}
+
+#[test]
+fn any_changed_byte_of_a_row_in_the_cold_store_is_found_when_it_is_read() {
+    let value: Vec<u8> = (0..40).map(|n| b'A' + n).collect();
+    let (folder, whole) = folder_with_a_cold_row(&value);
+    let at = whole.windows(value.len()).position(|window| window == value).unwrap();
+    for place in [0, 1, 20, 39] {
+        let mut bytes = whole.clone();
+        bytes[at + place] ^= 0x10;
+        fs::write(folder.path().join("cold.sqlite"), bytes).unwrap();
+        let store = support::open(folder.path());
+        let damaged = |error: StoreError| {
+            let text = error.to_string();
+            assert!(text.contains("is damaged") && text.contains("of table state") && text.contains("Nothing was changed"), "{text}");
+        };
+        damaged(block_on(store.get(Table::State, b"key-of-the-row")).unwrap_err());
+        damaged(block_on(store.scan(Table::State, b"k", b"l", 9)).unwrap_err());
+        damaged(block_on(store.snapshot()).unwrap().next(1 << 20).unwrap_err());
+        let found = store.cold_findings(5).unwrap();
+        assert!(found.len() == 1 && found[0].contains("its checksum is another"), "{found:?}");
+        block_on(store.close()).unwrap();
+    }
+    fs::write(folder.path().join("cold.sqlite"), &whole).unwrap();
+    let store = support::open(folder.path());
+    assert_eq!(get(&store, Table::State, b"key-of-the-row"), Some(value));
+    assert_eq!(store.cold_findings(5).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_folder_of_format_1_is_brought_up_wherever_that_stops() {
+    // As if the program had stopped before anything, and between the two files.
+    for format_file in ["sempre-store 1", "sempre-store 2"] {
+        let (folder, _) = folder_with_a_cold_row(b"old");
+        let connection = rusqlite::Connection::open(folder.path().join("cold.sqlite")).unwrap();
+        for table in Table::ALL {
+            connection.execute_batch(&format!("ALTER TABLE {} DROP COLUMN c;", format!("{table:?}").to_lowercase())).unwrap();
+        }
+        // One that this version of the program did not know yet.
+        connection.execute_batch("DROP TABLE flow; PRAGMA user_version=1;").unwrap();
+        connection.close().unwrap();
+        let format = folder.path().join("FORMAT");
+        let text = fs::read_to_string(&format).unwrap().replacen("sempre-store 2", format_file, 1);
+        fs::write(&format, text).unwrap();
+        for _ in 0..2 {
+            let store = support::open(folder.path());
+            assert_eq!(get(&store, Table::State, b"key-of-the-row"), Some(b"old".to_vec()));
+            let fence = acquire(&store, 1);
+            for table in [Table::State, Table::Flow] {
+                put(&store, fence, table, b"new", b"row").unwrap();
+            }
+            block_on(store.checkpoint()).unwrap();
+            assert_eq!(get(&store, Table::Flow, b"new"), Some(b"row".to_vec()));
+            assert_eq!(store.cold_findings(5).unwrap(), [""; 0]);
+            block_on(store.close()).unwrap();
+            assert!(fs::read_to_string(&format).unwrap().starts_with("sempre-store 2\n"));
+        }
+    }
 }
 
 #[test]
@@ -113,9 +184,10 @@ fn missing_or_mixed_files_are_refused() {
     // It has no checksum: it is what was written, or it is damaged.
     let changed = [
         "sempre-store one".to_owned(),
-        whole.replacen("store 1", "store1", 1),
-        whole.replacen("store 1", "store +1", 1),
-        format!("sempre-store 1\nid +{}\n", &whole.trim_end()[whole.trim_end().len() - 15..]),
+        whole.replacen("store 2", "store2", 1),
+        whole.replacen("store 2", "store +2", 1),
+        whole.replacen("store 2", "store 0", 1),
+        format!("sempre-store 2\nid +{}\n", &whole.trim_end()[whole.trim_end().len() - 15..]),
         whole.to_uppercase(),
         whole.trim_end().to_owned(),
         format!("{whole}\n"),

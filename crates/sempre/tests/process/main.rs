@@ -11,6 +11,8 @@ mod dev;
 mod failures;
 #[cfg(target_os = "linux")]
 mod files;
+#[cfg(unix)]
+mod formats;
 mod lifecycle;
 mod lists;
 #[cfg(target_os = "linux")]

@@ -39,10 +39,10 @@ macro_rules! sql {
     ($name:literal) => {
         Sql {
             name: $name,
-            put: concat!("INSERT INTO ", $name, " VALUES(?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v"),
+            put: concat!("INSERT INTO ", $name, " VALUES(?,?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v, c=excluded.c"),
             delete: concat!("DELETE FROM ", $name, " WHERE k=?"),
-            get: concat!("SELECT v FROM ", $name, " WHERE k=?"),
-            page: concat!("SELECT k, v FROM ", $name, " WHERE k>=? AND k<? ORDER BY k LIMIT ?"),
+            get: concat!("SELECT v, c FROM ", $name, " WHERE k=?"),
+            page: concat!("SELECT k, v, c FROM ", $name, " WHERE k>=? AND k<? ORDER BY k LIMIT ?"),
         }
     };
 }
@@ -106,9 +106,43 @@ pub(crate) enum Change<'a> {
 fn tables() -> String {
     let table = |table| {
         let suffix = if matches!(table, Table::State | Table::History | Table::Notice) { "" } else { " WITHOUT ROWID" };
-        format!("CREATE TABLE IF NOT EXISTS {}(k BLOB PRIMARY KEY, v BLOB NOT NULL){suffix};", sql(table).name)
+        format!("CREATE TABLE IF NOT EXISTS {}(k BLOB PRIMARY KEY, v BLOB NOT NULL, c INTEGER){suffix};", sql(table).name)
     };
     Table::ALL.into_iter().map(table).collect()
+}
+
+/// Brings a cold store of format 1 up: its rows had no checksums, and have none until they are written again.
+fn bring_up(connection: &Connection) -> rusqlite::Result<()> {
+    let mut known = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type='table' AND name=?")?;
+    let mut script = String::from("BEGIN;");
+    for table in Table::ALL {
+        let name = sql(table).name;
+        if known.exists([name])? {
+            script += &format!("ALTER TABLE {name} ADD COLUMN c INTEGER;");
+        }
+    }
+    script += &format!("PRAGMA user_version={FORMAT}; COMMIT;");
+    connection.execute_batch(&script)
+}
+
+/// The checksum of a row: of its place, so that one which SQLite finds where another should be is seen, too.
+fn checksum(table: Table, key: &[u8], value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[table.id()]);
+    hasher.update(&(key.len() as u64).to_le_bytes());
+    hasher.update(key);
+    hasher.update(value);
+    hasher.finalize()
+}
+
+/// A row as it was written, or not: rows of format 1 have no checksum.
+fn verify(path: &Path, table: Table, key: &[u8], value: &[u8], written: Option<u32>) -> Result<(), StoreError> {
+    if written.is_none_or(|written| written == checksum(table, key, value)) {
+        return Ok(());
+    }
+    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let what = format!("the row {key} of table {} is not what was written: its checksum is another", sql(table).name);
+    Err(StoreError::Damaged { path: path.to_owned(), what })
 }
 
 impl ColdWriter {
@@ -140,7 +174,9 @@ impl ColdWriter {
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
         let application = pragma("application_id").map_err(|error| damaged(error.to_string()))?;
         let version = pragma("user_version").map_err(&error)?;
-        if (application, version) != (APPLICATION_ID, FORMAT) {
+        if application == APPLICATION_ID && version == 1 {
+            bring_up(&connection).map_err(cold_error("bring up to the newest format"))?;
+        } else if (application, version) != (APPLICATION_ID, FORMAT) {
             return Err(damaged(format!("it is not a cold store of format {FORMAT} (application {application:#x}, version {version})")));
         }
         connection.pragma_update(None, "synchronous", "FULL").map_err(&error)?;
@@ -230,7 +266,7 @@ impl ColdWriter {
 fn apply_one(connection: &Connection, change: &Change<'_>) -> rusqlite::Result<()> {
     match change {
         Change::Put { table, key, value } => {
-            connection.prepare_cached(sql(*table).put)?.execute(params![key, value])?;
+            connection.prepare_cached(sql(*table).put)?.execute(params![key, value, checksum(*table, key, value)])?;
         }
         Change::Delete { table, key } => {
             connection.prepare_cached(sql(*table).delete)?.execute([key])?;
@@ -238,7 +274,8 @@ fn apply_one(connection: &Connection, change: &Change<'_>) -> rusqlite::Result<(
         Change::Chunk { first, last, value } => {
             let covered = params![first, last, key_len(first)];
             connection.prepare_cached("DELETE FROM history WHERE k>? AND k<=? AND length(k)=?")?.execute(covered)?;
-            connection.prepare_cached(sql(Table::History).put)?.execute(params![first, value])?;
+            let checksum = checksum(Table::History, first, value);
+            connection.prepare_cached(sql(Table::History).put)?.execute(params![first, value, checksum])?;
         }
     }
     Ok(())
@@ -290,19 +327,24 @@ impl ColdReader {
     }
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.with("read a row", |connection| {
+        let found = self.with("read a row", |connection| {
             let mut statement = connection.prepare_cached(sql(table).get)?;
-            statement.query_row([key], |row| blob(row, 0)).optional()
-        })
+            statement.query_row([key], |row| Ok((blob(row, 0)?, row.get(1)?))).optional()
+        })?;
+        let Some((value, written)) = found else { return Ok(None) };
+        verify(&self.path, table, key, &value, written)?;
+        Ok(Some(value))
     }
 
     /// At most `limit` rows with `from <= key < to` in key order.
     pub(crate) fn page(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<crate::Rows, StoreError> {
-        self.with("read rows", |connection| {
+        let found: Vec<(Bytes, Bytes, Option<u32>)> = self.with("read rows", |connection| {
             let mut statement = connection.prepare_cached(sql(table).page)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            statement.query_map(params![from, to, limit], |row| Ok((blob(row, 0)?, blob(row, 1)?)))?.collect()
-        })
+            statement.query_map(params![from, to, limit], |row| Ok((blob(row, 0)?, blob(row, 1)?, row.get(2)?)))?.collect()
+        })?;
+        let verified = |(key, value, written): (Bytes, Bytes, _)| verify(&self.path, table, &key, &value, written).map(|()| (key, value));
+        found.into_iter().map(verified).collect()
     }
 
     /// The greatest history key with `from <= key <= to` that is as long as `from`.
@@ -315,12 +357,23 @@ impl ColdReader {
         })
     }
 
-    /// What SQLite finds wrong in the file, at most `max` findings; reads all of it.
+    /// What SQLite finds wrong in the file, and rows that are not what was written, at most `max` findings; reads all of it.
     pub(crate) fn findings(&self, max: usize) -> Result<Vec<String>, StoreError> {
         self.with("check", |connection| {
             let mut statement = connection.prepare(&format!("PRAGMA integrity_check({max})"))?;
             let found: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-            Ok(found.into_iter().filter(|finding| finding != "ok").collect())
+            let mut found: Vec<String> = found.into_iter().filter(|finding| finding != "ok").collect();
+            for table in Table::ALL {
+                let mut statement = connection.prepare(&format!("SELECT k, v, c FROM {}", sql(table).name))?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()?
+                    && found.len() < max
+                {
+                    let (key, value) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+                    found.extend(verify(&self.path, table, key, value, row.get(2)?).err().map(|damaged| damaged.to_string()));
+                }
+            }
+            Ok(found)
         })
     }
 
@@ -334,7 +387,7 @@ impl ColdReader {
         log.push("-wal");
         let log = PathBuf::from(log);
         let log_bytes_max = log_bytes(&log).saturating_add(self.snapshot_log_bytes);
-        Ok(ColdSnapshot { connection, log, log_bytes_max, table: 0, after: Vec::new() })
+        Ok(ColdSnapshot { path: self.path.clone(), connection, log, log_bytes_max, table: 0, after: Vec::new() })
     }
 
     fn with<T>(&self, action: &'static str, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
@@ -363,6 +416,7 @@ impl ColdReader {
 /// The content at one moment, for as long as its transaction stands.
 #[derive(Debug)]
 pub(crate) struct ColdSnapshot {
+    path: PathBuf,
     connection: Connection,
     /// SQLite's own log, which cannot be tidied up while this stands.
     log: PathBuf,
@@ -384,11 +438,12 @@ impl crate::Snapshot for ColdSnapshot {
         let mut page = crate::SnapshotRows::new();
         let mut bytes = 0;
         while let Some(table) = Table::from_id(self.table) {
-            let sql = format!("SELECT k, v FROM {} WHERE k>=? ORDER BY k", sql(table).name);
+            let sql = format!("SELECT k, v, c FROM {} WHERE k>=? ORDER BY k", sql(table).name);
             let mut statement = self.connection.prepare_cached(&sql).map_err(&error)?;
             let mut rows = statement.query([&self.after]).map_err(&error)?;
             while let Some(row) = rows.next().map_err(&error)? {
                 let (key, value) = (blob(row, 0).map_err(&error)?, blob(row, 1).map_err(&error)?);
+                verify(&self.path, table, &key, &value, row.get(2).map_err(&error)?)?;
                 bytes += key.len() + value.len();
                 self.after.clear();
                 self.after.extend_from_slice(&key);

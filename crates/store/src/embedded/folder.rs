@@ -45,7 +45,13 @@ impl Folder {
         let lock = lock(path)?;
         // Another process may have been faster between the check and the lock.
         let store_id = match check(path)? {
-            Some(store_id) => store_id,
+            Some((FORMAT, store_id)) => store_id,
+            Some((older, store_id)) => {
+                // From here on an older program refuses the folder; the cold store is brought up when it is opened, this time or the next.
+                write_format(path, store_id)?;
+                tracing::info!(path = %path.display(), older, now = FORMAT, "the data folder is of an older format, and is brought up to the newest");
+                store_id
+            }
             None => create(path)?,
         };
         let log = path.join(LOG_FOLDER);
@@ -70,24 +76,25 @@ impl Folder {
     }
 }
 
-/// The store's id, or `None` if there is nothing yet. Changes nothing.
-fn check(path: &Path) -> Result<Option<u64>, StoreError> {
+/// The format and the store's id, or `None` if there is nothing yet. Changes nothing.
+fn check(path: &Path) -> Result<Option<(u32, u64)>, StoreError> {
     let format = path.join(FORMAT_FILE);
     match fs::read_to_string(&format) {
         Ok(text) => {
-            let store_id = parse_format(path, &text)?;
+            let found = parse_format(path, &text)?;
             if !path.join(cold::FILE_NAME).is_file() {
                 let what = format!("{} is missing", cold::FILE_NAME);
                 return Err(StoreError::Damaged { path: path.to_owned(), what });
             }
-            Ok(Some(store_id))
+            Ok(Some(found))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => check_empty(path).map(|()| None),
         Err(source) => Err(io_error("read", &format)(source)),
     }
 }
 
-pub(crate) fn parse_format(path: &Path, text: &str) -> Result<u64, StoreError> {
+/// The format, this one or an older one, and the store's id.
+pub(crate) fn parse_format(path: &Path, text: &str) -> Result<(u32, u64), StoreError> {
     let damaged = || StoreError::Damaged { path: path.join(FORMAT_FILE), what: "it is not the two lines that it should be".into() };
     let mut lines = text.lines();
     let first = lines.next().and_then(|line| line.strip_prefix(MAGIC_WORD)).map(str::trim);
@@ -96,13 +103,13 @@ pub(crate) fn parse_format(path: &Path, text: &str) -> Result<u64, StoreError> {
         return Err(StoreError::NewerFormat { path: path.to_owned(), found, supported: FORMAT });
     }
     let id = lines.next().and_then(|line| line.strip_prefix("id ")).filter(|id| id.len() == 16);
-    let id = id.and_then(|id| u64::from_str_radix(id, 16).ok()).filter(|_| found == FORMAT);
+    let id = id.and_then(|id| u64::from_str_radix(id, 16).ok()).filter(|_| found > 0);
     // It has no checksum: whatever is not exactly what was written has been changed.
-    id.filter(|id| text == format_text(*id)).ok_or_else(damaged)
+    id.filter(|id| text == format_text(found, *id)).map(|id| (found, id)).ok_or_else(damaged)
 }
 
-fn format_text(store_id: u64) -> String {
-    format!("{MAGIC_WORD} {FORMAT}\nid {store_id:016x}\n")
+fn format_text(format: u32, store_id: u64) -> String {
+    format!("{MAGIC_WORD} {format}\nid {store_id:016x}\n")
 }
 
 /// Refuses a folder with anything in it but the left-over of an interrupted creation.
@@ -156,16 +163,21 @@ fn create(path: &Path) -> Result<u64, StoreError> {
     // SQLite gives its other files the mode of this one.
     private_file().create_new(true).open(&cold).map_err(io_error("create", &cold))?;
     ColdWriter::create(&cold, store_id)?;
+    write_format(path, store_id)?;
+    Ok(store_id)
+}
+
+/// Says that the folder is of the newest format.
+fn write_format(path: &Path, store_id: u64) -> Result<(), StoreError> {
     let draft = path.join(FORMAT_DRAFT);
-    let text = format_text(store_id);
+    let text = format_text(FORMAT, store_id);
     let written = private_file().create(true).truncate(true).open(&draft).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
     });
     written.map_err(io_error("write", &draft))?;
     let format = path.join(FORMAT_FILE);
-    sync_folder(path).and_then(|()| fs::rename(&draft, &format)).and_then(|()| sync_folder(path)).map_err(io_error("create", &format))?;
-    Ok(store_id)
+    sync_folder(path).and_then(|()| fs::rename(&draft, &format)).and_then(|()| sync_folder(path)).map_err(io_error("create", &format))
 }
 
 fn create_folders(path: &Path) -> Result<(), StoreError> {

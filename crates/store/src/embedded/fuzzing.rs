@@ -32,7 +32,7 @@ const LOG_BYTES_MAX: usize = 1 << 20;
 /// Text as the FORMAT file: what is read is what is written, and nothing else is.
 pub fn format(text: &str) {
     match folder::parse_format(Path::new("folder"), text) {
-        Ok(id) => assert_eq!(text, format!("sempre-store 1\nid {id:016x}\n"), "only what this program writes is read"),
+        Ok((format, id)) => assert_eq!(text, format!("sempre-store {format}\nid {id:016x}\n"), "only what this program writes is read"),
         Err(StoreError::NewerFormat { found, supported, .. }) => assert!(found > supported),
         Err(error) => assert!(matches!(error, StoreError::Damaged { .. }), "{error}"),
     }

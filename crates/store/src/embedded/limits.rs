@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The newest format this program reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Alignment of log records.
 pub(crate) const BLOCK_BYTES: u64 = 4096;
