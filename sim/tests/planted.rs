@@ -9,7 +9,7 @@ use sempre_sim::{Plan, mutants::hunt, run, shrink};
 
 /// The plan that a command line names.
 fn plan_of(command: &str) -> Plan {
-    let mut words = command.split(' ').skip_while(|word| *word != "run").skip(1);
+    let mut words = command.rsplit_once(" run ").expect("a command").1.split(' ');
     let mut plan = Plan::of(words.next().and_then(|seed| seed.parse().ok()).expect("a seed"));
     for setting in words.filter_map(|word| word.split_once('=')) {
         assert!(plan.set(setting.0, setting.1.parse().expect("a number")), "{setting:?}");

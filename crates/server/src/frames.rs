@@ -99,6 +99,7 @@ impl<B> BoundedMessages<B> {
     }
 
     /// More of the body has to come; ready when it has not come in time.
+    #[expect(clippy::disallowed_methods, reason = "callers are waited for by the wall clock")]
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         if let Some(held) = &self.held {
             held.give_turn_back();
