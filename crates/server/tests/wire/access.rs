@@ -7,6 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use http::{Method, StatusCode};
 use prost::Message;
 use sempre_api::{
     sempre::v1::{CreateApiKeyRequest, DescribeCallerRequest, RevokeApiKeyRequest, access_service_client::AccessServiceClient},
@@ -20,12 +21,12 @@ use sempre_api::{
         operatorservice::{CreateNexusEndpointRequest, DeleteNamespaceRequest},
         taskqueue::TaskQueue,
         workflowservice::{
-            DescribeNamespaceRequest, DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest,
-            StartWorkflowExecutionRequest,
+            CountWorkflowExecutionsRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest,
+            RespondWorkflowTaskCompletedRequest, StartWorkflowExecutionRequest,
         },
     },
 };
-use sempre_server::{AuthSettings, ServerSettings};
+use sempre_server::{AuthSettings, ServerSettings, UiSettings};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -36,7 +37,10 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::support::{TestServer, raw_call_as, read};
+use crate::{
+    http::{request, text},
+    support::{TestServer, raw_call_as, read},
+};
 
 const ADMIN: &str = "an admin's key of enough characters for this test";
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/golden/access.txt");
@@ -67,18 +71,23 @@ impl Interceptor for As {
 
 impl Guarded {
     async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut ServerSettings)) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("sempre-access-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("writable");
         let admin_key_file = folder.join("admin");
         std::fs::write(&admin_key_file, ADMIN.replace(' ', "-")).expect("writable");
-        let settings = ServerSettings {
+        let mut settings = ServerSettings {
             auth: Some(AuthSettings { admin_key_file: Some(admin_key_file), rules_file: None }),
             namespaces: vec!["default".into(), "orders".into()],
             http_address: Some(([127, 0, 0, 1], 0).into()),
             ..ServerSettings::default()
         };
+        change(&mut settings);
         Self { server: TestServer::start_with(settings).await, folder }
     }
 
@@ -469,5 +478,51 @@ async fn what_is_answered_over_http_asks_as_well() {
             }
         }
         assert_eq!(passed, expected, "{verb} {path}");
+    }
+}
+
+#[tokio::test]
+async fn the_web_ui_asks_as_well() {
+    let guarded = Guarded::start_with(|settings| {
+        let ui = UiSettings { address: ([127, 0, 0, 1], 0).into(), public_path: String::new(), codec_endpoint: None, asset_path: None };
+        settings.ui = Some(ui);
+    })
+    .await;
+    let ui = guarded.server.ui.expect("the UI has an address");
+    let start = StartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: "w".into(),
+        workflow_type: Some(WorkflowType { name: "t".into() }),
+        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
+        request_id: "r".into(),
+        ..Default::default()
+    };
+    let run = guarded.server.engine.start_workflow(start).await.expect("started").run_id;
+    let page = format!("/namespaces/default/workflows/w/{run}");
+    let (_, namespace) = guarded.key(&["default:write"]).await;
+    let (_, read) = guarded.key(&["*:read"]).await;
+    let (_, write) = guarded.key(&["*:read", "*:write"]).await;
+    let credentials = |secret: &str| format!("Bearer {secret}");
+    let callers = [("nobody", None), ("namespace", Some(&namespace)), ("read", Some(&read)), ("write", Some(&write))];
+    // Pages tell of the whole server: who may look at one namespace only sees none of them. What they do is asked for as any call.
+    for (name, secret) in callers {
+        let bearer = secret.map(|secret| credentials(secret));
+        let mut headers: Vec<(&str, &str)> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        for path in ["/namespaces", "/namespaces/default/workflows", page.as_str(), "/namespaces/default/task-queues"] {
+            let (status, _, told) = text(ui, request(ui, Method::GET, path, &headers, "")).await;
+            let wanted = if matches!(name, "read" | "write") { StatusCode::OK } else { StatusCode::FORBIDDEN };
+            assert_eq!(status, wanted, "{name} {path}: {told}");
+            assert!(status == StatusCode::OK || !told.contains("default"), "{told}");
+        }
+        let (_, answered, _) = text(ui, request(ui, Method::GET, "/namespaces", &headers, "")).await;
+        let token =
+            answered.get("set-cookie").and_then(|cookie| cookie.to_str().ok()?.split([';', '=']).nth(1)).unwrap_or("none").to_owned();
+        let (cookie, origin) = (format!("sempre_token={token}"), format!("http://{ui}"));
+        headers.extend([("cookie", cookie.as_str()), ("origin", origin.as_str()), ("content-type", "application/x-www-form-urlencoded")]);
+        let form = format!("_token={token}&reason=test");
+        let (status, _, told) = text(ui, request(ui, Method::POST, &format!("{page}/do/terminate"), &headers, &form)).await;
+        let open = CountWorkflowExecutionsRequest { namespace: "default".into(), query: "ExecutionStatus = 'Running'".into() };
+        let open = guarded.server.engine.count_workflows(open).await.expect("counted").count;
+        assert_eq!((open == 0, status.is_redirection()), (name == "write", name == "write"), "{name}: {status} {told}");
     }
 }
