@@ -16,7 +16,7 @@ def first_run(world: World, browser: Browser) -> None:
     browser.until(lambda: browser.path().startswith("/namespaces/default/workflows"), "the first page does not go on")
     browser.says("no worker is connected")
     browser.check("first-run")
-    for language in ("Rust", "TypeScript", "Go", "Java", ".NET", "Python"):
+    for language in ("Rust", "TypeScript", "Go", "Java", ".NET", "PHP", "Ruby", "Python"):
         browser.click(language)
         browser.says(world.address)
         browser.check()
