@@ -73,7 +73,7 @@ pub(super) async fn send(visit: &Visit<'_>, place: &Place<'_>, action: &str) -> 
                 workflow_id: place.id.to_owned(),
                 run_id: place.run.to_owned(),
                 activity_id: id,
-                result: json::input(visit.field("input"))?,
+                result: visit.input()?,
                 identity,
                 ..Default::default()
             };
