@@ -231,15 +231,17 @@
     }
     // The same form may come back with what is wrong: what was written is put in again, and kept no longer.
     const path = new URL(form.getAttribute("action"), location.href).pathname;
-    sessionStorage.setItem(WRITTEN, JSON.stringify({ path, texts: inputs.map((field) => field.value) }));
+    try { sessionStorage.setItem(WRITTEN, JSON.stringify({ path, texts: inputs.map((field) => field.value) })); } catch { /* a browser that keeps nothing */ }
     for (const field of inputs) field.disabled = true;
     form.submit();
   };
-  const written = JSON.parse(sessionStorage.getItem(WRITTEN) || "null");
-  sessionStorage.removeItem(WRITTEN);
-  if (written && written.path === location.pathname) {
-    $$("textarea[data-json]").forEach((field, at) => { if (!field.value) field.value = written.texts[at] || ""; });
-  }
+  try {
+    const written = JSON.parse(sessionStorage.getItem(WRITTEN));
+    sessionStorage.removeItem(WRITTEN);
+    if (written && written.path === location.pathname) {
+      $$("textarea[data-json]").forEach((field, at) => { if (!field.value) field.value = written.texts[at] || ""; });
+    }
+  } catch { /* a browser that keeps nothing */ }
 
   // Staying true -----------------------------------------------------------------------------------------------------
   const signatures = new WeakMap();
