@@ -143,8 +143,10 @@ impl Audit {
     /// After the last event: everything that does not hold.
     pub fn finish(mut self) -> Vec<Finding> {
         if !self.broken {
-            self.rebuilt.reset_points.as_written_before(&self.run.state().derived.reset_points);
-            differences(&self.run.state().derived, &self.rebuilt, &mut self.findings);
+            let stored = &self.run.state().derived;
+            self.rebuilt.reset_points.as_written_before(&stored.reset_points);
+            self.rebuilt.main.as_written_before(&stored.main);
+            differences(stored, &self.rebuilt, &mut self.findings);
         }
         self.halves();
         self.waits();
@@ -292,6 +294,16 @@ fn paths(root: &str, text: &str) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::state::Main;
+
+    #[test]
+    fn what_older_versions_did_not_keep_is_no_difference() {
+        let says = |failure: &str| Main { close_failure: failure.into(), ..Default::default() };
+        for (stored, left) in [("", ""), ("no route", "no route"), ("no", "no route")] {
+            let mut rebuilt = says("no route");
+            rebuilt.as_written_before(&says(stored));
+            assert_eq!(rebuilt.close_failure, left);
+        }
+    }
 
     #[test]
     fn a_difference_is_told_by_the_path_of_its_field() {

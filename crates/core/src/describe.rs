@@ -105,6 +105,8 @@ impl Execution {
         if self.is_open() {
             health::add(&self.state, &mut fields);
             waits::add(&self.state, &mut fields);
+        } else {
+            health::add_end(&self.state, &mut fields);
         }
         alone::add_attributes(self, &mut fields);
         fields

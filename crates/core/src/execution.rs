@@ -68,6 +68,7 @@ impl Execution {
             Input::PauseActivity(which, request) => activity::operate::pause(&mut step, &which, &request),
             Input::UnpauseActivity(which, request) => activity::operate::unpause(&mut step, &which, &request),
             Input::ResetActivity(which, request) => activity::operate::reset(&mut step, &which, &request),
+            Input::RunActivityNow(which) => activity::operate::run_now(&mut step, &which),
             Input::UpdateActivityOptions(which, request) => activity::options::update(&mut step, &which, *request),
             Input::CancelActivityRun(request) => standalone::cancel(&mut step, *request),
             Input::TerminateActivityRun(request) => standalone::terminate(&mut step, *request),

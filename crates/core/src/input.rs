@@ -343,6 +343,8 @@ pub enum Input {
     UnpauseActivity(ActivitySelector, Box<UnpauseActivity>),
     /// ResetActivity (spec 03 §9).
     ResetActivity(ActivitySelector, Box<ResetActivity>),
+    /// RunActivityNow, a call of ours.
+    RunActivityNow(ActivitySelector),
     /// UpdateActivityOptions (spec 03 §9).
     UpdateActivityOptions(ActivitySelector, Box<OptionsUpdate>),
     /// RequestCancelActivityExecution of an activity without workflow (spec 03 §12.2).

@@ -311,6 +311,31 @@ fn activities_are_meant_by_id_by_type_or_all() {
 }
 
 #[test]
+fn one_that_waits_for_its_next_attempt_is_run_now_with_that_attempt() {
+    let run_now = |world: &mut World| world.apply("wf", Input::RunActivityNow(id("a")));
+    let (mut world, task) = second_attempt();
+    let refused = |answer: Result<Reply, Refusal>, text: &str| assert_eq!(answer.unwrap_err(), Refusal::FailedPrecondition(text.into()));
+    refused(run_now(&mut world), "a worker has the activity now");
+    world.fail_activity(&task, failure("no 2")).unwrap();
+    assert!(world.poll_activity().is_none(), "the third attempt is due in two seconds");
+    run_now(&mut world).unwrap();
+    // Twice is once.
+    run_now(&mut world).unwrap();
+    let third = world.poll_activity().unwrap();
+    assert_eq!((third.response.attempt, world.poll_activity().is_none()), (3, true));
+    assert_eq!(pending(&world).last_failure.unwrap().message, "no 2");
+    world.advance(secs(2));
+    assert!(world.poll_activity().is_none(), "when it was due before, nothing comes");
+    world.fail_activity(&third, failure("no 3")).unwrap();
+    pause(&mut world);
+    refused(run_now(&mut world), "activity is paused: unpause it to have it run");
+    unpause(&mut world);
+    let fourth = world.poll_activity().unwrap();
+    world.complete_activity(&fourth, "yes").unwrap();
+    not_found(run_now(&mut world));
+}
+
+#[test]
 fn none_that_is_meant_is_not_found() {
     let mut world = began();
     not_found(pause_by(&mut world, id("x"), "p"));

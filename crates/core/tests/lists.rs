@@ -9,9 +9,13 @@ mod harness;
 use harness::{commands::*, *};
 use prost::Message;
 use sempre_api::v1::{
-    command::{Command, ModifyWorkflowPropertiesCommandAttributes, UpsertWorkflowSearchAttributesCommandAttributes},
+    command::{
+        Command, FailWorkflowExecutionCommandAttributes, ModifyWorkflowPropertiesCommandAttributes,
+        UpsertWorkflowSearchAttributesCommandAttributes,
+    },
     common::{Memo, Payload, SearchAttributes},
     enums::{WorkflowExecutionStatus as Status, WorkflowTaskFailedCause},
+    failure::Failure,
     workflowservice::StartWorkflowExecutionRequest,
 };
 use sempre_core::{
@@ -197,6 +201,32 @@ fn activities_that_are_tried_again_are_told_at_each_doubling() {
     let task = world.poll_activity().unwrap();
     world.complete_activity(&task, "done").unwrap();
     assert_eq!(shown(&world, "SempreHealth"), None);
+}
+
+#[test]
+fn a_run_that_has_failed_says_what_of_in_lists_and_when_described() {
+    let ended_with = |failure: Failure| {
+        let mut world = World::new();
+        world.start("wf");
+        world.work([FailWorkflowExecutionCommandAttributes { failure: Some(failure) }.command()]);
+        assert_eq!((record(&world).0.status, record(&world).1), (Status::Failed as i32, 2));
+        let described = world.run("wf").execution.describe(world.now).workflow_execution_info.unwrap().search_attributes.unwrap();
+        assert_eq!(described.indexed_fields, record(&world).0.search_attributes);
+        shown(&world, "SempreLastFailure")
+    };
+    let caused = |message: &str, cause| with(failure(message), |failure| failure.cause = Some(Box::new(cause)));
+    assert_eq!(ended_with(failure("no \"route\"")).as_deref(), Some("\"no \\\"route\\\"\""));
+    let deep = caused("child failed", caused("", caused("activity failed", failure("card refused"))));
+    assert_eq!(ended_with(deep).as_deref(), Some("\"child failed: activity failed: card refused\""));
+    assert_eq!(ended_with(failure("")), None);
+    // 512 bytes at most, whole letters only.
+    let long = ended_with(caused(&"a".repeat(505), failure("äöüß"))).unwrap();
+    assert_eq!(long, format!("\"{}: äö\"", "a".repeat(505)));
+
+    let mut world = World::new();
+    world.start("wf");
+    world.work([complete()]);
+    assert_eq!(shown(&world, "SempreLastFailure"), None);
 }
 
 #[test]

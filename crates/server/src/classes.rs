@@ -58,6 +58,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ),
     (WORKFLOW, waits(Start), &["ExecuteMultiOperation"]),
     (STEER, works(Start), &["ForkWorkflowExecution"]),
+    (STEER, works(Change), &["RunActivityNow"]),
     (WORKFLOW, works(Advance), &["SignalWorkflowExecution"]),
     (WORKFLOW, waits(Advance), &["UpdateWorkflowExecution"]),
     (

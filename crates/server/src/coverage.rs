@@ -146,7 +146,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ),
     ("sempre.v1.AccessService", &["CreateApiKey", "DescribeCaller", "ListApiKeys", "RevokeApiKey"]),
     ("sempre.v1.InspectService", &["DescribeNamespaceLimits", "ListActivityAttempts", "ListPolledQueues", "ListSkippedActions"]),
-    ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "StartBatchFork"]),
+    ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "RunActivityNow", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
     ("sempre.v1.VersionService", &["CheckDeploymentVersion", "ListPatches"]),
     ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility", "RenameSearchAttribute"]),

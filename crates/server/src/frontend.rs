@@ -7,8 +7,8 @@ use sempre_api::sempre::v1::{
     CheckDeploymentVersionRequest, DeleteAlertRuleRequest, DeleteFlowRuleRequest, DescribeFlowRuleRequest, DescribeNamespaceLimitsRequest,
     DescribeWaitingStartRequest, ForkWorkflowExecutionRequest, ListActivityAttemptsRequest, ListAlertRulesRequest, ListAlertsRequest,
     ListFlowRulesRequest, ListNoticesRequest, ListPatchesRequest, ListPolledQueuesRequest, ListSkippedActionsRequest,
-    ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, SetAlertRuleRequest, SetFlowRuleRequest,
-    StartBatchForkRequest, TestAlertRuleRequest,
+    ListWaitingStartsRequest, PreviewBatchOperationRequest, RenameSearchAttributeRequest, RunActivityNowRequest, SetAlertRuleRequest,
+    SetFlowRuleRequest, StartBatchForkRequest, TestAlertRuleRequest,
 };
 use sempre_api::v1::{
     operatorservice::{AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest},
@@ -431,6 +431,7 @@ in_namespace![
     ShutdownWorkerRequest,
     ExecuteMultiOperationRequest,
     ForkWorkflowExecutionRequest,
+    RunActivityNowRequest,
     PollWorkflowExecutionUpdateRequest,
     UnpauseActivityExecutionRequest,
     UnpauseActivityRequest,

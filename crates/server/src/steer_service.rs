@@ -2,7 +2,7 @@
 
 use sempre_api::sempre::v1::{
     ForkWorkflowExecutionRequest, ForkWorkflowExecutionResponse, PreviewBatchOperationRequest, PreviewBatchOperationResponse,
-    StartBatchForkRequest, StartBatchForkResponse, steer_service_server::SteerService,
+    RunActivityNowRequest, RunActivityNowResponse, StartBatchForkRequest, StartBatchForkResponse, steer_service_server::SteerService,
 };
 use tonic::Request;
 
@@ -23,5 +23,10 @@ impl SteerService for Frontend {
     async fn start_batch_fork(&self, request: Request<StartBatchForkRequest>) -> Answer<StartBatchForkResponse> {
         let call = self.admit(request).await?;
         answer(self.engine.start_batch_fork(call.body).await)
+    }
+
+    async fn run_activity_now(&self, request: Request<RunActivityNowRequest>) -> Answer<RunActivityNowResponse> {
+        let call = self.admit(request).await?;
+        answer(self.engine.run_activity_now(call.body).await)
     }
 }

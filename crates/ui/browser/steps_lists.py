@@ -16,7 +16,7 @@ def first_run(world: World, browser: Browser) -> None:
     browser.until(lambda: browser.path().startswith("/namespaces/default/workflows"), "the first page does not go on")
     browser.says("no worker is connected")
     browser.check("first-run")
-    for language in ("Rust", "TypeScript", "Go", "Java", ".NET", "Python"):
+    for language in ("Rust", "TypeScript", "Go", "Java", ".NET", "PHP", "Ruby", "Python"):
         browser.click(language)
         browser.says(world.address)
         browser.check()
@@ -202,14 +202,30 @@ def bulk(world: World, browser: Browser) -> None:
     browser.check("batches")
 
 
+def pause_it(browser: Browser, id: str, what: str) -> None:
+    now_open(browser, id)
+    browser.click("More")
+    browser.click(what)
+    browser.submit(f"{what} it", browser.dialog())
+    browser.says("The workflow is paused." if what == "Pause" else "The workflow goes on.")
+
+
 @step
 def attention(world: World, browser: Browser) -> None:
     browser.open("/namespaces/default/attention")
     browser.says("Workflow tasks fail")
     browser.says("Activities are retried")
     browser.says("no route to bank.example, try #")
-    browser.says("Failed lately")
+    lately = ".panel[data-key='Failed lately'] .trouble"
+    browser.until(lambda: "Refused amount # is over the limit" in browser.one(lately).text, "what failed lately is not told by its message")
     browser.check()
+    pause_it(browser, "order-8", "Pause")
+    browser.open("/namespaces/default/attention")
+    browser.until(lambda: "order-8" in browser.one(".panel[data-key='Paused']").text, "what is paused is not told")
+    browser.check()
+    pause_it(browser, "order-8", "Unpause")
+    browser.open("/namespaces/default/attention")
+    browser.until(lambda: not browser.all(".panel[data-key='Paused']"), "what goes on is told as paused")
     browser.open("/namespaces/empty/attention")
     browser.says("Nothing needs you")
     browser.check()

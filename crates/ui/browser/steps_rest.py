@@ -10,7 +10,7 @@ import urllib.request
 from temporalio.client import WorkflowExecutionStatus
 
 from browser import ENTER, TAB, Browser
-from step import now_open, status, step
+from step import handle, now_open, status, step
 from world import QUEUE, World
 from workflows import Order, Refused
 
@@ -257,14 +257,19 @@ def settings_and_codec(world: World, browser: Browser) -> None:
 
         def do_POST(self) -> None:
             payloads = json.loads(self.rfile.read(int(self.headers["content-length"])))["payloads"]
-            Codec.asked.append((self.path, self.headers["x-namespace"]))
-            clear = {"metadata": {"encoding": base64.b64encode(b"json/plain").decode()}}
-            decoded = [dict(clear, data=base64.b64encode(base64.b64decode(p["data"])[::-1]).decode()) for p in payloads]
-            self.answer(200, json.dumps({"payloads": decoded}).encode())
+            Codec.asked.append((self.path, self.headers["x-namespace"], self.headers["authorization"]))
+            clear = [base64.b64decode(p["data"]) for p in payloads]
+            if any(b"refuse this" in data for data in clear):
+                self.answer(500, b"")
+                return
+            encoding = b"binary/encrypted" if self.path.endswith("/encode") else b"json/plain"
+            metadata = {"encoding": base64.b64encode(encoding).decode()}
+            made = [{"metadata": metadata, "data": base64.b64encode(data[::-1]).decode()} for data in clear]
+            self.answer(200, json.dumps({"payloads": made}).encode())
 
         def answer(self, code: int, body: bytes) -> None:
             self.send_response(code)
-            for name, value in (("access-control-allow-origin", "*"), ("access-control-allow-headers", "content-type,x-namespace"), ("content-length", str(len(body)))):
+            for name, value in (("access-control-allow-origin", "*"), ("access-control-allow-headers", "content-type,x-namespace,authorization"), ("content-length", str(len(body)))):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
@@ -297,12 +302,70 @@ def settings_and_codec(world: World, browser: Browser) -> None:
         browser.says("The settings were saved")
         now_open(browser, "encrypted")
         browser.says('"secret": 42')
-        assert ("/default/decode", "default") in Codec.asked, Codec.asked
+        assert ("/default/decode", "default", None) in Codec.asked, Codec.asked
         assert {one.get_attribute("data-style") for one in browser.all(".run-line time")} == {"utc"}, "times are not as they were chosen"
         browser.check("codec")
+
+        # What is written into forms is encoded before it is sent; each number with all its digits.
+        def signalled(number: int) -> list[Payload]:
+            history = world.call(handle(world, "encrypted").fetch_history())
+            signals = [e.workflow_execution_signaled_event_attributes for e in history.events if e.HasField("workflow_execution_signaled_event_attributes")]
+            return list(signals[number].input.payloads)
+
+        def signal(text: str) -> None:
+            browser.click("Signal")
+            within = browser.dialog()
+            browser.write("name", "card", within)
+            browser.write("input", text, within)
+            browser.submit("Send the signal", within)
+
+        signal('{"number": 12345678901234567890}\n"ä"')
+        browser.says("The signal was sent.")
+        sent = [(one.metadata["encoding"], one.data[::-1].decode()) for one in signalled(0)]
+        assert sent == [(b"binary/encrypted", '{"number": 12345678901234567890}'), (b"binary/encrypted", '"ä"')], sent
+        now_open(browser, "encrypted", "history?view=json")
+        browser.says("WORKFLOW_EXECUTION_SIGNALED")
+        # What the codec server refuses, and what is no JSON, is not sent, and not lost.
+        for text, told in (('"refuse this"', "so nothing was sent: it answered 500"), ("refuse this", "The input is not JSON")):
+            now_open(browser, "encrypted")
+            signal(text)
+            browser.until(lambda: told in browser.one("dialog p.error").text, f"it does not say {told!r}")
+            assert browser.one("dialog [name=input]").get_attribute("value") == text
+        assert any("500" in error for error in browser.errors()), "only the codec server's refusal is told"
+        # What the server refuses comes back with what was written.
+        browser.open(f"/namespaces/default/start-workflow?type=Order&queue={QUEUE}")
+        browser.write("id", "encrypted")
+        browser.write("input", '{"a": 1}')
+        browser.submit("Start")
+        browser.until(lambda: browser.all("p.error"), "an open id is not refused")
+        browser.until(lambda: browser.one("[name=input]").get_attribute("value") == '{"a": 1}', "what was written is lost")
+        browser.check()
+        browser.write("id", "encrypted-too")
+        browser.write("queue", "nobody-polls-this")
+        browser.submit("Start")
+        browser.says("The workflow was started.")
+        started = world.call(handle(world, "encrypted-too").fetch_history()).events[0].workflow_execution_started_event_attributes
+        assert started.input.payloads[0].data == b'{"a": 1}'[::-1], started.input
+        assert not browser.driver.execute_script("return sessionStorage.length"), "what was written is kept"
+
+        # The token that came with the page goes to the codec server, if that is wanted.
+        browser.open("/settings")
+        browser.tick("token")
+        browser.submit("Save")
+        browser.says("The settings were saved")
+        browser.headers({"authorization": "Bearer of-the-tour"})
+        now_open(browser, "encrypted-too")
+        browser.says('"a": 1')
+        browser.headers({})
+        signal('"with a token"')
+        browser.says("The signal was sent.")
+        assert ("/default/encode", "default", "Bearer of-the-tour") in Codec.asked, Codec.asked
     finally:
         server.shutdown()
+        browser.headers({})
         browser.open("/settings")
+        if browser.one("[name=token]").is_selected():
+            browser.tick("token")
         browser.write("codec", "")
         browser.choose("theme", "")
         browser.choose("times", "relative")

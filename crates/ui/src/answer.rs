@@ -82,6 +82,26 @@ pub(crate) fn codec(visit: &Visit) -> Option<String> {
     origin(&endpoint).is_some().then_some(endpoint)
 }
 
+/// The access token that came with the request, if the viewer wants his codec server to have it.
+pub(crate) fn codec_token<'v>(visit: &'v Visit<'_>) -> Option<&'v str> {
+    let wanted = !visit.cookie("sempre_codec_token").is_empty();
+    wanted.then(|| token_for(&codec(visit)?, visit.authorization()?)).flatten()
+}
+
+/// An access token, and no password: for where nobody on the way can read it.
+fn token_for<'a>(codec: &str, authorization: &'a str) -> Option<&'a str> {
+    let (scheme, _) = authorization.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && keeps_secrets(codec)).then_some(authorization)
+}
+
+/// What is sent there nobody reads on the way: it is encrypted, or does not leave this machine.
+pub(crate) fn keeps_secrets(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let host = uri.host().unwrap_or_default();
+    let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    uri.scheme_str() == Some("https") || host == "localhost" || address.is_some_and(|address| address.is_loopback())
+}
+
 fn codec_origin(visit: &Visit) -> Option<String> {
     origin(&codec(visit)?)
 }
@@ -98,6 +118,18 @@ pub(crate) fn origin(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_access_token_goes_to_where_nobody_on_the_way_reads_it() {
+        let token = "Bearer abc";
+        for codec in ["https://codec.example", "http://localhost:8081", "http://127.0.0.2/{namespace}", "http://[::1]:1"] {
+            assert_eq!(token_for(codec, token), Some(token), "{codec}");
+        }
+        for codec in ["http://codec.example", "http://localhost.example", "http://10.0.0.1", "localhost", ""] {
+            assert_eq!(token_for(codec, token), None, "{codec}");
+        }
+        assert_eq!(token_for("https://codec.example", "Basic dTpw"), None, "a password is none");
+    }
 
     #[test]
     fn a_codec_server_adds_its_origin_and_nothing_else() {

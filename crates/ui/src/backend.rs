@@ -133,4 +133,5 @@ calls! { sempre, "sempre.v1.InspectService":
 calls! { sempre, "sempre.v1.SteerService":
     "ForkWorkflowExecution" ForkWorkflowExecutionRequest ForkWorkflowExecutionResponse,
     "PreviewBatchOperation" PreviewBatchOperationRequest PreviewBatchOperationResponse,
+    "RunActivityNow" RunActivityNowRequest RunActivityNowResponse,
 }

@@ -2,6 +2,7 @@
 
 use sempre_api::{
     Duration,
+    json::{Payloads as Form, from_value},
     v1::common::{Payload, Payloads},
 };
 use serde_json::Value;
@@ -17,6 +18,13 @@ pub(crate) fn input(text: &str) -> Result<Option<Payloads>, Problem> {
         ))
     })?;
     Ok((!values.is_empty()).then(|| Payloads { payloads: values.iter().map(payload).collect() }))
+}
+
+/// Payloads as a codec server made them, in JSON of the messages.
+pub(crate) fn encoded(text: &str) -> Result<Payloads, Problem> {
+    let refuse = |error: String| Problem::invalid(format!("What the codec server made of the input cannot be read: {error}"));
+    let value: Value = serde_json::from_str(text).map_err(|error| refuse(error.to_string()))?;
+    from_value(value, Form::Full).map_err(|error| refuse(error.to_string()))
 }
 
 /// JSON as a payload.
@@ -92,6 +100,17 @@ mod tests {
         assert_eq!(input(&as_input(Some(&both)).unwrap()).unwrap().unwrap(), both);
         let binary = Payloads { payloads: vec![Payload { data: "x".into(), ..Payload::default() }] };
         assert_eq!((as_input(Some(&binary)), as_input(None).as_deref()), (None, Some("")));
+    }
+
+    #[test]
+    fn what_a_codec_server_made_is_taken_as_it_is() {
+        let made = encoded(r#"{"payloads": [{"metadata": {"encoding": "YmluYXJ5L2VuY3J5cHRlZA=="}, "data": "AP8="}, {}]}"#).unwrap();
+        assert_eq!(made.payloads[0].metadata["encoding"], "binary/encrypted");
+        assert_eq!(made.payloads[0].data, [0, 255].as_slice());
+        assert_eq!(made.payloads[1], Payload::default());
+        for text in ["x", "[]", r#"{"payloads": [{"data": "no base64!"}]}"#] {
+            assert!(encoded(text).unwrap_err().0.message().contains("cannot be read"), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use http::{Response, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::{
-    answer::{codec, page},
+    answer::{codec, codec_token, page},
     show::{TimeStyle, icon},
     visit::{Visit, written},
 };
@@ -107,7 +107,7 @@ impl<'p> Page<'p> {
                 }
                 body data-base=(visit.ui.0.settings.public_path) data-namespace=(namespace) data-stream=[stream] data-every=[every]
                     data-zone=(if visit.times.zone_is_known { "known" } else { "" })
-                    data-codec=[codec(visit)] data-codec-credentials=[Some(visit.cookie("sempre_codec_credentials")).filter(|c| !c.is_empty())] {
+                    data-codec=[codec(visit)] data-codec-credentials=[Some(visit.cookie("sempre_codec_credentials")).filter(|c| !c.is_empty())] data-codec-token=[codec_token(visit)] {
                     a.skip href="#main" { "Skip to content" }
                     header.top {
                         a.brand href=(visit.link(&[])) { span.brand-mark aria-hidden="true" {} "Sempre" }
@@ -261,7 +261,7 @@ pub(crate) fn required_field(name: &str, label: &str, value: &str, hint: &str) -
 /// JSON to fill in.
 pub(crate) fn json_field(name: &str, label: &str, value: &str) -> Markup {
     html! {
-        label.field { span.label { (label) } textarea name=(name) rows="5" spellcheck="false" placeholder="{\"name\": \"value\"}" { (value) }
+        label.field { span.label { (label) } textarea name=(name) data-json rows="5" spellcheck="false" placeholder="{\"name\": \"value\"}" { (value) }
             span.hint { "JSON, one value for each argument, below each other. Empty: none." } }
     }
 }

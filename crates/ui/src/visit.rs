@@ -6,11 +6,13 @@ use http::{HeaderMap, HeaderValue, Method, header, request::Parts};
 use jiff::{Timestamp, tz::TimeZone};
 use maud::Markup;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use sempre_api::v1::common::Payloads;
 use tonic::Status;
 
 use crate::{
     Ui,
     backend::Call,
+    json,
     show::{TimeStyle, Times},
     token,
 };
@@ -123,6 +125,19 @@ impl<'u> Visit<'u> {
             "" => Ok(N::default()),
             text => text.parse().map_err(|_| Problem::invalid(format!("{text:?} is not a number"))),
         }
+    }
+
+    /// What was written into the form's `input`: as a codec server has made it in the browser, else the JSON itself.
+    pub(crate) fn input(&self) -> Result<Option<Payloads>, Problem> {
+        match self.field("input-encoded") {
+            "" => json::input(self.field("input")),
+            made => json::encoded(made).map(Some),
+        }
+    }
+
+    /// How the viewer says who he is.
+    pub(crate) fn authorization(&self) -> Option<&str> {
+        self.metadata.get(header::AUTHORIZATION)?.to_str().ok()
     }
 
     /// A cookie; empty if the browser has none by this name.

@@ -1,10 +1,11 @@
-//! What operators do to pending activities: pause, unpause, reset (spec 03 §9).
+//! What operators do to pending activities: pause, unpause, reset (spec 03 §9), run now (ours).
 //!
 //! | call | no worker has it | a worker has it |
 //! |---|---|---|
 //! | pause | its offer goes; nothing is due any more, timeouts included | goes on; heartbeats say so; a failure raises the attempt and waits |
 //! | unpause | offered now (or after the jitter) | no longer paused |
 //! | reset | attempt 1, unpaused unless told otherwise, offered now (or after the jitter) | attempt 1; heartbeats say so; goes on |
+//! | run now | offered now, the same attempt; refused if it is paused | refused |
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -21,6 +22,10 @@ use crate::{
 
 /// Pause of a paused activity by another request.
 const ALREADY_PAUSED: &str = "activity is already paused";
+/// To be run now, but it runs.
+const A_WORKER_HAS_IT: &str = "a worker has the activity now";
+/// To be run now, but it is paused.
+const IS_PAUSED: &str = "activity is paused: unpause it to have it run";
 
 /// UnpauseActivity.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -161,6 +166,24 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
         if !started && !held {
             dispatch_soon(step, id, request.jitter);
         }
+    }
+    Ok(Ok(Reply::Done))
+}
+
+/// RunActivityNow.
+pub(crate) fn run_now(step: &mut Step<'_, '_>, which: &ActivitySelector) -> Answer {
+    step.require_open()?;
+    let ids = select(&step.run.state, which)?;
+    for (_, progress) in ids.iter().filter_map(|id| pending(&step.run.state, *id)) {
+        if progress.is_started() {
+            return Err(Refusal::FailedPrecondition(A_WORKER_HAS_IT.into()));
+        }
+        if progress.pause.is_some() {
+            return Err(Refusal::FailedPrecondition(IS_PAUSED.into()));
+        }
+    }
+    for id in ids {
+        dispatch_soon(step, id, Span::default());
     }
     Ok(Ok(Reply::Done))
 }

@@ -123,6 +123,7 @@ pub(crate) fn admits(input: &Input) -> bool {
             | Input::PauseActivity(..)
             | Input::UnpauseActivity(..)
             | Input::ResetActivity(..)
+            | Input::RunActivityNow(_)
             | Input::UpdateActivityOptions(..)
             | Input::Wake
             | Input::Delivered { .. }

@@ -23,7 +23,7 @@ use super::{
     time_skipping::TimeSkipping,
     updates::Updates,
 };
-use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX, versioning::Versioning};
+use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX, versioning::Versioning, visibility::health};
 
 /// What history determines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -132,6 +132,19 @@ pub struct Main {
     /// The run's own clock; `None` for runs that go by the wall clock.
     #[prost(message, optional, boxed, tag = "90")]
     pub time_skipping: Option<alloc::boxed::Box<TimeSkipping>>,
+    /// What the failure says that the run ended with, cut; empty for runs that did not fail.
+    #[prost(string, tag = "100")]
+    pub close_failure: String,
+}
+
+impl Main {
+    /// Folders of before this version do not say what a run failed of: leaves it out where they left it out. For a check
+    /// of what is stored.
+    pub(crate) fn as_written_before(&mut self, stored: &Self) {
+        if stored.close_failure.is_empty() {
+            self.close_failure = String::new();
+        }
+    }
 }
 
 /// Who paused a run, and why.
@@ -602,6 +615,7 @@ impl Derived {
                 self.close(event, WorkflowExecutionStatus::Completed, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionFailedEventAttributes(a) => {
+                self.main.close_failure = a.failure.as_ref().map_or_else(String::new, health::told);
                 self.close(event, WorkflowExecutionStatus::Failed, &a.new_execution_run_id, dirty);
             }
             Attributes::WorkflowExecutionTimedOutEventAttributes(a) => {

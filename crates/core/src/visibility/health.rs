@@ -1,4 +1,4 @@
-//! What hurts an open run, as search attributes: for lists and for DescribeWorkflowExecution.
+//! What hurts an open run, and what a failed one died of, as search attributes: for lists and for DescribeWorkflowExecution.
 //!
 //! | attribute | type | there while |
 //! |---|---|---|
@@ -6,6 +6,7 @@
 //! | `SempreWorkflowTaskFailures` | Int: failures and timeouts of workflow tasks in a row | there was one |
 //! | `SempreActivityAttempt` | Int: the highest attempt of a pending activity | that is above 1 |
 //! | `SempreLastFailure` | Text: cause and message of the last failed workflow task, else of that activity's last attempt | one of these is so |
+//! | | in a closed run: the messages of the failure that it ended with and of what caused that | it has failed |
 //!
 //! Describe shows them as they are. Lists show them as of the first failure and of each doubling of the number (and of
 //! any other change that is listed), so that a storm of retries is no storm of records: a number in a list is never more,
@@ -18,7 +19,7 @@ use alloc::{
 };
 
 use bytes::Bytes;
-use sempre_api::v1::common::Payload;
+use sempre_api::v1::{common::Payload, failure::Failure};
 
 use super::{AttributeType, json_string};
 use crate::{activity, state::State, task::problems};
@@ -84,6 +85,28 @@ pub(crate) fn add(state: &State, fields: &mut BTreeMap<String, Payload>) {
     if let Some(last) = last {
         fields.insert(LAST_FAILURE.into(), payload(AttributeType::Text, json_string(cut(&last))));
     }
+}
+
+/// Adds what a closed run died of.
+pub(crate) fn add_end(state: &State, fields: &mut BTreeMap<String, Payload>) {
+    let failure = &state.derived.main.close_failure;
+    if !failure.is_empty() {
+        fields.insert(LAST_FAILURE.into(), payload(AttributeType::Text, json_string(failure)));
+    }
+}
+
+/// What a failure says, and its causes after it: the first often says only that an activity or a child has failed.
+pub(crate) fn told(failure: &Failure) -> String {
+    let mut text = String::new();
+    let mut next = Some(failure);
+    while let Some(failure) = next.filter(|_| text.len() < FAILURE_BYTES_MAX) {
+        if !failure.message.is_empty() {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(cut(&failure.message));
+        }
+        next = failure.cause.as_deref();
+    }
+    cut(&text).into()
 }
 
 /// At most [`FAILURE_BYTES_MAX`] bytes, at a border of characters.

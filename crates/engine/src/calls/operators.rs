@@ -1,16 +1,19 @@
 //! What operators do to pending activities of a run (spec 03 §9): by the calls that name a run and some of its activities,
 //! and by the newer ones that name one activity.
 
-use sempre_api::v1::{
-    activity::ActivityOptions,
-    common::WorkflowExecution,
-    workflowservice::{
-        PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
-        ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
-        UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
-        UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest,
-        UpdateActivityOptionsResponse, pause_activity_request, reset_activity_request, unpause_activity_request,
-        update_activity_options_request,
+use sempre_api::{
+    sempre::v1::{RunActivityNowRequest, RunActivityNowResponse},
+    v1::{
+        activity::ActivityOptions,
+        common::WorkflowExecution,
+        workflowservice::{
+            PauseActivityExecutionRequest, PauseActivityExecutionResponse, PauseActivityRequest, PauseActivityResponse,
+            ResetActivityExecutionRequest, ResetActivityExecutionResponse, ResetActivityRequest, ResetActivityResponse,
+            UnpauseActivityExecutionRequest, UnpauseActivityExecutionResponse, UnpauseActivityRequest, UnpauseActivityResponse,
+            UpdateActivityExecutionOptionsRequest, UpdateActivityExecutionOptionsResponse, UpdateActivityOptionsRequest,
+            UpdateActivityOptionsResponse, pause_activity_request, reset_activity_request, unpause_activity_request,
+            update_activity_options_request,
+        },
     },
 };
 use sempre_core::{
@@ -173,6 +176,14 @@ impl Engine {
         };
         self.shared.apply(workflow, run, Input::ResetActivity(which, Box::new(reset))).await?;
         Ok(ResetActivityExecutionResponse {})
+    }
+
+    /// `SteerService.RunActivityNow`.
+    pub async fn run_activity_now(&self, request: RunActivityNowRequest) -> Result<RunActivityNowResponse, Refusal> {
+        let target = (request.workflow_id, &request.run_id[..]);
+        let (workflow, run, which) = self.named(&request.namespace, target, request.activity_id, &request.identity)?;
+        self.shared.apply(workflow, run, Input::RunActivityNow(which)).await?;
+        Ok(RunActivityNowResponse {})
     }
 
     /// `UpdateActivityExecutionOptions`.

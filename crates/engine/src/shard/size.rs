@@ -57,6 +57,7 @@ pub(crate) fn input_bytes(input: &Input) -> usize {
         | Input::ActivityTaskLost { .. }
         | Input::UnpauseActivity(..)
         | Input::ResetActivity(..)
+        | Input::RunActivityNow(_)
         | Input::ResetSticky
         | Input::DropQuery { .. }
         // Kept in memory; what is written of it comes with a completion.

@@ -440,3 +440,15 @@ async fn the_longest_name_is_a_setting() {
     let more = w.engine.update_namespace(update).await.unwrap_err();
     assert_eq!(more, Refusal::invalid("Total resetBinaries cannot exceed the max limit: 1"));
 }
+
+#[tokio::test]
+async fn metrics_are_told_of_so_many_namespaces_and_of_the_same() {
+    const TOLD: usize = 50;
+    let w = world().await;
+    for number in 0..TOLD + 5 {
+        w.engine.ensure_namespace(&format!("n{number}"), Span::seconds(3600)).await.unwrap();
+    }
+    let open: Vec<_> = w.engine.open_runs().await.unwrap().into_iter().map(|of| of.namespace).collect();
+    let used: Vec<_> = w.engine.namespace_uses().into_iter().map(|of| of.namespace).collect();
+    assert_eq!((open.len(), &open), (TOLD, &used));
+}

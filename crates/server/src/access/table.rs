@@ -205,7 +205,7 @@ pub(crate) const TABLE: &[(&str, Need, &[&str])] = &[
             "DeleteNexusOperationExecution",
         ],
     ),
-    ("sempre.v1.SteerService", Namespace(Roles::WRITE), &["ForkWorkflowExecution", "StartBatchFork"]),
+    ("sempre.v1.SteerService", Namespace(Roles::WRITE), &["ForkWorkflowExecution", "RunActivityNow", "StartBatchFork"]),
     ("sempre.v1.VersionService", Namespace(Roles::WRITE), &["CheckDeploymentVersion"]),
     // Changing the namespace.
     (WORKFLOW, Namespace(Roles::ADMIN), &["RegisterNamespace", "UpdateNamespace", "DeprecateNamespace", "UpdateTaskQueueConfig"]),

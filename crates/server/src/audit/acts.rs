@@ -106,7 +106,7 @@ const ACTS: &[(&str, &[&str], Option<Look>)] = &[
         ],
         None,
     ),
-    ("sempre.v1.SteerService", &["ForkWorkflowExecution", "StartBatchFork"], None),
+    ("sempre.v1.SteerService", &["ForkWorkflowExecution", "RunActivityNow", "StartBatchFork"], None),
 ];
 
 /// A call that is written down.

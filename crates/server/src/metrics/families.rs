@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use sempre_api::v1::enums::{EventType, WorkflowExecutionStatus as Status};
-use sempre_core::{NamespaceId, transition::QueueKind};
-use sempre_engine::{Engine, Limited, NamespaceUse, OpenRuns, Typed};
+use sempre_core::{NamespaceId, Timestamp, transition::QueueKind};
+use sempre_engine::{Engine, Limited, NamespaceUse, OpenRuns, QueueSummary, Typed};
 use tonic::Code;
 
 use super::collected::Collected;
@@ -205,24 +205,7 @@ pub(super) fn tasks(told: &mut Collected, engine: &Engine) {
     told.counter("poll_timeouts", "Polls answered empty.").count(&[], stats.polls_empty.get());
     told.counter("poll_success_sync", "Tasks that a waiting poller got at once.").count(&[], stats.sync_matches.get());
     told.gauge("sempre_polls_waiting", "Polls that wait now.").count(&[], stats.pollers.get());
-    let now = engine.now();
-    let mut queues = engine.queue_summaries();
-    queues.sort_by(|a, b| (b.backlog, b.pollers, &a.name).cmp(&(a.backlog, a.pollers, &b.name)));
-    // Together by what they are told as: those that are not told apart are one.
-    let mut together: BTreeMap<(String, String, &'static str), (u64, f64, usize)> = BTreeMap::new();
-    for (at, queue) in queues.into_iter().enumerate() {
-        let kind = match queue.kind {
-            QueueKind::Workflow => "Workflow",
-            QueueKind::Activity => "Activity",
-            QueueKind::Nexus => "Nexus",
-        };
-        let name = if at < QUEUES_MAX { queue.name } else { OTHER.to_owned() };
-        let of = if at < QUEUES_MAX { namespace(engine, Some(queue.namespace)) } else { OTHER.to_owned() };
-        let (backlog, age, pollers) = together.entry((of, name, kind)).or_default();
-        *backlog += queue.backlog;
-        *age = age.max(queue.oldest.map_or(0.0, |oldest| now.since(oldest).0.max(0) as f64 / 1e9));
-        *pollers += queue.pollers;
-    }
+    let together = together(engine.queue_summaries(), engine.now(), |id| namespace(engine, Some(id)));
     let family = told.gauge("approximate_backlog_count", "Tasks that wait for a worker.");
     for ((namespace, queue, kind), (backlog, ..)) in &together {
         family.count(&[("namespace", namespace), ("taskqueue", queue), ("task_type", kind)], *backlog);
@@ -235,6 +218,30 @@ pub(super) fn tasks(told: &mut Collected, engine: &Engine) {
     for ((namespace, queue, kind), (.., pollers)) in &together {
         family.sample(&[("namespace", namespace), ("taskqueue", queue), ("task_type", kind)], *pollers as f64);
     }
+}
+
+/// Backlog, age in seconds and pollers of task queues, by what they are told as (namespace, name, kind): those that are not
+/// told apart are one of each kind.
+fn together(
+    mut queues: Vec<QueueSummary>,
+    now: Timestamp,
+    namespace: impl Fn(NamespaceId) -> String,
+) -> BTreeMap<(String, String, &'static str), (u64, f64, usize)> {
+    queues.sort_by(|a, b| (b.backlog, b.pollers, &a.name).cmp(&(a.backlog, a.pollers, &b.name)));
+    let mut together: BTreeMap<_, (u64, f64, usize)> = BTreeMap::new();
+    for (at, queue) in queues.into_iter().enumerate() {
+        let kind = match queue.kind {
+            QueueKind::Workflow => "Workflow",
+            QueueKind::Activity => "Activity",
+            QueueKind::Nexus => "Nexus",
+        };
+        let (of, name) = if at < QUEUES_MAX { (namespace(queue.namespace), queue.name) } else { (OTHER.to_owned(), OTHER.to_owned()) };
+        let (backlog, age, pollers) = together.entry((of, name, kind)).or_default();
+        *backlog += queue.backlog;
+        *age = age.max(queue.oldest.map_or(0.0, |oldest| now.since(oldest).0.max(0) as f64 / 1e9));
+        *pollers += queue.pollers;
+    }
+    together
 }
 
 pub(super) fn engine(told: &mut Collected, engine: &Engine) {
@@ -321,5 +328,26 @@ mod tests {
         let all = kinds(OPEN_TYPES_MAX + 3);
         let told: Vec<_> = bounded(&all).collect();
         assert_eq!((told.len(), told[OPEN_TYPES_MAX]), (OPEN_TYPES_MAX + 1, (OTHER, 6)));
+    }
+
+    #[test]
+    fn so_many_task_queues_are_told_apart_and_the_others_are_one_of_each_kind() {
+        let second = |n: usize| Timestamp(n as i64 * 1_000_000_000);
+        // Those with the most tasks are the last.
+        let queue = |n: usize| QueueSummary {
+            namespace: NamespaceId::default(),
+            kind: if n.is_multiple_of(2) { QueueKind::Workflow } else { QueueKind::Activity },
+            name: format!("q{n}"),
+            backlog: n as u64,
+            oldest: (n > 0).then(|| second(n)),
+            pollers: 1,
+        };
+        let told = together((0..QUEUES_MAX + 5).map(queue).collect(), second(1000), |_| "default".to_owned());
+        assert_eq!(told.len(), QUEUES_MAX + 2);
+        let of = |namespace: &str, name: &str, kind| told.get(&(namespace.to_owned(), name.to_owned(), kind)).copied();
+        let (least, left_out) = (of("default", "q5", "Activity"), of("default", "q4", "Workflow"));
+        assert_eq!((least, left_out), (Some((5, 995.0, 1)), None));
+        assert_eq!(of(OTHER, OTHER, "Workflow"), Some((2 + 4, 998.0, 3)));
+        assert_eq!(of(OTHER, OTHER, "Activity"), Some((1 + 3, 999.0, 2)));
     }
 }

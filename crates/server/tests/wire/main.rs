@@ -18,6 +18,7 @@ mod limits;
 mod lists;
 mod messages;
 mod metrics;
+mod metrics_faults;
 mod metrics_trouble;
 mod namespaces;
 mod nexus_http;

@@ -25,6 +25,8 @@ use tonic::Request;
 
 use crate::{
     http::{json_of, request, text},
+    metrics_faults::FAULTS,
+    metrics_trouble::TROUBLE,
     promql::Prometheus,
     queries,
     support::TestServer,
@@ -37,7 +39,7 @@ enum Does {
     Grows,
     /// There is a sample of it that is not zero.
     IsThere,
-    /// It is told; this load has no reason to move it. Most of these move in [`crate::metrics_trouble`].
+    /// It is told; this load has no reason to move it. These move in [`crate::metrics_trouble`] or [`crate::metrics_faults`].
     IsTold,
 }
 
@@ -141,6 +143,12 @@ fn the_documentation_names_every_family_and_no_other() {
     for pattern in named {
         assert!(families.iter().any(|family| is(pattern, family)), "there is no {pattern}");
     }
+}
+
+#[test]
+fn what_the_usual_load_does_not_move_is_moved_by_another_test() {
+    let told: BTreeSet<&str> = FAMILIES.iter().filter(|(_, does)| *does == Does::IsTold).map(|(name, _)| *name).collect();
+    assert_eq!(told, TROUBLE.into_iter().chain(FAULTS).collect());
 }
 
 /// The sum of a family's samples (of histograms: their counts), by family, in one reading.

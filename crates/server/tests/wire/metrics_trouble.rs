@@ -1,5 +1,4 @@
-//! Series that move when a server has more to do than it can, or refuses something. Not made here: commits and checkpoints that
-//! fail, polls that are lost with their task, starts that wait at the gate or are refused there.
+//! Series that move when a server has more to do than it can, or refuses something.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -26,7 +25,7 @@ const SIGNALS_AT_ONCE: usize = 32;
 const SIGNAL_BYTES: usize = 8 << 10;
 
 /// What is made to move.
-const TROUBLE: [&str; 8] = [
+pub(crate) const TROUBLE: [&str; 8] = [
     "sempre_overloads_total",
     "sempre_cache_evictions_total",
     "sempre_call_bytes_refused_total",

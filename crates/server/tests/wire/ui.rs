@@ -286,18 +286,35 @@ async fn settings_are_kept_and_lead_nowhere_else() {
     let browser = Browser::new().await;
     let (status, headers, _) = browser.send("/settings", "theme=dark&times=utc&codec=&back=%2Fnamespaces").await;
     assert_eq!((status, headers[header::LOCATION].to_str().ok()), (StatusCode::SEE_OTHER, Some("/namespaces?done=settings")));
-    assert_eq!(headers.get_all(header::SET_COOKIE).iter().count(), 4);
+    assert_eq!(headers.get_all(header::SET_COOKIE).iter().count(), 5);
     for back in ["https://evil.example", "//evil.example", "/%5Cevil.example", "/%09/evil.example", "javascript:alert(1)"] {
         let (_, headers, _) = browser.send("/settings", &format!("back={back}")).await;
         assert_eq!(headers[header::LOCATION], "/?done=settings", "{back}");
     }
-    let (status, ..) = browser.send("/settings", "codec=javascript%3Aalert(1)").await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
+    for refused in ["codec=javascript%3Aalert(1)", "codec=http%3A%2F%2Fcodec.example&token=yes"] {
+        assert_eq!(browser.send("/settings", refused).await.0, StatusCode::BAD_REQUEST, "{refused}");
+    }
     let cookie = "sempre_zone=Asia%2FKolkata; sempre_times=local; sempre_theme=dark";
     browser.start("w").await;
     let asked = request(browser.address, Method::GET, "/namespaces/default/workflows", &[("cookie", cookie)], "");
     let (_, _, page) = text(browser.address, asked).await;
     assert!(page.contains("UTC+5:30") && page.contains("data-theme=\"dark\""), "{page}");
+}
+
+#[tokio::test]
+async fn an_access_token_is_in_a_page_only_where_its_viewer_wants_a_codec_server_to_have_it() {
+    let browser = Browser::new().await;
+    let has_it = async |cookie: &str, authorization: &str| {
+        let headers = [("cookie", cookie), ("authorization", authorization)];
+        let (status, _, page) = text(browser.address, request(browser.address, Method::GET, "/namespaces", &headers, "")).await;
+        assert_eq!(status, StatusCode::OK);
+        page.contains("data-codec-token=\"Bearer of-the-viewer\"")
+    };
+    let (codec, token) = ("sempre_codec=https%3A%2F%2Fcodec.example", "Bearer of-the-viewer");
+    assert!(has_it(&format!("{codec}; sempre_codec_token=yes"), token).await);
+    for cookie in [codec, "sempre_codec_token=yes", "sempre_codec=http%3A%2F%2Fcodec.example; sempre_codec_token=yes"] {
+        assert!(!has_it(cookie, token).await, "{cookie}");
+    }
 }
 
 #[tokio::test]

@@ -65,6 +65,33 @@ async fn an_activity_that_waits_is_run_now_with_the_attempt_it_has() {
 }
 
 #[tokio::test]
+async fn what_a_codec_server_made_of_an_input_goes_to_workers_as_it_is() {
+    let browser = Browser::new().await;
+    let made = json!({ "payloads": [{ "metadata": { "encoding": "YmluYXJ5L3NlY3JldA==" }, "data": "AP8=" }] });
+    let escaped: String = made.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let do_it = async |path: &str, fields: &str| {
+        let (status, headers, told) = browser.send(path, &format!("{fields}&input-encoded={escaped}")).await;
+        assert_eq!(status, StatusCode::SEE_OTHER, "{path}: {told}");
+        headers[header::LOCATION].to_str().expect("text").split('?').next().expect("a path").to_owned()
+    };
+    let run = do_it("/namespaces/default/start-workflow", "id=w&type=T&queue=q").await;
+    do_it(&format!("{run}/do/signal"), "name=s").await;
+    schedule(&browser).await;
+    do_it(&format!("{run}/do/activity-complete"), "activity=a").await;
+    let history = "/api/v1/namespaces/default/workflows/w/history?noPayloadShorthand=true";
+    let history = json_of(browser.address, Method::GET, history, &json!(null)).await.1;
+    let events = history["history"]["events"].as_array().expect("events");
+    let of = |kind: &str, field: &str| events.iter().find_map(|event| Some(event.get(kind)?[field].clone()));
+    for (kind, field) in
+        [("workflowExecutionStarted", "input"), ("workflowExecutionSignaled", "input"), ("activityTaskCompleted", "result")]
+    {
+        assert_eq!(of(&format!("{kind}EventAttributes"), field).as_ref(), Some(&made), "{kind}: {history}");
+    }
+    let (status, _, told) = browser.send(&format!("{run}/do/signal"), "name=s&input-encoded=x").await;
+    assert!(status == StatusCode::OK && told.contains("What the codec server made of the input cannot be read"), "{told}");
+}
+
+#[tokio::test]
 async fn an_event_leads_to_a_reset_and_a_fork_there() {
     let browser = Browser::new().await;
     let run = browser.start("w").await;

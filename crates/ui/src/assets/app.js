@@ -111,13 +111,18 @@
     if (menu) menu.open = false;
     openForm(link);
   });
-  // Sent once.
+  // Sent once, and what is for workers as the codec server makes it.
   document.addEventListener("submit", (event) => {
-    if (event.target.method !== "post") return;
-    if (event.target.dataset.sent) { event.preventDefault(); return; }
-    event.target.dataset.sent = "yes";
+    const form = event.target;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    const inputs = codec ? $$("textarea[data-json]", form).filter((field) => field.value.trim()) : [];
+    if (inputs.length || form.method === "post") form.dataset.sent = "yes";
+    if (inputs.length) { event.preventDefault(); encode(form, inputs); }
   });
-  addEventListener("pageshow", () => { for (const form of $$("form[data-sent]")) delete form.dataset.sent; });
+  // Whoever goes back finds the form as it was.
+  addEventListener("pageshow", () => {
+    for (const form of $$("form[data-sent]")) unsent(form);
+  });
 
   // Many runs at once ------------------------------------------------------------------------------------------------
   const bulk = () => {
@@ -134,8 +139,17 @@
     if (event.target.matches('[data-all], input[name="run"]')) bulk();
   });
 
-  // Payloads that a codec server reads -------------------------------------------------------------------------------
+  // Payloads that a codec server reads, and makes --------------------------------------------------------------------
   const codec = body.dataset.codec;
+  const convert = async (what, payloads) => {
+    const url = `${codec.replaceAll("{namespace}", encodeURIComponent(namespace)).replace(/\/+$/, "")}/${what}`;
+    const headers = { "content-type": "application/json", "x-namespace": namespace };
+    if (body.dataset.codecToken) headers.authorization = body.dataset.codecToken;
+    const credentials = body.dataset.codecCredentials ? "include" : "omit";
+    const answer = await fetch(url, { method: "POST", headers, credentials, body: JSON.stringify({ payloads }) });
+    if (!answer.ok) throw new Error(`it answered ${answer.status}`);
+    return (await answer.json()).payloads;
+  };
   const decoded = new Map();
   const bytes = (text) => Uint8Array.from(atob(text || ""), (letter) => letter.charCodeAt(0));
   const asText = (payload) => {
@@ -156,15 +170,8 @@
     };
     const unknown = all.filter((pre) => !show(pre)).slice(0, 200);
     if (!unknown.length) return;
-    const url = codec.replaceAll("{namespace}", encodeURIComponent(namespace)).replace(/\/+$/, "") + "/decode";
     try {
-      const answer = await fetch(url, {
-        method: "POST", headers: { "content-type": "application/json", "x-namespace": namespace },
-        credentials: body.dataset.codecCredentials ? "include" : "omit",
-        body: JSON.stringify({ payloads: unknown.map((pre) => JSON.parse(pre.dataset.payload)) }),
-      });
-      if (!answer.ok) throw new Error(`it answered ${answer.status}`);
-      const { payloads } = await answer.json();
+      const payloads = await convert("decode", unknown.map((pre) => JSON.parse(pre.dataset.payload)));
       if (decoded.size > 2000) decoded.clear();
       unknown.forEach((pre, at) => {
         const text = payloads[at] && asText(payloads[at]);
@@ -174,6 +181,67 @@
       for (const pre of unknown) pre.title = `The codec server did not decode this: ${error.message}`;
     }
   };
+
+  // JSON values below each other, each as it is written: numbers keep all their digits.
+  const values = (text) => {
+    const all = [];
+    let part = "";
+    for (const line of text.split("\n")) {
+      part += `${line}\n`;
+      try { JSON.parse(part); } catch { continue; }
+      all.push(part.trim());
+      part = "";
+    }
+    return part.trim() ? null : all;
+  };
+  const base64 = (text) => btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(""));
+  const unsent = (form) => {
+    delete form.dataset.sent;
+    for (const hidden of $$("input[data-encoded]", form)) hidden.remove();
+    for (const field of $$("textarea[data-json]", form)) field.disabled = false;
+  };
+  const refuse = (form, text) => {
+    unsent(form);
+    let told = form.querySelector("p.error");
+    if (!told) {
+      told = document.createElement("p");
+      told.className = "error";
+      told.role = "alert";
+      const title = form.querySelector("h1");
+      if (title) title.after(told); else form.prepend(told);
+    }
+    told.textContent = text;
+  };
+  const WRITTEN = "sempre-written";
+  // Sends a form with what the codec server made of its inputs, and without what was written.
+  const encode = async (form, inputs) => {
+    for (const field of inputs) {
+      const texts = values(field.value);
+      if (!texts) { refuse(form, "The input is not JSON. Write one JSON value for each argument, below each other; texts stand in quotes."); return; }
+      const hidden = document.createElement("input");
+      try {
+        const payloads = await convert("encode", texts.map((text) => ({ metadata: { encoding: base64("json/plain") }, data: base64(text) })));
+        if (!Array.isArray(payloads) || payloads.length !== texts.length) throw new Error("it made another number of payloads");
+        hidden.value = JSON.stringify({ payloads });
+      } catch (error) { refuse(form, `The codec server did not encode the input, so nothing was sent: ${error.message}`); return; }
+      hidden.type = "hidden";
+      hidden.name = `${field.name}-encoded`;
+      hidden.dataset.encoded = "";
+      field.after(hidden);
+    }
+    // The same form may come back with what is wrong: what was written is put in again, and kept no longer.
+    const path = new URL(form.getAttribute("action"), location.href).pathname;
+    try { sessionStorage.setItem(WRITTEN, JSON.stringify({ path, texts: inputs.map((field) => field.value) })); } catch { /* a browser that keeps nothing */ }
+    for (const field of inputs) field.disabled = true;
+    form.submit();
+  };
+  try {
+    const written = JSON.parse(sessionStorage.getItem(WRITTEN));
+    sessionStorage.removeItem(WRITTEN);
+    if (written && written.path === location.pathname) {
+      $$("textarea[data-json]").forEach((field, at) => { if (!field.value) field.value = written.texts[at] || ""; });
+    }
+  } catch { /* a browser that keeps nothing */ }
 
   // Staying true -----------------------------------------------------------------------------------------------------
   const signatures = new WeakMap();
@@ -269,6 +337,7 @@
       if (answer.status === 404) { location.reload(); return; }
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
       const page = merged(await answer.text());
+      if (page.body.dataset.codecToken) body.dataset.codecToken = page.body.dataset.codecToken;
       document.dispatchEvent(new CustomEvent("sempre:read"));
       state("on", "Live");
       if (!page.body.dataset.stream && !page.body.dataset.every) { stream = ""; every = 0; stop(); state("over", "Done"); }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use sempre_api::v1::{
+    enums::WorkflowExecutionStatus,
     workflow::WorkflowExecutionInfo,
     workflowservice::{CountWorkflowExecutionsRequest, ListWorkflowExecutionsRequest},
 };
@@ -76,13 +77,22 @@ async fn look(visit: &Visit<'_>, namespace: &str, query: String) -> Result<Troub
     let mut groups: BTreeMap<(String, String), Vec<WorkflowExecutionInfo>> = BTreeMap::new();
     for info in list.executions {
         let kind = info.r#type.as_ref().map(|kind| kind.name.clone()).unwrap_or_default();
-        let failure = info.search_attributes.as_ref().and_then(|all| all.indexed_fields.get("SempreLastFailure"));
-        let message = failure.map(show::search_attribute).unwrap_or_default();
+        let message = message(&info);
         groups.entry((kind, alike(&message))).or_default().push(info);
     }
     let mut groups: Vec<Group> = groups.into_iter().map(|((kind, message), runs)| Group { kind, message, runs }).collect();
     groups.sort_by(|a, b| (b.runs.len(), &a.kind, &a.message).cmp(&(a.runs.len(), &b.kind, &b.message)));
     Ok(Trouble { query, count, groups })
+}
+
+/// What went wrong with a run, as far as that is known.
+fn message(info: &WorkflowExecutionInfo) -> String {
+    let failure = info.search_attributes.as_ref().and_then(|all| all.indexed_fields.get("SempreLastFailure"));
+    match failure.map(show::search_attribute) {
+        Some(failure) => failure,
+        None if info.status() == WorkflowExecutionStatus::TimedOut => "it timed out".to_owned(),
+        None => String::new(),
+    }
 }
 
 fn how_many(count: Option<i64>) -> String {
@@ -156,6 +166,13 @@ mod tests {
     #[test]
     fn what_cannot_be_counted_in_time_is_more_than_is_looked_at() {
         assert_eq!([Some(1), Some(1200), None].map(how_many), ["1 run", "1,200 runs", "more than 500 runs"]);
+    }
+
+    #[test]
+    fn a_run_that_timed_out_says_so_and_one_of_an_older_version_says_nothing() {
+        let ended = |status| message(&WorkflowExecutionInfo { status: status as i32, ..Default::default() });
+        assert_eq!(ended(WorkflowExecutionStatus::TimedOut), "it timed out");
+        assert_eq!(ended(WorkflowExecutionStatus::Failed), "");
     }
 
     #[test]

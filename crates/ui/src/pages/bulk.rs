@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use crate::{
     answer::redirect,
-    json,
     layout::{Form, Page, Section, crumbs, json_field, required_field, select_field, text_field},
     route::Answer,
     show,
@@ -67,7 +66,7 @@ fn operation(visit: &Visit, name: &str) -> Result<Operation, Problem> {
         "delete" => Operation::DeletionOperation(BatchOperationDeletion { identity }),
         "signal" => Operation::SignalOperation(BatchOperationSignal {
             signal: visit.field("signal").to_owned(),
-            input: json::input(visit.field("input"))?,
+            input: visit.input()?,
             identity,
             ..Default::default()
         }),

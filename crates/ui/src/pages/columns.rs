@@ -108,16 +108,19 @@ fn related(visit: &Visit, namespace: &str, execution: Option<&sempre_api::v1::co
     html! { @if !id.is_empty() { a.id href=(visit.link(&["namespaces", namespace, "workflows", id, run])) title=(id) { (id) } } }
 }
 
-/// What hurts an open run, or what it waits for.
+/// What hurts an open run, or what it waits for; what a failed one died of.
 fn state(times: &Times, info: &WorkflowExecutionInfo) -> Markup {
     let attribute = |name: &str| {
         let value = info.search_attributes.as_ref().and_then(|all| all.indexed_fields.get(name));
         value.map(show::search_attribute).unwrap_or_default()
     };
-    let (health, waits) = (attribute("SempreHealth"), attribute("SempreWaitingFor"));
+    let (health, failure, waits) = (attribute("SempreHealth"), attribute("SempreLastFailure"), attribute("SempreWaitingFor"));
+    let failure = html! { @if !failure.is_empty() { span.id.muted title=(failure) { (failure) } } };
     if !health.is_empty() {
-        let failure = attribute("SempreLastFailure");
-        return html! { span.state { (show::health(&health)) @if !failure.is_empty() { span.id.muted title=(failure) { (failure) } } } };
+        return html! { span.state { (show::health(&health)) (failure) } };
+    }
+    if !failure.0.is_empty() {
+        return html! { span.state { (failure) } };
     }
     if waits.is_empty() {
         return html! {};

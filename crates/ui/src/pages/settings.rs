@@ -3,7 +3,7 @@
 use maud::html;
 
 use crate::{
-    answer::{origin, prefer, redirect},
+    answer::{keeps_secrets, origin, prefer, redirect},
     layout::{Page, Section, check_field, select_field, text_field},
     route::Answer,
     show::TimeStyle,
@@ -29,10 +29,12 @@ pub(crate) fn page(visit: &Visit) -> Answer {
                 p.hint { "Your time zone is " strong { (zone) } ", as your browser says." }
             }
             fieldset { legend { "Codec server" }
-                p.hint { "Payloads that are encrypted or compressed are sent from your browser to this server to be decoded. Sempre itself never sees them decoded." }
+                p.hint { "Payloads that are encrypted or compressed are sent from your browser to this server to be decoded, and what you write into forms for workers is encoded there before it is sent on. Sempre itself sees neither in the clear." }
                 (text_field("codec", "URL", own, given.map_or("Such as http://localhost:8081; {namespace} stands for the namespace. Empty: none.", |_| "Empty: the one below.")))
                 @if let Some(given) = given { p.hint { "The server's setting is " code { (given) } "." } }
                 (check_field("credentials", "Send cookies along", !visit.cookie("sempre_codec_credentials").is_empty()))
+                (check_field("token", "Pass the access token", !visit.cookie("sempre_codec_token").is_empty()))
+                p.hint { "The bearer token that your browser's requests to Sempre carry (as a proxy in front of it adds one): only to https, or to this machine." }
             }
             div.form-end { button.primary type="submit" { "Save" } a.button href=(back(visit, visit.query("back"))) { "Do nothing" } }
         }
@@ -46,12 +48,19 @@ pub(crate) fn save(visit: &Visit) -> Answer {
     if !codec.is_empty() && origin(codec).is_none() {
         return Err(Problem::invalid(format!("{codec:?} is not an http or https URL, so nothing was saved.")));
     }
+    let endpoint = if codec.is_empty() { visit.ui.0.settings.codec_endpoint.as_deref().unwrap_or_default() } else { codec };
+    if visit.is_set("token") && !endpoint.is_empty() && !keeps_secrets(endpoint) {
+        return Err(Problem::invalid(format!(
+            "{endpoint:?} is not an https URL: an access token could be read on the way there, so nothing was saved."
+        )));
+    }
     let to = back(visit, visit.field("back"));
     let mut answer = redirect(&format!("{to}{}done=settings", if to.contains('?') { '&' } else { '?' }));
     prefer(&mut answer, "sempre_theme", visit.field("theme"));
     prefer(&mut answer, "sempre_times", visit.field("times"));
     prefer(&mut answer, "sempre_codec", codec);
     prefer(&mut answer, "sempre_codec_credentials", visit.field("credentials"));
+    prefer(&mut answer, "sempre_codec_token", visit.field("token"));
     Ok(answer)
 }
 

@@ -120,7 +120,7 @@ pub(crate) async fn send(visit: &Visit<'_>, namespace: &str) -> Answer {
         match other {
             Some(other) => {
                 begin.input_is_kept = json::as_input(other.input.as_ref()).is_none();
-                request.input = if begin.input_is_kept { other.input } else { json::input(&begin.input)? };
+                request.input = if begin.input_is_kept { other.input } else { visit.input()? };
                 request.memo = other.memo;
                 request.search_attributes = other.search_attributes;
                 request.header = other.header;
@@ -130,7 +130,7 @@ pub(crate) async fn send(visit: &Visit<'_>, namespace: &str) -> Answer {
                 request.workflow_task_timeout = other.workflow_task_timeout;
                 request.priority = other.priority;
             }
-            None => request.input = json::input(&begin.input)?,
+            None => request.input = visit.input()?,
         }
         let id = request.workflow_id.clone();
         let run = visit.ask(request).await?.run_id;

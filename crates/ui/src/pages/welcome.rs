@@ -24,7 +24,7 @@ struct Language {
     run: &'static str,
 }
 
-const LANGUAGES: [Language; 6] = [
+const LANGUAGES: [Language; 8] = [
     Language {
         name: "python",
         title: "Python",
@@ -74,6 +74,29 @@ const LANGUAGES: [Language; 6] = [
         code: include_str!("../snippets/Program.cs.txt"),
         run: "dotnet run",
     },
+    Language {
+        name: "php",
+        title: "PHP",
+        install: "composer require temporal/sdk && vendor/bin/rr get --no-config",
+        file: "worker.php",
+        code: include_str!("../snippets/worker.php.txt"),
+        // Workers are started by RoadRunner, which speaks to the server for them.
+        run: "cat > .rr.yaml <<'END'\n\
+              version: '3'\n\
+              rpc: { listen: 'tcp://127.0.0.1:6001' }\n\
+              server: { command: 'php worker.php' }\n\
+              temporal: { address: 'ADDRESS', namespace: 'NAMESPACE' }\n\
+              END\n\
+              ./rr serve",
+    },
+    Language {
+        name: "ruby",
+        title: "Ruby",
+        install: "gem install temporalio",
+        file: "worker.rb",
+        code: include_str!("../snippets/worker.rb.txt"),
+        run: "ruby worker.rb",
+    },
 ];
 
 fn language(visit: &Visit) -> &'static Language {
@@ -97,7 +120,8 @@ pub(crate) async fn page(visit: &Visit<'_>, namespace: &str) -> Answer {
 pub(crate) fn part(visit: &Visit, namespace: &str) -> Markup {
     let chosen = language(visit);
     let address = visit.ui.0.settings.grpc_address.as_str();
-    let code = chosen.code.replace("ADDRESS", address).replace("NAMESPACE", namespace);
+    let filled = |text: &str| text.replace("ADDRESS", address).replace("NAMESPACE", namespace);
+    let (code, run) = (filled(chosen.code), filled(chosen.run));
     let polled = visit.ui.0.backend.queues(namespace).iter().filter(|queue| queue.pollers > 0).count();
     let here = |name: &str| visit.link_with(&["namespaces", namespace, "welcome"], &[("language", name)]);
     let start = format!(
@@ -117,7 +141,7 @@ pub(crate) fn part(visit: &Visit, namespace: &str) -> Markup {
             ol.steps {
                 li { h2 { "Install the SDK" } (code_block(chosen.install)) }
                 li { h2 { "Write a worker, " code { (chosen.file) } } (code_block(&code)) }
-                li { h2 { "Run it" } (code_block(chosen.run)) }
+                li { h2 { "Run it" } (code_block(&run)) }
                 li { h2 { "Start the workflow" } (code_block(&start)) p.muted { "or " a href=(visit.link_with(&["namespaces", namespace, "start-workflow"], &[("queue", "hello"), ("type", "Hello")])) data-dialog { "start it here" } ". This page shows it as soon as it runs." } }
             }
         }

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     answer::redirect,
-    json,
     layout::{Form, Page, Section, crumbs},
     route::Answer,
     show,
@@ -111,7 +110,7 @@ async fn plain(visit: &Visit<'_>, place: &Place<'_>, action: &str) -> Result<Don
     match action {
         "signal" => {
             let signal_name = visit.field("name").to_owned();
-            let input = json::input(visit.field("input"))?;
+            let input = visit.input()?;
             let request = SignalWorkflowExecutionRequest {
                 namespace,
                 workflow_execution,
@@ -149,7 +148,7 @@ async fn plain(visit: &Visit<'_>, place: &Place<'_>, action: &str) -> Result<Don
 async fn update(visit: &Visit<'_>, place: &Place<'_>) -> Result<Done, Problem> {
     let request = Request {
         meta: Some(Meta { update_id: Uuid::new_v4().to_string(), identity: IDENTITY.to_owned() }),
-        input: Some(Input { name: visit.field("name").to_owned(), args: json::input(visit.field("input"))?, ..Default::default() }),
+        input: Some(Input { name: visit.field("name").to_owned(), args: visit.input()?, ..Default::default() }),
         ..Default::default()
     };
     let request = UpdateWorkflowExecutionRequest {
@@ -173,7 +172,7 @@ async fn update(visit: &Visit<'_>, place: &Place<'_>) -> Result<Done, Problem> {
 }
 
 async fn query(visit: &Visit<'_>, place: &Place<'_>) -> Result<Done, Problem> {
-    let answer = queries::ask(visit, place, visit.field("name"), json::input(visit.field("input"))?, 9000).await?;
+    let answer = queries::ask(visit, place, visit.field("name"), visit.input()?, 9000).await?;
     Ok(Done::Shown(html! { section.answer role="status" { h2 { "Answer" } (show::payloads(Some(&answer))) } }))
 }
 
@@ -228,7 +227,7 @@ async fn finish(visit: &Visit<'_>, place: &Place<'_>) -> Result<i64, Problem> {
 
 async fn fork(visit: &Visit<'_>, place: &Place<'_>) -> Result<Done, Problem> {
     let input = match visit.is_set("other-input") {
-        true => Some(json::input(visit.field("input"))?.unwrap_or_default().encode_to_vec().into()),
+        true => Some(visit.input()?.unwrap_or_default().encode_to_vec().into()),
         false => None,
     };
     let request = ForkWorkflowExecutionRequest {

@@ -2,6 +2,7 @@
 
 use sempre_api::{
     FieldMask,
+    sempre::v1::RunActivityNowRequest,
     v1::{
         activity::ActivityOptions,
         common::RetryPolicy,
@@ -49,21 +50,9 @@ pub(super) async fn send(visit: &Visit<'_>, place: &Place<'_>, action: &str) -> 
             };
             visit.ask(request).await?;
         }
-        // There is no call for it. What is unpaused is offered at once, so it is paused for a moment.
         "activity-run-now" => {
-            let (reason, request_id) = ("to run it now".to_owned(), Uuid::new_v4().to_string());
-            let activity = Some(pause_activity_request::Activity::Id(id.clone()));
-            let pause = PauseActivityRequest {
-                namespace: namespace.clone(),
-                execution: execution.clone(),
-                identity: identity.clone(),
-                reason,
-                request_id,
-                activity,
-            };
-            visit.ask(pause).await?;
-            let activity = Some(unpause_activity_request::Activity::Id(id));
-            visit.ask(UnpauseActivityRequest { namespace, execution, identity, activity, ..Default::default() }).await?;
+            let (workflow_id, run_id) = (place.id.to_owned(), place.run.to_owned());
+            visit.ask(RunActivityNowRequest { namespace, workflow_id, run_id, activity_id: id, identity }).await?;
         }
         "activity-reset" => {
             let request = ResetActivityRequest {
@@ -84,7 +73,7 @@ pub(super) async fn send(visit: &Visit<'_>, place: &Place<'_>, action: &str) -> 
                 workflow_id: place.id.to_owned(),
                 run_id: place.run.to_owned(),
                 activity_id: id,
-                result: json::input(visit.field("input"))?,
+                result: visit.input()?,
                 identity,
                 ..Default::default()
             };

@@ -11,7 +11,6 @@ use sempre_api::{
 
 use super::{Place, wait::pollers};
 use crate::{
-    json,
     layout::json_field,
     show,
     visit::{Problem, Visit},
@@ -68,7 +67,7 @@ pub(super) async fn part(visit: &Visit<'_>, place: &Place<'_>, info: &WorkflowEx
             html! { section.panel { (show::empty("No worker to ask", html! { p { "Queries are answered by a worker of task queue " a href=(visit.link(&["namespaces", place.namespace, "task-queues", &info.task_queue])) { (info.task_queue) } ", and none polls it." } })) } },
         );
     }
-    let input = json::input(visit.query("input"));
+    let input = visit.input();
     let answer = async {
         match (asked, &input) {
             ("", _) | (_, Err(_)) => None,
@@ -83,7 +82,7 @@ pub(super) async fn part(visit: &Visit<'_>, place: &Place<'_>, info: &WorkflowEx
             form.query-form method="get" action=(here) {
                 label.field { span.label { "Query" } input type="text" name="query" value=(asked) list="queries" required autocomplete="off" spellcheck="false"; }
                 datalist id="queries" { @for (name, text) in &words.queries { option value=(name) { (text) } } option value=(STACK) {} }
-                (json_field("input", "Input", visit.query("input")))
+                (json_field("input", "Input", visit.field("input")))
                 button.primary type="submit" { "Ask the worker" }
             }
             @if !words.queries.is_empty() {

@@ -159,7 +159,7 @@ fn changed(visit: &Visit, mut schedule: Schedule, id: &str) -> Result<Schedule, 
     start.task_queue.get_or_insert_with(TaskQueue::default).name = visit.field("queue").to_owned();
     start.workflow_id = if visit.field("workflow").is_empty() { id.to_owned() } else { visit.field("workflow").to_owned() };
     if json::as_input(start.input.as_ref()).is_some() {
-        start.input = json::input(visit.field("input"))?;
+        start.input = visit.input()?;
     }
     schedule.action = Some(ScheduleAction { action: Some(Action::StartWorkflow(start)) });
     let policies = schedule.policies.get_or_insert_default();
