@@ -234,6 +234,31 @@ async fn a_webhook_that_is_delivered_twice_or_late_or_for_nothing_is_harmless() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cancelled_waits_no_more() -> Outcome {
+    let (test, post) = (TestEnvironment::start().await?, Post::default());
+    let options_of = |id: &str| WorkflowStartOptions::new(QUEUE, id).build();
+    let begin = test.now();
+    let body = async {
+        let asked = test.client().start_workflow(Asked::run, (), options_of("asked")).await?;
+        test.idle().await;
+        let hook = test.client().start_workflow(Webhook::run, 72 * HOUR, options_of("hook")).await?;
+        // Both wait now: for a signal, and for the completion of an activity.
+        while post.tickets.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        asked.cancel(Default::default()).await?;
+        hook.cancel(Default::default()).await?;
+        Ok((asked.get_result(result()).await?, hook.get_result(result()).await?))
+    };
+    let Lived { value: ended, .. } = with_deaths(&test, &[], || options(&post), body).await?;
+    assert_eq!(ended, ("cancelled".to_owned(), "cancelled".to_owned()));
+    let lasted = test.now().duration_since(begin)?;
+    assert!(lasted < HOUR, "no deadline was met: {lasted:?}");
+    test.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_signal_is_the_answer_and_one_that_nobody_sends_expires() -> Outcome {
     let (test, post) = (TestEnvironment::start().await?, Post::default());
     let start = async |id: &str| test.client().start_workflow(Asked::run, (), WorkflowStartOptions::new(QUEUE, id).build()).await;
