@@ -42,7 +42,7 @@
 //!
 //! - Its history stays bounded: after so many messages, or when the server suggests it, the entity continues as new, with its state
 //!   and its memory of messages, and after all handlers have ended. What arrives meanwhile goes to the next run, or the server
-//!   gives the task again with it: no message is lost.
+//!   gives the task again with it: no message is lost. Closed or cancelled while it waits for its handlers, it ends instead.
 //! - A message that is sent twice has its effect once: it carries an id, and the last [`EntityOptions::ids_kept`] of them are known
 //!   with what was answered, also to later runs. (The update id that the server knows is forgotten at continue-as-new.)
 //! - State and memory travel as one payload: keep it far below 2 MB. Big things live elsewhere and are named in the state.
@@ -236,6 +236,12 @@ impl<S> Entity<S> {
         let done = ctx.wait_condition_with_options(move |_| handled.all_handlers_finished(), waits).await;
         done.expect("nobody has the token");
         let state = self.look(S::clone);
+        // It may have been told to end in that wait; the next run would not hear of it.
+        let end = match end {
+            End::Rolls if self.inner.closing.get() => End::Closed,
+            End::Rolls if ctx.cancellation_token().is_cancelled() => End::Cancelled,
+            end => end,
+        };
         match end {
             End::Closed => Ok(state),
             End::Cancelled => Err(WorkflowTermination::cancelled_with_details(state)),

@@ -25,9 +25,9 @@
 //! }
 //! ```
 //!
-//! Each activity is six events, so one workflow is good for some thousand. Beyond that: batches ([`batches`]) make one activity of many
-//! small items, and a tree makes each leaf a child with a history of its own ([`FanOut::children`]): 1,000 children of 1,000
-//! items each are 1,000,000 items, and no history is longer than a few thousand events.
+//! Each activity is at most six events, so one workflow is good for some thousand. Beyond that: batches ([`batches`]) make one activity of
+//! many small items, and a tree makes each leaf a child with a history of its own ([`FanOut::children`]), at most nine events in that of
+//! its parent: 1,000 children of 1,000 items each are 1,000,000 items, and no history is longer than some 9,000 events.
 
 use std::{cell::RefCell, collections::BTreeMap, fmt, future::poll_fn, num::NonZeroUsize, rc::Rc, task::Poll};
 

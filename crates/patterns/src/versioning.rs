@@ -26,14 +26,16 @@ pub enum Advice {
 }
 
 impl PatchUse {
-    /// Counts the open runs of a workflow type.
+    /// Counts the open runs of a workflow type, as the server's lists have them: where those lag, so does this.
     pub async fn count(client: &Client, workflow_type: &str, patch_id: &str) -> Result<Self, ClientError> {
-        let open = format!("WorkflowType = {} AND ExecutionStatus = 'Running'", quoted(workflow_type));
-        let met = format!("{open} AND TemporalChangeVersion = {}", quoted(patch_id));
-        // In this order: a run that meets the patch in between is counted as one that has not, which errs on the safe side.
-        let with = client.count_workflows(met, WorkflowCountOptions::default()).await?.count();
-        let all = client.count_workflows(open, WorkflowCountOptions::default()).await?.count();
-        Ok(Self { with, without: all.saturating_sub(with) })
+        // By what they lack, not by their status: a paused run is open too.
+        let open = format!("WorkflowType = {} AND CloseTime IS NULL", quoted(workflow_type));
+        let (attribute, id) = ("TemporalChangeVersion", quoted(patch_id));
+        let count = async |met: String| client.count_workflows(format!("{open} AND {met}"), WorkflowCountOptions::default()).await;
+        // Each by itself, in this order: a run that meets the patch in between is in both, and one that closes hides no other.
+        let without = count(format!("({attribute} IS NULL OR {attribute} != {id})")).await?.count();
+        let with = count(format!("{attribute} = {id}")).await?.count();
+        Ok(Self { with, without })
     }
 
     /// What may be done, as far as open runs are concerned. Closed ones need the code too if they are to be queried or reset: wait for their

@@ -43,6 +43,25 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    /// The same at an earlier place, or by less: the smallest first.
+    pub(crate) fn smaller(self) -> Vec<Self> {
+        let earlier = |number: usize| if number < 2 { (0..number).collect() } else { vec![0, number / 2] };
+        match self {
+            Self::Crash { point } => earlier(point).into_iter().map(|point| Self::Crash { point }).collect(),
+            Self::DuplicateActivity { answer } => earlier(answer).into_iter().map(|answer| Self::DuplicateActivity { answer }).collect(),
+            Self::LostHeartbeats { heartbeat } => {
+                earlier(heartbeat).into_iter().map(|heartbeat| Self::LostHeartbeats { heartbeat }).collect()
+            }
+            Self::LateSignal { signal, by } => {
+                let less = LATENESS.into_iter().map(Duration::from_secs).filter(|less| *less < by);
+                let less = less.map(|by| Self::LateSignal { signal, by });
+                earlier(signal).into_iter().map(|signal| Self::LateSignal { signal, by }).chain(less).collect()
+            }
+        }
+    }
+}
+
 /// How often each kind could happen in a run without faults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -207,6 +226,23 @@ mod tests {
         assert_eq!(crashes(&faults), crashes(&faults.clone().duplicate_activities(3).late_signals(0)));
         let points: std::collections::BTreeSet<_> = crashes(&faults).into_iter().flatten().collect();
         assert!(points.len() > 25, "{points:?}");
+    }
+
+    #[test]
+    fn a_fault_becomes_smaller_until_there_is_no_smaller_one() {
+        let late = |signal, seconds| Fault::LateSignal { signal, by: Duration::from_secs(seconds) };
+        assert_eq!(Fault::Crash { point: 30 }.smaller(), [Fault::Crash { point: 0 }, Fault::Crash { point: 15 }]);
+        assert_eq!(Fault::DuplicateActivity { answer: 1 }.smaller(), [Fault::DuplicateActivity { answer: 0 }]);
+        assert_eq!(late(1, 600).smaller(), [late(0, 600), late(1, 1), late(1, 10)]);
+        for smallest in [Fault::Crash { point: 0 }, Fault::LostHeartbeats { heartbeat: 0 }, late(0, 1)] {
+            assert!(smallest.smaller().is_empty(), "{smallest:?}");
+        }
+        // It ends: each one is smaller than the one it was made of.
+        let mut fault = Fault::Crash { point: usize::MAX };
+        for _ in 0..usize::BITS {
+            fault = fault.smaller().last().copied().unwrap_or(fault);
+        }
+        assert_eq!(fault, Fault::Crash { point: 0 });
     }
 
     #[test]

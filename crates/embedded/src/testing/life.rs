@@ -33,6 +33,7 @@ pub(crate) struct Course {
 struct CourseState {
     ahead: Vec<Fault>,
     seen: Extent,
+    points: Vec<String>,
     happened: Vec<String>,
 }
 
@@ -53,6 +54,11 @@ impl Course {
         self.with(|state| state.happened.clone())
     }
 
+    /// The points so far, by what the worker does there.
+    pub(crate) fn points(&self) -> Vec<String> {
+        self.with(|state| state.points.clone())
+    }
+
     /// Counts one of a kind; says whether a fault is due there.
     fn due(&self, count: impl FnOnce(&mut Extent) -> &mut usize, is: impl Fn(Fault, usize) -> bool) -> Option<Fault> {
         self.with(|state| {
@@ -64,7 +70,8 @@ impl Course {
         })
     }
 
-    fn point(&self) -> bool {
+    fn point(&self, name: &str) -> bool {
+        self.with(|state| state.points.push(name.to_owned()));
         self.due(|seen| &mut seen.points, |fault, number| fault == Fault::Crash { point: number }).is_some()
     }
 
@@ -137,11 +144,12 @@ impl Body {
     }
 
     fn die_at(&self, when: &str, rpc: &str, task: Option<String>) -> bool {
-        if !self.course.point() {
+        let of = task.map(|task| format!(", {task}")).unwrap_or_default();
+        let name = format!("{when} {rpc}{of}");
+        if !self.course.point(&name) {
             return false;
         }
-        let of = task.map(|task| format!(", {task}")).unwrap_or_default();
-        self.course.tell(format!("the worker died {when} {rpc}{of}"));
+        self.course.tell(format!("the worker died {name}"));
         self.dead.send_replace(true);
         true
     }

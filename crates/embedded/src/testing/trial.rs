@@ -1,4 +1,4 @@
-//! Runs a test once without faults, once for each plan of faults, and makes the faults of one that fails fewer.
+//! Runs a test once without faults, once for each plan of faults, and makes the faults of one that fails fewer and smaller.
 #![expect(clippy::disallowed_methods, reason = "a test that hangs is given up by the wall clock")]
 
 use std::{error::Error, fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -54,7 +54,8 @@ type ForReplayer = Arc<dyn Fn(&mut WorkflowReplayerOptions) -> Result<(), String
 ///
 /// The body is run with a server and a worker of its own: first without faults, which shows how many places there are for them, then
 /// for each plan of faults. Where it fails (by an error, a panic, or by hanging), faults are left out one by one as long as it still
-/// does; [`Failed`] has what is left, the seed, and the histories. Each history that a run has made is replayed by the official
+/// does, and those that are left come earlier, or by less, as long as it does with no longer a history; [`Failed`] has what is left, the
+/// seed, and the histories. Each history that a run has made is replayed by the official
 /// replayer; one of a workflow that was not given by [`workflow`](Trial::workflow) fails the test, as nobody can replay it.
 ///
 /// The worker polls namespace `default`. It is made anew by the closure after each crash: what it only keeps in memory is lost, as in
@@ -85,15 +86,15 @@ impl Default for Trial {
 }
 
 /// What a test under faults has come through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Passed {
     /// How often the body was run, with and without faults.
     pub runs: usize,
     /// Faults that have happened.
     pub faults: usize,
-    /// Points in a run without faults at which the worker can die.
-    pub points: usize,
+    /// The points of a run without faults at which the worker can die, by what it does there: the first is `Fault::Crash { point: 0 }`.
+    pub points: Vec<String>,
     /// Histories that were replayed.
     pub replayed: usize,
 }
@@ -144,6 +145,7 @@ impl Error for Failed {}
 struct Ran {
     outcome: Result<usize, String>,
     seen: Extent,
+    points: Vec<String>,
     happened: Vec<String>,
     runs: Vec<Run>,
 }
@@ -194,7 +196,7 @@ impl Trial {
     /// Runs the test. Must be called in a tokio runtime.
     pub async fn run(self, worker: impl Fn() -> WorkerOptions, body: impl AsyncFn(&TestEnvironment) -> Outcome) -> Result<Passed, Failed> {
         let smooth = self.once(&worker, &body, Vec::new()).await;
-        let mut passed = Passed { points: smooth.seen.points, ..Passed::default() };
+        let mut passed = Passed { points: smooth.points.clone(), ..Passed::default() };
         passed.count(&smooth).map_err(|reason| failed(reason, None, Vec::new(), &smooth))?;
         for plan in self.faults.plans(smooth.seen) {
             let ran = self.once(&worker, &body, plan.faults.clone()).await;
@@ -205,7 +207,8 @@ impl Trial {
         Ok(passed)
     }
 
-    /// Leaves faults out one by one, as long as the test still fails.
+    /// Leaves faults out one by one, as long as the test still fails; then makes those that are left smaller, as long as it fails with no
+    /// longer a history.
     async fn fewest(
         &self,
         worker: &impl Fn() -> WorkerOptions,
@@ -223,6 +226,22 @@ impl Trial {
                 (faults, shown) = (fewer, again);
             } else {
                 at += 1;
+            }
+        }
+        for at in 0..faults.len() {
+            let mut tries = faults[at].smaller().into_iter();
+            while let Some(smaller) = tries.next() {
+                if faults.contains(&smaller) {
+                    continue;
+                }
+                let mut instead = faults.clone();
+                instead[at] = smaller;
+                let again = self.once(worker, body, instead.clone()).await;
+                // A fault that does not happen shows nothing.
+                let happened = again.happened.len() >= shown.happened.len();
+                if again.outcome.is_err() && happened && again.events() <= shown.events() {
+                    (faults, shown, tries) = (instead, again, smaller.smaller().into_iter());
+                }
             }
         }
         let reason = shown.outcome.as_ref().err().cloned().unwrap_or_default();
@@ -253,7 +272,7 @@ impl Trial {
                 outcome
             }
         };
-        Ran { outcome, seen: course.seen(), happened: course.happened(), runs }
+        Ran { outcome, seen: course.seen(), points: course.points(), happened: course.happened(), runs }
     }
 
     /// An environment whose clients' signals may come late.
@@ -347,6 +366,13 @@ impl Trial {
         let mut options = WorkflowReplayerOptions::new().build();
         self.for_replayer.iter().try_for_each(|register| register(&mut options))?;
         history::replay(options, &runs).await
+    }
+}
+
+impl Ran {
+    /// How long its histories are.
+    fn events(&self) -> usize {
+        self.runs.iter().map(|run| run.events.len()).sum()
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Run {
     pub(super) start: Timestamp,
     /// `None`: open.
     pub(super) closed: Option<Timestamp>,
+    /// The index names patches of it.
+    pub(super) noted: bool,
 }
 
 /// Which patch, and of Go's and Java's which version.
@@ -54,6 +56,10 @@ pub(super) struct Tally {
     /// Ids of patches, and of changes with versions, that markers have named: they tell what entries of the index mean.
     patches: BTreeSet<String>,
     changes: BTreeSet<String>,
+    /// Open runs of which the index names no patch, counted before any run was looked at.
+    pub(super) open_unnoted: i64,
+    /// Open runs of which it names some, as they were looked at.
+    open_noted: i64,
     /// Open runs that were looked at, with the ids of the patches they have met: for the oldest that lacks one.
     oldest: Vec<(Run, BTreeSet<String>)>,
     /// There are more patches than are told apart.
@@ -116,6 +122,7 @@ impl Tally {
             }
         }
         if run.closed.is_none() {
+            self.open_noted += i64::from(run.noted);
             let ids = met.keys().map(|(id, _)| id.clone()).collect();
             let at = self.oldest.partition_point(|(other, _)| other.start <= run.start);
             if at < OLDEST_MAX {
@@ -126,12 +133,12 @@ impl Tally {
     }
 
     /// The patches, with what may be done to each. `whole`: all runs that may have met one were looked at.
-    pub(super) fn uses(&self, only: &str, open: i64, closed: i64, retention: sempre_core::Span, whole: bool) -> Vec<PatchUse> {
+    pub(super) fn uses(&self, only: &str, closed: i64, retention: sempre_core::Span, whole: bool) -> Vec<PatchUse> {
         let wanted = self.counts.iter().filter(|((id, _), _)| only.is_empty() || id == only);
-        wanted.map(|(id, count)| self.of(id, count, open, closed, retention, whole)).collect()
+        wanted.map(|(id, count)| self.of(id, count, closed, retention, whole)).collect()
     }
 
-    fn of(&self, (id, version): &Id, count: &Count, open: i64, closed: i64, retention: sempre_core::Span, whole: bool) -> PatchUse {
+    fn of(&self, (id, version): &Id, count: &Count, closed: i64, retention: sempre_core::Span, whole: bool) -> PatchUse {
         // Another version of the same change is no run without it.
         let met_open: i64 = self.counts.range((id.clone(), None)..).take_while(|((other, _), _)| other == id).map(|(_, c)| c.open).sum();
         let met_closed: i64 =
@@ -141,7 +148,8 @@ impl Tally {
             version: *version,
             open_with: count.open,
             open_deprecated: count.open_deprecated,
-            open_without: (open - met_open).max(0),
+            // Each run as it was when it was looked at: a later count would lack those that have closed since.
+            open_without: (self.open_unnoted + self.open_noted - met_open).max(0),
             closed_with: count.closed,
             closed_deprecated: count.closed_deprecated,
             closed_without: (closed - met_closed).max(0),
@@ -230,15 +238,20 @@ mod tests {
     use super::*;
 
     fn run(id: &str, start: i64, closed: Option<i64>) -> Run {
-        Run { workflow_id: id.into(), run_id: format!("run of {id}"), start: Timestamp(start), closed: closed.map(Timestamp) }
+        Run { workflow_id: id.into(), run_id: format!("run of {id}"), start: Timestamp(start), closed: closed.map(Timestamp), noted: true }
+    }
+
+    /// One of which the index names no patch.
+    fn unnoted(id: &str, start: i64) -> Run {
+        Run { noted: false, ..run(id, start, None) }
     }
 
     fn met(entries: &[(&str, Option<i64>, bool)]) -> BTreeMap<Id, bool> {
         entries.iter().map(|(id, version, deprecated)| (((*id).to_owned(), *version), *deprecated)).collect()
     }
 
-    fn only(tally: &Tally, open: i64, closed: i64) -> PatchUse {
-        let uses = tally.uses("", open, closed, Span(1000), true);
+    fn only(tally: &Tally, closed: i64) -> PatchUse {
+        let uses = tally.uses("", closed, Span(1000), true);
         assert_eq!(uses.len(), 1, "{uses:?}");
         uses.into_iter().next().unwrap()
     }
@@ -247,10 +260,11 @@ mod tests {
     fn a_patch_from_its_first_run_to_its_last() {
         let fee = [("fee", None, false)];
         let mut tally = Tally::default();
-        tally.run(&run("old", 1, None), &met(&[]));
+        tally.run(&unnoted("old", 1), &met(&[]));
+        tally.open_unnoted += 1;
         tally.run(&run("older with", 0, None), &met(&fee));
         tally.run(&run("with", 5, None), &met(&fee));
-        let told = only(&tally, 3, 0);
+        let told = only(&tally, 0);
         assert_eq!((told.advice(), told.open_with, told.open_without), (PatchAdvice::Keep, 2, 1));
         assert_eq!((told.workflow_id.as_str(), told.run_id.as_str()), ("old", "run of old"));
         assert_eq!(told.because, "1 open run has not met it: in the old branch, or not come to it yet");
@@ -258,30 +272,43 @@ mod tests {
         let mut tally = Tally::default();
         tally.run(&run("with", 5, None), &met(&fee));
         tally.run(&run("older with", 0, None), &met(&fee));
-        let told = only(&tally, 2, 7);
+        let told = only(&tally, 7);
         assert_eq!((told.advice(), told.closed_without, told.workflow_id.as_str()), (PatchAdvice::Deprecate, 7, "older with"));
 
         let mut tally = Tally::default();
         tally.run(&run("a", 5, None), &met(&[("fee", None, true)]));
         tally.run(&run("b", 6, Some(30)), &met(&fee));
-        tally.run(&run("new", 7, None), &met(&[]));
-        let told = only(&tally, 2, 1);
+        tally.run(&unnoted("new", 7), &met(&[]));
+        tally.open_unnoted += 1;
+        let told = only(&tally, 1);
         assert_eq!((told.advice(), told.open_deprecated, told.closed_with), (PatchAdvice::Remove, 1, 1));
         assert!(told.because.ends_with("; 1 closed run that has it can then neither be queried nor reset"), "{}", told.because);
 
         let mut tally = Tally::default();
         tally.run(&run("b", 6, Some(30)), &met(&fee));
-        let told = only(&tally, 0, 1);
+        let told = only(&tally, 1);
         assert_eq!((told.advice(), told.retained_until), (PatchAdvice::Remove, Some(Timestamp(1030).to_api())));
+    }
+
+    #[test]
+    fn a_run_that_closes_after_it_was_looked_at_hides_none_without_the_patch() {
+        let fee = [("fee", None, false)];
+        let mut tally = Tally { open_unnoted: 1, ..Tally::default() };
+        tally.run(&unnoted("old", 1), &met(&[]));
+        tally.run(&run("with", 2, None), &met(&fee));
+        // It has closed when closed ones are looked at, and is no open one any more when all have been.
+        tally.run(&run("with", 2, Some(9)), &met(&fee));
+        let told = only(&tally, 1);
+        assert_eq!((told.advice(), told.open_without, told.workflow_id.as_str()), (PatchAdvice::Keep, 1, "old"));
     }
 
     #[test]
     fn nothing_is_safe_when_not_all_was_looked_at() {
         let mut tally = Tally::default();
         tally.run(&run("b", 6, Some(30)), &met(&[("fee", None, false), ("go", Some(1), false)]));
-        let uses = tally.uses("", 0, 1, Span(1000), false);
+        let uses = tally.uses("", 1, Span(1000), false);
         assert!(uses.iter().all(|told| told.advice() == PatchAdvice::Keep), "{uses:?}");
-        assert_eq!(tally.uses("go", 0, 1, Span(1000), true).len(), 1);
+        assert_eq!(tally.uses("go", 1, Span(1000), true).len(), 1);
     }
 
     #[test]
@@ -289,7 +316,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.run(&run("a", 5, None), &met(&[("fee", Some(2), false)]));
         tally.run(&run("b", 5, Some(9)), &met(&[("fee", Some(1), false)]));
-        let uses = tally.uses("", 1, 1, Span(1000), true);
+        let uses = tally.uses("", 1, Span(1000), true);
         let told: Vec<_> = uses.iter().map(|told| (told.version, told.advice(), told.open_without, told.closed_without)).collect();
         assert_eq!(told, [(Some(1), PatchAdvice::Remove, 0, 0), (Some(2), PatchAdvice::Keep, 0, 0)]);
     }

@@ -43,6 +43,8 @@ pub(super) struct Walk {
     sender: Sender<Result<ListPatchesResponse, Refusal>>,
     progress: PatchProgress,
     events_left: i64,
+    /// When it began with the type that it is at.
+    begun: Timestamp,
 }
 
 enum Ended {
@@ -72,7 +74,8 @@ impl Walk {
             given => given.clamp(0, HISTORIES_MAX),
         };
         let (types, patch_id) = (request.workflow_types.into_iter().collect(), request.patch_id);
-        Self { engine, namespace, types, patch_id, histories, sender, progress: PatchProgress::default(), events_left: EVENTS_MAX }
+        let (progress, begun) = (PatchProgress::default(), Timestamp(0));
+        Self { engine, namespace, types, patch_id, histories, sender, progress, events_left: EVENTS_MAX, begun }
     }
 
     pub(super) async fn run(mut self) {
@@ -124,28 +127,33 @@ impl Walk {
         let attribute = Field::Attribute { name: ATTRIBUTE.into(), kind: AttributeType::KeywordList };
         let mut tally = Tally::default();
         let mut left = self.histories;
+        let state = |open: bool| Filter::IsNull { field: system(SystemField::CloseTime), negated: !open };
+        let has = |with: bool| Filter::IsNull { field: attribute.clone(), negated: with };
+        // Before any is looked at: one that meets a patch in between is then also counted as one that has not, and one that closes hides
+        // no other. Who begins from now on begins with today's code.
+        self.begun = self.engine.shared.now();
+        tally.open_unnoted = self.count(&of_type, [state(true), has(false)]).await?;
         // Open runs first; of them and of closed ones first those that the index says something of.
         for open in [true, false] {
             for with in [true, false] {
-                let state = Filter::IsNull { field: system(SystemField::CloseTime), negated: !open };
-                let has = Filter::IsNull { field: attribute.clone(), negated: with };
-                let filter = Filter::And(of_type.iter().cloned().chain([state, has]).collect());
+                let filter = Filter::And(of_type.iter().cloned().chain([state(open), has(with)]).collect());
                 self.runs(&mut told, &mut tally, &filter, with, &mut left).await?;
             }
         }
-        // In this order: a run that meets a patch in between counts as one that has not, which errs on the safe side.
-        let visibility = &self.engine.shared.listing.visibility;
-        for open in [true, false] {
-            let state = Filter::IsNull { field: system(SystemField::CloseTime), negated: !open };
-            let filter = Filter::And(of_type.iter().cloned().chain([state]).collect());
-            let count = visibility.count(self.namespace.id(), Some(&filter)).await.map_err(refused)? as i64;
-            *(if open { &mut told.open_runs } else { &mut told.closed_runs }) = count;
-        }
+        told.open_runs = self.count(&of_type, [state(true)]).await?;
+        told.closed_runs = self.count(&of_type, [state(false)]).await?;
         tally.settle();
         told.truncated |= tally.overflow;
         let retention = Span(self.namespace.record.retention);
-        told.patches = tally.uses(&self.patch_id, told.open_runs, told.closed_runs, retention, !told.truncated);
+        told.patches = tally.uses(&self.patch_id, told.closed_runs, retention, !told.truncated);
         Ok(told)
+    }
+
+    /// How many runs there are with all of that.
+    async fn count(&self, of_type: &[Filter], more: impl IntoIterator<Item = Filter>) -> Result<i64, Ended> {
+        let filter = Filter::And(of_type.iter().cloned().chain(more).collect());
+        let visibility = &self.engine.shared.listing.visibility;
+        Ok(visibility.count(self.namespace.id(), Some(&filter)).await.map_err(refused)? as i64)
     }
 
     /// Looks at runs; reads histories while there are any to be read.
@@ -169,6 +177,10 @@ impl Walk {
                 if told.records_read >= RECORDS_MAX {
                     told.truncated = true;
                     return Ok(());
+                }
+                // It is not among those that were counted as saying nothing.
+                if !with && record.is_open() && Timestamp(record.start_time) > self.begun {
+                    continue;
                 }
                 told.records_read += 1;
                 self.progress.records_read += 1;
@@ -231,6 +243,7 @@ fn run_of(record: &Record, key: &RunKey) -> Run {
         run_id: key.run.to_string(),
         start: Timestamp(record.start_time),
         closed: (!record.is_open()).then_some(Timestamp(record.close_time)),
+        noted: record.search_attributes.contains_key(ATTRIBUTE),
     }
 }
 

@@ -61,7 +61,8 @@ from_other!(ActivityExecutionError, ChildWorkflowStartError, ChildWorkflowExecut
 
 /// A saga that did not go through, after its compensations. As the end of a workflow (by `?`):
 ///
-/// - cancelled, and nothing is left that could not be undone: the workflow is cancelled, with the report as details;
+/// - cancelled, and no compensation failed: the workflow is cancelled, with the report as details. It also tells of steps without a
+///   compensation: those that are [`done`](Report::done), and those of which it is [`unknown`](Report::unknown);
 /// - else it fails with type `SagaFailed`, the cause and the report as message, and the report as details. It is not begun again
 ///   by a retry policy of the workflow if something could not be undone.
 #[derive(Debug, thiserror::Error)]

@@ -30,7 +30,8 @@
 //! ```
 //!
 //! - A compensation is registered before its step runs, so a step that failed, timed out or was cancelled is undone too:
-//!   it may have had its effect. What it takes must be known before the step: give bookings their ids yourself.
+//!   it may have had its effect. What it takes must be known before the step: give bookings their ids yourself. One without a
+//!   compensation is told as [`unknown`](Report::unknown) then.
 //! - Compensations run one after the other, the last registered first, each retried by its own policy, and also when the
 //!   workflow has been cancelled. One that fails for good does not stop the others.
 //! - Steps beside each other: `join!` or `join_all` of the SDK over several `run`s. All of them end before the first

@@ -78,6 +78,11 @@ impl Report {
         self.names(|it| matches!(it.undo, Undo::Failed(_)))
     }
 
+    /// Steps that failed, were cancelled or were not waited for, and that no compensation was for: they may have had their effect.
+    pub fn unknown(&self) -> impl Iterator<Item = &str> {
+        self.names(|it| it.forward != Forward::Done && matches!(it.undo, Undo::Nothing | Undo::NotAsked))
+    }
+
     fn names(&self, which: impl Fn(&StepReport) -> bool) -> impl Iterator<Item = &str> {
         self.steps.iter().filter(move |it| which(it)).map(|it| it.step.as_str())
     }
@@ -90,6 +95,36 @@ impl fmt::Display for Report {
         if self.not_undone().next().is_some() {
             write!(f, "; not undone: {}", list(self.not_undone().collect()))?;
         }
+        if self.unknown().next().is_some() {
+            write!(f, "; unknown: {}", list(self.unknown().collect()))?;
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_is_told_of() {
+        let forwards = [Forward::Running, Forward::Done, Forward::Failed("no".into()), Forward::Cancelled];
+        let undos = [Undo::Nothing, Undo::NotAsked, Undo::Undone, Undo::Failed("stuck".into())];
+        for forward in forwards {
+            for undo in &undos {
+                let step = StepReport { step: "pay".into(), forward: forward.clone(), undo: undo.clone() };
+                let report = Report { steps: vec![step] };
+                let told = [report.done().count(), report.undone().count(), report.not_undone().count(), report.unknown().count()];
+                let expected = match (&forward, undo) {
+                    // It is done, and stays so because its compensation failed.
+                    (Forward::Done, Undo::Failed(_)) => [1, 0, 1, 0],
+                    (_, Undo::Undone) => [0, 1, 0, 0],
+                    (_, Undo::Failed(_)) => [0, 0, 1, 0],
+                    (Forward::Done, _) => [1, 0, 0, 0],
+                    _ => [0, 0, 0, 1],
+                };
+                assert_eq!(told, expected, "{report:?}");
+            }
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Workers that die.
 //!
-//! A *point* is a moment between two things that a worker does to a history: before and after each call in which it answers a
-//! task, and after each poll that gave it one. A worker that dies at a point is cut off there (the call is lost, or its answer is)
-//! and its process, here a runtime of its own, is torn down in the middle of what it did. As only workers' calls and the passing
-//! of time write events, a death at each point is a death between any two events.
+//! A *point* is a moment between two things that are done to a history: before and after each call that writes events, and after
+//! each poll that gave a task. A worker that dies at a point is cut off there (the call is lost, or its answer is) and its process,
+//! here a runtime of its own, is torn down in the middle of what it did. As only calls and the passing of time write events, a death
+//! at each point is a death between any two events: of those that workers write; of those that clients do, too, where they share the
+//! worker's process ([`Points::aborting`]).
 
 use std::{
     sync::{Arc, Mutex, Once},
@@ -23,6 +24,13 @@ pub(crate) const QUEUE: &str = "patterns";
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than any timeout of a task or of an activity's attempt in these tests.
 const LONGER_THAN_TIMEOUTS: Duration = Duration::from_secs(60);
+
+/// Calls that write events.
+fn writes(rpc: &str) -> bool {
+    const OF_CLIENTS: [&str; 4] =
+        ["StartWorkflowExecution", "SignalWorkflowExecution", "UpdateWorkflowExecution", "RequestCancelWorkflowExecution"];
+    rpc.starts_with("RespondWorkflowTask") || rpc.starts_with("RespondActivityTask") || OF_CLIENTS.contains(&rpc)
+}
 
 /// Counts points, and cuts off at one.
 pub(crate) struct Points {
@@ -71,8 +79,8 @@ impl Points {
             let points = self.clone();
             Box::pin(async move {
                 let rpc = request.rpc.clone();
-                let answers = rpc.starts_with("RespondWorkflowTask") || rpc.starts_with("RespondActivityTask");
-                if *points.dead.borrow() || (answers && points.pass(format!("before {rpc}"))) {
+                let writes = writes(&rpc);
+                if *points.dead.borrow() || (writes && points.pass(format!("before {rpc}"))) {
                     return std::future::pending().await;
                 }
                 let answer = tokio::select! {
@@ -80,7 +88,7 @@ impl Points {
                     () = points.died() => std::future::pending().await,
                 };
                 let takes = rpc.starts_with("Poll") && answer.as_ref().is_ok_and(|answer| !answer.proto.is_empty());
-                if (answers || takes) && points.pass(format!("after {rpc}")) {
+                if (writes || takes) && points.pass(format!("after {rpc}")) {
                     return std::future::pending().await;
                 }
                 answer
@@ -137,7 +145,7 @@ pub(crate) struct Lived<T> {
     pub(crate) value: T,
     /// The points that the first worker passed.
     pub(crate) points: Vec<String>,
-    /// How many workers have died: fewer than were to, where the body had ended before.
+    /// How many workers have died. Those that were to and have not had no such point: the body had ended before.
     pub(crate) deaths: usize,
 }
 
@@ -161,6 +169,9 @@ pub(crate) async fn with_deaths<T>(
             };
             life.kill().await;
             if let Some(outcome) = ended {
+                let dead = *points.dead.borrow();
+                assert!(death.is_none_or(|death| dead || points.count() <= death), "it came to point {death:?} and lived");
+                let died = died + usize::from(dead);
                 let points = first.expect("there was one").passed.lock().unwrap().clone();
                 return Ok(Lived { value: outcome?, points, deaths: died });
             }
@@ -172,9 +183,19 @@ pub(crate) async fn with_deaths<T>(
     tokio::time::timeout(PATIENCE, all).await.map_err(|_| format!("hangs, with deaths at {deaths:?}"))?
 }
 
-/// Runs of the same do not all have the same number of points (what is cancelled while it runs may be told at once or later): of those with fewer
-/// than the one in which they were counted, the last ones are no deaths. More than a quarter would be a test that kills hardly anybody.
-#[track_caller]
-pub(crate) fn most_died(died: usize, points: usize) {
-    assert!(died <= points && died * 4 >= points * 3, "of {points} workers that were to die {died} did");
+/// A death at each point in turn. `run` says whether the worker has died; one that has not has had no such point. Runs of the same do not
+/// all have the same number of points (what is cancelled while it runs may be told at once or later), so this goes to the last of
+/// `points`, which one of them had, and further until a worker lives. Gives how many have died.
+pub(crate) async fn everywhere(points: &[String], run: impl AsyncFn(usize) -> Outcome<bool>) -> Outcome<usize> {
+    let mut died = 0;
+    for point in 0.. {
+        let name = points.get(point).map_or("later than in the first run", String::as_str);
+        let dead = run(point).await.map_err(|error| format!("death {name} ({point}): {error}"))?;
+        died += usize::from(dead);
+        if !dead && point + 1 >= points.len() {
+            break;
+        }
+    }
+    assert!(died > 0, "every run has a first point");
+    Ok(died)
 }

@@ -32,7 +32,7 @@ pub(crate) struct Ask {
     pub(crate) key: Key,
     pub(crate) step: String,
     pub(crate) fails: Fails,
-    /// The effect makes somebody cancel the workflow.
+    /// The effect, or the compensation, makes somebody cancel the workflow.
     pub(crate) cancels: bool,
 }
 
@@ -91,8 +91,7 @@ impl World {
         }
         self.have(&ask.key, format!("do {}", ask.step)).await?;
         if ask.cancels {
-            let workflow = ctx.workflow_handle::<temporalio_common::UntypedWorkflow>().expect("a workflow asks");
-            workflow.cancel(temporalio_client::WorkflowCancelOptions::builder().reason("changed their mind".to_owned()).build()).await?;
+            cancel(&ctx).await?;
         }
         match ask.fails {
             Fails::AfterItsEffect => Err(Class::Permanent.error(format!("{} went wrong", ask.step))),
@@ -112,8 +111,18 @@ impl World {
             Fenced::Untouched => Ok(()),
             Fenced::Begun | Fenced::Done(_) => {
                 let undo = Key::new(format!("{} undone", ask.key));
-                self.have(&undo, format!("undo {}", ask.step)).await
+                self.have(&undo, format!("undo {}", ask.step)).await?;
+                if ask.cancels {
+                    cancel(&ctx).await?;
+                }
+                Ok(())
             }
         }
     }
+}
+
+/// Somebody cancels the workflow that asks.
+async fn cancel(ctx: &ActivityContext) -> Result<(), ActivityError> {
+    let workflow = ctx.workflow_handle::<temporalio_common::UntypedWorkflow>().expect("a workflow asks");
+    Ok(workflow.cancel(temporalio_client::WorkflowCancelOptions::builder().reason("changed their mind".to_owned()).build()).await?)
 }
