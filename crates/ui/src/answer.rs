@@ -99,7 +99,8 @@ pub(crate) fn keeps_secrets(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     let host = uri.host().unwrap_or_default();
     let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-    uri.scheme_str() == Some("https") || host == "localhost" || address.is_some_and(|address| address.is_loopback())
+    let is_here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+    matches!((uri.scheme_str(), is_here), (Some("https"), _) | (Some("http"), true))
 }
 
 fn codec_origin(visit: &Visit) -> Option<String> {

@@ -103,7 +103,6 @@ pub(crate) enum Operation {
     Pause,
     Unpause { reset: bool },
     Reset { keep_paused: bool },
-    RunNow,
 }
 
 /// What becomes of a message.
@@ -296,7 +295,6 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => Just(Operation::Pause),
         2 => any::<bool>().prop_map(|reset| Operation::Unpause { reset }),
         1 => any::<bool>().prop_map(|keep_paused| Operation::Reset { keep_paused }),
-        1 => Just(Operation::RunNow),
     ]
 }
 

@@ -668,7 +668,6 @@ fn operation(which: ActivitySelector, how: Operation) -> Input {
         Operation::Unpause { reset } => {
             Input::UnpauseActivity(which, Box::new(UnpauseActivity { reset_attempts: reset, ..Default::default() }))
         }
-        Operation::RunNow => Input::RunActivityNow(which),
         Operation::Reset { keep_paused } => Input::ResetActivity(which, Box::new(ResetActivity { keep_paused, ..Default::default() })),
     }
 }
