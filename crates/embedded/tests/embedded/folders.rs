@@ -4,8 +4,17 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use sempre_api::v1::{
+    common::WorkflowExecution,
+    taskqueue::TaskQueue,
+    workflowservice::{PollWorkflowTaskQueueRequest, SignalWorkflowExecutionRequest},
+};
 use sempre_embedded::{Sempre, StartError};
 use temporalio_client::{
     Client, ClientOptions, Connection, ConnectionOptions, UntypedWorkflow, Url, WorkflowDescribeOptions, WorkflowExecutionStatus,
@@ -125,6 +134,55 @@ async fn a_folder_can_be_served_by_the_program_and_taken_back() -> Outcome {
     drop((sempre, client));
     let checked = Command::new(program()).args(["store", "check"]).arg(&folder.0).output()?;
     assert!(checked.status.success(), "{}{}", String::from_utf8_lossy(&checked.stdout), String::from_utf8_lossy(&checked.stderr));
+    Ok(())
+}
+
+/// One call of gRPC, as the service takes it: its status, and what comes behind the five bytes that say how long the answer is.
+async fn call(sempre: &Sempre, rpc: &str, message: &impl Message) -> Outcome<(String, Bytes)> {
+    let mut body = BytesMut::new();
+    body.put_u8(0);
+    body.put_u32(message.encoded_len().try_into()?);
+    message.encode(&mut body)?;
+    let request = http::Request::post(format!("http://embedded/temporal.api.workflowservice.v1.WorkflowService/{rpc}"));
+    let request = request.version(http::Version::HTTP_2).header("content-type", "application/grpc").header("grpc-timeout", "60S");
+    let request = request.body(Full::new(body.freeze()))?;
+    let (head, body) = sempre.service().call(request).await.into_parts();
+    let body = body.collect().await?;
+    let status = body.trailers().and_then(|trailers| trailers.get("grpc-status")).or(head.headers.get("grpc-status"));
+    let status = status.ok_or("a status")?.to_str()?.to_owned();
+    let mut answer = body.to_bytes();
+    Ok((status, if answer.is_empty() { answer } else { answer.split_off(5) }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_answers_an_open_poll_empty_and_then_signals_are_refused() -> Outcome {
+    let sempre = Sempre::in_memory().await?;
+    let client = sempre.client("default").await?;
+    client.start_workflow(Waits::run, (), start("waits")).await?;
+    let poll = PollWorkflowTaskQueueRequest {
+        namespace: "default".into(),
+        task_queue: Some(TaskQueue { name: "nothing comes here".into(), ..TaskQueue::default() }),
+        ..PollWorkflowTaskQueueRequest::default()
+    };
+    let stops = async {
+        while sempre.engine().stats().pollers.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        sempre.shutdown().await;
+    };
+    // The poll by itself would wait for a minute.
+    let both = tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(call(&sempre, "PollWorkflowTaskQueue", &poll), stops) });
+    let (polled, ()) = both.await?;
+    assert_eq!(polled?, ("0".to_owned(), Bytes::new()));
+
+    let signal = SignalWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_execution: Some(WorkflowExecution { workflow_id: "waits".into(), ..WorkflowExecution::default() }),
+        signal_name: "tell".into(),
+        ..SignalWorkflowExecutionRequest::default()
+    };
+    let unavailable = "14";
+    assert_eq!(call(&sempre, "SignalWorkflowExecution", &signal).await?.0, unavailable);
     Ok(())
 }
 

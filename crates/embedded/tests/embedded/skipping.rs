@@ -123,6 +123,24 @@ async fn time_that_is_held_stands_and_time_that_is_moved_moves() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_lock_holds_time_while_a_result_is_waited_for() -> Outcome {
+    let test = TestEnvironment::start().await?;
+    with_worker(test.client(), async {
+        let before = test.now();
+        test.lock();
+        let handle = test.client().start_workflow(Year::run, 1, start("year")).await?;
+        let waiting = tokio::time::timeout(Duration::from_millis(200), handle.get_result(result())).await;
+        assert!(waiting.is_err(), "one that waits takes one lock away, and there are two");
+        assert!(test.now().duration_since(before)? < DAY);
+        test.unlock()?;
+        assert_eq!(handle.get_result(result()).await?, 1);
+        assert!(test.now().duration_since(before)? >= 30 * DAY);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn namespaces_of_an_environment_are_made_when_they_are_named() -> Outcome {
     let test = TestEnvironment::start().await?;
     let client = test.client_of("another").await?;
