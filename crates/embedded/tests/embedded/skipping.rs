@@ -15,6 +15,9 @@ fn result() -> WorkflowGetResultOptions {
     WorkflowGetResultOptions::default()
 }
 
+/// Set, the tests of how long a test takes demand what is promised of a machine with nothing else to do; else what holds on a busy one.
+const PROMISED: &str = "SEMPRE_PROMISED_TIMES";
+
 /// A year with an activity every thirty days; how long it took, with a server, a client and a worker of its own.
 async fn a_year() -> Outcome<Duration> {
     let begin = Instant::now();
@@ -41,8 +44,11 @@ async fn a_year_is_tested_in_milliseconds() -> Outcome {
     }
     all.sort();
     println!("a year: first {first:?}, then {all:?}");
-    // 50 ms on a machine with nothing else to do; here others build beside.
-    assert!(all[0] < Duration::from_secs(1), "{all:?}");
+    let (one, longest) = match std::env::var_os(PROMISED) {
+        Some(_) => (all[2], Duration::from_millis(50)),
+        None => (all[0], Duration::from_secs(1)),
+    };
+    assert!(one <= longest, "{all:?}");
     Ok(())
 }
 
@@ -55,7 +61,8 @@ async fn a_hundred_years_pass_beside_each_other() -> Outcome {
     }
     let took = begin.elapsed();
     println!("a hundred years in one process: {took:?}");
-    assert!(took < Duration::from_secs(30), "{took:?}");
+    let longest = Duration::from_secs(if std::env::var_os(PROMISED).is_some() { 3 } else { 30 });
+    assert!(took <= longest, "{took:?}");
     Ok(())
 }
 
