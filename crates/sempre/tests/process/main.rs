@@ -24,3 +24,4 @@ mod store_check;
 mod support;
 #[cfg(unix)]
 mod telemetry;
+mod test_server;
