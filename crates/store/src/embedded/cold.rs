@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, params};
 
 use crate::{Fence, StoreError, Table};
 
@@ -65,7 +65,14 @@ fn sql(table: Table) -> &'static Sql {
 }
 
 fn cold_error(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    move |error| StoreError::Cold { action, reason: error.to_string() }
+    move |error| {
+        let reason = match error.sqlite_error_code() {
+            // By these words callers of any store know it.
+            Some(ErrorCode::DiskFull) => format!("disk full ({error})"),
+            _ => error.to_string(),
+        };
+        StoreError::Cold { action, reason }
+    }
 }
 
 /// What the cold store knows about itself.
@@ -402,5 +409,28 @@ impl crate::Snapshot for ColdSnapshot {
             self.after.clear();
         }
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By these words commits that wait for the checkpoint are refused, and callers told.
+    #[test]
+    fn a_disk_without_room_for_a_checkpoint_is_called_full() {
+        let file = std::env::temp_dir().join(format!("sempre-cold-{}-full.sqlite", std::process::id()));
+        let _ = fs::remove_file(&file);
+        ColdWriter::create(&file, 1).unwrap();
+        let (mut cold, _) = ColdWriter::open(&file, 1 << 20).unwrap();
+        // SQLite's answer to this is that to a full disk.
+        cold.connection.pragma_update(None, "max_page_count", 20).unwrap();
+        let put = Change::Put { table: Table::State, key: b"k", value: &[7; 1 << 20] };
+        let text = cold.apply(&[put]).unwrap_err().to_string();
+        assert!(text.contains("disk full"), "{text}");
+        drop(cold);
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", file.display()));
+        }
     }
 }
