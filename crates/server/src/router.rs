@@ -180,8 +180,13 @@ impl Router {
                 span
             }
         };
-        let response = match self.enter(count.method().kind, request.headers()).await {
-            Ok((held, _turn)) => self.answer(request, count.method(), &held, begun).await,
+        let timeout = deadline::timeout(request.headers()).map(to_duration);
+        let response = match self.enter(count.method().kind, request.headers(), timeout).await {
+            Ok((held, _turn)) => {
+                // What is left of the caller's time: a start may have waited to be let in.
+                let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
+                self.answer(request, count.method(), &held, left).await
+            }
             Err(refused) => {
                 drop_body(request.into_body());
                 refused.into_http()
@@ -196,25 +201,28 @@ impl Router {
     }
 
     /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
-    async fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<(Arc<Held>, Option<Turn<'_>>), Status> {
+    async fn enter(
+        &self,
+        kind: Kind,
+        headers: &http::HeaderMap,
+        timeout: Option<Duration>,
+    ) -> Result<(Arc<Held>, Option<Turn<'_>>), Status> {
         let held = self.room.enter(kind, header_bytes(headers))?;
         if kind.class != CallClass::Start {
             return Ok((held, None));
         }
         let refused = || status::from_refusal(Refusal::Overloaded(STARTS_WAIT));
         // One that waits for a worker would keep the others out meanwhile.
-        let patience = deadline::timeout(headers).map(to_duration);
-        let turn = if kind.waits { None } else { Some(self.start_gate.enter(patience).await.ok_or_else(refused)?) };
+        let turn = if kind.waits { None } else { Some(self.start_gate.enter(timeout).await.ok_or_else(refused)?) };
         if self.engine.starts_are_full() { Err(refused()) } else { Ok((held, turn)) }
     }
 
-    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, begun: Instant) -> Response
+    /// `timeout`: how long the caller still waits.
+    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, timeout: Option<Duration>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
-        // What is left of the caller's time: a start may have waited to be let in.
-        let timeout = deadline::timeout(request.headers()).map(|span| to_duration(span).saturating_sub(begun.elapsed()));
         // What nobody waits for is not done; waiting for it with such a timeout would do what is done at once.
         if timeout == Some(Duration::ZERO) {
             return too_late();
