@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -30,7 +31,8 @@ pub struct Launch {
     pub port: u16,
     /// A program to run it under (`strace …`), in front of the command line.
     pub wrapper: Vec<String>,
-    /// What it says on its standard error is added to this file; without one it is this process' own.
+    /// What it says on its standard error is added to this file, by this process: no limit of the server's own files keeps it out.
+    /// Without one it is this process' own.
     pub log: Option<PathBuf>,
 }
 
@@ -38,6 +40,8 @@ pub struct Launch {
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// Writes down what it says; ends with it.
+    listener: Option<JoinHandle<io::Result<u64>>>,
     /// How it was started.
     pub launch: Launch,
     /// From the start of the process to the first accepted connection.
@@ -87,26 +91,27 @@ impl Server {
             .args(launch.store.iter().flat_map(|address| ["--store", address.as_str()]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(match &launch.log {
-                Some(path) => Stdio::from(fs::OpenOptions::new().create(true).append(true).open(path)?),
-                None => Stdio::inherit(),
-            });
+            .stderr(if launch.log.is_some() { Stdio::piped() } else { Stdio::inherit() });
         if !launch.wrapper.is_empty() {
             // A group of their own, so that the server ends with its wrapper.
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
         }
+        let log = launch.log.as_ref().map(|path| fs::OpenOptions::new().create(true).append(true).open(path)).transpose()?;
         let begun = Instant::now();
         let mut child = command.spawn()?;
+        let said = child.stderr.take();
+        let listener = log.zip(said).map(|(mut log, mut said)| std::thread::spawn(move || io::copy(&mut said, &mut log)));
+        let mut server = Self { child, listener, launch, started_in: Duration::ZERO };
         loop {
-            if std::net::TcpStream::connect(("127.0.0.1", launch.port)).is_ok() {
-                return Ok(Self { child, launch, started_in: begun.elapsed() });
+            if std::net::TcpStream::connect(("127.0.0.1", server.launch.port)).is_ok() {
+                server.started_in = begun.elapsed();
+                return Ok(server);
             }
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = server.ended()? {
                 return Err(io::Error::other(format!("the server ended at once: {status}")));
             }
             if begun.elapsed() > START_MAX {
-                child.kill()?;
-                child.wait()?;
+                // It ends with this value.
                 return Err(io::Error::other("the server did not listen within 20 s"));
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -123,12 +128,27 @@ impl Server {
         while own.is_some_and(is_running) {
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.hear_out()?;
         Ok(self.launch.clone())
     }
 
-    /// How it has ended, if it has.
+    /// How it has ended, if it has; then all that it has said is in its log.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.child.try_wait()
+        let status = self.child.try_wait()?;
+        if status.is_some() {
+            self.hear_out()?;
+        }
+        Ok(status)
+    }
+
+    /// Waits until everything is written down that a server has said which has ended.
+    fn hear_out(&mut self) -> io::Result<()> {
+        match self.listener.take() {
+            Some(listener) => {
+                listener.join().map_err(|_| io::Error::other("the thread that writes the server's log has panicked"))?.map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Sends the server a signal; not the program that it runs under.
@@ -141,6 +161,7 @@ impl Server {
     pub fn stop(mut self) -> io::Result<Launch> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         self.child.wait()?;
+        self.hear_out()?;
         Ok(self.launch.clone())
     }
 
@@ -171,6 +192,7 @@ impl Drop for Server {
         // Already ended is fine; there is nobody to tell about anything else.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.hear_out();
     }
 }
 

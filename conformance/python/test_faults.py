@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -74,16 +75,22 @@ class Months:
         self.notes.append(note)
 
 
+@asynccontextmanager
+async def server(faults: str) -> AsyncIterator[WorkflowEnvironment]:
+    """A test server under faults."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=os.environ["SEMPRE_BIN"], test_server_extra_args=["--faults", faults]
+    ) as env:
+        yield env
+
+
 async def under(
     faults: str, notes: int = 0, early: Callable[[WorkflowHandle], Awaitable[asyncio.Task]] | None = None
 ) -> tuple[list[int], list[str], list[str]]:
     """Runs the workflow under faults: what was charged, what was noted, the names of the events. `early` sends what is noted before there
     is a worker, and leaves a task to wait for."""
     ledger = Ledger()
-    extra = ["--faults", faults]
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=os.environ["SEMPRE_BIN"], test_server_extra_args=extra
-    ) as env:
+    async with server(faults) as env:
         worker = Worker(
             env.client,
             task_queue="faults",
@@ -167,10 +174,7 @@ async def test_a_signal_that_comes_late_comes_after_one_that_was_sent_later(capf
 async def test_an_attempt_whose_heartbeats_are_lost_is_followed_by_another_without_waiting(capfd: pytest.CaptureFixture[str]) -> None:
     begun = time.monotonic()
     # Of this seed the first heartbeat is lost, and with it those after it of the same attempt; the next ones are not.
-    extra = ["--faults", only(43, "lost-heartbeats=20")]
-    async with await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=os.environ["SEMPRE_BIN"], test_server_extra_args=extra
-    ) as env:
+    async with server(only(43, "lost-heartbeats=20")) as env:
         worker = Worker(
             env.client,
             task_queue="faults",

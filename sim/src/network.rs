@@ -159,16 +159,3 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
         }
     }
 }
-
-/// The server could not do it, and may have done it all the same.
-#[must_use]
-pub fn is_trouble(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Unavailable(_)
-            | Refusal::Elsewhere { .. }
-            | Refusal::Overloaded(_)
-            | Refusal::ResourceExhausted { .. }
-            | Refusal::Aborted(_)
-    )
-}

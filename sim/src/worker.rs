@@ -22,7 +22,7 @@ use crate::{
     ending::last_event,
     executor::WORLD,
     handlers::{self, Answers},
-    network::{Answer, Call, call, is_trouble},
+    network::{Answer, Call, call},
     oracle::{Asked, Completion, Handed},
     random::{Random, mix},
     script::{self, Facts, QUEUE, failure, payloads, queue},
@@ -77,7 +77,7 @@ pub(crate) async fn insist<T: Send + 'static>(world: &Arc<World>, random: &mut R
     for _ in 0..TRIES {
         match call(world, random, make()).await {
             Answer::Done(done) => return Some(done),
-            Answer::Refused(refusal) if !is_trouble(&refusal) => return None,
+            Answer::Refused(refusal) if !refusal.may_pass() => return None,
             Answer::Refused(_) | Answer::Unknown => {}
         }
         let pause = Span::millis(random.between(20, 1500) as i64);

@@ -11,12 +11,12 @@ use sempre_api::v1::{
     workflowservice::DescribeWorkflowExecutionRequest,
 };
 use sempre_bench::api::{self, Client};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::{
     Failure,
     ledger::{Known, Ledger, workflow_id},
-    work::{SIGNALS, activity_result, outcome},
+    work::{SIGNALS, activity_result, may_pass, outcome},
 };
 
 /// How long what may be tried again is: the shard of one run may go on later than the service.
@@ -27,11 +27,7 @@ async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Status>) -> Result<T, Sta
     let begun = Instant::now();
     loop {
         match ask().await {
-            Err(status)
-                if matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled) && begun.elapsed() < PATIENCE =>
-            {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            Err(status) if may_pass(&status) && begun.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_millis(50)).await,
             done => return done,
         }
     }

@@ -78,7 +78,22 @@ impl Load {
     }
 }
 
-/// Tries a call until it has an answer that is not about the connection.
+/// The same call may be answered otherwise later: by the codes of what passes in a server, and of what a client makes of a connection that
+/// broke.
+pub(crate) fn may_pass(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::ResourceExhausted
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+    )
+}
+
+/// Tries a call until it has an answer that does not pass.
 async fn insist<T, F: Future<Output = Result<T, Status>>>(ledger: &Ledger, call: impl Fn() -> F) -> Result<T, Status> {
     let mut tries = 0;
     loop {
@@ -86,12 +101,8 @@ async fn insist<T, F: Future<Output = Result<T, Status>>>(ledger: &Ledger, call:
             Ok(answer) => return Ok(answer),
             Err(status) => status,
         };
-        let lost = matches!(
-            status.code(),
-            Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal | Code::DeadlineExceeded | Code::ResourceExhausted
-        );
         tries += 1;
-        if !lost || tries > RETRIES {
+        if !may_pass(&status) || tries > RETRIES {
             return Err(status);
         }
         ledger.unknown(status.message());

@@ -150,6 +150,41 @@ impl Refusal {
         Self::NotFound(text::ALREADY_COMPLETED.into())
     }
 
+    /// The same request may be answered otherwise later. What was asked for may have been done all the same, so that it is to be asked for
+    /// under the same request id, or to be no harm when it is done twice.
+    ///
+    /// A completion whose pages were lost is not: all its pages have to come again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::ResourceExhausted { .. }
+            | Self::Overloaded(_)
+            | Self::Aborted(_)
+            | Self::Unavailable(_)
+            | Self::Elsewhere { .. }
+            | Self::DeadlineExceeded(_) => true,
+            Self::MultiOperation(multi) => [&multi.start, &multi.update].into_iter().any(|operation| match operation {
+                Operation::Refused(refusal) => refusal.may_pass(),
+                Operation::Done | Operation::NotTried => false,
+            }),
+            Self::InvalidArgument(_)
+            | Self::NotFound(_)
+            | Self::NamespaceNotFound(_)
+            | Self::NamespaceAlreadyExists(_)
+            | Self::NamespaceInvalidState { .. }
+            | Self::AlreadyStarted { .. }
+            | Self::ActivityAlreadyStarted { .. }
+            | Self::OperationAlreadyStarted { .. }
+            | Self::AlreadyExists(_)
+            | Self::FailedPrecondition(_)
+            | Self::WorkflowNotReady(_)
+            | Self::PermissionDenied(_)
+            | Self::QueryFailed { .. }
+            | Self::BufferLost(_)
+            | Self::Unimplemented(_)
+            | Self::OutOfRange(_) => false,
+        }
+    }
+
     /// INVALID_ARGUMENT.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::InvalidArgument(message.into())
@@ -168,5 +203,84 @@ impl Refusal {
     /// RESOURCE_EXHAUSTED / BUSY_WORKFLOW.
     pub fn busy(message: impl Into<String>) -> Self {
         Self::ResourceExhausted { cause: ResourceExhaustedCause::BusyWorkflow, message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{collections::BTreeSet, vec, vec::Vec};
+
+    use super::*;
+
+    /// A refusal of every kind, and whether it may pass.
+    fn every() -> Vec<(Refusal, bool)> {
+        let text = || String::from("text");
+        let multi = |refusal: Refusal| Refusal::multi(Operation::NotTried, Operation::Refused(Box::new(refusal)));
+        vec![
+            (Refusal::InvalidArgument(text()), false),
+            (Refusal::NotFound(text()), false),
+            (Refusal::NamespaceNotFound(text()), false),
+            (Refusal::NamespaceAlreadyExists(text()), false),
+            (Refusal::NamespaceInvalidState { namespace: text(), state: "Deleted", allowed: "Registered" }, false),
+            (Refusal::AlreadyStarted { message: text(), start_request_id: text(), run_id: text(), first_run_id: text() }, false),
+            (Refusal::ActivityAlreadyStarted { message: text(), start_request_id: text(), run_id: text() }, false),
+            (Refusal::OperationAlreadyStarted { message: text(), start_request_id: text(), run_id: text() }, false),
+            (Refusal::AlreadyExists(text()), false),
+            (Refusal::busy("text"), true),
+            (Refusal::Overloaded("text"), true),
+            (Refusal::FailedPrecondition(text()), false),
+            (Refusal::WorkflowNotReady(text()), false),
+            (Refusal::PermissionDenied(text()), false),
+            (Refusal::QueryFailed { message: text(), failure: None }, false),
+            (Refusal::Aborted(text()), true),
+            (Refusal::BufferLost(text()), false),
+            (multi(Refusal::Unavailable(text())), true),
+            (multi(Refusal::NotFound(text())), false),
+            (Refusal::multi(Operation::Refused(Box::new(Refusal::busy("text"))), Operation::NotTried), true),
+            (Refusal::multi(Operation::Done, Operation::NotTried), false),
+            (Refusal::Unimplemented(text()), false),
+            (Refusal::Unavailable(text()), true),
+            (Refusal::Elsewhere { shard: 7 }, true),
+            (Refusal::OutOfRange(text()), false),
+            (Refusal::DeadlineExceeded(text()), true),
+        ]
+    }
+
+    /// The place of its kind among all, so that none is left out above.
+    fn place(refusal: &Refusal) -> usize {
+        match refusal {
+            Refusal::InvalidArgument(_) => 0,
+            Refusal::NotFound(_) => 1,
+            Refusal::NamespaceNotFound(_) => 2,
+            Refusal::NamespaceAlreadyExists(_) => 3,
+            Refusal::NamespaceInvalidState { .. } => 4,
+            Refusal::AlreadyStarted { .. } => 5,
+            Refusal::ActivityAlreadyStarted { .. } => 6,
+            Refusal::OperationAlreadyStarted { .. } => 7,
+            Refusal::AlreadyExists(_) => 8,
+            Refusal::ResourceExhausted { .. } => 9,
+            Refusal::Overloaded(_) => 10,
+            Refusal::FailedPrecondition(_) => 11,
+            Refusal::WorkflowNotReady(_) => 12,
+            Refusal::PermissionDenied(_) => 13,
+            Refusal::QueryFailed { .. } => 14,
+            Refusal::Aborted(_) => 15,
+            Refusal::BufferLost(_) => 16,
+            Refusal::MultiOperation(_) => 17,
+            Refusal::Unimplemented(_) => 18,
+            Refusal::Unavailable(_) => 19,
+            Refusal::Elsewhere { .. } => 20,
+            Refusal::OutOfRange(_) => 21,
+            Refusal::DeadlineExceeded(_) => 22,
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_asked_again() {
+        for (refusal, may_pass) in every() {
+            assert_eq!(refusal.may_pass(), may_pass, "{refusal:?}");
+        }
+        let places: BTreeSet<usize> = every().iter().map(|(refusal, _)| place(refusal)).collect();
+        assert_eq!(places, (0..=22).collect(), "every kind is there");
     }
 }

@@ -4,10 +4,12 @@
 #![allow(clippy::disallowed_methods, reason = "a program for a terminal")]
 #![allow(missing_docs, unreachable_pub, reason = "the macros of the SDK make public items for each workflow and activity")]
 
+mod stage;
+
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use sempre_embedded::Sempre;
 use sempre_patterns::versioning::{Advice, PatchUse};
+use stage::{Outcome, deployed, play};
 use temporalio_client::{
     Client, WorkflowGetResultOptions, WorkflowQueryOptions, WorkflowSignalOptions, WorkflowStartOptions, grpc::WorkflowService,
     tonic::Request,
@@ -18,12 +20,9 @@ use temporalio_common::{
 };
 use temporalio_macros::{activities, workflow, workflow_methods};
 use temporalio_sdk::{
-    ActivityOptions, Runtime, SyncWorkflowContext, Worker, WorkerOptions, WorkflowContext, WorkflowContextView, WorkflowResult,
+    ActivityOptions, SyncWorkflowContext, WorkerOptions, WorkflowContext, WorkflowContextView, WorkflowResult,
     activities::{ActivityContext, ActivityError},
-    runtime::RuntimeOptions,
 };
-
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 const QUEUE: &str = "orders";
 const DEPLOYED: &str = "orders-by-version";
@@ -135,20 +134,6 @@ macro_rules! end {
     }};
 }
 
-/// A deploy: a worker for as long as this part of the story takes.
-async fn deployed<T>(client: &Client, options: WorkerOptions, story: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let mut worker = Worker::new(&Runtime::from_current_tokio(RuntimeOptions::default())?, client.clone(), options)?;
-    let stop = worker.shutdown_handle();
-    let plot = async {
-        let told = story.await;
-        stop();
-        told
-    };
-    let (worked, told) = tokio::join!(worker.run(), plot);
-    worked?;
-    told
-}
-
 async fn advice(client: &Client) -> Outcome<Advice> {
     let used = PatchUse::count(client, before::Order::name(), PATCH).await?;
     println!("  open orders: {} with the patch, {} without", used.with, used.without);
@@ -241,20 +226,8 @@ async fn pinned(client: &Client) -> Outcome {
 }
 
 fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let told = runtime.block_on(async {
-        let sempre = Sempre::in_memory().await?;
-        let client = sempre.client("default").await?;
+    play(async |client| {
         patch_in_three_deploys(&client).await?;
-        pinned(&client).await?;
-        sempre.shutdown().await;
-        Outcome::Ok(())
-    });
-    match told {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("The story did not end as it should: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        pinned(&client).await
+    })
 }

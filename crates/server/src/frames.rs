@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use crate::{access::Check, meter::Meter, room::Held, status};
+use crate::{access::Check, meter::Meter, room::Held, start_gate::Turn, status};
 
 /// Longest message that is taken, before and after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -52,6 +52,14 @@ pub struct BoundedMessages<B> {
     due: Option<Pin<Box<Sleep>>>,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
+    /// What has come of a start that needs another turn before it goes on.
+    before_gate: Option<BeforeGate>,
+}
+
+/// See [`BoundedMessages::before_gate`].
+struct BeforeGate {
+    came: Option<Result<Frame<Bytes>, Status>>,
+    turn: Pin<Box<dyn Future<Output = Option<Turn>> + Send>>,
 }
 
 impl<B> BoundedMessages<B> {
@@ -74,6 +82,7 @@ impl<B> BoundedMessages<B> {
             within: BODY_WITHIN,
             due: None,
             trailers: None,
+            before_gate: None,
         };
         http::Request::from_parts(parts, body)
     }
@@ -124,6 +133,8 @@ impl<B> BoundedMessages<B> {
 
     /// Refuses what is to leave, if it is looked at: a message with its prefix, or what cannot be one.
     fn checked(&mut self, data: Bytes) -> Result<Bytes, Status> {
+        // The next message, if there may be one, has its own time.
+        self.due = None;
         if self.check.is_some() || self.meter.is_some() {
             // The codec refuses what is no plain message; it needs not be looked at.
             let message = if is_one_plain_message(&data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() };
@@ -187,6 +198,49 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        if this.before_gate.is_none() {
+            let came = ready!(this.poll_next(cx));
+            if matches!(came, Some(Err(_))) {
+                return Poll::Ready(came);
+            }
+            let Some(gate) = this.held.as_ref().and_then(|held| held.needs_turn()) else { return Poll::Ready(came) };
+            this.before_gate = Some(BeforeGate { came, turn: Box::pin(async move { gate.enter(None).await }) });
+        }
+        this.poll_turn(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.before_gate.is_none() && self.buffer.is_empty() && self.trailers.is_none() && (self.finished || self.inner.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl<B> BoundedMessages<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    /// Waits for the turn of what has come.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some(waits) = &mut self.before_gate else { return Poll::Ready(None) };
+        let turn = ready!(waits.turn.as_mut().poll(cx));
+        let came = self.before_gate.take().and_then(|waits| waits.came);
+        match (turn, &self.held) {
+            (Some(turn), Some(held)) => held.let_in(turn),
+            _ => {
+                self.finished = true;
+                self.buffer = BytesMut::new();
+                return Poll::Ready(Some(Err(status::starts_wait())));
+            }
+        }
+        Poll::Ready(came)
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self;
         loop {
             match this.next_message() {
                 Ok(Some(message)) => return Poll::Ready(Some(this.checked(message).map(Frame::data))),
@@ -230,14 +284,6 @@ where
                 None => this.finished = true,
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.buffer.is_empty() && self.trailers.is_none() && (self.finished || self.inner.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 
@@ -373,6 +419,50 @@ mod tests {
         assert_eq!(gate.free(), all, "another start has the turn");
         let late = late.await.expect("an end").expect_err("too late");
         assert_eq!(late.code(), Code::DeadlineExceeded);
+    }
+
+    /// A body of one chunk that has to be waited for.
+    struct Late(Option<Bytes>, bool);
+
+    impl Body for Late {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            if !std::mem::replace(&mut self.1, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(self.0.take().map(|chunk| Ok(Frame::data(chunk))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_whose_body_was_waited_for_waits_for_another_turn() {
+        let gate = StartGate::new();
+        let all = gate.free();
+        let kind = Kind { class: CallClass::Start, waits: false };
+        let held = Room::new(1 << 20).enter(kind, 0).expect("room");
+        held.let_in(gate.enter(None).await.expect("a turn"));
+        let chunk = Bytes::from(message(0, b"start"));
+        let mut body = BoundedMessages::new(http::Request::new(Late(Some(chunk.clone()), false))).into_body();
+        body.hold(held.clone());
+        let mut frame = std::pin::pin!(body.frame());
+        assert!(futures::poll!(&mut frame).is_pending());
+        // Others have taken all turns meanwhile.
+        let mut others = Vec::new();
+        while gate.free() > 0 {
+            others.push(gate.enter(None).await.expect("a turn"));
+        }
+        for _ in 0..3 {
+            assert!(futures::poll!(&mut frame).is_pending());
+        }
+        others.pop();
+        assert_eq!(frame.await.expect("a frame").expect("passes").into_data().ok(), Some(chunk));
+        assert_eq!(gate.free(), 0);
+        drop(others);
+        held.give_turn_back();
+        assert_eq!(gate.free(), all);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -20,7 +20,7 @@ use sempre_core::Refusal;
 use sempre_engine::CallClass;
 use tonic::Status;
 
-use crate::{classes::Kind, start_gate::Turn, status};
+use crate::{classes::Kind, start_gate::{StartGate, Turn}, status};
 
 /// What a call is counted as, beside its headers and its body: its task, its stream, what the codec and the engine keep of it.
 pub(crate) const CALL_BYTES: u64 = 6 << 10;
@@ -62,8 +62,17 @@ pub(crate) struct Held {
     room: Arc<Room>,
     kind: Kind,
     bytes: AtomicU64,
-    /// Its turn among starts.
-    turn: Mutex<Option<Turn>>,
+    place: Mutex<Place>,
+}
+
+/// A call's place at the gate where starts wait.
+#[derive(Debug)]
+enum Place {
+    /// It is no start, or none that waits there.
+    None,
+    Turn(Turn),
+    /// It has given its turn back, and needs another before it goes on.
+    GaveBack(Arc<StartGate>),
 }
 
 impl Room {
@@ -81,7 +90,7 @@ impl Room {
     pub(crate) fn enter(self: &Arc<Self>, kind: Kind, header_bytes: u64) -> Result<Arc<Held>, Status> {
         let bytes = CALL_BYTES + header_bytes;
         self.take(kind, bytes)?;
-        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes), turn: Mutex::new(None) }))
+        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes), place: Mutex::new(Place::None) }))
     }
 
     fn take(&self, kind: Kind, bytes: u64) -> Result<(), Status> {
@@ -133,14 +142,33 @@ impl Held {
 
     /// The call is a start, and it is its turn.
     pub(crate) fn let_in(&self, turn: Turn) {
-        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(turn);
+        *self.place() = Place::Turn(turn);
     }
 
     /// The call is done, or waits for something that others should not wait for. Of one that has no turn nothing is done.
     pub(crate) fn give_turn_back(&self) {
-        if self.kind.class == CallClass::Start {
-            drop(self.turn.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if self.kind.class != CallClass::Start {
+            return;
         }
+        let mut place = self.place();
+        if let Place::Turn(turn) = &*place {
+            *place = Place::GaveBack(turn.gate());
+        }
+    }
+
+    /// Where the call has to wait for another turn.
+    pub(crate) fn needs_turn(&self) -> Option<Arc<StartGate>> {
+        if self.kind.class != CallClass::Start {
+            return None;
+        }
+        match &*self.place() {
+            Place::GaveBack(gate) => Some(Arc::clone(gate)),
+            Place::None | Place::Turn(_) => None,
+        }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -50,8 +50,6 @@ use crate::{
     worlds::Worlds,
 };
 
-/// What a start is told that has waited in vain, or when all shards have as many as may wait.
-const STARTS_WAIT: &str = "too many starts wait, try again";
 
 /// Frames that are read of a body that nobody wants: a message of the usual size.
 const DROPPED_FRAMES_MAX: usize = 8;
@@ -180,9 +178,12 @@ impl Router {
                 span
             }
         };
-        let response = match self.enter(count.method().kind, request.headers()).await {
+        let timeout = deadline::timeout(request.headers()).map(to_duration);
+        let response = match self.enter(count.method().kind, request.headers(), timeout).await {
             Ok(held) => {
-                let answer = self.answer(request, count.method(), &held, begun).await;
+                // What is left of the caller's time: a start may have waited to be let in.
+                let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
+                let answer = self.answer(request, count.method(), &held, left).await;
                 held.give_turn_back();
                 answer
             }
@@ -200,27 +201,24 @@ impl Router {
     }
 
     /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
-    async fn enter(&self, kind: Kind, headers: &http::HeaderMap) -> Result<Arc<Held>, Status> {
+    async fn enter(&self, kind: Kind, headers: &http::HeaderMap, timeout: Option<Duration>) -> Result<Arc<Held>, Status> {
         let held = self.room.enter(kind, header_bytes(headers))?;
         if kind.class != CallClass::Start {
             return Ok(held);
         }
-        let refused = || status::from_refusal(Refusal::Overloaded(STARTS_WAIT));
         // One that waits for a worker would keep the others out meanwhile.
-        let patience = deadline::timeout(headers).map(to_duration);
         if !kind.waits {
-            held.let_in(self.start_gate.enter(patience).await.ok_or_else(refused)?);
+            held.let_in(self.start_gate.enter(timeout).await.ok_or_else(status::starts_wait)?);
         }
-        if self.engine.starts_are_full() { Err(refused()) } else { Ok(held) }
+        if self.engine.starts_are_full() { Err(status::starts_wait()) } else { Ok(held) }
     }
 
-    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, begun: Instant) -> Response
+    /// `timeout`: how long the caller still waits.
+    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, timeout: Option<Duration>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
-        // What is left of the caller's time: a start may have waited to be let in.
-        let timeout = deadline::timeout(request.headers()).map(|span| to_duration(span).saturating_sub(begun.elapsed()));
         // What nobody waits for is not done; waiting for it with such a timeout would do what is done at once.
         if timeout == Some(Duration::ZERO) {
             return too_late();

@@ -5,7 +5,7 @@
 //! when that is longer than [`LATE`], fewer are let in, down to [`TURNS_MIN`]. So completions and polls find the server with time for them,
 //! however many starts are sent. A start that has stood there for [`WAIT_MAX`] is refused; how many may stand there is a matter
 //! of memory ([`super::room`]). Who is inside and has to be waited for, for the rest of the body or for whoever knows the caller's key, gives the
-//! turn back ([`super::room::Held::give_turn_back`]): otherwise whoever sends half a start would keep all others out. The wait is not only for a turn: whoever sends the next start as soon as one is refused would
+//! turn back and waits for another then ([`super::room::Held::give_turn_back`]): otherwise whoever sends half a start would keep all others out. The wait is not only for a turn: whoever sends the next start as soon as one is refused would
 //! otherwise have the server do nothing but refuse.
 #![expect(clippy::disallowed_methods, reason = "how long callers wait is counted by the wall clock")]
 
@@ -62,6 +62,13 @@ struct Pace {
 pub(crate) struct Turn {
     permit: Option<OwnedSemaphorePermit>,
     gate: Arc<StartGate>,
+}
+
+impl Turn {
+    /// Whose it is.
+    pub(crate) fn gate(&self) -> Arc<StartGate> {
+        self.gate.clone()
+    }
 }
 
 impl Drop for Turn {

@@ -36,6 +36,11 @@ pub const CAUSE_HEADER: &str = "x-resource-exhausted-cause";
 /// Header with the scope of a RESOURCE_EXHAUSTED.
 pub const SCOPE_HEADER: &str = "x-resource-exhausted-scope";
 
+/// What a start is told that has waited in vain, or when all shards have as many as may wait.
+pub(crate) fn starts_wait() -> Status {
+    from_refusal(Refusal::Overloaded("too many starts wait, try again"))
+}
+
 /// The status of a refusal.
 pub fn from_refusal(refusal: Refusal) -> Status {
     match refusal {

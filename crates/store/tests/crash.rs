@@ -182,6 +182,68 @@ fn a_full_disk_rejects_and_recovers() {
     assert_eq!(check(&store, acknowledged, "after a full disk"), acknowledged);
 }
 
+/// Where the next record goes, if all that there are take one block each and are in the first segment.
+fn end_of_first_segment(disk: &Disk) -> usize {
+    let blocks = &disk.images()[&1];
+    blocks.chunks(4096).take_while(|block| block.starts_with(b"SLR1")).count() * 4096
+}
+
+/// A store with a row `k` = `v`, and a disk that took so many bytes of the next record, which was rejected.
+fn rejected_after(written: usize) -> (TestFolder, Disk, EmbeddedStore) {
+    let (folder, disk) = (TestFolder::new(), Disk::new());
+    let store = open(folder.path(), &disk);
+    let fence = acquire(&store, 1);
+    put(&store, fence, Table::State, b"k", b"v").unwrap();
+    disk.set_limit(Some(end_of_first_segment(&disk) + written));
+    match put(&store, fence, Table::State, b"k", b"refused") {
+        Err(CommitError::Rejected { reason }) => assert!(reason.contains("disk full"), "{reason}"),
+        other => panic!("{written} bytes of the record were written: {other:?}"),
+    }
+    (folder, disk, store)
+}
+
+/// Room that the log has reserved may be refused all the same: by a limit on the sizes of files that is below theirs, by a file system that
+/// writes elsewhere what is overwritten. However much of the record was written, it is not there, and commits go on when there is room.
+#[test]
+fn a_record_that_finds_no_room_where_it_was_reserved_is_rejected() {
+    for written in [0, 1, 4, 23, 24, 60, 1000, 4095] {
+        let (folder, disk, store) = rejected_after(written);
+        assert!(block_on(store.acquire(1)).is_err(), "{written}: there is still no room");
+        assert_eq!(get(&store, Table::State, b"k").as_deref(), Some(&b"v"[..]), "{written}: reads go on");
+        disk.set_limit(None);
+        let fence = acquire(&store, 1);
+        put(&store, fence, Table::State, b"k", b"later").unwrap();
+        drop(store);
+        let store = open(folder.path(), &disk.after_power_loss(&mut Random::new(9)));
+        assert_eq!(get(&store, Table::State, b"k").as_deref(), Some(&b"later"[..]), "{written}");
+    }
+}
+
+#[test]
+fn a_record_that_was_rejected_for_want_of_room_is_in_no_later_life() {
+    for written in [0, 23, 24, 60, 1000, 4095] {
+        for seed in 0..4 {
+            let (folder, disk, store) = rejected_after(written);
+            drop(store);
+            let disk = if seed == 0 { disk.after_kill() } else { disk.after_power_loss(&mut Random::new(seed)) };
+            let store = open(folder.path(), &disk);
+            assert_eq!(get(&store, Table::State, b"k").as_deref(), Some(&b"v"[..]), "{written} bytes, seed {seed}");
+        }
+    }
+}
+
+/// What was written is a whole record, and cannot be taken back: a restart decides about it.
+#[test]
+fn a_record_without_room_that_cannot_be_taken_back_is_unknown() {
+    let (folder, disk) = (TestFolder::new(), Disk::new());
+    let store = open(folder.path(), &disk);
+    let fence = acquire(&store, 1);
+    disk.set_limit(Some(end_of_first_segment(&disk) + 4095));
+    disk.fail_at(disk.ops() + 1, Fault::Eio);
+    assert!(matches!(put(&store, fence, Table::State, b"k", b"v"), Err(CommitError::Unknown { .. })));
+    assert!(matches!(put(&store, fence, Table::State, b"k", b"v"), Err(CommitError::Failed { .. })));
+}
+
 /// A sync that failed has not written all, but the system's memory shows all of it to the next process, and no later sync writes it.
 #[test]
 fn what_a_failed_sync_left_in_memory_is_written_again_before_it_counts() {

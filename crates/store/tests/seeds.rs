@@ -171,6 +171,7 @@ impl World {
                 0 => drop(block_on(store.checkpoint())),
                 1 => drop(store.checkpoint()),
                 2 => disk.set_full(!disk.is_full()),
+                3 => disk.set_limit((self.random.below(3) > 0).then(|| self.random.below(300 << 10) as usize)),
                 _ => {}
             }
             if over {

@@ -18,7 +18,7 @@ use super::ask;
 use crate::{
     disk::Tables,
     invariants::notices::rows,
-    network::{Answer, Call, call, is_trouble},
+    network::{Answer, Call, call},
     oracle::Told,
     random::Random,
     world::{CALLERS, NAMESPACE, World, lock},
@@ -70,7 +70,7 @@ async fn follow(world: Arc<World>, mut random: Random) {
                 hear(&world, after, &page);
                 cursor = cursor.max(page.next);
             }
-            Answer::Refused(refusal) if !is_trouble(&refusal) => {
+            Answer::Refused(refusal) if !refusal.may_pass() => {
                 world.violation(format!("the feed behind {after}, which it has told, was refused: {refusal:?}"));
             }
             Answer::Refused(_) | Answer::Unknown => {}

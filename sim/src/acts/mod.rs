@@ -6,7 +6,7 @@ use sempre_api::v1::common::WorkflowExecution;
 use sempre_core::Span;
 
 use crate::{
-    network::{Answer, Call, call, is_trouble},
+    network::{Answer, Call, call},
     random::Random,
     world::World,
 };
@@ -31,7 +31,7 @@ pub(crate) fn execution(workflow: &str, run: &str) -> WorkflowExecution {
 pub(crate) async fn ask<T: Send + 'static>(world: &Arc<World>, random: &mut Random, make: impl Fn() -> Call<T>) -> Answer<T> {
     for _ in 0..TRIES {
         match call(world, random, make()).await {
-            Answer::Refused(refusal) if is_trouble(&refusal) => {}
+            Answer::Refused(refusal) if refusal.may_pass() => {}
             Answer::Unknown => {}
             known => return known,
         }

@@ -145,7 +145,7 @@ impl Schedule {
             give_up_at: (now + tries).0,
             workflow_id: Default::default(),
         };
-        starting.workflow_id = workflow_id(&self.definition, &starting);
+        starting.workflow_id = workflow_id(&self.definition, &starting).into_owned();
         self.state.starting.push(starting);
     }
 

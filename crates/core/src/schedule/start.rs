@@ -1,6 +1,6 @@
 //! The start that an action makes (spec 07 §3.2).
 
-use alloc::{collections::BTreeMap, format, string::String, vec};
+use alloc::{borrow::Cow, collections::BTreeMap, format, string::String, vec};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -41,13 +41,13 @@ fn text(at: Timestamp) -> String {
     format_datetime(Timestamp(at.0.div_euclid(SECOND) * SECOND))
 }
 
-/// The workflow id of a start.
-pub fn workflow_id(definition: &Definition, starting: &Starting) -> String {
+/// The workflow id of a start; made anew only where an older version has not written it down.
+pub fn workflow_id<'a>(definition: &'a Definition, starting: &'a Starting) -> Cow<'a, str> {
     if !starting.workflow_id.is_empty() {
-        return starting.workflow_id.clone();
+        return Cow::Borrowed(&starting.workflow_id);
     }
     let id = definition.action.as_ref().map_or("", |action| &action.workflow_id);
-    if definition.keeps_workflow_id() { id.into() } else { format!("{id}-{}", text(Timestamp(starting.start.nominal))) }
+    if definition.keeps_workflow_id() { Cow::Borrowed(id) } else { Cow::Owned(format!("{id}-{}", text(Timestamp(starting.start.nominal)))) }
 }
 
 /// Whom a callback of a started run tells. `None`: it is not one of a schedule.
@@ -60,7 +60,7 @@ pub fn watch_of(callback: &Callback) -> Option<Watch> {
 pub fn start_request(schedule: &Schedule, starting: &Starting, namespace: &str) -> (StartWorkflowExecutionRequest, Option<Callback>) {
     let definition = &schedule.definition;
     let mut request = of_action(definition.action.clone().unwrap_or_default(), namespace);
-    request.workflow_id = workflow_id(definition, starting);
+    request.workflow_id = workflow_id(definition, starting).into_owned();
     request.request_id = format!("{}-{}", definition.uid, starting.number);
     request.identity = format!("temporal-scheduler-{namespace}-{}", definition.schedule_id);
     // A workflow id with a time is used once; one without, or one that a client asks for again, is not.

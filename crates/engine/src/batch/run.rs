@@ -224,7 +224,7 @@ async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, live: &L
             Ok(Acted::Now) | Err(Refusal::NotFound(_)) => return Outcome::Done,
             // It may have been done.
             Err(_) if shared.stopping.load(Ordering::Acquire) => return Outcome::Unknown,
-            Err(refusal) if may_pass(&refusal) && tries_left > 0 => {
+            Err(refusal) if refusal.may_pass() && tries_left > 0 => {
                 tracing::debug!(?refusal, workflow = target.workflow_id, "a target of a batch job is tried again");
                 live.sleep_until(shared, shared.now() + pause).await;
                 if live.stops(shared) {
@@ -238,18 +238,6 @@ async fn one(engine: &WeakEngine, caller: &Caller, order: &OrderRecord, live: &L
             }
         }
     }
-}
-
-/// The same call may be answered otherwise later.
-fn may_pass(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Unavailable(_)
-            | Refusal::Elsewhere { .. }
-            | Refusal::Overloaded(_)
-            | Refusal::ResourceExhausted { .. }
-            | Refusal::Aborted(_)
-    )
 }
 
 /// The targets from a place on.
@@ -284,13 +272,12 @@ async fn page(
             Err(refusal) => refusal,
         };
         let again = match &refusal {
-            Refusal::Unavailable(_) | Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } => true,
             // The machine may have been busy; but there are queries that no index answers in time.
             Refusal::DeadlineExceeded(_) => {
                 too_long += 1;
                 too_long < PAGE_TRIES_MAX
             }
-            _ => false,
+            refusal => refusal.may_pass(),
         };
         if !again {
             return Err(Ended::Failed(format!("{refusal:?}")));

@@ -29,7 +29,7 @@ pub(super) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall
             OperationResult::Completed { result: Some(system::result(&response)), links }
         }
         Err(refusal) => {
-            let (kind, retryable) = kind(&refusal);
+            let (kind, retryable) = (kind(&refusal), refusal.may_pass());
             let failure = Box::new(server_failure(format!("{kind}: {}", text(refusal)), retryable));
             if retryable { OperationResult::Undelivered(failure) } else { OperationResult::Refused(failure) }
         }
@@ -49,29 +49,29 @@ fn server_failure(message: String, retryable: bool) -> Failure {
     Failure { message, failure_info: Some(FailureInfo::ServerFailureInfo(info)), ..Default::default() }
 }
 
-/// What clients call such a refusal, and whether it may be over next time.
-fn kind(refusal: &Refusal) -> (&'static str, bool) {
+/// What clients call such a refusal.
+fn kind(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::InvalidArgument(_) | Refusal::QueryFailed { .. } => ("InvalidArgument", false),
-        Refusal::NotFound(_) => ("NotFound", false),
-        Refusal::NamespaceNotFound(_) => ("NamespaceNotFound", false),
-        Refusal::NamespaceInvalidState { .. } => ("NamespaceInvalidState", false),
-        Refusal::AlreadyStarted { .. } => ("WorkflowExecutionAlreadyStarted", false),
-        Refusal::PermissionDenied(_) => ("PermissionDenied", false),
-        Refusal::Unimplemented(_) => ("Unimplemented", false),
-        Refusal::FailedPrecondition(_) => ("FailedPrecondition", false),
-        Refusal::WorkflowNotReady(_) => ("WorkflowNotReady", false),
-        Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => ("ResourceExhausted", true),
-        Refusal::Aborted(_) | Refusal::BufferLost(_) => ("Aborted", true),
-        Refusal::Unavailable(_) | Refusal::Elsewhere { .. } => ("Unavailable", true),
-        Refusal::DeadlineExceeded(_) => ("DeadlineExceeded", true),
-        Refusal::OutOfRange(_) => ("OutOfRange", false),
+        Refusal::InvalidArgument(_) | Refusal::QueryFailed { .. } => "InvalidArgument",
+        Refusal::NotFound(_) => "NotFound",
+        Refusal::NamespaceNotFound(_) => "NamespaceNotFound",
+        Refusal::NamespaceInvalidState { .. } => "NamespaceInvalidState",
+        Refusal::AlreadyStarted { .. } => "WorkflowExecutionAlreadyStarted",
+        Refusal::PermissionDenied(_) => "PermissionDenied",
+        Refusal::Unimplemented(_) => "Unimplemented",
+        Refusal::FailedPrecondition(_) => "FailedPrecondition",
+        Refusal::WorkflowNotReady(_) => "WorkflowNotReady",
+        Refusal::ResourceExhausted { .. } | Refusal::Overloaded(_) => "ResourceExhausted",
+        Refusal::Aborted(_) | Refusal::BufferLost(_) => "Aborted",
+        Refusal::Unavailable(_) | Refusal::Elsewhere { .. } => "Unavailable",
+        Refusal::DeadlineExceeded(_) => "DeadlineExceeded",
+        Refusal::OutOfRange(_) => "OutOfRange",
         // A signal with a start is none of these.
         Refusal::NamespaceAlreadyExists(_)
         | Refusal::ActivityAlreadyStarted { .. }
         | Refusal::OperationAlreadyStarted { .. }
         | Refusal::AlreadyExists(_)
-        | Refusal::MultiOperation(_) => ("AlreadyExists", false),
+        | Refusal::MultiOperation(_) => "AlreadyExists",
     }
 }
 

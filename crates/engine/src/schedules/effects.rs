@@ -89,17 +89,6 @@ pub(super) async fn carry_out(shared: Arc<Shared>, key: ScheduleKey, effect: Eff
     }
 }
 
-fn is_transient(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Unavailable(_)
-            | Refusal::Elsewhere { .. }
-            | Refusal::Overloaded(_)
-            | Refusal::ResourceExhausted { .. }
-            | Refusal::DeadlineExceeded(_)
-    )
-}
-
 /// Waits longer each time. `false` when the engine stops.
 async fn pause(shared: &Shared, backoff: &mut Span) -> bool {
     if shared.stopping.load(Ordering::Acquire) {
@@ -133,7 +122,7 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
             Ok(_) => refused = internal("a start"),
             // Not an earlier try of this start: a chain knows the request that began it.
             Err(Refusal::AlreadyStarted { .. }) => return Outcome::AlreadyStarted,
-            Err(refusal) if is_transient(&refusal) => {
+            Err(refusal) if refusal.may_pass() => {
                 refused = refusal;
                 if !pause(shared, &mut backoff).await {
                     break;
@@ -212,7 +201,7 @@ async fn stop_run(shared: &Shared, key: &ScheduleKey, stop: StopRun) -> Outcome 
             }))
         };
         match shared.apply(workflow.clone(), None, input).await {
-            Err(refusal) if is_transient(&refusal) => {
+            Err(refusal) if refusal.may_pass() => {
                 if !pause(shared, &mut backoff).await {
                     return Outcome::Failed { text: text(refusal), for_good: false };
                 }

@@ -160,7 +160,7 @@ async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey,
                 }
                 delivery = Delivery::Ok;
             }
-            Err(refusal) if is_transient(&refusal) => pause(&shared, &pausing, &mut backoff).await,
+            Err(refusal) if refusal.may_pass() => pause(&shared, &pausing, &mut backoff).await,
             Err(refusal) => {
                 tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
                 break;
@@ -325,17 +325,6 @@ async fn tell_schedule(shared: &Shared, sender: &RunKey, watch: Watch, call: &Ca
     }
 }
 
-fn is_transient(refusal: &Refusal) -> bool {
-    matches!(
-        refusal,
-        Refusal::Unavailable(_)
-            | Refusal::Elsewhere { .. }
-            | Refusal::Overloaded(_)
-            | Refusal::ResourceExhausted { .. }
-            | Refusal::DeadlineExceeded(_)
-    )
-}
-
 /// One try. `Err` is tried again.
 async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> Result<Delivery, Refusal> {
     let neighbour = |workflow_id: &str| WorkflowKey { namespace: sender.workflow.namespace, workflow_id: workflow_id.to_owned() };
@@ -363,7 +352,7 @@ async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> R
                     Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::InvalidVersioningOverride as i32 })
                 }
                 Err(refusal) => {
-                    if !is_transient(&refusal) {
+                    if !refusal.may_pass() {
                         tracing::warn!(?refusal, run = %sender.run, "a child could not be started");
                     }
                     Err(refusal)
@@ -467,7 +456,7 @@ async fn tell(shared: &Shared, workflow: WorkflowKey, run_id: &str, input: Input
 fn external(initiated_event_id: i64, told: Result<(), Refusal>, cancel: bool) -> Result<Delivery, Refusal> {
     let cause = match told {
         Ok(()) => return Ok(Delivery::Done { initiated_event_id }),
-        Err(refusal) if is_transient(&refusal) => return Err(refusal),
+        Err(refusal) if refusal.may_pass() => return Err(refusal),
         // Cancelling what is closed already has succeeded.
         Err(Refusal::NotFound(message)) if cancel && message == text::ALREADY_COMPLETED => {
             return Ok(Delivery::Done { initiated_event_id });
@@ -482,7 +471,7 @@ fn external(initiated_event_id: i64, told: Result<(), Refusal>, cancel: bool) ->
 /// The outcome of a message whose target may be gone.
 fn quiet(told: Result<(), Refusal>) -> Result<Delivery, Refusal> {
     match told {
-        Err(refusal) if is_transient(&refusal) => Err(refusal),
+        Err(refusal) if refusal.may_pass() => Err(refusal),
         Err(refusal @ (Refusal::NotFound(_) | Refusal::FailedPrecondition(_))) => {
             tracing::debug!(?refusal, "the target of a message is gone");
             Ok(Delivery::Ok)

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, config::DbConfig, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, config::DbConfig, params};
 
 use crate::{Fence, StoreError, Table};
 
@@ -65,7 +65,38 @@ fn sql(table: Table) -> &'static Sql {
 }
 
 fn cold_error(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    move |error| StoreError::Cold { action, reason: error.to_string() }
+    move |error| {
+        let reason = match error.sqlite_error_code() {
+            // By these words callers of any store know it.
+            Some(ErrorCode::DiskFull) => format!("disk full ({error})"),
+            // SQLite does not tell which; so it calls the want of room for what it shares with readers, too.
+            Some(ErrorCode::SystemIoFailure) => format!("{error}: there is no room, or the disk fails"),
+            _ => error.to_string(),
+        };
+        StoreError::Cold { action, reason }
+    }
+}
+
+/// Whether an error says nothing of what is in the file.
+fn is_of_the_system(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, FileLockingProtocolFailed, OutOfMemory, PermissionDenied, ReadOnly,
+        SystemIoFailure,
+    };
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            CannotOpen
+                | DatabaseBusy
+                | DatabaseLocked
+                | DiskFull
+                | FileLockingProtocolFailed
+                | OutOfMemory
+                | PermissionDenied
+                | ReadOnly
+                | SystemIoFailure
+        )
+    )
 }
 
 /// What the cold store knows about itself.
@@ -171,8 +202,12 @@ impl ColdWriter {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(&error)?;
         let damaged = |what: String| StoreError::Damaged { path: path.to_owned(), what };
+        let unreadable = |what: &str, cause: rusqlite::Error| match is_of_the_system(&cause) {
+            true => error(cause),
+            false => damaged(format!("{what}: {cause}")),
+        };
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
-        let application = pragma("application_id").map_err(|error| damaged(error.to_string()))?;
+        let application = pragma("application_id").map_err(|cause| unreadable("it cannot be read", cause))?;
         let version = pragma("user_version").map_err(&error)?;
         if application == APPLICATION_ID && version == 1 {
             bring_up(&connection).map_err(cold_error("bring up to the newest format"))?;
@@ -187,7 +222,7 @@ impl ColdWriter {
         connection.pragma_update(None, "journal_size_limit", 2 * WAL_PAGES * PAGE_BYTES).map_err(&error)?;
         connection.set_prepared_statement_cache_capacity(32);
         let writer = ColdWriter { connection };
-        let info = writer.info().map_err(|error| damaged(format!("its own tables cannot be read: {error}")))?;
+        let info = writer.info().map_err(|cause| unreadable("its own tables cannot be read", cause))?;
         writer.connection.execute_batch(&tables()).map_err(&error)?;
         Ok((writer, info))
     }
@@ -457,5 +492,59 @@ impl crate::Snapshot for ColdSnapshot {
             self.after.clear();
         }
         Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cold store of its own for each test, and away with it.
+    struct Temporary(PathBuf);
+
+    impl Temporary {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("sempre-cold-{}-{name}", std::process::id()));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir(&folder).unwrap();
+            ColdWriter::create(&folder.join(FILE_NAME), 1).unwrap();
+            Self(folder)
+        }
+
+        fn file(&self, suffix: &str) -> PathBuf {
+            self.0.join(format!("{FILE_NAME}{suffix}"))
+        }
+    }
+
+    impl Drop for Temporary {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// By these words commits that wait for the checkpoint are refused, and callers told.
+    #[test]
+    fn a_disk_without_room_for_a_checkpoint_is_called_full() {
+        let place = Temporary::new("full");
+        let (mut cold, _) = ColdWriter::open(&place.file(""), 1 << 20).unwrap();
+        // SQLite's answer to this is that to a full disk.
+        cold.connection.pragma_update(None, "max_page_count", 20).unwrap();
+        let put = Change::Put { table: Table::State, key: b"k", value: &[7; 1 << 20] };
+        let text = cold.apply(&[put]).unwrap_err().to_string();
+        assert!(text.contains("disk full"), "{text}");
+    }
+
+    /// Else whoever reads it would take a backup where some room is all that lacks.
+    #[test]
+    fn a_file_that_cannot_be_had_is_not_called_damaged() {
+        let place = Temporary::new("not-to-be-had");
+        // Where SQLite makes its log.
+        fs::create_dir(place.file("-wal")).unwrap();
+        let error = ColdWriter::open(&place.file(""), 1 << 20).unwrap_err();
+        assert!(matches!(error, StoreError::Cold { action: "open", .. }), "{error}");
+        fs::remove_dir(place.file("-wal")).unwrap();
+        fs::write(place.file(""), [7; 20_000]).unwrap();
+        let error = ColdWriter::open(&place.file(""), 1 << 20).unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     }
 }

@@ -210,7 +210,7 @@ impl<'a> Committer<'a> {
                     self.shared.counters.log_bytes_live.fetch_add(bytes, Ordering::Relaxed);
                 }
                 Err(AppendError::Full(error)) => {
-                    let reason = format!("disk full: the log cannot grow ({error})");
+                    let reason = format!("disk full: there is no room for the log ({error})");
                     tracing::warn!(%error, "disk full, commits are rejected until there is room");
                     return self.refuse(group, &CommitError::Rejected { reason });
                 }

@@ -13,7 +13,7 @@ use super::{
 /// Why a record was not appended.
 #[derive(Debug)]
 pub(crate) enum AppendError {
-    /// There is no room on the disk; nothing of the record was written and the log is as before.
+    /// There is no room on the disk; no record was added and the log is as before.
     Full(io::Error),
     /// A write or a sync failed; what is on disk is unknown and the log must not be written again.
     Broken(io::Error),
@@ -69,7 +69,10 @@ impl Log {
         let len = self.buffer.len() as u64;
         self.make_room(len)?;
         let segment = self.chain.current.as_mut().expect("make_room leaves a current segment");
-        segment.file.write_at(segment.end, &self.buffer).and_then(|()| segment.file.sync()).map_err(AppendError::Broken)?;
+        if let Err(error) = segment.file.write_at(segment.end, &self.buffer) {
+            return Err(not_written(segment, self.store_id, seq, error));
+        }
+        segment.file.sync().map_err(AppendError::Broken)?;
         self.chain.last = Position { seq, segment: segment.number, offset: segment.end };
         segment.end += len;
         if self.buffer.capacity() > 2 * super::limits::GROUP_BYTES_MAX {
@@ -118,6 +121,29 @@ impl Log {
         self.chain.number_max = number;
         Ok(Segment { number, file, filled: 0, end: 0 })
     }
+}
+
+/// What became of a record whose write failed. Room that was reserved may be refused all the same: by a file system that copies what is
+/// overwritten, or by a limit on the sizes of files that is below theirs. Then the log is as before if nobody can find the record later.
+fn not_written(segment: &mut Segment, store_id: u64, seq: u64, error: io::Error) -> AppendError {
+    if !is_full(&error) {
+        return AppendError::Broken(error);
+    }
+    match erase(segment, store_id, seq) {
+        Ok(()) => AppendError::Full(error),
+        Err(error) => AppendError::Broken(error),
+    }
+}
+
+/// Makes sure that no record of this number is behind the last: a write that failed may lack no more than the padding. If the record is
+/// not whole in the system's memory it is nowhere, as the disk has of each of its parts what the memory has, or what was there before.
+fn erase(segment: &mut Segment, store_id: u64, seq: u64) -> io::Result<()> {
+    let found = record::read(&mut *segment.file, segment.filled, segment.end, store_id, &mut Vec::new())?;
+    if found.is_some_and(|found| found.seq == seq) {
+        segment.file.write_at(segment.end, &[0; record::HEADER_LEN])?;
+        segment.file.sync()?;
+    }
+    Ok(())
 }
 
 /// Fills the segment with zeros at least up to `needed`, ahead if that is within its size.

@@ -37,6 +37,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     dead: bool,
     full: bool,
+    limit: Option<usize>,
     syncs: u64,
 }
 
@@ -112,7 +113,7 @@ impl Disk {
     /// Whether anything has gone wrong.
     pub fn has_failed(&self) -> bool {
         let state = self.state();
-        state.dead || state.full || state.fault.is_some_and(|(at, _)| at < state.ops)
+        state.dead || state.full || state.limit.is_some() || state.fault.is_some_and(|(at, _)| at < state.ops)
     }
 
     pub fn set_full(&self, full: bool) {
@@ -121,6 +122,11 @@ impl Disk {
 
     pub fn is_full(&self) -> bool {
         self.state().full
+    }
+
+    /// No byte of a file from this on can be written, whether the file has it already or not: a write ends there, and finds the disk full.
+    pub fn set_limit(&self, limit: Option<usize>) {
+        self.state().limit = limit;
     }
 
     /// What is on the disk after a power loss: each sector that was not synced is there or not, by chance.
@@ -246,12 +252,17 @@ impl LogFile for Handle {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
         let fault = state.step()?;
-        let full = state.full;
+        let (full, limit) = (state.full, state.limit.unwrap_or(usize::MAX));
         let file = state.files.get_mut(&self.segment).unwrap();
         let start = usize::try_from(offset).unwrap();
         let count = if fault.is_some() { bytes.len() / 2 + 100 } else { bytes.len() }.min(bytes.len());
         if full && start + count > file.current.len() {
             return Err(io::ErrorKind::StorageFull.into());
+        }
+        let asked = count;
+        let count = count.min(limit.saturating_sub(start));
+        if count == 0 && asked > 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
         if file.current.len() < start + count {
             file.current.resize(start + count, 0);
@@ -261,6 +272,7 @@ impl LogFile for Handle {
             file.lost.remove(&sector);
         }
         match fault {
+            None if count < asked => Err(io::ErrorKind::FileTooLarge.into()),
             None => Ok(()),
             Some(Fault::ShortWrite) => {
                 state.dead = true;

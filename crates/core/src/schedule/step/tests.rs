@@ -85,7 +85,7 @@ fn schedule(policy: Policy) -> Schedule {
 
 /// Carries out what is to be started; gives the numbers.
 fn run_starts(s: &mut Schedule, now: Timestamp) -> Vec<u64> {
-    let starts: Vec<_> = s.starts(now).map(|starting| (starting.number, workflow_id(&s.definition, starting))).collect();
+    let starts: Vec<_> = s.starts(now).map(|starting| (starting.number, workflow_id(&s.definition, starting).into_owned())).collect();
     for (number, id) in &starts {
         s.started(*number, id, &alloc::format!("run-{number}"), now);
     }
