@@ -10,7 +10,7 @@
 //! | a shard is moved ([`give`]) | its node gives it up, then it is placed at the other |
 //! | the world is healed | all shards are moved to the first node: messages between runs do not go from node to node |
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::FutureExt;
 use sempre_core::Span;
@@ -32,8 +32,8 @@ const FOLLOW_MS: u64 = 500;
 /// What is known of nodes.
 #[derive(Default)]
 pub(crate) struct Nodes {
-    /// Shards that their nodes are about to give up.
-    giving: BTreeSet<u32>,
+    /// Shards that are about to be given up, by their nodes.
+    giving: BTreeMap<u32, usize>,
 }
 
 /// Places all shards, and looks after silent nodes from then on. Of a node that is alone nothing is done.
@@ -70,7 +70,7 @@ pub(crate) fn follow(world: &Arc<World>, node: usize, group: Group, engine: &Eng
 async fn follower(world: Arc<World>, node: usize, engine: Engine, mut random: Random) {
     loop {
         for shard in 0..world.plan.shards {
-            if lock(&world.nodes).giving.contains(&shard) {
+            if lock(&world.nodes).giving.get(&shard) == Some(&node) {
                 continue;
             }
             let here = engine.shards().contains(&shard);
@@ -96,9 +96,10 @@ async fn follower(world: Arc<World>, node: usize, engine: Engine, mut random: Ra
 pub(crate) async fn give(world: &World, shard: u32, to: usize) {
     let Some(from) = world.disk.placed(shard).filter(|from| *from != to) else { return };
     let Some(Process { group, engine }) = world.process(from) else { return };
-    if !lock(&world.nodes).giving.insert(shard) {
+    if lock(&world.nodes).giving.contains_key(&shard) {
         return;
     }
+    lock(&world.nodes).giving.insert(shard, from);
     world.tell(format_args!("shard {shard} is to be given up by process {group} for node {to}"));
     let given = engine.give_up(shard).await;
     lock(&world.nodes).giving.remove(&shard);

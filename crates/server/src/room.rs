@@ -20,7 +20,11 @@ use sempre_core::Refusal;
 use sempre_engine::CallClass;
 use tonic::Status;
 
-use crate::{classes::Kind, start_gate::{StartGate, Turn}, status};
+use crate::{
+    classes::Kind,
+    start_gate::{StartGate, Turn},
+    status,
+};
 
 /// What a call is counted as, beside its headers and its body: its task, its stream, what the codec and the engine keep of it.
 pub(crate) const CALL_BYTES: u64 = 6 << 10;

@@ -50,7 +50,6 @@ use crate::{
     worlds::Worlds,
 };
 
-
 /// Frames that are read of a body that nobody wants: a message of the usual size.
 const DROPPED_FRAMES_MAX: usize = 8;
 

@@ -59,6 +59,16 @@ pub enum StoreError {
         /// The newest format that this program knows.
         supported: u32,
     },
+    /// The folder was written by an older program, and whoever only looks does not bring it up. Nothing was changed.
+    #[error("the data in {} has format {found}; a server of this version brings it up to format {newest} when it starts on it, and older ones refuse it then. This only looks: use the version that wrote it, or start the server first. Nothing was changed.", path.display())]
+    OlderFormat {
+        /// The folder.
+        path: PathBuf,
+        /// The format found.
+        found: u32,
+        /// The format that it would get.
+        newest: u32,
+    },
     /// The path is not a data folder and cannot become one. Nothing was changed.
     #[error("{} cannot be used as a data folder: {what}. Nothing was changed. Give an empty or a new folder, or an existing data folder.", path.display())]
     NotOurs {

@@ -20,6 +20,7 @@ use sempre_store::{
 use support::{
     Contents, Random, TestFolder, contents,
     disk::{Disk, Fault},
+    small_options,
 };
 
 /// Seeds of a test run.
@@ -189,7 +190,7 @@ fn options(random: &mut Random) -> EmbeddedOptions {
         idle_checkpoint: Duration::from_secs(3600),
         slice_rows: 1 + random.below(20) as usize,
         cold_cache_bytes: 1 << 20,
-        snapshot_log_bytes: 1 << 30,
+        ..small_options()
     }
 }
 

@@ -34,7 +34,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     println!("size: {} in {folder}", size(bytes_below(&options.folder)));
     // Dropped, not closed: what a close would write is left to the next server.
-    let store = EmbeddedStore::open(&options.folder, EmbeddedOptions::default()).map_err(Failure::new)?;
+    let store =
+        EmbeddedStore::open(&options.folder, EmbeddedOptions { brings_up: false, ..EmbeddedOptions::default() }).map_err(Failure::new)?;
     let stats = store.stats();
     println!("format and lock: fine; no server uses it");
     println!("log: whole; a server that starts reads {} of it again", size(stats.log_bytes_live));

@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{Running, Scratch, output};
+use crate::support::{Running, Scratch, failure, output};
 
 /// `"one"`, `"two"` and `"three"` as they stand in a history.
 const ONE: &str = "Im9uZSI=";
@@ -51,10 +51,14 @@ fn data_of_format_1_is_brought_up_and_goes_on() {
 }
 
 #[test]
-fn a_doctor_brings_data_of_format_1_up_and_finds_it_whole() {
+fn who_only_looks_at_data_of_format_1_leaves_it_to_the_version_that_wrote_it() {
     let scratch = Scratch::new();
     let data = scratch.path("data");
     unpack("format-1.tar.gz", &data);
-    done(["doctor".as_ref(), data.as_os_str()]);
-    done(["store".as_ref(), "check".as_ref(), data.as_os_str()]);
+    for look in [&["doctor"][..], &["store", "check"]] {
+        let args = look.iter().map(|word| std::ffi::OsStr::new(*word)).chain([data.as_os_str()]);
+        let told = failure(args);
+        assert!(told.contains("has format 1") && told.contains("Nothing was changed"), "{told}");
+    }
+    assert!(fs::read_to_string(data.join("FORMAT")).expect("readable").starts_with("sempre-store 1\n"));
 }

@@ -102,6 +102,8 @@ fn is_of_the_system(error: &rusqlite::Error) -> bool {
 /// What the cold store knows about itself.
 #[derive(Debug)]
 pub(crate) struct Info {
+    /// The format, this one or an older one.
+    pub(crate) format: u32,
     pub(crate) store_id: u64,
     pub(crate) checkpoint: Position,
     pub(crate) epochs: Vec<Fence>,
@@ -166,6 +168,9 @@ fn checksum(table: Table, key: &[u8], value: &[u8]) -> u32 {
     hasher.finalize()
 }
 
+/// What scans give for the value of a row that is not what was written: nothing reads these bytes as anything.
+const UNREADABLE: &[u8] = &[0xFF];
+
 /// A row as it was written, or not: rows of format 1 have no checksum.
 fn verify(path: &Path, table: Table, key: &[u8], value: &[u8], written: Option<u32>) -> Result<(), StoreError> {
     if written.is_none_or(|written| written == checksum(table, key, value)) {
@@ -196,7 +201,8 @@ impl ColdWriter {
         connection.execute_batch(&script).map_err(&error)
     }
 
-    /// Opens what [`ColdWriter::create`] made.
+    /// Opens what [`ColdWriter::create`] made, or an older program; changes nothing. [`ColdWriter::bring_up`] must come before rows are
+    /// read or written.
     pub(crate) fn open(path: &Path, cache_bytes: usize) -> Result<(ColdWriter, Info), StoreError> {
         let error = cold_error("open");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -209,9 +215,7 @@ impl ColdWriter {
         let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
         let application = pragma("application_id").map_err(|cause| unreadable("it cannot be read", cause))?;
         let version = pragma("user_version").map_err(&error)?;
-        if application == APPLICATION_ID && version == 1 {
-            bring_up(&connection).map_err(cold_error("bring up to the newest format"))?;
-        } else if (application, version) != (APPLICATION_ID, FORMAT) {
+        if application != APPLICATION_ID || !(1..=FORMAT).contains(&version) {
             return Err(damaged(format!("it is not a cold store of format {FORMAT} (application {application:#x}, version {version})")));
         }
         connection.pragma_update(None, "synchronous", "FULL").map_err(&error)?;
@@ -222,12 +226,20 @@ impl ColdWriter {
         connection.pragma_update(None, "journal_size_limit", 2 * WAL_PAGES * PAGE_BYTES).map_err(&error)?;
         connection.set_prepared_statement_cache_capacity(32);
         let writer = ColdWriter { connection };
-        let info = writer.info().map_err(|cause| unreadable("its own tables cannot be read", cause))?;
-        writer.connection.execute_batch(&tables()).map_err(&error)?;
+        let info = writer.info(version).map_err(|cause| unreadable("its own tables cannot be read", cause))?;
         Ok((writer, info))
     }
 
-    fn info(&self) -> rusqlite::Result<Info> {
+    /// Makes what the newest format has and an older program did not.
+    pub(crate) fn bring_up(&self, info: &Info) -> Result<(), StoreError> {
+        let error = cold_error("bring up to the newest format");
+        if info.format < FORMAT {
+            bring_up(&self.connection).map_err(&error)?;
+        }
+        self.connection.execute_batch(&tables()).map_err(&error)
+    }
+
+    fn info(&self, format: u32) -> rusqlite::Result<Info> {
         let number =
             |name: &str| self.connection.query_row("SELECT value FROM store_info WHERE name=?", [name], |row| row.get::<_, i64>(0));
         let id: String = self.connection.query_row("SELECT value FROM store_info WHERE name='id'", [], |row| row.get(0))?;
@@ -239,7 +251,7 @@ impl ColdWriter {
             offset: number("log_offset")?.cast_unsigned(),
         };
         let store_id = u64::from_str_radix(&id, 16).map_err(|_| rusqlite::Error::InvalidQuery)?;
-        Ok(Info { store_id, checkpoint, epochs: epochs.collect::<rusqlite::Result<_>>()? })
+        Ok(Info { format, store_id, checkpoint, epochs: epochs.collect::<rusqlite::Result<_>>()? })
     }
 
     /// Writes changes in one transaction.
@@ -371,15 +383,22 @@ impl ColdReader {
         Ok(Some(value))
     }
 
-    /// At most `limit` rows with `from <= key < to` in key order.
+    /// At most `limit` rows with `from <= key < to` in key order. One that is damaged has a value that cannot be read: it keeps nobody
+    /// from the others.
     pub(crate) fn page(&self, table: Table, from: &[u8], to: &[u8], limit: usize) -> Result<crate::Rows, StoreError> {
         let found: Vec<(Bytes, Bytes, Option<u32>)> = self.with("read rows", |connection| {
             let mut statement = connection.prepare_cached(sql(table).page)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             statement.query_map(params![from, to, limit], |row| Ok((blob(row, 0)?, blob(row, 1)?, row.get(2)?)))?.collect()
         })?;
-        let verified = |(key, value, written): (Bytes, Bytes, _)| verify(&self.path, table, &key, &value, written).map(|()| (key, value));
-        found.into_iter().map(verified).collect()
+        let verified = |(key, value, written): (Bytes, Bytes, _)| match verify(&self.path, table, &key, &value, written) {
+            Ok(()) => (key, value),
+            Err(damaged) => {
+                tracing::error!(%damaged, "a row cannot be read");
+                (key, Bytes::from_static(UNREADABLE))
+            }
+        };
+        Ok(found.into_iter().map(verified).collect())
     }
 
     /// The greatest history key with `from <= key <= to` that is as long as `from`.
@@ -399,17 +418,24 @@ impl ColdReader {
             let found: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
             let mut found: Vec<String> = found.into_iter().filter(|finding| finding != "ok").collect();
             for table in Table::ALL {
-                let mut statement = connection.prepare(&format!("SELECT k, v, c FROM {}", sql(table).name))?;
-                let mut rows = statement.query([])?;
-                while let Some(row) = rows.next()?
-                    && found.len() < max
-                {
-                    let (key, value) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
-                    found.extend(verify(&self.path, table, key, value, row.get(2)?).err().map(|damaged| damaged.to_string()));
+                // An error of SQLite in the midst of it is a finding like others: what was found before is not lost.
+                if let Err(error) = self.rows_not_as_written(connection, table, max, &mut found) {
+                    found.push(format!("table {} cannot be read to its end: {error}", sql(table).name));
                 }
             }
             Ok(found)
         })
+    }
+
+    fn rows_not_as_written(&self, connection: &Connection, table: Table, max: usize, found: &mut Vec<String>) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare(&format!("SELECT k, v, c FROM {}", sql(table).name))?;
+        let mut rows = statement.query([])?;
+        while found.len() < max {
+            let Some(row) = rows.next()? else { break };
+            let (key, value) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+            found.extend(verify(&self.path, table, key, value, row.get(2)?).err().map(|damaged| damaged.to_string()));
+        }
+        Ok(())
     }
 
     /// The content as it is now, whatever is written later.

@@ -27,6 +27,8 @@ const MAGIC_WORD: &str = "sempre-store";
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     pub(crate) store_id: u64,
+    /// The format that it has, this one or an older one.
+    pub(crate) format: u32,
     lock: File,
 }
 
@@ -44,21 +46,15 @@ impl Folder {
         check(path)?;
         let lock = lock(path)?;
         // Another process may have been faster between the check and the lock.
-        let store_id = match check(path)? {
-            Some((FORMAT, store_id)) => store_id,
-            Some((older, store_id)) => {
-                // From here on an older program refuses the folder; the cold store is brought up when it is opened, this time or the next.
-                write_format(path, store_id)?;
-                tracing::info!(path = %path.display(), older, now = FORMAT, "the data folder is of an older format, and is brought up to the newest");
-                store_id
-            }
-            None => create(path)?,
+        let (format, store_id) = match check(path)? {
+            Some(found) => found,
+            None => (FORMAT, create(path)?),
         };
         let log = path.join(LOG_FOLDER);
         if !log.is_dir() {
             create_folders(&log)?;
         }
-        Ok(Folder { path: path.to_owned(), store_id, lock })
+        Ok(Folder { path: path.to_owned(), store_id, format, lock })
     }
 
     pub(crate) fn cold(&self) -> PathBuf {
@@ -67,6 +63,15 @@ impl Folder {
 
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join(LOG_FOLDER)
+    }
+
+    /// Says that all of it is of the newest format, or is going to be: from then on an older program refuses it.
+    pub(crate) fn bring_up(&self) -> Result<(), StoreError> {
+        if self.format < FORMAT {
+            tracing::info!(path = %self.path.display(), from = self.format, to = FORMAT, "the data folder is brought up to a newer format");
+            write_format(&self.path, self.store_id)?;
+        }
+        Ok(())
     }
 
     /// Lets others use the folder.

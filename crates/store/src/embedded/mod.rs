@@ -54,7 +54,7 @@ use committer::{Committer, Entry, Item, Phase, Queue, Reply};
 use files::{DiskFiles, LogFiles};
 use filter::ColdKeys;
 use folder::Folder;
-use limits::{BLOCK_BYTES, QUEUE_BYTES_MAX, SEGMENT_BYTES_MIN};
+use limits::{BLOCK_BYTES, FORMAT, QUEUE_BYTES_MAX, SEGMENT_BYTES_MIN};
 use log::Log;
 use overlay::Overlay;
 use read::View;
@@ -77,6 +77,8 @@ pub struct EmbeddedOptions {
     /// By how much SQLite's own log may grow before a snapshot that is being read is given up: as long as it stands, that log
     /// cannot be used anew.
     pub snapshot_log_bytes: u64,
+    /// A folder of an older format is brought up to the newest, which older programs refuse; else it is refused.
+    pub brings_up: bool,
 }
 
 impl Default for EmbeddedOptions {
@@ -89,6 +91,7 @@ impl Default for EmbeddedOptions {
             slice_rows: 4000,
             cold_cache_bytes: 16 << 20,
             snapshot_log_bytes: 4 << 30,
+            brings_up: true,
         }
     }
 }
@@ -236,12 +239,20 @@ impl EmbeddedStore {
             let what = "its id differs from the one in FORMAT: the files are of two different folders".into();
             return Err(StoreError::Damaged { path: folder.cold(), what });
         }
+        let found = folder.format.min(info.format);
+        if found < FORMAT && !options.brings_up {
+            return Err(StoreError::OlderFormat { path: folder.path.clone(), found, newest: FORMAT });
+        }
         let mut fences = Fences::default();
         info.epochs.iter().for_each(|&fence| fences.restore(fence));
         let overlay = Overlay::default();
         let recovered = recovery::recover(files.clone(), info.store_id, info.checkpoint, |payload, batches| {
             replay(payload, batches, &overlay, &mut fences)
         })?;
+        // Not before it is known to be whole. First the file that older programs look at: one that stops in between leaves a folder that the
+        // next opening brings up.
+        folder.bring_up()?;
+        cold.bring_up(&info)?;
         let log = Log::new(files, info.store_id, options.segment_bytes, recovered.chain);
         let batch_bytes_max = usize::try_from(options.segment_bytes - BLOCK_BYTES).unwrap_or(usize::MAX).min(BATCH_BYTES_MAX);
         let reader = ColdReader::new(folder.cold(), options.snapshot_log_bytes);

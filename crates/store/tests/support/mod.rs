@@ -81,6 +81,7 @@ pub fn small_options() -> EmbeddedOptions {
         slice_rows: 5,
         cold_cache_bytes: 1 << 20,
         snapshot_log_bytes: 1 << 30,
+        brings_up: true,
     }
 }
 

@@ -60,7 +60,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         return Err(Failure::new(format_args!("{folder} is not a data folder. Nothing was changed")));
     }
     // Dropped, not closed: what a close would write is left to the next server.
-    let store = EmbeddedStore::open(&options.folder, EmbeddedOptions::default()).map_err(Failure::new)?;
+    let store =
+        EmbeddedStore::open(&options.folder, EmbeddedOptions { brings_up: false, ..EmbeddedOptions::default() }).map_err(Failure::new)?;
     look_through(&store, &options.output).map_err(|failure| Failure::new(format_args!("{folder}: {failure}")))
 }
 

@@ -93,7 +93,7 @@ async fn open(place: &Path) -> Result<Arc<dyn Store>, Failure> {
     if !place.join("FORMAT").is_file() {
         return Err(Failure::new(format_args!("{} is not a data folder. Nothing was changed", place.display())));
     }
-    Ok(Arc::new(EmbeddedStore::open(place, EmbeddedOptions::default()).map_err(Failure::new)?))
+    Ok(Arc::new(EmbeddedStore::open(place, EmbeddedOptions { brings_up: false, ..EmbeddedOptions::default() }).map_err(Failure::new)?))
 }
 
 /// Taken as by a server: nobody changes it meanwhile.
