@@ -337,7 +337,9 @@
       if (answer.status === 404) { location.reload(); return; }
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
       const page = merged(await answer.text());
-      if (page.body.dataset.codecToken) body.dataset.codecToken = page.body.dataset.codecToken;
+      // A token that is wanted no more, or meant for another codec server than this page's, is forgotten.
+      const fresh = page.body.dataset;
+      if (fresh.codecToken && fresh.codec === codec) body.dataset.codecToken = fresh.codecToken; else delete body.dataset.codecToken;
       document.dispatchEvent(new CustomEvent("sempre:read"));
       state("on", "Live");
       if (!page.body.dataset.stream && !page.body.dataset.every) { stream = ""; every = 0; stop(); state("over", "Done"); }
