@@ -319,10 +319,10 @@ def settings_and_codec(world: World, browser: Browser) -> None:
             browser.write("input", text, within)
             browser.submit("Send the signal", within)
 
-        signal('{"number": 12345678901234567890}\n"ä"')
+        signal('{"number": 12345678901234567890}\n"ä" 1')
         browser.says("The signal was sent.")
         sent = [(one.metadata["encoding"], one.data[::-1].decode()) for one in signalled(0)]
-        assert sent == [(b"binary/encrypted", '{"number": 12345678901234567890}'), (b"binary/encrypted", '"ä"')], sent
+        assert sent == [(b"binary/encrypted", '{"number": 12345678901234567890}'), (b"binary/encrypted", '"ä"'), (b"binary/encrypted", "1")], sent
         now_open(browser, "encrypted", "history?view=json")
         browser.says("WORKFLOW_EXECUTION_SIGNALED")
         # What the codec server refuses, and what is no JSON, is not sent, and not lost.
