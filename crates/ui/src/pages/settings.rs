@@ -29,7 +29,7 @@ pub(crate) fn page(visit: &Visit) -> Answer {
                 p.hint { "Your time zone is " strong { (zone) } ", as your browser says." }
             }
             fieldset { legend { "Codec server" }
-                p.hint { "Payloads that are encrypted or compressed are sent from your browser to this server to be decoded, and what you write into forms for workers is encoded there before it is sent on. Sempre itself sees neither in the clear." }
+                p.hint { "Payloads that are encrypted or compressed are sent from your browser to this server to be decoded. Inputs, arguments and results that you write into forms are sent there first, and Sempre gets what it makes of them; messages of failures go as they are written." }
                 (text_field("codec", "URL", own, given.map_or("Such as http://localhost:8081; {namespace} stands for the namespace. Empty: none.", |_| "Empty: the one below.")))
                 @if let Some(given) = given { p.hint { "The server's setting is " code { (given) } "." } }
                 (check_field("credentials", "Send cookies along", !visit.cookie("sempre_codec_credentials").is_empty()))
