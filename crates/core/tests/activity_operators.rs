@@ -336,6 +336,45 @@ fn one_that_waits_for_its_next_attempt_is_run_now_with_that_attempt() {
 }
 
 #[test]
+fn none_is_run_now_while_its_run_is_paused() {
+    let run_now = |world: &mut World| world.apply("wf", Input::RunActivityNow(id("a")));
+    let (mut world, task) = second_attempt();
+    world.fail_activity(&task, failure("no 2")).unwrap();
+    world.pause("wf");
+    let text = "workflow is paused: unpause it to have its activities run";
+    assert_eq!(run_now(&mut world).unwrap_err(), Refusal::FailedPrecondition(text.into()));
+    world.unpause("wf");
+    assert!(world.poll_activity().is_none(), "the third attempt is due when it was");
+    run_now(&mut world).unwrap();
+    assert_eq!(world.poll_activity().unwrap().response.attempt, 3);
+}
+
+#[test]
+fn one_on_offer_that_is_run_now_keeps_its_place_in_the_line_and_its_time() {
+    let mut world = World::new();
+    world.begin("wf", [with(activity("a"), |a| a.schedule_to_start_timeout = duration(5)).command()]);
+    world.advance(secs(3));
+    let offers = world.offers.clone();
+    assert!(matches!(world.apply("wf", Input::RunActivityNow(id("a"))), Ok(Reply::Done)));
+    assert_eq!((offers.len(), world.offers == offers), (1, true), "it is neither withdrawn nor offered anew");
+    world.advance(secs(2));
+    assert!(world.poll_activity().is_none());
+    assert_history(
+        &world,
+        "wf",
+        "
+        1 WorkflowExecutionStarted
+        2 WorkflowTaskScheduled
+        3 WorkflowTaskStarted {scheduled 2}
+        4 WorkflowTaskCompleted {scheduled 2, started 3}
+        5 ActivityTaskScheduled {id a, wtc 4}
+        6 ActivityTaskTimedOut {scheduled 5, started 0, failure 'activity ScheduleToStart timeout', Timeout}
+        7 WorkflowTaskScheduled
+    ",
+    );
+}
+
+#[test]
 fn none_that_is_meant_is_not_found() {
     let mut world = began();
     not_found(pause_by(&mut world, id("x"), "p"));

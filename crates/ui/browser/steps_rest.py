@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from browser import ENTER, TAB, Browser
 from step import handle, now_open, status, step
-from world import QUEUE, World
+from world import QUEUE, World, serve
 from workflows import Order, Refused
 
 
@@ -319,10 +319,10 @@ def settings_and_codec(world: World, browser: Browser) -> None:
             browser.write("input", text, within)
             browser.submit("Send the signal", within)
 
-        signal('{"number": 12345678901234567890}\n"ä"')
+        signal('{"number": 12345678901234567890}\n"ä" 1')
         browser.says("The signal was sent.")
         sent = [(one.metadata["encoding"], one.data[::-1].decode()) for one in signalled(0)]
-        assert sent == [(b"binary/encrypted", '{"number": 12345678901234567890}'), (b"binary/encrypted", '"ä"')], sent
+        assert sent == [(b"binary/encrypted", '{"number": 12345678901234567890}'), (b"binary/encrypted", '"ä"'), (b"binary/encrypted", "1")], sent
         now_open(browser, "encrypted", "history?view=json")
         browser.says("WORKFLOW_EXECUTION_SIGNALED")
         # What the codec server refuses, and what is no JSON, is not sent, and not lost.
@@ -348,24 +348,40 @@ def settings_and_codec(world: World, browser: Browser) -> None:
         assert started.input.payloads[0].data == b'{"a": 1}'[::-1], started.input
         assert not browser.driver.execute_script("return sessionStorage.length"), "what was written is kept"
 
-        # The token that came with the page goes to the codec server, if that is wanted.
+        # The token that came with the page goes to the codec server that the operator has named, if that is wanted.
         browser.open("/settings")
-        browser.tick("token")
-        browser.submit("Save")
-        browser.says("The settings were saved")
-        browser.headers({"authorization": "Bearer of-the-tour"})
-        now_open(browser, "encrypted-too")
-        browser.says('"a": 1')
-        browser.headers({})
-        signal('"with a token"')
-        browser.says("The signal was sent.")
-        assert ("/default/encode", "default", "Bearer of-the-tour") in Codec.asked, Codec.asked
+        assert not browser.all("[name=token]"), "a codec server of the viewer's own is said to get the token"
+        operated, told = serve(["--ui-codec-endpoint", f"http://127.0.0.1:{server.server_port}/{{namespace}}"])
+        usual, browser.url = browser.url, told["UI"]
+        try:
+            browser.open("/settings")
+            browser.write("codec", "")
+            browser.tick("token")
+            browser.submit("Save")
+            browser.says("The settings were saved")
+            browser.headers({"authorization": "Bearer of-the-tour"})
+            browser.open("/namespaces/default/start-workflow?type=Order&queue=nobody-polls-this")
+            browser.headers({})
+            browser.write("id", "with-a-token")
+            browser.write("input", '{"b": 2}')
+            browser.submit("Start")
+            browser.says("The workflow was started.")
+            assert ("/default/encode", "default", "Bearer of-the-tour") in Codec.asked, Codec.asked
+            # A page that stays open forgets it when another codec server is named, be it by somebody who plants cookies.
+            has_token = "return 'codecToken' in document.body.dataset"
+            browser.headers({"authorization": "Bearer of-the-tour"})
+            browser.open("/namespaces/default/workflows")
+            assert browser.driver.execute_script(has_token), "the page has no token"
+            browser.driver.execute_script("document.cookie = 'sempre_codec=http%3A%2F%2F127.0.0.1%3A1; Path=/'; document.dispatchEvent(new Event('visibilitychange'))")
+            browser.until(lambda: not browser.driver.execute_script(has_token), "the page keeps the token")
+        finally:
+            browser.url = usual
+            operated.terminate()
+            operated.wait()
     finally:
         server.shutdown()
         browser.headers({})
         browser.open("/settings")
-        if browser.one("[name=token]").is_selected():
-            browser.tick("token")
         browser.write("codec", "")
         browser.choose("theme", "")
         browser.choose("times", "relative")

@@ -19,6 +19,21 @@ QUEUE = "shop"
 EVIL = "<img src=x onerror=alert(1)>/%2F'\"ä&?#"
 
 
+def serve(arguments: list[str]) -> tuple[subprocess.Popen, dict[str, str]]:
+    """A server of its own, and what it says about itself."""
+    command = [os.environ["SEMPRE_BIN"], "server", "start-dev", "--port", "0", "--http-port", "off", "--log-level", "error", *arguments]
+    if folder := os.environ.get("SEMPRE_UI_ASSETS"):
+        command += ["--ui-asset-path", folder]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    told = {}
+    for line in server.stdout:
+        name, _, value = line.strip().partition(":")
+        told[name] = value.strip()
+        if name == "Data":
+            break
+    return server, told
+
+
 class World:
     """Starts everything; stops everything at the end of a `with`."""
 
@@ -27,22 +42,14 @@ class World:
         self.data = data
 
     def __enter__(self) -> "World":
-        arguments = ["server", "start-dev", "--port", "0", "--http-port", "off", "--log-level", "error", "-n", "empty"]
-        if folder := os.environ.get("SEMPRE_UI_ASSETS"):
-            arguments += ["--ui-asset-path", folder]
+        arguments = ["-n", "empty"]
         if self.data:
             # There may be a run that is longer than runs usually may be.
             arguments += ["--db-filename", self.data, "--dynamic-config-value", "limit.historyCount.error=300000"]
         arguments += ["--search-attribute", "Customer=Keyword"]
         allowed = '[{"Pattern":"127.0.0.1:*","AllowInsecure":true}]'
         arguments += ["--dynamic-config-value", f"component.callbacks.allowedAddresses={allowed}"]
-        self.server = subprocess.Popen([os.environ["SEMPRE_BIN"], *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        told = {}
-        for line in self.server.stdout:
-            name, _, value = line.strip().partition(":")
-            told[name] = value.strip()
-            if name == "Data":
-                break
+        self.server, told = serve(arguments)
         self.address, self.url = told["Server"], told["UI"]
         self.loop = asyncio.new_event_loop()
         threading.Thread(target=self.loop.run_forever, daemon=True).start()

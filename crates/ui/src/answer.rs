@@ -82,10 +82,14 @@ pub(crate) fn codec(visit: &Visit) -> Option<String> {
     origin(&endpoint).is_some().then_some(endpoint)
 }
 
-/// The access token that came with the request, if the viewer wants his codec server to have it.
+/// The access token that came with the request, if the viewer wants the operator's codec server to have it, and uses that one.
+///
+/// Who may plant cookies (another port of this host, a neighbouring domain) can name a codec server: none that only a cookie
+/// names gets the token.
 pub(crate) fn codec_token<'v>(visit: &'v Visit<'_>) -> Option<&'v str> {
-    let wanted = !visit.cookie("sempre_codec_token").is_empty();
-    wanted.then(|| token_for(&codec(visit)?, visit.authorization()?)).flatten()
+    let endpoint = visit.ui.0.settings.codec_endpoint.as_deref()?;
+    let wanted = !visit.cookie("sempre_codec_token").is_empty() && codec(visit)? == endpoint;
+    wanted.then(|| token_for(endpoint, visit.authorization()?)).flatten()
 }
 
 /// An access token, and no password: for where nobody on the way can read it.

@@ -1,8 +1,8 @@
 //! Whether a form was sent from a page of this server.
 //!
-//! Every form carries a token that the browser also has as a cookie, which no other site can read, set or have sent
-//! (`SameSite=Strict`). And browsers say where a form was sent from: anything but this very origin is refused, so that a
-//! neighbour who can plant cookies gets no further.
+//! Every form carries a token that the browser also has as a cookie, which no other site can read or have sent
+//! (`SameSite=Strict`). Neighbours (another port of this host, a sibling domain) may set it; but browsers say where a form was
+//! sent from, and anything but this very origin is refused, so that one who plants cookies gets no further.
 
 use http::{HeaderMap, header};
 use tonic::Status;

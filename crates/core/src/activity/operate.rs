@@ -5,7 +5,7 @@
 //! | pause | its offer goes; nothing is due any more, timeouts included | goes on; heartbeats say so; a failure raises the attempt and waits |
 //! | unpause | offered now (or after the jitter) | no longer paused |
 //! | reset | attempt 1, unpaused unless told otherwise, offered now (or after the jitter) | attempt 1; heartbeats say so; goes on |
-//! | run now | offered now, the same attempt; refused if it is paused | refused |
+//! | run now | offered now, the same attempt; left as it is if it is on offer; refused if it or its run is paused | refused |
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -26,6 +26,8 @@ const ALREADY_PAUSED: &str = "activity is already paused";
 const A_WORKER_HAS_IT: &str = "a worker has the activity now";
 /// To be run now, but it is paused.
 const IS_PAUSED: &str = "activity is paused: unpause it to have it run";
+/// To be run now, but nothing of the run is offered.
+const RUN_IS_PAUSED: &str = "workflow is paused: unpause it to have its activities run";
 
 /// UnpauseActivity.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -170,10 +172,13 @@ pub(crate) fn reset(step: &mut Step<'_, '_>, which: &ActivitySelector, request: 
     Ok(Ok(Reply::Done))
 }
 
-/// RunActivityNow.
+/// RunActivityNow. What is on offer keeps its place in the line, and its ScheduleToStart timeout.
 pub(crate) fn run_now(step: &mut Step<'_, '_>, which: &ActivitySelector) -> Answer {
     step.require_open()?;
     let ids = select(&step.run.state, which)?;
+    if step.run.is_paused() {
+        return Err(Refusal::FailedPrecondition(RUN_IS_PAUSED.into()));
+    }
     for (_, progress) in ids.iter().filter_map(|id| pending(&step.run.state, *id)) {
         if progress.is_started() {
             return Err(Refusal::FailedPrecondition(A_WORKER_HAS_IT.into()));
@@ -183,7 +188,9 @@ pub(crate) fn run_now(step: &mut Step<'_, '_>, which: &ActivitySelector) -> Answ
         }
     }
     for id in ids {
-        dispatch_soon(step, id, Span::default());
+        if pending(&step.run.state, id).is_some_and(|(_, progress)| progress.offered_at == 0) {
+            dispatch_soon(step, id, Span::default());
+        }
     }
     Ok(Ok(Reply::Done))
 }

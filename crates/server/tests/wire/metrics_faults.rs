@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     net::SocketAddr,
     sync::{
         Arc,
@@ -23,7 +24,10 @@ use sempre_store::{
     embedded::{EmbeddedOptions, EmbeddedStore},
     memory::MemoryStore,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tonic::{Code, Request};
 
 use crate::{
@@ -135,6 +139,21 @@ impl World {
     }
 }
 
+/// Reads until what is read is so; after a minute the test has failed, with what was read last.
+async fn until_read<T: Debug>(what: impl AsyncFn() -> T, is_so: impl Fn(&T) -> bool) -> T {
+    let end = Instant::now() + Duration::from_secs(60);
+    let mut last = None;
+    while let Ok(now) = timeout_at(end, what()).await {
+        if is_so(&now) {
+            return now;
+        }
+        // Also where reading never has to wait.
+        assert!(Instant::now() < end, "it did not become so: {now:?}");
+        last = Some(now);
+    }
+    panic!("it did not become so: {last:?}")
+}
+
 fn poll() -> Request<PollWorkflowTaskQueueRequest> {
     let task_queue = Some(TaskQueue { name: "queue".into(), ..TaskQueue::default() });
     let mut poll = Request::new(PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue, ..Default::default() });
@@ -167,12 +186,12 @@ async fn a_task_whose_poller_has_gone_while_it_was_committed_is_counted() {
         gone.abort();
         // The server has heard of it.
         let none = "service_pending_requests{operation=\"PollWorkflowTaskQueue\",service_name=\"frontend\"} 0";
-        while !read(w.metrics).await.1.lines().any(|line| line == none) {}
+        until_read(async || read(w.metrics).await.1, |text| text.lines().any(|line| line == none)).await;
         assert!(w.told().await["sempre_lost_polls_total"] == 0.0, "nothing is lost before there is something");
         w.store.hold.send_replace(false);
     });
     assert_eq!(started, Ok(()));
-    while w.told().await["sempre_lost_polls_total"] < 1.0 {}
+    until_read(async || w.told().await["sempre_lost_polls_total"], |lost| *lost >= 1.0).await;
     let task = w.server.workflow().poll_workflow_task_queue(poll()).await.expect("a task").into_inner();
     assert_eq!(task.workflow_execution.map(|execution| execution.workflow_id).as_deref(), Some("wf"));
     assert!(w.told().await["sempre_lost_polls_total"] == 1.0);
@@ -191,8 +210,8 @@ async fn starts_that_stand_before_the_gate_are_told_and_those_that_are_refused_t
     w.store.hold.send_replace(true);
     let ids: Vec<String> = (0..STARTS).map(|n| format!("w{n}")).collect();
     let (ends, ()) = tokio::join!(join_all(ids.iter().map(|id| w.start(id))), async {
-        while gate().await.0 == 0.0 {}
-        while gate().await.1 == 0.0 {}
+        until_read(&gate, |(waiting, _)| *waiting > 0.0).await;
+        until_read(&gate, |(_, refused)| *refused > 0.0).await;
         w.store.hold.send_replace(false);
     });
     let refused = ends.iter().filter(|end| **end == Err(Code::ResourceExhausted)).count();
@@ -220,10 +239,10 @@ async fn a_checkpoint_that_fails_is_counted_and_the_next_one_does_what_it_should
     beside.execute_batch(full).expect("a trigger");
     assert!(read(metrics).await.0["sempre_store_checkpoint_failures_total"] == 0.0);
     server.workflow().start_workflow_execution(start(10)).await.expect("starts");
-    while read(metrics).await.0["sempre_store_checkpoint_failures_total"] == 0.0 {}
+    until_read(async || read(metrics).await.0["sempre_store_checkpoint_failures_total"], |failures| *failures > 0.0).await;
     let done = read(metrics).await.0["sempre_store_checkpoints_total"];
     beside.execute_batch("DROP TRIGGER full").expect("it is gone");
-    while read(metrics).await.0["sempre_store_checkpoints_total"] == done {}
+    until_read(async || read(metrics).await.0["sempre_store_checkpoints_total"], |checkpoints| *checkpoints > done).await;
     let rows: i64 = beside.query_row("SELECT count(*) FROM state", [], |row| row.get(0)).expect("a count");
     assert!(rows > 0, "the run is in the cold store");
 }

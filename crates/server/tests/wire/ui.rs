@@ -291,7 +291,7 @@ async fn settings_are_kept_and_lead_nowhere_else() {
         let (_, headers, _) = browser.send("/settings", &format!("back={back}")).await;
         assert_eq!(headers[header::LOCATION], "/?done=settings", "{back}");
     }
-    for refused in ["codec=javascript%3Aalert(1)", "codec=http%3A%2F%2Fcodec.example&token=yes"] {
+    for refused in ["codec=javascript%3Aalert(1)", "codec=https%3A%2F%2Fother.example&token=yes"] {
         assert_eq!(browser.send("/settings", refused).await.0, StatusCode::BAD_REQUEST, "{refused}");
     }
     let cookie = "sempre_zone=Asia%2FKolkata; sempre_times=local; sempre_theme=dark";
@@ -310,13 +310,34 @@ async fn an_access_token_is_in_a_page_only_where_its_viewer_wants_a_codec_server
         assert_eq!(status, StatusCode::OK);
         page.contains("data-codec-token=\"Bearer of-the-viewer\"")
     };
-    let (codec, token) = ("sempre_codec=https%3A%2F%2Fcodec.example", "Bearer of-the-viewer");
-    // The codec server is the viewer's, or that which the operator has named.
+    let (codec, token) = ("sempre_codec=https%3A%2F%2Fcodec.example%2F%7Bnamespace%7D", "Bearer of-the-viewer");
     for cookie in [&format!("{codec}; sempre_codec_token=yes"), "sempre_codec_token=yes"] {
         assert!(has_it(cookie, token).await, "{cookie}");
     }
-    for cookie in [codec, "", "sempre_codec=http%3A%2F%2Fcodec.example; sempre_codec_token=yes"] {
+    // Anybody may have planted a cookie: one that only a cookie names gets nothing.
+    let others = ["https%3A%2F%2Fother.example", "http%3A%2F%2Flocalhost%3A1", "https%3A%2F%2Fcodec.example", "javascript%3A"];
+    for cookie in others.map(|other| format!("sempre_codec={other}; sempre_codec_token=yes")) {
+        assert!(!has_it(&cookie, token).await, "{cookie}");
+    }
+    for cookie in [codec, ""] {
         assert!(!has_it(cookie, token).await, "{cookie}");
+    }
+    assert!(!has_it("sempre_codec_token=yes", "Basic of-the-viewer").await);
+}
+
+#[tokio::test]
+async fn an_access_token_can_be_wanted_where_the_operators_codec_server_keeps_it() {
+    let wanting = "codec=&token=yes";
+    for (endpoint, may) in [(Some("https://codec.example/{namespace}"), true), (Some("http://codec.example"), false), (None, false)] {
+        let mut settings = settings("");
+        settings.ui.as_mut().expect("a UI").codec_endpoint = endpoint.map(str::to_owned);
+        let browser = Browser::with(settings).await;
+        assert_eq!(browser.page("/settings").await.contains("Pass the access token"), may, "{endpoint:?}");
+        let code = if may { StatusCode::SEE_OTHER } else { StatusCode::BAD_REQUEST };
+        assert_eq!(browser.send("/settings", wanting).await.0, code, "{endpoint:?}");
+        // Whoever has a codec server of his own must not be told that it gets the token.
+        let own = browser.send("/settings", "codec=http%3A%2F%2Flocalhost%3A8081&token=yes").await;
+        assert_eq!(own.0, StatusCode::BAD_REQUEST, "{endpoint:?}");
     }
 }
 

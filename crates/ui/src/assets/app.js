@@ -182,17 +182,30 @@
     }
   };
 
-  // JSON values below each other, each as it is written: numbers keep all their digits.
+  // JSON values one after the other, as the server takes them, each as it is written: numbers keep all their digits.
   const values = (text) => {
     const all = [];
-    let part = "";
-    for (const line of text.split("\n")) {
-      part += `${line}\n`;
-      try { JSON.parse(part); } catch { continue; }
-      all.push(part.trim());
-      part = "";
+    let from = -1, depth = 0, quoted = false;
+    const cut = (to) => { if (from >= 0) all.push(text.slice(from, to)); from = -1; };
+    for (let at = 0; at < text.length; at++) {
+      const letter = text[at];
+      if (quoted) {
+        if (letter === "\\") at++;
+        else if (letter === '"') { quoted = false; if (!depth) cut(at + 1); }
+      } else if (" \t\r\n".includes(letter)) {
+        if (!depth) cut(at);
+      } else if ('"[{'.includes(letter)) {
+        if (!depth) { cut(at); from = at; }
+        if (letter === '"') quoted = true; else depth++;
+      } else if ("]}".includes(letter)) {
+        if (!depth) return null;
+        depth--;
+        if (!depth) cut(at + 1);
+      } else if (from < 0) from = at;
     }
-    return part.trim() ? null : all;
+    cut(text.length);
+    try { for (const one of all) JSON.parse(one); } catch { return null; }
+    return all;
   };
   const base64 = (text) => btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(""));
   const unsent = (form) => {
@@ -337,7 +350,9 @@
       if (answer.status === 404) { location.reload(); return; }
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
       const page = merged(await answer.text());
-      if (page.body.dataset.codecToken) body.dataset.codecToken = page.body.dataset.codecToken;
+      // A token that is wanted no more, or meant for another codec server than this page's, is forgotten.
+      const fresh = page.body.dataset;
+      if (fresh.codecToken && fresh.codec === codec) body.dataset.codecToken = fresh.codecToken; else delete body.dataset.codecToken;
       document.dispatchEvent(new CustomEvent("sempre:read"));
       state("on", "Live");
       if (!page.body.dataset.stream && !page.body.dataset.every) { stream = ""; every = 0; stop(); state("over", "Done"); }

@@ -29,12 +29,14 @@ pub(crate) fn page(visit: &Visit) -> Answer {
                 p.hint { "Your time zone is " strong { (zone) } ", as your browser says." }
             }
             fieldset { legend { "Codec server" }
-                p.hint { "Payloads that are encrypted or compressed are sent from your browser to this server to be decoded, and what you write into forms for workers is encoded there before it is sent on. Sempre itself sees neither in the clear." }
+                p.hint { "Payloads that are encrypted or compressed are sent from your browser to this server to be decoded. Inputs, arguments and results that you write into forms are sent there first, and Sempre gets what it makes of them; messages of failures go as they are written." }
                 (text_field("codec", "URL", own, given.map_or("Such as http://localhost:8081; {namespace} stands for the namespace. Empty: none.", |_| "Empty: the one below.")))
                 @if let Some(given) = given { p.hint { "The server's setting is " code { (given) } "." } }
                 (check_field("credentials", "Send cookies along", !visit.cookie("sempre_codec_credentials").is_empty()))
-                (check_field("token", "Pass the access token", !visit.cookie("sempre_codec_token").is_empty()))
-                p.hint { "The bearer token that your browser's requests to Sempre carry (as a proxy in front of it adds one): only to https, or to this machine." }
+                @if given.is_some_and(keeps_secrets) {
+                    (check_field("token", "Pass the access token", !visit.cookie("sempre_codec_token").is_empty()))
+                    p.hint { "The bearer token that your browser's requests to Sempre carry (as a proxy in front of it adds one): only to the codec server of the server's setting." }
+                }
             }
             div.form-end { button.primary type="submit" { "Save" } a.button href=(back(visit, visit.query("back"))) { "Do nothing" } }
         }
@@ -48,11 +50,8 @@ pub(crate) fn save(visit: &Visit) -> Answer {
     if !codec.is_empty() && origin(codec).is_none() {
         return Err(Problem::invalid(format!("{codec:?} is not an http or https URL, so nothing was saved.")));
     }
-    let endpoint = if codec.is_empty() { visit.ui.0.settings.codec_endpoint.as_deref().unwrap_or_default() } else { codec };
-    if visit.is_set("token") && !endpoint.is_empty() && !keeps_secrets(endpoint) {
-        return Err(Problem::invalid(format!(
-            "{endpoint:?} is not an https URL: an access token could be read on the way there, so nothing was saved."
-        )));
+    if visit.is_set("token") {
+        may_have_the_token(visit, codec)?;
     }
     let to = back(visit, visit.field("back"));
     let mut answer = redirect(&format!("{to}{}done=settings", if to.contains('?') { '&' } else { '?' }));
@@ -62,6 +61,21 @@ pub(crate) fn save(visit: &Visit) -> Answer {
     prefer(&mut answer, "sempre_codec_credentials", visit.field("credentials"));
     prefer(&mut answer, "sempre_codec_token", visit.field("token"));
     Ok(answer)
+}
+
+/// The access token goes to the codec server of the server's setting only, and only where nobody reads it on the way.
+fn may_have_the_token(visit: &Visit, codec: &str) -> Result<(), Problem> {
+    let Some(given) = visit.ui.0.settings.codec_endpoint.as_deref().filter(|given| codec.is_empty() || codec == *given) else {
+        return Err(Problem::invalid(
+            "An access token is passed to the codec server of the server's setting only, not to one of your own, so nothing was saved.",
+        ));
+    };
+    if !keeps_secrets(given) {
+        return Err(Problem::invalid(format!(
+            "{given:?} is not an https URL: an access token could be read on the way there, so nothing was saved."
+        )));
+    }
+    Ok(())
 }
 
 /// A path of this server; anything else is the first page.
