@@ -1,4 +1,7 @@
 //! Which calls are written down, and by which other call the settings that they change are looked at.
+//!
+//! Calls of workers are none of them, whoever makes them: `RespondActivityTaskCompletedById` and `RespondActivityTaskFailedById` are
+//! not written down when an operator completes or fails an activity in the web UI either.
 
 use std::{collections::HashMap, sync::Arc};
 
