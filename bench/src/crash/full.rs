@@ -5,6 +5,7 @@
 //! server may grow (RLIMIT_FSIZE), which it takes for the same thing.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -17,7 +18,10 @@ use rustix::{
     io::Errno,
     process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit},
 };
-use sempre_api::v1::workflowservice::CountWorkflowExecutionsRequest;
+use sempre_api::v1::{
+    namespace::UpdateNamespaceInfo,
+    workflowservice::{CountWorkflowExecutionsRequest, UpdateNamespaceRequest},
+};
 use sempre_bench::{api, process::Launch};
 
 use crate::{Failure, world::World};
@@ -30,6 +34,8 @@ const USED_ANEW: Duration = Duration::from_secs(5);
 const NOTICED_MAX: Duration = Duration::from_secs(30);
 /// How long a server may take to end that is told so.
 const END_MAX: Duration = Duration::from_secs(20);
+/// Of what uses a log up.
+const BULK_BYTES: usize = 1 << 20;
 /// After this the service has gone on.
 const WITHIN: Duration = Duration::from_secs(15);
 /// Words in the refusals of commits.
@@ -103,6 +109,16 @@ impl Disk {
     }
 }
 
+/// A change that is many bytes in the log, and one row however often it is made.
+fn bulk() -> UpdateNamespaceRequest {
+    let data = BTreeMap::from([("bulk".to_owned(), "bulk".repeat(BULK_BYTES / 4))]);
+    UpdateNamespaceRequest {
+        namespace: api::NAMESPACE.into(),
+        update_info: Some(UpdateNamespaceInfo { data, ..Default::default() }),
+        ..Default::default()
+    }
+}
+
 fn limit(pid: Option<u32>, bytes: Option<u64>) -> io::Result<()> {
     let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).ok_or(io::ErrorKind::NotFound)?;
     let maximum = getrlimit(Resource::Fsize).maximum;
@@ -136,6 +152,10 @@ pub(crate) async fn run(disk: &Disk, launch: Launch, seed: u64, in_flight: usize
             disk.fill(pid, &data, leave, begun.elapsed() > USED_ANEW)?;
             if let Some(status) = world.server()?.ended()? {
                 return Err(format!("the server has ended for a full disk ({status})").into());
+            }
+            if begun.elapsed() > USED_ANEW {
+                // A log that goes on in segments that it has already is used up; refused or not, this is not what has to be told.
+                let _ = tokio::time::timeout(Duration::from_secs(1), world.client.clone().update_namespace(bulk())).await;
             }
             if begun.elapsed() > NOTICED_MAX {
                 let told = world.ledger.refusals().join("\n  ");

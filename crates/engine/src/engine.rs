@@ -260,8 +260,13 @@ impl Engine {
         let keepers = if all {
             take_all(&shared, inboxes, listed).await?
         } else {
-            if usage::rows::sum(&*shared.store).await?.is_none() && !is_empty(&*shared.store).await? {
-                return Err(OpenError::Settings("data of an older version is opened with all its shards first"));
+            match usage::rows::sum(&*shared.store).await? {
+                usage::rows::Sum::Of(_) => {}
+                usage::rows::Sum::None if is_empty(&*shared.store).await? => {}
+                usage::rows::Sum::None => return Err(OpenError::Settings("data of an older version is opened with all its shards first")),
+                usage::rows::Sum::Unreadable(_) => {
+                    return Err(OpenError::Settings("data whose numbers of open runs cannot be read is opened with all its shards first"));
+                }
             }
             inboxes.into_iter().map(Begin::Absent).collect()
         };

@@ -111,7 +111,9 @@ async fn load(store: &dyn Store) -> Result<Configs, StoreError> {
     for (key, row) in store.scan(Table::Meta, &[CONFIG], &[CONFIG + 1], usize::MAX).await? {
         match (parse_config_key(&key), ConfigRecord::decode(row)) {
             (Some(queue), Ok(record)) => drop(configs.insert(queue, Arc::new(record.config.unwrap_or_default()))),
-            _ => tracing::error!(key = ?key, "the settings of a task queue are damaged"),
+            (queue, _) => {
+                tracing::error!(?queue, key = ?key, "the settings of a task queue are damaged; it has none until they are set anew")
+            }
         }
     }
     Ok(configs)

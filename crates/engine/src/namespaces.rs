@@ -198,18 +198,29 @@ struct Writer {
     doubt: bool,
 }
 
+/// All records, the oldest first. `Err` if one cannot be read: without it its name is free, and whoever takes it, as every start of a
+/// server takes that of its default, gets another id and finds none of the runs.
 async fn load(store: &dyn Store) -> Result<Inner, StoreError> {
-    let mut records = Vec::new();
-    for (key, row) in store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await? {
-        match NamespaceRecord::decode(row) {
-            Ok(record) => records.push(record),
-            Err(error) => tracing::error!(%error, key = ?key, "a namespace record is damaged"),
-        }
-    }
+    let rows = store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await?;
+    let mut records = rows.into_iter().map(|(key, row)| read(&key, row)).collect::<Result<Vec<_>, _>>()?;
     records.sort_by_key(|record| record.number);
     let mut inner = Inner::default();
     records.into_iter().for_each(|record| inner.put(record));
     Ok(inner)
+}
+
+/// A row of table Namespace: under the id that is in it, or it is none.
+fn read(key: &[u8], row: Bytes) -> Result<NamespaceRecord, StoreError> {
+    NamespaceRecord::decode(row).ok().filter(|record| record.id == key).ok_or_else(|| {
+        let id = key.try_into().map_or_else(|_| format!("{key:02x?}"), |id| Uuid(id).to_string());
+        StoreError::Unreadable { what: format!("the record of the namespace with the id {id}") }
+    })
+}
+
+/// The records that cannot be read, each by what is to be said of it.
+pub(crate) async fn unreadable(store: &dyn Store) -> Result<Vec<String>, StoreError> {
+    let rows = store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await?;
+    Ok(rows.into_iter().filter_map(|(key, row)| read(&key, row).err()).map(|error| error.to_string()).collect())
 }
 
 /// What becomes of a namespace.

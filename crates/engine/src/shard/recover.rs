@@ -136,7 +136,11 @@ impl Runner {
             let decided = async move { shared.notices.decided(&*shared.store, shard).await };
             match self.refusing_until(decided, refusal).await {
                 // Of a store that has failed, or is closed, the engine ends.
-                None | Some(Ok(()) | Err(StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => return,
+                None
+                | Some(
+                    Ok(())
+                    | Err(StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. } | StoreError::Unreadable { .. }),
+                ) => return,
                 Some(Err(error)) => {
                     tracing::warn!(%error, shard = self.shard, "notices of a shard that was lost cannot be read yet");
                     let sleep = self.shared.clock.sleep_until(self.now() + PAUSE_MAX);
@@ -186,7 +190,9 @@ impl Runner {
                     return Ok(Owned::Again(again.epoch));
                 }
                 Err(StoreError::Elsewhere { .. }) => return Ok(Owned::Elsewhere),
-                Err(error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => {
+                Err(
+                    error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. } | StoreError::Unreadable { .. }),
+                ) => {
                     return Err(format!("shard {} could not begin again: {error}", self.shard));
                 }
                 Err(error) => {

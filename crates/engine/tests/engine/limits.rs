@@ -226,6 +226,32 @@ async fn data_of_an_older_version_is_counted_once() {
 }
 
 #[tokio::test]
+async fn rows_that_cannot_be_read_are_counted_anew() {
+    for damaged in [&[0xff][..], b""] {
+        let mut w = world().await;
+        for n in 0..5 {
+            w.start(&format!("w{n}")).await;
+        }
+        let counted = (used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes));
+        soon(w.engine.shutdown()).await;
+        let epoch = w.store.inner.acquire(77).await.unwrap();
+        let mut batch = CommitBatch::new(Fence { shard: 77, epoch });
+        let is_of_usage = |key: &[u8]| key.first() == Some(&b'u') && key.len() > 1;
+        let key = w.store.rows(Table::Meta).into_iter().map(|(key, _)| key).find(|key| is_of_usage(key)).unwrap();
+        // Nothing can be read of the one; the other is nobody's.
+        match damaged {
+            b"" => batch.put(Table::Meta, &key[..7], &[]),
+            damaged => batch.put(Table::Meta, &key, damaged),
+        }
+        w.store.inner.commit(batch).await.unwrap();
+        w.reopen().await;
+        assert_eq!((used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes)), counted);
+        w.reopen().await;
+        assert_eq!((used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes)), counted);
+    }
+}
+
+#[tokio::test]
 async fn a_namespace_may_have_limits_of_its_own() {
     let mut settings = settings();
     let mut own = settings.limits.clone();
