@@ -344,9 +344,9 @@ impl Engine {
         shared.alerts.changed.notify_one();
         shared.matching.close();
         shared.schedules.stop().await;
-        for seat in shared.shards.seats() {
+        for inbox in shared.shards.inboxes() {
             // A closed inbox belongs to a shard that has ended.
-            let _ = seat.inbox.send(Message::Stop).await;
+            let _ = inbox.send(Message::Stop).await;
         }
         for ended in self.owner.ended.lock().await.iter_mut() {
             let _ = ended.wait_for(|ended| *ended).await;
@@ -459,9 +459,9 @@ impl Drop for Owner {
         self.shared.alerts.changed.notify_one();
         self.shared.matching.close();
         self.shared.schedules.try_stop();
-        for seat in self.shared.shards.seats() {
+        for inbox in self.shared.shards.inboxes() {
             // A full inbox: the shard ends with the runtime.
-            let _ = seat.inbox.try_send(Message::Stop);
+            let _ = inbox.try_send(Message::Stop);
         }
     }
 }

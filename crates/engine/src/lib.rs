@@ -64,7 +64,6 @@ mod settings;
 mod shard;
 mod shards;
 mod shared;
-mod starts;
 mod stats;
 mod usage;
 mod virtual_time;

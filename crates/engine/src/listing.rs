@@ -63,7 +63,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Listing {
     /// Puts an index to work for that many shards.
     pub(crate) fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, shards: &Shards) -> Self {
-        let inboxes: Vec<mpsc::Sender<Message>> = shards.seats().iter().map(|seat| seat.inbox.clone()).collect();
+        let inboxes: Vec<mpsc::Sender<Message>> = shards.inboxes().to_vec();
         let taken: Arc<Vec<Mutex<Vec<Taken>>>> = Arc::new(inboxes.iter().map(|_| Mutex::default()).collect());
         let queues = taken.clone();
         let on_taken = move |all: Vec<Taken>| {

@@ -400,7 +400,12 @@ impl Namespaces {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).usage.entry(id).or_default().clone()
     }
 
-    /// The same, by name; `None` if there is no such namespace. Clones nothing.
+    /// The id of the namespace of that name. Clones nothing.
+    pub(crate) fn named(&self, name: &str) -> Option<NamespaceId> {
+        self.read().by_name.get(name).map(|namespace| namespace.id())
+    }
+
+    /// What the namespace of that name uses; `None` if there is none. Clones nothing.
     pub(crate) fn with_usage<T>(&self, name: &str, look: impl FnOnce(&Usage) -> T) -> Option<T> {
         let inner = self.read();
         inner.by_name.get(name).map(|namespace| look(&namespace.usage))

@@ -200,7 +200,7 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
 
 /// The epoch of each shard, once every commit that it had sent is durable; 0 while it is not here.
 async fn settled(shared: &Shared) -> Result<Vec<u64>, RebuildError> {
-    future::try_join_all(shared.shards.seats().iter().map(|seat| settled_shard(shared, &seat.inbox))).await
+    future::try_join_all(shared.shards.inboxes().iter().map(|inbox| settled_shard(shared, inbox))).await
 }
 
 async fn settled_shard(shared: &Shared, inbox: &mpsc::Sender<Message>) -> Result<u64, RebuildError> {

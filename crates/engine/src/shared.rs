@@ -134,14 +134,9 @@ impl Shared {
         }
         let (sender, receiver) = oneshot::channel();
         let slot = workflow.slot();
-        let seat = self.shards.seat_of(slot);
-        let _turn = match ask.is_start() {
-            true => Some(seat.starts.turn().await.inspect_err(|_| self.stats.overloads.add(1))?),
-            false => None,
-        };
         self.shards.check(slot)?;
         let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));
-        match seat.inbox.try_send(message) {
+        match self.shards.inbox_of(slot).try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.stats.overloads.add(1);
@@ -187,7 +182,7 @@ impl Shared {
         if !self.shards.here.has(slot) {
             return;
         }
-        let inbox = &self.shards.seat_of(slot).inbox;
+        let inbox = self.shards.inbox_of(slot);
         let message = RunMessage { workflow: key.workflow, run: Some(key.run), ask: Ask::Apply(input), reply: None };
         if inbox.try_send(Message::Run(Box::new(message))).is_err() {
             self.stats.overloads.add(1);

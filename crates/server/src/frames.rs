@@ -18,7 +18,13 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use crate::{access::Check, meter::Meter, room::Held, start_gate::Turn, status};
+use crate::{
+    access::Check,
+    meter::Meter,
+    room::Held,
+    start_gate::{Turn, Whose},
+    status,
+};
 
 /// Longest message that is taken, before and after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -42,6 +48,8 @@ pub struct BoundedMessages<B> {
     check: Option<Box<Check>>,
     /// Counts the call by its message.
     meter: Option<Box<Meter>>,
+    /// In whose line a start waits that says this.
+    line: Option<Box<LineOf>>,
     /// What of it is counted as held in memory; `None`: nobody counts.
     held: Option<Arc<Held>>,
     /// Bytes that have come and are not counted yet.
@@ -52,9 +60,12 @@ pub struct BoundedMessages<B> {
     due: Option<Pin<Box<Sleep>>>,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
-    /// What has come of a start that needs another turn before it goes on.
+    /// What has come of a start that needs a turn before it goes on.
     before_gate: Option<BeforeGate>,
 }
+
+/// Tells by a message in whose line a start waits.
+type LineOf = dyn Fn(&[u8]) -> Whose + Send + Sync;
 
 /// See [`BoundedMessages::before_gate`].
 struct BeforeGate {
@@ -77,6 +88,7 @@ impl<B> BoundedMessages<B> {
             finished: false,
             check: None,
             meter: None,
+            line: None,
             held: None,
             uncounted: 0,
             within: BODY_WITHIN,
@@ -97,22 +109,19 @@ impl<B> BoundedMessages<B> {
         self.meter = Some(Box::new(meter));
     }
 
+    /// A start that has to wait for its turn does so in the line that this tells by its message.
+    pub(crate) fn stand_in_line(&mut self, line: impl Fn(&[u8]) -> Whose + Send + Sync + 'static) {
+        self.line = Some(Box::new(line));
+    }
+
     /// What comes from now on is counted as held by the call.
     pub(crate) fn hold(&mut self, held: Arc<Held>) {
         self.held = Some(held);
     }
 
-    /// What its call holds, if that is counted.
-    pub(crate) fn held(&self) -> Option<Arc<Held>> {
-        self.held.clone()
-    }
-
     /// More of the body has to come; ready when it has not come in time.
     #[expect(clippy::disallowed_methods, reason = "callers are waited for by the wall clock")]
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        if let Some(held) = &self.held {
-            held.give_turn_back();
-        }
         let within = self.within;
         ready!(self.due.get_or_insert_with(|| Box::pin(sleep(within))).as_mut().poll(cx));
         self.finished = true;
@@ -136,8 +145,7 @@ impl<B> BoundedMessages<B> {
         // The next message, if there may be one, has its own time.
         self.due = None;
         if self.check.is_some() || self.meter.is_some() {
-            // The codec refuses what is no plain message; it needs not be looked at.
-            let message = if is_one_plain_message(&data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() };
+            let message = plain_message(&data);
             self.check.as_ref().map_or(Ok(()), |check| check.message(&message))?;
             self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&message))?;
         }
@@ -200,11 +208,12 @@ where
         let this = self.get_mut();
         if this.before_gate.is_none() {
             let came = ready!(this.poll_next(cx));
-            if matches!(came, Some(Err(_))) {
-                return Poll::Ready(came);
-            }
-            let Some(gate) = this.held.as_ref().and_then(|held| held.needs_turn()) else { return Poll::Ready(came) };
-            this.before_gate = Some(BeforeGate { came, turn: Box::pin(async move { gate.enter(None).await }) });
+            // What is no message starts nothing.
+            let Some(data) = came.as_ref().and_then(|came| came.as_ref().ok()?.data_ref()) else { return Poll::Ready(came) };
+            let Some(held) = &this.held else { return Poll::Ready(came) };
+            let Some(gate) = held.needs_turn() else { return Poll::Ready(came) };
+            let (whose, bytes) = (this.line.as_ref().and_then(|line| line(&plain_message(data))), held.bytes());
+            this.before_gate = Some(BeforeGate { came, turn: Box::pin(async move { gate.enter(whose, bytes).await }) });
         }
         this.poll_turn(cx)
     }
@@ -287,6 +296,11 @@ where
     }
 }
 
+/// What is said in a frame that is to leave. The codec refuses what is no plain message: it needs not be looked at.
+fn plain_message(data: &Bytes) -> Bytes {
+    if is_one_plain_message(data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() }
+}
+
 /// True for the usual case that needs no copy: one chunk that is one bounded, uncompressed message.
 fn is_one_plain_message(data: &Bytes) -> bool {
     prefix(data).is_some_and(|(flags, length)| flags == 0 && length <= MESSAGE_BYTES_MAX && data.len() == PREFIX_BYTES + length)
@@ -299,6 +313,7 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
     use futures::executor::block_on;
     use http_body_util::BodyExt;
+    use sempre_core::{NamespaceId, ids::Uuid};
     use sempre_engine::CallClass;
     use tonic::Code;
 
@@ -403,66 +418,64 @@ mod tests {
         }
     }
 
+    fn start_before(gate: &Arc<StartGate>) -> Arc<Held> {
+        let held = Room::new(1 << 20).enter(Kind { class: CallClass::Start, waits: false }, 0).expect("room");
+        held.stand_before(gate);
+        held
+    }
+
     #[tokio::test]
     async fn a_body_that_does_not_come_is_waited_for_without_a_turn_and_not_for_ever() {
-        let gate = StartGate::new();
+        let gate = StartGate::new(1 << 20);
         let all = gate.free();
-        let kind = Kind { class: CallClass::Start, waits: false };
-        let held = Room::new(1 << 20).enter(kind, 0).expect("room");
-        held.let_in(gate.enter(None).await.expect("a turn"));
         let mut body = BoundedMessages::new(http::Request::new(Stuck)).into_body();
-        body.hold(held);
+        body.hold(start_before(&gate));
         body.within = Duration::from_millis(20);
-        assert_eq!(gate.free(), all - 1);
         let mut late = std::pin::pin!(body.frame());
         assert!(futures::poll!(&mut late).is_pending());
-        assert_eq!(gate.free(), all, "another start has the turn");
+        assert_eq!((gate.free(), gate.waiting()), (all, 0), "others have the turns");
         let late = late.await.expect("an end").expect_err("too late");
         assert_eq!(late.code(), Code::DeadlineExceeded);
     }
 
-    /// A body of one chunk that has to be waited for.
-    struct Late(Option<Bytes>, bool);
-
-    impl Body for Late {
-        type Data = Bytes;
-        type Error = Status;
-
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            if !std::mem::replace(&mut self.1, true) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(self.0.take().map(|chunk| Ok(Frame::data(chunk))))
-        }
-    }
-
     #[tokio::test]
-    async fn a_start_whose_body_was_waited_for_waits_for_another_turn() {
-        let gate = StartGate::new();
+    async fn a_start_waits_for_its_turn_in_the_line_of_the_namespace_that_it_names() {
+        let gate = StartGate::new(1 << 20);
         let all = gate.free();
-        let kind = Kind { class: CallClass::Start, waits: false };
-        let held = Room::new(1 << 20).enter(kind, 0).expect("room");
-        held.let_in(gate.enter(None).await.expect("a turn"));
-        let chunk = Bytes::from(message(0, b"start"));
-        let mut body = BoundedMessages::new(http::Request::new(Late(Some(chunk.clone()), false))).into_body();
-        body.hold(held.clone());
-        let mut frame = std::pin::pin!(body.frame());
-        assert!(futures::poll!(&mut frame).is_pending());
-        // Others have taken all turns meanwhile.
-        let mut others = Vec::new();
+        let namespace = |n: u8| Some(NamespaceId(Uuid([n; 16])));
+        let mut inside = Vec::new();
         while gate.free() > 0 {
-            others.push(gate.enter(None).await.expect("a turn"));
+            inside.push(gate.enter(None, 1).await.expect("a turn"));
         }
+        // The message says whose it is: one byte.
+        let start = |n: u8| {
+            let held = start_before(&gate);
+            let chunk = Bytes::from(message(0, &[n]));
+            let mut body = BoundedMessages::new(http::Request::new(Chunks([chunk].into()))).into_body();
+            body.hold(Arc::clone(&held));
+            body.stand_in_line(move |message| namespace(message[0]));
+            (held, body)
+        };
+        let (_first, mut first) = start(1);
+        let (second_held, mut second) = start(1);
+        let (other_held, mut other) = start(2);
+        let (mut first, mut second, mut other) = (Box::pin(first.frame()), Box::pin(second.frame()), Box::pin(other.frame()));
         for _ in 0..3 {
-            assert!(futures::poll!(&mut frame).is_pending());
+            assert!(futures::poll!(&mut first).is_pending());
+            assert!(futures::poll!(&mut second).is_pending());
+            assert!(futures::poll!(&mut other).is_pending());
         }
-        others.pop();
-        assert_eq!(frame.await.expect("a frame").expect("passes").into_data().ok(), Some(chunk));
-        assert_eq!(gate.free(), 0);
-        drop(others);
-        held.give_turn_back();
-        assert_eq!(gate.free(), all);
+        assert_eq!(gate.waiting(), 3);
+        inside.truncate(all - 2);
+        let came = |frame: Option<Result<Frame<Bytes>, Status>>| frame.expect("a frame").expect("passes").into_data().ok();
+        assert_eq!(came(other.await), Some(message(0, &[2]).into()), "the other namespace's start is the second");
+        assert_eq!(came(first.await), Some(message(0, &[1]).into()));
+        assert!(futures::poll!(&mut second).is_pending());
+        // It keeps its turn until its call gives it back.
+        other_held.give_turn_back();
+        assert_eq!(came(second.await), Some(message(0, &[1]).into()));
+        assert!(second_held.needs_turn().is_none());
+        drop(second_held);
     }
 
     #[test]

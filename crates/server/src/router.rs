@@ -4,7 +4,7 @@
 //! INTERNAL instead of a broken connection. Knows no method.
 #![expect(clippy::disallowed_methods, reason = "a caller's deadline is counted by the wall clock")]
 
-use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -30,9 +30,8 @@ use tokio::time::Instant;
 use tonic::{Code, Status, codegen::Service};
 
 use crate::{
-    access::{Access, Caller},
+    access::{Access, Caller, scan},
     audit::{self, Act, Audit, Pending},
-    classes::Kind,
     deadline,
     frames::{BoundedMessages, MESSAGE_BYTES_MAX, PREFIX_BYTES},
     frontend::Frontend,
@@ -95,6 +94,7 @@ impl Router {
         let long_calls = Arc::clone(&frontend.long_calls);
         let (access, audit, engine) = (frontend.access.clone(), frontend.audit.clone(), frontend.engine.clone());
         let (room, metered) = (Arc::clone(&frontend.room), engine.has_rates());
+        let start_gate = StartGate::new(room.waiting_starts_max());
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -114,7 +114,7 @@ impl Router {
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
             room,
-            start_gate: StartGate::new(),
+            start_gate,
             metered,
             long_calls,
             access,
@@ -178,11 +178,11 @@ impl Router {
             }
         };
         let timeout = deadline::timeout(request.headers()).map(to_duration);
-        let response = match self.enter(count.method().kind, request.headers(), timeout).await {
+        // What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
+        let response = match self.room.enter(count.method().kind, header_bytes(request.headers())) {
             Ok(held) => {
-                // What is left of the caller's time: a start may have waited to be let in.
-                let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
-                let answer = self.answer(request, count.method(), &held, left).await;
+                held.stand_before(&self.start_gate);
+                let answer = self.answer(request, count.method(), &held, timeout).await;
                 held.give_turn_back();
                 answer
             }
@@ -199,20 +199,7 @@ impl Router {
         response
     }
 
-    /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
-    async fn enter(&self, kind: Kind, headers: &http::HeaderMap, timeout: Option<Duration>) -> Result<Arc<Held>, Status> {
-        let held = self.room.enter(kind, header_bytes(headers))?;
-        if kind.class != CallClass::Start {
-            return Ok(held);
-        }
-        // One that waits for a worker would keep the others out meanwhile.
-        if !kind.waits {
-            held.let_in(self.start_gate.enter(timeout).await.ok_or_else(status::starts_wait)?);
-        }
-        if self.engine.starts_are_full() { Err(status::starts_wait()) } else { Ok(held) }
-    }
-
-    /// `timeout`: how long the caller still waits.
+    /// `timeout`: how long the caller waits.
     async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, timeout: Option<Duration>) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -226,6 +213,15 @@ impl Router {
         request.body_mut().hold(Arc::clone(held));
         if let Some(field) = method.namespace_field.filter(|_| self.metered) {
             request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
+        }
+        if let (CallClass::Start, Some(field)) = (method.kind.class, method.namespace_field) {
+            let engine = self.engine.clone();
+            let named = move |message: &[u8]| engine.namespace_named(std::str::from_utf8(scan::last(message, &[field]).ok()?).ok()?);
+            request.body_mut().stand_in_line(named);
+            if method.kind.waits {
+                // Its handler knows when the start is made, and the rest is waiting.
+                request.extensions_mut().insert(Arc::clone(held));
+            }
         }
         let answer = async {
             match (&self.access, &self.audit, &self.worlds) {
@@ -257,19 +253,7 @@ impl Router {
         let path = request.uri().path().to_owned();
         let mut pass = None;
         if let Some(access) = &self.access {
-            let entered = {
-                let held = request.body().held();
-                let mut entering = pin!(access.enter(&path, request.headers(), peer.as_ref()));
-                poll_fn(|context| {
-                    let entered = entering.as_mut().poll(context);
-                    if let (Poll::Pending, Some(held)) = (&entered, &held) {
-                        held.give_turn_back();
-                    }
-                    entered
-                })
-                .await
-            };
-            match entered {
+            match access.enter(&path, request.headers(), peer.as_ref()).await {
                 Ok((entered, check)) => {
                     if let Some(check) = check {
                         request.body_mut().check(check);

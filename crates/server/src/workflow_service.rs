@@ -2,6 +2,8 @@
 //!
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
+use std::sync::Arc;
+
 use sempre_api::v1::workflowservice::{
     CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountNexusOperationExecutionsRequest,
     CountNexusOperationExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse,
@@ -79,6 +81,7 @@ use crate::{
     client_version,
     frontend::{self, Answer, Frontend, answer},
     nexus,
+    room::Held,
 };
 
 /// Older forms of versioning, as a server answers that has them switched off (spec 05 §10).
@@ -198,10 +201,13 @@ impl WorkflowService for Frontend {
     }
 
     async fn execute_multi_operation(&self, request: Request<ExecuteMultiOperationRequest>) -> Answer<ExecuteMultiOperationResponse> {
+        let held = request.extensions().get::<Arc<Held>>().cloned();
         let call = self.admit(request).await?;
         let _open = self.long(&call.body, "execute_multi_operation")?;
         let deadline = call.deadline();
-        answer(self.engine.execute_multi_operation(call.body, deadline).await)
+        // From there on it waits for a worker, which keeps no other start out.
+        let made = || held.iter().for_each(|held| held.give_turn_back());
+        answer(self.engine.execute_multi_operation(call.body, deadline, made).await)
     }
 
     async fn poll_workflow_execution_update(

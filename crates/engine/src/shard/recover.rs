@@ -271,7 +271,7 @@ impl Runner {
         let read = async move {
             recovery::read(shared.clone(), slots, all).await;
             // A closed inbox belongs to a shard that has ended.
-            let _ = shared.shards.seats()[shard].inbox.send(Message::Reread).await;
+            let _ = shared.shards.inboxes()[shard].send(Message::Reread).await;
         };
         self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }

@@ -160,7 +160,7 @@ async fn a_start_adds_nothing_to_an_open_run_of_a_full_namespace() {
         operations: vec![operation(Asked::StartWorkflow(start)), operation(Asked::UpdateWorkflow(update))],
         ..Default::default()
     };
-    match soon(w.engine.execute_multi_operation(request, None)).await {
+    match soon(w.engine.execute_multi_operation(request, None, || {})).await {
         Err(Refusal::MultiOperation(refused)) => match (refused.start, refused.update) {
             (Operation::NotTried, Operation::Refused(refused)) => drop(exhausted::<()>(Err(*refused), full)),
             other => panic!("{other:?}"),

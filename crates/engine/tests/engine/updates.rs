@@ -427,7 +427,7 @@ type Both = tokio::task::JoinHandle<Result<ExecuteMultiOperationResponse, Refusa
 
 fn execute(w: &World, request: ExecuteMultiOperationRequest) -> Both {
     let engine = w.engine.clone();
-    tokio::spawn(async move { engine.execute_multi_operation(request, None).await })
+    tokio::spawn(async move { engine.execute_multi_operation(request, None, || {}).await })
 }
 
 fn answers(response: ExecuteMultiOperationResponse) -> (StartWorkflowExecutionResponse, UpdateWorkflowExecutionResponse) {
@@ -524,7 +524,7 @@ async fn what_update_with_start_may_not_ask_for() {
         change(start, update);
         let engine = w.engine.clone();
         async move {
-            match soon(engine.execute_multi_operation(request, None)).await {
+            match soon(engine.execute_multi_operation(request, None, || {})).await {
                 Err(Refusal::MultiOperation(multi)) => [multi.start, multi.update].map(|operation| match operation {
                     Operation::Refused(refusal) => match *refusal {
                         Refusal::InvalidArgument(text) => text,
@@ -552,7 +552,7 @@ async fn what_update_with_start_may_not_ask_for() {
     };
     assert_eq!(refused(run_id).await, ["-", "RunId is not allowed."]);
     let one = ExecuteMultiOperationRequest { operations: vec![], ..with_start("u", WorkflowIdConflictPolicy::Fail) };
-    let refusal = soon(w.engine.execute_multi_operation(one, None)).await.unwrap_err();
+    let refusal = soon(w.engine.execute_multi_operation(one, None, || {})).await.unwrap_err();
     assert_eq!(refusal, Refusal::InvalidArgument("Operations have to be exactly [Start, Update].".into()));
 }
 

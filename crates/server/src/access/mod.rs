@@ -129,8 +129,10 @@ impl Basis {
         });
         let admin_key = admin_key.transpose()?.map(|key| keys::hash(&key));
         let issuers = rules.jwt.into_iter().map(|issuer| {
-            let known = before.and_then(|basis| basis.issuers.iter().find(|(known, _)| known.keys == issuer.keys));
-            let source = known.map_or_else(|| KeySource::new(&issuer.keys).map(Arc::new), |(_, source)| Ok(source.clone()))?;
+            let known = before
+                .and_then(|basis| basis.issuers.iter().find(|(known, _)| (&known.keys, &known.issuer) == (&issuer.keys, &issuer.issuer)));
+            let source =
+                known.map_or_else(|| KeySource::new(&issuer.keys, &issuer.issuer).map(Arc::new), |(_, source)| Ok(source.clone()))?;
             Ok((issuer, source))
         });
         Ok(Self { admin_key, issuers: issuers.collect::<Result<_, AuthError>>()?, certificates: rules.certificates })
