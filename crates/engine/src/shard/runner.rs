@@ -42,15 +42,7 @@ use super::{
     updates::UpdateWatchers,
     usage::ShardUsage,
 };
-use crate::{
-    VirtualTime,
-    ids::SeededIds,
-    notices::rows,
-    shared::{SHARD_UNAVAILABLE, Shared},
-    stats::KnownTypes,
-    usage::Counted,
-    virtual_time::Part,
-};
+use crate::{VirtualTime, ids::SeededIds, notices::rows, shared::Shared, stats::KnownTypes, usage::Counted, virtual_time::Part};
 
 /// Deadlines fired in one round: a backlog of them must not starve the inbox.
 const DEADLINES_A_ROUND: usize = 64;
@@ -467,7 +459,7 @@ impl Runner {
             match (&mut read).now_or_never() {
                 Some((_, Loaded::Failed(reason))) => {
                     tracing::error!(reason, workflow = message.workflow.workflow_id, "a run could not be read");
-                    return self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+                    return self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
                 }
                 Some((_, loaded)) => self.take_loaded(place, loaded),
                 None => {
