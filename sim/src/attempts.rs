@@ -15,7 +15,7 @@ use bytes::Bytes;
 use sempre_core::{Execution, RunKey, TaskToken, keys};
 use sempre_store::Table;
 
-use crate::world::World;
+use crate::world::{World, lock};
 
 /// One attempt, as its token names it.
 struct Attempt {
@@ -85,6 +85,10 @@ pub(crate) fn beaten_too_early(world: &World, token: &Bytes, cancel_requested: b
     let known = state.progress.activities.get(&attempt.scheduled_event_id)?;
     if cancel_requested && info.cancel_requested_event_id == 0 {
         return Some(attempt.told("it is to be cancelled, and nothing of that is on the disk"));
+    }
+    if lock(&world.oracle).clock_went_back {
+        // It may be of before its attempt's begin.
+        return None;
     }
     // Which one it is does not matter: an older one that was sent twice may come after it.
     let late = known.started_time == attempt.started_time && known.heartbeat_time < attempt.started_time;

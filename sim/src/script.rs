@@ -274,8 +274,8 @@ fn step(facts: &Facts, input: &Input, id: &str, others: u64, r: &mut Random) -> 
 /// Sets both search attributes, or takes one of them away.
 fn upsert(facts: &Facts, input: &Input) -> Command {
     let chance = mix(&[input.seed, facts.tasks, 3]);
-    let stage = (chance % 3 > 0).then(|| format!("\"{}\"", STAGES[(chance / 3 % STAGES.len() as u64) as usize]));
-    let tasks = (chance / 9 % 3 > 0).then(|| facts.tasks.to_string());
+    let stage = (!chance.is_multiple_of(3)).then(|| format!("\"{}\"", STAGES[(chance / 3 % STAGES.len() as u64) as usize]));
+    let tasks = (!(chance / 9).is_multiple_of(3)).then(|| facts.tasks.to_string());
     let value = |value: Option<String>| Payload {
         metadata: [("encoding".to_owned(), Bytes::from_static(b"json/plain"))].into(),
         data: Bytes::from(value.unwrap_or_else(|| "null".into())),

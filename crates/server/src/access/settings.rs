@@ -118,7 +118,8 @@ impl RulesFile {
                 return wrong("needs audiences: tokens for others must not be taken here");
             }
             if issuer.keys.is_empty() {
-                if !issuer.issuer.starts_with("https://") && !(issuer.issuer.starts_with("http://") && is_loopback(&issuer.issuer)) {
+                let is_url = ["https://", "http://"].iter().any(|scheme| issuer.issuer.starts_with(scheme));
+                if !is_url || is_in_the_clear(&issuer.issuer) {
                     return wrong("needs keys, a URL or a file: it is no https URL itself that could be asked where they are");
                 }
                 issuer.keys = format!("{}{CONFIGURATION}", issuer.issuer.trim_end_matches('/'));
