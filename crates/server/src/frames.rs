@@ -22,7 +22,7 @@ use crate::{
     access::Check,
     meter::Meter,
     room::Held,
-    start_gate::{Turn, Whose},
+    start_gate::{Refused, Turn, Whose},
     status,
 };
 
@@ -69,9 +69,13 @@ type LineOf = dyn Fn(&[u8]) -> Whose + Send + Sync;
 
 /// See [`BoundedMessages::before_gate`].
 struct BeforeGate {
-    came: Option<Result<Frame<Bytes>, Status>>,
-    turn: Pin<Box<dyn Future<Output = Option<Turn>> + Send>>,
+    /// The message, with its prefix. Empty: it has been given up.
+    came: Bytes,
+    /// `None`: the body has not ended yet.
+    turn: Option<Waits>,
 }
+
+type Waits = Pin<Box<dyn Future<Output = Result<Turn, Refused>> + Send>>;
 
 impl<B> BoundedMessages<B> {
     /// Reads `inner`; takes the encoding header away when it is gzip, since what comes out is plain.
@@ -147,7 +151,10 @@ impl<B> BoundedMessages<B> {
         if self.check.is_some() || self.meter.is_some() {
             let message = plain_message(&data);
             self.check.as_ref().map_or(Ok(()), |check| check.message(&message))?;
-            self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&message))?;
+            // A start is counted when it is its turn: one that is refused before has not been made.
+            if self.held.as_ref().is_none_or(|held| held.needs_turn().is_none()) {
+                self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&message))?;
+            }
         }
         Ok(data)
     }
@@ -210,10 +217,10 @@ where
             let came = ready!(this.poll_next(cx));
             // What is no message starts nothing.
             let Some(data) = came.as_ref().and_then(|came| came.as_ref().ok()?.data_ref()) else { return Poll::Ready(came) };
-            let Some(held) = &this.held else { return Poll::Ready(came) };
-            let Some(gate) = held.needs_turn() else { return Poll::Ready(came) };
-            let (whose, bytes) = (this.line.as_ref().and_then(|line| line(&plain_message(data))), held.bytes());
-            this.before_gate = Some(BeforeGate { came, turn: Box::pin(async move { gate.enter(whose, bytes).await }) });
+            if this.held.as_ref().is_none_or(|held| held.needs_turn().is_none()) {
+                return Poll::Ready(came);
+            }
+            this.before_gate = Some(BeforeGate { came: data.clone(), turn: None });
         }
         this.poll_turn(cx)
     }
@@ -232,20 +239,66 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<tonic::codegen::StdError>,
 {
-    /// Waits for the turn of what has come.
+    /// Waits for the turn of what has come, once nothing more comes: a turn is not for waiting for the end of a body.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(waits) = &mut self.before_gate else { return Poll::Ready(None) };
-        let turn = ready!(waits.turn.as_mut().poll(cx));
-        let came = self.before_gate.take().and_then(|waits| waits.came);
-        match (turn, &self.held) {
-            (Some(turn), Some(held)) => held.let_in(turn),
-            _ => {
-                self.finished = true;
-                self.buffer = BytesMut::new();
-                return Poll::Ready(Some(Err(status::starts_wait())));
+        loop {
+            let Some(held) = self.held.clone() else { return Poll::Ready(None) };
+            let Some(waits) = &mut self.before_gate else { return Poll::Ready(None) };
+            let Some(turn) = &mut waits.turn else {
+                if let Err(refused) = ready!(self.poll_end(cx)) {
+                    return Poll::Ready(Some(self.give_up(refused)));
+                }
+                let (Some(waits), Some(gate)) = (&mut self.before_gate, held.needs_turn()) else { return Poll::Ready(None) };
+                let (whose, bytes) = (self.line.as_ref().and_then(|line| line(&plain_message(&waits.came))), held.bytes());
+                waits.turn = Some(Box::pin(async move { gate.enter(whose, bytes).await }));
+                continue;
+            };
+            match ready!(turn.as_mut().poll(cx)) {
+                Ok(turn) => {
+                    held.let_in(turn);
+                    let came = self.before_gate.take().map(|waits| waits.came).unwrap_or_default();
+                    if let Err(refused) = self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&plain_message(&came))) {
+                        held.give_turn_back();
+                        return Poll::Ready(Some(self.give_up(refused)));
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(came))));
+                }
+                Err(refused) if refused.may_be_told() => return Poll::Ready(Some(self.give_up(status::starts_wait()))),
+                Err(refused) => {
+                    // What it holds goes at once; it is told later, so that it does not come again at once.
+                    waits.came = Bytes::new();
+                    waits.turn = Some(Box::pin(async move { Err(refused.wait().await) }));
+                    self.buffer = BytesMut::new();
+                    held.let_go_of_body();
+                }
             }
         }
-        Poll::Ready(came)
+    }
+
+    /// Nothing more is read.
+    fn give_up(&mut self, refused: Status) -> Result<Frame<Bytes>, Status> {
+        self.finished = true;
+        self.before_gate = None;
+        self.buffer = BytesMut::new();
+        Err(refused)
+    }
+
+    /// Ready when the body has ended behind its one message.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        while !self.finished {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else { return self.poll_late(cx).map(Err) };
+            match frame.transpose().map_err(|error| Status::from_error(error.into()))?.map(Frame::into_data) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(_)) => return Poll::Ready(Err(Status::invalid_argument("a start is one message, and more came"))),
+                Some(Err(trailers)) => {
+                    self.trailers = Some(trailers);
+                    self.finished = true;
+                }
+                None => self.finished = true,
+            }
+        }
+        let more = !self.buffer.is_empty();
+        Poll::Ready(if more { Err(Status::invalid_argument("a start is one message, and more came")) } else { Ok(()) })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -436,6 +489,53 @@ mod tests {
         assert_eq!((gate.free(), gate.waiting()), (all, 0), "others have the turns");
         let late = late.await.expect("an end").expect_err("too late");
         assert_eq!(late.code(), Code::DeadlineExceeded);
+    }
+
+    /// A body of one chunk that does not end.
+    struct Open(Option<Bytes>);
+
+    impl Body for Open {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.take().map_or(Poll::Pending, |chunk| Poll::Ready(Some(Ok(Frame::data(chunk)))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_has_no_turn_before_its_body_has_ended() {
+        let gate = StartGate::new(1 << 20);
+        let all = gate.free();
+        let mut body = BoundedMessages::new(http::Request::new(Open(Some(message(0, b"start").into())))).into_body();
+        body.hold(start_before(&gate));
+        body.within = Duration::from_millis(20);
+        let mut late = std::pin::pin!(body.frame());
+        assert!(futures::poll!(&mut late).is_pending());
+        assert_eq!((gate.free(), gate.waiting()), (all, 0), "others have the turns");
+        assert_eq!(late.await.expect("an end").expect_err("too late").code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "how long callers wait is counted by the wall clock")]
+    async fn a_start_that_is_shed_holds_nothing_until_it_is_told() {
+        let gate = StartGate::new(0);
+        let mut inside = Vec::new();
+        while gate.free() > 0 {
+            inside.push(gate.enter(None, 1).await.expect("a turn"));
+        }
+        let room = Room::new(1 << 20);
+        let held = room.enter(Kind { class: CallClass::Start, waits: false }, 0).expect("room");
+        held.stand_before(&gate);
+        let mut body = BoundedMessages::new(http::Request::new(Chunks([message(0, &[7; 50_000]).into()].into()))).into_body();
+        body.hold(held);
+        let begun = tokio::time::Instant::now();
+        let mut refused = std::pin::pin!(body.frame());
+        assert!(futures::poll!(&mut refused).is_pending());
+        assert_eq!((gate.waiting(), gate.refused(), room.used().1), (0, 1, crate::room::CALL_BYTES));
+        let refused = refused.await.expect("an end").expect_err("too many");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(begun.elapsed() > Duration::from_secs(1), "whoever tries again at once would have the server do nothing else");
     }
 
     #[tokio::test]

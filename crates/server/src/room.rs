@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use sempre_core::Refusal;
 use sempre_engine::CallClass;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::{
@@ -67,6 +68,15 @@ pub(crate) struct Held {
     kind: Kind,
     bytes: AtomicU64,
     place: Mutex<Place>,
+}
+
+/// A start that waits for a worker once it is made, for its handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    /// It gives the turn back then.
+    pub(crate) held: Arc<Held>,
+    /// When the call came: its caller's time is counted from then.
+    pub(crate) came: Instant,
 }
 
 /// A call's place at the gate where starts wait.
@@ -153,6 +163,14 @@ impl Held {
     /// What it is counted as now.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Nothing of its body is in memory any more.
+    pub(crate) fn let_go_of_body(&self) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        let kept = before.min(CALL_BYTES);
+        self.bytes.store(kept, Ordering::Relaxed);
+        self.room.half(self.kind).used.fetch_sub(before - kept, Ordering::Relaxed);
     }
 
     /// Once its message is there, the call has to wait for its turn at this gate, if it is a start.

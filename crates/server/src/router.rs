@@ -41,7 +41,7 @@ use crate::{
     ports::Peer,
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
-    room::{Held, Room},
+    room::{Held, Room, Waiter},
     start_gate::StartGate,
     status,
     telemetry::trace::Tracer,
@@ -220,7 +220,7 @@ impl Router {
             request.body_mut().stand_in_line(named);
             if method.kind.waits {
                 // Its handler knows when the start is made, and the rest is waiting.
-                request.extensions_mut().insert(Arc::clone(held));
+                request.extensions_mut().insert(Waiter { held: Arc::clone(held), came: Instant::now() });
             }
         }
         let answer = async {

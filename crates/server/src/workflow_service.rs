@@ -2,8 +2,6 @@
 //!
 //! What is not here answers UNIMPLEMENTED by the generated default; `coverage` lists what is.
 
-use std::sync::Arc;
-
 use sempre_api::v1::workflowservice::{
     CountActivityExecutionsRequest, CountActivityExecutionsResponse, CountNexusOperationExecutionsRequest,
     CountNexusOperationExecutionsResponse, CountSchedulesRequest, CountSchedulesResponse, CountWorkersRequest, CountWorkersResponse,
@@ -74,14 +72,14 @@ use sempre_api::v1::workflowservice::{
     UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse, ValidateWorkerDeploymentVersionComputeConfigRequest,
     ValidateWorkerDeploymentVersionComputeConfigResponse, workflow_service_server::WorkflowService,
 };
-use sempre_core::Refusal;
+use sempre_core::{Refusal, Span};
 use tonic::{Request, Response};
 
 use crate::{
     client_version,
     frontend::{self, Answer, Frontend, answer},
     nexus,
-    room::Held,
+    room::Waiter,
 };
 
 /// Older forms of versioning, as a server answers that has them switched off (spec 05 §10).
@@ -201,12 +199,14 @@ impl WorkflowService for Frontend {
     }
 
     async fn execute_multi_operation(&self, request: Request<ExecuteMultiOperationRequest>) -> Answer<ExecuteMultiOperationResponse> {
-        let held = request.extensions().get::<Arc<Held>>().cloned();
+        let waiter = request.extensions().get::<Waiter>().cloned();
         let call = self.admit(request).await?;
         let _open = self.long(&call.body, "execute_multi_operation")?;
-        let deadline = call.deadline();
+        // It has waited for its turn.
+        let waited = waiter.as_ref().map_or(Span::ZERO, |waiter| Span(i64::try_from(waiter.came.elapsed().as_nanos()).unwrap_or(i64::MAX)));
+        let deadline = call.deadline().map(|deadline| deadline - waited);
         // From there on it waits for a worker, which keeps no other start out.
-        let made = || held.iter().for_each(|held| held.give_turn_back());
+        let made = || waiter.iter().for_each(|waiter| waiter.held.give_turn_back());
         answer(self.engine.execute_multi_operation(call.body, deadline, made).await)
     }
 

@@ -42,15 +42,7 @@ use super::{
     updates::UpdateWatchers,
     usage::ShardUsage,
 };
-use crate::{
-    VirtualTime,
-    ids::SeededIds,
-    notices::rows,
-    shared::{SHARD_UNAVAILABLE, Shared},
-    stats::KnownTypes,
-    usage::Counted,
-    virtual_time::Part,
-};
+use crate::{VirtualTime, ids::SeededIds, notices::rows, shared::Shared, stats::KnownTypes, usage::Counted, virtual_time::Part};
 
 /// Deadlines fired in one round: a backlog of them must not starve the inbox.
 const DEADLINES_A_ROUND: usize = 64;
@@ -467,7 +459,7 @@ impl Runner {
             match (&mut read).now_or_never() {
                 Some((_, Loaded::Failed(reason))) => {
                     tracing::error!(reason, workflow = message.workflow.workflow_id, "a run could not be read");
-                    return self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+                    return self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
                 }
                 Some((_, loaded)) => self.take_loaded(place, loaded),
                 None => {
@@ -553,7 +545,7 @@ impl Runner {
         if let Loaded::Failed(reason) = &loaded {
             tracing::error!(reason, workflow = key.workflow_id, "a run could not be read");
             for message in waiting {
-                self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+                self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
             }
             return;
         }
@@ -675,6 +667,7 @@ impl Runner {
         for place in &open.workflows {
             self.cache.reweigh(*place);
         }
+        self.release_early(&mut open.outputs);
         if open.commit.is_empty() {
             // Nothing to write: what was said still waits for the commits before it.
             self.release_workflows(&open.workflows);
@@ -683,7 +676,6 @@ impl Runner {
                 None => self.release(open.outputs),
             }
         } else {
-            self.release_early(&mut open.outputs);
             let bytes = open.commit.bytes() as u64;
             // The next one is likely to be as large.
             self.open.commit.expect(open.commit.bytes() / 4 * 5);
@@ -768,13 +760,22 @@ impl Runner {
 
     /// Nothing leaves before its commit, unless a bug is planted.
     fn release_early(&mut self, outputs: &mut Vec<Output>) {
-        if planted::is(Bug::EffectsBeforeCommit) {
-            let all = std::mem::take(outputs);
-            self.release(all);
-        } else if planted::is(Bug::TasksBeforeCommit) {
-            let (tasks, rest) = std::mem::take(outputs).into_iter().partition(|output| matches!(output, Output::Hand(..)));
+        let is_reply = |output: &Output, is: fn(&Reply) -> bool| match output {
+            Output::Hand(_, started) => is(&started.reply),
+            Output::Answer(_, Ok(Answer { body: Body::Reply(reply, _), .. })) => is(reply),
+            _ => false,
+        };
+        let leaves = |output: &Output| {
+            planted::is(Bug::EffectsBeforeCommit)
+                || planted::is(Bug::TasksBeforeCommit) && matches!(output, Output::Hand(..))
+                || planted::is(Bug::AttemptsBeforeCommit) && is_reply(output, |reply| matches!(reply, Reply::ActivityTask(_)))
+                || planted::is(Bug::FailuresBeforeCommit) && is_reply(output, |reply| matches!(reply, Reply::ActivityFailed { .. }))
+                || planted::is(Bug::HeartbeatsBeforeCommit) && is_reply(output, |reply| matches!(reply, Reply::Heartbeat { .. }))
+        };
+        if outputs.iter().any(leaves) {
+            let (early, rest) = std::mem::take(outputs).into_iter().partition(leaves);
             *outputs = rest;
-            self.release(tasks);
+            self.release(early);
         }
     }
 

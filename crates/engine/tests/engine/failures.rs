@@ -371,6 +371,9 @@ async fn a_run_that_cannot_be_read_does_not_hold_up_its_queue() {
     let poll = w.poll_beside();
     w.settle().await;
     assert!(!poll.is_finished());
+    // Whoever asks for it is told so, and not that there is none.
+    let told = w.describe("a").await.map(drop);
+    assert_eq!(told, Err(Refusal::Unavailable("the run could not be read".into())));
     *w.store.unreadable.lock().unwrap() = None;
     w.advance(Span::seconds(1)).await;
     assert_eq!(soon(poll).await.unwrap().workflow_execution.unwrap().workflow_id, "a");

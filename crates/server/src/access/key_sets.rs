@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     jwt::KeySet,
-    settings::{AuthError, CONFIGURATION, is_in_the_clear},
+    settings::{AuthError, CONFIGURATION, is_in_the_clear, is_loopback},
 };
 use crate::http_client::{self, Tls};
 
@@ -167,6 +167,9 @@ async fn of_issuer(uri: &Uri, issuer: &str, tls: &Tls) -> Result<KeySet, String>
         return Err(format!("{uri} is of the issuer {:?}, not of {issuer:?}", configuration.issuer));
     }
     let keys = configuration.jwks_uri;
+    if is_loopback(&keys) && !is_loopback(&uri.to_string()) {
+        return Err(format!("{uri} leads to {keys:?}, which is of this machine"));
+    }
     if is_in_the_clear(&keys) {
         return Err(format!("{uri} has its keys at {keys:?}, where anybody on the way can change them"));
     }
@@ -269,6 +272,7 @@ mod tests {
             (r#"{"issuer":"https://other.example","jwks_uri":"{base}/some/keys"}"#, "is of the issuer \"https://other.example\""),
             (r#"{"issuer":"{base}/","jwks_uri":"{base}/some/keys"}"#, "is of the issuer"),
             (r#"{"issuer":"{base}","jwks_uri":"http://id.example/keys"}"#, "anybody on the way"),
+            (r#"{"issuer":"{base}","jwks_uri":"HTTP://id.example/keys"}"#, "anybody on the way"),
             (r#"{"issuer":"{base}","jwks_uri":"file:///etc/keys"}"#, "names no URL of keys"),
             (r#"{"issuer":"{base}","jwks_uri":"keys"}"#, "names no URL of keys"),
             (r#"{"issuer":"{base}"}"#, "no configuration of an issuer"),

@@ -118,7 +118,8 @@ impl RulesFile {
                 return wrong("needs audiences: tokens for others must not be taken here");
             }
             if issuer.keys.is_empty() {
-                if !issuer.issuer.starts_with("https://") && !(issuer.issuer.starts_with("http://") && is_loopback(&issuer.issuer)) {
+                let is_url = ["https://", "http://"].iter().any(|scheme| issuer.issuer.starts_with(scheme));
+                if !is_url || is_in_the_clear(&issuer.issuer) {
                     return wrong("needs keys, a URL or a file: it is no https URL itself that could be asked where they are");
                 }
                 issuer.keys = format!("{}{CONFIGURATION}", issuer.issuer.trim_end_matches('/'));
@@ -147,10 +148,13 @@ impl RulesFile {
 
 /// Whoever is between could change what is read there.
 pub(super) fn is_in_the_clear(url: &str) -> bool {
-    url.starts_with("http://") && !is_loopback(url)
+    // As whoever asks reads it: a scheme may be in capitals.
+    let is_http = url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme() == Some(&http::uri::Scheme::HTTP));
+    is_http && !is_loopback(url)
 }
 
-fn is_loopback(url: &str) -> bool {
+/// The URL is of this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
     let uri = url.parse::<http::Uri>().ok();
     let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -222,6 +226,7 @@ mod tests {
         assert!(issuer("keys = 'f'").contains("audiences"));
         assert!(issuer("audiences = ['a']\nkeys = 'http://id.example/keys'").contains("use https"));
         assert!(parse("[[jwt]]\nissuer = 'i'\naudiences = ['a']\nkeys = 'http://127.0.0.1:1/keys'").is_ok());
+        assert!(issuer("audiences = ['a']\nkeys = 'HTTP://id.example/keys'").contains("use https"));
         assert!(issuer("audiences = ['a']").contains("no https URL itself"));
         assert!(issuer("audiences = ['a']\nkeys = 'f'\naudience = 'b'").contains("unknown field"));
         assert!(

@@ -1,15 +1,15 @@
 //! Starts come in as fast as the server can take them beside everything else, and no faster; namespaces that have starts waiting take
 //! turns ([`lines`]).
 //!
-//! A start stands before the gate when its message has come, its caller may send it and its namespace has a rate left for it, and nothing
-//! of it is decoded. Inside are [`TURNS_MAX`] at once while the server has time for all: those that are let in ask how long a task has to
+//! A start stands before the gate when its body has come to its end and its caller may send it, and nothing of it is decoded; its
+//! namespace's rate is asked when it is let in. Inside are [`TURNS_MAX`] at once while the server has time for all: those that are let in ask how long a task has to
 //! wait for its turn on the runtime, and when that is longer than [`LATE`], fewer are let in, down to [`TURNS_MIN`]. So completions and
 //! polls find the server with time for them, however many starts are sent, and few starts before them at the shards.
 //!
 //! | a start | until |
 //! |---|---|
-//! | comes: body, key of its caller, whatever has to be waited for | its message is there; it has no turn, and keeps nobody out |
-//! | stands before the gate | it is its turn, or it has stood there for [`WAIT_MAX`], or its line holds most of more than may wait: then it is refused |
+//! | comes: body, key of its caller, whatever has to be waited for | all of it is there; it has no turn, and keeps nobody out |
+//! | stands before the gate | it is its turn, or it has stood there for [`WAIT_MAX`], or its line holds most of more than may wait: then it is refused, in this case too when the time is over, but without its message |
 //! | is inside | it is answered, its caller leaves, or it waits for a worker ([`super::room::Held::give_turn_back`]) |
 //!
 //! The wait is not only for a turn: whoever sends the next start as soon as one is refused would otherwise have the server do nothing but
@@ -85,6 +85,28 @@ impl Drop for Turn {
     }
 }
 
+/// A start is not let in.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// When it may be told, if not at once: it has not waited yet.
+    told: Option<Instant>,
+}
+
+impl Refused {
+    /// It has waited.
+    pub(crate) fn may_be_told(&self) -> bool {
+        self.told.is_none()
+    }
+
+    /// Waits until it may be told.
+    pub(crate) async fn wait(mut self) -> Self {
+        if let Some(told) = self.told.take() {
+            tokio::time::sleep_until(told).await;
+        }
+        self
+    }
+}
+
 /// A start before the gate, until it is dropped.
 struct Waiting<'a> {
     gate: &'a StartGate,
@@ -122,11 +144,14 @@ impl StartGate {
         self.state().wanted
     }
 
-    /// Waits to be let in, in the line of that namespace. The start holds so many bytes meanwhile. `None`: refused.
-    pub(crate) async fn enter(self: &Arc<Self>, whose: Whose, bytes: u64) -> Option<Turn> {
-        let Some(turn) = self.wait(whose, bytes).await else {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
+    /// Waits to be let in, in the line of that namespace. The start holds so many bytes meanwhile.
+    pub(crate) async fn enter(self: &Arc<Self>, whose: Whose, bytes: u64) -> Result<Turn, Refused> {
+        let turn = match self.wait(whose, bytes).await {
+            Ok(turn) => turn,
+            Err(refused) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                return Err(refused);
+            }
         };
         // While all may come in, few are asked: it costs them time.
         let entered = self.entered.fetch_add(1, Ordering::Relaxed);
@@ -135,15 +160,16 @@ impl StartGate {
             tokio::task::yield_now().await;
             self.waited(begun, Instant::now());
         }
-        Some(turn)
+        Ok(turn)
     }
 
-    async fn wait(self: &Arc<Self>, whose: Whose, bytes: u64) -> Option<Turn> {
+    async fn wait(self: &Arc<Self>, whose: Whose, bytes: u64) -> Result<Turn, Refused> {
+        let until = Instant::now() + WAIT_MAX;
         let mut waiting = {
             let mut state = self.state();
             if state.inside < state.wanted {
                 state.inside += 1;
-                return Some(Turn { gate: Some(Arc::clone(self)) });
+                return Ok(Turn { gate: Some(Arc::clone(self)) });
             }
             let (sender, turn) = oneshot::channel();
             let number = state.lines.join(whose, sender, bytes);
@@ -151,7 +177,10 @@ impl StartGate {
             drop(state.lines.shed(self.waiting_bytes_max));
             Waiting { gate: self, whose, number, turn }
         };
-        tokio::time::timeout(WAIT_MAX, &mut waiting.turn).await.ok()?.ok()
+        match tokio::time::timeout_at(until, &mut waiting.turn).await {
+            Ok(turn) => turn.map_err(|_| Refused { told: Some(until) }),
+            Err(_) => Err(Refused { told: None }),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -234,7 +263,7 @@ mod tests {
         inside.pop();
         inside.push(waits.await.unwrap());
         let begun = Instant::now();
-        assert!(late.await.is_none());
+        assert!(late.await.is_err());
         assert!(begun.elapsed() >= WAIT_MAX, "{:?}", begun.elapsed());
         // Who leaves is not counted any more, and is not refused.
         let mut leaves = Box::pin(gate.enter(None, 1));
@@ -264,7 +293,7 @@ mod tests {
         // One of the flood, then the other.
         inside.truncate(TURNS_MAX - 2);
         let turn = other.await;
-        assert!(turn.is_some());
+        assert!(turn.is_ok());
         assert_eq!(gate.waiting(), 999);
     }
 
@@ -276,11 +305,12 @@ mod tests {
         flood.iter_mut().for_each(|start| assert!(start.as_mut().now_or_never().is_none()));
         let mut other = Box::pin(gate.enter(namespace(2), 1));
         assert!(other.as_mut().now_or_never().is_none());
-        assert!(flood.pop().unwrap().now_or_never().is_some_and(|turn| turn.is_none()), "refused, at once");
+        let refused = flood.pop().unwrap().now_or_never().expect("refused, at once").unwrap_err();
+        assert!(refused.told.is_some_and(|told| told > Instant::now()), "and told later");
         assert!(flood.iter_mut().all(|start| start.as_mut().now_or_never().is_none()));
         assert_eq!((gate.waiting(), gate.refused()), (10, 1));
         drop(inside);
-        assert!(other.await.is_some());
+        assert!(other.await.is_ok());
     }
 
     #[tokio::test]
@@ -298,7 +328,7 @@ mod tests {
         assert!(waits.as_mut().now_or_never().is_none());
         // More may come in: who waits does.
         go_by(&gate, 1, LATE);
-        assert!(waits.await.is_some());
+        assert!(waits.await.is_ok());
         drop(inside);
         go_by(&gate, 100, Duration::ZERO);
         assert_eq!(gate.free(), TURNS_MAX);
