@@ -15,7 +15,10 @@
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -55,15 +58,16 @@ pub struct Membership(Arc<Inner>);
 struct Inner {
     id: NodeId,
     picture: watch::Sender<Arc<Picture>>,
-    /// Until when nobody can have removed this node. `None`: it has gone.
-    current_until: Mutex<Option<Instant>>,
+    begun: Instant,
+    /// Until when nobody can have removed this node, in nanoseconds from the begin; 0: it has gone. Asked by whoever answers.
+    current_until: AtomicU64,
     look: Notify,
 }
 
 impl Membership {
     pub(super) fn new(id: NodeId) -> Self {
-        let inner = Inner { id, picture: watch::Sender::default(), current_until: Mutex::new(Some(Instant::now())), look: Notify::new() };
-        Self(Arc::new(inner))
+        let (begun, current_until) = (Instant::now(), AtomicU64::new(1));
+        Self(Arc::new(Inner { id, picture: watch::Sender::default(), begun, current_until, look: Notify::new() }))
     }
 
     /// This node.
@@ -88,7 +92,7 @@ impl Membership {
     /// need not ask. What is answered without one must, after it has been read.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.current_until().is_some_and(|until| Instant::now() < until)
+        nanos(self.0.begun.elapsed()) < self.0.current_until.load(Ordering::Acquire)
     }
 
     /// Looks at once whether something has changed: somebody says so.
@@ -96,20 +100,21 @@ impl Membership {
         self.0.look.notify_one();
     }
 
-    fn current_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn set_current(&self, until: Instant) {
-        if let Some(current) = &mut *self.current_until() {
-            *current = until;
-        }
+        let until = nanos(until.saturating_duration_since(self.0.begun)).max(1);
+        let unless_gone = |current: u64| (current != 0).then_some(until);
+        // Refused: it has gone, and stays so.
+        let _ = self.0.current_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_gone);
     }
 
     /// Its place is gone, or is given up now.
     pub(super) fn end(&self) {
-        *self.current_until() = None;
+        self.0.current_until.store(0, Ordering::Release);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The task of a node.
