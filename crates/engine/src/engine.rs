@@ -28,7 +28,7 @@ use crate::{
     flow::{self, Flow},
     gate,
     ids::SeededIds,
-    listing::Listing,
+    listing::{self, Listing},
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
@@ -206,10 +206,16 @@ impl Engine {
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default()).await?;
-        let listing = Listing::new(index, wall.clone(), &*spawner, &shards);
+        match components.lease {
+            Some(_) => drop(once.acquire(&*store, listing::OWNER).await?),
+            None => once.come(listing::OWNER),
+        }
+        let others = components.lease.clone().map(|lease| (store.clone(), lease));
+        let listing = Listing::new(index, others, wall.clone(), &*spawner, &shards);
         // Of shards that are taken up later each reads its own.
         let listed = if all { listing.open(&*store).await? } else { Vec::new() };
-        if listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
+        let makes_whole = once.has(listing::OWNER);
+        if makes_whole && listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
             // There is nothing to read.
             listing.visibility.begin_rebuild().await?;
             listing.visibility.flush().await;
@@ -321,7 +327,7 @@ impl Engine {
             };
             shared.spawner.spawn("sempre watch of the store", watch.boxed());
         }
-        if let Some(reason) = shared.listing.visibility.needs_rebuild() {
+        if let Some(reason) = shared.listing.visibility.needs_rebuild().filter(|_| makes_whole) {
             tracing::warn!(reason, "the index of runs cannot be used as it is and is made anew; lists wait until it is whole");
             Rebuild::start(&shared, &reason);
         }

@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use crate::{
     Engine, alerts,
     calls::queue_config::settings_of,
-    meta, namespaces,
+    listing, meta, namespaces,
     notices::keeper as notices,
+    rebuild::Rebuild,
     records::{self, Kind},
     schedules,
     shared::Shared,
@@ -30,7 +31,7 @@ use crate::{
 const FIRST: u32 = u32::MAX - 1023;
 
 /// All of them.
-const ALL: [u32; 11] = [
+const ALL: [u32; 12] = [
     namespaces::OWNER,
     meta::OWNER,
     schedules::OWNER,
@@ -42,6 +43,7 @@ const ALL: [u32; 11] = [
     records::ALERT_RULES.owner,
     alerts::runner::OWNER,
     notices::OWNER,
+    listing::OWNER,
 ];
 
 pub(crate) fn is_single(shard: u32) -> bool {
@@ -126,6 +128,12 @@ impl Engine {
             schedules::OWNER => shared.schedules.take_up().await?,
             // They acquire it themselves, whenever they begin.
             alerts::runner::OWNER | notices::OWNER => shared.once.come(single),
+            listing::OWNER => {
+                shared.once.come(single);
+                if let Some(reason) = shared.listing.visibility.needs_rebuild() {
+                    Rebuild::start(shared, &reason);
+                }
+            }
             _ => {
                 let of = of_records(shared, single).ok_or_else(|| unknown(single))?;
                 of.take_up().await?;
@@ -145,7 +153,7 @@ impl Engine {
             meta::OWNER => shared.meta.give_up().await,
             schedules::OWNER => shared.schedules.give_up().await?,
             // What they commit from now on is refused as soon as another has it.
-            alerts::runner::OWNER | notices::OWNER => shared.once.go(single),
+            alerts::runner::OWNER | notices::OWNER | listing::OWNER => shared.once.go(single),
             _ => {
                 of_records(shared, single).ok_or_else(|| unknown(single))?.give_up().await;
                 if single == records::BATCH_JOBS.owner {

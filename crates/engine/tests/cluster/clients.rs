@@ -41,6 +41,8 @@ pub(crate) struct Clients {
     stops: AtomicBool,
     /// Calls that had to be repeated.
     repeated: AtomicU64,
+    /// Lists that were answered, each by some node.
+    lists: AtomicU64,
     /// The longest time that a call took, with all its repetitions.
     longest: Mutex<Duration>,
 }
@@ -101,6 +103,7 @@ impl Clients {
             next: AtomicU64::new(0),
             stops: AtomicBool::new(false),
             repeated: AtomicU64::new(0),
+            lists: AtomicU64::new(0),
             longest: Mutex::default(),
         })
     }
@@ -156,6 +159,24 @@ impl Clients {
         self.runs.lock().unwrap().insert(id.into(), 0);
     }
 
+    /// Every node shows in lists what was acknowledged by another; one whose lease may have run out, that dies or stands still shows nothing.
+    async fn check_listed(&self, id: &str, status: &str) {
+        let members = self.town.members();
+        let turn = self.lists.load(Ordering::Relaxed) as usize;
+        let Some(member) = members.get(turn % members.len().max(1)) else { return };
+        let query = format!("WorkflowId = '{id}' AND ExecutionStatus = '{status}'");
+        let request = ListWorkflowExecutionsRequest { namespace: NAMESPACE.into(), query, ..Default::default() };
+        match tokio::time::timeout(ANSWER_MAX * 5, member.engine.list_workflows(request)).await {
+            Ok(Ok(listed)) => {
+                let ids: Vec<_> = listed.executions.iter().filter_map(|run| Some(run.execution.as_ref()?.workflow_id.as_str())).collect();
+                assert_eq!(ids, [id], "{status} at {}", member.id());
+                self.lists.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(Err(refusal)) => assert!(refusal.may_pass(), "{refusal:?}"),
+            Err(_) => {}
+        }
+    }
+
     pub(crate) async fn signal(&self, id: &str, name: &str) {
         let request = SignalWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
@@ -205,12 +226,14 @@ impl Clients {
                     while !this.stops.load(Ordering::Acquire) {
                         let id = format!("run-{}", this.next.fetch_add(1, Ordering::Relaxed));
                         this.start(&id).await;
+                        this.check_listed(&id, "Running").await;
                         this.signal(&id, "go").await;
                         let begun = Instant::now();
                         while !this.is_completed(&id).await {
                             assert!(begun.elapsed() < LONGEST, "{id} does not complete");
                             this.town.wait_a_little().await;
                         }
+                        this.check_listed(&id, "Completed").await;
                     }
                 },
                 OUTSIDE.handle(),
@@ -236,8 +259,9 @@ impl Clients {
         for (id, signals) in &runs {
             check(id, &OUTSIDE.block_on(self.history(id)), *signals);
         }
+        let lists = self.lists.load(Ordering::Relaxed);
         let (repeated, longest) = (self.repeated.load(Ordering::Relaxed), *self.longest.lock().unwrap());
-        format!("{} runs, {repeated} calls repeated, the longest took {longest:?}", runs.len())
+        format!("{} runs, {lists} lists, {repeated} calls repeated, the longest took {longest:?}", runs.len())
     }
 }
 

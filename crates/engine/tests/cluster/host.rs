@@ -15,6 +15,7 @@ use sempre_engine::{
     Components, Engine, Settings,
     node::Node,
     real::{SystemClock, TokioSpawner},
+    visibility::{Index, postgres::PostgresIndex},
 };
 use sempre_store::postgres::{
     PostgresOptions, PostgresStore,
@@ -191,7 +192,10 @@ impl Host {
             let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
             let seed = SEED.fetch_add(1, Ordering::Relaxed);
             let settings = Settings { poll_wait: sempre_core::Span::seconds(5), ..Settings::default() };
-            Node::open(store, clock, spawner, seed, settings, Components::default()).await.unwrap()
+            let beside = store.beside_node();
+            let index = move |owner| async move { Ok(Arc::new(PostgresIndex::open(beside, owner).await?) as Arc<dyn Index>) }.boxed();
+            let components = Components { index: Box::new(index), ..Components::default() };
+            Node::open(store, clock, spawner, seed, settings, components).await.unwrap()
         });
         let node = OUTSIDE.block_on(opening).unwrap();
         let member = Member { engine: node.engine().clone(), membership: node.membership().clone() };
