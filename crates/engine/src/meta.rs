@@ -261,6 +261,17 @@ impl Meta {
         Ok(self.changed(before))
     }
 
+    /// Reads what another node has changed: gives the settings that have.
+    pub(crate) async fn reread(&self) -> Result<Vec<Config>, StoreError> {
+        let _writer = self.writer.lock().await;
+        if self.once.has(OWNER) {
+            return Ok(Vec::new());
+        }
+        let before = self.configs();
+        *self.configs.write().unwrap_or_else(PoisonError::into_inner) = load(&*self.store).await?;
+        Ok(self.changed(before))
+    }
+
     /// Finishes the change that is under way; others are refused from then on.
     pub(crate) async fn give_up(&self) {
         let mut writer = self.writer.lock().await;

@@ -278,17 +278,21 @@ async fn settle(store: &dyn Store, once: &Once, inner: &RwLock<Inner>, writer: &
         Ok::<_, StoreError>((epoch, load(store).await?))
     };
     let (epoch, loaded) = reload.await.inspect_err(|error| tracing::warn!(%error, "namespaces could not be read again"))?;
-    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
-    let (deployments, flow) = (std::mem::take(&mut inner.deployments), std::mem::take(&mut inner.flow));
-    let usage = std::mem::take(&mut inner.usage);
-    *inner = loaded.with(deployments, flow, usage);
-    drop(inner);
+    replace(inner, loaded);
     let Some(epoch) = epoch else {
         once.go(OWNER);
         return Err(StoreError::Elsewhere { shard: OWNER });
     };
     *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
     Ok(())
+}
+
+/// Shows what was read.
+fn replace(inner: &RwLock<Inner>, loaded: Inner) {
+    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
+    let (deployments, flow) = (std::mem::take(&mut inner.deployments), std::mem::take(&mut inner.flow));
+    let usage = std::mem::take(&mut inner.usage);
+    *inner = loaded.with(deployments, flow, usage);
 }
 
 impl Namespaces {
@@ -480,6 +484,15 @@ impl Namespaces {
         writer.doubt = true;
         settle(&*self.store, &self.once, &self.inner, &mut writer).await?;
         self.once.come(OWNER);
+        Ok(())
+    }
+
+    /// Reads what another node has changed.
+    pub(crate) async fn reread(&self) -> Result<(), StoreError> {
+        let _writer = self.writer.lock().await;
+        if !self.once.has(OWNER) {
+            replace(&self.inner, load(&*self.store).await?);
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | taken up ([`Engine::take_up`]) | acquired, and read anew; what works on it begins to |
 //! | given up ([`Engine::give_up`]) | a change that is under way is finished; what works on it ends |
+//! | elsewhere, and committed to there | what is in memory is read anew ([`reread`]) |
 //! | lost | found out by the change that is refused; as if it had been given up |
 
 use std::collections::BTreeSet;
@@ -162,6 +163,21 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// Another node has changed what is of this single shard: reads it, if there is a copy of it here.
+pub(crate) async fn reread(shared: &Shared, single: u32) -> Result<(), StoreError> {
+    match single {
+        namespaces::OWNER => shared.namespaces.reread().await,
+        meta::OWNER => {
+            set_up(shared, shared.meta.reread().await?);
+            Ok(())
+        }
+        _ => match of_records(shared, single) {
+            Some(of) => of.reread().await,
+            None => Ok(()),
+        },
     }
 }
 

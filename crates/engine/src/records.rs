@@ -226,6 +226,9 @@ pub(crate) trait Single: Send + Sync {
 
     /// Finishes the change that is under way; others are refused from then on.
     fn give_up(&self) -> BoxFuture<'_, ()>;
+
+    /// Reads what another node has changed.
+    fn reread(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 impl<R: Message + Default + Clone + PartialEq + 'static> Single for Records<R> {
@@ -250,11 +253,38 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Single for Records<R> {
         }
         .boxed()
     }
+
+    fn reread(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let parts = &self.shared;
+        async move {
+            let _writer = parts.writer.lock().await;
+            if parts.once.has(parts.kind.owner) {
+                return Ok(());
+            }
+            let (loaded, damaged) = parts.kind.load::<R>(&*parts.store).await?;
+            let differs = |key: &&Vec<u8>, shown: &Shown<R>| shown.get(*key) != loaded.get(*key);
+            let changed: BTreeSet<Vec<u8>> = {
+                let shown = parts.read();
+                shown.keys().chain(loaded.keys()).filter(|key| differs(key, &shown)).cloned().collect()
+            };
+            parts.replace(loaded, damaged);
+            if !changed.is_empty() {
+                parts.put_in_force(&changed.into_iter().collect::<Vec<_>>());
+            }
+            Ok(())
+        }
+        .boxed()
+    }
 }
 
 impl<R: Message + Default + PartialEq> Parts<R> {
     fn read(&self) -> RwLockReadGuard<'_, Shown<R>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, loaded: Shown<R>, damaged: usize) {
+        self.damaged.store(damaged, Ordering::Release);
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
     }
 
     fn put_in_force(&self, keys: &[Vec<u8>]) {
@@ -279,9 +309,8 @@ impl<R: Message + Default + PartialEq> Parts<R> {
         };
         let (epoch, (loaded, damaged)): (Option<u64>, (Shown<R>, usize)) =
             reload.await.inspect_err(|error| tracing::warn!(%error, "the records of {} could not be read again", self.kind.what))?;
-        self.damaged.store(damaged, Ordering::Release);
         let keys: BTreeSet<Vec<u8>> = self.read().keys().chain(loaded.keys()).cloned().collect();
-        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        self.replace(loaded, damaged);
         if let Some(epoch) = epoch {
             writer.fence.epoch = epoch;
             writer.doubt = false;

@@ -11,6 +11,7 @@
 //! What fails is tried again after a pause, or by the next picture. So many shards move at once and no more ([`TAKES_AT_ONCE`],
 //! [`GIVES_AT_ONCE`]); those that nobody serves come first.
 
+mod copies;
 mod plan;
 
 use std::{
@@ -82,6 +83,8 @@ impl Node {
         let settings = Settings { shards: u32::try_from(spread).unwrap_or(u32::MAX), notices_kept: 0, ..settings };
         let lease: Arc<dyn Lease> = Arc::new(OfMembership(membership.clone()));
         let components = Components { takes_shards: false, lease: Some(lease), ..components };
+        // What is committed from here on is not in the copies that it begins with.
+        let read = membership.watch_singles().borrow().clone();
         let opened = Engine::open_with(store.clone(), clock, spawner.clone(), seed, settings, components).await;
         let engine = match opened {
             Ok(engine) => engine,
@@ -92,13 +95,16 @@ impl Node {
             }
         };
         let (alive, dropped) = watch::channel(());
+        let copies = copies::follow(engine.downgrade(), membership.clone(), read, dropped.clone());
+        spawner.spawn("sempre copies of what there is once", copies.boxed());
         let follower = Follower {
             engine: engine.downgrade(),
             store: store.clone(),
             membership: membership.clone(),
             jobs: FuturesUnordered::new(),
             busy: BTreeMap::new(),
-            settled: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            given: BTreeMap::new(),
             pauses: BTreeMap::new(),
         };
         spawner.spawn("sempre node", follower.run(dropped).boxed());
@@ -164,8 +170,10 @@ struct Follower {
     jobs: FuturesUnordered<BoxFuture<'static, Ended>>,
     /// Shards under way.
     busy: BTreeMap<u32, Move>,
-    /// Shards whose move has ended since the picture, which may not show it.
-    settled: BTreeSet<u32>,
+    /// Shards that a picture has shown to be this node's. What the engine acquired as it opened may be newer than the picture.
+    shown: BTreeSet<u32>,
+    /// Shards that were given, and by which picture: it does not show that.
+    given: BTreeMap<u32, i64>,
     /// Shards whose last move failed: the pause, and when it ends, if it has not.
     pauses: BTreeMap<u32, (Span, Option<Timestamp>)>,
 }
@@ -195,7 +203,7 @@ impl Follower {
                 biased;
                 Some(ended) = self.jobs.next(), if !self.jobs.is_empty() => self.ended(ended),
                 changed = pictures.changed() => match changed {
-                    Ok(()) => self.settled.clear(),
+                    Ok(()) => {}
                     Err(_) => return,
                 },
                 _ = fatal.wait_for(Option::is_some) => return,
@@ -209,6 +217,8 @@ impl Follower {
     fn begin(&mut self, engine: &Engine, picture: &Picture) {
         let now = engine.wall_now();
         let here: BTreeSet<u32> = engine.shards().into_iter().chain(engine.singles_here()).collect();
+        self.shown.extend(picture.of(self.membership.id()));
+        self.given.retain(|_, by| *by == picture.version());
         let moves = plan(picture, self.membership.id(), &here);
         let wanted: BTreeSet<u32> = moves.iter().map(|(shard, _)| *shard).collect();
         self.pauses.retain(|shard, _| wanted.contains(shard));
@@ -218,7 +228,8 @@ impl Follower {
         let mut gives = GIVES_AT_ONCE.saturating_sub(under_way(|one| matches!(one, Move::Give(_))));
         for (shard, what) in moves {
             let waits = self.pauses.get(&shard).is_some_and(|(_, until)| until.is_some());
-            if waits || self.busy.contains_key(&shard) || self.settled.contains(&shard) {
+            let is_newer = what == Move::LetGo && !self.shown.contains(&shard);
+            if waits || is_newer || self.busy.contains_key(&shard) || self.given.contains_key(&shard) {
                 continue;
             }
             let room = match what {
@@ -240,8 +251,11 @@ impl Follower {
         self.busy.remove(&shard);
         let Err(error) = result else {
             self.pauses.remove(&shard);
-            self.settled.insert(shard);
+            if what != Move::TakeUp {
+                self.shown.remove(&shard);
+            }
             if let Move::Give(to) = what {
+                self.given.insert(shard, self.membership.picture().version());
                 tracing::info!(shard, %to, "the shard is given to another node");
                 self.membership.look();
             }

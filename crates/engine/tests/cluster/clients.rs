@@ -140,12 +140,23 @@ impl Clients {
         }
     }
 
-    pub(crate) async fn start(&self, id: &str) {
+    /// A workflow with the commands above.
+    async fn start(&self, id: &str) {
+        self.start_on(id, queue()).await;
+        self.runs.lock().unwrap().insert(id.into(), 0);
+    }
+
+    /// A run whose tasks nobody takes: it has nothing to do by itself.
+    pub(crate) async fn start_idle(&self, id: &str) {
+        self.start_on(id, Some(TaskQueue { name: "nobody".into(), ..Default::default() })).await;
+    }
+
+    async fn start_on(&self, id: &str, task_queue: Option<TaskQueue>) {
         let request = StartWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             workflow_id: id.into(),
             workflow_type: Some(WorkflowType { name: "Test".into() }),
-            task_queue: queue(),
+            task_queue,
             workflow_task_timeout: Some(Span::seconds(2).to_api()),
             request_id: format!("start-{id}"),
             ..Default::default()
@@ -156,7 +167,6 @@ impl Clients {
         })
         .await
         .unwrap();
-        self.runs.lock().unwrap().insert(id.into(), 0);
     }
 
     /// Every node shows in lists what was acknowledged by another; one whose lease may have run out, that dies or stands still shows nothing.
@@ -191,10 +201,10 @@ impl Clients {
         })
         .await
         .unwrap();
-        *self.runs.lock().unwrap().get_mut(id).unwrap() += 1;
+        self.runs.lock().unwrap().entry(id.into()).and_modify(|signals| *signals += 1);
     }
 
-    pub(crate) async fn is_completed(&self, id: &str) -> bool {
+    async fn is_completed(&self, id: &str) -> bool {
         let described = self.call(id, |engine| async move { describe(&engine, id).await }).await.unwrap();
         described.workflow_execution_info.unwrap().status == WorkflowExecutionStatus::Completed as i32
     }

@@ -222,7 +222,8 @@ impl Host {
         let Host { member, node, runtime, town } = self;
         town.members.lock().unwrap().remove(&member.id());
         runtime.shutdown_background();
-        drop(node);
+        // Nothing of it is tidied up: that would wait for the runtime.
+        std::mem::forget((member, node));
     }
 
     /// Stands still; it goes on when the answer is dropped.
@@ -245,6 +246,8 @@ impl Host {
         let reason = OUTSIDE.block_on(async { tokio::time::timeout(LONGEST, node.ended()).await.expect("it ends") });
         town.members.lock().unwrap().remove(&member.id());
         runtime.shutdown_background();
+        // As a process that exits.
+        std::mem::forget((member, node));
         reason
     }
 

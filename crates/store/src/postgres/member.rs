@@ -5,6 +5,7 @@
 //! | nothing new | |
 //! | the version has grown | reads the picture anew |
 //! | another's lease has run out | removes that one, if its own renewals have not been late for a whole lease |
+//! | a single shard has been committed to | reads which, and tells the numbers of their last commits |
 //! | a shard is free | places it, by the newest picture only; so each free shard gets one node, whoever is first |
 //! | its own row is gone | stops: its commits are refused since that moment |
 //! | no answer | tries again on a new connection |
@@ -15,6 +16,7 @@
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -58,6 +60,7 @@ pub struct Membership(Arc<Inner>);
 struct Inner {
     id: NodeId,
     picture: watch::Sender<Arc<Picture>>,
+    singles: watch::Sender<BTreeMap<u32, i64>>,
     begun: Instant,
     /// Until when nobody can have removed this node, in nanoseconds from the begin; 0: it has gone. Asked by whoever answers.
     current_until: AtomicU64,
@@ -67,7 +70,8 @@ struct Inner {
 impl Membership {
     pub(super) fn new(id: NodeId) -> Self {
         let (begun, current_until) = (Instant::now(), AtomicU64::new(1));
-        Self(Arc::new(Inner { id, picture: watch::Sender::default(), begun, current_until, look: Notify::new() }))
+        let (picture, singles) = (watch::Sender::default(), watch::Sender::default());
+        Self(Arc::new(Inner { id, picture, singles, begun, current_until, look: Notify::new() }))
     }
 
     /// This node.
@@ -86,6 +90,12 @@ impl Membership {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Arc<Picture>> {
         self.0.picture.subscribe()
+    }
+
+    /// Tells, by single shard, the number of its last commit: whoever keeps copies of what is there reads them anew when it has grown.
+    #[must_use]
+    pub fn watch_singles(&self) -> watch::Receiver<BTreeMap<u32, i64>> {
+        self.0.singles.subscribe()
     }
 
     /// Whether the lease lasts: nobody else can have this node's shards, so what it knows of them is the newest there is. Commits
@@ -124,6 +134,8 @@ pub(super) struct Keeper {
     lease: Duration,
     connection: Option<Connection>,
     punctuality: Punctuality,
+    /// What the last renewal told of single shards.
+    written: i64,
 }
 
 /// Whether a node's own renewals have come in time: only then is the silence of another its end.
@@ -164,7 +176,7 @@ impl Punctuality {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, membership: Membership) -> Self {
         let (lease, now) = (shared.connections.options().lease_of_node(), Instant::now());
-        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now) }
+        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now), written: -1 }
     }
 
     /// The first picture.
@@ -231,6 +243,11 @@ impl Keeper {
         }
         if silent.is_some() || told.version != self.membership.picture().version() {
             self.refresh(connection).await?;
+        }
+        if told.written != self.written {
+            let singles = nodes::singles(options, connection).await?;
+            self.membership.0.singles.send_replace(singles);
+            self.written = told.written;
         }
         Ok(true)
     }
