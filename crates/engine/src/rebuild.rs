@@ -154,6 +154,10 @@ async fn run(shared: Arc<Shared>) {
         match done {
             Ok(Ok(())) => break,
             Ok(Err(RebuildError::Stopping | RebuildError::Store(StoreError::Closed) | RebuildError::Index(IndexError::Closed))) => return,
+            Ok(Err(error)) if !shared.once.has(listing::OWNER) => {
+                tracing::warn!(%error, "the index of runs is not rebuilt here any more; another node does it");
+                return shared.listing.rebuild.progress.send_modify(|progress| progress.running = false);
+            }
             Ok(Err(error)) => tracing::error!(%error, "the index of runs could not be rebuilt; it is tried again"),
             Err(_) => return shared.fail("the rebuild of the index of runs has stopped by a panic".into()),
         }

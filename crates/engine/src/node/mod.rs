@@ -67,6 +67,8 @@ impl Node {
     /// Opens an engine over a store that shares its schema ([`PostgresStore::join`], with the single shards [`Engine::singles`]), and
     /// has it follow the picture from now on.
     ///
+    /// The index that `components` open has to be that of all nodes ([`PostgresStore::beside_node`]).
+    ///
     /// How many shards there are is what the schema says. No notices are written: their numbers have one writer. `takes_shards` and
     /// `lease` of `components` are the node's matter.
     pub async fn open(

@@ -65,8 +65,6 @@ struct State {
     needs_rebuild: Option<String>,
     /// The tables cannot be used any more; a rebuild begins with new ones.
     damaged: bool,
-    /// This process makes it whole.
-    rebuilds: bool,
     closed: bool,
     idle: Vec<Session>,
 }
@@ -92,7 +90,7 @@ impl PostgresIndex {
         let readers = Arc::new(Readers::start(tuning.quick_time)?);
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let writer = Writer::new(generation);
-        let worker = Worker { shared: shared.clone(), readers: readers.clone(), session: Some(session), writer };
+        let worker = Worker { shared: shared.clone(), readers: readers.clone(), session: Some(session), writer, begun: None };
         runtime.spawn(worker.run(receiver));
         Ok(Self { reads: Reads { source: shared, readers, tuning }, orders })
     }
@@ -206,6 +204,8 @@ struct Worker {
     /// `None` after a failure.
     session: Option<Session>,
     writer: Writer,
+    /// The mark of the rebuild that was begun here last.
+    begun: Option<i64>,
 }
 
 /// What a transaction does.
@@ -267,7 +267,7 @@ impl Worker {
         loop {
             let waits = {
                 let state = self.shared.state();
-                state.needs_rebuild.is_some() && !state.rebuilds && !state.damaged
+                state.needs_rebuild.is_some() && !state.damaged
             };
             if !waits {
                 return orders.recv().await;
@@ -329,24 +329,30 @@ impl Worker {
         let info = info.first().ok_or_else(|| Trouble::Damaged("its row of index_info is missing".into()))?;
         self.writer.follow(info.try_get(0)?);
         let is_whole: bool = info.try_get(1)?;
+        if matches!(work, Work::Sweep(_) | Work::Finish) && self.begun != Some(self.writer.generation) {
+            return Err(Trouble::Failed("another node has begun a rebuild since".into()));
+        }
         let done = match work {
             Work::Apply(changes) => self.writer.apply(session, changes).await.map(|()| Done::Nothing)?,
             Work::Purge(namespace) => Done::More(self.writer.purge(session, namespace).await?),
-            Work::Begin => self.writer.begin_rebuild(session).await.map(|()| Done::Nothing)?,
+            Work::Begin => {
+                self.writer.begin_rebuild(session).await?;
+                self.begun = Some(self.writer.generation);
+                Done::Nothing
+            }
             Work::Sweep(after) => Done::After(self.writer.sweep(session, after).await?),
             Work::Finish => self.writer.finish_rebuild(session).await.map(|()| Done::Nothing)?,
             Work::Look => Done::Nothing,
         };
         schema::commit(session, &self.shared.beside.proof()).await?;
         let mut state = self.shared.state();
-        if is_whole && !state.rebuilds && state.needs_rebuild.take().is_some() {
+        if is_whole && state.needs_rebuild.take().is_some() {
             tracing::info!("another node has made the visibility index whole");
         }
         Ok(done)
     }
 
     async fn begin(&mut self) -> Result<(), IndexError> {
-        self.shared.state().rebuilds = true;
         if self.shared.state().damaged {
             let session = connect(&self.shared.beside).await?;
             let beside = &self.shared.beside;
@@ -367,8 +373,7 @@ impl Worker {
             };
         }
         self.write("finish a rebuild", Work::Finish).await?;
-        let mut state = self.shared.state();
-        (state.needs_rebuild, state.rebuilds) = (None, false);
+        self.shared.state().needs_rebuild = None;
         Ok(())
     }
 }
