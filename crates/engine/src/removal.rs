@@ -32,7 +32,7 @@ use crate::{
     alerts,
     calls::schedules::remove_schedules,
     deployments, flow,
-    namespaces::Namespace,
+    namespaces::{self, Namespace},
     notices,
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
@@ -116,7 +116,9 @@ async fn work(shared: &Shared) {
     loop {
         let mut again: Option<Timestamp> = None;
         let mut trouble = false;
-        for namespace in shared.namespaces.deleted() {
+        // Of several nodes the one that changes namespaces removes them.
+        let deleted = if shared.once.has(namespaces::OWNER) { shared.namespaces.deleted() } else { Vec::new() };
+        for namespace in deleted {
             match remove(shared, &namespace).await {
                 Ok(Then::Gone) => {}
                 Ok(Then::At(at)) => again = again.into_iter().chain([at]).min(),

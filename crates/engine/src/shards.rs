@@ -17,7 +17,7 @@ use sempre_core::{Refusal, SlotId, WorkflowKey};
 use sempre_store::{Fence, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Engine, shard::message::Message};
+use crate::{Engine, once, shard::message::Message};
 
 /// Which shards are here, for those who only ask that.
 pub(crate) struct Here {
@@ -135,11 +135,20 @@ impl Engine {
         (0..here.shards()).filter(|shard| here.is(*shard)).map(|shard| shard as u32).collect()
     }
 
+    /// Others may have shards of the same data.
+    #[must_use]
+    pub fn is_one_of_several(&self) -> bool {
+        self.shared.lease.is_some()
+    }
+
     /// Takes up a shard: acquires it, reads what has to be known before anything else, and serves. What it owes is read beside. Of
-    /// one that serves already nothing is done.
+    /// one that serves already nothing is done. Single shards ([`Engine::singles`]) are taken up and given up as well.
     ///
     /// A failure changes nothing: the shard stays absent, and may be taken up by another call.
     pub async fn take_up(&self, shard: u32) -> Result<(), StoreError> {
+        if once::is_single(shard) {
+            return self.take_up_single(shard).await;
+        }
         self.tell(shard, Message::TakeUp).await?
     }
 
@@ -147,6 +156,9 @@ impl Engine {
     /// when what had been taken on is done, nothing of it is left in memory, and no commit is under way: then the store may give it
     /// to somebody else.
     pub async fn give_up(&self, shard: u32) -> Result<(), StoreError> {
+        if once::is_single(shard) {
+            return self.give_up_single(shard).await;
+        }
         self.tell(shard, Message::GiveUp).await
     }
 

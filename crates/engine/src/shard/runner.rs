@@ -25,6 +25,7 @@ use sempre_core::{
     ids::SLOT_COUNT,
     keys,
     planted::{self, Bug},
+    transition::UpdateNews,
 };
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
@@ -673,7 +674,7 @@ impl Runner {
             self.release_workflows(&open.workflows);
             match self.in_flight.back_mut() {
                 Some(last) => last.outputs.append(&mut open.outputs),
-                None => self.release(open.outputs),
+                None => self.release_unproved(open.outputs),
             }
         } else {
             let bytes = open.commit.bytes() as u64;
@@ -797,6 +798,14 @@ impl Runner {
         }
     }
 
+    /// Lets outputs go that no commit stands behind: where somebody else may have the shard by now, answers may be out of date.
+    fn release_unproved(&mut self, mut outputs: Vec<Output>) {
+        if !self.shared.is_current() {
+            outputs = outputs.into_iter().filter_map(out_of_date).collect();
+        }
+        self.release(outputs);
+    }
+
     /// Lets outputs go.
     fn release(&mut self, outputs: Vec<Output>) {
         for output in outputs {
@@ -845,6 +854,18 @@ impl Runner {
                 !watchers.is_empty()
             });
         }
+    }
+}
+
+/// What becomes of an output of a node whose lease may have run out. Who is told nothing looks again, or finds the shard lost.
+fn out_of_date(output: Output) -> Option<Output> {
+    let refusal = || Refusal::Unavailable(SHARD_UNAVAILABLE.into());
+    match output {
+        Output::Answer(reply, Ok(_)) => Some(Output::Answer(reply, Err(refusal()))),
+        Output::QueryAnswer(id, Ok(_)) => Some(Output::QueryAnswer(id, Err(refusal()))),
+        Output::UpdateNews(watcher, _) => Some(Output::UpdateNews(watcher, UpdateNews::Lost)),
+        Output::Settled(..) => None,
+        other => Some(other),
     }
 }
 
