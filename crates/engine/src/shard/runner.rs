@@ -43,7 +43,15 @@ use super::{
     updates::UpdateWatchers,
     usage::ShardUsage,
 };
-use crate::{VirtualTime, ids::SeededIds, notices::rows, shared::Shared, stats::KnownTypes, usage::Counted, virtual_time::Part};
+use crate::{
+    VirtualTime,
+    ids::SeededIds,
+    notices::rows,
+    shared::{SHARD_UNAVAILABLE, Shared},
+    stats::KnownTypes,
+    usage::Counted,
+    virtual_time::Part,
+};
 
 /// Deadlines fired in one round: a backlog of them must not starve the inbox.
 const DEADLINES_A_ROUND: usize = 64;
