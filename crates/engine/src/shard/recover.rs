@@ -52,7 +52,7 @@ impl Runner {
         self.shared.stats.commit_failures.add(1);
         let refusal = self.refusal(&error.to_string());
         let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
-        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
+        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs.into_iter().chain(batch.unproved)).chain(open.outputs);
         for output in lost {
             match output {
                 Output::Answer(reply, _) => {

@@ -681,7 +681,7 @@ impl Runner {
             // Nothing to write: what was said still waits for the commits before it.
             self.release_workflows(&open.workflows);
             match self.in_flight.back_mut() {
-                Some(last) => last.outputs.append(&mut open.outputs),
+                Some(last) => last.unproved.append(&mut open.outputs),
                 None => self.release_unproved(open.outputs),
             }
         } else {
@@ -693,6 +693,7 @@ impl Runner {
                 notices,
                 updates: open.updates,
                 outputs: open.outputs,
+                unproved: Vec::new(),
                 workflows: open.workflows,
                 inputs: open.inputs,
                 bytes,
@@ -765,6 +766,7 @@ impl Runner {
         }
         self.release_workflows(&done.workflows);
         self.release(done.outputs);
+        self.release_unproved(done.unproved);
     }
 
     /// Nothing leaves before its commit, unless a bug is planted.

@@ -346,7 +346,8 @@ impl Worker {
         };
         schema::commit(session, &self.shared.beside.proof()).await?;
         let mut state = self.shared.state();
-        if is_whole && state.needs_rebuild.take().is_some() {
+        // A read may have found damage meanwhile.
+        if is_whole && !state.damaged && state.needs_rebuild.take().is_some() {
             tracing::info!("another node has made the visibility index whole");
         }
         Ok(done)
