@@ -264,6 +264,7 @@ impl Meta {
     }
 
     /// Reads what another node has changed: gives the settings that have.
+    #[cfg(feature = "postgres")]
     pub(crate) async fn reread(&self) -> Result<Vec<Config>, StoreError> {
         let _writer = self.writer.lock().await;
         if self.once.has(OWNER) {

@@ -504,6 +504,7 @@ impl Namespaces {
     }
 
     /// Reads what another node has changed.
+    #[cfg(feature = "postgres")]
     pub(crate) async fn reread(&self) -> Result<(), StoreError> {
         let _writer = self.writer.lock().await;
         if !self.once.has(OWNER) {

@@ -167,6 +167,7 @@ impl Engine {
 }
 
 /// Another node has changed what is of this single shard: reads it, if there is a copy of it here.
+#[cfg(feature = "postgres")]
 pub(crate) async fn reread(shared: &Shared, single: u32) -> Result<(), StoreError> {
     match single {
         namespaces::OWNER => shared.namespaces.reread().await,

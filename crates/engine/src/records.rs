@@ -228,6 +228,7 @@ pub(crate) trait Single: Send + Sync {
     fn give_up(&self) -> BoxFuture<'_, ()>;
 
     /// Reads what another node has changed.
+    #[cfg(feature = "postgres")]
     fn reread(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
@@ -254,6 +255,7 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Single for Records<R> {
         .boxed()
     }
 
+    #[cfg(feature = "postgres")]
     fn reread(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         let parts = &self.shared;
         async move {
