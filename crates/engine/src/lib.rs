@@ -64,6 +64,7 @@ mod settings;
 mod shard;
 mod shards;
 mod shared;
+pub mod singles;
 mod starts;
 mod stats;
 mod usage;

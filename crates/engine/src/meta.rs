@@ -29,7 +29,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use crate::{Spawner, ids::SeededIds, nexus::signature::Signer};
 
 /// The number under which these records are committed; far from those of shards, and not that of namespaces.
-const OWNER: u32 = u32::MAX - 1;
+pub(crate) const OWNER: u32 = u32::MAX - 1;
 const CLUSTER_ID: &[u8] = b"cluster-id";
 const TOKEN_KEY: &[u8] = b"token-key";
 const CONFIG: u8 = b'q';

@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 use crate::{Spawner, usage::Usage};
 
 /// The number under which namespaces are committed; far from those of shards.
-const OWNER: u32 = u32::MAX;
+pub(crate) const OWNER: u32 = u32::MAX;
 /// Shortest retention of a namespace.
 pub(crate) const RETENTION_MIN: Span = Span::seconds(3600);
 

@@ -50,7 +50,7 @@ pub(crate) const ALERT_RULES: Kind = Kind { owner: u32::MAX - 62, prefix: b'a', 
 /// A kind of records: who commits them, where they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
-    owner: u32,
+    pub(crate) owner: u32,
     /// First byte of their keys.
     prefix: u8,
     /// For texts.

@@ -34,6 +34,7 @@ use crate::{
     audit::{self, Act, Audit, Pending},
     classes::Kind,
     deadline,
+    forward::{Forward, Sender, Until},
     frames::{BoundedMessages, MESSAGE_BYTES_MAX, PREFIX_BYTES},
     frontend::Frontend,
     health::HealthService,
@@ -86,10 +87,12 @@ pub(crate) struct Router {
     engine: Engine,
     /// `None`: all namespaces are in this engine.
     worlds: Option<Arc<Worlds>>,
+    /// `None`: all shards are.
+    forward: Option<Arc<Forward>>,
 }
 
 impl Router {
-    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>, worlds: Option<Arc<Worlds>>) -> Self {
+    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>, worlds: Option<Arc<Worlds>>, forward: Option<Arc<Forward>>) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
@@ -122,7 +125,17 @@ impl Router {
             tracer,
             engine,
             worlds,
+            forward,
         }
+    }
+
+    /// What knows where this node does not have everything.
+    pub(crate) fn forward(&self) -> Option<&Arc<Forward>> {
+        self.forward.as_ref()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Where it is written down what callers do.
@@ -182,7 +195,7 @@ impl Router {
             Ok(held) => {
                 // What is left of the caller's time: a start may have waited to be let in.
                 let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
-                let answer = self.answer(request, count.method(), &held, left).await;
+                let answer = self.answer(request, count.method(), &held, left, None).await;
                 held.give_turn_back();
                 answer
             }
@@ -199,6 +212,30 @@ impl Router {
         response
     }
 
+    /// Answers a call that another node has sent: who calls is decided, and it is counted there; what it costs this server is bounded
+    /// here as of any other.
+    pub(crate) async fn call_of_node<B>(&self, request: http::Request<B>, sender: Sender) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let method = self.requests.method(request.uri().path());
+        let begun = Instant::now();
+        let timeout = deadline::timeout(request.headers()).map(to_duration);
+        match self.enter(method.kind, request.headers(), timeout).await {
+            Ok(held) => {
+                let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
+                let answer = self.answer(request, method, &held, left, Some(sender)).await;
+                held.give_turn_back();
+                answer
+            }
+            Err(refused) => {
+                drop_body(request.into_body());
+                refused.into_http()
+            }
+        }
+    }
+
     /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
     async fn enter(&self, kind: Kind, headers: &http::HeaderMap, timeout: Option<Duration>) -> Result<Arc<Held>, Status> {
         let held = self.room.enter(kind, header_bytes(headers))?;
@@ -212,8 +249,15 @@ impl Router {
         if self.engine.starts_are_full() { Err(status::starts_wait()) } else { Ok(held) }
     }
 
-    /// `timeout`: how long the caller still waits.
-    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, timeout: Option<Duration>) -> Response
+    /// `timeout`: how long the caller still waits; `sender`: the node that has sent the call.
+    async fn answer<B>(
+        &self,
+        mut request: http::Request<B>,
+        method: &MethodStats,
+        held: &Arc<Held>,
+        timeout: Option<Duration>,
+        sender: Option<Sender>,
+    ) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
@@ -222,13 +266,17 @@ impl Router {
         if timeout == Some(Duration::ZERO) {
             return too_late();
         }
+        if let (Some(left), Some(_)) = (timeout, &self.forward) {
+            request.extensions_mut().insert(Until(Instant::now() + left));
+        }
         let mut request = BoundedMessages::new(request);
         request.body_mut().hold(Arc::clone(held));
-        if let Some(field) = method.namespace_field.filter(|_| self.metered) {
+        if let Some(field) = method.namespace_field.filter(|_| self.metered && sender.is_none()) {
             request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
         }
         let answer = async {
             match (&self.access, &self.audit, &self.worlds) {
+                _ if sender.is_some() => self.dispatch_of(request, sender).await,
                 (None, None, None) => self.dispatch(request).await,
                 // Boxed, as all calls would have to carry it along.
                 (None, None, Some(worlds)) => Box::pin(worlds.answer(self, request)).await,
@@ -365,17 +413,29 @@ impl Router {
         act.told(body.slice(PREFIX_BYTES.min(body.len())..)).unwrap_or_default()
     }
 
-    /// Gives a call to its service.
-    pub(crate) async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
+    /// Gives a call to its service, here or at the node that has its shard.
+    pub(crate) fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> impl Future<Output = Response> + Send
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
+        self.dispatch_of(request, None)
+    }
+
+    async fn dispatch_of<B>(&self, request: http::Request<BoundedMessages<B>>, sender: Option<Sender>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        if let Some(forward) = &self.forward {
+            return Box::pin(forward.answer(self, request, sender)).await;
+        }
         // One kind of body for all services: their two hundred methods are compiled once, not again for each kind.
         self.serve(request.map(tonic::body::Body::new)).await
     }
 
-    async fn serve(&self, request: http::Request<tonic::body::Body>) -> Response {
+    /// Gives a call to its service here.
+    pub(crate) async fn serve(&self, request: http::Request<tonic::body::Body>) -> Response {
         let path = request.uri().path();
         let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
         // The generated services keep their settings in themselves; a clone is a few words.

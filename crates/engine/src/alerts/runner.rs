@@ -41,7 +41,7 @@ use crate::{
 };
 
 /// The number under which rows of alerts are committed; far from those of shards.
-const OWNER: u32 = u32::MAX - 60;
+pub(crate) const OWNER: u32 = u32::MAX - 60;
 /// Notices judged in one round.
 const NOTICES_A_ROUND: usize = 500;
 /// Notices after which the cursor is written even if nothing is planned.

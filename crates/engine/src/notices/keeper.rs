@@ -14,7 +14,7 @@ use super::rows::{self, GONE, NoticeRecord};
 use crate::shared::{Shared, give_way};
 
 /// The number under which rows of notices are changed; far from those of shards, which write them.
-const OWNER: u32 = u32::MAX - 61;
+pub(crate) const OWNER: u32 = u32::MAX - 61;
 /// Rows that are deleted or rewritten in one commit.
 const ROWS: usize = 256;
 /// After a failure.

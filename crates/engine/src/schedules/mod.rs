@@ -9,7 +9,7 @@ mod due;
 mod effects;
 mod round;
 mod rows;
-mod runner;
+pub(crate) mod runner;
 
 use bytes::Bytes;
 use sempre_api::v1::{

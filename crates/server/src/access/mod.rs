@@ -372,6 +372,11 @@ impl CertificateRule {
 }
 
 impl Caller {
+    /// One who is believed because another node does: it looks after how long.
+    pub(crate) fn decided_elsewhere(name: Arc<str>, grants: Grants, expires: Option<Timestamp>) -> Self {
+        Self { name, grants, expires, version: Version::default() }
+    }
+
     fn is_live(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires > now)
     }

@@ -1,0 +1,321 @@
+//! A call at the wrong node is answered as at the right one.
+
+use sempre_api::{
+    json::{
+        descriptors,
+        reflect::{DynamicMessage, FieldDescriptor, Kind as Type, MessageDescriptor, ReflectMessage, Value},
+    },
+    sempre::v1::{CreateApiKeyRequest, CreateApiKeyResponse},
+    v1::{
+        common::{WorkflowExecution, WorkflowType},
+        enums::HistoryEventFilterType,
+        taskqueue::TaskQueue,
+        workflowservice::*,
+    },
+};
+use sempre_core::{TaskToken, ids::Uuid};
+use tonic::Code;
+
+use super::*;
+use crate::{AuditTo, AuthSettings, metrics::Metrics};
+
+fn start(id: &str) -> StartWorkflowExecutionRequest {
+    StartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: id.into(),
+        workflow_type: Some(WorkflowType { name: "Order".into() }),
+        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
+        request_id: format!("request-{id}"),
+        ..Default::default()
+    }
+}
+
+fn history(id: &str) -> GetWorkflowExecutionHistoryRequest {
+    let execution = Some(WorkflowExecution { workflow_id: id.into(), run_id: String::new() });
+    GetWorkflowExecutionHistoryRequest { namespace: "default".into(), execution, ..Default::default() }
+}
+
+fn poll() -> PollWorkflowTaskQueueRequest {
+    let task_queue = Some(TaskQueue { name: "q".into(), ..Default::default() });
+    PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue, identity: "worker".into(), ..Default::default() }
+}
+
+/// Gives what names something its name, and the namespace its own; nothing else.
+fn named(message: &MessageDescriptor, namespace: &str, token: &Bytes) -> DynamicMessage {
+    let mut named = DynamicMessage::new(message.clone());
+    let value = |field: &FieldDescriptor| -> Option<Value> {
+        Some(match (field.name(), field.kind()) {
+            ("namespace", Type::String) => Value::String(namespace.into()),
+            ("task_token", Type::Bytes) => Value::Bytes(token.clone()),
+            (
+                "workflow_id" | "activity_id" | "operation_id" | "schedule_id" | "job_id" | "task_queue" | "sticky_task_queue",
+                Type::String,
+            ) => Value::String("x".into()),
+            ("name", Type::String) if message.name() == "TaskQueue" => Value::String("x".into()),
+            ("execution" | "workflow_execution" | "update_ref" | "task_queue" | "start_workflow", Type::Message(inner)) => {
+                Value::Message(self::named(&inner, namespace, token))
+            }
+            ("operations", Type::Message(inner)) => Value::List(vec![Value::Message(self::named(&inner, namespace, token))]),
+            _ => return None,
+        })
+    };
+    for field in message.fields() {
+        if let Some(value) = value(&field) {
+            named.set_field(&field, value);
+        }
+    }
+    named
+}
+
+/// What there is to compare of a refusal.
+fn told(refused: &Status) -> (Code, &str, &[u8], Vec<String>) {
+    let mut headers: Vec<_> = refused.metadata().as_ref().keys().map(|name| name.as_str().to_owned()).collect();
+    headers.retain(|name| name != "date");
+    headers.sort();
+    (refused.code(), refused.message(), refused.details(), headers)
+}
+
+#[tokio::test]
+async fn every_method_is_answered_at_the_wrong_node_as_at_the_right_one() {
+    let n = Nodes::new(2).await;
+    let token = TaskToken {
+        namespace_id: Bytes::copy_from_slice(&n.namespace.0.0),
+        workflow_id: "x".into(),
+        run_id: Bytes::copy_from_slice(&Uuid([7; 16]).0),
+        scheduled_event_id: 5,
+        attempt: 1,
+        ..TaskToken::default()
+    }
+    .to_bytes();
+    let rules = Rules::new();
+    let mut wrong = Vec::new();
+    for (service, method) in sempre_api::METHODS {
+        let path = format!("/{service}/{method}");
+        if path == "/grpc.health.v1.Health/Watch" {
+            // A stream without an end.
+            continue;
+        }
+        let input = descriptors().get_service_by_name(service).unwrap().methods().find(|found| found.name() == *method).unwrap().input();
+        let rule = rules.of(&path);
+        // What changes a namespace shall find none.
+        let once = rule.is_some_and(|rule| rule.key(&Bytes::new(), n.nodes[0].service.engine()).is_some());
+        let message = named(&input, if once { "nowhere" } else { "default" }, &token).encode_to_vec();
+        let asker = path.contains("RespondQuery") || path.contains("RespondNexus");
+        let before = n.sent_and_taken(0).0;
+        let there = raw(&n.nodes[0].service, &path, &message, &[("client-name", "test")]).await;
+        let sent = n.sent_and_taken(0).0 - before;
+        let here = raw(&n.nodes[1].service, &path, &message, &[("client-name", "test")]).await;
+        let same = match (&there, &here) {
+            (Ok(_), Ok(_)) => true,
+            (Err(there), Err(here)) => told(there) == told(here),
+            _ => false,
+        };
+        if !same || sent != u64::from(rule.is_some() && !asker) {
+            wrong.push((path, sent, there, here));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(n.sent_and_taken(1).0, 0, "the owner sends nothing on");
+}
+
+#[tokio::test]
+async fn a_workflow_is_run_through_a_node_that_has_nothing() {
+    let n = Nodes::new(2).await;
+    let started: StartWorkflowExecutionResponse = n.call(0, "StartWorkflowExecution", &start("order")).await.unwrap();
+    // The same request again, as after a lost answer, at the other one.
+    let again: StartWorkflowExecutionResponse = n.call(1, "StartWorkflowExecution", &start("order")).await.unwrap();
+    assert_eq!(started.run_id, again.run_id);
+    let other = StartWorkflowExecutionRequest { request_id: "other".into(), ..start("order") };
+    let (there, here) = (
+        n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &other).await.unwrap_err(),
+        n.call::<StartWorkflowExecutionResponse>(1, "StartWorkflowExecution", &other).await.unwrap_err(),
+    );
+    assert_eq!((there.code(), there.message(), there.details()), (here.code(), here.message(), here.details()));
+    assert_eq!(there.code(), Code::AlreadyExists);
+    assert!(!there.details().is_empty());
+    // The queue's home is there too.
+    let task: PollWorkflowTaskQueueResponse = n.call(0, "PollWorkflowTaskQueue", &poll()).await.unwrap();
+    assert_eq!(task.workflow_execution.unwrap().workflow_id, "order");
+    let complete = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, namespace: "default".into(), ..Default::default() };
+    n.call::<RespondWorkflowTaskCompletedResponse>(0, "RespondWorkflowTaskCompleted", &complete).await.unwrap();
+    let again = n.call::<RespondWorkflowTaskCompletedResponse>(0, "RespondWorkflowTaskCompleted", &complete).await.unwrap_err();
+    assert_eq!(again.code(), Code::NotFound);
+    let there: GetWorkflowExecutionHistoryResponse = n.call(0, "GetWorkflowExecutionHistory", &history("order")).await.unwrap();
+    let here: GetWorkflowExecutionHistoryResponse = n.call(1, "GetWorkflowExecutionHistory", &history("order")).await.unwrap();
+    assert_eq!(there, here);
+    assert_eq!(n.sent_and_taken(0), (6, 0));
+    assert_eq!(n.sent_and_taken(1), (0, 6));
+    assert!(n.forward(0).lines.open() <= 4, "connections are kept");
+    let of = |node: usize| {
+        let service = &n.nodes[node].service;
+        let metrics = Metrics::new(service.engine().clone(), service.router().clone(), None);
+        async move { metrics.text().await }
+    };
+    let (there, here) = (of(0).await, of(1).await);
+    for line in
+        ["sempre_node_calls_sent_total 6", "sempre_node_calls_taken_total 0", r#"sempre_node_calls_unavailable_total{why="lost"} 0"#]
+    {
+        assert!(there.lines().any(|told| told == line), "{line}\n{there}");
+    }
+    assert!(here.lines().any(|told| told == "sempre_node_calls_taken_total 6"), "{here}");
+    // Requests are counted where clients have sent them.
+    let starts =
+        |told: &str| told.lines().filter(|line| line.starts_with("service_requests{") && line.contains("RespondWorkflowTask")).count();
+    assert_eq!((starts(&there), starts(&here)), (1, 0));
+    until(|| n.held(0) == 0 && n.held(1) == 0).await;
+}
+
+#[tokio::test]
+async fn large_messages_pass_both_ways_and_are_counted_in_both_rooms() {
+    let n = Nodes::new(2).await;
+    let mut large = start("large");
+    let payload = sempre_api::v1::common::Payload { data: vec![7; 1 << 20].into(), ..Default::default() };
+    large.input = Some(sempre_api::v1::common::Payloads { payloads: vec![payload] });
+    n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &large).await.unwrap();
+    let read: GetWorkflowExecutionHistoryResponse = n.call(0, "GetWorkflowExecutionHistory", &history("large")).await.unwrap();
+    assert!(read.encoded_len() > 1 << 20);
+    let small = Nodes::with(2, |settings| settings.call_bytes_max = 1 << 20).await;
+    let refused = small.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &large).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(small.sent_and_taken(0).0, 0, "the first node has no room for it");
+    until(|| n.held(0) == 0 && n.held(1) == 0).await;
+}
+
+#[tokio::test]
+async fn a_poll_that_nobody_waits_for_any_more_ends_at_the_owner() {
+    let n = Nodes::new(2).await;
+    let poll = poll();
+    let mut waits = Box::pin(n.call::<PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &poll));
+    while n.held(1) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(waits);
+    until(|| n.held(0) == 0 && n.held(1) == 0).await;
+    // It has taken nothing along.
+    n.call::<StartWorkflowExecutionResponse>(1, "StartWorkflowExecution", &start("order")).await.unwrap();
+    let task: PollWorkflowTaskQueueResponse = n.call(1, "PollWorkflowTaskQueue", &poll).await.unwrap();
+    assert_eq!(task.workflow_execution.unwrap().workflow_id, "order");
+}
+
+#[tokio::test]
+async fn a_caller_is_answered_by_his_deadline() {
+    let n = Nodes::new(2).await;
+    let begun = Instant::now();
+    let nothing: PollWorkflowTaskQueueResponse = n.call_within(0, "PollWorkflowTaskQueue", &poll(), "2S").await.unwrap();
+    assert!(nothing.task_token.is_empty());
+    n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &start("order")).await.unwrap();
+    let query = QueryWorkflowRequest {
+        namespace: "default".into(),
+        execution: history("order").execution,
+        query: Some(sempre_api::v1::query::WorkflowQuery { query_type: "state".into(), ..Default::default() }),
+        ..Default::default()
+    };
+    let late = n.call_within::<QueryWorkflowResponse>(0, "QueryWorkflow", &query, "500m").await.unwrap_err();
+    assert_eq!(late.code(), Code::DeadlineExceeded);
+    // Nor does a search for an owner go on for longer.
+    n.know(0, |picture| picture.shards.extend((0..SHARDS).map(|shard| (shard, None))));
+    let late = n.call_within::<GetWorkflowExecutionHistoryResponse>(0, "GetWorkflowExecutionHistory", &history("order"), "300m").await;
+    assert_eq!(late.unwrap_err().code(), Code::DeadlineExceeded);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    until(|| n.held(0) == 0 && n.held(1) == 0).await;
+}
+
+#[tokio::test]
+async fn a_node_that_stops_ends_the_polls_that_wait_elsewhere() {
+    let mut n = Nodes::new(2).await;
+    let service = n.nodes[0].service.clone();
+    let waiting = tokio::spawn(async move {
+        let path = format!("/{WORKFLOW}/PollWorkflowTaskQueue");
+        raw(&service, &path, &poll().encode_to_vec(), &[("grpc-timeout", "60S")]).await
+    });
+    until(|| n.held(1) > 0).await;
+    n.stop(0).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), Bytes::new());
+    until(|| n.held(0) == 0).await;
+}
+
+#[tokio::test]
+async fn an_answer_to_who_asked_goes_to_his_process() {
+    let n = Nodes::new(2).await;
+    #[derive(Clone, PartialEq, Message)]
+    struct QueryToken {
+        #[prost(fixed32, tag = "1")]
+        magic: u32,
+        #[prost(bytes = "bytes", tag = "2")]
+        namespace_id: Bytes,
+        #[prost(fixed64, tag = "4")]
+        process: u64,
+    }
+    let process = n.nodes[1].service.engine().process();
+    let token = QueryToken { magic: 0x5e41_7402, namespace_id: Bytes::copy_from_slice(&n.namespace.0.0), process };
+    let answer =
+        RespondQueryTaskCompletedRequest { task_token: token.encode_to_vec().into(), namespace: "default".into(), ..Default::default() };
+    for (known, sent) in [(false, 0), (true, 1)] {
+        n.all_know(|picture| picture.processes = if known { [(process, 1)].into() } else { BTreeMap::new() });
+        let refused = n.call::<RespondQueryTaskCompletedResponse>(0, "RespondQueryTaskCompleted", &answer).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::NotFound, "query task not found, or already expired"));
+        assert_eq!(n.sent_and_taken(0).0, sent);
+    }
+}
+
+#[tokio::test]
+async fn who_calls_is_asked_and_written_down_at_the_first_node_alone() {
+    let folder = std::env::temp_dir().join(format!("sempre-forward-auth-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let log = |port: u16| folder.join(format!("audit-{port}"));
+    let count = std::sync::atomic::AtomicU64::new(0);
+    let n = Nodes::with(2, |settings| {
+        settings.auth = Some(AuthSettings { admin_key_file: Some(folder.join("key")), rules_file: None });
+        settings.audit = Some(AuditTo::File(log(count.fetch_add(1, Relaxed) as u16)));
+    })
+    .await;
+    let key = format!("Bearer {}", std::fs::read_to_string(folder.join("key")).unwrap().trim());
+    let path = "/sempre.v1.AccessService/CreateApiKey";
+    let request = CreateApiKeyRequest { name: "ci".into(), grants: vec!["default:read".into()], ..Default::default() }.encode_to_vec();
+    for forged in [&[][..], &[("sempre-caller", "CgVhZG1pbhIHKjphZG1pbg=="), ("sempre-hop", "1"), ("sempre-picture", "1")]] {
+        let refused = raw(&n.nodes[0].service, path, &request, forged).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+    assert_eq!(n.sent_and_taken(0).0, 0);
+    let made = raw(&n.nodes[0].service, path, &request, &[("authorization", &key)]).await.unwrap();
+    assert_eq!(CreateApiKeyResponse::decode(made).unwrap().key.unwrap().created_by, "admin key");
+    assert_eq!(n.sent_and_taken(0).0, 1);
+    let keys = |node: usize| n.nodes[node].service.engine().api_keys().len();
+    assert_eq!((keys(0), keys(1)), (0, 1));
+    let lines = |number: u16| std::fs::read_to_string(log(number)).unwrap_or_default();
+    until(|| lines(0).lines().count() == 3).await;
+    assert!(lines(0).contains(r#""result":"Ok""#) && lines(0).contains(r#""who":"admin key""#), "{}", lines(0));
+    assert_eq!(lines(1), "");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_wait_for_history_goes_on_at_the_next_owner() {
+    let n = Nodes::new(3).await;
+    n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &start("order")).await.unwrap();
+    let mut read = history("order");
+    read.wait_new_event = true;
+    read.history_event_filter_type = HistoryEventFilterType::CloseEvent.into();
+    let mut waits = Box::pin(n.call::<GetWorkflowExecutionHistoryResponse>(0, "GetWorkflowExecutionHistory", &read));
+    while n.held(2) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let shard = n.shard_of("order");
+    let moves = async {
+        n.all_know(|picture| drop(picture.shards.insert(shard, None)));
+        n.give_up(shard, 2).await;
+        n.take_up(shard, 1).await;
+        n.all_know(|picture| drop(picture.shards.insert(shard, Some(1))));
+        let terminate = TerminateWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_execution: history("order").execution,
+            ..Default::default()
+        };
+        n.call::<TerminateWorkflowExecutionResponse>(0, "TerminateWorkflowExecution", &terminate).await.unwrap();
+    };
+    let (read, ()) = futures::join!(waits, moves);
+    assert_eq!(read.unwrap().history.unwrap().events().unwrap().len(), 1);
+    assert_eq!(n.sent_and_taken(1).1, 2);
+}

@@ -1,0 +1,262 @@
+//! Shards move, pictures differ, nodes die.
+
+use sempre_api::v1::{
+    common::WorkflowExecution,
+    workflowservice::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
+};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
+use tonic::Code;
+
+use super::*;
+
+const METHOD: &str = "DescribeWorkflowExecution";
+
+fn describe(id: &str) -> DescribeWorkflowExecutionRequest {
+    let execution = Some(WorkflowExecution { workflow_id: id.into(), run_id: String::new() });
+    DescribeWorkflowExecutionRequest { namespace: "default".into(), execution }
+}
+
+type Described = DescribeWorkflowExecutionResponse;
+
+/// What the owner of the shard says of a workflow that is not there.
+#[track_caller]
+fn is_of_owner(answer: Result<Described, Status>) {
+    let refused = answer.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_call_waits_for_an_owner_while_its_shard_moves() {
+    let n = Nodes::new(3).await;
+    let shard = n.shard_of("x");
+    n.all_know(|picture| drop(picture.shards.insert(shard, None)));
+    n.give_up(shard, 2).await;
+    let request = describe("x");
+    let mut waits = Box::pin(n.call::<Described>(0, METHOD, &request));
+    while n.nodes[0].owners.looks.load(Relaxed) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    n.take_up(shard, 1).await;
+    n.all_know(|picture| drop(picture.shards.insert(shard, Some(1))));
+    is_of_owner(waits.await);
+    assert_eq!((n.sent_and_taken(0), n.sent_and_taken(1)), ((1, 0), (0, 1)));
+}
+
+#[tokio::test]
+async fn a_call_without_an_owner_is_unavailable_after_five_seconds() {
+    let n = Nodes::new(2).await;
+    let shard = n.shard_of("x");
+    n.all_know(|picture| drop(picture.shards.insert(shard, None)));
+    let begun = Instant::now();
+    let refused = n.call::<Described>(0, METHOD, &describe("x")).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, NO_OWNER));
+    let took = begun.elapsed();
+    assert!(took >= OWNER_WAIT_MAX && took < OWNER_WAIT_MAX * 2, "{took:?}");
+    assert_eq!(n.forward(0).counts.unowned.load(Relaxed), 1);
+    // Others are not held up by it.
+    let other = (0..).map(|k| format!("y{k}")).find(|id| n.shard_of(id) != shard).unwrap();
+    is_of_owner(n.call(0, METHOD, &describe(&other)).await);
+}
+
+#[tokio::test]
+async fn an_owner_by_the_picture_that_has_not_taken_its_shard_up_is_waited_for() {
+    let n = Nodes::new(2).await;
+    let shard = n.shard_of("x");
+    n.give_up(shard, 1).await;
+    // Both pictures say that it is at the second node: at the first, which sends there, and at that one itself.
+    for node in [0, 1] {
+        let again = n.forward(node).counts.again.load(Relaxed);
+        let request = describe("x");
+        let mut waits = Box::pin(n.call::<Described>(node, METHOD, &request));
+        while n.forward(node).counts.again.load(Relaxed) == again {
+            assert!(futures::poll!(&mut waits).is_pending());
+            tokio::task::yield_now().await;
+        }
+        n.take_up(shard, 1).await;
+        is_of_owner(waits.await);
+        n.give_up(shard, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_with_an_older_picture_is_told_by_the_one_that_it_asks() {
+    let n = Nodes::new(2).await;
+    let shard = n.shard_of("x");
+    n.give_up(shard, 1).await;
+    n.take_up(shard, 0).await;
+    // The second has heard of it; the first, which has the shard now, has not.
+    n.know(1, |picture| drop(picture.shards.insert(shard, Some(0))));
+    let request = describe("x");
+    let mut waits = Box::pin(n.call::<Described>(0, METHOD, &request));
+    while n.nodes[0].owners.looks.load(Relaxed) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    n.know(0, |picture| drop(picture.shards.insert(shard, Some(0))));
+    is_of_owner(waits.await);
+}
+
+#[tokio::test]
+async fn who_knows_better_sends_a_call_on_and_nobody_after_him() {
+    let n = Nodes::new(4).await;
+    let shard = n.shard_of("x");
+    // Each knows better than the one before: 0 → 1 → 2 → 3.
+    let chain = |n: &Nodes| {
+        for node in 0..3 {
+            n.know(node, |picture| {
+                picture.shards.insert(shard, Some(node + 1));
+                picture.version = 10 * (node as u64 + 1);
+            });
+        }
+    };
+    chain(&n);
+    let request = describe("x");
+    let mut waits = Box::pin(n.call::<Described>(0, METHOD, &request));
+    while n.nodes[0].owners.looks.load(Relaxed) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(n.sent_and_taken(3), (0, 0), "it would have been the third");
+    assert!(n.sent_and_taken(1).0 > 0 && n.sent_and_taken(2).1 > 0 && n.sent_and_taken(2).0 == 0);
+    n.know(0, |picture| {
+        picture.shards.insert(shard, Some(2));
+        picture.version = 15;
+    });
+    // From the third node on to the fourth: that is two.
+    is_of_owner(waits.await);
+    assert_eq!(n.sent_and_taken(3), (0, 1));
+}
+
+/// A way to a node that can be cut, and that can fall silent.
+struct Way {
+    address: String,
+    open: JoinSet<()>,
+}
+
+impl Way {
+    /// To `to`; with `None` it takes connections and says nothing.
+    async fn new(to: Option<String>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut open = JoinSet::new();
+        open.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                let to = to.clone();
+                connections.spawn(async move {
+                    let Some(to) = to else { return std::future::pending().await };
+                    let mut far = TcpStream::connect(to).await.unwrap();
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { address, open }
+    }
+}
+
+/// Whoever calls the second node goes this way.
+fn lead(n: &Nodes, way: &Way) {
+    n.know(0, |picture| {
+        let node = Node { address: way.address.clone(), ..(*picture.nodes[1]).clone() };
+        picture.nodes[1] = Arc::new(node);
+    });
+}
+
+fn poll() -> sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest {
+    sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest {
+        namespace: "default".into(),
+        task_queue: Some(sempre_api::v1::taskqueue::TaskQueue { name: "q".into(), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_with_its_connection_is_unavailable_at_once() {
+    let n = Nodes::new(2).await;
+    let mut way = Way::new(Some(n.nodes[1].owners.picture.borrow().nodes[1].address.clone())).await;
+    lead(&n, &way);
+    let request = poll();
+    let mut waits =
+        Box::pin(n.call::<sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
+    while n.held(1) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    way.open.shutdown().await;
+    let refused = waits.await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, LOST));
+    assert_eq!(n.forward(0).counts.lost.load(Relaxed), 1);
+    until(|| n.held(1) == 0).await;
+    // Nothing answers there now; another way is found with the next picture.
+    let request = describe("x");
+    let mut waits = Box::pin(n.call::<Described>(0, METHOD, &request));
+    let again = n.forward(0).counts.again.load(Relaxed);
+    while n.forward(0).counts.again.load(Relaxed) == again {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let way = Way::new(Some(n.nodes[1].owners.picture.borrow().nodes[1].address.clone())).await;
+    lead(&n, &way);
+    is_of_owner(waits.await);
+}
+
+#[tokio::test]
+async fn a_node_that_takes_connections_and_says_nothing_is_given_up() {
+    let n = Nodes::new(2).await;
+    let way = Way::new(None).await;
+    lead(&n, &way);
+    let begun = Instant::now();
+    let refused = n.call::<Described>(0, METHOD, &describe("x")).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, NO_OWNER));
+    assert!(begun.elapsed() < OWNER_WAIT_MAX * 2, "{:?}", begun.elapsed());
+    assert_eq!(n.sent_and_taken(1), (0, 0));
+}
+
+/// Takes a node's connections on until it is told to fall silent, and then reads nothing more, as a process that is stopped.
+async fn silent_way(to: String, silent: watch::Receiver<bool>) -> Way {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut open = JoinSet::new();
+    open.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((mut near, _)) = listener.accept().await {
+            let (to, mut silent) = (to.clone(), silent.clone());
+            connections.spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                let fell_silent = tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => false,
+                    told = silent.wait_for(|silent| *silent) => told.is_ok(),
+                };
+                if fell_silent {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    Way { address, open }
+}
+
+#[tokio::test]
+async fn a_node_that_falls_silent_is_given_up_by_pings() {
+    let n = Nodes::new(2).await;
+    let (fall_silent, silent) = watch::channel(false);
+    let way = silent_way(n.nodes[1].owners.picture.borrow().nodes[1].address.clone(), silent).await;
+    lead(&n, &way);
+    let request = poll();
+    let mut waits =
+        Box::pin(n.call::<sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
+    while n.held(1) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    fall_silent.send_replace(true);
+    let refused = waits.await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, LOST));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
