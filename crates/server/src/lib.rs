@@ -28,7 +28,7 @@ mod deadline;
 pub mod dynamic;
 pub mod faults;
 mod flow_service;
-mod forward;
+pub mod forward;
 pub mod frames;
 mod frontend;
 #[cfg(feature = "fuzzing")]
@@ -69,7 +69,6 @@ pub use alerts_file::AlertsFileError;
 pub use audit::AuditTo;
 pub use connection::ConnectionSettings;
 pub use faults::FaultSettings;
-pub use forward::{Found, KeyPrint, NoKeyPrint, Node, NodePort, Of, Owner, Owners};
 pub use ports::tls::{ClientCertificates, TlsError, TlsSettings};
 pub use reload::Reloader;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};

@@ -17,10 +17,10 @@ use tokio::{
 };
 
 use crate::{
-    AlertsFileError, AuditTo, AuthError, AuthSettings, NodePort, OtlpSettings, Owners, Service,
+    AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
-    forward::Forward,
+    forward::{Forward, NodePort, Owners},
     http_ports::{self, Web},
     ports::{
         self, Answers, Ports,

@@ -205,7 +205,8 @@ mod tests {
         let mut request = sent(&given, LOOK, None);
         assert_eq!(request.uri().path(), "/service/Method");
         assert_eq!(request.headers().get_all("x-own").iter().count(), 2);
-        assert_eq!((&request.headers()["client-name"], &request.headers()["te"]), (&"temporal-go", &"trailers"));
+        assert_eq!(request.headers()["client-name"], "temporal-go");
+        assert_eq!(request.headers()["te"], "trailers");
         for gone in ["authorization", "content-length", "sempre-caller", "grpc-timeout"] {
             assert!(!request.headers().contains_key(gone), "{gone}");
         }

@@ -3,7 +3,7 @@
 use sempre_api::{
     json::{
         descriptors,
-        reflect::{DynamicMessage, FieldDescriptor, Kind as Type, MessageDescriptor, ReflectMessage, Value},
+        reflect::{DynamicMessage, FieldDescriptor, Kind as Type, MessageDescriptor, Value},
     },
     sempre::v1::{CreateApiKeyRequest, CreateApiKeyResponse},
     v1::{
@@ -106,7 +106,8 @@ async fn every_method_is_answered_at_the_wrong_node_as_at_the_right_one() {
         let sent = n.sent_and_taken(0).0 - before;
         let here = raw(&n.nodes[1].service, &path, &message, &[("client-name", "test")]).await;
         let same = match (&there, &here) {
-            (Ok(_), Ok(_)) => true,
+            // What each node has of its own differs.
+            (Ok(there), Ok(here)) => sent == 0 || there == here,
             (Err(there), Err(here)) => told(there) == told(here),
             _ => false,
         };
@@ -159,9 +160,9 @@ async fn a_workflow_is_run_through_a_node_that_has_nothing() {
     }
     assert!(here.lines().any(|told| told == "sempre_node_calls_taken_total 6"), "{here}");
     // Requests are counted where clients have sent them.
-    let starts =
+    let asked =
         |told: &str| told.lines().filter(|line| line.starts_with("service_requests{") && line.contains("RespondWorkflowTask")).count();
-    assert_eq!((starts(&there), starts(&here)), (1, 0));
+    assert_eq!((asked(&there), asked(&here)), (1, 0));
     until(|| n.held(0) == 0 && n.held(1) == 0).await;
 }
 
@@ -304,10 +305,10 @@ async fn a_wait_for_history_goes_on_at_the_next_owner() {
     }
     let shard = n.shard_of("order");
     let moves = async {
-        n.all_know(|picture| drop(picture.shards.insert(shard, None)));
+        n.all_know(at(shard, None));
         n.give_up(shard, 2).await;
         n.take_up(shard, 1).await;
-        n.all_know(|picture| drop(picture.shards.insert(shard, Some(1))));
+        n.all_know(at(shard, Some(1)));
         let terminate = TerminateWorkflowExecutionRequest {
             namespace: "default".into(),
             workflow_execution: history("order").execution,

@@ -142,6 +142,13 @@ impl Owners for TestOwners {
     }
 }
 
+/// A change of a picture: this node has the shard, or nobody.
+fn at(shard: u32, who: Option<usize>) -> impl Fn(&mut Picture) {
+    move |picture| {
+        picture.shards.insert(shard, who);
+    }
+}
+
 /// One of the nodes.
 struct TestNode {
     service: Service,
@@ -293,9 +300,11 @@ async fn raw(service: &Service, path: &str, message: &[u8], headers: &[(&'static
     assert!(!parts.headers.keys().any(|name| name.as_str().starts_with("sempre-")), "{:?}", parts.headers);
     assert_eq!(parts.status, 200);
     let body = body.collect().await?;
+    // A stream may have no message.
+    let message = |bytes: Bytes| bytes.slice(PREFIX_BYTES.min(bytes.len())..);
     let status = body.trailers().and_then(Status::from_header_map).or_else(|| Status::from_header_map(&parts.headers));
     match status.expect("a status") {
-        status if status.code() == tonic::Code::Ok => Ok(body.to_bytes().slice(PREFIX_BYTES..)),
+        status if status.code() == tonic::Code::Ok => Ok(message(body.to_bytes())),
         refused => Err(refused),
     }
 }

@@ -33,7 +33,7 @@ fn is_of_owner(answer: Result<Described, Status>) {
 async fn a_call_waits_for_an_owner_while_its_shard_moves() {
     let n = Nodes::new(3).await;
     let shard = n.shard_of("x");
-    n.all_know(|picture| drop(picture.shards.insert(shard, None)));
+    n.all_know(at(shard, None));
     n.give_up(shard, 2).await;
     let request = describe("x");
     let mut waits = Box::pin(n.call::<Described>(0, METHOD, &request));
@@ -42,7 +42,7 @@ async fn a_call_waits_for_an_owner_while_its_shard_moves() {
         tokio::task::yield_now().await;
     }
     n.take_up(shard, 1).await;
-    n.all_know(|picture| drop(picture.shards.insert(shard, Some(1))));
+    n.all_know(at(shard, Some(1)));
     is_of_owner(waits.await);
     assert_eq!((n.sent_and_taken(0), n.sent_and_taken(1)), ((1, 0), (0, 1)));
 }
@@ -51,7 +51,7 @@ async fn a_call_waits_for_an_owner_while_its_shard_moves() {
 async fn a_call_without_an_owner_is_unavailable_after_five_seconds() {
     let n = Nodes::new(2).await;
     let shard = n.shard_of("x");
-    n.all_know(|picture| drop(picture.shards.insert(shard, None)));
+    n.all_know(at(shard, None));
     let begun = Instant::now();
     let refused = n.call::<Described>(0, METHOD, &describe("x")).await.unwrap_err();
     assert_eq!((refused.code(), refused.message()), (Code::Unavailable, NO_OWNER));
@@ -90,14 +90,14 @@ async fn a_node_with_an_older_picture_is_told_by_the_one_that_it_asks() {
     n.give_up(shard, 1).await;
     n.take_up(shard, 0).await;
     // The second has heard of it; the first, which has the shard now, has not.
-    n.know(1, |picture| drop(picture.shards.insert(shard, Some(0))));
+    n.know(1, at(shard, Some(0)));
     let request = describe("x");
     let mut waits = Box::pin(n.call::<Described>(0, METHOD, &request));
     while n.nodes[0].owners.looks.load(Relaxed) == 0 {
         assert!(futures::poll!(&mut waits).is_pending());
         tokio::task::yield_now().await;
     }
-    n.know(0, |picture| drop(picture.shards.insert(shard, Some(0))));
+    n.know(0, at(shard, Some(0)));
     is_of_owner(waits.await);
 }
 
@@ -159,6 +159,11 @@ impl Way {
     }
 }
 
+/// Where the second node is.
+fn address(n: &Nodes) -> String {
+    n.nodes[1].owners.picture.borrow().nodes[1].address.clone()
+}
+
 /// Whoever calls the second node goes this way.
 fn lead(n: &Nodes, way: &Way) {
     n.know(0, |picture| {
@@ -178,7 +183,7 @@ fn poll() -> sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest {
 #[tokio::test]
 async fn an_answer_that_is_lost_with_its_connection_is_unavailable_at_once() {
     let n = Nodes::new(2).await;
-    let mut way = Way::new(Some(n.nodes[1].owners.picture.borrow().nodes[1].address.clone())).await;
+    let mut way = Way::new(Some(address(&n))).await;
     lead(&n, &way);
     let request = poll();
     let mut waits =
@@ -200,7 +205,7 @@ async fn an_answer_that_is_lost_with_its_connection_is_unavailable_at_once() {
         assert!(futures::poll!(&mut waits).is_pending());
         tokio::task::yield_now().await;
     }
-    let way = Way::new(Some(n.nodes[1].owners.picture.borrow().nodes[1].address.clone())).await;
+    let way = Way::new(Some(address(&n))).await;
     lead(&n, &way);
     is_of_owner(waits.await);
 }
@@ -245,7 +250,7 @@ async fn silent_way(to: String, silent: watch::Receiver<bool>) -> Way {
 async fn a_node_that_falls_silent_is_given_up_by_pings() {
     let n = Nodes::new(2).await;
     let (fall_silent, silent) = watch::channel(false);
-    let way = silent_way(n.nodes[1].owners.picture.borrow().nodes[1].address.clone(), silent).await;
+    let way = silent_way(address(&n), silent).await;
     lead(&n, &way);
     let request = poll();
     let mut waits =
