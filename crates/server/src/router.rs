@@ -164,7 +164,7 @@ impl Router {
     }
 
     /// Where starts wait.
-    pub(crate) fn start_gate(&self) -> &StartGate {
+    pub(crate) fn start_gate(&self) -> &Arc<StartGate> {
         &self.start_gate
     }
 

@@ -65,6 +65,7 @@ pub use self::{
 use crate::{
     classes::Kind,
     frames::{BoundedMessages, PREFIX_BYTES},
+    room::Held,
     router::{Response, Router, whole},
     status,
 };
@@ -116,12 +117,28 @@ struct Call {
     parts: Parts,
     frame: Bytes,
     kind: Kind,
+    /// What it holds of this server; a start has its turn in there.
+    held: Option<Arc<Held>>,
 }
 
 impl Call {
     /// For this node's own services.
     fn here(&self) -> http::Request<tonic::body::Body> {
         http::Request::from_parts(self.parts.clone(), tonic::body::Body::new(Full::new(self.frame.clone())))
+    }
+
+    /// It is for others, or for a newer picture to come: a start lets others in meanwhile.
+    fn step_aside(&self) {
+        if let Some(held) = &self.held {
+            held.give_turn_back();
+        }
+    }
+
+    /// It is done here: a start that has stepped aside waits for another turn. Refused if none comes.
+    async fn step_in(&self) -> Result<(), Status> {
+        let Some((held, gate)) = self.held.as_ref().and_then(|held| Some((held, held.needs_turn()?))) else { return Ok(()) };
+        held.let_in(gate.enter(self.left()).await.ok_or_else(status::starts_wait)?);
+        Ok(())
     }
 
     /// What is left of the caller's time.
@@ -173,13 +190,9 @@ impl Forward {
         };
         let message = frame.get(PREFIX_BYTES..).map(|message| frame.slice_ref(message)).unwrap_or_default();
         let of = rule.key(&message, router.engine());
-        let call = Call { parts, frame, kind: rule.kind };
+        let call = Call { parts, frame, kind: rule.kind, held };
         let Some(of) = of else { return router.serve(call.here()).await };
         let found = self.owners.find(of);
-        if let (Owner::At(_), Some(held)) = (&found.owner, held) {
-            // The other node has a gate of its own.
-            held.give_turn_back();
-        }
         match sender {
             None => self.seek(router, of, &call, found).await,
             Some(sender) => self.pass(router, of, &call, found, sender).await,
@@ -208,6 +221,7 @@ impl Forward {
             if newest > found.version || found.owner == Owner::Nobody {
                 self.owners.look();
             }
+            call.step_aside();
             // Where nobody has it, another try needs another picture.
             let pause = if found.owner == Owner::Nobody { left } else { PAUSE.min(left) };
             let _ = timeout(pause, self.owners.newer(found.version)).await;
@@ -237,6 +251,9 @@ impl Forward {
         match &found.owner {
             Owner::Nobody => Tried::NotSent,
             Owner::Here => {
+                if let Err(refused) = call.step_in().await {
+                    return Tried::Answered(refused.into_http());
+                }
                 let mut answer = router.serve(call.here()).await;
                 let elsewhere = answer.headers_mut().remove(status::ELSEWHERE_HEADER);
                 let elsewhere = elsewhere.and_then(|shard| shard.to_str().ok()?.parse().ok());
@@ -248,6 +265,8 @@ impl Forward {
                 }
             }
             Owner::At(node) => {
+                // The other node has a gate of its own.
+                call.step_aside();
                 let sender = Sender { hop: hops + 1, version: found.version };
                 let request = match call::to_node(&call.parts, call.frame.clone(), call.kind, sender, call.left()) {
                     Ok(request) => request,

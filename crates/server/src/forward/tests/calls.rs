@@ -7,28 +7,17 @@ use sempre_api::{
     },
     sempre::v1::{CreateApiKeyRequest, CreateApiKeyResponse},
     v1::{
-        common::{WorkflowExecution, WorkflowType},
+        common::WorkflowExecution,
         enums::HistoryEventFilterType,
         taskqueue::TaskQueue,
-        workflowservice::*,
+        workflowservice::{workflow_service_client::WorkflowServiceClient, *},
     },
 };
 use sempre_core::{TaskToken, ids::Uuid};
-use tonic::Code;
+use tonic::{Code, codec::CompressionEncoding, transport::Endpoint};
 
 use super::*;
 use crate::{AuditTo, AuthSettings, metrics::Metrics};
-
-fn start(id: &str) -> StartWorkflowExecutionRequest {
-    StartWorkflowExecutionRequest {
-        namespace: "default".into(),
-        workflow_id: id.into(),
-        workflow_type: Some(WorkflowType { name: "Order".into() }),
-        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
-        request_id: format!("request-{id}"),
-        ..Default::default()
-    }
-}
 
 fn history(id: &str) -> GetWorkflowExecutionHistoryRequest {
     let execution = Some(WorkflowExecution { workflow_id: id.into(), run_id: String::new() });
@@ -179,6 +168,39 @@ async fn large_messages_pass_both_ways_and_are_counted_in_both_rooms() {
     let refused = small.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &large).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(small.sent_and_taken(0).0, 0, "the first node has no room for it");
+    until(|| n.held(0) == 0 && n.held(1) == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_on_the_network_sees_nothing_of_it() {
+    let n = Nodes::new(2).await;
+    let url = format!("http://{}", n.nodes[0].address);
+    let channel = Endpoint::new(url).unwrap().connect().await.unwrap();
+    let mut client = WorkflowServiceClient::new(channel)
+        .send_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(usize::MAX);
+    let mut large = start("order");
+    let payload = sempre_api::v1::common::Payload { data: vec![7; 300_000].into(), ..Default::default() };
+    large.input = Some(sempre_api::v1::common::Payloads { payloads: vec![payload] });
+    client.start_workflow_execution(large).await.unwrap();
+    let read = client.get_workflow_execution_history(history("order")).await.unwrap();
+    assert_eq!(read.metadata().get("grpc-encoding").unwrap(), "gzip");
+    let direct: GetWorkflowExecutionHistoryResponse = n.call(1, "GetWorkflowExecutionHistory", &history("order")).await.unwrap();
+    assert_eq!(read.into_inner(), direct);
+    let refused = client.get_workflow_execution_history(history("none")).await.unwrap_err();
+    let direct = n.call::<GetWorkflowExecutionHistoryResponse>(1, "GetWorkflowExecutionHistory", &history("none")).await.unwrap_err();
+    assert_eq!(told(&refused), told(&direct));
+    // It hangs up in the middle of a poll, with all that it has.
+    let mut request = tonic::Request::new(PollActivityTaskQueueRequest {
+        namespace: "default".into(),
+        task_queue: Some(TaskQueue { name: "none".into(), ..Default::default() }),
+        ..Default::default()
+    });
+    request.set_timeout(Duration::from_secs(60));
+    let waits = tokio::spawn(async move { client.poll_activity_task_queue(request).await });
+    until(|| n.held(1) > 0).await;
+    waits.abort();
     until(|| n.held(0) == 0 && n.held(1) == 0).await;
 }
 

@@ -7,6 +7,7 @@ mod strangers;
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, atomic::AtomicU64, atomic::Ordering::Relaxed},
 };
 
@@ -17,6 +18,7 @@ use futures::{
 };
 use http_body_util::{BodyExt, Full};
 use prost::Message;
+use sempre_api::v1::{common::WorkflowType, taskqueue::TaskQueue, workflowservice::StartWorkflowExecutionRequest};
 use sempre_core::{NamespaceId, WorkflowKey};
 use sempre_engine::visibility::{Index, memory::MemoryIndex};
 use sempre_store::{
@@ -142,6 +144,17 @@ impl Owners for TestOwners {
     }
 }
 
+fn start(id: &str) -> StartWorkflowExecutionRequest {
+    StartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: id.into(),
+        workflow_type: Some(WorkflowType { name: "Order".into() }),
+        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
+        request_id: format!("request-{id}"),
+        ..Default::default()
+    }
+}
+
 /// A change of a picture: this node has the shard, or nobody.
 fn at(shard: u32, who: Option<usize>) -> impl Fn(&mut Picture) {
     move |picture| {
@@ -152,6 +165,8 @@ fn at(shard: u32, who: Option<usize>) -> impl Fn(&mut Picture) {
 /// One of the nodes.
 struct TestNode {
     service: Service,
+    /// Where clients call it.
+    address: SocketAddr,
     owners: Arc<TestOwners>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServerError>>,
@@ -193,13 +208,13 @@ impl Nodes {
             let opened = ready(Ok(index.clone() as Arc<dyn Index>));
             let owners = Arc::new(TestOwners { me, picture: watch::Sender::new(picture.clone()), looks: AtomicU64::new(0) });
             let server = Server::bind_node(settings, store, Some(Box::new(move |_| opened.boxed())), port, owners.clone()).await.unwrap();
-            let service = server.service().clone();
+            let (service, address) = (server.service().clone(), server.local_addr());
             let (stop, stopped) = oneshot::channel();
             let served = tokio::spawn(server.serve(async {
                 // A dropped sender stops the server too.
                 let _ = stopped.await;
             }));
-            nodes.push(TestNode { service, owners, stop, served });
+            nodes.push(TestNode { service, address, owners, stop, served });
         }
         let last = nodes.last().unwrap().service.engine().clone();
         for shard in 0..SHARDS {

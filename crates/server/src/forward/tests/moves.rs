@@ -2,7 +2,10 @@
 
 use sempre_api::v1::{
     common::WorkflowExecution,
-    workflowservice::{DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse},
+    workflowservice::{
+        DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse,
+        StartWorkflowExecutionResponse,
+    },
 };
 use tokio::{
     io::copy_bidirectional,
@@ -45,6 +48,100 @@ async fn a_call_waits_for_an_owner_while_its_shard_moves() {
     n.all_know(at(shard, Some(1)));
     is_of_owner(waits.await);
     assert_eq!((n.sent_and_taken(0), n.sent_and_taken(1)), ((1, 0), (0, 1)));
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_an_owner_keeps_no_other_out() {
+    let n = Nodes::new(2).await;
+    let gate = n.nodes[0].service.router().start_gate();
+    let inside = || gate.turns() - gate.free();
+    let again = || n.forward(0).counts.again.load(Relaxed);
+    let shard = n.shard_of("x");
+    // Nobody has it; then this node by the picture, whose engine has not taken it up; then it has.
+    n.know(0, at(shard, None));
+    n.give_up(shard, 1).await;
+    let request = start("x");
+    let mut waits = Box::pin(n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &request));
+    for who in [Some(0), Some(0)] {
+        let tried = again();
+        while again() == tried {
+            assert!(futures::poll!(&mut waits).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(inside(), 0);
+        n.know(0, at(shard, who));
+    }
+    n.take_up(shard, 0).await;
+    waits.await.unwrap();
+    assert_eq!(inside(), 0);
+    // One whose turn does not come is refused, as at the gate itself.
+    n.know(0, at(shard, None));
+    n.give_up(shard, 0).await;
+    let request = StartWorkflowExecutionRequest { request_id: "other".into(), ..request };
+    let mut waits = Box::pin(n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &request));
+    let tried = again();
+    while again() == tried {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let mut others = Vec::new();
+    while gate.free() > 0 {
+        others.push(gate.enter(None).await.unwrap());
+    }
+    n.know(0, at(shard, Some(0)));
+    assert_eq!(waits.await.unwrap_err().message(), "too many starts wait, try again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_and_none_is_done_twice_while_shards_move() {
+    const CALLERS: usize = 8;
+    const STARTS: usize = 25;
+    let n = Arc::new(Nodes::new(3).await);
+    let mut callers = JoinSet::new();
+    for caller in 0..CALLERS {
+        let n = Arc::clone(&n);
+        callers.spawn(async move {
+            let mut runs = BTreeMap::new();
+            for k in 0..STARTS {
+                let request = start(&format!("{caller}-{k}"));
+                let started = n.call::<StartWorkflowExecutionResponse>(caller % 3, "StartWorkflowExecution", &request).await;
+                runs.insert(request.workflow_id.clone(), started.expect("a start does not fail").run_id);
+            }
+            runs
+        });
+    }
+    let mut moves = 0;
+    let mut runs = BTreeMap::new();
+    while runs.len() < CALLERS * STARTS {
+        // Each shard in its turn, there and back.
+        let shard = moves % SHARDS;
+        let (from, to) = if (moves / SHARDS).is_multiple_of(2) { (2, 1) } else { (1, 2) };
+        n.all_know(at(shard, None));
+        n.give_up(shard, from).await;
+        n.take_up(shard, to).await;
+        n.all_know(at(shard, Some(to)));
+        moves += 1;
+        while let Some(done) = callers.try_join_next() {
+            runs.extend(done.expect("a caller ends"));
+        }
+    }
+    assert!(moves >= SHARDS, "{moves}");
+    for (id, run) in &runs {
+        let described: Described = n.call(0, METHOD, &describe(id)).await.unwrap();
+        let info = described.workflow_execution_info.unwrap();
+        assert_eq!((&info.execution.unwrap().run_id, info.history_length), (run, 2), "{id}");
+    }
+    let list = ListWorkflowExecutionsRequest { namespace: "default".into(), page_size: 1000, ..Default::default() };
+    loop {
+        // What the index has not taken yet, only the owner knows.
+        let listed: ListWorkflowExecutionsResponse = n.call(0, "ListWorkflowExecutions", &list).await.unwrap();
+        assert!(listed.executions.len() <= CALLERS * STARTS);
+        if listed.executions.len() == CALLERS * STARTS {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((0..3).map(|node| n.forward(node).counts.lost.load(Relaxed)).sum::<u64>(), 0);
 }
 
 #[tokio::test]
