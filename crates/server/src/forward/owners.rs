@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
-use sempre_store::postgres::placement::NodeId;
+use sempre_core::ids::Uuid;
 
 use super::identity::KeyPrint;
 
@@ -19,8 +19,8 @@ pub enum Of {
 /// Another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its id.
-    pub id: NodeId,
+    /// Its id, new with each start.
+    pub id: Uuid,
     /// Where it is reached, `HOST:PORT`.
     pub address: String,
     /// What it shows when it is called, and when it calls.

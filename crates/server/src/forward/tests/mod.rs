@@ -19,13 +19,9 @@ use futures::{
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use sempre_api::v1::{common::WorkflowType, taskqueue::TaskQueue, workflowservice::StartWorkflowExecutionRequest};
-use sempre_core::{NamespaceId, WorkflowKey};
+use sempre_core::{NamespaceId, WorkflowKey, ids::Uuid};
 use sempre_engine::visibility::{Index, memory::MemoryIndex};
-use sempre_store::{
-    CommitBatch, CommitError, Fence, OpRef, Pending, Rows, Store, StoreError, StoreStats, Table,
-    memory::MemoryStore,
-    postgres::placement::{NodeId, SINGLE_FIRST},
-};
+use sempre_store::{CommitBatch, CommitError, Fence, OpRef, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -37,6 +33,8 @@ use crate::{Server, ServerError, ServerSettings, Service, access::WORKFLOW};
 
 /// Shards that are spread.
 const SHARDS: u32 = 4;
+/// From here on numbers are of what there is once.
+const SINGLE_FIRST: u32 = u32::MAX - 1023;
 
 /// The store as one node has it: it acquires what is placed at it; of what there is once each has its own, as nodes are not made to share it.
 struct NodeStore {
@@ -194,7 +192,7 @@ impl Nodes {
             ports.push(NodePort::bind(any()).await.unwrap());
         }
         let named = |(me, port): (usize, &NodePort)| {
-            Arc::new(Node { id: NodeId(me as u128 + 1), address: port.address().to_string(), key: port.key_print() })
+            Arc::new(Node { id: Uuid([me as u8 + 1; 16]), address: port.address().to_string(), key: port.key_print() })
         };
         let picture = Picture { version: 1, nodes: ports.iter().enumerate().map(named).collect(), ..Picture::default() };
         let mut nodes = Vec::new();
