@@ -8,7 +8,7 @@ use sempre_api::v1::{
     update::UpdateRef,
     workflowservice::{execute_multi_operation_request::Operation, execute_multi_operation_request::operation::Operation as Start, *},
 };
-use sempre_core::{TaskToken, WorkflowKey};
+use sempre_core::{TaskToken, Version, WorkflowKey};
 use sempre_store::memory::MemoryStore;
 
 use super::*;
@@ -237,6 +237,10 @@ async fn polls_and_looks_at_a_queue_go_to_its_home() {
     };
     assert_eq!(w.key("ShutdownWorker", &gone("s")), w.queue("s", QueueKind::Workflow, true));
     assert_eq!(w.key("ShutdownWorker", &gone("")), w.queue("q", QueueKind::Workflow, false));
+    // The lines of a queue for versions of workers are where the queue is.
+    let plain = QueueName { namespace: w.namespace, name: "q".into(), kind: QueueKind::Workflow, sticky: false, version: None };
+    let version = Arc::new(Version { deployment: "d".into(), build_id: "1".into() });
+    assert_eq!(plain.line(Some(&version)).home(), plain.home());
     assert_eq!(BTreeSet::from(["q", "s", "t"].map(|name| format!("{:?}", w.queue(name, QueueKind::Workflow, false)))).len(), 3);
 }
 
