@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// A program to run the server under, such as `strace -f -o trace.txt`.
     #[arg(long, default_value = "")]
     pub(crate) wrapper: String,
+    /// Options of `sempre server start` that our own server is started with, such as `--memory-budget 1GiB`.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub(crate) server_args: String,
     /// Compare short workflows on a server on this data folder with those on an empty folder, in turn (`bench/full-store` fills one).
     #[arg(long, conflicts_with_all = ["peer", "json"])]
     pub(crate) full: Option<PathBuf>,

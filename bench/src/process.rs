@@ -31,6 +31,8 @@ pub struct Launch {
     pub port: u16,
     /// A program to run it under (`strace …`), in front of the command line.
     pub wrapper: Vec<String>,
+    /// Options of `sempre server start`, behind those that are given here.
+    pub arguments: Vec<String>,
     /// What it says on its standard error is added to this file, by this process: no limit of the server's own files keeps it out.
     /// Without one it is this process' own.
     pub log: Option<PathBuf>,
@@ -89,6 +91,7 @@ impl Server {
             .arg("--data-dir")
             .arg(&launch.data_dir)
             .args(launch.store.iter().flat_map(|address| ["--store", address.as_str()]))
+            .args(&launch.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(if launch.log.is_some() { Stdio::piped() } else { Stdio::inherit() });

@@ -67,6 +67,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         data_dir: folder.path().join("data"),
         port: free_port()?,
         wrapper: Vec::new(),
+        arguments: Vec::new(),
         log: None,
     })?;
     let client = api::client(&format!("127.0.0.1:{}", server.launch.port))?;

@@ -115,6 +115,7 @@ impl Target {
             store: database.as_ref().map(|(cluster, schema)| cluster.address_of(schema)),
             port: free_port()?,
             wrapper: options.wrapper.split_whitespace().map(str::to_string).collect(),
+            arguments: options.server_args.split_whitespace().map(str::to_string).collect(),
             log: None,
         })?;
         let address = format!("127.0.0.1:{}", server.launch.port);

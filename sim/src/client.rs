@@ -109,7 +109,7 @@ fn call_of(how: &How, world: &Arc<World>) -> Call<Started> {
                 let (request, deadline) = (request.clone(), world.time.server_deadline(Span::seconds(10)));
                 async move {
                     let mut started = Started { run: String::new(), eager: None, update: None };
-                    for answer in engine.execute_multi_operation(request, Some(deadline)).await?.responses {
+                    for answer in engine.execute_multi_operation(request, Some(deadline), || {}).await?.responses {
                         match answer.response {
                             Some(MultiAnswer::StartWorkflow(done)) => started.run = done.run_id,
                             Some(MultiAnswer::UpdateWorkflow(done)) => started.update = Some(done),

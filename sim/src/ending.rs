@@ -1,6 +1,6 @@
 //! What is on the disk when a world has ended: every history, and what was known.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 use prost::Message as _;
 use sempre_api::v1::{
@@ -43,6 +43,8 @@ pub struct Ending {
     pub tables: Tables,
     /// How many nodes had it.
     pub nodes: usize,
+    /// When nothing failed any more, by the server's time, ns.
+    pub healed_at: i64,
 }
 
 /// The events of a stream.
@@ -98,7 +100,8 @@ impl Ending {
         let tables = world.disk.tables();
         let runs = runs(&tables, &[]);
         let oracle = lock(&world.oracle).clone();
-        Self { runs, oracle, lists, tables, nodes: world.nodes() }
+        let healed_at = world.healed_at.load(Ordering::SeqCst);
+        Self { runs, oracle, lists, tables, nodes: world.nodes(), healed_at }
     }
 
     /// The runs of a workflow id.

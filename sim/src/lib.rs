@@ -5,6 +5,7 @@
 //! bytes; nothing here looks at the real time or at real chance.
 
 mod acts;
+mod attempts;
 pub mod chaos;
 pub mod client;
 pub mod disk;

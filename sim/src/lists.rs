@@ -20,17 +20,33 @@ const PAGE: i32 = 7;
 /// An index that is made anew may take this many tries.
 const TRIES: u64 = 200;
 
-/// Queries, each with what it picks by status, type and workflow id.
-pub type Picks = fn(status: i32, kind: &str, workflow: &str) -> bool;
+/// What queries look at.
+pub struct Seen<'r> {
+    /// `WorkflowExecutionStatus`.
+    pub status: i32,
+    /// Its type.
+    pub kind: &'r str,
+    /// Its workflow id.
+    pub workflow: &'r str,
+    /// Its stage, if it says one.
+    pub stage: Option<String>,
+    /// Its tasks, if it says them.
+    pub tasks: Option<i64>,
+}
+
+/// Queries, each with what it picks.
+pub type Picks = fn(&Seen<'_>) -> bool;
 
 /// See [`Picks`].
 pub const QUERIES: &[(&str, Picks)] = &[
-    ("", |_, _, _| true),
-    ("ExecutionStatus = 'Running'", |status, _, _| status == 1),
-    ("ExecutionStatus = 'Completed' AND WorkflowType = 'Simulated'", |status, kind, _| status == 2 && kind == "Simulated"),
-    ("WorkflowType != 'Simulated'", |_, kind, _| kind != "Simulated"),
-    ("WorkflowId STARTS_WITH 'c-' OR ExecutionStatus = 'Terminated'", |status, _, workflow| workflow.starts_with("c-") || status == 5),
-    ("WorkflowId = 'w0' AND CloseTime IS NOT NULL", |status, _, workflow| workflow == "w0" && status != 1),
+    ("", |_| true),
+    ("ExecutionStatus = 'Running'", |run| run.status == 1),
+    ("ExecutionStatus = 'Completed' AND WorkflowType = 'Simulated'", |run| run.status == 2 && run.kind == "Simulated"),
+    ("WorkflowType != 'Simulated'", |run| run.kind != "Simulated"),
+    ("WorkflowId STARTS_WITH 'c-' OR ExecutionStatus = 'Terminated'", |run| run.workflow.starts_with("c-") || run.status == 5),
+    ("WorkflowId = 'w0' AND CloseTime IS NOT NULL", |run| run.workflow == "w0" && run.status != 1),
+    ("Stage = 'second' OR Tasks >= 3", |run| run.stage.as_deref() == Some("second") || run.tasks.is_some_and(|tasks| tasks >= 3)),
+    ("Stage IS NULL AND WorkflowType = 'Simulated'", |run| run.stage.is_none() && run.kind == "Simulated"),
 ];
 
 /// The answers.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sempre_api::v1::{
     command::{Command, command::Attributes, *},
-    common::{ActivityType, Payload, Payloads, Priority, RetryPolicy, WorkflowExecution, WorkflowType},
+    common::{ActivityType, Payload, Payloads, Priority, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType},
     enums::{CommandType, ParentClosePolicy, TaskQueueKind},
     failure::{ApplicationFailureInfo, Failure, failure::FailureInfo},
     history::{HistoryEvent, history_event::Attributes as Event},
@@ -20,6 +20,12 @@ use crate::random::{Random, mix};
 
 /// The queue of all workers.
 pub const QUEUE: &str = "queue";
+/// A search attribute of type Keyword, and what it can say.
+pub const STAGE: &str = "Stage";
+/// See [`STAGE`].
+pub const STAGES: [&str; 3] = ["first", "second", "third"];
+/// A search attribute of type Int: the tasks that a workflow had taken when it last said so.
+pub const TASKS: &str = "Tasks";
 /// How deep children may have children.
 const DEPTH_MAX: u64 = 2;
 /// How often a chain may continue as new.
@@ -252,6 +258,8 @@ fn step(facts: &Facts, input: &Input, id: &str, others: u64, r: &mut Random) -> 
             let attributes = Attributes::RequestCancelExternalWorkflowExecutionCommandAttributes(attributes);
             (command(CommandType::RequestCancelExternalWorkflowExecution, attributes), true)
         }
+        // Both are read by lists only.
+        12 | 13 if !mix(&[input.seed, facts.tasks]).is_multiple_of(3) => (upsert(facts, input), false),
         12 => {
             let fields = [("step".to_owned(), Payload { data: Bytes::from(id.to_owned()), ..Default::default() })];
             let memo = sempre_api::v1::common::Memo { fields: fields.into_iter().collect() };
@@ -261,6 +269,22 @@ fn step(facts: &Facts, input: &Input, id: &str, others: u64, r: &mut Random) -> 
         }
         _ => (marker(id), false),
     }
+}
+
+/// Sets both search attributes, or takes one of them away.
+fn upsert(facts: &Facts, input: &Input) -> Command {
+    let chance = mix(&[input.seed, facts.tasks, 3]);
+    let stage = (!chance.is_multiple_of(3)).then(|| format!("\"{}\"", STAGES[(chance / 3 % STAGES.len() as u64) as usize]));
+    let tasks = (!(chance / 9).is_multiple_of(3)).then(|| facts.tasks.to_string());
+    let value = |value: Option<String>| Payload {
+        metadata: [("encoding".to_owned(), Bytes::from_static(b"json/plain"))].into(),
+        data: Bytes::from(value.unwrap_or_else(|| "null".into())),
+        ..Default::default()
+    };
+    let fields = [(STAGE.to_owned(), value(stage)), (TASKS.to_owned(), value(tasks))];
+    let set = SearchAttributes { indexed_fields: fields.into_iter().collect() };
+    let attributes = UpsertWorkflowSearchAttributesCommandAttributes { search_attributes: Some(set) };
+    command(CommandType::UpsertWorkflowSearchAttributes, Attributes::UpsertWorkflowSearchAttributesCommandAttributes(attributes))
 }
 
 fn marker(id: &str) -> Command {

@@ -80,6 +80,12 @@ impl Time {
         self.state().now
     }
 
+    /// As the server has it, ns since 1970.
+    #[must_use]
+    pub fn server_now(&self) -> i64 {
+        self.state().now(Whose::Server)
+    }
+
     /// How long the world has been, ns.
     #[must_use]
     pub fn since_begin(&self) -> i64 {

@@ -19,6 +19,7 @@ use sempre_core::{RunId, Span, keys};
 use sempre_engine::HistoryReader;
 
 use crate::{
+    attempts,
     ending::last_event,
     executor::WORLD,
     handlers::{self, Answers},
@@ -319,7 +320,9 @@ async fn activities(world: Arc<World>, name: String, mut random: Random) {
             let request = request.clone();
             async move { engine.poll_activity_task(request, None).await }
         });
-        match call(&world, &mut random, poll.poll()).await {
+        let at = world.clone();
+        let begun = move |task: &PollActivityTaskQueueResponse| attempts::handed_too_early(&at, &task.task_token);
+        match call(&world, &mut random, poll.poll().looked(begun)).await {
             Answer::Done(task) if !task.task_token.is_empty() => activity(&world, &name, &mut random, task).await,
             Answer::Done(_) => {}
             Answer::Refused(_) | Answer::Unknown => world.time.sleep(Span::millis(200)).await,
@@ -360,11 +363,12 @@ async fn activity(world: &Arc<World>, name: &str, random: &mut Random, task: Pol
             ..Default::default()
         };
         let beat = insist(world, random, || {
-            let request = request.clone();
+            let (request, at, token) = (request.clone(), world.clone(), task.task_token.clone());
             Call::new("heartbeat", move |engine| {
                 let request = request.clone();
                 async move { engine.record_activity_heartbeat(request).await }
             })
+            .looked(move |answer| attempts::beaten_too_early(&at, &token, answer.cancel_requested))
         });
         match beat.await {
             Some(answer) => canceled |= answer.cancel_requested,
@@ -382,11 +386,12 @@ async fn activity(world: &Arc<World>, name: &str, random: &mut Random, task: Pol
             ..Default::default()
         };
         insist(world, random, || {
-            let request = request.clone();
+            let (request, at, token) = (request.clone(), world.clone(), task.task_token.clone());
             Call::new("activity canceled", move |engine| {
                 let request = request.clone();
                 async move { engine.respond_activity_task_canceled(request).await }
             })
+            .looked(move |_| attempts::ended_too_early(&at, &token))
         })
         .await;
         return;
@@ -400,11 +405,12 @@ async fn activity(world: &Arc<World>, name: &str, random: &mut Random, task: Pol
             ..Default::default()
         };
         insist(world, random, || {
-            let request = request.clone();
+            let (request, at, token) = (request.clone(), world.clone(), task.task_token.clone());
             Call::new("activity failed", move |engine| {
                 let request = request.clone();
                 async move { engine.respond_activity_task_failed(request).await }
             })
+            .looked(move |_| attempts::ended_too_early(&at, &token))
         })
         .await;
         return;

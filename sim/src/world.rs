@@ -8,10 +8,11 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use futures::FutureExt;
+use sempre_api::v1::{enums::IndexedValueType, operatorservice::AddSearchAttributesRequest};
 use sempre_core::{NamespaceId, Span, WorkflowKey, ids::Uuid};
 use sempre_engine::{
     Components, Engine, Settings,
@@ -33,6 +34,7 @@ use crate::{
     oracle::Oracle,
     plan::Plan,
     random::{Random, mix},
+    script::{STAGE, TASKS},
     time::Time,
     trace::Trace,
     worker,
@@ -96,6 +98,8 @@ pub struct World {
     pub(crate) nodes: Mutex<Nodes>,
     violations: Mutex<Vec<String>>,
     healed: AtomicBool,
+    /// When, by the server's time, ns.
+    pub(crate) healed_at: AtomicI64,
     busy: AtomicU64,
     /// Times a shard was taken up again.
     pub taken_up: AtomicU64,
@@ -154,6 +158,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What workflows say of themselves to lists.
+fn attributes() -> AddSearchAttributesRequest {
+    let names = [(STAGE, IndexedValueType::Keyword), (TASKS, IndexedValueType::Int)];
+    let search_attributes = names.map(|(name, kind)| (name.to_owned(), kind as i32)).into();
+    AddSearchAttributesRequest { namespace: NAMESPACE.into(), search_attributes }
+}
+
 /// Runs the world of a plan from its beginning to its end.
 #[must_use]
 pub fn run(plan: &Plan, print: bool) -> Outcome {
@@ -170,6 +181,7 @@ pub fn run(plan: &Plan, print: bool) -> Outcome {
         nodes: Mutex::default(),
         violations: Mutex::default(),
         healed: AtomicBool::new(false),
+        healed_at: AtomicI64::new(0),
         busy: AtomicU64::new(0),
         taken_up: AtomicU64::new(0),
         namespace: Mutex::default(),
@@ -339,6 +351,7 @@ impl World {
     fn heal(self: &Arc<Self>) {
         self.trace.line(self.time.now(), format_args!("healing"));
         self.healed.store(true, Ordering::SeqCst);
+        self.healed_at.store(self.time.server_now(), Ordering::SeqCst);
         pauses::mend(self);
         for server in &self.servers {
             let mut server = lock(server);
@@ -493,6 +506,11 @@ impl World {
             && let Err(refusal) = engine.ensure_namespace(NAMESPACE, RETENTION).await
         {
             return self.fallen(node, &format!("simulated faults leave it without a namespace: {refusal:?}"));
+        }
+        if node == 0
+            && let Err(refusal) = engine.add_search_attributes(attributes()).await
+        {
+            return self.fallen(node, &format!("simulated faults leave it without search attributes: {refusal:?}"));
         }
         let request = sempre_api::v1::workflowservice::DescribeNamespaceRequest { namespace: NAMESPACE.into(), ..Default::default() };
         if let Ok(described) = engine.describe_namespace(request).await {

@@ -35,6 +35,10 @@ fn a_planted_bug_is_shown_by_the_printed_command_and_by_nothing_else() {
     for bug in [Bug::FlowRowsLost, Bug::FlowNotRecovered] {
         assert!(hunt(bug, 100, 1).is_some(), "{bug:?}");
     }
+    // What is said to activities, and done to children, is held against the disk by rules of its own.
+    for bug in [Bug::HeartbeatsBeforeCommit, Bug::ChildrenTerminatedForCancel] {
+        assert!(hunt(bug, 100, 1).is_some(), "{bug:?}");
+    }
     // And only several nodes these.
     assert!(hunt(Bug::LateCommitsTaken, 100, 1).is_some());
 }

@@ -86,6 +86,11 @@ impl Ledger {
         self.lock().refusals.iter().filter(|(told, _)| told.contains(text)).map(|(_, count)| count).sum()
     }
 
+    /// How many calls were acknowledged.
+    pub(crate) fn acknowledged_calls(&self) -> u64 {
+        self.lock().acknowledged
+    }
+
     /// What calls were told, and how often.
     pub(crate) fn refusals(&self) -> Vec<String> {
         self.lock().refusals.iter().map(|(told, count)| format!("{count} times: {told}")).collect()

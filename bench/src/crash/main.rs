@@ -101,6 +101,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
             data_dir: arguments.data_dir.clone().unwrap_or_else(|| folder.path().join("data")),
             port: free_port()?,
             wrapper: Vec::new(),
+            arguments: Vec::new(),
             log: None,
         })
     };

@@ -85,7 +85,9 @@ pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: 
             return;
         }
         // The parent closed before it could record the start: the policy is applied to the child as it stands.
-        apply_policy(step, &child, &run_id);
+        if !planted::is(Bug::LateChildrenForgotten) {
+            apply_policy(step, &child, &run_id);
+        }
         // A terminated child needs no task; any other one must not be held back for ever.
         if policy(&child) != ParentClosePolicy::Terminate {
             step.message(OutboxMessage::ReleaseChild { workflow_id: child.workflow_id.clone(), run_id });
@@ -187,9 +189,15 @@ fn apply_policy(step: &mut Step<'_, '_>, child: &ChildInfo, first_run_id: &str) 
     let (workflow_id, first_run_id) = (child.workflow_id.clone(), first_run_id.into());
     let parent = earlier_parent(&step.run.state, child.initiated_event_id);
     match policy(child) {
+        ParentClosePolicy::Abandon if planted::is(Bug::AbandonedChildrenCanceled) => {
+            step.message(OutboxMessage::CancelChild { workflow_id, first_run_id, parent });
+        }
         ParentClosePolicy::Abandon => {}
         ParentClosePolicy::RequestCancel if planted::is(Bug::ChildrenNotCanceled) => {}
         ParentClosePolicy::Terminate if planted::is(Bug::ChildrenNotTerminated) => {}
+        ParentClosePolicy::RequestCancel if planted::is(Bug::ChildrenTerminatedForCancel) => {
+            step.message(OutboxMessage::TerminateChild { workflow_id, first_run_id, parent });
+        }
         ParentClosePolicy::RequestCancel => step.message(OutboxMessage::CancelChild { workflow_id, first_run_id, parent }),
         ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => {
             step.message(OutboxMessage::TerminateChild { workflow_id, first_run_id, parent });

@@ -171,18 +171,21 @@ fn current(step: &Step<'_, '_>) -> Option<Priority> {
     buffered.or_else(|| step.run.state.derived.priority().cloned()).filter(|priority| *priority != Priority::default())
 }
 
+/// A priority that says nothing is none.
+fn is_the_same(a: Option<&Priority>, b: Option<&Priority>) -> bool {
+    let said = |priority: Option<&Priority>| priority.cloned().unwrap_or_default();
+    said(a) == said(b)
+}
+
 /// Writes an OptionsUpdated event. Offers stand in line by priority: those that wait move when it changes.
 pub(crate) fn write(step: &mut Step<'_, '_>, event: HistoryEvent) {
-    let versions = match &event.attributes {
-        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => versioning::start::moves_with(step, a),
-        _ => false,
+    let (versions, changes) = match &event.attributes {
+        Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => {
+            let versions = versioning::start::moves_with(step, a);
+            (versions, versions || a.priority.as_ref().is_some_and(|to| !is_the_same(Some(to), step.run.state.derived.priority())))
+        }
+        _ => (false, false),
     };
-    let changes = versions
-        || matches!(
-            &event.attributes,
-            Some(Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(a))
-                if a.priority.is_some() && a.priority.as_ref() != step.run.state.derived.priority()
-        );
     if !changes {
         step.write(event);
         return;

@@ -24,6 +24,12 @@ bugs! {
     EffectsBeforeCommit,
     /// Tasks alone leave before their commit.
     TasksBeforeCommit,
+    /// Attempts of activities alone leave before their commit.
+    AttemptsBeforeCommit,
+    /// Answers to failures of activities leave before their commit.
+    FailuresBeforeCommit,
+    /// Answers to heartbeats leave before the commits that they rest on.
+    HeartbeatsBeforeCommit,
     /// A commit whose outcome is unknown counts as done.
     UnknownIsDone,
     /// What rested on a failed commit stays in the cache.
@@ -56,6 +62,10 @@ bugs! {
     HistoryKeysOffByOne,
     /// Lists are not told of changes.
     ListsNotTold,
+    /// Lists are not told of search attributes that change.
+    AttributesNotListed,
+    /// A search attribute that is taken away stays.
+    AttributesStay,
     /// All tries of a poll have one name.
     PollsKeepTheirName,
     /// An offer whose poller has gone does not go back to its queue.
@@ -84,6 +94,12 @@ bugs! {
     ChildrenNotCanceled,
     /// A parent's close does not terminate children.
     ChildrenNotTerminated,
+    /// A parent's close terminates the children that it should cancel.
+    ChildrenTerminatedForCancel,
+    /// A parent's close cancels the children that it should leave alone.
+    AbandonedChildrenCanceled,
+    /// A child whose start is heard of after its parent's close is left alone.
+    LateChildrenForgotten,
     /// Of several buffered events the last is lost.
     BufferLosesLast,
     /// Retries of activities are not waited for.

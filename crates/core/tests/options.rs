@@ -4,13 +4,17 @@
 
 mod harness;
 
-use harness::{commands::*, history::*, options::*, *};
+use harness::{commands::*, history::*, options::*, own_time::*, *};
 use sempre_api::v1::{
     common::Priority,
+    enums::EventType,
     workflow::{VersioningOverride, WorkflowExecutionOptions},
     workflowservice::UpdateWorkflowExecutionOptionsRequest,
 };
-use sempre_core::{Refusal, transition::QueueKind};
+use sempre_core::{
+    Refusal,
+    transition::{Offer, QueueKind},
+};
 
 fn request(paths: &[&str], priority: Option<Priority>) -> UpdateWorkflowExecutionOptionsRequest {
     options_request(paths, WorkflowExecutionOptions { priority, ..Default::default() })
@@ -56,6 +60,42 @@ fn a_changed_priority_is_one_event_and_moves_what_waits() {
     world.work([]);
     let info = world.run("w").execution.describe(world.now).workflow_execution_info.unwrap();
     assert_eq!(info.priority, Some(key(1)));
+}
+
+#[test]
+fn what_leaves_the_priority_as_it_is_moves_nothing() {
+    let mut world = skipping_world();
+    world.begin("w", [activity("a").command()]);
+    world.signal("w", "s").unwrap();
+    let before = world.offers.clone();
+    world.advance(secs(1));
+    // The event says the whole of the options, the priority that there is not as well.
+    world.set_time_skipping(on()).unwrap();
+    assert_eq!(world.run("w").events().last().unwrap().event_type(), EventType::WorkflowExecutionOptionsUpdated);
+    assert_eq!(world.offers, before, "who waits keeps the place in the line");
+}
+
+#[test]
+fn a_poll_that_was_given_the_former_place_of_a_moved_task_gets_it() {
+    let mut world = World::new();
+    world.begin("w", [activity("a").command()]);
+    world.signal("w", "s").unwrap();
+    let former = world.offers.clone();
+    world.advance(secs(1));
+    update(&mut world, &["priority"], Some(key(1)));
+    let moved = world.offers.clone();
+    let of = |offers: &[Offer], kind| offers.iter().find(|o| o.queue.kind == kind).unwrap().clone();
+    let (workflow, activity) = (QueueKind::Workflow, QueueKind::Activity);
+    let poller = world.poller();
+    assert!(world.start_workflow_task(&of(&former, workflow), poller).is_some());
+    let poller = world.poller();
+    assert!(world.start_activity_task(&of(&former, activity), poller).is_some());
+    // There is one of each, and both are taken.
+    assert!(world.offers.is_empty());
+    let poller = world.poller();
+    assert!(world.start_workflow_task(&of(&moved, workflow), poller).is_none());
+    let poller = world.poller();
+    assert!(world.start_activity_task(&of(&moved, activity), poller).is_none());
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! - a row for the index of runs shows its run as it is, or has lists forget a run that is not there;
 //! - there is no history without a run, unless a deadline row has it deleted (a reset that did not end);
 //! - a run that flow rules are about has the one row that says what it says, and there is no other;
-//! - what namespaces are said to have of open runs and history is what they have;
+//! - what namespaces are said to have of open runs and history is what they have, and their records can be read;
 //! - the rows of a schedule fit each other (`check/schedules.rs`).
 
 use std::{
@@ -35,8 +35,12 @@ use sempre_core::{
 use sempre_store::{Store, StoreError, Table};
 
 use crate::{
+    namespaces,
     shard::load::prefix_end,
-    usage::{self, Counted, rows::Tallies},
+    usage::{
+        self, Counted,
+        rows::{Sum, Tallies},
+    },
 };
 
 mod schedules;
@@ -119,9 +123,20 @@ pub async fn check(store: &dyn Store, tell: &mut (dyn FnMut(News<'_>) + Send)) -
         Slot { store, slot, counts: &mut counts, used: &mut used, tell: &mut *tell }.check().await?;
         counts.slots += 1;
     }
-    if let Some(stored) = usage::rows::sum(store).await?.filter(|stored| *stored != used) {
+    let mut beside = Vec::new();
+    match usage::rows::sum(store).await? {
+        Sum::Of(stored) if stored != used => {
+            beside.push(Finding::new("usage", format!("namespaces have {used:?}, their rows say {stored:?}")))
+        }
+        Sum::Of(_) | Sum::None => {}
+        Sum::Unreadable(rows) => {
+            let what = format!("{rows} rows with the number of open runs cannot be read; a server makes them anew when it starts");
+            beside.push(Finding::new("usage", what));
+        }
+    }
+    beside.extend(namespaces::unreadable(store).await?.into_iter().map(|what| Finding::new("namespaces", what)));
+    for finding in beside {
         counts.problems += 1;
-        let finding = Finding::new("usage", format!("namespaces have {used:?}, their rows say {stored:?}"));
         tell(News::Problem(&Problem { slot: 0, workflow_id: String::new(), run: None, finding }));
     }
     Ok(counts)

@@ -1,4 +1,4 @@
-//! Time and tasks, given by hand so that tests and the simulator run the code that ships.
+//! Time, tasks and the place among other nodes, given by hand so that tests and the simulator run the code that ships.
 
 use futures::future::BoxFuture;
 use sempre_core::Timestamp;
@@ -23,4 +23,11 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Spawner: Send + Sync + 'static {
     /// Runs `task` until it ends. `name` says what it is, for logs.
     fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>);
+}
+
+/// A node's place among several over one store.
+pub trait Lease: Send + Sync + 'static {
+    /// Nobody else can have this node's shards by now, so what it knows of them is the newest there is. Asked before anything leaves
+    /// that no commit has proved; it must not wait.
+    fn is_current(&self) -> bool;
 }

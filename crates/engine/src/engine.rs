@@ -18,7 +18,7 @@ use sempre_store::{Fence, Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
-    AlertSender, CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Lease, Settings, Spawner, Stats, VirtualTime,
     alerts::{self, Alerts},
     batch::Batches,
     callbacks::NoSender,
@@ -28,12 +28,13 @@ use crate::{
     flow::{self, Flow},
     gate,
     ids::SeededIds,
-    listing::Listing,
+    listing::{self, Listing},
     matching::{Matching, queries::Queries},
     meta::Meta,
     namespaces::Namespaces,
     nexus::{self, OperationSender, breaker::Breakers, calls::NexusCalls},
     notices::{self, Notices},
+    once::Once,
     rebuild::Rebuild,
     records::{self, Records},
     recovery, removal,
@@ -125,6 +126,8 @@ pub struct Components {
     pub index: OpenIndex,
     /// All shards are taken up while the engine opens; otherwise none is, and [`Engine::take_up`] takes them one by one.
     pub takes_shards: bool,
+    /// Of a node among several: until when it may answer without a commit. `None`: nobody else has the store.
+    pub lease: Option<Arc<dyn Lease>>,
     /// Random bytes: what callback tokens of new data are signed with. Data that has a key keeps it.
     pub token_key: [u8; 32],
 }
@@ -139,6 +142,7 @@ impl Default for Components {
             operations: Arc::new(nexus::NoSender),
             index: Box::new(|_| futures::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>)).boxed()),
             takes_shards: true,
+            lease: None,
             token_key: [0; 32],
         }
     }
@@ -187,23 +191,31 @@ impl Engine {
         let watched = Watched::new(store);
         let store: Arc<dyn Store> = watched.clone();
         let stats: Arc<Stats> = Arc::default();
-        let namespaces = Namespaces::open(store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
-        let meta = Meta::open(store.clone(), spawner.clone(), SeededIds::new(seed, META_STREAM), components.token_key).await?;
-        let endpoints = Records::open(records::NEXUS_ENDPOINTS, store.clone(), wall.clone(), spawner.clone()).await?;
-        let deployments = Records::open(records::DEPLOYMENTS, store.clone(), wall.clone(), spawner.clone()).await?;
-        let flow_rules = Records::open(records::FLOW_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
-        let api_keys = ApiKeys::new(Records::open(records::API_KEYS, store.clone(), wall.clone(), spawner.clone()).await?);
-        let batches = Batches::new(Records::open(records::BATCH_JOBS, store.clone(), wall.clone(), spawner.clone()).await?);
-        let alert_rules = Records::open(records::ALERT_RULES, store.clone(), wall.clone(), spawner.clone()).await?;
+        let once = Arc::new(Once::new());
+        let namespaces = Namespaces::open(once.clone(), store.clone(), spawner.clone()).await?.with_names_of(settings.limits.id_length_max);
+        let ids = SeededIds::new(seed, META_STREAM);
+        let meta = Meta::open(once.clone(), store.clone(), (&*wall, spawner.clone()), ids, components.token_key).await?;
+        let endpoints = Records::open(records::NEXUS_ENDPOINTS, once.clone(), store.clone(), wall.clone(), spawner.clone()).await?;
+        let deployments = Records::open(records::DEPLOYMENTS, once.clone(), store.clone(), wall.clone(), spawner.clone()).await?;
+        let flow_rules = Records::open(records::FLOW_RULES, once.clone(), store.clone(), wall.clone(), spawner.clone()).await?;
+        let api_keys = ApiKeys::new(Records::open(records::API_KEYS, once.clone(), store.clone(), wall.clone(), spawner.clone()).await?);
+        let batches = Batches::new(Records::open(records::BATCH_JOBS, once.clone(), store.clone(), wall.clone(), spawner.clone()).await?);
+        let alert_rules = Records::open(records::ALERT_RULES, once.clone(), store.clone(), wall.clone(), spawner.clone()).await?;
         let (shards, inboxes) = Shards::new(settings.shards, settings.inbox_max);
         let all = components.takes_shards;
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
         let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default()).await?;
-        let listing = Listing::new(index, wall.clone(), &*spawner, &shards);
+        match components.lease {
+            Some(_) => drop(once.acquire(&*store, listing::OWNER).await?),
+            None => once.come(listing::OWNER),
+        }
+        let others = components.lease.clone().map(|lease| (store.clone(), lease));
+        let listing = Listing::new(index, others, wall.clone(), &*spawner, &shards);
         // Of shards that are taken up later each reads its own.
         let listed = if all { listing.open(&*store).await? } else { Vec::new() };
-        if listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
+        let makes_whole = once.has(listing::OWNER);
+        if makes_whole && listing.visibility.needs_rebuild().is_some() && is_empty(&*store).await? {
             // There is nothing to read.
             listing.visibility.begin_rebuild().await?;
             listing.visibility.flush().await;
@@ -215,6 +227,8 @@ impl Engine {
             matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), shards.here.clone(), settings.queue_window_max),
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
+            once,
+            lease: components.lease,
             resets: Semaphore::new(RESETS_AT_ONCE),
             removal: Notify::new(),
             checks: Arc::new(Semaphore::new(gate::CHECKS_AT_ONCE)),
@@ -251,6 +265,10 @@ impl Engine {
             schedules,
         });
         watched.tell(&shared);
+        if shared.lease.is_none() {
+            // Nobody else tells of them; they acquire it themselves.
+            shared.once.come(alerts::runner::OWNER);
+        }
         deployments::begin(&shared);
         flow::begin(&shared);
         alerts::begin(&shared);
@@ -260,8 +278,13 @@ impl Engine {
         let keepers = if all {
             take_all(&shared, inboxes, listed).await?
         } else {
-            if usage::rows::sum(&*shared.store).await?.is_none() && !is_empty(&*shared.store).await? {
-                return Err(OpenError::Settings("data of an older version is opened with all its shards first"));
+            match usage::rows::sum(&*shared.store).await? {
+                usage::rows::Sum::Of(_) => {}
+                usage::rows::Sum::None if is_empty(&*shared.store).await? => {}
+                usage::rows::Sum::None => return Err(OpenError::Settings("data of an older version is opened with all its shards first")),
+                usage::rows::Sum::Unreadable(_) => {
+                    return Err(OpenError::Settings("data whose numbers of open runs cannot be read is opened with all its shards first"));
+                }
             }
             inboxes.into_iter().map(Begin::Absent).collect()
         };
@@ -280,13 +303,13 @@ impl Engine {
             };
             shared.spawner.spawn("sempre shard", run.boxed());
         }
-        let epoch = shared.store.acquire(schedules::OWNER).await?;
-        let runner = schedules::Runner::new(shared.clone(), epoch, schedule_inbox);
+        let epoch = shared.once.acquire(&*shared.store, schedules::OWNER).await?;
+        let keep = schedules::keeper::keep(shared.clone(), epoch, schedule_inbox);
         let (end, wait) = watch::channel(false);
         ended.push(wait);
         let failed = shared.clone();
         let run = async move {
-            if AssertUnwindSafe(runner.run()).catch_unwind().await.is_err() {
+            if AssertUnwindSafe(keep).catch_unwind().await.is_err() {
                 failed.fail("schedules have stopped by a panic".into());
             }
             let _ = end.send(true);
@@ -309,7 +332,7 @@ impl Engine {
             };
             shared.spawner.spawn("sempre watch of the store", watch.boxed());
         }
-        if let Some(reason) = shared.listing.visibility.needs_rebuild() {
+        if let Some(reason) = shared.listing.visibility.needs_rebuild().filter(|_| makes_whole) {
             tracing::warn!(reason, "the index of runs cannot be used as it is and is made anew; lists wait until it is whole");
             Rebuild::start(&shared, &reason);
         }
@@ -339,9 +362,9 @@ impl Engine {
         shared.alerts.changed.notify_one();
         shared.matching.close();
         shared.schedules.stop().await;
-        for seat in shared.shards.seats() {
+        for inbox in shared.shards.inboxes() {
             // A closed inbox belongs to a shard that has ended.
-            let _ = seat.inbox.send(Message::Stop).await;
+            let _ = inbox.send(Message::Stop).await;
         }
         for ended in self.owner.ended.lock().await.iter_mut() {
             let _ = ended.wait_for(|ended| *ended).await;
@@ -455,9 +478,9 @@ impl Drop for Owner {
         self.shared.alerts.changed.notify_one();
         self.shared.matching.close();
         self.shared.schedules.try_stop();
-        for seat in self.shared.shards.seats() {
+        for inbox in self.shared.shards.inboxes() {
             // A full inbox: the shard ends with the runtime.
-            let _ = seat.inbox.try_send(Message::Stop);
+            let _ = inbox.try_send(Message::Stop);
         }
     }
 }

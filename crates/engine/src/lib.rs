@@ -22,6 +22,8 @@
 //! - whichever part the store tells that it has **failed**, the engine ends (`watched`);
 //! - **recovery** reads what the last process owed;
 //! - **shards** come and go while the engine runs (`shards`);
+//! - a **node** has an engine follow who is there and what is whose, among several over one PostgreSQL (`node`);
+//! - what there is **once** is changed by one of several nodes (`once`);
 //! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **virtual time** is a clock that jumps while nothing is in hand, for tests (`virtual_time`);
 //! - **check** holds a store at rest against itself: rows against histories.
@@ -51,7 +53,10 @@ mod matching;
 mod meta;
 mod namespaces;
 pub mod nexus;
+#[cfg(feature = "postgres")]
+pub mod node;
 mod notices;
+mod once;
 mod patches;
 #[cfg(feature = "real")]
 pub mod real;
@@ -65,7 +70,6 @@ mod shard;
 mod shards;
 mod shared;
 pub mod singles;
-mod starts;
 mod stats;
 mod usage;
 mod virtual_time;
@@ -86,7 +90,7 @@ pub use calls::{
     lists::Runs,
     watch::{ListChange, WatchedList},
 };
-pub use clock::{Clock, Spawner};
+pub use clock::{Clock, Lease, Spawner};
 pub use engine::{Components, Engine, OpenError, OpenIndex};
 pub use gate::CheckMessages;
 pub use history::read::HistoryReader;

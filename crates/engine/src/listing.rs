@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use futures::FutureExt;
 use sempre_core::{
     NamespaceId, Refusal, RunId, Span,
     ids::SLOT_COUNT,
@@ -21,7 +22,7 @@ use sempre_store::{Store, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{
-    Clock, Engine, Spawner,
+    Clock, Engine, Lease, Spawner,
     rebuild::Rebuild,
     shard::{
         listing::{self, Listed},
@@ -29,9 +30,12 @@ use crate::{
     },
     shards::{Here, Shards},
     shared::Shared,
-    visibility::{Index, IndexError, Taken, Update, Visibility},
+    visibility::{Index, IndexError, OfAll, Taken, Update, Visibility},
     watchers::Watchers,
 };
+
+/// The number of the single shard whose node makes the index whole when it is not; nothing is committed under it.
+pub(crate) const OWNER: u32 = u32::MAX - 70;
 
 /// Runs that may be deleted during a rebuild; after more it begins again.
 const DELETED_MAX: usize = 1_000_000;
@@ -60,10 +64,33 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Reads the rows of what the index has not taken, of all nodes. They are as many as the shards have put in the last moments.
+fn of_all(store: Arc<dyn Store>, lease: Arc<dyn Lease>) -> OfAll {
+    Box::new(move || {
+        let (store, lease) = (store.clone(), lease.clone());
+        let failed = |reason| IndexError::Failed { action: "tell what waits at other nodes", reason };
+        let read = async move {
+            let (mut from, to, mut all) = (keys::slot(0), keys::slot(SLOT_COUNT), Vec::new());
+            while let Some(rows) = listing::page(&*store, &mut from, &to).await.map_err(|error| failed(error.to_string()))? {
+                all.extend(rows.into_iter().map(|(_, update)| update));
+            }
+            // What waits here was taken before: it was the newest there is.
+            if lease.is_current() { Ok(all) } else { Err(failed("others may have what this node had".into())) }
+        };
+        read.boxed()
+    })
+}
+
 impl Listing {
-    /// Puts an index to work for that many shards.
-    pub(crate) fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, shards: &Shards) -> Self {
-        let inboxes: Vec<mpsc::Sender<Message>> = shards.seats().iter().map(|seat| seat.inbox.clone()).collect();
+    /// Puts an index to work for that many shards. With a lease other nodes bring their runs to the same index.
+    pub(crate) fn new(
+        index: Arc<dyn Index>,
+        others: Option<(Arc<dyn Store>, Arc<dyn Lease>)>,
+        clock: Arc<dyn Clock>,
+        spawner: &dyn Spawner,
+        shards: &Shards,
+    ) -> Self {
+        let inboxes: Vec<mpsc::Sender<Message>> = shards.inboxes().to_vec();
         let taken: Arc<Vec<Mutex<Vec<Taken>>>> = Arc::new(inboxes.iter().map(|_| Mutex::default()).collect());
         let queues = taken.clone();
         let on_taken = move |all: Vec<Taken>| {
@@ -78,7 +105,8 @@ impl Listing {
                 let _ = inbox.try_send(Message::Taken);
             }
         };
-        let visibility = Visibility::new(index, clock, spawner, Box::new(on_taken));
+        let of_all = others.map(|(store, lease)| of_all(store, lease));
+        let visibility = Visibility::among(index, of_all, clock, spawner, Box::new(on_taken));
         Self {
             visibility,
             rebuild: Rebuild::default(),

@@ -19,20 +19,23 @@ use sempre_api::v1::{
     taskqueue::TaskQueueConfig,
 };
 use sempre_core::{
-    IdSource, NamespaceId, Refusal,
+    IdSource, NamespaceId, Refusal, Span,
     ids::Uuid,
     transition::{QueueKind, QueueName},
 };
 use sempre_store::{CommitBatch, CommitError, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{Spawner, ids::SeededIds, nexus::signature::Signer};
+use crate::{Clock, Spawner, ids::SeededIds, nexus::signature::Signer, once::Once};
 
 /// The number under which these records are committed; far from those of shards, and not that of namespaces.
 pub(crate) const OWNER: u32 = u32::MAX - 1;
 const CLUSTER_ID: &[u8] = b"cluster-id";
 const TOKEN_KEY: &[u8] = b"token-key";
 const CONFIG: u8 = b'q';
+/// Between two looks whether another node has made the records of new data, and how often it is looked.
+const MADE_LOOK: Span = Span::millis(100);
+const MADE_LOOKS_MAX: usize = 100;
 /// Task queues that can have settings.
 const CONFIGS_MAX: usize = 100_000;
 
@@ -87,10 +90,14 @@ pub(crate) fn parse_config_key(key: &[u8]) -> Option<QueueName> {
     })
 }
 
+/// A queue and its settings.
+pub(crate) type Config = (QueueName, Arc<TaskQueueConfig>);
+
 type Configs = BTreeMap<QueueName, Arc<TaskQueueConfig>>;
 
 /// See the module.
 pub(crate) struct Meta {
+    once: Arc<Once>,
     store: Arc<dyn Store>,
     spawner: Arc<dyn Spawner>,
     cluster_id: String,
@@ -102,7 +109,7 @@ pub(crate) struct Meta {
 
 struct Writer {
     fence: Fence,
-    /// A commit has not been acknowledged: memory may lack what the store has.
+    /// A commit has not been acknowledged: memory may lack what the store has. Or another node has the right to commit.
     doubt: bool,
 }
 
@@ -111,10 +118,17 @@ async fn load(store: &dyn Store) -> Result<Configs, StoreError> {
     for (key, row) in store.scan(Table::Meta, &[CONFIG], &[CONFIG + 1], usize::MAX).await? {
         match (parse_config_key(&key), ConfigRecord::decode(row)) {
             (Some(queue), Ok(record)) => drop(configs.insert(queue, Arc::new(record.config.unwrap_or_default()))),
-            _ => tracing::error!(key = ?key, "the settings of a task queue are damaged"),
+            (queue, _) => {
+                tracing::error!(?queue, key = ?key, "the settings of a task queue are damaged; it has none until they are set anew")
+            }
         }
     }
     Ok(configs)
+}
+
+/// Whether new data has got what it gets once.
+async fn is_made(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.get(Table::Meta, CLUSTER_ID).await?.is_some() && store.get(Table::Meta, TOKEN_KEY).await?.is_some())
 }
 
 /// The id of the data, made when it is new.
@@ -152,7 +166,7 @@ async fn signer(store: &dyn Store, fence: Fence, new: [u8; 32]) -> Result<Signer
 
 /// Writes a record, then shows it.
 async fn write(
-    store: &dyn Store,
+    (store, once): (&dyn Store, &Once),
     configs: &RwLock<Configs>,
     writer: &mut Writer,
     queue: QueueName,
@@ -164,9 +178,12 @@ async fn write(
     writer.doubt = true;
     if let Err(error) = store.commit(batch).await {
         tracing::warn!(%error, "the settings of a task queue could not be written");
-        settle(store, configs, writer).await?;
-        let configs = configs.read().unwrap_or_else(PoisonError::into_inner);
-        return configs.get(&queue).filter(|known| ***known == config).cloned().ok_or_else(failed);
+        let settled = settle(store, once, configs, writer).await.map_err(|error| refused(&error));
+        if let Err(refusal @ Refusal::Unavailable(_)) = settled {
+            return Err(refusal);
+        }
+        let done = configs.read().unwrap_or_else(PoisonError::into_inner).get(&queue).filter(|known| ***known == config).cloned();
+        return done.map_or_else(|| settled.and_then(|()| Err(failed())), Ok);
     }
     let config = Arc::new(config);
     configs.write().unwrap_or_else(PoisonError::into_inner).insert(queue, config.clone());
@@ -178,37 +195,99 @@ fn failed() -> Refusal {
     Refusal::Unavailable("the settings of the task queue could not be written".into())
 }
 
-/// After a commit in doubt: begins a new epoch and reads what the store has.
-async fn settle(store: &dyn Store, configs: &RwLock<Configs>, writer: &mut Writer) -> Result<(), Refusal> {
+fn refused(error: &StoreError) -> Refusal {
+    if let StoreError::Elsewhere { shard } = error { Refusal::Elsewhere { shard: *shard } } else { failed() }
+}
+
+/// After a commit in doubt: begins a new epoch and reads what the store has. Where another node has the right to commit, that is
+/// found out, and memory shows what the store has too.
+async fn settle(store: &dyn Store, once: &Once, configs: &RwLock<Configs>, writer: &mut Writer) -> Result<(), StoreError> {
     if !writer.doubt {
         return Ok(());
     }
     let reload = async {
-        let epoch = store.acquire(OWNER).await?;
+        let epoch = match store.acquire(OWNER).await {
+            Ok(epoch) => Some(epoch),
+            Err(StoreError::Elsewhere { .. }) => None,
+            Err(error) => return Err(error),
+        };
         Ok::<_, StoreError>((epoch, load(store).await?))
     };
-    let (epoch, loaded) = reload.await.map_err(|error| {
-        tracing::warn!(%error, "the settings of task queues could not be read again");
-        failed()
-    })?;
+    let (epoch, loaded) =
+        reload.await.inspect_err(|error| tracing::warn!(%error, "the settings of task queues could not be read again"))?;
     *configs.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    let Some(epoch) = epoch else {
+        once.go(OWNER);
+        return Err(StoreError::Elsewhere { shard: OWNER });
+    };
     *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
     Ok(())
 }
 
 impl Meta {
-    /// Reads the records; gives new data an id out of `ids`, and this key, which is random, to sign callback tokens with.
+    /// Reads the records; gives new data an id out of `ids`, and this key, which is random, to sign callback tokens with. Where another
+    /// node has the right to do that, waits until it is done.
     pub(crate) async fn open(
+        once: Arc<Once>,
         store: Arc<dyn Store>,
-        spawner: Arc<dyn Spawner>,
+        (clock, spawner): (&dyn Clock, Arc<dyn Spawner>),
         mut ids: SeededIds,
         new_key: [u8; 32],
     ) -> Result<Self, StoreError> {
-        let fence = Fence { shard: OWNER, epoch: store.acquire(OWNER).await? };
+        let mut epoch = once.acquire(&*store, OWNER).await?;
+        let mut looks = 0;
+        while epoch.is_none() && !is_made(&*store).await? {
+            looks += 1;
+            if looks > MADE_LOOKS_MAX {
+                return Err(StoreError::Elsewhere { shard: OWNER });
+            }
+            clock.sleep_until(clock.now() + MADE_LOOK).await;
+            // That one may be gone.
+            epoch = once.acquire(&*store, OWNER).await?;
+        }
+        let fence = Fence { shard: OWNER, epoch: epoch.unwrap_or_default() };
         let cluster_id = cluster_id(&*store, fence, &mut ids).await?;
         let signer = signer(&*store, fence, new_key).await?;
         let configs = Arc::new(RwLock::new(load(&*store).await?));
-        Ok(Self { store, spawner, cluster_id, signer, configs, writer: Arc::new(Mutex::new(Writer { fence, doubt: false })) })
+        let writer = Arc::new(Mutex::new(Writer { fence, doubt: epoch.is_none() }));
+        Ok(Self { once, store, spawner, cluster_id, signer, configs, writer })
+    }
+
+    /// Acquires the right to commit, and reads what there is: gives the settings that have changed.
+    pub(crate) async fn take_up(&self) -> Result<Vec<Config>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let before = self.configs();
+        writer.doubt = true;
+        settle(&*self.store, &self.once, &self.configs, &mut writer).await?;
+        self.once.come(OWNER);
+        Ok(self.changed(before))
+    }
+
+    /// Reads what another node has changed: gives the settings that have.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn reread(&self) -> Result<Vec<Config>, StoreError> {
+        let _writer = self.writer.lock().await;
+        if self.once.has(OWNER) {
+            return Ok(Vec::new());
+        }
+        let before = self.configs();
+        *self.configs.write().unwrap_or_else(PoisonError::into_inner) = load(&*self.store).await?;
+        Ok(self.changed(before))
+    }
+
+    /// Finishes the change that is under way; others are refused from then on.
+    pub(crate) async fn give_up(&self) {
+        let mut writer = self.writer.lock().await;
+        writer.doubt = true;
+        self.once.go(OWNER);
+    }
+
+    /// The settings that are others than before; of queues that have none any more, those of all.
+    fn changed(&self, before: Vec<Config>) -> Vec<Config> {
+        let (before, now): (Configs, Configs) = (before.into_iter().collect(), self.configs().into_iter().collect());
+        let gone = before.keys().filter(|queue| !now.contains_key(queue)).map(|queue| (queue.clone(), Arc::default()));
+        let new = now.iter().filter(|(queue, config)| before.get(queue) != Some(config));
+        gone.chain(new.map(|(queue, config)| (queue.clone(), config.clone()))).collect()
     }
 
     /// Names the data, for ever.
@@ -232,10 +311,16 @@ impl Meta {
         configs.iter().map(|(queue, config)| (queue.clone(), config.clone())).collect()
     }
 
+    async fn begin(&self) -> Result<OwnedMutexGuard<Writer>, Refusal> {
+        let mut writer = self.writer.clone().lock_owned().await;
+        self.once.check(OWNER)?;
+        settle(&*self.store, &self.once, &self.configs, &mut writer).await.map_err(|error| refused(&error))?;
+        Ok(writer)
+    }
+
     /// Forgets the settings of a namespace's queues; gives those that had any.
     pub(crate) async fn remove_configs(&self, namespace: NamespaceId) -> Result<Vec<QueueName>, Refusal> {
-        let mut writer: OwnedMutexGuard<Writer> = self.writer.clone().lock_owned().await;
-        settle(&*self.store, &self.configs, &mut writer).await?;
+        let mut writer = self.begin().await?;
         let queues: Vec<QueueName> = {
             let configs = self.configs.read().unwrap_or_else(PoisonError::into_inner);
             configs.keys().filter(|queue| queue.namespace == namespace).take(REMOVED_AT_ONCE).cloned().collect()
@@ -265,8 +350,7 @@ impl Meta {
         change: impl FnOnce(&mut TaskQueueConfig) -> Result<(), Refusal>,
         done: impl FnOnce(&TaskQueueConfig) + Send + 'static,
     ) -> Result<Arc<TaskQueueConfig>, Refusal> {
-        let mut writer: OwnedMutexGuard<Writer> = self.writer.clone().lock_owned().await;
-        settle(&*self.store, &self.configs, &mut writer).await?;
+        let mut writer = self.begin().await?;
         let known = self.config(&queue);
         if known.is_none() && self.configs.read().unwrap_or_else(PoisonError::into_inner).len() >= CONFIGS_MAX {
             let message = format!("more than {CONFIGS_MAX} task queues with settings");
@@ -276,9 +360,9 @@ impl Meta {
         change(&mut config)?;
         // Goes on when the caller leaves: between the commit and its effect nothing may stop.
         let (sender, receiver) = oneshot::channel();
-        let (store, configs) = (self.store.clone(), self.configs.clone());
+        let (store, once, configs) = (self.store.clone(), self.once.clone(), self.configs.clone());
         let task = async move {
-            let result = write(&*store, &configs, &mut writer, queue, config).await;
+            let result = write((&*store, &once), &configs, &mut writer, queue, config).await;
             if let Ok(config) = &result {
                 done(config);
             }
@@ -306,6 +390,19 @@ mod tests {
         }
     }
 
+    /// Nobody has to wait.
+    struct Never;
+
+    impl Clock for Never {
+        fn now(&self) -> sempre_core::Timestamp {
+            sempre_core::Timestamp(0)
+        }
+
+        fn sleep_until(&self, _: sempre_core::Timestamp) -> futures::future::BoxFuture<'static, ()> {
+            panic!("nobody has to wait")
+        }
+    }
+
     fn queue(name: &str, kind: QueueKind) -> QueueName {
         QueueName { namespace: NamespaceId(Uuid([9; 16])), name: name.into(), kind, sticky: false, version: None }
     }
@@ -323,7 +420,10 @@ mod tests {
     fn the_id_and_the_settings_outlive_the_process() {
         let all = async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let open = |seed| Meta::open(store.clone(), Arc::new(AtOnce), SeededIds::new(seed, 0), [1; 32]);
+            let open = |seed| {
+                let with: (&dyn Clock, Arc<dyn Spawner>) = (&Never, Arc::new(AtOnce));
+                Meta::open(Arc::new(Once::new()), store.clone(), with, SeededIds::new(seed, 0), [1; 32])
+            };
             let meta = open(1).await.unwrap();
             let q = queue("q", QueueKind::Activity);
             assert!(meta.config(&q).is_none());

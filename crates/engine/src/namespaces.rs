@@ -18,7 +18,7 @@ use sempre_core::{
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{Spawner, usage::Usage};
+use crate::{Spawner, once::Once, usage::Usage};
 
 /// The number under which namespaces are committed; far from those of shards.
 pub(crate) const OWNER: u32 = u32::MAX;
@@ -183,6 +183,7 @@ struct Inner {
 
 /// See the module.
 pub(crate) struct Namespaces {
+    once: Arc<Once>,
     store: Arc<dyn Store>,
     spawner: Arc<dyn Spawner>,
     inner: Arc<RwLock<Inner>>,
@@ -194,22 +195,33 @@ pub(crate) struct Namespaces {
 
 struct Writer {
     fence: Fence,
-    /// A commit has not been acknowledged: memory may lack what the store has.
+    /// A commit has not been acknowledged: memory may lack what the store has. Or another node has the right to commit.
     doubt: bool,
 }
 
+/// All records, the oldest first. `Err` if one cannot be read: without it its name is free, and whoever takes it, as every start of a
+/// server takes that of its default, gets another id and finds none of the runs.
 async fn load(store: &dyn Store) -> Result<Inner, StoreError> {
-    let mut records = Vec::new();
-    for (key, row) in store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await? {
-        match NamespaceRecord::decode(row) {
-            Ok(record) => records.push(record),
-            Err(error) => tracing::error!(%error, key = ?key, "a namespace record is damaged"),
-        }
-    }
+    let rows = store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await?;
+    let mut records = rows.into_iter().map(|(key, row)| read(&key, row)).collect::<Result<Vec<_>, _>>()?;
     records.sort_by_key(|record| record.number);
     let mut inner = Inner::default();
     records.into_iter().for_each(|record| inner.put(record));
     Ok(inner)
+}
+
+/// A row of table Namespace: under the id that is in it, or it is none.
+fn read(key: &[u8], row: Bytes) -> Result<NamespaceRecord, StoreError> {
+    NamespaceRecord::decode(row).ok().filter(|record| record.id == key).ok_or_else(|| {
+        let id = key.try_into().map_or_else(|_| format!("{key:02x?}"), |id| Uuid(id).to_string());
+        StoreError::Unreadable { what: format!("the record of the namespace with the id {id}") }
+    })
+}
+
+/// The records that cannot be read, each by what is to be said of it.
+pub(crate) async fn unreadable(store: &dyn Store) -> Result<Vec<String>, StoreError> {
+    let rows = store.scan(Table::Namespace, &[], &[u8::MAX; 17], usize::MAX).await?;
+    Ok(rows.into_iter().filter_map(|(key, row)| read(&key, row).err()).map(|error| error.to_string()).collect())
 }
 
 /// What becomes of a namespace.
@@ -228,8 +240,7 @@ impl Change {
 }
 
 /// Writes a change, then shows it.
-async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, change: Change) -> Result<(), Refusal> {
-    let failed = || Refusal::Unavailable("the namespace could not be written".into());
+async fn write(store: &dyn Store, once: &Once, inner: &RwLock<Inner>, writer: &mut Writer, change: Change) -> Result<(), Refusal> {
     let mut batch = CommitBatch::new(writer.fence);
     match &change {
         Change::Put(record) => batch.put(Table::Namespace, &record.id, &record.encode_to_vec()),
@@ -239,9 +250,12 @@ async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, ch
     writer.doubt = true;
     if let Err(error) = store.commit(batch).await {
         tracing::warn!(%error, "a namespace could not be written");
-        settle(store, inner, writer).await?;
-        let inner = inner.read().unwrap_or_else(PoisonError::into_inner);
-        return change.is_done(&inner).then_some(()).ok_or_else(failed);
+        let settled = settle(store, once, inner, writer).await.map_err(|error| refused(&error));
+        if matches!(settled, Err(Refusal::Unavailable(_))) {
+            return settled;
+        }
+        let is_done = change.is_done(&inner.read().unwrap_or_else(PoisonError::into_inner));
+        return if is_done { Ok(()) } else { settled.and_then(|()| Err(failed())) };
     }
     let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
     match change {
@@ -252,36 +266,54 @@ async fn write(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer, ch
     Ok(())
 }
 
-/// After a commit in doubt: begins a new epoch and reads what the store has.
-async fn settle(store: &dyn Store, inner: &RwLock<Inner>, writer: &mut Writer) -> Result<(), Refusal> {
+fn failed() -> Refusal {
+    Refusal::Unavailable("the namespace could not be written".into())
+}
+
+fn refused(error: &StoreError) -> Refusal {
+    if let StoreError::Elsewhere { shard } = error { Refusal::Elsewhere { shard: *shard } } else { failed() }
+}
+
+/// After a commit in doubt: begins a new epoch and reads what the store has. Where another node has the right to commit, that is
+/// found out, and memory shows what the store has too.
+async fn settle(store: &dyn Store, once: &Once, inner: &RwLock<Inner>, writer: &mut Writer) -> Result<(), StoreError> {
     if !writer.doubt {
         return Ok(());
     }
     let reload = async {
-        let epoch = store.acquire(OWNER).await?;
+        let epoch = match store.acquire(OWNER).await {
+            Ok(epoch) => Some(epoch),
+            Err(StoreError::Elsewhere { .. }) => None,
+            Err(error) => return Err(error),
+        };
         Ok::<_, StoreError>((epoch, load(store).await?))
     };
-    let (epoch, loaded) = reload.await.map_err(|error| {
-        tracing::warn!(%error, "namespaces could not be read again");
-        Refusal::Unavailable("the namespace could not be written".into())
-    })?;
-    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
-    let (deployments, flow) = (std::mem::take(&mut inner.deployments), std::mem::take(&mut inner.flow));
-    let usage = std::mem::take(&mut inner.usage);
-    *inner = loaded.with(deployments, flow, usage);
-    drop(inner);
+    let (epoch, loaded) = reload.await.inspect_err(|error| tracing::warn!(%error, "namespaces could not be read again"))?;
+    replace(inner, loaded);
+    let Some(epoch) = epoch else {
+        once.go(OWNER);
+        return Err(StoreError::Elsewhere { shard: OWNER });
+    };
     *writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
     Ok(())
 }
 
+/// Shows what was read.
+fn replace(inner: &RwLock<Inner>, loaded: Inner) {
+    let mut inner = inner.write().unwrap_or_else(PoisonError::into_inner);
+    let (deployments, flow) = (std::mem::take(&mut inner.deployments), std::mem::take(&mut inner.flow));
+    let usage = std::mem::take(&mut inner.usage);
+    *inner = loaded.with(deployments, flow, usage);
+}
+
 impl Namespaces {
     /// Reads all namespaces.
-    pub(crate) async fn open(store: Arc<dyn Store>, spawner: Arc<dyn Spawner>) -> Result<Self, StoreError> {
-        let epoch = store.acquire(OWNER).await?;
+    pub(crate) async fn open(once: Arc<Once>, store: Arc<dyn Store>, spawner: Arc<dyn Spawner>) -> Result<Self, StoreError> {
+        let epoch = once.acquire(&*store, OWNER).await?;
         let inner = Arc::new(RwLock::new(load(&*store).await?));
-        let writer = Writer { fence: Fence { shard: OWNER, epoch }, doubt: false };
+        let writer = Writer { fence: Fence { shard: OWNER, epoch: epoch.unwrap_or_default() }, doubt: epoch.is_none() };
         let name_length_max = Limits::default().id_length_max;
-        Ok(Self { store, spawner, inner, writer: Arc::new(Mutex::new(writer)), name_length_max })
+        Ok(Self { once, store, spawner, inner, writer: Arc::new(Mutex::new(writer)), name_length_max })
     }
 
     /// With this length of names, bytes (`limit.maxIDLength`).
@@ -389,7 +421,12 @@ impl Namespaces {
         self.inner.write().unwrap_or_else(PoisonError::into_inner).usage.entry(id).or_default().clone()
     }
 
-    /// The same, by name; `None` if there is no such namespace. Clones nothing.
+    /// The id of the namespace of that name. Clones nothing.
+    pub(crate) fn named(&self, name: &str) -> Option<NamespaceId> {
+        self.read().by_name.get(name).map(|namespace| namespace.id())
+    }
+
+    /// What the namespace of that name uses; `None` if there is none. Clones nothing.
     pub(crate) fn with_usage<T>(&self, name: &str, look: impl FnOnce(&Usage) -> T) -> Option<T> {
         let inner = self.read();
         inner.by_name.get(name).map(|namespace| look(&namespace.usage))
@@ -452,16 +489,43 @@ impl Namespaces {
 
     async fn begin(&self) -> Result<OwnedMutexGuard<Writer>, Refusal> {
         let mut writer = self.writer.clone().lock_owned().await;
-        settle(&*self.store, &self.inner, &mut writer).await?;
+        self.once.check(OWNER)?;
+        settle(&*self.store, &self.once, &self.inner, &mut writer).await.map_err(|error| refused(&error))?;
         Ok(writer)
+    }
+
+    /// Acquires the right to commit, and reads what there is.
+    pub(crate) async fn take_up(&self) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        writer.doubt = true;
+        settle(&*self.store, &self.once, &self.inner, &mut writer).await?;
+        self.once.come(OWNER);
+        Ok(())
+    }
+
+    /// Reads what another node has changed.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn reread(&self) -> Result<(), StoreError> {
+        let _writer = self.writer.lock().await;
+        if !self.once.has(OWNER) {
+            replace(&self.inner, load(&*self.store).await?);
+        }
+        Ok(())
+    }
+
+    /// Finishes the change that is under way; others are refused from then on.
+    pub(crate) async fn give_up(&self) {
+        let mut writer = self.writer.lock().await;
+        writer.doubt = true;
+        self.once.go(OWNER);
     }
 
     /// Goes on when the caller leaves: between the commit and its effect in memory nothing may stop.
     async fn save(&self, mut writer: OwnedMutexGuard<Writer>, change: Change) -> Result<(), Refusal> {
         let (sender, receiver) = oneshot::channel();
-        let (store, inner) = (self.store.clone(), self.inner.clone());
+        let (store, once, inner) = (self.store.clone(), self.once.clone(), self.inner.clone());
         let task = async move {
-            let result = write(&*store, &inner, &mut writer, change).await;
+            let result = write(&*store, &once, &inner, &mut writer, change).await;
             drop(writer);
             // The caller may have left.
             let _ = sender.send(result);
@@ -558,7 +622,7 @@ mod tests {
     fn a_change_whose_caller_leaves_is_carried_out_before_the_next() {
         let later = Arc::new(Later::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let namespaces = Namespaces::open(store, later.clone()).now_or_never().unwrap().unwrap();
+        let namespaces = Namespaces::open(Arc::new(Once::new()), store, later.clone()).now_or_never().unwrap().unwrap();
         assert!(namespaces.register(record(1, "a")).now_or_never().is_none());
         let mut again = std::pin::pin!(namespaces.register(record(2, "a")));
         assert!(again.as_mut().now_or_never().is_none(), "the first is not done yet");
@@ -578,7 +642,7 @@ mod tests {
                 batch.put(Table::Namespace, &record.id, &record.encode_to_vec());
             }
             store.commit(batch).await.unwrap();
-            let namespaces = Namespaces::open(store, Arc::new(AtOnce)).await.unwrap();
+            let namespaces = Namespaces::open(Arc::new(Once::new()), store, Arc::new(AtOnce)).await.unwrap();
             let id = |n| record(n, "a").namespace_id();
             assert_eq!(namespaces.find("a").unwrap().id(), id(2));
             namespaces
@@ -598,7 +662,7 @@ mod tests {
     fn register_find_rename_and_reopen() {
         let all = async {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-            let namespaces = Namespaces::open(store.clone(), Arc::new(AtOnce)).await.unwrap();
+            let namespaces = Namespaces::open(Arc::new(Once::new()), store.clone(), Arc::new(AtOnce)).await.unwrap();
             namespaces.register(record(1, "a")).await.unwrap();
             let again = namespaces.register(record(2, "a")).await;
             assert_eq!(again, Err(Refusal::NamespaceAlreadyExists("Namespace \"a\" already exists".into())));
@@ -615,7 +679,7 @@ mod tests {
             assert!(matches!(namespaces.usable("b"), Err(Refusal::NamespaceInvalidState { state: "Deleted", .. })));
             assert_eq!(namespaces.find("").unwrap_err(), Refusal::invalid("Namespace not set on request."));
             drop(namespaces);
-            let reopened = Namespaces::open(store, Arc::new(AtOnce)).await.unwrap();
+            let reopened = Namespaces::open(Arc::new(Once::new()), store, Arc::new(AtOnce)).await.unwrap();
             assert_eq!(reopened.find("b").unwrap().id(), id);
             assert!(reopened.list("", 10, false).is_empty());
             assert_eq!(reopened.list("", 10, true).len(), 1);

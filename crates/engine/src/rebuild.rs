@@ -24,6 +24,7 @@ use sempre_store::{StoreError, Table};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    listing,
     shard::{listing::add_types, message::Message},
     shared::{Shared, give_way},
     visibility::{IndexError, Update},
@@ -128,7 +129,10 @@ impl Rebuild {
     /// Lists can be answered, or why not. Begins a rebuild if only that helps.
     pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), Refusal> {
         let Some(reason) = shared.listing.visibility.needs_rebuild() else { return Ok(()) };
-        Self::start(shared, &reason);
+        // Of several nodes one makes it whole; the others find out.
+        if shared.once.has(listing::OWNER) {
+            Self::start(shared, &reason);
+        }
         let mut progress = shared.listing.rebuild.progress.subscribe();
         let sleep = shared.clock.sleep_until(shared.now() + READ_WAIT);
         tokio::select! {
@@ -150,6 +154,10 @@ async fn run(shared: Arc<Shared>) {
         match done {
             Ok(Ok(())) => break,
             Ok(Err(RebuildError::Stopping | RebuildError::Store(StoreError::Closed) | RebuildError::Index(IndexError::Closed))) => return,
+            Ok(Err(error)) if !shared.once.has(listing::OWNER) => {
+                tracing::warn!(%error, "the index of runs is not rebuilt here any more; another node does it");
+                return shared.listing.rebuild.progress.send_modify(|progress| progress.running = false);
+            }
             Ok(Err(error)) => tracing::error!(%error, "the index of runs could not be rebuilt; it is tried again"),
             Err(_) => return shared.fail("the rebuild of the index of runs has stopped by a panic".into()),
         }
@@ -200,7 +208,7 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
 
 /// The epoch of each shard, once every commit that it had sent is durable; 0 while it is not here.
 async fn settled(shared: &Shared) -> Result<Vec<u64>, RebuildError> {
-    future::try_join_all(shared.shards.seats().iter().map(|seat| settled_shard(shared, &seat.inbox))).await
+    future::try_join_all(shared.shards.inboxes().iter().map(|inbox| settled_shard(shared, inbox))).await
 }
 
 async fn settled_shard(shared: &Shared, inbox: &mpsc::Sender<Message>) -> Result<u64, RebuildError> {

@@ -6,6 +6,7 @@
 //! | is acknowledged | memory shows it |
 //! | fails, or its fate is unknown | a new epoch begins, everything is read again and put in force, and the change counts as done if it is there |
 //! | … and that read fails | the change is refused, and it is read until that works, by whoever comes first: the next change, or a task |
+//! | is refused because another node has the single shard | memory shows what the store has, and changes are refused with [`Refusal::Elsewhere`] |
 //!
 //! A change goes on when its caller leaves: between the commit and its effect in memory nothing may stop.
 
@@ -18,12 +19,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
 use prost::Message;
 use sempre_core::{Refusal, Span};
 use sempre_store::{CommitBatch, Fence, Store, StoreError, Table};
 use tokio::sync::{Mutex, OwnedMutexGuard, oneshot};
 
-use crate::{Clock, Spawner, shard::load::prefix_end};
+use crate::{Clock, Spawner, once::Once, shard::load::prefix_end};
 
 /// Waits between reads after a commit in doubt.
 const BACKOFF_FIRST: Span = Span::millis(100);
@@ -89,6 +91,7 @@ pub(crate) struct Records<R> {
 
 struct Parts<R> {
     kind: Kind,
+    once: Arc<Once>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
@@ -102,7 +105,7 @@ struct Parts<R> {
 
 struct Writer {
     fence: Fence,
-    /// A commit has not been acknowledged: memory may lack what the store has.
+    /// A commit has not been acknowledged: memory may lack what the store has. Or another node has the right to commit.
     doubt: bool,
     /// Somebody reads again until the doubt is over.
     retries: bool,
@@ -115,6 +118,10 @@ impl Kind {
 
     fn failed(self) -> Refusal {
         Refusal::Unavailable(format!("{} could not be written", self.what))
+    }
+
+    fn refused(self, error: &StoreError) -> Refusal {
+        if let StoreError::Elsewhere { shard } = error { Refusal::Elsewhere { shard: *shard } } else { self.failed() }
     }
 
     /// All records, and how many cannot be read.
@@ -137,15 +144,17 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
     /// Reads all records of the kind. `clock` is that of the wall.
     pub(crate) async fn open(
         kind: Kind,
+        once: Arc<Once>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         spawner: Arc<dyn Spawner>,
     ) -> Result<Self, StoreError> {
-        let fence = Fence { shard: kind.owner, epoch: store.acquire(kind.owner).await? };
+        let epoch = once.acquire(&*store, kind.owner).await?;
         let (shown, damaged) = kind.load(&*store).await?;
         let (shown, damaged) = (RwLock::new(shown), AtomicUsize::new(damaged));
-        let writer = Arc::new(Mutex::new(Writer { fence, doubt: false, retries: false }));
-        Ok(Self { shared: Arc::new(Parts { kind, store, clock, spawner, shown, damaged, after: OnceLock::new(), writer }) })
+        let fence = Fence { shard: kind.owner, epoch: epoch.unwrap_or_default() };
+        let writer = Arc::new(Mutex::new(Writer { fence, doubt: epoch.is_none(), retries: false }));
+        Ok(Self { shared: Arc::new(Parts { kind, once, store, clock, spawner, shown, damaged, after: OnceLock::new(), writer }) })
     }
 
     /// Calls `after` for all records now, and for those that a change has changed. Once.
@@ -187,7 +196,8 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
     ) -> Result<T, Refusal> {
         let parts = &self.shared;
         let mut writer: OwnedMutexGuard<Writer> = parts.writer.clone().lock_owned().await;
-        parts.settle(&mut writer).await.map_err(|_| parts.kind.failed())?;
+        parts.once.check(parts.kind.owner)?;
+        parts.settle(&mut writer).await.map_err(|error| parts.kind.refused(&error))?;
         let (change, answer) = decide(&self.read())?;
         if change.records.is_empty() {
             return Ok(answer);
@@ -196,7 +206,7 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
         let write = parts.clone();
         let task = async move {
             let result = write.write(&mut writer, change).await;
-            if writer.doubt && !std::mem::replace(&mut writer.retries, true) {
+            if writer.doubt && write.once.has(write.kind.owner) && !std::mem::replace(&mut writer.retries, true) {
                 write.spawner.spawn("sempre records in doubt", Box::pin(retry(Arc::downgrade(&write))));
             }
             drop(writer);
@@ -209,9 +219,74 @@ impl<R: Message + Default + Clone + PartialEq + 'static> Records<R> {
     }
 }
 
+/// What a single shard of records is told, whatever their kind.
+pub(crate) trait Single: Send + Sync {
+    /// Acquires the right to commit, and reads what there is.
+    fn take_up(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Finishes the change that is under way; others are refused from then on.
+    fn give_up(&self) -> BoxFuture<'_, ()>;
+
+    /// Reads what another node has changed.
+    #[cfg(feature = "postgres")]
+    fn reread(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+impl<R: Message + Default + Clone + PartialEq + 'static> Single for Records<R> {
+    fn take_up(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let parts = &self.shared;
+        async move {
+            let mut writer = parts.writer.lock().await;
+            writer.doubt = true;
+            parts.settle(&mut writer).await?;
+            parts.once.come(parts.kind.owner);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn give_up(&self) -> BoxFuture<'_, ()> {
+        let parts = &self.shared;
+        async move {
+            let mut writer = parts.writer.lock().await;
+            writer.doubt = true;
+            parts.once.go(parts.kind.owner);
+        }
+        .boxed()
+    }
+
+    #[cfg(feature = "postgres")]
+    fn reread(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let parts = &self.shared;
+        async move {
+            let _writer = parts.writer.lock().await;
+            if parts.once.has(parts.kind.owner) {
+                return Ok(());
+            }
+            let (loaded, damaged) = parts.kind.load::<R>(&*parts.store).await?;
+            let differs = |key: &&Vec<u8>, shown: &Shown<R>| shown.get(*key) != loaded.get(*key);
+            let changed: BTreeSet<Vec<u8>> = {
+                let shown = parts.read();
+                shown.keys().chain(loaded.keys()).filter(|key| differs(key, &shown)).cloned().collect()
+            };
+            parts.replace(loaded, damaged);
+            if !changed.is_empty() {
+                parts.put_in_force(&changed.into_iter().collect::<Vec<_>>());
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
 impl<R: Message + Default + PartialEq> Parts<R> {
     fn read(&self) -> RwLockReadGuard<'_, Shown<R>> {
         self.shown.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn replace(&self, loaded: Shown<R>, damaged: usize) {
+        self.damaged.store(damaged, Ordering::Release);
+        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
     }
 
     fn put_in_force(&self, keys: &[Vec<u8>]) {
@@ -220,24 +295,32 @@ impl<R: Message + Default + PartialEq> Parts<R> {
         }
     }
 
-    /// After a commit in doubt: begins a new epoch, reads what the store has, and puts it in force.
+    /// After a commit in doubt: begins a new epoch, reads what the store has, and puts it in force. Where another node has the right to
+    /// commit, that is found out, and what the store has is in force too.
     async fn settle(&self, writer: &mut Writer) -> Result<(), StoreError> {
         if !writer.doubt {
             return Ok(());
         }
         let reload = async {
-            let epoch = self.store.acquire(self.kind.owner).await?;
+            let epoch = match self.store.acquire(self.kind.owner).await {
+                Ok(epoch) => Some(epoch),
+                Err(StoreError::Elsewhere { .. }) => None,
+                Err(error) => return Err(error),
+            };
             Ok::<_, StoreError>((epoch, self.kind.load(&*self.store).await?))
         };
-        let (epoch, (loaded, damaged)): (u64, (Shown<R>, usize)) =
+        let (epoch, (loaded, damaged)): (Option<u64>, (Shown<R>, usize)) =
             reload.await.inspect_err(|error| tracing::warn!(%error, "the records of {} could not be read again", self.kind.what))?;
-        self.damaged.store(damaged, Ordering::Release);
         let keys: BTreeSet<Vec<u8>> = self.read().keys().chain(loaded.keys()).cloned().collect();
-        *self.shown.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-        writer.fence.epoch = epoch;
-        writer.doubt = false;
+        self.replace(loaded, damaged);
+        if let Some(epoch) = epoch {
+            writer.fence.epoch = epoch;
+            writer.doubt = false;
+        } else {
+            self.once.go(self.kind.owner);
+        }
         self.put_in_force(&keys.into_iter().collect::<Vec<_>>());
-        Ok(())
+        epoch.map(drop).ok_or(StoreError::Elsewhere { shard: self.kind.owner })
     }
 
     /// Writes a change, then shows it and puts it in force.
@@ -260,10 +343,13 @@ impl<R: Message + Default + PartialEq> Parts<R> {
         writer.doubt = true;
         if let Err(error) = self.store.commit(batch).await {
             tracing::warn!(%error, "{} could not be written", kind.what);
-            self.settle(writer).await.map_err(|_| kind.failed())?;
+            let settled = self.settle(writer).await.map_err(|error| kind.refused(&error));
+            if matches!(settled, Err(Refusal::Unavailable(_))) {
+                return settled;
+            }
             let shown = self.read();
             let done = change.records.iter().all(|(key, record)| shown.get(key).map(|r| &**r) == record.as_ref());
-            return done.then_some(()).ok_or_else(|| kind.failed());
+            return if done { Ok(()) } else { settled.and_then(|()| Err(kind.failed())) };
         }
         let keys: Vec<Vec<u8>> = change.records.iter().map(|(key, _)| key.clone()).collect();
         let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
@@ -289,7 +375,8 @@ async fn retry<R: Message + Default + PartialEq>(parts: Weak<Parts<R>>) {
         backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
         let Some(parts) = parts.upgrade() else { return };
         let mut writer = parts.writer.lock().await;
-        if matches!(parts.settle(&mut writer).await, Ok(()) | Err(StoreError::Closed | StoreError::Failed { .. })) {
+        let settled = parts.settle(&mut writer).await;
+        if matches!(settled, Ok(()) | Err(StoreError::Closed | StoreError::Failed { .. } | StoreError::Elsewhere { .. })) {
             writer.retries = false;
             return;
         }

@@ -83,7 +83,7 @@ async fn messages(shared: &Shared, then: &Lives, (from, to): (u16, u16)) -> Resu
             if !shared.shards.here.goes_on(then, slot) {
                 continue;
             }
-            if shared.shards.seat_of(slot).inbox.send(Message::Redeliver(sender, entry)).await.is_err() {
+            if shared.shards.inbox_of(slot).send(Message::Redeliver(sender, entry)).await.is_err() {
                 return Err(StoreError::Closed);
             }
         }

@@ -32,7 +32,7 @@ use crate::{
     alerts,
     calls::schedules::remove_schedules,
     deployments, flow,
-    namespaces::Namespace,
+    namespaces::{self, Namespace},
     notices,
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
@@ -100,6 +100,8 @@ struct Found {
     deleted: usize,
     /// What could not be deleted, or goes by itself.
     left: usize,
+    /// Rows that cannot be read: nobody knows whose they are.
+    unreadable: usize,
 }
 
 /// Works until the engine stops.
@@ -114,7 +116,9 @@ async fn work(shared: &Shared) {
     loop {
         let mut again: Option<Timestamp> = None;
         let mut trouble = false;
-        for namespace in shared.namespaces.deleted() {
+        // Of several nodes the one that changes namespaces removes them.
+        let deleted = if shared.once.has(namespaces::OWNER) { shared.namespaces.deleted() } else { Vec::new() };
+        for namespace in deleted {
             match remove(shared, &namespace).await {
                 Ok(Then::Gone) => {}
                 Ok(Then::At(at)) => again = again.into_iter().chain([at]).min(),
@@ -163,9 +167,11 @@ enum Then {
 /// As far as it goes now.
 async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Then, Trouble> {
     let id = namespace.id();
+    let mut unreadable;
     loop {
         let begun = shared.now();
         let found = pass(shared, id).await?;
+        unreadable = found.unreadable;
         if found.deleted > 0 {
             continue;
         }
@@ -196,7 +202,16 @@ async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Then, Trouble>
         return Ok(Then::At(emptied + delay));
     }
     shared.namespaces.remove(id).await.map_err(refused)?;
-    tracing::info!(namespace = namespace.view.name, "a deleted namespace is gone with all its data");
+    if unreadable > 0 {
+        let namespace = &namespace.view.name;
+        tracing::warn!(
+            namespace,
+            rows = unreadable,
+            "a deleted namespace is gone with all of its data that can be read; rows that cannot may have been its"
+        );
+    } else {
+        tracing::info!(namespace = namespace.view.name, "a deleted namespace is gone with all its data");
+    }
     Ok(Then::Gone)
 }
 
@@ -207,23 +222,23 @@ async fn pass(shared: &Shared, id: NamespaceId) -> Result<Found, Trouble> {
         let mut current = keys::slot(slot);
         current.extend_from_slice(&id.0.0);
         let of_current = |key: &Bytes, value: Bytes| {
-            let workflow_id = String::from_utf8(key.get(18..)?.to_vec()).ok()?;
-            let run = CurrentRecord::decode(value).ok()?.run();
-            Some(Row::Run(WorkflowKey { namespace: id, workflow_id }, run))
+            let workflow_id = key.get(18..).and_then(|id| String::from_utf8(id.to_vec()).ok());
+            let (Some(workflow_id), Ok(record)) = (workflow_id, CurrentRecord::decode(value)) else { return Some(Row::Unreadable) };
+            Some(Row::Run(WorkflowKey { namespace: id, workflow_id }, record.run()))
         };
         rows(shared, Table::Current, current.clone(), &prefix_end(&current), &of_current, &mut found).await?;
 
         let (from, to) = (keys::slot(slot), keys::slot(slot + 1));
         let of_deadline = |key: &Bytes, value: Bytes| {
-            let (_, run) = keys::parse_deadline(key)?;
-            let record = RunRecord::decode(value).ok()?;
+            let (Some((_, run)), Ok(record)) = (keys::parse_deadline(key), RunRecord::decode(value)) else { return Some(Row::Unreadable) };
             let workflow = record.workflow().filter(|workflow| workflow.namespace == id)?;
             Some(if record.staged { Row::Passing } else { Row::Run(workflow, run) })
         };
         rows(shared, Table::Deadline, from.clone(), &to, &of_deadline, &mut found).await?;
 
         let of_outbox = |_: &Bytes, value: Bytes| {
-            let sender = OutboxRecord::decode(value).ok()?.sender?.workflow()?;
+            let Ok(record) = OutboxRecord::decode(value) else { return Some(Row::Unreadable) };
+            let sender = record.sender?.workflow()?;
             (sender.namespace == id).then_some(Row::Passing)
         };
         rows(shared, Table::Outbox, from, &to, &of_outbox, &mut found).await?;
@@ -237,6 +252,8 @@ enum Row {
     Run(WorkflowKey, RunId),
     /// Something that goes by itself.
     Passing,
+    /// It is damaged.
+    Unreadable,
 }
 
 /// Reads a range of rows and deletes the runs they name.
@@ -264,6 +281,7 @@ async fn rows(
             match parse(&key, value) {
                 Some(Row::Run(workflow, run)) => runs.push((workflow, run)),
                 Some(Row::Passing) => found.left += 1,
+                Some(Row::Unreadable) => found.unreadable += 1,
                 None => {}
             }
         }

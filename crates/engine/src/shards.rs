@@ -17,7 +17,7 @@ use sempre_core::{Refusal, SlotId, WorkflowKey};
 use sempre_store::{Fence, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Engine, shard::message::Message, starts::Starts};
+use crate::{Engine, once, shard::message::Message};
 
 /// Which shards are here, for those who only ask that.
 pub(crate) struct Here {
@@ -92,57 +92,39 @@ impl Here {
     }
 }
 
-/// How one shard is reached.
-pub(crate) struct Seat {
-    pub(crate) inbox: mpsc::Sender<Message>,
-    /// Starts that wait for their turn there.
-    pub(crate) starts: Starts,
-}
-
 /// See the module.
 pub(crate) struct Shards {
     pub(crate) here: Arc<Here>,
-    seats: Box<[Seat]>,
+    inboxes: Box<[mpsc::Sender<Message>]>,
 }
 
 impl Shards {
     /// So many shards, all absent, with the other ends of their inboxes.
     pub(crate) fn new(shards: u32, inbox_max: usize) -> (Self, Vec<mpsc::Receiver<Message>>) {
         let here = Here::new(shards);
-        let (seats, inboxes): (Vec<_>, Vec<_>) = (0..here.shards())
-            .map(|_| {
-                let (inbox, receiver) = mpsc::channel(inbox_max);
-                (Seat { inbox, starts: Starts::new(inbox_max) }, receiver)
-            })
-            .unzip();
-        (Self { here: Arc::new(here), seats: seats.into() }, inboxes)
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..here.shards()).map(|_| mpsc::channel(inbox_max)).unzip();
+        (Self { here: Arc::new(here), inboxes: inboxes.into() }, receivers)
     }
 
     /// How many there are, here or elsewhere.
     pub(crate) fn count(&self) -> usize {
-        self.seats.len()
+        self.inboxes.len()
     }
 
-    /// All of them, wherever they are.
-    pub(crate) fn seats(&self) -> &[Seat] {
-        &self.seats
+    /// Of all of them, wherever they are.
+    pub(crate) fn inboxes(&self) -> &[mpsc::Sender<Message>] {
+        &self.inboxes
     }
 
-    /// The shard that has a slot, wherever it is.
-    pub(crate) fn seat_of(&self, slot: SlotId) -> &Seat {
-        &self.seats[self.here.shard_of(slot)]
+    /// Of the shard that has a slot, wherever it is.
+    pub(crate) fn inbox_of(&self, slot: SlotId) -> &mpsc::Sender<Message> {
+        &self.inboxes[self.here.shard_of(slot)]
     }
 
     /// Refuses if the shard that has the slot is not here.
     pub(crate) fn check(&self, slot: SlotId) -> Result<(), Refusal> {
         let shard = self.here.shard_of(slot);
         if self.here.is(shard) { Ok(()) } else { Err(Refusal::Elsewhere { shard: shard as u32 }) }
-    }
-
-    /// There are shards here, and none of them would take a further start.
-    pub(crate) fn starts_are_full(&self) -> bool {
-        let mut here = self.seats.iter().enumerate().filter(|(shard, _)| self.here.is(*shard)).peekable();
-        here.peek().is_some() && here.all(|(_, seat)| seat.starts.is_full())
     }
 }
 
@@ -153,11 +135,20 @@ impl Engine {
         (0..here.shards()).filter(|shard| here.is(*shard)).map(|shard| shard as u32).collect()
     }
 
+    /// Others may have shards of the same data.
+    #[must_use]
+    pub fn is_one_of_several(&self) -> bool {
+        self.shared.lease.is_some()
+    }
+
     /// Takes up a shard: acquires it, reads what has to be known before anything else, and serves. What it owes is read beside. Of
-    /// one that serves already nothing is done.
+    /// one that serves already nothing is done. Single shards ([`Engine::singles`]) are taken up and given up as well.
     ///
     /// A failure changes nothing: the shard stays absent, and may be taken up by another call.
     pub async fn take_up(&self, shard: u32) -> Result<(), StoreError> {
+        if once::is_single(shard) {
+            return self.take_up_single(shard).await;
+        }
         self.tell(shard, Message::TakeUp).await?
     }
 
@@ -165,14 +156,17 @@ impl Engine {
     /// when what had been taken on is done, nothing of it is left in memory, and no commit is under way: then the store may give it
     /// to somebody else.
     pub async fn give_up(&self, shard: u32) -> Result<(), StoreError> {
+        if once::is_single(shard) {
+            return self.give_up_single(shard).await;
+        }
         self.tell(shard, Message::GiveUp).await
     }
 
     async fn tell<T>(&self, shard: u32, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, StoreError> {
-        let seat = self.shared.shards.seats().get(shard as usize);
-        let seat = seat.ok_or_else(|| StoreError::Rejected { reason: format!("there is no shard {shard}") })?;
+        let inbox = self.shared.shards.inboxes().get(shard as usize);
+        let inbox = inbox.ok_or_else(|| StoreError::Rejected { reason: format!("there is no shard {shard}") })?;
         let (told, done) = oneshot::channel();
-        seat.inbox.send(message(told)).await.map_err(|_| StoreError::Closed)?;
+        inbox.send(message(told)).await.map_err(|_| StoreError::Closed)?;
         done.await.map_err(|_| match self.shared.stopping.load(Ordering::Acquire) {
             true => StoreError::Closed,
             false => StoreError::Rejected { reason: format!("shard {shard} is being taken up or given up by somebody else") },
@@ -215,8 +209,7 @@ mod tests {
         assert_eq!(shards.check(SlotId(4)), Err(Refusal::Elsewhere { shard: 1 }));
         shards.here.come(fence(1, 9));
         assert_eq!(shards.check(SlotId(4)), Ok(()));
-        assert!(!shards.starts_are_full());
-        assert!(shards.seat_of(SlotId(4)).inbox.try_send(Message::Taken).is_ok());
+        assert!(shards.inbox_of(SlotId(4)).try_send(Message::Taken).is_ok());
         assert!(inboxes[1].try_recv().is_ok() && inboxes[0].try_recv().is_err());
     }
 }

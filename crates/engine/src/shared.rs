@@ -11,7 +11,7 @@ use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    AlertSender, CallbackSender, Clock, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Lease, Settings, Spawner, Stats, VirtualTime,
     alerts::Alerts,
     batch::Batches,
     calls::{access::ApiKeys, endpoints::EndpointRecord},
@@ -25,6 +25,7 @@ use crate::{
     namespaces::Namespaces,
     nexus::{OperationSender, breaker::Breakers, calls::NexusCalls},
     notices::Notices,
+    once::Once,
     records::Records,
     schedules::Schedules,
     shard::message::{Answer, Ask, Body, Message, RunMessage, Started},
@@ -83,6 +84,10 @@ pub(crate) struct Shared {
     pub(crate) checks: Arc<Semaphore>,
     /// One backup at a time.
     pub(crate) backup: Arc<Semaphore>,
+    /// Which of what there is once is here.
+    pub(crate) once: Arc<Once>,
+    /// Says whether what is known of shards is the newest there is. `None`: nobody else can have them.
+    pub(crate) lease: Option<Arc<dyn Lease>>,
     /// Which shards are here, and how they are reached.
     pub(crate) shards: Shards,
     pub(crate) stopping: AtomicBool,
@@ -102,6 +107,11 @@ impl Shared {
     /// Virtual time stands still until the guard is dropped.
     pub(crate) fn hold(&self) -> Option<Hold> {
         self.virtual_time.as_ref().map(VirtualTime::hold)
+    }
+
+    /// Nobody else can have changed what is said without a commit.
+    pub(crate) fn is_current(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.is_current())
     }
 
     /// The shard that owns a slot.
@@ -134,14 +144,9 @@ impl Shared {
         }
         let (sender, receiver) = oneshot::channel();
         let slot = workflow.slot();
-        let seat = self.shards.seat_of(slot);
-        let _turn = match ask.is_start() {
-            true => Some(seat.starts.turn().await.inspect_err(|_| self.stats.overloads.add(1))?),
-            false => None,
-        };
         self.shards.check(slot)?;
         let message = Message::Run(Box::new(RunMessage { workflow, run, ask, reply: Some(sender) }));
-        match seat.inbox.try_send(message) {
+        match self.shards.inbox_of(slot).try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 self.stats.overloads.add(1);
@@ -187,7 +192,7 @@ impl Shared {
         if !self.shards.here.has(slot) {
             return;
         }
-        let inbox = &self.shards.seat_of(slot).inbox;
+        let inbox = self.shards.inbox_of(slot);
         let message = RunMessage { workflow: key.workflow, run: Some(key.run), ask: Ask::Apply(input), reply: None };
         if inbox.try_send(Message::Run(Box::new(message))).is_err() {
             self.stats.overloads.add(1);

@@ -18,7 +18,13 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use crate::{access::Check, meter::Meter, room::Held, start_gate::Turn, status};
+use crate::{
+    access::Check,
+    meter::Meter,
+    room::Held,
+    start_gate::{Refused, Turn, Whose},
+    status,
+};
 
 /// Longest message that is taken, before and after decompression.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -42,6 +48,8 @@ pub struct BoundedMessages<B> {
     check: Option<Box<Check>>,
     /// Counts the call by its message.
     meter: Option<Box<Meter>>,
+    /// In whose line a start waits that says this.
+    line: Option<Box<LineOf>>,
     /// What of it is counted as held in memory; `None`: nobody counts.
     held: Option<Arc<Held>>,
     /// Bytes that have come and are not counted yet.
@@ -52,15 +60,22 @@ pub struct BoundedMessages<B> {
     due: Option<Pin<Box<Sleep>>>,
     /// Trailers that wait for the rest of the buffer to leave.
     trailers: Option<Frame<Bytes>>,
-    /// What has come of a start that needs another turn before it goes on.
+    /// What has come of a start that needs a turn before it goes on.
     before_gate: Option<BeforeGate>,
 }
 
+/// Tells by a message in whose line a start waits.
+type LineOf = dyn Fn(&[u8]) -> Whose + Send + Sync;
+
 /// See [`BoundedMessages::before_gate`].
 struct BeforeGate {
-    came: Option<Result<Frame<Bytes>, Status>>,
-    turn: Pin<Box<dyn Future<Output = Option<Turn>> + Send>>,
+    /// The message, with its prefix. Empty: it has been given up.
+    came: Bytes,
+    /// `None`: the body has not ended yet.
+    turn: Option<Waits>,
 }
+
+type Waits = Pin<Box<dyn Future<Output = Result<Turn, Refused>> + Send>>;
 
 impl<B> BoundedMessages<B> {
     /// Reads `inner`; takes the encoding header away when it is gzip, since what comes out is plain.
@@ -77,6 +92,7 @@ impl<B> BoundedMessages<B> {
             finished: false,
             check: None,
             meter: None,
+            line: None,
             held: None,
             uncounted: 0,
             within: BODY_WITHIN,
@@ -97,12 +113,17 @@ impl<B> BoundedMessages<B> {
         self.meter = Some(Box::new(meter));
     }
 
+    /// A start that has to wait for its turn does so in the line that this tells by its message.
+    pub(crate) fn stand_in_line(&mut self, line: impl Fn(&[u8]) -> Whose + Send + Sync + 'static) {
+        self.line = Some(Box::new(line));
+    }
+
     /// What comes from now on is counted as held by the call.
     pub(crate) fn hold(&mut self, held: Arc<Held>) {
         self.held = Some(held);
     }
 
-    /// What its call holds, if that is counted.
+    /// By what it is counted.
     pub(crate) fn held(&self) -> Option<Arc<Held>> {
         self.held.clone()
     }
@@ -110,9 +131,6 @@ impl<B> BoundedMessages<B> {
     /// More of the body has to come; ready when it has not come in time.
     #[expect(clippy::disallowed_methods, reason = "callers are waited for by the wall clock")]
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        if let Some(held) = &self.held {
-            held.give_turn_back();
-        }
         let within = self.within;
         ready!(self.due.get_or_insert_with(|| Box::pin(sleep(within))).as_mut().poll(cx));
         self.finished = true;
@@ -136,10 +154,12 @@ impl<B> BoundedMessages<B> {
         // The next message, if there may be one, has its own time.
         self.due = None;
         if self.check.is_some() || self.meter.is_some() {
-            // The codec refuses what is no plain message; it needs not be looked at.
-            let message = if is_one_plain_message(&data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() };
+            let message = plain_message(&data);
             self.check.as_ref().map_or(Ok(()), |check| check.message(&message))?;
-            self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&message))?;
+            // A start is counted when it is its turn: one that is refused before has not been made.
+            if self.held.as_ref().is_none_or(|held| held.needs_turn().is_none()) {
+                self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&message))?;
+            }
         }
         Ok(data)
     }
@@ -200,11 +220,12 @@ where
         let this = self.get_mut();
         if this.before_gate.is_none() {
             let came = ready!(this.poll_next(cx));
-            if matches!(came, Some(Err(_))) {
+            // What is no message starts nothing.
+            let Some(data) = came.as_ref().and_then(|came| came.as_ref().ok()?.data_ref()) else { return Poll::Ready(came) };
+            if this.held.as_ref().is_none_or(|held| held.needs_turn().is_none()) {
                 return Poll::Ready(came);
             }
-            let Some(gate) = this.held.as_ref().and_then(|held| held.needs_turn()) else { return Poll::Ready(came) };
-            this.before_gate = Some(BeforeGate { came, turn: Box::pin(async move { gate.enter(None).await }) });
+            this.before_gate = Some(BeforeGate { came: data.clone(), turn: None });
         }
         this.poll_turn(cx)
     }
@@ -223,20 +244,66 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<tonic::codegen::StdError>,
 {
-    /// Waits for the turn of what has come.
+    /// Waits for the turn of what has come, once nothing more comes: a turn is not for waiting for the end of a body.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Some(waits) = &mut self.before_gate else { return Poll::Ready(None) };
-        let turn = ready!(waits.turn.as_mut().poll(cx));
-        let came = self.before_gate.take().and_then(|waits| waits.came);
-        match (turn, &self.held) {
-            (Some(turn), Some(held)) => held.let_in(turn),
-            _ => {
-                self.finished = true;
-                self.buffer = BytesMut::new();
-                return Poll::Ready(Some(Err(status::starts_wait())));
+        loop {
+            let Some(held) = self.held.clone() else { return Poll::Ready(None) };
+            let Some(waits) = &mut self.before_gate else { return Poll::Ready(None) };
+            let Some(turn) = &mut waits.turn else {
+                if let Err(refused) = ready!(self.poll_end(cx)) {
+                    return Poll::Ready(Some(self.give_up(refused)));
+                }
+                let (Some(waits), Some(gate)) = (&mut self.before_gate, held.needs_turn()) else { return Poll::Ready(None) };
+                let (whose, bytes) = (self.line.as_ref().and_then(|line| line(&plain_message(&waits.came))), held.bytes());
+                waits.turn = Some(Box::pin(async move { gate.enter(whose, bytes).await }));
+                continue;
+            };
+            match ready!(turn.as_mut().poll(cx)) {
+                Ok(turn) => {
+                    held.let_in(turn);
+                    let came = self.before_gate.take().map(|waits| waits.came).unwrap_or_default();
+                    if let Err(refused) = self.meter.as_mut().map_or(Ok(()), |meter| meter.message(&plain_message(&came))) {
+                        held.give_turn_back();
+                        return Poll::Ready(Some(self.give_up(refused)));
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(came))));
+                }
+                Err(refused) if refused.may_be_told() => return Poll::Ready(Some(self.give_up(status::starts_wait()))),
+                Err(refused) => {
+                    // What it holds goes at once; it is told later, so that it does not come again at once.
+                    waits.came = Bytes::new();
+                    waits.turn = Some(Box::pin(async move { Err(refused.wait().await) }));
+                    self.buffer = BytesMut::new();
+                    held.let_go_of_body();
+                }
             }
         }
-        Poll::Ready(came)
+    }
+
+    /// Nothing more is read.
+    fn give_up(&mut self, refused: Status) -> Result<Frame<Bytes>, Status> {
+        self.finished = true;
+        self.before_gate = None;
+        self.buffer = BytesMut::new();
+        Err(refused)
+    }
+
+    /// Ready when the body has ended behind its one message.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        while !self.finished {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else { return self.poll_late(cx).map(Err) };
+            match frame.transpose().map_err(|error| Status::from_error(error.into()))?.map(Frame::into_data) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(_)) => return Poll::Ready(Err(Status::invalid_argument("a start is one message, and more came"))),
+                Some(Err(trailers)) => {
+                    self.trailers = Some(trailers);
+                    self.finished = true;
+                }
+                None => self.finished = true,
+            }
+        }
+        let more = !self.buffer.is_empty();
+        Poll::Ready(if more { Err(Status::invalid_argument("a start is one message, and more came")) } else { Ok(()) })
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -287,6 +354,11 @@ where
     }
 }
 
+/// What is said in a frame that is to leave. The codec refuses what is no plain message: it needs not be looked at.
+fn plain_message(data: &Bytes) -> Bytes {
+    if is_one_plain_message(data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() }
+}
+
 /// True for the usual case that needs no copy: one chunk that is one bounded, uncompressed message.
 fn is_one_plain_message(data: &Bytes) -> bool {
     prefix(data).is_some_and(|(flags, length)| flags == 0 && length <= MESSAGE_BYTES_MAX && data.len() == PREFIX_BYTES + length)
@@ -299,6 +371,7 @@ mod tests {
     use flate2::{Compression, write::GzEncoder};
     use futures::executor::block_on;
     use http_body_util::BodyExt;
+    use sempre_core::{NamespaceId, ids::Uuid};
     use sempre_engine::CallClass;
     use tonic::Code;
 
@@ -403,66 +476,111 @@ mod tests {
         }
     }
 
+    fn start_before(gate: &Arc<StartGate>) -> Arc<Held> {
+        let held = Room::new(1 << 20).enter(Kind { class: CallClass::Start, waits: false }, 0).expect("room");
+        held.stand_before(gate);
+        held
+    }
+
     #[tokio::test]
     async fn a_body_that_does_not_come_is_waited_for_without_a_turn_and_not_for_ever() {
-        let gate = StartGate::new();
+        let gate = StartGate::new(1 << 20);
         let all = gate.free();
-        let kind = Kind { class: CallClass::Start, waits: false };
-        let held = Room::new(1 << 20).enter(kind, 0).expect("room");
-        held.let_in(gate.enter(None).await.expect("a turn"));
         let mut body = BoundedMessages::new(http::Request::new(Stuck)).into_body();
-        body.hold(held);
+        body.hold(start_before(&gate));
         body.within = Duration::from_millis(20);
-        assert_eq!(gate.free(), all - 1);
         let mut late = std::pin::pin!(body.frame());
         assert!(futures::poll!(&mut late).is_pending());
-        assert_eq!(gate.free(), all, "another start has the turn");
+        assert_eq!((gate.free(), gate.waiting()), (all, 0), "others have the turns");
         let late = late.await.expect("an end").expect_err("too late");
         assert_eq!(late.code(), Code::DeadlineExceeded);
     }
 
-    /// A body of one chunk that has to be waited for.
-    struct Late(Option<Bytes>, bool);
+    /// A body of one chunk that does not end.
+    struct Open(Option<Bytes>);
 
-    impl Body for Late {
+    impl Body for Open {
         type Data = Bytes;
         type Error = Status;
 
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            if !std::mem::replace(&mut self.1, true) {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Poll::Ready(self.0.take().map(|chunk| Ok(Frame::data(chunk))))
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.take().map_or(Poll::Pending, |chunk| Poll::Ready(Some(Ok(Frame::data(chunk)))))
         }
     }
 
     #[tokio::test]
-    async fn a_start_whose_body_was_waited_for_waits_for_another_turn() {
-        let gate = StartGate::new();
+    async fn a_start_has_no_turn_before_its_body_has_ended() {
+        let gate = StartGate::new(1 << 20);
         let all = gate.free();
-        let kind = Kind { class: CallClass::Start, waits: false };
-        let held = Room::new(1 << 20).enter(kind, 0).expect("room");
-        held.let_in(gate.enter(None).await.expect("a turn"));
-        let chunk = Bytes::from(message(0, b"start"));
-        let mut body = BoundedMessages::new(http::Request::new(Late(Some(chunk.clone()), false))).into_body();
-        body.hold(held.clone());
-        let mut frame = std::pin::pin!(body.frame());
-        assert!(futures::poll!(&mut frame).is_pending());
-        // Others have taken all turns meanwhile.
-        let mut others = Vec::new();
+        let mut body = BoundedMessages::new(http::Request::new(Open(Some(message(0, b"start").into())))).into_body();
+        body.hold(start_before(&gate));
+        body.within = Duration::from_millis(20);
+        let mut late = std::pin::pin!(body.frame());
+        assert!(futures::poll!(&mut late).is_pending());
+        assert_eq!((gate.free(), gate.waiting()), (all, 0), "others have the turns");
+        assert_eq!(late.await.expect("an end").expect_err("too late").code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "how long callers wait is counted by the wall clock")]
+    async fn a_start_that_is_shed_holds_nothing_until_it_is_told() {
+        let gate = StartGate::new(0);
+        let mut inside = Vec::new();
         while gate.free() > 0 {
-            others.push(gate.enter(None).await.expect("a turn"));
+            inside.push(gate.enter(None, 1).await.expect("a turn"));
         }
+        let room = Room::new(1 << 20);
+        let held = room.enter(Kind { class: CallClass::Start, waits: false }, 0).expect("room");
+        held.stand_before(&gate);
+        let mut body = BoundedMessages::new(http::Request::new(Chunks([message(0, &[7; 50_000]).into()].into()))).into_body();
+        body.hold(held);
+        let begun = tokio::time::Instant::now();
+        let mut refused = std::pin::pin!(body.frame());
+        assert!(futures::poll!(&mut refused).is_pending());
+        assert_eq!((gate.waiting(), gate.refused(), room.used().1), (0, 1, crate::room::CALL_BYTES));
+        let refused = refused.await.expect("an end").expect_err("too many");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(begun.elapsed() > Duration::from_secs(1), "whoever tries again at once would have the server do nothing else");
+    }
+
+    #[tokio::test]
+    async fn a_start_waits_for_its_turn_in_the_line_of_the_namespace_that_it_names() {
+        let gate = StartGate::new(1 << 20);
+        let all = gate.free();
+        let namespace = |n: u8| Some(NamespaceId(Uuid([n; 16])));
+        let mut inside = Vec::new();
+        while gate.free() > 0 {
+            inside.push(gate.enter(None, 1).await.expect("a turn"));
+        }
+        // The message says whose it is: one byte.
+        let start = |n: u8| {
+            let held = start_before(&gate);
+            let chunk = Bytes::from(message(0, &[n]));
+            let mut body = BoundedMessages::new(http::Request::new(Chunks([chunk].into()))).into_body();
+            body.hold(Arc::clone(&held));
+            body.stand_in_line(move |message| namespace(message[0]));
+            (held, body)
+        };
+        let (_first, mut first) = start(1);
+        let (second_held, mut second) = start(1);
+        let (other_held, mut other) = start(2);
+        let (mut first, mut second, mut other) = (Box::pin(first.frame()), Box::pin(second.frame()), Box::pin(other.frame()));
         for _ in 0..3 {
-            assert!(futures::poll!(&mut frame).is_pending());
+            assert!(futures::poll!(&mut first).is_pending());
+            assert!(futures::poll!(&mut second).is_pending());
+            assert!(futures::poll!(&mut other).is_pending());
         }
-        others.pop();
-        assert_eq!(frame.await.expect("a frame").expect("passes").into_data().ok(), Some(chunk));
-        assert_eq!(gate.free(), 0);
-        drop(others);
-        held.give_turn_back();
-        assert_eq!(gate.free(), all);
+        assert_eq!(gate.waiting(), 3);
+        inside.truncate(all - 2);
+        let came = |frame: Option<Result<Frame<Bytes>, Status>>| frame.expect("a frame").expect("passes").into_data().ok();
+        assert_eq!(came(other.await), Some(message(0, &[2]).into()), "the other namespace's start is the second");
+        assert_eq!(came(first.await), Some(message(0, &[1]).into()));
+        assert!(futures::poll!(&mut second).is_pending());
+        // It keeps its turn until its call gives it back.
+        other_held.give_turn_back();
+        assert_eq!(came(second.await), Some(message(0, &[1]).into()));
+        assert!(second_held.needs_turn().is_none());
+        drop(second_held);
     }
 
     #[test]

@@ -39,8 +39,10 @@ impl Api {
             Ok(message) => {
                 let encoded = message.encode_to_vec();
                 let again = json::reflect::DynamicMessage::decode(route.input.clone(), encoded.as_slice()).expect("what was encoded");
-                assert_eq!(again.encode_to_vec(), encoded);
-                let _ = json::dynamic_to_value(&message, payloads);
+                assert_eq!(again.encoded_len(), encoded.len());
+                // Maps are written in any order.
+                let value = |message| json::dynamic_to_value(message, payloads);
+                assert_eq!(value(&again), value(&message));
             }
             Err(status) => refused(&status),
         }

@@ -25,11 +25,9 @@ impl Meter {
         if std::mem::replace(&mut self.counted, true) {
             return Ok(());
         }
-        let mut named: &[u8] = &[];
-        // The last is the one that counts. What cannot be read is the codec's to refuse.
-        let read = scan::strings(message, &[self.field], &mut |name| named = name);
-        match (read, std::str::from_utf8(named)) {
-            (Ok(()), Ok(name)) if !name.is_empty() => self.engine.count_call(name, self.class).map_err(status::from_refusal),
+        // What cannot be read is the codec's to refuse.
+        match scan::last(message, &[self.field]).map(std::str::from_utf8) {
+            Ok(Ok(name)) if !name.is_empty() => self.engine.count_call(name, self.class).map_err(status::from_refusal),
             _ => Ok(()),
         }
     }

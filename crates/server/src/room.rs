@@ -18,6 +18,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame};
 use sempre_core::Refusal;
 use sempre_engine::CallClass;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::{
@@ -69,14 +70,23 @@ pub(crate) struct Held {
     place: Mutex<Place>,
 }
 
+/// A start that waits for a worker once it is made, for its handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiter {
+    /// It gives the turn back then.
+    pub(crate) held: Arc<Held>,
+    /// When the call came: its caller's time is counted from then.
+    pub(crate) came: Instant,
+}
+
 /// A call's place at the gate where starts wait.
 #[derive(Debug)]
 enum Place {
-    /// It is no start, or none that waits there.
-    None,
-    Turn(Turn),
-    /// It has given its turn back, and needs another before it goes on.
-    GaveBack(Arc<StartGate>),
+    /// It is no start, or one that has been inside.
+    Past,
+    /// It needs a turn before it goes on.
+    Before(Arc<StartGate>),
+    Inside(#[expect(dead_code, reason = "it is a turn for as long as it is kept")] Turn),
 }
 
 impl Room {
@@ -94,7 +104,7 @@ impl Room {
     pub(crate) fn enter(self: &Arc<Self>, kind: Kind, header_bytes: u64) -> Result<Arc<Held>, Status> {
         let bytes = CALL_BYTES + header_bytes;
         self.take(kind, bytes)?;
-        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes), place: Mutex::new(Place::None) }))
+        Ok(Arc::new(Held { room: Arc::clone(self), kind, bytes: AtomicU64::new(bytes), place: Mutex::new(Place::Past) }))
     }
 
     fn take(&self, kind: Kind, bytes: u64) -> Result<(), Status> {
@@ -114,6 +124,12 @@ impl Room {
     /// Bytes that calls hold now which wait, and which are worked on.
     pub(crate) fn used(&self) -> (u64, u64) {
         (self.waiting.used.load(Ordering::Relaxed), self.working.used.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that starts may hold that wait for their turn: a half of what starts have. So those whose message is still to come find room
+    /// beside them, and who has few is not kept out by who has many.
+    pub(crate) fn waiting_starts_max(&self) -> u64 {
+        self.working.max / PARTS * (PARTS - reserve(Kind { class: CallClass::Start, waits: false })) / 2
     }
 
     /// Bytes that they may hold together.
@@ -144,30 +160,46 @@ impl Held {
         Ok(())
     }
 
-    /// The call is a start, and it is its turn.
+    /// What it is counted as now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Nothing of its body is in memory any more.
+    pub(crate) fn let_go_of_body(&self) {
+        let before = self.bytes.load(Ordering::Relaxed);
+        let kept = before.min(CALL_BYTES);
+        self.bytes.store(kept, Ordering::Relaxed);
+        self.room.half(self.kind).used.fetch_sub(before - kept, Ordering::Relaxed);
+    }
+
+    /// Once its message is there, the call has to wait for its turn at this gate, if it is a start.
+    pub(crate) fn stand_before(&self, gate: &Arc<StartGate>) {
+        if self.kind.class == CallClass::Start {
+            *self.place() = Place::Before(Arc::clone(gate));
+        }
+    }
+
+    /// It is the start's turn.
     pub(crate) fn let_in(&self, turn: Turn) {
-        *self.place() = Place::Turn(turn);
+        *self.place() = Place::Inside(turn);
     }
 
-    /// The call is done, or waits for something that others should not wait for. Of one that has no turn nothing is done.
+    /// What the turn was for is done: the start is made, or will not be. What the call still waits for keeps nobody out.
     pub(crate) fn give_turn_back(&self) {
-        if self.kind.class != CallClass::Start {
-            return;
-        }
-        let mut place = self.place();
-        if let Place::Turn(turn) = &*place {
-            *place = Place::GaveBack(turn.gate());
+        if self.kind.class == CallClass::Start {
+            *self.place() = Place::Past;
         }
     }
 
-    /// Where the call has to wait for another turn.
+    /// Where the call has to wait for its turn.
     pub(crate) fn needs_turn(&self) -> Option<Arc<StartGate>> {
         if self.kind.class != CallClass::Start {
             return None;
         }
         match &*self.place() {
-            Place::GaveBack(gate) => Some(Arc::clone(gate)),
-            Place::None | Place::Turn(_) => None,
+            Place::Before(gate) => Some(Arc::clone(gate)),
+            Place::Past | Place::Inside(_) => None,
         }
     }
 

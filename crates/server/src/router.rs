@@ -4,7 +4,7 @@
 //! INTERNAL instead of a broken connection. Knows no method.
 #![expect(clippy::disallowed_methods, reason = "a caller's deadline is counted by the wall clock")]
 
-use std::{future::poll_fn, panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -30,9 +30,8 @@ use tokio::time::Instant;
 use tonic::{Code, Status, codegen::Service};
 
 use crate::{
-    access::{Access, Caller},
+    access::{Access, ByServer, Caller, scan},
     audit::{self, Act, Audit, Pending},
-    classes::Kind,
     deadline,
     forward::{Forward, Sender, Until},
     frames::{BoundedMessages, MESSAGE_BYTES_MAX, PREFIX_BYTES},
@@ -43,7 +42,7 @@ use crate::{
     ports::Peer,
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
-    room::{Held, Room},
+    room::{Held, Room, Waiter},
     start_gate::StartGate,
     status,
     telemetry::trace::Tracer,
@@ -98,6 +97,7 @@ impl Router {
         let long_calls = Arc::clone(&frontend.long_calls);
         let (access, audit, engine) = (frontend.access.clone(), frontend.audit.clone(), frontend.engine.clone());
         let (room, metered) = (Arc::clone(&frontend.room), engine.has_rates());
+        let start_gate = StartGate::new(room.waiting_starts_max());
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -117,7 +117,7 @@ impl Router {
             reflection: Arc::default(),
             requests: Arc::new(Requests::new()),
             room,
-            start_gate: StartGate::new(),
+            start_gate,
             metered,
             long_calls,
             access,
@@ -191,11 +191,10 @@ impl Router {
             }
         };
         let timeout = deadline::timeout(request.headers()).map(to_duration);
-        let response = match self.enter(count.method().kind, request.headers(), timeout).await {
+        // What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
+        let mut response = match self.room.enter(count.method().kind, header_bytes(request.headers())) {
             Ok(held) => {
-                // What is left of the caller's time: a start may have waited to be let in.
-                let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
-                let answer = self.answer(request, count.method(), &held, left, None).await;
+                let answer = self.answer(request, count.method(), &held, timeout, None).await;
                 held.give_turn_back();
                 answer
             }
@@ -204,6 +203,8 @@ impl Router {
                 refused.into_http()
             }
         };
+        // What nodes tell each other.
+        response.headers_mut().remove(status::ELSEWHERE_HEADER);
         let code = code_of(&response);
         count.end(code, begun.elapsed());
         if let Some(span) = span {
@@ -220,12 +221,10 @@ impl Router {
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
         let method = self.requests.method(request.uri().path());
-        let begun = Instant::now();
         let timeout = deadline::timeout(request.headers()).map(to_duration);
-        match self.enter(method.kind, request.headers(), timeout).await {
+        match self.room.enter(method.kind, header_bytes(request.headers())) {
             Ok(held) => {
-                let left = timeout.map(|timeout| timeout.saturating_sub(begun.elapsed()));
-                let answer = self.answer(request, method, &held, left, Some(sender)).await;
+                let answer = self.answer(request, method, &held, timeout, Some(sender)).await;
                 held.give_turn_back();
                 answer
             }
@@ -236,20 +235,7 @@ impl Router {
         }
     }
 
-    /// What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
-    async fn enter(&self, kind: Kind, headers: &http::HeaderMap, timeout: Option<Duration>) -> Result<Arc<Held>, Status> {
-        let held = self.room.enter(kind, header_bytes(headers))?;
-        if kind.class != CallClass::Start {
-            return Ok(held);
-        }
-        // One that waits for a worker would keep the others out meanwhile.
-        if !kind.waits {
-            held.let_in(self.start_gate.enter(timeout).await.ok_or_else(status::starts_wait)?);
-        }
-        if self.engine.starts_are_full() { Err(status::starts_wait()) } else { Ok(held) }
-    }
-
-    /// `timeout`: how long the caller still waits; `sender`: the node that has sent the call.
+    /// `timeout`: how long the caller waits; `sender`: the node that has sent the call.
     async fn answer<B>(
         &self,
         mut request: http::Request<B>,
@@ -269,14 +255,30 @@ impl Router {
         if let (Some(left), Some(_)) = (timeout, &self.forward) {
             request.extensions_mut().insert(Until(Instant::now() + left));
         }
+        if self.forward.is_none() {
+            // Of several nodes the owner has the gate, and who that is the message says.
+            held.stand_before(&self.start_gate);
+        }
         let mut request = BoundedMessages::new(request);
         request.body_mut().hold(Arc::clone(held));
         if let Some(field) = method.namespace_field.filter(|_| self.metered && sender.is_none()) {
             request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
         }
+        if let (CallClass::Start, Some(field)) = (method.kind.class, method.namespace_field) {
+            let engine = self.engine.clone();
+            let named = move |message: &[u8]| engine.namespace_named(std::str::from_utf8(scan::last(message, &[field]).ok()?).ok()?);
+            request.body_mut().stand_in_line(named);
+            if method.kind.waits {
+                // Its handler knows when the start is made, and the rest is waiting.
+                request.extensions_mut().insert(Waiter { held: Arc::clone(held), came: Instant::now() });
+            }
+        }
         let answer = async {
             match (&self.access, &self.audit, &self.worlds) {
-                _ if sender.is_some() => self.dispatch_of(request, sender).await,
+                (access, ..) if sender.is_some() => match access.as_ref().map_or(Ok(()), |access| access.told(&request)) {
+                    Ok(()) => self.dispatch_of(request, sender).await,
+                    Err(refused) => refused.into_http(),
+                },
                 (None, None, None) => self.dispatch(request).await,
                 // Boxed, as all calls would have to carry it along.
                 (None, None, Some(worlds)) => Box::pin(worlds.answer(self, request)).await,
@@ -305,19 +307,7 @@ impl Router {
         let path = request.uri().path().to_owned();
         let mut pass = None;
         if let Some(access) = &self.access {
-            let entered = {
-                let held = request.body().held();
-                let mut entering = pin!(access.enter(&path, request.headers(), peer.as_ref()));
-                poll_fn(|context| {
-                    let entered = entering.as_mut().poll(context);
-                    if let (Poll::Pending, Some(held)) = (&entered, &held) {
-                        held.give_turn_back();
-                    }
-                    entered
-                })
-                .await
-            };
-            match entered {
+            match access.enter(&path, request.headers(), peer.as_ref()).await {
                 Ok((entered, check)) => {
                     if let Some(check) = check {
                         request.body_mut().check(check);
@@ -404,7 +394,8 @@ impl Router {
     async fn look(&self, act: &Act, message: &Bytes) -> Value {
         let Some((path, asked)) = act.look(message.clone()) else { return Value::Null };
         let request = http::Request::post(path).version(http::Version::HTTP_2).header("content-type", "application/grpc");
-        let Ok(request) = request.body(audit::framed(&asked)) else { return Value::Null };
+        let Ok(mut request) = request.body(audit::framed(&asked)) else { return Value::Null };
+        request.extensions_mut().insert(ByServer);
         let answer = self.dispatch(BoundedMessages::new(request)).await;
         if code_of(&answer) != Code::Ok {
             return Value::Null;
@@ -497,7 +488,7 @@ fn to_duration(span: Span) -> Duration {
 }
 
 /// What is refused says so before its body.
-fn code_of(answer: &Response) -> Code {
+pub(crate) fn code_of(answer: &Response) -> Code {
     answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 

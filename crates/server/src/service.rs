@@ -84,6 +84,7 @@ impl Service {
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
             index: index.unwrap_or_else(|| open_index(settings.visibility_file.clone())),
             takes_shards: forward.is_none(),
+            lease: None,
             token_key,
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;

@@ -72,13 +72,14 @@ use sempre_api::v1::workflowservice::{
     UpdateWorkflowExecutionRequest, UpdateWorkflowExecutionResponse, ValidateWorkerDeploymentVersionComputeConfigRequest,
     ValidateWorkerDeploymentVersionComputeConfigResponse, workflow_service_server::WorkflowService,
 };
-use sempre_core::Refusal;
+use sempre_core::{Refusal, Span};
 use tonic::{Request, Response};
 
 use crate::{
     client_version,
     frontend::{self, Answer, Frontend, answer},
     nexus,
+    room::Waiter,
 };
 
 /// Older forms of versioning, as a server answers that has them switched off (spec 05 §10).
@@ -198,10 +199,15 @@ impl WorkflowService for Frontend {
     }
 
     async fn execute_multi_operation(&self, request: Request<ExecuteMultiOperationRequest>) -> Answer<ExecuteMultiOperationResponse> {
+        let waiter = request.extensions().get::<Waiter>().cloned();
         let call = self.admit(request).await?;
         let _open = self.long(&call.body, "execute_multi_operation")?;
-        let deadline = call.deadline();
-        answer(self.engine.execute_multi_operation(call.body, deadline).await)
+        // It has waited for its turn.
+        let waited = waiter.as_ref().map_or(Span::ZERO, |waiter| Span(i64::try_from(waiter.came.elapsed().as_nanos()).unwrap_or(i64::MAX)));
+        let deadline = call.deadline().map(|deadline| deadline - waited);
+        // From there on it waits for a worker, which keeps no other start out.
+        let made = || waiter.iter().for_each(|waiter| waiter.held.give_turn_back());
+        answer(self.engine.execute_multi_operation(call.body, deadline, made).await)
     }
 
     async fn poll_workflow_execution_update(

@@ -154,13 +154,7 @@ impl Worlds {
 
 /// Name and id of the namespace that a message is about, and the token of a task in it; empty where it has none.
 fn named(rule: &Rule, message: &[u8]) -> Result<(String, String, Bytes), scan::Malformed> {
-    // Of a field that comes more than once the last counts, as for the decoder.
-    let last = |path: &Option<scan::Path>| -> Result<&[u8], scan::Malformed> {
-        let mut last: &[u8] = &[];
-        let Some(path) = path else { return Ok(last) };
-        scan::strings(message, path, &mut |found| last = found)?;
-        Ok(last)
-    };
+    let last = |path: &Option<scan::Path>| path.as_ref().map_or(Ok(&[][..]), |path| scan::last(message, path));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Ok((text(last(&rule.name)?), text(last(&rule.id)?), Bytes::copy_from_slice(last(&rule.token)?)))
 }

@@ -135,6 +135,14 @@ pub enum StoreError {
         /// The refusal.
         reason: String,
     },
+    /// A record without which nobody may go on is stored, and is not what was written. Nothing was changed.
+    #[error(
+        "{what} cannot be read: what is stored of it is damaged. Nothing was changed. Restore the data from a backup, or ask for help before touching it."
+    )]
+    Unreadable {
+        /// The record.
+        what: String,
+    },
     /// The options contradict each other.
     #[error("the store cannot be opened with these options: {what}")]
     Options {

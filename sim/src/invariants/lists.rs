@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use sempre_api::v1::enums::WorkflowExecutionStatus as Status;
 
+use super::attributes;
 use crate::{
     ending::{Ending, Run, name},
-    lists::QUERIES,
+    lists::{QUERIES, Seen},
+    script::{STAGE, TASKS},
 };
 
 /// The status of a run by its last event.
@@ -27,16 +29,23 @@ fn kind(run: &Run) -> &str {
     run.started().and_then(|started| started.workflow_type.as_ref()).map(|kind| &kind.name[..]).unwrap_or_default()
 }
 
+fn seen(run: &Run) -> Seen<'_> {
+    let said = attributes::of(run);
+    Seen {
+        status: status(run),
+        kind: kind(run),
+        workflow: &run.key.workflow.workflow_id,
+        stage: said.get(STAGE).map(|stage| stage.trim_matches('"').to_owned()),
+        tasks: said.get(TASKS).and_then(|tasks| tasks.parse().ok()),
+    }
+}
+
 pub(super) fn check(ending: &Ending) -> Vec<String> {
     let Some(lists) = &ending.lists else { return Vec::new() };
     let mut found = Vec::new();
     for (query, picks) in QUERIES {
-        let expected: BTreeMap<&str, (i32, i64)> = ending
-            .runs
-            .iter()
-            .filter(|run| picks(status(run), kind(run), &run.key.workflow.workflow_id))
-            .map(|run| (&run.id[..], (status(run), run.events.len() as i64)))
-            .collect();
+        let expected: BTreeMap<&str, (i32, i64)> =
+            ending.runs.iter().filter(|run| picks(&seen(run))).map(|run| (&run.id[..], (status(run), run.events.len() as i64))).collect();
         let rows = lists.listed.get(query).map(Vec::as_slice).unwrap_or_default();
         let mut listed: BTreeMap<&str, (i32, i64)> = BTreeMap::new();
         for row in rows {

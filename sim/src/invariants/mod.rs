@@ -4,8 +4,10 @@
 
 mod acknowledged;
 mod activities;
+mod attributes;
 mod batches;
 mod children;
+mod close_policy;
 mod deadlines;
 mod event_ids;
 mod handed_once;
@@ -36,9 +38,11 @@ pub const ALL: &[Invariant] = &[
     ("a paused run has no workflow task", pauses::check),
     ("a reset makes one run that begins as its base", resets::check),
     ("what a run is told of others is true", children::check),
+    ("a parent's close does to its children what their policies say", close_policy::check),
     ("a schedule takes the actions that it says", schedules::check),
     ("a batch job does what it says", batches::check),
     ("lists show what the runs are", lists::check),
+    ("a run shows the search attributes that it was given", attributes::check),
     ("changes of runs are told once and in order, and so are alerts", notices::check),
 ];
 

@@ -23,7 +23,13 @@ use super::{
     time_skipping::TimeSkipping,
     updates::Updates,
 };
-use crate::{Span, Timestamp, limits::ATTACHED_REQUEST_IDS_MAX, versioning::Versioning, visibility::health};
+use crate::{
+    Span, Timestamp,
+    limits::ATTACHED_REQUEST_IDS_MAX,
+    planted::{self, Bug},
+    versioning::Versioning,
+    visibility::health,
+};
 
 /// What history determines.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -791,6 +797,9 @@ struct Origin<'a> {
 pub fn merge_fields(into: &mut BTreeMap<String, Payload>, changes: &BTreeMap<String, Payload>) {
     for (name, payload) in changes {
         if is_nil(payload) {
+            if planted::is(Bug::AttributesStay) {
+                continue;
+            }
             into.remove(name);
         } else {
             into.insert(name.clone(), payload.clone());

@@ -180,6 +180,11 @@ pub(crate) enum Act {
         id: u8,
         how: u8,
     },
+    /// Sets the run's priority, or takes it away (0).
+    Prioritize {
+        id: u8,
+        level: u8,
+    },
     Pause {
         id: u8,
     },
@@ -306,7 +311,7 @@ fn said() -> impl Strategy<Value = Said> {
     prop_oneof![
         3 => Just(Said::Done),
         3 => any::<bool>().prop_map(|retryable| Said::Failed { retryable }),
-        2 => Just(Said::Canceled),
+        4 => Just(Said::Canceled),
         2 => Just(Said::Alive),
     ]
 }
@@ -346,6 +351,7 @@ pub(crate) fn act() -> impl Strategy<Value = Act> {
         1 => any::<u8>().prop_map(Act::DropQuery),
         6 => (0..5u8, 0..4u8).prop_map(|(id, update)| Act::Update { id, update }),
         2 => (0..5u8, 0..4u8).prop_map(|(id, how)| Act::Skip { id, how }),
+        1 => (0..5u8, 0..4u8).prop_map(|(id, level)| Act::Prioritize { id, level }),
         1 => (0..5u8).prop_map(|id| Act::Pause { id }),
         2 => (0..5u8).prop_map(|id| Act::Unpause { id }),
         3 => (0..5u8, option::weighted(0.8, 0..3u8), operation()).prop_map(|(id, which, how)| Act::Operate { id, which, how }),

@@ -9,7 +9,7 @@ use sempre_api::v1::{
         Command, FailWorkflowExecutionCommandAttributes, ModifyWorkflowPropertiesCommandAttributes,
         UpsertWorkflowSearchAttributesCommandAttributes, command::Attributes,
     },
-    common::{FastForwardConfig, Memo, Payload, RetryPolicy, SearchAttributes, TimeSkippingConfig},
+    common::{FastForwardConfig, Memo, Payload, Priority, RetryPolicy, SearchAttributes, TimeSkippingConfig},
     enums::{CommandType, EventType, ParentClosePolicy, QueryResultType, WorkflowTaskFailedCause},
     protocol::Message,
     query::{WorkflowQuery, WorkflowQueryResult},
@@ -220,9 +220,11 @@ impl Driver {
             }
             Act::Skip { id, how } => {
                 let options = WorkflowExecutionOptions { time_skipping_config: skipping(*how), ..Default::default() };
-                let mask = Some(FieldMask { paths: vec!["time_skipping_config".into()] });
-                let request = OptionsRequest { options: Some(options), mask, identity: "operator".into() };
-                self.ask(*id, Input::UpdateOptions(Box::new(request)));
+                self.set_options(*id, "time_skipping_config", options);
+            }
+            Act::Prioritize { id, level } => {
+                let priority = (*level > 0).then(|| Priority { priority_key: i32::from(*level), ..Default::default() });
+                self.set_options(*id, "priority", WorkflowExecutionOptions { priority, ..Default::default() });
             }
             Act::Pause { id } => self.ask(*id, Input::Pause(operator(""))),
             Act::Unpause { id } => self.ask(*id, Input::Unpause(operator(""))),
@@ -264,6 +266,12 @@ impl Driver {
         }
     }
 
+    fn set_options(&mut self, id: u8, path: &str, options: WorkflowExecutionOptions) {
+        let mask = Some(FieldMask { paths: vec![path.into()] });
+        let request = OptionsRequest { options: Some(options), mask, identity: "operator".into() };
+        self.ask(id, Input::UpdateOptions(Box::new(request)));
+    }
+
     /// Resets a run of the workflow to the end of a task, or to an event that may be none that a run can be reset to.
     fn reset(&mut self, id: u8, run: u8, back: u8) {
         let id = IDS[usize::from(id)];
@@ -276,6 +284,10 @@ impl Driver {
         request.workflow_execution.as_mut().expect("set").run_id = run.to_string();
         let answer = self.world.reset_with(request);
         self.say(&answer);
+        // It has the events of its base, an early first task as well.
+        if let (Ok(made), true) = (&answer, self.watch.hastened.contains(&run)) {
+            self.watch.hastened.insert(*made);
+        }
     }
 
     fn start_request(&self, id: u8, flavor: Flavor, request: Option<u8>) -> StartWorkflowExecutionRequest {
@@ -335,10 +347,17 @@ impl Driver {
         self.tasks.push((task, Some((offer, poller))));
     }
 
-    /// An offer that has left the table changes nothing.
+    /// An offer of a task that is not offered any more changes nothing.
     fn poll_obsolete(&mut self, n: u8) {
-        // A speculative task that became a normal one is offered once more under its key.
-        let offered = |gone: &Offer| self.world.offers.iter().any(|o| o.key == gone.key && o.stamp == gone.stamp);
+        // A task that has moved in its line, or from one without rows to one with them, is the same one: who was given its former
+        // place may have it.
+        let same = |a: &Offer, b: &Offer| {
+            a.key.run == b.key.run
+                && a.queue.kind == b.queue.kind
+                && a.key.scheduled_event_id == b.key.scheduled_event_id
+                && a.stamp == b.stamp
+        };
+        let offered = |gone: &Offer| self.world.offers.iter().any(|o| same(o, gone));
         let gone: Vec<_> = self.offers.iter().filter(|gone| !offered(gone)).cloned().collect();
         let Some(offer) = nth(&gone, n) else { return };
         let before = self.world.runs[&offer.run.run].execution.state().clone();

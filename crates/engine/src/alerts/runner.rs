@@ -140,6 +140,17 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
     let mut done = Vec::new();
     let mut shown = shared.notices.watch();
     while !stops() {
+        if !shared.once.has(OWNER) {
+            // Another node does all this. What it makes of it is read when it is here.
+            opened = false;
+            shared.alerts.drop_asked();
+            tokio::select! {
+                biased;
+                () = shared.once.until(OWNER) => {}
+                () = shared.alerts.changed.notified() => {}
+            }
+            continue;
+        }
         shown.mark_unchanged();
         let round = async {
             if !opened {
@@ -161,6 +172,10 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
             Err(failed) => {
                 if stops() {
                     return;
+                }
+                if let Failed::Store(StoreError::Elsewhere { .. }) = failed {
+                    shared.once.go(OWNER);
+                    continue;
                 }
                 tracing::warn!(error = %failed, "alerts could not be written; they are read again");
                 // What has ended and was not noted yet stays for the next round.

@@ -26,7 +26,7 @@ mod run;
 mod select;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -234,17 +234,23 @@ impl Batches {
         })
     }
 
-    /// Begins to count for a job.
-    fn begin(&self, key: &[u8], job: &JobRecord) -> Arc<Live> {
+    /// Begins to count for a job. `None`: somebody works on it already, and looks whether he goes on when he ends.
+    fn begin(&self, key: &[u8], job: &JobRecord) -> Option<Arc<Live>> {
+        let mut all = self.live();
+        let Entry::Vacant(place) = all.entry(key.to_vec()) else { return None };
         let live = Arc::new(Live::default());
         live.complete.store(job.complete, Ordering::Relaxed);
         live.failed.store(job.failed, Ordering::Relaxed);
-        self.live().insert(key.to_vec(), live.clone());
-        live
+        Some(place.insert(live).clone())
     }
 
     fn end(&self, key: &[u8]) {
         self.live().remove(key);
+    }
+
+    /// Another node goes on with all jobs.
+    pub(crate) fn halt_all(&self) {
+        self.live().values().for_each(|live| live.halt());
     }
 
     /// Takes a new job, unless its namespace is gone, its id is known or too many are running.

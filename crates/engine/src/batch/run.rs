@@ -15,7 +15,7 @@ use super::{
     check::Target,
     parse_key,
 };
-use crate::{engine::WeakEngine, shared::Shared};
+use crate::{engine::WeakEngine, records::BATCH_JOBS, shared::Shared};
 
 /// Targets between two notes of how far the job came.
 const PAGE: usize = 100;
@@ -47,25 +47,39 @@ struct Page {
     next: Option<Place>,
 }
 
-/// Works on a job until it has ended, or the engine stops.
+/// Works on a job until it has ended, or the engine stops, or another node works on it.
 pub(crate) async fn run(engine: WeakEngine, key: Vec<u8>) {
     let shared = engine.shared.clone();
-    let Some(job) = shared.batches.records.get(&key) else { return };
-    let live = shared.batches.begin(&key, &job);
-    if !shared.batches.records.get(&key).is_some_and(|job| job.is_running()) {
-        // It was stopped before it began.
-        return shared.batches.end(&key);
+    let goes_on = || shared.once.has(BATCH_JOBS.owner) && !shared.stopping.load(Ordering::Acquire);
+    loop {
+        let Some(job) = shared.batches.records.get(&key) else { return };
+        let Some(live) = shared.batches.begin(&key, &job) else { return };
+        turn(&engine, &key, &job, &live).await;
+        shared.batches.end(&key);
+        // Jobs may have left and come back before this one has ended.
+        if !goes_on() || !shared.batches.records.get(&key).is_some_and(|job| job.is_running()) {
+            return;
+        }
     }
-    let worked = AssertUnwindSafe(work(&engine, &key, &job, &live)).catch_unwind().await;
+}
+
+async fn turn(engine: &WeakEngine, key: &[u8], job: &JobRecord, live: &Arc<Live>) {
+    let shared = engine.shared.clone();
+    if !shared.batches.records.get(key).is_some_and(|job| job.is_running()) {
+        // It was stopped before it began.
+        return;
+    }
+    let worked = AssertUnwindSafe(work(engine, key, job, live)).catch_unwind().await;
     let end = match worked {
         Ok(Ok(())) => None,
         Ok(Err(Ended::Stopping)) => {
             if !shared.stopping.load(Ordering::Acquire)
-                && let Err(refusal) = shared.batches.recount(&key, &job, &live).await
+                && shared.once.has(BATCH_JOBS.owner)
+                && let Err(refusal) = shared.batches.recount(key, job, live).await
             {
                 tracing::warn!(?refusal, "the last counts of a stopped batch job could not be written");
             }
-            return shared.batches.end(&key);
+            return;
         }
         Ok(Err(Ended::Failed(why))) => Some(why),
         Err(_) => Some("a panic".to_owned()),
@@ -75,13 +89,12 @@ pub(crate) async fn run(engine: WeakEngine, key: Vec<u8>) {
     }
     let state = if end.is_none() { BatchOperationState::Completed } else { BatchOperationState::Failed };
     let now = shared.now();
-    let noted = note(&shared, &key, &live, move |job| {
+    let noted = note(&shared, key, live, move |job| {
         job.state = state as i32;
         job.close_time = now.0;
         job.end = end.clone().unwrap_or_default();
     });
     noted.await;
-    shared.batches.end(&key);
 }
 
 /// Why a job does not go on.
@@ -102,6 +115,8 @@ async fn note(shared: &Shared, key: &[u8], live: &Live, change: impl Fn(&mut Job
         });
         match noted.await {
             Ok(running) => return running,
+            // The node that has jobs by now goes on from what was noted.
+            Err(Refusal::Elsewhere { .. }) => return false,
             Err(_) if shared.stopping.load(Ordering::Acquire) => return false,
             Err(refusal) => {
                 tracing::warn!(?refusal, "a batch job could not be written");

@@ -136,11 +136,6 @@ impl Engine {
         [task, query, nexus].into_iter().flatten().filter_map(|id| self.name_of(id)).collect()
     }
 
-    /// The id of the namespace of this name.
-    pub fn namespace_id_of(&self, name: &str) -> Option<NamespaceId> {
-        self.shared.namespaces.find(name).ok().map(|namespace| namespace.id())
-    }
-
     /// The process that asked what a worker answers with this token of a query or of a Nexus task: nobody else can take the answer.
     /// `None`: it is no such token.
     pub fn asker_of_token(&self, token: &Bytes) -> Option<u64> {

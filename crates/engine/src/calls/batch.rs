@@ -17,6 +17,7 @@ use sempre_core::{Refusal, refusal::text, validate};
 use crate::{
     Engine,
     batch::{self, Checked, JobRecord, OrderRecord},
+    records::BATCH_JOBS,
     shared::STOPPING,
 };
 
@@ -86,8 +87,11 @@ impl Engine {
         self.select_count(namespace, checked.acts, &checked.query, &checked.selection).await
     }
 
-    /// Goes on with the jobs that the last process left.
+    /// Goes on with the jobs that the last process left, or another node, if they are here.
     pub(crate) fn resume_batches(&self) {
+        if !self.shared.once.has(BATCH_JOBS.owner) {
+            return;
+        }
         for key in self.shared.batches.running() {
             self.shared.spawner.spawn(JOB_TASK, batch::run(self.downgrade(), key).boxed());
         }

@@ -1,7 +1,7 @@
 //! Limits of namespaces: calls that are counted, and how much is used.
 
 use sempre_api::sempre::v1::{DescribeNamespaceLimitsRequest, DescribeNamespaceLimitsResponse, NamespaceLimit};
-use sempre_core::Refusal;
+use sempre_core::{NamespaceId, Refusal};
 
 use crate::{CallClass, Engine, LimitUse};
 
@@ -23,13 +23,9 @@ impl Engine {
         self.shared.settings.has_rates()
     }
 
-    /// A start would be refused now, whatever it says: as many wait as may.
-    pub fn starts_are_full(&self) -> bool {
-        let full = self.shared.shards.starts_are_full();
-        if full {
-            self.shared.stats.overloads.add(1);
-        }
-        full
+    /// The namespace of that name, if there is one.
+    pub fn namespace_named(&self, name: &str) -> Option<NamespaceId> {
+        self.shared.namespaces.named(name)
     }
 
     /// A call of a namespace comes: counts it, or refuses it because there were too many. Of a namespace that is not known

@@ -45,12 +45,26 @@ fn check_start(start: &StartWorkflowExecutionRequest, namespace: &str) -> Checke
     Ok(())
 }
 
+/// A call whose parts are checked.
+struct Call<'c, M> {
+    workflow: &'c WorkflowKey,
+    start: &'c StartWorkflowExecutionRequest,
+    question: &'c Question,
+    update_id: &'c str,
+    stage: Stage,
+    deadline: Option<Timestamp>,
+    /// Called when the run is there and the update is on its way.
+    made: M,
+}
+
 impl Engine {
-    /// `ExecuteMultiOperation`; `deadline` is when the caller gives up.
+    /// `ExecuteMultiOperation`; `deadline` is when the caller gives up. `made` is called when the run is there and the update is on its
+    /// way to a worker.
     pub async fn execute_multi_operation(
         &self,
         request: ExecuteMultiOperationRequest,
         deadline: Option<Timestamp>,
+        made: impl Fn() + Send + Sync,
     ) -> Result<ExecuteMultiOperationResponse, Refusal> {
         let namespace = self.namespace(&request.namespace)?;
         let operations: Option<[_; 2]> = request.operations.try_into().ok();
@@ -85,12 +99,11 @@ impl Engine {
         }
         let workflow = WorkflowKey { namespace: namespace.id(), workflow_id: start.workflow_id.clone() };
         let (question, update_id) = question(update)?;
-        let answer = self.update_or_start(&workflow, &start, &question, &update_id, stage, deadline).await;
+        let call = Call { workflow: &workflow, start: &start, question: &question, update_id: &update_id, stage, deadline, made };
+        let answer = self.update_or_start(&call).await;
         // The run closed before it accepted the update: a second try may start a new one.
         let answer = match answer {
-            Err(refusal) if was_aborted_by_close(&refusal) => {
-                self.update_or_start(&workflow, &start, &question, &update_id, stage, deadline).await
-            }
+            Err(refusal) if was_aborted_by_close(&refusal) => self.update_or_start(&call).await,
             answer => answer,
         };
         match answer {
@@ -116,28 +129,22 @@ impl Engine {
         Ok(stage)
     }
 
-    async fn update_or_start(
-        &self,
-        workflow: &WorkflowKey,
-        start: &StartWorkflowExecutionRequest,
-        question: &Question,
-        update_id: &str,
-        stage: Stage,
-        deadline: Option<Timestamp>,
-    ) -> Result<ExecuteMultiOperationResponse, Refusal> {
+    async fn update_or_start<M: Fn() + Send + Sync>(&self, call: &Call<'_, M>) -> Result<ExecuteMultiOperationResponse, Refusal> {
+        let Call { workflow, start, question, update_id, stage, deadline, made } = call;
         let Question::Send(update) = question else { return Err(internal("an update to send")) };
         let (sender, news) = oneshot::channel();
-        let input = StartInput { request: Box::new(start.clone()), signal: None, child_of: None, watcher: None };
+        let input = StartInput { request: Box::new((*start).clone()), signal: None, child_of: None, watcher: None };
         let ask = Ask::UpdateWithStart(Box::new((input, update.clone())), sender);
-        let (run, reply, _) = self.shared.ask_reply(workflow.clone(), None, ask).await?;
+        let (run, reply, _) = self.shared.ask_reply((*workflow).clone(), None, ask).await?;
+        made();
         let Reply::UpdateWithStart { started, update: status } = reply else { return Err(internal("an update-with-start")) };
         let first = First { run, status, news };
-        let reached = self.follow_from(Some(first), workflow, None, question, stage, &self.patience(deadline)).await;
+        let reached = self.follow_from(Some(first), workflow, None, question, *stage, &self.patience(*deadline)).await;
         let reached = reached.map_err(|refusal| {
             let start = if started.started { Operation::Done } else { Operation::NotTried };
             Refusal::multi(start, Operation::Refused(Box::new(refusal)))
         })?;
-        let update = reached.response(&start.namespace, workflow.workflow_id.clone(), update_id.to_owned());
+        let update = reached.response(&start.namespace, workflow.workflow_id.clone(), (*update_id).to_owned());
         let answers = [Answered::StartWorkflow(*started), Answered::UpdateWorkflow(update)];
         Ok(ExecuteMultiOperationResponse { responses: answers.map(|answer| Response { response: Some(answer) }).into() })
     }

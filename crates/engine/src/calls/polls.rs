@@ -40,7 +40,7 @@ use crate::{
         message::{Ask, Body, Started},
         taken::TakenOffer,
     },
-    shared::internal,
+    shared::{STOPPING, internal},
 };
 
 /// Offers whose runs cannot be asked that one poll passes over.
@@ -276,6 +276,10 @@ impl Engine {
     async fn wait_for_task(&self, poll: &Poll, deadline: Option<Timestamp>) -> Result<Option<Task>, Refusal> {
         let Poll { queue, poller, caller, .. } = poll;
         let shared = &self.shared;
+        // Not empty, as those that wait are answered: in the process, where no port closes, a worker would ask again at once, for ever.
+        if shared.stopping.load(Ordering::Acquire) {
+            return Err(Refusal::Unavailable(STOPPING.into()));
+        }
         let until = shared.wait_until(wait_of(shared.settings.poll_wait, &poller.request_id), deadline);
         let mut timer = shared.wall.sleep_until(until);
         let mut passed = 0;

@@ -23,13 +23,21 @@ const RETRY: Span = Span::seconds(5);
 /// The right to change rows.
 pub(crate) struct Writer {
     fence: Fence,
-    /// A commit failed: the right may be lost.
+    /// A commit failed: the right may be lost. Or another node has it.
     doubt: bool,
 }
 
 impl Writer {
     pub(super) async fn acquire(store: &dyn Store) -> Result<Self, StoreError> {
         Ok(Self { fence: Fence { shard: OWNER, epoch: store.acquire(OWNER).await? }, doubt: false })
+    }
+
+    /// At the begin, when another node may have the right.
+    pub(super) async fn open(store: &dyn Store) -> Result<Self, StoreError> {
+        match Self::acquire(store).await {
+            Err(StoreError::Elsewhere { .. }) => Ok(Self { fence: Fence { shard: OWNER, epoch: 0 }, doubt: true }),
+            acquired => acquired,
+        }
     }
 
     /// Writes down that nothing above this number was taken away.

@@ -91,7 +91,7 @@ impl Notices {
             }
         };
         let inner = Inner { last, durable: last, ..Inner::default() };
-        let mut writer = keeper::Writer::acquire(store).await?;
+        let mut writer = keeper::Writer::open(store).await?;
         if written.is_none() && kept > 0 {
             writer.keep_gone(store, gone).await?;
         }

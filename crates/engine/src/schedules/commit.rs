@@ -112,13 +112,17 @@ impl Runner {
         }
     }
 
-    /// Takes the rows back after a failed commit, and reads again what is owed.
+    /// Takes the rows back after a failed commit, and reads again what is owed; or leaves them to the node that has them.
     async fn acquire(&mut self) -> Result<(), String> {
         self.forget();
         loop {
             match self.shared.store.acquire(OWNER).await {
                 Ok(epoch) => {
                     self.fence.epoch = epoch;
+                    return Ok(());
+                }
+                Err(StoreError::Elsewhere { .. }) => {
+                    self.leaving.get_or_insert_default();
                     return Ok(());
                 }
                 Err(StoreError::Rejected { reason }) => {

@@ -7,9 +7,10 @@
 mod commit;
 mod due;
 mod effects;
+pub(crate) mod keeper;
 mod round;
 mod rows;
-pub(crate) mod runner;
+mod runner;
 
 use bytes::Bytes;
 use sempre_api::v1::{
@@ -24,6 +25,7 @@ use sempre_core::{
         state::{Definition, Watch},
     },
 };
+use sempre_store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use effects::{CLOSED, Found, chain};
@@ -72,6 +74,10 @@ pub(crate) enum Message {
     Call(ScheduleKey, Call, oneshot::Sender<Result<Bytes, Refusal>>, Option<oneshot::Sender<()>>),
     /// A run of a schedule has ended. A dropped sender: not heard, tell again.
     Ended(ScheduleKey, Watch, Box<Ended>, oneshot::Sender<()>),
+    /// Acquire the rows and work, and say so then. Dropped: it is on its way out, ask again.
+    TakeUp(oneshot::Sender<Result<(), StoreError>>),
+    /// Finish the commit at hand, then work no longer, and say so.
+    GiveUp(oneshot::Sender<()>),
     /// Finish the commit at hand, then end.
     Stop,
 }
@@ -116,6 +122,22 @@ impl Schedules {
         let (sender, receiver) = oneshot::channel();
         let told = self.inbox.send(Message::Ended(key, watch, Box::new(ended), sender)).await;
         told.is_ok() && receiver.await.is_ok()
+    }
+
+    /// Has the runner begin here.
+    pub(crate) async fn take_up(&self) -> Result<(), StoreError> {
+        self.tell(Message::TakeUp).await?
+    }
+
+    /// Has it end here; what is owed is carried out by whoever has the schedules next.
+    pub(crate) async fn give_up(&self) -> Result<(), StoreError> {
+        self.tell(Message::GiveUp).await
+    }
+
+    async fn tell<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, StoreError> {
+        let (told, done) = oneshot::channel();
+        self.inbox.send(message(told)).await.map_err(|_| StoreError::Closed)?;
+        done.await.map_err(|_| StoreError::Rejected { reason: "schedules are being taken up or given up by somebody else".into() })
     }
 
     /// Tells the runner to end.

@@ -98,6 +98,13 @@ impl Runner {
                 self.stopping = true;
                 self.inbox.close();
             }
+            Message::TakeUp(told) => {
+                if self.leaving.is_none() {
+                    // They are here. The asker may have gone.
+                    let _ = told.send(Ok(()));
+                }
+            }
+            Message::GiveUp(told) => self.leaving.get_or_insert_default().push(told),
             Message::Call(key, call, reply, settled) => {
                 round.loaded.insert(key.clone());
                 let result = match self.load(&key).await {

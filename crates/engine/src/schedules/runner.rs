@@ -6,6 +6,7 @@
 //! | commit failed | everybody waiting is told Unavailable, what is in memory is dropped, the rows are acquired anew, what is owed is read again |
 //! | acquire refused (the disk is full) | tried again |
 //! | acquire failed | the engine has failed: the process should exit |
+//! | given up, or another node has the rows | the commit at hand is finished; what is under way is dropped, as if the process had died; the keeper answers |
 //! | stopping | answers what is in the inbox, ends; what is owed is carried out after the next start |
 //!
 //! In memory are only schedules with something under way, or that a client waits for. What is due is found by the first
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Message,
     effects::{Effect, Outcome, Start, StopRun, carry_out},
+    keeper,
     round::Round,
 };
 use crate::{VirtualTime, shared::Shared, virtual_time::Part};
@@ -106,6 +108,8 @@ pub(crate) struct Runner {
     /// Tells virtual time what this waits for.
     part: Option<Part>,
     pub(super) stopping: bool,
+    /// The rows are to be another node's: who waits until nothing is done with them here.
+    pub(super) leaving: Option<Vec<oneshot::Sender<()>>>,
 }
 
 impl Runner {
@@ -124,6 +128,7 @@ impl Runner {
             failed_reads: 0,
             part: shared.virtual_time.as_ref().map(VirtualTime::part),
             stopping: false,
+            leaving: None,
             shared,
         };
         runner.forget();
@@ -142,8 +147,8 @@ impl Runner {
         self.to_recover = slots.into_iter().map(|slot| (slot, None)).collect();
     }
 
-    /// Runs until told to stop, or until the rows cannot be owned any more.
-    pub(crate) async fn run(mut self) {
+    /// Runs until told to stop, or until the rows cannot be owned any more. When another node is to have them, gives the inbox back.
+    pub(crate) async fn run(mut self) -> Option<mpsc::Receiver<Message>> {
         let mut received = Vec::new();
         let mut pending = VecDeque::new();
         while !(self.stopping && self.inbox.is_empty() && pending.is_empty()) {
@@ -185,10 +190,26 @@ impl Runner {
             }
             let read = self.take_due(&mut round).await;
             if let Err(reason) = self.commit(round, read).await {
-                return self.shared.fail(reason);
+                self.shared.fail(reason);
+                return None;
+            }
+            if self.leaving.is_some() {
+                return Some(self.leave(pending));
             }
             self.start_active();
         }
+        None
+    }
+
+    /// Everything is written that was answered; the rest is for whoever has the rows next.
+    fn leave(mut self, pending: VecDeque<Message>) -> mpsc::Receiver<Message> {
+        self.shared.once.go(OWNER);
+        pending.into_iter().for_each(keeper::refuse);
+        for told in self.leaving.take().into_iter().flatten() {
+            // The asker may have gone.
+            let _ = told.send(());
+        }
+        self.inbox
     }
 
     pub(super) fn has_room(&self) -> bool {

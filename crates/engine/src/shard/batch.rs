@@ -106,6 +106,8 @@ pub(crate) struct InFlight {
     /// What lists show from then on.
     pub(crate) updates: Vec<Update>,
     pub(crate) outputs: Vec<Output>,
+    /// What had nothing to write and came behind it: the commit was sent before, and proves nothing of it.
+    pub(crate) unproved: Vec<Output>,
     pub(crate) workflows: Vec<usize>,
     pub(crate) inputs: u64,
     pub(crate) bytes: u64,

@@ -50,7 +50,7 @@ async fn absent(shared: &Arc<Shared>, shard: u32, mut inbox: mpsc::Receiver<Mess
     loop {
         match inbox.recv().await? {
             Message::Stop => return None,
-            Message::TakeUp(told) => match acquire(shared, shard, &mut inbox).await? {
+            Message::TakeUp(told) => match acquire_timed(shared, shard, &mut inbox).await? {
                 Ok(again) => return Some(begin(shared, shard, again, inbox, told)),
                 Err(error) => {
                     // Rows may have been shown before another could not be read.
@@ -66,6 +66,17 @@ async fn absent(shared: &Arc<Shared>, shard: u32, mut inbox: mpsc::Receiver<Mess
             other => refuse(shard, other),
         }
     }
+}
+
+/// As [`acquire`], and counts it.
+async fn acquire_timed(shared: &Arc<Shared>, shard: u32, inbox: &mut mpsc::Receiver<Message>) -> Option<Result<Again, StoreError>> {
+    let begun = shared.wall_now();
+    let acquired = acquire(shared, shard, inbox).await?;
+    if acquired.is_ok() {
+        shared.stats.shards_taken_up.add(1);
+        shared.stats.take_up_waits.observe(shared.wall_now().since(begun));
+    }
+    Some(acquired)
 }
 
 /// Acquires the shard, while what comes is refused. `None`: told to stop.

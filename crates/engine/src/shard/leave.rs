@@ -150,7 +150,12 @@ impl Runner {
         self.updates.lose_all();
         self.set_usage(Tallies::new());
         shared.flow.leave(&shared.shards.here, self.shard, false);
-        tracing::info!(shard = self.shard, "the shard is given up");
+        if self.leaving.as_ref().is_some_and(|leaving| leaving.is_lost) {
+            shared.stats.shards_lost.add(1);
+        } else {
+            shared.stats.shards_given_up.add(1);
+            tracing::info!(shard = self.shard, "the shard is given up");
+        }
         for told in self.leaving.take().into_iter().flat_map(|leaving| leaving.told) {
             // The asker may have gone.
             let _ = told.send(());

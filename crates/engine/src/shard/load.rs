@@ -13,6 +13,9 @@ use super::message::ReplyTo;
 /// Rows of one table read at once while a run is deleted.
 const PURGE_ROWS: usize = 1000;
 
+/// Refusal of what is asked of a run whose rows, or whose workflow's pointer, cannot be had from the store.
+pub(crate) const UNREADABLE: &str = "the run could not be read";
+
 /// What was read.
 pub(crate) enum Loaded {
     Current(Option<CurrentRecord>),

@@ -121,17 +121,6 @@ pub(crate) enum Ask {
     Replace(u64, Box<TerminateRequest>),
 }
 
-impl Ask {
-    /// A client's call that makes a run, or tries to.
-    pub(crate) fn is_start(&self) -> bool {
-        match self {
-            // What runs goes on: its children do not queue behind clients.
-            Ask::Start(input) => input.child_of.is_none(),
-            _ => matches!(self, Ask::StartActivity(_) | Ask::StartOperation(_) | Ask::UpdateWithStart(..)),
-        }
-    }
-}
-
 /// How a run's fast-forward stands.
 #[derive(Debug)]
 pub(crate) struct FastForward {

@@ -52,7 +52,7 @@ impl Runner {
         self.shared.stats.commit_failures.add(1);
         let refusal = self.refusal(&error.to_string());
         let open = std::mem::replace(&mut self.open, OpenBatch::new(self.fence));
-        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs).chain(open.outputs);
+        let lost = self.in_flight.drain(..).flat_map(|batch| batch.outputs.into_iter().chain(batch.unproved)).chain(open.outputs);
         for output in lost {
             match output {
                 Output::Answer(reply, _) => {
@@ -136,7 +136,11 @@ impl Runner {
             let decided = async move { shared.notices.decided(&*shared.store, shard).await };
             match self.refusing_until(decided, refusal).await {
                 // Of a store that has failed, or is closed, the engine ends.
-                None | Some(Ok(()) | Err(StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => return,
+                None
+                | Some(
+                    Ok(())
+                    | Err(StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. } | StoreError::Unreadable { .. }),
+                ) => return,
                 Some(Err(error)) => {
                     tracing::warn!(%error, shard = self.shard, "notices of a shard that was lost cannot be read yet");
                     let sleep = self.shared.clock.sleep_until(self.now() + PAUSE_MAX);
@@ -186,7 +190,9 @@ impl Runner {
                     return Ok(Owned::Again(again.epoch));
                 }
                 Err(StoreError::Elsewhere { .. }) => return Ok(Owned::Elsewhere),
-                Err(error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. })) => {
+                Err(
+                    error @ (StoreError::Failed { .. } | StoreError::Closed | StoreError::Damaged { .. } | StoreError::Unreadable { .. }),
+                ) => {
                     return Err(format!("shard {} could not begin again: {error}", self.shard));
                 }
                 Err(error) => {
@@ -265,7 +271,7 @@ impl Runner {
         let read = async move {
             recovery::read(shared.clone(), slots, all).await;
             // A closed inbox belongs to a shard that has ended.
-            let _ = shared.shards.seats()[shard].inbox.send(Message::Reread).await;
+            let _ = shared.shards.inboxes()[shard].send(Message::Reread).await;
         };
         self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }

@@ -25,6 +25,7 @@ use sempre_core::{
     ids::SLOT_COUNT,
     keys,
     planted::{self, Bug},
+    transition::UpdateNews,
 };
 use sempre_store::{CommitBatch, CommitError, Fence, StoreError, Table};
 use tokio::sync::{mpsc, oneshot};
@@ -467,7 +468,7 @@ impl Runner {
             match (&mut read).now_or_never() {
                 Some((_, Loaded::Failed(reason))) => {
                     tracing::error!(reason, workflow = message.workflow.workflow_id, "a run could not be read");
-                    return self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+                    return self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
                 }
                 Some((_, loaded)) => self.take_loaded(place, loaded),
                 None => {
@@ -553,7 +554,7 @@ impl Runner {
         if let Loaded::Failed(reason) = &loaded {
             tracing::error!(reason, workflow = key.workflow_id, "a run could not be read");
             for message in waiting {
-                self.refuse(message, Refusal::Unavailable(SHARD_UNAVAILABLE.into()));
+                self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
             }
             return;
         }
@@ -675,15 +676,15 @@ impl Runner {
         for place in &open.workflows {
             self.cache.reweigh(*place);
         }
+        self.release_early(&mut open.outputs);
         if open.commit.is_empty() {
             // Nothing to write: what was said still waits for the commits before it.
             self.release_workflows(&open.workflows);
             match self.in_flight.back_mut() {
-                Some(last) => last.outputs.append(&mut open.outputs),
-                None => self.release(open.outputs),
+                Some(last) => last.unproved.append(&mut open.outputs),
+                None => self.release_unproved(open.outputs),
             }
         } else {
-            self.release_early(&mut open.outputs);
             let bytes = open.commit.bytes() as u64;
             // The next one is likely to be as large.
             self.open.commit.expect(open.commit.bytes() / 4 * 5);
@@ -692,6 +693,7 @@ impl Runner {
                 notices,
                 updates: open.updates,
                 outputs: open.outputs,
+                unproved: Vec::new(),
                 workflows: open.workflows,
                 inputs: open.inputs,
                 bytes,
@@ -764,17 +766,27 @@ impl Runner {
         }
         self.release_workflows(&done.workflows);
         self.release(done.outputs);
+        self.release_unproved(done.unproved);
     }
 
     /// Nothing leaves before its commit, unless a bug is planted.
     fn release_early(&mut self, outputs: &mut Vec<Output>) {
-        if planted::is(Bug::EffectsBeforeCommit) {
-            let all = std::mem::take(outputs);
-            self.release(all);
-        } else if planted::is(Bug::TasksBeforeCommit) {
-            let (tasks, rest) = std::mem::take(outputs).into_iter().partition(|output| matches!(output, Output::Hand(..)));
+        let is_reply = |output: &Output, is: fn(&Reply) -> bool| match output {
+            Output::Hand(_, started) => is(&started.reply),
+            Output::Answer(_, Ok(Answer { body: Body::Reply(reply, _), .. })) => is(reply),
+            _ => false,
+        };
+        let leaves = |output: &Output| {
+            planted::is(Bug::EffectsBeforeCommit)
+                || planted::is(Bug::TasksBeforeCommit) && matches!(output, Output::Hand(..))
+                || planted::is(Bug::AttemptsBeforeCommit) && is_reply(output, |reply| matches!(reply, Reply::ActivityTask(_)))
+                || planted::is(Bug::FailuresBeforeCommit) && is_reply(output, |reply| matches!(reply, Reply::ActivityFailed { .. }))
+                || planted::is(Bug::HeartbeatsBeforeCommit) && is_reply(output, |reply| matches!(reply, Reply::Heartbeat { .. }))
+        };
+        if outputs.iter().any(leaves) {
+            let (early, rest) = std::mem::take(outputs).into_iter().partition(leaves);
             *outputs = rest;
-            self.release(tasks);
+            self.release(early);
         }
     }
 
@@ -794,6 +806,14 @@ impl Runner {
                     .map(|(run, reply)| Box::new(RunMessage { workflow: key.clone(), run: Some(run), ask: Ask::Purge, reply })),
             );
         }
+    }
+
+    /// Lets outputs go that no commit stands behind: where somebody else may have the shard by now, answers may be out of date.
+    fn release_unproved(&mut self, mut outputs: Vec<Output>) {
+        if !self.shared.is_current() {
+            outputs = outputs.into_iter().filter_map(out_of_date).collect();
+        }
+        self.release(outputs);
     }
 
     /// Lets outputs go.
@@ -844,6 +864,18 @@ impl Runner {
                 !watchers.is_empty()
             });
         }
+    }
+}
+
+/// What becomes of an output of a node whose lease may have run out. Who is told nothing looks again, or finds the shard lost.
+fn out_of_date(output: Output) -> Option<Output> {
+    let refusal = || Refusal::Unavailable(SHARD_UNAVAILABLE.into());
+    match output {
+        Output::Answer(reply, Ok(_)) => Some(Output::Answer(reply, Err(refusal()))),
+        Output::QueryAnswer(id, Ok(_)) => Some(Output::QueryAnswer(id, Err(refusal()))),
+        Output::UpdateNews(watcher, _) => Some(Output::UpdateNews(watcher, UpdateNews::Lost)),
+        Output::Settled(..) => None,
+        other => Some(other),
     }
 }
 

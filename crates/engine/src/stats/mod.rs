@@ -77,6 +77,14 @@ pub struct Stats {
     pub workflow_task_waits: Histogram,
     /// From scheduling an attempt of an activity to its start.
     pub activity_task_waits: Histogram,
+    /// Shards of runs that were taken up, given up, and found to be another node's.
+    pub shards_taken_up: Counter,
+    /// See [`Stats::shards_taken_up`].
+    pub shards_given_up: Counter,
+    /// See [`Stats::shards_taken_up`].
+    pub shards_lost: Counter,
+    /// How long it took to take a shard up.
+    pub take_up_waits: Histogram,
     /// Events written, by type.
     pub events: EventCounts,
     /// What happened to workflows and activities, by type.

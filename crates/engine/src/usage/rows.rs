@@ -6,7 +6,8 @@
 //! | `u`, shard (4), namespace id (16) | [`UsageRecord`] |
 //!
 //! The sum over all shards is what counts: one shard may have a run that another has counted, when there were more or fewer of
-//! them before. A row of zeros is none.
+//! them before. A row of zeros is none. If one cannot be read, all are made anew when an engine opens: a sum without it would let more
+//! in than the limits say.
 
 use std::collections::BTreeMap;
 
@@ -68,6 +69,7 @@ pub(crate) fn write(commit: &mut CommitBatch, shard: u32, namespace: NamespaceId
     commit.put(Table::Meta, &key, &record.encode_to_vec());
 }
 
+/// `None`: it cannot be read.
 fn read(key: &Bytes, value: Bytes) -> Option<(u32, NamespaceId, Counted)> {
     let (shard, namespace) = parse(key)?;
     let record = UsageRecord::decode(value).ok()?;
@@ -78,36 +80,82 @@ fn read(key: &Bytes, value: Bytes) -> Option<(u32, NamespaceId, Counted)> {
 pub(crate) async fn read_shard(store: &dyn Store, shard: u32) -> Result<Tallies, StoreError> {
     let from = of_shard(shard);
     let rows = store.scan(Table::Meta, &from, &prefix_end(&from), usize::MAX).await?;
-    Ok(rows.into_iter().filter_map(|(key, value)| read(&key, value)).map(|(_, namespace, counted)| (namespace, counted)).collect())
+    let read = |(key, value)| match read(&key, value) {
+        Some((_, namespace, counted)) => Ok((namespace, counted)),
+        None => Err(StoreError::Unreadable { what: format!("the number of open runs of shard {shard}") }),
+    };
+    rows.into_iter().map(read).collect()
 }
 
-/// The sum over all shards; `None`: they are not kept.
-pub(crate) async fn sum(store: &dyn Store) -> Result<Option<Tallies>, StoreError> {
+/// What the rows say.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Sum {
+    /// They are not kept: the data is of an older version.
+    None,
+    /// The sum over all shards.
+    Of(Tallies),
+    /// So many of them cannot be read.
+    Unreadable(usize),
+}
+
+/// The sum over all shards.
+pub(crate) async fn sum(store: &dyn Store) -> Result<Sum, StoreError> {
     if store.get(Table::Meta, MARK).await?.is_none_or(|meaning| meaning != MEANING) {
-        return Ok(None);
+        return Ok(Sum::None);
+    }
+    let All { rows, unreadable } = all(store).await?;
+    if !unreadable.is_empty() {
+        return Ok(Sum::Unreadable(unreadable.len()));
     }
     let mut sum = Tallies::new();
-    for (_, namespace, counted) in all(store).await? {
+    for (_, namespace, counted) in rows {
         let total = sum.entry(namespace).or_default();
         *total = total.plus(counted);
     }
     sum.retain(|_, counted| *counted != Counted::default());
-    Ok(Some(sum))
+    Ok(Sum::Of(sum))
 }
 
-async fn all(store: &dyn Store) -> Result<Vec<(u32, NamespaceId, Counted)>, StoreError> {
-    let rows = store.scan(Table::Meta, &[PREFIX, 0], &[PREFIX + 1], usize::MAX).await?;
-    Ok(rows.into_iter().filter_map(|(key, value)| read(&key, value)).collect())
+/// The rows of all shards.
+#[derive(Default)]
+struct All {
+    rows: Vec<(u32, NamespaceId, Counted)>,
+    /// The keys of those that cannot be read.
+    unreadable: Vec<Bytes>,
+}
+
+async fn all(store: &dyn Store) -> Result<All, StoreError> {
+    let mut all = All::default();
+    for (key, value) in store.scan(Table::Meta, &[PREFIX, 0], &[PREFIX + 1], usize::MAX).await? {
+        match read(&key, value) {
+            Some(row) => all.rows.push(row),
+            None => all.unreadable.push(key),
+        }
+    }
+    Ok(all)
 }
 
 /// Brings the rows in order, before the shards begin: made anew from the runs where they are not kept (the data is of an older
-/// version), and those of shards that there are no more given to others.
+/// version) or cannot be read, and those of shards that there are no more given to others.
 pub(crate) async fn open(store: &dyn Store, fences: &[Fence]) -> Result<(), StoreError> {
     let Some(first) = fences.first() else { return Ok(()) };
-    if store.get(Table::Meta, MARK).await?.is_none_or(|meaning| meaning != MEANING) {
+    let All { rows: all, unreadable } = all(store).await?;
+    let kept = store.get(Table::Meta, MARK).await?.is_some_and(|meaning| meaning == MEANING);
+    if !kept || !unreadable.is_empty() {
+        // Not kept until all are made anew: what is there is no sum meanwhile, should this end half-way.
+        let mut batch = CommitBatch::new(*first);
+        batch.delete(Table::Meta, MARK);
+        unreadable.iter().for_each(|key| batch.delete(Table::Meta, key));
+        commit(store, batch).await?;
         let counted = count(store, fences.len()).await?;
         let runs: i64 = counted.iter().flat_map(|tallies| tallies.values()).map(|counted| counted.open_runs).sum();
-        if runs > 0 {
+        if !unreadable.is_empty() {
+            tracing::warn!(
+                runs,
+                rows = unreadable.len(),
+                "counted the open runs of all namespaces anew, as rows with their number cannot be read"
+            );
+        } else if runs > 0 {
             tracing::info!(runs, "counted the open runs of all namespaces, once, as this version keeps their number");
         }
         for (fence, tallies) in fences.iter().zip(counted) {
@@ -121,13 +169,13 @@ pub(crate) async fn open(store: &dyn Store, fences: &[Fence]) -> Result<(), Stor
             }
         }
         let mut batch = CommitBatch::new(*first);
-        for (shard, namespace, _) in all(store).await?.into_iter().filter(|(shard, ..)| *shard as usize >= fences.len()) {
+        for (shard, namespace, _) in all.into_iter().filter(|(shard, ..)| *shard as usize >= fences.len()) {
             batch.delete(Table::Meta, &key(shard, namespace));
         }
         batch.put(Table::Meta, MARK, MEANING);
         return commit(store, batch).await;
     }
-    let left: Vec<_> = all(store).await?.into_iter().filter(|(shard, ..)| *shard as usize >= fences.len()).collect();
+    let left: Vec<_> = all.into_iter().filter(|(shard, ..)| *shard as usize >= fences.len()).collect();
     if left.is_empty() {
         return Ok(());
     }

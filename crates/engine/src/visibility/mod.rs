@@ -35,6 +35,10 @@ pub use self::{
 /// Told what the index has taken durably, a batch at a time.
 pub type OnTaken = Box<dyn Fn(Vec<Taken>) + Send + Sync>;
 
+/// Reads what waits at all nodes, of which this one knows only its own, out of where it is kept durable. What it answers is not older than
+/// the call.
+pub type OfAll = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<Update>, IndexError>> + Send + Sync>;
+
 /// See the module. Dropping it ends its writer task.
 pub struct Visibility {
     inner: Arc<Inner>,
@@ -42,6 +46,8 @@ pub struct Visibility {
 
 struct Inner {
     index: Arc<dyn Index>,
+    /// `None`: nobody else brings anything to the index.
+    of_all: Option<OfAll>,
     clock: Arc<dyn Clock>,
     pending: Mutex<PendingRecords>,
     /// The index takes nothing, since when and why.
@@ -91,9 +97,21 @@ impl State {
 impl Visibility {
     /// Puts an index to work. `on_taken` is called by the writer task.
     pub fn new(index: Arc<dyn Index>, clock: Arc<dyn Clock>, spawner: &dyn Spawner, on_taken: OnTaken) -> Self {
+        Self::among(index, None, clock, spawner, on_taken)
+    }
+
+    /// As [`Visibility::new`], of one of several nodes that bring their own runs to one index.
+    pub(crate) fn among(
+        index: Arc<dyn Index>,
+        of_all: Option<OfAll>,
+        clock: Arc<dyn Clock>,
+        spawner: &dyn Spawner,
+        on_taken: OnTaken,
+    ) -> Self {
         let state = State { empty: true, ..State::default() };
         let inner = Arc::new(Inner {
             index,
+            of_all,
             clock,
             pending: Mutex::default(),
             failure: Mutex::default(),
@@ -121,8 +139,11 @@ impl Visibility {
 
     /// The picture of one run.
     pub async fn get(&self, namespace: NamespaceId, run: RunId) -> Result<Option<Arc<Record>>, IndexError> {
-        if let Some(update) = self.inner.pending().get(namespace, run) {
+        if let Some(update) = self.inner.pending().get(namespace, run).filter(|_| self.inner.of_all.is_none()) {
             return Ok(update.record.clone());
+        }
+        if let Some(update) = self.waiting_of_all(namespace).await?.remove(&run) {
+            return Ok(update.record);
         }
         self.inner.index.get(namespace, run).await
     }

@@ -1,10 +1,13 @@
 //! Lists and counts: what waits, merged with the index's answer.
 //!
-//! What waits is taken first, as one picture; then the index is asked to leave those runs out. A run that the index
+//! What waits is taken first, as one picture, with what waits at other nodes; then the index is asked to leave those runs out. A run that the index
 //! takes in between is still left out, and shown as it waited: as of the begin of the read, which is not earlier than
 //! the call.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    sync::Arc,
+};
 
 use sempre_core::{
     NamespaceId, RunId,
@@ -12,7 +15,7 @@ use sempre_core::{
 };
 
 use super::{
-    Visibility,
+    Update, Visibility,
     index::{Groups, IndexError, Position, add_to_group, sort_groups},
 };
 
@@ -24,16 +27,39 @@ struct Waiting {
 }
 
 impl Visibility {
-    fn of(&self, namespace: NamespaceId, filter: Option<&Filter>) -> Waiting {
+    async fn of(&self, namespace: NamespaceId, filter: Option<&Filter>) -> Result<Waiting, IndexError> {
         let mut runs = BTreeSet::new();
         let mut records = Vec::new();
-        for update in self.inner.pending().of(namespace) {
-            runs.insert(update.key.run);
-            records.extend(update.record.clone());
+        if self.inner.of_all.is_some() {
+            for (run, update) in self.waiting_of_all(namespace).await? {
+                runs.insert(run);
+                records.extend(update.record);
+            }
+        } else {
+            for update in self.inner.pending().of(namespace) {
+                runs.insert(update.key.run);
+                records.extend(update.record.clone());
+            }
         }
         // Without the lock: a filter may be long.
         records.retain(|record| filter.is_none_or(|filter| filter.matches(record)));
-        Waiting { runs, matching: records }
+        Ok(Waiting { runs, matching: records })
+    }
+
+    /// What waits at any of several nodes, the newest of each run; of one alone nothing. What waits here is taken first: what leaves it
+    /// meanwhile is in the index before its row goes, and a row is never older than what the index has.
+    pub(super) async fn waiting_of_all(&self, namespace: NamespaceId) -> Result<BTreeMap<RunId, Update>, IndexError> {
+        let Some(of_all) = &self.inner.of_all else { return Ok(BTreeMap::new()) };
+        let mut waiting: BTreeMap<RunId, Update> =
+            self.inner.pending().of(namespace).map(|update| (update.key.run, update.clone())).collect();
+        for update in of_all().await?.into_iter().filter(|update| update.key.workflow.namespace == namespace) {
+            match waiting.entry(update.key.run) {
+                Entry::Occupied(known) if known.get().version >= update.version => {}
+                Entry::Occupied(mut known) => drop(known.insert(update)),
+                Entry::Vacant(place) => drop(place.insert(update)),
+            }
+        }
+        Ok(waiting)
     }
 
     /// Runs that match, in list order after `after`, at most `limit`.
@@ -44,7 +70,7 @@ impl Visibility {
         after: Option<&Position>,
         limit: usize,
     ) -> Result<Vec<Arc<Record>>, IndexError> {
-        let waiting = self.of(namespace, filter);
+        let waiting = self.of(namespace, filter).await?;
         let indexed = self.inner.index.list(namespace, filter, after, limit, &waiting.runs).await?;
         let mut records: Vec<(Position, Arc<Record>)> =
             waiting.matching.into_iter().chain(indexed).map(|record| (Position::of(&record), record)).collect();
@@ -55,14 +81,14 @@ impl Visibility {
 
     /// How many runs match.
     pub async fn count(&self, namespace: NamespaceId, filter: Option<&Filter>) -> Result<u64, IndexError> {
-        let waiting = self.of(namespace, filter);
+        let waiting = self.of(namespace, filter).await?;
         let indexed = self.inner.index.count(namespace, filter, &waiting.runs).await?;
         Ok(indexed + waiting.matching.len() as u64)
     }
 
     /// How many runs match, by the value of a scalar field; the largest group first.
     pub async fn count_by(&self, namespace: NamespaceId, filter: Option<&Filter>, field: &Field) -> Result<Groups, IndexError> {
-        let waiting = self.of(namespace, filter);
+        let waiting = self.of(namespace, filter).await?;
         let mut groups = self.inner.index.count_by(namespace, filter, field, &waiting.runs).await?;
         for record in &waiting.matching {
             add_to_group(&mut groups, record.value(field));

@@ -149,6 +149,21 @@ async fn a_pointer_that_says_something_else_is_found() {
 }
 
 #[tokio::test]
+async fn records_that_cannot_be_read_are_found() {
+    let store = copy().await;
+    let (key, whole) = rows(&store, Table::Namespace).await.remove(0);
+    put(&store, Table::Namespace, &key, Some(&[0xff])).await;
+    let (_, found) = problems(&store);
+    assert!(found.len() == 1 && found[0].contains(": namespaces: the record of the namespace with the id "), "{found:?}");
+    put(&store, Table::Namespace, &key, Some(&whole)).await;
+
+    let (key, _) = rows(&store, Table::Meta).await.into_iter().find(|(key, _)| key.starts_with(b"u") && key.len() > 1).unwrap();
+    put(&store, Table::Meta, &key, Some(&[0xff])).await;
+    let (_, found) = problems(&store);
+    assert!(found.len() == 1 && found[0].contains(": usage: 1 rows with the number of open runs cannot be read"), "{found:?}");
+}
+
+#[tokio::test]
 async fn damaged_history_is_found_and_nothing_is_concluded_from_it() {
     let store = copy().await;
     let history = rows(&store, Table::History).await;

@@ -124,7 +124,7 @@ async fn a_broken_store_ends_the_engine() {
     unavailable(w.signal("a", "x").await);
     assert!(soon(w.engine.fatal()).await.contains("broken"));
     unavailable(w.signal("a", "x").await);
-    assert!(w.poll().await.task_token.is_empty());
+    unavailable(soon(w.engine.poll_workflow_task(poll_request(), None)).await);
 }
 
 fn flow_rule() -> SetFlowRuleRequest {
@@ -371,6 +371,9 @@ async fn a_run_that_cannot_be_read_does_not_hold_up_its_queue() {
     let poll = w.poll_beside();
     w.settle().await;
     assert!(!poll.is_finished());
+    // Whoever asks for it is told so, and not that there is none.
+    let told = w.describe("a").await.map(drop);
+    assert_eq!(told, Err(Refusal::Unavailable("the run could not be read".into())));
     *w.store.unreadable.lock().unwrap() = None;
     w.advance(Span::seconds(1)).await;
     assert_eq!(soon(poll).await.unwrap().workflow_execution.unwrap().workflow_id, "a");

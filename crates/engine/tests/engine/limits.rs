@@ -160,7 +160,7 @@ async fn a_start_adds_nothing_to_an_open_run_of_a_full_namespace() {
         operations: vec![operation(Asked::StartWorkflow(start)), operation(Asked::UpdateWorkflow(update))],
         ..Default::default()
     };
-    match soon(w.engine.execute_multi_operation(request, None)).await {
+    match soon(w.engine.execute_multi_operation(request, None, || {})).await {
         Err(Refusal::MultiOperation(refused)) => match (refused.start, refused.update) {
             (Operation::NotTried, Operation::Refused(refused)) => drop(exhausted::<()>(Err(*refused), full)),
             other => panic!("{other:?}"),
@@ -223,6 +223,32 @@ async fn data_of_an_older_version_is_counted_once() {
     w.store.inner.commit(batch).await.unwrap();
     w.reopen().await;
     assert_eq!((used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes)), counted);
+}
+
+#[tokio::test]
+async fn rows_that_cannot_be_read_are_counted_anew() {
+    for damaged in [&[0xff][..], b""] {
+        let mut w = world().await;
+        for n in 0..5 {
+            w.start(&format!("w{n}")).await;
+        }
+        let counted = (used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes));
+        soon(w.engine.shutdown()).await;
+        let epoch = w.store.inner.acquire(77).await.unwrap();
+        let mut batch = CommitBatch::new(Fence { shard: 77, epoch });
+        let is_of_usage = |key: &[u8]| key.first() == Some(&b'u') && key.len() > 1;
+        let key = w.store.rows(Table::Meta).into_iter().map(|(key, _)| key).find(|key| is_of_usage(key)).unwrap();
+        // Nothing can be read of the one; the other is nobody's.
+        match damaged {
+            b"" => batch.put(Table::Meta, &key[..7], &[]),
+            damaged => batch.put(Table::Meta, &key, damaged),
+        }
+        w.store.inner.commit(batch).await.unwrap();
+        w.reopen().await;
+        assert_eq!((used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes)), counted);
+        w.reopen().await;
+        assert_eq!((used(&w, Limited::OpenRuns), used(&w, Limited::StorageBytes)), counted);
+    }
 }
 
 #[tokio::test]

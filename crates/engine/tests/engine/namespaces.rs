@@ -15,7 +15,7 @@ use sempre_core::{
     visibility::{PREDEFINED, SYSTEM},
 };
 use sempre_engine::Clock;
-use sempre_store::Table;
+use sempre_store::{CommitBatch, Fence, Table};
 
 use crate::support::*;
 
@@ -451,4 +451,35 @@ async fn metrics_are_told_of_so_many_namespaces_and_of_the_same() {
     let open: Vec<_> = w.engine.open_runs().await.unwrap().into_iter().map(|of| of.namespace).collect();
     let used: Vec<_> = w.engine.namespace_uses().into_iter().map(|of| of.namespace).collect();
     assert_eq!((open.len(), &open), (TOLD, &used));
+}
+
+/// Its name would be free, and whoever made it anew would find none of the runs.
+#[tokio::test]
+async fn a_server_does_not_begin_without_the_record_of_a_namespace() {
+    let mut w = world().await;
+    w.start("w").await;
+    soon(w.engine.shutdown()).await;
+    let (key, whole) = w
+        .store
+        .rows(Table::Namespace)
+        .into_iter()
+        .find(|(_, row)| row.windows(NAMESPACE.len()).any(|name| name == NAMESPACE.as_bytes()))
+        .unwrap();
+    let store = w.store.clone();
+    let put = async |value: &[u8]| {
+        let epoch = store.inner.acquire(77).await.unwrap();
+        let mut batch = CommitBatch::new(Fence { shard: 77, epoch });
+        batch.put(Table::Namespace, &key, value);
+        store.inner.commit(batch).await.unwrap();
+    };
+    // Not a record, and that of another.
+    for damaged in [vec![0xff], vec![]] {
+        put(&damaged).await;
+        let error = w.try_reopen().await.unwrap_err().to_string();
+        assert!(error.starts_with("the record of the namespace with the id ") && error.contains("cannot be read"), "{error}");
+        assert_eq!(w.store.rows(Table::Namespace).into_iter().find(|(other, _)| *other == key).unwrap().1, damaged);
+    }
+    put(&whole).await;
+    w.try_reopen().await.unwrap();
+    assert_eq!(w.describe("w").await.unwrap().workflow_execution_info.unwrap().execution.unwrap().workflow_id, "w");
 }

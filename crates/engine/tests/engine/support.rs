@@ -24,7 +24,7 @@ use sempre_core::{
     transition::{CallbackCall, CallbackResult},
 };
 use sempre_engine::{
-    AlertCall, AlertSender, CallbackSender, Clock, Components, Engine, HistoryReader, Settings, Spawner, VirtualTime,
+    AlertCall, AlertSender, CallbackSender, Clock, Components, Engine, HistoryReader, OpenError, Settings, Spawner, VirtualTime,
     check::{self, Counts, News},
     visibility::{Index, postgres::PostgresIndex},
 };
@@ -560,9 +560,15 @@ impl World {
 
     pub(crate) async fn reopen(&mut self) {
         soon(self.engine.shutdown()).await;
+        self.try_reopen().await.unwrap();
+    }
+
+    /// Opens an engine anew; the last one has been shut down.
+    pub(crate) async fn try_reopen(&mut self) -> Result<(), OpenError> {
         let (store, clock, components) = (self.store.clone(), self.clock.clone(), components(&self.outside, &self.store));
         let opened = Engine::open_with(store, clock, Arc::new(Tasks), 2, self.settings.clone(), components);
-        self.engine = opened.await.unwrap();
+        self.engine = opened.await?;
+        Ok(())
     }
 
     /// Waits until `done` says so.

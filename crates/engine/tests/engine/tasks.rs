@@ -44,6 +44,9 @@ async fn shutdown_answers_open_polls_and_refuses_new_calls() {
     soon(w.engine.shutdown()).await;
     assert!(soon(poll).await.unwrap().task_token.is_empty());
     assert!(matches!(w.try_start(start_request("a")).await, Err(Refusal::Unavailable(_))));
+    // An empty answer would have a worker of this process ask again at once, for ever.
+    let polled = soon(w.engine.poll_workflow_task(poll_request(), None)).await;
+    assert!(matches!(polled, Err(Refusal::Unavailable(_))), "{polled:?}");
 }
 
 #[tokio::test]

@@ -93,6 +93,28 @@ fn a_server_that_has_lost_the_schema_changes_nothing() {
     assert!(matches!(late.err(), Some(IndexError::Failed { .. })), "nor does it make tables");
 }
 
+/// Two that write to the same tables, as nodes do: one after the other, and of two rebuilds the second counts.
+#[test]
+fn of_two_writers_who_has_begun_the_last_rebuild_finishes_it_and_the_other_finds_out() {
+    let Some(server) = server() else { return };
+    let store = server.open(&server.cluster.address());
+    let [a, b] = [0, 1].map(|_| server.index(&store, Tuning::default()));
+    assert!(a.needs_rebuild().is_some() && b.needs_rebuild().is_some());
+    block_on(a.begin_rebuild()).unwrap();
+    block_on(a.apply(vec![put(1)])).unwrap();
+    block_on(b.begin_rebuild()).unwrap();
+    let refused = block_on(a.finish_rebuild()).unwrap_err();
+    assert!(matches!(&refused, IndexError::Failed { reason, .. } if reason.contains("another node has begun a rebuild")), "{refused:?}");
+    assert!(b.needs_rebuild().is_some(), "it is not whole yet");
+    block_on(b.apply(vec![put(2)])).unwrap();
+    // Marked by the newest rebuild, whoever writes it.
+    block_on(a.apply(vec![put(3)])).unwrap();
+    block_on(b.finish_rebuild()).unwrap();
+    assert_eq!(count(&b), Ok(2), "what was put since the second has begun");
+    block_on(a.apply(vec![put(4)])).unwrap();
+    assert_eq!((a.needs_rebuild(), count(&a), count(&b)), (None, Ok(3), Ok(3)));
+}
+
 #[test]
 fn what_is_not_whole_is_made_anew() {
     let Some(server) = server() else { return };

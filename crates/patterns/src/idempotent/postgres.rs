@@ -37,6 +37,7 @@ pub struct PostgresDedup {
 
 impl PostgresDedup {
     /// Connects without TLS: to this machine, or in a network of its own. `address` is a URL or `key=value` pairs.
+    #[expect(clippy::disallowed_methods, reason = "the task that drives a connection is its client's, and ends with it")]
     pub async fn connect(address: &str) -> Result<Self, StoreError> {
         let config: tokio_postgres::Config = address.parse().map_err(wrong)?;
         Self::with(move || {

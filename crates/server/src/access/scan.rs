@@ -67,6 +67,13 @@ fn each<'m>(message: &'m [u8], wanted: u32, found: &mut dyn FnMut(Value<'m>) -> 
     Ok(())
 }
 
+/// The string at `path` that counts for the decoder: the last. Empty if there is none.
+pub(crate) fn last<'m>(message: &'m [u8], path: &[u32]) -> Result<&'m [u8], Malformed> {
+    let mut last: &[u8] = &[];
+    strings(message, path, &mut |found| last = found)?;
+    Ok(last)
+}
+
 fn take<'m>(bytes: &mut &'m [u8], length: usize) -> Result<&'m [u8], Malformed> {
     let (taken, rest) = bytes.split_at_checked(length).ok_or(Malformed)?;
     *bytes = rest;
@@ -134,6 +141,7 @@ mod tests {
     fn every_occurrence_is_found_and_junk_is_told() {
         let twice = [&b"\x0a\x01a"[..], b"\x10\x05", b"\x0a\x01b", b"\x0a\x00"].concat();
         assert_eq!(all(&twice, &[1]), Ok(vec!["a".into(), "b".into(), String::new()]));
+        assert_eq!((last(&twice[..8], &[1]), last(&twice, &[2])), (Ok(&b"b"[..]), Ok(&b""[..])));
         assert_eq!(all(b"", &[1]), Ok(vec![]));
         for junk in [&b"\x0a\x05a"[..], b"\x0b", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x09\x00", b"\x0a"] {
             assert_eq!(all(junk, &[1]), Err(Malformed), "{junk:?}");

@@ -34,6 +34,9 @@ impl AuthSettings {
 #[error("{0}")]
 pub struct AuthError(pub(crate) String);
 
+/// Where an issuer has its configuration, below its own URL.
+pub(super) const CONFIGURATION: &str = "/.well-known/openid-configuration";
+
 /// The file of rules.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,7 +55,9 @@ pub(crate) struct Issuer {
     pub(crate) issuer: String,
     /// One of these must be in claim `aud`.
     pub(crate) audiences: Vec<String>,
-    /// URL or file of its keys, a JSON Web Key Set.
+    /// URL or file of its keys, a JSON Web Key Set; or the URL of its configuration (OpenID Connect Discovery), which names them. Left
+    /// out, that is where the issuer has it.
+    #[serde(default)]
     pub(crate) keys: String,
     /// Claim with texts such as `orders:write`.
     #[serde(default = "permissions")]
@@ -113,9 +118,13 @@ impl RulesFile {
                 return wrong("needs audiences: tokens for others must not be taken here");
             }
             if issuer.keys.is_empty() {
-                return wrong("needs keys: a URL or a file");
+                let is_url = ["https://", "http://"].iter().any(|scheme| issuer.issuer.starts_with(scheme));
+                if !is_url || is_in_the_clear(&issuer.issuer) {
+                    return wrong("needs keys, a URL or a file: it is no https URL itself that could be asked where they are");
+                }
+                issuer.keys = format!("{}{CONFIGURATION}", issuer.issuer.trim_end_matches('/'));
             }
-            if issuer.keys.starts_with("http://") && !is_loopback(&issuer.keys) {
+            if is_in_the_clear(&issuer.keys) {
                 return wrong("has its keys at an http URL, where anybody on the way can change them; use https");
             }
             for rule in &mut issuer.claims {
@@ -137,7 +146,15 @@ impl RulesFile {
     }
 }
 
-fn is_loopback(url: &str) -> bool {
+/// Whoever is between could change what is read there.
+pub(super) fn is_in_the_clear(url: &str) -> bool {
+    // As whoever asks reads it: a scheme may be in capitals.
+    let is_http = url.parse::<http::Uri>().is_ok_and(|uri| uri.scheme() == Some(&http::uri::Scheme::HTTP));
+    is_http && !is_loopback(url)
+}
+
+/// The URL is of this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
     let uri = url.parse::<http::Uri>().ok();
     let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().trim_matches(['[', ']']);
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -194,12 +211,23 @@ mod tests {
     }
 
     #[test]
+    fn an_issuer_without_keys_is_asked_where_they_are() {
+        let keys = |issuer: &str| parse(&format!("[[jwt]]\nissuer = '{issuer}'\naudiences = ['a']")).map(|file| file.jwt[0].keys.clone());
+        assert_eq!(keys("https://id.example").unwrap(), "https://id.example/.well-known/openid-configuration");
+        assert_eq!(keys("https://id.example/tenant/").unwrap(), "https://id.example/tenant/.well-known/openid-configuration");
+        assert!(keys("http://127.0.0.1:1").is_ok());
+        assert!(keys("http://id.example").unwrap_err().contains("no https URL itself"));
+    }
+
+    #[test]
     fn rules_that_would_let_too_many_in_are_refused() {
         let issuer = |more: &str| parse(&format!("[[jwt]]\nissuer = 'i'\n{more}")).unwrap_err();
         assert!(issuer("audiences = []\nkeys = 'f'").contains("tokens for others"));
         assert!(issuer("keys = 'f'").contains("audiences"));
         assert!(issuer("audiences = ['a']\nkeys = 'http://id.example/keys'").contains("use https"));
         assert!(parse("[[jwt]]\nissuer = 'i'\naudiences = ['a']\nkeys = 'http://127.0.0.1:1/keys'").is_ok());
+        assert!(issuer("audiences = ['a']\nkeys = 'HTTP://id.example/keys'").contains("use https"));
+        assert!(issuer("audiences = ['a']").contains("no https URL itself"));
         assert!(issuer("audiences = ['a']\nkeys = 'f'\naudience = 'b'").contains("unknown field"));
         assert!(
             issuer("audiences = ['a']\nkeys = 'f'\n[[jwt.claims]]\nclaim = 'c'\nvalue = 'v'\ngrants = ['x:owner']").contains("no grant")

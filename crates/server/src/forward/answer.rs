@@ -4,6 +4,7 @@
 
 use std::{
     pin::Pin,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-use super::lost;
+use super::{Counts, lost};
 use crate::{frames::PREFIX_BYTES, router::Response};
 
 /// See the module.
@@ -22,10 +23,11 @@ pub(crate) struct Relayed<B> {
     buffer: BytesMut,
     /// The trailers that wait for what is before them; `Some(None)`: there is nothing more to come.
     end: Option<Option<HeaderMap>>,
+    counts: Arc<Counts>,
 }
 
 /// The answer of another node as that of this one.
-pub(crate) fn relayed<B>(answer: http::Response<B>) -> Response
+pub(crate) fn relayed<B>(answer: http::Response<B>, counts: &Arc<Counts>) -> Response
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::fmt::Display,
@@ -34,7 +36,7 @@ where
     if answer.headers().contains_key(Status::GRPC_STATUS) {
         return answer.map(|_| tonic::body::Body::empty());
     }
-    answer.map(|inner| tonic::body::Body::new(Relayed { inner, buffer: BytesMut::new(), end: None }))
+    answer.map(|inner| tonic::body::Body::new(Relayed { inner, buffer: BytesMut::new(), end: None, counts: Arc::clone(counts) }))
 }
 
 impl<B> Relayed<B> {
@@ -91,6 +93,7 @@ where
 impl<B> Relayed<B> {
     fn broken(&mut self, reason: impl std::fmt::Display) {
         tracing::debug!(%reason, "an answer of another node was lost");
+        self.counts.lost.fetch_add(1, Ordering::Relaxed);
         self.buffer.clear();
         let mut trailers = HeaderMap::new();
         // A text without anything that headers cannot have.
@@ -124,7 +127,8 @@ mod tests {
     /// Pieces of data, and the status.
     fn read(steps: Vec<Step>) -> (Vec<Vec<u8>>, Option<String>) {
         let body = StreamBody::new(stream::iter(steps).boxed());
-        let mut body = relayed(http::Response::new(body)).into_body();
+        let counts = Arc::default();
+        let mut body = relayed(http::Response::new(body), &counts).into_body();
         let (mut pieces, mut status) = (Vec::new(), None);
         while let Some(frame) = block_on(body.frame()) {
             match frame.unwrap().into_data() {
@@ -133,6 +137,7 @@ mod tests {
             }
         }
         assert!(body.is_end_stream());
+        assert_eq!(counts.lost.load(Ordering::Relaxed), u64::from(status.as_deref() == Some("14")));
         (pieces, status)
     }
 
@@ -160,7 +165,7 @@ mod tests {
     #[test]
     fn a_refusal_has_no_body() {
         let answer = http::Response::builder().header("grpc-status", "5").body(StreamBody::new(stream::iter(Vec::<Step>::new())));
-        let (parts, mut body) = relayed(answer.unwrap()).into_parts();
+        let (parts, mut body) = relayed(answer.unwrap(), &Arc::default()).into_parts();
         assert_eq!(parts.headers["grpc-status"], "5");
         assert!(block_on(body.frame()).is_none());
     }

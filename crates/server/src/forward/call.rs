@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `sempre-hop` | how many nodes have sent the call on, this one included |
 //! | `sempre-picture` | the version of the picture by which it was sent here; in an answer, of the one by which it was refused |
-//! | `sempre-caller` | who calls, if callers are asked who they are; his credentials stay at the first node |
+//! | `sempre-caller` | who calls, if callers are asked who they are; his credentials stay at the first node ([`STAY`]) |
 //! | `grpc-timeout` | what is left of the caller's time |
 //!
 //! Path, other metadata and body are those of the caller, the body uncompressed. The answer is that of the owner: headers, body and trailers.
@@ -22,7 +22,7 @@ use sempre_core::Timestamp;
 use sempre_engine::CallClass;
 
 use crate::{
-    access::{Caller, Grants},
+    access::{ByServer, Caller, Grants},
     classes::Kind,
     deadline::{self, POLL_SPAN_MIN},
     router::Response,
@@ -32,6 +32,21 @@ const HOP: HeaderName = HeaderName::from_static("sempre-hop");
 const PICTURE: HeaderName = HeaderName::from_static("sempre-picture");
 const CALLER: HeaderName = HeaderName::from_static("sempre-caller");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Of the connection to the first node, or for it alone, credentials first of all; and nobody else says what only nodes say.
+static STAY: [HeaderName; 9] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("authorization-extras"),
+    header::PROXY_AUTHORIZATION,
+    header::COOKIE,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    HOP,
+    PICTURE,
+    CALLER,
+];
+/// So begin headers of HTTP that are for the call; to a call itself they say nothing.
+const OF_HTTP: &str = "grpc-metadata-";
 
 /// What the first node has found out about the caller.
 #[derive(Clone, PartialEq, Message)]
@@ -43,6 +58,9 @@ struct Claims {
     /// Nanoseconds.
     #[prost(int64, optional, tag = "3")]
     expires: Option<i64>,
+    /// There is no caller: the first node itself asks.
+    #[prost(bool, tag = "4")]
+    by_server: bool,
 }
 
 /// What a node says of the call that it sends.
@@ -72,40 +90,49 @@ pub(crate) fn to_node(
     *request.uri_mut() = Uri::from_parts(to)?;
     let headers = request.headers_mut();
     for (name, value) in &parts.headers {
-        // Of the connection to the first node, or for it alone; and nobody else says what only nodes say.
-        let stays = [header::AUTHORIZATION, header::CONTENT_LENGTH, header::HOST, HOP, PICTURE, CALLER].contains(name);
-        if !stays {
+        if !STAY.contains(name) && !name.as_str().starts_with(OF_HTTP) {
             headers.append(name.clone(), value.clone());
         }
     }
     headers.insert(HOP, HeaderValue::from(u16::from(sender.hop)));
     headers.insert(PICTURE, HeaderValue::from(sender.version));
-    if let Some(caller) = parts.extensions.get::<Arc<Caller>>() {
-        let expires = caller.expires.map(|at| at.0);
-        let claims = Claims { name: caller.name.to_string(), grants: caller.grants.texts(), expires };
+    let caller = parts.extensions.get::<Arc<Caller>>().map(|caller| Claims {
+        name: caller.name.to_string(),
+        grants: caller.grants.texts(),
+        expires: caller.expires.map(|at| at.0),
+        by_server: false,
+    });
+    let server = parts.extensions.get::<ByServer>().map(|ByServer| Claims { by_server: true, ..Claims::default() });
+    if let Some(claims) = caller.or(server) {
         headers.insert(CALLER, HeaderValue::try_from(BASE64_STANDARD.encode(claims.encode_to_vec()))?);
     }
     if let Some(left) = left {
-        headers.insert(TIMEOUT, timeout_of(left.max(least(kind, &parts.headers)))?);
+        take_time(headers, kind, left);
     }
     Ok(request)
 }
 
-/// A poll that the first node takes is not refused by the second because a little of its time has gone meanwhile.
+/// So much is left of the time of the caller of such headers.
+pub(crate) fn take_time(headers: &mut HeaderMap, kind: Kind, left: Duration) {
+    let left = timeout_of(left.max(least(kind, headers)));
+    headers.insert(TIMEOUT, left);
+}
+
+/// A poll that the first node takes is not refused by who answers it because a little of its time has gone meanwhile.
 fn least(kind: Kind, headers: &HeaderMap) -> Duration {
     let given = deadline::timeout(headers).filter(|_| kind.class == CallClass::Poll);
     given.map_or(Duration::ZERO, |given| Duration::from_nanos(given.min(POLL_SPAN_MIN).0.unsigned_abs()))
 }
 
 /// Has at most eight digits.
-fn timeout_of(left: Duration) -> Result<HeaderValue, http::Error> {
+fn timeout_of(left: Duration) -> HeaderValue {
     let micros = left.as_micros();
     let text = match micros {
         0..=99_999_999 => format!("{micros}u"),
         100_000_000..=99_999_999_999 => format!("{}m", micros / 1000),
         _ => format!("{}S", (micros / 1_000_000).min(99_999_999)),
     };
-    Ok(HeaderValue::try_from(text)?)
+    HeaderValue::try_from(text).expect("digits and a letter")
 }
 
 /// What the sender says of a call that has come from a node; who calls is put beside the call. `None`: no node sends it so.
@@ -121,8 +148,12 @@ pub(crate) fn from_node<B>(request: &mut http::Request<B>) -> Option<Sender> {
             // Of a newer version of this program, perhaps: what is not understood grants nothing.
             let _ = grants.add(grant);
         }
-        let caller = Caller::decided_elsewhere(claims.name.into(), grants, claims.expires.map(Timestamp));
-        request.extensions_mut().insert(Arc::new(caller));
+        if claims.by_server {
+            request.extensions_mut().insert(ByServer);
+        } else {
+            let caller = Caller::decided_elsewhere(claims.name.into(), grants, claims.expires.map(Timestamp));
+            request.extensions_mut().insert(Arc::new(caller));
+        }
     }
     Some(Sender { hop, version })
 }
@@ -194,6 +225,10 @@ mod tests {
     fn metadata_goes_with_the_call_and_credentials_stay() {
         let given = parts(&[
             ("authorization", "Bearer secret"),
+            ("authorization-extras", "secret"),
+            ("proxy-authorization", "Basic secret"),
+            ("cookie", "session=secret"),
+            ("grpc-metadata-authorization", "Bearer secret"),
             ("client-name", "temporal-go"),
             ("content-length", "9"),
             ("sempre-hop", "9"),
@@ -207,9 +242,10 @@ mod tests {
         assert_eq!(request.headers().get_all("x-own").iter().count(), 2);
         assert_eq!(request.headers()["client-name"], "temporal-go");
         assert_eq!(request.headers()["te"], "trailers");
-        for gone in ["authorization", "content-length", "sempre-caller", "grpc-timeout"] {
+        for gone in ["content-length", "sempre-caller", "grpc-timeout"] {
             assert!(!request.headers().contains_key(gone), "{gone}");
         }
+        assert!(request.headers().values().all(|value| !value.to_str().unwrap().contains("secret")), "{:?}", request.headers());
         assert_eq!(from_node(&mut request), Some(SENDER));
         assert!(request.extensions().get::<Arc<Caller>>().is_none());
         assert!(!request.headers().keys().any(|name| name.as_str().starts_with("sempre-")));
@@ -227,6 +263,12 @@ mod tests {
         let told = request.extensions().get::<Arc<Caller>>().unwrap();
         assert_eq!((&*told.name, told.expires), ("jwt:https://é Ü", Some(Timestamp(5))));
         assert!(told.grants.within("orders", Roles::WRITE) && !told.grants.within("other", Roles::WRITE) && told.grants.endpoint("pay"));
+        // What the server asks for itself, it asks for itself there too.
+        let mut given = parts(&[]);
+        given.extensions.insert(ByServer);
+        let mut by_server = sent(&given, LOOK, None);
+        assert_eq!(from_node(&mut by_server), Some(SENDER));
+        assert!(by_server.extensions().get::<ByServer>().is_some() && by_server.extensions().get::<Arc<Caller>>().is_none());
         request.headers_mut().insert(HOP, HeaderValue::from(1));
         request.headers_mut().insert(PICTURE, HeaderValue::from(1));
         request.headers_mut().insert(CALLER, HeaderValue::from_static("%"));

@@ -8,6 +8,7 @@
 //! | [`How::Asker`] | the process that asked: a token of a query or of a Nexus task |
 //! | [`How::Queue`] | the home of a task queue |
 //! | [`How::Single`] | the one shard of something that there is once |
+//! | [`How::All`] | each node: it is about something that any of them may have a part of |
 //!
 //! A request that does not name what it should, or a namespace that is not there, belongs nowhere: any node refuses it, with the same
 //! text. The message is not decoded. A method without a line fails a test, and is answered where it comes.
@@ -66,6 +67,7 @@ enum How {
     Asker,
     Queue(What),
     Single(u32),
+    All,
 }
 
 /// Which queue.
@@ -75,11 +77,9 @@ enum What {
     Polled(QueueKind),
     /// That of `task_queue`, of the kind that `task_queue_type` says.
     Asked,
-    /// The sticky queue of a worker by its name; if it has none, the queue that it polls.
-    OfWorker,
 }
 
-use How::{Activity, ActivityOf, Anywhere, Asker, Operation, Queue, Single, Token, Workflow};
+use How::{Activity, ActivityOf, All, Anywhere, Asker, Operation, Queue, Single, Token, Workflow};
 
 /// Service, how the key is found, the methods.
 const TABLE: &[(&str, How, &[&str])] = &[
@@ -250,7 +250,8 @@ const TABLE: &[(&str, How, &[&str])] = &[
     (WORKFLOW, Queue(What::Polled(QueueKind::Activity)), &["PollActivityTaskQueue"]),
     (WORKFLOW, Queue(What::Polled(QueueKind::Nexus)), &["PollNexusTaskQueue"]),
     (WORKFLOW, Queue(What::Asked), &["DescribeTaskQueue"]),
-    (WORKFLOW, Queue(What::OfWorker), &["ShutdownWorker"]),
+    // Its polls wait at the homes of all queues that it has polled.
+    (WORKFLOW, All, &["ShutdownWorker"]),
     // What there is once.
     (
         WORKFLOW,
@@ -316,8 +317,16 @@ enum Found {
     Token(Path, Path),
     Asker(Path),
     Queue(Path, Form),
-    QueueOfWorker(Path, Path),
     Single(u32),
+    All,
+}
+
+/// Whom a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    One(Of),
+    /// All nodes.
+    All,
 }
 
 /// What a queue is beside its name.
@@ -356,26 +365,35 @@ impl Rules {
 
 impl Rule {
     /// Whom a request (without the prefix of its frame) is for. `None`: whoever has it.
-    pub(crate) fn key(&self, message: &Bytes, engine: &Engine) -> Option<Of> {
+    pub(crate) fn key(&self, message: &Bytes, engine: &Engine) -> Option<Key> {
         // What is no message is the codec's to refuse.
         self.read(message, engine).ok().flatten()
     }
 
-    fn read(&self, message: &Bytes, engine: &Engine) -> Result<Option<Of>, scan::Malformed> {
+    /// The namespace that a request names, if there is one.
+    pub(crate) fn namespace(&self, message: &Bytes, engine: &Engine) -> Option<NamespaceId> {
+        engine.namespace_named(text(message, &self.namespace).ok()?)
+    }
+
+    fn read(&self, message: &Bytes, engine: &Engine) -> Result<Option<Key>, scan::Malformed> {
         let slot = match &self.found {
-            Found::Single(shard) => return Ok(Some(Of::Shard(*shard))),
-            Found::Asker(token) => return Ok(engine.asker_of_token(&message.slice_ref(last(message, token)?)).map(Of::Process)),
+            Found::All => return Ok(Some(Key::All)),
+            Found::Single(shard) => return Ok(Some(Key::One(Of::Shard(*shard)))),
+            Found::Asker(token) => {
+                let process = engine.asker_of_token(&message.slice_ref(last(message, token)?));
+                return Ok(process.map(|process| Key::One(Of::Process(process))));
+            }
             Found::Token(namespace, id) => {
                 let namespace: Option<[u8; 16]> = last(message, namespace)?.try_into().ok();
                 let id = text(message, id)?;
                 namespace.filter(|_| !id.is_empty()).map(|namespace| SlotId::of(NamespaceId(Uuid(namespace)), id))
             }
-            found => match engine.namespace_id_of(text(message, &self.namespace)?) {
+            found => match engine.namespace_named(text(message, &self.namespace)?) {
                 Some(namespace) => found.slot(namespace, message)?,
                 None => None,
             },
         };
-        Ok(slot.map(|slot| Of::Shard(engine.shard_of(slot) as u32)))
+        Ok(slot.map(|slot| Key::One(Of::Shard(engine.shard_of(slot) as u32))))
     }
 }
 
@@ -404,11 +422,7 @@ impl Found {
                 let sticky = kind == QueueKind::Workflow && scan::number(message, &form.sticky)? == STICKY;
                 queue(text(message, name)?, kind, sticky)
             }
-            Self::QueueOfWorker(sticky, name) => match text(message, sticky)? {
-                "" => queue(text(message, name)?, QueueKind::Workflow, false),
-                sticky => queue(sticky, QueueKind::Workflow, true),
-            },
-            Self::Token(..) | Self::Asker(_) | Self::Single(_) => None,
+            Self::Token(..) | Self::Asker(_) | Self::Single(_) | Self::All => None,
         })
     }
 }
@@ -452,7 +466,7 @@ fn rule(service: &str, method: &str, how: How) -> Option<Rule> {
         Asker => Found::Asker(path("task_token")?),
         Queue(What::Polled(kind)) => queue(KindOf::Polled(kind))?,
         Queue(What::Asked) => queue(KindOf::Asked(path("task_queue_type")?))?,
-        Queue(What::OfWorker) => Found::QueueOfWorker(path("sticky_task_queue")?, path("task_queue")?),
+        All => Found::All,
     };
     Some(Rule { kind: Kind::of(service, method), namespace: path("namespace").unwrap_or_default(), found })
 }

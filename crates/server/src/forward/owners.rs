@@ -52,6 +52,12 @@ pub trait Owners: Send + Sync {
     /// Who has what a call is for.
     fn find(&self, of: Of) -> Found;
 
+    /// The picture's version.
+    fn version(&self) -> u64;
+
+    /// The nodes of the picture, without this one.
+    fn others(&self) -> Vec<Arc<Node>>;
+
     /// A node of the picture shows this key; this node itself need not be found.
     fn is_node(&self, key: &KeyPrint) -> bool;
 

@@ -294,6 +294,21 @@ pub(super) fn engine(told: &mut Collected, engine: &Engine) {
     told.histogram("persistence_latency", "How long commits took, in seconds.").reading(&operation, &waits);
 }
 
+/// Of a server alone there is nothing to tell.
+pub(super) fn node(told: &mut Collected, engine: &Engine) {
+    if !engine.is_one_of_several() {
+        return;
+    }
+    let stats = engine.stats();
+    told.gauge("sempre_shards", "Shards of runs that this node serves.").count(&[], engine.shards().len() as u64);
+    let family = told.counter("sempre_shard_moves_total", "Shards of runs that came to this node and went, by how.");
+    family.count(&[("move", "taken_up")], stats.shards_taken_up.get());
+    family.count(&[("move", "given_up")], stats.shards_given_up.get());
+    family.count(&[("move", "lost")], stats.shards_lost.get());
+    let waits = stats.take_up_waits.read();
+    told.histogram("sempre_shard_take_up_seconds", "From the order to take a shard up until it served.").reading(&[], &waits);
+}
+
 pub(super) fn alerts(told: &mut Collected, engine: &Engine) {
     let stats = engine.stats();
     let family = told.counter("sempre_alert_deliveries_total", "Attempts to deliver an alert, and alerts given up, by what came of it.");

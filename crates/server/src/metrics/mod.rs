@@ -64,6 +64,7 @@ impl Metrics {
         families::activities(&mut told, engine);
         families::tasks(&mut told, engine);
         families::engine(&mut told, engine);
+        families::node(&mut told, engine);
         families::alerts(&mut told, engine);
         families::store(&mut told, engine, folder.as_deref());
         process::families(&mut told);

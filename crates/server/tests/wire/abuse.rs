@@ -170,13 +170,22 @@ async fn bodies_that_do_not_come_disturb_nobody() {
 
 #[tokio::test]
 async fn starts_of_which_only_half_comes_keep_no_others_out() {
+    starts_that_do_not_end_keep_no_others_out(&[0, 0, 16, 0, 0, 7]).await;
+}
+
+#[tokio::test]
+async fn starts_that_are_whole_and_do_not_end_keep_no_others_out() {
+    starts_that_do_not_end_keep_no_others_out(&[0; 5]).await;
+}
+
+async fn starts_that_do_not_end_keep_no_others_out(body: &[u8]) {
     let server = TestServer::start().await;
     let mut slow = Vec::new();
     for _ in 0..10 {
         let mut raw = Raw::open(&server).await;
         for n in 0..50 {
             let begun = frame(HEADERS, END_HEADERS, 2 * n + 1, &call(START));
-            assert!(raw.send(&[begun, frame(DATA, 0, 2 * n + 1, &[0, 0, 16, 0, 0, 7])].concat()).await);
+            assert!(raw.send(&[begun, frame(DATA, 0, 2 * n + 1, body)].concat()).await);
         }
         slow.push(raw);
     }

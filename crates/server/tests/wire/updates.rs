@@ -6,8 +6,8 @@ use sempre_api::v1::{
     taskqueue::TaskQueue,
     update::{Input, Meta, Request, UpdateRef},
     workflowservice::{
-        ExecuteMultiOperationRequest, PollWorkflowExecutionUpdateRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
-        UpdateWorkflowExecutionRequest,
+        CountWorkflowExecutionsRequest, ExecuteMultiOperationRequest, PollWorkflowExecutionUpdateRequest, StartWorkflowExecutionRequest,
+        TerminateWorkflowExecutionRequest, UpdateWorkflowExecutionRequest,
         execute_multi_operation_request::{Operation, operation::Operation as Asked},
     },
 };
@@ -76,13 +76,44 @@ async fn updates_that_cannot_be_are_refused_as_the_sdks_expect() {
     assert_eq!(detail.map(|(name, _)| name).as_deref(), Some("NotFoundFailure"));
 }
 
+fn update_with_start(start: StartWorkflowExecutionRequest, update: UpdateWorkflowExecutionRequest) -> ExecuteMultiOperationRequest {
+    let operations = [Asked::StartWorkflow(start), Asked::UpdateWorkflow(update)];
+    let operations = operations.map(|operation| Operation { operation: Some(operation) }).into();
+    ExecuteMultiOperationRequest { namespace: "default".into(), operations, ..Default::default() }
+}
+
+/// They take a turn at the gate of starts like any other start, and must not keep it while they wait for a worker that may never come.
+#[tokio::test]
+async fn updates_with_start_that_wait_for_workers_keep_no_start_out() {
+    /// More than starts may be inside at once.
+    const CALLS: usize = 300;
+    let server = TestServer::start().await;
+    let wait = |n: usize| {
+        let workflow_id = format!("w{n}");
+        let named = Some(WorkflowExecution { workflow_id: workflow_id.clone(), run_id: String::new() });
+        let start = StartWorkflowExecutionRequest { workflow_id, ..start() };
+        let request = update_with_start(start, UpdateWorkflowExecutionRequest { workflow_execution: named, ..update() });
+        let mut client = server.workflow();
+        tokio::spawn(async move { client.execute_multi_operation(request).await })
+    };
+    let calls: Vec<_> = (0..CALLS).map(wait).collect();
+    let all_are_made = async {
+        let count = CountWorkflowExecutionsRequest { namespace: "default".into(), ..Default::default() };
+        while server.workflow().count_workflow_executions(count.clone()).await.expect("counts").into_inner().count < CALLS as i64 {}
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), all_are_made).await.expect("all of them are made");
+    server.workflow().start_workflow_execution(start()).await.expect("starts");
+    for call in &calls {
+        assert!(!call.is_finished(), "nobody has answered");
+        call.abort();
+    }
+}
+
 #[tokio::test]
 async fn an_update_with_start_says_what_became_of_each_operation() {
     let server = TestServer::start().await;
     server.workflow().start_workflow_execution(start()).await.expect("starts");
-    let operations = [Asked::StartWorkflow(start()), Asked::UpdateWorkflow(update())];
-    let operations = operations.map(|operation| Operation { operation: Some(operation) }).into();
-    let request = ExecuteMultiOperationRequest { namespace: "default".into(), operations, ..Default::default() };
+    let request = update_with_start(start(), update());
     let refused = server.workflow().execute_multi_operation(request).await.expect_err("is running");
     let (code, text, detail) = read(&refused);
     assert_eq!((code, text.as_str()), (Code::AlreadyExists, "Update-with-Start could not be executed."));

@@ -5,6 +5,7 @@
 //! | nothing new | |
 //! | the version has grown | reads the picture anew |
 //! | another's lease has run out | removes that one, if its own renewals have not been late for a whole lease |
+//! | a single shard has been committed to | reads which, and tells the numbers of their last commits |
 //! | a shard is free | places it, by the newest picture only; so each free shard gets one node, whoever is first |
 //! | its own row is gone | stops: its commits are refused since that moment |
 //! | no answer | tries again on a new connection |
@@ -15,7 +16,11 @@
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -55,15 +60,18 @@ pub struct Membership(Arc<Inner>);
 struct Inner {
     id: NodeId,
     picture: watch::Sender<Arc<Picture>>,
-    /// Until when nobody can have removed this node. `None`: it has gone.
-    current_until: Mutex<Option<Instant>>,
+    singles: watch::Sender<BTreeMap<u32, i64>>,
+    begun: Instant,
+    /// Until when nobody can have removed this node, in nanoseconds from the begin; 0: it has gone. Asked by whoever answers.
+    current_until: AtomicU64,
     look: Notify,
 }
 
 impl Membership {
     pub(super) fn new(id: NodeId) -> Self {
-        let inner = Inner { id, picture: watch::Sender::default(), current_until: Mutex::new(Some(Instant::now())), look: Notify::new() };
-        Self(Arc::new(inner))
+        let (begun, current_until) = (Instant::now(), AtomicU64::new(1));
+        let (picture, singles) = (watch::Sender::default(), watch::Sender::default());
+        Self(Arc::new(Inner { id, picture, singles, begun, current_until, look: Notify::new() }))
     }
 
     /// This node.
@@ -84,11 +92,17 @@ impl Membership {
         self.0.picture.subscribe()
     }
 
+    /// Tells, by single shard, the number of its last commit: whoever keeps copies of what is there reads them anew when it has grown.
+    #[must_use]
+    pub fn watch_singles(&self) -> watch::Receiver<BTreeMap<u32, i64>> {
+        self.0.singles.subscribe()
+    }
+
     /// Whether the lease lasts: nobody else can have this node's shards, so what it knows of them is the newest there is. Commits
     /// need not ask. What is answered without one must, after it has been read.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.current_until().is_some_and(|until| Instant::now() < until)
+        nanos(self.0.begun.elapsed()) < self.0.current_until.load(Ordering::Acquire)
     }
 
     /// Looks at once whether something has changed: somebody says so.
@@ -96,20 +110,21 @@ impl Membership {
         self.0.look.notify_one();
     }
 
-    fn current_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.0.current_until.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn set_current(&self, until: Instant) {
-        if let Some(current) = &mut *self.current_until() {
-            *current = until;
-        }
+        let until = nanos(until.saturating_duration_since(self.0.begun)).max(1);
+        let unless_gone = |current: u64| (current != 0).then_some(until);
+        // Refused: it has gone, and stays so.
+        let _ = self.0.current_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, unless_gone);
     }
 
     /// Its place is gone, or is given up now.
     pub(super) fn end(&self) {
-        *self.current_until() = None;
+        self.0.current_until.store(0, Ordering::Release);
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The task of a node.
@@ -119,6 +134,8 @@ pub(super) struct Keeper {
     lease: Duration,
     connection: Option<Connection>,
     punctuality: Punctuality,
+    /// What the last renewal told of single shards.
+    written: i64,
 }
 
 /// Whether a node's own renewals have come in time: only then is the silence of another its end.
@@ -159,7 +176,7 @@ impl Punctuality {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, membership: Membership) -> Self {
         let (lease, now) = (shared.connections.options().lease_of_node(), Instant::now());
-        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now) }
+        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now), written: -1 }
     }
 
     /// The first picture.
@@ -226,6 +243,11 @@ impl Keeper {
         }
         if silent.is_some() || told.version != self.membership.picture().version() {
             self.refresh(connection).await?;
+        }
+        if told.written != self.written {
+            let singles = nodes::singles(options, connection).await?;
+            self.membership.0.singles.send_replace(singles);
+            self.written = told.written;
         }
         Ok(true)
     }

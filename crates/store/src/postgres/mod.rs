@@ -177,6 +177,15 @@ impl PostgresStore {
         self.beside_by(proof)
     }
 
+    /// The way to what else lies in the schema and belongs to all nodes that are there, as long as this one is.
+    #[must_use]
+    pub fn beside_node(&self) -> Beside {
+        let (schema, holder) = (&self.shared.connections.options().schema, &self.shared.holder);
+        // Who removes the node waits for the transaction to end: what it wrote comes before what others do with what the node had.
+        let proof = format!("SELECT 1 FROM \"{schema}\".node WHERE id = '{holder}'::uuid AND NOT alone FOR KEY SHARE");
+        self.beside_by(proof)
+    }
+
     /// The way to what else lies in the schema and belongs to the node that has this shard.
     #[must_use]
     pub fn beside_shard(&self, shard: u32) -> Beside {

@@ -1,5 +1,7 @@
 //! What nodes ask the database about each other; the functions are in [`super::schema`].
 
+use std::collections::BTreeMap;
+
 use tokio_postgres::types::{FromSqlOwned, Type};
 
 use super::{
@@ -18,6 +20,8 @@ pub(super) struct Renewed {
     pub(super) version: i64,
     /// The database's time, if the lease of some node has run out by then.
     pub(super) silent_at: Option<String>,
+    /// Grows with each commit to a single shard.
+    pub(super) written: i64,
 }
 
 /// Comes among the nodes. False: a server has the schema alone.
@@ -42,11 +46,14 @@ pub(super) async fn renew(options: &PostgresOptions, connection: &Connection, id
     let statement = format!(
         "UPDATE \"{schema}\".node SET until = clock_timestamp() + $2 * interval '1 ms' WHERE id = $1::text::uuid
          RETURNING (SELECT version FROM \"{schema}\".cluster),
-                   (SELECT clock_timestamp()::text FROM \"{schema}\".node o WHERE o.until < clock_timestamp() AND o.id <> $1::text::uuid LIMIT 1)"
+                   (SELECT clock_timestamp()::text FROM \"{schema}\".node o WHERE o.until < clock_timestamp() AND o.id <> $1::text::uuid LIMIT 1),
+                   (SELECT coalesce(sum(seq), 0)::bigint FROM \"{schema}\".shard WHERE id >= {SINGLE_FIRST})"
     );
     let lease = millis(options.lease_of_node());
     let rows = connection.ask(&statement, &[(&id, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
-    rows.first().map(|row| Ok(Renewed { version: row.try_get(0)?, silent_at: row.try_get(1)? })).transpose()
+    let renewed =
+        |row: &tokio_postgres::Row| Ok(Renewed { version: row.try_get(0)?, silent_at: row.try_get(1)?, written: row.try_get(2)? });
+    rows.first().map(renewed).transpose()
 }
 
 /// Removes nodes whose leases had run out at that time and have not been renewed since; what they had is fenced, and free. However
@@ -71,6 +78,14 @@ pub(super) async fn place(
     let (shards, nodes): (Vec<i64>, Vec<String>) = free.iter().map(|(shard, node)| (i64::from(*shard), node.to_string())).unzip();
     let statement = format!("SELECT \"{}\".place_1($1, $2, $3)", options.schema);
     one(connection, &statement, &[(&version, Type::INT8), (&shards, Type::INT8_ARRAY), (&nodes, Type::TEXT_ARRAY)]).await
+}
+
+/// By single shard: the number of its last commit.
+pub(super) async fn singles(options: &PostgresOptions, connection: &Connection) -> Result<BTreeMap<u32, i64>, Trouble> {
+    let statement = format!("SELECT id, seq FROM \"{}\".shard WHERE id >= {SINGLE_FIRST}", options.schema);
+    let wrong = || Trouble::Refused("its tables of nodes hold a shard that is none".into());
+    let single = |row: &tokio_postgres::Row| Ok((u32::try_from(row.try_get::<_, i64>(0)?).map_err(|_| wrong())?, row.try_get(1)?));
+    connection.ask(&statement, &[]).await?.iter().map(single).collect()
 }
 
 /// Who is there and what is whose at one moment.

@@ -27,7 +27,9 @@ pub struct Picture {
 }
 
 impl Picture {
-    pub(super) fn new(version: i64, nodes: Vec<Node>, holders: Holders) -> Self {
+    /// A picture, and where each shard belongs by it.
+    #[must_use]
+    pub fn new(version: i64, nodes: Vec<Node>, holders: Holders) -> Self {
         let stay = nodes.iter().filter(|node| !node.is_leaving).map(|node| node.id).collect();
         let placed = place(&stay, &holders);
         Self { version, nodes: nodes.into_iter().map(|node| (node.id, node)).collect(), holders, placed }

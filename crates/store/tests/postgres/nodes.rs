@@ -257,9 +257,16 @@ fn what_lies_beside_is_written_by_the_node_that_has_its_shard() {
     assert!(proves(&hosts[owner]) && !proves(&hosts[other]));
     block_on(hosts[owner].store.give(single, hosts[other].id())).unwrap();
     assert!(!proves(&hosts[owner]) && proves(&hosts[other]));
+    let is_there = |beside: &sempre_store::postgres::Beside| {
+        runtime().block_on(async { !beside.connect().await.unwrap().client().query_typed(&beside.proof(), &[]).await.unwrap().is_empty() })
+    };
+    let of_all = [hosts[0].store.beside_node(), hosts[1].store.beside_node()];
+    assert!(of_all.iter().all(is_there), "each may, as long as it is there");
     let beside = hosts[0].store.beside();
     let rows = runtime().block_on(async { beside.connect().await.unwrap().client().query_typed(&beside.proof(), &[]).await.unwrap() });
     assert!(rows.is_empty(), "nobody has the whole");
+    hosts.remove(1).end();
+    assert!(is_there(&of_all[0]) && !is_there(&of_all[1]));
 }
 
 /// The first of two hosts takes connections and says nothing: the second is asked, and the lease lasts.

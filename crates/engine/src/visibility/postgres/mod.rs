@@ -4,7 +4,8 @@
 //! index yet"), which go after the index has it. Both are in one database: whatever moment of it a crash leaves, or a backup
 //! gives back, the index and what it lacks are of the same moment, and go on from there.
 //!
-//! Only who has the schema writes: the last statement of every transaction proves it ([`Beside::proof`]).
+//! Only who has the schema writes: the last statement of every transaction proves it ([`Beside::proof`]). Several nodes that share it
+//! write one after the other, as each begins by locking the row of `index_info`, which also says by whose rebuild rows are marked.
 
 mod database;
 mod schema;
@@ -43,6 +44,8 @@ use super::{
 const READERS_MAX: usize = QUICK_THREADS + SLOW_THREADS;
 /// How long a statement of the writer may take before its connection is given up.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How often it is looked whether another node has made it whole.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// An index in PostgreSQL; see the module.
 pub struct PostgresIndex {
@@ -87,7 +90,7 @@ impl PostgresIndex {
         let readers = Arc::new(Readers::start(tuning.quick_time)?);
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
         let writer = Writer::new(generation);
-        let worker = Worker { shared: shared.clone(), readers: readers.clone(), session: Some(session), writer };
+        let worker = Worker { shared: shared.clone(), readers: readers.clone(), session: Some(session), writer, begun: None };
         runtime.spawn(worker.run(receiver));
         Ok(Self { reads: Reads { source: shared, readers, tuning }, orders })
     }
@@ -201,6 +204,8 @@ struct Worker {
     /// `None` after a failure.
     session: Option<Session>,
     writer: Writer,
+    /// The mark of the rebuild that was begun here last.
+    begun: Option<i64>,
 }
 
 /// What a transaction does.
@@ -211,6 +216,8 @@ enum Work<'a> {
     Begin,
     Sweep(i64),
     Finish,
+    /// Nothing is changed: is it whole by now?
+    Look,
 }
 
 /// What it gives.
@@ -225,7 +232,7 @@ enum Done {
 impl Worker {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         // A caller that has gone away is none of our business.
-        while let Some(order) = orders.recv().await {
+        while let Some(order) = self.next(&mut orders).await {
             match order {
                 Order::Apply(changes, reply) => {
                     let result = self.write("write a batch", Work::Apply(&changes)).await;
@@ -252,6 +259,26 @@ impl Worker {
             }
         }
         self.close().await;
+    }
+
+    /// The next order. Until another node has made the index whole, looks for that meanwhile.
+    #[expect(clippy::disallowed_methods, reason = "other nodes are waited for by the wall clock")]
+    async fn next(&mut self, orders: &mut mpsc::Receiver<Order>) -> Option<Order> {
+        loop {
+            let waits = {
+                let state = self.shared.state();
+                state.needs_rebuild.is_some() && !state.damaged
+            };
+            if !waits {
+                return orders.recv().await;
+            }
+            if let Ok(order) = tokio::time::timeout(LOOK, orders.recv()).await {
+                return order;
+            }
+            if let Err(error) = self.write("look whether it is whole", Work::Look).await {
+                tracing::debug!(%error, "it is not known whether the visibility index is whole by now");
+            }
+        }
     }
 
     async fn close(&mut self) {
@@ -295,16 +322,34 @@ impl Worker {
 
     async fn transaction(&mut self, session: &Session, work: Work<'_>) -> Result<Done, Trouble> {
         schema::begin(session, self.shared.beside.schema()).await?;
-        // An earlier transaction of this writer, whose answer did not come, may still be under way: what it did must be seen.
-        in_time(session.client().batch_execute("SELECT FROM index_info FOR UPDATE"), session).await?;
+        // An earlier transaction of this writer, whose answer did not come, may still be under way, or one of another node: what it did
+        // must be seen.
+        let info = "SELECT generation, complete FROM index_info FOR UPDATE";
+        let info = in_time(session.client().query_typed(info, &[]), session).await?;
+        let info = info.first().ok_or_else(|| Trouble::Damaged("its row of index_info is missing".into()))?;
+        self.writer.follow(info.try_get(0)?);
+        let is_whole: bool = info.try_get(1)?;
+        if matches!(work, Work::Sweep(_) | Work::Finish) && self.begun != Some(self.writer.generation) {
+            return Err(Trouble::Failed("another node has begun a rebuild since".into()));
+        }
         let done = match work {
             Work::Apply(changes) => self.writer.apply(session, changes).await.map(|()| Done::Nothing)?,
             Work::Purge(namespace) => Done::More(self.writer.purge(session, namespace).await?),
-            Work::Begin => self.writer.begin_rebuild(session).await.map(|()| Done::Nothing)?,
+            Work::Begin => {
+                self.writer.begin_rebuild(session).await?;
+                self.begun = Some(self.writer.generation);
+                Done::Nothing
+            }
             Work::Sweep(after) => Done::After(self.writer.sweep(session, after).await?),
             Work::Finish => self.writer.finish_rebuild(session).await.map(|()| Done::Nothing)?,
+            Work::Look => Done::Nothing,
         };
         schema::commit(session, &self.shared.beside.proof()).await?;
+        let mut state = self.shared.state();
+        // A read may have found damage meanwhile.
+        if is_whole && !state.damaged && state.needs_rebuild.take().is_some() {
+            tracing::info!("another node has made the visibility index whole");
+        }
         Ok(done)
     }
 

@@ -186,12 +186,16 @@ pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uu
     let s = format!("\"{schema}\"");
     let drop: String = TABLES.map(|table| format!("DROP TABLE IF EXISTS {s}.{table} CASCADE;")).concat();
     let statements = format!(
-        "{drop} {} INSERT INTO {s}.index_info (format, owner, generation, complete) VALUES ({FORMAT}, '{owner}'::uuid, 1, false)",
+        "{drop} {} INSERT INTO {s}.index_info (format, owner, generation, complete)
+           VALUES ({FORMAT}, '{owner}'::uuid, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, false)",
         tables(&s)
     );
     in_time(session.client().batch_execute(&statements), session).await.map_err(failed)?;
+    // Not one that tables of before had: what a writer remembers of those is forgotten.
+    let generation = in_time(session.client().query_typed_one("SELECT generation FROM index_info", &[]), session).await.map_err(failed)?;
+    let generation = generation.try_get(0).map_err(|error| failed(error.into()))?;
     commit(session, proof).await.map_err(failed)?;
-    Ok(Opened { needs_rebuild: Some(reason.to_owned()), generation: 1 })
+    Ok(Opened { needs_rebuild: Some(reason.to_owned()), generation })
 }
 
 /// What a schema holds of an index.

@@ -137,6 +137,13 @@ fn id<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Trouble> {
 }
 
 impl Writer {
+    /// What the row of `index_info` says: another node may have begun a rebuild, or made the tables anew.
+    pub(super) fn follow(&mut self, generation: i64) {
+        if std::mem::replace(&mut self.generation, generation) != generation {
+            self.forget();
+        }
+    }
+
     /// One that knows nothing but the generation.
     pub(super) fn new(generation: i64) -> Self {
         Self { generation, ..Self::default() }

@@ -78,7 +78,7 @@ impl World {
         let mut settings = ServerSettings::default();
         settings.engine.shards = 1024;
         let service = Service::open(&settings, Arc::new(MemoryStore::new())).await.unwrap();
-        let namespace = service.engine().namespace_id_of("default").unwrap();
+        let namespace = service.engine().namespace_named("default").unwrap();
         Self { rules: Rules::new(), service, namespace }
     }
 
@@ -87,7 +87,10 @@ impl World {
     }
 
     fn key_of_bytes(&self, method: &str, request: Vec<u8>) -> Option<Of> {
-        self.rules.of(&format!("/{WORKFLOW}/{method}")).expect("a line").key(&request.into(), self.service.engine())
+        match self.rules.of(&format!("/{WORKFLOW}/{method}")).expect("a line").key(&request.into(), self.service.engine())? {
+            Key::One(of) => Some(of),
+            Key::All => panic!("{method} is for all nodes"),
+        }
     }
 
     fn slot(slot: SlotId) -> Option<Of> {
@@ -229,14 +232,8 @@ async fn polls_and_looks_at_a_queue_go_to_its_home() {
     ] {
         assert_eq!(w.key("DescribeTaskQueue", &look(asked)), w.queue("q", kind, false), "{asked:?}");
     }
-    let gone = |sticky: &str| ShutdownWorkerRequest {
-        namespace: namespace(),
-        sticky_task_queue: sticky.into(),
-        task_queue: "q".into(),
-        ..Default::default()
-    };
-    assert_eq!(w.key("ShutdownWorker", &gone("s")), w.queue("s", QueueKind::Workflow, true));
-    assert_eq!(w.key("ShutdownWorker", &gone("")), w.queue("q", QueueKind::Workflow, false));
+    let rule = w.rules.of(&format!("/{WORKFLOW}/ShutdownWorker")).unwrap();
+    assert_eq!(rule.key(&Bytes::new(), w.service.engine()), Some(Key::All), "it has polled several queues");
     // The lines of a queue for versions of workers are where the queue is.
     let plain = QueueName { namespace: w.namespace, name: "q".into(), kind: QueueKind::Workflow, sticky: false, version: None };
     let version = Arc::new(Version { deployment: "d".into(), build_id: "1".into() });

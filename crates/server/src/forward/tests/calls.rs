@@ -1,11 +1,13 @@
 //! A call at the wrong node is answered as at the right one.
 
+use futures::StreamExt;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use sempre_api::{
     json::{
         descriptors,
         reflect::{DynamicMessage, FieldDescriptor, Kind as Type, MessageDescriptor, Value},
     },
-    sempre::v1::{CreateApiKeyRequest, CreateApiKeyResponse},
     v1::{
         common::WorkflowExecution,
         enums::HistoryEventFilterType,
@@ -13,11 +15,11 @@ use sempre_api::{
         workflowservice::{workflow_service_client::WorkflowServiceClient, *},
     },
 };
-use sempre_core::{TaskToken, ids::Uuid};
+use sempre_core::{Span, TaskToken, ids::Uuid};
 use tonic::{Code, codec::CompressionEncoding, transport::Endpoint};
 
 use super::*;
-use crate::{AuditTo, AuthSettings, metrics::Metrics};
+use crate::metrics::Metrics;
 
 fn history(id: &str) -> GetWorkflowExecutionHistoryRequest {
     let execution = Some(WorkflowExecution { workflow_id: id.into(), run_id: String::new() });
@@ -29,8 +31,8 @@ fn poll() -> PollWorkflowTaskQueueRequest {
     PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue, identity: "worker".into(), ..Default::default() }
 }
 
-/// Gives what names something its name, and the namespace its own; nothing else.
-fn named(message: &MessageDescriptor, namespace: &str, token: &Bytes) -> DynamicMessage {
+/// Names this id wherever something is named, and this namespace; nothing else.
+fn named(message: &MessageDescriptor, namespace: &str, id: &str, token: &Bytes) -> DynamicMessage {
     let mut named = DynamicMessage::new(message.clone());
     let value = |field: &FieldDescriptor| -> Option<Value> {
         Some(match (field.name(), field.kind()) {
@@ -39,12 +41,12 @@ fn named(message: &MessageDescriptor, namespace: &str, token: &Bytes) -> Dynamic
             (
                 "workflow_id" | "activity_id" | "operation_id" | "schedule_id" | "job_id" | "task_queue" | "sticky_task_queue",
                 Type::String,
-            ) => Value::String("x".into()),
-            ("name", Type::String) if message.name() == "TaskQueue" => Value::String("x".into()),
+            ) => Value::String(id.into()),
+            ("name", Type::String) if message.name() == "TaskQueue" => Value::String(id.into()),
             ("execution" | "workflow_execution" | "update_ref" | "task_queue" | "start_workflow", Type::Message(inner)) => {
-                Value::Message(self::named(&inner, namespace, token))
+                Value::Message(self::named(&inner, namespace, id, token))
             }
-            ("operations", Type::Message(inner)) => Value::List(vec![Value::Message(self::named(&inner, namespace, token))]),
+            ("operations", Type::Message(inner)) => Value::List(vec![Value::Message(self::named(&inner, namespace, id, token))]),
             _ => return None,
         })
     };
@@ -56,10 +58,27 @@ fn named(message: &MessageDescriptor, namespace: &str, token: &Bytes) -> Dynamic
     named
 }
 
+/// A token of a task of the run with this workflow id.
+fn token(n: &Nodes, id: &str) -> Bytes {
+    TaskToken {
+        namespace_id: Bytes::copy_from_slice(&n.namespace.0.0),
+        workflow_id: id.into(),
+        run_id: Bytes::copy_from_slice(&Uuid([7; 16]).0),
+        scheduled_event_id: 5,
+        attempt: 1,
+        ..TaskToken::default()
+    }
+    .to_bytes()
+}
+
+fn input(service: &str, method: &str) -> MessageDescriptor {
+    descriptors().get_service_by_name(service).unwrap().methods().find(|found| found.name() == method).unwrap().input()
+}
+
 /// What there is to compare of a refusal.
-fn told(refused: &Status) -> (Code, &str, &[u8], Vec<String>) {
-    let mut headers: Vec<_> = refused.metadata().as_ref().keys().map(|name| name.as_str().to_owned()).collect();
-    headers.retain(|name| name != "date");
+fn told(refused: &Status) -> (Code, &str, &[u8], Vec<(String, Vec<u8>)>) {
+    let headers = refused.metadata().as_ref().iter().filter(|(name, _)| *name != "date");
+    let mut headers: Vec<_> = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
     headers.sort();
     (refused.code(), refused.message(), refused.details(), headers)
 }
@@ -67,15 +86,7 @@ fn told(refused: &Status) -> (Code, &str, &[u8], Vec<String>) {
 #[tokio::test]
 async fn every_method_is_answered_at_the_wrong_node_as_at_the_right_one() {
     let n = Nodes::new(2).await;
-    let token = TaskToken {
-        namespace_id: Bytes::copy_from_slice(&n.namespace.0.0),
-        workflow_id: "x".into(),
-        run_id: Bytes::copy_from_slice(&Uuid([7; 16]).0),
-        scheduled_event_id: 5,
-        attempt: 1,
-        ..TaskToken::default()
-    }
-    .to_bytes();
+    let token = token(&n, "x");
     let rules = Rules::new();
     let mut wrong = Vec::new();
     for (service, method) in sempre_api::METHODS {
@@ -84,11 +95,10 @@ async fn every_method_is_answered_at_the_wrong_node_as_at_the_right_one() {
             // A stream without an end.
             continue;
         }
-        let input = descriptors().get_service_by_name(service).unwrap().methods().find(|found| found.name() == *method).unwrap().input();
         let rule = rules.of(&path);
         // What changes a namespace shall find none.
         let once = rule.is_some_and(|rule| rule.key(&Bytes::new(), n.nodes[0].service.engine()).is_some());
-        let message = named(&input, if once { "nowhere" } else { "default" }, &token).encode_to_vec();
+        let message = named(&input(service, method), if once { "nowhere" } else { "default" }, "x", &token).encode_to_vec();
         let asker = path.contains("RespondQuery") || path.contains("RespondNexus");
         let before = n.sent_and_taken(0).0;
         let there = raw(&n.nodes[0].service, &path, &message, &[("client-name", "test")]).await;
@@ -105,7 +115,69 @@ async fn every_method_is_answered_at_the_wrong_node_as_at_the_right_one() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(n.sent_and_taken(1).0, 0, "the owner sends nothing on");
+    assert_eq!(n.sent_and_taken(1).0, 1, "the owner sends nothing on but what is for all nodes");
+}
+
+#[tokio::test]
+async fn the_node_that_a_call_is_sent_to_has_what_it_is_about() {
+    let n = Nodes::new(2).await;
+    for shard in 0..SHARDS / 2 {
+        n.give_up(shard, 1).await;
+        n.take_up(shard, 0).await;
+        n.all_know(at(shard, Some(0)));
+    }
+    let rules = Rules::new();
+    let (mut wrong, mut refused_elsewhere) = (Vec::new(), std::collections::BTreeSet::new());
+    for (service, method) in sempre_api::METHODS {
+        let path = format!("/{service}/{method}");
+        // Polls are told of no shard: any node may be the home of a queue.
+        let Some(rule) = rules.of(&path).filter(|rule| rule.kind.class != CallClass::Poll) else { continue };
+        for k in 0..8 {
+            let id = format!("x{k}");
+            let message = named(&input(service, method), "default", &id, &token(&n, &id)).encode_to_vec();
+            let key = rule.key(&message.clone().into(), n.nodes[0].service.engine());
+            // What there is once each of these nodes has for itself.
+            let Some(Key::One(Of::Shard(shard))) = key.filter(|key| matches!(key, Key::One(Of::Shard(shard)) if *shard < SHARDS)) else {
+                continue;
+            };
+            let owner = usize::from(shard >= SHARDS / 2);
+            for node in [owner, 1 - owner] {
+                let request = http::Request::post(&path).version(http::Version::HTTP_2).header("content-type", "application/grpc");
+                let request = request.body(tonic::body::Body::new(crate::audit::framed(&message))).unwrap();
+                let answer = n.nodes[node].service.router().serve(request).await;
+                let elsewhere: Option<u32> =
+                    answer.headers().get(status::ELSEWHERE_HEADER).map(|told| told.to_str().unwrap().parse().unwrap());
+                refused_elsewhere.extend(elsewhere.map(|_| *method));
+                // By the engine it is of the same shard as by the table.
+                if elsewhere.is_some_and(|told| node == owner || told != shard) {
+                    wrong.push((path.clone(), id.clone(), shard, elsewhere));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(refused_elsewhere.len() >= 10, "so few have come as far as to a shard: {refused_elsewhere:?}");
+}
+
+#[test]
+fn what_is_left_of_the_time_counts_where_the_call_is_done() {
+    let (mut parts, ()) = http::Request::post("/service/Method").header("grpc-timeout", "70S").body(()).unwrap().into_parts();
+    parts.extensions.insert(Until(Instant::now() + Duration::from_secs(5)));
+    let call = Call { parts, frame: Bytes::new(), kind: Kind::OTHER, whose: None, held: None };
+    let left = crate::deadline::timeout(call.here().headers()).unwrap();
+    assert!(left > Span::seconds(4) && left <= Span::seconds(5), "{left:?}");
+}
+
+#[tokio::test]
+async fn clients_are_not_told_what_nodes_tell_each_other() {
+    // A server alone, whose shards another has taken.
+    let alone = Service::open(&ServerSettings::default(), Arc::new(MemoryStore::new())).await.unwrap();
+    for shard in alone.engine().shards() {
+        alone.engine().give_up(shard).await.unwrap();
+    }
+    // No answer that `raw` gives has such a header.
+    let refused = raw(&alone, &format!("/{WORKFLOW}/GetWorkflowExecutionHistory"), &history("x").encode_to_vec(), &[]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
 }
 
 #[tokio::test]
@@ -164,11 +236,62 @@ async fn large_messages_pass_both_ways_and_are_counted_in_both_rooms() {
     n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &large).await.unwrap();
     let read: GetWorkflowExecutionHistoryResponse = n.call(0, "GetWorkflowExecutionHistory", &history("large")).await.unwrap();
     assert!(read.encoded_len() > 1 << 20);
+    // While it is under way it is counted at both.
+    let query = QueryWorkflowRequest {
+        namespace: "default".into(),
+        execution: history("large").execution,
+        query: Some(sempre_api::v1::query::WorkflowQuery {
+            query_type: "state".into(),
+            query_args: large.input.clone(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let mut waits = Box::pin(n.call::<QueryWorkflowResponse>(0, "QueryWorkflow", &query));
+    while n.held(1) < 1 << 20 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    assert!(n.held(0) >= 1 << 20);
+    drop(waits);
     let small = Nodes::with(2, |settings| settings.call_bytes_max = 1 << 20).await;
     let refused = small.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &large).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert_eq!(small.sent_and_taken(0).0, 0, "the first node has no room for it");
     until(|| n.held(0) == 0 && n.held(1) == 0).await;
+}
+
+#[tokio::test]
+async fn a_start_of_another_node_is_read_before_it_stands_at_the_gate() {
+    let n = Nodes::new(2).await;
+    let router = n.nodes[1].service.router();
+    let gate = router.start_gate();
+    let mut others = Vec::new();
+    while gate.free() > 0 {
+        others.push(gate.enter(None, 1).await.unwrap());
+    }
+    let mut large = start("large");
+    let payload = sempre_api::v1::common::Payload { data: vec![7; 1 << 20].into(), ..Default::default() };
+    large.input = Some(sempre_api::v1::common::Payloads { payloads: vec![payload] });
+    let frame = crate::audit::framed(&large.encode_to_vec()).collect().await.unwrap().to_bytes();
+    let pieces: Vec<_> = frame.chunks(16 << 10).map(Bytes::copy_from_slice).collect();
+    let (all, read) = (pieces.len() as u64, Arc::new(AtomicU64::new(0)));
+    let counted = Arc::clone(&read);
+    let body = StreamBody::new(futures::stream::iter(pieces).map(move |piece| {
+        counted.fetch_add(1, Relaxed);
+        Ok::<_, std::convert::Infallible>(Frame::data(piece))
+    }));
+    let request = http::Request::post(format!("/{WORKFLOW}/StartWorkflowExecution")).header("content-type", "application/grpc");
+    let mut waits = Box::pin(router.call_of_node(request.body(body).unwrap(), Sender { hop: 1, version: 1 }));
+    while gate.waiting() == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    // Its bytes keep nothing out that comes on the same connection.
+    assert_eq!(read.load(Relaxed), all);
+    drop(others);
+    let answer = waits.await;
+    assert_eq!((answer.status().as_u16(), code_of(&answer)), (200, Code::Ok));
 }
 
 #[tokio::test]
@@ -280,37 +403,17 @@ async fn an_answer_to_who_asked_goes_to_his_process() {
         assert_eq!((refused.code(), refused.message()), (Code::NotFound, "query task not found, or already expired"));
         assert_eq!(n.sent_and_taken(0).0, sent);
     }
-}
-
-#[tokio::test]
-async fn who_calls_is_asked_and_written_down_at_the_first_node_alone() {
-    let folder = std::env::temp_dir().join(format!("sempre-forward-auth-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let log = |port: u16| folder.join(format!("audit-{port}"));
-    let count = std::sync::atomic::AtomicU64::new(0);
-    let n = Nodes::with(2, |settings| {
-        settings.auth = Some(AuthSettings { admin_key_file: Some(folder.join("key")), rules_file: None });
-        settings.audit = Some(AuditTo::File(log(count.fetch_add(1, Relaxed) as u16)));
-    })
-    .await;
-    let key = format!("Bearer {}", std::fs::read_to_string(folder.join("key")).unwrap().trim());
-    let path = "/sempre.v1.AccessService/CreateApiKey";
-    let request = CreateApiKeyRequest { name: "ci".into(), grants: vec!["default:read".into()], ..Default::default() }.encode_to_vec();
-    for forged in [&[][..], &[("sempre-caller", "CgVhZG1pbhIHKjphZG1pbg=="), ("sempre-hop", "1"), ("sempre-picture", "1")]] {
-        let refused = raw(&n.nodes[0].service, path, &request, forged).await.unwrap_err();
-        assert_eq!(refused.code(), Code::PermissionDenied);
+    // It has joined, and the picture does not say so yet.
+    n.all_know(|picture| picture.processes.clear());
+    let looks = || n.nodes[0].owners.looks.load(Relaxed);
+    let before = looks();
+    let mut waits = Box::pin(n.call::<RespondQueryTaskCompletedResponse>(0, "RespondQueryTaskCompleted", &answer));
+    while looks() == before {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
     }
-    assert_eq!(n.sent_and_taken(0).0, 0);
-    let made = raw(&n.nodes[0].service, path, &request, &[("authorization", &key)]).await.unwrap();
-    assert_eq!(CreateApiKeyResponse::decode(made).unwrap().key.unwrap().created_by, "admin key");
-    assert_eq!(n.sent_and_taken(0).0, 1);
-    let keys = |node: usize| n.nodes[node].service.engine().api_keys().len();
-    assert_eq!((keys(0), keys(1)), (0, 1));
-    let lines = |number: u16| std::fs::read_to_string(log(number)).unwrap_or_default();
-    until(|| lines(0).lines().count() == 3).await;
-    assert!(lines(0).contains(r#""result":"Ok""#) && lines(0).contains(r#""who":"admin key""#), "{}", lines(0));
-    assert_eq!(lines(1), "");
-    std::fs::remove_dir_all(&folder).unwrap();
+    n.all_know(|picture| picture.processes = [(process, 1)].into());
+    assert_eq!((waits.await.unwrap_err().code(), n.sent_and_taken(0).0), (Code::NotFound, 2));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Servers in this process, each a node with an engine of its own over one store; where the shards are is said by hand.
 #![expect(clippy::disallowed_methods, reason = "servers under test run beside the test, in real time")]
 
+mod callers;
 mod calls;
 mod moves;
 mod strangers;
@@ -128,6 +129,15 @@ impl Owners for TestOwners {
         Found { owner, version: picture.version }
     }
 
+    fn version(&self) -> u64 {
+        self.picture.borrow().version
+    }
+
+    fn others(&self) -> Vec<Arc<Node>> {
+        let picture = self.picture.borrow();
+        picture.nodes.iter().enumerate().filter(|(node, _)| *node != self.me).map(|(_, node)| Arc::clone(node)).collect()
+    }
+
     fn is_node(&self, key: &KeyPrint) -> bool {
         self.picture.borrow().nodes.iter().any(|node| node.key == *key)
     }
@@ -218,7 +228,7 @@ impl Nodes {
         for shard in 0..SHARDS {
             last.take_up(shard).await.unwrap();
         }
-        let namespace = last.namespace_id_of("default").unwrap();
+        let namespace = last.namespace_named("default").unwrap();
         Self { nodes, placed, namespace }
     }
 

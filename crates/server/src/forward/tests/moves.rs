@@ -4,9 +4,12 @@ use sempre_api::v1::{
     common::WorkflowExecution,
     workflowservice::{
         DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse, ListWorkflowExecutionsRequest, ListWorkflowExecutionsResponse,
+        PollActivityTaskQueueRequest, PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+        ShutdownWorkerRequest, ShutdownWorkerResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
         StartWorkflowExecutionResponse,
     },
 };
+use sempre_core::transition::{QueueKind, QueueName};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -86,8 +89,11 @@ async fn a_start_that_waits_for_an_owner_keeps_no_other_out() {
     }
     let mut others = Vec::new();
     while gate.free() > 0 {
-        others.push(gate.enter(None).await.unwrap());
+        others.push(gate.enter(None, 1).await.unwrap());
     }
+    // One that is done elsewhere needs no turn here.
+    let other = (0..).map(|k| format!("y{k}")).find(|id| n.shard_of(id) != shard).unwrap();
+    n.call::<StartWorkflowExecutionResponse>(0, "StartWorkflowExecution", &start(&other)).await.unwrap();
     n.know(0, at(shard, Some(0)));
     assert_eq!(waits.await.unwrap_err().message(), "too many starts wait, try again");
 }
@@ -106,6 +112,15 @@ async fn no_call_fails_and_none_is_done_twice_while_shards_move() {
                 let request = start(&format!("{caller}-{k}"));
                 let started = n.call::<StartWorkflowExecutionResponse>(caller % 3, "StartWorkflowExecution", &request).await;
                 runs.insert(request.workflow_id.clone(), started.expect("a start does not fail").run_id);
+                // Without a request id: sent twice, it would be two.
+                let signal = SignalWorkflowExecutionRequest {
+                    namespace: "default".into(),
+                    workflow_execution: describe(&request.workflow_id).execution,
+                    signal_name: "s".into(),
+                    ..Default::default()
+                };
+                let signalled = n.call::<SignalWorkflowExecutionResponse>((caller + 1) % 3, "SignalWorkflowExecution", &signal).await;
+                signalled.expect("a signal does not fail");
             }
             runs
         });
@@ -129,7 +144,7 @@ async fn no_call_fails_and_none_is_done_twice_while_shards_move() {
     for (id, run) in &runs {
         let described: Described = n.call(0, METHOD, &describe(id)).await.unwrap();
         let info = described.workflow_execution_info.unwrap();
-        assert_eq!((&info.execution.unwrap().run_id, info.history_length), (run, 2), "{id}");
+        assert_eq!((&info.execution.unwrap().run_id, info.history_length), (run, 3), "{id}");
     }
     let list = ListWorkflowExecutionsRequest { namespace: "default".into(), page_size: 1000, ..Default::default() };
     loop {
@@ -142,6 +157,139 @@ async fn no_call_fails_and_none_is_done_twice_while_shards_move() {
         tokio::task::yield_now().await;
     }
     assert_eq!((0..3).map(|node| n.forward(node).counts.lost.load(Relaxed)).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn a_worker_that_goes_has_no_poll_at_any_node() {
+    const QUEUES: u64 = 8;
+    let n = Arc::new(Nodes::new(3).await);
+    for shard in 0..SHARDS / 2 {
+        n.give_up(shard, 2).await;
+        n.take_up(shard, 1).await;
+        n.all_know(at(shard, Some(1)));
+    }
+    let mut polls = JoinSet::new();
+    for k in 0..QUEUES {
+        let n = Arc::clone(&n);
+        polls.spawn(async move {
+            let poll = PollActivityTaskQueueRequest {
+                namespace: "default".into(),
+                task_queue: Some(TaskQueue { name: format!("q{k}"), ..Default::default() }),
+                worker_instance_key: "worker".into(),
+                ..Default::default()
+            };
+            n.call::<PollActivityTaskQueueResponse>(0, "PollActivityTaskQueue", &poll).await
+        });
+    }
+    let taken = |node: usize| n.sent_and_taken(node).1;
+    until(|| taken(1) + taken(2) == QUEUES).await;
+    assert!(taken(1) > 0 && taken(2) > 0);
+    let begun = Instant::now();
+    let gone = ShutdownWorkerRequest {
+        namespace: "default".into(),
+        worker_instance_key: "worker".into(),
+        task_queue: "q0".into(),
+        ..Default::default()
+    };
+    n.call::<ShutdownWorkerResponse>(0, "ShutdownWorker", &gone).await.unwrap();
+    while let Some(poll) = polls.join_next().await {
+        assert!(poll.unwrap().unwrap().task_token.is_empty());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20), "they end by themselves after a minute: {:?}", begun.elapsed());
+
+    // One that cannot be reached may have polls of it.
+    let n = Nodes::new(2).await;
+    n.know(0, |picture| {
+        let node = Node { address: "127.0.0.1:1".into(), ..(*picture.nodes[1]).clone() };
+        picture.nodes[1] = Arc::new(node);
+    });
+    let refused = n.call::<ShutdownWorkerResponse>(0, "ShutdownWorker", &gone).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, NOT_ALL));
+}
+
+#[tokio::test]
+async fn a_poll_goes_where_the_home_of_its_queue_goes() {
+    let n = Nodes::new(3).await;
+    let name = QueueName { namespace: n.namespace, name: "q".into(), kind: QueueKind::Workflow, sticky: false, version: None };
+    let shard = n.nodes[0].service.engine().shard_of(name.home()) as u32;
+    let request = poll();
+    let mut waits = Box::pin(n.call::<PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
+    while n.held(2) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    n.all_know(at(shard, None));
+    n.give_up(shard, 2).await;
+    n.take_up(shard, 1).await;
+    n.all_know(at(shard, Some(1)));
+    while n.held(1) == 0 {
+        assert!(futures::poll!(&mut waits).is_pending());
+        tokio::task::yield_now().await;
+    }
+    until(|| n.held(2) == 0).await;
+    let id = (0..).map(|k| format!("x{k}")).find(|id| n.shard_of(id) == shard).unwrap();
+    n.call::<StartWorkflowExecutionResponse>(1, "StartWorkflowExecution", &start(&id)).await.unwrap();
+    let task = waits.await.unwrap();
+    assert_eq!(task.workflow_execution.unwrap().workflow_id, id);
+}
+
+#[tokio::test]
+async fn calls_that_are_given_up_break_no_others() {
+    const AT_ONCE: u64 = 500;
+    const ROUNDS: u64 = 24;
+    let n = Arc::new(Nodes::new(2).await);
+    // One on each connection.
+    let mut polls = JoinSet::new();
+    for _ in 0..4 {
+        let n = Arc::clone(&n);
+        polls.spawn(async move { n.call::<PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &poll()).await });
+    }
+    until(|| n.sent_and_taken(1).1 == 4).await;
+    let held = || (n.held(0), n.held(1));
+    let idle = held();
+    for _ in 0..ROUNDS {
+        until(|| held() == idle).await;
+        let taken = n.sent_and_taken(1).1;
+        let mut calls = JoinSet::new();
+        for _ in 0..AT_ONCE {
+            let n = Arc::clone(&n);
+            calls.spawn(async move { n.call::<Described>(0, METHOD, &describe("x")).await });
+        }
+        // Answers are on their way.
+        until(|| n.sent_and_taken(1).1 >= taken + AT_ONCE / 2).await;
+        calls.shutdown().await;
+    }
+    is_of_owner(n.call(0, METHOD, &describe("x")).await);
+    assert!(polls.try_join_next().is_none(), "a connection broke");
+    assert_eq!(n.forward(0).counts.lost.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_node_that_stops_has_nobody_wait_for_an_owner() {
+    let mut n = Nodes::new(2).await;
+    n.know(0, |picture| picture.shards.extend((0..SHARDS).map(|shard| (shard, None))));
+    let service = n.nodes[0].service.clone();
+    let waiting = tokio::spawn(async move {
+        let path = format!("/{WORKFLOW}/PollWorkflowTaskQueue");
+        raw(&service, &path, &poll().encode_to_vec(), &[("grpc-timeout", "60S")]).await
+    });
+    until(|| n.nodes[0].owners.looks.load(Relaxed) > 0).await;
+    n.stop(0).await;
+    assert_eq!(waiting.await.unwrap().unwrap(), Bytes::new());
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_reached_is_not_tried_without_end() {
+    let n = Nodes::new(2).await;
+    n.know(0, |picture| {
+        let node = Node { address: "127.0.0.1:1".into(), ..(*picture.nodes[1]).clone() };
+        picture.nodes[1] = Arc::new(node);
+    });
+    n.call::<Described>(0, METHOD, &describe("x")).await.unwrap_err();
+    let tries = n.forward(0).counts.again.load(Relaxed);
+    // At 50, 150, 350 ms, and each 400 ms or so from then on.
+    assert!((10..=25).contains(&tries), "{tries}");
+    assert!(n.nodes[0].owners.looks.load(Relaxed) >= tries, "each of them is a reason to look");
 }
 
 #[tokio::test]
@@ -269,10 +417,10 @@ fn lead(n: &Nodes, way: &Way) {
     });
 }
 
-fn poll() -> sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest {
-    sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest {
+fn poll() -> PollWorkflowTaskQueueRequest {
+    PollWorkflowTaskQueueRequest {
         namespace: "default".into(),
-        task_queue: Some(sempre_api::v1::taskqueue::TaskQueue { name: "q".into(), ..Default::default() }),
+        task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
         ..Default::default()
     }
 }
@@ -283,8 +431,7 @@ async fn an_answer_that_is_lost_with_its_connection_is_unavailable_at_once() {
     let mut way = Way::new(Some(address(&n))).await;
     lead(&n, &way);
     let request = poll();
-    let mut waits =
-        Box::pin(n.call::<sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
+    let mut waits = Box::pin(n.call::<PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
     while n.held(1) == 0 {
         assert!(futures::poll!(&mut waits).is_pending());
         tokio::task::yield_now().await;
@@ -350,8 +497,7 @@ async fn a_node_that_falls_silent_is_given_up_by_pings() {
     let way = silent_way(address(&n), silent).await;
     lead(&n, &way);
     let request = poll();
-    let mut waits =
-        Box::pin(n.call::<sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
+    let mut waits = Box::pin(n.call::<PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &request));
     while n.held(1) == 0 {
         assert!(futures::poll!(&mut waits).is_pending());
         tokio::task::yield_now().await;

@@ -1,0 +1,11 @@
+//! Nodes over one schema of a real PostgreSQL, in one process: engines that follow the picture (`sempre_engine::node`), while workflows
+//! with timers, activities and signals go on. Each node has a runtime of its own, so that it can die or stand still like a process.
+//!
+//! Skipped, with a line that says so, where PostgreSQL is not installed. Nodes do not forward calls here: clients ask the picture who has
+//! a run, and look again when they are told that it is elsewhere. Runs send no messages to other runs.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests fail by unwrap, spawn and wait by the wall clock")]
+
+mod chance;
+mod clients;
+mod host;
+mod moves;
