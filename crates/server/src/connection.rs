@@ -40,7 +40,7 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 1 << 20;
 /// Tokens of authorization can be long.
 const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// Calls given up before they were begun: a worker that stops gives up all its polls at once.
-pub(crate) const EARLY_RESETS_MAX: usize = 1000;
+const EARLY_RESETS_MAX: usize = 1000;
 
 /// How long a connection lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
@@ -211,7 +212,7 @@ pub struct Server {
     reloader: Reloader,
     service: Service,
     /// Where other nodes call, if there are any.
-    nodes: Option<(NodePort, Arc<Forward>)>,
+    nodes: Option<(NodePort, TlsAcceptor, Arc<Forward>)>,
     connections: Arc<ConnectionSettings>,
 }
 
@@ -266,7 +267,8 @@ impl Server {
             None => (None, None),
             Some((port, owners)) => {
                 let forward = Arc::new(Forward::new(owners, port.key()));
-                (Some((port, Arc::clone(&forward))), Some(forward))
+                let acceptor = port.acceptor(&forward)?;
+                (Some((port, acceptor, Arc::clone(&forward))), Some(forward))
             }
         };
         let service = Service::open_at(&settings, store, index, forward).await?;
@@ -346,8 +348,8 @@ impl Server {
             beside.spawn(reload::watch(tls.clone(), access, audit, alerts, reloader));
         }
         let mut node_tasks = JoinSet::new();
-        if let Some((port, forward)) = nodes {
-            node_tasks.spawn(port.serve(service.router().clone(), forward, draining.clone()));
+        if let Some((port, acceptor, forward)) = nodes {
+            node_tasks.spawn(port.serve(acceptor, service.router().clone(), forward, draining.clone()));
         }
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();

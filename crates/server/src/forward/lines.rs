@@ -7,7 +7,11 @@
 //! | that is given up here | given up there: its stream is reset |
 //!
 //! A node that is silent is asked whether it is there ([`PING_AFTER`], [`PING_TIMEOUT`]); if it does not say so, its connections end, and with
-//! them the calls that wait for it.
+//! them the calls that wait for it. Where no connection comes about, another is opened after [`REOPEN_AFTER`] at the earliest: whoever calls
+//! until then is told the same.
+//!
+//! The other side is a node as this one, so nothing of HTTP/2's care for floods by strangers is wanted: calls are given up by the thousand when
+//! their callers have too little time, and a connection that is closed for that would break the calls of all others ([`GIVEN_UP_MAX`]).
 #![expect(clippy::disallowed_methods, reason = "other nodes are waited for by the wall clock")]
 
 use std::{
@@ -27,7 +31,12 @@ use hyper::{
     client::conn::http2::{self, SendRequest},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{io::AsyncReadExt, net::TcpStream, task::JoinSet, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{
@@ -46,12 +55,24 @@ const OPEN_MAX: Duration = Duration::from_secs(2);
 const PING_AFTER: Duration = Duration::from_secs(1);
 /// It has so long to answer. Together they are about what a lease lasts: by then it is not the owner of anything any more.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
+/// After a connection that did not come about.
+const REOPEN_AFTER: Duration = Duration::from_millis(50);
+/// Calls that were given up, and whose answers may be on their way: what comes of those is dropped in silence. Of more each answer is told to be
+/// late.
+const GIVEN_UP_MAX: usize = 4096;
 /// Headers of an answer; statuses have their details in there.
 const HEADER_BYTES_MAX: u32 = 256 << 10;
 
 type Requests = SendRequest<Full<Bytes>>;
 /// A connection that is being opened, is open, or was.
-type Line = Shared<BoxFuture<'static, Result<Requests, Arc<str>>>>;
+type Line = Shared<BoxFuture<'static, Result<Requests, Failed>>>;
+
+/// A connection that did not come about.
+#[derive(Clone)]
+struct Failed {
+    reason: Arc<str>,
+    when: Instant,
+}
 
 /// What has become of a call.
 pub(crate) enum Sent {
@@ -84,7 +105,7 @@ impl Lines {
     pub(crate) async fn send(&self, node: &Node, request: http::Request<Full<Bytes>>) -> Sent {
         let mut line = match self.line(node).await {
             Ok(line) => line,
-            Err(reason) => return Sent::Not(reason),
+            Err(failed) => return Sent::Not(failed.reason),
         };
         match line.try_send_request(request).await {
             Ok(answer) => Sent::Answered(Answered::of(answer)),
@@ -112,6 +133,8 @@ impl Lines {
         }
         let opening = open(self.key.clone(), node.clone(), Arc::clone(&self.tasks)).boxed().shared();
         *line = Some(opening.clone());
+        // It goes on though whoever has called gives up: it is for those who come then, too.
+        locked(&self.tasks).spawn(opening.clone().map(drop));
         opening
     }
 
@@ -120,21 +143,25 @@ impl Lines {
     pub(crate) fn open(&self) -> usize {
         let nodes = locked(&self.nodes);
         let lines = nodes.values().flat_map(|node| &node.lines);
-        lines.filter(|line| locked(line).as_ref().is_some_and(|line| line.peek().is_some() && !is_spent(line))).count()
+        lines.filter(|line| locked(line).as_ref().is_some_and(|line| line.peek().is_some_and(Result::is_ok) && !is_spent(line))).count()
     }
 }
 
-/// It could not be opened, or has ended.
+/// It has ended, or could not be opened some time ago.
 fn is_spent(line: &Line) -> bool {
-    line.peek().is_some_and(|opened| opened.as_ref().map_or(true, SendRequest::is_closed))
+    match line.peek() {
+        None => false,
+        Some(Ok(opened)) => opened.is_closed(),
+        Some(Err(failed)) => failed.when.elapsed() >= REOPEN_AFTER,
+    }
 }
 
-async fn open(key: NodeKey, node: Node, tasks: Arc<Mutex<JoinSet<()>>>) -> Result<Requests, Arc<str>> {
+async fn open(key: NodeKey, node: Node, tasks: Arc<Mutex<JoinSet<()>>>) -> Result<Requests, Failed> {
     let opened = timeout(OPEN_MAX, open_now(&key, &node, &tasks)).await;
     let opened = opened.unwrap_or_else(|_| Err("it takes too long to come to terms".into()));
     opened.map_err(|reason| {
         tracing::debug!(%node, %reason, "no connection to another node");
-        format!("no connection to {node}: {reason}").into()
+        Failed { reason: format!("no connection to {node}: {reason}").into(), when: Instant::now() }
     })
 }
 
@@ -160,6 +187,8 @@ async fn open_now(key: &NodeKey, node: &Node, tasks: &Mutex<JoinSet<()>>) -> Res
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
+        .max_concurrent_reset_streams(GIVEN_UP_MAX)
+        .max_local_error_reset_streams(None)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| told(&error))?;

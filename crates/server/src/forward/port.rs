@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     ServerError,
-    connection::{CONNECTION_WINDOW_BYTES, EARLY_RESETS_MAX, FRAME_BYTES_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
+    connection::{CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES},
     router::Router,
 };
 
@@ -30,8 +30,8 @@ use crate::{
 const OPTION: &str = "--node-address";
 /// Connections at once, those of strangers included until they have shown that they are none.
 const CONNECTIONS_MAX: usize = 1024;
-/// How long both may take to come to terms.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long both may take to come to terms. A node gives up earlier; longer is for strangers only, whose connections keep others out.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(3);
 /// Pause after a failed accept: the usual reason is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Calls of one connection: polls of all workers at the other node among them. How much memory they hold is counted in any case.
@@ -56,8 +56,7 @@ impl NodePort {
         let failed = |source| ServerError::Listen { address, option: OPTION, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let no_key = |error: super::identity::NoKey| ServerError::Prepare { what: "this node".into(), reason: error.to_string() };
-        Ok(Self { listener, address, key: NodeKey::generate().map_err(no_key)? })
+        Ok(Self { listener, address, key: NodeKey::generate().map_err(no_node_here)? })
     }
 
     /// Where it listens.
@@ -74,12 +73,13 @@ impl NodePort {
         self.key.clone()
     }
 
+    /// By what the others' keys are looked at.
+    pub(crate) fn acceptor(&self, forward: &Forward) -> Result<TlsAcceptor, ServerError> {
+        self.key.acceptor(Arc::clone(&forward.owners)).map_err(no_node_here)
+    }
+
     /// Answers other nodes until `draining` turns true, and what they have asked until then.
-    pub(crate) async fn serve(self, router: Router, forward: Arc<Forward>, mut draining: watch::Receiver<bool>) {
-        let acceptor = match self.key.acceptor(Arc::clone(&forward.owners)) {
-            Ok(acceptor) => acceptor,
-            Err(error) => return tracing::error!(%error, "no TLS for other nodes"),
-        };
+    pub(crate) async fn serve(self, acceptor: TlsAcceptor, router: Router, forward: Arc<Forward>, mut draining: watch::Receiver<bool>) {
         let router = Arc::new(router);
         let mut connections = JoinSet::new();
         loop {
@@ -110,6 +110,10 @@ impl NodePort {
     }
 }
 
+fn no_node_here(error: impl std::fmt::Display) -> ServerError {
+    ServerError::Prepare { what: "this node".into(), reason: error.to_string() }
+}
+
 /// Serves a connection until it ends.
 async fn serve(
     stream: TcpStream,
@@ -129,10 +133,11 @@ async fn serve(
         Ok::<_, tonic::codegen::StdError>((stream, key))
     };
     let (stream, key) = timeout(HANDSHAKE_MAX, welcomed).await??;
+    let served = Arc::clone(&forward);
     let service = service_fn(move |mut request: http::Request<Incoming>| {
-        let (router, forward) = (Arc::clone(&router), Arc::clone(&forward));
+        let (router, forward) = (Arc::clone(&router), Arc::clone(&served));
         async move {
-            // One whose lease has run out is none any more, though its connection is open.
+            // One that was removed is none any more, though its connection is open.
             let sender = from_node(&mut request).filter(|_| forward.is_node(&key));
             Ok::<_, Infallible>(match sender {
                 Some(sender) => router.call_of_node(request, sender).await,
@@ -150,13 +155,22 @@ async fn serve(
         .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEADER_BYTES_MAX)
-        .max_pending_accept_reset_streams(EARLY_RESETS_MAX)
+        // The calls of all clients of the other node come here: that many of them are given up says nothing against it.
+        .max_pending_accept_reset_streams(CALLS_MAX as usize)
+        .max_local_error_reset_streams(None)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    // What a removed node still waits for is nobody's: it may be cut off, and not know who of its callers may not call any more.
+    let removed = forward.until_removed(&key);
+    tokio::pin!(removed);
     tokio::select! {
         ended = &mut connection => return Ok(ended?),
+        _ = &mut removed => return Err("it is no node any more".into()),
         _ = draining.wait_for(|draining| *draining) => {}
     }
     connection.as_mut().graceful_shutdown();
-    Ok(connection.await?)
+    tokio::select! {
+        ended = connection => Ok(ended?),
+        _ = removed => Err("it is no node any more".into()),
+    }
 }

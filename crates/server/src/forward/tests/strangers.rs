@@ -1,9 +1,11 @@
 //! The port for nodes is for nodes, and a node calls whom it means to call.
 
+use sempre_api::v1::workflowservice::PollWorkflowTaskQueueRequest;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
+use tonic::Code;
 
 use super::*;
 
@@ -73,13 +75,33 @@ async fn a_node_that_has_been_removed_is_a_stranger_though_its_connection_is_ope
     let n = Nodes::new(2).await;
     let lines = &n.forward(0).lines;
     assert!(matches!(lines.send(&node(&n, 1), request()).await, Sent::Answered(Answered::Call(_))));
+    let service = n.nodes[0].service.clone();
+    let poll = tokio::spawn(async move {
+        let task_queue = Some(TaskQueue { name: "q".into(), ..Default::default() });
+        let poll = PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue, ..Default::default() };
+        raw(&service, &format!("/{WORKFLOW}/PollWorkflowTaskQueue"), &poll.encode_to_vec(), &[("grpc-timeout", "60S")]).await
+    });
+    until(|| n.held(1) > 0).await;
     let removed = n.nodes[1].owners.picture.borrow().nodes[0].key;
     n.know(1, |picture| picture.nodes[0] = picture.nodes[1].clone());
     assert!(!n.forward(1).is_node(&removed));
-    // On each of the connections, those that are open and those that would have to be opened.
+    // What it has begun there ends with its connections, and nothing is kept of it.
+    let refused = poll.await.unwrap().unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (Code::Unavailable, LOST));
+    until(|| lines.open() == 0 && n.held(1) == 0).await;
     for _ in 0..8 {
-        assert!(matches!(lines.send(&node(&n, 1), request()).await, Sent::Answered(Answered::NoNode) | Sent::Not(_)));
+        assert!(matches!(lines.send(&node(&n, 1), request()).await, Sent::Not(_)));
     }
+}
+
+#[tokio::test]
+async fn a_connection_comes_about_though_whoever_has_called_gives_up() {
+    let n = Nodes::new(2).await;
+    let (lines, to) = (&n.forward(0).lines, node(&n, 1));
+    let mut given_up = Box::pin(lines.send(&to, request()));
+    assert!(futures::poll!(&mut given_up).is_pending());
+    drop(given_up);
+    until(|| lines.open() == 1).await;
 }
 
 #[tokio::test]
