@@ -251,5 +251,6 @@ async fn what_there_is_once_has_one_owner_whatever_the_request_says() {
     let once: BTreeSet<u32> = singles::ALL.into_iter().collect();
     assert_eq!(once.len(), singles::ALL.len());
     let named: BTreeSet<u32> = TABLE.iter().filter_map(|(_, how, _)| if let Single(shard) = how { Some(*shard) } else { None }).collect();
-    assert_eq!(named, once, "each is somebody's");
+    // No call is for who makes the index whole: that may be begun anywhere.
+    assert_eq!(named, &once - &BTreeSet::from([singles::INDEX]), "each is somebody's");
 }
