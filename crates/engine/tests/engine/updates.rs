@@ -23,7 +23,7 @@ use sempre_api::{
 use sempre_core::{Refusal, Span, refusal::Operation, state::callback::OutcomeState, validate::AddressRule};
 use sempre_engine::Settings;
 
-use crate::support::*;
+use crate::{nodes::*, support::*};
 
 type Updated = tokio::task::JoinHandle<Result<UpdateWorkflowExecutionResponse, Refusal>>;
 
@@ -411,6 +411,35 @@ async fn an_update_without_an_id_gets_one() {
     assert_eq!(id.len(), 36);
 }
 
+#[tokio::test]
+async fn an_update_of_a_shard_that_goes_is_not_said_to_be_untried_once_a_run_has_it() {
+    for id in ["", "u"] {
+        let n = nodes().await;
+        let (a, b) = (&n.a, &n.b);
+        let run = n.id(1, "run");
+        a.start(&run).await;
+        let task = a.poll().await;
+        a.complete(&task.task_token, vec![]).await;
+        let (engine, mut request) = (a.engine.clone(), update_request(id, Stage::Completed));
+        request.workflow_execution = Some(execution(&run, ""));
+        let again = request.clone();
+        let updated = tokio::spawn(async move { engine.update_workflow(request, None).await });
+        a.settle().await;
+        let task = a.poll().await;
+        let given = task.messages[0].protocol_instance_id.clone();
+        complete(a, &task, vec![accept(&task, &given)]).await;
+        assert!(!updated.is_finished());
+        n.give(1, a, b).await;
+        n.advance(Span::seconds(1)).await;
+        // Who is told that it is elsewhere sends it there as it came: without an id it would be another.
+        assert_eq!(soon(updated).await.unwrap().unwrap_err(), Refusal::Unavailable("workflow update was aborted".into()), "{id:?}");
+        // One that comes now has not been tried.
+        elsewhere(soon(a.engine.update_workflow(again, None)).await, 1);
+        let accepted = b.names(&run).await.iter().filter(|name| **name == "WORKFLOW_EXECUTION_UPDATE_ACCEPTED").count();
+        assert_eq!(accepted, 1);
+    }
+}
+
 fn with_start(id: &str, conflict: WorkflowIdConflictPolicy) -> ExecuteMultiOperationRequest {
     let mut start = start_request("a");
     start.request_id = format!("for update {id} {conflict:?}");
@@ -427,7 +456,7 @@ type Both = tokio::task::JoinHandle<Result<ExecuteMultiOperationResponse, Refusa
 
 fn execute(w: &World, request: ExecuteMultiOperationRequest) -> Both {
     let engine = w.engine.clone();
-    tokio::spawn(async move { engine.execute_multi_operation(request, None).await })
+    tokio::spawn(async move { engine.execute_multi_operation(request, None, || {}).await })
 }
 
 fn answers(response: ExecuteMultiOperationResponse) -> (StartWorkflowExecutionResponse, UpdateWorkflowExecutionResponse) {
@@ -524,7 +553,7 @@ async fn what_update_with_start_may_not_ask_for() {
         change(start, update);
         let engine = w.engine.clone();
         async move {
-            match soon(engine.execute_multi_operation(request, None)).await {
+            match soon(engine.execute_multi_operation(request, None, || {})).await {
                 Err(Refusal::MultiOperation(multi)) => [multi.start, multi.update].map(|operation| match operation {
                     Operation::Refused(refusal) => match *refusal {
                         Refusal::InvalidArgument(text) => text,
@@ -552,7 +581,7 @@ async fn what_update_with_start_may_not_ask_for() {
     };
     assert_eq!(refused(run_id).await, ["-", "RunId is not allowed."]);
     let one = ExecuteMultiOperationRequest { operations: vec![], ..with_start("u", WorkflowIdConflictPolicy::Fail) };
-    let refusal = soon(w.engine.execute_multi_operation(one, None)).await.unwrap_err();
+    let refusal = soon(w.engine.execute_multi_operation(one, None, || {})).await.unwrap_err();
     assert_eq!(refusal, Refusal::InvalidArgument("Operations have to be exactly [Start, Update].".into()));
 }
 
