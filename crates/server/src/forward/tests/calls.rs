@@ -75,8 +75,10 @@ fn input(service: &str, method: &str) -> MessageDescriptor {
     descriptors().get_service_by_name(service).unwrap().methods().find(|found| found.name() == method).unwrap().input()
 }
 
+type Headers = Vec<(String, Vec<u8>)>;
+
 /// What there is to compare of a refusal.
-fn told(refused: &Status) -> (Code, &str, &[u8], Vec<(String, Vec<u8>)>) {
+fn told(refused: &Status) -> (Code, &str, &[u8], Headers) {
     let headers = refused.metadata().as_ref().iter().filter(|(name, _)| *name != "date");
     let mut headers: Vec<_> = headers.map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
     headers.sort();
