@@ -93,6 +93,20 @@ impl RunId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SlotId(pub u16);
 
+impl SlotId {
+    /// The slot that holds every run of a workflow.
+    pub fn of(namespace: NamespaceId, workflow_id: &str) -> Self {
+        let mut hash = Fnv::default();
+        hash.write(&namespace.0.0);
+        hash.write(workflow_id.as_bytes());
+        Self::of_hash(hash.finish())
+    }
+
+    pub(crate) fn of_hash(hash: u64) -> Self {
+        Self((hash % u64::from(SLOT_COUNT)) as u16)
+    }
+}
+
 /// What the user calls a workflow: its namespace and workflow id. All its runs live in one slot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct WorkflowKey {
@@ -105,10 +119,7 @@ pub struct WorkflowKey {
 impl WorkflowKey {
     /// The slot that holds every run of this workflow.
     pub fn slot(&self) -> SlotId {
-        let mut hash = Fnv::default();
-        hash.write(&self.namespace.0.0);
-        hash.write(self.workflow_id.as_bytes());
-        SlotId((hash.finish() % u64::from(SLOT_COUNT)) as u16)
+        SlotId::of(self.namespace, &self.workflow_id)
     }
 }
 

@@ -90,7 +90,8 @@ pub enum Refusal {
     Unimplemented(String),
     /// UNAVAILABLE: try again.
     Unavailable(String),
-    /// UNAVAILABLE: the run's shard is not at this server. Nothing was tried.
+    /// UNAVAILABLE: the run's shard is not at this server. Only where nothing of the call can have been done: it is sent as it is to whoever
+    /// has the shard, and what the server makes up for a call (ids, say) it makes up anew there. Else it is [`Refusal::Unavailable`].
     Elsewhere {
         /// The shard.
         shard: u32,

@@ -18,8 +18,8 @@ use sempre_api::v1::{
 };
 
 use crate::{
-    Execution, NamespaceId, Refusal, Routing, RunId, RunKey, Timestamp, Version, chain_end::AskedChild, flow::FlowChange, state::callback,
-    versioning::inherit::Inherited,
+    Execution, NamespaceId, Refusal, Routing, RunId, RunKey, SlotId, Timestamp, Version, chain_end::AskedChild, flow::FlowChange,
+    state::callback, versioning::inherit::Inherited,
 };
 
 /// The full result of one applied input. Replies and effects leave only after the commit that holds
@@ -205,6 +205,14 @@ impl QueueName {
         }
         let shared = (1 << SHARED_HASH_BITS) - 1;
         hash.finish() & !shared | plain & shared
+    }
+
+    /// The slot whose shard is the queue's home: where its polls meet its tasks, when several nodes have the shards.
+    pub fn home(&self) -> SlotId {
+        SlotId::of_hash(match self.version {
+            None => self.hash64(),
+            Some(_) => self.plain().hash64(),
+        })
     }
 
     /// The queue itself, without a version.

@@ -440,7 +440,8 @@ impl Engine {
         WeakEngine { shared: self.shared.clone(), owner: Arc::downgrade(&self.owner) }
     }
 
-    pub(crate) fn process(&self) -> u64 {
+    /// The number by which tokens of queries and of Nexus tasks tell this process from others.
+    pub fn process(&self) -> u64 {
         self.owner.process
     }
 }

@@ -69,6 +69,7 @@ mod settings;
 mod shard;
 mod shards;
 mod shared;
+pub mod singles;
 mod stats;
 mod usage;
 mod virtual_time;

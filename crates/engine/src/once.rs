@@ -26,26 +26,11 @@ use crate::{
     records::{self, Kind},
     schedules,
     shared::Shared,
+    singles,
 };
 
 /// Numbers from here on are those of single shards.
 const FIRST: u32 = u32::MAX - 1023;
-
-/// All of them.
-const ALL: [u32; 12] = [
-    namespaces::OWNER,
-    meta::OWNER,
-    schedules::OWNER,
-    records::NEXUS_ENDPOINTS.owner,
-    records::BATCH_JOBS.owner,
-    records::DEPLOYMENTS.owner,
-    records::FLOW_RULES.owner,
-    records::API_KEYS.owner,
-    records::ALERT_RULES.owner,
-    alerts::runner::OWNER,
-    notices::OWNER,
-    listing::OWNER,
-];
 
 pub(crate) fn is_single(shard: u32) -> bool {
     shard >= FIRST
@@ -109,7 +94,7 @@ impl Engine {
     /// The single shards that there are: what a node says it wants a share of.
     #[must_use]
     pub fn singles() -> Vec<u32> {
-        ALL.to_vec()
+        singles::ALL.to_vec()
     }
 
     /// Those that are here.
@@ -212,8 +197,8 @@ mod tests {
 
     #[test]
     fn every_single_shard_has_a_number_of_its_own_far_from_those_of_runs() {
-        let numbers: BTreeSet<u32> = ALL.into_iter().collect();
-        assert_eq!(numbers.len(), ALL.len());
+        let numbers: BTreeSet<u32> = singles::ALL.into_iter().collect();
+        assert_eq!(numbers.len(), singles::ALL.len());
         assert!(numbers.iter().all(|single| is_single(*single)) && !is_single(FIRST - 1));
     }
 

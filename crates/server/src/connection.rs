@@ -31,12 +31,12 @@ use crate::{
 /// Calls of one connection under way at once; a worker holds some dozens, a load generator hundreds.
 const CALLS_MAX: u32 = 10_000;
 /// What a peer may send on one stream, and on all of them, before it is read. A message has at most 4 MiB.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 /// Larger than the protocol's 16 KiB: fewer frames for large payloads.
-const FRAME_BYTES_MAX: u32 = 64 << 10;
+pub(crate) const FRAME_BYTES_MAX: u32 = 64 << 10;
 /// Answers that wait to be sent, per stream.
-const SEND_BUFFER_BYTES: usize = 1 << 20;
+pub(crate) const SEND_BUFFER_BYTES: usize = 1 << 20;
 /// Tokens of authorization can be long.
 const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// Calls given up before they were begun: a worker that stops gives up all its polls at once.

@@ -123,6 +123,11 @@ impl<B> BoundedMessages<B> {
         self.held = Some(held);
     }
 
+    /// By what it is counted.
+    pub(crate) fn held(&self) -> Option<Arc<Held>> {
+        self.held.clone()
+    }
+
     /// More of the body has to come; ready when it has not come in time.
     #[expect(clippy::disallowed_methods, reason = "callers are waited for by the wall clock")]
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Status> {

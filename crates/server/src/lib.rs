@@ -28,6 +28,7 @@ mod deadline;
 pub mod dynamic;
 pub mod faults;
 mod flow_service;
+pub mod forward;
 pub mod frames;
 mod frontend;
 #[cfg(feature = "fuzzing")]

@@ -55,11 +55,16 @@ impl Requests {
 
     /// A call has come.
     pub(crate) fn begin(&self, path: &str) -> CallCount<'_> {
-        let place = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-        let place = place.and_then(|(service, method)| self.places.get(service)?.get(method)).copied();
-        let method = &self.methods[place.unwrap_or(self.methods.len() - 1)];
+        let method = self.method(path);
         method.begun.fetch_add(1, Ordering::Relaxed);
         CallCount { method, code: Code::Cancelled }
+    }
+
+    /// The method that a path is of. Counts nothing.
+    pub(crate) fn method(&self, path: &str) -> &MethodStats {
+        let place = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+        let place = place.and_then(|(service, method)| self.places.get(service)?.get(method)).copied();
+        &self.methods[place.unwrap_or(self.methods.len() - 1)]
     }
 
     /// The methods that have been called.

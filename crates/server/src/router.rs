@@ -30,9 +30,10 @@ use tokio::time::Instant;
 use tonic::{Code, Status, codegen::Service};
 
 use crate::{
-    access::{Access, Caller, scan},
+    access::{Access, ByServer, Caller, scan},
     audit::{self, Act, Audit, Pending},
     deadline,
+    forward::{Forward, Sender, Until},
     frames::{BoundedMessages, MESSAGE_BYTES_MAX, PREFIX_BYTES},
     frontend::Frontend,
     health::HealthService,
@@ -85,10 +86,12 @@ pub(crate) struct Router {
     engine: Engine,
     /// `None`: all namespaces are in this engine.
     worlds: Option<Arc<Worlds>>,
+    /// `None`: all shards are.
+    forward: Option<Arc<Forward>>,
 }
 
 impl Router {
-    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>, worlds: Option<Arc<Worlds>>) -> Self {
+    pub(crate) fn new(frontend: Frontend, tracer: Option<Tracer>, worlds: Option<Arc<Worlds>>, forward: Option<Arc<Forward>>) -> Self {
         let time = TimeService::new(frontend.engine.virtual_time().cloned());
         let health = HealthService { engine: frontend.engine.clone() };
         let long_calls = Arc::clone(&frontend.long_calls);
@@ -122,7 +125,17 @@ impl Router {
             tracer,
             engine,
             worlds,
+            forward,
         }
+    }
+
+    /// What knows where this node does not have everything.
+    pub(crate) fn forward(&self) -> Option<&Arc<Forward>> {
+        self.forward.as_ref()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Where it is written down what callers do.
@@ -151,7 +164,7 @@ impl Router {
     }
 
     /// Where starts wait.
-    pub(crate) fn start_gate(&self) -> &StartGate {
+    pub(crate) fn start_gate(&self) -> &Arc<StartGate> {
         &self.start_gate
     }
 
@@ -179,10 +192,9 @@ impl Router {
         };
         let timeout = deadline::timeout(request.headers()).map(to_duration);
         // What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
-        let response = match self.room.enter(count.method().kind, header_bytes(request.headers())) {
+        let mut response = match self.room.enter(count.method().kind, header_bytes(request.headers())) {
             Ok(held) => {
-                held.stand_before(&self.start_gate);
-                let answer = self.answer(request, count.method(), &held, timeout).await;
+                let answer = self.answer(request, count.method(), &held, timeout, None).await;
                 held.give_turn_back();
                 answer
             }
@@ -191,6 +203,8 @@ impl Router {
                 refused.into_http()
             }
         };
+        // What nodes tell each other.
+        response.headers_mut().remove(status::ELSEWHERE_HEADER);
         let code = code_of(&response);
         count.end(code, begun.elapsed());
         if let Some(span) = span {
@@ -199,8 +213,37 @@ impl Router {
         response
     }
 
-    /// `timeout`: how long the caller waits.
-    async fn answer<B>(&self, request: http::Request<B>, method: &MethodStats, held: &Arc<Held>, timeout: Option<Duration>) -> Response
+    /// Answers a call that another node has sent: who calls is decided, and it is counted there; what it costs this server is bounded
+    /// here as of any other.
+    pub(crate) async fn call_of_node<B>(&self, request: http::Request<B>, sender: Sender) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        let method = self.requests.method(request.uri().path());
+        let timeout = deadline::timeout(request.headers()).map(to_duration);
+        match self.room.enter(method.kind, header_bytes(request.headers())) {
+            Ok(held) => {
+                let answer = self.answer(request, method, &held, timeout, Some(sender)).await;
+                held.give_turn_back();
+                answer
+            }
+            Err(refused) => {
+                drop_body(request.into_body());
+                refused.into_http()
+            }
+        }
+    }
+
+    /// `timeout`: how long the caller waits; `sender`: the node that has sent the call.
+    async fn answer<B>(
+        &self,
+        mut request: http::Request<B>,
+        method: &MethodStats,
+        held: &Arc<Held>,
+        timeout: Option<Duration>,
+        sender: Option<Sender>,
+    ) -> Response
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
@@ -209,9 +252,16 @@ impl Router {
         if timeout == Some(Duration::ZERO) {
             return too_late();
         }
+        if let (Some(left), Some(_)) = (timeout, &self.forward) {
+            request.extensions_mut().insert(Until(Instant::now() + left));
+        }
+        if self.forward.is_none() {
+            // Of several nodes the owner has the gate, and who that is the message says.
+            held.stand_before(&self.start_gate);
+        }
         let mut request = BoundedMessages::new(request);
         request.body_mut().hold(Arc::clone(held));
-        if let Some(field) = method.namespace_field.filter(|_| self.metered) {
+        if let Some(field) = method.namespace_field.filter(|_| self.metered && sender.is_none()) {
             request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
         }
         if let (CallClass::Start, Some(field)) = (method.kind.class, method.namespace_field) {
@@ -225,6 +275,10 @@ impl Router {
         }
         let answer = async {
             match (&self.access, &self.audit, &self.worlds) {
+                (access, ..) if sender.is_some() => match access.as_ref().map_or(Ok(()), |access| access.told(&request)) {
+                    Ok(()) => self.dispatch_of(request, sender).await,
+                    Err(refused) => refused.into_http(),
+                },
                 (None, None, None) => self.dispatch(request).await,
                 // Boxed, as all calls would have to carry it along.
                 (None, None, Some(worlds)) => Box::pin(worlds.answer(self, request)).await,
@@ -340,7 +394,8 @@ impl Router {
     async fn look(&self, act: &Act, message: &Bytes) -> Value {
         let Some((path, asked)) = act.look(message.clone()) else { return Value::Null };
         let request = http::Request::post(path).version(http::Version::HTTP_2).header("content-type", "application/grpc");
-        let Ok(request) = request.body(audit::framed(&asked)) else { return Value::Null };
+        let Ok(mut request) = request.body(audit::framed(&asked)) else { return Value::Null };
+        request.extensions_mut().insert(ByServer);
         let answer = self.dispatch(BoundedMessages::new(request)).await;
         if code_of(&answer) != Code::Ok {
             return Value::Null;
@@ -349,17 +404,29 @@ impl Router {
         act.told(body.slice(PREFIX_BYTES.min(body.len())..)).unwrap_or_default()
     }
 
-    /// Gives a call to its service.
-    pub(crate) async fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> Response
+    /// Gives a call to its service, here or at the node that has its shard.
+    pub(crate) fn dispatch<B>(&self, request: http::Request<BoundedMessages<B>>) -> impl Future<Output = Response> + Send
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<tonic::codegen::StdError> + Send + 'static,
     {
+        self.dispatch_of(request, None)
+    }
+
+    async fn dispatch_of<B>(&self, request: http::Request<BoundedMessages<B>>, sender: Option<Sender>) -> Response
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<tonic::codegen::StdError> + Send + 'static,
+    {
+        if let Some(forward) = &self.forward {
+            return Box::pin(forward.answer(self, request, sender)).await;
+        }
         // One kind of body for all services: their two hundred methods are compiled once, not again for each kind.
         self.serve(request.map(tonic::body::Body::new)).await
     }
 
-    async fn serve(&self, request: http::Request<tonic::body::Body>) -> Response {
+    /// Gives a call to its service here.
+    pub(crate) async fn serve(&self, request: http::Request<tonic::body::Body>) -> Response {
         let path = request.uri().path();
         let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
         // The generated services keep their settings in themselves; a clone is a few words.
@@ -421,7 +488,7 @@ fn to_duration(span: Span) -> Duration {
 }
 
 /// What is refused says so before its body.
-fn code_of(answer: &Response) -> Code {
+pub(crate) fn code_of(answer: &Response) -> Code {
     answer.headers().get("grpc-status").map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()))
 }
 

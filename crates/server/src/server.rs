@@ -15,11 +15,13 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
+    forward::{Forward, NodePort, Owners},
     http_ports::{self, Web},
     ports::{
         self, Answers, Ports,
@@ -209,6 +211,8 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     reloader: Reloader,
     service: Service,
+    /// Where other nodes call, if there are any.
+    nodes: Option<(NodePort, TlsAcceptor, Arc<Forward>)>,
     connections: Arc<ConnectionSettings>,
 }
 
@@ -219,7 +223,31 @@ impl Server {
     }
 
     /// As [`Server::bind`], with another index of runs than that in the settings' file or in memory.
-    pub async fn bind_with(mut settings: ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
+    pub async fn bind_with(settings: ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
+        Self::bind_at(settings, store, index, None).await
+    }
+
+    /// As [`Server::bind_with`], as one of several nodes: `owners` says where the shards are, and `port` is where the others call this one.
+    /// It has no shard until its engine takes one up ([`Engine::take_up`]).
+    pub async fn bind_node(
+        settings: ServerSettings,
+        store: Arc<dyn Store>,
+        index: Option<OpenIndex>,
+        port: NodePort,
+        owners: Arc<dyn Owners>,
+    ) -> Result<Self, ServerError> {
+        if settings.time_skipping.is_some() {
+            return Err(ServerError::Prepare { what: "a node".into(), reason: "nodes share no virtual time".into() });
+        }
+        Self::bind_at(settings, store, index, Some((port, owners))).await
+    }
+
+    async fn bind_at(
+        mut settings: ServerSettings,
+        store: Arc<dyn Store>,
+        index: Option<OpenIndex>,
+        node: Option<(NodePort, Arc<dyn Owners>)>,
+    ) -> Result<Self, ServerError> {
         http_ports::check(&settings)?;
         // First the sockets and certificates: whoever finds a port taken should not have touched the data.
         let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
@@ -235,7 +263,15 @@ impl Server {
         if let Some(ui) = &settings.ui {
             ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
         }
-        let service = Service::open_with(&settings, store, index).await?;
+        let (nodes, forward) = match node {
+            None => (None, None),
+            Some((port, owners)) => {
+                let forward = Arc::new(Forward::new(owners, port.key()));
+                let acceptor = port.acceptor(&forward)?;
+                (Some((port, acceptor, Arc::clone(&forward))), Some(forward))
+            }
+        };
+        let service = Service::open_at(&settings, store, index, forward).await?;
         Ok(Self {
             ports,
             address: settings.address,
@@ -243,6 +279,7 @@ impl Server {
             tls,
             reloader: Reloader::default(),
             service,
+            nodes,
             connections: Arc::new(settings.connections),
         })
     }
@@ -296,7 +333,7 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { mut ports, address, web, tls, reloader, service, connections } = self;
+        let Self { mut ports, address, web, tls, reloader, service, nodes, connections } = self;
         let (drain, draining) = watch::channel(false);
         let web = web.open(&service, &ports, address, draining.clone());
         let (mut tasks, mut web_tasks, mut beside) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
@@ -309,6 +346,10 @@ impl Server {
         let alerts = service.alerts_file().map(|file| (file.clone(), service.engine().clone()));
         if tls.is_some() || tells_peers || alerts.is_some() {
             beside.spawn(reload::watch(tls.clone(), access, audit, alerts, reloader));
+        }
+        let mut node_tasks = JoinSet::new();
+        if let Some((port, acceptor, forward)) = nodes {
+            node_tasks.spawn(port.serve(acceptor, service.router().clone(), forward, draining.clone()));
         }
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
@@ -346,12 +387,14 @@ impl Server {
             service.stop().await;
             while tasks.join_next().await.is_some() {}
             while web_tasks.join_next().await.is_some() {}
+            while node_tasks.join_next().await.is_some() {}
         });
         if finished.await.is_err() {
             let connections = tasks.len() + web_tasks.len();
             tracing::warn!(connections, "calls did not finish in time and were broken off");
             tasks.shutdown().await;
             web_tasks.shutdown().await;
+            node_tasks.shutdown().await;
         }
         beside.shutdown().await;
         service.stop_telemetry().await;

@@ -25,6 +25,7 @@ use crate::{
     alerts_file::AlertsFile,
     audit::Audit,
     callbacks::HttpCallbacks,
+    forward::Forward,
     frontend::Frontend,
     metrics::Metrics,
     nexus::client::HttpOperations,
@@ -52,6 +53,16 @@ impl Service {
 
     /// As [`Service::open`], with another index of runs than that in the settings' file or in memory.
     pub async fn open_with(settings: &ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
+        Self::open_at(settings, store, index, None).await
+    }
+
+    /// As [`Service::open_with`]. With `forward` it is a node: it takes up no shard by itself, and what is elsewhere goes there.
+    pub(crate) async fn open_at(
+        settings: &ServerSettings,
+        store: Arc<dyn Store>,
+        index: Option<OpenIndex>,
+        forward: Option<Arc<Forward>>,
+    ) -> Result<Self, ServerError> {
         if let Some(reason) = Worlds::refused(settings) {
             return Err(ServerError::Prepare { what: "a clock for each namespace".into(), reason: reason.into() });
         }
@@ -72,7 +83,7 @@ impl Service {
             alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
             index: index.unwrap_or_else(|| open_index(settings.visibility_file.clone())),
-            takes_shards: true,
+            takes_shards: forward.is_none(),
             lease: None,
             token_key,
         };
@@ -86,7 +97,7 @@ impl Service {
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
         let spans = settings.otlp.as_ref().and_then(telemetry::tracer);
         let tracer = spans.as_ref().map(|(tracer, _)| tracer.clone());
-        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer, Worlds::new(settings));
+        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer, Worlds::new(settings), forward);
         let telemetry = settings.otlp.as_ref().map(|otlp| {
             let metrics = Metrics::new(engine.clone(), router.clone(), settings.folder());
             Arc::new(Telemetry::start(otlp, engine.cluster_id(), spans, metrics))
@@ -124,6 +135,9 @@ impl Service {
 
     /// As [`Service::close`], but for the store.
     pub(crate) async fn stop(&self) {
+        if let Some(forward) = self.router.forward() {
+            forward.stop();
+        }
         self.engine.shutdown().await;
         if let Some(worlds) = self.router.worlds() {
             worlds.stop().await;

@@ -36,6 +36,9 @@ pub const CAUSE_HEADER: &str = "x-resource-exhausted-cause";
 /// Header with the scope of a RESOURCE_EXHAUSTED.
 pub const SCOPE_HEADER: &str = "x-resource-exhausted-scope";
 
+/// Header by which a node tells a refusal of [`Refusal::Elsewhere`] from others, and of which shard it is; clients are not told.
+pub(crate) const ELSEWHERE_HEADER: &str = "sempre-elsewhere";
+
 /// What a start is told that has waited in vain, or when all shards have as many as may wait.
 pub(crate) fn starts_wait() -> Status {
     from_refusal(Refusal::Overloaded("too many starts wait, try again"))
@@ -84,7 +87,11 @@ pub fn from_refusal(refusal: Refusal) -> Status {
         Refusal::MultiOperation(multi) => multi_operation(*multi),
         Refusal::Unimplemented(message) => plain(Code::Unimplemented, message),
         Refusal::Unavailable(message) => plain(Code::Unavailable, message),
-        Refusal::Elsewhere { shard } => plain(Code::Unavailable, refusal::text::elsewhere(shard)),
+        Refusal::Elsewhere { shard } => {
+            let mut status = plain(Code::Unavailable, refusal::text::elsewhere(shard));
+            status.metadata_mut().insert(ELSEWHERE_HEADER, shard.into());
+            status
+        }
         Refusal::OutOfRange(message) => plain(Code::OutOfRange, message),
         Refusal::DeadlineExceeded(message) => plain(Code::DeadlineExceeded, message),
     }

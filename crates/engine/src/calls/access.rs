@@ -136,6 +136,13 @@ impl Engine {
         [task, query, nexus].into_iter().flatten().filter_map(|id| self.name_of(id)).collect()
     }
 
+    /// The process that asked what a worker answers with this token of a query or of a Nexus task: nobody else can take the answer.
+    /// `None`: it is no such token.
+    pub fn asker_of_token(&self, token: &Bytes) -> Option<u64> {
+        let query = QueryToken::parse(token).map(|token| token.process);
+        query.or_else(|| NexusToken::parse(token).map(|token| token.process))
+    }
+
     fn name_of(&self, id: NamespaceId) -> Option<String> {
         self.shared.namespaces.by_id(id).map(|namespace| namespace.view.name.clone())
     }

@@ -37,6 +37,8 @@ use crate::{
 
 /// Why the answer to a rejected update links to the run and to no event.
 const REJECTED: &str = "Update rejected";
+/// What is told of an update of which nothing is known any more.
+const ABORTED: &str = "workflow update was aborted";
 /// Pause before an update is sent again that its run has forgotten.
 const AGAIN: Span = Span::millis(20);
 /// How often the pause doubles for a caller whom nobody tells: more wait than are remembered, or the shard has started over.
@@ -110,6 +112,15 @@ impl Question {
         match self {
             Self::Send(request) if !accepted => Input::Update(Box::new(request.clone())),
             _ => Input::PollUpdate { update_id: self.update_id().into() },
+        }
+    }
+
+    /// What the caller is told if an update that a run has heard of is refused so when it is asked for again. It may be accepted, even if no
+    /// news of that came; and if its id is the server's own, whoever is sent it would take it for another.
+    fn again(&self, refusal: Refusal) -> Refusal {
+        match (self, refusal) {
+            (Self::Send(_), Refusal::Elsewhere { .. }) => Refusal::Unavailable(ABORTED.into()),
+            (_, refusal) => refusal,
         }
     }
 
@@ -217,12 +228,15 @@ impl Engine {
     ) -> Result<Reached, Refusal> {
         let shared = &self.shared;
         let (mut target, mut accepted, mut untold) = (run, false, 0);
+        // A run has heard of it.
+        let mut sent = false;
         loop {
             let First { run: run_id, status, news: receiver } = match first.take() {
                 Some(first) => first,
                 None => {
                     let (sender, news) = oneshot::channel();
-                    let (run, reply, _) = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(accepted), sender)).await?;
+                    let asked = shared.ask_reply(workflow.clone(), target, Ask::Update(question.input(accepted), sender)).await;
+                    let (run, reply, _) = asked.map_err(|refusal| if sent { question.again(refusal) } else { refusal })?;
                     let Reply::Update(status) = reply else { return Err(internal("an update")) };
                     First { run, status, news }
                 }
@@ -237,6 +251,7 @@ impl Engine {
                 UpdateStatus::Accepted => Stage::Accepted,
                 UpdateStatus::Admitted => Stage::Admitted,
             };
+            sent = true;
             accepted = stage == Stage::Accepted;
             if accepted {
                 target = Some(run_id);
@@ -280,7 +295,7 @@ impl Engine {
                 UpdateNews::Lost if stage == Stage::Accepted || matches!(question, Question::Send(_)) => {
                     shared.wall.sleep_until(patience.end().min(self.wall_now() + AGAIN)).await;
                 }
-                UpdateNews::Lost => return Err(Refusal::Unavailable("workflow update was aborted".into())),
+                UpdateNews::Lost => return Err(Refusal::Unavailable(ABORTED.into())),
             }
         }
     }

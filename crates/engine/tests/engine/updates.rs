@@ -23,7 +23,7 @@ use sempre_api::{
 use sempre_core::{Refusal, Span, refusal::Operation, state::callback::OutcomeState, validate::AddressRule};
 use sempre_engine::Settings;
 
-use crate::support::*;
+use crate::{nodes::*, support::*};
 
 type Updated = tokio::task::JoinHandle<Result<UpdateWorkflowExecutionResponse, Refusal>>;
 
@@ -409,6 +409,35 @@ async fn an_update_without_an_id_gets_one() {
     let answer = soon(updated).await.unwrap().unwrap();
     assert_eq!(answer.update_ref.unwrap().update_id, id);
     assert_eq!(id.len(), 36);
+}
+
+#[tokio::test]
+async fn an_update_of_a_shard_that_goes_is_not_said_to_be_untried_once_a_run_has_it() {
+    for id in ["", "u"] {
+        let n = nodes().await;
+        let (a, b) = (&n.a, &n.b);
+        let run = n.id(1, "run");
+        a.start(&run).await;
+        let task = a.poll().await;
+        a.complete(&task.task_token, vec![]).await;
+        let (engine, mut request) = (a.engine.clone(), update_request(id, Stage::Completed));
+        request.workflow_execution = Some(execution(&run, ""));
+        let again = request.clone();
+        let updated = tokio::spawn(async move { engine.update_workflow(request, None).await });
+        a.settle().await;
+        let task = a.poll().await;
+        let given = task.messages[0].protocol_instance_id.clone();
+        complete(a, &task, vec![accept(&task, &given)]).await;
+        assert!(!updated.is_finished());
+        n.give(1, a, b).await;
+        n.advance(Span::seconds(1)).await;
+        // Who is told that it is elsewhere sends it there as it came: without an id it would be another.
+        assert_eq!(soon(updated).await.unwrap().unwrap_err(), Refusal::Unavailable("workflow update was aborted".into()), "{id:?}");
+        // One that comes now has not been tried.
+        elsewhere(soon(a.engine.update_workflow(again, None)).await, 1);
+        let accepted = b.names(&run).await.iter().filter(|name| **name == "WORKFLOW_EXECUTION_UPDATE_ACCEPTED").count();
+        assert_eq!(accepted, 1);
+    }
 }
 
 fn with_start(id: &str, conflict: WorkflowIdConflictPolicy) -> ExecuteMultiOperationRequest {

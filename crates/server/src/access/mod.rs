@@ -54,6 +54,8 @@ use crate::{
     status,
 };
 
+/// What a caller is told who has called another node, which did not ask.
+const NOT_TOLD: &str = "the node that was called asks nobody who he is";
 /// Credentials that are remembered; beyond, all are forgotten and believed anew.
 const KNOWN_MAX: usize = 16_384;
 /// The longest wait of a timer.
@@ -70,6 +72,10 @@ pub(crate) struct Caller {
     /// What it was believed by.
     version: Version,
 }
+
+/// Beside a call that nobody makes: the server itself asks, and it may.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByServer;
 
 /// Changes of API keys, changes of everything else.
 type Version = (u64, u64);
@@ -233,6 +239,14 @@ impl Access {
         need == Need::Nothing || self.authenticate(&Given::of(headers), peer).await.is_ok()
     }
 
+    /// A call that another node has sent must say who makes it, where he has to be known: a node that asks nobody is no way round this one.
+    pub(crate) fn told<B>(&self, request: &http::Request<B>) -> Result<(), Status> {
+        let need = self.0.rules.of(request.uri().path()).map_or(Need::Caller, |rule| rule.need);
+        let (caller, server) = (request.extensions().get::<Arc<Caller>>(), request.extensions().get::<ByServer>());
+        let told = need == Need::Nothing || caller.is_some() || server.is_some();
+        if told { Ok(()) } else { Err(self.refuse(NOT_TOLD)) }
+    }
+
     /// Whoever is let through by this need. Of a namespace's roles nothing is checked here.
     pub(crate) async fn require(&self, need: Need, headers: &HeaderMap, peer: Option<&Arc<Peer>>) -> Result<Pass, Status> {
         let given = Given::of(headers);
@@ -374,6 +388,11 @@ impl CertificateRule {
 }
 
 impl Caller {
+    /// One who is believed because another node does: it looks after how long.
+    pub(crate) fn decided_elsewhere(name: Arc<str>, grants: Grants, expires: Option<Timestamp>) -> Self {
+        Self { name, grants, expires, version: Version::default() }
+    }
+
     fn is_live(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| expires > now)
     }

@@ -14,25 +14,55 @@ pub(crate) fn strings<'m>(message: &'m [u8], path: &[u32], found: &mut impl FnMu
         found(message);
         return Ok(());
     };
+    each(message, wanted, &mut |value| match value {
+        Value::Bytes(bytes) => strings(bytes, rest, found),
+        // The decoder refuses another kind of value for the field.
+        Value::Number(_) => Ok(()),
+    })
+}
+
+/// The number (or enum value) at `path`: 0 where there is none, and of several the last, as the decoder has it.
+pub(crate) fn number(message: &[u8], path: &[u32]) -> Result<u64, Malformed> {
+    let Some((&last, outer)) = path.split_last() else { return Ok(0) };
+    let (mut number, mut malformed) = (0, false);
+    strings(message, outer, &mut |inner| {
+        malformed |= each(inner, last, &mut |value| {
+            if let Value::Number(value) = value {
+                number = value;
+            }
+            Ok(())
+        })
+        .is_err();
+    })?;
+    if malformed { Err(Malformed) } else { Ok(number) }
+}
+
+/// What a field can hold that is looked at here.
+enum Value<'m> {
+    Bytes(&'m [u8]),
+    Number(u64),
+}
+
+/// Gives every value of a field of a message.
+fn each<'m>(message: &'m [u8], wanted: u32, found: &mut dyn FnMut(Value<'m>) -> Result<(), Malformed>) -> Result<(), Malformed> {
     let mut bytes = message;
     while !bytes.is_empty() {
         let tag = varint(&mut bytes)?;
         let number = u32::try_from(tag >> 3).map_err(|_| Malformed)?;
-        match tag & 7 {
-            0 => drop(varint(&mut bytes)?),
-            1 => drop(take(&mut bytes, 8)?),
+        let value = match tag & 7 {
+            0 => Some(Value::Number(varint(&mut bytes)?)),
+            1 => take(&mut bytes, 8).map(|_| None)?,
             2 => {
                 let length = usize::try_from(varint(&mut bytes)?).map_err(|_| Malformed)?;
-                let value = take(&mut bytes, length)?;
-                if number == wanted {
-                    strings(value, rest, found)?;
-                }
+                Some(Value::Bytes(take(&mut bytes, length)?))
             }
-            5 => drop(take(&mut bytes, 4)?),
+            5 => take(&mut bytes, 4).map(|_| None)?,
             // Groups: nobody sends them.
             _ => return Err(Malformed),
+        };
+        if let Some(value) = value.filter(|_| number == wanted) {
+            found(value)?;
         }
-        // The decoder refuses another kind of value for the field.
     }
     Ok(())
 }
@@ -96,6 +126,15 @@ mod tests {
         let paths = rules.command_paths();
         let found: Vec<String> = paths.flat_map(|path| all(&completed, path).unwrap()).collect();
         assert_eq!(found, ["a", "b"]);
+    }
+
+    #[test]
+    fn numbers_are_found_and_the_last_counts() {
+        let queue = |kind: i32| [&[0x12, 4, 0x0a, 0, 0x10][..], &[kind as u8]].concat();
+        let poll = [queue(2), queue(1), vec![0x18, 9]].concat();
+        assert_eq!((number(&poll, &[2, 2]), number(&poll, &[3]), number(&poll, &[2, 3])), (Ok(1), Ok(9), Ok(0)));
+        assert_eq!(number(b"\x12\x02\x0a\x05", &[2, 2]), Err(Malformed));
+        assert_eq!(number(b"\x12\x01a", &[2]), Ok(0), "it is no number");
     }
 
     #[test]

@@ -306,7 +306,7 @@ fn rule(service: &str, method: &'static str, need: Need) -> Rule {
 }
 
 /// Numbers of the fields that a path names.
-fn path_of(message: &MessageDescriptor, path: &str) -> Option<Path> {
+pub(crate) fn path_of(message: &MessageDescriptor, path: &str) -> Option<Path> {
     let mut message = message.clone();
     let mut numbers = Path::new();
     let mut names = path.split('.').peekable();

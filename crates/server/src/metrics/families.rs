@@ -1,6 +1,10 @@
 //! The families, by what they are about.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use sempre_api::v1::enums::{EventType, WorkflowExecutionStatus as Status};
 use sempre_core::{NamespaceId, Timestamp, transition::QueueKind};
@@ -8,7 +12,7 @@ use sempre_engine::{Engine, Limited, NamespaceUse, OpenRuns, QueueSummary, Typed
 use tonic::Code;
 
 use super::collected::Collected;
-use crate::{access::Access, requests::Requests, room::Room, start_gate::StartGate};
+use crate::{access::Access, forward::Counts, requests::Requests, room::Room, start_gate::StartGate};
 
 /// What is not told apart.
 const OTHER: &str = "other";
@@ -172,6 +176,17 @@ pub(super) fn start_gate(told: &mut Collected, gate: &StartGate) {
         .count(&[], gate.waiting() as u64);
     told.gauge("sempre_starts_at_once", "Starts that may be worked on at once now.").count(&[], gate.turns() as u64);
     told.counter("sempre_starts_refused_total", "Starts refused because the server had no time for them.").count(&[], gate.refused());
+}
+
+/// Calls that belong to other nodes, and theirs.
+pub(super) fn nodes(told: &mut Collected, counts: &Counts) {
+    let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    told.counter("sempre_node_calls_sent_total", "Calls sent to the node that has their shard.").count(&[], read(&counts.sent));
+    told.counter("sempre_node_calls_taken_total", "Calls taken from other nodes.").count(&[], read(&counts.taken));
+    told.counter("sempre_node_calls_again_total", "Tries to find the node of a call after the first.").count(&[], read(&counts.again));
+    let family = told.counter("sempre_node_calls_unavailable_total", "Calls that no node has answered, by why.");
+    family.count(&[("why", "lost")], read(&counts.lost));
+    family.count(&[("why", "no_owner")], read(&counts.unowned));
 }
 
 pub(super) fn activities(told: &mut Collected, engine: &Engine) {

@@ -56,6 +56,9 @@ impl Metrics {
         families::workflows(&mut told, engine);
         families::room(&mut told, router.room());
         families::start_gate(&mut told, router.start_gate());
+        if let Some(forward) = router.forward() {
+            families::nodes(&mut told, &forward.counts);
+        }
         families::limits(&mut told, &engine.namespace_uses());
         families::open_runs(&mut told, &open_runs.get().await.unwrap_or_default());
         families::activities(&mut told, engine);
