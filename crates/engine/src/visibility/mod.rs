@@ -226,6 +226,16 @@ impl Visibility {
         self.inner.index.needs_rebuild()
     }
 
+    /// Resolves when the index is found to need a rebuild by others than who asks it ([`Index::until_needs_rebuild`]).
+    pub(crate) fn until_needs_rebuild(&self) -> BoxFuture<'static, ()> {
+        self.inner.index.until_needs_rebuild()
+    }
+
+    /// Resolves when the last batch was not refused because of damage.
+    pub(crate) fn until_mended(&self) -> BoxFuture<'static, ()> {
+        self.inner.wait_for(|state| !state.damaged)
+    }
+
     /// Begins a rebuild: every run there is has to be put again and flushed, then [`Visibility::finish_rebuild`].
     pub async fn begin_rebuild(&self) -> Result<(), IndexError> {
         self.inner.index.begin_rebuild().await?;

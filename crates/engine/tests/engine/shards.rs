@@ -346,7 +346,7 @@ async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() 
     let (engine, request) = (a.engine.clone(), start_request(&late));
     let started = tokio::spawn(async move { engine.start_workflow(request).await.map(drop) });
     a.settle().await;
-    a.engine.rebuild_visibility();
+    a.engine.rebuild_visibility().unwrap();
     a.settle().await;
     n.index.set_failing(true);
     a.store.held.store(false, SeqCst);
@@ -368,6 +368,35 @@ async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() 
     n.place(1, b);
     soon(b.engine.take_up(1)).await.unwrap();
     assert_eq!(open_ids(b).await, [gone.as_str(), here.as_str(), late.as_str()]);
+}
+
+#[tokio::test]
+async fn a_rebuild_of_the_index_ends_when_it_is_another_nodes_to_make_it_whole() {
+    let n = nodes().await;
+    let a = &n.a;
+    let owner = u32::MAX - 70;
+    let (here, late) = (n.id(0, "here"), n.id(0, "late"));
+    a.start(&here).await;
+    n.advance(Span::seconds(1)).await;
+    // It has begun, and waits for a commit.
+    a.store.held.store(true, SeqCst);
+    let (engine, request) = (a.engine.clone(), start_request(&late));
+    let started = tokio::spawn(async move { engine.start_workflow(request).await.map(drop) });
+    a.settle().await;
+    assert!(a.engine.rebuild_visibility().unwrap().running);
+    a.settle().await;
+    assert!(a.engine.visibility_progress().running);
+    soon(a.engine.give_up(owner)).await.unwrap();
+    a.until("it ends", || !a.engine.visibility_progress().running).await;
+    assert_eq!(a.engine.visibility_progress().finished, 0);
+    elsewhere(a.engine.rebuild_visibility(), owner);
+    a.store.held.store(false, SeqCst);
+    a.store.permits.add_permits(100);
+    soon(started).await.unwrap().unwrap();
+    soon(a.engine.take_up(owner)).await.unwrap();
+    assert!(a.engine.rebuild_visibility().unwrap().running);
+    a.until("it is done", || a.engine.visibility_progress().finished == 1).await;
+    assert_eq!(open_ids(a).await, [late.as_str(), here.as_str()]);
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ impl PostgresStore {
 
     fn beside_by(&self, proof: String) -> Beside {
         let connections = &self.shared.connections;
-        Beside::new(connections.options().clone(), connections.runtime().clone(), proof)
+        Beside::new(connections.options().clone(), connections.runtime().clone(), proof, self.membership.is_some())
     }
 
     /// What people are told of where it is.
