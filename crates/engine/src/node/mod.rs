@@ -161,8 +161,8 @@ fn is_drained(picture: &Picture, me: NodeId) -> bool {
     picture.of(me).next().is_none() || !picture.nodes().any(|node| node.id != me && !node.is_leaving)
 }
 
-/// A move that has ended.
-type Ended = (u32, Move, Result<(), StoreError>);
+/// A move that has ended, and the version of the picture by which it began.
+type Ended = (u32, Move, i64, Result<(), StoreError>);
 
 /// The task.
 struct Follower {
@@ -174,7 +174,8 @@ struct Follower {
     busy: BTreeMap<u32, Move>,
     /// Shards that a picture has shown to be this node's. What the engine acquired as it opened may be newer than the picture.
     shown: BTreeSet<u32>,
-    /// Shards that were given, and by which picture: it does not show that.
+    /// Shards that were given, and the version of the picture by which that began: no picture of that version shows it, and every newer one may
+    /// show it, or even that the shard is back.
     given: BTreeMap<u32, i64>,
     /// Shards whose last move failed: the pause, and when it ends, if it has not.
     pauses: BTreeMap<u32, (Span, Option<Timestamp>)>,
@@ -221,7 +222,7 @@ impl Follower {
         let here: BTreeSet<u32> = engine.shards().into_iter().chain(engine.singles_here()).collect();
         self.shown.extend(picture.of(self.membership.id()));
         self.given.retain(|_, by| *by == picture.version());
-        let moves = plan(picture, self.membership.id(), &here);
+        let moves = plan(picture, self.membership.id(), &here, &self.given);
         let wanted: BTreeSet<u32> = moves.iter().map(|(shard, _)| *shard).collect();
         self.pauses.retain(|shard, _| wanted.contains(shard));
         self.pauses.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
@@ -231,7 +232,7 @@ impl Follower {
         for (shard, what) in moves {
             let waits = self.pauses.get(&shard).is_some_and(|(_, until)| until.is_some());
             let is_newer = what == Move::LetGo && !self.shown.contains(&shard);
-            if waits || is_newer || self.busy.contains_key(&shard) || self.given.contains_key(&shard) {
+            if waits || is_newer || self.busy.contains_key(&shard) {
                 continue;
             }
             let room = match what {
@@ -245,11 +246,12 @@ impl Follower {
             *room -= 1;
             self.busy.insert(shard, what);
             let job = carry_out(self.engine.clone(), self.store.clone(), shard, what);
-            self.jobs.push(job.map(move |result| (shard, what, result)).boxed());
+            let version = picture.version();
+            self.jobs.push(job.map(move |result| (shard, what, version, result)).boxed());
         }
     }
 
-    fn ended(&mut self, (shard, what, result): Ended) {
+    fn ended(&mut self, (shard, what, version, result): Ended) {
         self.busy.remove(&shard);
         let Err(error) = result else {
             self.pauses.remove(&shard);
@@ -257,7 +259,7 @@ impl Follower {
                 self.shown.remove(&shard);
             }
             if let Move::Give(to) = what {
-                self.given.insert(shard, self.membership.picture().version());
+                self.given.insert(shard, version);
                 tracing::info!(shard, %to, "the shard is given to another node");
                 self.membership.look();
             }

@@ -138,12 +138,14 @@ fn of_two_nodes(server: &Server) -> [(PostgresStore, PostgresIndex); 2] {
 
 /// Waits for it, as long as anything may take.
 #[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test that hangs fails by the wall clock")]
 fn soon<T>(server: &Server, what: impl Future<Output = T>) -> T {
     server.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), what).await }).expect("it comes")
 }
 
 /// Waits until it is so.
 #[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test that hangs fails by the wall clock")]
 fn until(server: &Server, what: &str, is_so: impl Fn() -> bool) {
     let begun = std::time::Instant::now();
     while !is_so() {
@@ -218,11 +220,12 @@ fn damage_that_a_read_finds_while_something_is_written_is_not_forgotten_when_tha
     sql("UPDATE {s}.run SET record = '\\xff'");
     // A lock of somebody else holds up the write.
     let (ended, end) = channel();
-    let text = format!("BEGIN; SELECT 1 FROM {schema}.index_info FOR UPDATE; SELECT pg_sleep(4); COMMIT");
+    let text = format!("BEGIN; SELECT 1 FROM {schema}.index_info FOR UPDATE; SELECT pg_sleep(4) /* holds {schema} */; COMMIT");
     std::thread::spawn(move || ended.send(server.cluster.sql(&text).map(drop)));
-    until(server, "it is locked", || sql("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%{s}%pg_sleep(4)%' AND wait_event = 'PgSleep'") != "0");
+    let some = |what: &str| sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE {what}")) != "0";
+    until(server, "it is locked", || some("wait_event = 'PgSleep' AND query LIKE '%holds {s} %'"));
     let written = index.apply(vec![put(9)]);
-    until(server, "it waits", || sql("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%{s}%index_info FOR UPDATE%'") != "0");
+    until(server, "it waits", || some("wait_event_type = 'Lock' AND query LIKE '%\"{s}\".index_info FOR UPDATE%'"));
     let read = block_on(index.list(namespace(1), None, None, 10, &BTreeSet::new()));
     assert!(matches!(read, Err(IndexError::NeedsRebuild { .. })), "{read:?}");
     assert!(end.try_recv().is_err(), "and it still waits");

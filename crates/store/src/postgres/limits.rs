@@ -49,5 +49,8 @@ pub(super) const RENEWALS: u32 = 6;
 /// How long a node that is to be given a shard waits between two looks whether it is.
 pub(super) const AWAIT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a shard is tried to be given under the epoch that it has by then.
+pub(super) const GIVE_TRIES_MAX: usize = 5;
+
 /// How often a node tries to place what is free while others change what is whose.
 pub(super) const PLACE_TRIES_MAX: usize = 20;

@@ -128,8 +128,9 @@ impl PostgresStore {
     }
 
     /// Hands a shard to another node, as soon as what is enqueued is committed. From the call on, batches of the shard are refused with
-    /// [`CommitError::Fenced`]. If the other node is not there any more, whoever finds the shard free places it. After an error it may be this
-    /// node's still, and can be acquired or given again.
+    /// [`CommitError::Fenced`]. If the other node is not there any more, whoever finds the shard free places it. [`StoreError::Elsewhere`] says
+    /// that it is not this node's any more, perhaps because it was given before. After another error it may be this node's still, and can be
+    /// acquired or given again.
     pub fn give(&self, shard: u32, to: NodeId) -> Pending<Result<(), StoreError>> {
         let (sender, receiver) = oneshot::channel();
         match self.shared.enqueue_give(shard, to, sender) {

@@ -128,15 +128,18 @@ fn place(s: &str) -> String {
     )
 }
 
-/// Hands a shard to another node, or to nobody if that one is not there. Done twice, or late, it does nothing: the epoch is another.
+/// Hands a shard to another node, or to nobody if that one is not there. Done twice, or late, it does nothing, and says so: the epoch is
+/// another.
 fn give(s: &str) -> String {
     format!(
-        "CREATE FUNCTION {s}.give_1(p_node uuid, p_shard bigint, p_epoch bigint, p_to uuid) RETURNS void LANGUAGE plpgsql AS $$
+        "CREATE FUNCTION {s}.give_1(p_node uuid, p_shard bigint, p_epoch bigint, p_to uuid) RETURNS boolean LANGUAGE plpgsql AS $$
          BEGIN
            PERFORM 1 FROM {s}.cluster FOR UPDATE;
            UPDATE {s}.shard SET epoch = epoch + 1, base = seq, node = (SELECT id FROM {s}.node WHERE id = p_to AND NOT leaving)
            WHERE id = p_shard AND node = p_node AND epoch = p_epoch;
-           IF FOUND THEN UPDATE {s}.cluster SET version = version + 1; END IF;
+           IF NOT FOUND THEN RETURN false; END IF;
+           UPDATE {s}.cluster SET version = version + 1;
+           RETURN true;
          END $$;\n"
     )
 }

@@ -121,7 +121,11 @@ impl Host {
         let to_give: BTreeMap<u32, NodeId> = picture.to_give(self.id()).into_iter().collect();
         for (shard, to) in &to_give {
             self.lines.remove(shard);
-            block_on(self.store.give(*shard, *to))?;
+            match block_on(self.store.give(*shard, *to)) {
+                // It has been given since the picture.
+                Ok(()) | Err(StoreError::Elsewhere { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         for shard in picture.of(self.id()).filter(|shard| !to_give.contains_key(shard)) {
             if !self.lines.contains_key(&shard) {
