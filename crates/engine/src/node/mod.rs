@@ -8,6 +8,8 @@
 //! | a shard that serves here is not this node's | has the engine let it go: its commits are refused by now |
 //! | the node has been removed | nothing: the store has failed, and the engine ends with the reason |
 //!
+//! A node is given its share when its engine is open: until then nobody gives up for it what it could not serve yet.
+//!
 //! What fails is tried again after a pause, or by the next picture. So many shards move at once and no more ([`TAKES_AT_ONCE`],
 //! [`GIVES_AT_ONCE`]); those that nobody serves come first.
 
@@ -110,6 +112,10 @@ impl Node {
             pauses: BTreeMap::new(),
         };
         spawner.spawn("sempre node", follower.run(dropped).boxed());
+        if let Err(error) = store.ready().await {
+            engine.shutdown().await;
+            return Err(error.into());
+        }
         tracing::info!(node = %membership.id(), shards = spread, "the node is one of those that share the schema");
         Ok(Node { engine, store, membership, _alive: alive })
     }

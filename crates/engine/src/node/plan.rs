@@ -43,8 +43,13 @@ mod tests {
     }
 
     fn picture_of(version: i64, nodes: &[(NodeId, bool)], holders: &[(u32, Option<NodeId>)]) -> Picture {
-        let node =
-            |(id, is_leaving): &(NodeId, bool)| Node { id: *id, name: String::new(), address: String::new(), is_leaving: *is_leaving };
+        let node = |(id, is_leaving): &(NodeId, bool)| Node {
+            id: *id,
+            name: String::new(),
+            address: String::new(),
+            is_ready: true,
+            is_leaving: *is_leaving,
+        };
         Picture::new(version, nodes.iter().map(node).collect(), holders.iter().copied().collect())
     }
 

@@ -74,6 +74,31 @@ fn shards_go_to_who_comes_and_from_who_drains_while_work_goes_on() {
 }
 
 #[test]
+fn who_comes_is_given_nothing_before_it_can_serve() {
+    let Some((town, clients, mut hosts)) = begin(&["a"]) else { return };
+    let load = clients.go(4);
+    let (open, opens) = tokio::sync::oneshot::channel::<()>();
+    let joining = {
+        let town = town.clone();
+        std::thread::spawn(move || Host::join_when(&town, "b", async move { opens.await.unwrap() }))
+    };
+    let first = hosts[0].member.clone();
+    town.until("the other has its place", |_| first.membership.picture().nodes().count() == 2);
+    assert_eq!(first.membership.picture().to_give(first.id()), []);
+    some_more(&town, &clients, 8);
+    assert!(town.is_served(), "all is served while the other opens");
+    assert_eq!(first.engine.stats().shards_given_up.get(), 0);
+    open.send(()).unwrap();
+    let second = joining.join().unwrap();
+    clients.serve(&second.member);
+    hosts.push(second);
+    town.until("the shards are shared", Town::is_settled);
+    some_more(&town, &clients, 4);
+    println!("{}", clients.stop(load));
+    hosts.into_iter().for_each(Host::drain);
+}
+
+#[test]
 fn what_a_dead_node_had_is_served_again_within_five_seconds() {
     let Some((town, clients, mut hosts)) = begin(&["a", "b", "c"]) else { return };
     let load = clients.go(4);

@@ -94,7 +94,8 @@ impl PostgresStore {
         Ok(Self { shared, tasks: Mutex::default(), lease, membership: None })
     }
 
-    /// Opens the schema, or makes it, and takes a place in it among other nodes. A shard can be acquired once it is this node's, which
+    /// Opens the schema, or makes it, and takes a place in it among other nodes. It is given its share of the shards when it says that it is
+    /// [ready](PostgresStore::ready), or at once if nobody else is. A shard can be acquired once it is this node's, which
     /// [`PostgresStore::membership`] tells.
     pub async fn join(options: PostgresOptions, node: NodeOptions, runtime: Handle) -> Result<Self, StoreError> {
         let is_single = |shard: &u32| *shard >= SINGLE_FIRST;
@@ -140,18 +141,32 @@ impl PostgresStore {
         receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
+    /// Says that this node can serve what it is given.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.say(Word::Ready).await
+    }
+
     /// Says that this node is about to go: it is given nothing more, and what it has is placed on others, to be given to them.
     pub async fn leave(&self) -> Result<(), StoreError> {
+        self.say(Word::Leave).await
+    }
+
+    async fn say(&self, word: Word) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         self.read(async move {
-            let options = shared.connections.options();
-            let failed = |trouble: trouble::Trouble| StoreError::Database {
-                action: "leave",
-                place: options.place().into(),
-                reason: trouble.into_reason(),
+            let (options, holder) = (shared.connections.options(), &shared.holder);
+            let action = match word {
+                Word::Ready => "take a share in",
+                Word::Leave => "leave",
             };
+            let failed =
+                |trouble: trouble::Trouble| StoreError::Database { action, place: options.place().into(), reason: trouble.into_reason() };
             let connection = shared.connections.borrow().await.map_err(failed)?;
-            nodes::leave(options, connection.get(), &shared.holder).await.map_err(failed)?;
+            let said = match word {
+                Word::Ready => nodes::ready(options, connection.get(), holder).await,
+                Word::Leave => nodes::leave(options, connection.get(), holder).await,
+            };
+            said.map_err(failed)?;
             connection.keep();
             Ok(())
         })
@@ -240,6 +255,13 @@ impl PostgresStore {
         }
         .boxed()
     }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy)]
+enum Word {
+    Ready,
+    Leave,
 }
 
 /// Ends a read that nobody waits for any more.

@@ -11,7 +11,7 @@ pub(super) fn tables(s: &str) -> String {
                                   WITH (fillfactor = 10);
          INSERT INTO {s}.cluster (version) VALUES (0);
          CREATE TABLE {s}.node (id uuid PRIMARY KEY, name text NOT NULL, address text NOT NULL, alone boolean NOT NULL,
-                               leaving boolean NOT NULL DEFAULT false, until timestamptz NOT NULL) WITH (fillfactor = 10);
+                               ready boolean NOT NULL DEFAULT true, leaving boolean NOT NULL DEFAULT false, until timestamptz NOT NULL) WITH (fillfactor = 10);
          CREATE TABLE {s}.shard (id bigint PRIMARY KEY, epoch bigint NOT NULL, seq bigint NOT NULL, base bigint NOT NULL, node uuid)
                                 WITH (fillfactor = 10);\n"
     )
@@ -64,7 +64,8 @@ fn alone(s: &str) -> String {
     )
 }
 
-/// Comes among the nodes, unless a server is here alone. Its shards come by `place_1`.
+/// Comes among the nodes, unless a server is here alone. Its shards come by `place_1`, once it is ready; at once if there is nobody who is, so
+/// that somebody can make what all wait for.
 fn join(s: &str) -> String {
     format!(
         "CREATE FUNCTION {s}.join_1(p_node uuid, p_name text, p_address text, p_lease double precision, p_shards bigint, p_singles bigint[])
@@ -81,8 +82,10 @@ fn join(s: &str) -> String {
            INSERT INTO {s}.shard (id, epoch, seq, base)
            SELECT id, 0, 0, 0 FROM generate_series(0, spread - 1) id UNION SELECT id, 0, 0, 0 FROM unnest(p_singles) id
            ON CONFLICT (id) DO NOTHING;
-           INSERT INTO {s}.node (id, name, address, alone, until)
-           VALUES (p_node, p_name, p_address, false, clock_timestamp() + p_lease * interval '1 ms')
+           INSERT INTO {s}.node (id, name, address, alone, ready, until)
+           VALUES (p_node, p_name, p_address, false,
+             NOT EXISTS (SELECT FROM {s}.node WHERE id <> p_node AND ready AND NOT leaving AND until >= clock_timestamp()),
+             clock_timestamp() + p_lease * interval '1 ms')
            ON CONFLICT (id) DO UPDATE SET until = excluded.until;
            RETURN true;
          END $$;\n"
@@ -135,7 +138,7 @@ fn give(s: &str) -> String {
         "CREATE FUNCTION {s}.give_1(p_node uuid, p_shard bigint, p_epoch bigint, p_to uuid) RETURNS boolean LANGUAGE plpgsql AS $$
          BEGIN
            PERFORM 1 FROM {s}.cluster FOR UPDATE;
-           UPDATE {s}.shard SET epoch = epoch + 1, base = seq, node = (SELECT id FROM {s}.node WHERE id = p_to AND NOT leaving)
+           UPDATE {s}.shard SET epoch = epoch + 1, base = seq, node = (SELECT id FROM {s}.node WHERE id = p_to AND ready AND NOT leaving)
            WHERE id = p_shard AND node = p_node AND epoch = p_epoch;
            IF NOT FOUND THEN RETURN false; END IF;
            UPDATE {s}.cluster SET version = version + 1;
@@ -144,10 +147,16 @@ fn give(s: &str) -> String {
     )
 }
 
-/// A node that is about to go is given nothing more; one that goes leaves all it has.
+/// A node that is ready is given its share, one that is about to go nothing more; one that goes leaves all it has.
 fn part(s: &str) -> String {
     format!(
-        "CREATE FUNCTION {s}.leave_1(p_node uuid) RETURNS void LANGUAGE plpgsql AS $$
+        "CREATE FUNCTION {s}.ready_1(p_node uuid) RETURNS void LANGUAGE plpgsql AS $$
+         BEGIN
+           PERFORM 1 FROM {s}.cluster FOR UPDATE;
+           UPDATE {s}.node SET ready = true WHERE id = p_node AND NOT ready;
+           IF FOUND THEN UPDATE {s}.cluster SET version = version + 1; END IF;
+         END $$;
+         CREATE FUNCTION {s}.leave_1(p_node uuid) RETURNS void LANGUAGE plpgsql AS $$
          BEGIN
            PERFORM 1 FROM {s}.cluster FOR UPDATE;
            UPDATE {s}.node SET leaving = true WHERE id = p_node AND NOT leaving;

@@ -95,6 +95,7 @@ impl Host {
         let node = NodeOptions { name: name.into(), address: format!("{name}:7233"), shards: SHARDS, singles: SINGLES.to_vec() };
         let options = PostgresOptions::parse(address, None)?;
         let store = runtime().block_on(PostgresStore::join(options, node, runtime().handle().clone()))?;
+        runtime().block_on(store.ready())?;
         Ok(Host { store, book: book.clone(), lines: BTreeMap::new() })
     }
 
