@@ -44,8 +44,10 @@ const GIVES_AT_ONCE: usize = 4;
 /// First and longest pause after a move that failed.
 const PAUSE_FIRST: Span = Span::millis(50);
 const PAUSE_MAX: Span = Span::seconds(2);
-/// How long a node that is to stop waits until it has nothing any more; the rest others take when it has gone.
+/// How long a node that is to stop waits until it has nothing any more, with the time to say so; the rest others take when it has gone.
 const DRAIN_MAX: Span = Span::seconds(30);
+/// How long its engine may then take to finish what is in flight. What was answered is in the store, and everything else is unanswered.
+const SHUTDOWN_MAX: Span = Span::seconds(30);
 
 /// See the module. Dropped without [`Node::drain`] it is dead for the others: its lease runs out.
 pub struct Node {
@@ -144,21 +146,29 @@ impl Node {
         let shared = &self.engine.shared;
         let me = self.membership.id();
         tracing::info!(node = %me, "the node is about to go");
-        match self.store.leave().await {
-            Ok(()) => {
-                let mut pictures = self.membership.watch();
-                let ends = shared.wall.sleep_until(shared.wall_now() + DRAIN_MAX);
-                tokio::select! {
-                    // The sender lives as long as the store.
-                    _ = pictures.wait_for(|picture| is_drained(picture, me)) => {}
-                    reason = self.engine.fatal() => tracing::warn!(reason, "the node goes without having given what it had"),
-                    () = ends => tracing::warn!("the node goes though it has not given everything yet"),
-                }
+        let gives_all = async {
+            self.store.leave().await?;
+            let mut pictures = self.membership.watch();
+            // The sender lives as long as the store.
+            let _ = pictures.wait_for(|picture| is_drained(picture, me)).await;
+            Ok::<_, StoreError>(())
+        };
+        tokio::select! {
+            given = gives_all => if let Err(error) = given {
+                tracing::warn!(%error, "the node goes without having said so");
+            },
+            reason = self.engine.fatal() => tracing::warn!(reason, "the node goes without having given what it had"),
+            // A database that is silent does not make it longer.
+            () = shared.wall.sleep_until(shared.wall_now() + DRAIN_MAX) => {
+                tracing::warn!("the node goes though it has not given everything yet");
             }
-            Err(error) => tracing::warn!(%error, "the node goes without having said so"),
         }
-        self.engine.shutdown().await;
-        tracing::info!(node = %me, "the node has gone");
+        tokio::select! {
+            () = self.engine.shutdown() => tracing::info!(node = %me, "the node has gone"),
+            () = shared.wall.sleep_until(shared.wall_now() + SHUTDOWN_MAX) => {
+                tracing::warn!(node = %me, "the node goes though something is in flight; what it has others take when its lease has run out");
+            }
+        }
     }
 }
 
