@@ -35,9 +35,9 @@ pub use self::{
 /// Told what the index has taken durably, a batch at a time.
 pub type OnTaken = Box<dyn Fn(Vec<Taken>) + Send + Sync>;
 
-/// Reads what waits at all nodes, of which this one knows only its own, out of where it is kept durable. What it answers is not older than
-/// the call.
-pub type OfAll = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<Update>, IndexError>> + Send + Sync>;
+/// Reads what waits of a namespace at all nodes, of which this one knows only its own, out of where it is kept durable. What it answers is not
+/// older than the call.
+pub type OfAll = Box<dyn Fn(NamespaceId) -> BoxFuture<'static, Result<Vec<Update>, IndexError>> + Send + Sync>;
 
 /// See the module. Dropping it ends its writer task.
 pub struct Visibility {
