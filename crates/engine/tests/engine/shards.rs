@@ -1,6 +1,9 @@
 //! Shards that come and go while engines run.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 
 use futures::FutureExt;
 use sempre_api::{
@@ -15,7 +18,10 @@ use sempre_api::{
     },
 };
 use sempre_core::{Refusal, Span};
-use sempre_engine::Limited;
+use sempre_engine::{
+    Components, Engine, Lease, Limited, Settings,
+    visibility::{Index, memory::MemoryIndex},
+};
 use sempre_store::{StoreError, Table};
 
 use crate::{nodes::*, support::*};
@@ -368,6 +374,50 @@ async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() 
     n.place(1, b);
     soon(b.engine.take_up(1)).await.unwrap();
     assert_eq!(open_ids(b).await, [gone.as_str(), here.as_str(), late.as_str()]);
+}
+
+/// A node whose lease has run out while the answer to a commit was on its way: others may have changed what it has in memory.
+#[tokio::test]
+async fn what_is_asked_behind_a_commit_in_flight_is_not_proved_by_it() {
+    struct Lasts(AtomicBool);
+    impl Lease for Lasts {
+        fn is_current(&self) -> bool {
+            self.0.load(SeqCst)
+        }
+    }
+    let mut w = world_with(Settings { notices_kept: 0, ..settings() }).await;
+    let lease = Arc::new(Lasts(AtomicBool::new(true)));
+    let opened = std::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>));
+    let components = Components { index: Box::new(move |_| Box::pin(opened)), lease: Some(lease.clone()), ..Components::default() };
+    w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 5, w.settings.clone(), components).await.unwrap();
+    w.start("w").await;
+    assert!(w.describe("w").await.is_ok());
+    let under_way = |w: &World| {
+        let (engine, of) = (w.engine.clone(), Some(execution("w", "")));
+        let signal = SignalWorkflowExecutionRequest {
+            namespace: NAMESPACE.into(),
+            workflow_execution: of.clone(),
+            signal_name: "x".into(),
+            ..Default::default()
+        };
+        let signalled = tokio::spawn(async move { engine.signal_workflow(signal).await.map(drop) });
+        let (engine, describe) = (w.engine.clone(), DescribeWorkflowExecutionRequest { namespace: NAMESPACE.into(), execution: of });
+        (signalled, async move { engine.describe_workflow(describe).await.map(drop) })
+    };
+    for lasts in [true, false] {
+        w.store.held.store(true, SeqCst);
+        let (signalled, describes) = under_way(&w);
+        w.settle().await;
+        let described = tokio::spawn(describes);
+        w.settle().await;
+        assert!(!signalled.is_finished() && !described.is_finished(), "both wait for the commit");
+        lease.0.store(lasts, SeqCst);
+        w.store.held.store(false, SeqCst);
+        w.store.permits.add_permits(1);
+        assert_eq!(soon(signalled).await.unwrap(), Ok(()), "the commit itself is proof");
+        let described = soon(described).await.unwrap();
+        assert!(if lasts { described.is_ok() } else { matches!(described, Err(Refusal::Unavailable(_))) }, "{described:?}");
+    }
 }
 
 #[tokio::test]
