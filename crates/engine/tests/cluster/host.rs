@@ -80,6 +80,12 @@ impl Town {
         Some(Arc::new(Town { address, members: Mutex::default() }))
     }
 
+    /// Statements of somebody who may do everything; `{s}` is the schema.
+    pub(crate) fn sql(&self, statements: &str) -> String {
+        let schema = self.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()).unwrap();
+        cluster().unwrap().sql(&statements.replace("{s}", schema)).unwrap()
+    }
+
     pub(crate) fn members(&self) -> Vec<Member> {
         self.members.lock().unwrap().values().cloned().collect()
     }

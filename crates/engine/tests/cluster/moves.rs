@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt;
 use sempre_api::{
     sempre::v1::{FlowMatch, FlowRule, ListFlowRulesRequest, SetFlowRuleRequest},
-    v1::workflowservice::{DescribeNamespaceRequest, DescribeWorkflowExecutionResponse, RegisterNamespaceRequest},
+    v1::workflowservice::{
+        CountWorkflowExecutionsRequest, DescribeNamespaceRequest, DescribeWorkflowExecutionResponse, RegisterNamespaceRequest,
+    },
 };
 use sempre_core::{Refusal, Span};
 use sempre_engine::Engine;
 
 use super::{
-    clients::{Clients, describe},
+    clients::{Clients, NAMESPACE, describe},
     host::{Host, OUTSIDE, SHARDS, Town},
 };
 
@@ -142,6 +144,30 @@ fn who_wakes_after_his_lease_says_nothing_of_what_others_have_by_now() {
     assert!(reason.contains("other servers have taken what this one had"), "{reason}");
     let answer = OUTSIDE.block_on(describe(&stale, &id));
     assert!(matches!(answer, Err(Refusal::Unavailable(_) | Refusal::Elsewhere { .. })), "{answer:?}");
+    hosts.into_iter().for_each(Host::drain);
+}
+
+/// Lists may be refused meanwhile, but what they show is whole (`Clients::check_listed`).
+#[test]
+fn an_index_that_is_damaged_is_made_whole_by_the_node_whose_task_that_is() {
+    let Some((town, clients, hosts)) = begin(&["a", "b"]) else { return };
+    let makes_whole = u32::MAX - 70;
+    let (owner, other) = if hosts[0].member.serves().contains(&makes_whole) { (0, 1) } else { (1, 0) };
+    let (owner, other) = (&hosts[owner].member.engine, &hosts[other].member.engine);
+    assert_eq!(other.rebuild_visibility(), Err(Refusal::Elsewhere { shard: makes_whole }));
+    let load = clients.go(4);
+    some_more(&town, &clients, 4);
+    town.sql("DROP TABLE {s}.counter");
+    town.until("it is made whole", |_| owner.visibility_progress().finished == 1);
+    let is_whole = |engine: &Engine| OUTSIDE.block_on(engine.visibility_status()).needs_rebuild.is_none();
+    town.until("both know it", |_| is_whole(owner) && is_whole(other));
+    some_more(&town, &clients, 4);
+    println!("{}", clients.stop(load));
+    assert_eq!((owner.visibility_progress().finished, other.visibility_progress().finished), (1, 0));
+    for engine in [owner, other] {
+        let request = CountWorkflowExecutionsRequest { namespace: NAMESPACE.into(), ..Default::default() };
+        assert_eq!(OUTSIDE.block_on(engine.count_workflows(request)).unwrap().count, clients.started() as i64);
+    }
     hosts.into_iter().for_each(Host::drain);
 }
 

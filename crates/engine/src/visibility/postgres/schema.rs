@@ -208,13 +208,7 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>, s
 }
 
 /// Makes the tables, or looks at those that are there. Those that have the number `damaged` are dropped.
-pub(super) async fn open(
-    session: &Session,
-    schema: &str,
-    proof: &str,
-    owner: Uuid,
-    damaged: Option<i64>,
-) -> Result<Opened, IndexError> {
+pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uuid, damaged: Option<i64>) -> Result<Opened, IndexError> {
     let failed = |trouble: Trouble| trouble.into_error("open its tables");
     begin(session, schema).await.map_err(failed)?;
     // Nobody else makes tables at the same time.

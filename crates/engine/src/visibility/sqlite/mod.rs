@@ -328,7 +328,7 @@ mod tests {
 
     use super::{
         super::sql::{
-            Database, Text,
+            Database, Sql, Text,
             limits::{Wanted, end_of},
         },
         *,
@@ -336,17 +336,18 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
+    fn one(sqlite: &Sqlite<'_>) -> Result<Vec<Vec<Sql>>, NoCondition> {
+        let mut text = Text::default();
+        text.push("SELECT count(*) FROM info");
+        sqlite.rows(&text)
+    }
+
     /// A read that nobody wants any more from within; then one that somebody wants.
     fn read_twice(shared: &Shared) {
         let tuning = Tuning { first_turn_steps: 0, ..Tuning::default() };
-        let one = |sqlite: &Sqlite<'_>| {
-            let mut text = Text::default();
-            text.push("SELECT count(*) FROM info");
-            sqlite.rows(&text)
-        };
         let wants = Arc::new(());
         let limits = || Limits::new(end_of(HOUR), None, Wanted(Arc::downgrade(&wants)), Arc::<AtomicBool>::default());
-        assert!(shared.with("read", &limits(), tuning, |sqlite| one(sqlite)).is_ok());
+        assert!(shared.with("read", &limits(), tuning, one).is_ok());
         let unwanted = Arc::new(());
         let stops = Limits::new(end_of(HOUR), None, Wanted(Arc::downgrade(&unwanted)), Arc::<AtomicBool>::default());
         let stopped = shared.with("read", &stops, tuning, |sqlite| {
@@ -355,7 +356,7 @@ mod tests {
             one(sqlite)
         });
         assert!(matches!(stopped, Err(IndexError::Failed { .. })), "{stopped:?}");
-        let after = shared.with("read", &limits(), tuning, |sqlite| one(sqlite));
+        let after = shared.with("read", &limits(), tuning, one);
         assert!(after.is_ok(), "{after:?}");
     }
 
