@@ -114,10 +114,10 @@ impl Rebuild {
     /// it is this node's to make it whole.
     pub(crate) async fn watch(shared: Weak<Shared>) {
         loop {
-            let Some(now) = shared.upgrade() else { return };
-            let (visibility, once) = (&now.listing.visibility, now.once.clone());
+            let Some(engine) = shared.upgrade() else { return };
+            let (visibility, once) = (&engine.listing.visibility, engine.once.clone());
             let (damaged, not_whole, closed) = (visibility.until_damaged(), visibility.until_needs_rebuild(), visibility.until_closed());
-            drop(now);
+            drop(engine);
             let is_needed = tokio::select! {
                 biased;
                 is_damaged = damaged => is_damaged,
@@ -131,13 +131,13 @@ impl Rebuild {
                 () = closed => return,
                 () = once.until(listing::OWNER) => {}
             }
-            let Some(now) = shared.upgrade() else { return };
-            let visibility = &now.listing.visibility;
+            let Some(engine) = shared.upgrade() else { return };
+            let visibility = &engine.listing.visibility;
             let closed = visibility.until_closed();
             let Some(reason) = visibility.needs_rebuild() else {
                 // Another node has done it. A write here finds that out when it comes.
                 let (mended, not_whole) = (visibility.until_mended(), visibility.until_needs_rebuild());
-                drop(now);
+                drop(engine);
                 tokio::select! {
                     biased;
                     () = closed => return,
@@ -147,9 +147,9 @@ impl Rebuild {
                 give_way().await;
                 continue;
             };
-            let mut progress = now.listing.rebuild.progress.subscribe();
-            Self::start(&now, &reason);
-            drop(now);
+            let mut progress = engine.listing.rebuild.progress.subscribe();
+            Self::start(&engine, &reason);
+            drop(engine);
             tokio::select! {
                 _ = progress.wait_for(|now| !now.running) => {}
                 () = closed => return,

