@@ -326,10 +326,15 @@ impl Worker {
 mod tests {
     use std::{sync::atomic::AtomicBool, time::Duration};
 
+    use futures::executor::block_on;
+
     use super::{
-        super::sql::{
-            Database, Sql, Text,
-            limits::{Wanted, end_of},
+        super::{
+            Index,
+            sql::{
+                Database, Sql, Text,
+                limits::{Wanted, end_of},
+            },
         },
         *,
     };
@@ -365,17 +370,41 @@ mod tests {
     fn a_read_that_is_stopped_ends_its_transaction_in_memory() {
         let index = SqliteIndex::in_memory(Uuid([1; 16])).unwrap();
         read_twice(&index.reads.source);
-        futures::executor::block_on(super::super::Index::begin_rebuild(&index)).unwrap();
+        block_on(Index::begin_rebuild(&index)).unwrap();
+    }
+
+    /// An index in a file of its own, which goes when that is done.
+    fn in_a_file(name: &str, test: impl FnOnce(&SqliteIndex)) {
+        let folder = std::env::temp_dir().join(format!("sempre-visibility-{}-{name}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let index = SqliteIndex::open(&folder.join(FILE_NAME), Uuid([1; 16])).unwrap();
+        test(&index);
+        block_on(Index::close(&index));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
     fn a_read_that_is_stopped_ends_its_transaction_in_a_file() {
-        let folder = std::env::temp_dir().join(format!("sempre-visibility-{}-stopped", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
-        let index = SqliteIndex::open(&folder.join(FILE_NAME), Uuid([1; 16])).unwrap();
-        read_twice(&index.reads.source);
-        assert!(index.reads.source.state().idle.iter().all(Connection::is_autocommit), "what is kept is in no transaction");
-        futures::executor::block_on(super::super::Index::close(&index));
-        std::fs::remove_dir_all(&folder).unwrap();
+        in_a_file("stopped", |index| {
+            read_twice(&index.reads.source);
+            assert!(index.reads.source.state().idle.iter().all(Connection::is_autocommit), "what is kept is in no transaction");
+        });
+    }
+
+    #[test]
+    fn damage_that_a_read_finds_during_a_rebuild_is_not_forgotten_at_its_end() {
+        in_a_file("damaged", |index| {
+            block_on(Index::begin_rebuild(index)).unwrap();
+            let wants = Arc::new(());
+            let limits = Limits::new(end_of(HOUR), None, Wanted(Arc::downgrade(&wants)), Arc::<AtomicBool>::default());
+            let read = index.reads.source.with("read", &limits, Tuning::default(), |_| Err::<(), _>(NoCondition::Damaged("a page".into())));
+            assert!(matches!(read, Err(IndexError::NeedsRebuild { .. })), "{read:?}");
+            block_on(Index::finish_rebuild(index)).unwrap();
+            assert!(Index::needs_rebuild(index).is_some());
+            // The next one makes a new file.
+            block_on(Index::begin_rebuild(index)).unwrap();
+            block_on(Index::finish_rebuild(index)).unwrap();
+            assert_eq!(Index::needs_rebuild(index), None);
+        });
     }
 }
