@@ -120,7 +120,8 @@ fn of_two_writers_who_has_begun_the_last_rebuild_finishes_it_and_the_other_finds
 
 /// Two nodes that share a schema, each with the index as it has it. It is whole, and has one run.
 fn of_two_nodes(server: &Server) -> [(PostgresStore, PostgresIndex); 2] {
-    let address = server.cluster.address();
+    // A lease that a busy machine does not miss.
+    let address = server.cluster.address().replace("lease_ms=1000", "lease_ms=5000");
     let node = |name: &str| {
         let options = PostgresOptions::parse(&address, None).unwrap();
         let as_node = NodeOptions { name: name.into(), address: name.into(), shards: 1, singles: vec![u32::MAX] };
