@@ -446,7 +446,7 @@ async fn a_rebuild_of_the_index_ends_when_it_is_another_nodes_to_make_it_whole()
     soon(a.engine.take_up(owner)).await.unwrap();
     assert!(a.engine.rebuild_visibility().unwrap().running);
     a.until("it is done", || a.engine.visibility_progress().finished == 1).await;
-    assert_eq!(open_ids(a).await, [late.as_str(), here.as_str()]);
+    assert_eq!(open_ids(a).await, [here.as_str(), late.as_str()]);
 }
 
 #[tokio::test]
