@@ -154,21 +154,14 @@ impl PostgresStore {
     async fn say(&self, word: Word) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         self.read(async move {
-            let (options, holder) = (shared.connections.options(), &shared.holder);
-            let action = match word {
-                Word::Ready => "take a share in",
-                Word::Leave => "leave",
-            };
-            let failed =
-                |trouble: trouble::Trouble| StoreError::Database { action, place: options.place().into(), reason: trouble.into_reason() };
-            let connection = shared.connections.borrow().await.map_err(failed)?;
-            let said = match word {
-                Word::Ready => nodes::ready(options, connection.get(), holder).await,
-                Word::Leave => nodes::leave(options, connection.get(), holder).await,
-            };
-            said.map_err(failed)?;
-            connection.keep();
-            Ok(())
+            // Said twice it is said once.
+            let said = writer::until_answered(&shared, || word.say(&shared)).await;
+            said.map_err(|error| match error {
+                StoreError::Rejected { reason } => {
+                    StoreError::Database { action: word.action(), place: shared.connections.options().place().into(), reason }
+                }
+                other => other,
+            })
         })
         .await?;
         if let Some(membership) = &self.membership {
@@ -262,6 +255,26 @@ impl PostgresStore {
 enum Word {
     Ready,
     Leave,
+}
+
+impl Word {
+    fn action(self) -> &'static str {
+        match self {
+            Word::Ready => "take a share in",
+            Word::Leave => "leave",
+        }
+    }
+
+    async fn say(self, shared: &Shared) -> Result<(), trouble::Trouble> {
+        let options = shared.connections.options();
+        let connection = shared.connections.borrow().await?;
+        match self {
+            Word::Ready => nodes::ready(options, connection.get(), &shared.holder).await?,
+            Word::Leave => nodes::leave(options, connection.get(), &shared.holder).await?,
+        }
+        connection.keep();
+        Ok(())
+    }
 }
 
 /// Ends a read that nobody waits for any more.

@@ -411,7 +411,10 @@ impl Owned {
 }
 
 /// Asks until there is an answer, for [`SETTLE_MAX`].
-async fn until_answered<T, F: Future<Output = Result<T, Trouble>>>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, StoreError> {
+pub(super) async fn until_answered<T, F: Future<Output = Result<T, Trouble>>>(
+    shared: &Shared,
+    ask: impl Fn() -> F,
+) -> Result<T, StoreError> {
     let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
     loop {
         shared.check_failed()?;
