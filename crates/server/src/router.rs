@@ -97,7 +97,9 @@ impl Router {
         let long_calls = Arc::clone(&frontend.long_calls);
         let (access, audit, engine) = (frontend.access.clone(), frontend.audit.clone(), frontend.engine.clone());
         let (room, metered) = (Arc::clone(&frontend.room), engine.has_rates());
-        let start_gate = StartGate::new(room.waiting_starts_max());
+        let counted = frontend.engine.clone();
+        let tasks = move || (counted.stats().tasks_left.get(), counted.stats().tasks_caught_up.get());
+        let start_gate = StartGate::beside(room.waiting_starts_max(), tasks);
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;

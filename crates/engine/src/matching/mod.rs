@@ -60,6 +60,8 @@ const IDLE_MAX: Span = Span::seconds(300);
 const SWEEP_INTERVAL: Span = Span::seconds(30);
 /// A sticky queue without a poller for this long has lost its worker.
 pub(crate) const STICKY_POLLER_WINDOW: Span = Span::seconds(10);
+/// A queue that was polled within this time has workers.
+const POLLED_LATELY: Span = Span::seconds(1);
 /// A query fails when no poller came for this long.
 pub(crate) const QUERY_POLLER_WINDOW: Span = Span::seconds(20);
 
@@ -325,6 +327,9 @@ impl<S: Send + 'static> Matching<S> {
         queue.levels.dispatched(queued.row.level(), now);
         self.stats.backlog.sub(1);
         self.stats.backlog_matches.add(1);
+        if queue.is_of_workflows() {
+            self.stats.tasks_caught_up.add(1);
+        }
         queued
     }
 
@@ -334,6 +339,9 @@ impl<S: Send + 'static> Matching<S> {
         queue.undo(next, queued, self.window_max, now);
         self.stats.backlog.add(queue.len().saturating_sub(before) as u64);
         self.stats.backlog_matches.sub(1);
+        if queue.is_of_workflows() {
+            self.stats.tasks_caught_up.sub(1);
+        }
     }
 
     /// Takes the poller that has waited longest for a new task of this priority, if the queue has no older offers and
@@ -451,7 +459,12 @@ impl<S: Send + 'static> Matching<S> {
             return false;
         }
         match arrival {
-            Arrival::New => queue.levels.added(queued.row.level(), now),
+            Arrival::New => {
+                queue.levels.added(queued.row.level(), now);
+                if queue.is_of_workflows() && queue.last_poll.is_some_and(|poll| now.since(poll) <= POLLED_LATELY) {
+                    self.stats.tasks_left.add(1);
+                }
+            }
             Arrival::Back => {
                 queue.levels.not_dispatched(queued.row.level());
                 queue.give_back(queued.offer.fairness.as_deref());
