@@ -204,7 +204,7 @@ impl Engine {
         let (shards, inboxes) = Shards::new(settings.shards, settings.inbox_max);
         let all = components.takes_shards;
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
-        let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
+        let process = Self::process_of(seed);
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default()).await?;
         match components.lease {
             Some(_) => drop(once.acquire(&*store, listing::OWNER).await?),
@@ -443,6 +443,12 @@ impl Engine {
     /// The number by which tokens of queries and of Nexus tasks tell this process from others.
     pub fn process(&self) -> u64 {
         self.owner.process
+    }
+
+    /// That number of an engine that is opened with this seed.
+    #[must_use]
+    pub fn process_of(seed: u64) -> u64 {
+        SeededIds::new(seed, PROCESS_STREAM).next_u64()
     }
 }
 
