@@ -20,7 +20,8 @@
 //! An urgent level goes before all of a less urgent one. A task's rank does not change: a new weight holds for tasks that are
 //! offered from then on. Ranks are on disk, so the order survives a restart; where a key's last task ends is found again from
 //! what is waiting, so a key without any tasks left loses what it was ahead (one task), and virtual time is that of the first
-//! that waits. What is offered while the backlog of the last process is still being read goes before it. The turns of tasks
+//! that waits with a key; those without one, whose ranks are not stored, begin there: they win one task by a restart at most, or lose as many as
+//! come in one turn of that key. What is offered while the backlog of the last process is still being read goes before it. The turns of tasks
 //! that were withdrawn before they were handed out are lost to their key until nothing waits in the queue.
 //!
 //! Memory: besides the window, 24 bytes for each key that has tasks waiting, [`KEYS_MAX`] of them in the whole process (with
