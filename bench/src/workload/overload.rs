@@ -11,7 +11,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -24,7 +24,7 @@ use sempre_api::v1::{
     workflowservice::{PollWorkflowTaskQueueResponse, StartWorkflowExecutionRequest},
 };
 use sempre_bench::api::{self, Client};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::{TASK_TIMEOUT, nonce};
 use crate::{
@@ -61,6 +61,8 @@ struct Flood {
     refused: AtomicU64,
     failed: AtomicU64,
     answered: AtomicU64,
+    /// What the first of those that failed was told.
+    why: OnceLock<Status>,
 }
 
 pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Running) -> Result<Outcome, Failure> {
@@ -124,6 +126,9 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     let drained = (done.load(Ordering::Relaxed) - left) as f64 / begun.elapsed().as_secs_f64();
     crew.refused()?;
 
+    if let Some(status) = flood.why.get() {
+        eprintln!("The first start that failed otherwise was told: {status}");
+    }
     let count = |of: &AtomicU64| of.load(Ordering::Relaxed) as f64;
     let mut outcome = Outcome { unit: "workflow", units: done.load(Ordering::Relaxed) - before, spent, ..Outcome::default() };
     outcome.more.insert("peak a second", peak);
@@ -216,7 +221,10 @@ async fn send(flood: &Arc<Flood>, clients: &[Client], queue: &str, starts: &Star
                 let counter = match client.start_workflow_execution(request).await {
                     Ok(_) => &flood.taken,
                     Err(status) if status.code() == Code::ResourceExhausted => &flood.refused,
-                    Err(_) => &flood.failed,
+                    Err(status) => {
+                        let _ = flood.why.set(status);
+                        &flood.failed
+                    }
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
                 flood.answered.fetch_add(1, Ordering::Relaxed);
