@@ -132,12 +132,12 @@ impl Town {
         begun.elapsed()
     }
 
-    /// Every shard is served by who has it, and everybody has a fair share.
+    /// All who are here have said that they are ready, every shard is served by who has it, and everybody has a fair share.
     pub(crate) fn is_settled(&self) -> bool {
         let members = self.members();
         let Some(picture) = self.picture() else { return false };
         let served: Vec<u32> = members.iter().flat_map(Member::serves).collect();
-        picture.nodes().map(|node| node.id).eq(members.iter().map(Member::id))
+        picture.nodes().filter(|node| node.is_ready).map(|node| node.id).eq(members.iter().map(Member::id))
             && members.iter().all(|member| {
                 picture.to_give(member.id()).is_empty() && picture.of(member.id()).collect::<BTreeSet<_>>() == member.serves()
             })
