@@ -178,6 +178,10 @@ impl Service {
     /// As [`Service::close`], but for the store.
     pub(crate) async fn stop(&self) {
         if let Some(forward) = self.router.forward() {
+            // One that has lost its place reaches nobody any more.
+            if self.engine.fatal().now_or_never().is_none() {
+                forward.finish().await;
+            }
             forward.stop();
         }
         self.engine.shutdown().await;

@@ -17,7 +17,7 @@
 //! | it is a poll, and the home of its queue moves | gives it up there, and looks for the owner anew |
 //! | the answer is lost | UNAVAILABLE: it may have been done. Request ids make it safe to send it again |
 //! | the caller hangs up, or his time is over | gives the call up there too |
-//! | this server stops | ends polls empty, as its own engine does |
+//! | this server stops | ends polls empty, as its own engine does, and what else may wait for long; waits for other calls ([`FINISH_MAX`]) |
 //!
 //! A start stands at the gate of the node that makes it, and at no other: nothing of a start that waits elsewhere, or for an owner, keeps
 //! others out here. Its namespace's rate is asked at the first node, when its message has come.
@@ -37,7 +37,7 @@ mod port;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -50,7 +50,7 @@ use http_body_util::{BodyExt, Full};
 use sempre_core::Refusal;
 use sempre_engine::CallClass;
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, timeout},
 };
 use tonic::{Code, Status};
@@ -93,6 +93,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(400);
 const NOBODY_PAUSE: Duration = Duration::from_secs(1);
 /// How long an answer waits for the picture to say where the process is that has asked: it may have joined just now.
 const PROCESS_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long a node that stops waits for calls that are at others; part of what all its calls have.
+const FINISH_MAX: Duration = Duration::from_secs(5);
 /// Pauses of calls that were sent at once differ, by so many steps.
 const STEPS: u32 = 8;
 
@@ -121,12 +123,60 @@ pub(crate) struct Counts {
     pub(crate) unowned: AtomicU64,
 }
 
+/// Which calls are given up that wait at other nodes, or for an owner.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stopping {
+    /// None.
+    Not,
+    /// Polls, and what else waits for something that may take long.
+    Waits,
+    /// All.
+    All,
+}
+
+/// How many calls there are of some kind.
+#[derive(Default)]
+struct UnderWay {
+    calls: AtomicUsize,
+    none: Notify,
+}
+
+/// One of them, until it is dropped.
+struct OneMore(Arc<UnderWay>);
+
+impl UnderWay {
+    fn one_more(self: &Arc<Self>) -> OneMore {
+        self.calls.fetch_add(1, Ordering::AcqRel);
+        OneMore(Arc::clone(self))
+    }
+
+    async fn until_none(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.calls.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+impl Drop for OneMore {
+    fn drop(&mut self) {
+        if self.0.calls.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
+
 /// See the module.
 pub(crate) struct Forward {
     owners: Arc<dyn Owners>,
     rules: Rules,
     lines: Lines,
-    stopping: watch::Sender<bool>,
+    stopping: watch::Sender<Stopping>,
+    /// Calls of clients that may be at other nodes, and end by themselves.
+    under_way: Arc<UnderWay>,
     pub(crate) counts: Arc<Counts>,
 }
 
@@ -201,7 +251,8 @@ enum Tried {
 impl Forward {
     pub(crate) fn new(owners: Arc<dyn Owners>, key: NodeKey) -> Self {
         let lines = Lines::new(key, Arc::clone(&owners));
-        Self { owners, rules: Rules::new(), lines, stopping: watch::Sender::new(false), counts: Arc::default() }
+        let stopping = watch::Sender::new(Stopping::Not);
+        Self { owners, rules: Rules::new(), lines, stopping, under_way: Arc::default(), counts: Arc::default() }
     }
 
     /// Whether the other side of a connection is a node now.
@@ -220,9 +271,25 @@ impl Forward {
         }
     }
 
-    /// Calls that wait at other nodes are given up, and new ones are not sent.
+    /// Polls that wait at other nodes are given up, and what else may wait for long; waits for the end of other calls, up to a point.
+    pub(crate) async fn finish(&self) {
+        self.stopping.send_replace(Stopping::Waits);
+        if timeout(FINISH_MAX, self.under_way.until_none()).await.is_err() {
+            tracing::warn!("calls that are at other nodes are given up");
+        }
+    }
+
+    /// All calls that wait at other nodes are given up, and new ones are not sent.
     pub(crate) fn stop(&self) {
-        self.stopping.send_replace(true);
+        self.stopping.send_replace(Stopping::All);
+    }
+
+    /// Resolves when this node stops, and a call of this kind is given up for that.
+    async fn until_stopped(&self, kind: Kind) {
+        let at = if kind.waits { Stopping::Waits } else { Stopping::All };
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as this.
+        let _ = stopping.wait_for(|stopping| *stopping >= at).await;
     }
 
     /// Answers a call wherever its shard is. `sender` is the node that has sent it; `None`: it is of a client of this one.
@@ -245,6 +312,7 @@ impl Forward {
         let mut call = Call { parts, frame, kind: rule.kind, whose, held };
         call.step_aside(router);
         let is_at_home = rule.is_for_queue() && !self.owners.has_homes();
+        let _counted = (sender.is_none() && !rule.kind.waits).then(|| self.under_way.one_more());
         let key = if is_at_home { None } else { rule.key(&message, router.engine()) };
         drop(message);
         match (key, sender) {
@@ -264,7 +332,6 @@ impl Forward {
 
     /// Finds the owner, however often that changes.
     async fn seek(&self, router: &Router, of: Of, call: &mut Call) -> Response {
-        let mut stopping = self.stopping.subscribe();
         let mut found = self.owners.find(of);
         if found.owner == Owner::Here && matches!(of, Of::Process(process) if process != router.engine().process()) {
             self.owners.look();
@@ -306,7 +373,7 @@ impl Forward {
             let wait = if found.owner == Owner::Nobody { NOBODY_PAUSE } else { spread(pause, tries) }.min(left);
             tokio::select! {
                 biased;
-                _ = stopping.wait_for(|stopping| *stopping) => return stopped(call.kind),
+                () = self.until_stopped(call.kind) => return stopped(call.kind),
                 _ = timeout(wait, self.owners.newer(found.version)) => {}
             }
             let newer = self.owners.find(of);
@@ -399,13 +466,12 @@ impl Forward {
             Err(error) => return Tried::Answered(status::masked(call.parts.uri.path(), &error.to_string()).into_http()),
         };
         self.counts.sent.fetch_add(1, Ordering::Relaxed);
-        let mut stopping = self.stopping.subscribe();
         tokio::select! {
             biased;
             sent = self.lines.send(node, request) => self.tried(node, sent, sender.version),
             // A process that stands still keeps its connections. What it was asked others can do by now, and it may have done it.
             () = self.until_removed(&node.key) => self.lose(node, format_args!("it is no node any more")),
-            _ = stopping.wait_for(|stopping| *stopping) => Tried::Answered(stopped(call.kind)),
+            () = self.until_stopped(call.kind) => Tried::Answered(stopped(call.kind)),
         }
     }
 

@@ -185,6 +185,11 @@ impl Clients {
         Ok(())
     }
 
+    /// The longest time that a call of a client took, with all its repetitions.
+    pub(crate) fn longest(&self) -> Duration {
+        *self.longest.lock().expect("no panic")
+    }
+
     /// Runs that were started so far.
     pub(crate) fn started(&self) -> usize {
         self.runs.lock().expect("no panic").len()
@@ -204,8 +209,8 @@ impl Clients {
         for (id, run) in &runs {
             check(id, run, &history(&self.town, id).await.expect("a history"));
         }
-        let longest = *self.longest.lock().expect("no panic");
-        format!("{} runs, {} calls repeated, the longest took {longest:?}", runs.len(), self.town.repeated())
+        let repeated: u64 = self.town.errors().values().sum();
+        format!("{} runs, {repeated} calls repeated, the longest took {:?}", runs.len(), self.longest())
     }
 }
 

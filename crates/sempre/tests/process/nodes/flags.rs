@@ -16,41 +16,42 @@ fn refused<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) ->
     (ended.status.code(), String::from_utf8(ended.stderr).expect("text"))
 }
 
-#[tokio::test]
+// Proxies go on while a command is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_and_a_server_alone_keep_each_other_out_and_say_so() {
-    let Some(town) = Town::new() else { return };
+    let Some(town) = Town::new().await else { return };
     let alone = tokio::task::spawn_blocking({
         let town = town.clone();
-        move || Running::start(town.alone())
+        move || Running::start(town.alone(0))
     });
     let alone = alone.await.expect("it starts");
     let told = output(["cluster", "status", "--address", &alone.address]);
     assert_eq!(String::from_utf8_lossy(&told.stdout), "the server has its data alone\n");
-    let (code, told) = refused(town.arguments("n"));
+    let (code, told) = refused(town.arguments(1, "n"));
     assert!(code == Some(1) && told.contains("is in use by a server that has it alone (process "), "{told}");
     alone.signal("TERM");
     assert_eq!(tokio::task::spawn_blocking(|| alone.wait()).await.expect("no panic"), Some(0));
 
     let host = started(&town, 0).await;
     let node = host.running.told("Node:");
-    assert!(node.starts_with("127.0.0.1:") && !node.ends_with(":0"), "{node}");
-    let (code, told) = refused(town.alone());
+    assert_eq!(node, format!("127.0.0.1:{}", town.ways(0).node.port));
+    let (code, told) = refused(town.alone(0));
     assert!(code == Some(1) && told.contains("is shared by nodes (n0 is one of them). Start this server as a node,"), "{told}");
-    let taken = town.arguments("n").into_iter().map(|argument| argument.replace("127.0.0.1:0", &node));
-    let (code, told) = refused(taken);
+    let (code, told) = refused(town.arguments(0, "n"));
     assert!(code == Some(1) && told.contains("the port is in use. Stop what uses it, or give another one with --node-address"), "{told}");
     host.running.signal("TERM");
     let (log, _) = ended(&town, host, Some(0)).await;
     assert!(log.contains("several servers over one database are experimental"), "{log}");
     // It has left nothing behind that another had to wait for.
-    let alone = tokio::task::spawn_blocking(move || Running::start(town.alone())).await.expect("it starts");
+    let alone = tokio::task::spawn_blocking(move || Running::start(town.alone(0))).await.expect("it starts");
     alone.signal("TERM");
     assert_eq!(tokio::task::spawn_blocking(|| alone.wait()).await.expect("no panic"), Some(0));
 }
 
-#[tokio::test]
+// Proxies go on while a command is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn namespaces_are_made_by_the_node_that_has_them_and_every_node_tells_who_is_there() {
-    let Some(town) = Town::new() else { return };
+    let Some(town) = Town::new().await else { return };
     let first = started(&town, 0).await;
     let mut hosts = vec![first];
     for name in ["a", "b"] {

@@ -1,6 +1,7 @@
 //! Servers that share a schema, each a process, and how clients call them: any of them, again and again while it may help.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -17,6 +18,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use super::proxy::Proxy;
 use crate::support::{Running, Scratch};
 
 /// Nodes at once.
@@ -35,15 +37,23 @@ pub(crate) type Client = WorkflowServiceClient<Channel>;
 
 /// Where clients find the nodes, and what they saw.
 pub(crate) struct Town {
-    address: String,
-    cluster: Cluster,
+    schema: String,
+    pub(crate) cluster: Cluster,
+    /// By place: between the process and the database, and between the other processes and it.
+    ways: Vec<Ways>,
     scratch: Scratch,
     /// By place; `None`: nobody is there.
     clients: Mutex<[Option<Client>; NODES]>,
     starts: AtomicU64,
     turn: AtomicU64,
-    /// Calls that were made again.
-    repeated: AtomicU64,
+    /// Why calls were made again, and how often.
+    errors: Mutex<BTreeMap<String, u64>>,
+}
+
+/// What leads to and from one place.
+pub(crate) struct Ways {
+    pub(crate) database: Proxy,
+    pub(crate) node: Proxy,
 }
 
 /// One of them.
@@ -62,30 +72,45 @@ impl Host {
 
 impl Town {
     /// `None`: PostgreSQL is not installed.
-    pub(crate) fn new() -> Option<Arc<Self>> {
-        let cluster = Cluster::start()?.expect("PostgreSQL starts");
-        let address = cluster.address().replace("lease_ms=1000", &format!("lease_ms={}", LEASE.as_millis()));
+    pub(crate) async fn new() -> Option<Arc<Self>> {
+        let cluster = tokio::task::spawn_blocking(Cluster::start).await.expect("no panic")?.expect("PostgreSQL starts");
+        let (port, mut ways) = (cluster.port(), Vec::new());
+        for _ in 0..NODES {
+            let database = Proxy::new(|_| ([127, 0, 0, 1], port).into()).await;
+            // A node tells the others the port at which it listens; the address is another.
+            let node = Proxy::new(|own| ([127, 0, 0, 2], own).into()).await;
+            ways.push(Ways { database, node });
+        }
         Some(Arc::new(Self {
-            address,
+            schema: "town".into(),
             cluster,
+            ways,
             scratch: Scratch::new(),
             clients: Mutex::default(),
             starts: AtomicU64::new(0),
             turn: AtomicU64::new(0),
-            repeated: AtomicU64::new(0),
+            errors: Mutex::default(),
         }))
     }
 
+    /// What leads to and from a place.
+    pub(crate) fn ways(&self, place: usize) -> &Ways {
+        &self.ways[place]
+    }
+
     /// What a server is told that is to have the schema alone.
-    pub(crate) fn alone(&self) -> Vec<String> {
+    pub(crate) fn alone(&self, place: usize) -> Vec<String> {
+        let store = self.cluster.address_at(self.ways[place].database.port, &self.schema);
+        let store = store.replace("lease_ms=1000", &format!("lease_ms={}", LEASE.as_millis()));
         let own = ["server", "start", "--port=0", "--http-port=off", "--ui-port=off"];
-        own.into_iter().map(str::to_owned).chain([format!("--store={}", self.address)]).collect()
+        own.into_iter().map(str::to_owned).chain([format!("--store={store}")]).collect()
     }
 
     /// What a server is told that is to be a node.
-    pub(crate) fn arguments(&self, name: &str) -> Vec<String> {
-        let mut arguments = self.alone();
-        arguments.extend(["--node-address=127.0.0.1:0".into(), format!("--node-name={name}")]);
+    pub(crate) fn arguments(&self, place: usize, name: &str) -> Vec<String> {
+        let mut arguments = self.alone(place);
+        arguments.push(format!("--node-address=127.0.0.1:{}", self.ways[place].node.port));
+        arguments.extend(["--node-ip=127.0.0.2".into(), format!("--node-name={name}")]);
         arguments
     }
 
@@ -101,7 +126,7 @@ impl Town {
         let kept = std::env::var_os("SEMPRE_NODES_LOGS").map(|folder| PathBuf::from(folder).join(format!("{name}.log")));
         let log = kept.unwrap_or_else(|| self.scratch.path(&format!("{name}.log")));
         fs::File::create(&log).expect("a file");
-        let mut arguments = self.arguments(&name);
+        let mut arguments = self.arguments(place, &name);
         arguments.extend(["--log-level".into(), level()]);
         arguments.extend(flags.iter().copied().map(str::to_owned));
         let running = Running::logging_to(log.to_str().expect("text"), arguments);
@@ -112,7 +137,7 @@ impl Town {
 
     /// Every shard has a node, and no node has two more than another.
     pub(crate) fn is_even(&self) -> bool {
-        let schema = self.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()).expect("a schema");
+        let schema = &self.schema;
         let counts = format!(
             "SELECT count(s.id) FROM {schema}.node n LEFT JOIN {schema}.shard s ON s.node = n.id AND s.id < 1024 GROUP BY n.id ORDER BY 1"
         );
@@ -155,20 +180,27 @@ impl Town {
             if let Some(client) = self.client_at(at).filter(|_| place != Some(at)) {
                 match ask(client).await {
                     Ok(answer) => return Ok(answer),
-                    Err(status) if may_be_repeated(&status) => last = Some(status),
+                    Err(status) if may_be_repeated(&status) => {
+                        self.note(&status);
+                        last = Some(status);
+                    }
                     Err(status) => return Err(status),
                 }
             }
             assert!(begun.elapsed() < LONGEST, "{what}: no answer, last {last:?}");
-            self.repeated.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(PAUSE).await;
         }
         unreachable!("places have no end")
     }
 
-    /// Calls that were made again.
-    pub(crate) fn repeated(&self) -> u64 {
-        self.repeated.load(Ordering::Relaxed)
+    fn note(&self, status: &Status) {
+        let what = if is_of_client(status) { "no answer".to_owned() } else { format!("{:?}: {}", status.code(), status.message()) };
+        *self.errors.lock().expect("no panic").entry(what).or_default() += 1;
+    }
+
+    /// Why calls were made again, and how often.
+    pub(crate) fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().expect("no panic").clone()
     }
 }
 

@@ -279,6 +279,28 @@ async fn a_node_that_stops_has_nobody_wait_for_an_owner() {
 }
 
 #[tokio::test]
+async fn a_node_that_stops_finishes_the_calls_that_are_on_their_way_to_others() {
+    let mut n = Nodes::new(2).await;
+    n.know(0, |picture| picture.shards.extend((0..SHARDS).map(|shard| (shard, None))));
+    let node = n.nodes.remove(0);
+    let service = node.service.clone();
+    let starting =
+        tokio::spawn(
+            async move { raw(&service, &format!("/{WORKFLOW}/StartWorkflowExecution"), &start("order").encode_to_vec(), &[]).await },
+        );
+    until(|| node.owners.looks.load(Relaxed) > 0).await;
+    node.stop.send(()).unwrap();
+    let forward = node.service.router().forward().unwrap();
+    until(|| *forward.stopping.borrow() != Stopping::Not).await;
+    node.owners.picture.send_modify(|picture| {
+        picture.shards.clear();
+        picture.version += 1;
+    });
+    starting.await.unwrap().unwrap();
+    node.served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_node_that_cannot_be_reached_is_not_tried_without_end() {
     let n = Nodes::new(2).await;
     n.know(0, |picture| {
