@@ -18,7 +18,7 @@ use sempre_store::{Fence, Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
-    AlertSender, CallbackSender, Clock, Lease, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Lease, Peers, Settings, Spawner, Stats, VirtualTime,
     alerts::{self, Alerts},
     batch::Batches,
     callbacks::NoSender,
@@ -128,6 +128,8 @@ pub struct Components {
     pub takes_shards: bool,
     /// Of a node among several: until when it may answer without a commit. `None`: nobody else has the store.
     pub lease: Option<Arc<dyn Lease>>,
+    /// Of a node among several: the way to the engines of the others. `None`: what is for a shard elsewhere waits until it is here.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Random bytes: what callback tokens of new data are signed with. Data that has a key keeps it.
     pub token_key: [u8; 32],
 }
@@ -143,6 +145,7 @@ impl Default for Components {
             index: Box::new(|_| futures::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>)).boxed()),
             takes_shards: true,
             lease: None,
+            peers: None,
             token_key: [0; 32],
         }
     }
@@ -229,6 +232,7 @@ impl Engine {
             cron: Cron,
             once,
             lease: components.lease,
+            peers: components.peers,
             resets: Semaphore::new(RESETS_AT_ONCE),
             removal: Notify::new(),
             checks: Arc::new(Semaphore::new(gate::CHECKS_AT_ONCE)),

@@ -23,6 +23,7 @@
 //! - **recovery** reads what the last process owed;
 //! - **shards** come and go while the engine runs (`shards`);
 //! - a **node** has an engine follow who is there and what is whose, among several over one PostgreSQL (`node`);
+//! - what one node has another do goes by **peers**: messages between runs, first of all (`peers`);
 //! - what there is **once** is changed by one of several nodes (`once`);
 //! - **removal** takes away the data of deleted namespaces (`removal`);
 //! - **virtual time** is a clock that jumps while nothing is in hand, for tests (`virtual_time`);
@@ -58,6 +59,7 @@ pub mod node;
 mod notices;
 mod once;
 mod patches;
+pub(crate) mod peers;
 #[cfg(feature = "real")]
 pub mod real;
 mod rebuild;
@@ -96,6 +98,7 @@ pub use gate::CheckMessages;
 pub use history::read::HistoryReader;
 pub use matching::QueueSummary;
 pub use patches::PatchMessages;
+pub use peers::{Peers, Sent};
 pub use rebuild::RebuildProgress;
 pub use settings::Settings;
 pub use stats::{Counter, EventCounts, Histogram, HistogramReading, LATENCIES, LIVES, OTHER, Stats, TYPES_MAX, TypeStats, Typed, Types};

@@ -11,7 +11,7 @@ use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    AlertSender, CallbackSender, Clock, Lease, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Lease, Peers, Settings, Spawner, Stats, VirtualTime,
     alerts::Alerts,
     batch::Batches,
     calls::{access::ApiKeys, endpoints::EndpointRecord},
@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) once: Arc<Once>,
     /// Says whether what is known of shards is the newest there is. `None`: nobody else can have them.
     pub(crate) lease: Option<Arc<dyn Lease>>,
+    /// The way to the engines of other nodes. `None`: there are none.
+    pub(crate) peers: Option<Arc<dyn Peers>>,
     /// Which shards are here, and how they are reached.
     pub(crate) shards: Shards,
     pub(crate) stopping: AtomicBool,

@@ -12,7 +12,7 @@ use http_body::Body;
 use sempre_api::v1::operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest};
 use sempre_core::Refusal;
 use sempre_engine::{
-    Clock, Components, Engine, OpenIndex, VirtualTime,
+    Clock, Components, Engine, OpenIndex, Peers, VirtualTime,
     real::{SystemClock, TokioSpawner},
     visibility::{Index, sqlite::SqliteIndex},
 };
@@ -85,6 +85,7 @@ impl Service {
             index: index.unwrap_or_else(|| open_index(settings.visibility_file.clone())),
             takes_shards: forward.is_none(),
             lease: None,
+            peers: forward.as_ref().map(|forward| Arc::new(forward.messages()) as Arc<dyn Peers>),
             token_key,
         };
         let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;

@@ -19,8 +19,8 @@ use super::{
 const LEASE: Duration = Duration::from_secs(2);
 
 /// So many nodes that have shared the shards, with workers.
-fn begin(names: &[&str]) -> Option<(Arc<Town>, Arc<Clients>, Vec<Host>)> {
-    let town = Town::new(LEASE)?;
+pub(crate) fn begin(names: &[&str], lease: Duration) -> Option<(Arc<Town>, Arc<Clients>, Vec<Host>)> {
+    let town = Town::new(lease)?;
     let first = Host::join(&town, names[0]);
     town.until("the first has everything", Town::is_settled);
     let clients = Clients::new(&town, &first.member);
@@ -32,7 +32,7 @@ fn begin(names: &[&str]) -> Option<(Arc<Town>, Arc<Clients>, Vec<Host>)> {
 }
 
 /// Work goes on: so many more workflows have been started.
-fn some_more(town: &Town, clients: &Clients, more: usize) {
+pub(crate) fn some_more(town: &Town, clients: &Clients, more: usize) {
     let begun = clients.started();
     town.until("work goes on", |town| {
         town.check_owners();
@@ -42,7 +42,7 @@ fn some_more(town: &Town, clients: &Clients, more: usize) {
 
 #[test]
 fn shards_go_to_who_comes_and_from_who_drains_while_work_goes_on() {
-    let Some((town, clients, mut hosts)) = begin(&["a"]) else { return };
+    let Some((town, clients, mut hosts)) = begin(&["a"], LEASE) else { return };
     let load = clients.go(4);
     some_more(&town, &clients, 4);
     for name in ["b", "c"] {
@@ -75,7 +75,7 @@ fn shards_go_to_who_comes_and_from_who_drains_while_work_goes_on() {
 
 #[test]
 fn what_a_dead_node_had_is_served_again_within_five_seconds() {
-    let Some((town, clients, mut hosts)) = begin(&["a", "b", "c"]) else { return };
+    let Some((town, clients, mut hosts)) = begin(&["a", "b", "c"], LEASE) else { return };
     let load = clients.go(4);
     some_more(&town, &clients, 4);
     for _ in 0..2 {
@@ -95,7 +95,7 @@ fn what_a_dead_node_had_is_served_again_within_five_seconds() {
 
 #[test]
 fn who_wakes_after_his_lease_says_nothing_of_what_others_have_by_now() {
-    let Some((town, clients, mut hosts)) = begin(&["a", "b"]) else { return };
+    let Some((town, clients, mut hosts)) = begin(&["a", "b"], LEASE) else { return };
     let id = clients.id_of(*hosts[0].member.engine.shards().first().unwrap(), "asleep");
     OUTSIDE.block_on(clients.start_idle(&id));
     // It is in memory, and nothing of its shard is to be committed when the node wakes: only the lease says that this is old.
@@ -122,7 +122,7 @@ fn who_wakes_after_his_lease_says_nothing_of_what_others_have_by_now() {
 
 #[test]
 fn what_there_is_once_is_changed_by_who_has_it_and_by_the_next_who_has_read_it() {
-    let Some((town, _, mut hosts)) = begin(&["a", "b"]) else { return };
+    let Some((town, _, mut hosts)) = begin(&["a", "b"], LEASE) else { return };
     let namespaces = u32::MAX;
     let register = |engine: &Engine, name: &str| {
         let request = RegisterNamespaceRequest {

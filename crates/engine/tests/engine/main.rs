@@ -21,6 +21,7 @@ mod flow;
 mod histories;
 mod limits;
 mod lists;
+mod messages;
 mod namespaces;
 mod nexus;
 mod nexus_operations;

@@ -31,6 +31,7 @@ mod call;
 mod identity;
 mod key;
 mod lines;
+mod messages;
 mod owners;
 mod port;
 
@@ -63,6 +64,7 @@ use self::{
 pub(crate) use self::{
     call::{Sender, from_node, no_node},
     identity::NodeKey,
+    messages::Messages,
 };
 pub use self::{
     identity::{KeyPrint, NoKeyPrint},
@@ -116,13 +118,19 @@ pub(crate) struct Counts {
     pub(crate) lost: AtomicU64,
     /// For which there was no owner in time.
     pub(crate) unowned: AtomicU64,
+    /// Not calls of clients: what this engine has others do.
+    pub(crate) messages_sent: AtomicU64,
+    /// What others have this engine do.
+    pub(crate) messages_taken: AtomicU64,
+    /// Of those sent, those whose answer was lost.
+    pub(crate) messages_lost: AtomicU64,
 }
 
 /// See the module.
 pub(crate) struct Forward {
     owners: Arc<dyn Owners>,
     rules: Rules,
-    lines: Lines,
+    lines: Arc<Lines>,
     stopping: watch::Sender<bool>,
     pub(crate) counts: Arc<Counts>,
 }
@@ -197,8 +205,23 @@ enum Tried {
 
 impl Forward {
     pub(crate) fn new(owners: Arc<dyn Owners>, key: NodeKey) -> Self {
-        let lines = Lines::new(key, Arc::clone(&owners));
+        let lines = Arc::new(Lines::new(key, Arc::clone(&owners)));
         Self { owners, rules: Rules::new(), lines, stopping: watch::Sender::new(false), counts: Arc::default() }
+    }
+
+    /// The way of this node's engine to those of the others.
+    pub(crate) fn messages(&self) -> Messages {
+        Messages::new(Arc::clone(&self.owners), Arc::clone(&self.lines), Arc::clone(&self.counts))
+    }
+
+    /// Has this node's engine answer what another's asks.
+    pub(crate) async fn message<B>(&self, router: &Router, request: http::Request<B>, sender: Sender) -> Response
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<tonic::codegen::StdError>,
+    {
+        self.counts.messages_taken.fetch_add(1, Ordering::Relaxed);
+        messages::answer(router, request, &*self.owners, sender).await
     }
 
     /// Whether the other side of a connection is a node now.
