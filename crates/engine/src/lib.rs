@@ -33,6 +33,7 @@
 //! no status code in here: refusals are core's, `server` translates them.
 
 mod alerts;
+mod all_rows;
 pub mod backup;
 mod batch;
 mod callbacks;

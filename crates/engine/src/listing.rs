@@ -11,7 +11,6 @@ use std::{
     },
 };
 
-use futures::FutureExt;
 use sempre_core::{
     NamespaceId, Refusal, RunId, Span,
     ids::SLOT_COUNT,
@@ -22,7 +21,7 @@ use sempre_store::{Store, StoreError};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{
-    Clock, Engine, Lease, Spawner,
+    Clock, Engine, Lease, Spawner, all_rows,
     rebuild::Rebuild,
     shard::{
         listing::{self, Listed},
@@ -30,7 +29,7 @@ use crate::{
     },
     shards::{Here, Shards},
     shared::Shared,
-    visibility::{Index, IndexError, OfAll, Taken, Update, Visibility},
+    visibility::{Index, IndexError, Taken, Update, Visibility},
     watchers::Watchers,
 };
 
@@ -64,23 +63,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads the rows of what the index has not taken, of all nodes. They are as many as the shards have put in the last moments.
-fn of_all(store: Arc<dyn Store>, lease: Arc<dyn Lease>) -> OfAll {
-    Box::new(move || {
-        let (store, lease) = (store.clone(), lease.clone());
-        let failed = |reason| IndexError::Failed { action: "tell what waits at other nodes", reason };
-        let read = async move {
-            let (mut from, to, mut all) = (keys::slot(0), keys::slot(SLOT_COUNT), Vec::new());
-            while let Some(rows) = listing::page(&*store, &mut from, &to).await.map_err(|error| failed(error.to_string()))? {
-                all.extend(rows.into_iter().map(|(_, update)| update));
-            }
-            // What waits here was taken before: it was the newest there is.
-            if lease.is_current() { Ok(all) } else { Err(failed("others may have what this node had".into())) }
-        };
-        read.boxed()
-    })
-}
-
 impl Listing {
     /// Puts an index to work for that many shards. With a lease other nodes bring their runs to the same index.
     pub(crate) fn new(
@@ -105,7 +87,7 @@ impl Listing {
                 let _ = inbox.try_send(Message::Taken);
             }
         };
-        let of_all = others.map(|(store, lease)| of_all(store, lease));
+        let of_all = others.map(|(store, lease)| all_rows::of_all(store, lease));
         let visibility = Visibility::among(index, of_all, clock, spawner, Box::new(on_taken));
         Self {
             visibility,

@@ -63,6 +63,13 @@ impl Once {
         let _ = here.wait_for(|here| here.contains(&single)).await;
     }
 
+    /// Resolves while it is not here.
+    pub(crate) async fn until_gone(&self, single: u32) {
+        let mut here = self.here.subscribe();
+        // The sender lives as long as this.
+        let _ = here.wait_for(|here| !here.contains(&single)).await;
+    }
+
     pub(crate) fn come(&self, single: u32) {
         self.here.send_if_modified(|here| here.insert(single));
     }

@@ -10,6 +10,8 @@
 //! fail. So it is put when the shards say that no commit has failed since before the read; else it is read again. A shard that
 //! comes or goes meanwhile is one whose commit has failed; if what waited of its runs was forgotten, all begins again. Runs
 //! whose rows are damaged are left out and counted.
+//!
+//! Of several nodes the one that has the single shard [`listing::OWNER`] does this, and no longer than it has it.
 
 use std::{
     ops::Range,
@@ -82,6 +84,8 @@ enum RebuildError {
     Deletions,
     #[error("a shard has left meanwhile")]
     ShardLeft,
+    #[error("it is another node's to make the index whole")]
+    Elsewhere,
     #[error("the server is shutting down")]
     Stopping,
 }
@@ -106,18 +110,46 @@ impl Rebuild {
         }
     }
 
-    /// Begins one whenever the index is found damaged by a write, until it is closed.
+    /// Begins one whenever the index is found damaged by a write, or not whole, until it is closed. Of several nodes: whenever that is so and
+    /// it is this node's to make it whole.
     pub(crate) async fn watch(shared: Weak<Shared>) {
         loop {
-            let Some(damaged) = shared.upgrade().map(|shared| shared.listing.visibility.until_damaged()) else { return };
-            if !damaged.await {
+            let Some(engine) = shared.upgrade() else { return };
+            let (visibility, once) = (&engine.listing.visibility, engine.once.clone());
+            let (damaged, not_whole, closed) = (visibility.until_damaged(), visibility.until_needs_rebuild(), visibility.until_closed());
+            drop(engine);
+            let is_needed = tokio::select! {
+                biased;
+                is_damaged = damaged => is_damaged,
+                () = not_whole => true,
+            };
+            if !is_needed {
                 return;
             }
-            let Some(shared) = shared.upgrade() else { return };
-            let mut progress = shared.listing.rebuild.progress.subscribe();
-            Self::start(&shared, "the index was found damaged");
-            let closed = shared.listing.visibility.until_closed();
-            drop(shared);
+            tokio::select! {
+                biased;
+                () = closed => return,
+                () = once.until(listing::OWNER) => {}
+            }
+            let Some(engine) = shared.upgrade() else { return };
+            let visibility = &engine.listing.visibility;
+            let closed = visibility.until_closed();
+            let Some(reason) = visibility.needs_rebuild() else {
+                // Another node has done it. A write here finds that out when it comes.
+                let (mended, not_whole) = (visibility.until_mended(), visibility.until_needs_rebuild());
+                drop(engine);
+                tokio::select! {
+                    biased;
+                    () = closed => return,
+                    () = mended => {}
+                    () = not_whole => {}
+                }
+                give_way().await;
+                continue;
+            };
+            let mut progress = engine.listing.rebuild.progress.subscribe();
+            Self::start(&engine, &reason);
+            drop(engine);
             tokio::select! {
                 _ = progress.wait_for(|now| !now.running) => {}
                 () = closed => return,
@@ -155,7 +187,7 @@ async fn run(shared: Arc<Shared>) {
             Ok(Ok(())) => break,
             Ok(Err(RebuildError::Stopping | RebuildError::Store(StoreError::Closed) | RebuildError::Index(IndexError::Closed))) => return,
             Ok(Err(error)) if !shared.once.has(listing::OWNER) => {
-                tracing::warn!(%error, "the index of runs is not rebuilt here any more; another node does it");
+                tracing::warn!(%error, "the index of runs is not rebuilt here any more; if it needs to be, another node does it");
                 return shared.listing.rebuild.progress.send_modify(|progress| progress.running = false);
             }
             Ok(Err(error)) => tracing::error!(%error, "the index of runs could not be rebuilt; it is tried again"),
@@ -172,6 +204,9 @@ async fn run(shared: Arc<Shared>) {
 }
 
 async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
+    if !shared.once.has(listing::OWNER) {
+        return Err(RebuildError::Elsewhere);
+    }
     let (listing, progress) = (&shared.listing, &shared.listing.rebuild.progress);
     progress.send_modify(|p| (p.slots, p.runs, p.damaged) = (0, 0, 0));
     listing.begin_reading();
@@ -202,6 +237,7 @@ async fn rebuild(shared: &Shared) -> Result<(), RebuildError> {
     tokio::select! {
         biased;
         true = listing.visibility.until_damaged() => Err(RebuildError::DamagedAgain),
+        () = shared.once.until_gone(listing::OWNER) => Err(RebuildError::Elsewhere),
         done = all => done,
     }
 }

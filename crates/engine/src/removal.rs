@@ -92,6 +92,17 @@ enum Trouble {
     Refused { what: &'static str, refusal: Refusal },
     #[error("the engine stops")]
     Stopping,
+    #[error("namespaces are another node's by now")]
+    Elsewhere,
+}
+
+/// Whether it goes on: asked all the time, as each pass is long.
+fn goes_on(shared: &Shared) -> Result<(), Trouble> {
+    if shared.stopping.load(Ordering::Acquire) {
+        return Err(Trouble::Stopping);
+    }
+    // Of several nodes the one that changes namespaces removes them.
+    if shared.once.has(namespaces::OWNER) { Ok(()) } else { Err(Trouble::Elsewhere) }
 }
 
 /// What a pass has found.
@@ -117,9 +128,7 @@ async fn work(shared: &Shared) {
     loop {
         let mut again: Option<Timestamp> = None;
         let mut trouble = false;
-        // Of several nodes the one that changes namespaces removes them.
-        let deleted = if shared.once.has(namespaces::OWNER) { shared.namespaces.deleted() } else { Vec::new() };
-        for namespace in deleted {
+        for namespace in shared.namespaces.deleted() {
             match remove(shared, &namespace).await {
                 Ok(Then::Gone) => {}
                 Ok(Then::At(at)) => again = again.into_iter().chain([at]).min(),
@@ -130,6 +139,8 @@ async fn work(shared: &Shared) {
                     trouble = true;
                 }
                 Err(Trouble::Stopping) => return,
+                // Whoever has them goes on. When they come back, it is told.
+                Err(Trouble::Elsewhere) => break,
                 Err(error) => {
                     tracing::warn!(%error, namespace = namespace.view.name, "a deleted namespace cannot be removed yet");
                     trouble = true;
@@ -186,6 +197,7 @@ async fn remove(shared: &Shared, namespace: &Namespace) -> Result<Then, Trouble>
         break;
     }
     for (what, cleanup) in BESIDE_RUNS {
+        goes_on(shared)?;
         cleanup(shared, id).await.map_err(|refusal| Trouble::Refused { what, refusal })?;
     }
     let refused = |refusal| Trouble::Refused { what: "the record", refusal };
@@ -267,9 +279,7 @@ async fn rows(
     found: &mut Found,
 ) -> Result<(), Trouble> {
     loop {
-        if shared.stopping.load(Ordering::Acquire) {
-            return Err(Trouble::Stopping);
-        }
+        goes_on(shared)?;
         let begun = shared.now();
         let page = shared.store.scan(table, &from, to, ROWS).await?;
         let more = page.len() == ROWS;

@@ -47,7 +47,7 @@ fn described(status: IndexStatus) -> DescribeVisibilityResponse {
 impl OperateService for Frontend {
     async fn rebuild_visibility(&self, request: Request<RebuildVisibilityRequest>) -> Answer<RebuildVisibilityResponse> {
         client_version::check(request.metadata().as_ref())?;
-        answer(Ok(RebuildVisibilityResponse { rebuild: rebuild(self.engine.rebuild_visibility()) }))
+        answer(self.engine.rebuild_visibility().map(|progress| RebuildVisibilityResponse { rebuild: rebuild(progress) }))
     }
 
     async fn describe_visibility(&self, request: Request<DescribeVisibilityRequest>) -> Answer<DescribeVisibilityResponse> {

@@ -144,6 +144,8 @@ async fn work(shared: &Arc<Shared>, engine: WeakEngine) {
             // Another node does all this. What it makes of it is read when it is here.
             opened = false;
             shared.alerts.drop_asked();
+            runner.halt();
+            done.clear();
             tokio::select! {
                 biased;
                 () = shared.once.until(OWNER) => {}
@@ -531,6 +533,7 @@ impl Runner {
                 None
             }
             _ = shown.changed(), if watches => None,
+            () = shared.once.until_gone(OWNER) => None,
             () = timer => None,
         };
         if let Some(ended) = ended {
@@ -538,6 +541,13 @@ impl Runner {
         }
         // What has ended at the same time goes with it.
         self.collect(done);
+    }
+
+    /// Ends what is under way: another node sends it, and does not know what becomes of it here.
+    fn halt(&mut self) {
+        self.active.clear();
+        self.sending.clear();
+        self.counting.clear();
     }
 
     /// Takes what has ended, as much as one round judges.

@@ -3,7 +3,7 @@
 use sempre_core::Refusal;
 
 use crate::{
-    Engine, RebuildProgress,
+    Engine, RebuildProgress, listing,
     rebuild::Rebuild,
     visibility::{IndexFailure, IndexStats},
 };
@@ -28,10 +28,12 @@ pub struct IndexStatus {
 }
 
 impl Engine {
-    /// Makes the index of runs anew, beside everything else. One that is under way goes on.
-    pub fn rebuild_visibility(&self) -> RebuildProgress {
+    /// Makes the index of runs anew, beside everything else. One that is under way goes on. Of several nodes one does that; the others
+    /// refuse with [`Refusal::Elsewhere`].
+    pub fn rebuild_visibility(&self) -> Result<RebuildProgress, Refusal> {
+        self.shared.once.check(listing::OWNER)?;
         Rebuild::start(&self.shared, "an operator has asked for it");
-        self.visibility_progress()
+        Ok(self.visibility_progress())
     }
 
     /// How far the rebuild of the index of runs is, or the last one was.

@@ -8,6 +8,8 @@
 //! | a shard that serves here is not this node's | has the engine let it go: its commits are refused by now |
 //! | the node has been removed | nothing: the store has failed, and the engine ends with the reason |
 //!
+//! A node is given its share when its engine is open: until then nobody gives up for it what it could not serve yet.
+//!
 //! What fails is tried again after a pause, or by the next picture. So many shards move at once and no more ([`TAKES_AT_ONCE`],
 //! [`GIVES_AT_ONCE`]); those that nobody serves come first.
 
@@ -42,8 +44,10 @@ const GIVES_AT_ONCE: usize = 4;
 /// First and longest pause after a move that failed.
 const PAUSE_FIRST: Span = Span::millis(50);
 const PAUSE_MAX: Span = Span::seconds(2);
-/// How long a node that is to stop waits until it has nothing any more; the rest others take when it has gone.
+/// How long a node that is to stop waits until it has nothing any more, with the time to say so; the rest others take when it has gone.
 const DRAIN_MAX: Span = Span::seconds(30);
+/// How long its engine may then take to finish what is in flight. What was answered is in the store, and everything else is unanswered.
+const SHUTDOWN_MAX: Span = Span::seconds(30);
 
 /// See the module. Dropped without [`Node::drain`] it is dead for the others: its lease runs out.
 pub struct Node {
@@ -110,6 +114,10 @@ impl Node {
             pauses: BTreeMap::new(),
         };
         spawner.spawn("sempre node", follower.run(dropped).boxed());
+        if let Err(error) = store.ready().await {
+            engine.shutdown().await;
+            return Err(error.into());
+        }
         tracing::info!(node = %membership.id(), shards = spread, "the node is one of those that share the schema");
         Ok(Node { engine, store, membership, _alive: alive })
     }
@@ -138,21 +146,29 @@ impl Node {
         let shared = &self.engine.shared;
         let me = self.membership.id();
         tracing::info!(node = %me, "the node is about to go");
-        match self.store.leave().await {
-            Ok(()) => {
-                let mut pictures = self.membership.watch();
-                let ends = shared.wall.sleep_until(shared.wall_now() + DRAIN_MAX);
-                tokio::select! {
-                    // The sender lives as long as the store.
-                    _ = pictures.wait_for(|picture| is_drained(picture, me)) => {}
-                    reason = self.engine.fatal() => tracing::warn!(reason, "the node goes without having given what it had"),
-                    () = ends => tracing::warn!("the node goes though it has not given everything yet"),
-                }
+        let gives_all = async {
+            self.store.leave().await?;
+            let mut pictures = self.membership.watch();
+            // The sender lives as long as the store.
+            let _ = pictures.wait_for(|picture| is_drained(picture, me)).await;
+            Ok::<_, StoreError>(())
+        };
+        tokio::select! {
+            given = gives_all => if let Err(error) = given {
+                tracing::warn!(%error, "the node goes without having said so");
+            },
+            reason = self.engine.fatal() => tracing::warn!(reason, "the node goes without having given what it had"),
+            // A database that is silent does not make it longer.
+            () = shared.wall.sleep_until(shared.wall_now() + DRAIN_MAX) => {
+                tracing::warn!("the node goes though it has not given everything yet");
             }
-            Err(error) => tracing::warn!(%error, "the node goes without having said so"),
         }
-        self.engine.shutdown().await;
-        tracing::info!(node = %me, "the node has gone");
+        tokio::select! {
+            () = self.engine.shutdown() => tracing::info!(node = %me, "the node has gone"),
+            () = shared.wall.sleep_until(shared.wall_now() + SHUTDOWN_MAX) => {
+                tracing::warn!(node = %me, "the node goes though something is in flight; what it has others take when its lease has run out");
+            }
+        }
     }
 }
 
@@ -161,8 +177,8 @@ fn is_drained(picture: &Picture, me: NodeId) -> bool {
     picture.of(me).next().is_none() || !picture.nodes().any(|node| node.id != me && !node.is_leaving)
 }
 
-/// A move that has ended.
-type Ended = (u32, Move, Result<(), StoreError>);
+/// A move that has ended, and the version of the picture by which it began.
+type Ended = (u32, Move, i64, Result<(), StoreError>);
 
 /// The task.
 struct Follower {
@@ -174,7 +190,8 @@ struct Follower {
     busy: BTreeMap<u32, Move>,
     /// Shards that a picture has shown to be this node's. What the engine acquired as it opened may be newer than the picture.
     shown: BTreeSet<u32>,
-    /// Shards that were given, and by which picture: it does not show that.
+    /// Shards that were given, and the version of the picture by which that began: no picture of that version shows it, and every newer one may
+    /// show it, or even that the shard is back.
     given: BTreeMap<u32, i64>,
     /// Shards whose last move failed: the pause, and when it ends, if it has not.
     pauses: BTreeMap<u32, (Span, Option<Timestamp>)>,
@@ -221,7 +238,7 @@ impl Follower {
         let here: BTreeSet<u32> = engine.shards().into_iter().chain(engine.singles_here()).collect();
         self.shown.extend(picture.of(self.membership.id()));
         self.given.retain(|_, by| *by == picture.version());
-        let moves = plan(picture, self.membership.id(), &here);
+        let moves = plan(picture, self.membership.id(), &here, &self.given);
         let wanted: BTreeSet<u32> = moves.iter().map(|(shard, _)| *shard).collect();
         self.pauses.retain(|shard, _| wanted.contains(shard));
         self.pauses.values_mut().for_each(|(_, until)| *until = until.filter(|until| *until > now));
@@ -231,7 +248,7 @@ impl Follower {
         for (shard, what) in moves {
             let waits = self.pauses.get(&shard).is_some_and(|(_, until)| until.is_some());
             let is_newer = what == Move::LetGo && !self.shown.contains(&shard);
-            if waits || is_newer || self.busy.contains_key(&shard) || self.given.contains_key(&shard) {
+            if waits || is_newer || self.busy.contains_key(&shard) {
                 continue;
             }
             let room = match what {
@@ -245,11 +262,12 @@ impl Follower {
             *room -= 1;
             self.busy.insert(shard, what);
             let job = carry_out(self.engine.clone(), self.store.clone(), shard, what);
-            self.jobs.push(job.map(move |result| (shard, what, result)).boxed());
+            let version = picture.version();
+            self.jobs.push(job.map(move |result| (shard, what, version, result)).boxed());
         }
     }
 
-    fn ended(&mut self, (shard, what, result): Ended) {
+    fn ended(&mut self, (shard, what, version, result): Ended) {
         self.busy.remove(&shard);
         let Err(error) = result else {
             self.pauses.remove(&shard);
@@ -257,7 +275,7 @@ impl Follower {
                 self.shown.remove(&shard);
             }
             if let Move::Give(to) = what {
-                self.given.insert(shard, self.membership.picture().version());
+                self.given.insert(shard, version);
                 tracing::info!(shard, %to, "the shard is given to another node");
                 self.membership.look();
             }

@@ -14,7 +14,7 @@ use std::{collections::HashMap, sync::Arc};
 use prost::Message as _;
 use sempre_api::sempre::v1::NoticeKind;
 use sempre_core::{RunId, RunKey, SlotId, WorkflowKey, keys, visibility};
-use sempre_store::{CommitBatch, Store, StoreError, Table};
+use sempre_store::{CommitBatch, Rows, Store, StoreError, Table};
 
 use super::{
     batch::OpenBatch,
@@ -122,11 +122,17 @@ fn kinds(before: Option<i32>, now: i32) -> impl Iterator<Item = NoticeKind> {
         .filter_map(|(is_so, kind)| is_so.then_some(kind))
 }
 
-/// The next rows of a range, and `from` behind them; `None` at the end.
-pub(crate) async fn page(store: &dyn Store, from: &mut Vec<u8>, to: &[u8]) -> Result<Option<Vec<(SlotId, Update)>>, StoreError> {
+/// The next rows of a range as they are stored, and `from` behind them; `None` at the end.
+pub(crate) async fn rows(store: &dyn Store, from: &mut Vec<u8>, to: &[u8]) -> Result<Option<Rows>, StoreError> {
     let rows = store.scan(Table::Visibility, from, to, ROWS).await?;
     let Some((last, _)) = rows.last() else { return Ok(None) };
     *from = [last.as_ref(), &[0]].concat();
+    Ok(Some(rows))
+}
+
+/// The next rows of a range, and `from` behind them; `None` at the end.
+pub(crate) async fn page(store: &dyn Store, from: &mut Vec<u8>, to: &[u8]) -> Result<Option<Vec<(SlotId, Update)>>, StoreError> {
+    let Some(rows) = rows(store, from, to).await? else { return Ok(None) };
     let read = |(key, value): (bytes::Bytes, bytes::Bytes)| {
         let found = parse(&key, value);
         if found.is_none() {

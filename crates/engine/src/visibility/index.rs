@@ -194,6 +194,11 @@ pub trait Index: Send + Sync + 'static {
     /// Why it must be rebuilt, if it must (contract 5).
     fn needs_rebuild(&self) -> Option<String>;
 
+    /// Resolves when it must be rebuilt. Where nobody else writes the index, whoever asks it finds out, and this may never resolve.
+    fn until_needs_rebuild(&self) -> Pending<()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Begins a rebuild (contract 6); a rebuild under way begins again.
     fn begin_rebuild(&self) -> Pending<Result<(), IndexError>>;
 

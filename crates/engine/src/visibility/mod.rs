@@ -35,9 +35,9 @@ pub use self::{
 /// Told what the index has taken durably, a batch at a time.
 pub type OnTaken = Box<dyn Fn(Vec<Taken>) + Send + Sync>;
 
-/// Reads what waits at all nodes, of which this one knows only its own, out of where it is kept durable. What it answers is not older than
-/// the call.
-pub type OfAll = Box<dyn Fn() -> BoxFuture<'static, Result<Vec<Update>, IndexError>> + Send + Sync>;
+/// Reads what waits of a namespace at all nodes, of which this one knows only its own, out of where it is kept durable. What it answers is not
+/// older than the call.
+pub type OfAll = Box<dyn Fn(NamespaceId) -> BoxFuture<'static, Result<Vec<Update>, IndexError>> + Send + Sync>;
 
 /// See the module. Dropping it ends its writer task.
 pub struct Visibility {
@@ -224,6 +224,16 @@ impl Visibility {
     /// Why lists are refused until a rebuild is finished.
     pub fn needs_rebuild(&self) -> Option<String> {
         self.inner.index.needs_rebuild()
+    }
+
+    /// Resolves when the index is found to need a rebuild by others than who asks it ([`Index::until_needs_rebuild`]).
+    pub(crate) fn until_needs_rebuild(&self) -> BoxFuture<'static, ()> {
+        self.inner.index.until_needs_rebuild()
+    }
+
+    /// Resolves when the last batch was not refused because of damage.
+    pub(crate) fn until_mended(&self) -> BoxFuture<'static, ()> {
+        self.inner.wait_for(|state| !state.damaged)
     }
 
     /// Begins a rebuild: every run there is has to be put again and flushed, then [`Visibility::finish_rebuild`].

@@ -52,7 +52,7 @@ impl Visibility {
         let Some(of_all) = &self.inner.of_all else { return Ok(BTreeMap::new()) };
         let mut waiting: BTreeMap<RunId, Update> =
             self.inner.pending().of(namespace).map(|update| (update.key.run, update.clone())).collect();
-        for update in of_all().await?.into_iter().filter(|update| update.key.workflow.namespace == namespace) {
+        for update in of_all(namespace).await? {
             match waiting.entry(update.key.run) {
                 Entry::Occupied(known) if known.get().version >= update.version => {}
                 Entry::Occupied(mut known) => drop(known.insert(update)),

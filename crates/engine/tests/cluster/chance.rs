@@ -25,14 +25,61 @@ fn faults() -> usize {
     std::env::var("SEMPRE_NODES_FAULTS").ok().and_then(|faults| faults.parse().ok()).unwrap_or(16)
 }
 
+/// Of so many faults one is a death and one a sleep that is taken for one, whatever the seed says of the others.
+const EVERY: usize = 8;
+
+/// What is done to the nodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Join,
+    Drain,
+    Die,
+    /// For a time that may be shorter or longer than a lease.
+    Stand,
+    /// Until the others have taken it for dead.
+    Outlast,
+}
+
+/// The faults of a seed, in their order.
+fn plan(random: &mut fastrand::Rng, faults: usize) -> Vec<Fault> {
+    let any = |random: &mut fastrand::Rng| match random.u32(..8) {
+        0..=2 => Fault::Join,
+        3 | 4 => Fault::Drain,
+        5 => Fault::Die,
+        _ => Fault::Stand,
+    };
+    let mut plan: Vec<Fault> = (0..faults).map(|_| any(random)).collect();
+    for (at, fault) in plan.iter_mut().enumerate() {
+        match at % EVERY {
+            0 => *fault = Fault::Die,
+            1 => *fault = Fault::Outlast,
+            _ => {}
+        }
+    }
+    random.shuffle(&mut plan);
+    plan
+}
+
 struct World {
     town: Arc<Town>,
     clients: Arc<Clients>,
     random: fastrand::Rng,
     hosts: Vec<Host>,
-    asleep: Vec<(Asleep, Instant)>,
+    /// Until when; `None`: until it is taken for dead.
+    asleep: Vec<(Asleep, Option<Instant>)>,
     joined: usize,
-    done: [usize; 5],
+    done: Done,
+}
+
+/// What has happened.
+#[derive(Default)]
+struct Done {
+    joined: usize,
+    drained: usize,
+    died: usize,
+    stood: usize,
+    /// Of these, those that others had taken for dead.
+    outlasted: usize,
 }
 
 impl World {
@@ -48,9 +95,23 @@ impl World {
         self.hosts.remove(at)
     }
 
+    /// Others see that it is there no more.
+    fn is_taken_for_dead(town: &Town, asleep: &Asleep) -> bool {
+        town.picture().is_some_and(|picture| picture.nodes().all(|node| node.id != asleep.host.member.id()))
+    }
+
     /// Those go on whose time has come; who was taken for dead has ended.
     fn wake(&mut self, all: bool) {
-        let (due, still): (Vec<_>, Vec<_>) = self.asleep.drain(..).partition(|(_, until)| all || *until <= Instant::now());
+        if all {
+            let waits = |(asleep, until): &(Asleep, Option<Instant>)| until.is_none() && !Self::is_taken_for_dead(&self.town, asleep);
+            self.town.until("who sleeps for too long is taken for dead", |_| !self.asleep.iter().any(waits));
+        }
+        let town = self.town.clone();
+        let is_due = |(asleep, until): &(Asleep, Option<Instant>)| match until {
+            Some(until) => all || *until <= Instant::now(),
+            None => Self::is_taken_for_dead(&town, asleep),
+        };
+        let (due, still): (Vec<_>, Vec<_>) = self.asleep.drain(..).partition(is_due);
         self.asleep = still;
         for (asleep, _) in due {
             let host = asleep.wake();
@@ -60,36 +121,33 @@ impl World {
             } else {
                 let reason = host.ended();
                 assert!(reason.contains("taken"), "{reason}");
-                self.done[4] += 1;
+                self.done.outlasted += 1;
             }
         }
     }
 
-    fn harm(&mut self) {
+    fn harm(&mut self, fault: Fault) {
         self.wake(false);
-        match self.random.u32(..8) {
-            _ if self.hosts.len() < 2 => {
-                self.done[0] += 1;
-                self.join();
-            }
-            0..=2 if self.hosts.len() < MOST => {
-                self.done[0] += 1;
-                self.join();
-            }
-            3 | 4 => {
-                self.done[1] += 1;
+        // Somebody stays who goes on, and can take others for dead.
+        if self.hosts.len() < 2 || fault == Fault::Join && self.hosts.len() < MOST {
+            self.done.joined += 1;
+            self.join();
+        }
+        match fault {
+            Fault::Join => {}
+            Fault::Drain => {
+                self.done.drained += 1;
                 self.take().drain();
             }
-            5 => {
-                self.done[2] += 1;
+            Fault::Die => {
+                self.done.died += 1;
                 self.take().kill();
             }
-            _ => {
-                self.done[3] += 1;
-                // Shorter or longer than a lease.
+            Fault::Stand | Fault::Outlast => {
+                self.done.stood += 1;
                 let until = Instant::now() + Duration::from_millis(self.random.u64(..4000));
                 let asleep = self.take().stand_still();
-                self.asleep.push((asleep, until));
+                self.asleep.push((asleep, Some(until).filter(|_| fault == Fault::Stand)));
             }
         }
         let until = Instant::now() + Duration::from_millis(self.random.u64(..1000));
@@ -107,22 +165,22 @@ fn nothing_acknowledged_is_lost_whatever_happens_to_the_nodes() {
     town.until("the first has everything", Town::is_settled);
     let clients = Clients::new(&town, &first.member);
     clients.serve(&first.member);
-    let random = fastrand::Rng::with_seed(seed());
-    let mut world = World { town, clients, random, hosts: vec![first], asleep: Vec::new(), joined: 0, done: [0; 5] };
+    let mut random = fastrand::Rng::with_seed(seed());
+    let plan = plan(&mut random, faults());
+    let mut world = World { town, clients, random, hosts: vec![first], asleep: Vec::new(), joined: 0, done: Done::default() };
     let load = world.clients.go(4);
-    for _ in 0..faults() {
-        world.harm();
+    for fault in plan {
+        world.harm(fault);
     }
     world.wake(true);
-    if world.hosts.is_empty() {
-        world.join();
-    }
     let took = world.town.until("all is served", Town::is_settled);
     let started = world.clients.started();
     world.town.until("work goes on", |_| world.clients.started() > started);
     let seen = world.clients.stop(load);
-    let [joined, drained, killed, stood, dead] = world.done;
-    println!("seed {}: {joined} came, {drained} drained, {killed} died, {stood} stood still, {dead} for too long", seed());
+    let Done { joined, drained, died, stood, outlasted } = world.done;
+    println!("seed {}: {joined} came, {drained} drained, {died} died, {stood} stood still, {outlasted} for too long", seed());
+    let least = [faults().div_ceil(EVERY), faults().saturating_sub(1).div_ceil(EVERY)];
+    assert!(died >= least[0] && outlasted >= least[1], "{died} died and {outlasted} outlasted their leases, of {least:?}");
     println!("{seen}; served by all {took:?} after the last");
     world.hosts.into_iter().for_each(Host::drain);
 }

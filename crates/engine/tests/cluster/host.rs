@@ -123,6 +123,12 @@ impl Town {
         Some(Arc::new(Town { address, members: Mutex::default(), messages: AtomicU64::new(0) }))
     }
 
+    /// Statements of somebody who may do everything; `{s}` is the schema.
+    pub(crate) fn sql(&self, statements: &str) -> String {
+        let schema = self.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()).unwrap();
+        cluster().unwrap().sql(&statements.replace("{s}", schema)).unwrap()
+    }
+
     pub(crate) fn members(&self) -> Vec<Member> {
         self.members.lock().unwrap().values().cloned().collect()
     }
@@ -224,6 +230,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn join(town: &Arc<Town>, name: &str) -> Host {
+        Host::join_when(town, name, std::future::ready(()))
+    }
+
+    /// It has its place at once, and opens the rest when that is done.
+    pub(crate) fn join_when(town: &Arc<Town>, name: &str, opens: impl Future<Output = ()> + Send + 'static) -> Host {
         static SEED: AtomicU64 = AtomicU64::new(1);
         // One thread: who holds it holds the process.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -236,7 +247,13 @@ impl Host {
             let seed = SEED.fetch_add(1, Ordering::Relaxed);
             let settings = Settings { poll_wait: sempre_core::Span::seconds(5), ..Settings::default() };
             let beside = store.beside_node();
-            let index = move |owner| async move { Ok(Arc::new(PostgresIndex::open(beside, owner).await?) as Arc<dyn Index>) }.boxed();
+            let index = move |owner| {
+                let opened = async move {
+                    opens.await;
+                    Ok(Arc::new(PostgresIndex::open(beside, owner).await?) as Arc<dyn Index>)
+                };
+                opened.boxed()
+            };
             let membership = store.membership().cloned().unwrap();
             let peers: Arc<dyn Peers> = Arc::new(Post { town: weak, membership });
             let components = Components { index: Box::new(index), peers: Some(peers), ..Components::default() };

@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt;
 use sempre_api::{
     sempre::v1::{FlowMatch, FlowRule, ListFlowRulesRequest, SetFlowRuleRequest},
-    v1::workflowservice::{DescribeNamespaceRequest, DescribeWorkflowExecutionResponse, RegisterNamespaceRequest},
+    v1::workflowservice::{
+        CountWorkflowExecutionsRequest, DescribeNamespaceRequest, DescribeWorkflowExecutionResponse, RegisterNamespaceRequest,
+    },
 };
 use sempre_core::{Refusal, Span};
 use sempre_engine::Engine;
 
 use super::{
-    clients::{Clients, describe},
+    clients::{Clients, NAMESPACE, describe},
     host::{Host, OUTSIDE, SHARDS, Town},
 };
 
@@ -74,6 +76,31 @@ fn shards_go_to_who_comes_and_from_who_drains_while_work_goes_on() {
 }
 
 #[test]
+fn who_comes_is_given_nothing_before_it_can_serve() {
+    let Some((town, clients, mut hosts)) = begin(&["a"]) else { return };
+    let load = clients.go(4);
+    let (open, opens) = tokio::sync::oneshot::channel::<()>();
+    let joining = {
+        let town = town.clone();
+        std::thread::spawn(move || Host::join_when(&town, "b", async move { opens.await.unwrap() }))
+    };
+    let first = hosts[0].member.clone();
+    town.until("the other has its place", |_| first.membership.picture().nodes().count() == 2);
+    assert_eq!(first.membership.picture().to_give(first.id()), []);
+    some_more(&town, &clients, 8);
+    assert!(town.is_served(), "all is served while the other opens");
+    assert_eq!(first.engine.stats().shards_given_up.get(), 0);
+    open.send(()).unwrap();
+    let second = joining.join().unwrap();
+    clients.serve(&second.member);
+    hosts.push(second);
+    town.until("the shards are shared", Town::is_settled);
+    some_more(&town, &clients, 4);
+    println!("{}", clients.stop(load));
+    hosts.into_iter().for_each(Host::drain);
+}
+
+#[test]
 fn what_a_dead_node_had_is_served_again_within_five_seconds() {
     let Some((town, clients, mut hosts)) = begin(&["a", "b", "c"], LEASE) else { return };
     let load = clients.go(4);
@@ -117,6 +144,30 @@ fn who_wakes_after_his_lease_says_nothing_of_what_others_have_by_now() {
     assert!(reason.contains("other servers have taken what this one had"), "{reason}");
     let answer = OUTSIDE.block_on(describe(&stale, &id));
     assert!(matches!(answer, Err(Refusal::Unavailable(_) | Refusal::Elsewhere { .. })), "{answer:?}");
+    hosts.into_iter().for_each(Host::drain);
+}
+
+/// Lists may be refused meanwhile, but what they show is whole (`Clients::check_listed`).
+#[test]
+fn an_index_that_is_damaged_is_made_whole_by_the_node_whose_task_that_is() {
+    let Some((town, clients, hosts)) = begin(&["a", "b"]) else { return };
+    let makes_whole = u32::MAX - 70;
+    let (owner, other) = if hosts[0].member.serves().contains(&makes_whole) { (0, 1) } else { (1, 0) };
+    let (owner, other) = (&hosts[owner].member.engine, &hosts[other].member.engine);
+    assert_eq!(other.rebuild_visibility(), Err(Refusal::Elsewhere { shard: makes_whole }));
+    let load = clients.go(4);
+    some_more(&town, &clients, 4);
+    town.sql("DROP TABLE {s}.counter");
+    town.until("it is made whole", |_| owner.visibility_progress().finished > 0);
+    let is_whole = |engine: &Engine| OUTSIDE.block_on(engine.visibility_status()).needs_rebuild.is_none();
+    town.until("both know it", |_| is_whole(owner) && is_whole(other));
+    some_more(&town, &clients, 4);
+    println!("{}", clients.stop(load));
+    assert_eq!(other.visibility_progress().finished, 0);
+    for engine in [owner, other] {
+        let request = CountWorkflowExecutionsRequest { namespace: NAMESPACE.into(), ..Default::default() };
+        assert_eq!(OUTSIDE.block_on(engine.count_workflows(request)).unwrap().count, clients.started() as i64);
+    }
     hosts.into_iter().for_each(Host::drain);
 }
 

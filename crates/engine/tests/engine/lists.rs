@@ -238,7 +238,7 @@ async fn a_rebuild_gives_what_was_there() {
     let before = picture(&w).await;
     assert_eq!(ids(&list(&w, "").await), ["c", "a", "b"]);
     // On demand, while lists are answered.
-    assert!(w.engine.rebuild_visibility().running);
+    assert!(w.engine.rebuild_visibility().unwrap().running);
     w.start("e").await;
     delete(&w.engine, "c").await;
     w.until("the rebuild ends", || !w.engine.visibility_progress().running).await;
@@ -264,7 +264,7 @@ async fn a_rebuild_shows_nothing_of_a_commit_that_it_has_read_and_that_fails() {
     let engine = w.engine.clone();
     let refused = tokio::spawn(async move { engine.start_workflow(start_request("never")).await });
     w.settle().await;
-    w.engine.rebuild_visibility();
+    w.engine.rebuild_visibility().unwrap();
     w.settle().await;
     assert_eq!(ids(&list(&w, "").await), ["a"]);
     w.store.permits.add_permits(1);

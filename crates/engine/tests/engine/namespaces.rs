@@ -227,6 +227,28 @@ async fn a_deleted_namespace_goes_with_all_its_data_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_removal_of_a_namespace_stops_when_namespaces_are_another_nodes_and_goes_on_when_they_come_back() {
+    let w = world().await;
+    w.engine.register_namespace(register("n", 3600)).await.unwrap();
+    fill(&w, "n").await;
+    delete(&w, "n", Span::ZERO).await;
+    w.settle().await;
+    let removed = || w.engine.stats().runs_removed.get();
+    let before = removed();
+    assert!((1..29).contains(&before), "the clock stands still in the middle of it");
+    soon(w.engine.give_up(u32::MAX)).await.unwrap();
+    for _ in 0..40 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!(removed(), before);
+    soon(w.engine.take_up(u32::MAX)).await.unwrap();
+    for _ in 0..40 {
+        w.advance(Span::seconds(1)).await;
+    }
+    assert_eq!(removed(), 29);
+}
+
+#[tokio::test]
 async fn the_removal_of_a_namespace_goes_on_after_a_restart() {
     let mut w = world().await;
     w.engine.register_namespace(register("n", 3600)).await.unwrap();

@@ -122,7 +122,7 @@ async fn old_runs_are_found_and_shown_by_the_new_name_at_once_and_for_good() {
         match round {
             "at once" => w.reopen().await,
             _ => {
-                w.engine.rebuild_visibility();
+                w.engine.rebuild_visibility().unwrap();
                 w.until("the rebuild ends", || !w.engine.visibility_progress().running).await;
             }
         }

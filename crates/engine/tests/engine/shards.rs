@@ -1,6 +1,9 @@
 //! Shards that come and go while engines run.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
 
 use futures::FutureExt;
 use sempre_api::{
@@ -15,7 +18,10 @@ use sempre_api::{
     },
 };
 use sempre_core::{Refusal, Span};
-use sempre_engine::Limited;
+use sempre_engine::{
+    Components, Engine, Lease, Limited, Settings,
+    visibility::{Index, memory::MemoryIndex},
+};
 use sempre_store::{StoreError, Table};
 
 use crate::{nodes::*, support::*};
@@ -346,7 +352,7 @@ async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() 
     let (engine, request) = (a.engine.clone(), start_request(&late));
     let started = tokio::spawn(async move { engine.start_workflow(request).await.map(drop) });
     a.settle().await;
-    a.engine.rebuild_visibility();
+    a.engine.rebuild_visibility().unwrap();
     a.settle().await;
     n.index.set_failing(true);
     a.store.held.store(false, SeqCst);
@@ -368,6 +374,79 @@ async fn a_rebuild_of_the_index_reads_the_runs_of_a_shard_that_has_left_again() 
     n.place(1, b);
     soon(b.engine.take_up(1)).await.unwrap();
     assert_eq!(open_ids(b).await, [gone.as_str(), here.as_str(), late.as_str()]);
+}
+
+/// A node whose lease has run out while the answer to a commit was on its way: others may have changed what it has in memory.
+#[tokio::test]
+async fn what_is_asked_behind_a_commit_in_flight_is_not_proved_by_it() {
+    struct Lasts(AtomicBool);
+    impl Lease for Lasts {
+        fn is_current(&self) -> bool {
+            self.0.load(SeqCst)
+        }
+    }
+    let mut w = world_with(Settings { notices_kept: 0, ..settings() }).await;
+    let lease = Arc::new(Lasts(AtomicBool::new(true)));
+    let opened = std::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>));
+    let components = Components { index: Box::new(move |_| Box::pin(opened)), lease: Some(lease.clone()), ..Components::default() };
+    w.engine = Engine::open_with(w.store.clone(), w.clock.clone(), Arc::new(Tasks), 5, w.settings.clone(), components).await.unwrap();
+    w.start("w").await;
+    assert!(w.describe("w").await.is_ok());
+    let under_way = |w: &World| {
+        let (engine, of) = (w.engine.clone(), Some(execution("w", "")));
+        let signal = SignalWorkflowExecutionRequest {
+            namespace: NAMESPACE.into(),
+            workflow_execution: of.clone(),
+            signal_name: "x".into(),
+            ..Default::default()
+        };
+        let signalled = tokio::spawn(async move { engine.signal_workflow(signal).await.map(drop) });
+        let (engine, describe) = (w.engine.clone(), DescribeWorkflowExecutionRequest { namespace: NAMESPACE.into(), execution: of });
+        (signalled, async move { engine.describe_workflow(describe).await.map(drop) })
+    };
+    for lasts in [true, false] {
+        w.store.held.store(true, SeqCst);
+        let (signalled, describes) = under_way(&w);
+        w.settle().await;
+        let described = tokio::spawn(describes);
+        w.settle().await;
+        assert!(!signalled.is_finished() && !described.is_finished(), "both wait for the commit");
+        lease.0.store(lasts, SeqCst);
+        w.store.held.store(false, SeqCst);
+        w.store.permits.add_permits(1);
+        assert_eq!(soon(signalled).await.unwrap(), Ok(()), "the commit itself is proof");
+        let described = soon(described).await.unwrap();
+        assert!(if lasts { described.is_ok() } else { matches!(described, Err(Refusal::Unavailable(_))) }, "{described:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_of_the_index_ends_when_it_is_another_nodes_to_make_it_whole() {
+    let n = nodes().await;
+    let a = &n.a;
+    let owner = u32::MAX - 70;
+    let (here, late) = (n.id(0, "here"), n.id(0, "late"));
+    a.start(&here).await;
+    n.advance(Span::seconds(1)).await;
+    // It has begun, and waits for a commit.
+    a.store.held.store(true, SeqCst);
+    let (engine, request) = (a.engine.clone(), start_request(&late));
+    let started = tokio::spawn(async move { engine.start_workflow(request).await.map(drop) });
+    a.settle().await;
+    assert!(a.engine.rebuild_visibility().unwrap().running);
+    a.settle().await;
+    assert!(a.engine.visibility_progress().running);
+    soon(a.engine.give_up(owner)).await.unwrap();
+    a.until("it ends", || !a.engine.visibility_progress().running).await;
+    assert_eq!(a.engine.visibility_progress().finished, 0);
+    elsewhere(a.engine.rebuild_visibility(), owner);
+    a.store.held.store(false, SeqCst);
+    a.store.permits.add_permits(100);
+    soon(started).await.unwrap().unwrap();
+    soon(a.engine.take_up(owner)).await.unwrap();
+    assert!(a.engine.rebuild_visibility().unwrap().running);
+    a.until("it is done", || a.engine.visibility_progress().finished == 1).await;
+    assert_eq!(open_ids(a).await, [here.as_str(), late.as_str()]);
 }
 
 #[tokio::test]

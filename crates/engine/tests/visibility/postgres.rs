@@ -10,7 +10,10 @@ use fastrand::Rng;
 use futures::executor::block_on;
 use sempre_core::ids::Uuid;
 use sempre_engine::visibility::{Change, Index, IndexError, postgres::PostgresIndex, sqlite::Tuning};
-use sempre_store::{Store, postgres::PostgresStore};
+use sempre_store::{
+    Store,
+    postgres::{PostgresOptions, PostgresStore, member::NodeOptions},
+};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -113,6 +116,126 @@ fn of_two_writers_who_has_begun_the_last_rebuild_finishes_it_and_the_other_finds
     assert_eq!(count(&b), Ok(2), "what was put since the second has begun");
     block_on(a.apply(vec![put(4)])).unwrap();
     assert_eq!((a.needs_rebuild(), count(&a), count(&b)), (None, Ok(3), Ok(3)));
+}
+
+/// Two nodes that share a schema, each with the index as it has it. It is whole, and has one run.
+fn of_two_nodes(server: &Server) -> [(PostgresStore, PostgresIndex); 2] {
+    // A lease that a busy machine does not miss.
+    let address = server.cluster.address().replace("lease_ms=1000", "lease_ms=5000");
+    let node = |name: &str| {
+        let options = PostgresOptions::parse(&address, None).unwrap();
+        let as_node = NodeOptions { name: name.into(), address: name.into(), shards: 1, singles: vec![u32::MAX] };
+        let store = server.runtime.block_on(PostgresStore::join(options, as_node, server.runtime.handle().clone())).unwrap();
+        let index = server.runtime.block_on(PostgresIndex::open(store.beside_node(), OWNER)).unwrap();
+        (store, index)
+    };
+    let (store, a) = node("a");
+    ready(&a);
+    block_on(a.apply(vec![put(1)])).unwrap();
+    let b = node("b");
+    assert_eq!((count(&a), count(&b.1)), (Ok(1), Ok(1)));
+    [(store, a), b]
+}
+
+/// Waits for it, as long as anything may take.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test that hangs fails by the wall clock")]
+fn soon<T>(server: &Server, what: impl Future<Output = T>) -> T {
+    server.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), what).await }).expect("it comes")
+}
+
+/// Waits until it is so.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "a test that hangs fails by the wall clock")]
+fn until(server: &Server, what: &str, is_so: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "never so: {what}");
+        // Until the database has answered something.
+        server.cluster.sql("SELECT 1").unwrap();
+    }
+}
+
+#[test]
+fn a_node_does_not_answer_from_tables_that_another_has_made_anew_until_they_are_whole() {
+    let Some(server) = server() else { return };
+    let [(store, a), (_other, b)] = of_two_nodes(server);
+    let schema = store.beside().schema().to_owned();
+    server.cluster.sql(&format!("DROP TABLE {schema}.attr_order")).unwrap();
+    assert!(matches!(block_on(b.apply((5..15).map(put).collect())), Err(IndexError::NeedsRebuild { .. })));
+    block_on(b.begin_rebuild()).unwrap();
+    // The first has heard of nothing.
+    assert!(matches!(count(&a), Err(IndexError::NeedsRebuild { .. })), "not what is there so far: {:?}", count(&a));
+    assert!(a.needs_rebuild().is_some());
+    block_on(b.apply(vec![put(2), put(3)])).unwrap();
+    block_on(b.finish_rebuild()).unwrap();
+    until(server, "it learns that they are", || a.needs_rebuild().is_none());
+    assert_eq!((count(&a), count(&b)), (Ok(2), Ok(2)));
+}
+
+#[test]
+fn a_node_that_nobody_asks_learns_that_the_index_is_not_whole_any_more() {
+    let Some(server) = server() else { return };
+    let [(store, a), (_other, b)] = of_two_nodes(server);
+    let schema = store.beside().schema().to_owned();
+    let needs = a.until_needs_rebuild();
+    server.cluster.sql(&format!("DROP TABLE {schema}.attr_order")).unwrap();
+    assert!(matches!(block_on(b.apply((5..15).map(put).collect())), Err(IndexError::NeedsRebuild { .. })));
+    // Who has found the damage makes new tables, though it is not the one that fills them.
+    soon(server, needs);
+    ready(&a);
+    block_on(a.apply(vec![put(1)])).unwrap();
+    until(server, "the other learns that it is whole", || b.needs_rebuild().is_none());
+    block_on(b.apply(vec![put(2)])).unwrap();
+    assert_eq!((count(&a), count(&b)), (Ok(2), Ok(2)));
+}
+
+#[test]
+fn of_two_nodes_that_find_the_same_damage_one_makes_new_tables() {
+    let Some(server) = server() else { return };
+    let [(store, a), (_other, b)] = of_two_nodes(server);
+    let schema = store.beside().schema().to_owned();
+    server.cluster.sql(&format!("DROP TABLE {schema}.attr_order")).unwrap();
+    for index in [&a, &b] {
+        assert!(matches!(block_on(index.apply((5..15).map(put).collect())), Err(IndexError::NeedsRebuild { .. })));
+    }
+    block_on(a.begin_rebuild()).unwrap();
+    let made = format!("SELECT '{schema}.index_info'::regclass::oid");
+    let made = || server.cluster.sql(&made).unwrap();
+    let first = made();
+    block_on(a.apply(vec![put(1), put(2)])).unwrap();
+    block_on(a.finish_rebuild()).unwrap();
+    until(server, "the other sees that they are others", || b.needs_rebuild().is_none());
+    block_on(b.apply(vec![put(3)])).unwrap();
+    assert_eq!((count(&a), count(&b)), (Ok(3), Ok(3)));
+    assert_eq!(made(), first);
+}
+
+/// A write that goes well says nothing of what a read has found meanwhile.
+#[test]
+fn damage_that_a_read_finds_while_something_is_written_is_not_forgotten_when_that_is_done() {
+    let Some(server) = server() else { return };
+    let (store, index) = filled(server, &server.cluster.address());
+    let schema = store.beside().schema().to_owned();
+    let sql = |text: &str| server.cluster.sql(&text.replace("{s}", &schema)).unwrap();
+    sql("UPDATE {s}.run SET record = '\\xff'");
+    // A lock of somebody else holds up the write.
+    let (ended, end) = channel();
+    let text = format!("BEGIN; SELECT 1 FROM {schema}.index_info FOR UPDATE; SELECT pg_sleep(4) /* holds {schema} */; COMMIT");
+    std::thread::spawn(move || ended.send(server.cluster.sql(&text).map(drop)));
+    let some = |what: &str| sql(&format!("SELECT count(*) FROM pg_stat_activity WHERE {what}")) != "0";
+    until(server, "it is locked", || some("wait_event = 'PgSleep' AND query LIKE '%holds {s} %'"));
+    let written = index.apply(vec![put(9)]);
+    until(server, "it waits", || some("wait_event_type = 'Lock' AND query LIKE '%\"{s}\".index_info FOR UPDATE%'"));
+    let read = block_on(index.list(namespace(1), None, None, 10, &BTreeSet::new()));
+    assert!(matches!(read, Err(IndexError::NeedsRebuild { .. })), "{read:?}");
+    assert!(end.try_recv().is_err(), "and it still waits");
+    block_on(written).unwrap();
+    end.recv().unwrap().unwrap();
+    assert!(index.needs_rebuild().is_some());
+    assert!(matches!(count(&index), Err(IndexError::NeedsRebuild { .. })));
+    assert!(matches!(block_on(index.apply(vec![put(9)])), Err(IndexError::NeedsRebuild { .. })));
+    assert_needs_rebuild(&index, "damaged");
 }
 
 #[test]

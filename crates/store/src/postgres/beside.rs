@@ -13,14 +13,15 @@ pub struct Beside {
     runtime: Handle,
     /// See [`Beside::proof`].
     proof: String,
+    is_shared: bool,
 }
 
 /// A connection for one user alone. Dropping it closes it.
 pub struct Session(Connection);
 
 impl Beside {
-    pub(super) fn new(options: PostgresOptions, runtime: Handle, proof: String) -> Self {
-        Self { options, runtime, proof }
+    pub(super) fn new(options: PostgresOptions, runtime: Handle, proof: String, is_shared: bool) -> Self {
+        Self { options, runtime, proof, is_shared }
     }
 
     /// A new connection; else why there is none, without a password.
@@ -44,6 +45,12 @@ impl Beside {
     #[must_use]
     pub fn place(&self) -> &str {
         self.options.place()
+    }
+
+    /// Whether other nodes may change what lies there.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.is_shared
     }
 
     /// The last statement of a transaction that writes: it gives no row when another server has it by now; then the

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The newest format this program reads and the one it writes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// The oldest version of PostgreSQL that is taken, as `server_version_num`.
 pub(super) const VERSION_MIN: u32 = 130_000;
@@ -48,6 +48,9 @@ pub(super) const RENEWALS: u32 = 6;
 
 /// How long a node that is to be given a shard waits between two looks whether it is.
 pub(super) const AWAIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often a shard is tried to be given under the epoch that it has by then.
+pub(super) const GIVE_TRIES_MAX: usize = 5;
 
 /// How often a node tries to place what is free while others change what is whose.
 pub(super) const PLACE_TRIES_MAX: usize = 20;

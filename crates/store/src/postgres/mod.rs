@@ -94,7 +94,8 @@ impl PostgresStore {
         Ok(Self { shared, tasks: Mutex::default(), lease, membership: None })
     }
 
-    /// Opens the schema, or makes it, and takes a place in it among other nodes. A shard can be acquired once it is this node's, which
+    /// Opens the schema, or makes it, and takes a place in it among other nodes. It is given its share of the shards when it says that it is
+    /// [ready](PostgresStore::ready), or at once if nobody else is. A shard can be acquired once it is this node's, which
     /// [`PostgresStore::membership`] tells.
     pub async fn join(options: PostgresOptions, node: NodeOptions, runtime: Handle) -> Result<Self, StoreError> {
         let is_single = |shard: &u32| *shard >= SINGLE_FIRST;
@@ -128,8 +129,9 @@ impl PostgresStore {
     }
 
     /// Hands a shard to another node, as soon as what is enqueued is committed. From the call on, batches of the shard are refused with
-    /// [`CommitError::Fenced`]. If the other node is not there any more, whoever finds the shard free places it. After an error it may be this
-    /// node's still, and can be acquired or given again.
+    /// [`CommitError::Fenced`]. If the other node is not there any more, whoever finds the shard free places it. [`StoreError::Elsewhere`] says
+    /// that it is not this node's any more, perhaps because it was given before. After another error it may be this node's still, and can be
+    /// acquired or given again.
     pub fn give(&self, shard: u32, to: NodeId) -> Pending<Result<(), StoreError>> {
         let (sender, receiver) = oneshot::channel();
         match self.shared.enqueue_give(shard, to, sender) {
@@ -139,20 +141,27 @@ impl PostgresStore {
         receiver.map(|result| result.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
+    /// Says that this node can serve what it is given.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        self.say(Word::Ready).await
+    }
+
     /// Says that this node is about to go: it is given nothing more, and what it has is placed on others, to be given to them.
     pub async fn leave(&self) -> Result<(), StoreError> {
+        self.say(Word::Leave).await
+    }
+
+    async fn say(&self, word: Word) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         self.read(async move {
-            let options = shared.connections.options();
-            let failed = |trouble: trouble::Trouble| StoreError::Database {
-                action: "leave",
-                place: options.place().into(),
-                reason: trouble.into_reason(),
-            };
-            let connection = shared.connections.borrow().await.map_err(failed)?;
-            nodes::leave(options, connection.get(), &shared.holder).await.map_err(failed)?;
-            connection.keep();
-            Ok(())
+            // Said twice it is said once.
+            let said = writer::until_answered(&shared, || word.say(&shared)).await;
+            said.map_err(|error| match error {
+                StoreError::Rejected { reason } => {
+                    StoreError::Database { action: word.action(), place: shared.connections.options().place().into(), reason }
+                }
+                other => other,
+            })
         })
         .await?;
         if let Some(membership) = &self.membership {
@@ -196,7 +205,7 @@ impl PostgresStore {
 
     fn beside_by(&self, proof: String) -> Beside {
         let connections = &self.shared.connections;
-        Beside::new(connections.options().clone(), connections.runtime().clone(), proof)
+        Beside::new(connections.options().clone(), connections.runtime().clone(), proof, self.membership.is_some())
     }
 
     /// What people are told of where it is.
@@ -238,6 +247,33 @@ impl PostgresStore {
             task.await.unwrap_or(Err(StoreError::Closed))
         }
         .boxed()
+    }
+}
+
+/// What a node says of itself.
+#[derive(Clone, Copy)]
+enum Word {
+    Ready,
+    Leave,
+}
+
+impl Word {
+    fn action(self) -> &'static str {
+        match self {
+            Word::Ready => "take a share in",
+            Word::Leave => "leave",
+        }
+    }
+
+    async fn say(self, shared: &Shared) -> Result<(), trouble::Trouble> {
+        let options = shared.connections.options();
+        let connection = shared.connections.borrow().await?;
+        match self {
+            Word::Ready => nodes::ready(options, connection.get(), &shared.holder).await?,
+            Word::Leave => nodes::leave(options, connection.get(), &shared.holder).await?,
+        }
+        connection.keep();
+        Ok(())
     }
 }
 

@@ -20,6 +20,13 @@ const LEASE: Duration = Duration::from_secs(3);
 const SHARDS: u32 = 7;
 const SINGLES: [u32; 2] = [SINGLE_FIRST, u32::MAX];
 
+/// A row of a node.
+struct Row {
+    until: Instant,
+    is_ready: bool,
+    is_leaving: bool,
+}
+
 #[derive(Default)]
 struct Shard {
     node: Option<NodeId>,
@@ -30,32 +37,40 @@ struct Shard {
 struct Tables {
     now: Instant,
     version: i64,
-    nodes: BTreeMap<NodeId, (Instant, bool)>,
+    nodes: BTreeMap<NodeId, Row>,
     shards: BTreeMap<u32, Shard>,
     given: BTreeMap<(u32, u64), NodeId>,
 }
 
 impl Tables {
     fn join(&mut self, id: NodeId) {
-        self.nodes.insert(id, (self.now + LEASE, false));
+        let is_one_ready = self.nodes.values().any(|node| node.is_ready && !node.is_leaving && node.until >= self.now);
+        self.nodes.insert(id, Row { until: self.now + LEASE, is_ready: !is_one_ready, is_leaving: false });
         self.version += 1;
+    }
+
+    fn ready(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.is_ready) {
+            node.is_ready = true;
+            self.version += 1;
+        }
     }
 
     /// `None`: it is not there any more. Else whether one is silent.
     fn renew(&mut self, id: NodeId) -> Option<bool> {
-        self.nodes.get_mut(&id)?.0 = self.now + LEASE;
-        Some(self.nodes.values().any(|(until, _)| *until < self.now))
+        self.nodes.get_mut(&id)?.until = self.now + LEASE;
+        Some(self.nodes.values().any(|node| node.until < self.now))
     }
 
     fn reap(&mut self, id: NodeId, at: Instant) {
-        if self.nodes.get(&id).is_some_and(|(until, _)| *until > self.now) {
+        if self.nodes.get(&id).is_some_and(|node| node.until > self.now) {
             self.remove(|_, until| until < at);
         }
     }
 
     fn remove(&mut self, goes: impl Fn(NodeId, Instant) -> bool) {
         let before = self.nodes.len();
-        self.nodes.retain(|id, (until, _)| !goes(*id, *until));
+        self.nodes.retain(|id, node| !goes(*id, node.until));
         if self.nodes.len() == before {
             return;
         }
@@ -68,11 +83,12 @@ impl Tables {
     }
 
     fn picture(&self) -> Picture {
-        let node = |(id, (_, is_leaving)): (&NodeId, &(Instant, bool))| Node {
+        let node = |(id, row): (&NodeId, &Row)| Node {
             id: *id,
             name: String::new(),
             address: String::new(),
-            is_leaving: *is_leaving,
+            is_ready: row.is_ready,
+            is_leaving: row.is_leaving,
         };
         let holders: Holders = self.shards.iter().map(|(id, shard)| (*id, shard.node)).collect();
         Picture::new(self.version, self.nodes.iter().map(node).collect(), holders)
@@ -102,7 +118,7 @@ impl Tables {
     }
 
     fn give(&mut self, id: NodeId, shard: u32, epoch: u64, to: NodeId) {
-        let to = self.nodes.get(&to).is_some_and(|(_, is_leaving)| !is_leaving).then_some(to);
+        let to = self.nodes.get(&to).is_some_and(|node| node.is_ready && !node.is_leaving).then_some(to);
         let shard = self.shards.get_mut(&shard).unwrap();
         if shard.node == Some(id) && shard.epoch == epoch {
             *shard = Shard { node: to, epoch: shard.epoch + 1 };
@@ -200,6 +216,7 @@ enum Act {
     Stand(prop::sample::Index),
     Wake(prop::sample::Index),
     Join,
+    Ready(prop::sample::Index),
     Leave(prop::sample::Index),
     Go(prop::sample::Index),
 }
@@ -215,6 +232,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => any().prop_map(Act::Stand),
         2 => any().prop_map(Act::Wake),
         2 => Just(Act::Join),
+        4 => any().prop_map(Act::Ready),
         1 => any().prop_map(Act::Leave),
         1 => any().prop_map(Act::Go),
     ]
@@ -276,16 +294,17 @@ impl World {
                 member.late.drain(..).for_each(|late| late.arrive(member.id, &mut self.tables));
                 self.orphans.drain(..).for_each(|(by, late)| late.arrive(by, &mut self.tables));
             }
-            Act::Step(index) | Act::Serve(index) | Act::Send(index) | Act::Leave(index) | Act::Go(index) => {
+            Act::Step(index) | Act::Serve(index) | Act::Send(index) | Act::Ready(index) | Act::Leave(index) | Act::Go(index) => {
                 let Some(at) = at(index).filter(|at| !self.members[*at].stands_still) else { return };
                 let member = &mut self.members[at];
                 match act {
                     Act::Step(_) => self.step(at),
                     Act::Serve(_) => member.serve(&mut self.tables),
                     Act::Send(_) => member.late.extend(member.epochs.iter().map(|(shard, epoch)| Late::Commit(*shard, *epoch))),
+                    Act::Ready(_) => self.tables.ready(member.id),
                     Act::Leave(_) => {
                         member.is_leaving = true;
-                        self.tables.nodes.entry(member.id).and_modify(|(_, is_leaving)| *is_leaving = true);
+                        self.tables.nodes.entry(member.id).and_modify(|node| node.is_leaving = true);
                         self.tables.version += 1;
                     }
                     _ => {
@@ -302,7 +321,8 @@ impl World {
         }
     }
 
-    /// Nobody stands still any more, one more comes (the others may all be about to go), and everybody does what he has to every 500 ms.
+    /// Nobody stands still any more, one more comes (the others may all be about to go), all get ready, and everybody does what he has to every
+    /// 500 ms.
     fn heal(&mut self) {
         self.members.iter_mut().for_each(|member| member.stands_still = false);
         self.join();
@@ -312,6 +332,7 @@ impl World {
             for at in (0..self.members.len()).rev() {
                 self.step(at);
             }
+            self.members.iter().for_each(|member| self.tables.ready(member.id));
             self.members.iter_mut().for_each(|member| member.serve(&mut self.tables));
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct Renewed {
 
 /// Comes among the nodes. False: a server has the schema alone.
 pub(super) async fn join(options: &PostgresOptions, connection: &Connection, id: &str, node: &NodeOptions) -> Result<bool, Trouble> {
-    let statement = format!("SELECT \"{}\".join_1($1::text::uuid, $2, $3, $4, $5, $6)", options.schema);
+    let statement = format!("SELECT \"{}\".join_2($1::text::uuid, $2, $3, $4, $5, $6)", options.schema);
     let lease = millis(options.lease_of_node());
     let (shards, singles) = (i64::from(node.shards), node.singles.iter().map(|shard| i64::from(*shard)).collect::<Vec<_>>());
     let parameters: &Parameters<'_> = &[
@@ -63,6 +63,11 @@ pub(super) async fn reap(options: &PostgresOptions, connection: &Connection, id:
     connection.ask(&statement, &[(&id, Type::TEXT), (&at, Type::TEXT)]).await.map(drop)
 }
 
+/// Is given its share from now on.
+pub(super) async fn ready(options: &PostgresOptions, connection: &Connection, id: &str) -> Result<(), Trouble> {
+    connection.ask(&format!("SELECT \"{}\".ready_2($1::text::uuid)", options.schema), &[(&id, Type::TEXT)]).await.map(drop)
+}
+
 /// Is given nothing more.
 pub(super) async fn leave(options: &PostgresOptions, connection: &Connection, id: &str) -> Result<(), Trouble> {
     connection.ask(&format!("SELECT \"{}\".leave_1($1::text::uuid)", options.schema), &[(&id, Type::TEXT)]).await.map(drop)
@@ -92,8 +97,8 @@ pub(super) async fn singles(options: &PostgresOptions, connection: &Connection) 
 pub(super) async fn picture(options: &PostgresOptions, connection: &Connection) -> Result<Picture, Trouble> {
     let s = format!("\"{}\"", options.schema);
     let statement = format!(
-        "SELECT version, NULL::bigint, n.id::text, n.name, n.address, n.leaving FROM {s}.cluster, {s}.node n
-         UNION ALL SELECT version, s.id, s.node::text, NULL, NULL, NULL FROM {s}.cluster c, {s}.shard s
+        "SELECT version, NULL::bigint, n.id::text, n.name, n.address, n.ready, n.leaving FROM {s}.cluster, {s}.node n
+         UNION ALL SELECT version, s.id, s.node::text, NULL, NULL, NULL, NULL FROM {s}.cluster c, {s}.shard s
          WHERE s.id < c.shards OR s.id >= {SINGLE_FIRST}"
     );
     let wrong = |what: &str| Trouble::Refused(format!("its tables of nodes hold {what}"));
@@ -106,7 +111,8 @@ pub(super) async fn picture(options: &PostgresOptions, connection: &Connection) 
             Some(shard) => drop(holders.insert(u32::try_from(shard).map_err(|_| wrong("a shard that is none"))?, id)),
             None => {
                 let id = id.ok_or_else(|| wrong("a node without an id"))?;
-                nodes.push(Node { id, name: row.try_get(3)?, address: row.try_get(4)?, is_leaving: row.try_get(5)? });
+                let (name, address) = (row.try_get(3)?, row.try_get(4)?);
+                nodes.push(Node { id, name, address, is_ready: row.try_get(5)?, is_leaving: row.try_get(6)? });
             }
         }
     }

@@ -13,6 +13,8 @@ pub struct Node {
     pub name: String,
     /// Where the others reach it.
     pub address: String,
+    /// It can serve; until then it is given nothing.
+    pub is_ready: bool,
     /// It is about to go, and is given nothing more.
     pub is_leaving: bool,
 }
@@ -30,7 +32,7 @@ impl Picture {
     /// A picture, and where each shard belongs by it.
     #[must_use]
     pub fn new(version: i64, nodes: Vec<Node>, holders: Holders) -> Self {
-        let stay = nodes.iter().filter(|node| !node.is_leaving).map(|node| node.id).collect();
+        let stay = nodes.iter().filter(|node| node.is_ready && !node.is_leaving).map(|node| node.id).collect();
         let placed = place(&stay, &holders);
         Self { version, nodes: nodes.into_iter().map(|node| (node.id, node)).collect(), holders, placed }
     }

@@ -26,7 +26,7 @@ use crate::{StoreError, Table};
 type Step = fn(&str) -> String;
 
 /// The first step makes format 1 of nothing, and so on.
-const STEPS: [Step; FORMAT as usize] = [format_1];
+const STEPS: [Step; FORMAT as usize] = [format_1, format_2];
 
 /// Why the schema cannot be used.
 pub(super) enum SchemaError {
@@ -215,6 +215,10 @@ fn format_1(schema: &str) -> String {
     )
 }
 
+fn format_2(schema: &str) -> String {
+    nodes::format_2(&format!("\"{schema}\""))
+}
+
 /// One commit: the fence first, then the rows of each table. 1: done, 2: was done before, 0: fenced and not done, -1: fenced,
 /// and nobody knows any more whether it was done before.
 fn commit_1(s: &str) -> String {
@@ -285,7 +289,10 @@ fn scan_1(s: &str) -> String {
 #[cfg(all(test, feature = "postgres-cluster"))]
 mod tests {
     use super::*;
-    use crate::postgres::{PostgresOptions, cluster::Cluster, connections::Connection};
+    use crate::{
+        Store,
+        postgres::{PostgresOptions, PostgresStore, cluster::Cluster, connections::Connection},
+    };
 
     fn two(schema: &str) -> String {
         format!("CREATE TABLE {schema}.two (a integer)")
@@ -297,6 +304,29 @@ mod tests {
 
     fn three_cut_off(schema: &str) -> String {
         format!("CREATE TABLE {schema}.three (a integer); SELECT 1 / 0")
+    }
+
+    #[tokio::test]
+    async fn what_format_1_holds_is_there_in_the_newest() {
+        let Some(cluster) = Cluster::start() else { return };
+        let cluster = cluster.unwrap();
+        let options = PostgresOptions::parse(&cluster.address_of("old"), None).unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let connection = Connection::open(&options, &runtime).await.unwrap_or_else(|trouble| panic!("{trouble:?}"));
+        assert!(migrate_by(connection.client(), "old", "place", &STEPS[..1]).await.is_ok());
+        // As a server of that format leaves it that was killed: its row is there, and two of its shards.
+        let left = "INSERT INTO old.meta VALUES ('key', 'value');
+                    INSERT INTO old.node SELECT id, 'process 7', '', true, false, now() - interval '1 s' FROM old.mine;
+                    INSERT INTO old.shard SELECT shard, 3, 5, 4, id FROM old.mine, generate_series(0, 1) shard;
+                    DROP TABLE old.mine";
+        cluster.sql(&format!("CREATE TABLE old.mine AS SELECT gen_random_uuid() id; {left}")).unwrap();
+
+        let store = PostgresStore::open(options, runtime).await.unwrap();
+        assert_eq!(store.get(Table::Meta, b"key").await.unwrap().as_deref(), Some(&b"value"[..]));
+        let epoch = store.acquire(0).await.unwrap();
+        assert!(epoch > 3, "{epoch} is not greater than the one before");
+        assert_eq!(cluster.sql("SELECT format FROM old.format; SELECT alone, ready FROM old.node").unwrap(), "2\nt|t");
+        store.close().await.unwrap();
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ impl Statements {
         Self {
             commit: format!("SELECT {s}.commit_1($1,$2,$3{rows})"),
             acquire: format!("SELECT o_epoch, o_seq, o_member FROM {s}.acquire_1($1, $2::text::uuid)"),
-            give: format!("SELECT {s}.give_1($1::text::uuid, $2, $3, $4::text::uuid)"),
+            give: format!("SELECT {s}.give_2($1::text::uuid, $2, $3, $4::text::uuid)"),
             get: format!("SELECT k, v FROM {s}.get_1($1, $2)"),
             scan: format!("SELECT k, v FROM {s}.scan_1($1, $2, $3, $4, $5)"),
             stream: format!("SELECT k, v FROM {s}.stream_1($1, $2, $3, $4, $5)"),

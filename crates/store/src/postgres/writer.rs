@@ -32,7 +32,7 @@ use super::{
     connections::{Connections, longer},
     gets::Gets,
     group::Group,
-    limits::{GROUP_BYTES_MAX, KEY_MAX, PAUSE_FIRST, PAUSE_MAX, QUEUE_BYTES_MAX, SETTLE_MAX},
+    limits::{GIVE_TRIES_MAX, GROUP_BYTES_MAX, KEY_MAX, PAUSE_FIRST, PAUSE_MAX, QUEUE_BYTES_MAX, SETTLE_MAX},
     placement::NodeId,
     statements::Statements,
     trouble::Trouble,
@@ -319,17 +319,20 @@ impl Owned {
     /// Hands the shard to another node. What is committed by then is all there will be under this epoch.
     async fn give(&mut self, shared: &Shared, to: NodeId) -> Result<(), StoreError> {
         let shard = self.fence.shard;
-        if self.fence.epoch == 0 {
-            match self.acquire(shared).await {
-                Ok(_) => {}
-                Err(StoreError::Elsewhere { .. }) => return Ok(()),
-                Err(error) => return Err(error),
+        for _ in 0..GIVE_TRIES_MAX {
+            if self.fence.epoch == 0 {
+                self.acquire(shared).await?;
             }
+            let epoch = self.fence.epoch.cast_signed();
+            *self = Owned { fence: Fence { epoch: 0, shard }, seq: 0, ended: None };
+            // It is left alone once the epoch is another, so doing it twice does no harm.
+            if until_answered(shared, || try_give(shared, shard, epoch, to)).await? {
+                return Ok(());
+            }
+            // It was given before, by a call whose answer was lost, or taken; or a call for an epoch that was sent twice came late: then it is
+            // this node's still, under a greater one.
         }
-        let epoch = self.fence.epoch.cast_signed();
-        *self = Owned { fence: Fence { epoch: 0, shard }, seq: 0, ended: None };
-        // It is left alone once the epoch is another, so doing it twice does no harm.
-        until_answered(shared, || try_give(shared, shard, epoch, to)).await
+        Err(StoreError::Rejected { reason: format!("others change who has shard {shard} all the time") })
     }
 
     /// Commits a group, or answers as the first of an epoch that was not.
@@ -408,7 +411,10 @@ impl Owned {
 }
 
 /// Asks until there is an answer, for [`SETTLE_MAX`].
-async fn until_answered<T, F: Future<Output = Result<T, Trouble>>>(shared: &Shared, ask: impl Fn() -> F) -> Result<T, StoreError> {
+pub(super) async fn until_answered<T, F: Future<Output = Result<T, Trouble>>>(
+    shared: &Shared,
+    ask: impl Fn() -> F,
+) -> Result<T, StoreError> {
     let (begun, mut pause) = (Instant::now(), PAUSE_FIRST);
     loop {
         shared.check_failed()?;
@@ -449,12 +455,13 @@ async fn try_acquire(shared: &Shared, shard: u32) -> Result<Given, Trouble> {
     })
 }
 
-async fn try_give(shared: &Shared, shard: u32, epoch: i64, to: NodeId) -> Result<(), Trouble> {
+/// False: the shard has another epoch by now, or is another's.
+async fn try_give(shared: &Shared, shard: u32, epoch: i64, to: NodeId) -> Result<bool, Trouble> {
     let connection = shared.connections.borrow().await?;
     let (shard, to) = (i64::from(shard), to.to_string());
     let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 4] =
         [(&shared.holder, Type::TEXT), (&shard, Type::INT8), (&epoch, Type::INT8), (&to, Type::TEXT)];
-    connection.get().ask(&shared.statements.give, &parameters).await?;
+    let rows = connection.get().ask(&shared.statements.give, &parameters).await?;
     connection.keep();
-    Ok(())
+    Ok(rows.first().ok_or_else(|| Trouble::Refused("it gave no row".into()))?.try_get(0)?)
 }

@@ -235,8 +235,24 @@ fn a_commit_that_is_under_way_when_its_shard_is_given_comes_first_and_no_other_a
     assert_eq!(late.commit(&hosts[0].store), Err(CommitError::Fenced));
     assert!(matches!(block_on(hosts[0].store.acquire(shard)), Err(StoreError::Elsewhere { .. })));
     // Once more is none of its business.
-    block_on(hosts[0].store.give(shard, hosts[0].id())).unwrap();
+    let again = block_on(hosts[0].store.give(shard, hosts[0].id()));
+    assert!(matches!(again, Err(StoreError::Elsewhere { .. })), "{again:?}");
     next.commit(&hosts[1].store).unwrap();
+}
+
+/// A call for an epoch that was sent twice, the second of which comes late: the epoch that its sender knows is not the shard's any more.
+#[test]
+fn a_shard_is_given_also_if_its_epoch_is_another_than_its_owner_knows() {
+    let Some(database) = Database::new() else { return };
+    let Some(schema) = database.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()) else { panic!("no schema") };
+    let (book, address) = (Book::default(), calm(&database.address));
+    let mut hosts = join_all(&address, &["a", "b"], &book);
+    let has = settle(&mut hosts);
+    let shard = *has.iter().find(|(_, node)| **node == hosts[0].id()).map(|(shard, _)| shard).unwrap();
+    database.cluster.sql(&format!("SELECT {schema}.acquire_1({shard}, '{}')", hosts[0].id())).unwrap();
+    block_on(hosts[0].store.give(shard, hosts[1].id())).unwrap();
+    assert!(block_on(hosts[1].store.acquire(shard)).is_ok(), "it is there");
+    assert!(matches!(block_on(hosts[0].store.acquire(shard)), Err(StoreError::Elsewhere { .. })));
 }
 
 #[test]
@@ -307,7 +323,7 @@ fn calls_that_come_late_take_nothing_from_anybody() {
     let row = |shard: u32| sql(&format!("SELECT epoch, node FROM {schema}.shard WHERE id = {shard}"));
     let before = row(shard);
     let epoch = hosts[0].epochs()[&shard];
-    sql(&format!("SELECT {schema}.give_1('{a}', {shard}, {}, '{b}')", epoch - 1));
+    sql(&format!("SELECT {schema}.give_2('{a}', {shard}, {}, '{b}')", epoch - 1));
     assert_eq!(row(shard), before, "of an epoch before");
     // Everybody's lease has run out but that of b, which had looked before they were renewed.
     let nodes = || sql(&format!("SELECT count(*) FROM {schema}.node"));

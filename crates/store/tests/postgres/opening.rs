@@ -22,10 +22,10 @@ fn a_newer_schema_is_refused_and_left_alone() {
     cluster.sql("UPDATE newer.format SET format = 7").unwrap();
     let owner = cluster.sql("SELECT * FROM newer.node").unwrap();
     let text = open_at(&address).unwrap_err().to_string();
-    assert!(text.contains("schema newer of postgres://") && text.contains("has format 7, this program supports formats up to 1"), "{text}");
+    assert!(text.contains("schema newer of postgres://") && text.contains("has format 7, this program supports formats up to 2"), "{text}");
     assert!(text.ends_with("Nothing was changed. Use a newer version of the program."), "{text}");
     assert_eq!(cluster.sql("SELECT * FROM newer.node").unwrap(), owner);
-    cluster.sql("UPDATE newer.format SET format = 1").unwrap();
+    cluster.sql("UPDATE newer.format SET format = 2").unwrap();
     open_at(&address).unwrap();
 }
 

@@ -16,7 +16,7 @@ use sempre_core::{NamespaceId, RunId, ids::Uuid, visibility::Record};
 use sempre_store::postgres::Session;
 use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{
-    Row,
+    Row, SimpleQueryMessage,
     error::SqlState,
     types::{ToSql, Type},
 };
@@ -26,7 +26,7 @@ use super::{
         index::IndexStats,
         sql::{Database, Dialect, NoCondition, Place, Sql, Text, Walk, bytes, int, limits::Limits, one, record},
     },
-    schema::{DIALECT, PLANS, Trouble, stats_text},
+    schema::{DIALECT, Info, PLANS, Trouble, stats_text},
 };
 
 /// Between two looks at the limits while a statement is under way.
@@ -121,16 +121,19 @@ impl<'a> Pg<'a> {
         Self { session, runtime, limits, turn: Cell::default(), ran_out: Cell::default(), broken: Cell::default() }
     }
 
-    /// Begins the picture.
-    pub(super) fn begin(session: &'a Session, runtime: &'a Handle, schema: &str, limits: &'a Limits) -> Result<Self, NoCondition> {
-        let pg = Self::of_begun(session, runtime, limits);
+    /// Begins the picture; gives what the tables in it say of themselves. `None`: they are not in it yet, as another node has just made them.
+    pub(super) fn begin(session: &Session, runtime: &Handle, schema: &str, limits: &Limits) -> Result<Option<Info>, NoCondition> {
+        let pg = Pg::of_begun(session, runtime, limits);
         let time = (limits.left() + BACKSTOP).as_millis();
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = \"{schema}\", pg_catalog; {PLANS};
-             SET LOCAL statement_timeout = {time}"
+             SET LOCAL statement_timeout = {time}; {}",
+            Info::text(schema)
         );
-        pg.wait(session.client().batch_execute(&begin))?;
-        Ok(pg)
+        let answers = pg.wait(session.client().simple_query(&begin))?;
+        let mut rows = answers.iter().filter_map(|answer| if let SimpleQueryMessage::Row(row) = answer { Some(row) } else { None });
+        let info = rows.next().map(Info::of_texts).transpose()?;
+        Ok(info.map(Info::check_format).transpose()?)
     }
 
     /// Ends it. False: the connection cannot be used again.

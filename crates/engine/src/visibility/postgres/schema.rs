@@ -13,7 +13,7 @@ use sempre_core::{
 };
 use sempre_store::postgres::Session;
 use tokio::time::timeout;
-use tokio_postgres::{Error, types::Type};
+use tokio_postgres::{Error, Row, SimpleQueryRow, types::Type};
 
 use super::{
     super::{
@@ -29,8 +29,9 @@ const FORMAT: i64 = 1;
 /// words of texts can be longer, by the letters that get longer as they are made small; those that begin alike are one.
 const VALUE_BYTES_MAX: usize = 2500;
 
-/// The tables, those that refer to nothing last.
-const TABLES: [&str; 7] = ["run", "attr_run", "attr_order", "counter", "field", "part", "index_info"];
+/// The tables, in the order in which they are dropped: all who read or write have a lock on the first before they take one on another, so
+/// who drops them never waits for somebody who waits for him.
+const TABLES: [&str; 7] = ["index_info", "run", "attr_run", "attr_order", "counter", "field", "part"];
 
 fn tables(s: &str) -> String {
     format!(
@@ -105,8 +106,57 @@ fn plain(kind: AttributeType, stored: Sql) -> Sql {
 /// What an opening found.
 pub(super) struct Opened {
     pub(super) needs_rebuild: Option<String>,
+    pub(super) info: Info,
+}
+
+/// What the tables say of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Info {
+    pub(super) format: i64,
     /// That rows are written with.
     pub(super) generation: i64,
+    /// They hold everything.
+    pub(super) is_whole: bool,
+    /// Tables that are made anew have another number.
+    pub(super) made: i64,
+}
+
+impl Info {
+    const COLUMNS: &str = "format, generation, complete, tableoid::bigint";
+
+    /// The statement that asks for it.
+    pub(super) fn text(schema: &str) -> String {
+        format!("SELECT {} FROM \"{schema}\".index_info", Self::COLUMNS)
+    }
+
+    fn of_row(row: &Row) -> Result<Self, Error> {
+        Ok(Self { format: row.try_get(0)?, generation: row.try_get(1)?, is_whole: row.try_get(2)?, made: row.try_get(3)? })
+    }
+
+    /// Of an answer whose values are texts.
+    pub(super) fn of_texts(row: &SimpleQueryRow) -> Result<Self, Trouble> {
+        let number = |at: usize| {
+            let text: Option<&str> = row.try_get(at)?;
+            text.and_then(|text| text.parse().ok()).ok_or_else(|| Trouble::Damaged("its row of index_info has no number".into()))
+        };
+        Ok(Self { format: number(0)?, generation: number(1)?, is_whole: row.try_get(2)? == Some("t"), made: number(3)? })
+    }
+
+    /// Other programs may have other tables under the same names.
+    pub(super) fn check_format(self) -> Result<Self, Trouble> {
+        match self.format {
+            FORMAT => Ok(self),
+            other => Err(Trouble::Failed(format!("another program has made its tables anew, in format {other}"))),
+        }
+    }
+}
+
+/// Asks for it; with a lock, until the transaction ends.
+pub(super) async fn info(session: &Session, schema: &str, locks: bool) -> Result<Info, Trouble> {
+    let text = Info::text(schema) + if locks { " FOR UPDATE" } else { "" };
+    let rows = in_time(session.client().query_typed(&text, &[]), session).await?;
+    let row = rows.first().ok_or_else(|| Trouble::Damaged("its row of index_info is missing".into()))?;
+    Info::of_row(row)?.check_format()
 }
 
 /// Why there is no answer.
@@ -157,8 +207,8 @@ pub(super) async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>, s
     }
 }
 
-/// Makes the tables, or looks at those that are there. `anew`: whatever is there is dropped.
-pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uuid, anew: bool) -> Result<Opened, IndexError> {
+/// Makes the tables, or looks at those that are there. Those that have the number `damaged` are dropped.
+pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uuid, damaged: Option<i64>) -> Result<Opened, IndexError> {
     let failed = |trouble: Trouble| trouble.into_error("open its tables");
     begin(session, schema).await.map_err(failed)?;
     // Nobody else makes tables at the same time.
@@ -166,9 +216,9 @@ pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uu
     in_time(session.client().query_typed(lock, &[(&schema, Type::TEXT)]), session).await.map_err(failed)?;
     let found = in_time(look(session, owner), session).await.map_err(failed)?;
     let reason = match found {
-        Found::Ours { generation, complete } if !anew => {
+        Found::Ours(info) if damaged != Some(info.made) => {
             commit(session, proof).await.map_err(failed)?;
-            return Ok(Opened { needs_rebuild: (!complete).then(|| "the last rebuild was not finished".to_owned()), generation });
+            return Ok(Opened { needs_rebuild: (!info.is_whole).then(|| "the last rebuild was not finished".to_owned()), info });
         }
         Found::Other(format) if format > FORMAT => {
             return Err(IndexError::NewerFormat {
@@ -177,7 +227,7 @@ pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uu
                 supported: u32::try_from(FORMAT).unwrap_or_default(),
             });
         }
-        Found::Ours { .. } => "its tables were damaged",
+        Found::Ours(_) => "its tables were damaged",
         Found::Other(_) => "its tables had an older format",
         Found::OfAnother => "its tables were of another store",
         Found::Damaged => "its tables were damaged",
@@ -192,20 +242,16 @@ pub(super) async fn open(session: &Session, schema: &str, proof: &str, owner: Uu
     );
     in_time(session.client().batch_execute(&statements), session).await.map_err(failed)?;
     // Not one that tables of before had: what a writer remembers of those is forgotten.
-    let generation = in_time(session.client().query_typed_one("SELECT generation FROM index_info", &[]), session).await.map_err(failed)?;
-    let generation = generation.try_get(0).map_err(|error| failed(error.into()))?;
+    let info = info(session, schema, false).await.map_err(failed)?;
     commit(session, proof).await.map_err(failed)?;
-    Ok(Opened { needs_rebuild: Some(reason.to_owned()), generation })
+    Ok(Opened { needs_rebuild: Some(reason.to_owned()), info })
 }
 
 /// What a schema holds of an index.
 enum Found {
     Nothing,
     /// Of this format and store.
-    Ours {
-        generation: i64,
-        complete: bool,
-    },
+    Ours(Info),
     OfAnother,
     /// Of this format.
     Other(i64),
@@ -221,20 +267,20 @@ async fn look(session: &Session, owner: Uuid) -> Result<Found, Error> {
     if !has_info {
         return Ok(if found == 0 { Found::Nothing } else { Found::Damaged });
     }
-    let info = client.query_typed("SELECT format, owner::text, generation, complete FROM index_info", &[]).await?;
+    let info = client.query_typed(&format!("SELECT {}, owner::text FROM index_info", Info::COLUMNS), &[]).await?;
     let Some(row) = info.first() else { return Ok(Found::Damaged) };
-    let format: i64 = row.try_get(0)?;
-    if format != FORMAT {
-        return Ok(Found::Other(format));
+    let info = Info::of_row(row)?;
+    if info.format != FORMAT {
+        return Ok(Found::Other(info.format));
     }
     if all != found {
         return Ok(Found::Damaged);
     }
-    let of: String = row.try_get(1)?;
+    let of: String = row.try_get(4)?;
     if of != owner.to_string() {
         return Ok(Found::OfAnother);
     }
-    Ok(Found::Ours { generation: row.try_get(2)?, complete: row.try_get(3)? })
+    Ok(Found::Ours(info))
 }
 
 /// What a writer is told that may write no more.

@@ -41,6 +41,11 @@ pub(in crate::visibility) trait Ordered: Send + Sync + 'static {
     /// Gives the writer an order; else [`IndexError::Busy`], or [`IndexError::Closed`].
     fn give(&self, order: Order) -> Result<(), IndexError>;
 
+    /// See [`Index::until_needs_rebuild`].
+    fn until_needs_rebuild(&self) -> Pending<()> {
+        Box::pin(std::future::pending())
+    }
+
     /// See [`Index::close`].
     fn close(&self) -> Pending<()>;
 }
@@ -97,6 +102,10 @@ impl<I: Ordered> Index for I {
 
     fn needs_rebuild(&self) -> Option<String> {
         self.reads().source.needs_rebuild()
+    }
+
+    fn until_needs_rebuild(&self) -> Pending<()> {
+        Ordered::until_needs_rebuild(self)
     }
 
     fn begin_rebuild(&self) -> Pending<Result<(), IndexError>> {

@@ -189,13 +189,34 @@ impl Database for Sqlite<'_> {
     }
 }
 
-/// Puts the limits on a connection, until [`release`]. `first` are the fewest steps that will be allowed.
-pub(super) fn hold(limits: &Arc<Limits>, connection: &mut Connection, first: u64) -> rusqlite::Result<()> {
+/// A read transaction within limits. Neither its begin nor its end is under them: what stops the read would stop the end as well, and the
+/// connection would stay in the transaction. `first` are the fewest steps that will be allowed.
+pub(super) fn bounded<T>(
+    limits: &Arc<Limits>,
+    connection: &mut Connection,
+    first: u64,
+    read: impl for<'a> FnOnce(&Sqlite<'a>) -> Result<T, NoCondition>,
+) -> Result<T, NoCondition> {
+    connection.execute_batch("BEGIN")?;
+    let result = match hold(limits, connection, first) {
+        Ok(()) => read(&Sqlite { connection, limits }),
+        Err(error) => Err(error.into()),
+    };
+    release(connection)?;
+    // Some errors have ended it already.
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    result
+}
+
+/// Puts the limits on a connection, until [`release`].
+fn hold(limits: &Arc<Limits>, connection: &mut Connection, first: u64) -> rusqlite::Result<()> {
     let (limits, steps) = (limits.clone(), LOOK_STEPS_MAX.min(first).max(1));
     connection.progress_handler(steps as c_int, Some(move || limits.look(steps)))
 }
 
 /// Takes all limits off a connection.
-pub(super) fn release(connection: &mut Connection) -> rusqlite::Result<()> {
+fn release(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.progress_handler(0, None::<fn() -> bool>)
 }

@@ -134,13 +134,7 @@ impl Source for Shared {
         tuning: Tuning,
         read: impl for<'a> FnOnce(&Sqlite<'a>) -> Result<T, NoCondition>,
     ) -> Result<T, IndexError> {
-        let bounded = |connection: &mut Connection| {
-            database::hold(limits, connection, tuning.first_turn_steps)?;
-            let transaction = connection.unchecked_transaction().map_err(NoCondition::from);
-            let result = transaction.and_then(|transaction| read(&Sqlite { connection: &transaction, limits }));
-            database::release(connection)?;
-            result
-        };
+        let bounded = |connection: &mut Connection| database::bounded(limits, connection, tuning.first_turn_steps, read);
         let path = match &self.place {
             Place::Memory(connection) => {
                 if self.state().closed {
@@ -166,7 +160,8 @@ impl Source for Shared {
             state.damaged |= state.file == file;
             state.needs_rebuild.get_or_insert_with(|| reason.clone());
         }
-        if state.file == file && !state.closed && state.idle.len() < READERS_MAX {
+        // One whose picture could not be ended would give that old one to whoever has it next.
+        if connection.is_autocommit() && state.file == file && !state.closed && state.idle.len() < READERS_MAX {
             state.idle.push(connection);
         }
         result
@@ -318,7 +313,98 @@ impl Worker {
             after = self.write("sweep after a rebuild", |writer, connection| writer.sweep(connection, from))?;
         }
         self.write("finish a rebuild", |writer, connection| writer.finish_rebuild(connection))?;
-        self.shared.state().needs_rebuild = None;
+        let mut state = self.shared.state();
+        // A read may have found damage meanwhile.
+        if !state.damaged {
+            state.needs_rebuild = None;
+        }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicBool, time::Duration};
+
+    use futures::executor::block_on;
+
+    use super::{
+        super::{
+            Index,
+            sql::{
+                Database, Sql, Text,
+                limits::{Wanted, end_of},
+            },
+        },
+        *,
+    };
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn one(sqlite: &Sqlite<'_>) -> Result<Vec<Vec<Sql>>, NoCondition> {
+        let mut text = Text::default();
+        text.push("SELECT count(*) FROM info");
+        sqlite.rows(&text)
+    }
+
+    /// A read that nobody wants any more from within; then one that somebody wants.
+    fn read_twice(shared: &Shared) {
+        let tuning = Tuning { first_turn_steps: 0, ..Tuning::default() };
+        let wants = Arc::new(());
+        let limits = || Limits::new(end_of(HOUR), None, Wanted(Arc::downgrade(&wants)), Arc::<AtomicBool>::default());
+        assert!(shared.with("read", &limits(), tuning, one).is_ok());
+        let unwanted = Arc::new(());
+        let stops = Limits::new(end_of(HOUR), None, Wanted(Arc::downgrade(&unwanted)), Arc::<AtomicBool>::default());
+        let stopped = shared.with("read", &stops, tuning, |sqlite| {
+            one(sqlite)?;
+            drop(unwanted);
+            one(sqlite)
+        });
+        assert!(matches!(stopped, Err(IndexError::Failed { .. })), "{stopped:?}");
+        let after = shared.with("read", &limits(), tuning, one);
+        assert!(after.is_ok(), "{after:?}");
+    }
+
+    /// What stops a read must not stop the end of its transaction: the connection would stay in it.
+    #[test]
+    fn a_read_that_is_stopped_ends_its_transaction_in_memory() {
+        let index = SqliteIndex::in_memory(Uuid([1; 16])).unwrap();
+        read_twice(&index.reads.source);
+        block_on(Index::begin_rebuild(&index)).unwrap();
+    }
+
+    /// An index in a file of its own, which goes when that is done.
+    fn in_a_file(name: &str, test: impl FnOnce(&SqliteIndex)) {
+        let folder = std::env::temp_dir().join(format!("sempre-visibility-{}-{name}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let index = SqliteIndex::open(&folder.join(FILE_NAME), Uuid([1; 16])).unwrap();
+        test(&index);
+        block_on(Index::close(&index));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_read_that_is_stopped_ends_its_transaction_in_a_file() {
+        in_a_file("stopped", |index| {
+            read_twice(&index.reads.source);
+            assert!(index.reads.source.state().idle.iter().all(Connection::is_autocommit), "what is kept is in no transaction");
+        });
+    }
+
+    #[test]
+    fn damage_that_a_read_finds_during_a_rebuild_is_not_forgotten_at_its_end() {
+        in_a_file("damaged", |index| {
+            block_on(Index::begin_rebuild(index)).unwrap();
+            let wants = Arc::new(());
+            let limits = Limits::new(end_of(HOUR), None, Wanted(Arc::downgrade(&wants)), Arc::<AtomicBool>::default());
+            let read = index.reads.source.with("read", &limits, Tuning::default(), |_| Err::<(), _>(NoCondition::Damaged("a page".into())));
+            assert!(matches!(read, Err(IndexError::NeedsRebuild { .. })), "{read:?}");
+            block_on(Index::finish_rebuild(index)).unwrap();
+            assert!(Index::needs_rebuild(index).is_some());
+            // The next one makes a new file.
+            block_on(Index::begin_rebuild(index)).unwrap();
+            block_on(Index::finish_rebuild(index)).unwrap();
+            assert_eq!(Index::needs_rebuild(index), None);
+        });
     }
 }

@@ -1,5 +1,9 @@
 //! Whose turn it is while some are not taken, and what a rule remembers when it becomes another.
 
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
 use super::*;
 
 #[tokio::test]
@@ -46,6 +50,28 @@ async fn a_webhook_that_is_down_is_left_alone_longer_and_longer_while_more_waits
     w.outside.takes_no_alerts.store(false, SeqCst);
     w.advance(Span::seconds(61)).await;
     assert_eq!((ids(&w).len(), info(&w, "failed").waiting), (60, 0), "once it is up, all go");
+}
+
+/// Alerts are this engine's, then another's, then its own again.
+#[tokio::test]
+async fn an_alert_under_way_ends_when_alerts_are_another_nodes_and_is_sent_when_they_come_back() {
+    let w = world_with(allowing()).await;
+    let owner = u32::MAX - 60;
+    set(&w, rule("failed", FAILED)).await;
+    let permits = Arc::new(Semaphore::new(0));
+    *w.outside.alerts_held.lock().unwrap() = Some(permits.clone());
+    fail(&w, "one").await;
+    let sent = || w.outside.alerts.lock().unwrap().len();
+    // Who waits for a permit has it too.
+    assert_eq!((sent(), Arc::strong_count(&permits)), (1, 3), "it is under way");
+    soon(w.engine.give_up(owner)).await.unwrap();
+    w.settle().await;
+    assert_eq!((sent(), Arc::strong_count(&permits)), (1, 2));
+    permits.add_permits(10);
+    soon(w.engine.take_up(owner)).await.unwrap();
+    w.settle().await;
+    assert_eq!((sent(), ids(&w).len()), (2, 1), "the same one");
+    assert_eq!(w.engine.stats().alerts_taken.get(), 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! what is whose first lock the row of `cluster`, so they come one after the other, and raise its version; then rows of `node`, then those of
 //! `shard`, always in this order.
 
-/// The tables.
+/// The tables of format 1.
 pub(super) fn tables(s: &str) -> String {
     format!(
         "CREATE TABLE {s}.cluster (one boolean PRIMARY KEY DEFAULT true CHECK (one), version bigint NOT NULL, shards bigint)
@@ -17,9 +17,69 @@ pub(super) fn tables(s: &str) -> String {
     )
 }
 
-/// The functions.
+/// The functions of format 1.
 pub(super) fn functions(s: &str) -> String {
     [bury(s), alone(s), join(s), acquire(s), place(s), give(s), part(s)].concat()
+}
+
+/// Format 2: a node comes first, and is given its share when it says that it is ready.
+pub(super) fn format_2(s: &str) -> String {
+    let (join, give) = (join_2(s), give_2(s));
+    format!(
+        "-- Who is there already is ready.
+         ALTER TABLE {s}.node ADD COLUMN ready boolean NOT NULL DEFAULT true;
+         {join}{give}
+         CREATE FUNCTION {s}.ready_2(p_node uuid) RETURNS void LANGUAGE plpgsql AS $$
+         BEGIN
+           PERFORM 1 FROM {s}.cluster FOR UPDATE;
+           UPDATE {s}.node SET ready = true WHERE id = p_node AND NOT ready;
+           IF FOUND THEN UPDATE {s}.cluster SET version = version + 1; END IF;
+         END $$;"
+    )
+}
+
+/// Comes among the nodes, unless a server is here alone. Its shards come by `place_1`, once it is ready; at once if there is nobody who is, so
+/// that somebody can make what all wait for.
+fn join_2(s: &str) -> String {
+    format!(
+        "CREATE FUNCTION {s}.join_2(p_node uuid, p_name text, p_address text, p_lease double precision, p_shards bigint, p_singles bigint[])
+         RETURNS boolean LANGUAGE plpgsql AS $$
+         DECLARE spread bigint;
+         BEGIN
+           PERFORM 1 FROM {s}.cluster FOR UPDATE;
+           DELETE FROM {s}.node WHERE alone AND until < clock_timestamp();
+           IF FOUND THEN PERFORM {s}.bury_1(); END IF;
+           IF EXISTS (SELECT FROM {s}.node WHERE alone) THEN RETURN false; END IF;
+           -- Who is the first says how many there are: nobody has any.
+           UPDATE {s}.cluster SET version = version + 1,
+             shards = CASE WHEN EXISTS (SELECT FROM {s}.node) THEN coalesce(shards, p_shards) ELSE p_shards END RETURNING shards INTO spread;
+           INSERT INTO {s}.shard (id, epoch, seq, base)
+           SELECT id, 0, 0, 0 FROM generate_series(0, spread - 1) id UNION SELECT id, 0, 0, 0 FROM unnest(p_singles) id
+           ON CONFLICT (id) DO NOTHING;
+           INSERT INTO {s}.node (id, name, address, alone, ready, until)
+           VALUES (p_node, p_name, p_address, false,
+             NOT EXISTS (SELECT FROM {s}.node WHERE id <> p_node AND ready AND NOT leaving AND until >= clock_timestamp()),
+             clock_timestamp() + p_lease * interval '1 ms')
+           ON CONFLICT (id) DO UPDATE SET until = excluded.until;
+           RETURN true;
+         END $$;\n"
+    )
+}
+
+/// Hands a shard to another node, or to nobody if that one is not there. Done twice, or late, it does nothing, and says so: the epoch is
+/// another.
+fn give_2(s: &str) -> String {
+    format!(
+        "CREATE FUNCTION {s}.give_2(p_node uuid, p_shard bigint, p_epoch bigint, p_to uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+           PERFORM 1 FROM {s}.cluster FOR UPDATE;
+           UPDATE {s}.shard SET epoch = epoch + 1, base = seq, node = (SELECT id FROM {s}.node WHERE id = p_to AND ready AND NOT leaving)
+           WHERE id = p_shard AND node = p_node AND epoch = p_epoch;
+           IF NOT FOUND THEN RETURN false; END IF;
+           UPDATE {s}.cluster SET version = version + 1;
+           RETURN true;
+         END $$;\n"
+    )
 }
 
 /// What nobody who is there has any more: it is fenced, and free.

@@ -86,7 +86,7 @@ fn harm(places: &[Place], random: &mut Random) {
         }
         2 => place.proxy().cut(),
         3..=5 => {
-            let function = ["commit_1", "give_1", "acquire_1", "place_1", "reap_1", "go_1"][random.below(6) as usize];
+            let function = ["commit_1", "give_2", "acquire_1", "place_1", "reap_1", "go_1"][random.below(6) as usize];
             place.proxy().lose_next_of(function, [Loss::Answer, Loss::Request, Loss::Late][random.below(3) as usize]);
         }
         6 => place.leave.store(true, Ordering::Release),

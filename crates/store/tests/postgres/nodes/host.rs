@@ -95,6 +95,7 @@ impl Host {
         let node = NodeOptions { name: name.into(), address: format!("{name}:7233"), shards: SHARDS, singles: SINGLES.to_vec() };
         let options = PostgresOptions::parse(address, None)?;
         let store = runtime().block_on(PostgresStore::join(options, node, runtime().handle().clone()))?;
+        runtime().block_on(store.ready())?;
         Ok(Host { store, book: book.clone(), lines: BTreeMap::new() })
     }
 
@@ -121,7 +122,11 @@ impl Host {
         let to_give: BTreeMap<u32, NodeId> = picture.to_give(self.id()).into_iter().collect();
         for (shard, to) in &to_give {
             self.lines.remove(shard);
-            block_on(self.store.give(*shard, *to))?;
+            match block_on(self.store.give(*shard, *to)) {
+                // It has been given since the picture.
+                Ok(()) | Err(StoreError::Elsewhere { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         for shard in picture.of(self.id()).filter(|shard| !to_give.contains_key(shard)) {
             if !self.lines.contains_key(&shard) {
