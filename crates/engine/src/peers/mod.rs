@@ -117,5 +117,30 @@ fn answered(answer: Bytes) -> Result<Answer, Refusal> {
     }
 }
 
+/// Any bytes: a question that can be read is written and read again as the same; an answer is one, or a refusal that may pass.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &Bytes) {
+    if let Some(request) = receive::request_of(bytes.clone()) {
+        let record = RequestRecord { request: Some(request.clone()) };
+        let again = receive::request_of(record.encode_to_vec().into());
+        let again = RequestRecord { request: again };
+        // A number that is none is not equal to itself.
+        assert!(again == record || again.encode_to_vec() == record.encode_to_vec());
+        if let Request::Letter(letter) = request
+            && let Some((sender, message)) = letter.open()
+        {
+            let _ = record::Letter::new(&sender, message);
+        }
+    }
+    match answered(bytes.clone()) {
+        Ok(Answer::Delivery(delivery)) => drop(delivery.delivery()),
+        Ok(Answer::Callback(result)) => drop(result.result()),
+        Ok(Answer::Operation(result)) => drop(result.result()),
+        Ok(Answer::News(news)) => drop(news.message()),
+        Ok(Answer::Ended(ended)) => drop(ended.ended()),
+        Ok(_) | Err(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests;
