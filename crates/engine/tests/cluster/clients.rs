@@ -282,7 +282,10 @@ impl Clients {
                         this.signal(&id, "go").await;
                         let begun = Instant::now();
                         while !this.is_completed(&id).await {
-                            assert!(begun.elapsed() < LONGEST, "{id} does not complete");
+                            if begun.elapsed() > LONGEST {
+                                let (own, child) = (this.history(&id).await, this.history(&format!("{id}-child")).await);
+                                panic!("{id} does not complete: {own:#?}\nits child: {child:#?}");
+                            }
                             this.town.wait_a_little().await;
                         }
                         this.check_listed(&id, "Completed").await;
