@@ -31,6 +31,8 @@ use crate::{
 
 const BACKOFF_FIRST: Span = Span::millis(50);
 const BACKOFF_MAX: Span = Span::seconds(10);
+/// Longest pause while the target's shard is on its way from node to node.
+const MOVES_MAX: Span = Span::millis(400);
 /// Who asks, on behalf of another run.
 const IDENTITY: &str = "history-service";
 /// Resets of one parent after each other that the news of a child follow.
@@ -71,6 +73,10 @@ pub(super) async fn deliver(
             Ok(delivery) => break delivery,
             Err(refusal) => {
                 tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
+                if matches!(refusal, Refusal::Elsewhere { .. }) {
+                    // It moves: that takes a moment.
+                    backoff = backoff.min(MOVES_MAX);
+                }
                 pause(&shared, &pausing, &mut backoff).await;
             }
         }
