@@ -42,6 +42,15 @@ pub(crate) struct Options {
     /// Options of `sempre server start` that our own server is started with, such as `--memory-budget 1GiB`.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub(crate) server_args: String,
+    /// The core on which the flood of `overload` is sent. Run the whole on the others: `taskset -c 1 sempre-bench overload --sender-core 0`.
+    #[arg(long)]
+    pub(crate) sender_core: Option<usize>,
+    /// Starts of the flood that may be unanswered at once: a client that waits for nobody has an end, too.
+    #[arg(long, default_value_t = 20_000)]
+    pub(crate) unanswered: u64,
+    /// Bytes of the input of each start of the flood.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) input_bytes: usize,
     /// Compare short workflows on a server on this data folder with those on an empty folder, in turn (`bench/full-store` fills one).
     #[arg(long, conflicts_with_all = ["peer", "json"])]
     pub(crate) full: Option<PathBuf>,

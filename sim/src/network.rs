@@ -209,11 +209,16 @@ async fn send(world: Arc<World>, mut random: Random, shard: u32, message: Bytes)
         let _ = reply.send(engine.receive(shard, message).await);
     };
     let (hang_up, registration) = AbortHandle::new_pair();
-    let _hangs_up = HangsUp(hang_up);
+    let hangs_up = HangsUp(hang_up);
     world.executor.spawn(process.group, "message of a node", Abortable::new(receive, registration).map(drop).boxed());
     let told = match future::select(answer, world.time.sleep(ANSWER_MAX)).await {
         Either::Left((Ok(told), _)) => told,
-        Either::Left((Err(_), _)) | Either::Right(_) => return Sent::Lost,
+        Either::Left((Err(_), _)) => return Sent::Lost,
+        Either::Right(_) => {
+            // It may be done yet, whatever the sender thinks.
+            std::mem::forget(hangs_up);
+            return Sent::Lost;
+        }
     };
     world.time.sleep(net.pause(random)).await;
     match told {

@@ -6,6 +6,7 @@
 //! | flood | starts at ten times that rate, whether they are answered or not; the same workers | three times `--seconds` |
 //! | after | one start at a time | until it takes as long as before the flood |
 //!
+//! Those who flood a server have machines of their own: `--sender-core` gives the flood a core, which nothing else should be run on.
 //! Useful is what workers complete. A start that is refused with RESOURCE_EXHAUSTED is not tried again: somebody else's comes.
 
 use std::{
@@ -16,7 +17,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sempre_api::v1::workflowservice::PollWorkflowTaskQueueResponse;
+use bytes::Bytes;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use sempre_api::v1::{
+    common::{Payload, Payloads},
+    workflowservice::{PollWorkflowTaskQueueResponse, StartWorkflowExecutionRequest},
+};
 use sempre_bench::api::{self, Client};
 use tonic::Code;
 
@@ -31,8 +37,6 @@ use crate::{
 
 /// Times the peak.
 const TIMES: f64 = 10.0;
-/// Starts that may be unanswered: a client that waits for nobody has an end, too.
-const UNANSWERED_MAX: u64 = 20_000;
 /// Connections of the flood.
 const CONNECTIONS: usize = 16;
 /// Between two bursts of the flood.
@@ -61,18 +65,18 @@ struct Flood {
 
 pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Running) -> Result<Outcome, Failure> {
     let client = server.client()?;
-    let word = nonce();
+    let starts = Starts { word: nonce(), input: input(options.input_bytes) };
     let done: Arc<AtomicU64> = Arc::default();
-    let crew = Arc::new(Crew::at(&client, in_flight, &format!("overload-{word}"), Counted(done.clone())));
+    let crew = Arc::new(Crew::at(&client, in_flight, &format!("overload-{}", starts.word), Counted(done.clone())));
     // Peak: starters that wait for the end of each.
     let mut starters = tokio::task::JoinSet::new();
     for n in 0..in_flight {
-        let (mut client, crew, word) = (client.clone(), crew.clone(), word.clone());
+        let (mut client, crew, starts) = (client.clone(), crew.clone(), starts.clone());
         starters.spawn(async move {
             for turn in 0_u64.. {
-                let id = format!("peak-{word}-{n}-{turn}");
-                let end = crew.end_of(&id);
-                super::start(&mut client, crew.queue(), &id).await?;
+                let request = starts.request("peak", crew.queue(), format!("{n}-{turn}"));
+                let end = crew.end_of(&request.workflow_id);
+                client.start_workflow_execution(request).await?;
                 super::ended(end).await?;
             }
             Ok::<(), Failure>(())
@@ -86,11 +90,14 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
         ended??;
     }
     starters.shutdown().await;
-    let normal = quiet(&client, &crew, &word).await?;
+    let normal = quiet(&client, &crew, &starts).await?;
 
     let flood = Arc::new(Flood::default());
     // On a thread of their own: those who flood the server are not its workers.
-    let flooders = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let core = options.sender_core;
+    check(core)?;
+    let flooders =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().on_thread_start(move || _ = stay_on(core)).build()?;
     let meter = server.meter()?;
     let before = done.load(Ordering::Relaxed);
     let seconds = 3 * options.seconds;
@@ -100,8 +107,9 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     };
     let sent = match clients {
         Ok(clients) => {
-            let (flood, queue, word) = (flood.clone(), crew.queue().to_owned(), word.clone());
-            let flooding = async move { send(&flood, &clients, &queue, &word, peak * TIMES, Duration::from_secs(seconds)).await };
+            let (flood, queue, starts, unanswered) = (flood.clone(), crew.queue().to_owned(), starts.clone(), options.unanswered);
+            let flooding =
+                async move { send(&flood, &clients, &queue, &starts, unanswered, peak * TIMES, Duration::from_secs(seconds)).await };
             flooders.spawn(flooding).await.map_err(|error| Failure::from(error.to_string()))
         }
         Err(error) => Err(error),
@@ -110,7 +118,7 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     sent?;
     let useful = (done.load(Ordering::Relaxed) - before) as f64 / seconds as f64;
     let spent = meter.end()?;
-    let after = back_to(normal, &client, crew.queue(), &word).await?;
+    let after = back_to(normal, &client, crew.queue(), &starts).await?;
     let (left, begun) = (done.load(Ordering::Relaxed), Instant::now());
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;
     let drained = (done.load(Ordering::Relaxed) - left) as f64 / begun.elapsed().as_secs_f64();
@@ -131,12 +139,57 @@ pub(super) async fn run(options: &Options, in_flight: usize, server: &mut Runnin
     Ok(outcome)
 }
 
+/// The starts of a run of the benchmark.
+#[derive(Clone)]
+struct Starts {
+    word: String,
+    /// `None`: the usual, short one.
+    input: Option<Payloads>,
+}
+
+impl Starts {
+    fn request(&self, phase: &str, queue: &str, name: String) -> StartWorkflowExecutionRequest {
+        let id = format!("{phase}-{}-{name}", self.word);
+        let mut request = api::start_request(&id, queue, &id, TASK_TIMEOUT);
+        if let Some(input) = &self.input {
+            request.input = Some(input.clone());
+        }
+        request
+    }
+}
+
+/// One payload of so many bytes, which copies share.
+fn input(bytes: usize) -> Option<Payloads> {
+    (bytes > 0).then(|| {
+        let data: Bytes = std::iter::repeat_with(|| fastrand::u8(..)).take(bytes).collect();
+        Payloads { payloads: vec![Payload { data, ..Payload::default() }] }
+    })
+}
+
+/// Fails if there is no such core.
+fn check(core: Option<usize>) -> Result<(), Failure> {
+    // A thread that ends with that.
+    let tried = std::thread::spawn(move || stay_on(core)).join().map_err(|_| "the thread ended early")?;
+    tried.map_err(|error| format!("--sender-core: {error}").into())
+}
+
+/// Has this thread run on that core only.
+fn stay_on(core: Option<usize>) -> Result<(), rustix::io::Errno> {
+    let Some(core) = core else { return Ok(()) };
+    if core >= CpuSet::MAX_CPU {
+        return Err(rustix::io::Errno::INVAL);
+    }
+    let mut cores = CpuSet::new();
+    cores.set(core);
+    sched_setaffinity(None, &cores)
+}
+
 /// Median of starts, one at a time.
-async fn quiet(client: &Client, crew: &Crew, word: &str) -> Result<Duration, Failure> {
+async fn quiet(client: &Client, crew: &Crew, starts: &Starts) -> Result<Duration, Failure> {
     let mut took = Vec::new();
     for n in 0..50 {
         let begun = Instant::now();
-        super::start(&mut client.clone(), crew.queue(), &format!("quiet-{word}-{n}")).await?;
+        client.clone().start_workflow_execution(starts.request("quiet", crew.queue(), n.to_string())).await?;
         took.push(begun.elapsed());
     }
     took.sort_unstable();
@@ -144,7 +197,7 @@ async fn quiet(client: &Client, crew: &Crew, word: &str) -> Result<Duration, Fai
 }
 
 /// Sends starts at a rate, and waits for none of them.
-async fn send(flood: &Arc<Flood>, clients: &[Client], queue: &str, word: &str, rate: f64, span: Duration) {
+async fn send(flood: &Arc<Flood>, clients: &[Client], queue: &str, starts: &Starts, unanswered: u64, rate: f64, span: Duration) {
     let begun = Instant::now();
     let mut tick = tokio::time::interval(TICK);
     while begun.elapsed() < span {
@@ -152,13 +205,12 @@ async fn send(flood: &Arc<Flood>, clients: &[Client], queue: &str, word: &str, r
         let due = (begun.elapsed().as_secs_f64() * rate) as u64;
         loop {
             let sent = flood.sent.load(Ordering::Relaxed);
-            if sent >= due || sent - flood.answered.load(Ordering::Relaxed) >= UNANSWERED_MAX {
+            if sent >= due || sent - flood.answered.load(Ordering::Relaxed) >= unanswered {
                 break;
             }
             flood.sent.fetch_add(1, Ordering::Relaxed);
             let mut client = clients[sent as usize % clients.len()].clone();
-            let id = format!("flood-{word}-{sent}");
-            let request = api::start_request(&id, queue, &id, TASK_TIMEOUT);
+            let request = starts.request("flood", queue, sent.to_string());
             let flood = flood.clone();
             tokio::spawn(async move {
                 let counter = match client.start_workflow_execution(request).await {
@@ -174,14 +226,13 @@ async fn send(flood: &Arc<Flood>, clients: &[Client], queue: &str, word: &str, r
 }
 
 /// How long it takes until five starts in a row take no more than twice what they took before, and a few milliseconds.
-async fn back_to(normal: Duration, client: &Client, queue: &str, word: &str) -> Result<Duration, Failure> {
+async fn back_to(normal: Duration, client: &Client, queue: &str, starts: &Starts) -> Result<Duration, Failure> {
     let begun = Instant::now();
     let (mut good, mut n) = (0, 0);
     while begun.elapsed() < AFTER_MAX {
         let one = Instant::now();
-        let id = format!("after-{word}-{n}");
+        let started = client.clone().start_workflow_execution(starts.request("after", queue, n.to_string())).await;
         n += 1;
-        let started = client.clone().start_workflow_execution(api::start_request(&id, queue, &id, TASK_TIMEOUT)).await;
         good = if started.is_ok() && one.elapsed() <= normal * 2 + Duration::from_millis(5) { good + 1 } else { 0 };
         if good == 5 {
             return Ok(begun.elapsed());

@@ -27,6 +27,7 @@ use crate::{
     deployments,
     flow::{self, Flow},
     gate,
+    homes::Homes,
     ids::SeededIds,
     listing::{self, Listing},
     matching::{Matching, queries::Queries},
@@ -37,7 +38,8 @@ use crate::{
     once::Once,
     rebuild::Rebuild,
     records::{self, Records},
-    recovery, removal,
+    recovery::{self, Owed},
+    removal,
     schedules::{self, Schedules},
     shard::{
         keeper::{self, Begin},
@@ -207,7 +209,7 @@ impl Engine {
         let (shards, inboxes) = Shards::new(settings.shards, settings.inbox_max);
         let all = components.takes_shards;
         let (schedules, schedule_inbox) = Schedules::new(virtual_time.clone());
-        let process = SeededIds::new(seed, PROCESS_STREAM).next_u64();
+        let process = Self::process_of(seed);
         let index = (components.index)(Uuid::parse(meta.cluster_id()).unwrap_or_default()).await?;
         match components.lease {
             Some(_) => drop(once.acquire(&*store, listing::OWNER).await?),
@@ -226,8 +228,11 @@ impl Engine {
         }
         let flow = Flow::new(virtual_time.clone());
         let notices = Notices::open(&*store, settings.notices_kept).await?;
+        let homes = components.peers.is_some().then(|| Homes::new(shards.here.clone()));
+        let window_max = settings.queue_window_max;
         let shared = Arc::new(Shared {
-            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), shards.here.clone(), settings.queue_window_max),
+            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), shards.here.clone(), homes.clone(), window_max),
+            homes,
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             once,
@@ -247,6 +252,7 @@ impl Engine {
             spawner,
             settings,
             seed,
+            process,
             stats,
             namespaces,
             meta,
@@ -269,6 +275,9 @@ impl Engine {
             schedules,
         });
         watched.tell(&shared);
+        if let Some(homes) = &shared.homes {
+            homes.attach(&shared);
+        }
         if shared.lease.is_none() {
             // Nobody else tells of them; they acquire it themselves.
             shared.once.come(alerts::runner::OWNER);
@@ -320,7 +329,7 @@ impl Engine {
         };
         shared.spawner.spawn("sempre schedules", run.boxed());
         let slots = if all { vec![(0, SLOT_COUNT)] } else { Vec::new() };
-        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), slots.clone(), true).boxed());
+        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), slots.clone(), Owed::All).boxed());
         shared.spawner.spawn("sempre flow rules", flow::runner::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(shared.clone(), slots).boxed());
         shared.spawner.spawn("sempre keeper of notices", notices::keeper::run(shared.clone()).boxed());
@@ -447,6 +456,12 @@ impl Engine {
     /// The number by which tokens of queries and of Nexus tasks tell this process from others.
     pub fn process(&self) -> u64 {
         self.owner.process
+    }
+
+    /// That number of an engine that is opened with this seed.
+    #[must_use]
+    pub fn process_of(seed: u64) -> u64 {
+        SeededIds::new(seed, PROCESS_STREAM).next_u64()
     }
 }
 

@@ -23,6 +23,7 @@
 //! - **recovery** reads what the last process owed;
 //! - **shards** come and go while the engine runs (`shards`);
 //! - a **node** has an engine follow who is there and what is whose, among several over one PostgreSQL (`node`);
+//! - of several nodes, one is the **home** of a task queue (`homes`);
 //! - what one node has another do goes by **peers**: messages between runs, first of all (`peers`);
 //! - what there is **once** is changed by one of several nodes (`once`);
 //! - **removal** takes away the data of deleted namespaces (`removal`);
@@ -48,6 +49,7 @@ mod flow;
 pub mod fuzzing;
 mod gate;
 mod history;
+mod homes;
 mod ids;
 mod listeners;
 mod listing;

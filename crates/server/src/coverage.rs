@@ -149,7 +149,7 @@ pub const BUILT: &[(&str, &[&str])] = &[
     ("sempre.v1.SteerService", &["ForkWorkflowExecution", "PreviewBatchOperation", "RunActivityNow", "StartBatchFork"]),
     ("sempre.v1.StorageService", &["Backup"]),
     ("sempre.v1.VersionService", &["CheckDeploymentVersion", "ListPatches"]),
-    ("sempre.v1.OperateService", &["DescribeVisibility", "RebuildVisibility", "RenameSearchAttribute"]),
+    ("sempre.v1.OperateService", &["DescribeCluster", "DescribeVisibility", "RebuildVisibility", "RenameSearchAttribute"]),
 ];
 
 /// Methods that are built in part: what they refuse with UNIMPLEMENTED, or cannot give. They do not count as built.

@@ -88,6 +88,9 @@ pub(crate) struct Frontend {
     pub(crate) access: Option<Access>,
     /// Where it is written down what callers do. `None`: nowhere.
     pub(crate) audit: Option<Audit>,
+    /// Of one of several nodes, what knows the others.
+    #[cfg(feature = "postgres")]
+    pub(crate) node: Option<Arc<sempre_engine::node::Node>>,
 }
 
 /// A request that passed the checks before its body.
@@ -106,7 +109,26 @@ impl Frontend {
         let faults = Faults::new(settings.faults, &engine);
         let id_length_max = settings.engine.limits.id_length_max;
         let room = Room::new(settings.call_bytes_max);
-        Self { engine, facts, host, id_length_max, any_namespace, long_calls, room, faults, access, audit }
+        Self {
+            engine,
+            facts,
+            host,
+            id_length_max,
+            any_namespace,
+            long_calls,
+            room,
+            faults,
+            access,
+            audit,
+            #[cfg(feature = "postgres")]
+            node: None,
+        }
+    }
+
+    /// As one of several nodes, if it is one.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn with_node(self, node: Option<Arc<sempre_engine::node::Node>>) -> Self {
+        Self { node, ..self }
     }
 
     /// Namespace given and not too long, versions fit. That the namespace exists is the engine's first check.

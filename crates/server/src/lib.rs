@@ -41,6 +41,8 @@ mod long_calls;
 mod meter;
 mod metrics;
 mod nexus;
+#[cfg(feature = "postgres")]
+mod node;
 mod operate_service;
 mod operator_service;
 mod ports;
@@ -69,6 +71,8 @@ pub use alerts_file::AlertsFileError;
 pub use audit::AuditTo;
 pub use connection::ConnectionSettings;
 pub use faults::FaultSettings;
+#[cfg(feature = "postgres")]
+pub use node::NodeSettings;
 pub use ports::tls::{ClientCertificates, TlsError, TlsSettings};
 pub use reload::Reloader;
 pub use server::{Server, ServerError, ServerSettings, TimeSkipping, UiSettings};

@@ -1,9 +1,9 @@
 //! OperateService: what operators do beyond Temporal's API (`crates/api/proto/sempre/v1/operate.proto`).
 
 use sempre_api::sempre::v1::{
-    DescribeVisibilityRequest, DescribeVisibilityResponse, RebuildVisibilityRequest, RebuildVisibilityResponse,
-    RenameSearchAttributeRequest, RenameSearchAttributeResponse, VisibilityFailure, VisibilityIndex, VisibilityRebuild,
-    operate_service_server::OperateService,
+    DescribeClusterRequest, DescribeClusterResponse, DescribeVisibilityRequest, DescribeVisibilityResponse, RebuildVisibilityRequest,
+    RebuildVisibilityResponse, RenameSearchAttributeRequest, RenameSearchAttributeResponse, VisibilityFailure, VisibilityIndex,
+    VisibilityRebuild, operate_service_server::OperateService,
 };
 use sempre_engine::{IndexStatus, RebuildProgress};
 use tonic::Request;
@@ -53,6 +53,15 @@ impl OperateService for Frontend {
     async fn describe_visibility(&self, request: Request<DescribeVisibilityRequest>) -> Answer<DescribeVisibilityResponse> {
         client_version::check(request.metadata().as_ref())?;
         answer(Ok(described(self.engine.visibility_status().await)))
+    }
+
+    async fn describe_cluster(&self, request: Request<DescribeClusterRequest>) -> Answer<DescribeClusterResponse> {
+        client_version::check(request.metadata().as_ref())?;
+        #[cfg(feature = "postgres")]
+        if let Some(node) = &self.node {
+            return answer(Ok(crate::node::status::described(node).await));
+        }
+        answer(Ok(DescribeClusterResponse::default()))
     }
 
     async fn rename_search_attribute(&self, request: Request<RenameSearchAttributeRequest>) -> Answer<RenameSearchAttributeResponse> {

@@ -97,7 +97,9 @@ impl Router {
         let long_calls = Arc::clone(&frontend.long_calls);
         let (access, audit, engine) = (frontend.access.clone(), frontend.audit.clone(), frontend.engine.clone());
         let (room, metered) = (Arc::clone(&frontend.room), engine.has_rates());
-        let start_gate = StartGate::new(room.waiting_starts_max());
+        let counted = frontend.engine.clone();
+        let tasks = move || (counted.stats().tasks_left.get(), counted.stats().tasks_caught_up.get());
+        let start_gate = StartGate::beside(room.waiting_starts_max(), tasks);
         let frontend = Arc::new(frontend);
         // The codec's own limit must not be the one that refuses: it would do so with the wrong code.
         let decode_max = MESSAGE_BYTES_MAX + 1;
@@ -393,15 +395,29 @@ impl Router {
     /// How the settings are that a call changes.
     async fn look(&self, act: &Act, message: &Bytes) -> Value {
         let Some((path, asked)) = act.look(message.clone()) else { return Value::Null };
-        let request = http::Request::post(path).version(http::Version::HTTP_2).header("content-type", "application/grpc");
-        let Ok(mut request) = request.body(audit::framed(&asked)) else { return Value::Null };
-        request.extensions_mut().insert(ByServer);
-        let answer = self.dispatch(BoundedMessages::new(request)).await;
-        if code_of(&answer) != Code::Ok {
-            return Value::Null;
+        match self.ask(path, &asked).await {
+            Ok(answer) => act.told(answer).unwrap_or_default(),
+            Err(_) => Value::Null,
         }
-        let body = answer.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        act.told(body.slice(PREFIX_BYTES.min(body.len())..)).unwrap_or_default()
+    }
+
+    /// Asks in this server's own name, wherever what it is about is; gives the message of the answer.
+    pub(crate) async fn ask(&self, path: &str, message: &[u8]) -> Result<Bytes, Status> {
+        let request = http::Request::post(path).version(http::Version::HTTP_2).header("content-type", "application/grpc");
+        let request = request.body(audit::framed(message)).map_err(|error| Status::internal(error.to_string()));
+        let mut request = request?;
+        request.extensions_mut().insert(ByServer);
+        let (parts, body) = self.dispatch(BoundedMessages::new(request)).await.into_parts();
+        let said = |headers: &http::HeaderMap| Status::from_header_map(headers).filter(|status| status.code() != Code::Ok);
+        if let Some(refused) = said(&parts.headers) {
+            return Err(refused);
+        }
+        let body = body.collect().await?;
+        if let Some(refused) = body.trailers().and_then(said) {
+            return Err(refused);
+        }
+        let body = body.to_bytes();
+        Ok(body.slice(PREFIX_BYTES.min(body.len())..))
     }
 
     /// Gives a call to its service, here or at the node that has its shard.

@@ -15,19 +15,21 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
 
+#[cfg(feature = "postgres")]
+use crate::node::{self, NodeSettings};
 use crate::{
     AlertsFileError, AuditTo, AuthError, AuthSettings, OtlpSettings, Service,
     connection::{self, ConnectionSettings},
     faults::FaultSettings,
-    forward::{Forward, NodePort, Owners},
+    forward::{self, Forward, NodePort, Owners},
     http_ports::{self, Web},
     ports::{
         self, Answers, Ports,
         tls::{Tls, TlsError, TlsSettings},
     },
     reload::{self, Reloader},
+    service::{self, Source},
 };
 
 /// Connections of workers and clients at once; more are closed as they come.
@@ -198,9 +200,23 @@ fn listen_advice(source: &io::Error, option: &str) -> String {
     match source.kind() {
         io::ErrorKind::AddrInUse => format!("the port is in use. Stop what uses it, or give another one with {option}."),
         io::ErrorKind::PermissionDenied => format!("this user may not use that port. Give one above 1023 with {option}."),
+        io::ErrorKind::AddrNotAvailable if option == forward::OPTION => {
+            "this machine does not have that address. Give one that it has with --node-ip.".into()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address. Give another one with --ip.".into(),
         _ => format!("{source}."),
     }
+}
+
+/// How a server comes to its data.
+enum Way {
+    /// It has it alone.
+    Alone(Arc<dyn Store>, Option<OpenIndex>),
+    /// It shares it, and is told what is whose.
+    Among(Arc<dyn Store>, Option<OpenIndex>, NodePort, Arc<dyn Owners>),
+    /// It comes among the nodes that share it.
+    #[cfg(feature = "postgres")]
+    Node(Box<NodeSettings>),
 }
 
 /// A server that listens but does not answer yet.
@@ -211,8 +227,14 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     reloader: Reloader,
     service: Service,
-    /// Where other nodes call, if there are any.
-    nodes: Option<(NodePort, TlsAcceptor, Arc<Forward>)>,
+    /// Where other nodes reach it.
+    node_address: Option<String>,
+    /// What answers other nodes, if there are any.
+    node_tasks: JoinSet<()>,
+    /// What goes on until everything is answered.
+    beside: JoinSet<()>,
+    /// Turns true when it shuts down.
+    drain: watch::Sender<bool>,
     connections: Arc<ConnectionSettings>,
 }
 
@@ -224,30 +246,37 @@ impl Server {
 
     /// As [`Server::bind`], with another index of runs than that in the settings' file or in memory.
     pub async fn bind_with(settings: ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
-        Self::bind_at(settings, store, index, None).await
+        Self::bind_at(settings, Way::Alone(store, index)).await
+    }
+
+    /// Listens, comes among the nodes that share a schema, opens the engine of this one, and prepares namespaces; answers the others
+    /// from then on. Must be called in a tokio runtime.
+    #[cfg(feature = "postgres")]
+    pub async fn bind_node(settings: ServerSettings, node: NodeSettings) -> Result<Self, ServerError> {
+        if settings.time_skipping.is_some() {
+            return Err(ServerError::Prepare { what: "a node".into(), reason: "nodes share no virtual time".into() });
+        }
+        let server = Self::bind_at(settings.clone(), Way::Node(Box::new(node))).await?;
+        if let Err(error) = node::prepare(&server.service, &settings).await {
+            server.service.close().await;
+            return Err(error);
+        }
+        Ok(server)
     }
 
     /// As [`Server::bind_with`], as one of several nodes: `owners` says where the shards are, and `port` is where the others call this one.
     /// It has no shard until its engine takes one up ([`Engine::take_up`]).
-    pub async fn bind_node(
+    pub async fn bind_among(
         settings: ServerSettings,
         store: Arc<dyn Store>,
         index: Option<OpenIndex>,
         port: NodePort,
         owners: Arc<dyn Owners>,
     ) -> Result<Self, ServerError> {
-        if settings.time_skipping.is_some() {
-            return Err(ServerError::Prepare { what: "a node".into(), reason: "nodes share no virtual time".into() });
-        }
-        Self::bind_at(settings, store, index, Some((port, owners))).await
+        Self::bind_at(settings, Way::Among(store, index, port, owners)).await
     }
 
-    async fn bind_at(
-        mut settings: ServerSettings,
-        store: Arc<dyn Store>,
-        index: Option<OpenIndex>,
-        node: Option<(NodePort, Arc<dyn Owners>)>,
-    ) -> Result<Self, ServerError> {
+    async fn bind_at(mut settings: ServerSettings, way: Way) -> Result<Self, ServerError> {
         http_ports::check(&settings)?;
         // First the sockets and certificates: whoever finds a port taken should not have touched the data.
         let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
@@ -263,15 +292,31 @@ impl Server {
         if let Some(ui) = &settings.ui {
             ports.listen(Answers::Pages, ui.address, "--ui-port").await?;
         }
-        let (nodes, forward) = match node {
-            None => (None, None),
-            Some((port, owners)) => {
+        let (seed, drain) = (service::seed(&settings), watch::Sender::new(false));
+        let mut node_tasks = JoinSet::new();
+        let mut node_address = None;
+        let (source, nodes, beside): (_, Option<(NodePort, Arc<Forward>)>, _) = match way {
+            Way::Alone(store, index) => (Source::Store(store, index, None), None, JoinSet::new()),
+            Way::Among(store, index, port, owners) => {
                 let forward = Arc::new(Forward::new(owners, port.key()));
-                let acceptor = port.acceptor(&forward)?;
-                (Some((port, acceptor, Arc::clone(&forward))), Some(forward))
+                node_address = Some(port.address().to_string());
+                (Source::Store(store, index, Some(Arc::clone(&forward))), Some((port, forward)), JoinSet::new())
+            }
+            #[cfg(feature = "postgres")]
+            Way::Node(node) => {
+                let (port, joined) = node.join(seed).await?;
+                let mut beside = JoinSet::new();
+                beside.spawn(Arc::clone(&joined.owners).follow());
+                let forward = Arc::new(Forward::new(joined.owners.clone(), port.key()));
+                node_address = Some(joined.address.clone());
+                (Source::Node(Box::new(joined), Arc::clone(&forward)), Some((port, forward)), beside)
             }
         };
-        let service = Service::open_at(&settings, store, index, forward).await?;
+        let service = Service::open_at(&settings, seed, source).await?;
+        if let Some((port, forward)) = nodes {
+            let acceptor = port.acceptor(&forward)?;
+            node_tasks.spawn(port.serve(acceptor, service.router().clone(), forward, drain.subscribe()));
+        }
         Ok(Self {
             ports,
             address: settings.address,
@@ -279,7 +324,10 @@ impl Server {
             tls,
             reloader: Reloader::default(),
             service,
-            nodes,
+            node_address,
+            node_tasks,
+            beside,
+            drain,
             connections: Arc::new(settings.connections),
         })
     }
@@ -297,6 +345,11 @@ impl Server {
     /// Where it tells metrics and nothing else.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.ports.address(Answers::Metrics)
+    }
+
+    /// Where other nodes reach it. `None`: there are none.
+    pub fn node_address(&self) -> Option<&str> {
+        self.node_address.as_deref()
     }
 
     /// True if its connections are under TLS.
@@ -333,10 +386,10 @@ impl Server {
     /// Answers calls until `shutdown` resolves, then finishes what is in flight and closes the store.
     /// Fails when the engine could not go on.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { mut ports, address, web, tls, reloader, service, nodes, connections } = self;
-        let (drain, draining) = watch::channel(false);
+        let Self { mut ports, address, web, tls, reloader, service, mut node_tasks, mut beside, drain, connections, .. } = self;
+        let draining = drain.subscribe();
         let web = web.open(&service, &ports, address, draining.clone());
-        let (mut tasks, mut web_tasks, mut beside) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        let (mut tasks, mut web_tasks) = (JoinSet::new(), JoinSet::new());
         let access = service.router().access().cloned();
         if let Some(access) = &access {
             beside.spawn(access.clone().watch_key_sets());
@@ -347,10 +400,11 @@ impl Server {
         if tls.is_some() || tells_peers || alerts.is_some() {
             beside.spawn(reload::watch(tls.clone(), access, audit, alerts, reloader));
         }
-        let mut node_tasks = JoinSet::new();
-        if let Some((port, acceptor, forward)) = nodes {
-            node_tasks.spawn(port.serve(acceptor, service.router().clone(), forward, draining.clone()));
-        }
+        // A node that is to stop gives what it has first, and answers meanwhile.
+        let shutdown = async {
+            shutdown.await;
+            service.hand_over().await;
+        };
         tokio::pin!(shutdown);
         let fatal = service.engine().fatal();
         tokio::pin!(fatal);

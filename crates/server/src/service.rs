@@ -11,6 +11,8 @@ use futures::FutureExt;
 use http_body::Body;
 use sempre_api::v1::operatorservice::{AddSearchAttributesRequest, ListSearchAttributesRequest};
 use sempre_core::Refusal;
+#[cfg(feature = "postgres")]
+use sempre_engine::node::Node;
 use sempre_engine::{
     Clock, Components, Engine, OpenIndex, Peers, VirtualTime,
     real::{SystemClock, TokioSpawner},
@@ -18,6 +20,8 @@ use sempre_engine::{
 };
 use sempre_store::Store;
 
+#[cfg(feature = "postgres")]
+use crate::node::Joined;
 use crate::{
     ServerError, ServerSettings,
     access::{Access, keys},
@@ -35,6 +39,15 @@ use crate::{
     worlds::Worlds,
 };
 
+/// Where the engine of a service comes from.
+pub(crate) enum Source {
+    /// It is opened over this store. With forwarding it takes up no shard by itself, and what is elsewhere goes there.
+    Store(Arc<dyn Store>, Option<OpenIndex>, Option<Arc<Forward>>),
+    /// As that of a node.
+    #[cfg(feature = "postgres")]
+    Node(Box<Joined>, Arc<Forward>),
+}
+
 /// See the module. Clones are the same.
 #[derive(Clone)]
 pub struct Service {
@@ -43,6 +56,9 @@ pub struct Service {
     router: Router,
     telemetry: Option<Arc<Telemetry>>,
     alerts_file: Option<Arc<AlertsFile>>,
+    /// What follows who is there and what is whose.
+    #[cfg(feature = "postgres")]
+    node: Option<Arc<Node>>,
 }
 
 impl Service {
@@ -53,21 +69,14 @@ impl Service {
 
     /// As [`Service::open`], with another index of runs than that in the settings' file or in memory.
     pub async fn open_with(settings: &ServerSettings, store: Arc<dyn Store>, index: Option<OpenIndex>) -> Result<Self, ServerError> {
-        Self::open_at(settings, store, index, None).await
+        Self::open_at(settings, seed(settings), Source::Store(store, index, None)).await
     }
 
-    /// As [`Service::open_with`]. With `forward` it is a node: it takes up no shard by itself, and what is elsewhere goes there.
-    pub(crate) async fn open_at(
-        settings: &ServerSettings,
-        store: Arc<dyn Store>,
-        index: Option<OpenIndex>,
-        forward: Option<Arc<Forward>>,
-    ) -> Result<Self, ServerError> {
+    /// As [`Service::open_with`], with an engine from elsewhere. A node's prepares nothing: not everything of it is here.
+    pub(crate) async fn open_at(settings: &ServerSettings, seed: u64, source: Source) -> Result<Self, ServerError> {
         if let Some(reason) = Worlds::refused(settings) {
             return Err(ServerError::Prepare { what: "a clock for each namespace".into(), reason: reason.into() });
         }
-        // The hasher's keys are the one source of chance in the standard library.
-        let seed = RandomState::new().hash_one(settings.address);
         let wall = Arc::new(SystemClock::new());
         let clock: Arc<dyn Clock> = match settings.time_skipping {
             None => wall,
@@ -78,18 +87,38 @@ impl Service {
         let no_chance =
             || ServerError::Prepare { what: "the key of callback tokens".into(), reason: "the system gives no random bits".into() };
         let token_key = keys::random().ok_or_else(no_chance)?;
+        let forward = match &source {
+            Source::Store(_, _, forward) => forward.as_ref(),
+            #[cfg(feature = "postgres")]
+            Source::Node(_, forward) => Some(forward),
+        };
+        let peers = forward.map(|forward| Arc::new(forward.messages()) as Arc<dyn Peers>);
         let components = Components {
             callbacks: Arc::new(HttpCallbacks::new()),
             alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
-            index: index.unwrap_or_else(|| open_index(settings.visibility_file.clone())),
-            takes_shards: forward.is_none(),
-            lease: None,
-            peers: forward.as_ref().map(|forward| Arc::new(forward.messages()) as Arc<dyn Peers>),
+            peers,
             token_key,
+            ..Components::default()
         };
-        let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
-        prepare(&engine, settings).await?;
+        #[cfg(feature = "postgres")]
+        let mut place = None;
+        let (engine, store, forward) = match source {
+            Source::Store(store, index, forward) => {
+                let index = index.unwrap_or_else(|| open_index(settings.visibility_file.clone()));
+                let components = Components { index, takes_shards: forward.is_none(), ..components };
+                let engine = Engine::open_with(Arc::clone(&store), clock, spawner, seed, settings.engine.clone(), components).await?;
+                prepare(&engine, settings).await?;
+                (engine, store, forward)
+            }
+            #[cfg(feature = "postgres")]
+            Source::Node(joined, forward) => {
+                let node = joined.open(clock, spawner, seed, settings.engine.clone(), components).await?;
+                let (engine, store) = (node.engine().clone(), node.store());
+                place = Some(Arc::new(node));
+                (engine, store, Some(forward))
+            }
+        };
         let alerts_file = settings.alerts_file.clone().map(|path| Arc::new(AlertsFile::new(path)));
         if let Some(file) = &alerts_file {
             file.apply(&engine, true).await.transpose()?;
@@ -98,12 +127,23 @@ impl Service {
         let access = settings.auth.clone().map(|auth| Access::new(engine.clone(), auth)).transpose()?;
         let spans = settings.otlp.as_ref().and_then(telemetry::tracer);
         let tracer = spans.as_ref().map(|(tracer, _)| tracer.clone());
-        let router = Router::new(Frontend::new(engine.clone(), settings, access, audit), tracer, Worlds::new(settings), forward);
+        let frontend = Frontend::new(engine.clone(), settings, access, audit);
+        #[cfg(feature = "postgres")]
+        let frontend = frontend.with_node(place.clone());
+        let router = Router::new(frontend, tracer, Worlds::new(settings), forward);
         let telemetry = settings.otlp.as_ref().map(|otlp| {
             let metrics = Metrics::new(engine.clone(), router.clone(), settings.folder());
             Arc::new(Telemetry::start(otlp, engine.cluster_id(), spans, metrics))
         });
-        Ok(Self { engine, store, router, telemetry, alerts_file })
+        Ok(Self {
+            engine,
+            store,
+            router,
+            telemetry,
+            alerts_file,
+            #[cfg(feature = "postgres")]
+            node: place,
+        })
     }
 
     /// Answers one call of gRPC. Dropping the future gives the call up.
@@ -125,6 +165,14 @@ impl Service {
         self.stop().await;
         self.stop_telemetry().await;
         self.close_store().await;
+    }
+
+    /// A node gives what it has to the others, and answers meanwhile. A server alone has nothing to do.
+    pub(crate) async fn hand_over(&self) {
+        #[cfg(feature = "postgres")]
+        if let Some(node) = &self.node {
+            node.hand_over().await;
+        }
     }
 
     /// Sends what there is still to tell.
@@ -159,6 +207,12 @@ impl Service {
     pub(crate) fn router(&self) -> &Router {
         &self.router
     }
+}
+
+/// A number that no other process has, as far as chance allows.
+pub(crate) fn seed(settings: &ServerSettings) -> u64 {
+    // The hasher's keys are the one source of chance in the standard library.
+    RandomState::new().hash_one(settings.address)
 }
 
 /// The index belongs to the data of the id that it is given.

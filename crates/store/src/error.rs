@@ -93,6 +93,24 @@ pub enum StoreError {
         /// The other server.
         holder: String,
     },
+    /// A server that has the schema alone uses it, and this one was to be one of several.
+    #[error("{place} is in use by a server that has it alone ({holder}). Stop it, and start it again as a node, or name another schema.")]
+    Alone {
+        /// Schema and database.
+        place: String,
+        /// The other server.
+        holder: String,
+    },
+    /// Nodes share the schema, and this server was to have it alone.
+    #[error(
+        "{place} is shared by nodes ({holder} is one of them). Start this server as a node, or stop them first, or name another schema."
+    )]
+    Shared {
+        /// Schema and database.
+        place: String,
+        /// One of them.
+        holder: String,
+    },
     /// A shard is another node's. The caller asks that one.
     #[error("shard {shard} is another node's")]
     Elsewhere {

@@ -95,7 +95,7 @@ pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, t
     let Some(away) = engine.shared.away(&key) else { return act_here(engine, caller, order, target).await };
     let Caller { namespace, token, reason } = caller.clone();
     let act = record::Act { namespace, token, reason, order: Some(order.without_targets()), target: Some(target.clone().into()) };
-    match away.ask(Request::Act(Box::new(act))).await? {
+    match away.ask_once(Request::Act(Box::new(act))).await? {
         Answer::Acted(true) => Ok(Acted::Before),
         Answer::Acted(false) => Ok(Acted::Now),
         _ => Err(internal("what a batch job has done")),
@@ -199,7 +199,7 @@ async fn chain(engine: &Engine, namespace: NamespaceId, acts: Acts, id: String) 
         return chain_here(engine, acts, &target).await;
     };
     let asked = record::ChainOf { target: Some(RunRecord::new(&target)), is_activity: acts == Acts::OnActivities };
-    match away.ask(Request::ChainOf(asked)).await? {
+    match away.ask_once(Request::ChainOf(asked)).await? {
         Answer::Text(chain) => Ok(chain),
         _ => Err(internal("the chain of a target")),
     }

@@ -311,6 +311,11 @@ impl OrderRecord {
         all
     }
 
+    /// It says what is to be done.
+    pub(crate) fn has_operation(&self) -> bool {
+        self.fork.is_some() || self.start.as_ref().is_some_and(|start| start.operation.is_some())
+    }
+
     /// As it goes to another node for one target.
     pub(super) fn without_targets(&self) -> Self {
         let start = self.start.as_ref().map(|start| StartBatchOperationRequest {

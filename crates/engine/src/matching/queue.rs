@@ -8,7 +8,7 @@ use std::{
 use sempre_core::{
     Route, Span, Timestamp,
     input::Poller,
-    transition::{Fairness, Offer, QueueName},
+    transition::{Fairness, Offer, QueueKind, QueueName},
 };
 use tokio::sync::oneshot;
 
@@ -90,6 +90,11 @@ impl<S: Send + 'static> Queue<S> {
             used: now,
             route: None,
         }
+    }
+
+    /// Its tasks are those of workflows, for any worker.
+    pub(crate) fn is_of_workflows(&self) -> bool {
+        self.name.kind == QueueKind::Workflow && !self.name.sticky
     }
 
     /// Offers in memory.

@@ -83,7 +83,8 @@ impl Shared {
     /// Tells a caller in this server, or at another node, if that is where the callback goes. `sender`: the run whose callback it is.
     pub(crate) async fn tell_caller(&self, sender: &RunKey, call: &CallbackCall) -> Option<CallbackResult> {
         let nexus = callback_here(call)?;
-        let token = nexus.header.get(token::CALLBACK_TOKEN_HEADER).and_then(|token| self.meta.signer().read(token));
+        let token = self.peers.as_ref().and_then(|_| nexus.header.get(token::CALLBACK_TOKEN_HEADER));
+        let token = token.and_then(|token| self.meta.signer().read(token));
         if let Some(away) = token.and_then(|token| self.away(&token.run().workflow)) {
             return Some(match away.ask(Request::Letter(Letter::new(sender, OutboxMessage::Callback(Box::new(call.clone()))))).await {
                 Ok(Answer::Callback(result)) => result.result().unwrap_or_else(|| untold(&internal("what comes of a callback"))),

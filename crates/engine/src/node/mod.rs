@@ -49,7 +49,7 @@ const DRAIN_MAX: Span = Span::seconds(30);
 /// How long its engine may then take to finish what is in flight. What was answered is in the store, and everything else is unanswered.
 const SHUTDOWN_MAX: Span = Span::seconds(30);
 
-/// See the module. Dropped without [`Node::drain`] it is dead for the others: its lease runs out.
+/// See the module. Dropped without [`Node::drain`], or without its engine being shut down, it is dead for the others: its lease runs out.
 pub struct Node {
     engine: Engine,
     store: Arc<PostgresStore>,
@@ -128,10 +128,22 @@ impl Node {
         &self.engine
     }
 
+    /// The store, which the engine closes when it is shut down.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
     /// What the node knows of the others.
     #[must_use]
     pub fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// By node, what is left of its lease, as the database says now; below zero: it has run out.
+    pub async fn leases(&self) -> Result<BTreeMap<NodeId, Span>, StoreError> {
+        let leases = self.store.leases().await?;
+        Ok(leases.into_iter().map(|(node, left)| (node, Span::millis(left))).collect())
     }
 
     /// Why the node has ended by itself: others have taken what it had, or the store or the engine has failed. The process should
@@ -143,6 +155,19 @@ impl Node {
     /// Stops: gives all it has to the others, finishes what is in flight, and goes. What it could not give, others take at once when
     /// it has gone. Calls are refused with `Elsewhere` from the time on at which their shard is given up.
     pub async fn drain(&self) {
+        let (shared, me) = (&self.engine.shared, self.membership.id());
+        self.hand_over().await;
+        tokio::select! {
+            () = self.engine.shutdown() => tracing::info!(node = %me, "the node has gone"),
+            () = shared.wall.sleep_until(shared.wall_now() + SHUTDOWN_MAX) => {
+                tracing::warn!(node = %me, "the node goes though something is in flight; what it has others take when its lease has run out");
+            }
+        }
+    }
+
+    /// The first half of [`Node::drain`]: gives all it has to the others, and goes on answering. The other half is
+    /// [`Engine::shutdown`].
+    pub async fn hand_over(&self) {
         let shared = &self.engine.shared;
         let me = self.membership.id();
         tracing::info!(node = %me, "the node is about to go");
@@ -161,12 +186,6 @@ impl Node {
             // A database that is silent does not make it longer.
             () = shared.wall.sleep_until(shared.wall_now() + DRAIN_MAX) => {
                 tracing::warn!("the node goes though it has not given everything yet");
-            }
-        }
-        tokio::select! {
-            () = self.engine.shutdown() => tracing::info!(node = %me, "the node has gone"),
-            () = shared.wall.sleep_until(shared.wall_now() + SHUTDOWN_MAX) => {
-                tracing::warn!(node = %me, "the node goes though something is in flight; what it has others take when its lease has run out");
             }
         }
     }

@@ -47,6 +47,8 @@ mod tests {
             id: *id,
             name: String::new(),
             address: String::new(),
+            key: String::new(),
+            process: 0,
             is_ready: true,
             is_leaving: *is_leaving,
         };

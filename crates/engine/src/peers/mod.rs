@@ -17,6 +17,7 @@
 //! Who asks is always one who asks again until he is answered: a row of his says so. What a client asks is not sent this way, but as the
 //! call that it is (`docs/cluster.md`). A server alone has no [`Peers`], and asks its own shards as ever.
 
+mod answer;
 mod receive;
 pub(crate) mod record;
 mod refusal;
@@ -28,7 +29,10 @@ use futures::future::BoxFuture;
 use prost::Message as _;
 use sempre_core::{Refusal, Span, WorkflowKey};
 
-use self::record::{Answer, AnswerRecord, Request, RequestRecord};
+use self::{
+    answer::{Answer, AnswerRecord},
+    record::{Request, RequestRecord},
+};
 use crate::shared::{STOPPING, Shared, internal};
 
 /// How long something is sent again while nobody has its shard.
@@ -74,6 +78,12 @@ impl Shared {
         (!here.is(shard)).then_some(Away { shared: self, peers, shard: shard as u32 })
     }
 
+    /// As [`Shared::away`], of a spread shard.
+    pub(crate) fn away_shard(&self, shard: u32) -> Option<Away<'_>> {
+        let peers = self.peers.as_ref()?;
+        (!self.shards.here.is(shard as usize)).then_some(Away { shared: self, peers, shard })
+    }
+
     /// As [`Shared::away`], of what there is once.
     pub(crate) fn away_single(&self, single: u32) -> Option<Away<'_>> {
         let peers = self.peers.as_ref()?;
@@ -104,6 +114,19 @@ impl Away<'_> {
     }
 }
 
+impl Away<'_> {
+    /// As [`Away::ask`], without looking again for whoever has it.
+    pub(crate) async fn ask_once(self, request: Request) -> Result<Answer, Refusal> {
+        let Self { peers, shard, .. } = self;
+        let message = Bytes::from(RequestRecord { request: Some(request) }.encode_to_vec());
+        match peers.deliver(shard, message).await {
+            Sent::Answered(answer) => answered(answer),
+            Sent::Lost => Err(Refusal::Unavailable(LOST.into())),
+            Sent::Elsewhere => Err(Refusal::Elsewhere { shard }),
+        }
+    }
+}
+
 /// What the other node's bytes say.
 fn answered(answer: Bytes) -> Result<Answer, Refusal> {
     match AnswerRecord::decode(answer).ok().and_then(|record| record.answer) {
@@ -126,17 +149,24 @@ pub(crate) fn fuzz(bytes: &Bytes) {
         let again = RequestRecord { request: again };
         // A number that is none is not equal to itself.
         assert!(again == record || again.encode_to_vec() == record.encode_to_vec());
-        if let Request::Letter(letter) = request
-            && let Some((sender, message)) = letter.open()
-        {
-            let _ = record::Letter::new(&sender, message);
+        match request {
+            Request::Letter(letter) => {
+                if let Some((sender, message, _)) = letter.open() {
+                    drop(record::Letter::new(&sender, message));
+                }
+            }
+            Request::Offers(offers) => offers.offers.into_iter().for_each(|offer| drop(offer.queued())),
+            Request::Claim(claim) => drop((claim.offer.map(|offer| offer.queued()), claim.poller.map(|poller| poller.poller()))),
+            Request::Query(query) => drop(query.queue.map(|queue| queue.queue())),
+            Request::Nexus(nexus) => drop(nexus.queue.map(|queue| queue.queue())),
+            _ => {}
         }
     }
     match answered(bytes.clone()) {
         Ok(Answer::Delivery(delivery)) => drop(delivery.delivery()),
         Ok(Answer::Callback(result)) => drop(result.result()),
         Ok(Answer::Operation(result)) => drop(result.result()),
-        Ok(Answer::News(news)) => drop(news.message()),
+        Ok(Answer::News(news)) => drop(record::message_of(news)),
         Ok(Answer::Ended(ended)) => drop(ended.ended()),
         Ok(_) | Err(_) => {}
     }

@@ -1,30 +1,29 @@
-//! The bytes between nodes: what is asked, and what is answered.
+//! The bytes between nodes: what is asked.
 //!
 //! Fields are added and never given another meaning. A question that a node cannot read is answered so, and asked again.
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
-use sempre_api::v1::{
-    common::{Callback, Link, Payload, Payloads},
-    failure::Failure,
-    workflowservice::StartWorkflowExecutionRequest,
-};
+use sempre_api::v1::{common::Callback, nexus, workflowservice::StartWorkflowExecutionRequest};
 use sempre_core::{
-    RunId, RunKey, Timestamp, WorkflowKey,
+    NamespaceId, RunId, RunKey, WorkflowKey,
     ids::Uuid,
     keys::{OutboxRecord, RunRecord},
-    schedule::Ended,
-    transition::{CallbackResult, Delivery, OperationResult, OutboxEntry, OutboxMessage},
+    transition::{OutboxEntry, OutboxMessage},
 };
 
-use super::refusal::RefusalRecord;
-use crate::batch::OrderRecord;
+pub(crate) use super::answer::Answer;
+use crate::{
+    batch::OrderRecord,
+    homes::record::{OfferMessage, PollerRecord, QueueRecord},
+    shard::delivery::Tried,
+};
 
 /// What is asked.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RequestRecord {
     /// `None`: of a newer version.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 30")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 30, 40, 41, 42, 43, 44, 50")]
     pub(crate) request: Option<Request>,
 }
 
@@ -65,6 +64,92 @@ pub(crate) enum Request {
     /// Delete a run: [`Answer::Done`].
     #[prost(message, tag = "30")]
     Delete(Letterhead),
+    /// Offers to task queues, told to the home of these: [`Answer::Done`].
+    #[prost(message, tag = "40")]
+    Offers(Offers),
+    /// Start the task of an offer for a poll: [`Answer::Task`]; [`Answer::Done`]: it is not wanted any more.
+    #[prost(message, boxed, tag = "41")]
+    Claim(Box<Claim>),
+    /// A task that was started for a poll did not reach it: [`Answer::Done`].
+    #[prost(message, tag = "42")]
+    Lost(Lost),
+    /// Ask a worker a query. What it says goes elsewhere; [`Answer::Done`]: there is no worker, or time is over.
+    #[prost(message, boxed, tag = "43")]
+    Query(Box<Query>),
+    /// As [`Request::Query`], a request to a Nexus handler.
+    #[prost(message, boxed, tag = "44")]
+    Nexus(Box<Nexus>),
+    /// A version's workers poll this line of a queue for the first time: [`Answer::Done`] when it is on record.
+    #[prost(message, tag = "50")]
+    Worker(QueueRecord),
+}
+
+/// A query.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Query {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) queue: Option<QueueRecord>,
+    #[prost(string, tag = "2")]
+    pub(crate) workflow_id: String,
+    /// What the poll is answered that gets it.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) answer: Bytes,
+    /// Nanoseconds that the asker waits.
+    #[prost(int64, tag = "4")]
+    pub(crate) left: i64,
+}
+
+/// A request to a Nexus handler.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Nexus {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) queue: Option<QueueRecord>,
+    #[prost(string, tag = "2")]
+    pub(crate) ramped_by: String,
+    #[prost(message, optional, tag = "3")]
+    pub(crate) request: Option<nexus::Request>,
+    /// The asker's.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) token: Bytes,
+    /// Nanoseconds that the asker waits.
+    #[prost(int64, tag = "5")]
+    pub(crate) left: i64,
+    /// Nanoseconds that the operation has, if the request does not say it.
+    #[prost(int64, optional, tag = "6")]
+    pub(crate) operation_left: Option<i64>,
+}
+
+/// Offers to queues of one home.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Offers {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) offers: Vec<OfferMessage>,
+    /// Rows that have gone, as their keys.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub(crate) gone: Vec<Bytes>,
+}
+
+/// An offer, and a poll that is to have its task.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Claim {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) offer: Option<OfferMessage>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) poller: Option<PollerRecord>,
+}
+
+/// A task that did not reach its poll.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Lost {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) run: Option<Letterhead>,
+    #[prost(bool, tag = "2")]
+    pub(crate) is_activity: bool,
+    #[prost(int64, tag = "3")]
+    pub(crate) scheduled_event_id: i64,
+    /// The poll's.
+    #[prost(string, tag = "4")]
+    pub(crate) request_id: String,
 }
 
 /// A run.
@@ -79,12 +164,14 @@ pub(crate) struct Letterhead {
 /// A message of an outbox.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Letter {
-    /// As it is stored, with the sender's workflow.
     #[prost(message, optional, tag = "1")]
-    outbox: Option<OutboxRecord>,
-    /// The sender's run.
+    sender: Option<Letterhead>,
+    /// As it is stored: by itself, as what it holds may be nested as deep as a message may.
     #[prost(bytes = "bytes", tag = "2")]
-    run: Bytes,
+    row: Bytes,
+    /// It may have come before.
+    #[prost(bool, tag = "3")]
+    is_repeated: bool,
 }
 
 /// A workflow, and a request id.
@@ -184,138 +271,6 @@ pub(crate) struct ChainOf {
     pub(crate) is_activity: bool,
 }
 
-/// What is answered.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct AnswerRecord {
-    /// `None`: of a newer version.
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
-    pub(crate) answer: Option<Answer>,
-}
-
-/// See [`Request`].
-#[derive(Clone, PartialEq, Oneof)]
-pub(crate) enum Answer {
-    #[prost(message, tag = "1")]
-    Refused(RefusalRecord),
-    /// The question cannot be read.
-    #[prost(message, tag = "2")]
-    Unreadable(()),
-    #[prost(message, tag = "3")]
-    Done(()),
-    #[prost(message, tag = "4")]
-    Delivery(DeliveryRecord),
-    /// What a parent is told of its child.
-    #[prost(message, boxed, tag = "5")]
-    News(Box<OutboxRecord>),
-    #[prost(bytes = "bytes", tag = "6")]
-    Run(Bytes),
-    #[prost(message, tag = "7")]
-    Callback(CallbackRecord),
-    #[prost(message, boxed, tag = "8")]
-    Operation(Box<OperationRecord>),
-    #[prost(string, tag = "9")]
-    Text(String),
-    #[prost(int32, tag = "10")]
-    Status(i32),
-    #[prost(message, boxed, tag = "11")]
-    Ended(Box<EndedRecord>),
-    /// Whether the job has dealt with the target before.
-    #[prost(bool, tag = "12")]
-    Acted(bool),
-}
-
-/// See [`Delivery`]: what may come of a message to a run.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct DeliveryRecord {
-    #[prost(enumeration = "DeliveryKind", tag = "1")]
-    kind: i32,
-    #[prost(int64, tag = "2")]
-    initiated_event_id: i64,
-    #[prost(string, tag = "3")]
-    run_id: String,
-    #[prost(int32, tag = "4")]
-    cause: i32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
-#[repr(i32)]
-enum DeliveryKind {
-    Unknown = 0,
-    Ok = 1,
-    ChildStarted = 2,
-    ChildNotStarted = 3,
-    Done = 4,
-    Failed = 5,
-}
-
-/// See [`CallbackResult`].
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct CallbackRecord {
-    #[prost(enumeration = "CallbackKind", tag = "1")]
-    kind: i32,
-    #[prost(string, tag = "2")]
-    text: String,
-    #[prost(int64, tag = "3")]
-    at: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
-#[repr(i32)]
-enum CallbackKind {
-    Unknown = 0,
-    Delivered = 1,
-    Refused = 2,
-    Undelivered = 3,
-    Blocked = 4,
-}
-
-/// See [`OperationResult`].
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct OperationRecord {
-    #[prost(enumeration = "OperationKind", tag = "1")]
-    kind: i32,
-    #[prost(message, optional, tag = "2")]
-    result: Option<Payload>,
-    #[prost(message, repeated, tag = "3")]
-    links: Vec<Link>,
-    #[prost(string, tag = "4")]
-    token: String,
-    #[prost(message, optional, tag = "5")]
-    failure: Option<Failure>,
-    /// `TimeoutType`, or nanoseconds.
-    #[prost(int64, tag = "6")]
-    number: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
-#[repr(i32)]
-enum OperationKind {
-    Unknown = 0,
-    Completed = 1,
-    Started = 2,
-    Failed = 3,
-    Canceled = 4,
-    Refused = 5,
-    Undelivered = 6,
-    NoTime = 7,
-    Blocked = 8,
-}
-
-/// See [`Ended`].
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct EndedRecord {
-    #[prost(string, tag = "1")]
-    workflow_id: String,
-    #[prost(string, tag = "2")]
-    run_id: String,
-    #[prost(int32, tag = "3")]
-    status: i32,
-    #[prost(message, optional, tag = "4")]
-    result: Option<Payloads>,
-    #[prost(message, optional, tag = "5")]
-    failure: Option<Failure>,
-}
-
 pub(crate) fn run_bytes(run: RunId) -> Bytes {
     Bytes::copy_from_slice(&run.0.0)
 }
@@ -326,6 +281,24 @@ pub(crate) fn run_of(bytes: &[u8]) -> Option<RunId> {
 
 pub(crate) fn workflow_of(record: Option<&RunRecord>) -> Option<WorkflowKey> {
     record?.workflow()
+}
+
+impl Request {
+    /// The namespace of the run that it is about. `None`: of none, or it is found out by its name.
+    pub(crate) fn namespace(&self) -> Option<NamespaceId> {
+        let workflow = match self {
+            Self::Letter(letter) => letter.sender.as_ref()?.workflow.as_ref(),
+            Self::StartedBy(asked) | Self::Find(asked) => asked.workflow.as_ref(),
+            Self::Abandon(asked) => asked.workflow.as_ref(),
+            Self::Start(start) => start.workflow.as_ref(),
+            Self::Stop(stop) => stop.workflow.as_ref(),
+            Self::Chain(chain) | Self::End(chain) => chain.workflow.as_ref(),
+            Self::ChainOf(asked) => asked.target.as_ref(),
+            Self::Delete(run) => run.workflow.as_ref(),
+            Self::Claim(_) | Self::Offers(_) | Self::Lost(_) | Self::Query(_) | Self::Nexus(_) | Self::Worker(_) | Self::Act(_) => None,
+        };
+        Some(workflow?.workflow()?.namespace)
+    }
 }
 
 impl Letterhead {
@@ -341,113 +314,27 @@ impl Letterhead {
 
 impl Letter {
     pub(crate) fn new(sender: &RunKey, message: OutboxMessage) -> Box<Self> {
-        let outbox = OutboxRecord::new(sender, &OutboxEntry { id: 0, message });
-        Box::new(Self { outbox: Some(outbox), run: run_bytes(sender.run) })
+        Box::new(Self { sender: Some(Letterhead::new(sender)), row: row_of(sender, message), is_repeated: false })
+    }
+
+    pub(crate) fn tried(mut self: Box<Self>, tried: Tried) -> Box<Self> {
+        self.is_repeated = tried == Tried::Perhaps;
+        self
     }
 
     /// `None`: damaged, or of a newer version.
-    pub(crate) fn open(self) -> Option<(RunKey, OutboxMessage)> {
-        let outbox = self.outbox?;
-        let workflow = workflow_of(outbox.sender.as_ref())?;
-        Some((RunKey { workflow, run: run_of(&self.run)? }, outbox.message()?))
+    pub(crate) fn open(self) -> Option<(RunKey, OutboxMessage, Tried)> {
+        let tried = if self.is_repeated { Tried::Perhaps } else { Tried::Never };
+        Some((self.sender?.key()?, message_of(self.row)?, tried))
     }
 }
 
-impl DeliveryRecord {
-    /// `None`: nothing that comes of a message to a run.
-    pub(crate) fn new(delivery: Delivery) -> Option<Self> {
-        let of = |kind: DeliveryKind, initiated_event_id, run_id, cause| Self { kind: kind as i32, initiated_event_id, run_id, cause };
-        Some(match delivery {
-            Delivery::Ok => of(DeliveryKind::Ok, 0, String::new(), 0),
-            Delivery::ChildStarted { initiated_event_id, run_id } => of(DeliveryKind::ChildStarted, initiated_event_id, run_id, 0),
-            Delivery::ChildNotStarted { initiated_event_id, cause } => {
-                of(DeliveryKind::ChildNotStarted, initiated_event_id, String::new(), cause)
-            }
-            Delivery::Done { initiated_event_id } => of(DeliveryKind::Done, initiated_event_id, String::new(), 0),
-            Delivery::Failed { initiated_event_id, cause } => of(DeliveryKind::Failed, initiated_event_id, String::new(), cause),
-            Delivery::Callback { .. } | Delivery::Operation { .. } | Delivery::OperationCancel { .. } => return None,
-        })
-    }
-
-    /// `None`: damaged, or of a newer version.
-    pub(crate) fn delivery(self) -> Option<Delivery> {
-        let Self { kind, initiated_event_id, run_id, cause } = self;
-        Some(match DeliveryKind::try_from(kind).ok()? {
-            DeliveryKind::Unknown => return None,
-            DeliveryKind::Ok => Delivery::Ok,
-            DeliveryKind::ChildStarted => Delivery::ChildStarted { initiated_event_id, run_id },
-            DeliveryKind::ChildNotStarted => Delivery::ChildNotStarted { initiated_event_id, cause },
-            DeliveryKind::Done => Delivery::Done { initiated_event_id },
-            DeliveryKind::Failed => Delivery::Failed { initiated_event_id, cause },
-        })
-    }
+/// A message as it is stored.
+pub(crate) fn row_of(sender: &RunKey, message: OutboxMessage) -> Bytes {
+    OutboxRecord::new(sender, &OutboxEntry { id: 0, message }).encode_to_vec().into()
 }
 
-impl CallbackRecord {
-    pub(crate) fn new(result: CallbackResult) -> Self {
-        let of = |kind: CallbackKind, text: String, at: i64| Self { kind: kind as i32, text, at };
-        match result {
-            CallbackResult::Delivered => of(CallbackKind::Delivered, String::new(), 0),
-            CallbackResult::Refused(text) => of(CallbackKind::Refused, text, 0),
-            CallbackResult::Undelivered(text) => of(CallbackKind::Undelivered, text, 0),
-            CallbackResult::Blocked(at) => of(CallbackKind::Blocked, String::new(), at.0),
-        }
-    }
-
-    /// `None`: damaged, or of a newer version.
-    pub(crate) fn result(self) -> Option<CallbackResult> {
-        Some(match CallbackKind::try_from(self.kind).ok()? {
-            CallbackKind::Unknown => return None,
-            CallbackKind::Delivered => CallbackResult::Delivered,
-            CallbackKind::Refused => CallbackResult::Refused(self.text),
-            CallbackKind::Undelivered => CallbackResult::Undelivered(self.text),
-            CallbackKind::Blocked => CallbackResult::Blocked(Timestamp(self.at)),
-        })
-    }
-}
-
-impl OperationRecord {
-    pub(crate) fn new(result: OperationResult) -> Box<Self> {
-        let of = |kind: OperationKind| Self { kind: kind as i32, ..Self::default() };
-        let failed = |kind: OperationKind, failure: Box<Failure>| Self { failure: Some(*failure), ..of(kind) };
-        Box::new(match result {
-            OperationResult::Completed { result, links } => Self { result, links, ..of(OperationKind::Completed) },
-            OperationResult::Started { token, links } => Self { token, links, ..of(OperationKind::Started) },
-            OperationResult::Failed(failure) => failed(OperationKind::Failed, failure),
-            OperationResult::Canceled(failure) => failed(OperationKind::Canceled, failure),
-            OperationResult::Refused(failure) => failed(OperationKind::Refused, failure),
-            OperationResult::Undelivered(failure) => failed(OperationKind::Undelivered, failure),
-            OperationResult::NoTime(kind) => Self { number: i64::from(kind), ..of(OperationKind::NoTime) },
-            OperationResult::Blocked(at) => Self { number: at.0, ..of(OperationKind::Blocked) },
-        })
-    }
-
-    /// `None`: damaged, or of a newer version.
-    pub(crate) fn result(self) -> Option<OperationResult> {
-        let Self { kind, result, links, token, failure, number } = self;
-        let failure = || failure.map(Box::new);
-        Some(match OperationKind::try_from(kind).ok()? {
-            OperationKind::Unknown => return None,
-            OperationKind::Completed => OperationResult::Completed { result, links },
-            OperationKind::Started => OperationResult::Started { token, links },
-            OperationKind::Failed => OperationResult::Failed(failure()?),
-            OperationKind::Canceled => OperationResult::Canceled(failure()?),
-            OperationKind::Refused => OperationResult::Refused(failure()?),
-            OperationKind::Undelivered => OperationResult::Undelivered(failure()?),
-            OperationKind::NoTime => OperationResult::NoTime(i32::try_from(number).ok()?),
-            OperationKind::Blocked => OperationResult::Blocked(Timestamp(number)),
-        })
-    }
-}
-
-impl EndedRecord {
-    pub(crate) fn new(ended: Ended) -> Box<Self> {
-        let Ended { workflow_id, run_id, status, result, failure } = ended;
-        Box::new(Self { workflow_id, run_id, status, result, failure })
-    }
-
-    pub(crate) fn ended(self) -> Ended {
-        let Self { workflow_id, run_id, status, result, failure } = self;
-        Ended { workflow_id, run_id, status, result, failure }
-    }
+/// `None`: damaged, or of a newer version.
+pub(crate) fn message_of(row: Bytes) -> Option<OutboxMessage> {
+    OutboxRecord::decode(row).ok()?.message()
 }

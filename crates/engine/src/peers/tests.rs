@@ -19,10 +19,12 @@ use sempre_core::{
 };
 
 use super::{
+    answer::{CallbackRecord, DeliveryRecord, EndedRecord, OperationRecord},
     receive::request_of,
-    record::{CallbackRecord, DeliveryRecord, EndedRecord, Letter, Letterhead, OperationRecord},
+    record::{Letter, Letterhead},
     *,
 };
+use crate::shard::delivery::Tried;
 
 fn sender() -> RunKey {
     let workflow = WorkflowKey { namespace: sempre_core::NamespaceId(Uuid([7; 16])), workflow_id: "sender".into() };
@@ -90,7 +92,9 @@ fn a_message_is_the_same_at_the_other_node_and_says_who_sends_it() {
     for message in messages() {
         let bytes = RequestRecord { request: Some(Request::Letter(Letter::new(&sender(), message.clone()))) }.encode_to_vec();
         let Some(Request::Letter(letter)) = request_of(bytes.into()) else { panic!("{message:?}") };
-        assert_eq!(letter.open(), Some((sender(), message)));
+        let again = letter.clone().tried(Tried::Perhaps).open().unwrap();
+        assert_eq!(again, (sender(), message.clone(), Tried::Perhaps));
+        assert_eq!(letter.open(), Some((sender(), message, Tried::Never)));
     }
 }
 

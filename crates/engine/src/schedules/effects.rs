@@ -114,7 +114,7 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
             None => start_here(shared, workflow.clone(), request, watcher).await,
             Some(away) => {
                 let start = record::Start { workflow: Some(RunRecord::new(&workflow)), request: Some(request), watcher };
-                text_of(away.ask(Request::Start(Box::new(start))).await).and_then(|run| run.ok_or_else(|| internal("a start")))
+                text_of(away.ask_once(Request::Start(Box::new(start))).await).and_then(|run| run.ok_or_else(|| internal("a start")))
             }
         };
         match started {
@@ -175,7 +175,7 @@ async fn find_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
         None => find_here(shared, workflow.clone(), request_id).await,
         Some(away) => {
             let asked = record::StartedBy { workflow: Some(RunRecord::new(&workflow)), request_id };
-            text_of(away.ask(Request::Find(asked)).await)
+            text_of(away.ask_once(Request::Find(asked)).await)
         }
     };
     match found {
@@ -228,7 +228,7 @@ async fn stop_run(shared: &Shared, key: &ScheduleKey, stop: StopRun) -> Outcome 
         };
         let stopped = match shared.away(&workflow) {
             None => stop_here(shared, workflow.clone(), asked).await,
-            Some(away) => away.ask(Request::Stop(asked)).await.map(drop),
+            Some(away) => away.ask_once(Request::Stop(asked)).await.map(drop),
         };
         match stopped {
             Err(refusal) if refusal.may_pass() => {
@@ -278,7 +278,7 @@ pub(crate) async fn chain(shared: &Shared, namespace: NamespaceId, workflow_id: 
     let workflow = WorkflowKey { namespace, workflow_id: workflow_id.to_owned() };
     let found = match shared.away(&workflow) {
         None => chain_here(shared, workflow, first_run_id).await,
-        Some(away) => match away.ask(Request::Chain(chain_record(&workflow, first_run_id, 0))).await {
+        Some(away) => match away.ask_once(Request::Chain(chain_record(&workflow, first_run_id, 0))).await {
             Ok(Answer::Status(status)) => Ok(Found::Status(status)),
             Ok(Answer::Done(())) => Ok(Found::Gone),
             Ok(_) => Err(internal("the state of a chain")),
@@ -315,7 +315,7 @@ pub(crate) async fn chain_here(shared: &Shared, workflow: WorkflowKey, first_run
 async fn end_of(shared: &Shared, namespace: NamespaceId, running: &Running, status: i32) -> Result<Option<Ended>, Refusal> {
     let workflow = WorkflowKey { namespace, workflow_id: running.workflow_id.clone() };
     let Some(away) = shared.away(&workflow) else { return end_here(shared, workflow, &running.run_id, status).await };
-    match away.ask(Request::End(chain_record(&workflow, &running.run_id, status))).await? {
+    match away.ask_once(Request::End(chain_record(&workflow, &running.run_id, status))).await? {
         Answer::Ended(ended) => Ok(Some(ended.ended())),
         Answer::Done(()) => Ok(None),
         _ => Err(internal("the end of a chain")),

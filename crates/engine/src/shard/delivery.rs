@@ -24,7 +24,10 @@ use super::{
 };
 use crate::{
     nexus::operations,
-    peers::record::{Abandon, Answer, Letter, Letterhead, Request, StartedBy, run_of},
+    peers::{
+        Away,
+        record::{Abandon, Answer, Letter, Letterhead, Request, StartedBy, message_of, run_of},
+    },
     shared::{Shared, internal},
     singles,
 };
@@ -37,13 +40,15 @@ const MOVES_MAX: Span = Span::millis(400);
 const IDENTITY: &str = "history-service";
 /// Resets of one parent after each other that the news of a child follow.
 const RESETS_FOLLOWED_MAX: usize = 1000;
+/// Runs before the current one of a chain in which a signal is looked for that may have come.
+const RUNS_LOOKED_AT_MAX: usize = 100;
 const CLOSE_POLICY_REASON: &str = "by parent close policy";
 /// A message that has not come to another node by then holds up the others no longer.
 const SLOW_AFTER: Span = Span::millis(200);
 
 /// Whether a message may have reached its target before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tried {
+pub(crate) enum Tried {
     Never,
     Perhaps,
 }
@@ -66,7 +71,7 @@ pub(super) async fn deliver(
             OutboxMessage::StartChild(child) if tried == Tried::Perhaps => {
                 start_child_again(&shared, &pausing, &sender, child, &message).await
             }
-            message => attempt(&shared, &pausing, &sender, message).await,
+            message => attempt(&shared, &pausing, &sender, message, tried).await,
         };
         tried = Tried::Perhaps;
         match result {
@@ -187,7 +192,7 @@ async fn start_child_again(
         Err(refusal) => return Err(refusal),
     };
     match known {
-        ChildStart::Awaited => return attempt(shared, pausing, sender, message).await,
+        ChildStart::Awaited => return attempt(shared, pausing, sender, message, Tried::Perhaps).await,
         ChildStart::Known => return Ok(Delivery::Ok),
         ChildStart::Over => {}
     }
@@ -344,13 +349,35 @@ pub(crate) fn target(shared: &Shared, sender: &RunKey, message: &OutboxMessage) 
 }
 
 /// One try, wherever the target is. `Err` is tried again.
-async fn attempt(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, message: &OutboxMessage) -> Result<Delivery, Refusal> {
+async fn attempt(
+    shared: &Shared,
+    pausing: &AtomicUsize,
+    sender: &RunKey,
+    message: &OutboxMessage,
+    tried: Tried,
+) -> Result<Delivery, Refusal> {
     let away = shared.peers.as_ref().and_then(|_| target(shared, sender, message));
-    let Some(away) = away.as_ref().and_then(|target| shared.away(target)) else { return attempt_here(shared, sender, message).await };
-    match beside(shared, pausing, away.ask(Request::Letter(Letter::new(sender, message.clone())))).await? {
+    let Some(away) = away.as_ref().and_then(|target| shared.away(target)) else {
+        return attempt_here(shared, sender, message, tried).await;
+    };
+    // Apart, so that what stays here does not carry it along.
+    Box::pin(attempt_away(shared, pausing, away, sender, message, tried)).await
+}
+
+/// One try at a target whose shard another node has.
+async fn attempt_away(
+    shared: &Shared,
+    pausing: &AtomicUsize,
+    away: Away<'_>,
+    sender: &RunKey,
+    message: &OutboxMessage,
+    tried: Tried,
+) -> Result<Delivery, Refusal> {
+    let letter = Letter::new(sender, message.clone()).tried(tried);
+    match beside(shared, pausing, away.ask(Request::Letter(letter))).await? {
         Answer::Delivery(delivery) => delivery.delivery().ok_or_else(|| internal("what comes of a message to a run")),
         Answer::Done(()) if matches!(message, OutboxMessage::AskChild(_)) => Ok(Delivery::Ok),
-        Answer::News(news) => match news.message() {
+        Answer::News(news) => match message_of(news) {
             Some(OutboxMessage::ChildClosed { news, .. }) => quiet(child_closed(shared, sender.clone(), &news).await),
             _ => Err(internal("news of a child")),
         },
@@ -359,7 +386,7 @@ async fn attempt(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, messag
 }
 
 /// One try at a target whose shard is here. `Err` is tried again.
-pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> Result<Delivery, Refusal> {
+pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &OutboxMessage, tried: Tried) -> Result<Delivery, Refusal> {
     let neighbour = |workflow_id: &str| WorkflowKey { namespace: sender.workflow.namespace, workflow_id: workflow_id.to_owned() };
     match message {
         OutboxMessage::StartChild(child) => {
@@ -393,6 +420,10 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
             }
         }
         OutboxMessage::Signal(signal) => {
+            let workflow = neighbour(&signal.workflow_id);
+            if tried == Tried::Perhaps && signal.run_id.is_empty() && has_come(shared, &workflow, &signal.request_id).await? {
+                return Ok(Delivery::Done { initiated_event_id: signal.initiated_event_id });
+            }
             let request = SignalRequest {
                 name: signal.name.clone(),
                 input: signal.input.clone(),
@@ -408,7 +439,7 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
                 }),
                 with_start: false,
             };
-            let told = tell(shared, neighbour(&signal.workflow_id), &signal.run_id, Input::Signal(Box::new(request))).await;
+            let told = tell(shared, workflow, &signal.run_id, Input::Signal(Box::new(request))).await;
             external(signal.initiated_event_id, told, false)
         }
         OutboxMessage::Cancel(cancel) => {
@@ -463,6 +494,22 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
             quiet(tell(shared, neighbour(workflow_id), "", Input::RequestCancel(Box::new(request))).await)
         }
     }
+}
+
+/// Whether a signal that was sent before has come to the current run, or to one in whose place it goes on: the run that it came to may
+/// have continued as new since.
+async fn has_come(shared: &Shared, workflow: &WorkflowKey, request_id: &str) -> Result<bool, Refusal> {
+    let mut run = None;
+    for _ in 0..RUNS_LOOKED_AT_MAX {
+        match shared.ask(workflow.clone(), run, Ask::SawSignal(request_id.to_owned())).await.map(|answer| answer.body) {
+            Ok(Body::SawSignal(true, _)) => return Ok(true),
+            Ok(Body::SawSignal(false, Some(before))) => run = Some(before),
+            Ok(Body::SawSignal(false, None)) | Err(Refusal::NotFound(_)) => return Ok(false),
+            Ok(_) => return Err(internal("whether a signal has come")),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(false)
 }
 
 /// Tells a parent of the end of its child; a parent that was reset names the run that has taken its place.

@@ -6,10 +6,12 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -71,7 +73,8 @@ impl Outbox {
     }
 
     fn take(&mut self, sender: RunKey, entry: OutboxEntry, tried: Tried) {
-        if self.queued.len() + self.held >= QUEUED_MAX {
+        // What was left over comes first.
+        if self.queued.len() + self.held >= QUEUED_MAX || self.left_over && tried == Tried::Never {
             self.left_over = true;
         } else if self.known.insert((sender.run, entry.id)) {
             self.queued.push_back((sender, entry, tried));
@@ -157,12 +160,23 @@ impl Outbox {
         !self.queued.is_empty() || !self.released.is_empty() || self.active.len() > self.pausing.load(Ordering::Relaxed)
     }
 
-    /// Waits for one delivery to end.
-    pub(crate) async fn next(&mut self) {
-        if let Some((sender, id, lane)) = self.active.next().await {
+    /// Waits until a delivery has ended, or more may be under way, if more are to be (`begins`).
+    pub(crate) async fn next(&mut self, begins: bool) {
+        let ended = poll_fn(|cx| match self.active.poll_next_unpin(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            // One that was polled just now waits for something that may take long.
+            Poll::Pending if begins && self.may_start() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some((sender, id, lane)) = ended.await {
             self.known.remove(&(sender.run, id));
             lane.into_iter().for_each(|lane| self.free(lane));
         }
+    }
+
+    fn may_start(&self) -> bool {
+        let waits = !self.queued.is_empty() || !self.released.is_empty();
+        waits && self.active.len() < ACTIVE_MAX + self.pausing.load(Ordering::Relaxed).min(QUEUED_MAX)
     }
 
     /// Forgets everything; the store still has it.

@@ -53,6 +53,10 @@ pub struct Stats {
     pub lost_polls: Counter,
     /// Tasks handed out from a backlog.
     pub backlog_matches: Counter,
+    /// Workflow tasks that had to join a backlog although workers poll its queue: those who do the work are behind.
+    pub tasks_left: Counter,
+    /// Workflow tasks handed out from such a backlog.
+    pub tasks_caught_up: Counter,
     /// Offers in memory now.
     pub backlog: Counter,
     /// Polls that wait now.

@@ -1,5 +1,5 @@
-//! Who starts, signals and looks at workflows, and the workers of them. Clients call whoever has a run, by the picture; workers poll every
-//! node.
+//! Who starts, signals and looks at workflows, and the workers of them. Clients call whoever has a run, by the picture; workers poll a node,
+//! which sends the poll on to the home of its queue.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,11 @@ use sempre_api::v1::{
     taskqueue::TaskQueue,
     workflowservice::*,
 };
-use sempre_core::{NamespaceId, Refusal, Span, WorkflowKey, ids::Uuid};
+use sempre_core::{
+    NamespaceId, Refusal, Span, WorkflowKey,
+    ids::Uuid,
+    transition::{QueueKind, QueueName},
+};
 use sempre_engine::Engine;
 use tokio::task::JoinSet;
 
@@ -34,6 +38,8 @@ const TEST: &str = "Test";
 const CHILD: &str = "Child";
 /// How long a client waits for one answer: a node that stands still gives none.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// As long as a poll waits, and a little more.
+const POLL_MAX: Duration = Duration::from_secs(6);
 
 /// What clients know.
 pub(crate) struct Clients {
@@ -260,6 +266,18 @@ impl Clients {
         got.await.unwrap().history.unwrap().events().unwrap()
     }
 
+    /// The shard of the home of a queue.
+    pub(crate) fn home_of(&self, name: &str, kind: QueueKind) -> u32 {
+        let queue = QueueName { namespace: self.namespace, name: name.into(), kind, sticky: false, version: None };
+        u32::from(queue.home().0) % SHARDS
+    }
+
+    /// Who answers a poll that comes to a node: by its picture, the home of the queue.
+    fn polled(&self, member: &Member, kind: QueueKind) -> Option<Engine> {
+        let holder = member.membership.picture().holders().get(&self.home_of(&queue().unwrap().name, kind)).copied()??;
+        self.town.members().into_iter().find(|member| member.id() == holder).map(|member| member.engine)
+    }
+
     /// Workers that poll a node until it is no member any more.
     pub(crate) fn serve(self: &Arc<Self>, member: &Member) {
         for _ in 0..2 {
@@ -374,7 +392,13 @@ fn check_events(id: &str, events: &[HistoryEvent], wanted: &[(EventType, usize)]
 async fn work(clients: Arc<Clients>, member: Member) {
     let request = PollWorkflowTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: queue(), ..Default::default() };
     while clients.town.has(member.id()) {
-        let Ok(task) = member.engine.poll_workflow_task(request.clone(), None).await else {
+        let Some(home) = clients.polled(&member, QueueKind::Workflow) else {
+            clients.town.wait_a_little().await;
+            continue;
+        };
+        // One that stands still answers nothing: the line to it ends.
+        let polled = tokio::time::timeout(POLL_MAX, home.poll_workflow_task(request.clone(), None)).await;
+        let Ok(Ok(task)) = polled else {
             clients.town.wait_a_little().await;
             continue;
         };
@@ -392,7 +416,12 @@ async fn work(clients: Arc<Clients>, member: Member) {
 async fn act(clients: Arc<Clients>, member: Member) {
     let request = PollActivityTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: queue(), ..Default::default() };
     while clients.town.has(member.id()) {
-        let Ok(task) = member.engine.poll_activity_task(request.clone(), None).await else {
+        let Some(home) = clients.polled(&member, QueueKind::Activity) else {
+            clients.town.wait_a_little().await;
+            continue;
+        };
+        let polled = tokio::time::timeout(POLL_MAX, home.poll_activity_task(request.clone(), None)).await;
+        let Ok(Ok(task)) = polled else {
             clients.town.wait_a_little().await;
             continue;
         };

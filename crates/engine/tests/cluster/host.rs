@@ -239,12 +239,19 @@ impl Host {
         // One thread: who holds it holds the process.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let options = PostgresOptions::parse(&town.address, None).unwrap();
-        let as_node = NodeOptions { name: name.into(), address: format!("{name}:7233"), shards: SHARDS, singles: Engine::singles() };
         let (handle, weak) = (runtime.handle().clone(), Arc::downgrade(town));
+        let seed = SEED.fetch_add(1, Ordering::Relaxed);
+        let as_node = NodeOptions {
+            name: name.into(),
+            address: format!("{name}:7233"),
+            key: String::new(),
+            process: Engine::process_of(seed),
+            shards: SHARDS,
+            singles: Engine::singles(),
+        };
         let opening = runtime.spawn(async move {
             let store = PostgresStore::join(options, as_node, handle).await.unwrap();
             let (clock, spawner) = (Arc::new(SystemClock::new()), Arc::new(TokioSpawner::current()));
-            let seed = SEED.fetch_add(1, Ordering::Relaxed);
             let settings = Settings { poll_wait: sempre_core::Span::seconds(5), ..Settings::default() };
             let beside = store.beside_node();
             let index = move |owner| {

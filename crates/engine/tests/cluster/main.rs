@@ -8,6 +8,7 @@
 
 mod chance;
 mod clients;
+mod homes;
 mod host;
 mod messages;
 mod moves;

@@ -19,6 +19,7 @@ mod deployments;
 mod failures;
 mod flow;
 mod histories;
+mod homes;
 mod limits;
 mod lists;
 mod messages;

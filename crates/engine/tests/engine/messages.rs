@@ -1,6 +1,6 @@
 //! What the engines of two nodes have each other do: runs at both, and answers that are lost, late, or not to be had.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{collections::BTreeSet, sync::atomic::Ordering::SeqCst};
 
 use bytes::Bytes;
 use sempre_api::v1::{
@@ -64,21 +64,24 @@ async fn a_child_at_another_node_is_started_ends_and_tells_its_parent() {
     let (a, b) = (&n.a, &n.b);
     let (parent, kid) = (n.id(0, "parent"), n.id(1, "child"));
     a.start(&parent).await;
-    let task = a.poll().await;
+    let (task, _) = n.poll().await;
+    a.settle().await;
+    let before = post.taken.load(SeqCst);
     a.complete(&task.task_token, vec![child(&kid)]).await;
-    let (of_parent, of_child) = (a.poll().await, b.poll().await);
+    let (first, second) = (n.poll().await.0, n.poll().await.0);
+    let (of_parent, of_child) = if id(&first) == parent { (first, second) } else { (second, first) };
     assert_eq!((id(&of_parent), id(&of_child)), (parent.as_str(), kid.as_str()));
     a.complete(&of_parent.task_token, vec![]).await;
     b.complete(&of_child.task_token, done()).await;
-    let task = a.poll().await;
+    let (task, _) = n.poll().await;
     a.complete(&task.task_token, done()).await;
     a.settle().await;
     let all = a.names(&parent).await;
     times(&all, "CHILD_WORKFLOW_EXECUTION_STARTED", 1);
     times(&all, "CHILD_WORKFLOW_EXECUTION_COMPLETED", 1);
     assert!(a.store.rows(Table::Outbox).is_empty());
-    // The start, its release, the end.
-    assert_eq!(post.taken.load(SeqCst), 3);
+    // The start, its release, the end; and offers of those tasks whose home is elsewhere, and claims of them.
+    assert!(post.taken.load(SeqCst) >= before + 3);
 }
 
 #[tokio::test]
@@ -87,10 +90,14 @@ async fn the_end_of_a_parent_ends_its_child_at_another_node() {
     let (a, b) = (&n.a, &n.b);
     let (parent, kid) = (n.id(1, "parent"), n.id(0, "child"));
     b.start(&parent).await;
-    let task = b.poll().await;
+    let (task, _) = n.poll().await;
     b.complete(&task.task_token, vec![child(&kid)]).await;
-    let task = b.poll().await;
-    b.complete(&task.task_token, done()).await;
+    let (mut task, mut owner) = n.poll().await;
+    if id(&task) == kid {
+        // It stays with its worker.
+        (task, owner) = n.poll().await;
+    }
+    owner.complete(&task.task_token, done()).await;
     a.settle().await;
     assert_eq!((status(b, &parent).await, status(a, &kid).await), (Status::Completed, Status::Terminated));
     assert!(a.store.rows(Table::Outbox).is_empty());
@@ -102,10 +109,12 @@ async fn messages_of_one_run_to_another_do_not_overtake_each_other_between_nodes
     let (a, b) = (&n.a, &n.b);
     let (sender, target, other) = (n.id(0, "sender"), n.id(1, "target"), n.id(1, "other"));
     a.start(&sender).await;
+    let (task, _) = n.poll().await;
     b.start(&target).await;
     b.start(&other).await;
+    a.settle().await;
+    post.taken.store(0, SeqCst);
     post.overtaking.store(true, SeqCst);
-    let task = a.poll().await;
     let wanted: Vec<String> = (0..12).map(|n| format!("s{n}")).collect();
     let commands = wanted.iter().flat_map(|name| [signal(&target, name), signal(&other, name)]).chain([cancel(&target)]);
     a.complete(&task.task_token, commands.collect()).await;
@@ -125,19 +134,19 @@ async fn a_message_whose_answer_is_lost_is_sent_again_and_has_one_effect() {
     let (n, post) = neighbours().await;
     let (a, b) = (&n.a, &n.b);
     let (sender, target, kid) = (n.id(0, "sender"), n.id(1, "target"), n.id(1, "child"));
-    a.start(&sender).await;
     b.start(&target).await;
-    let task = b.poll().await;
+    let (task, _) = n.poll().await;
     b.complete(&task.task_token, vec![timer("t", Span::seconds(3600))]).await;
-    let task = a.poll().await;
+    a.start(&sender).await;
+    let (task, _) = n.poll().await;
+    a.settle().await;
     post.lost.store(2, SeqCst);
     a.complete(&task.task_token, vec![child(&kid), signal(&target, "s")]).await;
     for _ in 0..8 {
         n.advance(Span::millis(100)).await;
     }
-    let of_target = b.poll().await;
-    assert_eq!(id(&of_target), target);
-    assert_eq!(id(&b.poll().await), kid);
+    let given: BTreeSet<String> = [n.poll().await.0, n.poll().await.0, n.poll().await.0].iter().map(|task| id(task).to_owned()).collect();
+    assert_eq!(given, BTreeSet::from([target.clone(), kid.clone(), sender.clone()]));
     assert_eq!(signals(b, &target).await, ["s"]);
     times(&b.names(&kid).await, "WORKFLOW_EXECUTION_STARTED", 1);
     let all = a.names(&sender).await;
@@ -152,16 +161,16 @@ async fn a_message_waits_until_somebody_has_the_shard_and_holds_up_no_other() {
     let (a, b) = (&n.a, &n.b);
     let (sender, target, near) = (n.id(0, "sender"), n.id(1, "target"), n.id(0, "near"));
     a.start(&sender).await;
-    let task = a.poll().await;
+    let (task, _) = n.poll().await;
     b.start(&target).await;
     a.start(&near).await;
+    a.settle().await;
     soon(b.engine.give_up(1)).await.unwrap();
     // More than may be under way at once.
     let many = (0..3).map(|n| signal(&target, &format!("s{n}"))).chain((0..70).map(|k| signal(&n.id(1, &format!("gone-{k}")), "x")));
     a.complete(&task.task_token, many.chain([signal(&near, "here")]).collect()).await;
-    for _ in 0..4 {
-        n.advance(Span::millis(200)).await;
-    }
+    // Nothing else happens in the meantime.
+    n.advance(Span::millis(210)).await;
     assert_eq!(signals(a, &near).await, ["here"]);
     times(&a.names(&sender).await, "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED", 1);
     // It comes to the node that has sent it.
@@ -271,4 +280,101 @@ async fn a_schedule_starts_stops_and_looks_at_runs_of_another_node() {
     assert!(statuses[..7].iter().all(|status| *status == Status::Terminated), "{statuses:?}");
     assert_eq!(statuses[7], Status::Running);
     assert_eq!(post.lost.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_signal_that_is_sent_again_does_not_come_to_the_run_that_goes_on() {
+    let (n, post) = neighbours().await;
+    let (a, b) = (&n.a, &n.b);
+    let (sender, target) = (n.id(0, "sender"), n.id(1, "target"));
+    b.start(&target).await;
+    let (of_target, _) = n.poll().await;
+    b.complete(&of_target.task_token, vec![timer("t", Span::seconds(3600))]).await;
+    a.start(&sender).await;
+    let (of_sender, _) = n.poll().await;
+    a.settle().await;
+    post.lost.store(1, SeqCst);
+    a.complete(&of_sender.task_token, vec![signal(&target, "s")]).await;
+    a.settle().await;
+    assert_eq!(post.lost.load(SeqCst), 0);
+    // Its worker has dealt with it, and the run goes on as another, before it is sent again.
+    let (of_target, _) = n.poll().await;
+    assert_eq!((id(&of_target), signals(b, &target).await), (target.as_str(), vec!["s".to_owned()]));
+    b.complete(&of_target.task_token, vec![continue_as_new()]).await;
+    for _ in 0..4 {
+        n.advance(Span::millis(100)).await;
+    }
+    assert_eq!(signals(b, &target).await, [""; 0]);
+    times(&a.names(&sender).await, "EXTERNAL_WORKFLOW_EXECUTION_SIGNALED", 1);
+    assert!(a.store.rows(Table::Outbox).is_empty());
+}
+
+#[tokio::test]
+async fn messages_keep_their_order_when_the_shard_of_their_sender_moves() {
+    let (n, post) = neighbours().await;
+    let (a, b) = (&n.a, &n.b);
+    let (sender, target) = (n.id(0, "sender"), n.id(1, "target"));
+    b.start(&target).await;
+    let (task, _) = n.poll().await;
+    b.complete(&task.task_token, vec![timer("t", Span::seconds(3600))]).await;
+    a.start(&sender).await;
+    let (of_sender, _) = n.poll().await;
+    a.settle().await;
+    // Nobody has the target's shard for a while.
+    soon(b.engine.give_up(1)).await.unwrap();
+    a.complete(&of_sender.task_token, vec![signal(&target, "first"), timer("t", Span::millis(1))]).await;
+    a.settle().await;
+    soon(a.engine.give_up(0)).await.unwrap();
+    n.place(0, b);
+    soon(b.engine.take_up(0)).await.unwrap();
+    // At once: what it owes is still being read.
+    n.a.clock_advance(Span::millis(1));
+    n.place(1, a);
+    soon(a.engine.take_up(1)).await.unwrap();
+    let mut task = n.poll().await.0;
+    while id(&task) != sender {
+        task = n.poll().await.0;
+    }
+    b.complete(&task.task_token, vec![signal(&target, "second")]).await;
+    for _ in 0..10 {
+        n.advance(Span::millis(500)).await;
+    }
+    assert_eq!(signals(a, &target).await, ["first", "second"]);
+    assert!(post.taken.load(SeqCst) > 0);
+}
+
+/// Lists of namespaces and versions are copies at the other node; here nobody reads them anew but who asks for them.
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_node_that_does_not_know_a_namespace_yet_refuses_nothing_for_good() {
+    let (n, _post) = neighbours().await;
+    let (a, b) = (&n.a, &n.b);
+    let request = RegisterNamespaceRequest {
+        namespace: "new".into(),
+        workflow_execution_retention_period: Some(Span::seconds(86_400).to_api()),
+        ..Default::default()
+    };
+    soon(a.engine.register_namespace(request)).await.unwrap();
+    assert!(b.engine.namespace_named("new").is_none(), "its copy is older");
+    let create = CreateScheduleRequest {
+        namespace: "new".into(),
+        schedule_id: "s".into(),
+        schedule: Some(by_hand(Policy::AllowAll)),
+        request_id: "create".into(),
+        ..Default::default()
+    };
+    soon(a.engine.create_schedule(create)).await.unwrap();
+    let trigger = || {
+        let trigger_immediately = Some(TriggerImmediatelyRequest::default());
+        let patch = SchedulePatch { trigger_immediately, ..Default::default() };
+        PatchScheduleRequest { namespace: "new".into(), ..patch_request("s", patch) }
+    };
+    for _ in 0..8 {
+        soon(a.engine.patch_schedule(trigger())).await.unwrap();
+        n.advance(Span::seconds(2)).await;
+    }
+    let request = DescribeScheduleRequest { namespace: "new".into(), schedule_id: "s".into() };
+    let info = soon(a.engine.describe_schedule(request)).await.unwrap().info.unwrap();
+    assert_eq!((info.action_count, info.recent_actions.len()), (8, 8), "each has started a run");
+    assert_eq!(b.engine.namespace_named("new"), a.engine.namespace_named("new"));
 }

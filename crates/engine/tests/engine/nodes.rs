@@ -10,8 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use sempre_api::v1::workflowservice::DescribeNamespaceRequest;
-use sempre_core::{NamespaceId, Refusal, Span, WorkflowKey, ids::Uuid};
+use sempre_api::v1::workflowservice::{DescribeNamespaceRequest, PollWorkflowTaskQueueResponse};
+use sempre_core::{
+    NamespaceId, Refusal, Span, WorkflowKey,
+    ids::Uuid,
+    transition::{QueueKind, QueueName},
+};
 use sempre_engine::{
     Components, Engine, Peers, Sent, Settings,
     visibility::{Index, memory::MemoryIndex},
@@ -31,17 +35,23 @@ struct Node {
     store: Arc<TestStore>,
     placed: Placed,
     me: usize,
+    /// The first node has what there is once, and the other a copy, which nobody reads anew.
+    has_copies: bool,
 }
 
 impl Node {
     fn number(&self, shard: u32) -> u32 {
-        if shard < SINGLES { shard } else { shard - 2048 * self.me as u32 }
+        if shard < SINGLES || self.has_copies { shard } else { shard - 2048 * self.me as u32 }
     }
 }
 
 impl Store for Node {
     fn acquire(&self, shard: u32) -> Pending<Result<u64, StoreError>> {
-        if shard < SINGLES && self.placed.lock().unwrap().get(&shard) != Some(&self.me) {
+        let is_mine = match shard < SINGLES {
+            true => self.placed.lock().unwrap().get(&shard) == Some(&self.me),
+            false => !self.has_copies || self.me == 0,
+        };
+        if !is_mine {
             return futures::future::ready(Err(StoreError::Elsewhere { shard })).boxed();
         }
         self.store.acquire(self.number(shard))
@@ -49,7 +59,7 @@ impl Store for Node {
 
     fn commit(&self, batch: CommitBatch) -> Pending<Result<(), CommitError>> {
         let Fence { shard, epoch } = batch.fence();
-        if shard < SINGLES {
+        if shard < SINGLES || self.has_copies {
             return self.store.commit(batch);
         }
         let mut own = CommitBatch::new(Fence { shard: self.number(shard), epoch });
@@ -127,7 +137,8 @@ impl Peers for PostOf {
             if one_of(&post.away) {
                 return Sent::Elsewhere;
             }
-            let engine = post.placed.lock().unwrap().get(&shard).and_then(|node| post.engines.lock().unwrap().get(node).cloned());
+            let node = if shard < SINGLES { post.placed.lock().unwrap().get(&shard).copied() } else { Some(0) };
+            let engine = node.and_then(|node| post.engines.lock().unwrap().get(&node).cloned());
             let Some(engine) = engine else { return Sent::Elsewhere };
             post.taken.fetch_add(1, SeqCst);
             for _ in 0..steps {
@@ -144,7 +155,7 @@ impl Peers for PostOf {
 }
 
 async fn engine(w: &World, post: Option<&Arc<Post>>, placed: &Placed, index: &Arc<MemoryIndex>, me: usize) -> Engine {
-    let node = Arc::new(Node { store: w.store.clone(), placed: placed.clone(), me });
+    let node = Arc::new(Node { store: w.store.clone(), placed: placed.clone(), me, has_copies: post.is_some() });
     let opened = std::future::ready(Ok(index.clone() as Arc<dyn Index>));
     let peers = post.map(|post| Arc::new(PostOf(post.clone())) as Arc<dyn Peers>);
     let components = Components { index: Box::new(move |_| Box::pin(opened)), takes_shards: me == 0, peers, ..Components::default() };
@@ -204,6 +215,36 @@ impl Nodes {
             self.a.engine.shard_of(key.slot()) == shard as usize
         };
         (0..).map(|n| format!("{begin}-{n}")).find(of_shard).unwrap()
+    }
+
+    /// The shard that is the home of a queue.
+    pub(crate) fn home_shard(&self, name: &str, kind: QueueKind, sticky: bool) -> u32 {
+        let queue = QueueName { namespace: self.namespace, name: name.into(), kind, sticky, version: None };
+        self.a.engine.shard_of(queue.home()) as u32
+    }
+
+    /// Who has a shard.
+    pub(crate) fn owner(&self, shard: u32) -> &World {
+        if self.placed.lock().unwrap()[&shard] == 0 { &self.a } else { &self.b }
+    }
+
+    /// Who is the home of the queue that tests poll for workflow tasks, and who is not.
+    pub(crate) fn home(&self) -> (&World, &World) {
+        let home = self.owner(self.home_shard(&queue().name, QueueKind::Workflow, false));
+        (home, if std::ptr::eq(home, &raw const self.a) { &self.b } else { &self.a })
+    }
+
+    /// Who has a run.
+    pub(crate) fn owner_of(&self, workflow_id: &str) -> &World {
+        let key = WorkflowKey { namespace: self.namespace, workflow_id: workflow_id.into() };
+        self.owner(self.a.engine.shard_of(key.slot()) as u32)
+    }
+
+    /// The next workflow task, at the home of its queue; with who has its run.
+    pub(crate) async fn poll(&self) -> (PollWorkflowTaskQueueResponse, &World) {
+        let task = self.home().0.poll().await;
+        let owner = self.owner_of(&task.workflow_execution.as_ref().unwrap().workflow_id);
+        (task, owner)
     }
 
     /// One node gives the shard up, the other takes it up.

@@ -124,7 +124,7 @@ fn of_two_nodes(server: &Server) -> [(PostgresStore, PostgresIndex); 2] {
     let address = server.cluster.address().replace("lease_ms=1000", "lease_ms=5000");
     let node = |name: &str| {
         let options = PostgresOptions::parse(&address, None).unwrap();
-        let as_node = NodeOptions { name: name.into(), address: name.into(), shards: 1, singles: vec![u32::MAX] };
+        let as_node = NodeOptions { name: name.into(), shards: 1, singles: vec![u32::MAX], ..NodeOptions::default() };
         let store = server.runtime.block_on(PostgresStore::join(options, as_node, server.runtime.handle().clone())).unwrap();
         let index = server.runtime.block_on(PostgresIndex::open(store.beside_node(), OWNER)).unwrap();
         (store, index)

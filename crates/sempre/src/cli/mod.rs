@@ -9,6 +9,7 @@ mod batch;
 mod call;
 mod check;
 mod client;
+mod cluster;
 mod completion;
 mod config;
 mod deployment;
@@ -25,6 +26,8 @@ mod logging;
 mod man;
 mod network;
 mod nexus;
+#[cfg(feature = "postgres")]
+mod node;
 mod notices;
 mod operator;
 mod output;
@@ -101,6 +104,7 @@ pub fn run<I: IntoIterator<Item = OsString>>(args: I) -> ExitCode {
         Command::Restore(options) => restore::run(&options),
         Command::Doctor(options) => doctor::run(&options),
         Command::Visibility(family) => visibility::run(cli.common, family),
+        Command::Cluster(family) => cluster::run(cli.common, family),
         Command::Check(options) => check::run(&cli.common, options),
         Command::ApiCoverage(options) => api_coverage::run(&options),
         Command::Version => {
@@ -193,6 +197,8 @@ enum Command {
     },
     /// Look after the index that lists and counts are answered from
     Visibility(Family<visibility::VisibilityCommand>),
+    /// See the servers that share one database (docs/cluster.md)
+    Cluster(Family<cluster::ClusterCommand>),
     /// Look at the data of a server that is not running
     #[command(arg_required_else_help = true)]
     Store {

@@ -41,6 +41,11 @@ impl Place {
         Self { options }
     }
 
+    /// Its address.
+    pub(crate) fn options(&self) -> &PostgresOptions {
+        &self.options
+    }
+
     /// What people are told of it.
     pub(crate) fn name(&self) -> &str {
         self.options.place()

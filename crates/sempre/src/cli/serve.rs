@@ -108,6 +108,9 @@ pub(crate) enum Data {
     /// In a database.
     #[cfg(feature = "postgres")]
     Postgres(Box<super::postgres::Place>),
+    /// In a database that others use too.
+    #[cfg(feature = "postgres")]
+    Node(Box<super::postgres::Place>, Box<sempre_server::NodeSettings>),
 }
 
 impl Data {
@@ -117,19 +120,6 @@ impl Data {
             Data::Folder(path, _) => Some(path),
             _ => None,
         }
-    }
-
-    /// The data, and the index of runs where that is not a file of its own.
-    async fn open(&self) -> Result<(Arc<dyn Store>, Option<OpenIndex>), Failure> {
-        Ok(match self {
-            Data::Memory => (Arc::new(MemoryStore::new()), None),
-            Data::Folder(path, options) => (Arc::new(EmbeddedStore::open(path, options.clone()).map_err(Failure::new)?), None),
-            #[cfg(feature = "postgres")]
-            Data::Postgres(place) => {
-                let (store, index) = place.open().await?;
-                (store, Some(index))
-            }
-        })
     }
 
     /// The file of the index of runs, where it is one: beside the data it is made of.
@@ -142,7 +132,7 @@ impl Data {
             Data::Memory => "memory",
             Data::Folder(..) => "embedded",
             #[cfg(feature = "postgres")]
-            Data::Postgres(_) => "postgres",
+            Data::Postgres(_) | Data::Node(..) => "postgres",
         }
     }
 }
@@ -182,7 +172,20 @@ pub(crate) fn complete(settings: &mut ServerSettings, data: &Data) {
 
 /// A server that listens.
 pub(crate) async fn bind(settings: ServerSettings, data: &Data) -> Result<Server, Failure> {
-    let (store, index) = data.open().await?;
+    let (store, index): (Arc<dyn Store>, Option<OpenIndex>) = match data {
+        Data::Memory => (Arc::new(MemoryStore::new()), None),
+        Data::Folder(path, options) => (Arc::new(EmbeddedStore::open(path, options.clone()).map_err(Failure::new)?), None),
+        #[cfg(feature = "postgres")]
+        Data::Postgres(place) => {
+            let (store, index) = place.open().await?;
+            (store, Some(index))
+        }
+        #[cfg(feature = "postgres")]
+        Data::Node(_, node) => {
+            tracing::warn!("several servers over one database are experimental: docs/cluster.md lists what does not work yet");
+            return Server::bind_node(settings, (**node).clone()).await.map_err(Failure::new);
+        }
+    };
     Server::bind_with(settings, store, index).await.map_err(Failure::new)
 }
 
@@ -193,13 +196,14 @@ pub(crate) fn banner(server: &Server, namespaces: &str, data: &Data) -> String {
         Data::Memory => "in memory, gone when the server stops".to_owned(),
         Data::Folder(path, _) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
         #[cfg(feature = "postgres")]
-        Data::Postgres(place) => place.name().to_owned(),
+        Data::Postgres(place) | Data::Node(place, _) => place.name().to_owned(),
     };
     let http = server.http_addr().map(|address| ("HTTP:", address.to_string()));
     let metrics = server.metrics_addr().map(|address| ("Metrics:", address.to_string()));
     let scheme = if server.is_secure() { "https" } else { "http" };
     let ui = server.ui_addr().map(|address| ("UI:", format!("{scheme}://{address}")));
-    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(ui).chain(http).chain(metrics);
+    let node = server.node_address().map(|address| ("Node:", address.to_owned()));
+    let lines = [("Server:", server.local_addr().to_string())].into_iter().chain(node).chain(ui).chain(http).chain(metrics);
     let security = match (server.is_secure(), server.is_guarded()) {
         (true, true) => Some("TLS at every port, every caller is asked who he is"),
         (true, false) => Some("TLS at every port, nobody is asked who he is"),

@@ -53,6 +53,9 @@ pub(crate) struct Options {
     /// Listen on an address that others can reach without TLS
     #[arg(long)]
     insecure: bool,
+    #[cfg(feature = "postgres")]
+    #[command(flatten)]
+    node: super::node::NodeFlags,
     #[command(flatten)]
     ui: UiOptions,
     #[command(flatten)]
@@ -87,13 +90,47 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.otlp.apply(&mut settings, &Process)?;
     options.security.apply(&mut settings)?;
     let embedded = options.memory.apply(&mut settings)?;
-    let data = data(options.store, (options.data_dir, embedded), settings.engine.limits.id_length_max)?;
+    #[cfg(feature = "postgres")]
+    if options.node.is_given() {
+        refuse_of_nodes(&settings, options.store.is_some())?;
+    }
+    let folder = (options.data_dir, embedded);
+    let data = data(
+        options.store,
+        #[cfg(feature = "postgres")]
+        options.node,
+        folder,
+        settings.engine.limits.id_length_max,
+    )?;
     serve::run(settings, &data)
+}
+
+/// What one of several servers cannot do yet, and would not be seen not to do.
+#[cfg(feature = "postgres")]
+fn refuse_of_nodes(settings: &ServerSettings, has_store: bool) -> Result<(), Failure> {
+    let refuse = |what: &str| Err(Failure::new(format_args!("{what}.")));
+    if !has_store {
+        return refuse("--node-address is for servers that share a database: name it with --store postgres://…");
+    }
+    if settings.alerts_file.is_some() {
+        return refuse("--alerts-file cannot be given with --node-address yet: set the rules with `sempre alert set`");
+    }
+    if settings.engine.auto_register_search_attributes {
+        return refuse(
+            "--auto-register-search-attributes cannot be given with --node-address yet: define them with `sempre operator search-attribute create`",
+        );
+    }
+    Ok(())
 }
 
 /// Where the data is. Ids become keys, which not every store takes in every length.
 #[cfg_attr(not(feature = "postgres"), expect(unused_variables, reason = "a folder takes them all"))]
-fn data(store: Option<String>, (folder, embedded): (PathBuf, EmbeddedOptions), id_length: usize) -> Result<Data, Failure> {
+fn data(
+    store: Option<String>,
+    #[cfg(feature = "postgres")] node: super::node::NodeFlags,
+    (folder, embedded): (PathBuf, EmbeddedOptions),
+    id_length: usize,
+) -> Result<Data, Failure> {
     let Some(address) = store else { return Ok(Data::Folder(folder, embedded)) };
     #[cfg(feature = "postgres")]
     {
@@ -103,7 +140,11 @@ fn data(store: Option<String>, (folder, embedded): (PathBuf, EmbeddedOptions), i
                 "limit.maxIDLength is {id_length}, and with PostgreSQL it can be {KEY_BYTES_SAFE} at most"
             )));
         }
-        Ok(Data::Postgres(Box::new(super::postgres::Place::new(options))))
+        let place = super::postgres::Place::new(options);
+        Ok(match node.settings(place.options().clone())? {
+            Some(settings) => Data::Node(Box::new(place), Box::new(settings)),
+            None => Data::Postgres(Box::new(place)),
+        })
     }
     #[cfg(not(feature = "postgres"))]
     Err(Failure::new(format_args!("this program was built without PostgreSQL (feature postgres), it cannot use {address}")))

@@ -17,6 +17,8 @@ mod lifecycle;
 mod lists;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(all(target_os = "linux", feature = "postgres"))]
+mod nodes;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod secure;

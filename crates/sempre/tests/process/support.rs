@@ -106,7 +106,10 @@ impl Running {
         let address = banner.iter().find_map(|line| line.strip_prefix("Server:")).map(|rest| rest.trim().to_owned());
         let Some(address) = address else {
             let mut told = String::new();
-            child.stderr.take().expect("piped").read_to_string(&mut told).expect("text");
+            match child.stderr.take() {
+                Some(mut log) => drop(log.read_to_string(&mut told).expect("text")),
+                None => told += "its log says why",
+            }
             panic!("the server did not start: {told}");
         };
         Self { child, banner, address }

@@ -47,7 +47,7 @@ pub(crate) const TABLE: &[(&str, Need, &[&str])] = &[
     // The server as a whole.
     (WORKFLOW, System(Roles::READ), &["ListNamespaces"]),
     (OPERATOR, System(Roles::READ), &["ListClusters", "GetNexusEndpoint", "ListNexusEndpoints"]),
-    ("sempre.v1.OperateService", System(Roles::READ), &["DescribeVisibility"]),
+    ("sempre.v1.OperateService", System(Roles::READ), &["DescribeCluster", "DescribeVisibility"]),
     (
         OPERATOR,
         System(Roles::ADMIN),

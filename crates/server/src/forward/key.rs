@@ -90,7 +90,7 @@ const TABLE: &[(&str, How, &[&str])] = &[
     // Nodes share no virtual time.
     (TEST, Anywhere, &["LockTimeSkipping", "UnlockTimeSkipping", "Sleep", "SleepUntil", "UnlockTimeSkippingWithSleep", "GetCurrentTime"]),
     (STORAGE, Anywhere, &["Backup"]),
-    (OPERATE, Anywhere, &["DescribeVisibility", "RebuildVisibility"]),
+    (OPERATE, Anywhere, &["DescribeCluster", "DescribeVisibility", "RebuildVisibility"]),
     (ACCESS, Anywhere, &["DescribeCaller", "ListApiKeys"]),
     (ALERT, Anywhere, &["ListAlertRules"]),
     (FLOW, Anywhere, &["DescribeFlowRule", "ListFlowRules", "ListWaitingStarts"]),
@@ -368,6 +368,11 @@ impl Rule {
     pub(crate) fn key(&self, message: &Bytes, engine: &Engine) -> Option<Key> {
         // What is no message is the codec's to refuse.
         self.read(message, engine).ok().flatten()
+    }
+
+    /// It is about a task queue: the home of that has it.
+    pub(crate) fn is_for_queue(&self) -> bool {
+        matches!(self.found, Found::Queue(..))
     }
 
     /// The namespace that a request names, if there is one.

@@ -65,6 +65,7 @@ pub(crate) use self::{
     call::{Sender, from_node, no_node},
     identity::NodeKey,
     messages::Messages,
+    port::OPTION,
 };
 pub use self::{
     identity::{KeyPrint, NoKeyPrint},
@@ -90,6 +91,8 @@ const OWNER_WAIT_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest: each is twice the one before.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// How often it is looked again whether somebody has a shard, though there is no newer picture.
+const NOBODY_PAUSE: Duration = Duration::from_secs(1);
 /// How long an answer waits for the picture to say where the process is that has asked: it may have joined just now.
 const PROCESS_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Pauses of calls that were sent at once differ, by so many steps.
@@ -229,7 +232,7 @@ impl Forward {
         self.owners.is_node(key)
     }
 
-    /// Resolves when the other side of a connection is no node any more.
+    /// Resolves when who has this key is no node any more.
     pub(crate) async fn until_removed(&self, key: &KeyPrint) {
         loop {
             let version = self.owners.version();
@@ -264,7 +267,8 @@ impl Forward {
         let whose = if rule.kind.class == CallClass::Start { rule.namespace(&message, router.engine()) } else { None };
         let mut call = Call { parts, frame, kind: rule.kind, whose, held };
         call.step_aside(router);
-        let key = rule.key(&message, router.engine());
+        let is_at_home = rule.is_for_queue() && !self.owners.has_homes();
+        let key = if is_at_home { None } else { rule.key(&message, router.engine()) };
         drop(message);
         match (key, sender) {
             (None, _) => match call.step_in().await {
@@ -321,8 +325,8 @@ impl Forward {
                 self.owners.look();
             }
             call.step_aside(router);
-            // Where nobody has it, another try needs another picture.
-            let wait = if found.owner == Owner::Nobody { left } else { spread(pause, tries).min(left) };
+            // Where nobody has it, another try needs another picture, or that this node's lease lasts again.
+            let wait = if found.owner == Owner::Nobody { NOBODY_PAUSE } else { spread(pause, tries) }.min(left);
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stopping| *stopping) => return stopped(call.kind),
@@ -422,6 +426,8 @@ impl Forward {
         tokio::select! {
             biased;
             sent = self.lines.send(node, request) => self.tried(node, sent, sender.version),
+            // A process that stands still keeps its connections. What it was asked others can do by now, and it may have done it.
+            () = self.until_removed(&node.key) => self.lose(node, format_args!("it is no node any more")),
             _ = stopping.wait_for(|stopping| *stopping) => Tried::Answered(stopped(call.kind)),
         }
     }

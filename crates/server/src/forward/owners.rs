@@ -34,7 +34,7 @@ pub enum Owner {
     Here,
     /// Another.
     At(Arc<Node>),
-    /// Nobody now.
+    /// Nobody now, or this node, whose lease has run out: that may change without a newer picture.
     Nobody,
 }
 
@@ -63,6 +63,12 @@ pub trait Owners: Send + Sync {
 
     /// Resolves when there is a newer picture than that of this version.
     fn newer(&self, version: u64) -> BoxFuture<'_, ()>;
+
+    /// Whether a task queue has a home to which the tasks of all shards come. As long as it has none, each node has those of its own shards, and
+    /// who polls it is answered from them.
+    fn has_homes(&self) -> bool {
+        true
+    }
 
     /// Somebody says that there is a newer picture: this node is to look at once.
     fn look(&self);

@@ -26,8 +26,8 @@ use crate::{
     router::Router,
 };
 
-/// The option that will name it.
-const OPTION: &str = "--node-address";
+/// The option that names it.
+pub(crate) const OPTION: &str = "--node-address";
 /// Connections at once, those of strangers included until they have shown that they are none.
 const CONNECTIONS_MAX: usize = 1024;
 /// How long both may take to come to terms. A node gives up earlier; longer is for strangers only, whose connections keep others out.
@@ -43,7 +43,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 const HEADER_BYTES_MAX: u32 = 256 << 10;
 
 /// A port for other nodes, and the key that this node has until it ends. It answers when a server is bound with it
-/// ([`crate::Server::bind_node`]).
+/// ([`crate::Server::bind_among`]).
 pub struct NodePort {
     listener: TcpListener,
     address: SocketAddr,

@@ -6,6 +6,10 @@
 //! wait for its turn on the runtime, and when that is longer than [`LATE`], fewer are let in, down to [`TURNS_MIN`]. So completions and
 //! polls find the server with time for them, however many starts are sent, and few starts before them at the shards.
 //!
+//! While the server has little time left ([`BUSY`]), fewer are let in as well if workers that poll are left behind: more workflow tasks
+//! have come to wait for them than they have taken of those that waited. Each of their calls takes several turns on the runtime, so that starts would
+//! otherwise get most of the time, and a start whose task waits costs the server more than one whose task is taken at once.
+//!
 //! | a start | until |
 //! |---|---|
 //! | comes: body, key of its caller, whatever has to be waited for | all of it is there; it has no turn, and keeps nobody out |
@@ -19,6 +23,7 @@
 mod lines;
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -37,6 +42,8 @@ const TURNS_MAX: usize = 256;
 const TURNS_MIN: usize = 2;
 /// How long a task may wait for its turn.
 const LATE: Duration = Duration::from_millis(2);
+/// As long as a task waits less, there is time for all.
+const BUSY: Duration = Duration::from_micros(500);
 /// Between two changes of how many may be inside.
 const PACE: Duration = Duration::from_millis(10);
 /// While all may come in, one of so many asks.
@@ -44,9 +51,22 @@ const ASKED: u64 = 8;
 /// How long a start stands before the gate.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
+/// How many tasks were left to wait for workers so far, and how many of those were taken.
+type Tasks = (u64, u64);
+
+/// Tells [`Tasks`].
+struct Workers(Box<dyn Fn() -> Tasks + Send + Sync>);
+
+impl fmt::Debug for Workers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", (self.0)())
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct StartGate {
+    workers: Workers,
     state: Mutex<State>,
     /// What the starts that wait may hold.
     waiting_bytes_max: u64,
@@ -66,6 +86,8 @@ struct State {
     since: Instant,
     /// The longest wait of a task since then.
     longest: Duration,
+    /// Tasks as they were then.
+    tasks: Tasks,
 }
 
 /// A start that is inside, until it is dropped.
@@ -122,11 +144,13 @@ impl Drop for Waiting<'_> {
 }
 
 impl StartGate {
-    /// With room for so many bytes of starts that wait.
-    pub(crate) fn new(waiting_bytes_max: u64) -> Arc<Self> {
+    /// With room for so many bytes of starts that wait; `tasks` tells how many were left to wait for workers so far, and how many of those
+    /// were taken.
+    pub(crate) fn beside(waiting_bytes_max: u64, tasks: impl Fn() -> Tasks + Send + Sync + 'static) -> Arc<Self> {
         let (since, longest) = (Instant::now(), Duration::ZERO);
-        let state = Mutex::new(State { inside: 0, wanted: TURNS_MAX, lines: Lines::default(), since, longest });
-        Arc::new(Self { state, waiting_bytes_max, refused: AtomicU64::new(0), entered: AtomicU64::new(0) })
+        let state = Mutex::new(State { inside: 0, wanted: TURNS_MAX, lines: Lines::default(), since, longest, tasks: tasks() });
+        let workers = Workers(Box::new(tasks));
+        Arc::new(Self { workers, state, waiting_bytes_max, refused: AtomicU64::new(0), entered: AtomicU64::new(0) })
     }
 
     /// Starts that were refused here.
@@ -207,15 +231,25 @@ impl StartGate {
         if now.saturating_duration_since(state.since) < PACE {
             return;
         }
-        let (late, wanted) = (state.longest > LATE, state.wanted);
-        (state.since, state.longest) = (now, Duration::ZERO);
-        state.wanted = if late { (wanted - wanted.div_ceil(4)).max(TURNS_MIN) } else { (wanted + wanted.div_ceil(8)).min(TURNS_MAX) };
+        let (tasks, wanted) = ((self.workers.0)(), state.wanted);
+        let (left, taken) = (tasks.0.saturating_sub(state.tasks.0), tasks.1.saturating_sub(state.tasks.1));
+        // Where nobody takes any, fewer starts would help nobody.
+        let behind = state.longest > BUSY && taken > 0 && left > taken;
+        let late = state.longest > LATE;
+        (state.since, state.longest, state.tasks) = (now, Duration::ZERO, tasks);
+        state.wanted =
+            if late || behind { (wanted - wanted.div_ceil(4)).max(TURNS_MIN) } else { (wanted + wanted.div_ceil(8)).min(TURNS_MAX) };
         self.let_in(&mut state);
     }
 }
 
 #[cfg(test)]
 impl StartGate {
+    /// Without workers.
+    pub(crate) fn new(waiting_bytes_max: u64) -> Arc<Self> {
+        Self::beside(waiting_bytes_max, || (0, 0))
+    }
+
     /// Turns that nobody has.
     pub(crate) fn free(&self) -> usize {
         let state = self.state();
@@ -332,5 +366,26 @@ mod tests {
         drop(inside);
         go_by(&gate, 100, Duration::ZERO);
         assert_eq!(gate.free(), TURNS_MAX);
+    }
+
+    #[test]
+    fn fewer_are_let_in_while_the_server_is_busy_and_workers_are_left_behind() {
+        let tasks = Arc::new(Mutex::new((0, 0)));
+        let told = tasks.clone();
+        let gate = StartGate::beside(ROOM, move || *told.lock().unwrap());
+        let go_by = |rounds: usize, wait: Duration, (left, taken): Tasks| {
+            for _ in 0..rounds {
+                let mut tasks = tasks.lock().unwrap();
+                *tasks = (tasks.0 + left, tasks.1 + taken);
+                drop(tasks);
+                go_by(&gate, 1, wait);
+            }
+            gate.turns()
+        };
+        assert_eq!(go_by(50, BUSY, (100, 10)), TURNS_MAX, "there is time for all");
+        assert_eq!(go_by(50, BUSY * 2, (100, 0)), TURNS_MAX, "workers take nothing");
+        assert_eq!(go_by(50, BUSY * 2, (10, 10)), TURNS_MAX, "they keep up");
+        assert_eq!(go_by(50, BUSY * 2, (11, 10)), TURNS_MIN);
+        assert_eq!(go_by(50, BUSY * 2, (9, 10)), TURNS_MAX, "they catch up");
     }
 }

@@ -64,7 +64,12 @@ pub(super) async fn take(connections: &Connections, way: Way<'_>) -> Result<Stri
         let Some(other) = look(connections, connection.get()).await.map_err(failed)? else { continue };
         let renewed = seen.as_ref().is_some_and(|seen| seen.until != other.until);
         if renewed || begun.elapsed() > WAIT_MAX {
-            return Err(StoreError::Owned { place: options.place().into(), holder: other.name });
+            let (place, holder) = (options.place().into(), other.name);
+            return Err(match way {
+                Way::Node(_) => StoreError::Alone { place, holder },
+                Way::Alone if !other.is_alone => StoreError::Shared { place, holder },
+                Way::Alone => StoreError::Owned { place, holder },
+            });
         }
         if seen.is_none() {
             tracing::info!(
@@ -82,6 +87,7 @@ pub(super) async fn take(connections: &Connections, way: Way<'_>) -> Result<Stri
 struct Other {
     name: String,
     until: String,
+    is_alone: bool,
 }
 
 pub(super) async fn ask_id(connection: &Connection) -> Result<String, Trouble> {
@@ -118,8 +124,8 @@ pub(super) async fn come(connection: &Connection, statement: &str, parameters: &
 
 async fn look(connections: &Connections, connection: &Connection) -> Result<Option<Other>, Trouble> {
     let schema = &connections.options().schema;
-    let rows = connection.ask(&format!("SELECT name, until::text FROM \"{schema}\".node ORDER BY until DESC LIMIT 1"), &[]).await?;
-    rows.first().map(|row| Ok(Other { name: row.try_get(0)?, until: row.try_get(1)? })).transpose()
+    let rows = connection.ask(&format!("SELECT name, until::text, alone FROM \"{schema}\".node ORDER BY until DESC LIMIT 1"), &[]).await?;
+    rows.first().map(|row| Ok(Other { name: row.try_get(0)?, until: row.try_get(1)?, is_alone: row.try_get(2)? })).transpose()
 }
 
 /// Renews the lease until the store is dropped; a lost one is the end of the store. On a connection of its own: no long read

@@ -41,12 +41,16 @@ use super::{
 use crate::StoreError;
 
 /// A node that is to share a schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeOptions {
     /// What people call it.
     pub name: String,
     /// Where the others reach it.
     pub address: String,
+    /// By what they know that it is this one: the hash of its key, in a form that they understand.
+    pub key: String,
+    /// By what they find it who have something for its process, such as an answer that it waits for.
+    pub process: u64,
     /// How many shards are spread over the nodes, with the ids from 0, unless a node before has said another number.
     pub shards: u32,
     /// Single shards, from [`super::placement::SINGLE_FIRST`] on.

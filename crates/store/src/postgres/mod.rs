@@ -34,7 +34,10 @@ mod tls;
 mod trouble;
 mod writer;
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
 
 use bytes::Bytes;
 use futures::{
@@ -168,6 +171,24 @@ impl PostgresStore {
             membership.look();
         }
         Ok(())
+    }
+
+    /// By node, what is left of its lease by the database's clock, in milliseconds; below zero: it has run out.
+    pub async fn leases(&self) -> Result<BTreeMap<NodeId, i64>, StoreError> {
+        let shared = self.shared.clone();
+        self.read(async move {
+            let options = shared.connections.options();
+            let failed = |trouble: trouble::Trouble| StoreError::Database {
+                action: "ask who is there in",
+                place: options.place().into(),
+                reason: trouble.into_reason(),
+            };
+            let connection = shared.connections.borrow().await.map_err(failed)?;
+            let leases = nodes::leases(options, connection.get()).await.map_err(failed)?;
+            connection.keep();
+            Ok(leases)
+        })
+        .await
     }
 
     /// Starts the task of a shard that has none.

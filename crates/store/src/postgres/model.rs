@@ -87,6 +87,8 @@ impl Tables {
             id: *id,
             name: String::new(),
             address: String::new(),
+            key: String::new(),
+            process: 0,
             is_ready: row.is_ready,
             is_leaving: row.is_leaving,
         };

@@ -26,13 +26,15 @@ pub(super) struct Renewed {
 
 /// Comes among the nodes. False: a server has the schema alone.
 pub(super) async fn join(options: &PostgresOptions, connection: &Connection, id: &str, node: &NodeOptions) -> Result<bool, Trouble> {
-    let statement = format!("SELECT \"{}\".join_2($1::text::uuid, $2, $3, $4, $5, $6)", options.schema);
+    let statement = format!("SELECT \"{}\".join_2($1::text::uuid, $2, $3, $4, $5, $6, $7, $8)", options.schema);
     let lease = millis(options.lease_of_node());
     let (shards, singles) = (i64::from(node.shards), node.singles.iter().map(|shard| i64::from(*shard)).collect::<Vec<_>>());
     let parameters: &Parameters<'_> = &[
         (&id, Type::TEXT),
         (&node.name, Type::TEXT),
         (&node.address, Type::TEXT),
+        (&node.key, Type::TEXT),
+        (&node.process.cast_signed(), Type::INT8),
         (&lease, Type::FLOAT8),
         (&shards, Type::INT8),
         (&singles, Type::INT8_ARRAY),
@@ -85,6 +87,15 @@ pub(super) async fn place(
     one(connection, &statement, &[(&version, Type::INT8), (&shards, Type::INT8_ARRAY), (&nodes, Type::TEXT_ARRAY)]).await
 }
 
+/// By node: what is left of its lease, in milliseconds by the database's clock.
+pub(super) async fn leases(options: &PostgresOptions, connection: &Connection) -> Result<BTreeMap<NodeId, i64>, Trouble> {
+    let left = "(extract(epoch FROM until - clock_timestamp()) * 1000)::bigint";
+    let statement = format!("SELECT id::text, {left} FROM \"{}\".node", options.schema);
+    let wrong = || Trouble::Refused("its tables of nodes hold an id that is none".into());
+    let lease = |row: &tokio_postgres::Row| Ok((NodeId::parse(row.try_get(0)?).ok_or_else(wrong)?, row.try_get(1)?));
+    connection.ask(&statement, &[]).await?.iter().map(lease).collect()
+}
+
 /// By single shard: the number of its last commit.
 pub(super) async fn singles(options: &PostgresOptions, connection: &Connection) -> Result<BTreeMap<u32, i64>, Trouble> {
     let statement = format!("SELECT id, seq FROM \"{}\".shard WHERE id >= {SINGLE_FIRST}", options.schema);
@@ -97,8 +108,8 @@ pub(super) async fn singles(options: &PostgresOptions, connection: &Connection) 
 pub(super) async fn picture(options: &PostgresOptions, connection: &Connection) -> Result<Picture, Trouble> {
     let s = format!("\"{}\"", options.schema);
     let statement = format!(
-        "SELECT version, NULL::bigint, n.id::text, n.name, n.address, n.ready, n.leaving FROM {s}.cluster, {s}.node n
-         UNION ALL SELECT version, s.id, s.node::text, NULL, NULL, NULL, NULL FROM {s}.cluster c, {s}.shard s
+        "SELECT version, NULL::bigint, n.id::text, n.name, n.address, n.ready, n.leaving, coalesce(n.key, ''), n.process FROM {s}.cluster, {s}.node n
+         UNION ALL SELECT version, s.id, s.node::text, NULL, NULL, NULL, NULL, NULL, NULL FROM {s}.cluster c, {s}.shard s
          WHERE s.id < c.shards OR s.id >= {SINGLE_FIRST}"
     );
     let wrong = |what: &str| Trouble::Refused(format!("its tables of nodes hold {what}"));
@@ -111,8 +122,10 @@ pub(super) async fn picture(options: &PostgresOptions, connection: &Connection) 
             Some(shard) => drop(holders.insert(u32::try_from(shard).map_err(|_| wrong("a shard that is none"))?, id)),
             None => {
                 let id = id.ok_or_else(|| wrong("a node without an id"))?;
-                let (name, address) = (row.try_get(3)?, row.try_get(4)?);
-                nodes.push(Node { id, name, address, is_ready: row.try_get(5)?, is_leaving: row.try_get(6)? });
+                let process = row.try_get::<_, Option<i64>>(8)?.unwrap_or_default().cast_unsigned();
+                let (name, address, key) = (row.try_get(3)?, row.try_get(4)?, row.try_get(7)?);
+                let (is_ready, is_leaving) = (row.try_get(5)?, row.try_get(6)?);
+                nodes.push(Node { id, name, address, key, process, is_ready, is_leaving });
             }
         }
     }

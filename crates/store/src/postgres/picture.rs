@@ -13,6 +13,10 @@ pub struct Node {
     pub name: String,
     /// Where the others reach it.
     pub address: String,
+    /// What it shows when it is called, as [`super::member::NodeOptions`] has it.
+    pub key: String,
+    /// The number of its process.
+    pub process: u64,
     /// It can serve; until then it is given nothing.
     pub is_ready: bool,
     /// It is about to go, and is given nothing more.
@@ -63,6 +67,17 @@ impl Picture {
     /// The shards of a node.
     pub fn of(&self, node: NodeId) -> impl Iterator<Item = u32> {
         self.holders.iter().filter(move |(_, holder)| **holder == Some(node)).map(|(shard, _)| *shard)
+    }
+
+    /// The shards that a node is to have.
+    pub fn placed_at(&self, node: NodeId) -> impl Iterator<Item = u32> {
+        self.placed.iter().filter(move |(_, at)| **at == node).map(|(shard, _)| *shard)
+    }
+
+    /// Every shard is at the node where it belongs.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.holders.iter().all(|(shard, holder)| holder.is_some() && *holder == self.placed.get(shard).copied())
     }
 
     /// Shards that a node has and another is to have: to whom.

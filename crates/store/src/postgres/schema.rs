@@ -291,7 +291,7 @@ mod tests {
     use super::*;
     use crate::{
         Store,
-        postgres::{PostgresOptions, PostgresStore, cluster::Cluster, connections::Connection},
+        postgres::{PostgresOptions, PostgresStore, cluster::Cluster, connections::Connection, member::NodeOptions, placement::NodeId},
     };
 
     fn two(schema: &str) -> String {
@@ -304,6 +304,25 @@ mod tests {
 
     fn three_cut_off(schema: &str) -> String {
         format!("CREATE TABLE {schema}.three (a integer); SELECT 1 / 0")
+    }
+
+    /// One that came by a program of format 1, and is still there.
+    #[tokio::test]
+    async fn a_node_that_says_nothing_of_itself_is_seen_by_those_who_do() {
+        let Some(cluster) = Cluster::start() else { return };
+        let cluster = cluster.unwrap();
+        let (options, runtime) = (PostgresOptions::parse(&cluster.address_of("old"), None).unwrap(), tokio::runtime::Handle::current());
+        let connection = Connection::open(&options, &runtime).await.unwrap_or_else(|trouble| panic!("{trouble:?}"));
+        assert!(migrate_by(connection.client(), "old", "place", &[format_1]).await.is_ok());
+        let (old, lease_ms) = (NodeId(7), 60_000);
+        cluster.sql(&format!("SELECT old.join_1('{old}', 'old', 'old:7233', {lease_ms}, 4, ARRAY[]::bigint[])")).unwrap();
+        let (name, address, key) = ("new".to_owned(), "new:7233".to_owned(), "a key".to_owned());
+        let new = NodeOptions { name, address, key, process: 1 << 63, shards: 4, singles: Vec::new() };
+        let store = PostgresStore::join(options, new, runtime).await.unwrap();
+        let membership = store.membership().unwrap();
+        let mut known: Vec<_> = membership.picture().nodes().map(|node| (node.name.clone(), node.key.clone(), node.process)).collect();
+        known.sort();
+        assert_eq!(known, [("new".to_owned(), "a key".to_owned(), 1 << 63), ("old".to_owned(), String::new(), 0)]);
     }
 
     #[tokio::test]
@@ -325,7 +344,7 @@ mod tests {
         assert_eq!(store.get(Table::Meta, b"key").await.unwrap().as_deref(), Some(&b"value"[..]));
         let epoch = store.acquire(0).await.unwrap();
         assert!(epoch > 3, "{epoch} is not greater than the one before");
-        assert_eq!(cluster.sql("SELECT format FROM old.format; SELECT alone, ready FROM old.node").unwrap(), "2\nt|t");
+        assert_eq!(cluster.sql("SELECT format FROM old.format; SELECT alone, ready, key, process FROM old.node").unwrap(), "2\nt|t||");
         store.close().await.unwrap();
     }
 

@@ -67,7 +67,8 @@ fn shards_are_spread_and_another_node_is_given_none_of_them() {
         let error = block_on(host.store.acquire(others)).unwrap_err();
         assert!(matches!(error, StoreError::Elsewhere { shard } if shard == others), "{error}");
         let holder = host.picture().holder(others).unwrap().clone();
-        assert_eq!((holder.id, holder.address), (has[&others], format!("{}:7233", holder.name)));
+        assert_eq!((holder.id, &holder.address), (has[&others], &format!("{}:7233", holder.name)));
+        assert_eq!((holder.key, holder.process), (format!("key of {}", holder.name), u64::MAX));
     }
     assert_eq!(book.len(), all_shards().count());
     book.check(&hosts[0].store);
@@ -196,14 +197,14 @@ fn one_alone_and_nodes_keep_each_other_out_and_each_goes_on_with_what_the_other_
     let mut ledger = Ledger::open(&alone, 40);
     ledger.commit(&alone).unwrap();
     let error = Host::join(&database.address, "a", &book).err().expect("refused");
-    assert!(matches!(error, StoreError::Owned { .. }), "{error}");
+    assert!(matches!(error, StoreError::Alone { .. }), "{error}");
     block_on(alone.close()).unwrap();
 
     let mut hosts = join_all(&calm(&database.address), &["a", "b"], &book);
     settle(&mut hosts);
     hosts.iter_mut().for_each(|host| host.commit().unwrap());
     let error = open_at(&database.address).unwrap_err();
-    assert!(matches!(&error, StoreError::Owned { holder, .. } if holder == "a" || holder == "b"), "{error}");
+    assert!(matches!(&error, StoreError::Shared { holder, .. } if holder == "a" || holder == "b"), "{error}");
     assert!(hosts.iter_mut().all(|host| host.commit().is_ok()));
     hosts.drain(..).for_each(Host::end);
 

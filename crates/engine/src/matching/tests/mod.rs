@@ -76,7 +76,7 @@ fn all_here() -> Arc<Here> {
 /// The same, that begins at this time.
 fn new_world_at(window: usize, now: i64) -> World {
     let (clock, tasks) = (Arc::new(Hand(Arc::new(AtomicI64::new(now)))), Arc::new(Tasks::default()));
-    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), all_here(), window);
+    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), all_here(), None, window);
     World { clock, tasks, matching }
 }
 
@@ -157,6 +157,28 @@ fn handed(waiting: &mut Waiting<Started>) -> Option<String> {
         Handed::Offer(held) => Some(held.decided().offer.run.workflow.workflow_id),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn tasks_that_workers_leave_and_catch_up_with_are_counted_while_they_poll() {
+    let world = world(10);
+    let (normal, sticky) = (queue("normal", false), queue("sticky", true));
+    let counted = || (world.matching.stats.tasks_left.get(), world.matching.stats.tasks_caught_up.get());
+    world.matching.offer(offer(&normal, 1, 3, 1));
+    assert_eq!(counted(), (0, 0), "it has no workers");
+    assert!(world.take(&normal).is_some());
+    assert_eq!(counted(), (0, 1));
+    world.matching.offer(offer(&normal, 2, 3, 2));
+    assert_eq!(counted(), (1, 1));
+    assert!(world.take(&normal).is_some());
+    assert_eq!(counted(), (1, 2));
+    drop(world.wait(&sticky));
+    world.matching.offer(offer(&sticky, 3, 3, 3));
+    assert!(world.take(&sticky).is_some());
+    assert_eq!(counted(), (1, 2), "those of a sticky queue are not of starts");
+    world.advance(2);
+    world.matching.offer(offer(&normal, 4, 3, 4));
+    assert_eq!(counted(), (1, 2), "its workers have gone");
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 use sempre_api::v1::{
     command::{Command, SignalExternalWorkflowExecutionCommandAttributes, command::Attributes},
-    common::WorkflowExecution,
-    enums::{CommandType, EventType},
-    workflowservice::{GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest},
+    common::{Payloads, WorkflowExecution},
+    enums::{CommandType, EventType, QueryResultType},
+    query::WorkflowQuery,
+    workflowservice::{
+        GetWorkflowExecutionHistoryRequest, PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, QueryWorkflowRequest,
+        QueryWorkflowResponse, RespondQueryTaskCompletedRequest, RespondQueryTaskCompletedResponse, RespondWorkflowTaskCompletedRequest,
+        RespondWorkflowTaskCompletedResponse, StartWorkflowExecutionResponse,
+    },
 };
 use sempre_engine::{Engine, Peers, Sent as Told};
 use tonic::Code;
@@ -33,8 +38,8 @@ async fn count(engine: &Engine, id: &str, kind: EventType) -> usize {
     history.events().unwrap().iter().filter(|event| event.event_type == kind as i32).count()
 }
 
-/// Two nodes that have a run each: the sender at the first. Gives their ids.
-async fn two() -> (Nodes, String, String) {
+/// Two nodes that have a run each: the sender at the first. Gives their ids, and the sender's task.
+async fn two() -> (Nodes, String, String, Bytes) {
     let n = Nodes::new(2).await;
     let sender = "sender".to_owned();
     let shard = n.shard_of(&sender);
@@ -42,21 +47,21 @@ async fn two() -> (Nodes, String, String) {
     n.give_up(shard, 1).await;
     n.take_up(shard, 0).await;
     n.all_know(at(shard, Some(0)));
-    for (node, id) in [(0, &sender), (1, &target)] {
-        n.nodes[node].service.engine().start_workflow(start(id)).await.unwrap();
-    }
-    (n, sender, target)
+    n.nodes[0].service.engine().start_workflow(start(&sender)).await.unwrap();
+    let task = n.call::<PollWorkflowTaskQueueResponse>(0, "PollWorkflowTaskQueue", &poll()).await.unwrap();
+    n.nodes[1].service.engine().start_workflow(start(&target)).await.unwrap();
+    (n, sender, target, task.task_token)
 }
 
-/// The sender signals the target with its first task.
-async fn send(n: &Nodes, target: &str) {
-    let engine = n.nodes[0].service.engine();
+fn poll() -> PollWorkflowTaskQueueRequest {
     let task_queue = Some(TaskQueue { name: "q".into(), ..Default::default() });
-    let poll = PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue, ..Default::default() };
-    let task = engine.poll_workflow_task(poll, None).await.unwrap();
-    let commands = vec![signal(target)];
-    let request = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, commands, ..Default::default() };
-    engine.respond_workflow_task_completed(request).await.unwrap();
+    PollWorkflowTaskQueueRequest { namespace: "default".into(), task_queue, ..Default::default() }
+}
+
+/// The sender signals the target with this task.
+async fn send(n: &Nodes, task_token: Bytes, target: &str) {
+    let request = RespondWorkflowTaskCompletedRequest { task_token, commands: vec![signal(target)], ..Default::default() };
+    n.nodes[0].service.engine().respond_workflow_task_completed(request).await.unwrap();
 }
 
 async fn until_told(n: &Nodes, sender: &str) {
@@ -68,11 +73,19 @@ async fn until_told(n: &Nodes, sender: &str) {
 
 #[tokio::test]
 async fn a_signal_between_runs_goes_from_node_to_node_and_is_counted() {
-    let (n, sender, target) = two().await;
-    send(&n, &target).await;
+    let (n, sender, target, task) = two().await;
+    let calls = (n.sent_and_taken(0), n.sent_and_taken(1));
+    let counts = |node: usize| {
+        let counts = &n.forward(node).counts;
+        (counts.messages_sent.load(Relaxed), counts.messages_taken.load(Relaxed))
+    };
+    let before = (counts(0), counts(1));
+    send(&n, task, &target).await;
     until_told(&n, &sender).await;
     assert_eq!(count(n.nodes[1].service.engine(), &target, EventType::WorkflowExecutionSignaled).await, 1);
-    assert_eq!((n.sent_and_taken(0), n.sent_and_taken(1)), ((0, 0), (0, 0)), "it is no client's call");
+    assert_eq!((n.sent_and_taken(0), n.sent_and_taken(1)), calls, "it is no client's call");
+    // Offers to the home of the queue may have gone as well.
+    assert!(counts(0).0 > before.0.0 && counts(1).1 > before.1.1);
     let of = |node: usize| {
         let service = &n.nodes[node].service;
         let metrics = Metrics::new(service.engine().clone(), service.router().clone(), None);
@@ -80,9 +93,9 @@ async fn a_signal_between_runs_goes_from_node_to_node_and_is_counted() {
     };
     let (sent, taken) = (of(0).await, of(1).await);
     for (told, line) in [
-        (&sent, "sempre_node_messages_sent_total 1"),
-        (&sent, "sempre_node_messages_lost_total 0"),
-        (&taken, "sempre_node_messages_taken_total 1"),
+        (&sent, format!("sempre_node_messages_sent_total {}", counts(0).0)),
+        (&sent, "sempre_node_messages_lost_total 0".into()),
+        (&taken, format!("sempre_node_messages_taken_total {}", counts(1).1)),
     ] {
         assert!(told.lines().any(|told| told == line), "{line}\n{told}");
     }
@@ -91,17 +104,18 @@ async fn a_signal_between_runs_goes_from_node_to_node_and_is_counted() {
 
 #[tokio::test]
 async fn a_message_finds_its_shard_when_pictures_are_old_or_nobody_has_it() {
-    let (n, sender, target) = two().await;
+    let (n, sender, target, task) = two().await;
     let shard = n.shard_of(&target);
     // Nobody has it; then the picture says that the second has it, which gave it up; then it has it again.
     n.know(0, at(shard, None));
     n.give_up(shard, 1).await;
-    send(&n, &target).await;
-    until(|| n.nodes[0].owners.looks.load(Relaxed) > 0).await;
+    let looks = n.nodes[0].owners.looks.load(Relaxed);
     let taken = || n.forward(1).counts.messages_taken.load(Relaxed);
-    assert_eq!(taken(), 0);
+    send(&n, task, &target).await;
+    until(|| n.nodes[0].owners.looks.load(Relaxed) > looks).await;
+    let before = taken();
     n.know(0, at(shard, Some(1)));
-    until(|| taken() > 0).await;
+    until(|| taken() > before).await;
     assert_eq!(count(n.nodes[0].service.engine(), &sender, EventType::ExternalWorkflowExecutionSignaled).await, 0);
     n.take_up(shard, 1).await;
     until_told(&n, &sender).await;
@@ -136,6 +150,60 @@ async fn what_is_for_a_node_that_cannot_be_reached_was_not_done_and_what_it_does
     assert_eq!(n.forward(0).messages().deliver(shard, long).await, Told::Lost);
     assert_eq!(n.forward(0).counts.messages_lost.load(Relaxed), 1);
     until(|| n.held(1) == 0).await;
+}
+
+#[tokio::test]
+async fn a_worker_of_any_node_has_the_tasks_and_queries_of_all() {
+    let n = Nodes::new(3).await;
+    // Each node has a shard, and the last has two.
+    for (shard, node) in [(0, 0), (1, 1)] {
+        n.give_up(shard, 2).await;
+        n.take_up(shard, node).await;
+        n.all_know(at(shard, Some(node)));
+    }
+    n.all_know(|picture| {
+        picture.processes = n.nodes.iter().enumerate().map(|(node, of)| (of.service.engine().process(), node)).collect();
+    });
+    let ids: Vec<String> = (0..SHARDS).map(|shard| (0..).map(|k| format!("run-{k}")).find(|id| n.shard_of(id) == shard).unwrap()).collect();
+    for (turn, id) in ids.iter().enumerate() {
+        n.call::<StartWorkflowExecutionResponse>(turn % 3, "StartWorkflowExecution", &start(id)).await.unwrap();
+    }
+    let mut given = std::collections::BTreeSet::new();
+    for turn in 0..ids.len() {
+        let at = (turn + 1) % 3;
+        let task = n.call::<PollWorkflowTaskQueueResponse>(at, "PollWorkflowTaskQueue", &poll()).await.unwrap();
+        let id = task.workflow_execution.unwrap().workflow_id;
+        assert_eq!(task.history.unwrap().events().unwrap().len(), 3, "{id}");
+        let complete = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, ..Default::default() };
+        n.call::<RespondWorkflowTaskCompletedResponse>(at, "RespondWorkflowTaskCompleted", &complete).await.unwrap();
+        given.insert(id);
+    }
+    assert_eq!(given, ids.iter().cloned().collect());
+    for id in &ids {
+        let query = QueryWorkflowRequest {
+            namespace: "default".into(),
+            execution: execution(id),
+            query: Some(WorkflowQuery { query_type: "state".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let asked = n.call::<QueryWorkflowResponse>(0, "QueryWorkflow", &query);
+        let answered = async {
+            let request = poll();
+            let task = n.call::<PollWorkflowTaskQueueResponse>(1, "PollWorkflowTaskQueue", &request).await.unwrap();
+            assert_eq!((&task.workflow_execution.unwrap().workflow_id, task.query.is_some()), (id, true));
+            let answer = RespondQueryTaskCompletedRequest {
+                namespace: "default".into(),
+                task_token: task.task_token,
+                completed_type: QueryResultType::Answered as i32,
+                query_result: Some(Payloads::default()),
+                ..Default::default()
+            };
+            n.call::<RespondQueryTaskCompletedResponse>(2, "RespondQueryTaskCompleted", &answer).await.unwrap();
+        };
+        let (asked, ()) = tokio::join!(asked, answered);
+        assert_eq!(asked.unwrap().query_result, Some(Payloads::default()), "{id}");
+    }
+    until(|| (0..3).all(|node| n.held(node) == 0)).await;
 }
 
 #[tokio::test]

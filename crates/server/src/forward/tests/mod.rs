@@ -216,7 +216,7 @@ impl Nodes {
             let store = Arc::new(NodeStore { store: Arc::clone(&store), placed: Arc::clone(&placed), me });
             let opened = ready(Ok(index.clone() as Arc<dyn Index>));
             let owners = Arc::new(TestOwners { me, picture: watch::Sender::new(picture.clone()), looks: AtomicU64::new(0) });
-            let server = Server::bind_node(settings, store, Some(Box::new(move |_| opened.boxed())), port, owners.clone()).await.unwrap();
+            let server = Server::bind_among(settings, store, Some(Box::new(move |_| opened.boxed())), port, owners.clone()).await.unwrap();
             let (service, address) = (server.service().clone(), server.local_addr());
             let (stop, stopped) = oneshot::channel();
             let served = tokio::spawn(server.serve(async {

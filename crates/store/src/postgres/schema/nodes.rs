@@ -22,12 +22,12 @@ pub(super) fn functions(s: &str) -> String {
     [bury(s), alone(s), join(s), acquire(s), place(s), give(s), part(s)].concat()
 }
 
-/// Format 2: a node comes first, and is given its share when it says that it is ready.
+/// Format 2: a node comes first, with the hash of its key and the number of its process, and is given its share when it says that it is ready.
 pub(super) fn format_2(s: &str) -> String {
     let (join, give) = (join_2(s), give_2(s));
     format!(
         "-- Who is there already is ready.
-         ALTER TABLE {s}.node ADD COLUMN ready boolean NOT NULL DEFAULT true;
+         ALTER TABLE {s}.node ADD COLUMN ready boolean NOT NULL DEFAULT true, ADD COLUMN key text, ADD COLUMN process bigint;
          {join}{give}
          CREATE FUNCTION {s}.ready_2(p_node uuid) RETURNS void LANGUAGE plpgsql AS $$
          BEGIN
@@ -42,7 +42,8 @@ pub(super) fn format_2(s: &str) -> String {
 /// that somebody can make what all wait for.
 fn join_2(s: &str) -> String {
     format!(
-        "CREATE FUNCTION {s}.join_2(p_node uuid, p_name text, p_address text, p_lease double precision, p_shards bigint, p_singles bigint[])
+        "CREATE FUNCTION {s}.join_2(p_node uuid, p_name text, p_address text, p_key text, p_process bigint, p_lease double precision,
+                                    p_shards bigint, p_singles bigint[])
          RETURNS boolean LANGUAGE plpgsql AS $$
          DECLARE spread bigint;
          BEGIN
@@ -56,8 +57,8 @@ fn join_2(s: &str) -> String {
            INSERT INTO {s}.shard (id, epoch, seq, base)
            SELECT id, 0, 0, 0 FROM generate_series(0, spread - 1) id UNION SELECT id, 0, 0, 0 FROM unnest(p_singles) id
            ON CONFLICT (id) DO NOTHING;
-           INSERT INTO {s}.node (id, name, address, alone, ready, until)
-           VALUES (p_node, p_name, p_address, false,
+           INSERT INTO {s}.node (id, name, address, key, process, alone, ready, until)
+           VALUES (p_node, p_name, p_address, p_key, p_process, false,
              NOT EXISTS (SELECT FROM {s}.node WHERE id <> p_node AND ready AND NOT leaving AND until >= clock_timestamp()),
              clock_timestamp() + p_lease * interval '1 ms')
            ON CONFLICT (id) DO UPDATE SET until = excluded.until;

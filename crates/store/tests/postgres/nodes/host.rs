@@ -92,7 +92,14 @@ pub struct Host {
 
 impl Host {
     pub fn join(address: &str, name: &str, book: &Book) -> Result<Host, StoreError> {
-        let node = NodeOptions { name: name.into(), address: format!("{name}:7233"), shards: SHARDS, singles: SINGLES.to_vec() };
+        let node = NodeOptions {
+            name: name.into(),
+            address: format!("{name}:7233"),
+            key: format!("key of {name}"),
+            process: u64::MAX,
+            shards: SHARDS,
+            singles: SINGLES.to_vec(),
+        };
         let options = PostgresOptions::parse(address, None)?;
         let store = runtime().block_on(PostgresStore::join(options, node, runtime().handle().clone()))?;
         runtime().block_on(store.ready())?;

@@ -1,0 +1,191 @@
+//! Several servers over one PostgreSQL, as processes that are killed, stand still, and are told to stop, while clients and workers go on.
+//!
+//! Skipped, with a line that says so, where PostgreSQL is not installed. Workers poll every node.
+#![expect(clippy::disallowed_methods, reason = "processes and clients are waited for by the wall clock")]
+
+mod clients;
+mod flags;
+mod probes;
+mod town;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sempre_api::v1::workflowservice::GetWorkflowExecutionHistoryRequest;
+
+use self::{
+    clients::{Clients, NAMESPACE, execution, signals},
+    probes::Probes,
+    town::{Host, LEASE, LONGEST, NODES, Town, a_little},
+};
+
+/// What is done to one node at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It dies, and another is started in its place.
+    Kill,
+    /// It stands still until others have what it had; then it goes on, and finds out.
+    Outlast,
+    /// It stands still for less than its lease.
+    Pause,
+    /// It is told to stop, and another is started in its place.
+    Restart,
+}
+
+/// A seed other than 1: SEMPRE_NODES_SEED.
+fn seed() -> u64 {
+    std::env::var("SEMPRE_NODES_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
+/// How many faults instead of one of each: SEMPRE_NODES_FAULTS.
+fn faults() -> usize {
+    std::env::var("SEMPRE_NODES_FAULTS").ok().and_then(|faults| faults.parse().ok()).unwrap_or(4)
+}
+
+/// The faults of a seed, in their order: of each so many.
+fn plan(random: &mut fastrand::Rng) -> Vec<Fault> {
+    let all = [Fault::Kill, Fault::Outlast, Fault::Restart, Fault::Pause];
+    let mut plan: Vec<Fault> = all.into_iter().cycle().take(faults()).collect();
+    random.shuffle(&mut plan);
+    plan
+}
+
+struct World {
+    town: Arc<Town>,
+    probes: Probes,
+    hosts: Vec<Host>,
+    random: fastrand::Rng,
+    /// How long it took until every shard was served again, by fault.
+    took: Vec<(Fault, Duration)>,
+}
+
+impl World {
+    async fn harm(&mut self, fault: Fault) {
+        let host = self.hosts.remove(self.random.usize(..self.hosts.len()));
+        match fault {
+            Fault::Kill => {
+                host.running.signal("KILL");
+                let took = self.probes.until_served(None).await;
+                self.took.push((fault, took));
+                self.replace(host, None).await;
+            }
+            Fault::Outlast => {
+                host.running.signal("STOP");
+                // That a process says nothing its clients find out by themselves.
+                let took = self.probes.until_served(Some(host.place)).await;
+                self.took.push((fault, took));
+                host.running.signal("CONT");
+                self.ask_zombie(&host).await;
+                let log = self.replace(host, Some(1)).await;
+                assert!(log.contains("error: the server had to stop: the store has failed: ") && log.contains(" taken "), "{log}");
+            }
+            Fault::Pause => {
+                host.running.signal("STOP");
+                tokio::time::sleep(LEASE / 3).await;
+                host.running.signal("CONT");
+                let took = self.probes.until_served(None).await;
+                self.took.push((fault, took));
+                self.hosts.push(host);
+            }
+            Fault::Restart => {
+                host.running.signal("TERM");
+                let took = self.probes.until_served(None).await;
+                self.took.push((fault, took));
+                let log = self.replace(host, Some(0)).await;
+                assert!(log.contains("the node is about to go") && !log.contains("has not given everything"), "{log}");
+            }
+        }
+    }
+
+    /// A node that wakes after its lease says nothing that is not so any more.
+    async fn ask_zombie(&self, host: &Host) {
+        let Some(mut client) = self.town.client_at(host.place) else { return };
+        for id in self.probes.ids().iter().take(8) {
+            let request =
+                GetWorkflowExecutionHistoryRequest { namespace: NAMESPACE.into(), execution: execution(id), ..Default::default() };
+            let Ok(answer) = client.get_workflow_execution_history(request).await else { continue };
+            let events = answer.into_inner().history.expect("a history").events().expect("events");
+            assert_eq!(signals(&events), self.probes.wanted(id), "{id}: what others have acknowledged");
+        }
+    }
+
+    /// Waits for its end, which has this code, and starts another. What it has logged.
+    async fn replace(&mut self, host: Host, code: Option<i32>) -> String {
+        let (log, place) = ended(&self.town, host, code).await;
+        self.hosts.push(started(&self.town, place).await);
+        log
+    }
+}
+
+/// Each node has its share: what is done to one of them is felt.
+async fn until_even(town: &Arc<Town>) {
+    let begun = Instant::now();
+    loop {
+        let looks = Arc::clone(town);
+        if tokio::task::spawn_blocking(move || looks.is_even()).await.expect("no panic") {
+            return;
+        }
+        assert!(begun.elapsed() < LONGEST, "the shards are not spread");
+        a_little().await;
+    }
+}
+
+async fn started(town: &Arc<Town>, place: usize) -> Host {
+    let town = Arc::clone(town);
+    tokio::task::spawn_blocking(move || town.start(place)).await.expect("it starts")
+}
+
+/// Waits until the process has ended, with this code. What it has logged, and its place.
+async fn ended(town: &Town, host: Host, code: Option<i32>) -> (String, usize) {
+    let (log, place) = (host.log().to_owned(), host.place);
+    let waited = tokio::time::timeout(LONGEST, tokio::task::spawn_blocking(move || host.running.wait()));
+    let ended = waited.await.expect("it ends").expect("no panic");
+    town.forget(place);
+    let log = std::fs::read_to_string(log).expect("a log");
+    assert_eq!(ended, code, "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    (log, place)
+}
+
+/// The middle one and the longest.
+fn told(mut took: Vec<Duration>) -> String {
+    took.sort();
+    match (took.get(took.len() / 2), took.last()) {
+        (Some(middle), Some(longest)) => format!("{} times, middle {middle:?}, longest {longest:?}", took.len()),
+        _ => "never".into(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_die_stand_still_and_are_replaced_and_nothing_acknowledged_is_lost_or_done_twice() {
+    let Some(town) = Town::new() else { return };
+    let mut hosts = Vec::new();
+    for place in 0..NODES {
+        hosts.push(started(&town, place).await);
+    }
+    let (seed, begun) = (seed(), Instant::now());
+    let probes = Probes::new(&town).await;
+    let (clients, workers) = Clients::new(&town);
+    let going = clients.go(4);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let plan = plan(&mut random);
+    let mut world = World { town: Arc::clone(&town), probes, hosts, random, took: Vec::new() };
+    for (number, fault) in plan.iter().enumerate() {
+        until_even(&town).await;
+        let before = clients.started();
+        eprintln!("{number}: {fault:?} after {before} runs, {:?}", begun.elapsed());
+        world.harm(*fault).await;
+        while clients.started() < before + 4 {
+            a_little().await;
+        }
+    }
+    let seen = clients.stop(going, workers).await;
+    world.probes.check().await;
+    eprintln!("seed {seed}, {} faults in {:?}: {seen}", plan.len(), begun.elapsed());
+    for fault in [Fault::Kill, Fault::Outlast, Fault::Restart, Fault::Pause] {
+        let took: Vec<_> = world.took.iter().filter(|(of, _)| *of == fault).map(|(_, took)| *took).collect();
+        eprintln!("{fault:?}: every shard took a write after: {}", told(took));
+    }
+}
