@@ -1,20 +1,30 @@
-//! Calls from clients to the server, over a network that loses, doubles and delays.
+//! Calls from clients to the server, over a network that loses, doubles and delays; and what the engines of several nodes have each other do.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
+use bytes::Bytes;
 use futures::{
     FutureExt,
     future::{self, AbortHandle, Abortable, BoxFuture, Either},
 };
 use sempre_core::{Refusal, Span};
-use sempre_engine::Engine;
+use sempre_engine::{Engine, Peers, Sent};
 use tokio::sync::oneshot;
 
 use crate::{
     nodes,
+    plan::NetFaults,
     random::Random,
     world::{World, lock},
 };
+
+impl NetFaults {
+    /// How long something takes from here to there.
+    fn pause(&self, random: &mut Random) -> Span {
+        let longest = if random.permille(self.late) { 4_000_000 } else { 800 };
+        Span(random.between(1, longest) as i64 * 1000)
+    }
+}
 
 /// What a caller learns.
 #[derive(Debug)]
@@ -84,11 +94,7 @@ impl Drop for HangsUp {
 pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, call: Call<T>) -> Answer<T> {
     let net = if world.is_healed() { Default::default() } else { world.plan.net.clone() };
     lock(&world.oracle).calls += 1;
-    let pause = |random: &mut Random| {
-        let longest = if random.permille(net.late) { 4_000_000 } else { 800 };
-        Span(random.between(1, longest) as i64 * 1000)
-    };
-    let there = pause(random);
+    let there = net.pause(random);
     world.time.sleep(there).await;
     let unknown = |why: &str| {
         lock(&world.oracle).unknown += 1;
@@ -132,7 +138,7 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
         }
     };
     if call.may_double && random.permille(net.doubled) {
-        let late = pause(random);
+        let late = net.pause(random);
         world.tell(format_args!("{}: doubled", call.name));
         world.executor.spawn(process.group, "doubled call", serve(None, Some(late)).boxed());
     }
@@ -146,7 +152,7 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
         Either::Left((Err(_), _)) => return unknown("connection lost"),
         Either::Right(_) => return unknown("hung up"),
     };
-    let back = pause(random);
+    let back = net.pause(random);
     world.time.sleep(back).await;
     if random.permille(net.answer_lost) {
         return unknown("answer lost");
@@ -157,5 +163,70 @@ pub async fn call<T: Send + 'static>(world: &Arc<World>, random: &mut Random, ca
             world.tell(format_args!("{}: {refusal:?}", call.name));
             Answer::Refused(refusal)
         }
+    }
+}
+
+/// How a node's engine reaches the others: the network does to that what it does to calls, but for doubling it.
+pub struct Post {
+    world: Weak<World>,
+    random: Mutex<Random>,
+}
+
+/// How long an answer of another node is waited for: then its connections are given up.
+const ANSWER_MAX: Span = Span::seconds(4);
+
+impl Post {
+    /// With draws of its own.
+    #[must_use]
+    pub fn new(world: &Arc<World>, random: Random) -> Self {
+        Self { world: Arc::downgrade(world), random: Mutex::new(random) }
+    }
+}
+
+impl Peers for Post {
+    fn deliver(&self, shard: u32, message: Bytes) -> BoxFuture<'static, Sent> {
+        let Some(world) = self.world.upgrade() else { return future::ready(Sent::Lost).boxed() };
+        // One stream each: how long one takes does not shift the draws of the next.
+        let random = Random::new(lock(&self.random).any(), 0);
+        send(world, random, shard, message).boxed()
+    }
+}
+
+async fn send(world: Arc<World>, mut random: Random, shard: u32, message: Bytes) -> Sent {
+    let net = if world.is_healed() { Default::default() } else { world.plan.net.clone() };
+    let random = &mut random;
+    world.time.sleep(net.pause(random)).await;
+    if random.permille(net.request_lost) {
+        world.tell(format_args!("a message for shard {shard} is lost"));
+        world.time.sleep(ANSWER_MAX).await;
+        return Sent::Lost;
+    }
+    let Some(process) = nodes::owner(&world, shard) else { return Sent::Elsewhere };
+    let (reply, answer) = oneshot::channel();
+    let engine = process.engine.clone();
+    let receive = async move {
+        // The sender may have gone.
+        let _ = reply.send(engine.receive(shard, message).await);
+    };
+    let (hang_up, registration) = AbortHandle::new_pair();
+    let hangs_up = HangsUp(hang_up);
+    world.executor.spawn(process.group, "message of a node", Abortable::new(receive, registration).map(drop).boxed());
+    let told = match future::select(answer, world.time.sleep(ANSWER_MAX)).await {
+        Either::Left((Ok(told), _)) => told,
+        Either::Left((Err(_), _)) => return Sent::Lost,
+        Either::Right(_) => {
+            // It may be done yet, whatever the sender thinks.
+            std::mem::forget(hangs_up);
+            return Sent::Lost;
+        }
+    };
+    world.time.sleep(net.pause(random)).await;
+    match told {
+        None => Sent::Elsewhere,
+        Some(_) if random.permille(net.answer_lost) => {
+            world.tell(format_args!("the answer to a message for shard {shard} is lost"));
+            Sent::Lost
+        }
+        Some(answer) => Sent::Answered(answer),
     }
 }

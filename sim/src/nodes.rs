@@ -8,7 +8,8 @@
 //! | a node goes on ([`follow`]) | takes up what is placed at it, gives up what is not any more |
 //! | a node is silent, dead or standing still, for a lease | its shards are placed at another, with a greater epoch: what it still commits is refused |
 //! | a shard is moved ([`give`]) | its node gives it up, then it is placed at the other |
-//! | the world is healed | all shards are moved to the first node: messages between runs do not go from node to node |
+//! | an engine has another do something | by the network, to who has the shard ([`crate::network::Post`]) |
+//! | the world is healed | all shards are moved to the first node, which is the only one that is polled then |
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -30,6 +30,7 @@ use crate::{
     index::SlowIndex,
     invariants,
     lists::{self, Lists},
+    network::Post,
     nodes::{self, Nodes},
     oracle::Oracle,
     plan::Plan,
@@ -64,6 +65,7 @@ const ORDER_STREAM: u64 = 3;
 const ENGINE_STREAM: u64 = 4;
 const INDEX_STREAM: u64 = 5;
 const HOOK_STREAM: u64 = 6;
+const POST_STREAM: u64 = 7;
 /// First of the streams of callers.
 pub const CALLERS: u64 = 1000;
 
@@ -494,6 +496,8 @@ impl World {
             // Numbers of notices are one sequence, that of one engine.
             settings.notices_kept = 0;
             components.takes_shards = false;
+            let random = Random::new(plan.seed, mix(&[POST_STREAM, group]));
+            components.peers = Some(Arc::new(Post::new(&self, random)));
         }
         let clock = Arc::new(self.time.server_clock());
         let spawner = Arc::new(self.executor.spawner(group));

@@ -155,6 +155,16 @@ impl Execution {
         self.is_open() && pause::is_paused(&self.state)
     }
 
+    /// A signal with this request id has come to the run.
+    pub fn saw_signal(&self, request_id: &str) -> bool {
+        self.signal_ids.contains(request_id)
+    }
+
+    /// The run in whose place it goes on.
+    pub fn continues(&self) -> Option<crate::RunId> {
+        crate::RunId::parse(&self.state.derived.start.event().continued_execution_run_id)
+    }
+
     /// Id the next event gets: one more than the last stored event's.
     pub fn next_event_id(&self) -> i64 {
         self.state.derived.main.next_event_id

@@ -186,6 +186,11 @@ pub struct QueueName {
 /// Bits of [`QueueName::hash64`] that all lines of a queue have in common.
 pub const SHARED_HASH_BITS: u32 = 8;
 
+/// The home of the queue, and of all its lines, that has this hash.
+pub fn home_of(hash: u64) -> SlotId {
+    SlotId((hash & ((1 << SHARED_HASH_BITS) - 1)) as u16)
+}
+
 impl QueueName {
     /// Fixed 64-bit hash: the queue's place in keys on disk.
     pub fn hash64(&self) -> u64 {
@@ -207,12 +212,10 @@ impl QueueName {
         hash.finish() & !shared | plain & shared
     }
 
-    /// The slot whose shard is the queue's home: where its polls meet its tasks, when several nodes have the shards.
+    /// The slot whose shard is the queue's home: where its polls meet its tasks, when several nodes have the shards. All its lines
+    /// have the same.
     pub fn home(&self) -> SlotId {
-        SlotId::of_hash(match self.version {
-            None => self.hash64(),
-            Some(_) => self.plain().hash64(),
-        })
+        home_of(self.hash64())
     }
 
     /// The queue itself, without a version.

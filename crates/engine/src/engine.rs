@@ -18,7 +18,7 @@ use sempre_store::{Fence, Store, StoreError, Table};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{
-    AlertSender, CallbackSender, Clock, Lease, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Lease, Peers, Settings, Spawner, Stats, VirtualTime,
     alerts::{self, Alerts},
     batch::Batches,
     callbacks::NoSender,
@@ -27,6 +27,7 @@ use crate::{
     deployments,
     flow::{self, Flow},
     gate,
+    homes::Homes,
     ids::SeededIds,
     listing::{self, Listing},
     matching::{Matching, queries::Queries},
@@ -37,7 +38,8 @@ use crate::{
     once::Once,
     rebuild::Rebuild,
     records::{self, Records},
-    recovery, removal,
+    recovery::{self, Owed},
+    removal,
     schedules::{self, Schedules},
     shard::{
         keeper::{self, Begin},
@@ -128,6 +130,8 @@ pub struct Components {
     pub takes_shards: bool,
     /// Of a node among several: until when it may answer without a commit. `None`: nobody else has the store.
     pub lease: Option<Arc<dyn Lease>>,
+    /// Of a node among several: the way to the engines of the others. `None`: what is for a shard elsewhere waits until it is here.
+    pub peers: Option<Arc<dyn Peers>>,
     /// Random bytes: what callback tokens of new data are signed with. Data that has a key keeps it.
     pub token_key: [u8; 32],
 }
@@ -143,6 +147,7 @@ impl Default for Components {
             index: Box::new(|_| futures::future::ready(Ok(Arc::new(MemoryIndex::new()) as Arc<dyn Index>)).boxed()),
             takes_shards: true,
             lease: None,
+            peers: None,
             token_key: [0; 32],
         }
     }
@@ -223,12 +228,16 @@ impl Engine {
         }
         let flow = Flow::new(virtual_time.clone());
         let notices = Notices::open(&*store, settings.notices_kept).await?;
+        let homes = components.peers.is_some().then(|| Homes::new(shards.here.clone()));
+        let window_max = settings.queue_window_max;
         let shared = Arc::new(Shared {
-            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), shards.here.clone(), settings.queue_window_max),
+            matching: Matching::new(wall.clone(), spawner.clone(), stats.clone(), shards.here.clone(), homes.clone(), window_max),
+            homes,
             queries: Queries::new(SeededIds::new(seed, QUERY_STREAM)),
             cron: Cron,
             once,
             lease: components.lease,
+            peers: components.peers,
             resets: Semaphore::new(RESETS_AT_ONCE),
             removal: Notify::new(),
             checks: Arc::new(Semaphore::new(gate::CHECKS_AT_ONCE)),
@@ -243,6 +252,7 @@ impl Engine {
             spawner,
             settings,
             seed,
+            process,
             stats,
             namespaces,
             meta,
@@ -265,6 +275,9 @@ impl Engine {
             schedules,
         });
         watched.tell(&shared);
+        if let Some(homes) = &shared.homes {
+            homes.attach(&shared);
+        }
         if shared.lease.is_none() {
             // Nobody else tells of them; they acquire it themselves.
             shared.once.come(alerts::runner::OWNER);
@@ -316,7 +329,7 @@ impl Engine {
         };
         shared.spawner.spawn("sempre schedules", run.boxed());
         let slots = if all { vec![(0, SLOT_COUNT)] } else { Vec::new() };
-        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), slots.clone(), true).boxed());
+        shared.spawner.spawn("sempre recovery", recovery::read(shared.clone(), slots.clone(), Owed::All).boxed());
         shared.spawner.spawn("sempre flow rules", flow::runner::run(shared.clone()).boxed());
         shared.spawner.spawn("sempre recovery of flow rules", flow::load::read(shared.clone(), slots).boxed());
         shared.spawner.spawn("sempre keeper of notices", notices::keeper::run(shared.clone()).boxed());

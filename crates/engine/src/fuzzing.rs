@@ -10,7 +10,7 @@ use crate::{
     calls::{access, endpoints},
     deployments::{record::DeploymentRecord, steer},
     matching::paging,
-    meta, namespaces, notices, workers,
+    meta, namespaces, notices, peers, workers,
 };
 
 /// Bytes as tokens of pages, tasks and long polls.
@@ -63,4 +63,9 @@ pub fn texts(text: &str) {
     if let Err(refusal) = steer::parse(text, "deployment") {
         refused(&refusal);
     }
+}
+
+/// Bytes as what one node asks of another, and as what is answered.
+pub fn messages(bytes: &[u8]) {
+    peers::fuzz(&Bytes::copy_from_slice(bytes));
 }

@@ -23,17 +23,25 @@ const RETRY: Span = Span::seconds(1);
 /// Tries before the engine gives up: without its offers, work would stand still in silence.
 const TRIES_MAX: usize = 30;
 
-/// Reads ranges of slots (from, to): messages, and with `offers` the offers as well.
-pub(crate) async fn read(shared: Arc<Shared>, slots: Vec<(u16, u16)>, offers: bool) {
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owed {
+    All,
+    Messages,
+    Offers,
+}
+
+/// Reads what is owed of ranges of slots (from, to).
+pub(crate) async fn read(shared: Arc<Shared>, slots: Vec<(u16, u16)>, owed: Owed) {
     let then = shared.shards.here.lives();
-    if AssertUnwindSafe(read_on(shared.clone(), then, slots, offers)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(read_on(shared.clone(), then, slots, owed)).catch_unwind().await.is_err() {
         shared.fail("the read of what is owed has stopped by a panic".into());
     }
 }
 
-async fn read_on(shared: Arc<Shared>, then: Lives, slots: Vec<(u16, u16)>, offers: bool) {
+async fn read_on(shared: Arc<Shared>, then: Lives, slots: Vec<(u16, u16)>, owed: Owed) {
     for tries in 1.. {
-        match read_all(&shared, &then, &slots, offers).await {
+        match read_all(&shared, &then, &slots, owed).await {
             Ok(()) => break,
             Err(StoreError::Closed) => return,
             Err(error) if tries >= TRIES_MAX => return shared.fail(format!("what is owed could not be read: {error}")),
@@ -43,13 +51,13 @@ async fn read_on(shared: Arc<Shared>, then: Lives, slots: Vec<(u16, u16)>, offer
             }
         }
     }
-    if offers {
+    if owed != Owed::Messages {
         shared.matching.finish_loading();
     }
 }
 
-async fn read_all(shared: &Arc<Shared>, then: &Lives, slots: &[(u16, u16)], offers: bool) -> Result<(), StoreError> {
-    if offers {
+async fn read_all(shared: &Arc<Shared>, then: &Lives, slots: &[(u16, u16)], owed: Owed) -> Result<(), StoreError> {
+    if owed != Owed::Messages {
         for range in slots {
             if !planted::is(Bug::OffersNotRecovered) {
                 shared.matching.load(&*shared.store, *range).await?;
@@ -58,7 +66,7 @@ async fn read_all(shared: &Arc<Shared>, then: &Lives, slots: &[(u16, u16)], offe
         shared.matching.finish_loading();
     }
     for range in slots {
-        if !planted::is(Bug::MessagesNotRecovered) {
+        if owed != Owed::Offers && !planted::is(Bug::MessagesNotRecovered) {
             messages(shared, then, *range).await?;
         }
     }

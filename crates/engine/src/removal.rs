@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use prost::Message as _;
 use sempre_core::{
-    NamespaceId, Refusal, RunId, Span, Timestamp, WorkflowKey,
+    NamespaceId, Refusal, RunId, RunKey, Span, Timestamp, WorkflowKey,
     ids::SLOT_COUNT,
     keys::{self, OutboxRecord, RunRecord},
     transition::CurrentRecord,
@@ -34,6 +34,7 @@ use crate::{
     deployments, flow,
     namespaces::{self, Namespace},
     notices,
+    peers::record::{Letterhead, Request},
     shard::{load::prefix_end, message::Ask},
     shared::{Shared, give_way},
 };
@@ -313,11 +314,20 @@ async fn rows(
 
 /// True when the run is gone.
 async fn delete(shared: &Shared, workflow: WorkflowKey, run: RunId) -> bool {
-    match shared.ask(workflow, Some(run), Ask::Delete).await {
-        Ok(_) => true,
+    let deleted = match shared.away(&workflow) {
+        None => delete_here(shared, workflow, run).await,
+        Some(away) => away.ask(Request::Delete(Letterhead::new(&RunKey { workflow, run }))).await.map(drop),
+    };
+    match deleted {
+        Ok(()) => true,
         Err(refusal) => {
             tracing::debug!(?refusal, %run, "a run of a deleted namespace could not be deleted");
             false
         }
     }
+}
+
+/// Deletes a run whose shard is here.
+pub(crate) async fn delete_here(shared: &Shared, workflow: WorkflowKey, run: RunId) -> Result<(), Refusal> {
+    shared.ask(workflow, Some(run), Ask::Delete).await.map(drop)
 }

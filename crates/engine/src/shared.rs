@@ -11,7 +11,7 @@ use sempre_store::Store;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use crate::{
-    AlertSender, CallbackSender, Clock, Lease, Settings, Spawner, Stats, VirtualTime,
+    AlertSender, CallbackSender, Clock, Lease, Peers, Settings, Spawner, Stats, VirtualTime,
     alerts::Alerts,
     batch::Batches,
     calls::{access::ApiKeys, endpoints::EndpointRecord},
@@ -19,6 +19,7 @@ use crate::{
     deployments::record::DeploymentRecord,
     flow::Flow,
     history::slice::Page,
+    homes::Homes,
     listing::Listing,
     matching::{Matching, queries::Queries},
     meta::Meta,
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) settings: Settings,
     pub(crate) seed: u64,
+    /// Tells tokens of this process from those of others.
+    pub(crate) process: u64,
     pub(crate) stats: Arc<Stats>,
     pub(crate) namespaces: Namespaces,
     pub(crate) meta: Meta,
@@ -74,6 +77,8 @@ pub(crate) struct Shared {
     /// Those of the hosts that completion callbacks go to.
     pub(crate) callback_breakers: Breakers,
     pub(crate) matching: Arc<Matching<Started>>,
+    /// Of a node among several: offers to queues whose home is another node.
+    pub(crate) homes: Option<Arc<Homes>>,
     pub(crate) queries: Queries,
     pub(crate) cron: Cron,
     /// Resets under way: each holds a part of a history in memory.
@@ -88,6 +93,8 @@ pub(crate) struct Shared {
     pub(crate) once: Arc<Once>,
     /// Says whether what is known of shards is the newest there is. `None`: nobody else can have them.
     pub(crate) lease: Option<Arc<dyn Lease>>,
+    /// The way to the engines of other nodes. `None`: there are none.
+    pub(crate) peers: Option<Arc<dyn Peers>>,
     /// Which shards are here, and how they are reached.
     pub(crate) shards: Shards,
     pub(crate) stopping: AtomicBool,

@@ -472,7 +472,7 @@ fn too_late() -> Response {
 }
 
 /// What headers take in memory, about.
-fn header_bytes(headers: &http::HeaderMap) -> u64 {
+pub(crate) fn header_bytes(headers: &http::HeaderMap) -> u64 {
     headers.iter().map(|(name, value)| (name.as_str().len() + value.len()) as u64).sum()
 }
 

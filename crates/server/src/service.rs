@@ -14,7 +14,7 @@ use sempre_core::Refusal;
 #[cfg(feature = "postgres")]
 use sempre_engine::node::Node;
 use sempre_engine::{
-    Clock, Components, Engine, OpenIndex, VirtualTime,
+    Clock, Components, Engine, OpenIndex, Peers, VirtualTime,
     real::{SystemClock, TokioSpawner},
     visibility::{Index, sqlite::SqliteIndex},
 };
@@ -87,10 +87,17 @@ impl Service {
         let no_chance =
             || ServerError::Prepare { what: "the key of callback tokens".into(), reason: "the system gives no random bits".into() };
         let token_key = keys::random().ok_or_else(no_chance)?;
+        let forward = match &source {
+            Source::Store(_, _, forward) => forward.as_ref(),
+            #[cfg(feature = "postgres")]
+            Source::Node(_, forward) => Some(forward),
+        };
+        let peers = forward.map(|forward| Arc::new(forward.messages()) as Arc<dyn Peers>);
         let components = Components {
             callbacks: Arc::new(HttpCallbacks::new()),
             alerts: Arc::new(HttpAlerts::new()),
             operations: Arc::new(HttpOperations::new(settings.callback_template.clone())),
+            peers,
             token_key,
             ..Components::default()
         };

@@ -23,6 +23,7 @@ use sempre_api::{
 };
 use sempre_core::{
     NamespaceId, Refusal, RunId, RunKey, WorkflowKey,
+    keys::RunRecord,
     reset::TaskEnds,
     standalone::{self, Described, Shows},
 };
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     Engine,
     calls::{fork::ForkOptions, workflow_of},
+    peers::record::{self, Answer, Request, TargetRecord},
     shard::message::{Ask, Body, ViewRequest},
     shared::internal,
 };
@@ -43,12 +45,12 @@ const LOOKS_AT_ONCE: usize = 16;
 
 /// What is the same for all calls of a job.
 #[derive(Clone, Debug)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     /// The namespace's name as it is now.
-    pub(super) namespace: String,
+    pub(crate) namespace: String,
     /// First part of request ids.
-    pub(super) token: String,
-    pub(super) reason: String,
+    pub(crate) token: String,
+    pub(crate) reason: String,
 }
 
 impl Caller {
@@ -66,14 +68,50 @@ fn hash(text: &str) -> u64 {
 
 /// When a target was dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Acted {
+pub(crate) enum Acted {
     Now,
     /// The job has made the run itself, or has made another run from it, and its query has found it again.
     Before,
 }
 
-/// Acts on one run. NOT_FOUND: it is gone, closed, or has no such activity.
+impl From<TargetRecord> for Target {
+    fn from(record: TargetRecord) -> Self {
+        let TargetRecord { workflow_id, run_id, chain } = record;
+        Self { workflow_id, run_id, chain }
+    }
+}
+
+impl From<Target> for TargetRecord {
+    fn from(target: Target) -> Self {
+        let Target { workflow_id, run_id, chain } = target;
+        Self { workflow_id, run_id, chain }
+    }
+}
+
+/// Acts on one run, wherever it is. NOT_FOUND: it is gone, closed, or has no such activity.
 pub(super) async fn act(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<Acted, Refusal> {
+    let namespace = engine.shared.namespaces.usable(&caller.namespace)?.id();
+    let key = key_of(namespace, order.acts(), &target.workflow_id);
+    let Some(away) = engine.shared.away(&key) else { return act_here(engine, caller, order, target).await };
+    let Caller { namespace, token, reason } = caller.clone();
+    let act = record::Act { namespace, token, reason, order: Some(order.without_targets()), target: Some(target.clone().into()) };
+    match away.ask_once(Request::Act(Box::new(act))).await? {
+        Answer::Acted(true) => Ok(Acted::Before),
+        Answer::Acted(false) => Ok(Acted::Now),
+        _ => Err(internal("what a batch job has done")),
+    }
+}
+
+/// Under what a target's run is filed.
+fn key_of(namespace: NamespaceId, acts: Acts, id: &str) -> WorkflowKey {
+    match acts {
+        Acts::OnWorkflows => WorkflowKey { namespace, workflow_id: id.to_owned() },
+        Acts::OnActivities => standalone::key(namespace, id),
+    }
+}
+
+/// As [`act`], on a run whose shard is here.
+pub(crate) async fn act_here(engine: &Engine, caller: &Caller, order: &OrderRecord, target: &Target) -> Result<Acted, Refusal> {
     if target.run_id.is_empty() && !target.chain.is_empty() {
         let target = match order.acts() {
             Acts::OnWorkflows => of_chain(engine, caller, target).await?,
@@ -144,11 +182,7 @@ pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, acts: Acts, 
         if !target.run_id.is_empty() {
             return Ok(String::new());
         }
-        let found = match acts {
-            Acts::OnWorkflows => current(engine, namespace, &target.workflow_id).await.map(|(_, chain)| chain),
-            Acts::OnActivities => activity(engine, namespace, &target).await.map(|(run, _)| run.to_string()),
-        };
-        match found {
+        match chain(engine, namespace, acts, target.workflow_id).await {
             Ok(chain) => Ok(chain),
             // There is none: one that is started later is not meant.
             Err(Refusal::NotFound(_)) => Ok(RunId::default().to_string()),
@@ -156,6 +190,30 @@ pub(crate) async fn chains(engine: &Engine, namespace: NamespaceId, acts: Acts, 
         }
     };
     stream::iter(targets.to_vec()).map(look).buffered(LOOKS_AT_ONCE).try_collect().await
+}
+
+/// What a target without a run means now, wherever it is.
+async fn chain(engine: &Engine, namespace: NamespaceId, acts: Acts, id: String) -> Result<String, Refusal> {
+    let target = WorkflowKey { namespace, workflow_id: id };
+    let Some(away) = engine.shared.away(&key_of(namespace, acts, &target.workflow_id)) else {
+        return chain_here(engine, acts, &target).await;
+    };
+    let asked = record::ChainOf { target: Some(RunRecord::new(&target)), is_activity: acts == Acts::OnActivities };
+    match away.ask_once(Request::ChainOf(asked)).await? {
+        Answer::Text(chain) => Ok(chain),
+        _ => Err(internal("the chain of a target")),
+    }
+}
+
+/// As [`chain`], where its shard is here. The target is named as the job names it.
+pub(crate) async fn chain_here(engine: &Engine, acts: Acts, target: &WorkflowKey) -> Result<String, Refusal> {
+    match acts {
+        Acts::OnWorkflows => current(engine, target.namespace, &target.workflow_id).await.map(|(_, chain)| chain),
+        Acts::OnActivities => {
+            let named = Target { workflow_id: target.workflow_id.clone(), ..Target::default() };
+            activity(engine, target.namespace, &named).await.map(|(run, _)| run.to_string())
+        }
+    }
 }
 
 /// Whether a reset or fork of this job has made the run or one before it, or was made from it.

@@ -2,6 +2,7 @@
 
 #![allow(deprecated, reason = "old fields and values that clients send and expect")]
 
+use sempre_api::sempre::v1::StartBatchForkRequest;
 use sempre_api::v1::{
     batch::{batch_operation_reset_activities, batch_operation_unpause_activities, batch_operation_update_activity_options},
     enums::{BatchOperationType, ExecutionType, ResetType, ResourceExhaustedCause},
@@ -308,6 +309,22 @@ impl OrderRecord {
             target.chain.clone_from(chain);
         }
         all
+    }
+
+    /// It says what is to be done.
+    pub(crate) fn has_operation(&self) -> bool {
+        self.fork.is_some() || self.start.as_ref().is_some_and(|start| start.operation.is_some())
+    }
+
+    /// As it goes to another node for one target.
+    pub(super) fn without_targets(&self) -> Self {
+        let start = self.start.as_ref().map(|start| StartBatchOperationRequest {
+            executions: Vec::new(),
+            target_executions: Vec::new(),
+            ..start.clone()
+        });
+        let fork = self.fork.as_ref().map(|fork| StartBatchForkRequest { executions: Vec::new(), ..fork.clone() });
+        Self { start, fork, chains: Vec::new() }
     }
 
     /// The query that selects runs; empty: they are listed.

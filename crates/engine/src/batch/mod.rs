@@ -53,8 +53,8 @@ use crate::{
     shared::Shared,
 };
 
-pub(crate) use act::chains;
-pub(crate) use check::Checked;
+pub(crate) use act::{Acted, Caller, act_here, chain_here, chains};
+pub(crate) use check::{Acts, Checked};
 pub(crate) use run::run;
 
 /// First byte of the keys of what jobs were asked for.

@@ -31,8 +31,10 @@ use crate::{
         record::{DeploymentRecord, VersionRecord},
         steer::{self, Asked, QUEUE_VERSIONS_MAX, QUEUES_MAX, RampTo, text},
     },
+    homes::record::QueueRecord,
     namespaces::Namespace,
-    records::Change,
+    peers::record::Request,
+    records::{Change, DEPLOYMENTS},
 };
 
 /// Deployments of a namespace.
@@ -123,13 +125,31 @@ impl Engine {
         let version = Version { deployment: options.deployment_name.clone(), build_id: options.build_id.clone() };
         let name = normal_name.filter(|_| queue.sticky).unwrap_or(&queue.name);
         if !namespace.view.deployments.has(&version, queue.kind, name) {
-            self.make_room(namespace, &version.deployment, &version.build_id).await?;
-            self.register(namespace.id(), &version, queue.kind, name).await?;
+            match self.shared.away_single(DEPLOYMENTS.owner) {
+                None => self.put_on_record(namespace, &version, queue.kind, name).await?,
+                Some(away) => {
+                    let version = Some(Arc::new(version.clone()));
+                    let line = QueueName { namespace: namespace.id(), name: name.to_owned(), kind: queue.kind, sticky: false, version };
+                    away.ask(Request::Worker(QueueRecord::new(&line))).await?;
+                }
+            }
         }
         Ok(Some(Arc::new(version)))
     }
 
-    /// A version's workers poll a queue for the first time.
+    /// A version's workers poll a queue for the first time; deployments are here.
+    pub(crate) async fn put_on_record(
+        &self,
+        namespace: &Namespace,
+        version: &Version,
+        kind: QueueKind,
+        queue: &str,
+    ) -> Result<(), Refusal> {
+        self.make_room(namespace, &version.deployment, &version.build_id).await?;
+        self.register(namespace.id(), version, kind, queue).await
+    }
+
+    /// The record itself.
     async fn register(&self, namespace: NamespaceId, version: &Version, kind: QueueKind, queue: &str) -> Result<(), Refusal> {
         let now = self.now();
         let queue = VersionTaskQueueInfo { name: queue.to_owned(), r#type: task_type(kind) as i32 };

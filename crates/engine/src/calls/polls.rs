@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prost::Message as _;
 use sempre_api::{
     History,
     v1::{
@@ -28,11 +29,12 @@ use sempre_core::{
 
 use crate::{
     Engine,
+    homes::claim::{Away, claim},
     matching::{
         Handed, Polled,
         caller::{Caller, Instance},
         held::{HeldNexus, HeldOffer, HeldQuery},
-        queries::QueryToken,
+        queries::{QueryTask, QueryToken, What},
         scaling::Advice,
     },
     namespaces::Namespace,
@@ -40,7 +42,7 @@ use crate::{
         message::{Ask, Body, Started},
         taken::TakenOffer,
     },
-    shared::{STOPPING, internal},
+    shared::{STOPPING, Shared, internal},
 };
 
 /// Offers whose runs cannot be asked that one poll passes over.
@@ -62,6 +64,8 @@ struct Poll {
 #[allow(clippy::large_enum_variant, reason = "taken apart at once; a box would be one more allocation for every task")]
 enum Task {
     Started(Started),
+    /// The answer of this poll, which another node has made.
+    Away(Bytes, Away),
     Query(HeldQuery<Started>),
     Nexus(HeldNexus<Started>),
 }
@@ -147,6 +151,14 @@ impl Engine {
                 return Ok(response);
             }
             Some(Task::Nexus(_)) => return Err(internal("a workflow task")),
+            Some(Task::Away(answer, away)) => {
+                let mut response = PollWorkflowTaskQueueResponse::decode(answer).map_err(|_| internal("a workflow task"))?;
+                let advice = self.shared.matching.advise(&poll.queue, poll.since);
+                response.backlog_count_hint = i64::try_from(advice.backlog).unwrap_or(i64::MAX);
+                response.poller_scaling_decision = decision(advice);
+                away.settled();
+                return Ok(response);
+            }
             Some(Task::Started(started)) => started,
         };
         let Started { run, reply, page, claim } = started;
@@ -208,6 +220,12 @@ impl Engine {
                 claim.delivered();
                 Ok(*response)
             }
+            Some(Task::Away(answer, away)) => {
+                let mut response = PollActivityTaskQueueResponse::decode(answer).map_err(|_| internal("an activity task"))?;
+                response.poller_scaling_decision = decision(self.shared.matching.advise(&poll.queue, poll.since));
+                away.settled();
+                Ok(response)
+            }
             Some(Task::Started(_)) => Err(internal("an activity task")),
         }
     }
@@ -248,11 +266,11 @@ impl Engine {
         let held = match self.next_task(&poll, deadline).await? {
             None => return Ok(PollNexusTaskQueueResponse::default()),
             Some(Task::Nexus(held)) => held,
-            Some(Task::Query(_) | Task::Started(_)) => return Err(internal("a Nexus task")),
+            Some(Task::Query(_) | Task::Started(_) | Task::Away(..)) => return Err(internal("a Nexus task")),
         };
         let task = held.task();
         let response = PollNexusTaskQueueResponse {
-            task_token: task.token(self.process()).to_bytes(),
+            task_token: task.token(self.process()),
             request: Some(task.request(self.wall_now())),
             poller_scaling_decision: decision(self.shared.matching.advise(&poll.queue, poll.since)),
             ..Default::default()
@@ -279,6 +297,10 @@ impl Engine {
         // Not empty, as those that wait are answered: in the process, where no port closes, a worker would ask again at once, for ever.
         if shared.stopping.load(Ordering::Acquire) {
             return Err(Refusal::Unavailable(STOPPING.into()));
+        }
+        let elsewhere = || Refusal::Elsewhere { shard: shared.shard_of(queue.home()) as u32 };
+        if !shared.matching.is_home_of(queue) {
+            return Err(elsewhere());
         }
         let until = shared.wait_until(wait_of(shared.settings.poll_wait, &poller.request_id), deadline);
         let mut timer = shared.wall.sleep_until(until);
@@ -316,13 +338,15 @@ impl Engine {
                 }
             };
             match handed {
+                // Its queue has moved.
+                Handed::Closed if !shared.matching.is_home_of(queue) => return Err(elsewhere()),
                 Handed::Closed => return Ok(None),
                 Handed::Started(started) => return Ok(Some(Task::Started(started))),
                 Handed::Query(held) => return Ok(Some(Task::Query(held))),
                 Handed::Nexus(held) => return Ok(Some(Task::Nexus(held))),
                 Handed::Offer(held) => {
                     match self.start_task(held, poller).await {
-                        Ok(Some(started)) => return Ok(Some(Task::Started(started))),
+                        Ok(Some(task)) => return Ok(Some(task)),
                         Ok(None) => {}
                         // The offer is in its queue again; a worker need not hear why.
                         Err(_) if shared.stopping.load(Ordering::Acquire) => return Ok(None),
@@ -339,11 +363,15 @@ impl Engine {
     }
 
     /// Asks the run for the task of an offer. `None`: it was not wanted any more.
-    async fn start_task(&self, held: HeldOffer<Started>, poller: Poller) -> Result<Option<Started>, Refusal> {
+    async fn start_task(&self, held: HeldOffer<Started>, poller: Poller) -> Result<Option<Task>, Refusal> {
         let run = held.queued().offer.run.clone();
-        let held = Box::new(TakenOffer::new(held, self.shared.clone()));
-        match self.shared.ask(run.workflow, Some(run.run), Ask::StartOffer(held, poller)).await?.body {
-            Body::Task(started) => Ok(Some(*started)),
+        let held = TakenOffer::new(held, self.shared.clone());
+        if self.shared.away(&run.workflow).is_some() {
+            let claimed = claim(&self.shared, held, poller).await?;
+            return Ok(claimed.map(|(answer, away)| Task::Away(answer, away)));
+        }
+        match self.shared.ask(run.workflow, Some(run.run), Ask::StartOffer(Box::new(held), poller)).await?.body {
+            Body::Task(started) => Ok(Some(Task::Started(*started))),
             Body::Reply(Reply::Obsolete, _) => Ok(None),
             _ => Err(internal("a task")),
         }
@@ -351,26 +379,36 @@ impl Engine {
 
     /// A poll's answer that asks a query.
     async fn query_task(&self, held: HeldQuery<Started>) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
-        let task = held.task();
-        let (history, next_page_token) = if task.sticky {
-            (History::default(), Bytes::new())
-        } else {
-            match self.shared.task_history(&task.run, task.route.window.clone(), None).await {
-                Ok(page) => page,
-                Err(refusal) => {
-                    // The asker is told; this poll comes back empty.
-                    self.shared.queries.resolve(task.id, crate::matching::queries::Outcome::Answer(Err(refusal), 0));
-                    held.told();
-                    return Ok(PollWorkflowTaskQueueResponse::default());
-                }
-            }
+        let made = match &held.task().what {
+            What::Away { answer, .. } => PollWorkflowTaskQueueResponse::decode(answer.clone()).map_err(|_| internal("a query")),
+            What::Here { .. } => self.shared.query_response(held.task(), self.process()).await,
         };
-        let mut response = (*task.route.task).clone();
-        response.task_token = QueryToken::new(task.run.workflow.namespace, task.id, self.process()).to_bytes();
-        response.query = Some(task.route.query.clone());
+        match made {
+            Ok(response) => {
+                held.told();
+                Ok(response)
+            }
+            Err(refusal) => {
+                // The asker is told; this poll comes back empty.
+                self.shared.queries.resolve(held.task().id, crate::matching::queries::Outcome::Answer(Err(refusal), 0));
+                held.told();
+                Ok(PollWorkflowTaskQueueResponse::default())
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// What a poll is answered that gets this query, which this node asks.
+    pub(crate) async fn query_response(&self, task: &QueryTask, process: u64) -> Result<PollWorkflowTaskQueueResponse, Refusal> {
+        let What::Here { run, route, sticky } = &task.what else { return Err(internal("a query of this node")) };
+        let (history, next_page_token) =
+            if *sticky { (History::default(), Bytes::new()) } else { self.task_history(run, route.window.clone(), None).await? };
+        let mut response = (*route.task).clone();
+        response.task_token = QueryToken::new(run.workflow.namespace, task.id, process).to_bytes();
+        response.query = Some(route.query.clone());
         response.history = Some(history);
         response.next_page_token = next_page_token;
-        held.told();
         Ok(response)
     }
 }

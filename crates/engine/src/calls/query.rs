@@ -17,9 +17,10 @@ use sempre_core::{
 use super::workflow_of;
 use crate::{
     Engine,
+    homes::asks,
     matching::{
         QUERY_POLLER_WINDOW,
-        queries::{Asker, Outcome, QueryToken},
+        queries::{Asker, Outcome, QueryTask, QueryToken},
     },
     shared::internal,
 };
@@ -44,6 +45,8 @@ fn timed_out() -> Refusal {
 pub(crate) enum Waited {
     Outcome(Outcome),
     TimedOut,
+    /// Another node, the queue's home, says that no worker is there.
+    NoWorker,
 }
 
 impl Engine {
@@ -80,7 +83,7 @@ impl Engine {
                 let buffered = Buffered { engine: self, key: &key, id: asker.id(), armed: true };
                 let waited = self.wait_for(&mut asker, until).await;
                 match waited {
-                    Waited::TimedOut => return Err(timed_out()),
+                    Waited::TimedOut | Waited::NoWorker => return Err(timed_out()),
                     Waited::Outcome(outcome) => {
                         buffered.disarm();
                         match outcome {
@@ -118,11 +121,11 @@ impl Engine {
         let route = Arc::new(route);
         if let Some((queue, wait)) = &route.sticky {
             if self.shared.matching.sticky_available(queue) {
-                self.shared.matching.query(queue, asker.task(key.clone(), route.clone(), true));
-                match self.wait_for(asker, until.min(self.wall_now() + *wait)).await {
+                let task = asker.task(key.clone(), route.clone(), true);
+                match self.offered(asker, task, until.min(self.wall_now() + *wait)).await? {
                     Waited::Outcome(Outcome::Answer(answer, _)) => return answer,
                     Waited::Outcome(Outcome::Direct(_)) => return Err(internal("an answer")),
-                    Waited::TimedOut => {}
+                    Waited::TimedOut | Waited::NoWorker => {}
                 }
                 if self.wall_now() >= until {
                     return Err(timed_out());
@@ -134,7 +137,17 @@ impl Engine {
             }
         }
         let workflow_id = key.workflow.workflow_id.clone();
-        self.shared.matching.query(&route.normal, asker.task(key, route.clone(), false));
+        let task = asker.task(key, route.clone(), false);
+        let no_worker = || Refusal::FailedPrecondition("no poller seen for task queue recently, worker may be down".into());
+        if !self.shared.matching.is_home_of(&route.normal) {
+            return match self.offered(asker, task, until).await? {
+                Waited::Outcome(Outcome::Answer(answer, _)) => answer,
+                Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
+                Waited::NoWorker if self.wall_now() < until => Err(no_worker()),
+                Waited::TimedOut | Waited::NoWorker => Err(timed_out()),
+            };
+        }
+        self.shared.matching.query(&route.normal, task);
         let patience = self.poller_window_end(&route.normal, &workflow_id);
         match self.wait_for(asker, until.min(patience)).await {
             Waited::Outcome(Outcome::Answer(answer, _)) => answer,
@@ -144,10 +157,25 @@ impl Engine {
                 match self.wait_for(asker, until).await {
                     Waited::Outcome(Outcome::Answer(answer, _)) => answer,
                     Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
-                    Waited::TimedOut => Err(timed_out()),
+                    Waited::TimedOut | Waited::NoWorker => Err(timed_out()),
                 }
             }
-            Waited::TimedOut => Err(Refusal::FailedPrecondition("no poller seen for task queue recently, worker may be down".into())),
+            Waited::TimedOut | Waited::NoWorker => Err(no_worker()),
+        }
+    }
+
+    /// Offers a query on its queue, wherever that has its home, and waits.
+    async fn offered(&self, asker: &mut Asker, task: QueryTask, until: Timestamp) -> Result<Waited, Refusal> {
+        let queue = task.queue().clone();
+        if self.shared.matching.is_home_of(&queue) {
+            self.shared.matching.query(&queue, task);
+            return Ok(self.wait_for(asker, until).await);
+        }
+        let request = asks::of_query(self, &task, until).await?;
+        tokio::select! {
+            biased;
+            waited = self.wait_for(asker, until) => Ok(waited),
+            _ = asks::ask(&self.shared, &queue, request) => Ok(Waited::NoWorker),
         }
     }
 

@@ -359,7 +359,7 @@ impl Check {
         Ok(match self.engine.wait_for(&mut asker, until).await {
             Waited::Outcome(Outcome::Answer(answer, cause)) => verdict::of_answer(answer, cause),
             Waited::Outcome(Outcome::Direct(_)) => return Err(internal("an answer").into()),
-            Waited::TimedOut => {
+            Waited::TimedOut | Waited::NoWorker => {
                 let message = "no worker of the version answered in time".to_owned();
                 Verdict::Problem { outcome: ReplayOutcome::Unanswered, message }
             }

@@ -11,6 +11,7 @@ pub(crate) mod caller;
 pub(crate) mod fair;
 mod goodbye;
 pub(crate) mod held;
+mod home;
 pub(crate) mod levels;
 pub(crate) mod limiter;
 mod nexus;
@@ -39,7 +40,7 @@ use sempre_core::{
 };
 use tokio::sync::oneshot;
 
-use crate::{Clock, Spawner, Stats, shards::Here};
+use crate::{Clock, Spawner, Stats, homes::Homes, shards::Here};
 use caller::Caller;
 use fair::{Budget, Fair, KEYS_MAX};
 use goodbye::Goodbyes;
@@ -120,6 +121,15 @@ pub(crate) enum Arrival {
     Known,
 }
 
+/// What becomes of an offer whose sticky queue is not in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absent {
+    /// The queue is opened: its worker has had no chance to poll yet. Core's timeout moves the task on if none comes.
+    Opens,
+    /// It goes on to the normal queue.
+    GoesOn,
+}
+
 /// What a queue shows of itself.
 #[derive(Debug)]
 pub(crate) struct QueueView {
@@ -178,6 +188,8 @@ pub(crate) struct Matching<S: Send + 'static> {
     budget: Arc<Budget>,
     /// Offers of runs whose shards are elsewhere are not kept.
     here: Arc<Here>,
+    /// Of a node among several: those of queues whose homes are elsewhere are not.
+    homes: Option<Arc<Homes>>,
     /// No rank was given beyond this one.
     ranked_to: AtomicI64,
     /// What was offered later was not in the backlog of the last process.
@@ -195,6 +207,7 @@ impl<S: Send + 'static> Matching<S> {
         spawner: Arc<dyn Spawner>,
         stats: Arc<Stats>,
         here: Arc<Here>,
+        homes: Option<Arc<Homes>>,
         window_max: usize,
     ) -> Arc<Self> {
         let begun = clock.now();
@@ -210,6 +223,7 @@ impl<S: Send + 'static> Matching<S> {
             routes: Routes::default(),
             budget: Budget::new(KEYS_MAX),
             here,
+            homes,
             ranked_to: AtomicI64::new(0),
             begun,
             loaded: AtomicBool::new(false),
@@ -254,7 +268,7 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         // Again: once the stripe has been drained, nobody would answer this poll.
-        if self.closed.load(Ordering::Acquire) || self.goodbyes.has(caller.instance, now) {
+        if self.closed.load(Ordering::Acquire) || self.goodbyes.has(caller.instance, now) || self.home_elsewhere(hash).is_some() {
             return Polled::Handed(Handed::Closed);
         }
         let queue = self.open(&mut stripe, hash, name, now);
@@ -349,6 +363,9 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn reserve(&self, offer: &Offer) -> Option<Reserved<S>> {
         let (name, priority) = (&offer.queue, offer.key.level());
         let hash = name.hash64();
+        if self.home_elsewhere(hash).is_some() {
+            return None;
+        }
         let mut stripe = self.stripe(hash);
         let queue = stripe.get(hash, name)?;
         if queue.has_backlog() {
@@ -417,8 +434,16 @@ impl<S: Send + 'static> Matching<S> {
         self.enqueue(Queued { offer, row }, Arrival::New);
     }
 
-    /// An offer, wherever it comes from.
-    pub(crate) fn enqueue(self: &Arc<Self>, mut queued: Queued, arrival: Arrival) {
+    /// An offer, wherever it comes from. Of a queue whose home is elsewhere that one is told.
+    pub(crate) fn enqueue(self: &Arc<Self>, queued: Queued, arrival: Arrival) {
+        match self.home_elsewhere(queued.offer.key.queue) {
+            Some(homes) => homes.tell(queued, arrival),
+            None => self.place(queued, arrival, Absent::GoesOn),
+        }
+    }
+
+    /// Puts an offer into its queue.
+    fn place(self: &Arc<Self>, queued: Queued, arrival: Arrival, absent: Absent) {
         let now = self.clock.now();
         if queued.offer.queue.sticky {
             let hash = queued.offer.queue.hash64();
@@ -429,7 +454,7 @@ impl<S: Send + 'static> Matching<S> {
                     self.add(queue, queued, arrival);
                     return;
                 }
-                None if !self.loaded.load(Ordering::Acquire) => {
+                None if absent == Absent::Opens || !self.loaded.load(Ordering::Acquire) => {
                     // Recovered: its worker has had no chance to poll yet. Core's timeout moves it on if none comes.
                     let queue = self.open(&mut stripe, hash, &queued.offer.queue, now);
                     self.add(queue, queued, arrival);
@@ -438,7 +463,7 @@ impl<S: Send + 'static> Matching<S> {
                 None => {}
             }
             drop(stripe);
-            queued.make_normal();
+            return self.go_on(queued, arrival);
         }
         let hash = queued.offer.queue.hash64();
         let mut stripe = self.stripe(hash);
@@ -455,7 +480,7 @@ impl<S: Send + 'static> Matching<S> {
         let now = self.clock.now();
         queue.used = now;
         // Looked at while nobody else has the queue: either this sees that the shard has gone, or `withdraw_absent` sees the offer.
-        if !self.here.has_workflow(&queued.offer.run.workflow) {
+        if !self.keeps(&queued.offer) {
             return false;
         }
         match arrival {
@@ -513,6 +538,9 @@ impl<S: Send + 'static> Matching<S> {
 
     /// Forgets an offer whose row is gone.
     pub(crate) fn withdraw(self: &Arc<Self>, row: &OfferKey) {
+        if let Some(homes) = self.home_elsewhere(row.queue) {
+            return homes.withdraw(row);
+        }
         // The place names the task: at most one queue has it.
         let place = Place::of(row);
         let mut stripe = self.stripe(row.queue);
@@ -528,6 +556,11 @@ impl<S: Send + 'static> Matching<S> {
     /// Forgets the offers of runs whose shards are not here. Gives the queues that have lost some and have more in the store.
     pub(crate) fn withdraw_absent(self: &Arc<Self>) -> Vec<QueueName> {
         let mut low = Vec::new();
+        if let Some(homes) = &self.homes {
+            // Those of runs are told to the homes by whoever has the runs next; they are the same.
+            self.forget_absent(homes);
+            return low;
+        }
         for stripe in &self.stripes {
             let mut stripe = stripe.lock().unwrap_or_else(PoisonError::into_inner);
             let mut changed = Vec::new();
@@ -554,7 +587,7 @@ impl<S: Send + 'static> Matching<S> {
     pub(crate) fn query(self: &Arc<Self>, name: &QueueName, task: queries::QueryTask) {
         let now = self.clock.now();
         let mut stripe = self.stripe(name.hash64());
-        let line = self.line_of(&mut stripe, name, &task.run.workflow.workflow_id);
+        let line = self.line_of(&mut stripe, name, task.workflow_id());
         let queue = self.open(&mut stripe, line.hash64(), &line, now);
         self.give_query(queue, task);
     }
@@ -562,7 +595,7 @@ impl<S: Send + 'static> Matching<S> {
     /// A query whose poller has gone before it could be told.
     pub(crate) fn requeue_query(self: &Arc<Self>, task: queries::QueryTask) {
         let mut stripe = self.stripe(task.queue().hash64());
-        let line = self.line_of(&mut stripe, task.queue(), &task.run.workflow.workflow_id);
+        let line = self.line_of(&mut stripe, task.queue(), task.workflow_id());
         if let Some(queue) = stripe.get(line.hash64(), &line) {
             self.give_query(queue, task);
         }
@@ -598,6 +631,10 @@ impl<S: Send + 'static> Matching<S> {
 
     /// Whether a sticky queue's worker seems to be there.
     pub(crate) fn sticky_available(&self, name: &QueueName) -> bool {
+        if !self.is_home_of(name) {
+            // Its home knows.
+            return true;
+        }
         self.poller_seen(name).is_some_and(|seen| self.clock.now().since(seen) < STICKY_POLLER_WINDOW)
     }
 
@@ -610,9 +647,8 @@ impl<S: Send + 'static> Matching<S> {
             let _ = waiter.sender.send(Handed::Closed);
         }
         // A sticky queue ranks nothing.
-        for mut queued in queue.plain.into_offers() {
-            queued.make_normal();
-            self.enqueue(queued, Arrival::Known);
+        for queued in queue.plain.into_offers() {
+            self.go_on(queued, Arrival::Known);
         }
     }
 

@@ -17,7 +17,6 @@ use super::{
     queue::Queue,
     window::{Place, Window},
 };
-use crate::shards::Here;
 
 /// Rows read at once while the backlog of the last process is loaded.
 const LOAD_ROWS: usize = 1000;
@@ -51,6 +50,9 @@ impl<S: Send + 'static> Matching<S> {
                     }
                     None => tracing::error!(key = ?key, "an offer row is damaged"),
                 }
+            }
+            if let Some(homes) = &self.homes {
+                homes.room().await;
             }
             match last {
                 Some(next) if more => from = next,
@@ -89,7 +91,7 @@ impl<S: Send + 'static> Matching<S> {
             }
         };
         let result = match start {
-            Some(start) => read_page(store, &self.here, name, start, self.window_max).await,
+            Some(start) => read_page(store, self, name, start).await,
             None => Ok((Vec::new(), None)),
         };
         let now = self.clock.now();
@@ -103,7 +105,7 @@ impl<S: Send + 'static> Matching<S> {
         match result {
             Ok((offers, read_to)) if usable => {
                 // A shard may have gone since it was read.
-                let stays = |offer: &Offer| self.here.has_workflow(&offer.run.workflow);
+                let stays = |offer: &Offer| self.keeps(offer);
                 let page = offers.into_iter().filter(stays).map(|offer| Queued { row: offer.key.clone(), offer });
                 if let Some(window) = queue.window(ranked) {
                     window.take_page(page, read_to, route.as_deref(), self.window_max, &mut levels, now);
@@ -134,18 +136,20 @@ impl<S: Send + 'static> Queue<S> {
 }
 
 /// The offers of one line of a queue after `start`, and how far they reach (`None`: to the end).
-async fn read_page(
+async fn read_page<S: Send + 'static>(
     store: &dyn Store,
-    here: &Here,
+    matching: &Matching<S>,
     name: &QueueName,
     start: Place,
-    window_max: usize,
 ) -> Result<(Vec<Offer>, Option<Place>), StoreError> {
+    let Matching { here, window_max, .. } = matching;
+    // A home has the offers of all runs.
+    let is_read = |slot: u16| matching.homes.is_some() || here.has(SlotId(slot));
     let hash = name.hash64();
     let per_slot = (window_max / usize::from(SLOT_COUNT)).max(16) * 2;
     let mut read_to: Option<Place> = None;
     let mut offers = Vec::new();
-    for slot in (0..SLOT_COUNT).filter(|slot| here.has(SlotId(*slot))) {
+    for slot in (0..SLOT_COUNT).filter(|slot| is_read(*slot)) {
         let key = OfferKey {
             queue: hash,
             priority: start.priority,

@@ -71,7 +71,12 @@ impl Asker {
 
     /// What a worker is given.
     pub(crate) fn task(&self, run: RunKey, route: Arc<QueryRoute>, sticky: bool) -> QueryTask {
-        QueryTask { id: self.id(), run, route, sticky, asker: self.0.wanted() }
+        QueryTask { id: self.id(), what: What::Here { run, route, sticky }, asker: self.0.wanted() }
+    }
+
+    /// The same for a query of another node, which has made what the worker is given.
+    pub(crate) fn task_of_another(&self, queue: QueueName, workflow_id: String, answer: Bytes) -> QueryTask {
+        QueryTask { id: self.id(), what: What::Away { queue, workflow_id, answer }, asker: self.0.wanted() }
     }
 }
 
@@ -79,19 +84,46 @@ impl Asker {
 #[derive(Clone, Debug)]
 pub(crate) struct QueryTask {
     pub(crate) id: u64,
-    pub(crate) run: RunKey,
-    pub(crate) route: Arc<QueryRoute>,
-    /// Offered to the worker that holds the run: it needs no history.
-    pub(crate) sticky: bool,
+    pub(crate) what: What,
     asker: Wanted<Outcome>,
+}
+
+/// What is asked, and where.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// By this node.
+    Here {
+        run: RunKey,
+        route: Arc<QueryRoute>,
+        /// Offered to the worker that holds the run: it needs no history.
+        sticky: bool,
+    },
+    /// By another.
+    Away {
+        queue: QueueName,
+        workflow_id: String,
+        /// What the poll is answered, in bytes.
+        answer: Bytes,
+    },
 }
 
 impl QueryTask {
     /// The queue it is offered on.
     pub(crate) fn queue(&self) -> &QueueName {
-        match &self.route.sticky {
-            Some((queue, _)) if self.sticky => queue,
-            _ => &self.route.normal,
+        match &self.what {
+            What::Here { route, sticky, .. } => match &route.sticky {
+                Some((queue, _)) if *sticky => queue,
+                _ => &route.normal,
+            },
+            What::Away { queue, .. } => queue,
+        }
+    }
+
+    /// Whose run is asked.
+    pub(crate) fn workflow_id(&self) -> &str {
+        match &self.what {
+            What::Here { run, .. } => &run.workflow.workflow_id,
+            What::Away { workflow_id, .. } => workflow_id,
         }
     }
 

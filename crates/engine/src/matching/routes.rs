@@ -110,7 +110,7 @@ impl<S: Send + 'static> Matching<S> {
             requests.extend(queue.drain_nexus());
         }
         for query in waiting {
-            let line = self.line_of(&mut stripe, query.queue(), &query.run.workflow.workflow_id);
+            let line = self.line_of(&mut stripe, query.queue(), query.workflow_id());
             let queue = self.open(&mut stripe, line.hash64(), &line, self.clock.now());
             self.give_query(queue, query);
         }

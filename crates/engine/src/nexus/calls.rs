@@ -9,6 +9,7 @@ use sempre_core::{NamespaceId, Span, Timestamp, ids::Uuid, transition::QueueName
 
 use super::handler_failure;
 use crate::{
+    homes::asks::{self, Asked},
     listeners::{Listeners, Wanted},
     shared::Shared,
 };
@@ -17,7 +18,7 @@ use crate::{
 const KEPT_BACK: Span = Span::seconds(1);
 
 /// Why a request was not put into a queue.
-const TOO_MANY: &str = "too many requests wait in the task queue";
+pub(crate) const TOO_MANY: &str = "too many requests wait in the task queue";
 
 /// What a worker answered.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct NexusTask {
     operation_until: Option<Timestamp>,
     /// Decides on which side of a ramp it is: the same request, sent again, goes to the same version.
     ramped_by: String,
+    /// The token of a task that another node has made: who waits is there.
+    token: Option<Bytes>,
     caller: Wanted<Answer>,
 }
 
@@ -49,7 +52,32 @@ impl NexusTask {
     #[cfg(test)]
     pub(crate) fn of(queue: QueueName, caller: Wanted<Answer>) -> Self {
         let ramped_by = caller.id.to_string();
-        Self { queue, request: Arc::default(), until: Timestamp(0), operation_until: None, ramped_by, caller }
+        Self { queue, request: Arc::default(), until: Timestamp(0), operation_until: None, ramped_by, token: None, caller }
+    }
+
+    /// One that another node has made; with its token, and with who says here that it still waits. `times`: until when somebody waits,
+    /// and the operation's.
+    pub(crate) fn of_another(
+        queue: QueueName,
+        request: nexus::Request,
+        ramped_by: String,
+        (until, operation_until): (Timestamp, Option<Timestamp>),
+        (token, caller): (Bytes, Wanted<Answer>),
+    ) -> Self {
+        Self { queue, request: Arc::new(request), until, operation_until, ramped_by, token: Some(token), caller }
+    }
+
+    /// The request without what says how much time is left.
+    pub(crate) fn bare_request(&self) -> nexus::Request {
+        (*self.request).clone()
+    }
+
+    pub(crate) fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    pub(crate) fn operation_until(&self) -> Option<Timestamp> {
+        self.operation_until
     }
 
     /// Somebody still waits.
@@ -81,8 +109,9 @@ impl NexusTask {
     }
 
     /// The token of the task.
-    pub(crate) fn token(&self, process: u64) -> NexusToken {
-        NexusToken::new(self.queue.namespace, self.caller.id, process)
+    pub(crate) fn token(&self, process: u64) -> Bytes {
+        let own = || NexusToken::new(self.queue.namespace, self.caller.id, process).to_bytes();
+        self.token.clone().unwrap_or_else(own)
     }
 }
 
@@ -127,16 +156,27 @@ impl Shared {
             Some(nexus::request::Variant::StartOperation(start)) if !start.request_id.is_empty() => start.request_id.clone(),
             _ => call.id().to_string(),
         };
-        let taken = self.matching.nexus(NexusTask {
+        let task = NexusTask {
             ramped_by,
             queue: dispatch.queue,
             request: Arc::new(nexus::Request { scheduled_time: Some(now.to_api()), ..dispatch.request }),
             until,
             operation_until: dispatch.operation_timeout.map(|span| now + span),
+            token: None,
             caller: call.wanted(),
-        });
-        if !taken {
-            return Some(Answer::Failed(Box::new(handler_failure("RESOURCE_EXHAUSTED", TOO_MANY))));
+        };
+        let full = || Some(Answer::Failed(Box::new(handler_failure("RESOURCE_EXHAUSTED", TOO_MANY))));
+        if !self.matching.is_home_of(&task.queue) {
+            let request = asks::of_nexus(self, &task, self.process);
+            return tokio::select! {
+                biased;
+                answer = call.news() => answer,
+                asked = asks::ask(self, &task.queue, request) => if asked == Asked::Full { full() } else { None },
+                () = self.wall.sleep_until(until) => None,
+            };
+        }
+        if !self.matching.nexus(task) {
+            return full();
         }
         tokio::select! {
             biased;

@@ -2,16 +2,20 @@
 
 use sempre_api::v1::common::{Callback, Link, callback};
 use sempre_core::{
-    Input, Refusal, Timestamp,
+    Input, Refusal, RunKey, Timestamp,
     input::OperationCompletion,
     nexus::{NOT_FOUND, token},
     state::callback::Outcome,
-    transition::{CallbackCall, CallbackResult},
+    transition::{CallbackCall, CallbackResult, OutboxMessage},
     validate::SYSTEM_CALLBACK_URL,
 };
 
 use super::operations::TOKEN_MAX;
-use crate::{Engine, shared::Shared};
+use crate::{
+    Engine,
+    peers::record::{Answer, Letter, Request},
+    shared::{Shared, internal},
+};
 
 /// Header of a callback with the operation's name at its handler's side.
 const OPERATION_TOKEN_HEADER: &str = "nexus-operation-token";
@@ -76,12 +80,24 @@ impl Shared {
         }
     }
 
-    /// Tells a caller in this server, if that is where the callback goes.
-    pub(crate) async fn tell_caller(&self, call: &CallbackCall) -> Option<CallbackResult> {
-        let Some(Callback { variant: Some(callback::Variant::Nexus(nexus)), .. }) = &call.callback else { return None };
-        if nexus.url != SYSTEM_CALLBACK_URL {
-            return None;
+    /// Tells a caller in this server, or at another node, if that is where the callback goes. `sender`: the run whose callback it is.
+    pub(crate) async fn tell_caller(&self, sender: &RunKey, call: &CallbackCall) -> Option<CallbackResult> {
+        let nexus = callback_here(call)?;
+        let token = self.peers.as_ref().and_then(|_| nexus.header.get(token::CALLBACK_TOKEN_HEADER));
+        let token = token.and_then(|token| self.meta.signer().read(token));
+        if let Some(away) = token.and_then(|token| self.away(&token.run().workflow)) {
+            return Some(match away.ask(Request::Letter(Letter::new(sender, OutboxMessage::Callback(Box::new(call.clone()))))).await {
+                Ok(Answer::Callback(result)) => result.result().unwrap_or_else(|| untold(&internal("what comes of a callback"))),
+                Ok(_) => untold(&internal("what comes of a callback")),
+                Err(refusal) => untold(&refusal),
+            });
         }
+        self.tell_caller_here(call).await
+    }
+
+    /// As [`Shared::tell_caller`], of a caller whose shard is here.
+    pub(crate) async fn tell_caller_here(&self, call: &CallbackCall) -> Option<CallbackResult> {
+        let nexus = callback_here(call)?;
         let header = |name: &str| nexus.header.get(name).cloned().unwrap_or_default();
         let completion = Completion {
             operation_token: header(OPERATION_TOKEN_HEADER),
@@ -94,10 +110,20 @@ impl Shared {
             Ok(()) => CallbackResult::Delivered,
             Err(Refusal::InvalidArgument(text)) => CallbackResult::Refused(format!("handler error (BAD_REQUEST): {text}")),
             Err(Refusal::NotFound(text)) => CallbackResult::Refused(format!("handler error (NOT_FOUND): {text}")),
-            Err(refusal) => {
-                tracing::debug!(?refusal, "the caller of an operation could not be told of its end");
-                CallbackResult::Undelivered("handler error (UNAVAILABLE): service unavailable".into())
-            }
+            Err(refusal) => untold(&refusal),
         })
     }
+}
+
+/// The callback, if it is for a caller of this data.
+fn callback_here(call: &CallbackCall) -> Option<&callback::Nexus> {
+    match &call.callback {
+        Some(Callback { variant: Some(callback::Variant::Nexus(nexus)), .. }) if nexus.url == SYSTEM_CALLBACK_URL => Some(nexus),
+        _ => None,
+    }
+}
+
+fn untold(refusal: &Refusal) -> CallbackResult {
+    tracing::debug!(?refusal, "the caller of an operation could not be told of its end");
+    CallbackResult::Undelivered("handler error (UNAVAILABLE): service unavailable".into())
 }

@@ -15,7 +15,7 @@ pub(crate) mod endpoints;
 pub(crate) mod operations;
 mod sender;
 pub(crate) mod signature;
-mod system;
+pub(crate) mod system;
 
 pub use complete::Completion;
 pub use dispatch::{Destination, Handled};

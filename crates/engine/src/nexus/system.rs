@@ -3,37 +3,64 @@
 use sempre_api::v1::{
     common::Link,
     failure::{Failure, ServerFailureInfo, failure::FailureInfo},
+    workflowservice::SignalWithStartWorkflowExecutionRequest,
 };
 use sempre_core::{
-    Refusal, RunKey,
+    Refusal, RunKey, WorkflowKey,
     nexus::system::{self, Problem},
-    transition::{OperationCall, OperationResult},
+    transition::{OperationCall, OperationResult, OutboxMessage},
 };
 
 use super::handler_failure;
-use crate::shared::Shared;
+use crate::{
+    peers::record::{Answer, Letter, Request},
+    shared::{Shared, internal},
+};
 
-/// Carries out an operation; its request id makes it the same one when it is asked for again.
+/// Carries out an operation where its workflow is; its request id makes it the same one when it is asked for again.
 pub(super) async fn start(shared: &Shared, caller: &RunKey, call: &OperationCall) -> OperationResult {
+    let request = match request_of(shared, caller, call) {
+        Ok(request) => request,
+        Err(refused) => return refused,
+    };
+    let workflow = WorkflowKey { namespace: caller.workflow.namespace, workflow_id: request.workflow_id.clone() };
+    let Some(away) = shared.away(&workflow) else { return start_here(shared, request).await };
+    match away.ask(Request::Letter(Letter::new(caller, OutboxMessage::StartOperation(Box::new(call.clone()))))).await {
+        Ok(Answer::Operation(result)) => result.result().unwrap_or_else(|| result_of(internal("the result of an operation"))),
+        Ok(_) => result_of(internal("the result of an operation")),
+        Err(refusal) => result_of(refusal),
+    }
+}
+
+/// What an operation asks for; `Err`: nothing that could be done.
+pub(crate) fn request_of(
+    shared: &Shared,
+    caller: &RunKey,
+    call: &OperationCall,
+) -> Result<SignalWithStartWorkflowExecutionRequest, OperationResult> {
     let a = call.scheduled();
     let namespace = shared.namespaces.view(caller.workflow.namespace).name.clone();
-    let mut request = match system::request(&a.service, &a.operation, a.input.as_ref(), &namespace) {
-        Ok(request) => request,
-        Err(problem) => return refused(problem),
-    };
+    let mut request = system::request(&a.service, &a.operation, a.input.as_ref(), &namespace).map_err(refused)?;
     request.request_id = a.request_id;
     request.links = call.link.clone().into_iter().collect();
+    Ok(request)
+}
+
+/// As [`start`], of a workflow whose shard is here.
+pub(crate) async fn start_here(shared: &Shared, request: SignalWithStartWorkflowExecutionRequest) -> OperationResult {
     match shared.signal_with_start(request).await {
         Ok(response) => {
             let links: Vec<Link> = response.signal_link.clone().into_iter().collect();
             OperationResult::Completed { result: Some(system::result(&response)), links }
         }
-        Err(refusal) => {
-            let (kind, retryable) = (kind(&refusal), refusal.may_pass());
-            let failure = Box::new(server_failure(format!("{kind}: {}", text(refusal)), retryable));
-            if retryable { OperationResult::Undelivered(failure) } else { OperationResult::Refused(failure) }
-        }
+        Err(refusal) => result_of(refusal),
     }
+}
+
+fn result_of(refusal: Refusal) -> OperationResult {
+    let (kind, retryable) = (kind(&refusal), refusal.may_pass());
+    let failure = Box::new(server_failure(format!("{kind}: {}", text(refusal)), retryable));
+    if retryable { OperationResult::Undelivered(failure) } else { OperationResult::Refused(failure) }
 }
 
 fn refused(problem: Problem) -> OperationResult {

@@ -1,4 +1,4 @@
-//! What schedules ask for: starts and stops of runs, and looks at them, by the engine's own calls.
+//! What schedules ask for: starts and stops of runs, and looks at them, by the engine's own calls, wherever the runs are.
 //!
 //! Every one may be carried out twice, with the same request id and so with one effect.
 
@@ -13,16 +13,17 @@ use sempre_api::v1::{
 use sempre_core::{
     Input, NamespaceId, Refusal, Reply, RunId, Span, StartInput, WorkflowKey,
     input::{CancelRequest, TerminateRequest},
-    keys::schedules::ScheduleKey,
+    keys::{RunRecord, schedules::ScheduleKey},
     schedule::{
         Ended,
-        state::{Running, Stop},
+        state::{Running, Stop as StopKind},
     },
 };
 
 use crate::{
     HistoryReader,
     namespaces::REGISTERED,
+    peers::record::{self, Answer, Request},
     shard::message::{Ask, Body},
     shared::{STOPPING, Shared, internal},
 };
@@ -108,18 +109,16 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
     let mut backoff = BACKOFF_FIRST;
     let mut refused = Refusal::Unavailable(STOPPING.into());
     for _ in 0..TRIES {
-        let input = StartInput {
-            request: Box::new(start.request.clone()),
-            signal: None,
-            child_of: None,
-            watcher: start.watcher.clone().map(Box::new),
-        };
-        match shared.ask_reply(workflow.clone(), None, Ask::Start(Box::new(input))).await {
-            Ok((_, Reply::Started { response, .. }, _)) => {
-                let first = if response.first_execution_run_id.is_empty() { response.run_id } else { response.first_execution_run_id };
-                return Outcome::Started { workflow_id: workflow.workflow_id, run_id: first };
+        let (request, watcher) = (start.request.clone(), start.watcher.clone());
+        let started = match shared.away(&workflow) {
+            None => start_here(shared, workflow.clone(), request, watcher).await,
+            Some(away) => {
+                let start = record::Start { workflow: Some(RunRecord::new(&workflow)), request: Some(request), watcher };
+                text_of(away.ask_once(Request::Start(Box::new(start))).await).and_then(|run| run.ok_or_else(|| internal("a start")))
             }
-            Ok(_) => refused = internal("a start"),
+        };
+        match started {
+            Ok(run_id) => return Outcome::Started { workflow_id: workflow.workflow_id, run_id },
             // Not an earlier try of this start: a chain knows the request that began it.
             Err(Refusal::AlreadyStarted { .. }) => return Outcome::AlreadyStarted,
             Err(refusal) if refusal.may_pass() => {
@@ -137,6 +136,30 @@ async fn start_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome 
     Outcome::Failed { text: text(refused), for_good: false }
 }
 
+/// Starts a run whose shard is here; gives the first run of its chain.
+pub(crate) async fn start_here(
+    shared: &Shared,
+    workflow: WorkflowKey,
+    request: StartWorkflowExecutionRequest,
+    watcher: Option<Callback>,
+) -> Result<String, Refusal> {
+    let input = StartInput { request: Box::new(request), signal: None, child_of: None, watcher: watcher.map(Box::new) };
+    match shared.ask_reply(workflow, None, Ask::Start(Box::new(input))).await? {
+        (_, Reply::Started { response, .. }, _) if response.first_execution_run_id.is_empty() => Ok(response.run_id),
+        (_, Reply::Started { response, .. }, _) => Ok(response.first_execution_run_id),
+        _ => Err(internal("a start")),
+    }
+}
+
+/// What another node has answered that was asked for a run.
+fn text_of(answer: Result<Answer, Refusal>) -> Result<Option<String>, Refusal> {
+    match answer? {
+        Answer::Text(text) => Ok(Some(text)),
+        Answer::Done(()) => Ok(None),
+        _ => Err(internal("a run")),
+    }
+}
+
 /// Looks for the run of a start that may have been carried out: the workflow id's chain, if that request has begun it. While starts under
 /// one workflow id take turns, only a client's can have come after it.
 async fn find_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
@@ -147,19 +170,32 @@ async fn find_run(shared: &Shared, key: &ScheduleKey, start: Start) -> Outcome {
         tracing::warn!(?refusal, schedule, workflow, "a start in doubt could not be looked for");
         Outcome::Failed { text: text(refusal), for_good: false }
     };
-    // The first run may be gone; the chain still knows the request that began it.
-    let run = match shared.ask_reply(workflow.clone(), None, Ask::WasStartedBy(start.request.request_id)).await {
-        Ok((run, Reply::Done, _)) => run,
-        Ok(_) | Err(Refusal::NotFound(_)) => return Outcome::NotThere,
-        Err(refusal) => return failed(refusal),
-    };
-    match shared.ask(workflow.clone(), Some(run), Ask::Describe).await.map(|answer| answer.body) {
-        Ok(Body::Description(description)) => {
-            let run_id = description.workflow_execution_info.map(|info| info.first_run_id).unwrap_or_default();
-            Outcome::Started { workflow_id: workflow.workflow_id, run_id }
+    let request_id = start.request.request_id;
+    let found = match shared.away(&workflow) {
+        None => find_here(shared, workflow.clone(), request_id).await,
+        Some(away) => {
+            let asked = record::StartedBy { workflow: Some(RunRecord::new(&workflow)), request_id };
+            text_of(away.ask_once(Request::Find(asked)).await)
         }
-        Ok(_) => failed(internal("a description")),
+    };
+    match found {
+        Ok(Some(run_id)) => Outcome::Started { workflow_id: workflow.workflow_id, run_id },
+        Ok(None) => Outcome::NotThere,
         Err(refusal) => failed(refusal),
+    }
+}
+
+/// The first run of the workflow's current chain, if this request has begun it; the workflow's shard is here.
+pub(crate) async fn find_here(shared: &Shared, workflow: WorkflowKey, request_id: String) -> Result<Option<String>, Refusal> {
+    // The first run may be gone; the chain still knows the request that began it.
+    let run = match shared.ask_reply(workflow.clone(), None, Ask::WasStartedBy(request_id)).await {
+        Ok((run, Reply::Done, _)) => run,
+        Ok(_) | Err(Refusal::NotFound(_)) => return Ok(None),
+        Err(refusal) => return Err(refusal),
+    };
+    match shared.ask(workflow, Some(run), Ask::Describe).await?.body {
+        Body::Description(description) => Ok(Some(description.workflow_execution_info.map(|info| info.first_run_id).unwrap_or_default())),
+        _ => Err(internal("a description")),
     }
 }
 
@@ -181,26 +217,20 @@ fn text(refusal: Refusal) -> String {
 async fn stop_run(shared: &Shared, key: &ScheduleKey, stop: StopRun) -> Outcome {
     let StopRun { running, uid, identity } = stop;
     let workflow = WorkflowKey { namespace: key.namespace, workflow_id: running.workflow_id.clone() };
+    let cancels = running.stop() == StopKind::Cancel;
     let mut backoff = BACKOFF_FIRST;
     loop {
-        let first_run_id = running.run_id.clone();
-        let input = if running.stop() == Stop::Cancel {
-            Input::RequestCancel(Box::new(CancelRequest {
-                reason: "cancelled by schedule overlap policy".into(),
-                identity: identity.clone(),
-                request_id: format!("{uid}-cancel-{}", running.number),
-                first_run_id,
-                ..CancelRequest::default()
-            }))
-        } else {
-            Input::Terminate(Box::new(TerminateRequest {
-                reason: "terminated by schedule overlap policy".into(),
-                identity: identity.clone(),
-                first_run_id,
-                ..TerminateRequest::default()
-            }))
+        let asked = record::Stop {
+            workflow: Some(RunRecord::new(&workflow)),
+            first_run_id: running.run_id.clone(),
+            identity: identity.clone(),
+            cancel_request_id: if cancels { format!("{uid}-cancel-{}", running.number) } else { String::new() },
         };
-        match shared.apply(workflow.clone(), None, input).await {
+        let stopped = match shared.away(&workflow) {
+            None => stop_here(shared, workflow.clone(), asked).await,
+            Some(away) => away.ask_once(Request::Stop(asked)).await.map(drop),
+        };
+        match stopped {
             Err(refusal) if refusal.may_pass() => {
                 if !pause(shared, &mut backoff).await {
                     return Outcome::Failed { text: text(refusal), for_good: false };
@@ -212,6 +242,28 @@ async fn stop_run(shared: &Shared, key: &ScheduleKey, stop: StopRun) -> Outcome 
     }
 }
 
+/// Stops the current run of a workflow whose shard is here.
+pub(crate) async fn stop_here(shared: &Shared, workflow: WorkflowKey, stop: record::Stop) -> Result<(), Refusal> {
+    let record::Stop { first_run_id, identity, cancel_request_id, .. } = stop;
+    let input = if cancel_request_id.is_empty() {
+        Input::Terminate(Box::new(TerminateRequest {
+            reason: "terminated by schedule overlap policy".into(),
+            identity,
+            first_run_id,
+            ..TerminateRequest::default()
+        }))
+    } else {
+        Input::RequestCancel(Box::new(CancelRequest {
+            reason: "cancelled by schedule overlap policy".into(),
+            identity,
+            request_id: cancel_request_id,
+            first_run_id,
+            ..CancelRequest::default()
+        }))
+    };
+    shared.apply(workflow, None, input).await.map(drop)
+}
+
 /// What is found out about a chain of runs.
 pub(crate) enum Found {
     /// `WorkflowExecutionStatus` of its last run.
@@ -221,9 +273,27 @@ pub(crate) enum Found {
     Unknown,
 }
 
-/// The state of a chain: that of the current run if it is of the chain, else of its first.
+/// The state of a chain, wherever it is: that of the current run if it is of the chain, else of its first.
 pub(crate) async fn chain(shared: &Shared, namespace: NamespaceId, workflow_id: &str, first_run_id: &str) -> Found {
     let workflow = WorkflowKey { namespace, workflow_id: workflow_id.to_owned() };
+    let found = match shared.away(&workflow) {
+        None => chain_here(shared, workflow, first_run_id).await,
+        Some(away) => match away.ask_once(Request::Chain(chain_record(&workflow, first_run_id, 0))).await {
+            Ok(Answer::Status(status)) => Ok(Found::Status(status)),
+            Ok(Answer::Done(())) => Ok(Found::Gone),
+            Ok(_) => Err(internal("the state of a chain")),
+            Err(refusal) => Err(refusal),
+        },
+    };
+    found.unwrap_or(Found::Unknown)
+}
+
+fn chain_record(workflow: &WorkflowKey, first_run_id: &str, status: i32) -> record::Chain {
+    record::Chain { workflow: Some(RunRecord::new(workflow)), first_run_id: first_run_id.to_owned(), status }
+}
+
+/// As [`chain`], where its shard is here.
+pub(crate) async fn chain_here(shared: &Shared, workflow: WorkflowKey, first_run_id: &str) -> Result<Found, Refusal> {
     for run in [None, RunId::parse(first_run_id)] {
         match shared.ask(workflow.clone(), run, Ask::Describe).await {
             Ok(answer) => {
@@ -231,23 +301,33 @@ pub(crate) async fn chain(shared: &Shared, namespace: NamespaceId, workflow_id: 
                     && let Some(info) = description.workflow_execution_info
                     && info.first_run_id == first_run_id
                 {
-                    return Found::Status(info.status);
+                    return Ok(Found::Status(info.status));
                 }
             }
             Err(Refusal::NotFound(_)) => {}
-            Err(_) => return Found::Unknown,
+            Err(refusal) => return Err(refusal),
         }
     }
-    Found::Gone
+    Ok(Found::Gone)
 }
 
 /// How a chain that is over has ended: its own callback may never tell. `None`: it is not there any more.
 async fn end_of(shared: &Shared, namespace: NamespaceId, running: &Running, status: i32) -> Result<Option<Ended>, Refusal> {
-    let workflow_id = &running.workflow_id;
-    let mut ended = Ended { workflow_id: workflow_id.clone(), run_id: running.run_id.clone(), status, ..Ended::default() };
+    let workflow = WorkflowKey { namespace, workflow_id: running.workflow_id.clone() };
+    let Some(away) = shared.away(&workflow) else { return end_here(shared, workflow, &running.run_id, status).await };
+    match away.ask_once(Request::End(chain_record(&workflow, &running.run_id, status))).await? {
+        Answer::Ended(ended) => Ok(Some(ended.ended())),
+        Answer::Done(()) => Ok(None),
+        _ => Err(internal("the end of a chain")),
+    }
+}
+
+/// As [`end_of`], where its shard is here.
+pub(crate) async fn end_here(shared: &Shared, workflow: WorkflowKey, first_run_id: &str, status: i32) -> Result<Option<Ended>, Refusal> {
+    let namespace = workflow.namespace;
+    let mut ended = Ended { workflow_id: workflow.workflow_id.clone(), run_id: first_run_id.to_owned(), status, ..Ended::default() };
     // The last run of the chain is the current one, or else its first is its only one.
-    let workflow = WorkflowKey { namespace, workflow_id: workflow_id.clone() };
-    for run in [None, RunId::parse(&running.run_id)] {
+    for run in [None, RunId::parse(first_run_id)] {
         let answer = match shared.ask(workflow.clone(), run, Ask::Describe).await {
             Ok(answer) => answer,
             Err(Refusal::NotFound(_)) => continue,
@@ -256,7 +336,7 @@ async fn end_of(shared: &Shared, namespace: NamespaceId, running: &Running, stat
         let Body::Description(description) = answer.body else { return Err(internal("a description")) };
         let Some(execution) = description
             .workflow_execution_info
-            .filter(|info| info.first_run_id == running.run_id && info.status == status)
+            .filter(|info| info.first_run_id == first_run_id && info.status == status)
             .and_then(|info| info.execution)
         else {
             continue;

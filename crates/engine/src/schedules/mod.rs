@@ -6,7 +6,7 @@
 
 mod commit;
 mod due;
-mod effects;
+pub(crate) mod effects;
 pub(crate) mod keeper;
 mod round;
 mod rows;

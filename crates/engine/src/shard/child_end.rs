@@ -24,7 +24,7 @@ use crate::{
 const RUNS_FOLLOWED_MAX: usize = 1000;
 
 /// The news that the child's end would have brought; `None` while it goes on. `Err` is tried again.
-pub(super) async fn news(shared: &Shared, parent: &RunKey, child: &AskedChild) -> Result<Option<ChildClosed>, Refusal> {
+pub(crate) async fn news(shared: &Shared, parent: &RunKey, child: &AskedChild) -> Result<Option<ChildClosed>, Refusal> {
     let workflow = WorkflowKey { namespace: parent.workflow.namespace, workflow_id: child.workflow_id.clone() };
     let current = part(shared, &workflow, None).await?.filter(|(_, part)| part.first_run_id == child.first_run_id);
     let mut found = match current {

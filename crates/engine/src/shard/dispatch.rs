@@ -79,6 +79,7 @@ impl Runner {
             Ask::ChildStart(initiated_event_id) => self.child_start(place, run, initiated_event_id),
             Ask::ChainPart => self.chain_part(place, run),
             Ask::WasStartedBy(request_id) => Ok(self.was_started_by(place, run, &request_id)),
+            Ask::SawSignal(request_id) => self.saw_signal(place, run, &request_id),
             Ask::Release(permit) => self.release_start(place, run, permit),
             Ask::Replace(permit, request) => self.replace_start(place, run, permit, request),
         };
@@ -123,6 +124,12 @@ impl Runner {
             Current::None | Current::Unknown => false,
         };
         Answer { run, body: Body::Reply(if is { Reply::Done } else { Reply::Obsolete }, None) }
+    }
+
+    fn saw_signal(&mut self, place: usize, run: RunId, request_id: &str) -> Result<Answer, Refusal> {
+        let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
+        let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
+        Ok(Answer { run, body: Body::SawSignal(execution.saw_signal(request_id), execution.continues()) })
     }
 
     /// Lets a start go that flow rules held.
@@ -305,6 +312,7 @@ impl Runner {
             return None;
         }
         let run = held.queued().offer.run.run;
+        let is_claimed = held.is_claimed();
         let request_id = poller.request_id.clone();
         let input = start_input(&held.queued().offer, poller);
         let said = self.open.outputs.len();
@@ -315,7 +323,8 @@ impl Runner {
             return Some(result.map(|reply| self.answer(place, run, reply)));
         }
         let Queued { offer, row } = held.decided();
-        if !started {
+        let row_of_claim = row.clone();
+        if !started && !is_claimed {
             self.shared.matching.not_needed(&offer);
         }
         let (volatile, activity) = (offer.volatile, offer.queue.kind == QueueKind::Activity);
@@ -343,6 +352,11 @@ impl Runner {
             // Written under the normal queue's name, or left over.
             Some(row)
         };
+        if is_claimed {
+            // Its home has it in hand, and knows.
+            let told = self.open.outputs.split_off(said);
+            self.open.outputs.extend(told.into_iter().filter(|output| !matches!(output, Output::Withdraw(gone) if *gone == row_of_claim)));
+        }
         if let Some(row) = left {
             self.pin(place);
             self.open.commit.delete(Table::Offer, &keys::offer(slot, &row));

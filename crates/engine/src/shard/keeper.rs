@@ -112,6 +112,9 @@ fn begin(
     shared.flow.begin_loading();
     shared.shards.here.come(Fence { shard, epoch });
     runner.read_all(true);
+    if let Some(homes) = &shared.homes {
+        homes.come(shard);
+    }
     tracing::info!(shard, epoch, "the shard is taken up");
     // The asker may have gone.
     let _ = told.send(Ok(()));

@@ -115,6 +115,8 @@ pub(crate) enum Ask {
     ChainPart,
     /// Whether the workflow's current chain was begun by this request.
     WasStartedBy(String),
+    /// Whether a signal with this request id has come to the run.
+    SawSignal(String),
     /// Its turn has come by the flow rules, if this is the newest permit.
     Release(u64),
     /// A newer start has its place by the flow rules, if this is the newest permit.
@@ -235,6 +237,8 @@ pub(crate) enum Body {
     Attempts(Vec<AttemptLog>),
     ChildStart(ChildStart),
     ChainPart(Box<ChainPart>),
+    /// It has, or else the run in whose place the run goes on.
+    SawSignal(bool, Option<RunId>),
 }
 
 /// A run's part in its chain.

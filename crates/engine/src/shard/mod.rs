@@ -6,10 +6,11 @@
 
 pub(crate) mod batch;
 pub(crate) mod cache;
-mod child_end;
+pub(crate) mod child_end;
 pub(crate) mod claim;
 mod count;
 pub(crate) mod deadlines;
+pub(crate) mod delivery;
 pub(crate) mod dispatch;
 pub(crate) mod keeper;
 mod leave;

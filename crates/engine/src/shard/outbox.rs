@@ -1,57 +1,44 @@
-//! Delivers outbox messages to their targets, at least once, and tells the sender what became of them.
+//! The messages a shard has to deliver, in memory: which are under way, and which wait.
+//!
+//! Messages go out in the order in which the sender has said them, and many at once. In one process those to one target come there in
+//! that order. On the way to another node they could overtake each other, so of a node among several each waits for the one before
+//! ([`Lane`]).
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    future::poll_fn,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::Poll,
 };
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use sempre_api::v1::{
-    common::{Payloads, callback},
-    enums::{SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause},
-};
-use sempre_core::{
-    ChildStart, Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
-    input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
-    keys::schedules::ScheduleKey,
-    refusal::text,
-    schedule::{Ended, state::Watch, watch_of},
-    transition::{CallbackCall, CallbackResult, Delivery, OperationCall, OutboxEntry, OutboxMessage, StartChild},
-};
+use sempre_core::{RunId, RunKey, WorkflowKey, transition::OutboxEntry};
 
-use super::{
-    child_end,
-    message::{Ask, Body},
-};
-use crate::{nexus::operations, shared::Shared};
+use super::delivery::{Tried, deliver, target};
+use crate::shared::Shared;
 
 /// Deliveries of one shard under way at once, not counting those that wait for their next try.
 const ACTIVE_MAX: usize = 64;
 /// Messages of one shard kept in memory; more are read again from the store when these are done.
 const QUEUED_MAX: usize = 10_000;
-const BACKOFF_FIRST: Span = Span::millis(50);
-const BACKOFF_MAX: Span = Span::seconds(10);
-/// Who asks, on behalf of another run.
-const IDENTITY: &str = "history-service";
-/// Resets of one parent after each other that the news of a child follow.
-const RESETS_FOLLOWED_MAX: usize = 1000;
-const CLOSE_POLICY_REASON: &str = "by parent close policy";
 
-type Delivered = (RunKey, u64);
-
-/// Whether a message may have reached its target before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tried {
-    Never,
-    Perhaps,
-}
+type Delivered = (RunKey, u64, Option<Lane>);
+type Queued = (RunKey, OutboxEntry, Tried);
+/// The messages of one run to one workflow.
+type Lane = (RunId, WorkflowKey);
 
 /// The messages a shard has to deliver.
 pub(crate) struct Outbox {
-    queued: VecDeque<(RunKey, OutboxEntry, Tried)>,
+    queued: VecDeque<Queued>,
+    /// Of a node among several: those that wait for the one before them, by lane. Each lane has one that is under way.
+    lanes: HashMap<Lane, VecDeque<Queued>>,
+    /// How many these are.
+    held: usize,
+    /// Those whose lane has become free for them.
+    released: VecDeque<(Queued, Lane)>,
     /// Queued or under way.
     known: HashSet<(RunId, u64)>,
     active: FuturesUnordered<BoxFuture<'static, Delivered>>,
@@ -63,7 +50,16 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn new() -> Self {
-        Self { queued: VecDeque::new(), known: HashSet::new(), active: FuturesUnordered::new(), pausing: Arc::default(), left_over: false }
+        Self {
+            queued: VecDeque::new(),
+            lanes: HashMap::new(),
+            held: 0,
+            released: VecDeque::new(),
+            known: HashSet::new(),
+            active: FuturesUnordered::new(),
+            pausing: Arc::default(),
+            left_over: false,
+        }
     }
 
     /// Takes a message that has just become durable.
@@ -77,7 +73,8 @@ impl Outbox {
     }
 
     fn take(&mut self, sender: RunKey, entry: OutboxEntry, tried: Tried) {
-        if self.queued.len() >= QUEUED_MAX {
+        // What was left over comes first.
+        if self.queued.len() + self.held >= QUEUED_MAX || self.left_over && tried == Tried::Never {
             self.left_over = true;
         } else if self.known.insert((sender.run, entry.id)) {
             self.queued.push_back((sender, entry, tried));
@@ -86,23 +83,71 @@ impl Outbox {
 
     /// The sender has dealt with a message: one that is still queued is not sent.
     pub(crate) fn forget(&mut self, sender: &RunKey, id: u64) {
-        if self.known.contains(&(sender.run, id)) && self.queued.iter().any(|(s, e, _)| s.run == sender.run && e.id == id) {
-            self.queued.retain(|(s, e, _)| s.run != sender.run || e.id != id);
-            self.known.remove(&(sender.run, id));
+        if !self.known.contains(&(sender.run, id)) {
+            return;
+        }
+        let is_it = |(s, e, _): &Queued| s.run == sender.run && e.id == id;
+        let waiting = self.lanes.iter_mut().filter(|((run, _), _)| *run == sender.run).map(|(_, waiting)| waiting);
+        let mut is_held = false;
+        for queue in [&mut self.queued].into_iter().chain(waiting) {
+            let before = queue.len();
+            if queue.iter().any(is_it) {
+                queue.retain(|one| !is_it(one));
+                self.known.remove(&(sender.run, id));
+                self.held -= if is_held { before - queue.len() } else { 0 };
+                return;
+            }
+            is_held = true;
         }
     }
 
     /// It is time to read what was left in the store.
     pub(crate) fn runs_low(&self) -> bool {
-        self.left_over && self.queued.len() < QUEUED_MAX / 2
+        self.left_over && self.queued.len() + self.held < QUEUED_MAX / 2
     }
 
     /// Starts as many deliveries as may be under way.
     pub(crate) fn start(&mut self, shared: &Arc<Shared>) {
         while self.active.len() < ACTIVE_MAX + self.pausing.load(Ordering::Relaxed).min(QUEUED_MAX)
-            && let Some((sender, entry, tried)) = self.queued.pop_front()
+            && let Some(((sender, entry, tried), lane)) = self.next_to_start(shared)
         {
-            self.active.push(deliver(shared.clone(), self.pausing.clone(), sender, entry, tried).boxed());
+            let delivery = deliver(shared.clone(), self.pausing.clone(), sender, entry, tried);
+            self.active.push(delivery.map(|(sender, id)| (sender, id, lane)).boxed());
+        }
+    }
+
+    /// The next one that waits for nothing.
+    fn next_to_start(&mut self, shared: &Shared) -> Option<(Queued, Option<Lane>)> {
+        if let Some((next, lane)) = self.released.pop_front() {
+            return Some((next, Some(lane)));
+        }
+        loop {
+            let next = self.queued.pop_front()?;
+            let lane = shared.peers.as_ref().and_then(|_| target(shared, &next.0, &next.1.message)).map(|target| (next.0.run, target));
+            let Some(lane) = lane else { return Some((next, None)) };
+            match self.lanes.entry(lane) {
+                Entry::Occupied(mut waiting) => {
+                    waiting.get_mut().push_back(next);
+                    self.held += 1;
+                }
+                Entry::Vacant(free) => {
+                    let lane = free.key().clone();
+                    free.insert(VecDeque::new());
+                    return Some((next, Some(lane)));
+                }
+            }
+        }
+    }
+
+    /// One of the lane has ended: the next may go.
+    fn free(&mut self, lane: Lane) {
+        let Entry::Occupied(mut waiting) = self.lanes.entry(lane) else { return };
+        match waiting.get_mut().pop_front() {
+            Some(next) => {
+                self.held -= 1;
+                self.released.push_back((next, waiting.key().clone()));
+            }
+            None => drop(waiting.remove()),
         }
     }
 
@@ -112,14 +157,26 @@ impl Outbox {
 
     /// Something is on its way, and does not merely wait for its next try.
     pub(crate) fn is_delivering(&self) -> bool {
-        !self.queued.is_empty() || self.active.len() > self.pausing.load(Ordering::Relaxed)
+        !self.queued.is_empty() || !self.released.is_empty() || self.active.len() > self.pausing.load(Ordering::Relaxed)
     }
 
-    /// Waits for one delivery to end.
-    pub(crate) async fn next(&mut self) {
-        if let Some((sender, id)) = self.active.next().await {
+    /// Waits until a delivery has ended, or more may be under way, if more are to be (`begins`).
+    pub(crate) async fn next(&mut self, begins: bool) {
+        let ended = poll_fn(|cx| match self.active.poll_next_unpin(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended),
+            // One that was polled just now waits for something that may take long.
+            Poll::Pending if begins && self.may_start() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some((sender, id, lane)) = ended.await {
             self.known.remove(&(sender.run, id));
+            lane.into_iter().for_each(|lane| self.free(lane));
         }
+    }
+
+    fn may_start(&self) -> bool {
+        let waits = !self.queued.is_empty() || !self.released.is_empty();
+        waits && self.active.len() < ACTIVE_MAX + self.pausing.load(Ordering::Relaxed).min(QUEUED_MAX)
     }
 
     /// Forgets everything; the store still has it.
@@ -128,383 +185,11 @@ impl Outbox {
     }
 }
 
-async fn deliver(shared: Arc<Shared>, pausing: Arc<AtomicUsize>, sender: RunKey, entry: OutboxEntry, mut tried: Tried) -> Delivered {
-    let OutboxEntry { id, message } = entry;
-    let mut backoff = BACKOFF_FIRST;
-    let mut delivery = loop {
-        let result = match &message {
-            OutboxMessage::Callback(call) => Ok(call_back(&shared, &pausing, &sender, call).await),
-            OutboxMessage::StartOperation(call) => Ok(start_operation(&shared, &pausing, &sender, call).await),
-            OutboxMessage::CancelOperation(call) => Ok(cancel_operation(&shared, &pausing, &sender, call).await),
-            OutboxMessage::StartChild(child) if tried == Tried::Perhaps => {
-                start_child_again(&shared, &pausing, &sender, child, &message).await
-            }
-            message => attempt(&shared, &sender, message).await,
-        };
-        tried = Tried::Perhaps;
-        match result {
-            Ok(delivery) => break delivery,
-            Err(refusal) => {
-                tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
-                pause(&shared, &pausing, &mut backoff).await;
-            }
-        }
-    };
-    let mut backoff = BACKOFF_FIRST;
-    loop {
-        let told = shared.ask_reply(sender.workflow.clone(), Some(sender.run), Ask::Delivered(id, delivery.clone())).await;
-        match told {
-            Ok((_, Reply::Obsolete, _)) => {
-                if let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (&message, &delivery) {
-                    abandoned(&shared, &pausing, &sender, child, run_id).await;
-                }
-                delivery = Delivery::Ok;
-            }
-            Err(refusal) if refusal.may_pass() => pause(&shared, &pausing, &mut backoff).await,
-            Err(refusal) => {
-                tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
-                break;
-            }
-            Ok(_) => break,
-        }
-    }
-    shared.stats.deliveries.add(1);
-    (sender, id)
-}
-
-/// A child whose parent was deleted before it heard of the start, or knows another run as that child: nobody would ever
-/// let its first task go.
-async fn abandoned(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, child: &StartChild, run_id: &str) {
-    let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return };
-    let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
-    let mut backoff = BACKOFF_FIRST;
-    loop {
-        let request = TerminateRequest {
-            reason: CLOSE_POLICY_REASON.into(),
-            identity: IDENTITY.into(),
-            parent: Some(sender.clone()),
-            ..TerminateRequest::default()
-        };
-        if quiet(tell(shared, workflow.clone(), run_id, Input::Terminate(Box::new(request))).await).is_ok() {
-            return;
-        }
-        pause(shared, pausing, &mut backoff).await;
-    }
-}
-
-/// The start may have been made before, without an answer. Its parent is asked whether it still waits for it: the child may
-/// have ended since, and its workflow id may be somebody else's, whose run a start that terminates what is open would end.
-async fn start_child_again(
-    shared: &Shared,
-    pausing: &AtomicUsize,
-    sender: &RunKey,
-    child: &StartChild,
-    message: &OutboxMessage,
-) -> Result<Delivery, Refusal> {
-    let ask = Ask::ChildStart(child.initiated_event_id);
-    let known = match shared.ask(sender.workflow.clone(), Some(sender.run), ask).await.map(|answer| answer.body) {
-        Ok(Body::ChildStart(known)) => known,
-        Ok(_) => return Err(crate::shared::internal("what is known of a child")),
-        Err(Refusal::NotFound(_)) => ChildStart::Over,
-        Err(refusal) => return Err(refusal),
-    };
-    match known {
-        ChildStart::Awaited => return attempt(shared, sender, message).await,
-        ChildStart::Known => return Ok(Delivery::Ok),
-        ChildStart::Over => {}
-    }
-    // Nobody waits for it. If it is there, nobody would let its first task go.
-    let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return Ok(Delivery::Ok) };
-    let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
-    match shared.ask_reply(workflow, None, Ask::WasStartedBy(child.request.request_id.clone())).await {
-        Ok((run, Reply::Done, _)) => abandoned(shared, pausing, sender, child, &run.to_string()).await,
-        Ok(_) | Err(Refusal::NotFound(_)) => {}
-        Err(refusal) => return Err(refusal),
-    }
-    Ok(Delivery::Ok)
-}
-
-async fn pause(shared: &Shared, pausing: &AtomicUsize, backoff: &mut Span) {
-    pausing.fetch_add(1, Ordering::Relaxed);
-    shared.clock.sleep_until(shared.now() + *backoff).await;
-    pausing.fetch_sub(1, Ordering::Relaxed);
-    *backoff = Span((backoff.0 * 2).min(BACKOFF_MAX.0));
-}
-
-/// Somebody outside may take long to answer: that must not hold up messages between runs.
-async fn call_back(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, call: &CallbackCall) -> Delivery {
-    let _hold = shared.hold();
-    pausing.fetch_add(1, Ordering::Relaxed);
-    let result = match call.callback.as_ref().and_then(watch_of) {
-        Some(watch) => tell_schedule(shared, sender, watch, call).await,
-        None => tell_outside(shared, sender, call).await,
-    };
-    pausing.fetch_sub(1, Ordering::Relaxed);
-    Delivery::Callback { number: call.number, attempt: call.attempt, result }
-}
-
-/// An endpoint may take long to answer, too.
-async fn start_operation(shared: &Shared, pausing: &AtomicUsize, caller: &RunKey, call: &OperationCall) -> Delivery {
-    let _hold = shared.hold();
-    pausing.fetch_add(1, Ordering::Relaxed);
-    let result = operations::start(shared, caller, call).await;
-    pausing.fetch_sub(1, Ordering::Relaxed);
-    Delivery::Operation { scheduled_event_id: call.scheduled_event_id, attempt: call.attempt, result }
-}
-
-/// As [`start_operation`].
-async fn cancel_operation(shared: &Shared, pausing: &AtomicUsize, caller: &RunKey, call: &OperationCall) -> Delivery {
-    let _hold = shared.hold();
-    pausing.fetch_add(1, Ordering::Relaxed);
-    let result = operations::cancel(shared, caller, call).await;
-    pausing.fetch_sub(1, Ordering::Relaxed);
-    Delivery::OperationCancel { scheduled_event_id: call.scheduled_event_id, attempt: call.attempt, result }
-}
-
-/// A caller in this server, or somebody outside, by the sender that the engine was given.
-async fn tell_outside(shared: &Shared, sender: &RunKey, call: &CallbackCall) -> CallbackResult {
-    match with_outcome(shared, sender, call.clone()).await {
-        Ok(call) => match shared.tell_caller(&call).await {
-            Some(result) => result,
-            None => send_outside(shared, sender, call).await,
-        },
-        Err(refusal) => {
-            tracing::warn!(?refusal, run = %sender.run, "the outcome of an update could not be read");
-            CallbackResult::Undelivered("the outcome of the update could not be read".into())
-        }
-    }
-}
-
-/// One attempt, if the host does not seem to be down.
-async fn send_outside(shared: &Shared, sender: &RunKey, call: CallbackCall) -> CallbackResult {
-    let namespace = sender.workflow.namespace;
-    let Some(host) = host_of(&call).map(String::from) else { return shared.callbacks.send(call).await };
-    if let Some(until) = shared.callback_breakers.blocked(namespace, &host, shared.now()) {
-        return CallbackResult::Blocked(until);
-    }
-    let result = shared.callbacks.send(call).await;
-    match &result {
-        CallbackResult::Undelivered(_) => shared.callback_breakers.failed(namespace, &host, shared.now()),
-        _ => shared.callback_breakers.answered(namespace, &host),
-    }
-    result
-}
-
-/// Scheme and host of its URL, without what names a user.
-fn host_of(call: &CallbackCall) -> Option<&str> {
-    let Some(callback::Variant::Nexus(nexus)) = call.callback.as_ref()?.variant.as_ref() else { return None };
-    let (_, rest) = nexus.url.split_once("://")?;
-    let end = nexus.url.len() - rest.len() + rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let host = &nexus.url[..end];
-    Some(host.rsplit_once('@').map_or(host, |(_, host)| host))
-}
-
-/// The outcome of a completed update is in its event, which never changes.
-async fn with_outcome(shared: &Shared, sender: &RunKey, mut call: CallbackCall) -> Result<CallbackCall, Refusal> {
-    if call.outcome.is_none() && call.outcome_event_id != 0 {
-        let completed = shared.update_completed(sender, call.outcome_event_id).await?;
-        call.outcome = Some(sempre_core::update_outcome(completed.outcome, completed.time));
-    }
-    Ok(call)
-}
-
-/// The chain was started by a schedule: its result goes to the next.
-async fn tell_schedule(shared: &Shared, sender: &RunKey, watch: Watch, call: &CallbackCall) -> CallbackResult {
-    let key = ScheduleKey { namespace: sender.workflow.namespace, schedule_id: watch.schedule_id.clone() };
-    let outcome = call.outcome.clone().unwrap_or_default();
-    let ended = Ended {
-        workflow_id: sender.workflow.workflow_id.clone(),
-        run_id: sender.run.to_string(),
-        status: call.status,
-        result: outcome.result.map(|result| Payloads { payloads: vec![result] }),
-        failure: outcome.failure,
-    };
-    match shared.schedules.ended(key, watch, ended).await {
-        true => CallbackResult::Delivered,
-        false => CallbackResult::Undelivered("the schedule could not be told".into()),
-    }
-}
-
-/// One try. `Err` is tried again.
-async fn attempt(shared: &Shared, sender: &RunKey, message: &OutboxMessage) -> Result<Delivery, Refusal> {
-    let neighbour = |workflow_id: &str| WorkflowKey { namespace: sender.workflow.namespace, workflow_id: workflow_id.to_owned() };
-    match message {
-        OutboxMessage::StartChild(child) => {
-            let initiated_event_id = child.initiated_event_id;
-            let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else {
-                return Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 });
-            };
-            if shared.namespaces.is_gone(namespace) {
-                return Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 });
-            }
-            let workflow = WorkflowKey { namespace, workflow_id: child.request.workflow_id.clone() };
-            let input = StartInput { request: Box::default(), signal: None, child_of: Some(child.clone()), watcher: None };
-            match shared.ask_reply(workflow, None, Ask::Start(Box::new(input))).await {
-                Ok((_, Reply::Started { response, .. }, _)) => Ok(Delivery::ChildStarted { initiated_event_id, run_id: response.run_id }),
-                Ok(_) => Err(crate::shared::internal("a started child")),
-                Err(Refusal::AlreadyStarted { .. }) => {
-                    Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::WorkflowAlreadyExists as i32 })
-                }
-                Err(Refusal::NamespaceNotFound(_)) => {
-                    Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::NamespaceNotFound as i32 })
-                }
-                Err(Refusal::FailedPrecondition(_) | Refusal::InvalidArgument(_)) if child.request.versioning_override.is_some() => {
-                    Ok(Delivery::ChildNotStarted { initiated_event_id, cause: ChildCause::InvalidVersioningOverride as i32 })
-                }
-                Err(refusal) => {
-                    if !refusal.may_pass() {
-                        tracing::warn!(?refusal, run = %sender.run, "a child could not be started");
-                    }
-                    Err(refusal)
-                }
-            }
-        }
-        OutboxMessage::Signal(signal) => {
-            let request = SignalRequest {
-                name: signal.name.clone(),
-                input: signal.input.clone(),
-                header: signal.header.clone(),
-                identity: IDENTITY.into(),
-                request_id: signal.request_id.clone(),
-                links: Vec::new(),
-                source: Some(ExternalSource {
-                    run: sender.clone(),
-                    initiated_event_id: signal.initiated_event_id,
-                    child_only: signal.child_only,
-                    reset_parent: signal.parent,
-                }),
-                with_start: false,
-            };
-            let told = tell(shared, neighbour(&signal.workflow_id), &signal.run_id, Input::Signal(Box::new(request))).await;
-            external(signal.initiated_event_id, told, false)
-        }
-        OutboxMessage::Cancel(cancel) => {
-            let request = CancelRequest {
-                reason: cancel.reason.clone(),
-                identity: IDENTITY.into(),
-                request_id: cancel.request_id.clone(),
-                source: Some(ExternalSource {
-                    run: sender.clone(),
-                    initiated_event_id: cancel.initiated_event_id,
-                    child_only: cancel.child_only,
-                    reset_parent: cancel.parent,
-                }),
-                ..CancelRequest::default()
-            };
-            let told = tell(shared, neighbour(&cancel.workflow_id), &cancel.run_id, Input::RequestCancel(Box::new(request))).await;
-            external(cancel.initiated_event_id, told, true)
-        }
-        OutboxMessage::Callback(_) | OutboxMessage::StartOperation(_) | OutboxMessage::CancelOperation(_) => {
-            Err(crate::shared::internal("a message to a run"))
-        }
-        OutboxMessage::ReleaseChild { workflow_id, run_id } => {
-            quiet(tell(shared, neighbour(workflow_id), run_id, Input::ReleaseFirstTask).await)
-        }
-        OutboxMessage::ChildClosed { parent, news } => quiet(child_closed(shared, parent.clone(), news).await),
-        OutboxMessage::AskChild(child) => match child_end::news(shared, sender, child).await? {
-            // As the child would tell it, and idempotent like that: it may tell it as well.
-            Some(news) => quiet(child_closed(shared, sender.clone(), &news).await),
-            None => Ok(Delivery::Ok),
-        },
-        OutboxMessage::TerminateChild { workflow_id, first_run_id, parent } => {
-            let request = TerminateRequest {
-                reason: CLOSE_POLICY_REASON.into(),
-                identity: IDENTITY.into(),
-                first_run_id: first_run_id.clone(),
-                parent: Some(sender.clone()),
-                reset_parent: *parent,
-                ..TerminateRequest::default()
-            };
-            quiet(tell(shared, neighbour(workflow_id), "", Input::Terminate(Box::new(request))).await)
-        }
-        OutboxMessage::CancelChild { workflow_id, first_run_id, parent } => {
-            let request = CancelRequest {
-                identity: IDENTITY.into(),
-                // The same for every try, so that a repeated one has no second effect.
-                request_id: format!("{}:close-policy", sender.run),
-                first_run_id: first_run_id.clone(),
-                parent: Some(sender.clone()),
-                reset_parent: *parent,
-                ..CancelRequest::default()
-            };
-            quiet(tell(shared, neighbour(workflow_id), "", Input::RequestCancel(Box::new(request))).await)
-        }
-    }
-}
-
-/// Tells a parent of the end of its child; a parent that was reset names the run that has taken its place.
-async fn child_closed(shared: &Shared, mut parent: RunKey, news: &ChildClosed) -> Result<(), Refusal> {
-    for _ in 0..RESETS_FOLLOWED_MAX {
-        let input = Input::ChildClosed(Box::new(news.clone()));
-        match shared.apply_to(parent.clone(), input).await?.1 {
-            Reply::ResetTo(run) => parent.run = run,
-            _ => return Ok(()),
-        }
-    }
-    Ok(())
-}
-
-async fn tell(shared: &Shared, workflow: WorkflowKey, run_id: &str, input: Input) -> Result<(), Refusal> {
-    let run = match run_id {
-        "" => None,
-        text => Some(RunId::parse(text).ok_or_else(|| Refusal::not_found(sempre_core::refusal::text::EXECUTION_NOT_FOUND))?),
-    };
-    shared.apply(workflow, run, input).await.map(drop)
-}
-
-/// The outcome of a signal or a cancel request (causes of both have the same numbers).
-fn external(initiated_event_id: i64, told: Result<(), Refusal>, cancel: bool) -> Result<Delivery, Refusal> {
-    let cause = match told {
-        Ok(()) => return Ok(Delivery::Done { initiated_event_id }),
-        Err(refusal) if refusal.may_pass() => return Err(refusal),
-        // Cancelling what is closed already has succeeded.
-        Err(Refusal::NotFound(message)) if cancel && message == text::ALREADY_COMPLETED => {
-            return Ok(Delivery::Done { initiated_event_id });
-        }
-        Err(Refusal::NamespaceNotFound(_)) => SignalCause::NamespaceNotFound,
-        Err(Refusal::InvalidArgument(_)) if !cancel => SignalCause::SignalCountLimitExceeded,
-        Err(_) => SignalCause::ExternalWorkflowExecutionNotFound,
-    };
-    Ok(Delivery::Failed { initiated_event_id, cause: cause as i32 })
-}
-
-/// The outcome of a message whose target may be gone.
-fn quiet(told: Result<(), Refusal>) -> Result<Delivery, Refusal> {
-    match told {
-        Err(refusal) if refusal.may_pass() => Err(refusal),
-        Err(refusal @ (Refusal::NotFound(_) | Refusal::FailedPrecondition(_))) => {
-            tracing::debug!(?refusal, "the target of a message is gone");
-            Ok(Delivery::Ok)
-        }
-        Err(refusal) => {
-            tracing::warn!(?refusal, "the target refused a message");
-            Ok(Delivery::Ok)
-        }
-        Ok(()) => Ok(Delivery::Ok),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use sempre_api::v1::common::Callback;
+    use sempre_core::transition::OutboxMessage;
 
     use super::*;
-
-    #[test]
-    fn a_callback_has_the_breaker_of_its_host() {
-        let call = |url: &str| {
-            let nexus = callback::Nexus { url: url.into(), ..Default::default() };
-            CallbackCall {
-                callback: Some(Callback { variant: Some(callback::Variant::Nexus(nexus)), ..Default::default() }),
-                ..Default::default()
-            }
-        };
-        for url in ["http://h:1/a?b", "http://h:1", "http://h:1?x=http://o", "http://h:1#@f"] {
-            assert_eq!(host_of(&call(url)), Some("http://h:1"), "{url}");
-        }
-        assert_eq!(host_of(&call("https://user:p@h/x@y")), Some("h"));
-        assert_eq!(host_of(&call("nothing")), None);
-    }
 
     #[test]
     fn what_was_left_over_is_read_when_half_is_delivered() {

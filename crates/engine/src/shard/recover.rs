@@ -32,7 +32,8 @@ use super::{
     runner::{Runner, new_deadlines, slots},
 };
 use crate::{
-    flow, recovery,
+    flow,
+    recovery::{self, Owed},
     shared::{SHARD_UNAVAILABLE, STOPPING, Shared},
     usage::rows::{self, Tallies},
 };
@@ -269,9 +270,13 @@ impl Runner {
         let shared = self.shared.clone();
         let shard = self.shard as usize;
         let read = async move {
-            recovery::read(shared.clone(), slots, all).await;
+            // First messages: those that are new wait for them, so as not to overtake them.
+            recovery::read(shared.clone(), slots.clone(), Owed::Messages).await;
             // A closed inbox belongs to a shard that has ended.
             let _ = shared.shards.inboxes()[shard].send(Message::Reread).await;
+            if all {
+                recovery::read(shared.clone(), slots, Owed::Offers).await;
+            }
         };
         self.shared.spawner.spawn("sempre recovery of a shard", read.boxed());
     }

@@ -210,6 +210,7 @@ impl Runner {
             // Without room nothing is taken on, but who is to be told so, or ends the shard, is heard.
             let listening = !stopping && (!busy || told_stuck && self.pending.len() < batch_max);
             let unlists = self.leaving.is_some() && self.is_quiet();
+            let starts = self.leaving.is_none();
             let event = {
                 let Self { commits, loads, deadline_reads, outbox, inbox, leaving, .. } = &mut self;
                 tokio::select! {
@@ -217,7 +218,7 @@ impl Runner {
                     Some(result) = commits.next(), if !commits.is_empty() => Event::Committed(result),
                     Some((workflow, loaded)) = loads.next(), if !loads.is_empty() => Event::Loaded(workflow, loaded),
                     Some(read) = deadline_reads.next(), if !deadline_reads.is_empty() => Event::Deadlines(read),
-                    () = outbox.next(), if outbox.is_active() => Event::Delivered,
+                    () = outbox.next(starts), if outbox.is_active() => Event::Delivered,
                     () = async { shared.listing.visibility.room().await }, if lists_full => Event::Room,
                     () = async { shared.listing.visibility.until_stuck(true).await }, if lists_full && !told_stuck => Event::Stuck,
                     () = leave::until_listed(leaving, &shared), if unlists => Event::Listed,
@@ -362,7 +363,7 @@ impl Runner {
         if self.part.is_none() {
             return;
         }
-        let working = busy || !self.is_quiet() || self.taken || self.outbox.is_delivering();
+        let working = busy || !self.is_quiet() || self.taken || self.outbox.is_delivering() || self.outbox.left_over;
         let next = self.deadlines.next_of_runs();
         if let Some(part) = self.part.as_mut().filter(|_| !working) {
             part.rest(next);
@@ -827,6 +828,8 @@ impl Runner {
                 Output::Hand(reserved, started) => reserved.hand(*started),
                 Output::Offer(offer) => self.shared.matching.offer(offer),
                 Output::Withdraw(row) => self.shared.matching.withdraw(&row),
+                // Those of before are being read: it must not overtake them, and is read behind them.
+                Output::Deliver(..) if self.rereads > 0 => self.outbox.left_over = true,
                 Output::Deliver(sender, entry) => self.outbox.push(sender, entry),
                 Output::QueryAnswer(id, answer) => {
                     self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(answer, 0));

@@ -23,13 +23,46 @@ const POSTPONED: Span = Span::seconds(1);
 /// See the module. Dropped undecided, it goes back to its queue after a while: at once it would be first in
 /// line again, and all polls would run into the same run.
 pub(crate) struct TakenOffer {
-    held: Option<HeldOffer<Started>>,
+    held: Option<Held>,
     shared: Arc<Shared>,
+}
+
+enum Held {
+    /// Out of a queue of this node.
+    Here(HeldOffer<Started>),
+    /// Out of one of another node, which has it still.
+    Claimed(Queued),
+}
+
+impl Held {
+    fn queued(&self) -> &Queued {
+        match self {
+            Self::Here(held) => held.queued(),
+            Self::Claimed(queued) => queued,
+        }
+    }
+
+    fn decided(self) -> Queued {
+        match self {
+            Self::Here(held) => held.decided(),
+            Self::Claimed(queued) => queued,
+        }
+    }
 }
 
 impl TakenOffer {
     pub(crate) fn new(held: HeldOffer<Started>, shared: Arc<Shared>) -> Self {
-        Self { held: Some(held), shared }
+        Self { held: Some(Held::Here(held)), shared }
+    }
+
+    /// One of a queue whose home is another node.
+    pub(crate) fn claimed(queued: Queued, shared: Arc<Shared>) -> Self {
+        Self { held: Some(Held::Claimed(queued)), shared }
+    }
+
+    /// Its queue is at another node, which looks after it.
+    pub(crate) fn is_claimed(&self) -> bool {
+        matches!(self.held, Some(Held::Claimed(_)))
     }
 
     pub(crate) fn queued(&self) -> &Queued {
@@ -49,7 +82,8 @@ impl TakenOffer {
 
 impl Drop for TakenOffer {
     fn drop(&mut self) {
-        let Some(queued) = self.held.take().map(HeldOffer::decided) else { return };
+        let Some(Held::Here(held)) = self.held.take() else { return };
+        let queued = held.decided();
         if self.shared.stopping.load(Ordering::Acquire) {
             // Its row is there for the next process.
             return;
@@ -62,6 +96,6 @@ impl Drop for TakenOffer {
 
 impl fmt::Debug for TakenOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TakenOffer").field(&self.held).finish()
+        f.debug_tuple("TakenOffer").field(&self.held.as_ref().map(Held::queued)).finish()
     }
 }

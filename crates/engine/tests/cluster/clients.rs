@@ -1,5 +1,5 @@
-//! Who starts, signals and looks at workflows, and the workers of them. Clients call whoever has a run, by the picture; workers poll every
-//! node.
+//! Who starts, signals and looks at workflows, and the workers of them. Clients call whoever has a run, by the picture; workers poll a node,
+//! which sends the poll on to the home of its queue.
 
 use std::{
     collections::BTreeMap,
@@ -12,24 +12,34 @@ use std::{
 
 use sempre_api::v1::{
     command::{
-        Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes, StartTimerCommandAttributes,
+        Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
+        SignalExternalWorkflowExecutionCommandAttributes, StartChildWorkflowExecutionCommandAttributes, StartTimerCommandAttributes,
         command::Attributes,
     },
     common::{ActivityType, WorkflowExecution, WorkflowType},
     enums::{CommandType, EventType, TaskQueueKind, WorkflowExecutionStatus},
-    history::HistoryEvent,
+    history::{HistoryEvent, history_event::Attributes as Event},
     taskqueue::TaskQueue,
     workflowservice::*,
 };
-use sempre_core::{NamespaceId, Refusal, Span, WorkflowKey, ids::Uuid};
+use sempre_core::{
+    NamespaceId, Refusal, Span, WorkflowKey,
+    ids::Uuid,
+    transition::{QueueKind, QueueName},
+};
 use sempre_engine::Engine;
 use tokio::task::JoinSet;
 
 use super::host::{LONGEST, Member, OUTSIDE, SHARDS, Town};
 
 pub(crate) const NAMESPACE: &str = "town";
+/// Types of workflows.
+const TEST: &str = "Test";
+const CHILD: &str = "Child";
 /// How long a client waits for one answer: a node that stands still gives none.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// As long as a poll waits, and a little more.
+const POLL_MAX: Duration = Duration::from_secs(6);
 
 /// What clients know.
 pub(crate) struct Clients {
@@ -47,7 +57,7 @@ pub(crate) struct Clients {
     longest: Mutex<Duration>,
 }
 
-fn queue() -> Option<TaskQueue> {
+pub(crate) fn queue() -> Option<TaskQueue> {
     Some(TaskQueue { name: "work".into(), kind: TaskQueueKind::Normal as i32, ..Default::default() })
 }
 
@@ -55,7 +65,14 @@ fn command(kind: CommandType, attributes: Attributes) -> Command {
     Command { command_type: kind as i32, attributes: Some(attributes), ..Default::default() }
 }
 
-fn first_commands() -> Vec<Command> {
+fn first_commands(id: &str) -> Vec<Command> {
+    let child = StartChildWorkflowExecutionCommandAttributes {
+        workflow_id: format!("{id}-child"),
+        workflow_type: Some(WorkflowType { name: CHILD.into() }),
+        task_queue: queue(),
+        workflow_task_timeout: Some(Span::seconds(2).to_api()),
+        ..Default::default()
+    };
     let timer = StartTimerCommandAttributes { timer_id: "t".into(), start_to_fire_timeout: Some(Span::millis(300).to_api()) };
     let activity = ScheduleActivityTaskCommandAttributes {
         activity_id: "a".into(),
@@ -67,20 +84,41 @@ fn first_commands() -> Vec<Command> {
     vec![
         command(CommandType::StartTimer, Attributes::StartTimerCommandAttributes(timer)),
         command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(Box::new(activity))),
+        command(CommandType::StartChildWorkflowExecution, Attributes::StartChildWorkflowExecutionCommandAttributes(Box::new(child))),
     ]
 }
 
-/// What the workflow does: a timer and an activity at once; when both have ended and it was signalled, it completes.
-fn commands(events: &[HistoryEvent]) -> Vec<Command> {
-    let has = |kind: EventType| events.iter().any(|event| event.event_type == kind as i32);
-    if !has(EventType::TimerStarted) {
-        return first_commands();
+fn complete() -> Vec<Command> {
+    let result = CompleteWorkflowExecutionCommandAttributes::default();
+    vec![command(CommandType::CompleteWorkflowExecution, Attributes::CompleteWorkflowExecutionCommandAttributes(result))]
+}
+
+/// What a workflow does: a timer, an activity and a child at once; when all have ended and it was signalled by a client and by its child, it
+/// completes. The child, which is of any shard, signals its parent, then completes. Others complete at once.
+fn commands(id: &str, events: &[HistoryEvent]) -> Vec<Command> {
+    let count = |kind: EventType| events.iter().filter(|event| event.event_type == kind as i32).count();
+    let has = |kind: EventType| count(kind) > 0;
+    let Some(Event::WorkflowExecutionStartedEventAttributes(started)) = &events[0].attributes else { panic!("{:?}", events[0]) };
+    match started.workflow_type.as_ref().unwrap().name.as_str() {
+        TEST if !has(EventType::TimerStarted) => first_commands(id),
+        TEST if has(EventType::TimerFired)
+            && has(EventType::ActivityTaskCompleted)
+            && has(EventType::ChildWorkflowExecutionCompleted)
+            && count(EventType::WorkflowExecutionSignaled) > 1 =>
+        {
+            complete()
+        }
+        TEST => Vec::new(),
+        CHILD if !has(EventType::SignalExternalWorkflowExecutionInitiated) => {
+            let parent = started.parent_workflow_execution.clone();
+            let signal =
+                SignalExternalWorkflowExecutionCommandAttributes { execution: parent, signal_name: CHILD.into(), ..Default::default() };
+            let signal = Attributes::SignalExternalWorkflowExecutionCommandAttributes(signal);
+            vec![command(CommandType::SignalExternalWorkflowExecution, signal)]
+        }
+        CHILD if !has(EventType::ExternalWorkflowExecutionSignaled) => Vec::new(),
+        _ => complete(),
     }
-    if has(EventType::TimerFired) && has(EventType::ActivityTaskCompleted) && has(EventType::WorkflowExecutionSignaled) {
-        let result = CompleteWorkflowExecutionCommandAttributes::default();
-        return vec![command(CommandType::CompleteWorkflowExecution, Attributes::CompleteWorkflowExecutionCommandAttributes(result))];
-    }
-    Vec::new()
 }
 
 fn execution(id: &str) -> Option<WorkflowExecution> {
@@ -119,8 +157,18 @@ impl Clients {
     }
 
     /// Calls whoever has the run, again and again until there is an answer.
-    async fn call<T, F: Future<Output = Result<T, Refusal>>>(&self, id: &str, ask: impl Fn(Engine) -> F) -> Result<T, Refusal> {
-        let (begun, shard) = (Instant::now(), self.shard(id));
+    pub(crate) async fn call<T, F: Future<Output = Result<T, Refusal>>>(&self, id: &str, ask: impl Fn(Engine) -> F) -> Result<T, Refusal> {
+        self.call_at(self.shard(id), id, ask).await
+    }
+
+    /// Calls whoever has the shard.
+    pub(crate) async fn call_at<T, F: Future<Output = Result<T, Refusal>>>(
+        &self,
+        shard: u32,
+        id: &str,
+        ask: impl Fn(Engine) -> F,
+    ) -> Result<T, Refusal> {
+        let begun = Instant::now();
         loop {
             let mut last = None;
             if let Some(engine) = self.town.owner(shard) {
@@ -155,7 +203,7 @@ impl Clients {
         let request = StartWorkflowExecutionRequest {
             namespace: NAMESPACE.into(),
             workflow_id: id.into(),
-            workflow_type: Some(WorkflowType { name: "Test".into() }),
+            workflow_type: Some(WorkflowType { name: TEST.into() }),
             task_queue,
             workflow_task_timeout: Some(Span::seconds(2).to_api()),
             request_id: format!("start-{id}"),
@@ -209,13 +257,25 @@ impl Clients {
         described.workflow_execution_info.unwrap().status == WorkflowExecutionStatus::Completed as i32
     }
 
-    async fn history(&self, id: &str) -> Vec<HistoryEvent> {
+    pub(crate) async fn history(&self, id: &str) -> Vec<HistoryEvent> {
         let request = GetWorkflowExecutionHistoryRequest { namespace: NAMESPACE.into(), execution: execution(id), ..Default::default() };
         let got = self.call(id, |engine| {
             let request = request.clone();
             async move { engine.get_history(request, Default::default(), None).await }
         });
         got.await.unwrap().history.unwrap().events().unwrap()
+    }
+
+    /// The shard of the home of a queue.
+    pub(crate) fn home_of(&self, name: &str, kind: QueueKind) -> u32 {
+        let queue = QueueName { namespace: self.namespace, name: name.into(), kind, sticky: false, version: None };
+        u32::from(queue.home().0) % SHARDS
+    }
+
+    /// Who answers a poll that comes to a node: by its picture, the home of the queue.
+    fn polled(&self, member: &Member, kind: QueueKind) -> Option<Engine> {
+        let holder = member.membership.picture().holders().get(&self.home_of(&queue().unwrap().name, kind)).copied()??;
+        self.town.members().into_iter().find(|member| member.id() == holder).map(|member| member.engine)
     }
 
     /// Workers that poll a node until it is no member any more.
@@ -240,7 +300,10 @@ impl Clients {
                         this.signal(&id, "go").await;
                         let begun = Instant::now();
                         while !this.is_completed(&id).await {
-                            assert!(begun.elapsed() < LONGEST, "{id} does not complete");
+                            if begun.elapsed() > LONGEST {
+                                let (own, child) = (this.history(&id).await, this.history(&format!("{id}-child")).await);
+                                panic!("{id} does not complete: {own:#?}\nits child: {child:#?}");
+                            }
                             this.town.wait_a_little().await;
                         }
                         this.check_listed(&id, "Completed").await;
@@ -268,10 +331,16 @@ impl Clients {
         let runs = self.runs.lock().unwrap().clone();
         for (id, signals) in &runs {
             check(id, &OUTSIDE.block_on(self.history(id)), *signals);
+            let child = format!("{id}-child");
+            check_child(&child, &OUTSIDE.block_on(self.history(&child)));
         }
         let lists = self.lists.load(Ordering::Relaxed);
+        let messages = self.town.messages.load(Ordering::Relaxed);
         let (repeated, longest) = (self.repeated.load(Ordering::Relaxed), *self.longest.lock().unwrap());
-        format!("{} runs, {lists} lists, {repeated} calls repeated, the longest took {longest:?}", runs.len())
+        format!(
+            "{} runs, {lists} lists, {messages} messages between nodes, {repeated} calls repeated, the longest took {longest:?}",
+            runs.len()
+        )
     }
 }
 
@@ -282,19 +351,39 @@ pub(crate) async fn describe(engine: &Engine, id: &str) -> Result<DescribeWorkfl
 
 /// A run that was acknowledged is there with all that was, once each, and has ended.
 fn check(id: &str, events: &[HistoryEvent], signals: u32) {
-    let ids: Vec<i64> = events.iter().map(|event| event.event_id).collect();
-    assert_eq!(ids, (1..=events.len() as i64).collect::<Vec<_>>(), "{id}: ids without gaps");
-    let count = |kind: EventType| events.iter().filter(|event| event.event_type == kind as i32).count();
+    // One is the child's.
+    let signals = signals as usize + 1;
     let wanted = [
         (EventType::WorkflowExecutionStarted, 1),
-        (EventType::WorkflowExecutionSignaled, signals as usize),
+        (EventType::WorkflowExecutionSignaled, signals),
+        (EventType::StartChildWorkflowExecutionInitiated, 1),
+        (EventType::ChildWorkflowExecutionStarted, 1),
+        (EventType::ChildWorkflowExecutionCompleted, 1),
         (EventType::TimerStarted, 1),
         (EventType::TimerFired, 1),
         (EventType::ActivityTaskScheduled, 1),
         (EventType::ActivityTaskCompleted, 1),
         (EventType::WorkflowExecutionCompleted, 1),
     ];
-    for (kind, times) in wanted {
+    check_events(id, events, &wanted);
+}
+
+/// A child was there once, has signalled its parent, and has ended.
+fn check_child(id: &str, events: &[HistoryEvent]) {
+    let wanted = [
+        (EventType::WorkflowExecutionStarted, 1),
+        (EventType::SignalExternalWorkflowExecutionInitiated, 1),
+        (EventType::ExternalWorkflowExecutionSignaled, 1),
+        (EventType::WorkflowExecutionCompleted, 1),
+    ];
+    check_events(id, events, &wanted);
+}
+
+fn check_events(id: &str, events: &[HistoryEvent], wanted: &[(EventType, usize)]) {
+    let ids: Vec<i64> = events.iter().map(|event| event.event_id).collect();
+    assert_eq!(ids, (1..=events.len() as i64).collect::<Vec<_>>(), "{id}: ids without gaps");
+    let count = |kind: EventType| events.iter().filter(|event| event.event_type == kind as i32).count();
+    for &(kind, times) in wanted {
         assert_eq!(count(kind), times, "{id}: {kind:?}");
     }
     assert_eq!(events.last().unwrap().event_type, EventType::WorkflowExecutionCompleted as i32, "{id}");
@@ -303,12 +392,18 @@ fn check(id: &str, events: &[HistoryEvent], signals: u32) {
 async fn work(clients: Arc<Clients>, member: Member) {
     let request = PollWorkflowTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: queue(), ..Default::default() };
     while clients.town.has(member.id()) {
-        let Ok(task) = member.engine.poll_workflow_task(request.clone(), None).await else {
+        let Some(home) = clients.polled(&member, QueueKind::Workflow) else {
+            clients.town.wait_a_little().await;
+            continue;
+        };
+        // One that stands still answers nothing: the line to it ends.
+        let polled = tokio::time::timeout(POLL_MAX, home.poll_workflow_task(request.clone(), None)).await;
+        let Ok(Ok(task)) = polled else {
             clients.town.wait_a_little().await;
             continue;
         };
         let Some(execution) = task.workflow_execution else { continue };
-        let commands = commands(&task.history.unwrap_or_default().events().unwrap());
+        let commands = commands(&execution.workflow_id, &task.history.unwrap_or_default().events().unwrap());
         let request = RespondWorkflowTaskCompletedRequest { task_token: task.task_token, commands, ..Default::default() };
         let answered = clients.call(&execution.workflow_id, |engine| {
             let request = request.clone();
@@ -321,7 +416,12 @@ async fn work(clients: Arc<Clients>, member: Member) {
 async fn act(clients: Arc<Clients>, member: Member) {
     let request = PollActivityTaskQueueRequest { namespace: NAMESPACE.into(), task_queue: queue(), ..Default::default() };
     while clients.town.has(member.id()) {
-        let Ok(task) = member.engine.poll_activity_task(request.clone(), None).await else {
+        let Some(home) = clients.polled(&member, QueueKind::Activity) else {
+            clients.town.wait_a_little().await;
+            continue;
+        };
+        let polled = tokio::time::timeout(POLL_MAX, home.poll_activity_task(request.clone(), None)).await;
+        let Ok(Ok(task)) = polled else {
             clients.town.wait_a_little().await;
             continue;
         };

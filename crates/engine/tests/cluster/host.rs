@@ -3,16 +3,17 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, LazyLock, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
     time::{Duration, Instant},
 };
 
-use futures::FutureExt;
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
 use sempre_engine::{
-    Components, Engine, Settings,
+    Components, Engine, Peers, Sent, Settings,
     node::Node,
     real::{SystemClock, TokioSpawner},
     visibility::{Index, postgres::PostgresIndex},
@@ -24,7 +25,7 @@ use sempre_store::postgres::{
     picture::Picture,
     placement::NodeId,
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// Shards that are spread.
 pub(crate) const SHARDS: u32 = 12;
@@ -49,6 +50,8 @@ fn cluster() -> Option<Cluster> {
 pub(crate) struct Member {
     pub(crate) engine: Engine,
     pub(crate) membership: Membership,
+    /// What it runs on.
+    runtime: Handle,
 }
 
 impl Member {
@@ -62,10 +65,50 @@ impl Member {
     }
 }
 
+/// How a node's engine reaches the others, by the node's own picture: as calls do.
+struct Post {
+    town: Weak<Town>,
+    membership: Membership,
+}
+
+/// How long an answer between nodes is waited for: a node that stands still gives none.
+const TOLD_MAX: Duration = Duration::from_secs(1);
+/// After a connection that did not come about.
+const NOBODY: Duration = Duration::from_millis(20);
+/// Of so many answers one is lost.
+const ONE_LOST_OF: u64 = 50;
+
+impl Peers for Post {
+    fn deliver(&self, shard: u32, message: Bytes) -> BoxFuture<'static, Sent> {
+        let town = self.town.upgrade();
+        let holder = self.membership.picture().holders().get(&shard).copied().flatten();
+        async move {
+            let member = town.as_ref().and_then(|town| town.members.lock().unwrap().get(&holder?).cloned());
+            let Some(member) = member else {
+                tokio::time::sleep(NOBODY).await;
+                return Sent::Elsewhere;
+            };
+            let engine = member.engine.clone();
+            // It is carried out there: it ends with that node.
+            let told = member.runtime.spawn(async move { engine.receive(shard, message).await });
+            let told = tokio::time::timeout(TOLD_MAX, told).await;
+            let messages = town.map_or(0, |town| town.messages.fetch_add(1, Ordering::Relaxed));
+            match told {
+                Ok(Ok(None)) => Sent::Elsewhere,
+                Ok(Ok(Some(answer))) if messages % ONE_LOST_OF != ONE_LOST_OF - 1 => Sent::Answered(answer),
+                _ => Sent::Lost,
+            }
+        }
+        .boxed()
+    }
+}
+
 /// Nodes that share a schema of their own.
 pub(crate) struct Town {
     address: String,
     members: Mutex<BTreeMap<NodeId, Member>>,
+    /// What nodes have had each other do.
+    pub(crate) messages: AtomicU64,
 }
 
 /// All shards there are.
@@ -77,7 +120,7 @@ impl Town {
     /// `None`: PostgreSQL is not installed.
     pub(crate) fn new(lease: Duration) -> Option<Arc<Town>> {
         let address = format!("{}&lease_ms={}", cluster()?.address(), lease.as_millis());
-        Some(Arc::new(Town { address, members: Mutex::default() }))
+        Some(Arc::new(Town { address, members: Mutex::default(), messages: AtomicU64::new(0) }))
     }
 
     /// Statements of somebody who may do everything; `{s}` is the schema.
@@ -196,7 +239,7 @@ impl Host {
         // One thread: who holds it holds the process.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let options = PostgresOptions::parse(&town.address, None).unwrap();
-        let handle = runtime.handle().clone();
+        let (handle, weak) = (runtime.handle().clone(), Arc::downgrade(town));
         let seed = SEED.fetch_add(1, Ordering::Relaxed);
         let as_node = NodeOptions {
             name: name.into(),
@@ -218,11 +261,13 @@ impl Host {
                 };
                 opened.boxed()
             };
-            let components = Components { index: Box::new(index), ..Components::default() };
+            let membership = store.membership().cloned().unwrap();
+            let peers: Arc<dyn Peers> = Arc::new(Post { town: weak, membership });
+            let components = Components { index: Box::new(index), peers: Some(peers), ..Components::default() };
             Node::open(store, clock, spawner, seed, settings, components).await.unwrap()
         });
         let node = OUTSIDE.block_on(opening).unwrap();
-        let member = Member { engine: node.engine().clone(), membership: node.membership().clone() };
+        let member = Member { engine: node.engine().clone(), membership: node.membership().clone(), runtime: runtime.handle().clone() };
         town.members.lock().unwrap().insert(member.id(), member.clone());
         Host { member, node, runtime, town: town.clone() }
     }

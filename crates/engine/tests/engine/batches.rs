@@ -26,15 +26,20 @@ use sempre_store::Table;
 
 use crate::{lists::Kept, support::*};
 
-fn terminate() -> Operation {
+pub(crate) fn terminate() -> Operation {
     Operation::TerminationOperation(BatchOperationTermination { details: None, identity: "operator".into() })
 }
 
-fn signal(name: &str) -> Operation {
+pub(crate) fn signal(name: &str) -> Operation {
     Operation::SignalOperation(BatchOperationSignal { signal: name.into(), identity: "operator".into(), ..Default::default() })
 }
 
-fn job(job_id: &str, operation: Operation, workflows: impl IntoIterator<Item = String>, rate: f32) -> StartBatchOperationRequest {
+pub(crate) fn job(
+    job_id: &str,
+    operation: Operation,
+    workflows: impl IntoIterator<Item = String>,
+    rate: f32,
+) -> StartBatchOperationRequest {
     let target = |business_id| Execution { r#type: ExecutionType::Workflow as i32, business_id, run_id: String::new() };
     StartBatchOperationRequest {
         namespace: NAMESPACE.into(),
@@ -57,7 +62,7 @@ async fn describe(w: &World, job_id: &str) -> DescribeBatchOperationResponse {
 }
 
 /// State, total, complete, failed.
-async fn counts(w: &World, job_id: &str) -> (BatchOperationState, i64, i64, i64) {
+pub(crate) async fn counts(w: &World, job_id: &str) -> (BatchOperationState, i64, i64, i64) {
     let job = describe(w, job_id).await;
     (job.state(), job.total_operation_count, job.complete_operation_count, job.failure_operation_count)
 }

@@ -50,7 +50,7 @@ pub(crate) fn every_minute(policy: Policy) -> Schedule {
 }
 
 /// With no times of its own.
-fn by_hand(policy: Policy) -> Schedule {
+pub(crate) fn by_hand(policy: Policy) -> Schedule {
     Schedule { spec: Some(ScheduleSpec::default()), ..every_minute(policy) }
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn create(w: &World, id: &str, schedule: Schedule) {
     soon(w.engine.create_schedule(create_request(id, schedule))).await.unwrap();
 }
 
-async fn describe(w: &World, id: &str) -> DescribeScheduleResponse {
+pub(crate) async fn describe(w: &World, id: &str) -> DescribeScheduleResponse {
     try_describe(w, id).await.unwrap()
 }
 
@@ -77,7 +77,7 @@ async fn try_describe(w: &World, id: &str) -> Result<DescribeScheduleResponse, R
     soon(w.engine.describe_schedule(request)).await
 }
 
-fn patch_request(id: &str, patch: SchedulePatch) -> PatchScheduleRequest {
+pub(crate) fn patch_request(id: &str, patch: SchedulePatch) -> PatchScheduleRequest {
     PatchScheduleRequest { namespace: NAMESPACE.into(), schedule_id: id.into(), patch: Some(patch), ..Default::default() }
 }
 

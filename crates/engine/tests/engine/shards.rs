@@ -37,7 +37,7 @@ fn activity() -> Command {
     command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(Box::new(attributes)))
 }
 
-fn child(id: &str) -> Command {
+pub(crate) fn child(id: &str) -> Command {
     let attributes = StartChildWorkflowExecutionCommandAttributes {
         workflow_id: id.into(),
         workflow_type: Some(WorkflowType { name: "Child".into() }),
@@ -47,7 +47,7 @@ fn child(id: &str) -> Command {
     command(CommandType::StartChildWorkflowExecution, Attributes::StartChildWorkflowExecutionCommandAttributes(Box::new(attributes)))
 }
 
-fn id(task: &PollWorkflowTaskQueueResponse) -> &str {
+pub(crate) fn id(task: &PollWorkflowTaskQueueResponse) -> &str {
     &task.workflow_execution.as_ref().unwrap().workflow_id
 }
 

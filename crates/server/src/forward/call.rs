@@ -83,19 +83,14 @@ pub(crate) fn to_node(
     let mut request = http::Request::new(Full::new(frame));
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_2;
-    let mut to = uri::Parts::default();
-    to.scheme = Some(uri::Scheme::HTTPS);
-    to.authority = Some(uri::Authority::from_static("node"));
-    to.path_and_query = parts.uri.path_and_query().cloned();
-    *request.uri_mut() = Uri::from_parts(to)?;
+    *request.uri_mut() = at_node(parts.uri.path_and_query().cloned())?;
     let headers = request.headers_mut();
     for (name, value) in &parts.headers {
         if !STAY.contains(name) && !name.as_str().starts_with(OF_HTTP) {
             headers.append(name.clone(), value.clone());
         }
     }
-    headers.insert(HOP, HeaderValue::from(u16::from(sender.hop)));
-    headers.insert(PICTURE, HeaderValue::from(sender.version));
+    say(headers, sender);
     let caller = parts.extensions.get::<Arc<Caller>>().map(|caller| Claims {
         name: caller.name.to_string(),
         grants: caller.grants.texts(),
@@ -110,6 +105,30 @@ pub(crate) fn to_node(
         take_time(headers, kind, left);
     }
     Ok(request)
+}
+
+/// A message of this node's engine to another's: nobody else calls.
+pub(crate) fn between_nodes(path: &'static str, message: Bytes, sender: Sender) -> http::Request<Full<Bytes>> {
+    let mut request = http::Request::new(Full::new(message));
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = at_node(Some(uri::PathAndQuery::from_static(path))).expect("the path is a constant");
+    say(request.headers_mut(), sender);
+    request
+}
+
+/// What is called says the path; who is called, the connection.
+fn at_node(path: Option<uri::PathAndQuery>) -> Result<Uri, http::Error> {
+    let mut to = uri::Parts::default();
+    to.scheme = Some(uri::Scheme::HTTPS);
+    to.authority = Some(uri::Authority::from_static("node"));
+    to.path_and_query = path;
+    Ok(Uri::from_parts(to)?)
+}
+
+fn say(headers: &mut HeaderMap, sender: Sender) {
+    headers.insert(HOP, HeaderValue::from(u16::from(sender.hop)));
+    headers.insert(PICTURE, HeaderValue::from(sender.version));
 }
 
 /// So much is left of the time of the caller of such headers.

@@ -370,11 +370,6 @@ impl Rule {
         self.read(message, engine).ok().flatten()
     }
 
-    /// It is about a task queue: the home of that has it.
-    pub(crate) fn is_for_queue(&self) -> bool {
-        matches!(self.found, Found::Queue(..))
-    }
-
     /// The namespace that a request names, if there is one.
     pub(crate) fn namespace(&self, message: &Bytes, engine: &Engine) -> Option<NamespaceId> {
         engine.namespace_named(text(message, &self.namespace).ok()?)

@@ -31,6 +31,7 @@ mod call;
 mod identity;
 mod key;
 mod lines;
+mod messages;
 mod owners;
 mod port;
 
@@ -63,6 +64,7 @@ use self::{
 pub(crate) use self::{
     call::{Sender, from_node, no_node},
     identity::NodeKey,
+    messages::Messages,
     port::OPTION,
 };
 pub use self::{
@@ -121,6 +123,12 @@ pub(crate) struct Counts {
     pub(crate) lost: AtomicU64,
     /// For which there was no owner in time.
     pub(crate) unowned: AtomicU64,
+    /// Not calls of clients: what this engine has others do.
+    pub(crate) messages_sent: AtomicU64,
+    /// What others have this engine do.
+    pub(crate) messages_taken: AtomicU64,
+    /// Of those sent, those whose answer was lost.
+    pub(crate) messages_lost: AtomicU64,
 }
 
 /// Which calls are given up that wait at other nodes, or for an owner.
@@ -173,7 +181,7 @@ impl Drop for OneMore {
 pub(crate) struct Forward {
     owners: Arc<dyn Owners>,
     rules: Rules,
-    lines: Lines,
+    lines: Arc<Lines>,
     stopping: watch::Sender<Stopping>,
     /// Calls of clients that may be at other nodes, and end by themselves.
     under_way: Arc<UnderWay>,
@@ -250,9 +258,24 @@ enum Tried {
 
 impl Forward {
     pub(crate) fn new(owners: Arc<dyn Owners>, key: NodeKey) -> Self {
-        let lines = Lines::new(key, Arc::clone(&owners));
+        let lines = Arc::new(Lines::new(key, Arc::clone(&owners)));
         let stopping = watch::Sender::new(Stopping::Not);
         Self { owners, rules: Rules::new(), lines, stopping, under_way: Arc::default(), counts: Arc::default() }
+    }
+
+    /// The way of this node's engine to those of the others.
+    pub(crate) fn messages(&self) -> Messages {
+        Messages::new(Arc::clone(&self.owners), Arc::clone(&self.lines), Arc::clone(&self.counts))
+    }
+
+    /// Has this node's engine answer what another's asks.
+    pub(crate) async fn message<B>(&self, router: &Router, request: http::Request<B>, sender: Sender) -> Response
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<tonic::codegen::StdError>,
+    {
+        self.counts.messages_taken.fetch_add(1, Ordering::Relaxed);
+        messages::answer(router, request, &*self.owners, sender).await
     }
 
     /// Whether the other side of a connection is a node now.
@@ -262,13 +285,7 @@ impl Forward {
 
     /// Resolves when who has this key is no node any more.
     pub(crate) async fn until_removed(&self, key: &KeyPrint) {
-        loop {
-            let version = self.owners.version();
-            if !self.owners.is_node(key) {
-                return;
-            }
-            self.owners.newer(version).await;
-        }
+        owners::until_removed(&*self.owners, key).await;
     }
 
     /// Polls that wait at other nodes are given up, and what else may wait for long; waits for the end of other calls, up to a point.
@@ -311,9 +328,8 @@ impl Forward {
         let whose = if rule.kind.class == CallClass::Start { rule.namespace(&message, router.engine()) } else { None };
         let mut call = Call { parts, frame, kind: rule.kind, whose, held };
         call.step_aside(router);
-        let is_at_home = rule.is_for_queue() && !self.owners.has_homes();
         let _counted = (sender.is_none() && !rule.kind.waits).then(|| self.under_way.one_more());
-        let key = if is_at_home { None } else { rule.key(&message, router.engine()) };
+        let key = rule.key(&message, router.engine());
         drop(message);
         match (key, sender) {
             (None, _) => match call.step_in().await {

@@ -64,14 +64,19 @@ pub trait Owners: Send + Sync {
     /// Resolves when there is a newer picture than that of this version.
     fn newer(&self, version: u64) -> BoxFuture<'_, ()>;
 
-    /// Whether a task queue has a home to which the tasks of all shards come. As long as it has none, each node has those of its own shards, and
-    /// who polls it is answered from them.
-    fn has_homes(&self) -> bool {
-        true
-    }
-
     /// Somebody says that there is a newer picture: this node is to look at once.
     fn look(&self);
+}
+
+/// Resolves when who has this key is no node any more.
+pub(super) async fn until_removed(owners: &dyn Owners, key: &KeyPrint) {
+    loop {
+        let version = owners.version();
+        if !owners.is_node(key) {
+            return;
+        }
+        owners.newer(version).await;
+    }
 }
 
 impl fmt::Display for Node {

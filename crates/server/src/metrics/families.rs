@@ -187,6 +187,12 @@ pub(super) fn nodes(told: &mut Collected, counts: &Counts) {
     let family = told.counter("sempre_node_calls_unavailable_total", "Calls that no node has answered, by why.");
     family.count(&[("why", "lost")], read(&counts.lost));
     family.count(&[("why", "no_owner")], read(&counts.unowned));
+    let sent = told.counter("sempre_node_messages_sent_total", "What this node has others do: messages between runs, and the like.");
+    sent.count(&[], read(&counts.messages_sent));
+    let taken = told.counter("sempre_node_messages_taken_total", "What other nodes have this one do.");
+    taken.count(&[], read(&counts.messages_taken));
+    let lost = told.counter("sempre_node_messages_lost_total", "Messages to other nodes that were not answered, and are sent again.");
+    lost.count(&[], read(&counts.messages_lost));
 }
 
 pub(super) fn activities(told: &mut Collected, engine: &Engine) {

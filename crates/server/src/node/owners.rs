@@ -185,10 +185,6 @@ impl Owners for Pictured {
         async move { drop(known.wait_for(|known| known.version > version).await) }.boxed()
     }
 
-    fn has_homes(&self) -> bool {
-        false
-    }
-
     fn look(&self) {
         self.membership.look();
     }

@@ -76,7 +76,7 @@ fn all_here() -> Arc<Here> {
 /// The same, that begins at this time.
 fn new_world_at(window: usize, now: i64) -> World {
     let (clock, tasks) = (Arc::new(Hand(Arc::new(AtomicI64::new(now)))), Arc::new(Tasks::default()));
-    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), all_here(), window);
+    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), all_here(), None, window);
     World { clock, tasks, matching }
 }
 

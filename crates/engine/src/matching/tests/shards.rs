@@ -7,7 +7,7 @@ fn world_of_two(window: usize) -> (World, Arc<Here>) {
     let here = Arc::new(Here::new(2));
     (0..2).for_each(|shard| here.come(Fence { shard, epoch: 1 }));
     let (clock, tasks) = (Arc::new(Hand::default()), Arc::new(Tasks::default()));
-    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), here.clone(), window);
+    let matching = Matching::new(clock.clone(), tasks.clone(), Arc::default(), here.clone(), None, window);
     matching.finish_loading();
     (World { clock, tasks, matching }, here)
 }

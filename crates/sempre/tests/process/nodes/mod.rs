@@ -1,6 +1,6 @@
 //! Several servers over one PostgreSQL, as processes that are killed, stand still, and are told to stop, while clients and workers go on.
 //!
-//! Skipped, with a line that says so, where PostgreSQL is not installed. Workers poll every node.
+//! Skipped, with a line that says so, where PostgreSQL is not installed. Workers poll one node at a time, and have the tasks of all.
 #![expect(clippy::disallowed_methods, reason = "processes and clients are waited for by the wall clock")]
 
 mod clients;

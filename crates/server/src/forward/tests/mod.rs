@@ -3,6 +3,7 @@
 
 mod callers;
 mod calls;
+mod messages;
 mod moves;
 mod strangers;
 

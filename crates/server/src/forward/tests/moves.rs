@@ -400,7 +400,7 @@ async fn who_knows_better_sends_a_call_on_and_nobody_after_him() {
 }
 
 /// A way to a node that can be cut, and that can fall silent.
-struct Way {
+pub(super) struct Way {
     address: String,
     open: JoinSet<()>,
 }
@@ -427,12 +427,12 @@ impl Way {
 }
 
 /// Where the second node is.
-fn address(n: &Nodes) -> String {
+pub(super) fn address(n: &Nodes) -> String {
     n.nodes[1].owners.picture.borrow().nodes[1].address.clone()
 }
 
 /// Whoever calls the second node goes this way.
-fn lead(n: &Nodes, way: &Way) {
+pub(super) fn lead(n: &Nodes, way: &Way) {
     n.know(0, |picture| {
         let node = Node { address: way.address.clone(), ..(*picture.nodes[1]).clone() };
         picture.nodes[1] = Arc::new(node);
@@ -489,7 +489,7 @@ async fn a_node_that_takes_connections_and_says_nothing_is_given_up() {
 }
 
 /// Takes a node's connections on until it is told to fall silent, and then reads nothing more, as a process that is stopped.
-async fn silent_way(to: String, silent: watch::Receiver<bool>) -> Way {
+pub(super) async fn silent_way(to: String, silent: watch::Receiver<bool>) -> Way {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut open = JoinSet::new();
