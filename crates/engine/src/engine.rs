@@ -374,6 +374,9 @@ impl Engine {
         shared.notices.wake();
         shared.alerts.changed.notify_one();
         shared.matching.close();
+        if let Some(homes) = &shared.homes {
+            homes.leave();
+        }
         shared.schedules.stop().await;
         for inbox in shared.shards.inboxes() {
             // A closed inbox belongs to a shard that has ended.

@@ -17,11 +17,8 @@ use sempre_core::{
 use super::workflow_of;
 use crate::{
     Engine,
-    homes::asks,
-    matching::{
-        QUERY_POLLER_WINDOW,
-        queries::{Asker, Outcome, QueryTask, QueryToken},
-    },
+    homes::asks::{self, Asked},
+    matching::queries::{Asker, Outcome, QueryTask, QueryToken},
     shared::internal,
 };
 
@@ -138,50 +135,71 @@ impl Engine {
         }
         let workflow_id = key.workflow.workflow_id.clone();
         let task = asker.task(key, route.clone(), false);
-        let no_worker = || Refusal::FailedPrecondition("no poller seen for task queue recently, worker may be down".into());
-        if !self.shared.matching.is_home_of(&route.normal) {
-            return match self.offered(asker, task, until).await? {
-                Waited::Outcome(Outcome::Answer(answer, _)) => answer,
-                Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
-                Waited::NoWorker if self.wall_now() < until => Err(no_worker()),
-                Waited::TimedOut | Waited::NoWorker => Err(timed_out()),
+        loop {
+            let waited = if self.shared.matching.is_home_of(&route.normal) {
+                self.shared.matching.query(&route.normal, task.clone());
+                self.wait_for_workers(asker, &route.normal, &workflow_id, until).await
+            } else {
+                self.wait_away(asker, &task, until).await?
             };
-        }
-        self.shared.matching.query(&route.normal, task);
-        let patience = self.poller_window_end(&route.normal, &workflow_id);
-        match self.wait_for(asker, until.min(patience)).await {
-            Waited::Outcome(Outcome::Answer(answer, _)) => answer,
-            Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
-            Waited::TimedOut if self.wall_now() >= until || self.poller_window_end(&route.normal, &workflow_id) > self.wall_now() => {
-                // A poller came in the meantime: the caller's deadline alone counts.
-                match self.wait_for(asker, until).await {
-                    Waited::Outcome(Outcome::Answer(answer, _)) => answer,
-                    Waited::Outcome(Outcome::Direct(_)) => Err(internal("an answer")),
-                    Waited::TimedOut | Waited::NoWorker => Err(timed_out()),
+            return match waited {
+                None => continue,
+                Some(Waited::Outcome(Outcome::Answer(answer, _))) => answer,
+                Some(Waited::Outcome(Outcome::Direct(_))) => Err(internal("an answer")),
+                Some(Waited::NoWorker) if self.wall_now() < until => {
+                    Err(Refusal::FailedPrecondition("no poller seen for task queue recently, worker may be down".into()))
                 }
-            }
-            Waited::TimedOut | Waited::NoWorker => Err(no_worker()),
+                Some(Waited::TimedOut | Waited::NoWorker) => Err(timed_out()),
+            };
         }
     }
 
     /// Offers a query on its queue, wherever that has its home, and waits.
     async fn offered(&self, asker: &mut Asker, task: QueryTask, until: Timestamp) -> Result<Waited, Refusal> {
         let queue = task.queue().clone();
-        if self.shared.matching.is_home_of(&queue) {
-            self.shared.matching.query(&queue, task);
-            return Ok(self.wait_for(asker, until).await);
-        }
-        let request = asks::of_query(self, &task, until).await?;
-        tokio::select! {
-            biased;
-            waited = self.wait_for(asker, until) => Ok(waited),
-            _ = asks::ask(&self.shared, &queue, request) => Ok(Waited::NoWorker),
+        loop {
+            let waited = if self.shared.matching.is_home_of(&queue) {
+                self.shared.matching.query(&queue, task.clone());
+                self.wait_at_home(asker, &queue, until).await
+            } else {
+                self.wait_away(asker, &task, until).await?
+            };
+            if let Some(waited) = waited {
+                return Ok(waited);
+            }
         }
     }
 
-    /// Until when a queue counts as polled.
-    fn poller_window_end(&self, queue: &QueueName, workflow_id: &str) -> Timestamp {
-        self.shared.matching.poller_seen_for(queue, workflow_id).map_or(Timestamp(0), |seen| seen + QUERY_POLLER_WINDOW)
+    /// Waits for what comes of a query whose queue has its home elsewhere. `None`: that has come here.
+    async fn wait_away(&self, asker: &mut Asker, task: &QueryTask, until: Timestamp) -> Result<Option<Waited>, Refusal> {
+        let request = asks::of_query(self, task, until).await?;
+        tokio::select! {
+            biased;
+            waited = self.wait_for(asker, until) => Ok(Some(waited)),
+            asked = asks::ask(&self.shared, task.queue(), request) => Ok((asked != Asked::Here).then_some(Waited::NoWorker)),
+        }
+    }
+
+    /// Waits for what comes of a query that waits here. `None`: the home of its queue has gone.
+    async fn wait_at_home(&self, asker: &mut Asker, queue: &QueueName, until: Timestamp) -> Option<Waited> {
+        tokio::select! {
+            biased;
+            waited = self.wait_for(asker, until) => Some(waited),
+            () = asks::until_home_gone(&self.shared, queue) => None,
+        }
+    }
+
+    /// As [`Engine::wait_at_home`], but no longer than the queue counts as polled.
+    async fn wait_for_workers(&self, asker: &mut Asker, queue: &QueueName, workflow_id: &str, until: Timestamp) -> Option<Waited> {
+        let polled_until = || asks::is_polled_until(&self.shared, queue, workflow_id);
+        match self.wait_at_home(asker, queue, until.min(polled_until())).await? {
+            Waited::TimedOut if self.wall_now() >= until || polled_until() > self.wall_now() => {
+                // A poller came in the meantime: the caller's deadline alone counts.
+                self.wait_at_home(asker, queue, until).await
+            }
+            Waited::TimedOut => Some(Waited::NoWorker),
+            waited => Some(waited),
+        }
     }
 
     /// `RespondQueryTaskCompleted`.

@@ -1,7 +1,8 @@
 //! Queries and requests to Nexus handlers, which wait in the memory of the node that asks. Where the home of their queue is elsewhere, that one
 //! has them handed to a poll there. The worker's answer goes to the node that asks, by the number of its process in the token.
 //!
-//! The question stays open at the home for as long as the asker waits; if it is lost, it is asked again, and a worker may be given it twice.
+//! The question stays open at the home for as long as the asker waits; if it is lost, or the home moves, it is asked again, and a worker may be
+//! given it twice.
 
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(crate) enum Asked {
     Nobody,
     /// Too much waits there.
     Full,
+    /// The home has come here.
+    Here,
 }
 
 /// Has the home of a queue ask its workers, again and again. Ends when that is no use any more.
@@ -35,17 +38,30 @@ pub(crate) async fn ask(shared: &Shared, queue: &QueueName, request: Request) ->
     let home = shared.shard_of(queue.home()) as u32;
     let mut pause = PAUSE_FIRST;
     loop {
-        if let Some(away) = shared.away_shard(home) {
-            match away.ask(request.clone()).await {
-                Ok(Answer::Done(())) => return Asked::Nobody,
-                Err(Refusal::ResourceExhausted { .. }) => return Asked::Full,
-                Ok(_) => drop(internal("what has become of a question")),
-                Err(refusal) => tracing::debug!(?refusal, home, "a question for workers is asked again"),
-            }
+        let Some(away) = shared.away_shard(home) else { return Asked::Here };
+        match away.ask(request.clone()).await {
+            Ok(Answer::Done(())) => return Asked::Nobody,
+            Err(Refusal::ResourceExhausted { .. }) => return Asked::Full,
+            Ok(_) => drop(internal("what has become of a question")),
+            Err(refusal) => tracing::debug!(?refusal, home, "a question for workers is asked again"),
         }
         shared.wall.sleep_until(shared.wall_now() + pause).await;
         pause = Span((pause.0 * 2).min(PAUSE_MAX.0));
     }
+}
+
+/// Resolves when the home of a queue is not here any more, or the engine stops. Never in a server alone.
+pub(crate) async fn until_home_gone(shared: &Shared, queue: &QueueName) {
+    match &shared.homes {
+        Some(homes) => homes.until_gone(queue.hash64()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until when a queue whose home is here counts as polled.
+pub(crate) fn is_polled_until(shared: &Shared, queue: &QueueName, workflow_id: &str) -> Timestamp {
+    let seen = shared.matching.poller_seen_for(queue, workflow_id).map_or(Timestamp(0), |seen| seen + QUERY_POLLER_WINDOW);
+    shared.homes.as_ref().map_or(seen, |homes| seen.max(homes.expects_polls_until(queue.hash64())))
 }
 
 /// A query for the home of its queue, with the whole answer of a poll.
@@ -79,21 +95,29 @@ pub(crate) async fn query(shared: &Arc<Shared>, asked: Query) -> Option<Result<A
     if queue.sticky && !matching.sticky_available(&queue) {
         return Some(Ok(Answer::Done(())));
     }
-    let seen_to = |queue: &QueueName| {
-        let seen = matching.poller_seen_for(queue, &asked.workflow_id);
-        seen.map_or(Timestamp(0), |seen| seen + QUERY_POLLER_WINDOW)
-    };
     // Nobody listens to it: it says that the asker still waits.
     let asker = shared.queries.ask(queue.namespace);
     matching.query(&queue, asker.task_of_another(queue.clone(), asked.workflow_id.clone(), asked.answer.clone()));
-    if !queue.sticky {
-        shared.wall.sleep_until(until.min(seen_to(&queue))).await;
-        if seen_to(&queue) <= shared.wall_now() {
-            return Some(Ok(Answer::Done(())));
+    let is_over = async {
+        if !queue.sticky {
+            let polled_until = || is_polled_until(shared, &queue, &asked.workflow_id);
+            shared.wall.sleep_until(until.min(polled_until())).await;
+            if polled_until() <= shared.wall_now() {
+                return;
+            }
         }
+        shared.wall.sleep_until(until).await;
+    };
+    Some(while_home(shared, &queue, is_over).await)
+}
+
+/// Waits until a question is over; if the home of its queue goes before, it is to be asked where that is then.
+async fn while_home(shared: &Shared, queue: &QueueName, is_over: impl Future<Output = ()>) -> Result<Answer, Refusal> {
+    tokio::select! {
+        biased;
+        () = until_home_gone(shared, queue) => Err(Refusal::Elsewhere { shard: shared.shard_of(queue.home()) as u32 }),
+        () = is_over => Ok(Answer::Done(())),
     }
-    shared.wall.sleep_until(until).await;
-    Some(Ok(Answer::Done(())))
 }
 
 /// Another node asks a handler among this one's workers. `None`: it cannot be read.
@@ -104,12 +128,11 @@ pub(crate) async fn nexus(shared: &Arc<Shared>, asked: Nexus) -> Option<Result<A
     let until = now + Span(asked.left);
     let call = shared.nexus_calls.listen(queue.namespace);
     let times = (until, asked.operation_left.map(|left| now + Span(left)));
-    let task = NexusTask::of_another(queue, request, asked.ramped_by, times, (asked.token, call.wanted()));
+    let task = NexusTask::of_another(queue.clone(), request, asked.ramped_by, times, (asked.token, call.wanted()));
     if !shared.matching.nexus(task) {
         let full =
             Refusal::ResourceExhausted { cause: sempre_api::v1::enums::ResourceExhaustedCause::SystemOverloaded, message: TOO_MANY.into() };
         return Some(Err(full));
     }
-    shared.wall.sleep_until(until).await;
-    Some(Ok(Answer::Done(())))
+    Some(while_home(shared, &queue, shared.wall.sleep_until(until)).await)
 }

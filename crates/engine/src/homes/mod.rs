@@ -54,6 +54,8 @@ const PAUSE_FIRST: Span = Span::millis(50);
 const PAUSE_MAX: Span = Span::seconds(1);
 /// How long an offer that was passed on from a sticky queue is tried for.
 const RELAY_MAX: Span = Span::seconds(10);
+/// How long the polls of a home that moves take to find it: until then it is not said that nobody polls.
+const POLLS_COME_MAX: Span = Span::seconds(5);
 
 /// See the module.
 pub(crate) struct Homes {
@@ -63,6 +65,10 @@ pub(crate) struct Homes {
     /// Fewer wait.
     told: Notify,
     loads: Loads,
+    /// When those that are here came.
+    since: Mutex<BTreeMap<u32, Timestamp>>,
+    /// One has gone, or the engine stops.
+    left: Notify,
 }
 
 #[derive(Default)]
@@ -92,7 +98,15 @@ struct Telling {
 
 impl Homes {
     pub(crate) fn new(here: Arc<Here>) -> Arc<Self> {
-        Arc::new(Self { here, shared: OnceLock::new(), to: Mutex::default(), told: Notify::new(), loads: Loads::default() })
+        Arc::new(Self {
+            here,
+            shared: OnceLock::new(),
+            to: Mutex::default(),
+            told: Notify::new(),
+            loads: Loads::default(),
+            since: Mutex::default(),
+            left: Notify::new(),
+        })
     }
 
     /// From now on it can reach the others.
@@ -266,7 +280,33 @@ impl Homes {
     /// A home has come: what is in the store of its queues is read.
     pub(crate) fn come(self: &Arc<Self>, home: u32) {
         if let Some(shared) = self.shared() {
+            self.since.lock().unwrap_or_else(PoisonError::into_inner).insert(home, shared.wall_now());
             load::begin(self, &shared, home);
+        }
+    }
+
+    /// A home has gone, or the engine stops: what waits for that looks.
+    pub(crate) fn leave(&self) {
+        self.left.notify_waiters();
+    }
+
+    /// Until when polls of a queue that has this hash may be on their way to its home, which has come here.
+    fn expects_polls_until(&self, hash: u64) -> Timestamp {
+        let home = self.here.shard_of(home_of(hash)) as u32;
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner).get(&home).copied();
+        since.map_or(Timestamp(0), |since| since + POLLS_COME_MAX)
+    }
+
+    /// Resolves when the home of a queue that has this hash is not here, or the engine stops.
+    async fn until_gone(&self, hash: u64) {
+        loop {
+            let mut left = std::pin::pin!(self.left.notified());
+            // Listens from here on: what goes between the look and the wait is noticed.
+            left.as_mut().enable();
+            if !self.is_here(hash) || self.shared().is_none() {
+                return;
+            }
+            left.await;
         }
     }
 }

@@ -559,6 +559,7 @@ impl<S: Send + 'static> Matching<S> {
         if let Some(homes) = &self.homes {
             // Those of runs are told to the homes by whoever has the runs next; they are the same.
             self.forget_absent(homes);
+            homes.leave();
             return low;
         }
         for stripe in &self.stripes {

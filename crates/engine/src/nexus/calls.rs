@@ -166,22 +166,29 @@ impl Shared {
             caller: call.wanted(),
         };
         let full = || Some(Answer::Failed(Box::new(handler_failure("RESOURCE_EXHAUSTED", TOO_MANY))));
-        if !self.matching.is_home_of(&task.queue) {
-            let request = asks::of_nexus(self, &task, self.process);
+        loop {
+            if !self.matching.is_home_of(&task.queue) {
+                let request = asks::of_nexus(self, &task, self.process);
+                return tokio::select! {
+                    biased;
+                    answer = call.news() => answer,
+                    asked = asks::ask(self, &task.queue, request) => match asked {
+                        Asked::Nobody => None,
+                        Asked::Full => full(),
+                        Asked::Here => continue,
+                    },
+                    () = self.wall.sleep_until(until) => None,
+                };
+            }
+            if !self.matching.nexus(task.clone()) {
+                return full();
+            }
             return tokio::select! {
                 biased;
                 answer = call.news() => answer,
-                asked = asks::ask(self, &task.queue, request) => if asked == Asked::Full { full() } else { None },
                 () = self.wall.sleep_until(until) => None,
+                () = asks::until_home_gone(self, &task.queue) => continue,
             };
-        }
-        if !self.matching.nexus(task) {
-            return full();
-        }
-        tokio::select! {
-            biased;
-            answer = call.news() => answer,
-            () = self.wall.sleep_until(until) => None,
         }
     }
 }

@@ -306,3 +306,40 @@ async fn a_query_reaches_a_worker_at_the_home_and_its_answer_who_asks() {
     let refused = soon(ask()).await.unwrap();
     assert!(matches!(refused, Err(Refusal::FailedPrecondition(_))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_question_goes_where_the_home_of_its_queue_goes() {
+    let (n, _post) = neighbours().await;
+    let (home, other, _, far) = sides(&n);
+    let shard = n.home_shard(&queue().name, QueueKind::Workflow, false);
+    other.start(&far).await;
+    let (task, _) = n.poll().await;
+    other.complete(&task.task_token, vec![timer("t", Span::seconds(3600))]).await;
+    // To who asks, and away again.
+    for (from, to) in [(home, other), (other, home)] {
+        let engine = other.engine.clone();
+        let request = QueryWorkflowRequest {
+            namespace: NAMESPACE.into(),
+            execution: Some(execution(&far, "")),
+            query: Some(WorkflowQuery { query_type: "state".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let query = tokio::spawn(async move { engine.query_workflow(request, None).await });
+        from.settle().await;
+        n.give(shard, from, to).await;
+        // Workers find it a little later; it is not said meanwhile that there are none.
+        for _ in 0..10 {
+            n.advance(Span::millis(50)).await;
+        }
+        let task = soon(to.poll_beside()).await.unwrap();
+        assert_eq!((id(&task), task.query.is_some()), (far.as_str(), true));
+        let answer = RespondQueryTaskCompletedRequest {
+            task_token: task.task_token,
+            completed_type: QueryResultType::Answered as i32,
+            query_result: Some(payloads("42")),
+            ..Default::default()
+        };
+        soon(other.engine.respond_query_task_completed(answer)).await.unwrap();
+        assert_eq!(soon(query).await.unwrap().unwrap().query_result, Some(payloads("42")));
+    }
+}
