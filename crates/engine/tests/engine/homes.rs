@@ -6,13 +6,20 @@ use sempre_api::v1::{
     command::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes},
     common::ActivityType,
     enums::{CommandType, QueryResultType, TaskQueueType},
+    nexus::{Request, StartOperationRequest, request},
     query::WorkflowQuery,
     workflowservice::*,
 };
 use sempre_core::{Refusal, Span, transition::QueueKind};
+use sempre_engine::nexus::{Destination, Handled};
 use sempre_store::Table;
 
-use crate::{nodes::*, shards::id, support::*};
+use crate::{
+    nexus_operations::{HANDLERS, started},
+    nodes::*,
+    shards::id,
+    support::*,
+};
 
 fn activity() -> Command {
     let attributes = ScheduleActivityTaskCommandAttributes {
@@ -341,5 +348,30 @@ async fn a_question_goes_where_the_home_of_its_queue_goes() {
         };
         soon(other.engine.respond_query_task_completed(answer)).await.unwrap();
         assert_eq!(soon(query).await.unwrap().unwrap().query_result, Some(payloads("42")));
+    }
+}
+
+#[tokio::test]
+async fn a_request_to_a_handler_goes_where_the_home_of_its_queue_goes() {
+    let (n, _post) = neighbours().await;
+    let shard = n.home_shard(HANDLERS, QueueKind::Nexus, false);
+    let (home, other) = (n.owner(shard), n.owner(1 - shard));
+    for (from, to) in [(home, other), (other, home)] {
+        let engine = other.engine.clone();
+        let dispatched = tokio::spawn(async move {
+            let request =
+                Request { variant: Some(request::Variant::StartOperation(StartOperationRequest::default())), ..Default::default() };
+            engine.dispatch_nexus(Destination::Queue { namespace: NAMESPACE, task_queue: HANDLERS }, request, None).await
+        });
+        from.settle().await;
+        assert!(!dispatched.is_finished());
+        n.give(shard, from, to).await;
+        for _ in 0..10 {
+            n.advance(Span::millis(50)).await;
+        }
+        let task = to.poll_handler().await;
+        other.answer_start(&task.task_token, started("token", Vec::new())).await.unwrap();
+        let handled = soon(dispatched).await.unwrap().unwrap();
+        assert!(matches!(handled, Handled::Answered(_)), "{handled:?}");
     }
 }

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
-const HANDLERS: &str = "handlers";
+pub(crate) const HANDLERS: &str = "handlers";
 
 pub(crate) async fn world_with_endpoint() -> (World, nexus::Endpoint) {
     let w = world_with(Settings { poll_wait: Span::seconds(60), ..settings() }).await;

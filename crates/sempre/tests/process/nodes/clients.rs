@@ -26,7 +26,10 @@ use sempre_core::Span;
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 
-use super::town::{LONGEST, NODES, Town, a_little, may_be_repeated};
+use super::{
+    told,
+    town::{LONGEST, NODES, Town, a_little, may_be_repeated},
+};
 
 pub(crate) const NAMESPACE: &str = "default";
 /// Signals of each workflow by clients, which it awaits.
@@ -48,6 +51,8 @@ pub(crate) struct Clients {
     polled: AtomicUsize,
     /// The longest time that a call took, with all its repetitions.
     longest: Mutex<Duration>,
+    /// How long runs took, from before their start to their end.
+    ran: Mutex<Vec<Duration>>,
 }
 
 fn queue(name: &str) -> Option<TaskQueue> {
@@ -173,6 +178,7 @@ impl Clients {
             stops: AtomicBool::new(false),
             polled: AtomicUsize::new(0),
             longest: Mutex::default(),
+            ran: Mutex::default(),
         });
         let mut workers = JoinSet::new();
         for _ in 0..WORKERS {
@@ -214,7 +220,7 @@ impl Clients {
 
     async fn one(&self) -> Result<(), Status> {
         let id = format!("run-{}", self.next.fetch_add(1, Ordering::Relaxed));
-        let begun = Instant::now();
+        let (first, begun) = (Instant::now(), Instant::now());
         let run = start(&self.town, &id, "work").await?;
         self.took(begun);
         self.runs.lock().expect("no panic").insert(id.clone(), run);
@@ -231,6 +237,7 @@ impl Clients {
             }
             a_little().await;
         }
+        self.ran.lock().expect("no panic").push(first.elapsed());
         Ok(())
     }
 
@@ -261,7 +268,8 @@ impl Clients {
             check_child(&child, &history(&self.town, &child).await.expect("a history"));
         }
         let repeated: u64 = self.town.errors().values().sum();
-        format!("{} runs, {repeated} calls repeated, the longest took {:?}", runs.len(), self.longest())
+        let ran = told(self.ran.lock().expect("no panic").clone());
+        format!("{} runs, {repeated} calls repeated, the longest took {:?}; a run took: {ran}", runs.len(), self.longest())
     }
 }
 
