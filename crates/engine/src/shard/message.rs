@@ -1,5 +1,7 @@
 //! What a shard is asked, and what it answers.
 
+use std::sync::Arc;
+
 use sempre_api::v1::{
     common::TimeSkippingFastForwardInfo,
     enums::NexusOperationWaitStage as Stage,
@@ -39,8 +41,8 @@ pub(crate) enum Message {
     Run(Box<RunMessage>),
     /// An outbox row found in the store: deliver it, if that is not under way.
     Redeliver(RunKey, OutboxEntry),
-    /// A read of the shard's own outbox rows has ended.
-    Reread,
+    /// A read of the shard's own outbox rows has ended, in the life of the shard in which it began.
+    Reread(Arc<()>),
     /// The index of runs has news for the shard: rows that it need not keep.
     Taken,
     /// Tell the shard's epoch once every commit sent so far is durable; 0 of a shard that is not here. Dropped: one of them has
