@@ -100,6 +100,14 @@ pub(super) async fn deliver(
                 }
                 delivery = Delivery::Ok;
             }
+            Ok((_, Reply::ResetTo(heir), _)) => {
+                if let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (&message, &delivery)
+                    && !is_wanted(&shared, &pausing, &sender, heir, child, run_id).await
+                {
+                    abandoned(&shared, &pausing, &sender, child, run_id).await;
+                }
+                delivery = Delivery::Ok;
+            }
             Err(refusal) if refusal.may_pass() => pause(&shared, &pausing, &mut backoff).await,
             Err(refusal) => {
                 tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
@@ -110,6 +118,22 @@ pub(super) async fn deliver(
     }
     shared.stats.deliveries.add(1);
     (sender, id)
+}
+
+/// Whether a run that was made by a reset lets a child go that was started for the one in whose place it is. It asks for the same child,
+/// but may have been refused it before.
+async fn is_wanted(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, mut heir: RunId, child: &StartChild, run_id: &str) -> bool {
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let ask = Ask::WantsChild(child.initiated_event_id, run_id.to_owned());
+        match shared.ask_reply(sender.workflow.clone(), Some(heir), ask).await {
+            Ok((_, Reply::ResetTo(next), _)) => heir = next,
+            Ok((_, reply, _)) => return matches!(reply, Reply::Done),
+            Err(refusal) if refusal.may_pass() => pause(shared, pausing, &mut backoff).await,
+            // It was deleted.
+            Err(_) => return false,
+        }
+    }
 }
 
 /// A child whose parent was deleted before it heard of the start, or knows another run as that child: nobody would ever

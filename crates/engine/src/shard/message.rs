@@ -113,6 +113,8 @@ pub(crate) enum Ask {
     WakeMemory,
     /// What it knows of the start of the child that it asked for by this event.
     ChildStart(i64),
+    /// Whether it lets this run of the child go that this event asked for, in the place of a run that a reset has ended.
+    WantsChild(i64, String),
     /// Its part in its chain.
     ChainPart,
     /// Whether the workflow's current chain was begun by this request.
