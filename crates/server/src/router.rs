@@ -42,7 +42,7 @@ use crate::{
     ports::Peer,
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
-    room::{CALL_BYTES, Held, Room, Waiter},
+    room::{Held, Room, Waiter},
     start_gate::StartGate,
     status,
     telemetry::trace::Tracer,
@@ -53,6 +53,8 @@ use crate::{
 
 /// When a call for which there is no room is told so.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
+/// What it is counted as until then: its task and its stream, and nothing of what came.
+const TURNED_AWAY_BYTES: u64 = 2 << 10;
 
 pub(crate) type Response = http::Response<tonic::body::Body>;
 
@@ -247,12 +249,13 @@ impl Router {
         if method.kind.class == CallClass::Complete {
             return;
         }
-        let Some(_stays) = self.room.stay(CALL_BYTES + header_bytes(request.headers())) else { return };
+        let Some(_stays) = self.room.stay(TURNED_AWAY_BYTES) else { return };
+        let mut body = request.into_body();
         let told = tokio::time::sleep(timeout.map_or(TOLD_AFTER, |left| left.min(TOLD_AFTER)));
         let mut told = pin!(told);
         tokio::select! {
             () = &mut told => (),
-            () = unread::read(request.into_body()) => told.await,
+            () = unread::read(&mut body) => told.await,
         }
     }
 

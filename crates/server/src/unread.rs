@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::{runtime::Handle, time::timeout};
@@ -77,10 +78,14 @@ where
     R: HasRoom,
 {
     fn drop(&mut self) {
-        let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        let Some(mut body) = self.body.take().filter(|body| !body.is_end_stream()) else { return };
+        // Most have come by now.
+        if read(&mut body).now_or_never().is_some() {
+            return;
+        }
         if let (Some(stays), Ok(runtime)) = (self.owner.room().stay(STREAM_BYTES), Handle::try_current()) {
             runtime.spawn(async move {
-                let _ = timeout(READ_FOR, read(body)).await;
+                let _ = timeout(READ_FOR, read(&mut body)).await;
                 drop(stays);
             });
         }
@@ -88,6 +93,6 @@ where
 }
 
 /// Reads a body to its end, or till it breaks, and keeps nothing of it.
-pub(crate) async fn read(mut body: impl Body + Unpin) {
+pub(crate) async fn read(body: &mut (impl Body + Unpin)) {
     while let Some(Ok(_)) = body.frame().await {}
 }
