@@ -78,12 +78,6 @@ pub(crate) fn started(step: &mut Step<'_, '_>, initiated_event_id: i64, run_id: 
         return;
     }
     if !step.run.is_open() {
-        if step.run.state.progress.reset.as_ref().is_some_and(|reset| reset.ended_by_reset)
-            && taken_over(&step.run.state, initiated_event_id).is_some()
-        {
-            // The run made by the reset asks for the same child, and lets it go.
-            return;
-        }
         // The parent closed before it could record the start: the policy is applied to the child as it stands.
         if !planted::is(Bug::LateChildrenForgotten) {
             apply_policy(step, &child, &run_id);
@@ -119,6 +113,26 @@ pub(crate) fn ask_for_end(step: &mut Step<'_, '_>, initiated_event_id: i64) {
 /// answer to a start was lost, somebody else took the workflow id and the start was repeated. Nobody waits for it.
 pub(crate) fn is_unknown(state: &State, initiated_event_id: i64, run_id: &str) -> bool {
     pending(state, initiated_event_id).is_none_or(|child| started_run(state, child).is_some_and(|known| known != run_id))
+}
+
+/// The run made by the reset that has ended this one, if it asks for the same child: it lets it go, and not this one.
+pub(crate) fn heir(state: &State, initiated_event_id: i64) -> Option<RunId> {
+    let by_reset = !state.derived.is_open() && state.progress.reset.as_ref().is_some_and(|reset| reset.ended_by_reset);
+    taken_over(state, initiated_event_id).filter(|_| by_reset)
+}
+
+/// Whether this run lets the run of a child go that was started for one that a reset has ended: `Done`, or else `Obsolete`.
+pub(crate) fn wants(state: &State, initiated_event_id: i64, run_id: &str) -> Reply {
+    if is_unknown(state, initiated_event_id, run_id) {
+        // It was told that there is no such child: the start was refused then.
+        return Reply::Obsolete;
+    }
+    match heir(state, initiated_event_id) {
+        Some(run) => Reply::ResetTo(run),
+        None if state.derived.is_open() => Reply::Done,
+        // It may have been told after its end.
+        None => Reply::Obsolete,
+    }
 }
 
 /// What a parent knows of the start of a child that it has asked for.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel,
+    Context, Input, Refusal, Reply, RunKey, Timestamp, Transition, activity, alone, cancel,
     child::{self, ChildStart},
     deadline, external, flow, nexus, options, pause, query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
@@ -114,6 +114,12 @@ impl Execution {
     /// What it knows of the start of the child that it has asked for by this event.
     pub fn child_start(&self, initiated_event_id: i64) -> ChildStart {
         child::start_of(&self.state, initiated_event_id)
+    }
+
+    /// Whether it lets a child go that was started for a run which a reset has ended and in whose place it is: `Done`, `ResetTo` another
+    /// that is to be asked, or `Obsolete`. Nobody else would: then the child is to be ended.
+    pub fn wants_child(&self, initiated_event_id: i64, run_id: &str) -> Reply {
+        child::wants(&self.state, initiated_event_id, run_id)
     }
 
     /// Has no close event yet.

@@ -32,6 +32,12 @@ pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Deliv
         // The row stays until the engine has ended that run.
         return Ok(Ok(Reply::Obsolete));
     }
+    if let Delivery::ChildStarted { initiated_event_id, .. } = &delivery
+        && let Some(run) = child::heir(&step.run.state, *initiated_event_id)
+    {
+        // The row stays until the engine has asked that one.
+        return Ok(Ok(Reply::ResetTo(run)));
+    }
     step.out.outbox_gone.push(outbox_id);
     step.touch();
     match delivery {

@@ -87,6 +87,13 @@ impl RunId {
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::parse(text).map(Self)
     }
+
+    /// When it was made, by the clock of who made it, in milliseconds since 1970.
+    pub fn unix_ms(self) -> u64 {
+        let mut ms = [0; 8];
+        ms[2..].copy_from_slice(&self.0.0[..6]);
+        u64::from_be_bytes(ms)
+    }
 }
 
 /// One of [`SLOT_COUNT`] slices of runs: what keys begin with and what shards own.

@@ -146,6 +146,30 @@ fn a_child_whose_start_was_under_way_is_attached() {
     }
 }
 
+/// A start that was asked for by the run that a reset has ended, and comes after the new run's was refused, or after its end
+#[test]
+fn a_child_whose_start_comes_too_late_is_ended() {
+    for ended in [false, true] {
+        let mut world = World::new();
+        world.begin("w", [child("kid", ParentClosePolicy::Abandon).command()]);
+        world.start("kid");
+        world.signal("w", "s").unwrap();
+        while let Some(task) = world.poll_workflow(QUEUE) {
+            world.complete(&task, []);
+        }
+        world.reset("w", 9);
+        if ended {
+            world.terminate("w", "enough").unwrap();
+        }
+        assert!(world.deliver_nth(1), "the new run's, and somebody else has the id");
+        world.terminate("kid", "away").unwrap();
+        assert_eq!(world.outbox.len(), 1);
+        world.deliver();
+        assert_eq!(world.chains["kid"].len(), 2, "the first run's");
+        assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated, "nobody would let it go");
+    }
+}
+
 /// 01 §12.3: children of after the reset point
 #[test]
 fn a_child_started_after_the_point_gives_way_to_its_like() {

@@ -26,6 +26,7 @@ use crate::{
     answers,
     ports::{Peer, Stream},
     router::Router,
+    unread::ReadOn,
 };
 
 /// Calls of one connection under way at once; a worker holds some dozens, a load generator hundreds.
@@ -94,8 +95,9 @@ async fn serve(
     let router = Arc::new(router);
     let service = service_fn({
         let calls = Arc::clone(&calls);
-        move |mut request: http::Request<Incoming>| {
+        move |request: http::Request<Incoming>| {
             let (router, call) = (Arc::clone(&router), Call::begin(&calls));
+            let mut request = request.map(|body| ReadOn::new(body, &router));
             if let Some(peer) = &peer {
                 request.extensions_mut().insert(peer.clone());
             }

@@ -60,6 +60,7 @@ mod storage_service;
 mod system;
 mod telemetry;
 mod test_service;
+mod unread;
 mod version_service;
 #[cfg(feature = "http")]
 mod web;

@@ -1,9 +1,10 @@
 //! How much memory calls may hold, so that no caller can fill it: a budget of bytes for what has come of requests and for the
 //! calls themselves.
 //!
-//! Calls that wait (polls) and calls that are worked on have a half each: neither takes the other's room. Within the half of
-//! work, calls that matter less must leave a part to the others, and completions of tasks may use it all. A call is counted
-//! before anything of its body is read; its body is counted as it comes, before it is put together.
+//! An eighth is for calls that are over and stay a while: those that are refused, until they are told, and those of whose bodies
+//! something is still to come. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
+//! other's room. Within the half of work, calls that matter less must leave a part to the others, and completions of tasks may use it
+//! all. A call is counted before anything of its body is read; its body is counted as it comes, before it is put together.
 
 use std::{
     pin::Pin,
@@ -30,7 +31,7 @@ use crate::{
 /// What a call is counted as, beside its headers and its body: its task, its stream, what the codec and the engine keep of it.
 pub(crate) const CALL_BYTES: u64 = 6 << 10;
 
-/// Parts of a half that can be kept for others.
+/// Parts of a half that can be kept for others; of all, one is for calls that are over.
 const PARTS: u64 = 8;
 
 /// What callers are told.
@@ -39,18 +40,32 @@ const NO_ROOM: &str = "the server has no memory left for such calls, try again";
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Room {
-    waiting: Half,
-    working: Half,
+    waiting: Part,
+    working: Part,
+    over: Part,
     refused: AtomicU64,
 }
 
+/// What a call that is over holds for as long as it stays, until this is dropped.
 #[derive(Debug)]
-struct Half {
+pub(crate) struct Stay {
+    room: Arc<Room>,
+    bytes: u64,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.room.over.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct Part {
     used: AtomicU64,
     max: u64,
 }
 
-impl Half {
+impl Part {
     fn take(&self, bytes: u64, max: u64) -> bool {
         let used = self.used.fetch_add(bytes, Ordering::Relaxed);
         let fits = used + bytes <= max;
@@ -92,11 +107,13 @@ enum Place {
 impl Room {
     /// For calls that hold so many bytes.
     pub(crate) fn new(bytes: u64) -> Arc<Self> {
-        let half = || Half { used: AtomicU64::new(0), max: bytes / 2 };
-        Arc::new(Self { waiting: half(), working: half(), refused: AtomicU64::new(0) })
+        let part = |max| Part { used: AtomicU64::new(0), max };
+        let over = bytes / PARTS;
+        let half = (bytes - over) / 2;
+        Arc::new(Self { waiting: part(half), working: part(half), over: part(over), refused: AtomicU64::new(0) })
     }
 
-    fn half(&self, kind: Kind) -> &Half {
+    fn half(&self, kind: Kind) -> &Part {
         if kind.waits { &self.waiting } else { &self.working }
     }
 
@@ -114,6 +131,11 @@ impl Room {
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
         Err(status::from_refusal(Refusal::Overloaded(NO_ROOM)))
+    }
+
+    /// A call that is over stays a while and holds so many bytes. `None`: there is no room for that.
+    pub(crate) fn stay(self: &Arc<Self>, bytes: u64) -> Option<Stay> {
+        self.over.take(bytes, self.over.max).then(|| Stay { room: Arc::clone(self), bytes })
     }
 
     /// Calls that were refused because there was no room.
@@ -134,7 +156,7 @@ impl Room {
 
     /// Bytes that they may hold together.
     pub(crate) fn max(&self) -> u64 {
-        self.waiting.max + self.working.max
+        self.waiting.max + self.working.max + self.over.max
     }
 }
 
@@ -250,6 +272,11 @@ impl Drop for Held {
 mod tests {
     use super::*;
 
+    /// With room for so many calls that wait, and as many that are worked on.
+    fn halves(calls: u64) -> Arc<Room> {
+        Room::new(2 * calls * CALL_BYTES / (PARTS - 1) * PARTS)
+    }
+
     const COMPLETE: Kind = Kind { class: CallClass::Complete, waits: false };
     const START: Kind = Kind { class: CallClass::Start, waits: false };
     const POLL: Kind = Kind { class: CallClass::Poll, waits: true };
@@ -257,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_holds_nothing_and_what_ends_gives_its_room_back() {
-        let room = Room::new(32 * CALL_BYTES);
+        let room = halves(16);
         let one = room.enter(START, 100).unwrap();
         one.grow(CALL_BYTES).unwrap();
         assert_eq!(room.used(), (0, 2 * CALL_BYTES + 100));
@@ -273,7 +300,7 @@ mod tests {
 
     #[test]
     fn neither_polls_nor_starts_keep_completions_out() {
-        let room = Room::new(32 * CALL_BYTES);
+        let room = halves(16);
         let mut held: Vec<_> = std::iter::from_fn(|| room.enter(POLL, 0).ok()).collect();
         assert_eq!(held.len(), 12);
         let pages: Vec<_> = std::iter::from_fn(|| room.enter(HISTORY, 0).ok()).collect();

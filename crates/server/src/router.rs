@@ -47,11 +47,14 @@ use crate::{
     status,
     telemetry::trace::Tracer,
     test_service::TimeService,
+    unread::{self, HasRoom},
     worlds::Worlds,
 };
 
-/// Frames that are read of a body that nobody wants: a message of the usual size.
-const DROPPED_FRAMES_MAX: usize = 8;
+/// When a call for which there is no room is told so.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
+/// What it is counted as until then: its task and its stream, and nothing of what came.
+const TURNED_AWAY_BYTES: u64 = 2 << 10;
 
 pub(crate) type Response = http::Response<tonic::body::Body>;
 
@@ -193,7 +196,7 @@ impl Router {
             }
         };
         let timeout = deadline::timeout(request.headers()).map(to_duration);
-        // What is refused here costs nothing more: neither is its body waited for, nor is it looked who calls.
+        // What is refused here costs nothing more: nothing of its body is kept, nor is it looked who calls.
         let mut response = match self.room.enter(count.method().kind, header_bytes(request.headers())) {
             Ok(held) => {
                 let answer = self.answer(request, count.method(), &held, timeout, None).await;
@@ -201,7 +204,7 @@ impl Router {
                 answer
             }
             Err(refused) => {
-                drop_body(request.into_body());
+                Box::pin(self.turn_away(request, count.method(), timeout)).await;
                 refused.into_http()
             }
         };
@@ -231,9 +234,28 @@ impl Router {
                 answer
             }
             Err(refused) => {
-                drop_body(request.into_body());
+                Box::pin(self.turn_away(request, method, timeout)).await;
                 refused.into_http()
             }
+        }
+    }
+
+    /// Waits until a call may be told that there is no room for it, and reads what comes of it meanwhile. Whoever is told at once comes
+    /// again at once, and the server would do little but refuse. Completions are told at once: what they end is work done.
+    async fn turn_away<B>(&self, request: http::Request<B>, method: &MethodStats, timeout: Option<Duration>)
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        if method.kind.class == CallClass::Complete {
+            return;
+        }
+        let Some(_stays) = self.room.stay(TURNED_AWAY_BYTES) else { return };
+        let mut body = request.into_body();
+        let told = tokio::time::sleep(timeout.map_or(TOLD_AFTER, |left| left.min(TOLD_AFTER)));
+        let mut told = pin!(told);
+        tokio::select! {
+            () = &mut told => (),
+            () = unread::read(&mut body) => told.await,
         }
     }
 
@@ -467,6 +489,12 @@ impl Router {
     }
 }
 
+impl HasRoom for Router {
+    fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+}
+
 fn too_late() -> Response {
     status::from_refusal(Refusal::DeadlineExceeded("context deadline exceeded".into())).into_http()
 }
@@ -489,16 +517,6 @@ where
     })
 }
 
-/// Reads what has come of the body of a call that is refused: a stream that ends before is reset, and a connection with many such is
-/// closed.
-fn drop_body<B: Body + Unpin>(mut body: B) {
-    for _ in 0..DROPPED_FRAMES_MAX {
-        if !matches!(body.frame().now_or_never(), Some(Some(Ok(_)))) {
-            return;
-        }
-    }
-}
-
 fn to_duration(span: Span) -> Duration {
     Duration::from_nanos(span.0.unsigned_abs())
 }
@@ -511,42 +529,4 @@ pub(crate) fn code_of(answer: &Response) -> Code {
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without text")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use super::*;
-
-    /// So many frames that have come, and more that have not.
-    struct Frames<'a>(&'a mut usize);
-
-    impl Body for Frames<'_> {
-        type Data = Bytes;
-        type Error = Status;
-
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
-            match self.0.checked_sub(1) {
-                None => Poll::Pending,
-                Some(left) => {
-                    *self.0 = left;
-                    Poll::Ready(Some(Ok(http_body::Frame::data(Bytes::from_static(b"some")))))
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_has_come_of_a_refused_call_is_read_and_no_more_is_waited_for() {
-        let mut come = 3;
-        drop_body(Frames(&mut come));
-        assert_eq!(come, 0);
-        let mut endless = DROPPED_FRAMES_MAX + 7;
-        drop_body(Frames(&mut endless));
-        assert_eq!(endless, 7, "a caller that never ends is not read for ever");
-    }
 }

@@ -62,10 +62,23 @@ impl World {
             Delivery::ChildStarted { run_id, .. } => RunId::parse(run_id),
             _ => None,
         };
+        let initiated = match &delivery {
+            Delivery::ChildStarted { initiated_event_id, .. } => *initiated_event_id,
+            _ => 0,
+        };
         let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery });
-        if matches!(reply.expect("a delivery is never refused"), Reply::Obsolete) {
+        let mut reply = reply.expect("a delivery is never refused");
+        let mut passed_on = false;
+        while let Reply::ResetTo(run) = reply {
+            passed_on = true;
+            reply = self.runs[&run].execution.wants_child(initiated, &ended.expect("only of a child's start").to_string());
+        }
+        let obsolete = matches!(reply, Reply::Obsolete);
+        if obsolete {
             let request = TerminateRequest { identity: "history-service".into(), parent: Some(from.clone()), ..Default::default() };
             gone_is_fine(self.apply_to(ended.expect("only of a child's start"), Input::Terminate(Box::new(request))));
+        }
+        if obsolete || passed_on {
             let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery: Delivery::Ok });
             reply.expect("a delivery is never refused");
         }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
@@ -52,6 +53,12 @@ pub(super) fn begin(homes: &Arc<Homes>, shared: &Arc<Shared>, home: u32) {
 }
 
 async fn read(homes: Arc<Homes>, shared: Arc<Shared>) {
+    if AssertUnwindSafe(read_on(homes, shared.clone())).catch_unwind().await.is_err() {
+        shared.fail("the read of offers of a home has stopped by a panic".into());
+    }
+}
+
+async fn read_on(homes: Arc<Homes>, shared: Arc<Shared>) {
     loop {
         let wanted = {
             let mut state = homes.loads.state();

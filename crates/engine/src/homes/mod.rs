@@ -163,6 +163,7 @@ impl Homes {
             return;
         }
         let of = to.by_home.entry(home).or_default();
+        of.gone.retain(|gone| *gone != queued.row);
         let is_new = of.offers.insert(queued.row.clone(), Telling { queued, arrival, relayed_until }).is_none();
         let begins = !std::mem::replace(&mut of.is_sending, true);
         to.offers += usize::from(is_new);
@@ -315,9 +316,10 @@ impl Homes {
 pub(crate) fn take(matching: &Arc<Matching<Started>>, offers: Offers) -> Option<()> {
     let gone: Vec<OfferKey> = offers.gone.iter().map(|row| record::key_of(row)).collect::<Option<_>>()?;
     let told: Vec<(Queued, Arrival)> = offers.offers.into_iter().map(OfferMessage::queued).collect::<Option<_>>()?;
+    // What has gone was told before what is there by now, maybe under the same key.
+    gone.iter().for_each(|row| matching.withdraw(row));
     for (queued, arrival) in told {
         matching.take_told(queued, arrival);
     }
-    gone.iter().for_each(|row| matching.withdraw(row));
     Some(())
 }

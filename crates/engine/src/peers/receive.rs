@@ -179,7 +179,12 @@ async fn carry_out(engine: &Engine, request: Request) -> Answered {
             let acts = if is_activity { Acts::OnActivities } else { Acts::OnWorkflows };
             batch::chain_here(engine, acts, &workflow(target.as_ref())?).await.map(Answer::Text)
         }
-        Request::Offers(offers) => homes::take(&shared.matching, offers).map(|()| Ok(Answer::Done(()))).ok_or(Unreadable)?,
+        Request::Offers(offers) => {
+            homes::take(&shared.matching, offers).ok_or(Unreadable)?;
+            // While the lease holds, whoever gets the home next reads the rows of these. After it, he may have read them before, and nobody
+            // would know of them.
+            if shared.is_current() { Ok(Answer::Done(())) } else { Err(Refusal::Unavailable(SHARD_UNAVAILABLE.into())) }
+        }
         Request::Claim(claim) => {
             let (offer, poller) = claim.offer.zip(claim.poller).ok_or(Unreadable)?;
             let task = homes::claim::start(engine, offer, poller.poller()).await.ok_or(Unreadable)?;

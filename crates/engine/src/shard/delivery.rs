@@ -19,7 +19,7 @@ use sempre_core::{
 };
 
 use super::{
-    child_end,
+    child_end, load,
     message::{Ask, Body},
 };
 use crate::{
@@ -42,6 +42,8 @@ const IDENTITY: &str = "history-service";
 const RESETS_FOLLOWED_MAX: usize = 1000;
 /// Runs before the current one of a chain in which a signal is looked for that may have come.
 const RUNS_LOOKED_AT_MAX: usize = 100;
+/// How far the clocks by which runs began may be apart, or have been set back.
+const CLOCKS_APART_MS: u64 = 10 * 60 * 1000;
 const CLOSE_POLICY_REASON: &str = "by parent close policy";
 /// A message that has not come to another node by then holds up the others no longer.
 const SLOW_AFTER: Span = Span::millis(200);
@@ -73,10 +75,12 @@ pub(super) async fn deliver(
             }
             message => attempt(&shared, &pausing, &sender, message, tried).await,
         };
-        tried = Tried::Perhaps;
         match result {
             Ok(delivery) => break delivery,
             Err(refusal) => {
+                if !(matches!(message, OutboxMessage::Signal(_)) && is_untried(&refusal)) {
+                    tried = Tried::Perhaps;
+                }
                 tracing::debug!(?refusal, run = %sender.run, id, "a message between runs is tried again");
                 if matches!(refusal, Refusal::Elsewhere { .. }) {
                     // It moves: that takes a moment.
@@ -96,6 +100,14 @@ pub(super) async fn deliver(
                 }
                 delivery = Delivery::Ok;
             }
+            Ok((_, Reply::ResetTo(heir), _)) => {
+                if let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (&message, &delivery)
+                    && !is_wanted(&shared, &pausing, &sender, heir, child, run_id).await
+                {
+                    abandoned(&shared, &pausing, &sender, child, run_id).await;
+                }
+                delivery = Delivery::Ok;
+            }
             Err(refusal) if refusal.may_pass() => pause(&shared, &pausing, &mut backoff).await,
             Err(refusal) => {
                 tracing::warn!(?refusal, run = %sender.run, id, "a sender refused to hear of its message");
@@ -106,6 +118,22 @@ pub(super) async fn deliver(
     }
     shared.stats.deliveries.add(1);
     (sender, id)
+}
+
+/// Whether a run that was made by a reset lets a child go that was started for the one in whose place it is. It asks for the same child,
+/// but may have been refused it before.
+async fn is_wanted(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, mut heir: RunId, child: &StartChild, run_id: &str) -> bool {
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let ask = Ask::WantsChild(child.initiated_event_id, run_id.to_owned());
+        match shared.ask_reply(sender.workflow.clone(), Some(heir), ask).await {
+            Ok((_, Reply::ResetTo(next), _)) => heir = next,
+            Ok((_, reply, _)) => return matches!(reply, Reply::Done),
+            Err(refusal) if refusal.may_pass() => pause(shared, pausing, &mut backoff).await,
+            // It was deleted.
+            Err(_) => return false,
+        }
+    }
 }
 
 /// A child whose parent was deleted before it heard of the start, or knows another run as that child: nobody would ever
@@ -421,7 +449,7 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
         }
         OutboxMessage::Signal(signal) => {
             let workflow = neighbour(&signal.workflow_id);
-            if tried == Tried::Perhaps && signal.run_id.is_empty() && has_come(shared, &workflow, &signal.request_id).await? {
+            if tried == Tried::Perhaps && signal.run_id.is_empty() && has_come(shared, sender, &workflow, &signal.request_id).await? {
                 return Ok(Delivery::Done { initiated_event_id: signal.initiated_event_id });
             }
             let request = SignalRequest {
@@ -497,19 +525,32 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
 }
 
 /// Whether a signal that was sent before has come to the current run, or to one in whose place it goes on: the run that it came to may
-/// have continued as new since.
-async fn has_come(shared: &Shared, workflow: &WorkflowKey, request_id: &str) -> Result<bool, Refusal> {
+/// have continued as new since. Runs that had ended before the sender began cannot have it.
+async fn has_come(shared: &Shared, sender: &RunKey, workflow: &WorkflowKey, request_id: &str) -> Result<bool, Refusal> {
     let mut run = None;
     for _ in 0..RUNS_LOOKED_AT_MAX {
-        match shared.ask(workflow.clone(), run, Ask::SawSignal(request_id.to_owned())).await.map(|answer| answer.body) {
-            Ok(Body::SawSignal(true, _)) => return Ok(true),
-            Ok(Body::SawSignal(false, Some(before))) => run = Some(before),
-            Ok(Body::SawSignal(false, None)) | Err(Refusal::NotFound(_)) => return Ok(false),
-            Ok(_) => return Err(internal("whether a signal has come")),
+        let answer = match shared.ask(workflow.clone(), run, Ask::SawSignal(request_id.to_owned())).await {
+            Ok(answer) => answer,
+            Err(Refusal::NotFound(_)) => return Ok(false),
+            Err(Refusal::Unavailable(text)) if run.is_some() && text == load::UNREADABLE => {
+                tracing::warn!(workflow = workflow.workflow_id, "whether a signal has come to a run that cannot be read is not known");
+                return Ok(false);
+            }
             Err(refusal) => return Err(refusal),
+        };
+        match answer.body {
+            Body::SawSignal(true, _) => return Ok(true),
+            Body::SawSignal(false, Some(before)) if answer.run.unix_ms() + CLOCKS_APART_MS >= sender.run.unix_ms() => run = Some(before),
+            Body::SawSignal(false, _) => return Ok(false),
+            _ => return Err(internal("whether a signal has come")),
         }
     }
     Ok(false)
+}
+
+/// Who was asked has done nothing, and will not.
+fn is_untried(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::Overloaded(_) | Refusal::ResourceExhausted { .. } | Refusal::Elsewhere { .. })
 }
 
 /// Tells a parent of the end of its child; a parent that was reset names the run that has taken its place.

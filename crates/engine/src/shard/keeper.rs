@@ -135,6 +135,6 @@ fn refuse(shard: u32, message: Message) {
             let _ = asks.send(0);
         }
         // Rows are read again by whoever has the shard. Who wants it taken or given up meanwhile is not answered, and asks again.
-        Message::Redeliver(..) | Message::Reread | Message::Taken | Message::TakeUp(_) | Message::GiveUp(_) | Message::Stop => {}
+        Message::Redeliver(..) | Message::Reread(_) | Message::Taken | Message::TakeUp(_) | Message::GiveUp(_) | Message::Stop => {}
     }
 }

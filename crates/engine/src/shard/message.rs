@@ -1,5 +1,7 @@
 //! What a shard is asked, and what it answers.
 
+use std::sync::Arc;
+
 use sempre_api::v1::{
     common::TimeSkippingFastForwardInfo,
     enums::NexusOperationWaitStage as Stage,
@@ -39,8 +41,8 @@ pub(crate) enum Message {
     Run(Box<RunMessage>),
     /// An outbox row found in the store: deliver it, if that is not under way.
     Redeliver(RunKey, OutboxEntry),
-    /// A read of the shard's own outbox rows has ended.
-    Reread,
+    /// A read of the shard's own outbox rows has ended, in the life of the shard in which it began.
+    Reread(Arc<()>),
     /// The index of runs has news for the shard: rows that it need not keep.
     Taken,
     /// Tell the shard's epoch once every commit sent so far is durable; 0 of a shard that is not here. Dropped: one of them has
@@ -111,6 +113,8 @@ pub(crate) enum Ask {
     WakeMemory,
     /// What it knows of the start of the child that it asked for by this event.
     ChildStart(i64),
+    /// Whether it lets this run of the child go that this event asked for, in the place of a run that a reset has ended.
+    WantsChild(i64, String),
     /// Its part in its chain.
     ChainPart,
     /// Whether the workflow's current chain was begun by this request.

@@ -39,7 +39,9 @@ pub(crate) struct Outbox {
     held: usize,
     /// Those whose lane has become free for them.
     released: VecDeque<(Queued, Lane)>,
-    /// Queued or under way.
+    /// Those that were said while others were read from the store, which were said before them.
+    later: VecDeque<(RunKey, OutboxEntry)>,
+    /// Queued, for now or later, or under way.
     known: HashSet<(RunId, u64)>,
     active: FuturesUnordered<BoxFuture<'static, Delivered>>,
     /// Of those, the ones that wait for their next try: they must not hold up the others.
@@ -55,6 +57,7 @@ impl Outbox {
             lanes: HashMap::new(),
             held: 0,
             released: VecDeque::new(),
+            later: VecDeque::new(),
             known: HashSet::new(),
             active: FuturesUnordered::new(),
             pausing: Arc::default(),
@@ -72,9 +75,24 @@ impl Outbox {
         self.take(sender, entry, Tried::Perhaps);
     }
 
+    /// Takes a message that has just become durable, while those of before are being read: it does not overtake them.
+    pub(crate) fn push_later(&mut self, sender: RunKey, entry: OutboxEntry) {
+        if self.later.len() >= QUEUED_MAX || self.left_over {
+            self.left_over = true;
+        } else if self.known.insert((sender.run, entry.id)) {
+            self.later.push_back((sender, entry));
+        }
+    }
+
+    /// Those of before have been read.
+    pub(crate) fn all_read(&mut self) {
+        // There was room for them.
+        self.queued.extend(self.later.drain(..).map(|(sender, entry)| (sender, entry, Tried::Never)));
+    }
+
     fn take(&mut self, sender: RunKey, entry: OutboxEntry, tried: Tried) {
         // What was left over comes first.
-        if self.queued.len() + self.held >= QUEUED_MAX || self.left_over && tried == Tried::Never {
+        if self.len() >= QUEUED_MAX || self.left_over && tried == Tried::Never {
             self.left_over = true;
         } else if self.known.insert((sender.run, entry.id)) {
             self.queued.push_back((sender, entry, tried));
@@ -84,6 +102,12 @@ impl Outbox {
     /// The sender has dealt with a message: one that is still queued is not sent.
     pub(crate) fn forget(&mut self, sender: &RunKey, id: u64) {
         if !self.known.contains(&(sender.run, id)) {
+            return;
+        }
+        let later = self.later.len();
+        self.later.retain(|(s, e)| !(s.run == sender.run && e.id == id));
+        if self.later.len() < later {
+            self.known.remove(&(sender.run, id));
             return;
         }
         let is_it = |(s, e, _): &Queued| s.run == sender.run && e.id == id;
@@ -103,7 +127,12 @@ impl Outbox {
 
     /// It is time to read what was left in the store.
     pub(crate) fn runs_low(&self) -> bool {
-        self.left_over && self.queued.len() + self.held < QUEUED_MAX / 2
+        self.left_over && self.len() < QUEUED_MAX / 2
+    }
+
+    /// Those that wait for others.
+    fn len(&self) -> usize {
+        self.queued.len() + self.held
     }
 
     /// Starts as many deliveries as may be under way.
@@ -157,7 +186,10 @@ impl Outbox {
 
     /// Something is on its way, and does not merely wait for its next try.
     pub(crate) fn is_delivering(&self) -> bool {
-        !self.queued.is_empty() || !self.released.is_empty() || self.active.len() > self.pausing.load(Ordering::Relaxed)
+        !self.queued.is_empty()
+            || !self.released.is_empty()
+            || !self.later.is_empty()
+            || self.active.len() > self.pausing.load(Ordering::Relaxed)
     }
 
     /// Waits until a delivery has ended, or more may be under way, if more are to be (`begins`).
@@ -194,15 +226,57 @@ mod tests {
     #[test]
     fn what_was_left_over_is_read_when_half_is_delivered() {
         let mut outbox = Outbox::new();
-        let message = OutboxMessage::ReleaseChild { workflow_id: "w".into(), run_id: String::new() };
-        let sender = RunKey { workflow: WorkflowKey::default(), run: RunId::default() };
         for id in 0..=QUEUED_MAX as u64 {
-            outbox.push(sender.clone(), OutboxEntry { id, message: message.clone() });
+            let (sender, entry) = entry(id);
+            outbox.push(sender, entry);
         }
         assert!(outbox.left_over && !outbox.runs_low());
         outbox.queued.truncate(QUEUED_MAX / 2);
         assert!(!outbox.runs_low());
         outbox.queued.pop_front();
         assert!(outbox.runs_low());
+    }
+
+    fn entry(id: u64) -> (RunKey, OutboxEntry) {
+        let message = OutboxMessage::ReleaseChild { workflow_id: "w".into(), run_id: String::new() };
+        (RunKey { workflow: WorkflowKey::default(), run: RunId::default() }, OutboxEntry { id, message })
+    }
+
+    fn queued(outbox: &Outbox) -> Vec<(u64, Tried)> {
+        outbox.queued.iter().map(|(_, entry, tried)| (entry.id, *tried)).collect()
+    }
+
+    #[test]
+    fn what_is_said_while_others_are_read_comes_behind_them_and_needs_no_other_read() {
+        let mut outbox = Outbox::new();
+        let [said, again, dealt_with] = [entry(2), entry(3), entry(4)];
+        outbox.push_later(said.0, said.1);
+        outbox.push_later(again.0.clone(), again.1.clone());
+        outbox.push_later(dealt_with.0.clone(), dealt_with.1);
+        // The read finds one of before, and one that was said meanwhile.
+        let before = entry(1);
+        outbox.push_again(before.0, before.1);
+        outbox.push_again(again.0, again.1);
+        outbox.forget(&dealt_with.0, 4);
+        assert_eq!(queued(&outbox), [(1, Tried::Perhaps)]);
+        assert!(outbox.is_delivering());
+        outbox.all_read();
+        assert_eq!(queued(&outbox), [(1, Tried::Perhaps), (2, Tried::Never), (3, Tried::Never)]);
+        assert!(!outbox.left_over, "all of them are there");
+        assert_eq!(outbox.known.len(), 3);
+    }
+
+    #[test]
+    fn what_is_said_beyond_the_bound_while_others_are_read_is_read_in_its_turn() {
+        let mut outbox = Outbox::new();
+        for id in 0..=QUEUED_MAX as u64 {
+            let (sender, entry) = entry(id);
+            outbox.push_later(sender, entry);
+        }
+        outbox.all_read();
+        assert_eq!(outbox.queued.len(), QUEUED_MAX);
+        let (sender, next) = entry(QUEUED_MAX as u64 + 1);
+        outbox.push(sender, next);
+        assert!(outbox.left_over && outbox.queued.len() == QUEUED_MAX, "it does not overtake what is in the store only");
     }
 }

@@ -243,7 +243,7 @@ impl Runner {
                 // The rows are read again when the shard is owned. Who waits for commits asks again.
                 Some(Message::Redeliver(..) | Message::Settled(_)) => {}
                 Some(Message::Taken) => taken = true,
-                Some(Message::Reread) => self.rereads = self.rereads.saturating_sub(1),
+                Some(Message::Reread(life)) => self.reread_ended(&life),
                 Some(Message::TakeUp(told)) => self.take_up_again(told),
                 Some(Message::GiveUp(told)) => self.give_up(told),
                 None if self.stopping => {
@@ -260,6 +260,16 @@ impl Runner {
         Some(done)
     }
 
+    /// A read of messages has ended. One that the shard began before it was given up and taken up again is none of it.
+    pub(super) fn reread_ended(&mut self, life: &Arc<()>) {
+        if Arc::ptr_eq(life, &self.life) {
+            self.rereads = self.rereads.saturating_sub(1);
+            if self.rereads == 0 {
+                self.outbox.all_read();
+            }
+        }
+    }
+
     /// Reads offers (`all`) and messages of the shard's slots again, beside the loop.
     pub(super) fn reread(&mut self, all: bool) {
         if self.shared.stopping.load(Ordering::Acquire) {
@@ -267,13 +277,13 @@ impl Runner {
         }
         let slots: Vec<(u16, u16)> = slots(self.shard, self.shared.shards.count()).map(|slot| (slot, slot + 1)).collect();
         self.rereads += 1;
-        let shared = self.shared.clone();
+        let (shared, life) = (self.shared.clone(), self.life.clone());
         let shard = self.shard as usize;
         let read = async move {
             // First messages: those that are new wait for them, so as not to overtake them.
             recovery::read(shared.clone(), slots.clone(), Owed::Messages).await;
             // A closed inbox belongs to a shard that has ended.
-            let _ = shared.shards.inboxes()[shard].send(Message::Reread).await;
+            let _ = shared.shards.inboxes()[shard].send(Message::Reread(life)).await;
             if all {
                 recovery::read(shared.clone(), slots, Owed::Offers).await;
             }

@@ -100,6 +100,8 @@ pub(crate) struct Runner {
     pub(super) pending: VecDeque<Message>,
     /// Reads of the shard's outbox rows under way.
     pub(super) rereads: usize,
+    /// What such a read of this life of the shard is known by.
+    pub(super) life: Arc<()>,
     /// Failed commits since the last one that succeeded.
     pub(super) failures: u32,
     /// Rows of what lists show.
@@ -166,6 +168,7 @@ impl Runner {
             again: VecDeque::new(),
             pending: VecDeque::new(),
             rereads: 0,
+            life: Arc::new(()),
             failures: 0,
             listed,
             taken: false,
@@ -337,7 +340,7 @@ impl Runner {
                 Message::Run(message) if self.leaving.is_some() => self.handle_last(message),
                 Message::Run(message) => self.handle(message),
                 Message::Redeliver(sender, entry) => self.outbox.push_again(sender, entry),
-                Message::Reread => self.rereads = self.rereads.saturating_sub(1),
+                Message::Reread(life) => self.reread_ended(&life),
                 Message::Taken => self.taken = true,
                 Message::Settled(asks) => self.tell_settled(asks),
                 Message::TakeUp(told) => self.take_up_again(told),
@@ -828,8 +831,7 @@ impl Runner {
                 Output::Hand(reserved, started) => reserved.hand(*started),
                 Output::Offer(offer) => self.shared.matching.offer(offer),
                 Output::Withdraw(row) => self.shared.matching.withdraw(&row),
-                // Those of before are being read: it must not overtake them, and is read behind them.
-                Output::Deliver(..) if self.rereads > 0 => self.outbox.left_over = true,
+                Output::Deliver(sender, entry) if self.rereads > 0 => self.outbox.push_later(sender, entry),
                 Output::Deliver(sender, entry) => self.outbox.push(sender, entry),
                 Output::QueryAnswer(id, answer) => {
                     self.shared.queries.resolve(id, crate::matching::queries::Outcome::Answer(answer, 0));

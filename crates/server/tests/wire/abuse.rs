@@ -28,6 +28,7 @@ const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const DATA: u8 = 0;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// A connection of HTTP/2 without a library.
@@ -68,6 +69,22 @@ impl Raw {
     /// False when the server has closed the connection.
     async fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.write_all(bytes).await.is_ok()
+    }
+
+    /// Reads until so many calls have been answered; false when the server says goodbye before.
+    async fn answered(&mut self, mut calls: usize) -> bool {
+        while calls > 0 {
+            let mut head = [0; 9];
+            timeout(PATIENCE, self.0.read_exact(&mut head)).await.expect("it says something").expect("the connection is open");
+            let mut rest = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            self.0.read_exact(&mut rest).await.expect("whole frames");
+            match head[3] {
+                GOAWAY => return false,
+                HEADERS if head[4] & END_STREAM != 0 => calls -= 1,
+                _ => (),
+            }
+        }
+        true
     }
 
     /// Reads until the server closes the connection; whether it said goodbye.
@@ -166,6 +183,24 @@ async fn bodies_that_do_not_come_disturb_nobody() {
     assert_eq!(server.engine.stats().pollers.get(), 0);
     drop(slow);
     answers(&server).await;
+}
+
+#[tokio::test]
+async fn bodies_that_come_after_the_answers_break_no_connection() {
+    let server = TestServer::start().await;
+    let mut raw = Raw::open(&server).await;
+    // More than HTTP/2's guard lets a peer have reset.
+    let streams = || (0..1500).map(|n| 2 * n + 1);
+    for n in streams() {
+        // Nobody needs its body to say that.
+        assert!(raw.send(&frame(HEADERS, END_HEADERS, n, &call("/no.such.Service/Method"))).await);
+    }
+    assert!(raw.answered(1500).await);
+    for n in streams() {
+        raw.send(&frame(DATA, END_STREAM, n, &[0; 5])).await;
+    }
+    raw.send(&frame(HEADERS, END_HEADERS | END_STREAM, 5001, &call("/no.such.Service/Method"))).await;
+    assert!(raw.answered(1).await, "the connection is closed");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Limits of namespaces and of memory, as clients see them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sempre_api::{
     sempre::v1::{DescribeNamespaceLimitsRequest, inspect_service_client::InspectServiceClient},
@@ -106,7 +106,7 @@ async fn what_is_used_of_limits_can_be_seen() {
 async fn bodies_are_refused_before_they_fill_memory() {
     let settings = ServerSettings { call_bytes_max: 4 << 20, ..ServerSettings::default() };
     let server = TestServer::start_with(settings).await;
-    // A half is for work, and of that three quarters for starts: 1.5 MiB.
+    // An eighth is for calls that are over, half of the rest for work, and of that three quarters for starts: 1.3 MiB.
     server.workflow().start_workflow_execution(start(1 << 20)).await.expect("it fits");
     let refused = server.workflow().start_workflow_execution(start(1600 << 10)).await.expect_err("it does not");
     assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, "the server has no memory left for such calls, try again"));
@@ -118,8 +118,8 @@ async fn bodies_are_refused_before_they_fill_memory() {
 
 #[tokio::test]
 async fn polls_take_no_room_from_work() {
-    // A half is for what waits, and three quarters of that for polls: five.
-    let mut settings = ServerSettings { call_bytes_max: 88 << 10, ..ServerSettings::default() };
+    // An eighth is for calls that are over, half of the rest for what waits, and three quarters of that for polls: five.
+    let mut settings = ServerSettings { call_bytes_max: 104 << 10, ..ServerSettings::default() };
     settings.engine.poll_wait = sempre_core::Span::seconds(30);
     let server = TestServer::start_with(settings).await;
     let mut open = Vec::new();
@@ -128,8 +128,15 @@ async fn polls_take_no_room_from_work() {
         open.push(tokio::spawn(async move { client.poll_workflow_task_queue(poll()).await }));
         until(|| server.engine.stats().pollers.get() == n + 1).await;
     }
+    let begun = Instant::now();
     let refused = server.workflow().poll_workflow_task_queue(poll()).await.expect_err("there is no room");
     assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert!(begun.elapsed() >= Duration::from_secs(3), "who is told at once comes again at once");
+    let mut hasty = poll();
+    hasty.set_timeout(Duration::from_millis(200));
+    let begun = Instant::now();
+    server.workflow().poll_workflow_task_queue(hasty).await.expect_err("there is no room");
+    assert!(begun.elapsed() < Duration::from_secs(3));
     server.workflow().start_workflow_execution(started(1)).await.expect("work has its own");
     open.pop().expect("a poll").abort();
     until(|| server.engine.stats().pollers.get() <= 4).await;

@@ -91,9 +91,12 @@ impl TestServer {
     }
 }
 
-/// Waits until `condition` holds; a bug waits for ever, and the test runner ends it.
+/// Waits until `condition` holds, and fails when that does not come.
+#[expect(clippy::disallowed_methods, reason = "a test that waits for what never comes ends by the wall clock")]
 pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
     while !condition() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(120), "what is waited for does not come");
         tokio::task::yield_now().await;
     }
 }
