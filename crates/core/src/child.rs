@@ -118,20 +118,35 @@ pub(crate) fn is_unknown(state: &State, initiated_event_id: i64, run_id: &str) -
 /// The run made by the reset that has ended this one, if it asks for the same child: it lets it go, and not this one.
 pub(crate) fn heir(state: &State, initiated_event_id: i64) -> Option<RunId> {
     let by_reset = !state.derived.is_open() && state.progress.reset.as_ref().is_some_and(|reset| reset.ended_by_reset);
-    taken_over(state, initiated_event_id).filter(|_| by_reset)
+    let unheard = |child: &ChildInfo| started_run(state, child).is_none();
+    taken_over(state, initiated_event_id).filter(|_| by_reset && pending(state, initiated_event_id).is_some_and(unheard))
 }
 
-/// Whether this run lets the run of a child go that was started for one that a reset has ended: `Done`, or else `Obsolete`.
-pub(crate) fn wants(state: &State, initiated_event_id: i64, run_id: &str) -> Reply {
-    if is_unknown(state, initiated_event_id, run_id) {
-        // It was told that there is no such child: the start was refused then.
-        return Reply::Obsolete;
-    }
-    match heir(state, initiated_event_id) {
-        Some(run) => Reply::ResetTo(run),
-        None if state.derived.is_open() => Reply::Done,
-        // It may have been told after its end.
-        None => Reply::Obsolete,
+/// What a run that was made by a reset says to a run of a child that was started for the one in whose place it is: that one asked for
+/// the child, was ended before it heard of its start, and asks who lets it go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildHeir {
+    /// It has let it go, or will.
+    LetsGo,
+    /// It knows another run as that child, or was told that there is none: this one is to be ended.
+    Ends,
+    /// It has asked for the child itself, and not heard of it yet: it is to be asked again.
+    Undecided,
+    /// It was closed before it heard of it: the policy of who asks is to be applied.
+    Closed,
+    /// It was reset as well: that run is to be asked.
+    ResetTo(RunId),
+}
+
+/// See [`ChildHeir`].
+pub(crate) fn heir_says(state: &State, initiated_event_id: i64, run_id: &str) -> ChildHeir {
+    let Some(child) = pending(state, initiated_event_id) else { return ChildHeir::Ends };
+    match (started_run(state, child), heir(state, initiated_event_id)) {
+        (Some(known), _) if known == run_id => ChildHeir::LetsGo,
+        (Some(_), _) => ChildHeir::Ends,
+        (None, Some(run)) => ChildHeir::ResetTo(run),
+        (None, None) if state.derived.is_open() => ChildHeir::Undecided,
+        (None, None) => ChildHeir::Closed,
     }
 }
 
@@ -144,6 +159,8 @@ pub enum ChildStart {
     Known,
     /// That it has ended, or was refused.
     Over,
+    /// Nothing, as a reset has ended it: this run is to be asked.
+    ResetTo(RunId),
 }
 
 /// See [`ChildStart`].
@@ -151,7 +168,7 @@ pub(crate) fn start_of(state: &State, initiated_event_id: i64) -> ChildStart {
     match pending(state, initiated_event_id) {
         None => ChildStart::Over,
         Some(child) if started_run(state, child).is_some() => ChildStart::Known,
-        Some(_) => ChildStart::Awaited,
+        Some(_) => heir(state, initiated_event_id).map_or(ChildStart::Awaited, ChildStart::ResetTo),
     }
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sempre_api::v1::{command::command::Attributes, enums::WorkflowExecutionStatus, history::HistoryEvent, query::WorkflowQuery};
 
 use crate::{
-    Context, Input, Refusal, Reply, RunKey, Timestamp, Transition, activity, alone, cancel,
-    child::{self, ChildStart},
+    Context, Input, Refusal, RunKey, Timestamp, Transition, activity, alone, cancel,
+    child::{self, ChildHeir, ChildStart},
     deadline, external, flow, nexus, options, pause, query, retry, signal, size, standalone,
     state::{State, Task, rows::LoadError, rows::RowChange},
     step::Step,
@@ -116,10 +116,9 @@ impl Execution {
         child::start_of(&self.state, initiated_event_id)
     }
 
-    /// Whether it lets a child go that was started for a run which a reset has ended and in whose place it is: `Done`, `ResetTo` another
-    /// that is to be asked, or `Obsolete`. Nobody else would: then the child is to be ended.
-    pub fn wants_child(&self, initiated_event_id: i64, run_id: &str) -> Reply {
-        child::wants(&self.state, initiated_event_id, run_id)
+    /// Whether it lets a child go that was started for a run which a reset has ended and in whose place it is.
+    pub fn child_heir(&self, initiated_event_id: i64, run_id: &str) -> ChildHeir {
+        child::heir_says(&self.state, initiated_event_id, run_id)
     }
 
     /// Has no close event yet.

@@ -47,7 +47,9 @@ pub(crate) fn delivered(step: &mut Step<'_, '_>, outbox_id: u64, delivery: Deliv
             nexus::cancel_answered(step, scheduled_event_id, attempt, result);
         }
         Delivery::Callback { number, attempt, result } => callbacks::attempted(step, number, attempt, result),
-        Delivery::ChildStarted { initiated_event_id, run_id } => child::started(step, initiated_event_id, run_id),
+        Delivery::ChildStarted { initiated_event_id, run_id } | Delivery::ChildLeft { initiated_event_id, run_id } => {
+            child::started(step, initiated_event_id, run_id);
+        }
         Delivery::ChildNotStarted { initiated_event_id, cause } => child::not_started(step, initiated_event_id, cause),
         Delivery::Done { initiated_event_id } => answered(step, initiated_event_id, succeeded),
         Delivery::Failed { initiated_event_id, cause } => answered(step, initiated_event_id, |info| failed(info, cause)),

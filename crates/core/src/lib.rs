@@ -67,7 +67,7 @@ mod wake;
 pub use activity::AttemptsOfHistory;
 pub use busy::Busy;
 pub use callbacks::update_outcome;
-pub use child::ChildStart;
+pub use child::{ChildHeir, ChildStart};
 pub use deployment::{Deployments, Route, Routing, Version};
 pub use execution::Execution;
 pub use ids::{IdSource, NamespaceId, RunId, RunKey, SlotId, WorkflowKey};

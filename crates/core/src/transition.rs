@@ -591,6 +591,13 @@ pub enum Delivery {
         /// Its run id, textual (the first of its chain).
         run_id: String,
     },
+    /// The child runs, and the run that a reset has made does not let it go ([`crate::ChildHeir::Closed`]).
+    ChildLeft {
+        /// The Initiated event.
+        initiated_event_id: i64,
+        /// Its run id, textual (the first of its chain).
+        run_id: String,
+    },
     /// The child was refused.
     ChildNotStarted {
         /// The Initiated event.

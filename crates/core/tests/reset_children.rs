@@ -146,28 +146,75 @@ fn a_child_whose_start_was_under_way_is_attached() {
     }
 }
 
-/// A start that was asked for by the run that a reset has ended, and comes after the new run's was refused, or after its end
+/// A child's start was under way when a reset ended the run that asked for it, at event 9. `world.outbox` has that message, and the new
+/// run's behind it.
+fn reset_while_a_child_starts(policy: ParentClosePolicy) -> World {
+    let mut world = World::new();
+    world.begin("w", [child("kid", policy).command()]);
+    world.signal("w", "s").unwrap();
+    let task = world.poll_workflow(QUEUE).unwrap();
+    world.complete(&task, []);
+    world.reset("w", 9);
+    world
+}
+
+/// It comes after the new run's was refused: nobody would let it go
 #[test]
 fn a_child_whose_start_comes_too_late_is_ended() {
-    for ended in [false, true] {
-        let mut world = World::new();
-        world.begin("w", [child("kid", ParentClosePolicy::Abandon).command()]);
+    let mut world = reset_while_a_child_starts(ParentClosePolicy::Abandon);
+    world.start("kid");
+    assert!(world.deliver_nth(1), "the new run's, and somebody else has the id");
+    world.terminate("kid", "away").unwrap();
+    assert_eq!(world.outbox.len(), 1);
+    world.deliver();
+    assert_eq!(world.chains["kid"].len(), 2, "the first run's");
+    assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated);
+}
+
+/// It comes after the new run was closed without having heard of any: as if the new run were told then
+#[test]
+fn a_child_whose_start_comes_after_the_end_of_the_new_run_is_left_to_its_policy() {
+    for (policy, status) in [
+        (ParentClosePolicy::Abandon, WorkflowExecutionStatus::Running),
+        (ParentClosePolicy::RequestCancel, WorkflowExecutionStatus::Running),
+        (ParentClosePolicy::Terminate, WorkflowExecutionStatus::Terminated),
+    ] {
+        let mut world = reset_while_a_child_starts(policy);
         world.start("kid");
-        world.signal("w", "s").unwrap();
-        while let Some(task) = world.poll_workflow(QUEUE) {
-            world.complete(&task, []);
-        }
-        world.reset("w", 9);
-        if ended {
-            world.terminate("w", "enough").unwrap();
-        }
+        world.terminate("w", "enough").unwrap();
         assert!(world.deliver_nth(1), "the new run's, and somebody else has the id");
         world.terminate("kid", "away").unwrap();
-        assert_eq!(world.outbox.len(), 1);
         world.deliver();
-        assert_eq!(world.chains["kid"].len(), 2, "the first run's");
-        assert_eq!(world.run("kid").execution.status(), WorkflowExecutionStatus::Terminated, "nobody would let it go");
+        assert_eq!(world.chains["kid"].len(), 2);
+        assert_eq!(world.run("kid").execution.status(), status, "{policy:?}");
+        let runs = world.poll_workflow(QUEUE).is_some_and(|task| task.workflow_id == "kid");
+        assert_eq!(runs, status == WorkflowExecutionStatus::Running, "it is let go");
     }
+}
+
+/// The new run has let it go, and is closed by the time when the first run is told: it runs on as that one has left it
+#[test]
+fn a_child_that_the_new_run_knew_is_left_alone() {
+    let mut world = reset_while_a_child_starts(ParentClosePolicy::Abandon);
+    // It is made, and the answer is lost.
+    world.deliver_one_unheard();
+    assert!(world.deliver_nth(1));
+    world.terminate("w", "enough").unwrap();
+    world.deliver();
+    assert_eq!(world.chains["kid"].len(), 1);
+    assert!(world.run("kid").execution.is_open());
+}
+
+/// The first run is told while the new one has not heard of it yet: that one decides
+#[test]
+fn a_child_waits_for_the_new_run() {
+    let mut world = reset_while_a_child_starts(ParentClosePolicy::Abandon);
+    assert!(!world.deliver_nth(0), "it is told again");
+    assert_eq!(world.outbox.len(), 2);
+    assert!(world.deliver_nth(1));
+    world.deliver();
+    assert_eq!(world.chains["kid"].len(), 1);
+    assert!(history_text(&world, world.current_run("w")).contains("ChildWorkflowExecutionStarted {initiated 5, run kid/1}"));
 }
 
 /// 01 §12.3: children of after the reset point

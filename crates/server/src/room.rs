@@ -1,8 +1,8 @@
 //! How much memory calls may hold, so that no caller can fill it: a budget of bytes for what has come of requests and for the
 //! calls themselves.
 //!
-//! An eighth is for calls that are over and stay a while: those that are refused, until they are told, and those of whose bodies
-//! something is still to come. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
+//! An eighth is for calls that are over and stay a while: a half of it for those that are refused, until they are told, and a half for
+//! those of whose bodies something is still to come. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
 //! other's room. Within the half of work, calls that matter less must leave a part to the others, and completions of tasks may use it
 //! all. A call is counted before anything of its body is read; its body is counted as it comes, before it is put together.
 
@@ -42,20 +42,31 @@ const NO_ROOM: &str = "the server has no memory left for such calls, try again";
 pub(crate) struct Room {
     waiting: Part,
     working: Part,
-    over: Part,
+    turned_away: Part,
+    late: Part,
     refused: AtomicU64,
+}
+
+/// Why a call that is over stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// There was no room for it, and it is told so after a while.
+    TurnedAway,
+    /// The end of its body has not come.
+    Late,
 }
 
 /// What a call that is over holds for as long as it stays, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Stay {
     room: Arc<Room>,
+    over: Over,
     bytes: u64,
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        self.room.over.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.room.over(self.over).used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -108,9 +119,10 @@ impl Room {
     /// For calls that hold so many bytes.
     pub(crate) fn new(bytes: u64) -> Arc<Self> {
         let part = |max| Part { used: AtomicU64::new(0), max };
-        let over = bytes / PARTS;
-        let half = (bytes - over) / 2;
-        Arc::new(Self { waiting: part(half), working: part(half), over: part(over), refused: AtomicU64::new(0) })
+        let over = bytes / PARTS / 2;
+        let half = bytes / 2 - over;
+        let (waiting, working, turned_away, late) = (part(half), part(half), part(over), part(over));
+        Arc::new(Self { waiting, working, turned_away, late, refused: AtomicU64::new(0) })
     }
 
     fn half(&self, kind: Kind) -> &Part {
@@ -134,8 +146,16 @@ impl Room {
     }
 
     /// A call that is over stays a while and holds so many bytes. `None`: there is no room for that.
-    pub(crate) fn stay(self: &Arc<Self>, bytes: u64) -> Option<Stay> {
-        self.over.take(bytes, self.over.max).then(|| Stay { room: Arc::clone(self), bytes })
+    pub(crate) fn stay(self: &Arc<Self>, over: Over, bytes: u64) -> Option<Stay> {
+        let part = self.over(over);
+        part.take(bytes, part.max).then(|| Stay { room: Arc::clone(self), over, bytes })
+    }
+
+    fn over(&self, over: Over) -> &Part {
+        match over {
+            Over::TurnedAway => &self.turned_away,
+            Over::Late => &self.late,
+        }
     }
 
     /// Calls that were refused because there was no room.
@@ -148,6 +168,11 @@ impl Room {
         (self.waiting.used.load(Ordering::Relaxed), self.working.used.load(Ordering::Relaxed))
     }
 
+    /// Bytes that calls hold now which are over.
+    pub(crate) fn used_by_over(&self) -> u64 {
+        self.turned_away.used.load(Ordering::Relaxed) + self.late.used.load(Ordering::Relaxed)
+    }
+
     /// Bytes that starts may hold that wait for their turn: a half of what starts have. So those whose message is still to come find room
     /// beside them, and who has few is not kept out by who has many.
     pub(crate) fn waiting_starts_max(&self) -> u64 {
@@ -156,7 +181,7 @@ impl Room {
 
     /// Bytes that they may hold together.
     pub(crate) fn max(&self) -> u64 {
-        self.waiting.max + self.working.max + self.over.max
+        self.waiting.max + self.working.max + self.turned_away.max + self.late.max
     }
 }
 
@@ -274,7 +299,7 @@ mod tests {
 
     /// With room for so many calls that wait, and as many that are worked on.
     fn halves(calls: u64) -> Arc<Room> {
-        Room::new(2 * calls * CALL_BYTES / (PARTS - 1) * PARTS)
+        Room::new((2 * calls * CALL_BYTES * PARTS).div_ceil(PARTS - 1).next_multiple_of(2 * PARTS))
     }
 
     const COMPLETE: Kind = Kind { class: CallClass::Complete, waits: false };
@@ -295,7 +320,23 @@ mod tests {
         drop(one.clone());
         assert_eq!(room.used(), (0, 2 * CALL_BYTES + 100));
         drop(one);
-        assert_eq!((room.used(), room.refused(), room.max()), ((0, 0), 1, 32 * CALL_BYTES));
+        assert_eq!((room.used(), room.refused()), ((0, 0), 1));
+    }
+
+    #[test]
+    fn calls_that_are_over_have_a_part_of_their_own_and_give_it_back() {
+        let room = Room::new(64 << 10);
+        assert_eq!(room.max(), 64 << 10);
+        let stays = |over| std::iter::from_fn(|| room.stay(over, 1 << 10)).collect::<Vec<_>>();
+        let turned_away = stays(Over::TurnedAway);
+        // Neither takes the other's.
+        let late = stays(Over::Late);
+        assert_eq!((turned_away.len(), late.len(), room.used_by_over()), (4, 4, 8 << 10));
+        room.enter(COMPLETE, 0).unwrap();
+        drop(turned_away);
+        assert_eq!((room.used_by_over(), stays(Over::Late).len(), stays(Over::TurnedAway).len()), (4 << 10, 0, 4));
+        drop(late);
+        assert_eq!(room.used_by_over(), 0);
     }
 
     #[test]

@@ -42,7 +42,7 @@ use crate::{
     ports::Peer,
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
-    room::{Held, Room, Waiter},
+    room::{Held, Over, Room, Waiter},
     start_gate::StartGate,
     status,
     telemetry::trace::Tracer,
@@ -53,6 +53,10 @@ use crate::{
 
 /// When a call for which there is no room is told so.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
+/// A call that comes from this process, for a client whose call waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inside;
+
 /// What it is counted as until then: its task and its stream, and nothing of what came.
 const TURNED_AWAY_BYTES: u64 = 2 << 10;
 
@@ -199,7 +203,8 @@ impl Router {
         // What is refused here costs nothing more: nothing of its body is kept, nor is it looked who calls.
         let mut response = match self.room.enter(count.method().kind, header_bytes(request.headers())) {
             Ok(held) => {
-                let answer = self.answer(request, count.method(), &held, timeout, None).await;
+                // Boxed, so that a call that is turned away holds little.
+                let answer = Box::pin(self.answer(request, count.method(), &held, timeout, None)).await;
                 held.give_turn_back();
                 answer
             }
@@ -233,10 +238,8 @@ impl Router {
                 held.give_turn_back();
                 answer
             }
-            Err(refused) => {
-                Box::pin(self.turn_away(request, method, timeout)).await;
-                refused.into_http()
-            }
+            // The other node waits with its client's call.
+            Err(refused) => refused.into_http(),
         }
     }
 
@@ -249,14 +252,20 @@ impl Router {
         if method.kind.class == CallClass::Complete {
             return;
         }
-        let Some(_stays) = self.room.stay(TURNED_AWAY_BYTES) else { return };
+        // What is asked on a client's behalf in this process holds the client's call meanwhile.
+        if request.extensions().get::<Inside>().is_some() {
+            return;
+        }
+        let Some(stays) = self.room.stay(Over::TurnedAway, TURNED_AWAY_BYTES) else { return };
         let mut body = request.into_body();
-        let told = tokio::time::sleep(timeout.map_or(TOLD_AFTER, |left| left.min(TOLD_AFTER)));
+        // Before the caller gives up: it would not know why.
+        let told = tokio::time::sleep(timeout.map_or(TOLD_AFTER, |left| TOLD_AFTER.min(left / 4 * 3)));
         let mut told = pin!(told);
         tokio::select! {
             () = &mut told => (),
             () = unread::read(&mut body) => told.await,
         }
+        drop(stays);
     }
 
     /// `timeout`: how long the caller waits; `sender`: the node that has sent the call.

@@ -18,7 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::{runtime::Handle, time::timeout};
 
-use crate::room::Room;
+use crate::room::{Over, Room};
 
 /// How long the rest of a body may take.
 const READ_FOR: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ where
     B: Body + Send + Unpin + 'static,
     R: HasRoom,
 {
-    /// `None`: only in the end.
+    /// `None`: it has ended.
     body: Option<B>,
     owner: Arc<R>,
 }
@@ -60,7 +60,13 @@ where
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            // Nothing comes any more.
+            self.body = None;
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -83,7 +89,7 @@ where
         if read(&mut body).now_or_never().is_some() {
             return;
         }
-        if let (Some(stays), Ok(runtime)) = (self.owner.room().stay(STREAM_BYTES), Handle::try_current()) {
+        if let (Some(stays), Ok(runtime)) = (self.owner.room().stay(Over::Late, STREAM_BYTES), Handle::try_current()) {
             runtime.spawn(async move {
                 let _ = timeout(READ_FOR, read(&mut body)).await;
                 drop(stays);
@@ -94,5 +100,7 @@ where
 
 /// Reads a body to its end, or till it breaks, and keeps nothing of it.
 pub(crate) async fn read(body: &mut (impl Body + Unpin)) {
-    while let Some(Ok(_)) = body.frame().await {}
+    while matches!(body.frame().await, Some(Ok(_))) {
+        tokio::task::coop::consume_budget().await;
+    }
 }

@@ -116,7 +116,7 @@ pub(super) fn ask_again(step: &mut Step<'_, '_>, requests: BTreeMap<i64, History
                         child::ask_for_end(step, id);
                         continue;
                     }
-                    ChildStart::Awaited => {}
+                    ChildStart::Awaited | ChildStart::ResetTo(_) => {}
                 }
                 let mut start = command::start_child_again(step, id, *a);
                 start.request.user_metadata = event.user_metadata;

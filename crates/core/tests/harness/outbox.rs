@@ -1,7 +1,7 @@
 //! Delivery of messages between runs, as an engine does it.
 
 use sempre_core::{
-    Input, Refusal, Reply, RunId, RunKey, StartInput,
+    ChildHeir, Input, Refusal, Reply, RunId, RunKey, StartInput,
     chain_end::{self, AskedChild, ChainLink},
     input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     transition::{CallbackResult, Delivery, OperationCancelResult, OperationResult, OutboxEntry, OutboxMessage},
@@ -17,10 +17,10 @@ const SIGNAL_LIMIT: i32 = 3;
 const ALREADY_EXISTS: i32 = 1;
 
 impl World {
-    /// Delivers messages, oldest first, until there are none.
+    /// Delivers messages, the oldest that can be first, until there are none.
     pub fn deliver(&mut self) {
         while !self.outbox.is_empty() {
-            self.deliver_one();
+            assert!((0..self.outbox.len()).any(|n| self.deliver_nth(n)), "all targets are busy");
         }
     }
 
@@ -29,21 +29,21 @@ impl World {
         assert!(self.deliver_nth(0), "the target is busy");
     }
 
-    /// Delivers the `n`th of the messages (from 0, oldest first); false when its target is busy: it stays.
+    /// Delivers the `n`th of the messages (from 0, oldest first); false when its target is busy, or nobody can say yet what is to become of it: it stays.
     pub fn deliver_nth(&mut self, n: usize) -> bool {
         let (from, entry) = self.outbox[n].clone();
         let Some(delivery) = self.carry(from.run, &entry) else { return false };
-        self.report(&from, &entry, delivery);
-        true
+        self.report(&from, &entry, delivery)
     }
 
     /// Delivers the `n`th message, and its sender is told of it twice.
     pub fn deliver_nth_told_twice(&mut self, n: usize) {
         let (from, entry) = self.outbox[n].clone();
         let Some(delivery) = self.carry(from.run, &entry) else { return };
-        self.report(&from, &entry, delivery.clone());
-        self.outbox.push((from.clone(), entry.clone()));
-        self.report(&from, &entry, delivery);
+        if self.report(&from, &entry, delivery.clone()) {
+            self.outbox.push((from.clone(), entry.clone()));
+            self.report(&from, &entry, delivery);
+        }
     }
 
     /// Does what the oldest message asks, but the answer gets lost.
@@ -57,7 +57,8 @@ impl World {
         self.carry(from.run, &entry);
     }
 
-    fn report(&mut self, from: &RunKey, entry: &OutboxEntry, delivery: Delivery) {
+    /// False when the sender cannot say yet what is to become of it: it stays.
+    fn report(&mut self, from: &RunKey, entry: &OutboxEntry, delivery: Delivery) -> bool {
         let ended = match &delivery {
             Delivery::ChildStarted { run_id, .. } => RunId::parse(run_id),
             _ => None,
@@ -67,20 +68,36 @@ impl World {
             _ => 0,
         };
         let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery });
-        let mut reply = reply.expect("a delivery is never refused");
-        let mut passed_on = false;
-        while let Reply::ResetTo(run) = reply {
-            passed_on = true;
-            reply = self.runs[&run].execution.wants_child(initiated, &ended.expect("only of a child's start").to_string());
-        }
-        let obsolete = matches!(reply, Reply::Obsolete);
-        if obsolete {
+        let child = || ended.expect("only of a child's start");
+        let mut next = Delivery::Ok;
+        let ends = match reply.expect("a delivery is never refused") {
+            Reply::Obsolete => true,
+            Reply::ResetTo(heir) => match self.heir_says(heir, initiated, &child().to_string()) {
+                // It is told again later.
+                ChildHeir::Undecided => return false,
+                ChildHeir::Closed => {
+                    next = Delivery::ChildLeft { initiated_event_id: initiated, run_id: child().to_string() };
+                    false
+                }
+                said => said == ChildHeir::Ends,
+            },
+            _ => return true,
+        };
+        if ends {
             let request = TerminateRequest { identity: "history-service".into(), parent: Some(from.clone()), ..Default::default() };
-            gone_is_fine(self.apply_to(ended.expect("only of a child's start"), Input::Terminate(Box::new(request))));
+            gone_is_fine(self.apply_to(child(), Input::Terminate(Box::new(request))));
         }
-        if obsolete || passed_on {
-            let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery: Delivery::Ok });
-            reply.expect("a delivery is never refused");
+        let reply = self.apply_to(from.run, Input::Delivered { outbox_id: entry.id, delivery: next });
+        reply.expect("a delivery is never refused");
+        true
+    }
+
+    fn heir_says(&self, mut heir: RunId, initiated_event_id: i64, run_id: &str) -> ChildHeir {
+        loop {
+            match self.runs[&heir].execution.child_heir(initiated_event_id, run_id) {
+                ChildHeir::ResetTo(run) => heir = run,
+                said => return said,
+            }
         }
     }
 

@@ -162,7 +162,9 @@ impl DeliveryRecord {
             }
             Delivery::Done { initiated_event_id } => of(DeliveryKind::Done, initiated_event_id, String::new(), 0),
             Delivery::Failed { initiated_event_id, cause } => of(DeliveryKind::Failed, initiated_event_id, String::new(), cause),
-            Delivery::Callback { .. } | Delivery::Operation { .. } | Delivery::OperationCancel { .. } => return None,
+            Delivery::Callback { .. } | Delivery::Operation { .. } | Delivery::OperationCancel { .. } | Delivery::ChildLeft { .. } => {
+                return None;
+            }
         })
     }
 

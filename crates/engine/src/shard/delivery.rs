@@ -10,7 +10,7 @@ use sempre_api::v1::{
     enums::{SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause},
 };
 use sempre_core::{
-    ChildStart, Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
+    ChildHeir, ChildStart, Input, Refusal, Reply, RunId, RunKey, Span, StartInput, WorkflowKey,
     input::{CancelRequest, ChildClosed, ExternalSource, SignalRequest, TerminateRequest},
     keys::{RunRecord, schedules::ScheduleKey},
     refusal::text,
@@ -101,12 +101,19 @@ pub(super) async fn deliver(
                 delivery = Delivery::Ok;
             }
             Ok((_, Reply::ResetTo(heir), _)) => {
-                if let (OutboxMessage::StartChild(child), Delivery::ChildStarted { run_id, .. }) = (&message, &delivery)
-                    && !is_wanted(&shared, &pausing, &sender, heir, child, run_id).await
-                {
-                    abandoned(&shared, &pausing, &sender, child, run_id).await;
-                }
-                delivery = Delivery::Ok;
+                delivery = match (&message, delivery) {
+                    (OutboxMessage::StartChild(child), Delivery::ChildStarted { initiated_event_id, run_id }) => {
+                        match ask_heir(&shared, &pausing, &sender, heir, child, &run_id).await {
+                            ChildHeir::Closed => Delivery::ChildLeft { initiated_event_id, run_id },
+                            ChildHeir::Ends => {
+                                abandoned(&shared, &pausing, &sender, child, &run_id).await;
+                                Delivery::Ok
+                            }
+                            _ => Delivery::Ok,
+                        }
+                    }
+                    _ => Delivery::Ok,
+                };
             }
             Err(refusal) if refusal.may_pass() => pause(&shared, &pausing, &mut backoff).await,
             Err(refusal) => {
@@ -120,18 +127,20 @@ pub(super) async fn deliver(
     (sender, id)
 }
 
-/// Whether a run that was made by a reset lets a child go that was started for the one in whose place it is. It asks for the same child,
-/// but may have been refused it before.
-async fn is_wanted(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, mut heir: RunId, child: &StartChild, run_id: &str) -> bool {
+/// What the run that was made by a reset says to a child that was started for the one in whose place it is. It asks for the same child, but
+/// may have been refused it before.
+async fn ask_heir(shared: &Shared, pausing: &AtomicUsize, sender: &RunKey, mut heir: RunId, child: &StartChild, run_id: &str) -> ChildHeir {
     let mut backoff = BACKOFF_FIRST;
     loop {
-        let ask = Ask::WantsChild(child.initiated_event_id, run_id.to_owned());
-        match shared.ask_reply(sender.workflow.clone(), Some(heir), ask).await {
-            Ok((_, Reply::ResetTo(next), _)) => heir = next,
-            Ok((_, reply, _)) => return matches!(reply, Reply::Done),
+        let ask = Ask::ChildHeir(child.initiated_event_id, run_id.to_owned());
+        match shared.ask(sender.workflow.clone(), Some(heir), ask).await.map(|answer| answer.body) {
+            Ok(Body::ChildHeir(ChildHeir::ResetTo(next))) => heir = next,
+            Ok(Body::ChildHeir(ChildHeir::Undecided)) => pause(shared, pausing, &mut backoff).await,
+            Ok(Body::ChildHeir(said)) => return said,
             Err(refusal) if refusal.may_pass() => pause(shared, pausing, &mut backoff).await,
+            Ok(_) => tracing::error!("an answer of another kind to who lets a child go"),
             // It was deleted.
-            Err(_) => return false,
+            Err(_) => return ChildHeir::Closed,
         }
     }
 }
@@ -212,17 +221,21 @@ async fn start_child_again(
     child: &StartChild,
     message: &OutboxMessage,
 ) -> Result<Delivery, Refusal> {
-    let ask = Ask::ChildStart(child.initiated_event_id);
-    let known = match shared.ask(sender.workflow.clone(), Some(sender.run), ask).await.map(|answer| answer.body) {
-        Ok(Body::ChildStart(known)) => known,
-        Ok(_) => return Err(internal("what is known of a child")),
-        Err(Refusal::NotFound(_)) => ChildStart::Over,
-        Err(refusal) => return Err(refusal),
+    let mut asked = sender.run;
+    let known = loop {
+        let ask = Ask::ChildStart(child.initiated_event_id);
+        match shared.ask(sender.workflow.clone(), Some(asked), ask).await.map(|answer| answer.body) {
+            Ok(Body::ChildStart(ChildStart::ResetTo(run))) => asked = run,
+            Ok(Body::ChildStart(known)) => break known,
+            Ok(_) => return Err(internal("what is known of a child")),
+            Err(Refusal::NotFound(_)) => break ChildStart::Over,
+            Err(refusal) => return Err(refusal),
+        }
     };
     match known {
         ChildStart::Awaited => return attempt(shared, pausing, sender, message, Tried::Perhaps).await,
         ChildStart::Known => return Ok(Delivery::Ok),
-        ChildStart::Over => {}
+        ChildStart::Over | ChildStart::ResetTo(_) => {}
     }
     // Nobody waits for it. If it is there, nobody would let its first task go.
     let Some(namespace) = shared.namespaces.id_of(&child.request.namespace, sender.workflow.namespace) else { return Ok(Delivery::Ok) };
@@ -449,7 +462,10 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
         }
         OutboxMessage::Signal(signal) => {
             let workflow = neighbour(&signal.workflow_id);
-            if tried == Tried::Perhaps && signal.run_id.is_empty() && has_come(shared, sender, &workflow, &signal.request_id).await? {
+            // A reset sends again what the run before may have sent.
+            let writer = writer_of(&signal.request_id).unwrap_or(sender.run);
+            let perhaps = tried == Tried::Perhaps || writer != sender.run;
+            if perhaps && signal.run_id.is_empty() && has_come(shared, writer, &workflow, &signal.request_id).await? {
                 return Ok(Delivery::Done { initiated_event_id: signal.initiated_event_id });
             }
             let request = SignalRequest {
@@ -525,27 +541,32 @@ pub(crate) async fn attempt_here(shared: &Shared, sender: &RunKey, message: &Out
 }
 
 /// Whether a signal that was sent before has come to the current run, or to one in whose place it goes on: the run that it came to may
-/// have continued as new since. Runs that had ended before the sender began cannot have it.
-async fn has_come(shared: &Shared, sender: &RunKey, workflow: &WorkflowKey, request_id: &str) -> Result<bool, Refusal> {
+/// have continued as new since. Runs that had ended before the one began that asked for it cannot have it.
+async fn has_come(shared: &Shared, writer: RunId, workflow: &WorkflowKey, request_id: &str) -> Result<bool, Refusal> {
     let mut run = None;
     for _ in 0..RUNS_LOOKED_AT_MAX {
         let answer = match shared.ask(workflow.clone(), run, Ask::SawSignal(request_id.to_owned())).await {
             Ok(answer) => answer,
             Err(Refusal::NotFound(_)) => return Ok(false),
-            Err(Refusal::Unavailable(text)) if run.is_some() && text == load::UNREADABLE => {
-                tracing::warn!(workflow = workflow.workflow_id, "whether a signal has come to a run that cannot be read is not known");
+            Err(Refusal::Unavailable(text)) if run.is_some() && text == load::DAMAGED => {
+                tracing::warn!(workflow = workflow.workflow_id, "whether a signal has come to a run that is damaged is not known");
                 return Ok(false);
             }
             Err(refusal) => return Err(refusal),
         };
         match answer.body {
             Body::SawSignal(true, _) => return Ok(true),
-            Body::SawSignal(false, Some(before)) if answer.run.unix_ms() + CLOCKS_APART_MS >= sender.run.unix_ms() => run = Some(before),
+            Body::SawSignal(false, Some(before)) if answer.run.unix_ms() + CLOCKS_APART_MS >= writer.unix_ms() => run = Some(before),
             Body::SawSignal(false, _) => return Ok(false),
             _ => return Err(internal("whether a signal has come")),
         }
     }
     Ok(false)
+}
+
+/// The run that asked for a signal to another workflow, by the signal's request id.
+fn writer_of(request_id: &str) -> Option<RunId> {
+    request_id.split_once(':').and_then(|(run, _)| RunId::parse(run))
 }
 
 /// Who was asked has done nothing, and will not.

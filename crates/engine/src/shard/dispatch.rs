@@ -77,7 +77,7 @@ impl Runner {
             Ask::Wake(at) => return self.wake(place, run, at),
             Ask::WakeMemory => return self.wake_memory(place, run),
             Ask::ChildStart(initiated_event_id) => self.child_start(place, run, initiated_event_id),
-            Ask::WantsChild(initiated_event_id, run_id) => self.wants_child(place, run, initiated_event_id, &run_id),
+            Ask::ChildHeir(initiated_event_id, run_id) => self.child_heir(place, run, initiated_event_id, &run_id),
             Ask::ChainPart => self.chain_part(place, run),
             Ask::WasStartedBy(request_id) => Ok(self.was_started_by(place, run, &request_id)),
             Ask::SawSignal(request_id) => self.saw_signal(place, run, &request_id),
@@ -119,10 +119,10 @@ impl Runner {
         Ok(Answer { run, body: Body::ChildStart(execution.child_start(initiated_event_id)) })
     }
 
-    fn wants_child(&mut self, place: usize, run: RunId, initiated_event_id: i64, run_id: &str) -> Result<Answer, Refusal> {
+    fn child_heir(&mut self, place: usize, run: RunId, initiated_event_id: i64, run_id: &str) -> Result<Answer, Refusal> {
         let key = RunKey { workflow: self.cache.at(place).key.clone(), run };
         let execution = self.execution(place, run).ok_or_else(|| no_such_run(&key))?;
-        Ok(Answer { run, body: Body::Reply(execution.wants_child(initiated_event_id, run_id), None) })
+        Ok(Answer { run, body: Body::ChildHeir(execution.child_heir(initiated_event_id, run_id)) })
     }
 
     fn was_started_by(&mut self, place: usize, run: RunId, request_id: &str) -> Answer {

@@ -15,6 +15,8 @@ const PURGE_ROWS: usize = 1000;
 
 /// Refusal of what is asked of a run whose rows, or whose workflow's pointer, cannot be had from the store.
 pub(crate) const UNREADABLE: &str = "the run could not be read";
+/// As [`UNREADABLE`], when asking again changes nothing.
+pub(crate) const DAMAGED: &str = "the run could not be read, its data is damaged";
 
 /// What was read.
 pub(crate) enum Loaded {
@@ -26,6 +28,26 @@ pub(crate) enum Loaded {
     /// The rows of a run that is to be deleted could not be read.
     Unpurged(RunId, StoreError),
     Failed(String),
+    /// As `Failed`, for good.
+    Damaged(String),
+}
+
+impl Loaded {
+    /// What went wrong, and what callers are told.
+    pub(crate) fn failure(&self) -> Option<(&str, &'static str)> {
+        match self {
+            Self::Failed(reason) => Some((reason, UNREADABLE)),
+            Self::Damaged(reason) => Some((reason, DAMAGED)),
+            _ => None,
+        }
+    }
+
+    fn of(error: &StoreError) -> Self {
+        match error {
+            StoreError::Damaged { .. } => Self::Damaged(error.to_string()),
+            _ => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// The answer to who names a run that the store does not have.
@@ -53,9 +75,9 @@ pub(crate) async fn current(store: Arc<dyn Store>, workflow: WorkflowKey) -> Loa
         Ok(None) => Loaded::Current(None),
         Ok(Some(row)) => match CurrentRecord::decode(row) {
             Ok(record) => Loaded::Current(Some(record)),
-            Err(error) => Loaded::Failed(error.to_string()),
+            Err(error) => Loaded::Damaged(error.to_string()),
         },
-        Err(error) => Loaded::Failed(error.to_string()),
+        Err(error) => Loaded::of(&error),
     }
 }
 
@@ -64,7 +86,7 @@ pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
     let end = keys::state_end(key.workflow.slot(), key.run);
     let rows = match store.scan(Table::State, &prefix, &end, usize::MAX).await {
         Ok(rows) => rows,
-        Err(error) => return Loaded::Failed(error.to_string()),
+        Err(error) => return Loaded::of(&error),
     };
     let id = key.run;
     if rows.is_empty() {
@@ -74,7 +96,7 @@ pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
     let mut parsed = Vec::with_capacity(rows.len());
     for (key, value) in rows {
         let Some((kind, number)) = keys::parse_state(&key) else {
-            return Loaded::Failed(format!("run {id}: a state row has a damaged key"));
+            return Loaded::Damaged(format!("run {id}: a state row has a damaged key"));
         };
         parsed.push((kind, number, value));
     }
@@ -82,7 +104,7 @@ pub(crate) async fn run(store: Arc<dyn Store>, key: RunKey) -> Loaded {
         Ok(execution) => Loaded::Run(id, Some(Box::new(execution)), bytes),
         // Rows are found by slot and run id alone; under this name there is no such run.
         Err(LoadError::OtherWorkflow) => Loaded::Run(id, None, 0),
-        Err(error) => Loaded::Failed(format!("run {id}: {error:?}")),
+        Err(error) => Loaded::Damaged(format!("run {id}: {error:?}")),
     }
 }
 

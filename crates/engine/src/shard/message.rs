@@ -9,7 +9,7 @@ use sempre_api::v1::{
     workflowservice::{DescribeWorkflowExecutionResponse, StartActivityExecutionRequest, StartNexusOperationExecutionRequest},
 };
 use sempre_core::{
-    ChildStart, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
+    ChildHeir, ChildStart, Input, Refusal, Reply, RunId, RunKey, StartInput, Timestamp, WorkflowKey,
     chain_end::ChainLink,
     input::{Poller, TerminateRequest, UpdateRequest},
     nexus::alone::{Described as DescribedOperation, Shows as OperationShows},
@@ -114,7 +114,7 @@ pub(crate) enum Ask {
     /// What it knows of the start of the child that it asked for by this event.
     ChildStart(i64),
     /// Whether it lets this run of the child go that this event asked for, in the place of a run that a reset has ended.
-    WantsChild(i64, String),
+    ChildHeir(i64, String),
     /// Its part in its chain.
     ChainPart,
     /// Whether the workflow's current chain was begun by this request.
@@ -240,6 +240,7 @@ pub(crate) enum Body {
     ResetBehind(Box<ResetOrder>),
     Attempts(Vec<AttemptLog>),
     ChildStart(ChildStart),
+    ChildHeir(ChildHeir),
     ChainPart(Box<ChainPart>),
     /// It has, or else the run in whose place the run goes on.
     SawSignal(bool, Option<RunId>),

@@ -84,10 +84,14 @@ impl Outbox {
         }
     }
 
-    /// Those of before have been read.
+    /// Those of before have been read, or as many as there was room for: then what was said later waits in the store with the others.
     pub(crate) fn all_read(&mut self) {
-        // There was room for them.
-        self.queued.extend(self.later.drain(..).map(|(sender, entry)| (sender, entry, Tried::Never)));
+        let later = self.later.drain(..);
+        if self.left_over {
+            later.for_each(|(sender, entry)| _ = self.known.remove(&(sender.run, entry.id)));
+        } else {
+            self.queued.extend(later.map(|(sender, entry)| (sender, entry, Tried::Never)));
+        }
     }
 
     fn take(&mut self, sender: RunKey, entry: OutboxEntry, tried: Tried) {
@@ -274,9 +278,19 @@ mod tests {
             outbox.push_later(sender, entry);
         }
         outbox.all_read();
-        assert_eq!(outbox.queued.len(), QUEUED_MAX);
-        let (sender, next) = entry(QUEUED_MAX as u64 + 1);
-        outbox.push(sender, next);
-        assert!(outbox.left_over && outbox.queued.len() == QUEUED_MAX, "it does not overtake what is in the store only");
+        assert!(outbox.queued.is_empty() && outbox.known.is_empty() && outbox.runs_low(), "they are all read again");
+    }
+
+    #[test]
+    fn what_is_said_later_does_not_overtake_what_found_no_room() {
+        let mut outbox = Outbox::new();
+        let later = entry(u64::MAX);
+        outbox.push_later(later.0, later.1);
+        for id in 0..=QUEUED_MAX as u64 {
+            let (sender, entry) = entry(id);
+            outbox.push_again(sender, entry);
+        }
+        outbox.all_read();
+        assert_eq!((outbox.queued.len(), outbox.known.len()), (QUEUED_MAX, QUEUED_MAX));
     }
 }

@@ -470,11 +470,13 @@ impl Runner {
             let key = message.workflow.clone();
             let mut read = read.map(move |loaded| (key, loaded)).boxed();
             match (&mut read).now_or_never() {
-                Some((_, Loaded::Failed(reason))) => {
-                    tracing::error!(reason, workflow = message.workflow.workflow_id, "a run could not be read");
-                    return self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
+                Some((_, loaded)) => {
+                    if let Some((reason, told)) = loaded.failure() {
+                        tracing::error!(reason, workflow = message.workflow.workflow_id, "a run could not be read");
+                        return self.refuse(message, Refusal::Unavailable(told.into()));
+                    }
+                    self.take_loaded(place, loaded);
                 }
-                Some((_, loaded)) => self.take_loaded(place, loaded),
                 None => {
                     self.cache.at(place).waiting = Some(VecDeque::from([message]));
                     self.loads.push(read);
@@ -546,7 +548,7 @@ impl Runner {
                 let key = workflow.key.clone();
                 self.look_again(&key, run, self.now());
             }
-            Loaded::Failed(_) => {}
+            Loaded::Failed(_) | Loaded::Damaged(_) => {}
         }
         self.cache.reweigh(place);
     }
@@ -555,10 +557,10 @@ impl Runner {
     fn loaded(&mut self, key: &WorkflowKey, loaded: Loaded) {
         let Some(place) = self.cache.find(key) else { return };
         let waiting = self.cache.at(place).waiting.take().unwrap_or_default();
-        if let Loaded::Failed(reason) = &loaded {
+        if let Some((reason, told)) = loaded.failure() {
             tracing::error!(reason, workflow = key.workflow_id, "a run could not be read");
             for message in waiting {
-                self.refuse(message, Refusal::Unavailable(load::UNREADABLE.into()));
+                self.refuse(message, Refusal::Unavailable(told.into()));
             }
             return;
         }

@@ -163,10 +163,15 @@ pub(super) fn limits(told: &mut Collected, all: &[NamespaceUse]) {
 /// Memory for calls.
 pub(super) fn room(told: &mut Collected, room: &Room) {
     let (waiting, working) = room.used();
-    let family = told.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait or are worked on.");
+    let family = told.gauge("sempre_call_bytes", "Memory that calls hold, by whether they wait, are worked on, or are over: refused and not told yet, or answered before their bodies have come.");
     family.count(&[("calls", "waiting")], waiting);
     family.count(&[("calls", "working")], working);
-    told.gauge("sempre_call_bytes_limit", "Memory that calls may hold; a half is for those that wait.").count(&[], room.max());
+    family.count(&[("calls", "over")], room.used_by_over());
+    told.gauge(
+        "sempre_call_bytes_limit",
+        "Memory that calls may hold; an eighth is for those that are over, half of the rest for those that wait.",
+    )
+    .count(&[], room.max());
     told.counter("sempre_call_bytes_refused_total", "Calls refused because there was no memory left for them.").count(&[], room.refused());
 }
 

@@ -133,10 +133,9 @@ async fn polls_take_no_room_from_work() {
     assert_eq!(refused.code(), Code::ResourceExhausted);
     assert!(begun.elapsed() >= Duration::from_secs(3), "who is told at once comes again at once");
     let mut hasty = poll();
-    hasty.set_timeout(Duration::from_millis(200));
-    let begun = Instant::now();
-    server.workflow().poll_workflow_task_queue(hasty).await.expect_err("there is no room");
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    hasty.set_timeout(Duration::from_secs(2));
+    let refused = server.workflow().poll_workflow_task_queue(hasty).await.expect_err("there is no room");
+    assert_eq!(refused.code(), Code::ResourceExhausted, "before its time is over");
     server.workflow().start_workflow_execution(started(1)).await.expect("work has its own");
     open.pop().expect("a poll").abort();
     until(|| server.engine.stats().pollers.get() <= 4).await;

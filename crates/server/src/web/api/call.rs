@@ -7,7 +7,11 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Version, head
 use http_body_util::{BodyExt, Full};
 use tonic::{Code, Status};
 
-use crate::{SERVER_VERSION, deadline, ports::Peer, router::Router};
+use crate::{
+    SERVER_VERSION, deadline,
+    ports::Peer,
+    router::{Inside, Router},
+};
 
 /// Flags and length before a message.
 const PREFIX_BYTES: usize = 5;
@@ -73,6 +77,7 @@ pub(crate) async fn unary(router: &Router, method: &str, metadata: Metadata, mes
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = method.parse().map_err(|_| Status::internal("a method that is no path"))?;
     *request.headers_mut() = metadata.headers;
+    request.extensions_mut().insert(Inside);
     if let Some(peer) = metadata.peer {
         request.extensions_mut().insert(peer);
     }
