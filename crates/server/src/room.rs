@@ -1,8 +1,8 @@
 //! How much memory calls may hold, so that no caller can fill it: a budget of bytes for what has come of requests and for the
 //! calls themselves.
 //!
-//! An eighth is for calls that are over and stay a while: a half of it for those that are refused, until they are told, and a half for
-//! those of whose bodies something is still to come. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
+//! An eighth is for calls that are over and stay a while: three quarters of it for those that are refused, until they are told, the
+//! rest for those of whose bodies something is still to come. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
 //! other's room. Within the half of work, calls that matter less must leave a part to the others, and completions of tasks may use it
 //! all. A call is counted before anything of its body is read; its body is counted as it comes, before it is put together.
 
@@ -119,9 +119,9 @@ impl Room {
     /// For calls that hold so many bytes.
     pub(crate) fn new(bytes: u64) -> Arc<Self> {
         let part = |max| Part { used: AtomicU64::new(0), max };
-        let over = bytes / PARTS / 2;
-        let half = bytes / 2 - over;
-        let (waiting, working, turned_away, late) = (part(half), part(half), part(over), part(over));
+        let over = bytes / PARTS;
+        let (half, late) = ((bytes - over) / 2, over / 4);
+        let (waiting, working, turned_away, late) = (part(half), part(half), part(over - late), part(late));
         Arc::new(Self { waiting, working, turned_away, late, refused: AtomicU64::new(0) })
     }
 
@@ -331,10 +331,10 @@ mod tests {
         let turned_away = stays(Over::TurnedAway);
         // Neither takes the other's.
         let late = stays(Over::Late);
-        assert_eq!((turned_away.len(), late.len(), room.used_by_over()), (4, 4, 8 << 10));
+        assert_eq!((turned_away.len(), late.len(), room.used_by_over()), (6, 2, 8 << 10));
         room.enter(COMPLETE, 0).unwrap();
         drop(turned_away);
-        assert_eq!((room.used_by_over(), stays(Over::Late).len(), stays(Over::TurnedAway).len()), (4 << 10, 0, 4));
+        assert_eq!((room.used_by_over(), stays(Over::Late).len(), stays(Over::TurnedAway).len()), (2 << 10, 0, 6));
         drop(late);
         assert_eq!(room.used_by_over(), 0);
     }
