@@ -53,16 +53,22 @@ impl Shared {
         for line in lines.into_iter().filter(|line| !self.matching.is_home_of(line)) {
             by_home.entry(self.shard_of(line.home()) as u32).or_default().push(line);
         }
-        let asks = by_home.iter().flat_map(|(home, lines)| lines.chunks(LINES_MAX).map(|lines| self.ask_home(*home, lines)));
+        let mut asks = Vec::new();
+        for (home, lines) in by_home {
+            for lines in lines.chunks(LINES_MAX) {
+                asks.push(self.ask_home(home, lines.to_vec()));
+            }
+        }
         let said: Vec<_> = stream::iter(asks).buffer_unordered(HOMES_AT_ONCE).collect().await;
         Known(said.into_iter().flatten().collect())
     }
 
     /// Empty: the home does not say it.
-    async fn ask_home(&self, home: u32, lines: &[QueueName]) -> Vec<(QueueName, LineRecord)> {
+    async fn ask_home(&self, home: u32, lines: Vec<QueueName>) -> Vec<(QueueName, LineRecord)> {
         let Some(away) = self.away_shard(home) else { return Vec::new() };
-        match away.ask(Request::Lines(Lines { lines: lines.iter().map(QueueRecord::new).collect() })).await {
-            Ok(Answer::Lines(said)) if said.lines.len() == lines.len() => lines.iter().cloned().zip(said.lines).collect(),
+        let request = Request::Lines(Lines { lines: lines.iter().map(QueueRecord::new).collect() });
+        match away.ask(request).await {
+            Ok(Answer::Lines(said)) if said.lines.len() == lines.len() => lines.into_iter().zip(said.lines).collect(),
             Ok(_) => {
                 drop(internal("what is known of lines of task queues"));
                 Vec::new()
