@@ -1,6 +1,6 @@
 //! Worker deployments and their versions (spec 05 §9.3).
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use sempre_api::v1::{
     deployment::{VersionMetadata, WorkerDeploymentOptions, WorkerDeploymentVersion, worker_deployment_version_info::VersionTaskQueueInfo},
@@ -31,7 +31,7 @@ use crate::{
         record::{DeploymentRecord, VersionRecord},
         steer::{self, Asked, QUEUE_VERSIONS_MAX, QUEUES_MAX, RampTo, text},
     },
-    homes::record::QueueRecord,
+    homes::{lines::Known, record::QueueRecord},
     namespaces::Namespace,
     peers::record::Request,
     records::{Change, DEPLOYMENTS},
@@ -145,12 +145,19 @@ impl Engine {
         kind: QueueKind,
         queue: &str,
     ) -> Result<(), Refusal> {
-        self.make_room(namespace, &version.deployment, &version.build_id).await?;
-        self.register(namespace.id(), version, kind, queue).await
+        let lines = self.make_room(namespace, &version.deployment, &version.build_id).await?;
+        self.register(namespace.id(), version, kind, queue, &lines).await
     }
 
     /// The record itself.
-    async fn register(&self, namespace: NamespaceId, version: &Version, kind: QueueKind, queue: &str) -> Result<(), Refusal> {
+    async fn register(
+        &self,
+        namespace: NamespaceId,
+        version: &Version,
+        kind: QueueKind,
+        queue: &str,
+        lines: &Known,
+    ) -> Result<(), Refusal> {
         let now = self.now();
         let queue = VersionTaskQueueInfo { name: queue.to_owned(), r#type: task_type(kind) as i32 };
         let registered = self.shared.deployments.change(|shown| {
@@ -165,7 +172,7 @@ impl Engine {
             };
             if !record.versions.contains_key(&version.build_id) {
                 let new = VersionRecord { create_time: now.0, ..VersionRecord::default() };
-                let idle = |build_id: &str| self.is_idle(namespace, &record, build_id);
+                let idle = |build_id: &str| self.is_idle(namespace, &record, build_id, lines);
                 let mut grown = record.clone();
                 grown.add_version(&version.build_id, new, &idle)?;
                 record = grown;
@@ -195,19 +202,36 @@ impl Engine {
         registered.await
     }
 
+    /// What the homes know of the lines of a deployment's queues. A server alone asks nobody.
+    pub(super) async fn known_lines(&self, namespace: NamespaceId, deployment: &str) -> Known {
+        let record = self.shared.homes.as_ref().and_then(|_| self.shared.deployments.get(&key(namespace, deployment)));
+        let Some(record) = record else { return Known::default() };
+        let mut lines = BTreeSet::new();
+        for (build_id, version) in &record.versions {
+            let id = Arc::new(Version { deployment: deployment.to_owned(), build_id: build_id.clone() });
+            for queue in &version.queues {
+                let Some(kind) = kind_of(queue.r#type) else { continue };
+                let line = QueueName { namespace, name: queue.name.clone(), kind, sticky: false, version: Some(id.clone()) };
+                lines.insert(line.plain());
+                lines.insert(line);
+            }
+        }
+        self.shared.ask_homes(lines).await
+    }
+
     /// No worker of the version has polled lately.
-    pub(super) fn is_idle(&self, namespace: NamespaceId, record: &DeploymentRecord, build_id: &str) -> bool {
+    pub(super) fn is_idle(&self, namespace: NamespaceId, record: &DeploymentRecord, build_id: &str, lines: &Known) -> bool {
         let Some(version) = record.versions.get(build_id) else { return true };
         let id = Arc::new(Version { deployment: record.name.clone(), build_id: build_id.to_owned() });
         version.queues.iter().filter_map(|queue| Some((kind_of(queue.r#type)?, queue))).all(|(kind, queue)| {
             let line = QueueName { namespace, name: queue.name.clone(), kind, sticky: false, version: Some(id.clone()) };
-            !self.shared.matching.polled_lately(&line)
+            !lines.is_polled(&self.shared, &line)
         })
     }
 
     /// A queue of the current version would be missed by a version that has not got it: it has work, and is no other
     /// deployment's by now.
-    fn is_missed(&self, namespace: &Namespace, deployment: &str, name: &str, task_type: i32) -> bool {
+    fn is_missed(&self, namespace: &Namespace, deployment: &str, (name, task_type): (&str, i32), lines: &Known) -> bool {
         let Some(kind) = kind_of(task_type) else { return false };
         let route = namespace.view.deployments.route(kind, name);
         let current = route.and_then(|route| route.current.as_ref());
@@ -215,8 +239,7 @@ impl Engine {
             return false;
         }
         let queue = QueueName { namespace: namespace.id(), name: name.into(), kind, sticky: false, version: None };
-        let view = self.shared.matching.view(&queue);
-        view.iter().flat_map(|view| &view.levels).any(|level| level.backlog > 0 || level.add_rate > 0.0)
+        lines.has_work(&self.shared, &queue)
     }
 
     /// Changes a deployment that exists, or that `allow_new` lets exist.
@@ -272,10 +295,11 @@ impl Engine {
         if let Some(build_id) = new.as_deref().filter(|_| allow_new) {
             self.make_room(&namespace, &name, build_id).await?;
         }
+        let lines = self.known_lines(namespace.id(), &name).await;
         let steered = self.steer(&namespace, &name, allow_new, |record, now| {
             let before = record.clone();
-            let idle = |build_id: &str| self.is_idle(namespace.id(), &before, build_id);
-            let missed = |queue: &str, kind: i32| self.is_missed(&namespace, &name, queue, kind);
+            let idle = |build_id: &str| self.is_idle(namespace.id(), &before, build_id, &lines);
+            let missed = |queue: &str, kind: i32| self.is_missed(&namespace, &name, (queue, kind), &lines);
             record.set_current(new.as_deref(), &asked, now, &missed, &idle)
         });
         let (conflict_token, before) = steered.await?;
@@ -318,10 +342,11 @@ impl Engine {
         {
             self.make_room(&namespace, &name, build_id).await?;
         }
+        let lines = self.known_lines(namespace.id(), &name).await;
         let steered = self.steer(&namespace, &name, allow_new, |record, now| {
             let before = record.clone();
-            let idle = |build_id: &str| self.is_idle(namespace.id(), &before, build_id);
-            let missed = |queue: &str, kind: i32| self.is_missed(&namespace, &name, queue, kind);
+            let idle = |build_id: &str| self.is_idle(namespace.id(), &before, build_id, &lines);
+            let missed = |queue: &str, kind: i32| self.is_missed(&namespace, &name, (queue, kind), &lines);
             record.set_ramping(&to, percentage, &asked, now, &missed, &idle)
         });
         let (conflict_token, before) = steered.await?;
@@ -385,7 +410,7 @@ impl Engine {
             return Err(Refusal::Unimplemented("compute configurations are not supported by this server".into()));
         }
         let request_id = if request.request_id.is_empty() { self.poll_id() } else { request.request_id };
-        self.make_room(&namespace, &version.deployment, &version.build_id).await?;
+        let lines = self.make_room(&namespace, &version.deployment, &version.build_id).await?;
         let steered = self.steer(&namespace, &version.deployment, false, |record, now| {
             if let Some(known) = record.versions.get(&version.build_id) {
                 if known.create_request_id == request_id {
@@ -400,7 +425,7 @@ impl Engine {
                 ..VersionRecord::default()
             };
             let before = record.clone();
-            record.add_version(&version.build_id, new, &|build_id| self.is_idle(namespace.id(), &before, build_id))
+            record.add_version(&version.build_id, new, &|build_id| self.is_idle(namespace.id(), &before, build_id, &lines))
         });
         steered.await?;
         Ok(CreateWorkerDeploymentVersionResponse {})
@@ -481,6 +506,7 @@ impl Engine {
             return Err(Refusal::not_found(text::no_deployment(&version.deployment)));
         }
         let refused = |why: &str| Err(Refusal::FailedPrecondition(format!("version '{version}' cannot be deleted since it {why}")));
+        let lines = self.known_lines(namespace.id(), &version.deployment).await;
         let steered = self.steer(&namespace, &version.deployment, false, |record, _| {
             let Some(known) = record.versions.get(&version.build_id) else { return Ok(()) };
             let id = Some(version.build_id.as_str());
@@ -492,7 +518,7 @@ impl Engine {
             if draining && !request.skip_drainage {
                 return refused("is draining");
             }
-            if !self.is_idle(namespace.id(), record, &version.build_id) {
+            if !self.is_idle(namespace.id(), record, &version.build_id, &lines) {
                 return refused("has active pollers");
             }
             record.versions.remove(&version.build_id);

@@ -15,6 +15,7 @@ use sempre_core::{Refusal, Span, Timestamp, Version};
 use crate::{
     Engine,
     deployments::{key, record::DeploymentRecord, steer::VERSIONS_MAX},
+    homes::lines::Known,
     namespaces::Namespace,
     records::Change,
 };
@@ -75,24 +76,27 @@ impl Engine {
     }
 
     /// Before a version may be added: when the deployment is full, what is known of the one that would be forgotten is made
-    /// true. One that runs have been pinned to meanwhile is none, and the next one is looked at.
-    pub(super) async fn make_room(&self, namespace: &Namespace, name: &str, build_id: &str) -> Result<(), Refusal> {
+    /// true. One that runs have been pinned to meanwhile is none, and the next one is looked at. Gives what the homes of the deployment's queues
+    /// know, if it is full.
+    pub(super) async fn make_room(&self, namespace: &Namespace, name: &str, build_id: &str) -> Result<Known, Refusal> {
         let is_full = |record: &DeploymentRecord| record.versions.len() >= VERSIONS_MAX && !record.versions.contains_key(build_id);
         let known = self.shared.deployments.get(&key(namespace.id(), name));
         if !known.is_some_and(|record| is_full(&record)) {
-            return Ok(());
+            return Ok(Known::default());
         }
-        let Some(mut record) = self.described(namespace, name).await? else { return Ok(()) };
+        let lines = self.known_lines(namespace.id(), name).await;
+        let Some(mut record) = self.described(namespace, name).await? else { return Ok(lines) };
         for _ in 0..VERSIONS_MAX {
-            let idle = |build_id: &str| self.is_idle(namespace.id(), &record, build_id);
-            let Some(oldest) = record.dispensable(&idle).filter(|_| is_full(&record)) else { return Ok(()) };
-            let Some(looked_at) = self.described_now(namespace, name, &oldest).await? else { return Ok(()) };
-            if looked_at.dispensable(&|build_id| self.is_idle(namespace.id(), &looked_at, build_id)).as_ref() == Some(&oldest) {
-                return Ok(());
+            let idle = |build_id: &str| self.is_idle(namespace.id(), &record, build_id, &lines);
+            let Some(oldest) = record.dispensable(&idle).filter(|_| is_full(&record)) else { return Ok(lines) };
+            let Some(looked_at) = self.described_now(namespace, name, &oldest).await? else { return Ok(lines) };
+            let idle = |build_id: &str| self.is_idle(namespace.id(), &looked_at, build_id, &lines);
+            if looked_at.dispensable(&idle).as_ref() == Some(&oldest) {
+                return Ok(lines);
             }
             record = looked_at;
         }
-        Ok(())
+        Ok(lines)
     }
 
     /// Looks whether runs are pinned to these versions, and notes it.

@@ -20,6 +20,7 @@
 
 pub(crate) mod asks;
 pub(crate) mod claim;
+pub(crate) mod lines;
 mod load;
 pub(crate) mod record;
 

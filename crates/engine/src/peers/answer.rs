@@ -19,7 +19,7 @@ use super::refusal::RefusalRecord;
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct AnswerRecord {
     /// `None`: of a newer version.
-    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub(crate) answer: Option<Answer>,
 }
 
@@ -56,6 +56,26 @@ pub(crate) enum Answer {
     /// The answer of the poll that has it.
     #[prost(bytes = "bytes", tag = "13")]
     Task(Bytes),
+    #[prost(message, tag = "14")]
+    Lines(LinesRecord),
+}
+
+/// What a home knows of lines of its queues, in the order in which it was asked.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LinesRecord {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) lines: Vec<LineRecord>,
+}
+
+/// What a home knows of a line.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct LineRecord {
+    /// Workers have polled it lately.
+    #[prost(bool, tag = "1")]
+    pub(crate) is_polled: bool,
+    /// Tasks wait in it, or come; of a queue itself only.
+    #[prost(bool, tag = "2")]
+    pub(crate) has_work: bool,
 }
 
 /// See [`Delivery`]: what may come of a message to a run.

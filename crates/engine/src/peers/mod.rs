@@ -17,7 +17,7 @@
 //! Who asks is always one who asks again until he is answered: a row of his says so. What a client asks is not sent this way, but as the
 //! call that it is (`docs/cluster.md`). A server alone has no [`Peers`], and asks its own shards as ever.
 
-mod answer;
+pub(crate) mod answer;
 mod receive;
 pub(crate) mod record;
 mod refusal;

@@ -201,6 +201,7 @@ async fn carry_out(engine: &Engine, request: Request) -> Answered {
         }
         Request::Query(query) => homes::asks::query(&engine.shared, *query).await.ok_or(Unreadable)?,
         Request::Nexus(request) => homes::asks::nexus(&engine.shared, *request).await.ok_or(Unreadable)?,
+        Request::Lines(lines) => homes::lines::told(shared, lines).ok_or(Unreadable)?,
         Request::Lost(lost) => {
             let run = lost.run.as_ref().and_then(|run| run.key()).ok_or(Unreadable)?;
             shared.apply_to(run, homes::claim::input(&lost)).await.map(|_| Answer::Done(()))

@@ -23,7 +23,7 @@ use crate::{
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RequestRecord {
     /// `None`: of a newer version.
-    #[prost(oneof = "Request", tags = "1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 30, 40, 41, 42, 43, 44, 50")]
+    #[prost(oneof = "Request", tags = "1, 2, 3, 10, 11, 12, 13, 14, 20, 21, 30, 40, 41, 42, 43, 44, 45, 50")]
     pub(crate) request: Option<Request>,
 }
 
@@ -79,6 +79,9 @@ pub(crate) enum Request {
     /// As [`Request::Query`], a request to a Nexus handler.
     #[prost(message, boxed, tag = "44")]
     Nexus(Box<Nexus>),
+    /// What the homes of these lines of task queues know of them: [`Answer::Lines`].
+    #[prost(message, tag = "45")]
+    Lines(Lines),
     /// A version's workers poll this line of a queue for the first time: [`Answer::Done`] when it is on record.
     #[prost(message, tag = "50")]
     Worker(QueueRecord),
@@ -117,6 +120,13 @@ pub(crate) struct Nexus {
     /// Nanoseconds that the operation has, if the request does not say it.
     #[prost(int64, optional, tag = "6")]
     pub(crate) operation_left: Option<i64>,
+}
+
+/// Lines of queues of one home.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Lines {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) lines: Vec<QueueRecord>,
 }
 
 /// Offers to queues of one home.
@@ -295,7 +305,14 @@ impl Request {
             Self::Chain(chain) | Self::End(chain) => chain.workflow.as_ref(),
             Self::ChainOf(asked) => asked.target.as_ref(),
             Self::Delete(run) => run.workflow.as_ref(),
-            Self::Claim(_) | Self::Offers(_) | Self::Lost(_) | Self::Query(_) | Self::Nexus(_) | Self::Worker(_) | Self::Act(_) => None,
+            Self::Claim(_)
+            | Self::Offers(_)
+            | Self::Lost(_)
+            | Self::Query(_)
+            | Self::Nexus(_)
+            | Self::Lines(_)
+            | Self::Worker(_)
+            | Self::Act(_) => None,
         };
         Some(workflow?.workflow()?.namespace)
     }

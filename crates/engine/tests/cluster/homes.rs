@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sempre_api::v1::{
-    deployment::WorkerDeploymentOptions,
+    deployment::{WorkerDeploymentOptions, WorkerDeploymentVersion},
     enums::WorkerVersioningMode,
     taskqueue::TaskQueue,
-    workflowservice::{ListWorkerDeploymentsRequest, PollWorkflowTaskQueueRequest},
+    workflowservice::{DeleteWorkerDeploymentVersionRequest, ListWorkerDeploymentsRequest, PollWorkflowTaskQueueRequest},
 };
-use sempre_core::{Span, transition::QueueKind};
+use sempre_core::{Refusal, Span, transition::QueueKind};
 use sempre_engine::singles;
 
 use super::{
@@ -89,5 +89,14 @@ fn a_version_is_put_on_record_wherever_its_workers_poll() {
     let request = ListWorkerDeploymentsRequest { namespace: NAMESPACE.into(), ..Default::default() };
     let known = OUTSIDE.block_on(owner.list_deployments(request)).unwrap().worker_deployments;
     assert_eq!(known.iter().map(|deployment| deployment.name.as_str()).collect::<Vec<_>>(), ["orders"]);
+    // Its polls are known at the home, which is asked.
+    let version = WorkerDeploymentVersion { deployment_name: "orders".into(), build_id: "1".into() };
+    let request = || DeleteWorkerDeploymentVersionRequest {
+        namespace: NAMESPACE.into(),
+        deployment_version: Some(version.clone()),
+        ..Default::default()
+    };
+    let refused = OUTSIDE.block_on(owner.delete_deployment_version(request())).unwrap_err();
+    assert!(matches!(&refused, Refusal::FailedPrecondition(text) if text.ends_with("has active pollers")), "{refused:?}");
     hosts.into_iter().for_each(Host::drain);
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use sempre_api::v1::{
     command::{Command, ScheduleActivityTaskCommandAttributes, command::Attributes},
     common::ActivityType,
-    enums::{CommandType, QueryResultType, TaskQueueType},
+    deployment::{WorkerDeploymentOptions, WorkerDeploymentVersion},
+    enums::{CommandType, QueryResultType, TaskQueueType, WorkerVersioningMode},
     nexus::{Request, StartOperationRequest, request},
     query::WorkflowQuery,
+    taskqueue::TaskQueue,
     workflowservice::*,
 };
 use sempre_core::{Refusal, Span, transition::QueueKind};
@@ -128,10 +130,7 @@ async fn a_home_that_moves_brings_its_lines_and_its_polls_end() {
     let shard = n.home_shard(&queue().name, QueueKind::Workflow, false);
     let lonely = (0..).map(|k| format!("lonely-{k}")).find(|name| n.home_shard(name, QueueKind::Workflow, false) == shard).unwrap();
     let engine = home.engine.clone();
-    let request = PollWorkflowTaskQueueRequest {
-        task_queue: Some(sempre_api::v1::taskqueue::TaskQueue { name: lonely, ..Default::default() }),
-        ..poll_request()
-    };
+    let request = PollWorkflowTaskQueueRequest { task_queue: Some(TaskQueue { name: lonely, ..Default::default() }), ..poll_request() };
     let waits = tokio::spawn(async move { engine.poll_workflow_task(request, None).await });
     home.settle().await;
     assert!(!waits.is_finished());
@@ -374,4 +373,38 @@ async fn a_request_to_a_handler_goes_where_the_home_of_its_queue_goes() {
         let handled = soon(dispatched).await.unwrap().unwrap();
         assert!(matches!(handled, Handled::Answered(_)), "{handled:?}");
     }
+}
+
+#[tokio::test]
+async fn a_version_whose_workers_poll_at_another_node_is_forgotten_when_they_have_gone() {
+    let (n, post) = neighbours().await;
+    // The first node has deployments, the second this queue.
+    let is_at_second = |name: &String| std::ptr::eq(n.owner(n.home_shard(name, QueueKind::Workflow, false)), &raw const n.b);
+    let name = (0..).map(|k| format!("queue-{k}")).find(is_at_second).unwrap();
+    let options = WorkerDeploymentOptions {
+        deployment_name: "orders".into(),
+        build_id: "1".into(),
+        worker_versioning_mode: WorkerVersioningMode::Versioned as i32,
+    };
+    let request = PollWorkflowTaskQueueRequest {
+        task_queue: Some(TaskQueue { name, ..Default::default() }),
+        deployment_options: Some(options),
+        ..poll_request()
+    };
+    let engine = n.b.engine.clone();
+    let poll = tokio::spawn(async move { engine.poll_workflow_task(request, None).await });
+    n.b.settle().await;
+    let version = WorkerDeploymentVersion { deployment_name: "orders".into(), build_id: "1".into() };
+    let request =
+        DeleteWorkerDeploymentVersionRequest { namespace: NAMESPACE.into(), deployment_version: Some(version), ..Default::default() };
+    let delete = || soon(n.a.engine.delete_deployment_version(request.clone()));
+    let is_polled = |refused: Refusal| matches!(&refused, Refusal::FailedPrecondition(text) if text.ends_with("has active pollers"));
+    n.advance(Span::seconds(10)).await;
+    assert!(is_polled(delete().await.unwrap_err()));
+    poll.abort();
+    n.advance(Span::seconds(1800)).await;
+    // A home whose answer is lost may have polls.
+    post.lost.store(1, SeqCst);
+    assert!(is_polled(delete().await.unwrap_err()));
+    delete().await.unwrap();
 }
