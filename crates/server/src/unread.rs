@@ -1,7 +1,7 @@
 //! Bodies of calls that are answered, or refused, before all of it has come.
 //!
 //! HTTP/2 resets a stream that is let go before its end. What comes of it afterwards is answered by a reset again, and the guard against
-//! peers that make a server reset ends the connection after some hundred of these, with all other calls on it. So what is left of a body
+//! peers that make a server reset ends the connection after a thousand of these, with all other calls on it. So what is left of a body
 //! is read to its end and thrown away, for [`READ_FOR`] and as long as the memory for calls has room for it; then it is reset.
 #![expect(clippy::disallowed_methods, reason = "how long callers are waited for is counted by the wall clock")]
 
