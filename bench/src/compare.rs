@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 
 use crate::{
     Failure, measure,

@@ -11,7 +11,7 @@ use sempre_bench::{
     meter::Meter,
     process::{Launch, Server, find_binary, free_port},
 };
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 use tempfile::TempDir;
 
 use crate::{Failure, options::Options};

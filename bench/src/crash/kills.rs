@@ -1,7 +1,7 @@
 //! SIGKILL at random moments.
 
 use sempre_bench::process::Launch;
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 
 use crate::{Failure, world::World};
 

@@ -20,7 +20,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use sempre_bench::process::{Launch, find_binary, free_port};
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 
 /// Does harm to a server under load, at random moments, and verifies that nothing acknowledged is lost. Without a number of anything it is
 /// killed 200 times.

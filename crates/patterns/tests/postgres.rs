@@ -13,7 +13,7 @@ use sempre_patterns::idempotent::{
         tokio_postgres::{self, Client, NoTls},
     },
 };
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 use temporalio_sdk::activities::ActivityError;
 
 fn cluster() -> Option<Cluster> {

@@ -18,9 +18,9 @@ use sempre_engine::{
     real::{SystemClock, TokioSpawner},
     visibility::{Index, postgres::PostgresIndex},
 };
+use sempre_postgres_cluster::Cluster;
 use sempre_store::postgres::{
     PostgresOptions, PostgresStore,
-    cluster::Cluster,
     member::{Membership, NodeOptions},
     picture::Picture,
     placement::NodeId,

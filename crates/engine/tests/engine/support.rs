@@ -28,10 +28,11 @@ use sempre_engine::{
     check::{self, Counts, News},
     visibility::{Index, postgres::PostgresIndex},
 };
+use sempre_postgres_cluster::Cluster;
 use sempre_store::{
     CommitBatch, CommitError, OpRef, Pending, Rows, Store, StoreError, StoreStats, Table,
     memory::MemoryStore,
-    postgres::{Beside, PostgresOptions, PostgresStore, cluster::Cluster},
+    postgres::{Beside, PostgresOptions, PostgresStore},
 };
 use tokio::sync::oneshot;
 

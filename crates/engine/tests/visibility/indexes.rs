@@ -9,7 +9,8 @@ use sempre_engine::visibility::{
     postgres::PostgresIndex,
     sqlite::{SqliteIndex, Tuning},
 };
-use sempre_store::postgres::{PostgresOptions, PostgresStore, cluster::Cluster};
+use sempre_postgres_cluster::Cluster;
+use sempre_store::postgres::{PostgresOptions, PostgresStore};
 use tokio::runtime::{Builder, Runtime};
 
 pub(crate) const OWNER: Uuid = Uuid([9; 16]);

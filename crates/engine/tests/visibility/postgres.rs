@@ -294,7 +294,7 @@ fn what_is_not_whole_is_made_anew() {
 
 #[test]
 fn it_goes_on_when_the_database_was_away() {
-    let Some(cluster) = sempre_store::postgres::cluster::Cluster::start() else { return };
+    let Some(cluster) = sempre_postgres_cluster::Cluster::start() else { return };
     let Some(shared) = server() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let server = Server { cluster: cluster.unwrap(), runtime };

@@ -14,7 +14,7 @@ use sempre_api::v1::{
         workflow_service_client::WorkflowServiceClient,
     },
 };
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::support::{Running, Scratch, failure, output};

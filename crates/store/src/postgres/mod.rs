@@ -11,8 +11,6 @@
 //! became of it. `docs/postgresql.md` tells what is relied on.
 
 mod beside;
-#[cfg(feature = "postgres-cluster")]
-pub mod cluster;
 mod connections;
 mod gets;
 mod group;

@@ -286,12 +286,14 @@ fn scan_1(s: &str) -> String {
     )
 }
 
-#[cfg(all(test, feature = "postgres-cluster"))]
+#[cfg(test)]
 mod tests {
+    use sempre_postgres_cluster::Cluster;
+
     use super::*;
     use crate::{
         Store,
-        postgres::{PostgresOptions, PostgresStore, cluster::Cluster, connections::Connection, member::NodeOptions, placement::NodeId},
+        postgres::{PostgresOptions, PostgresStore, connections::Connection, member::NodeOptions, placement::NodeId},
     };
 
     fn two(schema: &str) -> String {

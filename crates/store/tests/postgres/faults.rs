@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures::executor::block_on;
-use sempre_store::{Store, Table, postgres::cluster::Cluster};
+use sempre_postgres_cluster::Cluster;
+use sempre_store::{Store, Table};
 
 use crate::{
     ledger::{Ledger, load},

@@ -9,12 +9,10 @@ use std::{
 };
 
 use futures::executor::block_on;
+use sempre_postgres_cluster::Cluster;
 use sempre_store::{
     CommitError, Store, StoreError, Table,
-    postgres::{
-        cluster::Cluster,
-        placement::{NodeId, SINGLE_FIRST},
-    },
+    postgres::placement::{NodeId, SINGLE_FIRST},
 };
 
 use self::host::{Book, Host, SHARDS, SINGLES, all_shards, settle};

@@ -1,9 +1,10 @@
 //! What a schema has to be, and what is left alone.
 
 use futures::executor::block_on;
+use sempre_postgres_cluster::Cluster;
 use sempre_store::{
     CommitBatch, Store, StoreError, Table,
-    postgres::{PostgresOptions, PostgresReader, cluster::Cluster},
+    postgres::{PostgresOptions, PostgresReader},
 };
 
 use crate::{

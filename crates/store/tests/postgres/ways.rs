@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 
 use crate::{
     ledger::{Ledger, load},

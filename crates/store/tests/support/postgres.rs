@@ -2,9 +2,10 @@
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use sempre_postgres_cluster::Cluster;
 use sempre_store::{
     StoreError,
-    postgres::{PostgresOptions, PostgresStore, cluster::Cluster},
+    postgres::{PostgresOptions, PostgresStore},
 };
 use tokio::runtime::Runtime;
 

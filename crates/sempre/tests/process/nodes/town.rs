@@ -12,7 +12,7 @@ use std::{
 };
 
 use sempre_api::v1::workflowservice::workflow_service_client::WorkflowServiceClient;
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},

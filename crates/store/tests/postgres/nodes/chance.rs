@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sempre_store::postgres::cluster::Cluster;
+use sempre_postgres_cluster::Cluster;
 
 use super::host::{Book, Host, all_shards, settle};
 use crate::{
