@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -34,8 +35,17 @@ pub(crate) const CALL_BYTES: u64 = 6 << 10;
 /// Parts of a half that can be kept for others; of all, one is for calls that are over.
 const PARTS: u64 = 8;
 
+/// When a call is told for which there is no room or no time. Who is told at once comes again at once, and the server would do little but
+/// refuse; clients of SDKs wait ten seconds and more.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
+
 /// What callers are told.
 const NO_ROOM: &str = "the server has no memory left for such calls, try again";
+
+/// When a call is told that it cannot be served, by how long its caller waits: before he gives up, as he would not know why.
+pub(crate) fn told_after(timeout: Option<Duration>) -> Duration {
+    timeout.map_or(TOLD_AFTER, |left| TOLD_AFTER.min(left / 4 * 3))
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -110,8 +120,8 @@ pub(crate) struct Waiter {
 enum Place {
     /// It is no start, or one that has been inside.
     Past,
-    /// It needs a turn before it goes on.
-    Before(Arc<StartGate>),
+    /// It needs a turn before it goes on, and is told after so long that it gets none.
+    Before(Arc<StartGate>, Duration),
     Inside(#[expect(dead_code, reason = "it is a turn for as long as it is kept")] Turn),
 }
 
@@ -220,10 +230,10 @@ impl Held {
         self.room.half(self.kind).used.fetch_sub(before - kept, Ordering::Relaxed);
     }
 
-    /// Once its message is there, the call has to wait for its turn at this gate, if it is a start.
-    pub(crate) fn stand_before(&self, gate: &Arc<StartGate>) {
+    /// Once its message is there, the call has to wait for its turn at this gate, if it is a start; its caller waits for so long.
+    pub(crate) fn stand_before(&self, gate: &Arc<StartGate>, timeout: Option<Duration>) {
         if self.kind.class == CallClass::Start {
-            *self.place() = Place::Before(Arc::clone(gate));
+            *self.place() = Place::Before(Arc::clone(gate), told_after(timeout));
         }
     }
 
@@ -239,13 +249,13 @@ impl Held {
         }
     }
 
-    /// Where the call has to wait for its turn.
-    pub(crate) fn needs_turn(&self) -> Option<Arc<StartGate>> {
+    /// Where the call has to wait for its turn, and for how long at most.
+    pub(crate) fn needs_turn(&self) -> Option<(Arc<StartGate>, Duration)> {
         if self.kind.class != CallClass::Start {
             return None;
         }
         match &*self.place() {
-            Place::Before(gate) => Some(Arc::clone(gate)),
+            Place::Before(gate, wait) => Some((Arc::clone(gate), *wait)),
             Place::Past | Place::Inside(_) => None,
         }
     }

@@ -42,7 +42,7 @@ use crate::{
     ports::Peer,
     reflection::{self, Reflection},
     requests::{MethodStats, Requests},
-    room::{Held, Over, Room, Waiter},
+    room::{Held, Over, Room, Waiter, told_after},
     start_gate::StartGate,
     status,
     telemetry::trace::Tracer,
@@ -51,8 +51,6 @@ use crate::{
     worlds::Worlds,
 };
 
-/// When a call for which there is no room is told so.
-const TOLD_AFTER: Duration = Duration::from_secs(3);
 /// A call that comes from this process, for a client whose call waits for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Inside;
@@ -258,9 +256,7 @@ impl Router {
         }
         let Some(stays) = self.room.stay(Over::TurnedAway, TURNED_AWAY_BYTES) else { return };
         let mut body = request.into_body();
-        // Before the caller gives up: it would not know why.
-        let told = tokio::time::sleep(timeout.map_or(TOLD_AFTER, |left| TOLD_AFTER.min(left / 4 * 3)));
-        let mut told = pin!(told);
+        let mut told = pin!(tokio::time::sleep(told_after(timeout)));
         tokio::select! {
             () = &mut told => (),
             () = unread::read(&mut body) => told.await,
@@ -290,7 +286,7 @@ impl Router {
         }
         if self.forward.is_none() {
             // Of several nodes the owner has the gate, and who that is the message says.
-            held.stand_before(&self.start_gate);
+            held.stand_before(&self.start_gate, timeout);
         }
         let mut request = BoundedMessages::new(request);
         request.body_mut().hold(Arc::clone(held));

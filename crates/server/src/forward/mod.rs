@@ -216,15 +216,15 @@ impl Call {
     /// It is not known where it is done: a start stands before the gate, and lets others in meanwhile.
     fn step_aside(&self, router: &Router) {
         if let Some(held) = &self.held {
-            held.stand_before(router.start_gate());
+            held.stand_before(router.start_gate(), self.left());
         }
     }
 
     /// It is done here: a start waits for its turn. Refused if none comes.
     async fn step_in(&mut self) -> Result<(), Status> {
         let Some(held) = &self.held else { return Ok(()) };
-        let Some(gate) = held.needs_turn() else { return Ok(()) };
-        match gate.enter(self.whose, held.bytes()).await {
+        let Some((gate, wait)) = held.needs_turn() else { return Ok(()) };
+        match gate.enter(self.whose, held.bytes(), wait).await {
             Ok(turn) => {
                 held.let_in(turn);
                 return Ok(());

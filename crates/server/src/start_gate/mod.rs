@@ -13,7 +13,7 @@
 //! | a start | until |
 //! |---|---|
 //! | comes: body, key of its caller, whatever has to be waited for | all of it is there; it has no turn, and keeps nobody out |
-//! | stands before the gate | it is its turn, or it has stood there for [`WAIT_MAX`], or its line holds most of more than may wait: then it is refused, in this case too when the time is over, but without its message |
+//! | stands before the gate | it is its turn, or it has stood there for as long as it may ([`super::room::told_after`]), or its line holds most of more than may wait: then it is refused, in this case too when the time is over, but without its message |
 //! | is inside | it is answered, its caller leaves, or it waits for a worker ([`super::room::Held::give_turn_back`]) |
 //!
 //! The wait is not only for a turn: whoever sends the next start as soon as one is refused would otherwise have the server do nothing but
@@ -48,8 +48,6 @@ const BUSY: Duration = Duration::from_micros(500);
 const PACE: Duration = Duration::from_millis(10);
 /// While all may come in, one of so many asks.
 const ASKED: u64 = 8;
-/// How long a start stands before the gate.
-const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// How many tasks were left to wait for workers so far, and how many of those were taken.
 type Tasks = (u64, u64);
@@ -168,9 +166,9 @@ impl StartGate {
         self.state().wanted
     }
 
-    /// Waits to be let in, in the line of that namespace. The start holds so many bytes meanwhile.
-    pub(crate) async fn enter(self: &Arc<Self>, whose: Whose, bytes: u64) -> Result<Turn, Refused> {
-        let turn = match self.wait(whose, bytes).await {
+    /// Waits for so long at most to be let in, in the line of that namespace. The start holds so many bytes meanwhile.
+    pub(crate) async fn enter(self: &Arc<Self>, whose: Whose, bytes: u64, wait: Duration) -> Result<Turn, Refused> {
+        let turn = match self.wait(whose, bytes, wait).await {
             Ok(turn) => turn,
             Err(refused) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
@@ -187,8 +185,8 @@ impl StartGate {
         Ok(turn)
     }
 
-    async fn wait(self: &Arc<Self>, whose: Whose, bytes: u64) -> Result<Turn, Refused> {
-        let until = Instant::now() + WAIT_MAX;
+    async fn wait(self: &Arc<Self>, whose: Whose, bytes: u64, wait: Duration) -> Result<Turn, Refused> {
+        let until = Instant::now() + wait;
         let mut waiting = {
             let mut state = self.state();
             if state.inside < state.wanted {
@@ -265,6 +263,8 @@ mod tests {
     use super::*;
 
     const ROOM: u64 = 1 << 20;
+    const WAIT: Duration = Duration::from_secs(10);
+    const SHORT: Duration = Duration::from_millis(300);
 
     fn namespace(n: u8) -> Whose {
         Some(NamespaceId(Uuid([n; 16])))
@@ -281,7 +281,7 @@ mod tests {
     async fn fill(gate: &Arc<StartGate>) -> Vec<Turn> {
         let mut inside = Vec::new();
         while gate.free() > 0 {
-            inside.push(gate.enter(namespace(1), 1).await.unwrap());
+            inside.push(gate.enter(namespace(1), 1, WAIT).await.unwrap());
         }
         inside
     }
@@ -291,22 +291,22 @@ mod tests {
         let gate = StartGate::new(ROOM);
         let mut inside = fill(&gate).await;
         assert_eq!(inside.len(), TURNS_MAX);
-        let mut waits = Box::pin(gate.enter(None, 1));
-        let mut late = Box::pin(gate.enter(None, 1));
+        let begun = Instant::now();
+        let mut waits = Box::pin(gate.enter(None, 1, WAIT));
+        let mut late = Box::pin(gate.enter(None, 1, SHORT));
         assert!(waits.as_mut().now_or_never().is_none() && late.as_mut().now_or_never().is_none());
         inside.pop();
         inside.push(waits.await.unwrap());
-        let begun = Instant::now();
         assert!(late.await.is_err());
-        assert!(begun.elapsed() >= WAIT_MAX, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= SHORT, "{:?}", begun.elapsed());
         // Who leaves is not counted any more, and is not refused.
-        let mut leaves = Box::pin(gate.enter(None, 1));
+        let mut leaves = Box::pin(gate.enter(None, 1, WAIT));
         assert!(leaves.as_mut().now_or_never().is_none());
         assert_eq!(gate.waiting(), 1);
         drop(leaves);
         assert_eq!((gate.waiting(), gate.refused()), (0, 1));
         // Nor does it take a turn with it that it has just been given.
-        let mut leaves = Box::pin(gate.enter(None, 1));
+        let mut leaves = Box::pin(gate.enter(None, 1, WAIT));
         assert!(leaves.as_mut().now_or_never().is_none());
         inside.pop();
         assert_eq!((gate.waiting(), gate.free()), (0, 0));
@@ -320,9 +320,9 @@ mod tests {
     async fn a_flood_of_one_namespace_holds_back_no_start_of_another() {
         let gate = StartGate::new(ROOM);
         let mut inside = fill(&gate).await;
-        let mut flood: Vec<_> = (0..1000).map(|_| Box::pin(gate.enter(namespace(1), 1))).collect();
+        let mut flood: Vec<_> = (0..1000).map(|_| Box::pin(gate.enter(namespace(1), 1, WAIT))).collect();
         flood.iter_mut().for_each(|start| assert!(start.as_mut().now_or_never().is_none()));
-        let mut other = Box::pin(gate.enter(namespace(2), 1));
+        let mut other = Box::pin(gate.enter(namespace(2), 1, WAIT));
         assert!(other.as_mut().now_or_never().is_none());
         // One of the flood, then the other.
         inside.truncate(TURNS_MAX - 2);
@@ -335,9 +335,9 @@ mod tests {
     async fn a_line_that_is_too_long_is_refused_at_its_end_and_no_other() {
         let gate = StartGate::new(10);
         let inside = fill(&gate).await;
-        let mut flood: Vec<_> = (0..10).map(|_| Box::pin(gate.enter(namespace(1), 1))).collect();
+        let mut flood: Vec<_> = (0..10).map(|_| Box::pin(gate.enter(namespace(1), 1, WAIT))).collect();
         flood.iter_mut().for_each(|start| assert!(start.as_mut().now_or_never().is_none()));
-        let mut other = Box::pin(gate.enter(namespace(2), 1));
+        let mut other = Box::pin(gate.enter(namespace(2), 1, WAIT));
         assert!(other.as_mut().now_or_never().is_none());
         let refused = flood.pop().unwrap().now_or_never().expect("refused, at once").unwrap_err();
         assert!(refused.told.is_some_and(|told| told > Instant::now()), "and told later");
@@ -352,13 +352,13 @@ mod tests {
         let gate = StartGate::new(ROOM);
         let mut inside = Vec::new();
         for _ in 0..200 {
-            inside.push(gate.enter(None, 1).await.unwrap());
+            inside.push(gate.enter(None, 1, WAIT).await.unwrap());
         }
         go_by(&gate, 50, LATE * 2);
         // Those that are inside stay, and none takes their place.
         assert_eq!((gate.free(), gate.turns()), (0, TURNS_MIN));
         inside.truncate(TURNS_MIN);
-        let mut waits = Box::pin(gate.enter(None, 1));
+        let mut waits = Box::pin(gate.enter(None, 1, WAIT));
         assert!(waits.as_mut().now_or_never().is_none());
         // More may come in: who waits does.
         go_by(&gate, 1, LATE);
