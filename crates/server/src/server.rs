@@ -38,6 +38,8 @@ const CONNECTIONS_MAX: usize = 16_384;
 const HTTP_CONNECTIONS_MAX: usize = 4096;
 /// How long calls in flight may take to finish when the server stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// After so long without an answer another node is not reached, where no lease says how long a silent node is waited for.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Pause after a failed accept: the usual reason is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -250,18 +252,32 @@ impl Server {
     }
 
     /// Listens, comes among the nodes that share a schema, opens the engine of this one, and prepares namespaces; answers the others
-    /// from then on. Must be called in a tokio runtime.
+    /// from then on. It is ready when it reaches most of those that serve, and they reach it; that is waited for until `stop` resolves. `None`:
+    /// it was told to stop before, and is closed. Must be called in a tokio runtime.
     #[cfg(feature = "postgres")]
-    pub async fn bind_node(settings: ServerSettings, node: NodeSettings) -> Result<Self, ServerError> {
+    pub async fn bind_node(
+        settings: ServerSettings,
+        node: NodeSettings,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Self>, ServerError> {
         if settings.time_skipping.is_some() {
             return Err(ServerError::Prepare { what: "a node".into(), reason: "nodes share no virtual time".into() });
         }
         let server = Self::bind_at(settings.clone(), Way::Node(Box::new(node))).await?;
-        if let Err(error) = node::prepare(&server.service, &settings).await {
+        let ready = async {
+            tokio::select! {
+                ready = node::ready(&server.service) => ready.map(|()| true),
+                () = stop => Ok(false),
+            }
+        };
+        let is_ready = match ready.await {
+            Ok(true) => node::prepare(&server.service, &settings).await.map(|()| true),
+            stopped => stopped,
+        };
+        if !matches!(is_ready, Ok(true)) {
             server.service.close().await;
-            return Err(error);
         }
-        Ok(server)
+        Ok(is_ready?.then_some(server))
     }
 
     /// As [`Server::bind_with`], as one of several nodes: `owners` says where the shards are, and `port` is where the others call this one.
@@ -298,7 +314,7 @@ impl Server {
         let (source, nodes, beside): (_, Option<(NodePort, Arc<Forward>)>, _) = match way {
             Way::Alone(store, index) => (Source::Store(store, index, None), None, JoinSet::new()),
             Way::Among(store, index, port, owners) => {
-                let forward = Arc::new(Forward::new(owners, port.key()));
+                let forward = Arc::new(Forward::new(owners, port.key(), SILENCE));
                 node_address = Some(port.address().to_string());
                 (Source::Store(store, index, Some(Arc::clone(&forward))), Some((port, forward)), JoinSet::new())
             }
@@ -307,7 +323,8 @@ impl Server {
                 let (port, joined) = node.join(seed).await?;
                 let mut beside = JoinSet::new();
                 beside.spawn(Arc::clone(&joined.owners).follow());
-                let forward = Arc::new(Forward::new(joined.owners.clone(), port.key()));
+                let forward = Arc::new(Forward::new(joined.owners.clone(), port.key(), joined.lease()));
+                beside.spawn(joined.ask(Arc::clone(forward.reach())));
                 node_address = Some(joined.address.clone());
                 (Source::Node(Box::new(joined), Arc::clone(&forward)), Some((port, forward)), beside)
             }
@@ -441,15 +458,16 @@ impl Server {
             service.stop().await;
             while tasks.join_next().await.is_some() {}
             while web_tasks.join_next().await.is_some() {}
-            while node_tasks.join_next().await.is_some() {}
+            // Nobody waits for what others have asked of a node that has lost its place: they may not reach it.
+            while failure.is_none() && node_tasks.join_next().await.is_some() {}
         });
         if finished.await.is_err() {
             let connections = tasks.len() + web_tasks.len();
             tracing::warn!(connections, "calls did not finish in time and were broken off");
             tasks.shutdown().await;
             web_tasks.shutdown().await;
-            node_tasks.shutdown().await;
         }
+        node_tasks.shutdown().await;
         beside.shutdown().await;
         service.stop_telemetry().await;
         service.close_store().await;

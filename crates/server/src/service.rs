@@ -167,6 +167,12 @@ impl Service {
         self.close_store().await;
     }
 
+    /// What follows who is there and what is whose. `None`: it is none of several nodes.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
+    }
+
     /// A node gives what it has to the others, and answers meanwhile. A server alone has nothing to do.
     pub(crate) async fn hand_over(&self) {
         #[cfg(feature = "postgres")]

@@ -8,7 +8,7 @@
 //! | a shard that serves here is not this node's | has the engine let it go: its commits are refused by now |
 //! | the node has been removed | nothing: the store has failed, and the engine ends with the reason |
 //!
-//! A node is given its share when its engine is open: until then nobody gives up for it what it could not serve yet.
+//! A node is given its share when it says that it is ready ([`Node::ready`]): until then nobody gives up for it what it could not serve yet.
 //!
 //! What fails is tried again after a pause, or by the next picture. So many shards move at once and no more ([`TAKES_AT_ONCE`],
 //! [`GIVES_AT_ONCE`]); those that nobody serves come first.
@@ -30,6 +30,7 @@ use sempre_store::{
         member::Membership,
         picture::Picture,
         placement::{NodeId, SINGLE_FIRST},
+        votes::Standing,
     },
 };
 use tokio::sync::watch;
@@ -69,7 +70,7 @@ impl Lease for OfMembership {
 
 impl Node {
     /// Opens an engine over a store that shares its schema ([`PostgresStore::join`], with the single shards [`Engine::singles`]), and
-    /// has it follow the picture from now on.
+    /// has it follow the picture from now on. It is given nothing before it is [ready](Node::ready), unless nobody is.
     ///
     /// The index that `components` open has to be that of all nodes ([`PostgresStore::beside_node`]).
     ///
@@ -114,12 +115,18 @@ impl Node {
             pauses: BTreeMap::new(),
         };
         spawner.spawn("sempre node", follower.run(dropped).boxed());
-        if let Err(error) = store.ready().await {
-            engine.shutdown().await;
+        Ok(Node { engine, store, membership, _alive: alive })
+    }
+
+    /// Says that it can serve: it is given its share from now on. One that came when nobody else was ready has been given it already. After an
+    /// error the engine is shut down.
+    pub async fn ready(&self) -> Result<(), OpenError> {
+        if let Err(error) = self.store.ready().await {
+            self.engine.shutdown().await;
             return Err(error.into());
         }
-        tracing::info!(node = %membership.id(), shards = spread, "the node is one of those that share the schema");
-        Ok(Node { engine, store, membership, _alive: alive })
+        tracing::info!(node = %self.membership.id(), "the node is one of those that share the schema");
+        Ok(())
     }
 
     /// The engine: what it has, it serves.
@@ -140,10 +147,9 @@ impl Node {
         &self.membership
     }
 
-    /// By node, what is left of its lease, as the database says now; below zero: it has run out.
-    pub async fn leases(&self) -> Result<BTreeMap<NodeId, Span>, StoreError> {
-        let leases = self.store.leases().await?;
-        Ok(leases.into_iter().map(|(node, left)| (node, Span::millis(left))).collect())
+    /// By node, what is left of its lease, and which others it does not reach, as the database says now.
+    pub async fn standings(&self) -> Result<BTreeMap<NodeId, Standing>, StoreError> {
+        self.store.standings().await
     }
 
     /// Why the node has ended by itself: others have taken what it had, or the store or the engine has failed. The process should

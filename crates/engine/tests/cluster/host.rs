@@ -264,7 +264,9 @@ impl Host {
             let membership = store.membership().cloned().unwrap();
             let peers: Arc<dyn Peers> = Arc::new(Post { town: weak, membership });
             let components = Components { index: Box::new(index), peers: Some(peers), ..Components::default() };
-            Node::open(store, clock, spawner, seed, settings, components).await.unwrap()
+            let node = Node::open(store, clock, spawner, seed, settings, components).await.unwrap();
+            node.ready().await.unwrap();
+            node
         });
         let node = OUTSIDE.block_on(opening).unwrap();
         let member = Member { engine: node.engine().clone(), membership: node.membership().clone(), runtime: runtime.handle().clone() };

@@ -31,6 +31,9 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
     now.nodes.sort_by(|a, b| a.name.cmp(&b.name));
     let rows: Vec<_> = now.nodes.iter().map(|node| row(node, &now.answered_by)).collect();
     session.out.table(&mut Table::new(&["Name", "Address", "State", "Lease", "Shards", "Singles", "Id"]), &rows)?;
+    for text in now.nodes.iter().filter_map(|node| unreached(node, &now.nodes)) {
+        session.out.line_in(Hue::Bad, text)?;
+    }
     let unowned = if now.unowned == 0 { "each has a node".to_owned() } else { format!("{} have no node", now.unowned) };
     let settled = if now.settled { "nothing is about to move" } else { "some are about to move" };
     session
@@ -40,6 +43,13 @@ async fn status(session: &mut Session) -> Result<(), Failure> {
         return Ok(());
     }
     session.out.line_in(Hue::Bad, format!("the leases are not known: {}", now.leases_unknown))
+}
+
+/// By whom a node is not reached, if it is so.
+fn unreached(node: &ClusterNode, all: &[ClusterNode]) -> Option<String> {
+    let name = |id: &String| all.iter().find(|node| node.id == *id).map_or(id.as_str(), |node| node.name.as_str()).to_owned();
+    let by: Vec<String> = node.unreached_by.iter().map(name).collect();
+    (!by.is_empty()).then(|| format!("{} at {} is not reached by {}", node.name, node.address, by.join(", ")))
 }
 
 fn row(node: &ClusterNode, answered_by: &str) -> Vec<Cell> {
@@ -76,6 +86,20 @@ mod tests {
     }
 
     #[test]
+    fn who_is_not_reached_is_told_with_those_who_do_not_reach_it() {
+        let node = |id: &str, unreached_by: &[&str]| ClusterNode {
+            id: id.into(),
+            name: format!("n-{id}"),
+            address: "host:1".into(),
+            unreached_by: unreached_by.iter().map(|&by| by.to_owned()).collect(),
+            ..ClusterNode::default()
+        };
+        let all = [node("a", &[]), node("b", &["a", "gone"])];
+        let told: Vec<_> = all.iter().map(|node| unreached(node, &all)).collect();
+        assert_eq!(told, [None, Some("n-b at host:1 is not reached by n-a, gone".to_owned())]);
+    }
+
+    #[test]
     fn each_node_is_a_row() {
         let node = ClusterNode {
             id: "a".into(),
@@ -88,6 +112,7 @@ mod tests {
             shards_placed: 22,
             single_shards: 4,
             single_shards_placed: 4,
+            unreached_by: Vec::new(),
         };
         assert_eq!(told(&node), ["one", "host:1", "serving", "2.9s", "32 -> 22", "4", "a"]);
         assert_eq!(told(&ClusterNode { ready: false, ..node.clone() })[2], "opening");

@@ -142,8 +142,9 @@ pub(crate) fn run(mut settings: ServerSettings, data: &Data) -> Result<(), Failu
     complete(&mut settings, data);
     on_threads(async {
         let shutdown = signals()?;
+        tokio::pin!(shutdown);
         let namespaces = settings.namespaces.join(", ");
-        let server = bind(settings, data).await?;
+        let Some(server) = bind(settings, data, shutdown.as_mut()).await? else { return Ok(()) };
         let reloading = security::reload_at_signal(&server);
         let reloading = reloading.map_err(|error| Failure::new(format_args!("cannot wait for SIGHUP: {error}")))?;
         print!("{}", banner(&server, &namespaces, data));
@@ -170,8 +171,10 @@ pub(crate) fn complete(settings: &mut ServerSettings, data: &Data) {
     settings.visibility_file = data.visibility_file();
 }
 
-/// A server that listens.
-pub(crate) async fn bind(settings: ServerSettings, data: &Data) -> Result<Server, Failure> {
+/// A server that listens. `None`: it waited for others as a node, and was told to stop.
+pub(crate) async fn bind(settings: ServerSettings, data: &Data, stop: impl Future<Output = ()>) -> Result<Option<Server>, Failure> {
+    #[cfg(not(feature = "postgres"))]
+    drop(stop);
     let (store, index): (Arc<dyn Store>, Option<OpenIndex>) = match data {
         Data::Memory => (Arc::new(MemoryStore::new()), None),
         Data::Folder(path, options) => (Arc::new(EmbeddedStore::open(path, options.clone()).map_err(Failure::new)?), None),
@@ -183,10 +186,10 @@ pub(crate) async fn bind(settings: ServerSettings, data: &Data) -> Result<Server
         #[cfg(feature = "postgres")]
         Data::Node(_, node) => {
             tracing::warn!("several servers over one database are experimental: docs/cluster.md lists what does not work yet");
-            return Server::bind_node(settings, (**node).clone()).await.map_err(Failure::new);
+            return Server::bind_node(settings, (**node).clone(), stop).await.map_err(Failure::new);
         }
     };
-    Server::bind_with(settings, store, index).await.map_err(Failure::new)
+    Server::bind_with(settings, store, index).await.map(Some).map_err(Failure::new)
 }
 
 /// What a server says of itself when it is ready.

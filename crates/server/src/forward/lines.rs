@@ -5,20 +5,24 @@
 //! | that no connection takes | [`Sent::Not`]: nothing was done, it may be sent again |
 //! | whose connection ends before its answer | [`Sent::Lost`]: it may have been done or not |
 //! | that is given up here | given up there: its stream is reset |
+//! | for a node that is not reached ([`super::reach`]) | [`Sent::Not`], at once; those under way are lost at the moment in which that is so |
+//! | for one that has not been for so long that nobody will take its place | [`Sent::GivenUp`] |
 //!
-//! A node that is silent is asked whether it is there ([`PING_AFTER`], [`PING_TIMEOUT`]); if it does not say so, its connections end, and with
-//! them the calls that wait for it. Where no connection comes about, another is opened after [`REOPEN_AFTER`] at the earliest: whoever calls
+//! A connection that is silent is asked whether its other side is there ([`PING_AFTER`], [`PING_TIMEOUT`]); if it does not say so, it ends, and
+//! with it the calls that wait for it. Where no connection comes about, another is opened after [`REOPEN_AFTER`] at the earliest: whoever calls
 //! until then is told the same.
 //!
 //! The other side is a node as this one, so nothing of HTTP/2's care for floods by strangers is wanted: calls are given up by the thousand when
 //! their callers have too little time, and a connection that is closed for that would break the calls of all others ([`GIVEN_UP_MAX`]).
 #![expect(clippy::disallowed_methods, reason = "other nodes are waited for by the wall clock")]
 
+mod breakable;
+
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -34,13 +38,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
+    sync::Notify,
     task::JoinSet,
     time::{Instant, timeout},
 };
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use self::breakable::{Breakable, Breaker};
 use super::{
-    WELCOME,
+    OWNER_WAIT_MAX, WELCOME,
     call::Answered,
     identity::{KeyPrint, NodeKey},
     owners::{Node, Owners},
@@ -65,7 +71,14 @@ const HEADER_BYTES_MAX: u32 = 256 << 10;
 
 type Requests = SendRequest<Full<Bytes>>;
 /// A connection that is being opened, is open, or was.
-type Line = Shared<BoxFuture<'static, Result<Requests, Failed>>>;
+type Line = Shared<BoxFuture<'static, Result<Opened, Failed>>>;
+
+/// A connection that came about.
+#[derive(Clone)]
+struct Opened {
+    requests: Requests,
+    breaker: Breaker,
+}
 
 /// A connection that did not come about.
 #[derive(Clone)]
@@ -79,6 +92,7 @@ pub(crate) enum Sent {
     Answered(Answered<Incoming>),
     Not(Arc<str>),
     Lost(String),
+    GivenUp,
 }
 
 /// See the module.
@@ -94,6 +108,25 @@ pub(crate) struct Lines {
 struct ToNode {
     lines: [Mutex<Option<Line>>; LINES],
     next: AtomicUsize,
+    /// Asked by each call.
+    is_unreached: AtomicBool,
+    /// Since when, if it is so.
+    unreached_since: Mutex<Option<Instant>>,
+    /// Tells those that are being opened when it becomes so.
+    unreached: Notify,
+}
+
+impl ToNode {
+    /// Calls are not sent any more, and those under way are lost.
+    fn close(&self) {
+        for line in &self.lines {
+            let line = locked(line).take();
+            if let Some(Ok(opened)) = line.as_ref().and_then(Line::peek) {
+                opened.breaker.cut();
+            }
+        }
+        self.unreached.notify_waiters();
+    }
 }
 
 impl Lines {
@@ -103,35 +136,54 @@ impl Lines {
 
     /// Sends a call and waits for its answer.
     pub(crate) async fn send(&self, node: &Node, request: http::Request<Full<Bytes>>) -> Sent {
-        let mut line = match self.line(node).await {
-            Ok(line) => line,
-            Err(failed) => return Sent::Not(failed.reason),
+        let to = self.to(node);
+        if to.is_unreached.load(Ordering::Acquire) {
+            let since = *locked(&to.unreached_since);
+            return match since.is_some_and(|since| since.elapsed() >= OWNER_WAIT_MAX) {
+                true => Sent::GivenUp,
+                false => Sent::Not(format!("{node} is not reached").into()),
+            };
+        }
+        let opened = match self.line(&to, node).await {
+            Ok(_) if to.is_unreached.load(Ordering::Acquire) => return Sent::Not(format!("{node} is not reached").into()),
+            opened => opened,
         };
-        match line.try_send_request(request).await {
-            Ok(answer) => Sent::Answered(Answered::of(answer)),
-            Err(mut refused) => match refused.take_message() {
-                Some(_) => Sent::Not(refused.into_error().to_string().into()),
-                None => Sent::Lost(refused.into_error().to_string()),
-            },
+        send_on(opened, request).await
+    }
+
+    /// The same, whether or not the node is reached: to find out.
+    pub(super) async fn probe(&self, node: &Node, request: http::Request<Full<Bytes>>) -> Sent {
+        let to = self.to(node);
+        send_on(self.line(&to, node).await, request).await
+    }
+
+    /// The node is not reached from now on, or is again.
+    pub(super) fn set_unreached(&self, node: &Node, is_unreached: bool) {
+        let to = self.to(node);
+        *locked(&to.unreached_since) = is_unreached.then(Instant::now);
+        to.is_unreached.store(is_unreached, Ordering::Release);
+        if is_unreached {
+            to.close();
         }
     }
 
+    fn to(&self, node: &Node) -> Arc<ToNode> {
+        let mut nodes = locked(&self.nodes);
+        if !nodes.contains_key(&node.key) {
+            // Those that have gone are forgotten when others come.
+            nodes.retain(|key, _| self.owners.is_node(key));
+        }
+        Arc::clone(nodes.entry(node.key).or_default())
+    }
+
     /// One of the node's connections, opened if it is not open.
-    fn line(&self, node: &Node) -> Line {
-        let to = {
-            let mut nodes = locked(&self.nodes);
-            if !nodes.contains_key(&node.key) {
-                // Those that have gone are forgotten when others come.
-                nodes.retain(|key, _| self.owners.is_node(key));
-            }
-            Arc::clone(nodes.entry(node.key).or_default())
-        };
+    fn line(&self, to: &Arc<ToNode>, node: &Node) -> Line {
         let place = to.next.fetch_add(1, Ordering::Relaxed) % LINES;
         let mut line = locked(&to.lines[place]);
         if let Some(line) = line.as_ref().filter(|line| !is_spent(line)) {
             return line.clone();
         }
-        let opening = open(self.key.clone(), node.clone(), Arc::clone(&self.tasks)).boxed().shared();
+        let opening = open(self.key.clone(), node.clone(), Arc::clone(to), Arc::clone(&self.tasks)).boxed().shared();
         *line = Some(opening.clone());
         // It goes on though whoever has called gives up: it is for those who come then, too.
         locked(&self.tasks).spawn(opening.clone().map(drop));
@@ -151,13 +203,30 @@ impl Lines {
 fn is_spent(line: &Line) -> bool {
     match line.peek() {
         None => false,
-        Some(Ok(opened)) => opened.is_closed(),
+        Some(Ok(opened)) => opened.requests.is_closed(),
         Some(Err(failed)) => failed.when.elapsed() >= REOPEN_AFTER,
     }
 }
 
-async fn open(key: NodeKey, node: Node, tasks: Arc<Mutex<JoinSet<()>>>) -> Result<Requests, Failed> {
-    let opened = timeout(OPEN_MAX, open_now(&key, &node, &tasks)).await;
+async fn send_on(opened: Result<Opened, Failed>, request: http::Request<Full<Bytes>>) -> Sent {
+    let mut opened = match opened {
+        Ok(opened) => opened,
+        Err(failed) => return Sent::Not(failed.reason),
+    };
+    match opened.requests.try_send_request(request).await {
+        Ok(answer) => Sent::Answered(Answered::of(answer)),
+        Err(mut refused) => match refused.take_message() {
+            Some(_) => Sent::Not(refused.into_error().to_string().into()),
+            None => Sent::Lost(refused.into_error().to_string()),
+        },
+    }
+}
+
+async fn open(key: NodeKey, node: Node, to: Arc<ToNode>, tasks: Arc<Mutex<JoinSet<()>>>) -> Result<Opened, Failed> {
+    let opened = tokio::select! {
+        opened = timeout(OPEN_MAX, open_now(&key, &node, &tasks)) => opened,
+        () = to.unreached.notified() => Ok(Err("it is not reached".into())),
+    };
     let opened = opened.unwrap_or_else(|_| Err("it takes too long to come to terms".into()));
     opened.map_err(|reason| {
         tracing::debug!(%node, %reason, "no connection to another node");
@@ -165,11 +234,12 @@ async fn open(key: NodeKey, node: Node, tasks: Arc<Mutex<JoinSet<()>>>) -> Resul
     })
 }
 
-async fn open_now(key: &NodeKey, node: &Node, tasks: &Mutex<JoinSet<()>>) -> Result<Requests, String> {
+async fn open_now(key: &NodeKey, node: &Node, tasks: &Mutex<JoinSet<()>>) -> Result<Opened, String> {
     let told = |error: &dyn std::fmt::Display| error.to_string();
     let connector = key.connector(node.key).map_err(|error| told(&error))?;
     let stream = TcpStream::connect(&node.address).await.map_err(|error| told(&error))?;
     stream.set_nodelay(true).map_err(|error| told(&error))?;
+    let (stream, breaker) = Breakable::new(stream);
     // Whose key it is matters, not what it is called.
     let name = ServerName::try_from("node").map_err(|error| told(&error))?;
     let mut stream = connector.connect(name, stream).await.map_err(|error| told(&error))?;
@@ -199,7 +269,7 @@ async fn open_now(key: &NodeKey, node: &Node, tasks: &Mutex<JoinSet<()>>) -> Res
             tracing::debug!(%error, "a connection to another node broke");
         }
     });
-    Ok(requests)
+    Ok(Opened { requests, breaker })
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

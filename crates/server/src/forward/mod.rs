@@ -15,6 +15,7 @@
 //! | no node has the process that waits for it | looks once for a newer picture, then answers: that process has gone |
 //! | it is for all nodes | does it, and has all others do it at once; UNAVAILABLE if one of them does not say that it has |
 //! | it is a poll, and the home of its queue moves | gives it up there, and looks for the owner anew |
+//! | the other node is not reached ([`reach`]) | nothing is sent; as if it could not be reached. UNAVAILABLE at once when that has lasted for long |
 //! | the answer is lost | UNAVAILABLE: it may have been done. Request ids make it safe to send it again |
 //! | the caller hangs up, or his time is over | gives the call up there too |
 //! | this server stops | ends polls empty, as its own engine does, and what else may wait for long; waits for other calls ([`FINISH_MAX`]) |
@@ -34,6 +35,7 @@ mod lines;
 mod messages;
 mod owners;
 mod port;
+mod reach;
 
 use std::{
     sync::{
@@ -66,6 +68,7 @@ pub(crate) use self::{
     identity::NodeKey,
     messages::Messages,
     port::OPTION,
+    reach::{Apart, Reach},
 };
 pub use self::{
     identity::{KeyPrint, NoKeyPrint},
@@ -182,6 +185,7 @@ pub(crate) struct Forward {
     owners: Arc<dyn Owners>,
     rules: Rules,
     lines: Arc<Lines>,
+    reach: Arc<Reach>,
     stopping: watch::Sender<Stopping>,
     /// Calls of clients that may be at other nodes, and end by themselves.
     under_way: Arc<UnderWay>,
@@ -257,10 +261,24 @@ enum Tried {
 }
 
 impl Forward {
-    pub(crate) fn new(owners: Arc<dyn Owners>, key: NodeKey) -> Self {
+    /// A node that answers nothing for as long as `silence` is not reached.
+    pub(crate) fn new(owners: Arc<dyn Owners>, key: NodeKey, silence: Duration) -> Self {
         let lines = Arc::new(Lines::new(key, Arc::clone(&owners)));
+        let reach = Arc::new(Reach::new(Arc::clone(&owners), Arc::clone(&lines), silence));
         let stopping = watch::Sender::new(Stopping::Not);
-        Self { owners, rules: Rules::new(), lines, stopping, under_way: Arc::default(), counts: Arc::default() }
+        Self { owners, rules: Rules::new(), lines, reach, stopping, under_way: Arc::default(), counts: Arc::default() }
+    }
+
+    /// Which other nodes this one reaches.
+    pub(crate) fn reach(&self) -> &Arc<Reach> {
+        &self.reach
+    }
+
+    /// The other nodes that serve.
+    pub(crate) fn serving(&self) -> Vec<Arc<Node>> {
+        let mut others = self.owners.others();
+        others.retain(|node| self.owners.serves(&node.key));
+        others
     }
 
     /// The way of this node's engine to those of the others.
@@ -504,6 +522,11 @@ impl Forward {
                 tracing::debug!(%reason, "a call did not reach another node");
                 self.owners.look();
                 Tried::Elsewhere(version)
+            }
+            Sent::GivenUp => {
+                self.counts.unowned.fetch_add(1, Ordering::Relaxed);
+                self.owners.look();
+                Tried::Answered(unavailable(NO_OWNER))
             }
             Sent::Answered(Answered::Junk(status)) => self.lose(node, format_args!("HTTP status {status}")),
             Sent::Lost(reason) => self.lose(node, format_args!("{reason}")),

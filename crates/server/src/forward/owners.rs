@@ -58,6 +58,9 @@ pub trait Owners: Send + Sync {
     /// The nodes of the picture, without this one.
     fn others(&self) -> Vec<Arc<Node>>;
 
+    /// Whether the node with this key serves: it is ready, and not about to go.
+    fn serves(&self, key: &KeyPrint) -> bool;
+
     /// A node of the picture shows this key; this node itself need not be found.
     fn is_node(&self, key: &KeyPrint) -> bool;
 

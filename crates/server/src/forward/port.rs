@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{
     Forward, NodeKey, WELCOME, from_node,
     identity::{KeyPrint, is_of_nodes, shown},
-    messages, no_node,
+    messages, no_node, reach,
 };
 use crate::{
     ServerError,
@@ -140,6 +140,7 @@ async fn serve(
             // One that was removed is none any more, though its connection is open.
             let sender = from_node(&mut request).filter(|_| forward.is_node(&key));
             Ok::<_, Infallible>(match sender {
+                Some(_) if request.uri().path() == reach::PATH => forward.reach().answer(&key),
                 Some(sender) if request.uri().path() == messages::PATH => forward.message(&router, request, sender).await,
                 Some(sender) => router.call_of_node(request, sender).await,
                 None => no_node(),

@@ -184,7 +184,7 @@ pub(super) fn start_gate(told: &mut Collected, gate: &StartGate) {
 }
 
 /// Calls that belong to other nodes, and theirs.
-pub(super) fn nodes(told: &mut Collected, counts: &Counts) {
+pub(super) fn nodes(told: &mut Collected, counts: &Counts, unreached: u64) {
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     told.counter("sempre_node_calls_sent_total", "Calls sent to the node that has their shard.").count(&[], read(&counts.sent));
     told.counter("sempre_node_calls_taken_total", "Calls taken from other nodes.").count(&[], read(&counts.taken));
@@ -198,6 +198,8 @@ pub(super) fn nodes(told: &mut Collected, counts: &Counts) {
     taken.count(&[], read(&counts.messages_taken));
     let lost = told.counter("sempre_node_messages_lost_total", "Messages to other nodes that were not answered, and are sent again.");
     lost.count(&[], read(&counts.messages_lost));
+    let silent = told.gauge("sempre_node_unreached", "Other nodes that have not answered this one for as long as a lease lasts.");
+    silent.count(&[], unreached);
 }
 
 pub(super) fn activities(told: &mut Collected, engine: &Engine) {

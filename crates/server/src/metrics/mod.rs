@@ -57,7 +57,7 @@ impl Metrics {
         families::room(&mut told, router.room());
         families::start_gate(&mut told, router.start_gate());
         if let Some(forward) = router.forward() {
-            families::nodes(&mut told, &forward.counts);
+            families::nodes(&mut told, &forward.counts, forward.reach().unreached() as u64);
         }
         families::limits(&mut told, &engine.namespace_uses());
         families::open_runs(&mut told, &open_runs.get().await.unwrap_or_default());

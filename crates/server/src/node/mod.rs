@@ -9,6 +9,7 @@
 //! | the server | the node |
 //! |---|---|
 //! | is bound | has a place, is in the picture, answers other nodes; its engine takes up what is its own |
+//! | reaches most of those that serve, and they reach it | is ready, and is given its share |
 //! | is told to stop | is given nothing more, gives what it has, and answers meanwhile; then the server stops as any other |
 //! | has lost its place | the engine ends with the reason, and so does the server |
 
@@ -19,7 +20,7 @@ pub(crate) mod status;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::FutureExt;
+use futures::{FutureExt, future::OptionFuture};
 use prost::Message;
 use sempre_api::v1::workflowservice::RegisterNamespaceRequest;
 use sempre_engine::{
@@ -27,15 +28,21 @@ use sempre_engine::{
     node::Node,
     visibility::{Index, postgres::PostgresIndex},
 };
-use sempre_store::postgres::{PostgresOptions, PostgresStore, member::NodeOptions};
+use sempre_store::{
+    Store,
+    postgres::{PostgresOptions, PostgresStore, member::NodeOptions, picture::Picture, votes::Standing},
+};
 use tokio::{
     runtime::Handle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 use tonic::Code;
 
 pub(crate) use self::owners::Pictured;
-use crate::{ServerError, ServerSettings, Service, forward::NodePort};
+use crate::{
+    ServerError, ServerSettings, Service,
+    forward::{Apart, Forward, NodePort, Reach},
+};
 
 /// Shards that are spread over the nodes, if none has come before: some for each processor of some machines, as each commits by itself.
 const SHARDS: u32 = 64;
@@ -43,6 +50,14 @@ const SHARDS: u32 = 64;
 const PREPARE_MAX: Duration = Duration::from_secs(10);
 /// Between two looks.
 const PREPARE_PAUSE: Duration = Duration::from_millis(50);
+/// How long a node that is not reached, or does not reach the others, waits before it says so, and before it says so again.
+const WAITS_FIRST: Duration = Duration::from_secs(5);
+const WAITS_AGAIN: Duration = Duration::from_secs(10);
+/// Between two looks whether it is reached: while that is about to be so, and after it has said that it waits.
+const REACH_PAUSE: Duration = Duration::from_millis(50);
+const REACH_PAUSE_LONG: Duration = Duration::from_millis(500);
+/// How long the database is asked whose lease lasts.
+const STANDINGS_MAX: Duration = Duration::from_secs(2);
 const REGISTER_NAMESPACE: &str = "/temporal.api.workflowservice.v1.WorkflowService/RegisterNamespace";
 
 /// What a node is started with.
@@ -87,6 +102,34 @@ impl NodeSettings {
 }
 
 impl Joined {
+    /// How long a node that is silent is waited for.
+    pub(crate) fn lease(&self) -> Duration {
+        self.owners.lease()
+    }
+
+    /// Asks the other nodes whether they are there, and tells all whom this one does not reach, until its place is gone.
+    pub(crate) fn ask(&self, reach: Arc<Reach>) -> impl Future<Output = ()> + use<> {
+        let owners = Arc::clone(&self.owners);
+        let ended = self.store.until_failed();
+        async move {
+            let mut unreached = reach.watch();
+            let tells = async {
+                loop {
+                    let nodes = unreached.borrow_and_update().clone();
+                    owners.set_unreached(nodes);
+                    if unreached.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = Arc::clone(&reach).run() => {}
+                () = tells => {}
+                Some(_) = OptionFuture::from(ended) => {}
+            }
+        }
+    }
+
     /// Opens the engine. The index of runs is that of all nodes.
     pub(crate) async fn open(
         self,
@@ -103,6 +146,67 @@ impl Joined {
         });
         Node::open(self.store, clock, spawner, seed, settings, Components { index, ..components }).await
     }
+}
+
+/// Waits until this node reaches more than half of the others that serve, and they reach it, and says that it is ready: what it cannot be
+/// asked for it must not be given. One that was ready when it came, as nobody else was, waits for nobody.
+pub(crate) async fn ready(service: &Service) -> Result<(), ServerError> {
+    let (Some(node), Some(forward)) = (service.node(), service.router().forward()) else { return Ok(()) };
+    let lost = |reason| ServerError::Prepare { what: "this node".into(), reason };
+    tokio::select! {
+        () = until_reached(node, forward) => {}
+        reason = node.ended() => return Err(lost(reason)),
+    }
+    node.ready().await?;
+    forward.reach().set_ready();
+    Ok(())
+}
+
+async fn until_reached(node: &Node, forward: &Forward) {
+    let (begun, mut told) = (Instant::now(), None);
+    loop {
+        let picture = node.membership().picture();
+        let own = picture.nodes().find(|other| other.id == node.membership().id());
+        if own.is_some_and(|own| own.is_ready) {
+            return;
+        }
+        let mut others = forward.serving();
+        let mut apart = forward.reach().apart(&others);
+        if !is_one_of(others.len(), apart.len()) {
+            // Who has died serves by the picture until its lease has run out.
+            if let Ok(Ok(standings)) = timeout(STANDINGS_MAX, node.standings()).await {
+                others.retain(|other| standings.get(&owners::id_of(other.id)).is_some_and(Standing::lasts));
+                apart = forward.reach().apart(&others);
+            }
+        }
+        if is_one_of(others.len(), apart.len()) {
+            return;
+        }
+        let wait = if told.is_none() { WAITS_FIRST } else { WAITS_AGAIN };
+        if told.unwrap_or(begun).elapsed() >= wait {
+            told = Some(Instant::now());
+            let address = own.map_or("", |own| own.address.as_str());
+            tracing::warn!(
+                address,
+                nodes = apart.iter().map(|apart| said(apart, &picture)).collect::<Vec<_>>().join(", "),
+                "this node waits until it reaches more than half of the nodes that serve, and they reach it: check its --node-address, which has \
+                 to lead here from the others, and firewalls"
+            );
+        }
+        sleep(if told.is_none() { REACH_PAUSE } else { REACH_PAUSE_LONG }).await;
+    }
+}
+
+/// Whether a node is one of those that serve: so many others do, and so many of them are apart from it.
+fn is_one_of(others: usize, apart: usize) -> bool {
+    others == 0 || apart * 2 < others
+}
+
+fn said(apart: &Apart, picture: &Picture) -> String {
+    let id = owners::id_of(apart.node.id);
+    let name = picture.nodes().find(|node| node.id == id).map_or_else(|| id.to_string(), |node| node.name.clone());
+    let what = if apart.is_reached { "does not reach this one" } else { "is not reached" };
+    format!("{name} at {} {what}", apart.node.address)
 }
 
 /// Makes sure that the namespaces of the settings exist, and that this node knows of them. They are made where that is done; a node that has
@@ -132,4 +236,26 @@ pub(crate) async fn prepare(service: &Service, settings: &ServerSettings) -> Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_serves_with_more_than_half_of_the_others_or_alone() {
+        for (others, apart, expected) in [
+            (0, 0, true),
+            (1, 0, true),
+            (1, 1, false),
+            (2, 0, true),
+            (2, 1, false),
+            (2, 2, false),
+            (3, 1, true),
+            (3, 2, false),
+            (5, 2, true),
+        ] {
+            assert_eq!(is_one_of(others, apart), expected, "{apart} of {others}");
+        }
+    }
 }

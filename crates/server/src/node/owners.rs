@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures::{FutureExt, future::BoxFuture};
@@ -64,6 +65,8 @@ struct Known {
     nodes: BTreeMap<NodeId, Arc<Node>>,
     processes: BTreeMap<u64, NodeId>,
     keys: BTreeSet<KeyPrint>,
+    /// Keys of nodes that are ready, and not about to go.
+    serving: BTreeSet<KeyPrint>,
 }
 
 impl Known {
@@ -75,6 +78,9 @@ impl Known {
                 continue;
             };
             known.keys.insert(called.key);
+            if node.is_ready && !node.is_leaving {
+                known.serving.insert(called.key);
+            }
             known.processes.insert(node.process, node.id);
             known.nodes.insert(node.id, Arc::new(called));
         }
@@ -86,6 +92,11 @@ impl Known {
 /// As forwarding knows a node. `None`: it says nothing by which it can be called.
 fn called(node: &picture::Node) -> Option<Node> {
     Some(Node { id: Uuid(node.id.0.to_be_bytes()), address: node.address.clone(), key: node.key.parse().ok()? })
+}
+
+/// The picture's id of a node that can be called.
+pub(super) fn id_of(node: Uuid) -> NodeId {
+    NodeId(u128::from_be_bytes(node.0))
 }
 
 /// What one node knows, whether or not its lease lasts.
@@ -148,6 +159,16 @@ impl Pictured {
         Self { table, membership }
     }
 
+    /// How long a node that is silent is waited for.
+    pub(crate) fn lease(&self) -> Duration {
+        self.membership.lease()
+    }
+
+    /// Tells the others whom this node does not reach.
+    pub(crate) fn set_unreached(&self, nodes: impl IntoIterator<Item = Uuid>) {
+        self.membership.set_unreached(nodes.into_iter().map(id_of).collect());
+    }
+
     /// Follows the picture for as long as it is waited for.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut pictures = self.membership.watch();
@@ -173,6 +194,10 @@ impl Owners for Pictured {
     fn others(&self) -> Vec<Arc<Node>> {
         let known = self.table.known.borrow();
         known.nodes.iter().filter(|(node, _)| **node != self.table.me).map(|(_, node)| Arc::clone(node)).collect()
+    }
+
+    fn serves(&self, key: &KeyPrint) -> bool {
+        self.table.known.borrow().serving.contains(key)
     }
 
     fn is_node(&self, key: &KeyPrint) -> bool {
@@ -250,6 +275,7 @@ mod tests {
         assert_eq!(known.nodes.keys().copied().collect::<Vec<_>>(), [ME, OTHER]);
         assert_eq!(known.keys, BTreeSet::from([key(ME).parse().unwrap(), key(OTHER).parse().unwrap()]));
         assert_eq!(known.nodes[&OTHER].id.to_string(), OTHER.to_string());
+        assert_eq!(id_of(known.nodes[&OTHER].id), OTHER);
     }
 
     #[test]

@@ -1,34 +1,43 @@
-//! What a node says of the cluster: who is there and what is whose by its picture, and how long each is waited for by the database.
+//! What a node says of the cluster: who is there and what is whose by its picture, and how long each is waited for and who does not reach whom by the database.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use sempre_api::sempre::v1::{ClusterNode, DescribeClusterResponse};
+use sempre_core::Span;
 use sempre_engine::node::Node;
 use sempre_store::postgres::{
     picture::{self, Picture},
     placement::{NodeId, SINGLE_FIRST},
+    votes::Standing,
 };
 use tokio::time::timeout;
 
 /// How long the database is waited for; the rest is known without it.
 const LEASES_MAX: Duration = Duration::from_secs(2);
 
-/// As [`Picture`] says, and the leases as the database says now.
+/// As [`Picture`] says, and the leases and who does not reach whom as the database says now.
 pub(crate) async fn described(node: &Node) -> DescribeClusterResponse {
-    let leases = match timeout(LEASES_MAX, node.leases()).await {
-        Ok(leases) => leases.map_err(|error| error.to_string()),
+    let standings = match timeout(LEASES_MAX, node.standings()).await {
+        Ok(standings) => standings.map_err(|error| error.to_string()),
         Err(_) => Err("the database does not answer".to_owned()),
     };
     let mut told = of(&node.membership().picture(), node.membership().id());
-    match leases {
-        Ok(leases) => {
-            for node in &mut told.nodes {
-                node.lease_left = NodeId::parse(&node.id).and_then(|id| leases.get(&id)).map(|left| left.to_api());
-            }
-        }
+    match standings {
+        Ok(standings) => stand(&mut told, &standings),
         Err(reason) => told.leases_unknown = reason,
     }
     told
+}
+
+/// Tells what the database says of nodes.
+fn stand(told: &mut DescribeClusterResponse, standings: &BTreeMap<NodeId, Standing>) {
+    for node in &mut told.nodes {
+        let Some(id) = NodeId::parse(&node.id) else { continue };
+        node.lease_left = standings.get(&id).map(|standing| Span::millis(standing.left_ms).to_api());
+        // What is said by one whose time is over is not so any more.
+        let says_so = |(by, standing): &(&NodeId, &Standing)| **by != id && standing.lasts() && standing.misses(id);
+        node.unreached_by = standings.iter().filter(says_so).map(|(by, _)| by.to_string()).collect();
+    }
 }
 
 fn of(picture: &Picture, me: NodeId) -> DescribeClusterResponse {
@@ -51,6 +60,7 @@ fn of(picture: &Picture, me: NodeId) -> DescribeClusterResponse {
             shards_placed,
             single_shards,
             single_shards_placed,
+            unreached_by: Vec::new(),
         }
     };
     let (shards, single_shards) = classes(&mut picture.holders().keys().copied());
@@ -95,6 +105,21 @@ mod tests {
             [(true, false), (true, true), (false, false)]
         );
         assert_eq!((told.nodes[1].name.as_str(), told.nodes[1].address.as_str()), ("n2", "host-2:7234"));
+
+        let standing = |left_ms, unreached: &[NodeId]| Standing {
+            left_ms,
+            is_ready: true,
+            is_leaving: false,
+            is_ousted: false,
+            unreached: Some(unreached.iter().copied().collect()),
+        };
+        let mut told = told;
+        let (third, over) = (NodeId(3), NodeId(4));
+        let standings = [(stays, standing(2500, &[goes, third])), (goes, standing(1, &[third])), (over, standing(0, &[stays]))];
+        stand(&mut told, &standings.into());
+        let by = |node: usize| told.nodes[node].unreached_by.clone();
+        assert_eq!((by(0), by(1), by(2)), (vec![], vec![stays.to_string()], vec![stays.to_string(), goes.to_string()]));
+        assert_eq!((told.nodes[0].lease_left, told.nodes[2].lease_left), (Some(Span::millis(2500).to_api()), None));
 
         let holders = [(0, Some(stays)), (u32::MAX, Some(stays))];
         assert!(of(&Picture::new(10, vec![node(1, true, false)], holders.into()), stays).settled);

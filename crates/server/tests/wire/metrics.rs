@@ -126,7 +126,7 @@ const LABELS: &[&str] = &["error_type", "task_type"];
 const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/http-api.md");
 
 /// What a server tells that asks who calls, or is one of several nodes (`src/forward/tests/calls.rs`).
-const ELSEWHERE: [&str; 11] = [
+const ELSEWHERE: [&str; 12] = [
     "sempre_unauthorized_requests_total",
     "sempre_shards",
     "sempre_shard_moves_total",
@@ -138,6 +138,7 @@ const ELSEWHERE: [&str; 11] = [
     "sempre_node_messages_sent_total",
     "sempre_node_messages_taken_total",
     "sempre_node_messages_lost_total",
+    "sempre_node_unreached",
 ];
 
 #[test]

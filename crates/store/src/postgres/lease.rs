@@ -155,7 +155,7 @@ pub(super) async fn release(shared: &Shared) {
     let options = shared.connections.options();
     // Whoever comes next waits a little.
     let Ok(connection) = Connection::open(options, shared.connections.runtime()).await else { return };
-    let _ = connection.ask(&format!("SELECT \"{}\".go_1($1::text::uuid)", options.schema), &[(&shared.holder, Type::TEXT)]).await;
+    let _ = nodes::go(options, &connection, &shared.holder).await;
 }
 
 /// False: it has been removed. The connection is made if there is none, and dropped if it fails.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The newest format this program reads and the one it writes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// The oldest version of PostgreSQL that is taken, as `server_version_num`.
 pub(super) const VERSION_MIN: u32 = 130_000;

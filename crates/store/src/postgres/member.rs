@@ -8,17 +8,20 @@
 //! | a single shard has been committed to | reads which, and tells the numbers of their last commits |
 //! | a shard is free | places it, by the newest picture only; so each free shard gets one node, whoever is first |
 //! | its own row is gone | stops: its commits are refused since that moment |
+//! | it is to go itself, as most others do not reach it | answers nothing from memory any more, takes its row away, and stops |
+//! | one does not reach another | looks whether somebody is to go for that ([`super::votes`]), and says so |
 //! | no answer | tries again on a new connection |
 //!
 //! After a time without the database all leases have run out. Who comes back first must not take the others for dead: it
-//! waits for as long as a lease lasts. What it must not do is to say who owns what from memory for longer than its lease
+//! waits for as long as a lease lasts. A node that is to go is not removed before that either: it is told, and goes by itself.
+//! What it must not do is to say who owns what from memory for longer than its lease
 //! ([`Membership::is_current`]).
 #![expect(clippy::disallowed_methods, reason = "how long a lease lasts is a matter of the wall clock")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -32,10 +35,11 @@ use tokio::{
 use super::{
     connections::Connection,
     limits::{AWAIT_PAUSE, PLACE_TRIES_MAX, RENEWALS},
-    nodes,
+    nodes::{self, Renewal},
     picture::Picture,
     placement::NodeId,
     trouble::Trouble,
+    votes,
     writer::Shared,
 };
 use crate::StoreError;
@@ -63,6 +67,9 @@ pub struct Membership(Arc<Inner>);
 
 struct Inner {
     id: NodeId,
+    lease: Duration,
+    /// The nodes that this one does not reach; said by whoever calls them.
+    unreached: Mutex<BTreeSet<NodeId>>,
     picture: watch::Sender<Arc<Picture>>,
     singles: watch::Sender<BTreeMap<u32, i64>>,
     begun: Instant,
@@ -72,16 +79,35 @@ struct Inner {
 }
 
 impl Membership {
-    pub(super) fn new(id: NodeId) -> Self {
+    pub(super) fn new(id: NodeId, lease: Duration) -> Self {
         let (begun, current_until) = (Instant::now(), AtomicU64::new(1));
         let (picture, singles) = (watch::Sender::default(), watch::Sender::default());
-        Self(Arc::new(Inner { id, picture, singles, begun, current_until, look: Notify::new() }))
+        Self(Arc::new(Inner { id, lease, unreached: Mutex::default(), picture, singles, begun, current_until, look: Notify::new() }))
     }
 
     /// This node.
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.0.id
+    }
+
+    /// How long a node that is silent is waited for.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.0.lease
+    }
+
+    /// These other nodes are not reached by this one: the others are told at once, and with each renewal of the lease until something else is
+    /// said. One that most do not reach gives its place up.
+    pub fn set_unreached(&self, nodes: BTreeSet<NodeId>) {
+        let before = std::mem::replace(&mut *self.0.unreached.lock().unwrap_or_else(PoisonError::into_inner), nodes.clone());
+        if before != nodes {
+            self.look();
+        }
+    }
+
+    fn unreached(&self) -> BTreeSet<NodeId> {
+        self.0.unreached.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Who is there and what is whose, as far as this node knows.
@@ -140,6 +166,17 @@ pub(super) struct Keeper {
     punctuality: Punctuality,
     /// What the last renewal told of single shards.
     written: i64,
+    /// Another is to go, and has not gone yet.
+    awaits_end: bool,
+}
+
+/// What a node finds of its place.
+enum Place {
+    Kept,
+    /// Others have removed it.
+    Removed,
+    /// It is to go: these others do not reach it.
+    Unreached(Vec<NodeId>),
 }
 
 /// Whether a node's own renewals have come in time: only then is the silence of another its end.
@@ -180,7 +217,7 @@ impl Punctuality {
 impl Keeper {
     pub(super) fn new(shared: Arc<Shared>, membership: Membership) -> Self {
         let (lease, now) = (shared.connections.options().lease_of_node(), Instant::now());
-        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now), written: -1 }
+        Self { shared, membership, lease, connection: None, punctuality: Punctuality::new(lease, now), written: -1, awaits_end: false }
     }
 
     /// The first picture.
@@ -188,8 +225,9 @@ impl Keeper {
         let place = self.shared.connections.options().place().to_owned();
         let failed = |reason| StoreError::Database { action: "take a place in", place, reason };
         match self.step().await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(failed("it was silent for too long".into())),
+            Ok(Place::Kept) => Ok(()),
+            Ok(Place::Removed) => Err(failed("it was silent for too long".into())),
+            Ok(Place::Unreached(_)) => Err(failed("others have said that it is to go".into())),
             Err(trouble) => Err(failed(trouble.into_reason())),
         }
     }
@@ -198,16 +236,26 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut told = false;
         loop {
-            let is_awaiting = self.membership.picture().awaits(self.membership.id());
+            let is_awaiting = self.awaits_end || self.membership.picture().awaits(self.membership.id());
             let pause = if is_awaiting { AWAIT_PAUSE.min(self.lease / RENEWALS) } else { self.lease / RENEWALS };
             // Either way it is time to look.
             let _ = timeout(pause, self.membership.0.look.notified()).await;
             match self.step().await {
-                Ok(true) => told = false,
-                Ok(false) => {
+                Ok(Place::Kept) => told = false,
+                Ok(Place::Removed) => {
                     self.membership.end();
                     let place = self.shared.connections.options().place();
                     return self.shared.fail(&format!("other servers have taken what this one had in {place}; it was silent for too long"));
+                }
+                Ok(Place::Unreached(by)) => {
+                    // First it says nothing more from memory: with the row goes what it has.
+                    self.membership.end();
+                    if let Some(connection) = &self.connection {
+                        // If it does not come to that, others take it when the lease has run out.
+                        let _ =
+                            timeout(self.lease / 3, nodes::go(self.shared.connections.options(), connection, &self.shared.holder)).await;
+                    }
+                    return self.shared.fail(&self.unreached_by(&by));
                 }
                 Err(trouble) => {
                     if !std::mem::replace(&mut told, true) {
@@ -220,25 +268,44 @@ impl Keeper {
         }
     }
 
-    /// Renews the lease and sees to what is new. False: this node has been removed. After an error the connection is gone. Neither a host
-    /// nor a connection that does not answer must cost the lease.
-    async fn step(&mut self) -> Result<bool, Trouble> {
+    /// Why it ends that most others do not reach.
+    fn unreached_by(&self, voters: &[NodeId]) -> String {
+        let (place, picture) = (self.shared.connections.options().place(), self.membership.picture());
+        let own = picture.nodes().find(|node| node.id == self.membership.id()).map_or("", |node| node.address.as_str());
+        let by = voters.iter().map(|voter| match picture.nodes().find(|node| node.id == *voter) {
+            Some(node) => format!("{} at {}", node.name, node.address),
+            None => voter.to_string(),
+        });
+        format!(
+            "other servers do not reach this one at {own} ({}), so they have taken what it had in {place}. Check that this address leads from \
+             them to here, and that no firewall is between; started again, it waits until they reach it",
+            by.collect::<Vec<_>>().join(", ")
+        )
+    }
+
+    /// Renews the lease and sees to what is new. After an error the connection is gone. Neither a host nor a connection that does not
+    /// answer must cost the lease.
+    async fn step(&mut self) -> Result<Place, Trouble> {
         let (options, runtime) = (self.shared.connections.options(), self.shared.connections.runtime());
         let connection = match self.connection.take().filter(Connection::is_usable) {
             Some(connection) => connection,
             None => Connection::open_within(options, runtime, self.lease / 3 / options.hosts()).await?,
         };
         let stepped = timeout(self.lease / 3, self.step_on(&connection)).await;
-        let is_there = stepped.unwrap_or_else(|_| Err(Trouble::Lost("no answer".into())))?;
+        let place = stepped.unwrap_or_else(|_| Err(Trouble::Lost("no answer".into())))?;
         self.connection = Some(connection);
-        Ok(is_there)
+        Ok(place)
     }
 
-    async fn step_on(&mut self, connection: &Connection) -> Result<bool, Trouble> {
+    async fn step_on(&mut self, connection: &Connection) -> Result<Place, Trouble> {
         let shared = self.shared.clone();
         let options = shared.connections.options();
-        let begun = Instant::now();
-        let Some(told) = nodes::renew(options, connection, &self.shared.holder).await? else { return Ok(false) };
+        let (begun, unreached) = (Instant::now(), self.membership.unreached());
+        let told = match nodes::renew(options, connection, &self.shared.holder, &unreached).await? {
+            Renewal::Renewed(told) => told,
+            Renewal::Removed => return Ok(Place::Removed),
+            Renewal::Ousted(by) => return Ok(Place::Unreached(by)),
+        };
         self.punctuality.renew(begun);
         self.membership.set_current(self.punctuality.current_until());
         let silent = told.silent_at.filter(|_| self.punctuality.may_reap());
@@ -248,12 +315,29 @@ impl Keeper {
         if silent.is_some() || told.version != self.membership.picture().version() {
             self.refresh(connection).await?;
         }
+        self.awaits_end = (told.is_one_unreached || !unreached.is_empty()) && self.judge(connection).await?;
         if told.written != self.written {
             let singles = nodes::singles(options, connection).await?;
             self.membership.0.singles.send_replace(singles);
             self.written = told.written;
         }
-        Ok(true)
+        Ok(Place::Kept)
+    }
+
+    /// Looks who does not reach whom, and says so if somebody is to go for that. Whether one is to go, and has not gone yet.
+    async fn judge(&self, connection: &Connection) -> Result<bool, Trouble> {
+        let options = self.shared.connections.options();
+        let standings = nodes::standings(options, connection).await?;
+        let Some((victim, voters)) = votes::to_go(&standings) else {
+            return Ok(standings.values().any(|standing| standing.is_ousted && standing.lasts()));
+        };
+        let is_to_go = nodes::oust(options, connection, &self.shared.holder, victim, &voters).await?;
+        if is_to_go {
+            let picture = self.membership.picture();
+            let address = picture.nodes().find(|node| node.id == victim).map_or("", |node| node.address.as_str());
+            tracing::warn!(node = %victim, address, unreached_by = ?voters, "a node is to go: most of the others do not reach it");
+        }
+        Ok(is_to_go)
     }
 
     /// Reads the picture, and places what is free in it.

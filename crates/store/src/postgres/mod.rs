@@ -30,6 +30,7 @@ mod snapshot;
 mod statements;
 mod tls;
 mod trouble;
+pub mod votes;
 mod writer;
 
 use std::{
@@ -56,6 +57,7 @@ use self::{
     placement::{NodeId, SINGLE_FIRST},
     read::Source,
     schema::SchemaError,
+    votes::Standing,
     writer::Shared,
 };
 use crate::{CommitBatch, CommitError, Pending, Rows, Snapshot, Store, StoreError, StoreStats, Table};
@@ -109,7 +111,8 @@ impl PostgresStore {
             prepare(&connections).await?;
             let holder = lease::take(&connections, Way::Node(&node)).await?;
             let gave_none = || StoreError::Failed { reason: format!("the database gave the id {holder}") };
-            let membership = Membership::new(NodeId::parse(&holder).ok_or_else(gave_none)?);
+            let lease = connections.options().lease_of_node();
+            let membership = Membership::new(NodeId::parse(&holder).ok_or_else(gave_none)?, lease);
             let shared = Arc::new(Shared::new(connections, holder));
             let mut keeper = Keeper::new(shared.clone(), membership.clone());
             if let Err(error) = keeper.begin().await {
@@ -171,8 +174,8 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// By node, what is left of its lease by the database's clock, in milliseconds; below zero: it has run out.
-    pub async fn leases(&self) -> Result<BTreeMap<NodeId, i64>, StoreError> {
+    /// By node, what is left of its lease by the database's clock, and which others it does not reach.
+    pub async fn standings(&self) -> Result<BTreeMap<NodeId, Standing>, StoreError> {
         let shared = self.shared.clone();
         self.read(async move {
             let options = shared.connections.options();
@@ -182,9 +185,9 @@ impl PostgresStore {
                 reason: trouble.into_reason(),
             };
             let connection = shared.connections.borrow().await.map_err(failed)?;
-            let leases = nodes::leases(options, connection.get()).await.map_err(failed)?;
+            let standings = nodes::standings(options, connection.get()).await.map_err(failed)?;
             connection.keep();
-            Ok(leases)
+            Ok(standings)
         })
         .await
     }

@@ -1,5 +1,5 @@
 //! The protocol of nodes as a model: what each function of the schema does, as one step, and nodes that do their steps in any order, late,
-//! or never again. The decisions are those of the program: [`Picture`], [`Punctuality`].
+//! or never again. The decisions are those of the program: [`Picture`], [`Punctuality`], [`to_go`].
 
 #![expect(clippy::disallowed_methods, reason = "the model's time begins at some time")]
 
@@ -14,6 +14,7 @@ use super::{
     member::Punctuality,
     picture::{Node, Picture},
     placement::{Holders, NodeId, SINGLE_FIRST},
+    votes::{Standing, to_go},
 };
 
 const LEASE: Duration = Duration::from_secs(3);
@@ -25,6 +26,18 @@ struct Row {
     until: Instant,
     is_ready: bool,
     is_leaving: bool,
+    is_ousted: bool,
+    unreached: BTreeSet<NodeId>,
+}
+
+/// What a renewal finds.
+enum Renewal {
+    /// Whether one is silent.
+    Renewed(bool),
+    /// It is not there any more.
+    Removed,
+    /// It is to go.
+    Ousted,
 }
 
 #[derive(Default)]
@@ -45,7 +58,8 @@ struct Tables {
 impl Tables {
     fn join(&mut self, id: NodeId) {
         let is_one_ready = self.nodes.values().any(|node| node.is_ready && !node.is_leaving && node.until >= self.now);
-        self.nodes.insert(id, Row { until: self.now + LEASE, is_ready: !is_one_ready, is_leaving: false });
+        let (until, is_ready, unreached) = (self.now + LEASE, !is_one_ready, BTreeSet::new());
+        self.nodes.insert(id, Row { until, is_ready, is_leaving: false, is_ousted: false, unreached });
         self.version += 1;
     }
 
@@ -56,10 +70,47 @@ impl Tables {
         }
     }
 
-    /// `None`: it is not there any more. Else whether one is silent.
-    fn renew(&mut self, id: NodeId) -> Option<bool> {
-        self.nodes.get_mut(&id)?.until = self.now + LEASE;
-        Some(self.nodes.values().any(|node| node.until < self.now))
+    fn renew(&mut self, id: NodeId, unreached: BTreeSet<NodeId>) -> Renewal {
+        match self.nodes.get_mut(&id) {
+            None => return Renewal::Removed,
+            Some(row) if row.is_ousted => return Renewal::Ousted,
+            Some(row) => (row.until, row.unreached) = (self.now + LEASE, unreached),
+        }
+        Renewal::Renewed(self.nodes.values().any(|node| node.until < self.now))
+    }
+
+    fn standings(&self) -> BTreeMap<NodeId, Standing> {
+        let left_ms = |until: Instant| match until.checked_duration_since(self.now) {
+            Some(left) => left.as_millis() as i64,
+            None => -1,
+        };
+        let standing = |row: &Row| Standing {
+            left_ms: left_ms(row.until),
+            is_ready: row.is_ready,
+            is_leaving: row.is_leaving,
+            is_ousted: row.is_ousted,
+            unreached: Some(row.unreached.clone()),
+        };
+        self.nodes.iter().map(|(id, row)| (*id, standing(row))).collect()
+    }
+
+    fn oust(&mut self, id: NodeId, victim: NodeId, voters: &BTreeSet<NodeId>) {
+        let lasts = |row: &Row| row.until > self.now;
+        let is_busy = self.nodes.values().any(|row| row.is_ousted && lasts(row));
+        if !self.nodes.get(&id).is_some_and(lasts) || is_busy {
+            return;
+        }
+        let counting = || self.nodes.iter().filter(|(other, row)| **other != victim && row.is_ready && !row.is_leaving && lasts(row));
+        let (others, say_so) =
+            (counting().count(), counting().filter(|(voter, row)| voters.contains(voter) && row.unreached.contains(&victim)).count());
+        if say_so != voters.len() || say_so * 2 <= others {
+            return;
+        }
+        let now = self.now;
+        if let Some(row) = self.nodes.get_mut(&victim).filter(|row| row.is_ready && !row.is_leaving && row.until > now) {
+            (row.is_ousted, row.is_leaving) = (true, true);
+            self.version += 1;
+        }
     }
 
     fn reap(&mut self, id: NodeId, at: Instant) {
@@ -140,11 +191,13 @@ impl Tables {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Late {
     Commit(u32, u64),
     Give(u32, u64, NodeId),
     Reap(Instant),
+    Oust(NodeId, BTreeSet<NodeId>),
+    Go,
 }
 
 impl Late {
@@ -152,6 +205,8 @@ impl Late {
         match self {
             Late::Commit(shard, epoch) => tables.commit(by, shard, epoch),
             Late::Reap(at) => tables.reap(by, at),
+            Late::Oust(victim, voters) => tables.oust(by, victim, &voters),
+            Late::Go => tables.remove(|node, _| node == by),
             Late::Give(shard, epoch, to) => {
                 let owner = tables.shards[&shard].node;
                 tables.give(by, shard, epoch, to);
@@ -175,9 +230,22 @@ struct Member {
 
 impl Member {
     /// What [`super::member::Keeper`] does. False: it ends.
-    fn step(&mut self, tables: &mut Tables) -> bool {
-        let Some(is_one_silent) = tables.renew(self.id) else { return false };
+    fn step(&mut self, tables: &mut Tables, cuts: &BTreeSet<(NodeId, NodeId)>) -> bool {
+        let unreached = cuts.iter().filter(|(from, _)| *from == self.id).map(|(_, to)| *to).collect();
+        let is_one_silent = match tables.renew(self.id, unreached) {
+            Renewal::Renewed(is_one_silent) => is_one_silent,
+            Renewal::Removed => return false,
+            Renewal::Ousted => {
+                // It answers nothing from here on. That it goes may come late, or never.
+                self.late.push(Late::Go);
+                return false;
+            }
+        };
         self.punctuality.renew(tables.now);
+        if let Some((victim, voters)) = to_go(&tables.standings()) {
+            tables.oust(self.id, victim, &voters);
+            self.late.push(Late::Oust(victim, voters));
+        }
         if is_one_silent && self.punctuality.may_reap() {
             tables.reap(self.id, tables.now);
             self.late.push(Late::Reap(tables.now));
@@ -221,6 +289,12 @@ enum Act {
     Ready(prop::sample::Index),
     Leave(prop::sample::Index),
     Go(prop::sample::Index),
+    /// The first does not reach the second any more.
+    Cut(prop::sample::Index, prop::sample::Index),
+    /// Nobody reaches this one any more.
+    CutOff(prop::sample::Index),
+    /// It does again.
+    Mend(prop::sample::Index, prop::sample::Index),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -237,6 +311,9 @@ fn act() -> impl Strategy<Value = Act> {
         4 => any().prop_map(Act::Ready),
         1 => any().prop_map(Act::Leave),
         1 => any().prop_map(Act::Go),
+        3 => (any(), any()).prop_map(|(from, to)| Act::Cut(from, to)),
+        1 => any().prop_map(Act::CutOff),
+        2 => (any(), any()).prop_map(|(from, to)| Act::Mend(from, to)),
     ]
 }
 
@@ -246,13 +323,15 @@ struct World {
     members: Vec<Member>,
     next: u128,
     orphans: Vec<(NodeId, Late)>,
+    /// Who does not reach whom.
+    cuts: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl World {
     fn new(now: Instant) -> Self {
         let shards = (0..SHARDS).chain(SINGLES).map(|id| (id, Shard::default())).collect();
         let tables = Tables { now, version: 0, nodes: BTreeMap::new(), shards, given: BTreeMap::new() };
-        Self { tables, members: Vec::new(), next: 1, orphans: Vec::new() }
+        Self { tables, members: Vec::new(), next: 1, orphans: Vec::new(), cuts: BTreeSet::new() }
     }
 
     fn join(&mut self) {
@@ -271,7 +350,7 @@ impl World {
     }
 
     fn step(&mut self, at: usize) {
-        if !self.members[at].step(&mut self.tables) {
+        if !self.members[at].step(&mut self.tables, &self.cuts) {
             self.end(at);
         }
     }
@@ -282,6 +361,20 @@ impl World {
             Act::Pass(millis) => self.tables.now += Duration::from_millis(*millis),
             Act::Join if self.members.len() < 7 => self.join(),
             Act::Join => {}
+            Act::Cut(from, to) | Act::Mend(from, to) => {
+                let (Some(from), Some(to)) = (at(from), at(to)) else { return };
+                let link = (self.members[from].id, self.members[to].id);
+                if matches!(act, Act::Mend(..)) {
+                    self.cuts.remove(&link);
+                } else if link.0 != link.1 {
+                    self.cuts.insert(link);
+                }
+            }
+            Act::CutOff(index) => {
+                let Some(at) = at(index) else { return };
+                let to = self.members[at].id;
+                self.cuts.extend(self.members.iter().map(|from| (from.id, to)).filter(|(from, to)| from != to));
+            }
             Act::Stand(index) => {
                 let Some(at) = at(index) else { return };
                 self.members[at].stands_still = true;
@@ -317,6 +410,8 @@ impl World {
                 }
             }
         }
+        let ousted = self.tables.nodes.values().filter(|row| row.is_ousted && row.until > self.tables.now).count();
+        assert!(ousted <= 1, "one at a time is to go");
         // Who may believe that its shards are its own is right.
         for member in &self.members {
             assert!(self.tables.now >= member.punctuality.current_until() || self.tables.nodes.contains_key(&member.id));
@@ -324,15 +419,22 @@ impl World {
     }
 
     /// Nobody stands still any more, one more comes (the others may all be about to go), all get ready, and everybody does what he has to every
-    /// 500 ms.
+    /// 500 ms. Links that are cut stay so; all reach the one that comes.
     fn heal(&mut self) {
         self.members.iter_mut().for_each(|member| member.stands_still = false);
         self.join();
-        // Three leases: one until a late one may take others for dead, one for theirs to run out, one to hand over.
-        for _ in 0..18 {
+        // Three leases after the last of those who are told to go has ended: one until a late one may take others for dead, one for theirs to
+        // run out, one to hand over.
+        let mut left = 18;
+        while left > 0 {
+            left -= 1;
+            let before = self.members.len();
             self.tables.now += Duration::from_millis(500);
             for at in (0..self.members.len()).rev() {
                 self.step(at);
+            }
+            if self.members.len() < before {
+                left = 18;
             }
             self.members.iter().for_each(|member| self.tables.ready(member.id));
             self.members.iter_mut().for_each(|member| member.serve(&mut self.tables));
@@ -379,6 +481,7 @@ proptest! {
             prop_assert!(serving.contains(&member.id));
             prop_assert_eq!(member.epochs.get(id), Some(&shard.epoch), "and may commit");
         }
+        prop_assert_eq!(to_go(&world.tables.standings()), None, "nobody is left whom most of the others do not reach");
         let counts: Vec<_> = serving.iter().map(|id| world.tables.shards.values().filter(|shard| shard.node == Some(*id)).count()).collect();
         prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 2, "{:?}", counts);
     }

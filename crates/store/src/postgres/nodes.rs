@@ -1,6 +1,6 @@
 //! What nodes ask the database about each other; the functions are in [`super::schema`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio_postgres::types::{FromSqlOwned, Type};
 
@@ -12,7 +12,17 @@ use super::{
     picture::{Node, Picture},
     placement::{Holders, NodeId, SINGLE_FIRST},
     trouble::Trouble,
+    votes::Standing,
 };
+
+/// What becomes of a renewal.
+pub(super) enum Renewal {
+    Renewed(Renewed),
+    /// The node has been removed.
+    Removed,
+    /// The node is to go: these others do not reach it.
+    Ousted(Vec<NodeId>),
+}
 
 /// What a node that renews its lease is told.
 pub(super) struct Renewed {
@@ -22,6 +32,8 @@ pub(super) struct Renewed {
     pub(super) silent_at: Option<String>,
     /// Grows with each commit to a single shard.
     pub(super) written: i64,
+    /// Some node says that it does not reach another, or one is to go for that. What this node itself says is not looked at.
+    pub(super) is_one_unreached: bool,
 }
 
 /// Comes among the nodes. False: a server has the schema alone.
@@ -42,20 +54,56 @@ pub(super) async fn join(options: &PostgresOptions, connection: &Connection, id:
     come(connection, &statement, parameters).await
 }
 
-/// `None`: the node has been removed.
-pub(super) async fn renew(options: &PostgresOptions, connection: &Connection, id: &str) -> Result<Option<Renewed>, Trouble> {
+/// Renews the lease, and writes down which nodes this one does not reach.
+pub(super) async fn renew(
+    options: &PostgresOptions,
+    connection: &Connection,
+    id: &str,
+    unreached: &BTreeSet<NodeId>,
+) -> Result<Renewal, Trouble> {
     let schema = &options.schema;
     let statement = format!(
-        "UPDATE \"{schema}\".node SET until = clock_timestamp() + $2 * interval '1 ms' WHERE id = $1::text::uuid
+        "UPDATE \"{schema}\".node SET until = clock_timestamp() + $2 * interval '1 ms', unreached = $3::uuid[]
+         WHERE id = $1::text::uuid AND ousted IS NULL
          RETURNING (SELECT version FROM \"{schema}\".cluster),
                    (SELECT clock_timestamp()::text FROM \"{schema}\".node o WHERE o.until < clock_timestamp() AND o.id <> $1::text::uuid LIMIT 1),
-                   (SELECT coalesce(sum(seq), 0)::bigint FROM \"{schema}\".shard WHERE id >= {SINGLE_FIRST})"
+                   (SELECT coalesce(sum(seq), 0)::bigint FROM \"{schema}\".shard WHERE id >= {SINGLE_FIRST}),
+                   EXISTS (SELECT FROM \"{schema}\".node o WHERE o.ousted IS NOT NULL OR cardinality(o.unreached) > 0)"
     );
     let lease = millis(options.lease_of_node());
-    let rows = connection.ask(&statement, &[(&id, Type::TEXT), (&lease, Type::FLOAT8)]).await?;
-    let renewed =
-        |row: &tokio_postgres::Row| Ok(Renewed { version: row.try_get(0)?, silent_at: row.try_get(1)?, written: row.try_get(2)? });
-    rows.first().map(renewed).transpose()
+    let unreached: Vec<String> = unreached.iter().map(NodeId::to_string).collect();
+    let parameters: &Parameters<'_> = &[(&id, Type::TEXT), (&lease, Type::FLOAT8), (&unreached, Type::TEXT_ARRAY)];
+    let rows = connection.ask(&statement, parameters).await?;
+    if let Some(row) = rows.first() {
+        let (version, silent_at, written, is_one_unreached) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
+        return Ok(Renewal::Renewed(Renewed { version, silent_at, written, is_one_unreached }));
+    }
+    let by = format!("SELECT ousted::text[] FROM \"{schema}\".node WHERE id = $1::text::uuid");
+    let rows = connection.ask(&by, &[(&id, Type::TEXT)]).await?;
+    let by = rows.first().map(|row| row.try_get::<_, Option<Vec<String>>>(0)).transpose()?;
+    match by {
+        None => Ok(Renewal::Removed),
+        Some(by) => Ok(Renewal::Ousted(by.unwrap_or_default().iter().filter_map(|id| NodeId::parse(id)).collect())),
+    }
+}
+
+/// Says that a node is to go, if these do not reach it, and are more than half of the others. False: that is not so by now, or another is
+/// to go first.
+pub(super) async fn oust(
+    options: &PostgresOptions,
+    connection: &Connection,
+    id: &str,
+    victim: NodeId,
+    voters: &BTreeSet<NodeId>,
+) -> Result<bool, Trouble> {
+    let statement = format!("SELECT \"{}\".oust_1($1::text::uuid, $2::text::uuid, $3::uuid[])", options.schema);
+    let (victim, voters) = (victim.to_string(), voters.iter().map(NodeId::to_string).collect::<Vec<_>>());
+    one(connection, &statement, &[(&id, Type::TEXT), (&victim, Type::TEXT), (&voters, Type::TEXT_ARRAY)]).await
+}
+
+/// Goes, with all that it has.
+pub(super) async fn go(options: &PostgresOptions, connection: &Connection, id: &str) -> Result<(), Trouble> {
+    connection.ask(&format!("SELECT \"{}\".go_1($1::text::uuid)", options.schema), &[(&id, Type::TEXT)]).await.map(drop)
 }
 
 /// Removes nodes whose leases had run out at that time and have not been renewed since; what they had is fenced, and free. However
@@ -87,13 +135,23 @@ pub(super) async fn place(
     one(connection, &statement, &[(&version, Type::INT8), (&shards, Type::INT8_ARRAY), (&nodes, Type::TEXT_ARRAY)]).await
 }
 
-/// By node: what is left of its lease, in milliseconds by the database's clock.
-pub(super) async fn leases(options: &PostgresOptions, connection: &Connection) -> Result<BTreeMap<NodeId, i64>, Trouble> {
+/// By node: what counts of it when it is asked who reaches whom, and what is left of its lease by the database's clock.
+pub(super) async fn standings(options: &PostgresOptions, connection: &Connection) -> Result<BTreeMap<NodeId, Standing>, Trouble> {
     let left = "(extract(epoch FROM until - clock_timestamp()) * 1000)::bigint";
-    let statement = format!("SELECT id::text, {left} FROM \"{}\".node", options.schema);
+    let statement = format!(
+        "SELECT id::text, {left}, ready, leaving, ousted IS NOT NULL, unreached::text[] FROM \"{}\".node WHERE NOT alone",
+        options.schema
+    );
     let wrong = || Trouble::Refused("its tables of nodes hold an id that is none".into());
-    let lease = |row: &tokio_postgres::Row| Ok((NodeId::parse(row.try_get(0)?).ok_or_else(wrong)?, row.try_get(1)?));
-    connection.ask(&statement, &[]).await?.iter().map(lease).collect()
+    let id = |text: &str| NodeId::parse(text).ok_or_else(wrong);
+    let standing = |row: &tokio_postgres::Row| {
+        let unreached: Option<Vec<String>> = row.try_get(5)?;
+        let unreached = unreached.map(|nodes| nodes.iter().map(|node| id(node)).collect::<Result<_, _>>()).transpose()?;
+        let (left_ms, is_ready) = (row.try_get(1)?, row.try_get(2)?);
+        let (is_leaving, is_ousted) = (row.try_get(3)?, row.try_get(4)?);
+        Ok((id(row.try_get(0)?)?, Standing { left_ms, is_ready, is_leaving, is_ousted, unreached }))
+    };
+    connection.ask(&statement, &[]).await?.iter().map(standing).collect()
 }
 
 /// By single shard: the number of its last commit.

@@ -26,7 +26,7 @@ use crate::{StoreError, Table};
 type Step = fn(&str) -> String;
 
 /// The first step makes format 1 of nothing, and so on.
-const STEPS: [Step; FORMAT as usize] = [format_1, format_2];
+const STEPS: [Step; FORMAT as usize] = [format_1, format_2, format_3];
 
 /// Why the schema cannot be used.
 pub(super) enum SchemaError {
@@ -219,6 +219,10 @@ fn format_2(schema: &str) -> String {
     nodes::format_2(&format!("\"{schema}\""))
 }
 
+fn format_3(schema: &str) -> String {
+    nodes::format_3(&format!("\"{schema}\""))
+}
+
 /// One commit: the fence first, then the rows of each table. 1: done, 2: was done before, 0: fenced and not done, -1: fenced,
 /// and nobody knows any more whether it was done before.
 fn commit_1(s: &str) -> String {
@@ -327,6 +331,52 @@ mod tests {
         assert_eq!(known, [("new".to_owned(), "a key".to_owned(), 1 << 63), ("old".to_owned(), String::new(), 0)]);
     }
 
+    /// One that runs on while a newer program brings the schema up: it renews its lease as ever, and is told to go by nobody, as it would not
+    /// hear of it.
+    #[tokio::test]
+    async fn a_node_of_format_2_goes_on_beside_newer_ones() {
+        let Some(cluster) = Cluster::start() else { return };
+        let cluster = cluster.unwrap();
+        let (options, runtime) = (PostgresOptions::parse(&cluster.address_of("old"), None).unwrap(), tokio::runtime::Handle::current());
+        let connection = Connection::open(&options, &runtime).await.unwrap_or_else(|trouble| panic!("{trouble:?}"));
+        assert!(migrate_by(connection.client(), "old", "place", &STEPS[..2]).await.is_ok());
+        let join = |id: NodeId| format!("SELECT old.join_2('{id}', 'old', 'old:7233', 'key', 1, 60000, 4, ARRAY[]::bigint[])");
+        let (first, second) = (NodeId(7), NodeId(8));
+        cluster.sql(&join(first)).unwrap();
+        cluster.sql(&join(second)).unwrap();
+        cluster.sql(&format!("SELECT old.ready_2('{second}')")).unwrap();
+        let (name, address, key) = ("new".to_owned(), "new:7233".to_owned(), "a key".to_owned());
+        let new = NodeOptions { name, address, key, process: 1 << 63, shards: 4, singles: Vec::new() };
+        let store = PostgresStore::join(options, new, runtime).await.unwrap();
+        store.ready().await.unwrap();
+        let membership = store.membership().unwrap();
+        let me = membership.id();
+        membership.set_unreached([first, second].into());
+        let mut pictures = membership.watch();
+        let sees = pictures.wait_for(|picture| picture.nodes().filter(|node| node.is_ready && !node.is_leaving).count() == 3);
+        drop(sees.await.unwrap());
+        let standings = loop {
+            let standings = store.standings().await.unwrap();
+            if standings[&me].misses(first) {
+                break standings;
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(standings[&first].unreached, None, "it does not say");
+        // Even if the other says so, too, by hand.
+        cluster.sql(&format!("UPDATE old.node SET unreached = ARRAY['{first}'::uuid] WHERE id = '{second}'")).unwrap();
+        let oust = format!("SELECT old.oust_1('{me}', '{first}', ARRAY['{me}', '{second}']::uuid[])");
+        assert_eq!(cluster.sql(&oust).unwrap(), "f");
+        let renew = format!("UPDATE old.node SET until = clock_timestamp() + interval '1 min' WHERE id = '{first}'");
+        cluster.sql(&renew).unwrap();
+        assert_eq!(cluster.sql(&format!("SELECT leaving FROM old.node WHERE id = '{first}'")).unwrap(), "f");
+        // It did not hear of it because it says nothing; one that does, does.
+        cluster.sql(&format!("UPDATE old.node SET unreached = '{{}}' WHERE id = '{first}'")).unwrap();
+        let ousts = || cluster.sql(&format!("SELECT leaving, cardinality(ousted) FROM old.node WHERE id = '{first}'")).unwrap();
+        cluster.sql(&oust).unwrap();
+        assert_eq!(ousts(), "t|2");
+    }
+
     #[tokio::test]
     async fn what_format_1_holds_is_there_in_the_newest() {
         let Some(cluster) = Cluster::start() else { return };
@@ -346,7 +396,7 @@ mod tests {
         assert_eq!(store.get(Table::Meta, b"key").await.unwrap().as_deref(), Some(&b"value"[..]));
         let epoch = store.acquire(0).await.unwrap();
         assert!(epoch > 3, "{epoch} is not greater than the one before");
-        assert_eq!(cluster.sql("SELECT format FROM old.format; SELECT alone, ready, key, process FROM old.node").unwrap(), "2\nt|t||");
+        assert_eq!(cluster.sql("SELECT format FROM old.format; SELECT alone, ready, key, process FROM old.node").unwrap(), "3\nt|t||");
         store.close().await.unwrap();
     }
 

@@ -334,6 +334,141 @@ fn calls_that_come_late_take_nothing_from_anybody() {
     book.check(&hosts[0].store);
 }
 
+/// Each says whom it does not reach, by names.
+fn say(hosts: &[Host], unreached: &[&[usize]]) {
+    for (host, unreached) in hosts.iter().zip(unreached) {
+        host.membership().set_unreached(unreached.iter().map(|other| hosts[*other].id()).collect());
+    }
+}
+
+#[test]
+fn a_node_that_most_others_do_not_reach_goes_at_once_and_says_why() {
+    let Some(database) = Database::new() else { return };
+    let book = Book::default();
+    // Nobody could wait for this one.
+    let address = database.address.replace("lease_ms=1000", "lease_ms=60000");
+    let mut hosts = join_all(&address, &["a", "b", "c"], &book);
+    settle(&mut hosts);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    let failed = runtime().spawn(hosts[2].store.until_failed().unwrap());
+    let begun = Instant::now();
+    say(&hosts, &[&[2], &[2], &[0, 1]]);
+    let mut gone = hosts.pop().unwrap();
+    // It renews its lease twice in this test, as leases go.
+    soon(|| {
+        gone.membership().look();
+        failed.is_finished()
+    });
+    let why = block_on(failed).unwrap();
+    assert!(why.starts_with("other servers do not reach this one at c:7233 ("), "{why}");
+    assert!(why.contains("a at a:7233") && why.contains("b at b:7233") && why.contains("they have taken what it had in schema "), "{why}");
+    assert!(!gone.membership().is_current(), "it says nothing from memory");
+    assert!(matches!(gone.commit(), Err(CommitError::Failed { .. } | CommitError::Fenced)));
+    let has = settle(&mut hosts);
+    assert!(begun.elapsed() < Duration::from_secs(20), "nobody has waited for its lease");
+    assert_eq!(counts(&has), [(8, 1), (8, 2)]);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    book.check(&hosts[0].store);
+    // What is said of who has gone is of no consequence.
+    let standings = runtime().block_on(hosts[0].store.standings()).unwrap();
+    assert!(standings.len() == 2 && standings.values().all(|standing| standing.misses(gone.id()) && !standing.is_leaving));
+}
+
+#[test]
+fn one_of_two_that_do_not_reach_each_other_stays_and_a_broken_link_among_three_makes_nobody_go() {
+    let Some(database) = Database::new() else { return };
+    let (book, address) = (Book::default(), calm(&database.address));
+    let mut hosts = join_all(&address, &["a", "b", "c"], &book);
+    let before = settle(&mut hosts);
+    say(&hosts, &[&[1], &[0], &[]]);
+    let standings = || runtime().block_on(hosts[2].store.standings()).unwrap();
+    soon(|| standings()[&hosts[0].id()].misses(hosts[1].id()) && standings()[&hosts[1].id()].misses(hosts[0].id()));
+    // Some renewals later they are all there.
+    let until = Instant::now() + Duration::from_millis(1500);
+    soon(|| Instant::now() > until);
+    assert_eq!(settle(&mut hosts), before);
+    hosts.remove(2).drain();
+    // Now they are two, and the one with the greater id goes.
+    hosts.sort_by_key(Host::id);
+    let gone = hosts.pop().unwrap();
+    let why = block_on(gone.store.until_failed().unwrap());
+    assert!(why.contains("other servers do not reach this one at "), "{why}");
+    assert_eq!(counts(&settle(&mut hosts)), [(16, 3)]);
+    hosts[0].commit().unwrap();
+    book.check(&hosts[0].store);
+}
+
+/// The word that a node is to go, by hand: late, from the wrong one, of too few, of those who do not say so any more.
+#[test]
+fn that_a_node_is_to_go_is_asked_again_where_it_is_decided() {
+    let Some(database) = Database::new() else { return };
+    let Some(schema) = database.address.split("schema=").nth(1).and_then(|rest| rest.split('&').next()) else { panic!("no schema") };
+    let sql = |text: String| database.cluster.sql(&text).unwrap();
+    let address = database.address.replace("lease_ms=1000", "lease_ms=60000");
+    let host = Host::join(&address, "nobody is left", &Book::default()).unwrap();
+    host.end();
+    // Rows of nodes that are no processes: nobody renews or changes them but this test.
+    let ids: Vec<NodeId> = (1..=5).map(NodeId).collect();
+    let [a, b, c, d, e] = ids[..] else { panic!("five") };
+    let make = |unreached: &[(NodeId, NodeId)]| {
+        sql(format!("DELETE FROM {schema}.node"));
+        for id in &ids {
+            let said: Vec<_> = unreached.iter().filter(|(by, _)| by == id).map(|(_, of)| format!("'{of}'")).collect();
+            sql(format!(
+                "INSERT INTO {schema}.node (id, name, address, alone, ready, unreached, until)
+                 VALUES ('{id}', '', '', false, true, ARRAY[{}]::uuid[], clock_timestamp() + interval '1 min')",
+                said.join(",")
+            ));
+        }
+    };
+    let oust = |by: NodeId, victim: NodeId, voters: &[NodeId]| {
+        let voters: Vec<_> = voters.iter().map(|id| format!("'{id}'")).collect();
+        sql(format!("SELECT {schema}.oust_1('{by}', '{victim}', ARRAY[{}]::uuid[])", voters.join(","))) == "t"
+    };
+    let version = || sql(format!("SELECT version FROM {schema}.cluster"));
+    let marked = || sql(format!("SELECT count(*) FROM {schema}.node WHERE ousted IS NOT NULL OR leaving"));
+    let of_e = [(a, e), (b, e), (c, e)];
+    let change = |id: NodeId, what: &str| sql(format!("UPDATE {schema}.node SET {what} WHERE id = '{id}'"));
+    let over = "until = clock_timestamp() - interval '1 s'";
+    for (who, what, why) in [
+        (a, over, "the lease of who asks is over"),
+        (c, over, "a voter's lease is over"),
+        (c, "leaving = true", "a voter is about to go"),
+        (c, "ready = false", "a voter is not ready"),
+        (c, "unreached = '{}'", "a voter does not say so any more"),
+        (c, "unreached = NULL", "a voter says nothing"),
+        (e, over, "its lease is over: it is removed anyway"),
+        (e, "leaving = true", "it goes anyway"),
+        (e, "ready = false", "it has nothing"),
+        (e, "unreached = NULL", "it would not hear of it"),
+    ] {
+        make(&of_e);
+        change(who, what);
+        let before = (version(), marked());
+        assert!(!oust(a, e, &[a, b, c]), "{why}");
+        assert_eq!((version(), marked()), before, "{why}");
+    }
+    make(&of_e);
+    assert!(!oust(a, e, &[a, b]), "half is not more than half");
+    assert!(!oust(a, e, &[a, b, d]), "one of them reaches it");
+    assert!(!oust(a, e, &[a, b, b]), "each is one");
+    assert!(!oust(NodeId(9), e, &[a, b, c]), "who is not there says nothing");
+    assert_eq!(marked(), "0");
+    let before = version();
+    assert!(oust(d, e, &[a, b, c]));
+    assert_ne!(version(), before, "all look");
+    let before = version();
+    assert!(!oust(d, e, &[a, b, c]), "once");
+    // One more, while that one has not gone.
+    for by in [a, b, c] {
+        change(by, &format!("unreached = ARRAY['{d}', '{e}']::uuid[]"));
+    }
+    assert!(!oust(a, d, &[a, b, c]), "one at a time");
+    assert_eq!((version(), marked()), (before, "1".into()));
+    change(e, over);
+    assert!(oust(a, d, &[a, b, c]), "it says nothing any more");
+}
+
 /// A commit in doubt, asked for again when its shard has been freed, and when another has it.
 #[test]
 fn a_commit_in_doubt_is_settled_until_the_next_owner_writes() {

@@ -76,7 +76,8 @@ pub(crate) fn run(common: &CommonFlags, options: Options) -> Result<(), Failure>
     let grace = Duration::try_from(options.stop_timeout).map_err(|_| Failure::usage("--stop-timeout is not a length of time"))?;
     serve::on_threads(async {
         let mut stops = Stops::new().map_err(|error| Failure::new(format_args!("cannot wait for signals: {error}")))?;
-        let server = serve::bind(settings, &data).await?;
+        // It is no node, and waits for no others.
+        let Some(server) = serve::bind(settings, &data, std::future::pending()).await? else { return Ok(()) };
         let names = namespaces.join(", ");
         let (printer, printing) = Printer::new(common, &serve::banner(&server, &names, &data));
         let (mut printing_task, mut telling) = (JoinSet::new(), JoinSet::new());

@@ -7,6 +7,7 @@ mod clients;
 mod flags;
 mod probes;
 mod proxy;
+mod reach;
 mod town;
 
 use std::{
@@ -35,7 +36,7 @@ enum Fault {
     Restart,
     /// It is cut off from the database for longer than its lease.
     CutOff,
-    /// The others do not reach it for a while.
+    /// The others do not reach it: it gives its place up, and another is started in its place when they would.
     Unreached,
     /// The database ends as a crash ends it, and is started again.
     Database,
@@ -45,6 +46,9 @@ enum Fault {
 
 const ALL: [Fault; 8] =
     [Fault::Kill, Fault::Outlast, Fault::Restart, Fault::CutOff, Fault::AllDie, Fault::Pause, Fault::Database, Fault::Unreached];
+
+/// How long it may take until every shard takes a write again that was one's who is gone.
+pub(crate) const TAKE_OVER_MAX: Duration = Duration::from_secs(5);
 
 /// A seed other than 1: SEMPRE_NODES_SEED.
 fn seed() -> u64 {
@@ -120,9 +124,14 @@ impl World {
             }
             Fault::Unreached => {
                 ways.node.set_silent(true);
-                let took = self.probes.until_served(None).await;
+                let took = self.probes.until_served(Some(host.place)).await;
+                let (log, place) = ended(&self.town, host, Some(1)).await;
+                assert!(
+                    log.contains("error: the server had to stop: the store has failed: other servers do not reach this one at "),
+                    "{log}"
+                );
                 ways.node.set_silent(false);
-                self.hosts.push(host);
+                self.hosts.push(started(&self.town, place).await);
                 took
             }
             Fault::Database => {
@@ -148,6 +157,9 @@ impl World {
                 begun.elapsed()
             }
         };
+        if matches!(fault, Fault::Kill | Fault::Outlast | Fault::CutOff | Fault::Unreached) {
+            assert!(took < TAKE_OVER_MAX, "{fault:?}: every shard took a write again after {took:?}");
+        }
         self.took.push((fault, took));
     }
 

@@ -122,11 +122,21 @@ impl Town {
     /// The same with more flags.
     pub(crate) fn start_with(&self, place: usize, flags: &[&str]) -> Host {
         let name = format!("n{}", self.starts.fetch_add(1, Ordering::Relaxed));
+        self.start_named(place, &name, flags)
+    }
+
+    /// Where the server of this name logs.
+    pub(crate) fn log_of(&self, name: &str) -> PathBuf {
         // SEMPRE_NODES_LOGS names a folder where they are kept.
         let kept = std::env::var_os("SEMPRE_NODES_LOGS").map(|folder| PathBuf::from(folder).join(format!("{name}.log")));
-        let log = kept.unwrap_or_else(|| self.scratch.path(&format!("{name}.log")));
+        kept.unwrap_or_else(|| self.scratch.path(&format!("{name}.log")))
+    }
+
+    /// The same with a name of its own.
+    pub(crate) fn start_named(&self, place: usize, name: &str, flags: &[&str]) -> Host {
+        let log = self.log_of(name);
         fs::File::create(&log).expect("a file");
-        let mut arguments = self.arguments(place, &name);
+        let mut arguments = self.arguments(place, name);
         arguments.extend(["--log-level".into(), level()]);
         arguments.extend(flags.iter().copied().map(str::to_owned));
         let running = Running::logging_to(log.to_str().expect("text"), arguments);
@@ -144,6 +154,12 @@ impl Town {
         let told = self.cluster.sql(&counts).expect("told");
         let counts: Vec<u64> = told.lines().map(|line| line.parse().expect("a number")).collect();
         counts.len() == NODES && counts.iter().sum::<u64>() == u64::from(SHARDS) && counts[NODES - 1] - counts[0] <= 1
+    }
+
+    /// A node of this name has a row in the database.
+    pub(crate) fn has_row(&self, name: &str) -> bool {
+        let rows = format!("SELECT count(*) FROM {}.node WHERE name = '{name}'", self.schema);
+        self.cluster.sql(&rows).expect("told") != "0"
     }
 
     /// Clients do not call it any more.

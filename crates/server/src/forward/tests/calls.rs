@@ -216,9 +216,12 @@ async fn a_workflow_is_run_through_a_node_that_has_nothing() {
         async move { metrics.text().await }
     };
     let (there, here) = (of(0).await, of(1).await);
-    for line in
-        ["sempre_node_calls_sent_total 6", "sempre_node_calls_taken_total 0", r#"sempre_node_calls_unavailable_total{why="lost"} 0"#]
-    {
+    for line in [
+        "sempre_node_calls_sent_total 6",
+        "sempre_node_calls_taken_total 0",
+        r#"sempre_node_calls_unavailable_total{why="lost"} 0"#,
+        "sempre_node_unreached 0",
+    ] {
         assert!(there.lines().any(|told| told == line), "{line}\n{there}");
     }
     assert!(here.lines().any(|told| told == "sempre_node_calls_taken_total 6"), "{here}");

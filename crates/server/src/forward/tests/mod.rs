@@ -5,6 +5,7 @@ mod callers;
 mod calls;
 mod messages;
 mod moves;
+mod reach;
 mod strangers;
 
 use std::{
@@ -139,6 +140,10 @@ impl Owners for TestOwners {
         picture.nodes.iter().enumerate().filter(|(node, _)| *node != self.me).map(|(_, node)| Arc::clone(node)).collect()
     }
 
+    fn serves(&self, key: &KeyPrint) -> bool {
+        self.is_node(key)
+    }
+
     fn is_node(&self, key: &KeyPrint) -> bool {
         self.picture.borrow().nodes.iter().any(|node| node.key == *key)
     }
@@ -176,6 +181,7 @@ struct TestNode {
     service: Service,
     /// Where clients call it.
     address: SocketAddr,
+    key: NodeKey,
     owners: Arc<TestOwners>,
     stop: oneshot::Sender<()>,
     served: JoinHandle<Result<(), ServerError>>,
@@ -213,6 +219,7 @@ impl Nodes {
             // Notices have one line of numbers, which no two engines can share.
             settings.engine.notices_kept = 0;
             change(&mut settings);
+            let key = port.key();
             let store = Arc::new(NodeStore { store: Arc::clone(&store), placed: Arc::clone(&placed), me });
             let opened = ready(Ok(index.clone() as Arc<dyn Index>));
             let owners = Arc::new(TestOwners { me, picture: watch::Sender::new(picture.clone()), looks: AtomicU64::new(0) });
@@ -223,7 +230,7 @@ impl Nodes {
                 // A dropped sender stops the server too.
                 let _ = stopped.await;
             }));
-            nodes.push(TestNode { service, address, owners, stop, served });
+            nodes.push(TestNode { service, address, key, owners, stop, served });
         }
         let last = nodes.last().unwrap().service.engine().clone();
         for shard in 0..SHARDS {

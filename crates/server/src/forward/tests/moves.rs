@@ -19,18 +19,18 @@ use tonic::Code;
 
 use super::*;
 
-const METHOD: &str = "DescribeWorkflowExecution";
+pub(super) const METHOD: &str = "DescribeWorkflowExecution";
 
-fn describe(id: &str) -> DescribeWorkflowExecutionRequest {
+pub(super) fn describe(id: &str) -> DescribeWorkflowExecutionRequest {
     let execution = Some(WorkflowExecution { workflow_id: id.into(), run_id: String::new() });
     DescribeWorkflowExecutionRequest { namespace: "default".into(), execution }
 }
 
-type Described = DescribeWorkflowExecutionResponse;
+pub(super) type Described = DescribeWorkflowExecutionResponse;
 
 /// What the owner of the shard says of a workflow that is not there.
 #[track_caller]
-fn is_of_owner(answer: Result<Described, Status>) {
+pub(super) fn is_of_owner(answer: Result<Described, Status>) {
     let refused = answer.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
 }

@@ -38,6 +38,33 @@ pub(super) fn format_2(s: &str) -> String {
     )
 }
 
+/// Format 3: a node says which others it does not reach, and one that most of the others do not reach is to go.
+///
+/// Who goes is not removed: it may answer from memory until its lease has run out. It is marked, and its renewal finds the mark.
+pub(super) fn format_3(s: &str) -> String {
+    format!(
+        "-- Who is there already says nothing, and would not see the mark.
+         ALTER TABLE {s}.node ADD COLUMN unreached uuid[], ADD COLUMN ousted uuid[];
+         CREATE FUNCTION {s}.oust_1(p_node uuid, p_victim uuid, p_voters uuid[]) RETURNS boolean LANGUAGE plpgsql AS $$
+         DECLARE others bigint; voters bigint;
+         BEGIN
+           PERFORM 1 FROM {s}.cluster FOR UPDATE;
+           IF NOT EXISTS (SELECT FROM {s}.node WHERE id = p_node AND until > clock_timestamp()) THEN RETURN false; END IF;
+           -- One at a time: when it has gone the others may be reached.
+           IF EXISTS (SELECT FROM {s}.node WHERE ousted IS NOT NULL AND until > clock_timestamp()) THEN RETURN false; END IF;
+           SELECT count(*), count(*) FILTER (WHERE id = ANY (p_voters) AND p_victim = ANY (unreached)) INTO others, voters
+           FROM {s}.node WHERE id <> p_victim AND ready AND NOT leaving AND until > clock_timestamp();
+           IF voters <> cardinality(p_voters) OR voters * 2 <= others THEN RETURN false; END IF;
+           -- It is given nothing more, also by those who know nothing of marks.
+           UPDATE {s}.node SET ousted = p_voters, leaving = true
+           WHERE id = p_victim AND ready AND NOT leaving AND unreached IS NOT NULL AND until > clock_timestamp();
+           IF NOT FOUND THEN RETURN false; END IF;
+           UPDATE {s}.cluster SET version = version + 1;
+           RETURN true;
+         END $$;"
+    )
+}
+
 /// Comes among the nodes, unless a server is here alone. Its shards come by `place_1`, once it is ready; at once if there is nobody who is, so
 /// that somebody can make what all wait for.
 fn join_2(s: &str) -> String {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,12 +29,14 @@ struct Place {
     leave: AtomicBool,
     /// Vanish and come again.
     die: AtomicBool,
+    /// It is said that it does not reach others, by their numbers among those it knows: a bit for each.
+    misses: AtomicU64,
 }
 
 impl Place {
     fn new(cluster: &Cluster) -> Self {
         let proxy = Mutex::new(Arc::new(Proxy::start(cluster.port())));
-        Self { proxy, dead: Mutex::default(), leave: AtomicBool::default(), die: AtomicBool::default() }
+        Self { proxy, dead: Mutex::default(), leave: AtomicBool::default(), die: AtomicBool::default(), misses: AtomicU64::default() }
     }
 
     fn proxy(&self) -> Arc<Proxy> {
@@ -58,6 +60,10 @@ fn serve(place: &Place, cluster: &Cluster, schema: &str, name: &str, book: &Book
             host = Host::join(&cluster.address_at(place.proxy().port, schema), name, book).ok();
             continue;
         };
+        let misses = place.misses.load(Ordering::Acquire);
+        let others = serving.picture().nodes().map(|node| node.id).filter(|id| *id != serving.id()).collect::<Vec<_>>();
+        let missed = (0..).zip(others).filter(|(number, _)| misses & (1 << number) != 0);
+        serving.membership().set_unreached(missed.map(|(_, id)| id).collect());
         if place.leave.swap(false, Ordering::AcqRel) {
             // Another may have taken what it has meanwhile: then there is nothing to drain.
             serving.try_drain();
@@ -77,7 +83,7 @@ fn serve(place: &Place, cluster: &Cluster, schema: &str, name: &str, book: &Book
 
 fn harm(places: &[Place], random: &mut Random) {
     let place = &places[random.below(places.len() as u64) as usize];
-    match random.below(8) {
+    match random.below(10) {
         0 | 1 => {
             place.proxy().freeze(true);
             // Shorter or longer than a lease.
@@ -86,10 +92,12 @@ fn harm(places: &[Place], random: &mut Random) {
         }
         2 => place.proxy().cut(),
         3..=5 => {
-            let function = ["commit_1", "give_2", "acquire_1", "place_1", "reap_1", "go_1"][random.below(6) as usize];
+            let function = ["commit_1", "give_2", "acquire_1", "place_1", "reap_1", "go_1", "oust_1"][random.below(7) as usize];
             place.proxy().lose_next_of(function, [Loss::Answer, Loss::Request, Loss::Late][random.below(3) as usize]);
         }
         6 => place.leave.store(true, Ordering::Release),
+        7 => place.misses.store(random.below(8), Ordering::Release),
+        8 => places.iter().for_each(|place| place.misses.store(random.below(8), Ordering::Release)),
         _ => place.die.store(true, Ordering::Release),
     }
     std::thread::sleep(Duration::from_millis(random.below(150)));
