@@ -5,9 +5,9 @@ use std::{process::Command, sync::Arc, time::Instant};
 use serde_json::Value;
 
 use super::{
-    TAKE_OVER_MAX, ended,
+    ended,
     probes::Probes,
-    started,
+    started, take_over_max,
     town::{Host, LONGEST, NODES, Town, a_little},
     until_even,
 };
@@ -54,7 +54,7 @@ async fn a_node_that_the_others_do_not_reach_gives_its_place_up_and_waits_until_
     way.set_silent(true);
     let took = probes.until_served(Some(host.place)).await;
     eprintln!("every shard took a write after {took:?}");
-    assert!(took < TAKE_OVER_MAX, "{took:?}");
+    assert!(took < take_over_max(), "{took:?}");
     let (log, place) = ended(&town, host, Some(1)).await;
     let why = format!("other servers do not reach this one at 127.0.0.1:{} (", way.port);
     assert!(log.contains(&why) && log.contains("they have taken what it had"), "{log}");
