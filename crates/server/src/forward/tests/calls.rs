@@ -273,7 +273,7 @@ async fn a_start_of_another_node_is_read_before_it_stands_at_the_gate() {
     let gate = router.start_gate();
     let mut others = Vec::new();
     while gate.free() > 0 {
-        others.push(gate.enter(None, 1).await.unwrap());
+        others.push(gate.enter(None, 1, Duration::from_secs(5)).await.unwrap());
     }
     let mut large = start("large");
     let payload = sempre_api::v1::common::Payload { data: vec![7; 1 << 20].into(), ..Default::default() };

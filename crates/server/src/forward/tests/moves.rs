@@ -89,7 +89,7 @@ async fn a_start_that_waits_for_an_owner_keeps_no_other_out() {
     }
     let mut others = Vec::new();
     while gate.free() > 0 {
-        others.push(gate.enter(None, 1).await.unwrap());
+        others.push(gate.enter(None, 1, OWNER_WAIT_MAX).await.unwrap());
     }
     // One that is done elsewhere needs no turn here.
     let other = (0..).map(|k| format!("y{k}")).find(|id| n.shard_of(id) != shard).unwrap();
