@@ -92,6 +92,7 @@ pub(crate) enum Sent {
     Answered(Answered<Incoming>),
     Not(Arc<str>),
     Lost(String),
+    /// As before, and the node has not been reached for as long as an owner is waited for.
     GivenUp,
 }
 
@@ -186,7 +187,10 @@ impl Lines {
         let opening = open(self.key.clone(), node.clone(), Arc::clone(to), Arc::clone(&self.tasks)).boxed().shared();
         *line = Some(opening.clone());
         // It goes on though whoever has called gives up: it is for those who come then, too.
-        locked(&self.tasks).spawn(opening.clone().map(drop));
+        let mut tasks = locked(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(opening.clone().map(drop));
+        drop(tasks);
         opening
     }
 

@@ -92,10 +92,7 @@ impl Messages {
                 self.owners.look();
                 return Told::Elsewhere;
             }
-            Sent::GivenUp => {
-                self.owners.look();
-                return Told::Elsewhere;
-            }
+            Sent::GivenUp => return Told::Elsewhere,
             Sent::Answered(Answered::Junk(status)) => return self.lose(&format_args!("HTTP status {status}")),
             Sent::Lost(reason) => return self.lose(&reason),
         };

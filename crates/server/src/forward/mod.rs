@@ -502,14 +502,15 @@ impl Forward {
         self.counts.sent.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             biased;
-            sent = self.lines.send(node, request) => self.tried(node, sent, sender.version),
+            sent = self.lines.send(node, request) => self.tried(node, sent, sender),
             // A process that stands still keeps its connections. What it was asked others can do by now, and it may have done it.
             () = self.until_removed(&node.key) => self.lose(node, format_args!("it is no node any more")),
             () = self.until_stopped(call.kind) => Tried::Answered(stopped(call.kind)),
         }
     }
 
-    fn tried(&self, node: &Node, sent: Sent, version: u64) -> Tried {
+    fn tried(&self, node: &Node, sent: Sent, sender: Sender) -> Tried {
+        let version = sender.version;
         match sent {
             Sent::Answered(Answered::Call(answer)) => Tried::Answered(answer::relayed(answer, &self.counts)),
             Sent::Answered(Answered::Elsewhere(version)) => Tried::Elsewhere(version),
@@ -523,9 +524,10 @@ impl Forward {
                 self.owners.look();
                 Tried::Elsewhere(version)
             }
+            // The node that has sent the call here may reach it.
+            Sent::GivenUp if sender.hop > 1 => Tried::Elsewhere(version),
             Sent::GivenUp => {
                 self.counts.unowned.fetch_add(1, Ordering::Relaxed);
-                self.owners.look();
                 Tried::Answered(unavailable(NO_OWNER))
             }
             Sent::Answered(Answered::Junk(status)) => self.lose(node, format_args!("HTTP status {status}")),

@@ -9,7 +9,8 @@
 //! Each probe is answered with whether the other has had answers of this node lately, so that a node knows whether they reach it
 //! ([`Reach::apart`]); it is not given work before that.
 //!
-//! Silence counts only while this node itself is on time: one that stood still has heard nobody, and all that it has counted is forgotten.
+//! Silence counts only while this node itself is on time: one that stood still has heard nobody, so that time does not count, and then each has
+//! time for [`EXCUSED`] more probes.
 //!
 //! A probe is one call of a method without a body, of which only the port for nodes knows; `sempre-reached` in the answer is 1 or 0. A node of
 //! a version that does not know the method answers something else, and is reached: it does not say what it reaches.
@@ -48,13 +49,15 @@ const REACHED: HeaderName = HeaderName::from_static("sempre-reached");
 const PROBES: u32 = 6;
 /// How much more often a node asks that is not ready: it waits for the answers.
 const HASTE: u32 = 5;
+/// Of those, so many more when this node stood still for longer than from one to the next.
+const EXCUSED: u32 = 2;
 /// Probes of one node that wait for their answers: one on a dead connection does not hold up the next, which takes another.
 const UNDER_WAY_MAX: usize = 6;
 
 /// What is known of another node.
 struct Peer {
     node: Arc<Node>,
-    /// Silence counts from here on, unless it has said something since.
+    /// Silence counts from here on: its last answer, or when it came, and later by what this node was late since.
     since: Instant,
     /// When it last answered.
     heard: Option<Instant>,
@@ -95,24 +98,22 @@ impl Table {
     /// It has answered, and said whether this node answers it. True: it was not reached before.
     fn answered(&mut self, now: Instant, key: &KeyPrint, hears: bool) -> bool {
         let Some(peer) = self.peers.get_mut(key) else { return false };
-        (peer.heard, peer.hears) = (Some(now), hears);
+        (peer.since, peer.heard, peer.hears) = (now, Some(now), hears);
         std::mem::take(&mut peer.is_unreached)
     }
 
-    /// This node itself was late. Those of which nothing is said against them any more.
-    fn forget(&mut self, now: Instant) -> Vec<Arc<Node>> {
-        let mut excused = Vec::new();
+    /// This node itself was late by so much: silence of that time does not count.
+    fn late(&mut self, now: Instant, late: Duration) {
+        let pause = self.silence / PROBES;
+        let excused = if late > pause { pause * EXCUSED } else { Duration::ZERO };
         for peer in self.peers.values_mut() {
-            peer.since = now;
-            if std::mem::take(&mut peer.is_unreached) {
-                excused.push(Arc::clone(&peer.node));
-            }
+            let at_least = (now + excused).checked_sub(self.silence).unwrap_or(now);
+            peer.since = (peer.since + late).max(at_least).min(now);
         }
-        excused
     }
 
     fn silent_at(&self, peer: &Peer) -> Instant {
-        peer.heard.map_or(peer.since, |heard| heard.max(peer.since)) + self.silence
+        peer.since + self.silence
     }
 
     /// Those that are not reached from now on.
@@ -208,8 +209,8 @@ impl Reach {
         let (mut turn, mut planned) = (Instant::now(), Instant::now());
         loop {
             let (now, version) = (Instant::now(), self.owners.version());
-            if now > planned + self.silence / PROBES {
-                self.forget(now);
+            if let Some(late) = now.checked_duration_since(planned).filter(|late| !late.is_zero()) {
+                self.table().late(now, late);
             }
             let mut asked = self.look(now);
             if now >= turn {
@@ -252,14 +253,6 @@ impl Reach {
         }
         self.tell(&table);
         new
-    }
-
-    /// This node was late: nobody is to suffer for that.
-    fn forget(&self, now: Instant) {
-        tracing::debug!("this node was late, and counts anew for how long the others are silent");
-        let mut table = self.table();
-        table.forget(now).iter().for_each(|node| self.lines.set_unreached(node, false));
-        self.tell(&table);
     }
 
     /// False: enough of them are under way.
@@ -358,13 +351,23 @@ mod tests {
     }
 
     #[test]
-    fn who_was_late_himself_counts_anew() {
+    fn who_was_late_himself_does_not_count_that_time() {
         let (mut table, begin) = table(&[1, 2]);
-        table.answered(at(begin, 500), &node(1).key, true);
+        assert!(!table.answered(at(begin, 500), &node(1).key, true));
         assert_eq!(table.count(at(begin, 3000)), [node(2)]);
-        assert_eq!(table.forget(at(begin, 9000)), [node(2)], "nothing is said against it any more");
-        assert_eq!((table.unreached(), table.count(at(begin, 11_999))), ([].into(), vec![]));
-        assert_eq!(table.count(at(begin, 12_000)), [node(1), node(2)]);
+        // A little late: what was counted stays, and who was not reached is not.
+        table.late(at(begin, 3200), Duration::from_millis(200));
+        assert_eq!((table.count(at(begin, 3699)), table.unreached()), (vec![], [node(2).id].into()));
+        assert_eq!(table.next(), Some(at(begin, 3700)));
+        // It stood still: whoever has answered meanwhile is heard before he is taken for silent.
+        table.late(at(begin, 9000), Duration::from_millis(5500));
+        assert_eq!(table.next(), Some(at(begin, 10_000)), "two probes");
+        assert_eq!((table.count(at(begin, 9999)), table.unreached()), (vec![], [node(2).id].into()));
+        assert_eq!(table.count(at(begin, 10_000)), [node(1)]);
+        // An answer that was there before it found that it was late.
+        assert!(table.answered(at(begin, 20_000), &node(1).key, true));
+        table.late(at(begin, 20_001), Duration::from_millis(9000));
+        assert_eq!(table.next(), Some(at(begin, 23_001)), "never later than from now on");
     }
 
     #[test]
@@ -374,8 +377,8 @@ mod tests {
         assert!(!table.has_heard(begin, &key));
         table.answered(at(begin, 100), &key, true);
         assert!(table.has_heard(at(begin, 3099), &key) && !table.has_heard(at(begin, 3100), &key));
-        table.forget(at(begin, 4000));
-        assert!(!table.has_heard(at(begin, 4000), &key), "what was not heard is not heard by forgetting");
+        table.late(at(begin, 4000), Duration::from_secs(1));
+        assert!(!table.has_heard(at(begin, 4000), &key), "what was not heard is not heard by being late");
         assert!(!table.has_heard(begin, &node(2).key));
     }
 }

@@ -49,6 +49,16 @@ pub(super) const RENEWALS: u32 = 6;
 /// How long a node that is to be given a shard waits between two looks whether it is.
 pub(super) const AWAIT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The shortest time between two looks of a node, however often it is told to look.
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a step of a schema to its next format waits for a lock that others hold, and they behind it for what they need of the same: less
+/// than a lease lasts.
+pub(super) const LOCK_MAX: Duration = Duration::from_secs(1);
+
+/// How often it is tried.
+pub(super) const LOCK_TRIES_MAX: usize = 60;
+
 /// How often a shard is tried to be given under the epoch that it has by then.
 pub(super) const GIVE_TRIES_MAX: usize = 5;
 

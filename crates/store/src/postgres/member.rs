@@ -34,7 +34,7 @@ use tokio::{
 
 use super::{
     connections::Connection,
-    limits::{AWAIT_PAUSE, PLACE_TRIES_MAX, RENEWALS},
+    limits::{AWAIT_PAUSE, LOOK_PAUSE, PLACE_TRIES_MAX, RENEWALS},
     nodes::{self, Renewal},
     picture::Picture,
     placement::NodeId,
@@ -234,12 +234,14 @@ impl Keeper {
 
     /// Goes on until the store is dropped; a lost place is its end.
     pub(super) async fn run(mut self) {
-        let mut told = false;
+        let (mut told, mut looked) = (false, Instant::now());
         loop {
             let is_awaiting = self.awaits_end || self.membership.picture().awaits(self.membership.id());
             let pause = if is_awaiting { AWAIT_PAUSE.min(self.lease / RENEWALS) } else { self.lease / RENEWALS };
-            // Either way it is time to look.
+            // Either way it is time to look; who is told to look by all his calls does not do so without a pause.
             let _ = timeout(pause, self.membership.0.look.notified()).await;
+            sleep(LOOK_PAUSE.saturating_sub(looked.elapsed())).await;
+            looked = Instant::now();
             match self.step().await {
                 Ok(Place::Kept) => told = false,
                 Ok(Place::Removed) => {
@@ -315,12 +317,12 @@ impl Keeper {
         if silent.is_some() || told.version != self.membership.picture().version() {
             self.refresh(connection).await?;
         }
-        self.awaits_end = (told.is_one_unreached || !unreached.is_empty()) && self.judge(connection).await?;
         if told.written != self.written {
             let singles = nodes::singles(options, connection).await?;
             self.membership.0.singles.send_replace(singles);
             self.written = told.written;
         }
+        self.awaits_end = (told.is_one_unreached || !unreached.is_empty()) && self.judge(connection).await?;
         Ok(Place::Kept)
     }
 

@@ -12,14 +12,19 @@
 //! Steps leave alone what an older program that still runs uses: functions have the number of the format that brought them.
 //! Two programs that come at once take turns (an advisory lock within the transaction, which poolers understand).
 //! `docs/postgresql.md` describes the tables for readers.
+#![expect(clippy::disallowed_methods, reason = "how long somebody else's lock is waited for is a matter of the wall clock")]
 
 mod nodes;
 
 use std::path::PathBuf;
 
+use tokio::time::sleep;
 use tokio_postgres::{Client, types::Type};
 
-use super::{limits::FORMAT, trouble::Trouble};
+use super::{
+    limits::{FORMAT, LOCK_MAX, LOCK_TRIES_MAX, PAUSE_MAX},
+    trouble::Trouble,
+};
 use crate::{StoreError, Table};
 
 /// A step to the next format: the statements of one transaction, given the schema's name.
@@ -27,6 +32,9 @@ type Step = fn(&str) -> String;
 
 /// The first step makes format 1 of nothing, and so on.
 const STEPS: [Step; FORMAT as usize] = [format_1, format_2, format_3];
+
+/// A lock was not to be had in time, as the text of a refusal ends.
+const LOCKED: &str = "(55P03)";
 
 /// Why the schema cannot be used.
 pub(super) enum SchemaError {
@@ -66,8 +74,20 @@ pub(super) async fn migrate(client: &Client, schema: &str, place: &str) -> Resul
 }
 
 async fn migrate_by(client: &Client, schema: &str, place: &str, steps: &[Step]) -> Result<(), SchemaError> {
-    while step(client, schema, place, steps).await? {}
-    Ok(())
+    let mut tries = 0;
+    loop {
+        match step(client, schema, place, steps).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // Somebody reads or writes what it changes, or brings it up himself.
+            Err(SchemaError::Trouble(Trouble::Again(reason))) if reason.ends_with(LOCKED) && tries < LOCK_TRIES_MAX => {
+                tracing::debug!(place, reason, "the schema cannot be brought to the next format now");
+                tries += 1;
+                sleep(PAUSE_MAX).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Takes the next step, if there is one.
@@ -76,7 +96,10 @@ async fn step(client: &Client, schema: &str, place: &str, steps: &[Step]) -> Res
     if format(client, schema, place, steps.len()).await? == Some(steps.len()) {
         return Ok(false);
     }
-    client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await?;
+    // Nodes that are there renew their leases meanwhile: neither a lock that is waited for nor a process that stops here may keep them from it
+    // for long.
+    let limits = format!("SET LOCAL lock_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = 5000", LOCK_MAX.as_millis());
+    client.batch_execute(&format!("BEGIN ISOLATION LEVEL READ COMMITTED; {limits}")).await?;
     let done = locked_step(client, schema, place, steps).await;
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = client.batch_execute(end).await;
@@ -337,7 +360,8 @@ mod tests {
     async fn a_node_of_format_2_goes_on_beside_newer_ones() {
         let Some(cluster) = Cluster::start() else { return };
         let cluster = cluster.unwrap();
-        let (options, runtime) = (PostgresOptions::parse(&cluster.address_of("old"), None).unwrap(), tokio::runtime::Handle::current());
+        let address = cluster.address_of("old").replace("lease_ms=1000", "lease_ms=60000");
+        let (options, runtime) = (PostgresOptions::parse(&address, None).unwrap(), tokio::runtime::Handle::current());
         let connection = Connection::open(&options, &runtime).await.unwrap_or_else(|trouble| panic!("{trouble:?}"));
         assert!(migrate_by(connection.client(), "old", "place", &STEPS[..2]).await.is_ok());
         let join = |id: NodeId| format!("SELECT old.join_2('{id}', 'old', 'old:7233', 'key', 1, 60000, 4, ARRAY[]::bigint[])");
@@ -367,14 +391,42 @@ mod tests {
         cluster.sql(&format!("UPDATE old.node SET unreached = ARRAY['{first}'::uuid] WHERE id = '{second}'")).unwrap();
         let oust = format!("SELECT old.oust_1('{me}', '{first}', ARRAY['{me}', '{second}']::uuid[])");
         assert_eq!(cluster.sql(&oust).unwrap(), "f");
-        let renew = format!("UPDATE old.node SET until = clock_timestamp() + interval '1 min' WHERE id = '{first}'");
+        let renew = format!("UPDATE old.node SET until = clock_timestamp() + interval '1 hour' WHERE id = '{first}'");
         cluster.sql(&renew).unwrap();
+        let is_renewed = format!("SELECT until > clock_timestamp() + interval '30 min' FROM old.node WHERE id = '{first}'");
+        assert_eq!(cluster.sql(&is_renewed).unwrap(), "t");
         assert_eq!(cluster.sql(&format!("SELECT leaving FROM old.node WHERE id = '{first}'")).unwrap(), "f");
         // It did not hear of it because it says nothing; one that does, does.
         cluster.sql(&format!("UPDATE old.node SET unreached = '{{}}' WHERE id = '{first}'")).unwrap();
         let ousts = || cluster.sql(&format!("SELECT leaving, cardinality(ousted) FROM old.node WHERE id = '{first}'")).unwrap();
         cluster.sql(&oust).unwrap();
         assert_eq!(ousts(), "t|2");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_waits_for_a_lock_keeps_nobody_from_his_lease() {
+        let Some(cluster) = Cluster::start() else { return };
+        let cluster = cluster.unwrap();
+        let (options, runtime) = (PostgresOptions::parse(&cluster.address_of("busy"), None).unwrap(), tokio::runtime::Handle::current());
+        let open = async || Connection::open(&options, &runtime).await.unwrap_or_else(|trouble| panic!("{trouble:?}"));
+        let (steps, reads, renews) = (open().await, open().await, open().await);
+        assert!(migrate_by(steps.client(), "busy", "place", &STEPS[..2]).await.is_ok());
+        reads.client().batch_execute("BEGIN; SELECT * FROM busy.node").await.unwrap();
+        let mut migrating = std::pin::pin!(migrate(steps.client(), "busy", "place"));
+        // Most of these come while it waits.
+        let renewals = async {
+            for _ in 0..20 {
+                renews.client().batch_execute("UPDATE busy.node SET until = clock_timestamp()").await.unwrap();
+                sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut migrating => panic!("somebody reads the table"),
+            renewed = tokio::time::timeout(std::time::Duration::from_secs(60), renewals) => renewed.unwrap(),
+        }
+        reads.client().batch_execute("COMMIT").await.unwrap();
+        assert!(migrating.await.is_ok());
+        assert_eq!(cluster.sql("SELECT format FROM busy.format").unwrap(), FORMAT.to_string());
     }
 
     #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_node_that_the_others_do_not_reach_gives_its_place_up_and_waits_until_
     let why = format!("other servers do not reach this one at 127.0.0.1:{} (", way.port);
     assert!(log.contains(&why) && log.contains("they have taken what it had"), "{log}");
     let others = std::fs::read_to_string(hosts[0].log()).expect("a log");
-    assert_eq!(others.matches("a node is not reached").count(), 1, "{others}");
+    assert!(others.contains("a node is not reached"), "{others}");
 
     // While that lasts one that is started in its place waits; told to stop it goes, and leaves nothing behind.
     let mut waiting = command(town.arguments(place, "waits")).spawn().expect("it starts");

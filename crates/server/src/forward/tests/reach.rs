@@ -99,7 +99,7 @@ async fn calls_to_a_node_that_falls_silent_are_lost_and_no_more_are_sent_until_i
     fall_silent.send_replace(true);
     let begun = Instant::now();
     assert!(matches!(waits.await, Sent::Lost(_)));
-    assert!(begun.elapsed() < Duration::from_secs(3), "pings take longer than that: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "pings take longer than that: {:?}", begun.elapsed());
     assert_eq!(*unreached.borrow_and_update(), [node.id].into());
     assert_eq!(asks.reach.apart(&[Arc::clone(&node)]), [Apart { node: Arc::clone(&node), is_reached: false }]);
     // No connection is waited for.
@@ -107,7 +107,7 @@ async fn calls_to_a_node_that_falls_silent_are_lost_and_no_more_are_sent_until_i
     for _ in 0..100 {
         assert!(matches!(asks.lines.send(&node, poll()).await, Sent::Not(_)));
     }
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     // When that has lasted for as long as an owner is waited for, nobody waits any more.
     while !matches!(asks.lines.send(&node, poll()).await, Sent::GivenUp) {
         tokio::task::yield_now().await;
@@ -132,7 +132,8 @@ async fn a_node_that_stood_still_itself_takes_nobody_for_silent() {
     std::thread::sleep(SILENCE * 2);
     let woken = Instant::now();
     unreached.wait_for(|unreached| !unreached.is_empty()).await.unwrap();
-    assert!(woken.elapsed() > SILENCE * 9 / 10, "{:?}", woken.elapsed());
+    // At least two more probes.
+    assert!(woken.elapsed() > SILENCE / 4, "{:?}", woken.elapsed());
 }
 
 #[tokio::test]

@@ -96,8 +96,12 @@ fn harm(places: &[Place], random: &mut Random) {
             place.proxy().lose_next_of(function, [Loss::Answer, Loss::Request, Loss::Late][random.below(3) as usize]);
         }
         6 => place.leave.store(true, Ordering::Release),
-        7 => place.misses.store(random.below(8), Ordering::Release),
-        8 => places.iter().for_each(|place| place.misses.store(random.below(8), Ordering::Release)),
+        7 | 8 => {
+            let missing = if random.below(2) == 0 { std::slice::from_ref(place) } else { places };
+            missing.iter().for_each(|place| place.misses.store(random.below(8), Ordering::Release));
+            std::thread::sleep(Duration::from_millis(random.below(600)));
+            missing.iter().for_each(|place| place.misses.store(0, Ordering::Release));
+        }
         _ => place.die.store(true, Ordering::Release),
     }
     std::thread::sleep(Duration::from_millis(random.below(150)));
@@ -128,7 +132,7 @@ fn run(cluster: &Cluster, seed: u64, faults: usize) {
     book.check(&hosts[0].store);
     let writers = book.writers();
     println!("seed {seed}: {acknowledged} acknowledged under {faults} faults in {took:?}, {writers} owners that wrote");
-    assert!(acknowledged > all_shards().count() * 20, "work went on: {acknowledged}");
+    assert!(acknowledged > all_shards().count() * 10, "work went on: {acknowledged}");
     assert!(writers > (faults / 20).clamp(2, 3) * all_shards().count(), "owners changed: {writers}");
 }
 
