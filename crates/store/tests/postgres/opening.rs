@@ -20,13 +20,16 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let Some(cluster) = cluster() else { return };
     let address = cluster.address_of("newer");
     block_on(open_at(&address).unwrap().close()).unwrap();
-    cluster.sql("UPDATE newer.format SET format = 7").unwrap();
+    let ours = cluster.sql("SELECT format FROM newer.format").unwrap();
+    cluster.sql("UPDATE newer.format SET format = format + 5").unwrap();
+    let theirs = cluster.sql("SELECT format FROM newer.format").unwrap();
     let owner = cluster.sql("SELECT * FROM newer.node").unwrap();
     let text = open_at(&address).unwrap_err().to_string();
-    assert!(text.contains("schema newer of postgres://") && text.contains("has format 7, this program supports formats up to 2"), "{text}");
+    let formats = format!("has format {theirs}, this program supports formats up to {ours}");
+    assert!(text.contains("schema newer of postgres://") && text.contains(&formats), "{text}");
     assert!(text.ends_with("Nothing was changed. Use a newer version of the program."), "{text}");
     assert_eq!(cluster.sql("SELECT * FROM newer.node").unwrap(), owner);
-    cluster.sql("UPDATE newer.format SET format = 2").unwrap();
+    cluster.sql(&format!("UPDATE newer.format SET format = {ours}")).unwrap();
     open_at(&address).unwrap();
 }
 
