@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sempre_api::v1::{
@@ -34,8 +34,8 @@ pub(crate) const SIGNALS: usize = 3;
 const HEARTBEATS: u64 = 3;
 /// Tasks lost in a crash come back after this.
 const TASK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a call is tried again.
-const RETRIES: u32 = 400;
+/// How long a call is tried again: on a slow machine a server may be killed many times before it has answered any.
+const TRIED_FOR: Duration = Duration::from_secs(120);
 /// How long everything may take to end once the kills are over.
 const END_MAX: Duration = Duration::from_secs(60);
 
@@ -95,14 +95,13 @@ pub(crate) fn may_pass(status: &Status) -> bool {
 
 /// Tries a call until it has an answer that does not pass.
 async fn insist<T, F: Future<Output = Result<T, Status>>>(ledger: &Ledger, call: impl Fn() -> F) -> Result<T, Status> {
-    let mut tries = 0;
+    let begun = Instant::now();
     loop {
         let status = match call().await {
             Ok(answer) => return Ok(answer),
             Err(status) => status,
         };
-        tries += 1;
-        if !may_pass(&status) || tries > RETRIES {
+        if !may_pass(&status) || begun.elapsed() > TRIED_FOR {
             return Err(status);
         }
         ledger.unknown(status.message());
