@@ -62,5 +62,8 @@ pub(super) const LOCK_TRIES_MAX: usize = 60;
 /// How often a shard is tried to be given under the epoch that it has by then.
 pub(super) const GIVE_TRIES_MAX: usize = 5;
 
+/// How often a node that comes looks at the others, if what they do is in between.
+pub(super) const BEGIN_TRIES_MAX: usize = 20;
+
 /// How often a node tries to place what is free while others change what is whose.
 pub(super) const PLACE_TRIES_MAX: usize = 20;

@@ -34,7 +34,7 @@ use tokio::{
 
 use super::{
     connections::Connection,
-    limits::{AWAIT_PAUSE, LOOK_PAUSE, PLACE_TRIES_MAX, RENEWALS},
+    limits::{AWAIT_PAUSE, BEGIN_TRIES_MAX, LOOK_PAUSE, PLACE_TRIES_MAX, RENEWALS},
     nodes::{self, Renewal},
     picture::Picture,
     placement::NodeId,
@@ -224,11 +224,20 @@ impl Keeper {
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let place = self.shared.connections.options().place().to_owned();
         let failed = |reason| StoreError::Database { action: "take a place in", place, reason };
-        match self.step().await {
-            Ok(Place::Kept) => Ok(()),
-            Ok(Place::Removed) => Err(failed("it was silent for too long".into())),
-            Ok(Place::Unreached(_)) => Err(failed("others have said that it is to go".into())),
-            Err(trouble) => Err(failed(trouble.into_reason())),
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            return match self.step().await {
+                Ok(Place::Kept) => Ok(()),
+                Ok(Place::Removed) => Err(failed("it was silent for too long".into())),
+                Ok(Place::Unreached(_)) => Err(failed("others have said that it is to go".into())),
+                // Others were in between.
+                Err(Trouble::Again(_)) if tries < BEGIN_TRIES_MAX => {
+                    sleep(AWAIT_PAUSE).await;
+                    continue;
+                }
+                Err(trouble) => Err(failed(trouble.into_reason())),
+            };
         }
     }
 
