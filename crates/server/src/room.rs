@@ -36,8 +36,8 @@ pub(crate) const CALL_BYTES: u64 = 6 << 10;
 const PARTS: u64 = 8;
 
 /// When a call is told for which there is no room or no time. Who is told at once comes again at once, and the server would do little but
-/// refuse; clients of SDKs wait ten seconds and more.
-const TOLD_AFTER: Duration = Duration::from_secs(5);
+/// refuse; clients of SDKs wait ten seconds and more, and learn why before they give up.
+const TOLD_AFTER: Duration = Duration::from_millis(7_500);
 
 /// What callers are told.
 const NO_ROOM: &str = "the server has no memory left for such calls, try again";
