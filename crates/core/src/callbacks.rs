@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | standby, of a chain | the run closes and nothing follows it | scheduled: a message goes out |
 //! | standby, of a chain | continue-as-new, retry | standby for ever; the successor has it |
+//! | standby, of a chain | a reset ends the run, and the new one has the callback | standby for ever |
+//! | standby, of a chain | a reset ends the run, and the new one does not have it | scheduled: the run was terminated |
 //! | standby, of an update | the update is completed, or rejected | scheduled |
 //! | standby, of an update | its run closes, whatever follows it | scheduled: the update has failed |
 //! | standby, of an update | a reset ends the run, and the new one has the update | standby for ever |
@@ -13,7 +15,7 @@
 //! | backing off | its time has come | scheduled |
 //! | scheduled | the circuit breaker of the other side is open | scheduled, and shown as blocked; no attempt |
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use sempre_api::v1::{
     common::{Callback, Link, callback},
@@ -123,6 +125,19 @@ pub(crate) fn updates_closed(step: &mut Step<'_, '_>, elsewhere: impl Fn(&str) -
     let ended = |id: &str| state.derived.updates.get(id).is_some_and(|update| update.completed_event_id != 0);
     let waiting = standing_by(step, |info| !info.is_of_chain() && !ended(&info.update_id) && !elsewhere(&info.update_id));
     for number in waiting {
+        send(step, number);
+    }
+}
+
+/// A reset has ended the run: tells those of whom the run that goes on does not know. So it is with one that was attached after the reset
+/// point where nothing is applied again, and where another run of the workflow goes on.
+pub(crate) fn ended_by_reset(step: &mut Step<'_, '_>, next: &State) {
+    let goes_on = |info: &CallbackInfo| {
+        let same =
+            |other: &Arc<CallbackInfo>| other.is_of_chain() && other.callback == info.callback && other.request_id == info.request_id;
+        next.derived.callbacks.values().any(same)
+    };
+    for number in standing_by(step, |info| info.is_of_chain() && !goes_on(info)) {
         send(step, number);
     }
 }

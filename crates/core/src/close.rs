@@ -182,11 +182,12 @@ pub(crate) fn standalone(step: &mut Step<'_, '_>, attributes: Attributes) {
 
 /// The run's own time is up: retry, cron or the end (spec 01 §7).
 pub(crate) fn run_timed_out(step: &mut Step<'_, '_>) {
+    // First: what was buffered beside a task (callbacks, options) is of the next run too.
+    task::force_close(step);
+    step.flush();
     let over = step.run.state.derived.execution_expiration().is_some_and(|end| end <= step.now());
     let (retry_state, next) = if over { (RetryState::Timeout, None) } else { after_failure(step, &workflow_timeout(), true) };
     let new_execution_run_id = next.map_or_else(String::new, |attributes| successor(step, attributes));
-    task::force_close(step);
-    step.flush();
     let event = step.closing_event(Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
         retry_state: retry_state as i32,
         new_execution_run_id: new_execution_run_id.clone(),
@@ -371,7 +372,7 @@ fn closed(step: &mut Step<'_, '_>, event: HistoryEvent, end: End) {
     if end == End::Chain {
         report_to_parent(step, event);
     }
-    // A run that a reset ended goes on in another one, which has its callbacks.
+    // A run that a reset ended goes on in another one: the reset tells those that this one does not have.
     if !by_reset {
         callbacks::fire(step);
     }

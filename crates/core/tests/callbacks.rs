@@ -299,6 +299,54 @@ fn a_retry_carries_callbacks_on() {
     assert_eq!(world.called_back[0].outcome.clone().unwrap().failure.unwrap().message, "second");
 }
 
+/// 01 §8, §3.3.2: what was attached while a task was under way is the next run's, too
+#[test]
+fn a_retry_after_a_timeout_has_what_was_attached_beside_a_task() {
+    let mut world = World::with_callbacks();
+    world.start_with(with(request(&["a"]), |r| (r.retry_policy, r.workflow_run_timeout) = (retry(2), duration(5)))).unwrap();
+    let _taken = world.poll_workflow(QUEUE).unwrap();
+    world.start_with(attach("other", &["b"])).unwrap();
+    world.advance(secs(5));
+    world.advance(secs(1));
+    world.work([complete_with("done")]);
+    world.deliver();
+    assert_eq!(world.chains["wf"].len(), 2);
+    assert_eq!(world.called_back.iter().map(host).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+/// 01 §12.3: where nothing is applied again, the new run does not know of what was attached since
+#[test]
+fn a_reset_that_leaves_callbacks_behind_tells_them() {
+    use sempre_api::v1::enums::ResetReapplyExcludeType::{Nexus, Signal, Update};
+    let mut world = World::with_callbacks();
+    world.start_with(request(&["a"])).unwrap();
+    world.work([timer("1", secs(5))]);
+    world.start_with(attach("other", &["b"])).unwrap();
+    let mut reset = reset::reset_request(&mut world, "wf", 4);
+    reset.reset_reapply_exclude_types = vec![Signal as i32, Update as i32, Nexus as i32];
+    world.reset_with(reset).unwrap();
+    world.deliver();
+    assert_eq!(world.called_back.iter().map(host).collect::<Vec<_>>(), ["b"]);
+    let told = world.called_back[0].outcome.clone().unwrap().failure.unwrap();
+    assert_eq!(told.message, "operation terminated");
+    world.work([complete_with("done")]);
+    world.deliver();
+    assert_eq!(world.called_back.iter().map(host).collect::<Vec<_>>(), ["b", "a"]);
+}
+
+/// 01 §12.2: the run that is the current one by then ends with the reset of an older one, and its callers hear of it
+#[test]
+fn a_reset_of_an_older_run_tells_the_callbacks_of_the_one_it_ends() {
+    let mut world = World::with_callbacks();
+    world.begin("wf", [complete()]);
+    world.start_with(request(&["a"])).unwrap();
+    world.work([]);
+    world.reset_run("wf", 1, 4);
+    world.deliver();
+    assert_eq!(world.called_back.iter().map(host).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(world.called_back[0].outcome.clone().unwrap().failure.unwrap().message, "operation terminated");
+}
+
 /// 01 §12.2: a run that a reset ends is not the end; the new run tells
 #[test]
 fn a_reset_takes_callbacks_along() {

@@ -324,6 +324,17 @@ fn the_policy_is_applied_when_the_start_is_learnt_after_the_end() {
     }
 }
 
+/// 01 §3.5: a cancel request has the first task come at once, also that of a child which is still held
+#[test]
+fn a_cancel_request_before_the_start_is_learnt_wakes_a_child_that_waits_for_its_tick() {
+    let mut world = World::new();
+    world.begin("parent", [with(child("kid", ParentClosePolicy::RequestCancel), |c| c.cron_schedule = "* * * * *".into()).command()]);
+    world.deliver_one_unheard();
+    world.terminate("parent", "enough").unwrap();
+    world.deliver();
+    assert_eq!(world.poll_workflow(QUEUE).map(|t| t.workflow_id), Some("kid".into()));
+}
+
 /// 04 §4.2 step 5
 #[test]
 fn a_child_asked_for_in_the_closing_completion_is_never_started() {

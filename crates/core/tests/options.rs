@@ -176,6 +176,18 @@ fn successors_and_children_have_the_changed_priority() {
     assert_eq!(world.run("w").execution.state().derived.priority(), Some(&key(4)));
 }
 
+/// 01 §8: also one that was changed beside a task which its run's timeout ends
+#[test]
+fn a_retry_after_a_timeout_has_the_priority_that_was_changed_beside_a_task() {
+    let mut world = World::new();
+    world.start_with(with(start_request("w"), |r| (r.retry_policy, r.workflow_run_timeout) = (retry(2), duration(5)))).unwrap();
+    let _taken = world.poll_workflow(QUEUE).unwrap();
+    update(&mut world, &["priority"], Some(key(4)));
+    world.advance(secs(5));
+    assert_eq!(world.chains["w"].len(), 2);
+    assert_eq!(world.run("w").execution.state().derived.priority(), Some(&key(4)));
+}
+
 #[test]
 fn refusals() {
     let mut world = World::new();

@@ -372,6 +372,23 @@ fn the_time_of_a_reset_run_counts_from_the_reset_after_a_delay_and_by_a_clock_th
     assert_eq!(world.run("w").execution.status(), WorkflowExecutionStatus::TimedOut);
 }
 
+/// 01 §9: the tick for which the base's first task waited is over; the next one counts from the reset
+#[test]
+fn after_a_reset_of_a_cron_run_the_next_tick_is_not_passed_over() {
+    let mut world = World::new();
+    world.start_with(with(start_request("w"), |r| r.cron_schedule = "* * * * *".into())).unwrap();
+    world.advance(secs(60));
+    world.work([complete()]);
+    world.advance(secs(60));
+    world.work([]);
+    world.advance(secs(10));
+    world.reset("w", 4);
+    let info = world.run("w").execution.describe(world.now).workflow_execution_info.unwrap();
+    assert_eq!(info.execution_time, Some(world.now.to_api()));
+    world.work([complete()]);
+    assert_history(&world, "w", "1 WorkflowExecutionStarted {CronSchedule, backoff 50.0s, last result done}");
+}
+
 /// The chain goes on from the reset run: its successors have the refreshed time.
 #[test]
 fn a_reset_run_can_continue_as_new() {

@@ -239,6 +239,7 @@ pub fn reset(
             task::force_close(&mut step);
             step.flush();
             close::terminate_by_reset(&mut step, request.reason.clone(), RESETTER_IDENTITY.into(), is_base);
+            callbacks::ended_by_reset(&mut step, &execution.state);
             callbacks::updates_closed(&mut step, |update_id| update::status(&execution, update_id).is_some());
         }
         step.finish(Ok(Reply::Done))

@@ -20,7 +20,7 @@ mod zone;
 pub use describe::{UNUSABLE, describe, list_damaged, list_entry, matching_times, record, skipped};
 pub use news::{Ended, StartFailure};
 pub use parse::{CONFLICTING_ZONES, YEARS};
-pub use spec::{Next, Spec, Time, canonical};
+pub use spec::{Next, SPEC_PARTS_MAX, Spec, Time, canonical};
 pub use start::{start_request, watch_of, workflow_id};
 pub use step::{CATCHUP_DEFAULT, CATCHUP_MIN, Schedule, TOO_MANY_BACKFILLS};
 pub use validate::{belongings, definition, in_the_way, not_found, patch, schedule_id};

@@ -19,6 +19,13 @@ const NANOS: i64 = 1_000_000_000;
 /// The first second after the year 2100: nothing is due from there on.
 const END: i64 = 4_133_980_800;
 
+/// Calendars, times that are excluded, intervals and cron texts of one spec, together. Who asks for the next time goes through all of them.
+pub const SPEC_PARTS_MAX: usize = 1000;
+/// How far calendars are looked at first; each further look goes [`LOOK_GROWS`] times as far. So one without a time near keeps nobody long
+/// who has another with one.
+const LOOK_FIRST: i64 = 86_400;
+const LOOK_GROWS: i64 = 16;
+
 /// A time at which a schedule is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Time {
@@ -55,6 +62,11 @@ pub struct Spec {
 /// Turns every form of a spec into structured calendars and intervals. The text says what is wrong.
 #[expect(deprecated, reason = "clients may still send exclude_calendar")]
 pub fn canonical(mut spec: ScheduleSpec) -> Result<ScheduleSpec, String> {
+    let times = spec.calendar.len() + spec.structured_calendar.len() + spec.cron_string.len() + spec.interval.len();
+    let parts = times + spec.exclude_calendar.len() + spec.exclude_structured_calendar.len();
+    if parts > SPEC_PARTS_MAX {
+        return Err(format!("a schedule can have {SPEC_PARTS_MAX} calendars, exclusions, intervals and cron strings, not {parts}"));
+    }
     for calendar in core::mem::take(&mut spec.calendar) {
         spec.structured_calendar.push(parse::calendar(&calendar)?);
     }
@@ -160,9 +172,11 @@ impl Spec {
 
     /// The first second of a calendar at or after `at` and before `until`.
     fn raw_calendar(&self, mut at: i64, until: i64) -> Option<i64> {
+        let mut look = LOOK_FIRST;
         while !self.calendars.is_empty() && at < until {
             let stretch = self.zone.stretch(at);
-            let end = stretch.until.min(until);
+            let end = stretch.until.min(until).min(at.saturating_add(look));
+            look = look.saturating_mul(LOOK_GROWS);
             let (local, mut local_end) = (at + stretch.offset, end + stretch.offset);
             let mut found = None;
             for calendar in &self.calendars {

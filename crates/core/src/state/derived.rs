@@ -390,9 +390,9 @@ impl Derived {
         if self.main.reset_time != 0 { Timestamp(self.main.reset_time) } else { self.start.time() }
     }
 
-    /// When the first task is (or was) due.
+    /// When the first task is (or was) due. A reset waits for nothing: what its base's first task waited for is over.
     pub fn execution_time(&self) -> Timestamp {
-        self.start_time() + self.start.backoff()
+        if self.main.reset_time != 0 { self.start_time() } else { self.start_time() + self.start.backoff() }
     }
 
     /// End of the chain's time, if bounded. A reset gives the full time again (spec 01 §12.2 step 1).
@@ -412,7 +412,7 @@ impl Derived {
     /// The same for a run that could not begin before `from`.
     pub fn run_expiration_from(&self, from: Timestamp) -> Option<Timestamp> {
         let run = Span::from_api(self.start.event().workflow_run_timeout.as_ref()).ok().and_then(Span::some);
-        let begin = if self.main.reset_time != 0 { self.start_time() } else { self.execution_time() }.max(from);
+        let begin = self.execution_time().max(from);
         match (run.map(|run| begin + run), self.execution_expiration()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

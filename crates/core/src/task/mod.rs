@@ -409,18 +409,7 @@ pub(crate) fn release_first(step: &mut Step<'_, '_>) -> Result<Result<Reply, Ref
     }
     step.run.state.progress.main.held = false;
     step.touch();
-    delay_or_schedule_first(step);
+    // Unless it has to wait for its time still: a cancel request meanwhile has ended that.
+    schedule_if_needed(step);
     Ok(Ok(Reply::Done))
-}
-
-/// The first task of a run: at once, or after the back-off that its Started event carries.
-pub(crate) fn delay_or_schedule_first(step: &mut Step<'_, '_>) {
-    let derived = &step.run.state.derived;
-    if derived.start.backoff().is_zero() || derived.execution_time() <= step.now() {
-        step.run.state.progress.main.first_task_at = 0;
-        schedule_if_needed(step);
-    } else {
-        step.run.state.progress.main.first_task_at = derived.execution_time().0;
-        step.touch();
-    }
 }

@@ -116,6 +116,9 @@ fn url(url: &str, limits: &Limits) -> Result<(), Refusal> {
     if host.is_empty() {
         return invalid("invalid url: missing host".to_owned());
     }
+    if !is_host(host) {
+        return invalid(format!("invalid url: invalid host or port: {url}"));
+    }
     if url.bytes().any(|b| b.is_ascii_control() || b == b' ') {
         return invalid(format!("invalid callback url: {url:?}"));
     }
@@ -124,6 +127,25 @@ fn url(url: &str, limits: &Limits) -> Result<(), Refusal> {
         Some(_) => invalid(format!("invalid url: callback address does not allow insecure connections: {url}")),
         None => invalid(format!("invalid url: url does not match any configured callback address: {url}")),
     }
+}
+
+/// Whether it is one host, with a port or without, for whoever reads it: rules are held against the text, and where it would lead is read
+/// out of it by others. Of `10.0.0.5:.example` and `[::1].example` some read only what is before the colon, or between the brackets.
+fn is_host(text: &str) -> bool {
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let Some((address, port)) = rest.split_once(']') else { return false };
+            if address.parse::<core::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            match port.strip_prefix(':') {
+                Some(port) => ("", Some(port)),
+                None => return port.is_empty(),
+            }
+        }
+        None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
+    };
+    !name.contains(['[', ']']) && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
 }
 
 #[cfg(test)]
@@ -157,7 +179,33 @@ mod tests {
         assert_eq!(text(nexus("http://foo:80/bar"), &[("bar", true), ("*", true)]), "");
         assert_eq!(text(nexus("http://foo:80/bar"), &[("foo:80", true)]), "");
         assert_eq!(text(nexus("https://a.b.example:443/x?y"), &[("*.example:*", false)]), "");
-        assert!(text(nexus("https://a.example:443.evil/x"), &[("*.example:443", false)]).starts_with("invalid url: url does not match"));
+        // Addresses that those who follow them would read in another way.
+        for host in [
+            "10.0.0.5:.example",
+            "[::1].example",
+            "10.0.0.5:443:.example",
+            "10.0.0.5:x.example",
+            "a]b.example",
+            "[evil.example",
+            ":80:80.example",
+        ] {
+            let url = format!("http://{host}/x");
+            assert_eq!(text(nexus(&url), &[("*.example", true)]), format!("invalid url: invalid host or port: {url}"));
+        }
+        for host in [
+            "[evil.com].example:443",
+            "[::ffff:169.254.169.254].example:443",
+            "a.example:",
+            "a.example:99999",
+            "a.example:+443",
+            "a.example:443.evil",
+        ] {
+            let url = format!("https://{host}/x");
+            assert_eq!(text(nexus(&url), &[("*", true)]), format!("invalid url: invalid host or port: {url}"));
+        }
+        for host in ["a.example", "a.example:443", "10.0.0.5:80", "[::1]", "[::1]:8080", "user:pass@a.example:80"] {
+            assert_eq!(text(nexus(&format!("http://{host}/x")), &[("*", true)]), "", "{host}");
+        }
         let insecure = "invalid url: callback address does not allow insecure connections: http://foo:80/bar";
         assert_eq!(text(nexus("http://foo:80/bar"), &[("*", false), ("*", true)]), insecure);
         assert_eq!(text(nexus(SYSTEM_CALLBACK_URL), &[]), "");

@@ -66,6 +66,18 @@ fn cron(text: &str) -> ScheduleSpec {
     ScheduleSpec { cron_string: vec![text.into()], ..Default::default() }
 }
 
+/// Nobody makes a server go through very many of them each time.
+#[test]
+fn a_spec_has_so_many_parts_at_most() {
+    let never = StructuredCalendarSpec { day_of_week: Vec::new(), ..every_second() };
+    let of = |count| ScheduleSpec { structured_calendar: vec![never.clone(); count], ..Default::default() };
+    assert!(canonical(of(SPEC_PARTS_MAX)).is_ok());
+    let mut over = of(SPEC_PARTS_MAX - 1);
+    over.cron_string = vec!["* * * * *".into()];
+    over.exclude_structured_calendar = vec![never.clone()];
+    assert_eq!(canonical(over).unwrap_err(), "a schedule can have 1000 calendars, exclusions, intervals and cron strings, not 1001");
+}
+
 #[test]
 fn intervals_are_counted_from_the_epoch() {
     let spec = spec(ScheduleSpec { interval: vec![every(60, 7), every(45, 0)], ..Default::default() });
