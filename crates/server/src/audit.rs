@@ -159,11 +159,18 @@ impl Pending {
     pub(crate) fn new(audit: Audit, line: Map<String, Value>) -> Self {
         Self { audit, line }
     }
+
+    /// Its caller may not make it: a line of those of which there are so many at most.
+    pub(crate) fn refused(mut self) {
+        self.audit.tell_refusal(&Value::Object(std::mem::take(&mut self.line)));
+    }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        self.audit.tell(&Value::Object(std::mem::take(&mut self.line)));
+        if !self.line.is_empty() {
+            self.audit.tell(&Value::Object(std::mem::take(&mut self.line)));
+        }
     }
 }
 

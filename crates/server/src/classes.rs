@@ -16,22 +16,28 @@ pub(crate) struct Kind {
     pub(crate) class: CallClass,
     /// Its calls wait for a worker, for a task or for time to pass: how long they take says nothing of this server.
     pub(crate) waits: bool,
+    /// Anybody may make them, whoever he is: what they hold must be nobody else's.
+    pub(crate) by_anybody: bool,
 }
 
 const fn works(class: CallClass) -> Kind {
-    Kind { class, waits: false }
+    Kind { class, waits: false, by_anybody: false }
 }
 
 const fn waits(class: CallClass) -> Kind {
-    Kind { class, waits: true }
+    Kind { class, waits: true, by_anybody: false }
+}
+
+const fn by_anybody(kind: Kind) -> Kind {
+    Kind { by_anybody: true, ..kind }
 }
 
 /// Service, what its methods are for, the methods. What is not here is [`Kind::OTHER`].
 const TABLE: &[(&str, Kind, &[&str])] = &[
     // Probes: a server with much to do must not look as if it were not there, neither to `grpc.health.v1.Health` nor to the first call of
     // every SDK.
-    (HEALTH, works(Complete), &["Check"]),
-    (WORKFLOW, works(Complete), &["GetSystemInfo"]),
+    (HEALTH, by_anybody(works(Complete)), &["Check"]),
+    (WORKFLOW, by_anybody(works(Complete)), &["GetSystemInfo"]),
     (
         WORKFLOW,
         works(Complete),
@@ -137,7 +143,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("sempre.v1.AlertService", waits(Other), &["ListNotices"]),
     ("sempre.v1.VersionService", waits(Other), &["CheckDeploymentVersion"]),
     ("sempre.v1.StorageService", waits(Other), &["Backup"]),
-    (HEALTH, waits(Other), &["Watch"]),
+    (HEALTH, by_anybody(waits(Other)), &["Watch"]),
     (TEST, waits(Other), &["Sleep", "SleepUntil", "UnlockTimeSkippingWithSleep"]),
 ];
 

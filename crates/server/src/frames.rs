@@ -35,6 +35,10 @@ const UNCOUNTED_BYTES: usize = 1 << 10;
 /// How long a body may take to come, from the moment when it has to be waited for.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
+/// The same for a body that anybody may send, and how long its message may be: those that there are have next to nothing.
+const BODY_OF_ANYBODY_WITHIN: Duration = Duration::from_secs(3);
+const MESSAGE_OF_ANYBODY_BYTES_MAX: usize = 4 << 10;
+
 /// A length-prefixed message starts with one byte of flags and four of length.
 pub(crate) const PREFIX_BYTES: usize = 5;
 
@@ -56,6 +60,8 @@ pub struct BoundedMessages<B> {
     uncounted: usize,
     /// How long the rest of it may take.
     within: Duration,
+    /// The longest message that is taken.
+    message_bytes_max: usize,
     /// When it must be there; `None`: nobody has waited yet.
     due: Option<Pin<Box<Sleep>>>,
     /// Trailers that wait for the rest of the buffer to leave.
@@ -96,11 +102,17 @@ impl<B> BoundedMessages<B> {
             held: None,
             uncounted: 0,
             within: BODY_WITHIN,
+            message_bytes_max: MESSAGE_BYTES_MAX,
             due: None,
             trailers: None,
             before_gate: None,
         };
         http::Request::from_parts(parts, body)
+    }
+
+    /// Anybody may send it: it is short, and comes soon.
+    pub(crate) fn is_by_anybody(&mut self) {
+        (self.within, self.message_bytes_max) = (BODY_OF_ANYBODY_WITHIN, MESSAGE_OF_ANYBODY_BYTES_MAX);
     }
 
     /// From now on each message is looked at before it leaves.
@@ -167,8 +179,8 @@ impl<B> BoundedMessages<B> {
     /// The next whole message of the buffer, with its prefix; `None` when more bytes are needed.
     fn next_message(&mut self) -> Result<Option<Bytes>, Status> {
         let Some((flags, length)) = prefix(&self.buffer) else { return Ok(None) };
-        if length > MESSAGE_BYTES_MAX {
-            return Err(status::message_too_large(length as u64, MESSAGE_BYTES_MAX));
+        if length > self.message_bytes_max {
+            return Err(status::message_too_large(length as u64, self.message_bytes_max));
         }
         if self.buffer.len() < PREFIX_BYTES + length {
             return Ok(None);
@@ -479,7 +491,7 @@ mod tests {
     const WAIT: Duration = Duration::from_secs(10);
 
     fn start_before(gate: &Arc<StartGate>) -> Arc<Held> {
-        let held = Room::new(1 << 20).enter(Kind { class: CallClass::Start, waits: false }, 0).expect("room");
+        let held = Room::new(1 << 20).enter(Kind { class: CallClass::Start, waits: false, by_anybody: false }, 0).expect("room");
         held.stand_before(gate, None);
         held
     }
@@ -532,7 +544,7 @@ mod tests {
             inside.push(gate.enter(None, 1, WAIT).await.expect("a turn"));
         }
         let room = Room::new(1 << 20);
-        let held = room.enter(Kind { class: CallClass::Start, waits: false }, 0).expect("room");
+        let held = room.enter(Kind { class: CallClass::Start, waits: false, by_anybody: false }, 0).expect("room");
         held.stand_before(&gate, Some(Duration::from_secs(2)));
         let mut body = BoundedMessages::new(http::Request::new(Chunks([message(0, &[7; 50_000]).into()].into()))).into_body();
         body.hold(held);

@@ -1,8 +1,9 @@
 //! How much memory calls may hold, so that no caller can fill it: a budget of bytes for what has come of requests and for the
 //! calls themselves.
 //!
-//! An eighth is for calls that are over and stay a while: three quarters of it for those that are refused, until they are told, the
-//! rest for those of whose bodies something is still to come. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
+//! An eighth is for calls that are over and stay a while, and for those that anybody may make: three quarters of it for those that are
+//! refused, until they are told, a half of the rest for those of whose bodies something is still to come, and the last for probes and the like,
+//! which come before it is known who calls: neither do they take anybody else's room, nor do others take theirs. Of the rest calls that wait (polls) and calls that are worked on have a half each: neither takes the
 //! other's room. Within the half of work, calls that matter less must leave a part to the others, and completions of tasks may use it
 //! all. A call is counted before anything of its body is read; its body is counted as it comes, before it is put together.
 
@@ -54,6 +55,7 @@ pub(crate) struct Room {
     working: Part,
     turned_away: Part,
     late: Part,
+    by_anybody: Part,
     refused: AtomicU64,
 }
 
@@ -130,13 +132,17 @@ impl Room {
     pub(crate) fn new(bytes: u64) -> Arc<Self> {
         let part = |max| Part { used: AtomicU64::new(0), max };
         let over = bytes / PARTS;
-        let (half, late) = ((bytes - over) / 2, over / 4);
-        let (waiting, working, turned_away, late) = (part(half), part(half), part(over - late), part(late));
-        Arc::new(Self { waiting, working, turned_away, late, refused: AtomicU64::new(0) })
+        let (half, eighth) = ((bytes - over) / 2, over / 8);
+        let (waiting, working, turned_away) = (part(half), part(half), part(over - 2 * eighth));
+        Arc::new(Self { waiting, working, turned_away, late: part(eighth), by_anybody: part(eighth), refused: AtomicU64::new(0) })
     }
 
-    fn half(&self, kind: Kind) -> &Part {
-        if kind.waits { &self.waiting } else { &self.working }
+    fn part_of(&self, kind: Kind) -> &Part {
+        match kind {
+            Kind { by_anybody: true, .. } => &self.by_anybody,
+            Kind { waits: true, .. } => &self.waiting,
+            Kind { waits: false, .. } => &self.working,
+        }
     }
 
     /// A call comes, with so many bytes of headers.
@@ -147,8 +153,8 @@ impl Room {
     }
 
     fn take(&self, kind: Kind, bytes: u64) -> Result<(), Status> {
-        let half = self.half(kind);
-        if half.take(bytes, half.max / PARTS * (PARTS - reserve(kind))) {
+        let part = self.part_of(kind);
+        if part.take(bytes, part.max / PARTS * (PARTS - reserve(kind))) {
             return Ok(());
         }
         self.refused.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +181,8 @@ impl Room {
 
     /// Bytes that calls hold now which wait, and which are worked on.
     pub(crate) fn used(&self) -> (u64, u64) {
-        (self.waiting.used.load(Ordering::Relaxed), self.working.used.load(Ordering::Relaxed))
+        let by_anybody = self.by_anybody.used.load(Ordering::Relaxed);
+        (self.waiting.used.load(Ordering::Relaxed), self.working.used.load(Ordering::Relaxed) + by_anybody)
     }
 
     /// Bytes that calls hold now which are over.
@@ -186,17 +193,21 @@ impl Room {
     /// Bytes that starts may hold that wait for their turn: a half of what starts have. So those whose message is still to come find room
     /// beside them, and who has few is not kept out by who has many.
     pub(crate) fn waiting_starts_max(&self) -> u64 {
-        self.working.max / PARTS * (PARTS - reserve(Kind { class: CallClass::Start, waits: false })) / 2
+        self.working.max / PARTS * (PARTS - reserve(Kind { class: CallClass::Start, waits: false, by_anybody: false })) / 2
     }
 
     /// Bytes that they may hold together.
     pub(crate) fn max(&self) -> u64 {
-        self.waiting.max + self.working.max + self.turned_away.max + self.late.max
+        self.waiting.max + self.working.max + self.turned_away.max + self.late.max + self.by_anybody.max
     }
 }
 
 /// Parts that such calls leave to others.
 fn reserve(kind: Kind) -> u64 {
+    if kind.by_anybody {
+        // Those that stay open (a health service that is watched) leave a part to those that ask once.
+        return if kind.waits { 4 } else { 0 };
+    }
     if kind.waits {
         // There are polls all the time: without a part of its own, what workers and clients ask beside them would never come in.
         return if kind.class == CallClass::Poll { 2 } else { 0 };
@@ -227,7 +238,7 @@ impl Held {
         let before = self.bytes.load(Ordering::Relaxed);
         let kept = before.min(CALL_BYTES);
         self.bytes.store(kept, Ordering::Relaxed);
-        self.room.half(self.kind).used.fetch_sub(before - kept, Ordering::Relaxed);
+        self.room.part_of(self.kind).used.fetch_sub(before - kept, Ordering::Relaxed);
     }
 
     /// Once its message is there, the call has to wait for its turn at this gate, if it is a start; its caller waits for so long.
@@ -299,7 +310,7 @@ where
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.room.half(self.kind).used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+        self.room.part_of(self.kind).used.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -312,10 +323,10 @@ mod tests {
         Room::new((2 * calls * CALL_BYTES * PARTS).div_ceil(PARTS - 1).next_multiple_of(2 * PARTS))
     }
 
-    const COMPLETE: Kind = Kind { class: CallClass::Complete, waits: false };
-    const START: Kind = Kind { class: CallClass::Start, waits: false };
-    const POLL: Kind = Kind { class: CallClass::Poll, waits: true };
-    const HISTORY: Kind = Kind { class: CallClass::Change, waits: true };
+    const COMPLETE: Kind = Kind { class: CallClass::Complete, waits: false, by_anybody: false };
+    const START: Kind = Kind { class: CallClass::Start, waits: false, by_anybody: false };
+    const POLL: Kind = Kind { class: CallClass::Poll, waits: true, by_anybody: false };
+    const HISTORY: Kind = Kind { class: CallClass::Change, waits: true, by_anybody: false };
 
     #[test]
     fn what_is_refused_holds_nothing_and_what_ends_gives_its_room_back() {
@@ -341,12 +352,27 @@ mod tests {
         let turned_away = stays(Over::TurnedAway);
         // Neither takes the other's.
         let late = stays(Over::Late);
-        assert_eq!((turned_away.len(), late.len(), room.used_by_over()), (6, 2, 8 << 10));
+        assert_eq!((turned_away.len(), late.len(), room.used_by_over()), (6, 1, 7 << 10));
         room.enter(COMPLETE, 0).unwrap();
         drop(turned_away);
-        assert_eq!((room.used_by_over(), stays(Over::Late).len(), stays(Over::TurnedAway).len()), (2 << 10, 0, 6));
+        assert_eq!((room.used_by_over(), stays(Over::Late).len(), stays(Over::TurnedAway).len()), (1 << 10, 0, 6));
         drop(late);
         assert_eq!(room.used_by_over(), 0);
+    }
+
+    #[test]
+    fn calls_that_anybody_may_make_keep_nobody_out_nor_are_they_kept_out() {
+        let probe = Kind { by_anybody: true, ..COMPLETE };
+        let room = Room::new(16 << 20);
+        let all = |kind: Kind| std::iter::from_fn(|| room.enter(kind, 60 << 10).ok()).collect::<Vec<_>>();
+        let watches = all(Kind { waits: true, ..probe });
+        let probes = all(probe);
+        assert!(!watches.is_empty() && !probes.is_empty() && watches.len() + probes.len() <= 4);
+        let completions = all(COMPLETE);
+        assert!(completions.len() > 100, "{}", completions.len());
+        assert!(room.enter(COMPLETE, 60 << 10).is_err());
+        drop(probes);
+        assert!(room.enter(probe, 60 << 10).is_ok());
     }
 
     #[test]

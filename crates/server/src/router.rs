@@ -290,6 +290,9 @@ impl Router {
         }
         let mut request = BoundedMessages::new(request);
         request.body_mut().hold(Arc::clone(held));
+        if method.kind.by_anybody {
+            request.body_mut().is_by_anybody();
+        }
         if let Some(field) = method.namespace_field.filter(|_| self.metered && sender.is_none()) {
             request.body_mut().meter(Meter::new(self.engine.clone(), method.kind.class, field));
         }
@@ -401,6 +404,9 @@ impl Router {
             Ok(frame) => frame,
             Err(refused) => {
                 pending.line.insert("result".into(), format!("{:?}", refused.code()).into());
+                if refused.code() == Code::PermissionDenied {
+                    pending.refused();
+                }
                 return refused.into_http();
             }
         };

@@ -182,6 +182,36 @@ fn a_full_disk_rejects_and_recovers() {
     assert_eq!(check(&store, acknowledged, "after a full disk"), acknowledged);
 }
 
+/// The log has to open a segment from time to time, one that it has or a new one. Anybody who opens connections can use up what a process may open.
+#[test]
+fn without_file_descriptors_commits_are_rejected_until_there_are_some() {
+    // Segments that checkpoints free are opened again; while no checkpoint frees any, new ones are made.
+    for (overlay_bytes, log_bytes) in [(small_options().overlay_bytes, small_options().log_bytes), (1 << 30, 1 << 30)] {
+        let (folder, disk) = (TestFolder::new(), Disk::new());
+        let options = sempre_store::embedded::EmbeddedOptions { overlay_bytes, log_bytes, ..small_options() };
+        let store = EmbeddedStore::open_with_log(folder.path(), options, Arc::new(disk.clone())).unwrap();
+        let (mut acknowledged, mut rejected) = (0, 0);
+        for round in 0..8 {
+            disk.set_out_of_files(round % 2 == 1);
+            let (now, error) = run(&store, acknowledged + 1, acknowledged + 200);
+            acknowledged = now;
+            match error {
+                Some(CommitError::Rejected { reason }) => {
+                    assert!(reason.contains("may open files again") || reason.contains("earlier batch"), "{reason}");
+                    rejected += 1;
+                }
+                Some(CommitError::Failed { reason }) => assert_eq!((reason.as_str(), round % 2), ("acquire", 1)),
+                other => assert_eq!(other, None),
+            }
+            assert_eq!(contents(&store), expected(acknowledged), "what was rejected is not there");
+        }
+        assert!(rejected > 0, "no segment was needed");
+        drop(store);
+        let store = open(folder.path(), &disk.after_power_loss(&mut Random::new(5)));
+        assert_eq!(check(&store, acknowledged, "after a time without descriptors"), acknowledged);
+    }
+}
+
 /// Where the next record goes, if all that there are take one block each and are in the first segment.
 fn end_of_first_segment(disk: &Disk) -> usize {
     let blocks = &disk.images()[&1];

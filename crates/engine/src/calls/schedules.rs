@@ -35,7 +35,7 @@ use crate::{
     Engine,
     namespaces::Namespace,
     schedules::{CLOSED, Call, Found, LoadError, Update, chain, damaged, load},
-    shared::Shared,
+    shared::{Shared, give_way},
     visibility::{Groups, index},
     zones::Database,
 };
@@ -311,6 +311,7 @@ impl Engine {
                     Err(LoadError::Store(error)) => return Err(unreadable(&error)),
                 }
                 after = key.schedule_id;
+                give_way().await;
             }
             if !more || schedules.len() >= size {
                 let next_page_token = if more { token(&after) } else { Bytes::new() };
@@ -342,6 +343,7 @@ impl Engine {
                             index::add_to_group(&mut groups, record.and_then(|record| record.value(field)));
                         }
                     }
+                    give_way().await;
                 }
             }
             match keys.into_iter().next_back() {

@@ -295,9 +295,8 @@ impl<S: Send + 'static> Matching<S> {
             if !queue.nexus.is_empty() {
                 self.pump_nexus(queue);
             }
-            if faster {
-                self.pump_name(&mut stripe, hash, name);
-            }
+            // What waits beside it waits for the queue's rate: it has to be rung for.
+            self.pump_for(&mut stripe, hash, name, faster);
             return Polled::Wait(waiting);
         }
         // Those who wait while there are offers wait for the queue's rate, and come first.

@@ -61,7 +61,8 @@ impl<S: Send + 'static> Matching<S> {
         }
     }
 
-    /// Whether a window of a queue runs low while the store has more; marks it as being paged.
+    /// Whether a window of a queue runs low while the store has more; marks it as being paged. Not while another is: one read at a time,
+    /// of one queue, so that none ends what another has begun.
     pub(crate) fn claim_page(&self, name: &QueueName) -> bool {
         if !self.loaded.load(Ordering::Acquire) {
             return false;
@@ -69,9 +70,12 @@ impl<S: Send + 'static> Matching<S> {
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
         let Some(queue) = stripe.get(hash, name) else { return false };
-        let two = queue.has_two_sides();
-        let plain = queue.plain.claim_page(two, self.window_max);
-        plain | queue.fair.as_mut().is_some_and(|fair| fair.window.claim_page(two, self.window_max))
+        if queue.is_paging() {
+            return false;
+        }
+        let (two, claim) = (queue.has_two_sides(), self.next_id.fetch_add(1, Ordering::Relaxed));
+        let plain = queue.plain.claim_page(claim, two, self.window_max);
+        plain | queue.fair.as_mut().is_some_and(|fair| fair.window.claim_page(claim, two, self.window_max))
     }
 
     /// Fills the windows that were claimed from the store. False: try again later.
@@ -83,12 +87,11 @@ impl<S: Send + 'static> Matching<S> {
     /// Merges the next rows of every slot, as far as all slots have been read.
     async fn page_line(self: &Arc<Self>, store: &dyn Store, name: &QueueName, ranked: bool) -> bool {
         let hash = name.hash64();
-        let start = {
+        let (claim, start) = {
             let mut stripe = self.stripe(hash);
-            match stripe.get(hash, name).and_then(|queue| queue.window(ranked)) {
-                Some(window) if window.is_paging() => window.end(),
-                _ => return true,
-            }
+            let Some(window) = stripe.get(hash, name).and_then(|queue| queue.window(ranked)) else { return true };
+            let Some(claim) = window.claim() else { return true };
+            (claim, window.end())
         };
         let result = match start {
             Some(start) => read_page(store, self, name, start).await,
@@ -101,7 +104,7 @@ impl<S: Send + 'static> Matching<S> {
         let failed = result.is_err();
         let route = queue.route.clone();
         let mut levels = std::mem::take(&mut queue.levels);
-        let usable = queue.window(ranked).is_some_and(|window| window.page_read(start, failed));
+        let usable = queue.window(ranked).is_some_and(|window| window.page_read(claim, start, failed));
         match result {
             Ok((offers, read_to)) if usable => {
                 // A shard may have gone since it was read.

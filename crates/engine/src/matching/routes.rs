@@ -8,7 +8,7 @@
 //!
 //! | poll of | is given |
 //! |---|---|
-//! | a version | its line's tasks, then the queue's own that the route sends to it |
+//! | a version | its line's tasks and the queue's own that the route sends to it: the more urgent first, then the older |
 //! | no version | the queue's own tasks that the route sends to workers without a version; all, if there is no route |
 //!
 //! A queue without a route is served as if there were no versions at all.
@@ -137,18 +137,38 @@ impl<S: Send + 'static> Matching<S> {
         name.line(version.as_ref())
     }
 
-    /// What a poll of this line finds: pinned tasks first.
+    /// What a poll of this line finds: of the line's tasks and the queue's own, what is more urgent, then what is older; the other if
+    /// that may not go yet.
     pub(super) fn take_routed(&self, stripe: &mut Queues<S>, name: &QueueName, now: Timestamp) -> Option<Queued> {
-        if name.version.is_some()
-            && let Some(queue) = stripe.get(name.hash64(), name)
-            && let Some(queued) = self.take(queue, Side::Current, now)
-        {
-            return Some(queued);
-        }
         let plain = name.plain();
-        let queue = stripe.get(plain.hash64(), &plain)?;
-        let side = queue.side_of(name.version.as_ref())?;
-        self.take(queue, side, now)
+        let plain_hash = plain.hash64();
+        let side = stripe.get(plain_hash, &plain).and_then(|queue| queue.side_of(name.version.as_ref()));
+        if name.version.is_none() {
+            return self.take(stripe.get(plain_hash, &plain)?, side?, now);
+        }
+        let line_hash = name.hash64();
+        let own = stripe.get(line_hash, name).and_then(|queue| queue.next_since(Side::Current));
+        let routed = side.and_then(|side| stripe.get(plain_hash, &plain)?.next_since(side));
+        let take_own = |stripe: &mut Queues<S>| self.take(stripe.get(line_hash, name)?, Side::Current, now);
+        let take_routed = |stripe: &mut Queues<S>| self.take(stripe.get(plain_hash, &plain)?, side?, now);
+        match (own, routed) {
+            (Some(own), Some(routed)) if routed < own => take_routed(stripe).or_else(|| take_own(stripe)),
+            _ => take_own(stripe).or_else(|| take_routed(stripe)),
+        }
+    }
+
+    /// A poll of this line has begun to wait: has it rung for when offers beside it may go. `faster`: it has raised the rate.
+    pub(super) fn pump_for(self: &Arc<Self>, stripe: &mut Queues<S>, hash: u64, name: &QueueName, faster: bool) {
+        if faster || stripe.get(hash, name).is_some_and(|queue| queue.len() > 0) {
+            self.pump_name(stripe, hash, name);
+        }
+        if name.version.is_some() {
+            let plain = name.plain();
+            let hash = plain.hash64();
+            if stripe.get(hash, &plain).is_some_and(|queue| queue.len() > 0) {
+                self.pump_name(stripe, hash, &plain);
+            }
+        }
     }
 
     /// Hands the offers of a queue to polls, on whatever lines they wait.

@@ -71,8 +71,8 @@ pub(crate) struct Window {
     /// Offers behind the window that the store does not have (tasks in memory only). They come in when the window does; none
     /// while all offers are in memory.
     volatile: BTreeMap<Place, Queued>,
-    /// A page is being read.
-    paging: bool,
+    /// The claim for which a page is being read.
+    paging: Option<u64>,
     /// Offers behind the window that came while a page was read: the read may have missed them.
     late: Vec<Queued>,
     /// Windows that it may hold in memory.
@@ -86,7 +86,7 @@ impl Window {
             ages: ranked.then(BTreeSet::new),
             loaded_to: None,
             volatile: BTreeMap::new(),
-            paging: false,
+            paging: None,
             late: Vec::new(),
             windows: 1,
         }
@@ -114,6 +114,11 @@ impl Window {
     }
 
     pub(super) fn is_paging(&self) -> bool {
+        self.paging.is_some()
+    }
+
+    /// The claim under which it is paged.
+    pub(super) fn claim(&self) -> Option<u64> {
         self.paging
     }
 
@@ -163,7 +168,7 @@ impl Window {
                 return;
             }
             levels.store(place.level(), queued.offer.offered, now);
-            if self.paging {
+            if self.is_paging() {
                 self.late.push(queued);
             }
             return;
@@ -323,17 +328,23 @@ impl Window {
         grows
     }
 
-    /// Whether it runs low while the store has more; marks it as being paged.
-    pub(super) fn claim_page(&mut self, has_two_sides: bool, window_max: usize) -> bool {
+    /// Whether it runs low while the store has more; marks it as being paged, for this claim.
+    pub(super) fn claim_page(&mut self, claim: u64, has_two_sides: bool, window_max: usize) -> bool {
         let low = self.len() < (window_max / 4).max(1) || self.starves(has_two_sides, window_max);
-        let claim = low && self.loaded_to.is_some() && !self.paging;
-        self.paging |= claim;
-        claim
+        let claimed = low && self.loaded_to.is_some() && self.paging.is_none();
+        if claimed {
+            self.paging = Some(claim);
+        }
+        claimed
     }
 
-    /// The page that was claimed has been read, or could not be. True: it begins where the window still ends.
-    pub(super) fn page_read(&mut self, start: Option<Place>, failed: bool) -> bool {
-        self.paging = false;
+    /// The page that was claimed has been read, or could not be. True: it begins where the window still ends. One of another claim, of
+    /// before the queue was put away and came again, is nothing to this window.
+    pub(super) fn page_read(&mut self, claim: u64, start: Option<Place>, failed: bool) -> bool {
+        if self.paging != Some(claim) {
+            return false;
+        }
+        self.paging = None;
         let usable = !failed && self.loaded_to == start;
         if !usable {
             self.late.clear();

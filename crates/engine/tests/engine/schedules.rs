@@ -462,6 +462,10 @@ async fn a_query_selects_schedules() {
         found
     };
     assert_eq!(ask("ScheduleId STARTS_WITH 'a'").await, ["a", "ab"]);
+    // However many there are, others have their turns meanwhile.
+    let request = CountSchedulesRequest { namespace: NAMESPACE.into(), query: "TemporalSchedulePaused = true".into() };
+    assert!(w.engine.count_schedules(request).now_or_never().is_none());
+    assert!(w.engine.list_schedules(ListSchedulesRequest { namespace: NAMESPACE.into(), ..Default::default() }).now_or_never().is_none());
     assert_eq!(ask("TemporalSchedulePaused = true").await, ["ab"]);
     assert_eq!(ask("TemporalSchedulePaused = false AND ExecutionStatus = 'Running'").await, ["a", "b"]);
     assert_eq!(ask("TemporalNamespaceDivision = 'TemporalScheduler'").await, ["a", "ab", "b"]);

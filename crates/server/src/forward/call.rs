@@ -226,8 +226,8 @@ mod tests {
     use super::*;
     use crate::access::Roles;
 
-    const POLL: Kind = Kind { class: CallClass::Poll, waits: true };
-    const LOOK: Kind = Kind { class: CallClass::Look, waits: false };
+    const POLL: Kind = Kind { class: CallClass::Poll, waits: true, by_anybody: false };
+    const LOOK: Kind = Kind { class: CallClass::Look, waits: false, by_anybody: false };
     const SENDER: Sender = Sender { hop: 1, version: 7 };
 
     fn parts(headers: &[(&'static str, &'static str)]) -> Parts {

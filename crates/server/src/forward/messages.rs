@@ -36,7 +36,7 @@ const SHARD: HeaderName = HeaderName::from_static("sempre-shard");
 /// Longer than what a client may send, as what becomes of that has more with it.
 const BYTES_MAX: usize = 16 << 20;
 /// What was taken on from a client must be carried to its end.
-const KIND: Kind = Kind { class: CallClass::Complete, waits: false };
+const KIND: Kind = Kind { class: CallClass::Complete, waits: false, by_anybody: false };
 
 /// The way of an engine to those of the other nodes.
 #[derive(Clone)]

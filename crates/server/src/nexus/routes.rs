@@ -185,7 +185,7 @@ pub(crate) async fn answer(
             _ => "input exceeds size limit",
         };
         // A start waits for its handler.
-        let kind = Kind { class: CallClass::Advance, waits: matches!(route, Route::Start { .. }) };
+        let kind = Kind { class: CallClass::Advance, waits: matches!(route, Route::Start { .. }), by_anybody: false };
         let no_room = |_| refusal("RESOURCE_EXHAUSTED", "resource exhausted");
         let held = room.enter(kind, 0).map_err(no_room)?;
         count(engine, &route).map_err(|refused| of_refusal(&refused))?;

@@ -18,6 +18,7 @@ use tokio::{
 use crate::support::{TestServer, until};
 
 const POLL: &str = "/temporal.api.workflowservice.v1.WorkflowService/PollWorkflowTaskQueue";
+const INFO: &str = "/temporal.api.workflowservice.v1.WorkflowService/GetSystemInfo";
 const START: &str = "/temporal.api.workflowservice.v1.WorkflowService/StartWorkflowExecution";
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -183,6 +184,43 @@ async fn bodies_that_do_not_come_disturb_nobody() {
     assert_eq!(server.engine.stats().pollers.get(), 0);
     drop(slow);
     answers(&server).await;
+}
+
+/// They come before it is known who calls, so whoever reaches the port may send them.
+#[tokio::test]
+async fn calls_that_need_no_credentials_keep_no_others_out() {
+    let server = TestServer::start_with(ServerSettings { call_bytes_max: 4 << 20, ..ServerSettings::default() }).await;
+    let mut raw = Raw::open(&server).await;
+    for n in 0..1000 {
+        let path = if n % 2 == 0 { INFO } else { "/grpc.health.v1.Health/Check" };
+        // A message is announced, and a part of it comes.
+        let begun = frame(HEADERS, END_HEADERS, 2 * n + 1, &call(path));
+        assert!(raw.send(&[begun, frame(DATA, 0, 2 * n + 1, &[0, 0, 0, 16, 0, 7])].concat()).await);
+    }
+    // Most of them are refused at once, as there is no room for so many; these are not.
+    assert!(raw.answered(500).await);
+    let request =
+        sempre_api::v1::workflowservice::RespondWorkflowTaskCompletedRequest { namespace: "default".into(), ..Default::default() };
+    let refused = server.workflow().respond_workflow_task_completed(request).await.expect_err("without a token");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    for n in 0..20 {
+        let request = StartWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_id: format!("w-{n}"),
+            workflow_type: Some(WorkflowType { name: "type".into() }),
+            task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
+            request_id: format!("r-{n}"),
+            ..Default::default()
+        };
+        server.workflow().start_workflow_execution(request).await.expect("starts");
+    }
+    // Those that do not come to their end make room for others soon.
+    let begun = Instant::now();
+    while server.workflow().get_system_info(GetSystemInfoRequest::default()).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "there is no room for a probe");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    drop(raw);
 }
 
 #[tokio::test]

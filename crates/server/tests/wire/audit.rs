@@ -109,3 +109,50 @@ async fn who_did_what_is_written_down() {
     }
     std::fs::remove_dir_all(&folder).expect("there");
 }
+
+/// Known callers who may not do what they ask for are no better than strangers: they do not fill the disk, nor push out what others did.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "lines of refused calls are counted by the wall clock")]
+async fn acts_that_are_refused_to_known_callers_are_written_down_within_bounds() {
+    const TRIES: usize = 300;
+    let folder = std::env::temp_dir().join(format!("sempre-audited-refusals-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("writable");
+    let (log, admin_key_file) = (folder.join("audit.jsonl"), folder.join("admin"));
+    std::fs::write(&admin_key_file, ADMIN).expect("writable");
+    let settings = ServerSettings {
+        auth: Some(AuthSettings { admin_key_file: Some(admin_key_file), rules_file: None }),
+        audit: Some(AuditTo::File(log.clone())),
+        ..ServerSettings::default()
+    };
+    let server = TestServer::start_with(settings).await;
+    let mut client = WorkflowServiceClient::new(server.channel.clone());
+    let mut keys = AccessServiceClient::new(server.channel.clone());
+    let create = CreateApiKeyRequest { name: "other".into(), grants: vec!["other:write".into()], expire_time: None };
+    let secret = keys.create_api_key(as_admin(create)).await.expect("made").into_inner().secret;
+    let begun = std::time::Instant::now();
+    for _ in 0..TRIES {
+        let terminate = TerminateWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_execution: Some(WorkflowExecution { workflow_id: "w".into(), run_id: String::new() }),
+            ..Default::default()
+        };
+        let mut request = Request::new(terminate);
+        request.metadata_mut().insert("authorization", format!("Bearer {secret}").parse().expect("a header"));
+        assert_eq!(client.terminate_workflow_execution(request).await.expect_err("refused").code(), Code::PermissionDenied);
+    }
+    let seconds = begun.elapsed().as_secs() as usize + 2;
+    let update_info = Some(UpdateNamespaceInfo { description: "new".into(), ..Default::default() });
+    let update = UpdateNamespaceRequest { namespace: "default".into(), update_info, ..Default::default() };
+    client.update_namespace(as_admin(update)).await.expect("changed");
+    let told = loop {
+        let all = lines(&log, 1).await;
+        if all.iter().any(|line| line["call"].as_str().is_some_and(|call| call.ends_with("UpdateNamespace"))) {
+            break lines(&log, all.len()).await;
+        }
+    };
+    let refused = told.iter().filter(|line| line["result"] == "PermissionDenied").count();
+    let left_out: u64 = told.iter().filter_map(|line| line["refusals_left_out"].as_u64()).sum();
+    assert!(refused > 0 && refused <= 50 * seconds, "{refused} lines in {seconds} s");
+    assert_eq!(refused + left_out as usize, TRIES);
+    std::fs::remove_dir_all(&folder).expect("there");
+}

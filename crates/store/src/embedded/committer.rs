@@ -23,6 +23,7 @@ use crate::{
 use super::{
     Overlays, Shared,
     checkpoint::{Job, Waiter},
+    files::is_out_of_files,
     limits::{DELAY_MAX, FILL_MAX, FILL_SLACK, GROUP_BYTES_MAX},
     log::{AppendError, Log},
     record::{Position, padded_len},
@@ -210,8 +211,13 @@ impl<'a> Committer<'a> {
                     self.shared.counters.log_bytes_live.fetch_add(bytes, Ordering::Relaxed);
                 }
                 Err(AppendError::Full(error)) => {
-                    let reason = format!("disk full: there is no room for the log ({error})");
-                    tracing::warn!(%error, "disk full, commits are rejected until there is room");
+                    let reason = if is_out_of_files(&error) {
+                        tracing::warn!(%error, "no file of the log can be opened, commits are rejected until the server may open files again");
+                        format!("the log cannot go on until the server may open files again ({error})")
+                    } else {
+                        tracing::warn!(%error, "disk full, commits are rejected until there is room");
+                        format!("disk full: there is no room for the log ({error})")
+                    };
                     return self.refuse(group, &CommitError::Rejected { reason });
                 }
                 Err(AppendError::Broken(error)) => {

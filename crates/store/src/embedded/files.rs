@@ -66,8 +66,10 @@ impl LogFiles for DiskFiles {
     }
 
     fn create(&self, segment: u32) -> io::Result<Box<dyn LogFile>> {
+        // Opened first: what cannot be opened then leaves no file behind.
+        let folder = cfg!(unix).then(|| File::open(&self.folder)).transpose()?;
         let file = private_file().create_new(true).read(true).open(self.path(segment))?;
-        sync_folder(&self.folder)?;
+        folder.map_or(Ok(()), |folder| folder.sync_all())?;
         Ok(Box::new(DiskFile(file)))
     }
 
@@ -123,6 +125,12 @@ pub(crate) fn private_file() -> OpenOptions {
 /// Makes names in a folder durable.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// Whether the process, or the system, has as many open files as it may have: nothing was touched, and a later attempt may succeed.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    // ENFILE and EMFILE, the same numbers on all of them. The library's kinds do not tell them.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 /// Whether there is no room: nothing was damaged and a later attempt may succeed.

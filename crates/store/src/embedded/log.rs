@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    files::{LogFile, LogFiles, is_full},
+    files::{LogFile, LogFiles, is_full, is_out_of_files},
     limits::GROW_BYTES,
     record::{self, Position},
 };
@@ -13,7 +13,7 @@ use super::{
 /// Why a record was not appended.
 #[derive(Debug)]
 pub(crate) enum AppendError {
-    /// There is no room on the disk; no record was added and the log is as before.
+    /// There is no room on the disk, or no file descriptor; no record was added and the log is as before.
     Full(io::Error),
     /// A write or a sync failed; what is on disk is unknown and the log must not be written again.
     Broken(io::Error),
@@ -110,17 +110,24 @@ impl Log {
     fn next_segment(&mut self) -> Result<Segment, AppendError> {
         if let Some(number) = self.chain.free.pop_front() {
             let opened = self.files.open(number).and_then(|file| Ok((file.len()?, file)));
-            let (filled, file) = opened.map_err(AppendError::Broken)?;
-            return Ok(Segment { number, file, filled: floor_block(filled), end: 0 });
+            return match opened {
+                Ok((filled, file)) => Ok(Segment { number, file, filled: floor_block(filled), end: 0 }),
+                Err(error) => {
+                    self.chain.free.push_front(number);
+                    Err(not_opened(error))
+                }
+            };
         }
         let number = self.chain.number_max + 1;
-        let file = self
-            .files
-            .create(number)
-            .map_err(|error| if is_full(&error) { AppendError::Full(error) } else { AppendError::Broken(error) })?;
+        let file = self.files.create(number).map_err(not_opened)?;
         self.chain.number_max = number;
         Ok(Segment { number, file, filled: 0, end: 0 })
     }
+}
+
+/// What it means that a segment could not be opened or made: nothing was written.
+fn not_opened(error: io::Error) -> AppendError {
+    if is_full(&error) || is_out_of_files(&error) { AppendError::Full(error) } else { AppendError::Broken(error) }
 }
 
 /// What became of a record whose write failed. Room that was reserved may be refused all the same: by a file system that copies what is

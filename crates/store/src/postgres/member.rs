@@ -187,18 +187,20 @@ pub(super) struct Punctuality {
     renewed: Instant,
     /// Since when none has come late.
     since: Instant,
+    /// When the last one came that was late.
+    late: Option<Instant>,
 }
 
 impl Punctuality {
     /// A node that comes now has not been in time before.
     pub(super) fn new(lease: Duration, now: Instant) -> Self {
-        Self { lease, renewed: now, since: now }
+        Self { lease, renewed: now, since: now, late: None }
     }
 
     /// A renewal that began then was answered. One that comes late, though in time, comes when others may have been late as well.
     pub(super) fn renew(&mut self, begun: Instant) {
         if begun > self.renewed + self.lease / 2 {
-            self.since = begun;
+            (self.since, self.late) = (begun, Some(begun));
         }
         self.renewed = begun;
     }
@@ -206,6 +208,12 @@ impl Punctuality {
     /// Whether it may take others for dead, after this renewal.
     pub(super) fn may_reap(&self) -> bool {
         self.renewed >= self.since + self.lease
+    }
+
+    /// Whether what it has heard of others counts with a renewal that begins then: none has been late for a lease, this one included. Who is
+    /// without the database may have been without the others, and they have to be heard anew.
+    pub(super) fn hears(&self, begun: Instant) -> bool {
+        begun <= self.renewed + self.lease / 2 && self.late.is_none_or(|late| begun >= late + self.lease)
     }
 
     /// Until when nobody can have removed it. A clock that runs a little slower than the database's must not make it longer.
@@ -311,7 +319,9 @@ impl Keeper {
     async fn step_on(&mut self, connection: &Connection) -> Result<Place, Trouble> {
         let shared = self.shared.clone();
         let options = shared.connections.options();
-        let (begun, unreached) = (Instant::now(), self.membership.unreached());
+        let begun = Instant::now();
+        let hears = self.punctuality.hears(begun);
+        let unreached = if hears { self.membership.unreached() } else { BTreeSet::new() };
         let told = match nodes::renew(options, connection, &self.shared.holder, &unreached).await? {
             Renewal::Renewed(told) => told,
             Renewal::Removed => return Ok(Place::Removed),
@@ -331,7 +341,7 @@ impl Keeper {
             self.membership.0.singles.send_replace(singles);
             self.written = told.written;
         }
-        self.awaits_end = (told.is_one_unreached || !unreached.is_empty()) && self.judge(connection).await?;
+        self.awaits_end = hears && (told.is_one_unreached || !unreached.is_empty()) && self.judge(connection).await?;
         Ok(Place::Kept)
     }
 

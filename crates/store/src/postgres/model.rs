@@ -231,7 +231,8 @@ struct Member {
 impl Member {
     /// What [`super::member::Keeper`] does. False: it ends.
     fn step(&mut self, tables: &mut Tables, cuts: &BTreeSet<(NodeId, NodeId)>) -> bool {
-        let unreached = cuts.iter().filter(|(from, _)| *from == self.id).map(|(_, to)| *to).collect();
+        let hears = self.punctuality.hears(tables.now);
+        let unreached = cuts.iter().filter(|(from, _)| *from == self.id && hears).map(|(_, to)| *to).collect();
         let is_one_silent = match tables.renew(self.id, unreached) {
             Renewal::Renewed(is_one_silent) => is_one_silent,
             Renewal::Removed => return false,
@@ -242,7 +243,7 @@ impl Member {
             }
         };
         self.punctuality.renew(tables.now);
-        if let Some((victim, voters)) = to_go(&tables.standings()) {
+        if hears && let Some((victim, voters)) = to_go(&tables.standings()) {
             tables.oust(self.id, victim, &voters);
             self.late.push(Late::Oust(victim, voters));
         }

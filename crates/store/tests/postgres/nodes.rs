@@ -187,6 +187,30 @@ fn nobody_is_taken_for_dead_after_a_time_without_the_database() {
     book.check(&hosts[0].store);
 }
 
+/// What they have heard of each other meanwhile is of a time in which they may have been cut off from each other, too.
+#[test]
+fn nobody_is_told_to_go_after_a_time_without_the_database_and_the_others() {
+    let Some(cluster) = Cluster::start() else { return };
+    let (book, cluster) = (Book::default(), cluster.unwrap());
+    let mut hosts = join_all(&cluster.address_of("away"), &["a", "b", "c"], &book);
+    let before = settle(&mut hosts);
+    let failed: Vec<_> = hosts.iter().map(|host| runtime().spawn(host.store.until_failed().unwrap())).collect();
+    cluster.stop("fast").unwrap();
+    soon(|| hosts.iter().all(|host| !host.membership().is_current()));
+    say(&hosts, &[&[1, 2], &[0, 2], &[0, 1]]);
+    std::thread::sleep(Duration::from_millis(500));
+    cluster.start_again().unwrap();
+    soon(|| hosts.iter().all(|host| host.membership().is_current()));
+    // They hear of each other a moment later than they have the database again.
+    std::thread::sleep(Duration::from_millis(300));
+    say(&hosts, &[&[], &[], &[]]);
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(failed.iter().all(|failed| !failed.is_finished()));
+    assert_eq!(settle(&mut hosts), before);
+    hosts.iter_mut().for_each(|host| host.commit().unwrap());
+    book.check(&hosts[0].store);
+}
+
 #[test]
 fn one_alone_and_nodes_keep_each_other_out_and_each_goes_on_with_what_the_other_left() {
     let Some(database) = Database::new() else { return };

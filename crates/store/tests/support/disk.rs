@@ -38,6 +38,7 @@ struct State {
     dead: bool,
     full: bool,
     limit: Option<usize>,
+    out_of_files: bool,
     syncs: u64,
 }
 
@@ -129,6 +130,11 @@ impl Disk {
         self.state().limit = limit;
     }
 
+    /// No segment can be opened or made: the process has as many open files as it may have.
+    pub fn set_out_of_files(&self, out_of_files: bool) {
+        self.state().out_of_files = out_of_files;
+    }
+
     /// What is on the disk after a power loss: each sector that was not synced is there or not, by chance.
     pub fn after_power_loss(&self, random: &mut Random) -> Disk {
         let mut files = BTreeMap::new();
@@ -188,6 +194,10 @@ impl State {
 }
 
 impl State {
+    fn may_open(&self) -> io::Result<()> {
+        if self.out_of_files { Err(io::Error::from_raw_os_error(24)) } else { Ok(()) }
+    }
+
     /// Like [`State::step`] for what cannot be half done.
     fn step_whole(&mut self) -> io::Result<()> {
         match self.step()? {
@@ -206,10 +216,12 @@ impl LogFiles for Disk {
     }
 
     fn open(&self, segment: u32) -> io::Result<Box<dyn LogFile>> {
+        self.state().may_open()?;
         Ok(Box::new(Handle { disk: self.clone(), segment }))
     }
 
     fn create(&self, segment: u32) -> io::Result<Box<dyn LogFile>> {
+        self.state().may_open()?;
         self.state().step_whole()?;
         if self.state().full {
             return Err(io::ErrorKind::StorageFull.into());

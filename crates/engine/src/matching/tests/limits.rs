@@ -60,6 +60,33 @@ fn one_a_second_takes_nine_seconds_for_ten() {
     assert_eq!(taken, expected);
 }
 
+/// Polls of versions, and of none beside versions, are rung for like those of a queue that knows no versions.
+#[test]
+fn polls_of_versions_that_wait_for_the_rate_are_served_when_it_allows() {
+    use super::routes::{line, pinned, route};
+    let w = world(100);
+    let serve = |name: &str, to: Option<&str>, made: &dyn Fn(&QueueName, u32) -> Offer| {
+        let q = activities(name);
+        w.matching.set_route(&q, route(to, None));
+        for n in 0..3 {
+            w.matching.offer(made(&q, n));
+        }
+        let polled = to.map_or_else(|| q.clone(), |build| line(&q, build));
+        let Polled::Handed(Handed::Offer(first)) = w.poll_at(&polled, Some(1.0)) else { panic!("{name}: nothing at once") };
+        assert_eq!(first.decided().offer.run.workflow.workflow_id, "w0", "{name}");
+        let mut polls = [w.wait_at(&polled, Some(1.0)), w.wait_at(&polled, Some(1.0))];
+        for (n, expected) in ["w1", "w2"].into_iter().enumerate() {
+            assert_eq!(handed(&mut polls[n]), None, "{name}");
+            w.advance(1);
+            assert_eq!(handed(&mut polls[n]).as_deref(), Some(expected), "{name}");
+        }
+    };
+    let plain = |q: &QueueName, n: u32| offer(q, n, 3, i64::from(n));
+    serve("routed", Some("1"), &plain);
+    serve("pinned", Some("1"), &|q, n| pinned(q, "1", n, i64::from(n)));
+    serve("to none", None, &plain);
+}
+
 #[test]
 fn a_task_that_nobody_got_costs_no_rate() {
     let w = world(100);

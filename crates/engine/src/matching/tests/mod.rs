@@ -431,6 +431,49 @@ fn a_page_whose_bound_has_moved_meanwhile_is_read_again() {
     assert_eq!(taken, expected);
 }
 
+/// Else the end of the one would be taken for the end of the other, and what comes meanwhile behind the window be in no memory.
+#[test]
+fn a_queue_is_paged_by_one_at_a_time_and_an_older_read_ends_none() {
+    let q = queue("q", false);
+    let store = Arc::new(backlog(&q, 50));
+    let w = world(40);
+    block_on(w.matching.load(&*store, (0, 1024))).unwrap();
+    while w.matching.backlog(&q) > 5 {
+        w.take(&q);
+    }
+    // A line of ranked offers whose rest is in the store, too.
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+    for n in 100..150 {
+        let mut ranked = offer(&q, n, 3, i64::from(n));
+        ranked.key.priority |= sempre_core::transition::RANKED;
+        put(&mut batch, &ranked);
+        w.matching.offer(ranked);
+    }
+    block_on(store.commit(batch)).unwrap();
+    assert!(w.matching.claim_page(&q));
+    let slow = Slow(store.clone(), AtomicBool::new(false));
+    let mut page = std::pin::pin!(w.matching.page(&slow, &q));
+    assert!(page.as_mut().now_or_never().is_none(), "the read has begun");
+    // Both windows run low meanwhile.
+    while w.take(&q).is_some() {}
+    assert!(!w.matching.claim_page(&q), "one is being read");
+    slow.1.store(true, Ordering::Relaxed);
+    assert!(block_on(page));
+    assert!(w.matching.claim_page(&q));
+    // A read that was begun for another claim ends without a trace.
+    let mut window = crate::matching::window::Window::new(false);
+    let mut levels = crate::matching::levels::Levels::default();
+    for n in 0..3 {
+        let offer = offer(&q, n, 3, i64::from(n));
+        window.insert(Queued { row: offer.key.clone(), offer }, Side::Current, 1, &mut levels, Timestamp(0));
+    }
+    let end = window.end();
+    window.pop(Side::Current, &window.first(Side::Current).map(|(place, _)| *place).unwrap(), &mut levels);
+    assert!(window.claim_page(2, false, 1) && window.is_paging());
+    assert!(!window.page_read(1, end, false) && window.is_paging());
+    assert!(window.page_read(2, end, false) && !window.is_paging());
+}
+
 /// A store whose scans wait until it is told.
 struct Slow(Arc<MemoryStore>, AtomicBool);
 

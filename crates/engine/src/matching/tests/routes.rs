@@ -8,18 +8,35 @@ fn version(build: &str) -> Arc<Version> {
     Arc::new(Version { deployment: "d".into(), build_id: build.into() })
 }
 
-fn route(current: Option<&str>, ramp: Option<(&str, f32)>) -> Option<Arc<Route>> {
+pub(super) fn route(current: Option<&str>, ramp: Option<(&str, f32)>) -> Option<Arc<Route>> {
     let ramp = ramp.map(|(build, percentage)| Ramp { version: Some(version(build)), percentage, revision: 1 });
     Some(Arc::new(Route { current: current.map(version), ramp, ..Route::default() }))
 }
 
-fn line(queue: &QueueName, build: &str) -> QueueName {
+pub(super) fn line(queue: &QueueName, build: &str) -> QueueName {
     queue.line(Some(&version(build)))
 }
 
-fn pinned(queue: &QueueName, build: &str, n: u32, time: i64) -> Offer {
+pub(super) fn pinned(queue: &QueueName, build: &str, n: u32, time: i64) -> Offer {
     let routing = Routing { pinned: Some(version(build)), ramping: false };
     Offer { routing: Some(Arc::new(routing)), ..offer(&line(queue, build), n, 3, time) }
+}
+
+/// Else a version whose runs are always busy would begin no new ones.
+#[test]
+fn a_version_is_given_what_is_more_urgent_then_what_is_older() {
+    let w = world(100);
+    let (q, line) = (queue("q", false), line(&queue("q", false), "1"));
+    w.matching.set_route(&q, route(Some("1"), None));
+    let waits = |offer: Offer, since: i64| w.matching.offer(Offer { offered: Timestamp(since), ..offer });
+    waits(pinned(&q, "1", 1, 1), 1);
+    waits(offer(&q, 2, 3, 2), 2);
+    waits(pinned(&q, "1", 3, 3), 3);
+    waits(offer(&q, 4, 1, 4), 4);
+    waits(offer(&q, 5, 3, 5), 5);
+    waits(pinned(&q, "1", 6, 6), 5);
+    let order: Vec<_> = (0..7).map_while(|_| w.take(&line)).collect();
+    assert_eq!(order, ["w4", "w1", "w2", "w3", "w6", "w5"]);
 }
 
 #[test]
