@@ -143,7 +143,7 @@ const TABLE: &[(&str, Kind, &[&str])] = &[
     ("sempre.v1.AlertService", waits(Other), &["ListNotices"]),
     ("sempre.v1.VersionService", waits(Other), &["CheckDeploymentVersion"]),
     ("sempre.v1.StorageService", waits(Other), &["Backup"]),
-    (HEALTH, by_anybody(waits(Other)), &["Watch"]),
+    (HEALTH, waits(Other), &["Watch"]),
     (TEST, waits(Other), &["Sleep", "SleepUntil", "UnlockTimeSkippingWithSleep"]),
 ];
 
@@ -196,8 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_no_credentials_takes_nobody_elses_room() {
+        use crate::access::{Need, table::TABLE};
+        for (service, need, methods) in TABLE {
+            for method in *methods {
+                assert_eq!(Kind::of(service, method).by_anybody, matches!(need, Need::Nothing), "{service}/{method}");
+            }
+        }
+    }
+
+    #[test]
     fn a_probe_is_one_by_its_service_too() {
-        assert_eq!((Kind::of(HEALTH, "Check"), Kind::of(WORKFLOW, "GetSystemInfo")), (works(Complete), works(Complete)));
+        assert_eq!(
+            (Kind::of(HEALTH, "Check"), Kind::of(WORKFLOW, "GetSystemInfo")),
+            (by_anybody(works(Complete)), by_anybody(works(Complete)))
+        );
         assert_eq!((Kind::of(WORKFLOW, "Check"), Kind::of(HEALTH, "GetSystemInfo")), (Kind::OTHER, Kind::OTHER));
         assert_eq!(Kind::of("", ""), Kind::OTHER);
     }
