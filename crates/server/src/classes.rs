@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn what_needs_no_credentials_takes_nobody_elses_room() {
-        use crate::access::{Need, table::TABLE};
+        use crate::access::table::{Need, TABLE};
         for (service, need, methods) in TABLE {
             for method in *methods {
                 assert_eq!(Kind::of(service, method).by_anybody, matches!(need, Need::Nothing), "{service}/{method}");
