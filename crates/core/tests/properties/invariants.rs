@@ -493,6 +493,11 @@ fn close_policies_reached_the_children(world: &World) {
         if parent.execution.is_open() || was_reset(world, parent) || was_reset_after(child, parent) {
             continue;
         }
+        // Its parent had heard of its end before it was reset: it waits for it no more, and its close is nothing to it.
+        let state = &parent.execution.state().derived;
+        if child.execution.state().derived.main.reset_time != 0 && !state.children.contains_key(&start.parent_initiated_event_id) {
+            continue;
+        }
         let events = parent.events();
         let initiated = &events[start.parent_initiated_event_id as usize - 1];
         let Some(Attributes::StartChildWorkflowExecutionInitiatedEventAttributes(asked)) = &initiated.attributes else {
