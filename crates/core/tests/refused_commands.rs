@@ -152,6 +152,18 @@ fn a_bad_child_fails_the_task() {
     );
 }
 
+/// Ids that the server keeps for what is no workflow: the start would be refused for good, and tried for ever.
+#[test]
+fn a_child_with_a_reserved_id_fails_the_task() {
+    let w = refused([child("\0activity\0x", ParentClosePolicy::Abandon).command()]);
+    assert_fourth(
+        &w,
+        r#"
+        4 WorkflowTaskFailed {scheduled 2, started 3, BadStartChildExecutionAttributes, failure 'BadStartChildExecutionAttributes: WorkflowId on StartChildWorkflowExecutionCommand is one that the server keeps for itself. WorkflowId="\0activity\0x" WorkflowType=Child Namespace=default'}
+    "#,
+    );
+}
+
 #[test]
 fn a_signal_to_nobody_named_fails_the_task() {
     let w = refused([bare(CommandType::SignalExternalWorkflowExecution)]);

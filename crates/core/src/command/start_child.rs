@@ -17,7 +17,7 @@ use sempre_api::v1::{
 
 use super::{CommandFailure, Completion, Notes, target, within_limit, write};
 use crate::{
-    child,
+    alone, child,
     state::derived::{memo_of_start, search_of_start},
     step::Step,
     time_skipping,
@@ -149,6 +149,12 @@ fn required(step: &Step<'_, '_>, a: &StartChildWorkflowExecutionCommandAttribute
     let workflow_type = a.workflow_type.as_ref().map_or("", |t| &t.name);
     if id.is_empty() {
         return Err(format!("Required field WorkflowId is not set on {COMMAND}. WorkflowType={workflow_type} Namespace={namespace}"));
+    }
+    // Its start would be refused for it, again and again.
+    if alone::check_workflow_id(id).is_err() {
+        return Err(format!(
+            "WorkflowId on {COMMAND} is one that the server keeps for itself. WorkflowId={id:?} WorkflowType={workflow_type} Namespace={namespace}"
+        ));
     }
     if workflow_type.is_empty() {
         return Err(format!("Required field WorkflowType is not set on {COMMAND}. WorkflowId={id} Namespace={namespace}"));
