@@ -133,8 +133,10 @@ pub(crate) fn updates_closed(step: &mut Step<'_, '_>, elsewhere: impl Fn(&str) -
 /// point where nothing is applied again, and where another run of the workflow goes on.
 pub(crate) fn ended_by_reset(step: &mut Step<'_, '_>, next: &State) {
     let goes_on = |info: &CallbackInfo| {
-        let same =
-            |other: &Arc<CallbackInfo>| other.is_of_chain() && other.callback == info.callback && other.request_id == info.request_id;
+        // A successor has those of the run before without the ids of the requests that attached them.
+        let one_request =
+            |other: &CallbackInfo| other.request_id == info.request_id || other.request_id.is_empty() || info.request_id.is_empty();
+        let same = |other: &Arc<CallbackInfo>| other.is_of_chain() && other.callback == info.callback && one_request(other);
         next.derived.callbacks.values().any(same)
     };
     for number in standing_by(step, |info| info.is_of_chain() && !goes_on(info)) {

@@ -94,7 +94,7 @@ pub(crate) fn continue_as_new(
     let asked = Span::from_api(command.backoff_start_interval.as_ref()).unwrap_or_default();
     let derived = &step.run.state.derived;
     // From when it could begin: a back-off is no life.
-    let lived = step.now().since(derived.start_time() + derived.start.backoff());
+    let lived = step.now().since(derived.execution_time());
     let backoff = asked.max(Span(step.cx.limits.continue_as_new_interval_min.0 - lived.0));
     let mut attributes = successor_attributes(step, initiator);
     attributes.attempt = if initiator == ContinueAsNewInitiator::Retry { own.attempt + 1 } else { 1 };

@@ -314,6 +314,30 @@ fn a_retry_after_a_timeout_has_what_was_attached_beside_a_task() {
     assert_eq!(world.called_back.iter().map(host).collect::<Vec<_>>(), ["a", "b"]);
 }
 
+/// 01 §12.2: a successor has what was attached to the run before, and so has the new run; nobody hears of an end meanwhile
+#[test]
+fn a_reset_of_a_run_before_its_successor_takes_callbacks_along() {
+    for by_retry in [false, true] {
+        let mut world = World::with_callbacks();
+        world.start_with(with(request(&["a"]), |r| r.retry_policy = retry(2))).unwrap();
+        world.start_with(attach("other", &["b"])).unwrap();
+        world.work([if by_retry { fail("first") } else { ContinueAsNewWorkflowExecutionCommandAttributes::default().command() }]);
+        assert_eq!(world.chains["wf"].len(), 2);
+        let finish = world.runs[&world.chains["wf"][0]]
+            .events()
+            .iter()
+            .find(|event| event.event_type() == EventType::WorkflowTaskCompleted)
+            .unwrap()
+            .event_id;
+        world.reset_run("wf", 1, finish);
+        world.deliver();
+        assert!(world.called_back.is_empty(), "{:?}", world.called_back.iter().map(host).collect::<Vec<_>>());
+        world.work([complete_with("done")]);
+        world.deliver();
+        assert_eq!(world.called_back.iter().map(host).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}
+
 /// 01 §12.3: where nothing is applied again, the new run does not know of what was attached since
 #[test]
 fn a_reset_that_leaves_callbacks_behind_tells_them() {

@@ -389,6 +389,21 @@ fn after_a_reset_of_a_cron_run_the_next_tick_is_not_passed_over() {
     assert_history(&world, "w", "1 WorkflowExecutionStarted {CronSchedule, backoff 50.0s, last result done}");
 }
 
+/// 01 §10: only a run that has just begun is held back; one that was reset has lived since then, whatever its base had to wait for
+#[test]
+fn a_reset_run_of_a_delayed_base_that_has_lived_continues_as_new_at_once() {
+    let mut world = World::new();
+    world.limits.continue_as_new_interval_min = secs(1);
+    world.start_with(with(start_request("w"), |r| r.workflow_start_delay = duration(60))).unwrap();
+    world.advance(secs(60));
+    world.work([]);
+    world.reset("w", 4);
+    world.advance(secs(5));
+    world.work([continue_as_new().command()]);
+    assert_eq!(world.run("w").execution.describe(world.now).workflow_execution_info.unwrap().execution_time, Some(world.now.to_api()));
+    assert!(world.poll_workflow(QUEUE).is_some(), "its task comes at once");
+}
+
 /// The chain goes on from the reset run: its successors have the refreshed time.
 #[test]
 fn a_reset_run_can_continue_as_new() {
