@@ -208,11 +208,15 @@ impl Shared {
 
     /// Starts reading more of a long line, if it runs low.
     pub(crate) fn page_in(self: &Arc<Self>, queue: &QueueName) {
-        if self.matching.claim_page(queue) {
+        if let Some(mut claim) = self.matching.claim_page(queue) {
             let (shared, queue) = (self.clone(), queue.clone());
             let read = async move {
                 // On while the polls that wait may want what is behind the window.
-                while shared.matching.page(&*shared.store, &queue).await && shared.matching.claim_page(&queue) {}
+                while shared.matching.page(&*shared.store, &queue, claim).await
+                    && let Some(next) = shared.matching.claim_page(&queue)
+                {
+                    claim = next;
+                }
             };
             self.spawner.spawn("sempre task queue page", Box::pin(read));
         }

@@ -188,7 +188,7 @@ impl<B> BoundedMessages<B> {
         let message = self.buffer.split_to(PREFIX_BYTES + length).freeze();
         match flags {
             1 if self.gzip => {
-                let plain = inflate(&message[PREFIX_BYTES..])?;
+                let plain = inflate(&message[PREFIX_BYTES..], self.message_bytes_max)?;
                 self.grow(plain.len())?;
                 Ok(Some(plain))
             }
@@ -204,17 +204,17 @@ fn prefix(bytes: &[u8]) -> Option<(u8, usize)> {
     Some((flags, u32::from_be_bytes([a, b, c, d]) as usize))
 }
 
-/// The message of gzip `bytes`, with a prefix.
-fn inflate(bytes: &[u8]) -> Result<Bytes, Status> {
-    let guess = (bytes.len() * 4).clamp(256, MESSAGE_BYTES_MAX + 1);
+/// The message of gzip `bytes`, with a prefix, if it is no longer than that.
+fn inflate(bytes: &[u8], message_bytes_max: usize) -> Result<Bytes, Status> {
+    let guess = (bytes.len() * 4).clamp(256, message_bytes_max + 1);
     let mut plain = Vec::with_capacity(PREFIX_BYTES + guess);
     plain.put_bytes(0, PREFIX_BYTES);
-    let mut decoder = GzDecoder::new(bytes).take(MESSAGE_BYTES_MAX as u64 + 1);
+    let mut decoder = GzDecoder::new(bytes).take(message_bytes_max as u64 + 1);
     let length = decoder
         .read_to_end(&mut plain)
         .map_err(|error| Status::internal(format!("grpc: failed to decompress the received message: {error}")))?;
-    if length > MESSAGE_BYTES_MAX {
-        return Err(status::decompressed_too_large(MESSAGE_BYTES_MAX));
+    if length > message_bytes_max {
+        return Err(status::decompressed_too_large(message_bytes_max));
     }
     plain[1..PREFIX_BYTES].copy_from_slice(&(length as u32).to_be_bytes());
     Ok(plain.into())
@@ -349,7 +349,7 @@ where
                             this.buffer = BytesMut::new();
                             return Poll::Ready(Some(Err(full)));
                         }
-                        if this.buffer.is_empty() && is_one_plain_message(&data) {
+                        if this.buffer.is_empty() && is_one_plain_message(&data, this.message_bytes_max) {
                             return Poll::Ready(Some(this.checked(data).map(Frame::data)));
                         }
                         this.buffer.extend_from_slice(&data);
@@ -368,12 +368,12 @@ where
 
 /// What is said in a frame that is to leave. The codec refuses what is no plain message: it needs not be looked at.
 fn plain_message(data: &Bytes) -> Bytes {
-    if is_one_plain_message(data) { data.slice(PREFIX_BYTES..) } else { Bytes::new() }
+    if is_one_plain_message(data, MESSAGE_BYTES_MAX) { data.slice(PREFIX_BYTES..) } else { Bytes::new() }
 }
 
 /// True for the usual case that needs no copy: one chunk that is one bounded, uncompressed message.
-fn is_one_plain_message(data: &Bytes) -> bool {
-    prefix(data).is_some_and(|(flags, length)| flags == 0 && length <= MESSAGE_BYTES_MAX && data.len() == PREFIX_BYTES + length)
+fn is_one_plain_message(data: &Bytes, message_bytes_max: usize) -> bool {
+    prefix(data).is_some_and(|(flags, length)| flags == 0 && length <= message_bytes_max && data.len() == PREFIX_BYTES + length)
 }
 
 #[cfg(test)]
@@ -474,6 +474,26 @@ mod tests {
         let status = read(&message(1, &gzip(&[1; MESSAGE_BYTES_MAX + 1])), 16384, "gzip").expect_err("too long");
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert_eq!(status.message(), "grpc: received message after decompression larger than max 4194304");
+    }
+
+    #[test]
+    fn what_anybody_may_send_is_short_whole_or_in_pieces_packed_or_not() {
+        let of = |length: usize, gzipped: bool, step: usize| {
+            let bytes = if gzipped { message(1, &gzip(&vec![7; length])) } else { message(0, &vec![7; length]) };
+            let chunks = bytes.chunks(step).map(Bytes::copy_from_slice).collect();
+            let encoding = if gzipped { "gzip" } else { "identity" };
+            let request = http::Request::builder().header("grpc-encoding", encoding).body(Chunks(chunks)).expect("a request");
+            let mut body = BoundedMessages::new(request).into_body();
+            body.is_by_anybody();
+            let frame = block_on(futures::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).expect("something");
+            frame.map(|frame| frame.into_data().expect("data").len()).map_err(|refused| refused.code())
+        };
+        for gzipped in [false, true] {
+            for step in [100, 1 << 20] {
+                assert_eq!(of(MESSAGE_OF_ANYBODY_BYTES_MAX, gzipped, step), Ok(PREFIX_BYTES + MESSAGE_OF_ANYBODY_BYTES_MAX));
+                assert_eq!(of(MESSAGE_OF_ANYBODY_BYTES_MAX + 1, gzipped, step), Err(Code::ResourceExhausted), "{gzipped} {step}");
+            }
+        }
     }
 
     /// A body of which nothing more comes.

@@ -179,8 +179,8 @@ mod tests {
         assert_eq!(text(nexus("http://foo:80/bar"), &[("bar", true), ("*", true)]), "");
         assert_eq!(text(nexus("http://foo:80/bar"), &[("foo:80", true)]), "");
         assert_eq!(text(nexus("https://a.b.example:443/x?y"), &[("*.example:*", false)]), "");
-        // Addresses that those who follow them would read in another way.
-        for host in [
+        // Addresses that those who follow them would read in another way, whatever the rules.
+        let two_ways = [
             "10.0.0.5:.example",
             "[::1].example",
             "10.0.0.5:443:.example",
@@ -188,19 +188,15 @@ mod tests {
             "a]b.example",
             "[evil.example",
             ":80:80.example",
-        ] {
-            let url = format!("http://{host}/x");
-            assert_eq!(text(nexus(&url), &[("*.example", true)]), format!("invalid url: invalid host or port: {url}"));
-        }
-        for host in [
             "[evil.com].example:443",
             "[::ffff:169.254.169.254].example:443",
             "a.example:",
             "a.example:99999",
             "a.example:+443",
             "a.example:443.evil",
-        ] {
-            let url = format!("https://{host}/x");
+        ];
+        for host in two_ways {
+            let url = format!("http://{host}/x");
             assert_eq!(text(nexus(&url), &[("*", true)]), format!("invalid url: invalid host or port: {url}"));
         }
         for host in ["a.example", "a.example:443", "10.0.0.5:80", "[::1]", "[::1]:8080", "user:pass@a.example:80"] {

@@ -15,7 +15,7 @@ use super::{
     Arrival, Matching,
     held::Queued,
     queue::Queue,
-    window::{Place, Window},
+    window::{Claim, Place, Window},
 };
 
 /// Rows read at once while the backlog of the last process is loaded.
@@ -61,37 +61,36 @@ impl<S: Send + 'static> Matching<S> {
         }
     }
 
-    /// Whether a window of a queue runs low while the store has more; marks it as being paged. Not while another is: one read at a time,
-    /// of one queue, so that none ends what another has begun.
-    pub(crate) fn claim_page(&self, name: &QueueName) -> bool {
+    /// Marks the windows of a queue as being paged that run low while the store has more and that nobody pages yet. The claim is for
+    /// [`Matching::page`]; `None`: there is none.
+    pub(crate) fn claim_page(&self, name: &QueueName) -> Option<Claim> {
         if !self.loaded.load(Ordering::Acquire) {
-            return false;
+            return None;
         }
         let hash = name.hash64();
         let mut stripe = self.stripe(hash);
-        let Some(queue) = stripe.get(hash, name) else { return false };
-        if queue.is_paging() {
-            return false;
-        }
-        let (two, claim) = (queue.has_two_sides(), self.next_id.fetch_add(1, Ordering::Relaxed));
+        let queue = stripe.get(hash, name)?;
+        let (two, claim) = (queue.has_two_sides(), Claim(self.next_id.fetch_add(1, Ordering::Relaxed)));
         let plain = queue.plain.claim_page(claim, two, self.window_max);
-        plain | queue.fair.as_mut().is_some_and(|fair| fair.window.claim_page(claim, two, self.window_max))
+        let ranked = queue.fair.as_mut().is_some_and(|fair| fair.window.claim_page(claim, two, self.window_max));
+        (plain || ranked).then_some(claim)
     }
 
-    /// Fills the windows that were claimed from the store. False: try again later.
-    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, name: &QueueName) -> bool {
-        let plain = self.page_line(store, name, false).await;
-        plain & self.page_line(store, name, true).await
+    /// Fills the windows that were claimed from the store, and no others. False: try again later.
+    pub(crate) async fn page(self: &Arc<Self>, store: &dyn Store, name: &QueueName, claim: Claim) -> bool {
+        let plain = self.page_line(store, name, claim, false).await;
+        plain & self.page_line(store, name, claim, true).await
     }
 
     /// Merges the next rows of every slot, as far as all slots have been read.
-    async fn page_line(self: &Arc<Self>, store: &dyn Store, name: &QueueName, ranked: bool) -> bool {
+    async fn page_line(self: &Arc<Self>, store: &dyn Store, name: &QueueName, claim: Claim, ranked: bool) -> bool {
         let hash = name.hash64();
-        let (claim, start) = {
+        let start = {
             let mut stripe = self.stripe(hash);
-            let Some(window) = stripe.get(hash, name).and_then(|queue| queue.window(ranked)) else { return true };
-            let Some(claim) = window.claim() else { return true };
-            (claim, window.end())
+            match stripe.get(hash, name).and_then(|queue| queue.window(ranked)) {
+                Some(window) if window.is_paged_for(claim) => window.end(),
+                _ => return true,
+            }
         };
         let result = match start {
             Some(start) => read_page(store, self, name, start).await,

@@ -245,11 +245,6 @@ impl<S: Send + 'static> Queue<S> {
         Some(queued)
     }
 
-    /// A page of one of its windows is being read.
-    pub(crate) fn is_paging(&self) -> bool {
-        self.plain.is_paging() || self.fair.as_ref().is_some_and(|fair| fair.window.is_paging())
-    }
-
     /// How urgent the next offer of a side is, and since when it waits: the smaller goes first.
     pub(crate) fn next_since(&mut self, side: Side) -> Option<(u8, Timestamp)> {
         let place = self.next(side)?.place;
@@ -340,7 +335,8 @@ impl<S: Send + 'static> Queue<S> {
         self.queries.retain(QueryTask::is_wanted);
         self.nexus.drop_unwanted(&mut self.levels);
         !self.has_backlog()
-            && !self.is_paging()
+            && !self.plain.is_paging()
+            && self.fair.as_ref().is_none_or(|fair| !fair.window.is_paging())
             && self.waiters.is_empty()
             && self.queries.is_empty()
             && self.nexus.is_empty()

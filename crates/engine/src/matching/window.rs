@@ -54,6 +54,11 @@ pub(crate) enum Side {
     Ramp,
 }
 
+/// Who pages a window: several may page the windows of a queue, also of one that was put away and came again, and none ends what
+/// another has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Claim(pub(super) u64);
+
 /// Stamps of a run count up, and begin again behind the last.
 fn is_newer(stamp: u32, other: u32) -> bool {
     stamp != other && stamp.wrapping_sub(other) < u32::MAX / 2
@@ -72,7 +77,7 @@ pub(crate) struct Window {
     /// while all offers are in memory.
     volatile: BTreeMap<Place, Queued>,
     /// The claim for which a page is being read.
-    paging: Option<u64>,
+    paging: Option<Claim>,
     /// Offers behind the window that came while a page was read: the read may have missed them.
     late: Vec<Queued>,
     /// Windows that it may hold in memory.
@@ -117,9 +122,8 @@ impl Window {
         self.paging.is_some()
     }
 
-    /// The claim under which it is paged.
-    pub(super) fn claim(&self) -> Option<u64> {
-        self.paging
+    pub(super) fn is_paged_for(&self, claim: Claim) -> bool {
+        self.paging == Some(claim)
     }
 
     /// Where the window ends, if the store holds more.
@@ -329,7 +333,7 @@ impl Window {
     }
 
     /// Whether it runs low while the store has more; marks it as being paged, for this claim.
-    pub(super) fn claim_page(&mut self, claim: u64, has_two_sides: bool, window_max: usize) -> bool {
+    pub(super) fn claim_page(&mut self, claim: Claim, has_two_sides: bool, window_max: usize) -> bool {
         let low = self.len() < (window_max / 4).max(1) || self.starves(has_two_sides, window_max);
         let claimed = low && self.loaded_to.is_some() && self.paging.is_none();
         if claimed {
@@ -340,8 +344,8 @@ impl Window {
 
     /// The page that was claimed has been read, or could not be. True: it begins where the window still ends. One of another claim, of
     /// before the queue was put away and came again, is nothing to this window.
-    pub(super) fn page_read(&mut self, claim: u64, start: Option<Place>, failed: bool) -> bool {
-        if self.paging != Some(claim) {
+    pub(super) fn page_read(&mut self, claim: Claim, start: Option<Place>, failed: bool) -> bool {
+        if !self.is_paged_for(claim) {
             return false;
         }
         self.paging = None;

@@ -203,17 +203,7 @@ async fn calls_that_need_no_credentials_keep_no_others_out() {
         sempre_api::v1::workflowservice::RespondWorkflowTaskCompletedRequest { namespace: "default".into(), ..Default::default() };
     let refused = server.workflow().respond_workflow_task_completed(request).await.expect_err("without a token");
     assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
-    for n in 0..20 {
-        let request = StartWorkflowExecutionRequest {
-            namespace: "default".into(),
-            workflow_id: format!("w-{n}"),
-            workflow_type: Some(WorkflowType { name: "type".into() }),
-            task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
-            request_id: format!("r-{n}"),
-            ..Default::default()
-        };
-        server.workflow().start_workflow_execution(request).await.expect("starts");
-    }
+    starts_come_in(&server, 20).await;
     // Those that do not come to their end make room for others soon.
     let begun = Instant::now();
     while server.workflow().get_system_info(GetSystemInfoRequest::default()).await.is_err() {
@@ -241,6 +231,21 @@ async fn bodies_that_come_after_the_answers_break_no_connection() {
     assert!(raw.answered(1).await, "the connection is closed");
 }
 
+/// So many starts, one after the other, are taken.
+async fn starts_come_in(server: &TestServer, count: u32) {
+    for n in 0..count {
+        let request = StartWorkflowExecutionRequest {
+            namespace: "default".into(),
+            workflow_id: format!("w-{n}"),
+            workflow_type: Some(WorkflowType { name: "type".into() }),
+            task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
+            request_id: format!("r-{n}"),
+            ..Default::default()
+        };
+        server.workflow().start_workflow_execution(request).await.expect("starts");
+    }
+}
+
 #[tokio::test]
 async fn starts_of_which_only_half_comes_keep_no_others_out() {
     starts_that_do_not_end_keep_no_others_out(&[0, 0, 16, 0, 0, 7]).await;
@@ -263,17 +268,7 @@ async fn starts_that_do_not_end_keep_no_others_out(body: &[u8]) {
         slow.push(raw);
     }
     // More of them than may be inside at once; sooner or later all are there.
-    for n in 0..50 {
-        let request = StartWorkflowExecutionRequest {
-            namespace: "default".into(),
-            workflow_id: format!("w-{n}"),
-            workflow_type: Some(WorkflowType { name: "type".into() }),
-            task_queue: Some(TaskQueue { name: "queue".into(), ..Default::default() }),
-            request_id: format!("r-{n}"),
-            ..Default::default()
-        };
-        server.workflow().start_workflow_execution(request).await.expect("starts");
-    }
+    starts_come_in(&server, 50).await;
     drop(slow);
 }
 

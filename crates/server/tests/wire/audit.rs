@@ -33,15 +33,9 @@ async fn lines(path: &PathBuf, count: usize) -> Vec<Value> {
     }
 }
 
-fn as_admin<R>(request: R) -> Request<R> {
-    let mut request = Request::new(request);
-    request.metadata_mut().insert("authorization", format!("Bearer {ADMIN}").parse().expect("a header"));
-    request
-}
-
-#[tokio::test]
-async fn who_did_what_is_written_down() {
-    let folder = std::env::temp_dir().join(format!("sempre-audited-{}", std::process::id()));
+/// A server that writes down what is done, in a folder of its own: that, and where it writes.
+async fn audited(name: &str) -> (PathBuf, PathBuf, TestServer) {
+    let folder = std::env::temp_dir().join(format!("sempre-audited-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("writable");
     let (log, admin_key_file) = (folder.join("audit.jsonl"), folder.join("admin"));
     std::fs::write(&admin_key_file, ADMIN).expect("writable");
@@ -51,6 +45,18 @@ async fn who_did_what_is_written_down() {
         ..ServerSettings::default()
     };
     let server = TestServer::start_with(settings).await;
+    (folder, log, server)
+}
+
+fn as_admin<R>(request: R) -> Request<R> {
+    let mut request = Request::new(request);
+    request.metadata_mut().insert("authorization", format!("Bearer {ADMIN}").parse().expect("a header"));
+    request
+}
+
+#[tokio::test]
+async fn who_did_what_is_written_down() {
+    let (folder, log, server) = audited("acts").await;
     let mut client = WorkflowServiceClient::new(server.channel.clone());
     let mut keys = AccessServiceClient::new(server.channel.clone());
 
@@ -115,16 +121,7 @@ async fn who_did_what_is_written_down() {
 #[expect(clippy::disallowed_methods, reason = "lines of refused calls are counted by the wall clock")]
 async fn acts_that_are_refused_to_known_callers_are_written_down_within_bounds() {
     const TRIES: usize = 300;
-    let folder = std::env::temp_dir().join(format!("sempre-audited-refusals-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("writable");
-    let (log, admin_key_file) = (folder.join("audit.jsonl"), folder.join("admin"));
-    std::fs::write(&admin_key_file, ADMIN).expect("writable");
-    let settings = ServerSettings {
-        auth: Some(AuthSettings { admin_key_file: Some(admin_key_file), rules_file: None }),
-        audit: Some(AuditTo::File(log.clone())),
-        ..ServerSettings::default()
-    };
-    let server = TestServer::start_with(settings).await;
+    let (folder, log, server) = audited("refusals").await;
     let mut client = WorkflowServiceClient::new(server.channel.clone());
     let mut keys = AccessServiceClient::new(server.channel.clone());
     let create = CreateApiKeyRequest { name: "other".into(), grants: vec!["other:write".into()], expire_time: None };

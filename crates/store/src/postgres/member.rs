@@ -185,29 +185,29 @@ pub(super) struct Punctuality {
     lease: Duration,
     /// When the last renewal that was answered began.
     renewed: Instant,
-    /// Since when none has come late.
-    since: Instant,
-    /// When the last one came that was late.
+    /// When it came.
+    came: Instant,
+    /// When the last renewal came that was late.
     late: Option<Instant>,
 }
 
 impl Punctuality {
     /// A node that comes now has not been in time before.
     pub(super) fn new(lease: Duration, now: Instant) -> Self {
-        Self { lease, renewed: now, since: now, late: None }
+        Self { lease, renewed: now, came: now, late: None }
     }
 
     /// A renewal that began then was answered. One that comes late, though in time, comes when others may have been late as well.
     pub(super) fn renew(&mut self, begun: Instant) {
         if begun > self.renewed + self.lease / 2 {
-            (self.since, self.late) = (begun, Some(begun));
+            self.late = Some(begun);
         }
         self.renewed = begun;
     }
 
     /// Whether it may take others for dead, after this renewal.
     pub(super) fn may_reap(&self) -> bool {
-        self.renewed >= self.since + self.lease
+        self.renewed >= self.late.unwrap_or(self.came) + self.lease
     }
 
     /// Whether what it has heard of others counts with a renewal that begins then: none has been late for a lease, this one included. Who is

@@ -116,9 +116,7 @@ fn a_million_tasks_of_one_key_delay_the_first_of_another_by_no_more_than_one() {
     assert_eq!(w.counted(&q), u64::from(MANY));
     for (taken, key, n) in [(0, "x", MANY), (1, "y", MANY + 1), (2345, "z", MANY + 2), (3000, "", MANY + 3)] {
         while (w.next(&q, 1)[0] as usize) < taken {
-            if w.matching.claim_page(&q) {
-                block_on(w.matching.page(&store, &q));
-            }
+            w.page_in(&store, &q);
         }
         let offer = task(&w, &q, n, 3, key, 0.0);
         w.matching.offer(offer);
@@ -262,9 +260,46 @@ fn a_line_of_lower_priority_does_not_overtake_one_that_is_being_read() {
     block_on(store.commit(batch)).unwrap();
     w.matching.offer(task(&w, &q, 100, 3, "", 0.0));
     assert_eq!(w.next(&q, 9), [0, 1, 2, 3], "what is in memory");
-    assert!(w.matching.claim_page(&q));
-    block_on(w.matching.page(&store, &q));
+    assert!(w.page_in(&store, &q));
     assert_eq!(w.next(&q, 9), [4, 5, 6, 7, 100]);
+}
+
+/// Else the end of the one would be taken for the end of the other, and what comes meanwhile behind its window be in no memory.
+#[test]
+fn two_lines_of_a_queue_are_paged_apart() {
+    let w = world(40);
+    let q = queue("q", false);
+    let store = Arc::new(MemoryStore::new());
+    let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
+    let offers: Vec<_> = (0..60).map(|n| task(&w, &q, n, 3, "", 0.0)).chain((100..160).map(|n| task(&w, &q, n, 3, "a", 0.0))).collect();
+    for offer in &offers {
+        put(&mut batch, offer);
+        w.matching.offer(offer.clone());
+    }
+    block_on(store.commit(batch)).unwrap();
+    // The plain line runs low, and its page takes long.
+    offers[..35].iter().for_each(|offer| w.matching.withdraw(&offer.key));
+    let claim = w.matching.claim_page(&q).unwrap();
+    let slow = Slow(store.clone(), AtomicBool::new(false));
+    let mut page = std::pin::pin!(w.matching.page(&slow, &q, claim));
+    assert!(page.as_mut().now_or_never().is_none(), "the read has begun");
+    // So does the ranked one, and is paged meanwhile.
+    offers[60..95].iter().for_each(|offer| w.matching.withdraw(&offer.key));
+    assert!(w.page_in(&*store, &q));
+    assert!(w.matching.claim_page(&q).is_none(), "both have what they need, or get it");
+    // Behind all of the plain line, after its read began.
+    w.matching.offer(task(&w, &q, 1000, 3, "", 0.0));
+    slow.1.store(true, Ordering::Relaxed);
+    assert!(block_on(page));
+    let mut taken = BTreeSet::new();
+    loop {
+        match w.take(&q) {
+            Some(id) => assert!(taken.insert(number(&id)), "{id} twice"),
+            None if w.page_in(&*store, &q) => {}
+            None => break,
+        }
+    }
+    assert_eq!(taken, (35..60).chain(135..160).chain([1000]).collect());
 }
 
 #[test]
@@ -288,9 +323,7 @@ fn the_order_survives_a_restart() {
         while order.len() < count {
             let next = w.next(&q, 1);
             order.extend(&next);
-            if w.matching.claim_page(&q) {
-                block_on(w.matching.page(&store, &q));
-            }
+            w.page_in(&store, &q);
         }
         let taken = std::mem::take(&mut order);
         (taken.iter().filter(|n| **n < 1000).count(), taken.iter().filter(|n| (1000..2000).contains(*n)).count())
@@ -453,9 +486,7 @@ impl Shop {
     }
 
     fn page(&self) {
-        while self.w.matching.claim_page(&self.q) {
-            block_on(self.w.matching.page(&self.store, &self.q));
-        }
+        while self.w.page_in(&self.store, &self.q) {}
     }
 
     fn act(&mut self, act: &Act) -> Result<(), TestCaseError> {

@@ -189,9 +189,7 @@ fn a_limited_backlog_is_paged_in_and_comes_in_order() {
                 Polled::Handed(Handed::Offer(held)) => taken.push(held.decided().offer.run.workflow.workflow_id),
                 Polled::Handed(other) => panic!("{other:?}"),
             }
-            if w.matching.claim_page(&q) {
-                block_on(w.matching.page(&store, &q));
-            }
+            w.page_in(&store, &q);
         }
         polls.retain_mut(|poll| match handed(poll) {
             Some(id) => {
@@ -233,9 +231,7 @@ fn fifty_thousand_in_line_at_a_rate_and_over_a_restart() {
                 let queued = held.decided();
                 taken.push(queued.offer.run.workflow.workflow_id[1..].parse().unwrap());
                 gone.push(queued.offer);
-                if w.matching.claim_page(&q) {
-                    block_on(w.matching.page(&store, &q));
-                }
+                w.page_in(&store, &q);
             }
             assert!(taken.len() - before <= RATE, "in second {seconds}");
             assert_eq!(w.counted(&q), u64::from(COUNT) - taken.len() as u64);

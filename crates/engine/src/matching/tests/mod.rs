@@ -27,7 +27,11 @@ use sempre_core::{
 };
 use sempre_store::{CommitBatch, CommitError, Fence, Pending, Rows, Store, StoreError, StoreStats, Table, memory::MemoryStore};
 
-use super::*;
+use super::{
+    levels::Levels,
+    window::{Claim, Window},
+    *,
+};
 
 #[derive(Default)]
 struct Hand(Arc<AtomicI64>);
@@ -113,6 +117,15 @@ fn poller(identity: &str) -> Poller {
 }
 
 impl World {
+    /// Pages once what runs low of a queue; whether anything did.
+    fn page_in(&self, store: &dyn Store, queue: &QueueName) -> bool {
+        let claim = self.matching.claim_page(queue);
+        claim.is_some_and(|claim| {
+            block_on(self.matching.page(store, queue, claim));
+            true
+        })
+    }
+
     fn poll(&self, queue: &QueueName) -> Polled<Started> {
         self.matching.poll(queue, poller("p"), &Caller::default())
     }
@@ -352,15 +365,13 @@ fn ten_thousand_offers_come_back_in_order_through_a_small_window() {
         while let Some(id) = w.take(&q) {
             taken.push(id);
             assert_eq!(w.counted(&q), 10_000 - taken.len() as u64);
-            if w.matching.claim_page(&q) {
-                block_on(w.matching.page(&store, &q));
+            if w.page_in(&store, &q) {
                 assert_eq!(w.counted(&q), 10_000 - taken.len() as u64, "paging moves, it does not add");
             }
         }
-        if !w.matching.claim_page(&q) {
+        if !w.page_in(&store, &q) {
             break;
         }
-        block_on(w.matching.page(&store, &q));
     }
     let expected: Vec<_> = (0..10_000).map(|n| format!("w{n}")).collect();
     assert_eq!(taken.len(), expected.len());
@@ -376,17 +387,15 @@ fn offers_that_come_while_a_page_is_read_are_not_missed() {
     while w.matching.backlog(&q) > 5 {
         w.take(&q);
     }
-    assert!(w.matching.claim_page(&q));
+    let claim = w.matching.claim_page(&q).unwrap();
     // Committed and offered after the read began, behind everything in memory.
     w.matching.offer(offer(&q, 1000, 3, 1_000_000));
-    block_on(w.matching.page(&store, &q));
+    block_on(w.matching.page(&store, &q, claim));
     let mut last = None;
     loop {
         match w.take(&q) {
             Some(id) => last = Some(id),
-            None if w.matching.claim_page(&q) => {
-                block_on(w.matching.page(&store, &q));
-            }
+            None if w.page_in(&store, &q) => {}
             None => break,
         }
     }
@@ -402,9 +411,9 @@ fn a_page_whose_bound_has_moved_meanwhile_is_read_again() {
     while w.matching.backlog(&q) > 5 {
         w.take(&q);
     }
-    assert!(w.matching.claim_page(&q));
+    let claim = w.matching.claim_page(&q).unwrap();
     let slow = Slow(store.clone(), AtomicBool::new(false));
-    let mut page = std::pin::pin!(w.matching.page(&slow, &q));
+    let mut page = std::pin::pin!(w.matching.page(&slow, &q, claim));
     assert!(page.as_mut().now_or_never().is_none(), "the read has begun");
     // Before all others: they push the window's end forward in the line, and those pushed out are in no window.
     let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
@@ -420,9 +429,7 @@ fn a_page_whose_bound_has_moved_meanwhile_is_read_again() {
     loop {
         match w.take(&q) {
             Some(id) => taken.push(id),
-            None if w.matching.claim_page(&q) => {
-                block_on(w.matching.page(&*store, &q));
-            }
+            None if w.page_in(&*store, &q) => {}
             None => break,
         }
     }
@@ -431,47 +438,19 @@ fn a_page_whose_bound_has_moved_meanwhile_is_read_again() {
     assert_eq!(taken, expected);
 }
 
-/// Else the end of the one would be taken for the end of the other, and what comes meanwhile behind the window be in no memory.
 #[test]
-fn a_queue_is_paged_by_one_at_a_time_and_an_older_read_ends_none() {
+fn a_read_for_another_claim_ends_nothing() {
     let q = queue("q", false);
-    let store = Arc::new(backlog(&q, 50));
-    let w = world(40);
-    block_on(w.matching.load(&*store, (0, 1024))).unwrap();
-    while w.matching.backlog(&q) > 5 {
-        w.take(&q);
-    }
-    // A line of ranked offers whose rest is in the store, too.
-    let mut batch = CommitBatch::new(Fence { shard: 0, epoch: block_on(store.acquire(0)).unwrap() });
-    for n in 100..150 {
-        let mut ranked = offer(&q, n, 3, i64::from(n));
-        ranked.key.priority |= sempre_core::transition::RANKED;
-        put(&mut batch, &ranked);
-        w.matching.offer(ranked);
-    }
-    block_on(store.commit(batch)).unwrap();
-    assert!(w.matching.claim_page(&q));
-    let slow = Slow(store.clone(), AtomicBool::new(false));
-    let mut page = std::pin::pin!(w.matching.page(&slow, &q));
-    assert!(page.as_mut().now_or_never().is_none(), "the read has begun");
-    // Both windows run low meanwhile.
-    while w.take(&q).is_some() {}
-    assert!(!w.matching.claim_page(&q), "one is being read");
-    slow.1.store(true, Ordering::Relaxed);
-    assert!(block_on(page));
-    assert!(w.matching.claim_page(&q));
-    // A read that was begun for another claim ends without a trace.
-    let mut window = crate::matching::window::Window::new(false);
-    let mut levels = crate::matching::levels::Levels::default();
+    let (mut window, mut levels) = (Window::new(false), Levels::default());
     for n in 0..3 {
         let offer = offer(&q, n, 3, i64::from(n));
         window.insert(Queued { row: offer.key.clone(), offer }, Side::Current, 1, &mut levels, Timestamp(0));
     }
     let end = window.end();
     window.pop(Side::Current, &window.first(Side::Current).map(|(place, _)| *place).unwrap(), &mut levels);
-    assert!(window.claim_page(2, false, 1) && window.is_paging());
-    assert!(!window.page_read(1, end, false) && window.is_paging());
-    assert!(window.page_read(2, end, false) && !window.is_paging());
+    assert!(window.claim_page(Claim(2), false, 1) && !window.claim_page(Claim(3), false, 1));
+    assert!(!window.page_read(Claim(1), end, false) && window.is_paging());
+    assert!(window.page_read(Claim(2), end, false) && !window.is_paging());
 }
 
 /// A store whose scans wait until it is told.
@@ -534,9 +513,7 @@ fn rows_of_a_queue_with_the_same_hash_stay_out_of_a_page() {
                 assert_ne!(id, "w1000");
                 taken += 1;
             }
-            None if w.matching.claim_page(&q) => {
-                block_on(w.matching.page(&store, &q));
-            }
+            None if w.page_in(&store, &q) => {}
             None => break,
         }
     }
@@ -585,9 +562,7 @@ fn volatile_offers_behind_a_full_window_come_in_with_it() {
     world.matching.withdraw(&withdrawn.key);
     let mut taken = Vec::new();
     while taken.len() < 9 {
-        if world.matching.claim_page(&q) {
-            block_on(world.matching.page(&store, &q));
-        }
+        world.page_in(&store, &q);
         taken.push(world.take(&q).expect("there are more"));
     }
     assert_eq!(taken, ["w0", "w100", "w1", "w2", "w3", "w4", "w104", "w5", "w109"]);
@@ -605,8 +580,6 @@ fn volatile_offers_of_a_sticky_queue_go_to_the_normal_one_with_its_worker() {
     let normal = queue("normal", false);
     assert_eq!(world.take(&normal).as_deref(), Some("w1"));
     let store = MemoryStore::default();
-    if world.matching.claim_page(&normal) {
-        block_on(world.matching.page(&store, &normal));
-    }
+    world.page_in(&store, &normal);
     assert_eq!(world.take(&normal).as_deref(), Some("w2"));
 }

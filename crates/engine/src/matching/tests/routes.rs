@@ -152,9 +152,7 @@ fn a_full_window_of_one_side_does_not_starve_the_other() {
     w.matching.set_route(&q, ramp.clone());
     let mut poll = w.wait(&line(&q, "2"));
     for _ in 0..10 {
-        if w.matching.claim_page(&q) {
-            block_on(w.matching.page(&store, &q));
-        }
+        w.page_in(&store, &q);
     }
     assert_eq!(handed(&mut poll), Some(format!("w{last}")));
 }

@@ -24,9 +24,7 @@ fn drain(w: &World, store: &MemoryStore, q: &QueueName) -> Vec<String> {
     loop {
         match w.take(q) {
             Some(id) => all.push(id),
-            None if w.matching.claim_page(q) => {
-                block_on(w.matching.page(store, q));
-            }
+            None if w.page_in(store, q) => {}
             None => return all,
         }
     }
@@ -76,9 +74,9 @@ fn a_page_whose_reading_began_before_a_shard_went_brings_none_of_its_offers() {
     while w.matching.backlog(&q) > 1 {
         w.take(&q);
     }
-    assert!(w.matching.claim_page(&q));
+    let claim = w.matching.claim_page(&q).unwrap();
     let slow = Slow(store.clone(), AtomicBool::new(false));
-    let mut page = Box::pin(w.matching.page(&slow, &q));
+    let mut page = Box::pin(w.matching.page(&slow, &q, claim));
     assert!(page.as_mut().now_or_never().is_none(), "it reads the first slot, which is of the first shard");
     // Offers that come behind the window meanwhile belong to the page.
     let late = |shard: usize| (5000..).find(|n| !of_shard(&here, &q, [*n], shard).is_empty()).unwrap();
